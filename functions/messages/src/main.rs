@@ -1,0 +1,2 @@
+//! Cold start of the messages function.
+fn main() {}

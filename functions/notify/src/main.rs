@@ -1,0 +1,2 @@
+//! Cold start of the notify function.
+fn main() {}

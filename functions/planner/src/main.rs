@@ -1,0 +1,2 @@
+//! Cold start of the planner function.
+fn main() {}

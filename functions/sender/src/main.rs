@@ -1,0 +1,2 @@
+//! Cold start of the sender function.
+fn main() {}

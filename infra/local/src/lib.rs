@@ -1,0 +1,1 @@
+//! The whole of Herald on one machine.

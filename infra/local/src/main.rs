@@ -1,0 +1,2 @@
+//! The whole of Herald on one machine.
+fn main() {}
