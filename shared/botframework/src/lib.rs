@@ -1,1 +1,26 @@
-//! The Bot Framework for Rust.
+//! The Bot Framework for Rust: what a bot needs to be spoken to by a channel and to speak back.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`id`] | the ids that must not be mixed up, one type each |
+//! | [`activity`] | the schema, lossless: what was parsed is written back as it came |
+//! | [`teams`], [`invoke`] | what Microsoft Teams and invoke activities put inside it |
+//! | [`mod@reference`] | where a conversation is, and how an activity is addressed to it |
+//! | [`cloud`], [`service_url`] | every host of every cloud, and which URLs may see the bot's token |
+//! | [`connector`] | the client of the Connector's REST API and its one table of error classes |
+//! | [`turn`] | one incoming activity, the bot's answer to it, and the HTTP answer that follows |
+//!
+//! The crate has no clock, no randomness and no environment of its own: a `Retry-After` date is turned into
+//! a delay with the caller's time, fresh ids are arguments.
+
+mod wire;
+
+pub mod activity;
+pub mod cloud;
+pub mod connector;
+pub mod id;
+pub mod invoke;
+pub mod reference;
+pub mod service_url;
+pub mod teams;
+pub mod turn;

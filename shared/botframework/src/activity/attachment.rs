@@ -1,0 +1,65 @@
+use serde_json::Value;
+
+use crate::wire::wire_object;
+
+wire_object! {
+    /// A card, a picture or a file. It has `content` or `contentUrl`, not both.
+    Attachment {
+        /// The media type, or the card's type such as [`Attachment::ADAPTIVE_CARD`].
+        "contentType" content_type: Option<String>,
+        /// Where the content can be had.
+        "contentUrl" content_url: Option<String>,
+        /// The content itself: any JSON.
+        "content" content: Option<Value>,
+        /// The file's name.
+        "name" name: Option<String>,
+        /// Where a small picture of it can be had.
+        "thumbnailUrl" thumbnail_url: Option<String>,
+    }
+}
+
+wire_object! {
+    /// A button or another thing to tap.
+    CardAction {
+        /// What happens on a tap (`openUrl`, `imBack`, `messageBack`, …); `type` on the wire.
+        "type" kind: Option<String>,
+        /// The words on it.
+        "title" title: Option<String>,
+        /// The picture on it.
+        "image" image: Option<String>,
+        /// The picture in words.
+        "imageAltText" image_alt_text: Option<String>,
+        /// The text that goes with the action.
+        "text" text: Option<String>,
+        /// The text shown in the conversation when it is tapped.
+        "displayText" display_text: Option<String>,
+        /// What the action carries: any JSON, a string for `postBack`, `imBack` and `openUrl`.
+        "value" value: Option<Value>,
+        /// What only this channel knows.
+        "channelData" channel_data: Option<Value>,
+    }
+}
+
+wire_object! {
+    /// Buttons that are offered once, with the message.
+    SuggestedActions {
+        /// The account ids they are for; none means everyone.
+        "to" to: Vec<String>,
+        /// The buttons.
+        "actions" actions: Vec<CardAction>,
+    }
+}
+
+impl Attachment {
+    /// The content type of an Adaptive Card.
+    pub const ADAPTIVE_CARD: &'static str = "application/vnd.microsoft.card.adaptive";
+
+    /// An Adaptive Card.
+    pub fn adaptive_card(card: Value) -> Self {
+        Self {
+            content_type: Some(Self::ADAPTIVE_CARD.to_owned()),
+            content: Some(card),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What a failed request means: one class for whoever decides, the rest for the log.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::transport::{Body, Cause, TransportError};
+
+/// The headers by which Microsoft finds a request again.
+const CORRELATION_HEADERS: [&str; 3] = ["x-correlating-operationid", "ms-cv", "x-ms-request-id"];
+
+/// The longest text that is kept of what the other side sent, in characters.
+const LONGEST_TEXT: usize = 512;
+
+/// The one question a failure answers: what has become of the request?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It was not carried out, and the same request can succeed later or at another address.
+    NotSent,
+    /// It was refused for what it is. Repeating it will not help.
+    Rejected,
+    /// The conversation cannot be reached by this bot until something happens there.
+    Gone,
+    /// It may have been carried out; nobody can know.
+    Unknown,
+}
+
+/// The decision table, first match wins: what the Connector says, in its code or its message, then the status alone.
+///
+/// The words are those of the Teams documentation and of field reports. `NotSent` are: throttled (429), a
+/// concurrent operation on the conversation (412), a token or registration at fault (401), and a tenant that is served elsewhere.
+const CLASSES: &[(Statuses, Says, Class)] = &[
+    (
+        Statuses::ClientErrors,
+        Says::InMessage("failed to decrypt"),
+        Class::Gone,
+    ),
+    (
+        Statuses::ClientErrors,
+        Says::InMessage("different region"),
+        Class::NotSent,
+    ),
+    (
+        Statuses::ClientErrors,
+        Says::InMessage("wrong geo"),
+        Class::NotSent,
+    ),
+    (
+        Statuses::One(403),
+        Says::Code("InvalidBotApiHost"),
+        Class::NotSent,
+    ),
+    (
+        Statuses::One(403),
+        Says::Code("MessageWritesBlocked"),
+        Class::Gone,
+    ),
+    (
+        Statuses::One(403),
+        Says::Code("ConversationBlockedByUser"),
+        Class::Gone,
+    ),
+    (
+        Statuses::One(403),
+        Says::Code("BotNotInConversationRoster"),
+        Class::Gone,
+    ),
+    (Statuses::One(403), Says::Code("BotDisabledByAdmin"), Class::Gone),
+    (
+        Statuses::One(403),
+        Says::Code("ForbiddenOperationException"),
+        Class::Gone,
+    ),
+    (
+        Statuses::One(404),
+        Says::Code("ConversationNotFound"),
+        Class::Gone,
+    ),
+    (Statuses::One(401), Says::Anything, Class::NotSent),
+    (Statuses::One(408), Says::Anything, Class::Unknown),
+    (Statuses::One(412), Says::Anything, Class::NotSent),
+    (Statuses::One(429), Says::Anything, Class::NotSent),
+    (Statuses::Redirects, Says::Anything, Class::Rejected),
+    (Statuses::ClientErrors, Says::Anything, Class::Rejected),
+];
+
+/// What no row speaks of: 5xx, and statuses that do not exist.
+const OTHERWISE: Class = Class::Unknown;
+
+#[derive(Clone, Copy)]
+enum Statuses {
+    One(u16),
+    Redirects,
+    ClientErrors,
+}
+
+#[derive(Clone, Copy)]
+enum Says {
+    Code(&'static str),
+    /// In lower case.
+    InMessage(&'static str),
+    Anything,
+}
+
+/// How long the other side asks to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// So long from now.
+    Delay(Duration),
+    /// Until then.
+    At(SystemTime),
+}
+
+/// A request to the Connector that did not succeed.
+///
+/// Its `Display` leaves the other side's message out, which may quote what was sent; see [`Error::message`].
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    class: Class,
+    status: Option<StatusCode>,
+    code: Option<String>,
+    message: Option<String>,
+    retry_after: Option<RetryAfter>,
+    correlation: String,
+    source: Option<Cause>,
+}
+
+impl RetryAfter {
+    /// The wait that is left at `now`; nothing when the moment has passed.
+    pub fn delay(self, now: SystemTime) -> Duration {
+        match self {
+            Self::Delay(delay) => delay,
+            Self::At(moment) => moment.duration_since(now).unwrap_or_default(),
+        }
+    }
+
+    fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Self::Delay(Duration::from_secs(seconds)));
+        }
+        httpdate::parse_http_date(text).ok().map(Self::At)
+    }
+}
+
+impl Error {
+    /// What has become of the request.
+    pub fn class(&self) -> Class {
+        self.0.class
+    }
+
+    /// The Connector's word for what went wrong, such as `BotNotInConversationRoster`.
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// What the Connector says went wrong. It may quote the request: for whoever sent it, not for logs.
+    pub fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// The HTTP status, if there was an answer. For logs: [`class`](Self::class) already says what it means.
+    pub fn status(&self) -> Option<u16> {
+        self.0.status.map(|status| status.as_u16())
+    }
+
+    /// How long the Connector asks to wait.
+    pub fn retry_after(&self) -> Option<RetryAfter> {
+        self.0.retry_after
+    }
+
+    /// The correlation headers of the answer, `name=value` joined by spaces, or nothing. For logs.
+    pub fn correlation(&self) -> &str {
+        &self.0.correlation
+    }
+
+    /// A request that was refused here and never left.
+    pub(super) fn refused(source: impl Into<Cause>) -> Self {
+        Self::without_answer(Class::Rejected, source.into())
+    }
+
+    /// A request without an answer.
+    pub(super) fn unanswered(failure: TransportError) -> Self {
+        let class = match failure {
+            TransportError::NotSent(_) => Class::NotSent,
+            TransportError::MaybeSent(_) => Class::Unknown,
+        };
+        Self::without_answer(class, Box::new(failure))
+    }
+
+    /// A success whose body was needed and cannot be read.
+    pub(super) fn unreadable(status: StatusCode, headers: &HeaderMap, source: impl Into<Cause>) -> Self {
+        Self(Box::new(Inner {
+            class: Class::Unknown,
+            status: Some(status),
+            code: None,
+            message: None,
+            retry_after: None,
+            correlation: correlation(headers),
+            source: Some(source.into()),
+        }))
+    }
+
+    /// An answer that is no success.
+    pub(super) fn answered(status: StatusCode, headers: &HeaderMap, body: &Body) -> Self {
+        let said = match body {
+            Body::Whole(bytes) => Said::from_body(bytes),
+            Body::Cut => Said::default(),
+        };
+        let (class, code) = said.classify(status.as_u16());
+        Self(Box::new(Inner {
+            class,
+            status: Some(status),
+            code: code.or(said.codes.first()).cloned(),
+            message: said.message,
+            retry_after: RetryAfter::from_headers(headers),
+            correlation: correlation(headers),
+            source: None,
+        }))
+    }
+
+    fn without_answer(class: Class, source: Cause) -> Self {
+        Self(Box::new(Inner {
+            class,
+            status: None,
+            code: None,
+            message: None,
+            retry_after: None,
+            correlation: String::new(),
+            source: Some(source),
+        }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self.0.class {
+            Class::NotSent => "request to the connector was not carried out",
+            Class::Rejected => "request to the connector was rejected",
+            Class::Gone => "conversation cannot be reached",
+            Class::Unknown => "request to the connector may or may not have been carried out",
+        })?;
+        if let Some(status) = self.0.status {
+            write!(formatter, " (status {}", status.as_u16())?;
+            if let Some(code) = &self.0.code {
+                write!(formatter, ", {code}")?;
+            }
+            formatter.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Error")
+            .field("class", &self.0.class)
+            .field("status", &self.status())
+            .field("code", &self.0.code)
+            .field("retry_after", &self.0.retry_after)
+            .field("correlation", &self.0.correlation)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+fn correlation(headers: &HeaderMap) -> String {
+    let mut found = String::new();
+    for name in CORRELATION_HEADERS {
+        if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
+            let space = if found.is_empty() { "" } else { " " };
+            found.extend([space, name, "="]);
+            found.extend(value.chars().take(LONGEST_TEXT));
+        }
+    }
+    found
+}
+
+/// What a body says went wrong, in whichever of its shapes.
+#[derive(Debug, Default)]
+struct Said {
+    /// From the outermost to the innermost.
+    codes: Vec<String>,
+    message: Option<String>,
+}
+
+impl Said {
+    fn from_body(body: &Bytes) -> Self {
+        let mut said = Self::default();
+        if let Ok(document) = serde_json::from_slice::<Value>(body) {
+            said.read(&document, 4);
+        }
+        said
+    }
+
+    /// Reads `{error: {code, message, innerHttpError: {body}}}`, `{errorCode, message}` with a message that may be JSON
+    /// in a string, and what else has been seen. `depth` bounds how far documents inside documents are followed.
+    fn read(&mut self, document: &Value, depth: u8) {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        match document.get("error") {
+            Some(Value::String(code)) => self.code(code),
+            Some(error) => self.read(error, depth),
+            None => {}
+        }
+        for name in ["code", "errorCode", "subCode"] {
+            match document.get(name) {
+                Some(Value::String(code)) => self.code(code),
+                Some(Value::Number(code)) => self.code(&code.to_string()),
+                _ => {}
+            }
+        }
+        if let Some(Value::String(message)) = document.get("message") {
+            self.read_text(message, depth);
+        }
+        match document.get("innerHttpError").and_then(|inner| inner.get("body")) {
+            Some(Value::String(body)) => self.read_text(body, depth),
+            Some(body) => self.read(body, depth),
+            None => {}
+        }
+    }
+
+    /// A text that is a document itself, or the message.
+    fn read_text(&mut self, text: &str, depth: u8) {
+        match serde_json::from_str::<Value>(text) {
+            Ok(document @ Value::Object(_)) => self.read(&document, depth),
+            _ if self.message.is_none() && !text.is_empty() => {
+                self.message = Some(text.chars().take(LONGEST_TEXT).collect());
+            }
+            _ => {}
+        }
+    }
+
+    fn code(&mut self, code: &str) {
+        if !code.is_empty() {
+            self.codes.push(code.chars().take(LONGEST_TEXT).collect());
+        }
+    }
+
+    /// The class of an answer with this status, and the code that decided it, if one did.
+    fn classify(&self, status: u16) -> (Class, Option<&String>) {
+        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        for (statuses, says, class) in CLASSES {
+            let status_matches = match statuses {
+                Statuses::One(one) => status == *one,
+                Statuses::Redirects => (300..400).contains(&status),
+                Statuses::ClientErrors => (400..500).contains(&status),
+            };
+            if !status_matches {
+                continue;
+            }
+            match says {
+                Says::Anything => return (*class, None),
+                Says::InMessage(words) if message.contains(words) => return (*class, None),
+                Says::Code(name) => {
+                    if let Some(code) = self.codes.iter().find(|code| code == name) {
+                        return (*class, Some(code));
+                    }
+                }
+                Says::InMessage(_) => {}
+            }
+        }
+        (OTHERWISE, None)
+    }
+}

@@ -1,0 +1,400 @@
+//! The client of the Connector, the REST service between a bot and its channels.
+//!
+//! Every method takes the service URL first and puts it to the [`TrustRule`] before anything else: to a URL that is not trusted,
+//! nothing is sent. Nothing is repeated here either: an [`Error`] says what has become of the request, and what follows is the caller's policy.
+
+mod address;
+mod error;
+mod http;
+mod transport;
+
+use std::sync::Arc;
+
+use ::http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::error::{Class, Error, RetryAfter};
+pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};
+pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
+
+use self::address::{Part, address};
+use crate::activity::{Activity, ChannelAccount};
+use crate::id::{ActivityId, ConversationId};
+use crate::service_url::TrustRule;
+use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
+use crate::wire::wire_object;
+
+/// Telemetry only, in the form the Bot Framework's own clients use.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!(
+    "Microsoft-BotFramework/3.1 (botframework/",
+    env!("CARGO_PKG_VERSION"),
+    "; Rust)"
+));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// A client of the Connector. Cheap to clone; all clones share one transport.
+#[derive(Clone)]
+pub struct Connector {
+    transport: Arc<dyn Transport>,
+    trust: Arc<TrustRule>,
+}
+
+/// The Connector took an activity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SendReceipt {
+    /// The activity's id. Absent when the channel gave none, or its answer was lost after the success was known: a
+    /// success still, never a reason to send again, but the activity cannot be changed or deleted later.
+    pub activity_id: Option<ActivityId>,
+}
+
+wire_object! {
+    /// What a new conversation is to be.
+    ConversationParameters {
+        /// Whether it is a group; in Teams `true` for a new thread in a channel, `false` for one person.
+        "isGroup" is_group: Option<bool>,
+        /// The bot.
+        "bot" bot: Option<ChannelAccount>,
+        /// With whom. In Teams exactly one, whose `id` is a `29:` id or an Entra object id.
+        "members" members: Vec<ChannelAccount>,
+        /// The conversation's name.
+        "topicName" topic_name: Option<String>,
+        /// The tenant.
+        "tenantId" tenant_id: Option<String>,
+        /// The first message: needed for a thread in a channel, left out for one person (it would be sent again each time).
+        "activity" activity: Option<Box<Activity>>,
+        /// What only this channel knows; in Teams the tenant, or the channel of a new thread.
+        "channelData" channel_data: Option<Value>,
+    }
+}
+
+wire_object! {
+    /// The conversation that was created, or for one person the one that existed already.
+    ConversationResource {
+        /// Its id. Absent when the Connector's answer was lost after the success was known.
+        "id" id: Option<ConversationId>,
+        /// The id of the first message, if one was sent with it and the channel tells.
+        "activityId" activity_id: Option<ActivityId>,
+        /// Where to send from now on, if elsewhere. Not trusted because it was answered: it is put to the rule when it is used.
+        "serviceUrl" service_url: Option<String>,
+    }
+}
+
+wire_object! {
+    /// One page of a roster. Pages may repeat members.
+    PagedMembers {
+        /// What to ask the next page with; absent on the last.
+        "continuationToken" continuation_token: Option<String>,
+        /// The members on this page.
+        "members" members: Vec<TeamsChannelAccount>,
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Resource {
+    #[serde(default)]
+    id: Option<ActivityId>,
+}
+
+#[derive(Deserialize)]
+struct TeamConversations {
+    #[serde(default)]
+    conversations: Vec<ChannelInfo>,
+}
+
+/// Why the body of a success cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("answer was cut short")]
+    Cut,
+    #[error("answer is not the document expected")]
+    Malformed(#[source] serde_json::Error),
+}
+
+/// A success, its body not yet read.
+struct Success {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Connector {
+    /// A client that sends over `transport` to the service URLs that `trust` takes.
+    pub fn new(transport: impl Transport + 'static, trust: TrustRule) -> Self {
+        Self {
+            transport: Arc::new(transport),
+            trust: Arc::new(trust),
+        }
+    }
+
+    /// The rule every service URL is put to.
+    pub fn trust(&self) -> &TrustRule {
+        &self.trust
+    }
+
+    /// Creates a conversation with one person (repeating it gives the same one) or a new thread in a channel (repeating
+    /// it makes another).
+    ///
+    /// # Errors
+    /// See [`Error::class`]. A success whose answer was lost is none: it comes back without an id.
+    pub async fn create_conversation(
+        &self,
+        service_url: &str,
+        parameters: &ConversationParameters,
+    ) -> Result<ConversationResource, Error> {
+        let parts = [Part::Fixed("v3/conversations")];
+        let success = self
+            .request(service_url, Method::POST, &parts, &[], json(parameters)?)
+            .await?;
+        Ok(success.read().unwrap_or_default())
+    }
+
+    /// Sends an activity to a conversation, in answer to none. To a bare channel of Teams it begins a new thread.
+    ///
+    /// # Errors
+    /// See [`Error::class`]. A success without a body is none.
+    pub async fn send_to_conversation(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        activity: &Activity,
+    ) -> Result<SendReceipt, Error> {
+        let parts = [
+            Part::Fixed("v3/conversations"),
+            Part::Id(conversation.as_str()),
+            Part::Fixed("activities"),
+        ];
+        let success = self
+            .request(service_url, Method::POST, &parts, &[], json(activity)?)
+            .await?;
+        Ok(success.receipt())
+    }
+
+    /// Sends an activity in answer to another one.
+    ///
+    /// # Errors
+    /// See [`Error::class`]. A success without a body is none.
+    pub async fn reply_to_activity(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        replied_to: &ActivityId,
+        activity: &Activity,
+    ) -> Result<SendReceipt, Error> {
+        let parts = activity_path(conversation, replied_to);
+        let success = self
+            .request(service_url, Method::POST, &parts, &[], json(activity)?)
+            .await?;
+        Ok(success.receipt())
+    }
+
+    /// Replaces an activity the bot sent. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`Error::class`]. A success without a body is none.
+    pub async fn update_activity(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        sent: &ActivityId,
+        activity: &Activity,
+    ) -> Result<SendReceipt, Error> {
+        let parts = activity_path(conversation, sent);
+        let success = self
+            .request(service_url, Method::PUT, &parts, &[], json(activity)?)
+            .await?;
+        Ok(success.receipt())
+    }
+
+    /// Deletes an activity the bot sent. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`Error::class`].
+    pub async fn delete_activity(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        sent: &ActivityId,
+    ) -> Result<(), Error> {
+        let parts = activity_path(conversation, sent);
+        self.request(service_url, Method::DELETE, &parts, &[], Bytes::new())
+            .await?;
+        Ok(())
+    }
+
+    /// The whole roster at once. Deprecated in Teams (5 a minute, 10,000 members at most): [`paged_members`](Self::paged_members).
+    ///
+    /// # Errors
+    /// See [`Error::class`]; a roster that cannot be read is `Unknown`, and asking again is safe.
+    pub async fn members(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+    ) -> Result<Vec<TeamsChannelAccount>, Error> {
+        let parts = [
+            Part::Fixed("v3/conversations"),
+            Part::Id(conversation.as_str()),
+            Part::Fixed("members"),
+        ];
+        self.get(service_url, &parts, &[]).await
+    }
+
+    /// One member, by `29:` id, Entra object id or user principal name.
+    ///
+    /// # Errors
+    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
+    pub async fn member(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        user: &str,
+    ) -> Result<TeamsChannelAccount, Error> {
+        let parts = [
+            Part::Fixed("v3/conversations"),
+            Part::Id(conversation.as_str()),
+            Part::Fixed("members"),
+            Part::Id(user),
+        ];
+        self.get(service_url, &parts, &[]).await
+    }
+
+    /// One page of the roster. Teams makes the page size 50 at least and 500 at most.
+    ///
+    /// # Errors
+    /// See [`Error::class`]; a page that cannot be read is `Unknown`, and asking again is safe.
+    pub async fn paged_members(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        page_size: Option<u16>,
+        continuation_token: Option<&str>,
+    ) -> Result<PagedMembers, Error> {
+        let parts = [
+            Part::Fixed("v3/conversations"),
+            Part::Id(conversation.as_str()),
+            Part::Fixed("pagedmembers"),
+        ];
+        let page_size = page_size.map(|size| size.to_string());
+        let query = [
+            ("pageSize", page_size.as_deref()),
+            ("continuationToken", continuation_token),
+        ];
+        self.get(service_url, &parts, &query).await
+    }
+
+    /// A team of Teams.
+    ///
+    /// # Errors
+    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
+    pub async fn team(&self, service_url: &str, team: &str) -> Result<TeamInfo, Error> {
+        self.get(service_url, &[Part::Fixed("v3/teams"), Part::Id(team)], &[])
+            .await
+    }
+
+    /// The channels of a team of Teams. The General channel has no name, and the team's id.
+    ///
+    /// # Errors
+    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
+    pub async fn channels(&self, service_url: &str, team: &str) -> Result<Vec<ChannelInfo>, Error> {
+        let parts = [
+            Part::Fixed("v3/teams"),
+            Part::Id(team),
+            Part::Fixed("conversations"),
+        ];
+        let answer: TeamConversations = self.get(service_url, &parts, &[]).await?;
+        Ok(answer.conversations)
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        service_url: &str,
+        parts: &[Part<'_>],
+        query: &[(&'static str, Option<&str>)],
+    ) -> Result<T, Error> {
+        let success = self
+            .request(service_url, Method::GET, parts, query, Bytes::new())
+            .await?;
+        success
+            .read()
+            .map_err(|error| Error::unreadable(success.status, &success.headers, error))
+    }
+
+    /// The one way out: every request is made here, after its service URL has passed the rule.
+    async fn request(
+        &self,
+        service_url: &str,
+        method: Method,
+        parts: &[Part<'_>],
+        query: &[(&'static str, Option<&str>)],
+        body: Bytes,
+    ) -> Result<Success, Error> {
+        let trusted = self.trust.check(service_url).map_err(Error::refused)?;
+        let url = address(trusted, parts, query).map_err(Error::refused)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = url
+            .try_into()
+            .map_err(|error: ::http::uri::InvalidUri| Error::refused(error))?;
+        let has_body = !request.body().is_empty();
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, AGENT);
+        headers.insert(ACCEPT, JSON);
+        if has_body {
+            headers.insert(CONTENT_TYPE, JSON_UTF8);
+        }
+
+        let response = self.transport.send(request).await.map_err(Error::unanswered)?;
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            return Err(Error::answered(head.status, &head.headers, &body));
+        }
+        Ok(Success {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Connector")
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Success {
+    fn receipt(&self) -> SendReceipt {
+        let resource: Resource = self.read().unwrap_or_default();
+        SendReceipt {
+            activity_id: resource.id.filter(|id| !id.is_empty()),
+        }
+    }
+
+    /// The body as a document, or why it is none.
+    fn read<T: DeserializeOwned>(&self) -> Result<T, Unreadable> {
+        match &self.body {
+            Body::Whole(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
+            Body::Cut => Err(Unreadable::Cut),
+        }
+    }
+}
+
+fn activity_path<'a>(conversation: &'a ConversationId, activity: &'a ActivityId) -> [Part<'a>; 4] {
+    [
+        Part::Fixed("v3/conversations"),
+        Part::Id(conversation.as_str()),
+        Part::Fixed("activities"),
+        Part::Id(activity.as_str()),
+    ]
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(Error::refused)
+}

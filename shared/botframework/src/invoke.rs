@@ -1,0 +1,110 @@
+//! What an invoke asks, and the answer that goes back in the HTTP response.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::activity::{Activity, ActivityType, Attachment};
+use crate::wire::wire_object;
+
+/// The name of the invoke that a button of an Adaptive Card (`Action.Execute`) sends.
+pub const ADAPTIVE_CARD_ACTION: &str = "adaptiveCard/action";
+
+/// The answer to an invoke: its HTTP status and JSON body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvokeResponse {
+    /// The status, which is also the status of the HTTP response.
+    pub status: u16,
+    /// The body, if the status needs one.
+    pub body: Option<Value>,
+}
+
+wire_object! {
+    /// The `value` of an [`ADAPTIVE_CARD_ACTION`].
+    AdaptiveCardInvoke {
+        /// The action that was run.
+        "action" action: Option<AdaptiveCardAction>,
+        /// The result of a sign-in: `id`, `connectionName`, `token`. Secret: not for logs.
+        "authentication" authentication: Option<Value>,
+        /// The code of a sign-in.
+        "state" state: Option<String>,
+        /// `manual` or `automatic`.
+        "trigger" trigger: Option<String>,
+    }
+}
+
+wire_object! {
+    /// An action of an Adaptive Card.
+    AdaptiveCardAction {
+        /// `Action.Execute`; `type` on the wire.
+        "type" kind: Option<String>,
+        /// The action's id in the card.
+        "id" id: Option<String>,
+        /// What is to be done, in the bot's own words.
+        "verb" verb: Option<String>,
+        /// The card's data and the user's input.
+        "data" data: Option<Value>,
+    }
+}
+
+impl Activity {
+    /// What the button of an Adaptive Card asks, if this is such an invoke.
+    pub fn adaptive_card_invoke(&self) -> Option<AdaptiveCardInvoke> {
+        let asks =
+            self.kind == Some(ActivityType::Invoke) && self.name.as_deref() == Some(ADAPTIVE_CARD_ACTION);
+        let value = self.value.clone().filter(|_| asks)?;
+        AdaptiveCardInvoke::from_value(value).ok()
+    }
+}
+
+impl InvokeResponse {
+    /// The invoke is not known here: 501 without a body.
+    pub const NOT_IMPLEMENTED: Self = Self {
+        status: 501,
+        body: None,
+    };
+
+    /// Done, with nothing to say: 200 without a body.
+    pub const DONE: Self = Self {
+        status: 200,
+        body: None,
+    };
+
+    /// Done: replaces the Adaptive Card that asked.
+    pub fn adaptive_card(card: impl Into<Value>) -> Self {
+        Self::adaptive(200, Attachment::ADAPTIVE_CARD, card.into())
+    }
+
+    /// Done: shows `text` to the user of the Adaptive Card that asked.
+    pub fn adaptive_message(text: impl Into<String>) -> Self {
+        Self::adaptive(
+            200,
+            "application/vnd.microsoft.activity.message",
+            Value::String(text.into()),
+        )
+    }
+
+    /// Refused or failed: tells the Adaptive Card that asked why. `status` is 400 or more; 412 is a failed precondition.
+    pub fn adaptive_error(status: u16, code: impl Serialize, message: impl Into<String>) -> Self {
+        let kind = match status {
+            412 => "application/vnd.microsoft.error.preconditionFailed",
+            _ => "application/vnd.microsoft.error",
+        };
+        Self::adaptive(status, kind, json!({ "code": code, "message": message.into() }))
+    }
+
+    fn adaptive(status: u16, kind: &str, value: Value) -> Self {
+        let properties = [
+            ("statusCode", status.into()),
+            ("type", kind.into()),
+            ("value", value),
+        ];
+        let body = properties
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        Self {
+            status,
+            body: Some(Value::Object(body)),
+        }
+    }
+}
