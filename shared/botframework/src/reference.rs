@@ -140,3 +140,153 @@ impl ConversationReference {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn incoming() -> Activity {
+        Activity::from_value(json!({
+            "type": "message", "id": "1700000000007", "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/in/",
+            "from": {"id": "29:mina", "name": null, "hat": "red"}, "recipient": {"id": "28:bot"}, "locale": "nl-BE",
+            "conversation": {"id": "19:c@thread.tacv2;messageid=1700000000001", "isGroup": true, "name": null, "colour": {"hue": null}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_reference_to_an_activity_knows_who_is_who() {
+        let reference = ConversationReference::from_activity(&incoming());
+        assert_eq!(reference.activity_id, Some("1700000000007".into()));
+        assert_eq!(reference.user.unwrap().id.as_str(), "29:mina");
+        assert_eq!(reference.bot.unwrap().id.as_str(), "28:bot");
+        assert_eq!(reference.channel_id.as_deref(), Some("msteams"));
+        assert_eq!(reference.locale.as_deref(), Some("nl-BE"));
+    }
+
+    #[test]
+    fn a_conversation_update_of_direct_line_cannot_be_answered() {
+        for (channel, kind, answerable) in [
+            ("directline", ActivityType::ConversationUpdate, false),
+            ("WebChat", ActivityType::ConversationUpdate, false),
+            ("msteams", ActivityType::ConversationUpdate, true),
+            ("directline", ActivityType::Message, true),
+        ] {
+            let activity = Activity {
+                kind: Some(kind),
+                channel_id: Some(channel.into()),
+                ..incoming()
+            };
+            assert_eq!(
+                ConversationReference::from_activity(&activity)
+                    .activity_id
+                    .is_some(),
+                answerable,
+                "{channel}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_outgoing_activity_has_what_a_bot_sends_and_nothing_else() {
+        let reference = ConversationReference::from_activity(&incoming());
+        let mut echo = incoming();
+        echo.caller_id = Some("urn:invented".into());
+        echo.request_id = Some("r".into());
+        echo.extra.insert("timestamp".into(), json!(5));
+        echo.extra.insert("summary".into(), json!(null));
+        reference.apply_outgoing(&mut echo);
+        assert_eq!(
+            serde_json::to_value(&echo).unwrap(),
+            json!({
+                "type": "message", "channelId": "msteams", "locale": "nl-BE", "replyToId": "1700000000007",
+                "from": {"id": "28:bot"}, "recipient": {"id": "29:mina", "hat": "red"},
+                "conversation": {"id": "19:c@thread.tacv2;messageid=1700000000001", "isGroup": true, "colour": {"hue": null}}
+            })
+        );
+        reference.address(&mut echo);
+        assert_eq!(echo.reply_to_id, None);
+    }
+
+    #[test]
+    fn an_activity_keeps_its_own_locale_and_its_own_reply() {
+        let reference = ConversationReference {
+            activity_id: None,
+            ..ConversationReference::from_activity(&incoming())
+        };
+        let mut activity = Activity {
+            locale: Some("fr".into()),
+            reply_to_id: Some("9".into()),
+            ..Activity::message("hi")
+        };
+        reference.apply_outgoing(&mut activity);
+        assert_eq!(
+            (activity.locale.as_deref(), activity.reply_to_id),
+            (Some("fr"), Some("9".into()))
+        );
+    }
+
+    #[test]
+    fn an_incoming_activity_comes_from_the_user() {
+        let reference = ConversationReference::from_activity(&incoming());
+        let mut activity = Activity {
+            kind: Some(ActivityType::Message),
+            ..Activity::default()
+        };
+        reference.apply_incoming(&mut activity);
+        assert_eq!(activity, incoming());
+    }
+
+    #[test]
+    fn a_continuation_points_back_at_its_reference() {
+        let reference = ConversationReference::from_activity(&incoming());
+        let event = reference.continuation_activity("fresh".into());
+        assert_eq!(
+            (event.name.as_deref(), &event.id),
+            (Some("ContinueConversation"), &Some("fresh".into()))
+        );
+        assert_eq!(event.relates_to.as_deref(), Some(&reference));
+        assert_eq!((&event.from, &event.recipient), (&reference.user, &reference.bot));
+        assert!(event.require_essentials().is_ok());
+    }
+
+    #[test]
+    fn the_channel_of_a_thread_is_a_place_of_its_own() {
+        let thread = ConversationReference::from_activity(&incoming());
+        let channel = thread.channel_level();
+        assert_eq!(
+            channel.conversation.as_ref().unwrap().id.as_str(),
+            "19:c@thread.tacv2"
+        );
+        assert_eq!(channel.activity_id, None);
+        assert_eq!(channel.channel_level(), channel);
+        assert_eq!(thread.reply_reference("8".into()).activity_id, Some("8".into()));
+    }
+
+    #[test]
+    fn a_stored_reference_may_call_its_bot_agent() {
+        let read = |document| ConversationReference::from_value(document).unwrap();
+        let written = |reference| serde_json::to_value::<ConversationReference>(reference).unwrap();
+        assert_eq!(
+            written(read(json!({"agent": {"id": "28:b", "x": 1}, "unknown": [null]}))),
+            json!({"bot": {"id": "28:b", "x": 1}, "unknown": [null]})
+        );
+        let both = json!({"agent": {"id": "28:a"}, "bot": {"id": "28:b"}});
+        assert_eq!(written(read(both.clone())), both);
+        assert_eq!(
+            read(json!({"agent": {"id": "28:a"}, "bot": null}))
+                .bot
+                .unwrap()
+                .id
+                .as_str(),
+            "28:a"
+        );
+        let error = ConversationReference::from_value(json!({"conversation": {"id": 5}})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "conversation.id: expected a string, found a number"
+        );
+    }
+}

@@ -116,23 +116,24 @@ impl<T: Held> Member for Vec<T> {
     }
 }
 
-/// Refuses a document in which one of `paths` (names joined by dots) holds anything but a string or nothing.
+/// Refuses a document in which one of `paths` (a property, or one of an object: `from.id`) holds anything but a string
+/// or nothing.
 pub(crate) fn require_strings(document: &Value, paths: &[&'static str]) -> Result<(), Error> {
+    if !document.is_object() {
+        return Err(Error::NotAnObject);
+    }
     for path in paths {
-        let mut value = document;
-        let mut walked = 0;
-        for name in path.split('.') {
-            let Value::Object(object) = value else {
-                return Err(wrong_type(&path[..walked], "an object", value));
-            };
-            walked += name.len() + usize::from(walked > 0);
-            match object.get(name) {
-                None | Some(Value::Null) => break,
-                Some(member) => value = member,
-            }
-            if walked == path.len() && !value.is_string() {
-                return Err(wrong_type(path, "a string", value));
-            }
+        let (owner, name) = match path.split_once('.') {
+            None => (document, *path),
+            Some((owner_path, name)) => match document.get(owner_path) {
+                None | Some(Value::Null) => continue,
+                Some(owner @ Value::Object(_)) => (owner, name),
+                Some(other) => return Err(wrong_type(owner_path, "an object", other)),
+            },
+        };
+        match owner.get(name) {
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(other) => return Err(wrong_type(path, "a string", other)),
         }
     }
     Ok(())

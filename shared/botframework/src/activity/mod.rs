@@ -321,3 +321,6 @@ impl Activity {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
