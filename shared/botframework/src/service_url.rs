@@ -252,3 +252,6 @@ fn check_path(path: &str) -> Result<(), Untrusted> {
         Err(Untrusted::Path)
     }
 }
+
+#[cfg(test)]
+mod tests;
