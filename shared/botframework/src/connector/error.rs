@@ -374,3 +374,6 @@ impl Said {
         (OTHERWISE, None)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 mod address;
 mod error;
 mod http;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::sync::Arc;
