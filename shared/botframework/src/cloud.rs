@@ -3,7 +3,8 @@
 /// A cloud of Microsoft. One deployment lives in one; nothing of one cloud is trusted in another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Cloud {
-    /// The public cloud. GCC (not High) belongs here: only its service URL differs, see [`GCC_SERVICE_URL`].
+    /// The public cloud. GCC (not High) belongs here: only its service URL differs, see
+    /// [`GCC_SERVICE_URL`].
     #[default]
     Public,
     /// US Government, GCC High.
@@ -14,15 +15,17 @@ pub enum Cloud {
     China,
 }
 
-/// Where the bots of GCC tenants (public cloud) are served, used when the Connector answers `InvalidBotApiHost`.
+/// Where the bots of GCC tenants (public cloud) are served, used when the Connector answers
+/// `InvalidBotApiHost`.
 pub const GCC_SERVICE_URL: &str = "https://smba.infra.gcc.teams.microsoft.com/teams";
 
-/// What is where in one cloud. URLs have no trailing slash unless the name of the thing is one.
+/// What is where in one cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// The login host with the tenant of multi-tenant bot registrations; see [`Endpoints::login_host`] for single-tenant ones.
+    /// Where a bot registered as multi-tenant gets its tokens: the login host and the tenant of all such
+    /// bots.
     pub multi_tenant_login: &'static str,
-    /// The login host, before which tenant it may be asked for.
+    /// The login host; a single-tenant bot puts its own tenant id after it.
     pub login_host: &'static str,
     /// The scope of a token for the Connector.
     pub token_scope: &'static str,

@@ -80,7 +80,8 @@ macro_rules! id {
 }
 
 id! {
-    /// A conversation: a person, a group chat, a channel, or (with a `;messageid=…` suffix) one thread in a channel.
+    /// A conversation: a person, a group chat, a channel, or (with a `;messageid=…` suffix) one thread in a
+    /// channel.
     ConversationId
 }
 id! {
@@ -97,7 +98,8 @@ id! {
 }
 
 impl ConversationId {
-    /// The id without its `;messageid=…` suffix: of a thread, the channel it is in; of anything else, itself.
+    /// The id without its `;messageid=…` suffix: of a thread, the channel it is in; of anything else,
+    /// itself.
     #[must_use]
     pub fn channel(&self) -> Self {
         match self.0.split_once(THREAD) {

@@ -1,6 +1,5 @@
 //! What an invoke asks, and the answer that goes back in the HTTP response.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::activity::{Activity, ActivityType, Attachment};
@@ -83,8 +82,9 @@ impl InvokeResponse {
         )
     }
 
-    /// Refused or failed: tells the Adaptive Card that asked why. `status` is 400 or more; 412 is a failed precondition.
-    pub fn adaptive_error(status: u16, code: impl Serialize, message: impl Into<String>) -> Self {
+    /// Refused or failed: tells the Adaptive Card that asked why. `status` is 400 or more; 412 is a failed
+    /// precondition.
+    pub fn adaptive_error(status: u16, code: &str, message: impl Into<String>) -> Self {
         let kind = match status {
             412 => "application/vnd.microsoft.error.preconditionFailed",
             _ => "application/vnd.microsoft.error",

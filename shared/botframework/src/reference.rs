@@ -3,15 +3,17 @@
 use serde_json::Value;
 
 use crate::activity::{Activity, ActivityType, ChannelAccount, ConversationAccount};
-use crate::id::ActivityId;
+use crate::id::{ActivityId, ConversationId};
 use crate::wire::{Held, wire_object};
 
 wire_object! {
     /// Where a conversation is and who is in it. Stored and restored whole: unknown properties are kept.
     ///
-    /// Read on its own, a reference whose bot is called `agent` (as another SDK stores it) is taken, and written back with `bot`.
+    /// Read on its own, a reference whose bot is called `agent` (as another SDK stores it) is taken, and
+    /// written back with `bot`.
     ConversationReference {
-        /// The activity that the reference points at; to send without answering it, see [`ConversationReference::address`].
+        /// The activity that the reference points at; to send without answering it, see
+        /// [`ConversationReference::address`].
         "activityId" activity_id: Option<ActivityId>,
         /// The user.
         "user" user: Option<ChannelAccount>,
@@ -33,7 +35,8 @@ wire_object! {
 impl ConversationReference {
     /// The reference to the conversation an incoming activity is in, and to that activity.
     ///
-    /// The activity itself is left out for a `conversationUpdate` of Direct Line and Web Chat, which cannot be answered.
+    /// The activity itself is left out for a `conversationUpdate` of Direct Line and Web Chat, which cannot
+    /// be answered.
     pub fn from_activity(activity: &Activity) -> Self {
         let answerable = activity.kind != Some(ActivityType::ConversationUpdate)
             || !activity.channel_id.as_deref().is_some_and(|channel| {
@@ -51,12 +54,22 @@ impl ConversationReference {
         }
     }
 
-    /// Addresses an activity that the bot sends of its own accord: to the conversation, in answer to nothing.
+    /// The conversation's id, if the reference has one.
+    pub fn conversation_id(&self) -> Option<&ConversationId> {
+        self.conversation
+            .as_ref()
+            .map(|conversation| &conversation.id)
+            .filter(|id| !id.is_empty())
+    }
+
+    /// Addresses an activity that the bot sends of its own accord: to the conversation, in answer to
+    /// nothing.
     ///
-    /// Sets sender, recipient, conversation, channel and, when the activity has none, the locale. Takes out what a bot must not
-    /// send (id, timestamp, service URL, caller) and `null` members, which some channels refuse.
+    /// Sets sender, recipient, conversation, channel and, when the activity has none, the locale. Takes out
+    /// what a bot must not send (id, timestamp, service URL, caller) and `null` members, which some
+    /// channels refuse.
     pub fn address(&self, activity: &mut Activity) {
-        activity.strip_channel_fields();
+        activity.strip_unsendable();
         activity.from = self.bot.as_ref().map(ChannelAccount::to_sent);
         activity.recipient = self.user.as_ref().map(ChannelAccount::to_sent);
         activity.conversation = self.conversation.as_ref().map(ConversationAccount::to_sent);
@@ -67,8 +80,8 @@ impl ConversationReference {
         activity.reply_to_id = None;
     }
 
-    /// Addresses an activity as [`address`](Self::address) does, in answer to the one this reference points at. When it
-    /// points at none, the activity keeps the `replyToId` it has.
+    /// Addresses an activity as [`address`](Self::address) does, in answer to the one this reference points
+    /// at. When it points at none, the activity keeps the `replyToId` it has.
     pub fn apply_outgoing(&self, activity: &mut Activity) {
         let own = activity.reply_to_id.take();
         self.address(activity);

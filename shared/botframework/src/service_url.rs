@@ -1,8 +1,8 @@
 //! Which service URLs may be sent to, and so may see the bot's token.
 //!
-//! The token works for every conversation of the bot, like a password, and service URLs are data: they come in with activities, are
-//! stored, imported and passed around. So the rule is applied to the raw text, with a white list of characters, before
-//! anything parses or normalises it: what is checked is what is sent.
+//! The token works for every conversation of the bot, like a password, and service URLs are data: they come
+//! in with activities, are stored, imported and passed around. So the rule is applied to the raw text, with
+//! a white list of characters, before anything parses or normalises it: what is checked is what is sent.
 
 use std::str::FromStr;
 
@@ -83,7 +83,8 @@ pub enum Untrusted {
     /// Its host is none of those trusted.
     #[error("service URL has a host that is not trusted")]
     Host,
-    /// Its path has an empty segment, a dot segment or a character beyond letters, digits and `-._~`, or is followed by a query or fragment.
+    /// Its path has an empty segment, a dot segment or a character beyond letters, digits and `-._~`, or is
+    /// followed by a query or fragment.
     #[error("service URL has a malformed path")]
     Path,
 }
@@ -104,7 +105,8 @@ impl TrustRule {
         }
     }
 
-    /// Trusts one more host, exactly, over https at the default port. Under [`Loopback::Only`] it changes nothing.
+    /// Trusts one more host, exactly, over https at the default port. Under [`Loopback::Only`] it changes
+    /// nothing.
     ///
     /// # Errors
     /// When it is no full host name (an address, a single label, a pattern).
@@ -124,8 +126,9 @@ impl TrustRule {
 
     /// Takes a service URL when this rule trusts it.
     ///
-    /// A host with a trailing dot is refused although it names the same machine: no channel writes it, certificates and connection
-    /// pools know the name without it, and one spelling for each host keeps comparisons simple.
+    /// A host with a trailing dot is refused although it names the same machine: no channel writes it,
+    /// certificates and connection pools know the name without it, and one spelling for each host keeps
+    /// comparisons simple.
     ///
     /// # Errors
     /// With the first thing that is wrong. Nothing may be sent to the URL; asking again will not help.

@@ -1,10 +1,41 @@
 //! A turn: one activity comes in, the bot answers, and an HTTP answer follows from that.
+//!
+//! # Example: a bot that repeats what it hears
+//! ```
+//! use botframework::activity::Activity;
+//! use botframework::cloud::Cloud;
+//! use botframework::connector::{Connector, HttpTransport};
+//! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+//! use botframework::turn::{self, Adapter, Bot, Turn};
+//!
+//! struct Parrot;
+//!
+//! impl Bot for Parrot {
+//!     async fn on_turn(&self, turn: &mut Turn<'_>) -> Result<(), turn::Error> {
+//!         let heard = turn.activity().text.clone().unwrap_or_default();
+//!         turn.send_text(format!("You said: {heard}")).await?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
+//! let adapter = Adapter::new(Connector::new(HttpTransport::builder().build()?, trust));
+//!
+//! // The sender of this one waits for the replies in the HTTP answer, so nothing goes to the Connector.
+//! let activity = Activity::from_slice(br#"{"type":"message","text":"hi","deliveryMode":"expectReplies"}"#)?;
+//! let answer = adapter.process(&activity, &Parrot).await?;
+//! assert_eq!(answer.body.unwrap_or_default()["activities"][0]["text"], "You said: hi");
+//! # Ok(())
+//! # }
+//! ```
 
 use serde_json::{Value, json};
 
 use crate::activity::{Activity, ActivityType, DeliveryMode};
 use crate::connector::{self, Cause, Connector, SendReceipt};
-use crate::id::{ActivityId, ConversationId};
+use crate::id::ActivityId;
 use crate::invoke::InvokeResponse;
 use crate::reference::ConversationReference;
 
@@ -13,8 +44,8 @@ pub trait Bot: Send + Sync {
     /// Answers one activity.
     ///
     /// # Errors
-    /// With what went wrong; the endpoint answers 500. Failures of [`Turn::send`] pass through with `?`, others are
-    /// wrapped by [`Error::bot`].
+    /// With what went wrong; the endpoint answers 500. Failures of [`Turn::send`] pass through with `?`,
+    /// others are wrapped by [`Error::bot`].
     fn on_turn(&self, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -84,7 +115,8 @@ impl Adapter {
     /// Gives an incoming activity to the bot. It must have been authenticated and have its
     /// [essentials](Activity::require_essentials).
     ///
-    /// The answer is 200; to an invoke, what the bot responded or 501; to an activity that expects its replies, 200 with them.
+    /// The answer is 200; to an invoke, what the bot responded or 501; to an activity that expects its
+    /// replies, 200 with them.
     ///
     /// # Errors
     /// When the bot fails; the endpoint answers 500.
@@ -101,11 +133,11 @@ impl Adapter {
             invoke_response: None,
         };
         bot.on_turn(&mut turn).await?;
-        Ok(turn.into_answer())
+        turn.into_answer()
     }
 
-    /// Gives the bot a turn of its own in a conversation it knows: what it says there answers nothing. `id` is a fresh id
-    /// for the activity that the bot sees, which is never sent.
+    /// Gives the bot a turn of its own in a conversation it knows: what it says there answers nothing. `id`
+    /// is a fresh id for the activity that the bot sees, which is never sent.
     ///
     /// # Errors
     /// When the bot fails.
@@ -146,9 +178,11 @@ impl Turn<'_> {
         self.connector
     }
 
-    /// Answers with an activity: addressed to where the incoming one came from, and as its reply when it has an id.
+    /// Answers with an activity: addressed to where the incoming one came from, and as its reply when it
+    /// has an id.
     ///
-    /// An activity without a type is sent as a message. A trace goes to the emulator only; elsewhere it is dropped.
+    /// An activity without a type is sent as a message. A trace goes to the emulator only; elsewhere it is
+    /// dropped.
     ///
     /// # Errors
     /// When the Connector does not take it; see [`connector::Error::class`].
@@ -163,21 +197,16 @@ impl Turn<'_> {
             return Ok(SendReceipt::default());
         }
         let service_url = self.reference.service_url.as_deref().unwrap_or_default();
-        let nowhere = ConversationId::default();
-        let conversation = self
-            .reference
-            .conversation
-            .as_ref()
-            .map_or(&nowhere, |place| &place.id);
+        let conversation = self.reference.conversation_id().cloned().unwrap_or_default();
         let receipt = match &self.reference.activity_id {
             Some(id) => {
                 self.connector
-                    .reply_to_activity(service_url, conversation, id, &activity)
+                    .reply_to_activity(service_url, &conversation, id, &activity)
                     .await?
             }
             None => {
                 self.connector
-                    .send_to_conversation(service_url, conversation, &activity)
+                    .send_to_conversation(service_url, &conversation, &activity)
                     .await?
             }
         };
@@ -192,27 +221,29 @@ impl Turn<'_> {
         self.send(Activity::message(text)).await
     }
 
-    /// Responds to an invoke; the last response counts. To any other activity nobody waits for one, and it is dropped.
+    /// Responds to an invoke; the last response counts. To any other activity nobody waits for one, and it
+    /// is dropped.
     pub fn respond(&mut self, response: InvokeResponse) {
         self.invoke_response = Some(response);
     }
 
-    fn into_answer(self) -> Answer {
+    fn into_answer(self) -> Result<Answer, Error> {
         if let Replies::Gathered(replies) = self.replies {
-            return Answer {
+            let replies = serde_json::to_value(replies).map_err(Error::bot)?;
+            return Ok(Answer {
                 status: 200,
                 body: Some(json!({ "activities": replies })),
-            };
+            });
         }
         if self.activity.kind == Some(ActivityType::Invoke) {
             let InvokeResponse { status, body } =
                 self.invoke_response.unwrap_or(InvokeResponse::NOT_IMPLEMENTED);
-            return Answer { status, body };
+            return Ok(Answer { status, body });
         }
-        Answer {
+        Ok(Answer {
             status: 200,
             body: None,
-        }
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! How a JSON object becomes a typed one without losing anything.
 //!
-//! A typed field takes a property only when it can hold it exactly. Whatever it cannot hold (a wrong type, `null`, an
-//! empty list, an empty id) stays in `extra` under its own name, beside the properties nobody knows. Written
-//! out, a typed field wins over a property of its name in `extra`.
+//! A typed field takes a property only when it can hold it exactly. Whatever it cannot hold (a wrong type,
+//! `null`, an empty list, an empty id) stays in `extra` under its own name, beside the properties nobody
+//! knows. Written out, a typed field wins over a property of its name in `extra`.
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -116,8 +116,8 @@ impl<T: Held> Member for Vec<T> {
     }
 }
 
-/// Refuses a document in which one of `paths` (a property, or one of an object: `from.id`) holds anything but a string
-/// or nothing.
+/// Refuses a document in which one of `paths` (a property, or one of an object: `from.id`) holds anything
+/// but a string or nothing.
 pub(crate) fn require_strings(document: &Value, paths: &[&'static str]) -> Result<(), Error> {
     if !document.is_object() {
         return Err(Error::NotAnObject);
@@ -157,8 +157,8 @@ fn wrong_type(path: &'static str, expected: &'static str, found: &Value) -> Erro
 
 /// Declares a JSON object of the wire: the struct, its lossless reading and its writing.
 ///
-/// `refuses [..]` names the paths whose wrong type refuses the document instead of staying in `extra`; `then`
-/// names what is done to a document that was read on its own (and not inside another).
+/// `refuses [..]` names the paths whose wrong type refuses the document instead of staying in `extra`;
+/// `then` names what is done to a document that was read on its own (and not inside another).
 macro_rules! wire_object {
     (
         $(#[$attribute:meta])*
@@ -307,9 +307,9 @@ macro_rules! open_enum {
     };
 }
 
-pub(crate) use {open_enum, wire_object};
-
 /// Takes the members of an object that are `null` out of it: channels accept none in what is sent to them.
 pub(crate) fn drop_nulls(properties: &mut Map<String, Value>) {
     properties.retain(|_, value| !value.is_null());
 }
+
+pub(crate) use {open_enum, wire_object};

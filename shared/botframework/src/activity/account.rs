@@ -1,7 +1,7 @@
 use crate::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use crate::wire::{drop_nulls, wire_object};
 
-use super::name::{Role, Scope};
+use super::vocabulary::{Role, Scope};
 
 wire_object! {
     /// A user or a bot, as the channel knows them.

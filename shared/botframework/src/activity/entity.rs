@@ -3,7 +3,7 @@ use serde_json::{Map, Number, Value};
 use crate::wire::{Held, wire_object};
 
 use super::account::ChannelAccount;
-use super::name::SemanticActionState;
+use super::vocabulary::SemanticActionState;
 
 wire_object! {
     /// Metadata of an activity: a type and, beside it in `extra`, whatever that type means.

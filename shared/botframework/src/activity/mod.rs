@@ -1,12 +1,14 @@
 //! The activity: the one document that channels and bots exchange, lossless.
 //!
-//! Parsing and writing an activity gives an equal JSON document: unknown properties at any depth stay, `null`s stay,
-//! numbers keep every digit they were written with (only the spelling of an exponent is made uniform: `1E400` becomes
-//! `1e+400`), timestamps are strings as they came. A property whose JSON its typed field cannot hold is kept in
-//! `extra`; only the fields that nothing works without refuse a wrong type ([`Error::WrongType`]).
+//! Parsing and writing an activity gives an equal JSON document: unknown properties at any depth stay,
+//! `null`s stay, numbers keep every digit they were written with (only the spelling of an exponent is made
+//! uniform: `1E400` becomes `1e+400`), timestamps are strings as they came. A property whose JSON its typed
+//! field cannot hold is kept in `extra`; only the fields that nothing works without refuse a wrong type
+//! ([`Error::WrongType`]).
 //!
-//! Two limits come from the JSON parser: nesting deeper than 128 levels is refused, and so are objects with a property
-//! called `$serde_json::private::…`.
+//! Two limits come from the JSON parser: nesting deeper than 128 levels is refused, and an object that
+//! begins with a property called `$serde_json::private::Number` or `…::RawValue` is refused or read as what
+//! that property holds.
 //!
 //! # Example: an unknown property survives
 //! ```
@@ -23,14 +25,14 @@
 mod account;
 mod attachment;
 mod entity;
-mod name;
+mod vocabulary;
 
 use serde_json::{Number, Value};
 
 pub use account::{ChannelAccount, ConversationAccount};
 pub use attachment::{Attachment, CardAction, SuggestedActions};
 pub use entity::{ClientInfo, Entity, Mention, SemanticAction, StreamInfo};
-pub use name::{
+pub use vocabulary::{
     ActivityType, AttachmentLayout, DeliveryMode, EndOfConversationCode, Importance, InputHint,
     InstallationAction, ReactionType, Role, Scope, SemanticActionState, TextFormat,
 };
@@ -68,7 +70,8 @@ pub enum Error {
 }
 
 wire_object! {
-    /// One activity. Every field is optional here; [`Activity::require_essentials`] is the check at an endpoint.
+    /// One activity. Every field is optional here; [`Activity::require_essentials`] is the check at an
+    /// endpoint.
     Activity {
         /// What kind of activity this is; `type` on the wire.
         "type" kind: Option<ActivityType>,
@@ -208,8 +211,8 @@ impl Activity {
         }
     }
 
-    /// Checks that everything is there which an endpoint must not do without: type, conversation, channel, sender,
-    /// and the name of what is named (event, invoke, command).
+    /// Checks that everything is there which an endpoint must not do without: type, conversation, channel,
+    /// sender, and the name of what is named (event, invoke, command).
     ///
     /// # Errors
     /// With the path of the first one missing; an endpoint answers 400.
@@ -305,8 +308,9 @@ impl Activity {
         bot.is_some_and(|bot| members.iter().any(|member| member.id == *bot))
     }
 
-    /// Takes out what only a channel may set: id, timestamp, service URL, caller, and the other SDK's request id.
-    pub fn strip_channel_fields(&mut self) {
+    /// Takes out what a bot must not send: id, timestamp, service URL, caller, the other SDK's request id,
+    /// and `null`s.
+    pub(crate) fn strip_unsendable(&mut self) {
         self.id = None;
         self.timestamp = None;
         self.service_url = None;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::activity::name::{InstallationAction, Scope};
+use crate::activity::{InstallationAction, Scope};
 
 fn fixtures() -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/activities");
@@ -300,7 +300,8 @@ fn raising_an_alert_keeps_the_other_channel_data() {
     assert_eq!(data["legacy"]["replyToId"], json!("1:1invented"));
 }
 
-/// Names from everywhere in the schema, so that typed places meet values they do not expect, at every depth.
+/// Names from everywhere in the schema, so that typed places meet values they do not expect, at every
+/// depth.
 const NAMES: &[&str] = &[
     "timestamp",
     "localTimestamp",
@@ -365,7 +366,8 @@ const NAMES: &[&str] = &[
     "eventType",
     "settings",
 ];
-/// Refused at the root (and two of them with `id` inside) when of a wrong type; anywhere else a name like others.
+/// Refused at the root (and two of them with `id` inside) when of a wrong type; anywhere else a name like
+/// others.
 const CRITICAL: &[&str] = &[
     "type",
     "id",

@@ -20,8 +20,8 @@ pub(super) enum Part<'a> {
     Id(&'a str),
 }
 
-/// An id that cannot be a segment of a path: without it, or with dots alone, the path would be another one, because
-/// dot segments are resolved even when they are encoded.
+/// An id that cannot be a segment of a path: without it, or with dots alone, the path would be another one,
+/// because dot segments are resolved even when they are encoded.
 #[derive(Debug, thiserror::Error)]
 #[error("id {0:?} cannot stand in a URL")]
 pub(super) struct UnfitId(String);

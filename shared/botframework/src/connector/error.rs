@@ -29,10 +29,12 @@ pub enum Class {
     Unknown,
 }
 
-/// The decision table, first match wins: what the Connector says, in its code or its message, then the status alone.
+/// The decision table, first match wins: what the Connector says, in its code or its message, then the
+/// status alone.
 ///
 /// The words are those of the Teams documentation and of field reports. `NotSent` are: throttled (429), a
-/// concurrent operation on the conversation (412), a token or registration at fault (401), and a tenant that is served elsewhere.
+/// concurrent operation on the conversation (412), a token or registration at fault (401), and a tenant
+/// that is served elsewhere.
 const CLASSES: &[(Statuses, Says, Class)] = &[
     (
         Statuses::ClientErrors,
@@ -117,7 +119,8 @@ pub enum RetryAfter {
 
 /// A request to the Connector that did not succeed.
 ///
-/// Its `Display` leaves the other side's message out, which may quote what was sent; see [`Error::message`].
+/// Its `Display` leaves the other side's message out, which may quote what was sent; see
+/// [`Error::message`].
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -164,7 +167,8 @@ impl Error {
         self.0.message.as_deref()
     }
 
-    /// The HTTP status, if there was an answer. For logs: [`class`](Self::class) already says what it means.
+    /// The HTTP status, if there was an answer. For logs: [`class`](Self::class) already says what it
+    /// means.
     pub fn status(&self) -> Option<u16> {
         self.0.status.map(|status| status.as_u16())
     }
@@ -305,8 +309,9 @@ impl Said {
         said
     }
 
-    /// Reads `{error: {code, message, innerHttpError: {body}}}`, `{errorCode, message}` with a message that may be JSON
-    /// in a string, and what else has been seen. `depth` bounds how far documents inside documents are followed.
+    /// Reads `{error: {code, message, innerHttpError: {body}}}`, `{errorCode, message}` with a message that
+    /// may be JSON in a string, and what else has been seen. `depth` bounds how far documents inside
+    /// documents are followed.
     fn read(&mut self, document: &Value, depth: u8) {
         let Some(depth) = depth.checked_sub(1) else { return };
         match document.get("error") {

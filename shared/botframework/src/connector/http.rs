@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::transport::{Body, Cause, Exchange, Transport, TransportError};
 
-/// The largest body that is read, in bytes. A roster of 10,000 members, the longest that Teams lists, has about 6 MB.
+/// The largest body that is read, in bytes. A roster of 10,000 members, the longest that Teams lists, has
+/// about 6 MB.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
 /// HTTP/1.1 over pooled connections: no redirects, no proxy from the environment, no repeated request.
@@ -32,8 +33,8 @@ pub struct HttpTransportBuilder {
 pub struct BuildError(#[source] Cause);
 
 impl HttpTransport {
-    /// Begins with 3 seconds to connect, 15 seconds for the whole exchange (what a channel itself gives a bot), and
-    /// 20 seconds that an idle connection is kept.
+    /// Begins with 3 seconds to connect, 15 seconds for the whole exchange (what a channel itself gives a
+    /// bot), and 20 seconds that an idle connection is kept.
     pub const fn builder() -> HttpTransportBuilder {
         HttpTransportBuilder {
             connect_timeout: Duration::from_secs(3),
@@ -49,8 +50,8 @@ impl HttpTransport {
 }
 
 impl HttpTransportBuilder {
-    /// How long a connection may take, TLS included. A failure by then is known as not sent, so keep it well below the
-    /// whole time-out: when that one strikes first, nobody knows.
+    /// How long a connection may take, TLS included. A failure by then is known as not sent, so keep it
+    /// well below the whole time-out: when that one strikes first, nobody knows.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -64,15 +65,16 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// How long an unused connection is kept. Shorter than the other side keeps it: a request on a connection that is just
-    /// being closed there fails in a way that leaves unknown whether it arrived.
+    /// How long an unused connection is kept. Shorter than the other side keeps it: a request on a
+    /// connection that is just being closed there fails in a way that leaves unknown whether it arrived.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// Makes the transport. Connects to nothing yet.
+    /// Makes the transport. Connects to nothing yet; when it does, it needs a tokio runtime with I/O and
+    /// time.
     ///
     /// # Errors
     /// When TLS cannot be set up; asking again will not help.
@@ -125,27 +127,12 @@ impl Transport for HttpTransport {
 }
 
 async fn read(mut response: reqwest::Response) -> Body {
-    let Ok(first) = response.chunk().await else {
-        return Body::Cut;
-    };
-    let Some(first) = first else {
-        return Body::Whole(Bytes::new());
-    };
-    let mut rest = BytesMut::new();
+    let mut body = Vec::new();
     loop {
         match response.chunk().await {
-            // An answer in one piece, as nearly all are, is not copied.
-            Ok(None) if rest.is_empty() => return Body::Whole(first),
-            Ok(None) => return Body::Whole(rest.freeze()),
-            Ok(Some(chunk)) => {
-                if rest.is_empty() {
-                    rest.extend_from_slice(&first);
-                }
-                if rest.len() + chunk.len() > LARGEST_BODY {
-                    return Body::Cut;
-                }
-                rest.extend_from_slice(&chunk);
-            }
+            Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST_BODY => return Body::Cut,
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Body::Whole(body.into()),
             Err(_) => return Body::Cut,
         }
     }

@@ -1,7 +1,8 @@
 //! The client of the Connector, the REST service between a bot and its channels.
 //!
-//! Every method takes the service URL first and puts it to the [`TrustRule`] before anything else: to a URL that is not trusted,
-//! nothing is sent. Nothing is repeated here either: an [`Error`] says what has become of the request, and what follows is the caller's policy.
+//! Every method takes the service URL first and puts it to the [`TrustRule`] before anything else: to a URL
+//! that is not trusted, nothing is sent. Nothing is repeated here either: an [`Error`] says what has become
+//! of the request, and what follows is the caller's policy.
 
 mod address;
 mod error;
@@ -49,8 +50,9 @@ pub struct Connector {
 /// The Connector took an activity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SendReceipt {
-    /// The activity's id. Absent when the channel gave none, or its answer was lost after the success was known: a
-    /// success still, never a reason to send again, but the activity cannot be changed or deleted later.
+    /// The activity's id. Absent when the channel gave none, or its answer was lost after the success was
+    /// known: a success still, never a reason to send again, but the activity cannot be changed or deleted
+    /// later.
     pub activity_id: Option<ActivityId>,
 }
 
@@ -67,7 +69,8 @@ wire_object! {
         "topicName" topic_name: Option<String>,
         /// The tenant.
         "tenantId" tenant_id: Option<String>,
-        /// The first message: needed for a thread in a channel, left out for one person (it would be sent again each time).
+        /// The first message: needed for a thread in a channel, left out for one person (it would be sent
+        /// again each time).
         "activity" activity: Option<Box<Activity>>,
         /// What only this channel knows; in Teams the tenant, or the channel of a new thread.
         "channelData" channel_data: Option<Value>,
@@ -81,19 +84,22 @@ wire_object! {
         "id" id: Option<ConversationId>,
         /// The id of the first message, if one was sent with it and the channel tells.
         "activityId" activity_id: Option<ActivityId>,
-        /// Where to send from now on, if elsewhere. Not trusted because it was answered: it is put to the rule when it is used.
+        /// Where to send from now on, if elsewhere. Not trusted because it was answered: it is put to the
+        /// rule when it is used.
         "serviceUrl" service_url: Option<String>,
     }
 }
 
-wire_object! {
-    /// One page of a roster. Pages may repeat members.
-    PagedMembers {
-        /// What to ask the next page with; absent on the last.
-        "continuationToken" continuation_token: Option<String>,
-        /// The members on this page.
-        "members" members: Vec<TeamsChannelAccount>,
-    }
+/// One page of a roster. Pages may repeat members.
+///
+/// Unlike the objects that are kept and passed on, a page is read strictly: half a roster must not pass for all.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PagedMembers {
+    /// What to ask the next page with; absent on the last.
+    pub continuation_token: Option<String>,
+    /// The members on this page.
+    pub members: Vec<TeamsChannelAccount>,
 }
 
 #[derive(Default, Deserialize)]
@@ -104,7 +110,6 @@ struct Resource {
 
 #[derive(Deserialize)]
 struct TeamConversations {
-    #[serde(default)]
     conversations: Vec<ChannelInfo>,
 }
 
@@ -138,8 +143,8 @@ impl Connector {
         &self.trust
     }
 
-    /// Creates a conversation with one person (repeating it gives the same one) or a new thread in a channel (repeating
-    /// it makes another).
+    /// Creates a conversation with one person (repeating it gives the same one) or a new thread in a
+    /// channel (repeating it makes another).
     ///
     /// # Errors
     /// See [`Error::class`]. A success whose answer was lost is none: it comes back without an id.
@@ -155,7 +160,8 @@ impl Connector {
         Ok(success.read().unwrap_or_default())
     }
 
-    /// Sends an activity to a conversation, in answer to none. To a bare channel of Teams it begins a new thread.
+    /// Sends an activity to a conversation, in answer to none. To a bare channel of Teams it begins a new
+    /// thread.
     ///
     /// # Errors
     /// See [`Error::class`]. A success without a body is none.
@@ -228,7 +234,8 @@ impl Connector {
         Ok(())
     }
 
-    /// The whole roster at once. Deprecated in Teams (5 a minute, 10,000 members at most): [`paged_members`](Self::paged_members).
+    /// The whole roster at once. Deprecated in Teams (5 a minute, 10,000 members at most):
+    /// [`paged_members`](Self::paged_members).
     ///
     /// # Errors
     /// See [`Error::class`]; a roster that cannot be read is `Unknown`, and asking again is safe.
@@ -285,7 +292,9 @@ impl Connector {
             ("pageSize", page_size.as_deref()),
             ("continuationToken", continuation_token),
         ];
-        self.get(service_url, &parts, &query).await
+        let mut page: PagedMembers = self.get(service_url, &parts, &query).await?;
+        page.continuation_token = page.continuation_token.filter(|token| !token.is_empty());
+        Ok(page)
     }
 
     /// A team of Teams.

@@ -1,4 +1,5 @@
-//! The client against a real server on loopback, which records what it is asked and misbehaves as it is told.
+//! The client against a real server on loopback, which records what it is asked and misbehaves as it is
+//! told.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,11 +115,8 @@ fn connector() -> Connector {
     Connector::new(HttpTransport::builder().build().unwrap(), rule(Loopback::Only))
 }
 
-fn impatient() -> Connector {
-    let transport = HttpTransport::builder()
-        .timeout(Duration::from_millis(50))
-        .build()
-        .unwrap();
+fn impatient(timeout: Duration) -> Connector {
+    let transport = HttpTransport::builder().timeout(timeout).build().unwrap();
     Connector::new(transport, rule(Loopback::Only))
 }
 
@@ -308,7 +306,9 @@ async fn a_success_whose_body_is_cut_is_a_success_without_an_id() {
 
     let stalled = serve(vec![Act::Say(half)]).await;
     assert_eq!(
-        send(&impatient(), &stalled.url).await.unwrap(),
+        send(&impatient(Duration::from_millis(400)), &stalled.url)
+            .await
+            .unwrap(),
         SendReceipt { activity_id: None }
     );
 }
@@ -324,6 +324,32 @@ async fn a_list_whose_body_is_cut_is_unknown() {
         (error.class(), error.status(), error.correlation()),
         (Class::Unknown, Some(200), "ms-cv=c")
     );
+}
+
+#[tokio::test]
+async fn a_page_is_the_last_without_a_token_and_none_without_its_members() {
+    let server = serve(vec![
+        Act::Say(answer("200 OK", r#"{"continuationToken":"","members":[]}"#)),
+        Act::Say(answer("200 OK", r#"{"continuationToken":null,"members":[]}"#)),
+        Act::Say(answer("200 OK", r#"{"members":[{"id":"29:a"},"29:b"]}"#)),
+        Act::Say(answer("200 OK", "{}")),
+    ])
+    .await;
+    let (connector, conversation) = (connector(), ConversationId::from("a:1"));
+    for _ in 0..2 {
+        let page = connector
+            .paged_members(&server.url, &conversation, None, None)
+            .await
+            .unwrap();
+        assert_eq!(page.continuation_token, None);
+    }
+    for _ in 0..2 {
+        let error = connector
+            .paged_members(&server.url, &conversation, None, None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.class(), Class::Unknown);
+    }
 }
 
 #[tokio::test]
@@ -366,9 +392,10 @@ async fn a_kept_connection_cut_under_a_second_request_is_unknown_and_not_repeate
 #[tokio::test]
 async fn a_time_out_before_the_answer_is_unknown() {
     let server = serve(vec![Act::Hang]).await;
-    let error = send(&impatient(), &server.url).await.unwrap_err();
+    let error = send(&impatient(Duration::from_millis(50)), &server.url)
+        .await
+        .unwrap_err();
     assert_eq!((error.class(), error.status()), (Class::Unknown, None));
-    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 pub type Exchange<'a> =
     Pin<Box<dyn Future<Output = Result<http::Response<Body>, TransportError>> + Send + 'a>>;
 
-/// What carries a request to the Connector and its response back: [`HttpTransport`](super::HttpTransport), or a
-/// channel inside the same process.
+/// What carries a request to the Connector and its response back: [`HttpTransport`](super::HttpTransport),
+/// or a channel inside the same process.
 pub trait Transport: Send + Sync {
     /// Sends the request once. Follows no redirect and repeats nothing that may have left.
     fn send(&self, request: http::Request<Bytes>) -> Exchange<'_>;
