@@ -1,0 +1,157 @@
+//! The AWS SDK over the one HTTP client of the process.
+//!
+//! The SDK's own client would bring a second HTTP and TLS stack, and its own configuration loader files, profiles and
+//! an instance's metadata; a Lambda function needs neither. Everything it does need stands in its environment.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::{RetryConfig, RetrySpec};
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use botframework::connector::HttpTransport;
+
+use crate::config::{self, Environment};
+
+/// How long one request to a table or queue may take. They answer in milliseconds; what takes longer is lost, and the
+/// next attempt has another connection.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an operation may take with all its attempts: a channel gives up on us after about 15 seconds, and must
+/// have our answer before.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests made for one operation: the SDK's own number.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// The clients of the services that Herald uses. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sdk {
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+}
+
+impl Sdk {
+    /// Clients by the variables that the Lambda service sets: `AWS_REGION`, `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`. `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SQS` or, for both,
+    /// `AWS_ENDPOINT_URL` lead elsewhere.
+    ///
+    /// Requests go out over `transport`'s client and connections. Nothing is connected yet. The credentials are taken
+    /// once: an execution environment does not outlive those it was given.
+    ///
+    /// # Errors
+    /// When region or keys are missing; it names the variable.
+    pub fn new(environment: &Environment<'_>, transport: &HttpTransport) -> Result<Self, config::Error> {
+        let credentials = Credentials::new(
+            environment.required("AWS_ACCESS_KEY_ID")?,
+            environment.required("AWS_SECRET_ACCESS_KEY")?,
+            environment.optional("AWS_SESSION_TOKEN"),
+            None,
+            "Environment",
+        );
+        let common = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(environment.required("AWS_REGION")?))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(Client(transport.client().clone()))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS_MAX)
+                    .with_retry_spec(RetrySpec::v2_1()),
+            )
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .read_timeout(ATTEMPT_TIMEOUT)
+                    .operation_timeout(OPERATION_TIMEOUT)
+                    .build(),
+            )
+            .build();
+        let elsewhere = environment.optional("AWS_ENDPOINT_URL");
+        let endpoint = |variable| environment.optional(variable).or_else(|| elsewhere.clone());
+        let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&common);
+        dynamodb.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_DYNAMODB"));
+        let mut sqs = aws_sdk_sqs::config::Builder::from(&common);
+        sqs.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SQS"));
+        Ok(Self {
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+        })
+    }
+}
+
+/// Hands the SDK connectors over one reqwest client.
+///
+/// How long a connection may take was decided when that client was made; the SDK only says how long an answer may.
+#[derive(Debug)]
+struct Client(reqwest::Client);
+
+impl HttpClient for Client {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector {
+            client: self.0.clone(),
+            timeout: settings.read_timeout(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Connector {
+    client: reqwest::Client,
+    timeout: Option<Duration>,
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.client.clone();
+        let request = prepare(request, self.timeout);
+        HttpConnectorFuture::new(async move {
+            let response = client.execute(request?).await.map_err(classify)?;
+            let mut answer = http::Response::new(SdkBody::empty());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = response.headers().clone();
+            *answer.body_mut() = response.bytes().await.map_err(classify)?.into();
+            HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+fn prepare(request: HttpRequest, timeout: Option<Duration>) -> Result<reqwest::Request, ConnectorError> {
+    let (head, body) = request
+        .try_into_http1x()
+        .map_err(|error| ConnectorError::user(error.into()))?
+        .into_parts();
+    // Tables and queues take documents, never streams.
+    let body = body
+        .bytes()
+        .ok_or_else(|| ConnectorError::user("the request's body is a stream".into()))?
+        .to_vec();
+    let mut request = reqwest::Request::try_from(http::Request::from_parts(head, body))
+        .map_err(|error| ConnectorError::user(error.into()))?;
+    *request.timeout_mut() = timeout;
+    Ok(request)
+}
+
+/// Tells the SDK what it may repeat: time-outs and broken connections, but no request that cannot be made at all.
+fn classify(error: reqwest::Error) -> ConnectorError {
+    let (connect, timeout, builder) = (error.is_connect(), error.is_timeout(), error.is_builder());
+    let source = Box::new(error);
+    let error = if builder {
+        ConnectorError::user(source)
+    } else if timeout {
+        ConnectorError::timeout(source)
+    } else {
+        ConnectorError::io(source)
+    };
+    if connect { error.never_connected() } else { error }
+}

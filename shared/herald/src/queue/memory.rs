@@ -1,0 +1,32 @@
+//! A queue in memory, for tests and simulations: what is sent can be taken again, in order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Error, Message};
+
+/// One queue. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Queue(Arc<Mutex<VecDeque<Message>>>);
+
+impl Queue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the oldest message off the queue, whatever its delay.
+    pub fn take(&self) -> Option<Message> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl super::Queue for Queue {
+    async fn send(&self, messages: Vec<Message>) -> Result<(), Error> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(messages);
+        Ok(())
+    }
+}

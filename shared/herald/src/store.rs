@@ -1,0 +1,292 @@
+//! The port to the tables: three traits, one a table, whose methods say what is meant.
+//!
+//! [`memory`] and [`dynamodb`] both pass the contract suite in `tests/`; what the suite asserts is what these docs
+//! promise. Every method may be called again after an error: none leaves half of its work behind.
+
+use std::future::Future;
+
+use botframework::activity::Activity;
+use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
+use jiff::Timestamp;
+
+use crate::audience::Audience;
+use crate::conversation::{Conversation, ConversationKey, Facts, Sighting, State};
+use crate::delivery::{Claim, DeliveryKey, Earlier, Lease, Outcome, Row, Tally};
+use crate::id::NotificationId;
+use crate::notification::{ChunkId, Notification, Page};
+
+pub mod dynamodb;
+pub mod memory;
+
+/// The table did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The table could not be reached or refused; the same call may succeed in a moment.
+    #[error("cannot {verb}: the table is away")]
+    Unavailable {
+        /// What was asked.
+        verb: &'static str,
+        /// What the SDK said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A record is not in the shape this version writes.
+    #[error("cannot {verb}: the record is not one of ours ({what})")]
+    Corrupt {
+        /// What was asked.
+        verb: &'static str,
+        /// The attribute that is wrong. Never its value.
+        what: String,
+    },
+}
+
+/// A part of a long answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// What was found; may be empty although there is more.
+    pub found: Vec<T>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// What [`Conversations::remember`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// First seen now.
+    New,
+    /// Known, and changed.
+    Changed,
+    /// Known as it is; nothing was written.
+    Unchanged,
+}
+
+/// Which conversations to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// One of so many segments of the whole table. A scan: the only one.
+    Everyone {
+        /// Which segment, from 0.
+        segment: u16,
+        /// Of how many.
+        segments: u16,
+    },
+    /// The conversations of an Entra tenant, threads excepted.
+    Tenant(String),
+    /// The personal conversations of a person.
+    User(EntraObjectId),
+    /// The personal conversations of a channel account.
+    Account(ChannelAccountId),
+    /// A conversation id, whichever bot and channel it belongs to.
+    Conversation(ConversationId),
+    /// The channels of a team, threads included.
+    Team(String),
+}
+
+/// A conversation as a listing shows it: enough to decide whether it is meant, without its document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub key: ConversationKey,
+    /// What it is looked up by.
+    pub facts: Facts,
+    /// Whether it may be written to, at a recent moment: listings may lag behind writes by a second or so.
+    pub state: State,
+}
+
+/// Remembers conversations.
+pub trait Conversations: Clone + Send + Sync + 'static {
+    /// Makes the record what [`crate::conversation::remember`] says, writing nothing when nothing changes. Sightings
+    /// that race are applied one after the other.
+    ///
+    /// # Errors
+    /// When the table is away: the activity must not be acknowledged.
+    fn remember(
+        &self,
+        sighting: Sighting,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Remembered, Error>> + Send;
+
+    /// Marks a conversation removed, if it is remembered and is not so already.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn forget(&self, key: &ConversationKey, now: Timestamp)
+    -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The conversations of these keys that are remembered, in any order.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn recall(
+        &self,
+        keys: &[ConversationKey],
+    ) -> impl Future<Output = Result<Vec<Conversation>, Error>> + Send;
+
+    /// Lists up to `limit` conversations from `cursor` on, in any state. A conversation appears once in a selection
+    /// that is listed to its end.
+    ///
+    /// # Errors
+    /// When the table is away, or the cursor is not one of ours.
+    fn list(
+        &self,
+        selection: &Selection,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Listing<Candidate>, Error>> + Send;
+}
+
+/// What [`Notifications::accept`] stores in one step.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    /// The notification as it starts.
+    pub notification: Notification,
+    /// Who it is for.
+    pub audience: Audience,
+    /// What is sent.
+    pub message: Activity,
+    /// The caller's key for this request, if there is one.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A caller's promise that requests with this key are one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// A digest of the key.
+    pub key: String,
+    /// A digest of the body.
+    pub body: String,
+    /// When the key may be used anew.
+    pub until: Timestamp,
+}
+
+/// What became of an [`Acceptance`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It stands.
+    New,
+    /// The same request was accepted before as this notification.
+    Repeated(NotificationId),
+    /// The key was used for another body.
+    Conflict,
+}
+
+/// Keeps notifications and their plans.
+pub trait Notifications: Clone + Send + Sync + 'static {
+    /// Stores a notification whole, or nothing of it. One that is there already stays as it is.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accepted, Error>> + Send;
+
+    /// Takes back a notification of which nothing is planned and whose caller was told that nothing was accepted. Its
+    /// idempotency key may be used anew.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn withdraw(&self, id: &NotificationId) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The notification with its counters, as of all that was written before.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn find(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Notification>, Error>> + Send;
+
+    /// Who the notification is for.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn audience(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Audience>, Error>> + Send;
+
+    /// What the notification sends.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn message(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Activity>, Error>> + Send;
+
+    /// The last page that was planned of a part, with its number from 0.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn latest_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+    ) -> impl Future<Output = Result<Option<(u32, Page)>, Error>> + Send;
+
+    /// Writes page `number` of a part and counts it, in one step; `false` when that page was planned before, or the
+    /// notification was withdrawn. What stands is never changed.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn plan(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Closes a chunk and counts how its deliveries ended, in one step; does nothing when it is closed already.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn close(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        tally: &Tally,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// What a settling or releasing worker finds out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It stands.
+    Stands,
+    /// The lease had been taken over; what the taker writes counts.
+    Lost,
+}
+
+/// Keeps the ledger: one row a delivery.
+pub trait Ledger: Clone + Send + Sync + 'static {
+    /// Asks for a delivery by the rule of [`crate::delivery::claim`]; of any number who ask at once, one gets it.
+    ///
+    /// # Errors
+    /// When the table is away: nothing may be sent.
+    fn claim(
+        &self,
+        delivery: &DeliveryKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Claim, Error>> + Send;
+
+    /// Writes how the delivery ended. To write the same again changes nothing and stands.
+    ///
+    /// # Errors
+    /// When the table is away: the row stays claimed until its deadline.
+    fn settle(
+        &self,
+        delivery: &DeliveryKey,
+        lease: Lease,
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<Written, Error>> + Send;
+
+    /// Gives the delivery back, to be asked for again from `until` on. To write the same again changes nothing and
+    /// stands.
+    ///
+    /// # Errors
+    /// When the table is away: the row stays claimed until its deadline.
+    fn release(
+        &self,
+        delivery: &DeliveryKey,
+        lease: Lease,
+        until: Timestamp,
+        why: &str,
+        earlier: Earlier,
+    ) -> impl Future<Output = Result<Written, Error>> + Send;
+
+    /// The row, if the delivery was ever claimed.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn look_up(&self, delivery: &DeliveryKey) -> impl Future<Output = Result<Option<Row>, Error>> + Send;
+}

@@ -1,0 +1,121 @@
+//! Items as maps of attributes, written and read one way.
+//!
+//! Ids and documents are strings, the latter as JSON; numbers are whole; moments are milliseconds since 1970.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Error;
+
+/// An item, or a part of one.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(super) fn number(value: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}
+
+pub(super) fn moment(value: Timestamp) -> AttributeValue {
+    number(value.as_millisecond())
+}
+
+pub(super) fn json<T: Serialize>(verb: &'static str, name: &str, value: &T) -> Result<AttributeValue, Error> {
+    serde_json::to_string(value)
+        .map(AttributeValue::S)
+        .map_err(|_| corrupt(verb, name))
+}
+
+/// A word out of a fixed list, as serde spells it.
+pub(super) fn word<T: Serialize>(verb: &'static str, name: &str, value: &T) -> Result<AttributeValue, Error> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Ok(AttributeValue::S(word)),
+        _ => Err(corrupt(verb, name)),
+    }
+}
+
+/// A map of attributes by their names.
+pub(super) fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
+    attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// `#name` for each name: in expressions every name has its number sign, since `state`, `scope` and many more mean
+/// something else there.
+pub(super) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> HashMap<String, String> {
+    names
+        .into_iter()
+        .map(|name| (format!("#{name}"), name.to_owned()))
+        .collect()
+}
+
+/// One item that was read, and for what.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) verb: &'static str,
+    pub(super) item: &'a Item,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn optional_text(self, name: &str) -> Result<Option<&'a str>, Error> {
+        match self.item.get(name) {
+            None => Ok(None),
+            Some(AttributeValue::S(text)) => Ok(Some(text)),
+            Some(_) => Err(self.corrupt(name)),
+        }
+    }
+
+    pub(super) fn text(self, name: &str) -> Result<&'a str, Error> {
+        self.optional_text(name)?.ok_or_else(|| self.corrupt(name))
+    }
+
+    pub(super) fn optional_number<T: FromStr>(self, name: &str) -> Result<Option<T>, Error> {
+        match self.item.get(name) {
+            None => Ok(None),
+            Some(AttributeValue::N(digits)) => digits.parse().map(Some).map_err(|_| self.corrupt(name)),
+            Some(_) => Err(self.corrupt(name)),
+        }
+    }
+
+    pub(super) fn number<T: FromStr>(self, name: &str) -> Result<T, Error> {
+        self.optional_number(name)?.ok_or_else(|| self.corrupt(name))
+    }
+
+    pub(super) fn optional_moment(self, name: &str) -> Result<Option<Timestamp>, Error> {
+        self.optional_number(name)?
+            .map(|number| Timestamp::from_millisecond(number).map_err(|_| self.corrupt(name)))
+            .transpose()
+    }
+
+    pub(super) fn moment(self, name: &str) -> Result<Timestamp, Error> {
+        self.optional_moment(name)?.ok_or_else(|| self.corrupt(name))
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(self, name: &str) -> Result<T, Error> {
+        serde_json::from_str(self.text(name)?).map_err(|_| self.corrupt(name))
+    }
+
+    pub(super) fn word<T: DeserializeOwned>(self, name: &str) -> Result<T, Error> {
+        serde_json::from_value(self.text(name)?.into()).map_err(|_| self.corrupt(name))
+    }
+
+    pub(super) fn corrupt(self, name: &str) -> Error {
+        corrupt(self.verb, name)
+    }
+}
+
+pub(super) fn corrupt(verb: &'static str, name: &str) -> Error {
+    Error::Corrupt {
+        verb,
+        what: name.to_owned(),
+    }
+}

@@ -1,0 +1,59 @@
+//! Logs: one JSON object a line on standard output, where Lambda collects them.
+//!
+//! A failure is logged once, where it is handled, with a stable `error_type` that alarms can filter on. Units stand in
+//! the field's name. Bodies, tokens, message texts and people's names never appear.
+
+use std::process::ExitCode;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::config::Environment;
+
+/// The level's variable, as Lambda's advanced logging sets it.
+const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+
+/// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown).
+pub fn start(environment: &Environment<'_>) {
+    let level = match environment.optional(LEVEL).as_deref() {
+        Some("TRACE") => LevelFilter::TRACE,
+        Some("DEBUG") => LevelFilter::DEBUG,
+        Some("WARN") => LevelFilter::WARN,
+        Some("ERROR" | "FATAL") => LevelFilter::ERROR,
+        _ => LevelFilter::INFO,
+    };
+    // CloudWatch stamps every line with its own time, so ours needs none.
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_target(false)
+        .without_time()
+        .with_max_level(level)
+        .finish();
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// What a function's process ends with; why it failed is logged here, so that `main` need not print it its own way.
+pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error_type = "CannotRun", error = %chain(&*error), "the function ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        line.push_str(": ");
+        line.push_str(&next.to_string());
+        cause = next.source();
+    }
+    line
+}
