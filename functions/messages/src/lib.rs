@@ -1,1 +1,190 @@
-//! The messages function.
+//! The messaging endpoint: remembers every conversation the bot hears of, then runs the bot's turn.
+//!
+//! ```text
+//! POST /api/messages ── parse ── trust ── remember or forget (durable) ── turn ──▶ 200
+//! ```
+//!
+//! The durable write comes before the answer: an execution environment is frozen once it has answered, so what was
+//! not written by then may never be. The channel waits about 15 seconds for us; nothing here waits for anything but
+//! the table and the bot's own sends.
+
+use botframework::activity::Activity;
+use botframework::connector::{Connector, HttpTransport};
+use botframework::service_url::TrustRule;
+use botframework::turn::Adapter;
+use herald::aws;
+use herald::clock::Clock;
+use herald::config::{self, Environment, variable};
+use herald::conversation::{Presence, Sighting};
+use herald::store::{self, Conversations, Selection, dynamodb};
+use herald::telemetry::chain;
+use lambda_http::http::{HeaderValue, Method, StatusCode, header};
+use lambda_http::{Body, Request, Response};
+
+pub mod bot;
+
+/// The largest activity taken, in bytes. Teams' own limit for a message is about 100 KB (`protocol B.1`).
+pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
+
+/// How many conversations of a team are marked at a time when the bot leaves it.
+const TEAM_PAGE: usize = 100;
+
+/// What the handler works with.
+#[derive(Debug)]
+pub struct Context<S> {
+    /// Where conversations are remembered.
+    pub store: S,
+    /// Which service URLs are believed.
+    pub trust: TrustRule,
+    /// Runs turns.
+    pub adapter: Adapter,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Context<dynamodb::Conversations> {
+    /// The context of the deployed function.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong; it names it.
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+        let trust = environment.trust_rule()?;
+        let transport = HttpTransport::builder().build()?;
+        let sdk = aws::Sdk::new(environment, &transport)?;
+        Ok(Self {
+            store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),
+            adapter: Adapter::new(Connector::new(transport, trust.clone())),
+            trust,
+            clock: Clock::system(),
+        })
+    }
+}
+
+/// Answers one request. It never fails: whatever happens has a status.
+pub async fn handle<S: Conversations>(context: &Context<S>, request: Request) -> Response<Body> {
+    match *request.method() {
+        Method::POST => {}
+        // Health checks, and people who open the address in a browser.
+        Method::GET | Method::HEAD => return greeting(),
+        _ => return not_allowed(),
+    }
+    let body = match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
+    };
+    if body.len() > ACTIVITY_MAX_BYTES {
+        tracing::warn!(
+            error_type = "ActivityTooLarge",
+            body_bytes = body.len(),
+            "activity refused"
+        );
+        return status(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let activity = match Activity::from_slice(body).and_then(|read| read.require_essentials().map(|()| read))
+    {
+        Ok(activity) => activity,
+        Err(error) => {
+            tracing::warn!(error_type = "ActivityMalformed", %error, "activity refused");
+            return status(StatusCode::BAD_REQUEST);
+        }
+    };
+    // A stored URL later receives what the bot has to say, so an activity that names a stranger's is not for us.
+    if let Some(Err(error)) = activity
+        .service_url
+        .as_deref()
+        .map(|url| context.trust.check(url))
+    {
+        tracing::warn!(error_type = "ServiceUrlUntrusted", %error, "activity refused");
+        return status(StatusCode::FORBIDDEN);
+    }
+    if let Err(error) = record(context, &activity).await {
+        tracing::error!(error_type = "StoreUnavailable", error = %chain(&error), "activity not remembered");
+        return status(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    match context.adapter.process(&activity, &bot::Bot).await {
+        Ok(answer) => respond(answer.status, answer.body.as_ref()),
+        Err(error) => {
+            tracing::error!(error_type = "TurnFailed", error = %chain(&error), "the bot's turn failed");
+            status(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// Remembers or forgets the conversations that the activity shows.
+async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> Result<(), store::Error> {
+    let now = context.clock.now();
+    let sightings = Sighting::of(activity);
+    if sightings.is_empty() {
+        tracing::warn!(
+            error_type = "ConversationUnaddressable",
+            "no bot or service URL: not remembered"
+        );
+    }
+    for sighting in sightings {
+        let left_team = (sighting.presence == Presence::Left)
+            .then(|| sighting.facts.team.clone())
+            .flatten();
+        let remembered = context.store.remember(sighting, now).await?;
+        tracing::debug!(?remembered, "conversation");
+        if let Some(team) = left_team {
+            forget_team(context, team).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A bot is taken out of a team, not of its channels one by one; no event names the other channels.
+async fn forget_team<S: Conversations>(context: &Context<S>, team: String) -> Result<(), store::Error> {
+    let selection = Selection::Team(team);
+    let mut cursor = None;
+    loop {
+        let listing = context
+            .store
+            .list(&selection, cursor.as_deref(), TEAM_PAGE)
+            .await?;
+        for candidate in listing.found {
+            context.store.forget(&candidate.key, context.clock.now()).await?;
+        }
+        match listing.next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+fn respond(code: u16, body: Option<&serde_json::Value>) -> Response<Body> {
+    let mut response = status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    if let Some(body) = body {
+        *response.body_mut() = Body::Text(body.to_string());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+fn greeting() -> Response<Body> {
+    let mut response = status(StatusCode::OK);
+    *response.body_mut() =
+        Body::Text("This is a bot's messaging endpoint. Channels POST activities here.\n".to_owned());
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
+    response
+}

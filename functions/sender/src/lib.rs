@@ -1,1 +1,357 @@
-//! The sender function.
+//! The sender: takes a chunk of deliveries, claims each, sends it, and settles it.
+//!
+//! ```text
+//! chunk ── recall ── for each: claim ── send ── settle or release ── all ended? ── close
+//!                                                                └─ some open ── the rest goes back, with a delay
+//! ```
+//!
+//! A chunk comes at least once. Whoever handles it again finds in the ledger what ended, what another worker holds,
+//! and what a dead worker left; so nothing is lost, and nothing that ended is sent again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use botframework::activity::Activity;
+use botframework::connector::{self, Class, Connector, HttpTransport};
+use futures_util::{StreamExt, stream};
+use herald::audience::Recipient;
+use herald::aws;
+use herald::clock::Clock;
+use herald::config::{self, Environment, variable};
+use herald::conversation::{Conversation, ConversationKey, Scope, State};
+use herald::delivery::{self, Attempt, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
+use herald::notification::Notification;
+use herald::queue::{self, Chunk, Message, Queue, sqs};
+use herald::store::{self, Conversations, Ledger, Notifications, Written, dynamodb};
+use herald::telemetry::chain;
+use jiff::{SignedDuration, Timestamp};
+
+/// Deliveries under way at once in one environment, over all chunks of its batch.
+const DELIVERIES_AT_ONCE: usize = 64;
+
+/// How long before the invocation's end no new delivery is begun: the Connector's whole time-out and the settle must
+/// fit in.
+const MARGIN: SignedDuration = SignedDuration::from_secs(20);
+
+/// What the handler works with.
+#[derive(Debug)]
+pub struct Context<C, N, L, Q> {
+    /// Where recipients' references are.
+    pub conversations: C,
+    /// Where messages are.
+    pub notifications: N,
+    /// The deliveries.
+    pub ledger: L,
+    /// The queue to this function.
+    pub deliveries: Q,
+    /// The way to the channel.
+    pub connector: Connector,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger, sqs::Queue> {
+    /// The context of the deployed function.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong; it names it.
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+        let trust = environment.trust_rule()?;
+        let transport = HttpTransport::builder().build()?;
+        let sdk = aws::Sdk::new(environment, &transport)?;
+        Ok(Self {
+            conversations: dynamodb::Conversations::new(
+                &sdk,
+                environment.required(variable::CONVERSATIONS_TABLE)?,
+            ),
+            notifications: dynamodb::Notifications::new(
+                &sdk,
+                environment.required(variable::NOTIFICATIONS_TABLE)?,
+            ),
+            ledger: dynamodb::Ledger::new(&sdk, environment.required(variable::DELIVERIES_TABLE)?),
+            deliveries: sqs::Queue::new(&sdk, environment.required(variable::DELIVERIES_QUEUE_URL)?),
+            connector: Connector::new(transport, trust),
+            clock: Clock::system(),
+        })
+    }
+}
+
+/// A chunk could not be handled; the message goes back to the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A table is away.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A queue is away.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+}
+
+/// Handles a batch, its chunks at once; what failed comes back alone.
+pub async fn handle<C: Conversations, N: Notifications, L: Ledger, Q: Queue>(
+    context: &Context<C, N, L, Q>,
+    event: SqsEvent,
+    deadline: Timestamp,
+) -> SqsBatchResponse {
+    let each = (DELIVERIES_AT_ONCE / event.records.len().max(1)).max(1);
+    let failures = stream::iter(event.records).map(|record| async move {
+        let body = record.body.as_deref().unwrap_or_default();
+        let outcome = match serde_json::from_str::<Chunk>(body) {
+            Ok(chunk) => run(context, chunk, deadline, each)
+                .await
+                .map_err(|error| chain(&error)),
+            Err(error) => Err(format!("the message is not a chunk: {error}")),
+        };
+        outcome.err().map(|error| {
+            tracing::error!(
+                error_type = "ChunkFailed",
+                error,
+                "the chunk goes back to the queue"
+            );
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = record.message_id.unwrap_or_default();
+            failure
+        })
+    });
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failures
+        .buffer_unordered(DELIVERIES_AT_ONCE)
+        .filter_map(|it| async { it })
+        .collect()
+        .await;
+    response
+}
+
+/// Where a delivery stands after its turn here.
+enum Turn {
+    /// It has ended, now or before.
+    Ended(Outcome),
+    /// It is open; nobody need ask before then.
+    Open(Timestamp),
+}
+
+/// Handles one chunk, `at_once` deliveries at a time.
+///
+/// # Errors
+/// When a table or a queue is away. The same message, handled again, goes on from what the ledger says.
+pub async fn run<C: Conversations, N: Notifications, L: Ledger, Q: Queue>(
+    context: &Context<C, N, L, Q>,
+    chunk: Chunk,
+    deadline: Timestamp,
+    at_once: usize,
+) -> Result<(), Error> {
+    let id = &chunk.notification;
+    let found = tokio::try_join!(context.notifications.find(id), context.notifications.message(id))?;
+    let (Some(notification), Some(message)) = found else {
+        tracing::warn!(error_type = "ChunkWithoutNotification", notification = %id, "nothing is sent");
+        return Ok(());
+    };
+    let keys: Vec<ConversationKey> = chunk
+        .recipients
+        .iter()
+        .filter_map(conversation_key)
+        .cloned()
+        .collect();
+    let recalled = context.conversations.recall(&keys).await?;
+    let known: HashMap<&ConversationKey, &Conversation> =
+        recalled.iter().map(|known| (&known.key, known)).collect();
+
+    let worker = Worker {
+        context,
+        notification: &notification,
+        message: &message,
+        deadline,
+    };
+    let turns: Vec<_> = stream::iter(&chunk.recipients)
+        .map(|recipient| {
+            let conversation = conversation_key(recipient)
+                .and_then(|key| known.get(key))
+                .copied();
+            let worker = &worker;
+            async move { (recipient, worker.deliver(recipient, conversation).await) }
+        })
+        .buffer_unordered(at_once)
+        .collect()
+        .await;
+
+    // Every delivery had its turn before a failure is told: a table that fails for one must not stop the others.
+    let mut settled = chunk.settled;
+    let mut open = Vec::new();
+    let mut earliest: Option<Timestamp> = None;
+    for (recipient, turn) in turns {
+        match turn? {
+            Turn::Ended(outcome) => settled.count(&outcome),
+            Turn::Open(until) => {
+                open.push(recipient.clone());
+                earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
+            }
+        }
+    }
+    match earliest {
+        None => {
+            context.notifications.close(id, chunk.chunk, &settled).await?;
+            tracing::info!(notification = %id, deliveries = settled.total(), delivered = settled.delivered, "chunk ended");
+        }
+        Some(earliest) => {
+            let wait =
+                Duration::try_from(earliest.duration_since(context.clock.now())).unwrap_or(Duration::ZERO);
+            tracing::info!(notification = %id, open = open.len(), wait_s = wait.as_secs(), "chunk goes on later");
+            let rest = Chunk {
+                recipients: open,
+                settled,
+                ..chunk
+            };
+            context.deliveries.send(vec![Message::json(&rest, wait)]).await?;
+        }
+    }
+    Ok(())
+}
+
+fn conversation_key(recipient: &Recipient) -> Option<&ConversationKey> {
+    match recipient {
+        Recipient::Conversation(key) => Some(key),
+        Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+    }
+}
+
+/// One invocation's work on one notification.
+struct Worker<'a, C, N, L, Q> {
+    context: &'a Context<C, N, L, Q>,
+    notification: &'a Notification,
+    message: &'a Activity,
+    deadline: Timestamp,
+}
+
+impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
+    /// Gives one delivery its turn: claim, send, settle.
+    async fn deliver(
+        &self,
+        recipient: &Recipient,
+        conversation: Option<&Conversation>,
+    ) -> Result<Turn, store::Error> {
+        let delivery = DeliveryKey::new(&self.notification.id, recipient);
+        let now = self.context.clock.now();
+        if now > self.deadline.saturating_sub(MARGIN).unwrap_or(self.deadline) {
+            return Ok(Turn::Open(now));
+        }
+        let lease = match self.context.ledger.claim(&delivery, now, self.deadline).await? {
+            Claim::Taken(lease) => lease,
+            Claim::Busy { until } => return Ok(Turn::Open(until)),
+            Claim::Settled(outcome) => return Ok(Turn::Ended(outcome)),
+        };
+        let next = match self.reason_not_to_send(lease, conversation, now) {
+            Ok(conversation) => {
+                let attempt = self.attempt(conversation).await;
+                delivery::next(
+                    lease,
+                    attempt,
+                    self.notification.on_unknown,
+                    self.context.clock.now(),
+                )
+            }
+            Err(outcome) => Next::Settle(outcome),
+        };
+        let ledger = &self.context.ledger;
+        let (written, turn) = match next {
+            Next::Settle(outcome) => (
+                ledger.settle(&delivery, lease, &outcome).await?,
+                Turn::Ended(outcome),
+            ),
+            Next::Wait { until, why, earlier } => (
+                ledger.release(&delivery, lease, until, &why, earlier).await?,
+                Turn::Open(until),
+            ),
+        };
+        match written {
+            Written::Stands => Ok(turn),
+            // We overran our deadline and somebody took over. What they write is what counts: ask again.
+            Written::Lost => Ok(Turn::Open(self.context.clock.now())),
+        }
+    }
+
+    /// The conversation to send to, or how the delivery ends without a request.
+    fn reason_not_to_send<'c>(
+        &self,
+        lease: Lease,
+        conversation: Option<&'c Conversation>,
+        now: Timestamp,
+    ) -> Result<&'c Conversation, Outcome> {
+        if !delivery::may_attempt(lease, self.notification.on_unknown) {
+            return Err(Outcome::Unknown);
+        }
+        if self.notification.expires_at.is_some_and(|moment| moment <= now) {
+            return Err(Outcome::Expired);
+        }
+        let skipped = |reason| Err(Outcome::Skipped { reason });
+        match conversation {
+            None => skipped(SkipReason::NoConversation),
+            Some(Conversation {
+                state: State::Removed,
+                ..
+            }) => skipped(SkipReason::Removed),
+            Some(Conversation {
+                state: State::Blocked { .. },
+                ..
+            }) => skipped(SkipReason::Blocked),
+            Some(
+                conversation @ Conversation {
+                    state: State::Active, ..
+                },
+            ) => Ok(conversation),
+        }
+    }
+
+    /// One request to the Connector: *send to conversation*, replying to nothing.
+    async fn attempt(&self, conversation: &Conversation) -> Attempt {
+        let Some(service_url) = conversation.service_urls.first() else {
+            return Attempt::Rejected("NoServiceUrl".to_owned());
+        };
+        let mut activity = self.message.clone();
+        conversation.reference.address(&mut activity);
+        if conversation.facts.scope != Scope::Personal {
+            // Whoever spoke last there is not who this is for.
+            activity.recipient = None;
+        }
+        match self
+            .context
+            .connector
+            .send_to_conversation(service_url, &conversation.key.conversation, &activity)
+            .await
+        {
+            Ok(receipt) => Attempt::Delivered(receipt.activity_id),
+            Err(error) => {
+                tracing::warn!(
+                    error_type = "SendFailed",
+                    class = ?error.class(),
+                    code = error.code(),
+                    status = error.status(),
+                    notification = %self.notification.id,
+                    correlation = error.correlation(),
+                    "attempt failed"
+                );
+                failed(&error, self.context.clock.now())
+            }
+        }
+    }
+}
+
+/// What the ledger keeps of a failure: its class, the channel's word for it, and the wait it asked for.
+fn failed(error: &connector::Error, now: Timestamp) -> Attempt {
+    let code = match (error.code(), error.status(), error.class()) {
+        (Some(code), _, _) => code.to_owned(),
+        (None, Some(status), _) => format!("Http{status}"),
+        (None, None, Class::NotSent) => "NotConnected".to_owned(),
+        (None, None, Class::Rejected | Class::Gone) => "NotSendable".to_owned(),
+        (None, None, Class::Unknown) => "NoAnswer".to_owned(),
+    };
+    let retry_after = error
+        .retry_after()
+        .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
+    match error.class() {
+        Class::NotSent => Attempt::NotSent { code, retry_after },
+        Class::Rejected => Attempt::Rejected(code),
+        Class::Gone => Attempt::Gone(code),
+        Class::Unknown => Attempt::Unknown(code),
+    }
+}
