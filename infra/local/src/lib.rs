@@ -1,1 +1,23 @@
-//! The whole of Herald on one machine.
+//! The whole of Herald on one machine: a development host that is AWS for this system, as far as the template uses it.
+//!
+//! It reads `infra/template.yaml`, so the template is what runs: tables in an embedded DynamoDB ([`dynamodb`]), queues
+//! with SQS's semantics ([`sqs`]), the four real binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in
+//! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`]. [`Host`] starts and stops it
+//! all; [`Event`] tells what happens.
+//!
+//! It is no AWS: it authenticates nobody, forgets its queues when it ends, and binds to loopback only.
+
+pub mod binaries;
+pub mod channel;
+pub mod client;
+mod clock;
+pub mod dynamodb;
+mod event;
+pub mod front;
+mod host;
+pub mod runtime;
+pub mod sqs;
+pub mod template;
+
+pub use event::{Event, Events};
+pub use host::{Error, Host, Options};

@@ -1,2 +1,95 @@
-//! The whole of Herald on one machine.
-fn main() {}
+//! `cargo run`: the whole of Herald on this machine, and its main job before one's eyes.
+
+mod arguments;
+mod demo;
+mod terminal;
+
+use std::{future::Future, net::TcpListener, pin::pin, process::ExitCode};
+
+use anyhow::Context;
+use herald_local::{Events, Host, Options, channel::Channel, front};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+
+use arguments::{Arguments, HELP};
+use terminal::{Narrator, farewell, introduction, say};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("herald: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let arguments = Arguments::from_env()?;
+    if arguments.help {
+        say(HELP.trim_end());
+        return Ok(());
+    }
+    // Before the build, which takes its time the first time.
+    let listener = front::listen(arguments.listen)?;
+    let mut options = Options::built()?;
+    options.data.clone_from(&arguments.data);
+    options.environment.clone_from(&arguments.environment);
+    options.concurrency = arguments.concurrency.unwrap_or(options.concurrency);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    runtime.block_on(until_asked_to_stop(listener, &options, arguments.once))
+}
+
+async fn until_asked_to_stop(listener: TcpListener, options: &Options, once: bool) -> anyhow::Result<()> {
+    let mut asked_to_stop = pin!(asked_to_stop()?);
+    let start = Instant::now();
+    let events = Events::default();
+    let narrator = Narrator::start(&events);
+    let host = tokio::select! {
+        host = Host::start_telling(listener, options, events) => host?,
+        () = &mut asked_to_stop => return Ok(()),
+    };
+    let channel = Channel::open(&format!("{}/api/messages", host.url())).await?;
+    say(&introduction(&host, &channel, options, start.elapsed()));
+    let ended = tokio::select! {
+        ended = live(&host, &channel, &narrator, once) => ended,
+        () = &mut asked_to_stop => Ok(()),
+    };
+    drop(narrator);
+    host.stop().await;
+    ended
+}
+
+/// Plays the main job; then, unless that was all, stays for ever.
+async fn live(host: &Host, channel: &Channel, narrator: &Narrator, once: bool) -> anyhow::Result<()> {
+    let played = demo::play(host, channel).await;
+    if once {
+        return played;
+    }
+    // A bot that is being made need not play along: it says no welcome, perhaps. It can be talked to all the same.
+    if let Err(error) = played {
+        say(&format!("\nherald: {error:#}"));
+    }
+    say(&farewell(host));
+    narrator.tell_everything(channel).await;
+    Ok(())
+}
+
+/// Returns when a Ctrl-C, the end of the terminal, or a polite kill asks for it.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let (mut interrupt, mut terminate, mut hangup) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::hangup())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}

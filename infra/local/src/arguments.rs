@@ -1,0 +1,110 @@
+//! What the command line and the environment ask for.
+
+use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, bail};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+The whole of Herald on one machine: the four functions under a Lambda Runtime API, an embedded DynamoDB, queues with
+SQS's semantics and the HTTP API, wired from infra/template.yaml. A development host: it authenticates nobody and
+listens on loopback only.
+
+Usage: cargo run [--] [OPTIONS]
+
+  --once               show the main job, then exit: 0 when it was done, 1 with the reason when not
+  --data DIR           keep the tables in DIR (queues are never kept); in memory without it
+  --concurrency N      processes a function may have at once (4)
+  --env NAME=VALUE     a variable for every function, for example RUST_LOG=debug; may be repeated
+  --help               this text
+
+  HERALD_LISTEN        address of the HTTP API (127.0.0.1:3978)
+";
+
+/// The options, read.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) help: bool,
+    pub(crate) once: bool,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) listen: SocketAddr,
+}
+
+impl Arguments {
+    pub(crate) fn from_env() -> anyhow::Result<Arguments> {
+        let listen = env::var("HERALD_LISTEN").unwrap_or_else(|_| "127.0.0.1:3978".into());
+        let listen = listen
+            .parse()
+            .with_context(|| format!("HERALD_LISTEN is {listen:?}, not an address like 127.0.0.1:3978"))?;
+        Arguments::parse(env::args().skip(1), listen)
+    }
+
+    fn parse(mut words: impl Iterator<Item = String>, listen: SocketAddr) -> anyhow::Result<Arguments> {
+        let mut arguments = Arguments {
+            help: false,
+            once: false,
+            data: None,
+            concurrency: None,
+            environment: BTreeMap::new(),
+            listen,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .with_context(|| format!("{word} wants a value; see --help"))
+            };
+            match word.as_str() {
+                "--help" | "-h" => arguments.help = true,
+                "--once" => arguments.once = true,
+                "--data" => arguments.data = Some(value()?.into()),
+                "--concurrency" => {
+                    let number = value()?.parse().ok().filter(|number| *number > 0);
+                    arguments.concurrency = Some(number.context("--concurrency wants a number above 0")?);
+                }
+                "--env" => {
+                    let assignment = value()?;
+                    let (name, value) = assignment.split_once('=').context("--env wants NAME=VALUE")?;
+                    arguments.environment.insert(name.to_owned(), value.to_owned());
+                }
+                other => bail!("there is no option {other}; see --help"),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> anyhow::Result<Arguments> {
+        Arguments::parse(
+            words.iter().map(|word| (*word).to_owned()),
+            "127.0.0.1:3978".parse()?,
+        )
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let arguments = parsed(&["--once", "--data", "d", "--concurrency", "2", "--env", "A=b=c"]).unwrap();
+        assert!(arguments.once && !arguments.help);
+        assert_eq!(arguments.data, Some("d".into()));
+        assert_eq!(arguments.concurrency, Some(2));
+        assert_eq!(arguments.environment["A"], "b=c");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (words, what) in [
+            (&["--twice"][..], "--twice"),
+            (&["--data"], "--data"),
+            (&["--concurrency", "0"], "--concurrency"),
+            (&["--env", "A"], "--env"),
+        ] {
+            assert!(parsed(words).unwrap_err().to_string().contains(what), "{words:?}");
+        }
+    }
+}

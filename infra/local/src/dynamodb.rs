@@ -1,0 +1,183 @@
+//! The tables: `dynoxide`, a DynamoDB in this process, served over real HTTP so that the functions use the real SDK.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use dynoxide::{
+    Database as Engine,
+    actions::{
+        create_table::CreateTableRequest,
+        list_tables::ListTablesRequest,
+        update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest},
+    },
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, oneshot},
+    task::JoinHandle,
+};
+
+use crate::template::Table;
+
+/// How often expired items are looked for.
+const SWEEP: Duration = Duration::from_mins(1);
+
+/// Why the database cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be made.
+    #[error("cannot make the directory {path}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database's file cannot be opened.
+    #[error("cannot open the database in {place}: {reason}")]
+    Open {
+        /// The directory, or `memory`.
+        place: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// A table of the template is refused.
+    #[error("{table}: DynamoDB does not take it: {reason}")]
+    Table {
+        /// The table's name.
+        table: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// The port cannot be taken, or not again.
+    #[error("DynamoDB cannot listen")]
+    Listen(#[from] std::io::Error),
+}
+
+/// The tables, and the server that shows them.
+pub(crate) struct Database {
+    engine: Engine,
+    address: SocketAddr,
+    server: Mutex<Option<Server>>,
+}
+
+struct Server {
+    stop: oneshot::Sender<()>,
+    stopped: JoinHandle<()>,
+}
+
+impl Database {
+    /// Opens the database, in `directory` or in memory, makes the tables that it does not have yet, and serves it on a free
+    /// loopback port.
+    pub(crate) async fn start(directory: Option<&Path>, tables: &[Table]) -> Result<Database, Error> {
+        let engine = open(directory)?;
+        create(&engine, tables)?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let server = Server::start(listener, engine.clone());
+        Ok(Database {
+            engine,
+            address,
+            server: Mutex::new(Some(server)),
+        })
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets go of the port: requests under way are answered, new connections are refused.
+    pub(crate) async fn take_away(&self) {
+        if let Some(server) = self.server.lock().await.take() {
+            // Gone already is as good.
+            let _ = server.stop.send(());
+            let _ = server.stopped.await;
+        }
+    }
+
+    /// Serves the same data on the same port again.
+    pub(crate) async fn bring_back(&self) -> Result<(), Error> {
+        let mut server = self.server.lock().await;
+        if server.is_none() {
+            let listener = TcpListener::bind(self.address).await?;
+            *server = Some(Server::start(listener, self.engine.clone()));
+        }
+        Ok(())
+    }
+
+    /// Deletes expired items once a minute, for ever: the engine does not do it by itself.
+    pub(crate) fn sweeping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let engine = self.engine.clone();
+        async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let engine = engine.clone();
+                // A sweep that fails leaves expired items to the next one.
+                let _ = tokio::task::spawn_blocking(move || engine.sweep_ttl()).await;
+            }
+        }
+    }
+}
+
+impl Server {
+    fn start(listener: TcpListener, engine: Engine) -> Server {
+        let (stop, stopping) = oneshot::channel();
+        let stopped = tokio::spawn(async move {
+            let stopping = async { drop(stopping.await) };
+            // It fails only where listening does, and then the functions see it at once.
+            let _ = dynoxide::server::serve_with_shutdown(listener, engine, stopping).await;
+        });
+        Server { stop, stopped }
+    }
+}
+
+fn open(directory: Option<&Path>) -> Result<Engine, Error> {
+    let Some(directory) = directory else {
+        return Engine::memory().map_err(|error| Error::Open {
+            place: "memory".into(),
+            reason: error.to_string(),
+        });
+    };
+    std::fs::create_dir_all(directory).map_err(|source| Error::Directory {
+        path: directory.display().to_string(),
+        source,
+    })?;
+    Engine::new(&directory.join("dynamodb.sqlite").to_string_lossy()).map_err(|error| Error::Open {
+        place: directory.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn create(engine: &Engine, tables: &[Table]) -> Result<(), Error> {
+    let there = engine
+        .list_tables(ListTablesRequest::default())
+        .map_err(|error| Error::Open {
+            place: "the database".into(),
+            reason: error.to_string(),
+        })?
+        .table_names;
+    for table in tables.iter().filter(|table| !there.contains(&table.name)) {
+        let refused = |reason: String| Error::Table {
+            table: table.name.clone(),
+            reason,
+        };
+        let request: CreateTableRequest =
+            serde_json::from_value(table.create.clone()).map_err(|error| refused(error.to_string()))?;
+        engine
+            .create_table(request)
+            .map_err(|error| refused(error.to_string()))?;
+        if let Some(attribute) = &table.time_to_live {
+            let time_to_live_specification = TimeToLiveSpecification {
+                attribute_name: attribute.clone(),
+                enabled: true,
+            };
+            let request = UpdateTimeToLiveRequest {
+                table_name: table.name.clone(),
+                time_to_live_specification,
+            };
+            engine
+                .update_time_to_live(request)
+                .map_err(|error| refused(error.to_string()))?;
+        }
+    }
+    Ok(())
+}

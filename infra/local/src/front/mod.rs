@@ -1,0 +1,200 @@
+//! The HTTP front: API Gateway's HTTP API, without its authorizers. Whoever reaches this port may call every route,
+//! which is why it is bound to loopback.
+
+mod payload;
+mod route;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{ConnectInfo, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, Request, StatusCode, header::CONTENT_TYPE};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    clock,
+    event::{Event, Events},
+    runtime::Functions,
+    template,
+};
+use payload::Arrival;
+use route::{Route, Routes};
+
+/// The most bytes of a request's body.
+const BODY_BYTES: usize = 10 * 1024 * 1024;
+/// The most bytes of an event that a function can be invoked with: Lambda's own limit.
+const EVENT_BYTES: usize = 6 * 1024 * 1024;
+
+/// Why the front cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody else listens there.
+    #[error("{0} is in use by another program; end it, or choose another address with HERALD_LISTEN")]
+    InUse(SocketAddr),
+    /// The address can be reached from other machines.
+    #[error("{0} is not a loopback address, and nothing here is authenticated")]
+    NotLoopback(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {address}")]
+    Io {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Takes the front's address, so that a busy port is known before anything else is done.
+///
+/// # Errors
+/// When the address is in use, or is not a loopback address.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    if !address.ip().is_loopback() {
+        return Err(ListenError::NotLoopback(address));
+    }
+    TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::Io { address, source },
+    })
+}
+
+#[derive(Clone)]
+struct Front {
+    routes: Arc<Routes>,
+    functions: Functions,
+    events: Events,
+    account: String,
+}
+
+/// The routes as an HTTP service; it wants [`ConnectInfo`].
+pub(crate) fn router(
+    routes: &[template::Route],
+    functions: Functions,
+    events: Events,
+    account: &str,
+) -> Router {
+    let routes = Arc::new(Routes::new(routes));
+    Router::new().fallback(answer).with_state(Front {
+        routes,
+        functions,
+        events,
+        account: account.to_owned(),
+    })
+}
+
+async fn answer(
+    State(front): State<Front>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let start = Instant::now();
+    let response = front
+        .respond(request, peer.ip())
+        .await
+        .unwrap_or_else(Refusal::into_response);
+    let status = response.status().as_u16();
+    front.events.tell(&Event::Answered {
+        method,
+        path,
+        status,
+        elapsed: start.elapsed(),
+    });
+    response
+}
+
+/// An answer of API Gateway's own.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    NoRoute,
+    HalfSent,
+    TooLarge,
+    FunctionFailed,
+    FunctionSlow,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, message) = match self {
+            Refusal::NoRoute => (StatusCode::NOT_FOUND, "Not Found"),
+            Refusal::HalfSent => (StatusCode::BAD_REQUEST, "Bad Request"),
+            Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+            Refusal::FunctionFailed => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+            Refusal::FunctionSlow => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+        };
+        (
+            status,
+            [(CONTENT_TYPE, "application/json")],
+            json!({ "message": message }).to_string(),
+        )
+            .into_response()
+    }
+}
+
+impl Front {
+    async fn respond(&self, request: Request<Body>, source: IpAddr) -> Result<Response, Refusal> {
+        let (parts, body) = request.into_parts();
+        let found = self.routes.find(parts.method.as_str(), parts.uri.path());
+        let (route, path_parameters) = found.ok_or(Refusal::NoRoute)?;
+        let body = whole(body).await?;
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let arrival = Arrival {
+            route_key: &route.key,
+            path_parameters: &path_parameters,
+            source,
+            account: &self.account,
+            request_id: &request_id,
+            at: clock::now(),
+        };
+        let event = payload::event(&parts, &body, &arrival).to_string();
+        if event.len() > EVENT_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        let mut response = self.invoke(route, event.into()).await?;
+        if let Ok(id) = request_id.parse() {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static("apigw-requestid"), id);
+        }
+        Ok(response.map(Body::from))
+    }
+
+    async fn invoke(&self, route: &Route, event: Bytes) -> Result<http::Response<Bytes>, Refusal> {
+        let answer = timeout(route.timeout, self.functions.invoke(&route.function, event)).await;
+        // Why a function failed is told where it failed; the caller learns no more than API Gateway tells.
+        let answer = answer
+            .map_err(|_| Refusal::FunctionSlow)?
+            .map_err(|_| Refusal::FunctionFailed)?;
+        payload::response(&answer).map_err(|error| {
+            let line = error.to_string();
+            self.events.tell(&Event::Logged {
+                function: route.function.clone(),
+                line,
+            });
+            Refusal::FunctionFailed
+        })
+    }
+}
+
+async fn whole(body: Body) -> Result<Bytes, Refusal> {
+    to_bytes(body, BODY_BYTES).await.map_err(|error| {
+        // A limited body that is cut fails by the connection's error, one that is too long by the limit's.
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            if error.is::<http_body_util::LengthLimitError>() {
+                return Refusal::TooLarge;
+            }
+            cause = error.source();
+        }
+        Refusal::HalfSent
+    })
+}

@@ -1,0 +1,341 @@
+//! Lambda: functions as processes under the Runtime API.
+//!
+//! A process serves one invocation at a time. A function gets another process while all of its processes are busy, up to
+//! the host's limit; beyond that, invocations wait. A process is killed at its time-out; after a crash the next
+//! invocation starts another one, later and later if it fails to start again and again.
+
+mod api;
+mod process;
+mod session;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Bytes};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    event::{Event, Events},
+    template,
+};
+use api::Sessions;
+use process::{Killer, Process, Recipe};
+
+/// Why an invocation came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is no such function.
+    #[error("there is no function {0}")]
+    NoSuchFunction(String),
+    /// The binary cannot be run.
+    #[error("{binary} cannot be started")]
+    Start {
+        /// Its path.
+        binary: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The process did not get as far as asking for an invocation.
+    #[error("its process did not start: {0}")]
+    Init(String),
+    /// The function did not answer in its time.
+    #[error("it timed out after {0:?}")]
+    TimedOut(Duration),
+    /// The process ended before the function answered.
+    #[error("its process ended: {0}")]
+    Crashed(String),
+    /// The function answered with an error.
+    #[error("{kind}: {message}")]
+    Handler {
+        /// Its kind, a word that alarms can filter on.
+        kind: String,
+        /// Its message.
+        message: String,
+    },
+}
+
+/// The functions of the stack. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Functions {
+    by_name: Arc<BTreeMap<String, Function>>,
+    sessions: Sessions,
+    events: Events,
+}
+
+#[derive(Debug)]
+struct Function {
+    recipe: Recipe,
+    concurrency: usize,
+    permits: Semaphore,
+    idle: Mutex<Vec<Process>>,
+    killers: Mutex<Vec<Killer>>,
+    /// Starts that failed one after another.
+    failed_starts: AtomicU32,
+}
+
+/// What all functions have in common.
+pub(crate) struct Surroundings<'a> {
+    /// Where the binaries lie, under the functions' names.
+    pub(crate) binaries: &'a Path,
+    /// How many processes a function may have.
+    pub(crate) concurrency: usize,
+    /// Variables beside those of the template and Lambda's own.
+    pub(crate) environment: &'a BTreeMap<String, String>,
+    /// Where the Runtime API listens, without a trailing slash.
+    pub(crate) runtime_api: &'a str,
+    pub(crate) place: &'a template::Place,
+}
+
+impl Functions {
+    pub(crate) fn new(
+        functions: &[template::Function],
+        surroundings: &Surroundings<'_>,
+        events: Events,
+    ) -> Functions {
+        let by_name = functions
+            .iter()
+            .map(|function| (function.name.clone(), Function::new(function, surroundings)))
+            .collect();
+        Functions {
+            by_name: Arc::new(by_name),
+            sessions: Sessions::default(),
+            events,
+        }
+    }
+
+    /// The Runtime API that the functions' processes ask for work.
+    pub(crate) fn runtime_api(&self) -> Router {
+        api::router(self.sessions.clone())
+    }
+
+    /// The functions' names.
+    pub fn names(&self) -> Vec<String> {
+        self.by_name.keys().cloned().collect()
+    }
+
+    pub(crate) fn concurrency(&self, function: &str) -> usize {
+        self.by_name
+            .get(function)
+            .map_or(1, |function| function.concurrency)
+    }
+
+    /// Starts one process of each function, all at once, so that a binary that cannot run is known before it is needed.
+    ///
+    /// # Errors
+    /// The name and the failure of the first function that does not start.
+    pub(crate) async fn warm(&self) -> Result<(), (String, Failure)> {
+        let mut starting = JoinSet::new();
+        for name in self.names() {
+            let functions = self.clone();
+            starting.spawn(async move {
+                let started = functions.start(&name).await;
+                started.map_err(|failure| (name, failure))
+            });
+        }
+        while let Some(started) = starting.join_next().await {
+            // A start that panicked shows when the function is invoked.
+            if let Ok(started) = started {
+                started?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, name: &str) -> Result<(), Failure> {
+        let function = self.function(name)?;
+        let process = function.start(&self.sessions, &self.events).await?;
+        function.rest(process);
+        Ok(())
+    }
+
+    /// Invokes a function and waits for its answer; giving up the wait does not end the invocation.
+    ///
+    /// # Errors
+    /// When the function fails, crashes, or runs out of time.
+    pub async fn invoke(&self, function: &str, payload: Bytes) -> Result<Bytes, Failure> {
+        let (functions, name) = (self.clone(), function.to_owned());
+        match tokio::spawn(async move { functions.invoke_here(&name, payload).await }).await {
+            Ok(answer) => answer,
+            Err(error) => Err(Failure::Crashed(error.to_string())),
+        }
+    }
+
+    async fn invoke_here(&self, name: &str, payload: Bytes) -> Result<Bytes, Failure> {
+        let function = self.function(name)?;
+        let Ok(_permit) = function.permits.acquire().await else {
+            return Err(Failure::Crashed("the host stopped".into()));
+        };
+        let process = match function.wake() {
+            Some(process) => process,
+            None => function.start(&self.sessions, &self.events).await?,
+        };
+        let request_id = uuid::Uuid::new_v4().to_string();
+        self.events.tell(&Event::Invoked {
+            function: name.to_owned(),
+            request_id: request_id.clone(),
+        });
+        let start = Instant::now();
+        let answer = process.invoke(&request_id, payload).await;
+        self.events.tell(&Event::Finished {
+            function: name.to_owned(),
+            request_id,
+            failure: answer.as_ref().err().map(ToString::to_string),
+            elapsed: start.elapsed(),
+        });
+        function.rest(process);
+        answer
+    }
+
+    /// Kills every process of a function, busy or not, and returns how many those were once they are gone.
+    ///
+    /// # Errors
+    /// When there is no such function.
+    pub async fn kill(&self, function: &str, reason: &str) -> Result<usize, Failure> {
+        let killers = self.function(function)?.killers();
+        let count = killers.len();
+        for killer in killers {
+            killer.kill(reason).await;
+        }
+        Ok(count)
+    }
+
+    /// Takes no more invocations and ends every process.
+    pub(crate) async fn stop(&self) {
+        let mut ending = JoinSet::new();
+        for function in self.by_name.values() {
+            function.permits.close();
+            for killer in function.killers() {
+                ending.spawn(killer.kill("the host stopped"));
+            }
+        }
+        ending.join_all().await;
+    }
+
+    fn function(&self, name: &str) -> Result<&Function, Failure> {
+        self.by_name
+            .get(name)
+            .ok_or_else(|| Failure::NoSuchFunction(name.to_owned()))
+    }
+}
+
+impl Function {
+    fn new(function: &template::Function, surroundings: &Surroundings<'_>) -> Function {
+        let place = surroundings.place;
+        let recipe = Recipe {
+            function: function.name.clone(),
+            arn: place.arn("lambda", &format!("function:{}", function.name)),
+            binary: surroundings.binaries.join(&function.name),
+            environment: environment(function, surroundings),
+            timeout: function.timeout,
+            runtime_api: surroundings.runtime_api.to_owned(),
+        };
+        Function {
+            recipe,
+            concurrency: surroundings.concurrency,
+            permits: Semaphore::new(surroundings.concurrency),
+            idle: Mutex::default(),
+            killers: Mutex::default(),
+            failed_starts: AtomicU32::new(0),
+        }
+    }
+
+    /// The process that rested last and still runs.
+    fn wake(&self) -> Option<Process> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(Process::runs);
+        idle.pop()
+    }
+
+    fn rest(&self, process: Process) {
+        if process.runs() {
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(process);
+        }
+    }
+
+    /// The processes that run, for whoever wants to end them.
+    fn killers(&self) -> Vec<Killer> {
+        let mut killers = self.killers.lock().unwrap_or_else(PoisonError::into_inner);
+        killers.drain(..).filter(Killer::is_of_use).collect()
+    }
+
+    async fn start(&self, sessions: &Sessions, events: &Events) -> Result<Process, Failure> {
+        sleep(back_off(self.failed_starts.load(Ordering::Relaxed))).await;
+        let process = Process::start(&self.recipe, sessions, events)?;
+        {
+            let mut killers = self.killers.lock().unwrap_or_else(PoisonError::into_inner);
+            killers.retain(Killer::is_of_use);
+            killers.push(process.killer());
+        }
+        match process.ready(events).await {
+            Ok(()) => self.failed_starts.store(0, Ordering::Relaxed),
+            Err(failure) => {
+                self.failed_starts.fetch_add(1, Ordering::Relaxed);
+                return Err(failure);
+            }
+        }
+        Ok(process)
+    }
+}
+
+/// How long to wait before a start, after so many that failed: 0, 100 ms, 200 ms … 3.2 s.
+fn back_off(failed_starts: u32) -> Duration {
+    match failed_starts {
+        0 => Duration::ZERO,
+        failed => Duration::from_millis(100 << (failed - 1).min(5)),
+    }
+}
+
+/// What Lambda sets, what the template sets, what the host adds; and nothing of this process's own.
+fn environment(function: &template::Function, surroundings: &Surroundings<'_>) -> Vec<(String, String)> {
+    let place = surroundings.place;
+    let lambda = [
+        ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_mb.to_string()),
+        (
+            "AWS_LAMBDA_LOG_GROUP_NAME",
+            format!("/aws/lambda/{}", function.name),
+        ),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "local".into()),
+        ("AWS_REGION", place.region.clone()),
+        ("AWS_DEFAULT_REGION", place.region.clone()),
+        // Made up: the services of this host check no signatures, but the SDK signs nothing without.
+        ("AWS_ACCESS_KEY_ID", "local".into()),
+        ("AWS_SECRET_ACCESS_KEY", "local".into()),
+        ("AWS_SESSION_TOKEN", "local".into()),
+        ("LAMBDA_TASK_ROOT", surroundings.binaries.display().to_string()),
+        ("TZ", ":UTC".into()),
+    ];
+    let mut whole: BTreeMap<String, String> = lambda
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    whole.extend(function.environment.clone());
+    whole.extend(surroundings.environment.clone());
+    whole.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_that_never_starts_is_started_more_and_more_seldom() {
+        let waits: Vec<u128> = (0..9).map(|failed| back_off(failed).as_millis()).collect();
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 3200, 3200]);
+    }
+}

@@ -1,0 +1,103 @@
+//! What one function process and the Runtime API have to say to each other.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
+
+use super::Failure;
+
+/// An invocation on its way to a function.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    pub(super) request_id: String,
+    pub(super) payload: Bytes,
+    /// Told when the function has it.
+    pub(super) handed_over: oneshot::Sender<()>,
+    /// Told what the function answered.
+    pub(super) answer: oneshot::Sender<Result<Bytes, Failure>>,
+}
+
+/// One process's side of the Runtime API.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) function: String,
+    pub(super) arn: String,
+    /// How long the function may take; its deadline begins when it is handed an invocation.
+    pub(super) timeout: Duration,
+    offered: AsyncMutex<mpsc::Receiver<Invocation>>,
+    running: Mutex<Option<Running>>,
+    ready: watch::Sender<bool>,
+    last_words: Mutex<Option<String>>,
+}
+
+/// An invocation that a function has: its request id, and who waits for the answer.
+type Running = (String, oneshot::Sender<Result<Bytes, Failure>>);
+
+/// The function answered an invocation that it does not have.
+#[derive(Debug)]
+pub(super) struct NotRunning;
+
+impl Session {
+    pub(super) fn new(function: &str, arn: &str, timeout: Duration) -> (Session, mpsc::Sender<Invocation>) {
+        let (offer, offered) = mpsc::channel(1);
+        let session = Session {
+            function: function.to_owned(),
+            arn: arn.to_owned(),
+            timeout,
+            offered: AsyncMutex::new(offered),
+            running: Mutex::new(None),
+            ready: watch::Sender::new(false),
+            last_words: Mutex::new(None),
+        };
+        (session, offer)
+    }
+
+    /// Waits for work, and hands it over. `None` once there will be none.
+    pub(super) async fn next(&self) -> Option<(String, Bytes)> {
+        self.ready.send_replace(true);
+        let invocation = self.offered.lock().await.recv().await?;
+        let Invocation {
+            request_id,
+            payload,
+            handed_over,
+            answer,
+        } = invocation;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((request_id.clone(), answer));
+        // Nobody waits for it when the invocation was given up in the meantime.
+        let _ = handed_over.send(());
+        Some((request_id, payload))
+    }
+
+    /// Takes the function's answer to the invocation that it has.
+    pub(super) fn answer(&self, request_id: &str, answer: Result<Bytes, Failure>) -> Result<(), NotRunning> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.take_if(|(running, _)| running == request_id) {
+            Some((_, waiting)) => {
+                // Nobody waits for it when the invocation was given up in the meantime.
+                let _ = waiting.send(answer);
+                Ok(())
+            }
+            None => Err(NotRunning),
+        }
+    }
+
+    /// Returns when the function has asked for its first invocation.
+    pub(super) async fn ready(&self) {
+        // The sender lives as long as this session does.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Notes what the process last said, in case it does not live to say more.
+    pub(super) fn note(&self, text: &str) {
+        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+    }
+
+    pub(super) fn last_words(&self) -> Option<String> {
+        self.last_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

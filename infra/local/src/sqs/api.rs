@@ -1,0 +1,430 @@
+//! SQS over HTTP, in the JSON protocol that today's SDKs speak.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    broker::{Broker, NoSuchQueue, ReceiptError},
+    message::{Attribute, Message},
+    queue::Received,
+};
+use crate::template::{Place, Stack};
+
+/// The most bytes of a message, and of all messages of one batch.
+const MESSAGE_BYTES: usize = 1024 * 1024;
+/// The most messages of one batch, and of one receive.
+const BATCH: usize = 10;
+
+/// The queues as an HTTP service.
+pub(crate) fn router(broker: Broker, stack: &Stack, place: &Place) -> Router {
+    let queues = stack
+        .queues
+        .iter()
+        .cloned()
+        .map(|queue| (queue.name.clone(), queue))
+        .collect();
+    Router::new()
+        .fallback(answer)
+        .layer(DefaultBodyLimit::max(4 * MESSAGE_BYTES))
+        .with_state(Service {
+            broker,
+            queues,
+            place: place.clone(),
+        })
+}
+
+#[derive(Clone)]
+struct Service {
+    broker: Broker,
+    queues: BTreeMap<String, crate::template::Queue>,
+    place: Place,
+}
+
+/// An error of the service, by the name of its shape and by the code that older clients know it by.
+#[derive(Debug)]
+struct Fault {
+    shape: &'static str,
+    code: &'static str,
+    message: String,
+}
+
+impl Fault {
+    fn new(shape: &'static str, code: &'static str, message: impl Into<String>) -> Fault {
+        Fault {
+            shape,
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn invalid_value(message: impl Into<String>) -> Fault {
+        Fault::new("InvalidParameterValueException", "InvalidParameterValue", message)
+    }
+}
+
+impl From<NoSuchQueue> for Fault {
+    fn from(_: NoSuchQueue) -> Fault {
+        Fault::new(
+            "QueueDoesNotExist",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "The specified queue does not exist.",
+        )
+    }
+}
+
+impl From<ReceiptError> for Fault {
+    fn from(error: ReceiptError) -> Fault {
+        match error {
+            ReceiptError::NoSuchQueue(queue) => queue.into(),
+            ReceiptError::NotAReceipt => Fault::new(
+                "ReceiptHandleIsInvalid",
+                "ReceiptHandleIsInvalid",
+                "The input receipt handle is invalid.",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let body = json!({ "__type": format!("com.amazonaws.sqs#{}", self.shape), "message": self.message });
+        let headers = [
+            ("x-amzn-query-error", format!("{};Sender", self.code)),
+            (CONTENT_TYPE.as_str(), "application/x-amz-json-1.0".to_owned()),
+        ];
+        (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
+    }
+}
+
+async fn answer(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default();
+    let operation = target.strip_prefix("AmazonSQS.").unwrap_or_default();
+    match service.perform(operation, &body).await {
+        Ok(answer) => {
+            let request_id = uuid::Uuid::new_v4().to_string();
+            let headers = [
+                ("x-amzn-requestid", request_id.as_str()),
+                (CONTENT_TYPE.as_str(), "application/x-amz-json-1.0"),
+            ];
+            (headers, answer.to_string()).into_response()
+        }
+        Err(fault) => fault.into_response(),
+    }
+}
+
+impl Service {
+    async fn perform(&self, operation: &str, body: &[u8]) -> Result<Value, Fault> {
+        match operation {
+            "SendMessage" => self.send(queue_name(&parsed::<OfQueue>(body)?.queue_url), parsed(body)?),
+            "SendMessageBatch" => self.send_batch(parsed(body)?),
+            "ReceiveMessage" => self.receive(parsed(body)?).await,
+            "DeleteMessage" => self.delete(&parsed(body)?),
+            "ChangeMessageVisibility" => self.change_visibility(&parsed(body)?),
+            "GetQueueAttributes" => self.attributes(&parsed(body)?),
+            "GetQueueUrl" => self.url(&parsed(body)?),
+            other => Err(Fault::new(
+                "UnsupportedOperation",
+                "AWS.SimpleQueueService.UnsupportedOperation",
+                format!("the local host does not do {other:?}"),
+            )),
+        }
+    }
+
+    fn send(&self, queue: &str, entry: Entry) -> Result<Value, Fault> {
+        let (message, delay) = entry.checked()?;
+        if message.size_bytes() > MESSAGE_BYTES {
+            let text = format!(
+                "One or more parameters are invalid. Reason: Message must be shorter than {MESSAGE_BYTES} bytes."
+            );
+            return Err(Fault::invalid_value(text));
+        }
+        let mut answer = json!({ "MD5OfMessageBody": message.body_digest() });
+        if let Some(digest) = message.attributes_digest() {
+            answer["MD5OfMessageAttributes"] = digest.into();
+        }
+        answer["MessageId"] = self.broker.send(queue, message, delay)?.into();
+        Ok(answer)
+    }
+
+    fn send_batch(&self, request: SendMessageBatch) -> Result<Value, Fault> {
+        let entries = request.entries;
+        if entries.is_empty() {
+            return Err(Fault::new(
+                "EmptyBatchRequest",
+                "AWS.SimpleQueueService.EmptyBatchRequest",
+                "There should be at least one SendMessageBatchRequestEntry in the request.",
+            ));
+        }
+        if entries.len() > BATCH {
+            return Err(Fault::new(
+                "TooManyEntriesInBatchRequest",
+                "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+                format!(
+                    "Maximum number of entries per request are {BATCH}. You have sent {}.",
+                    entries.len()
+                ),
+            ));
+        }
+        let mut ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Fault::new(
+                "BatchEntryIdsNotDistinct",
+                "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+                "Two or more batch entries in the request have the same Id.",
+            ));
+        }
+        let total: usize = entries.iter().map(|entry| entry.message().size_bytes()).sum();
+        if total > MESSAGE_BYTES {
+            return Err(Fault::new(
+                "BatchRequestTooLong",
+                "AWS.SimpleQueueService.BatchRequestTooLong",
+                format!(
+                    "Batch requests cannot be longer than {MESSAGE_BYTES} bytes. You have sent {total} bytes."
+                ),
+            ));
+        }
+        let queue = queue_name(&request.queue_url);
+        self.known(queue)?;
+        let (mut successful, mut failed) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let id = entry.id.clone();
+            match self.send(queue, entry) {
+                Ok(mut answer) => {
+                    answer["Id"] = id.into();
+                    successful.push(answer);
+                }
+                Err(fault) => failed.push(
+                    json!({ "Id": id, "SenderFault": true, "Code": fault.code, "Message": fault.message }),
+                ),
+            }
+        }
+        let mut answer = json!({ "Successful": successful });
+        if !failed.is_empty() {
+            answer["Failed"] = failed.into();
+        }
+        Ok(answer)
+    }
+
+    /// Waits for the first message as long as the request says, then takes what is there.
+    async fn receive(&self, request: ReceiveMessage) -> Result<Value, Fault> {
+        let most = request.max_number_of_messages.unwrap_or(1);
+        if !(1..=BATCH).contains(&most) {
+            return Err(Fault::invalid_value(format!(
+                "MaxNumberOfMessages {most} is not between 1 and {BATCH}."
+            )));
+        }
+        let queue = queue_name(&request.queue_url);
+        let until = Instant::now() + Duration::from_secs(request.wait_time_seconds.unwrap_or(0).min(20));
+        let visibility = request.visibility_timeout.map(Duration::from_secs);
+        let messages = loop {
+            let received = self.broker.receive(queue, most, visibility)?;
+            if !received.is_empty() {
+                break received;
+            }
+            match timeout_at(until, self.broker.wait_visible(queue)).await {
+                Ok(seen) => seen?,
+                Err(_) => break Vec::new(),
+            }
+        };
+        if messages.is_empty() {
+            return Ok(json!({}));
+        }
+        let messages: Vec<Value> = messages.iter().map(|message| self.shown(message)).collect();
+        Ok(json!({ "Messages": messages }))
+    }
+
+    /// A received message with all its attributes: a client may ask for fewer, and loses nothing by getting more.
+    fn shown(&self, received: &Received) -> Value {
+        let mut shown = json!({
+            "MessageId": received.id,
+            "ReceiptHandle": received.receipt,
+            "Body": received.message.body,
+            "MD5OfBody": received.message.body_digest(),
+            "Attributes": received.system_attributes(&self.place.account),
+        });
+        if let Some(digest) = received.message.attributes_digest() {
+            shown["MD5OfMessageAttributes"] = digest.into();
+            shown["MessageAttributes"] = json!(received.message.attributes);
+        }
+        shown
+    }
+
+    fn delete(&self, request: &DeleteMessage) -> Result<Value, Fault> {
+        self.broker
+            .delete(queue_name(&request.queue_url), &request.receipt_handle)?;
+        Ok(json!({}))
+    }
+
+    fn change_visibility(&self, request: &ChangeMessageVisibility) -> Result<Value, Fault> {
+        let visibility = Duration::from_secs(request.visibility_timeout);
+        self.broker.change_visibility(
+            queue_name(&request.queue_url),
+            &request.receipt_handle,
+            visibility,
+        )?;
+        Ok(json!({}))
+    }
+
+    fn attributes(&self, request: &OfQueue) -> Result<Value, Fault> {
+        let queue = self.known(queue_name(&request.queue_url))?;
+        let counts = self.broker.counts(&queue.name)?;
+        let mut attributes = json!({
+            "ApproximateNumberOfMessages": counts.visible.to_string(),
+            "ApproximateNumberOfMessagesNotVisible": counts.in_flight.to_string(),
+            "ApproximateNumberOfMessagesDelayed": counts.delayed.to_string(),
+            "VisibilityTimeout": queue.visibility.as_secs().to_string(),
+            "DelaySeconds": queue.delay.as_secs().to_string(),
+            "MaximumMessageSize": MESSAGE_BYTES.to_string(),
+            "QueueArn": queue.arn,
+        });
+        if let Some(redrive) = &queue.redrive {
+            let target = self.known(&redrive.target)?;
+            let policy =
+                json!({ "deadLetterTargetArn": target.arn, "maxReceiveCount": redrive.max_receives });
+            attributes["RedrivePolicy"] = policy.to_string().into();
+        }
+        Ok(json!({ "Attributes": attributes }))
+    }
+
+    fn url(&self, request: &GetQueueUrl) -> Result<Value, Fault> {
+        let queue = self.known(&request.queue_name)?;
+        Ok(json!({ "QueueUrl": self.place.queue_url(&queue.name) }))
+    }
+
+    fn known(&self, queue: &str) -> Result<&crate::template::Queue, Fault> {
+        self.queues
+            .get(queue)
+            .ok_or_else(|| NoSuchQueue(queue.to_owned()).into())
+    }
+}
+
+impl Received {
+    /// The attributes that SQS itself gives a message, numbers as text.
+    pub(super) fn system_attributes(&self, account: &str) -> Value {
+        let mut attributes = json!({
+            "SenderId": account,
+            "SentTimestamp": self.sent.as_millisecond().to_string(),
+            "ApproximateReceiveCount": self.receives.to_string(),
+            "ApproximateFirstReceiveTimestamp": self.first_received.as_millisecond().to_string(),
+        });
+        if let Some(group) = &self.message.group {
+            attributes["MessageGroupId"] = group.as_str().into();
+        }
+        attributes
+    }
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(|error| {
+        Fault::new(
+            "SerializationException",
+            "SerializationException",
+            error.to_string(),
+        )
+    })
+}
+
+fn queue_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or_default()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    /// Tells the entries of a batch apart; a single message has none.
+    #[serde(default)]
+    id: String,
+    message_body: String,
+    delay_seconds: Option<u64>,
+    #[serde(default)]
+    message_attributes: BTreeMap<String, Attribute>,
+    message_group_id: Option<String>,
+}
+
+impl Entry {
+    fn checked(self) -> Result<(Message, Option<Duration>), Fault> {
+        let delay = self.delay_seconds;
+        if let Some(delay) = delay.filter(|delay| *delay > 900) {
+            return Err(Fault::invalid_value(format!(
+                "Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900."
+            )));
+        }
+        if self.message_body.is_empty() {
+            return Err(Fault::new(
+                "MissingRequiredParameterException",
+                "MissingParameter",
+                "The request must contain the parameter MessageBody.",
+            ));
+        }
+        Ok((self.message(), delay.map(Duration::from_secs)))
+    }
+
+    fn message(&self) -> Message {
+        Message {
+            body: self.message_body.clone(),
+            attributes: self.message_attributes.clone(),
+            group: self.message_group_id.clone(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendMessageBatch {
+    queue_url: String,
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ReceiveMessage {
+    queue_url: String,
+    max_number_of_messages: Option<usize>,
+    visibility_timeout: Option<u64>,
+    wait_time_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeleteMessage {
+    queue_url: String,
+    receipt_handle: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChangeMessageVisibility {
+    queue_url: String,
+    receipt_handle: String,
+    /// Seconds.
+    visibility_timeout: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OfQueue {
+    queue_url: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetQueueUrl {
+    queue_name: String,
+}
+
+#[cfg(test)]
+mod tests;

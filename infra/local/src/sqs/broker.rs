@@ -1,0 +1,242 @@
+//! All queues together, and waiting for them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    message::Message,
+    queue::{Counts, Moment, NotAReceipt, Queue, Received},
+};
+use crate::{
+    clock,
+    event::{Event, Events},
+    template::Stack,
+};
+
+/// The queues of the stack. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    queues: Arc<Mutex<BTreeMap<String, Queue>>>,
+    /// The queues that a function is fed from.
+    feeding: Arc<BTreeSet<String>>,
+    /// How many messages those hold. Changes whenever a queue does, so that nobody has to poll.
+    outstanding: watch::Sender<usize>,
+    events: Events,
+}
+
+/// There is no queue of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no queue {0}")]
+pub struct NoSuchQueue(pub String);
+
+/// Why an operation on a received message failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// There is no such queue.
+    #[error(transparent)]
+    NoSuchQueue(#[from] NoSuchQueue),
+    /// The receipt handle is none that the queue gave.
+    #[error("the receipt handle is not valid")]
+    NotAReceipt,
+}
+
+impl From<NotAReceipt> for ReceiptError {
+    fn from(NotAReceipt: NotAReceipt) -> ReceiptError {
+        ReceiptError::NotAReceipt
+    }
+}
+
+impl Broker {
+    pub(crate) fn new(stack: &Stack, events: Events) -> Broker {
+        let queues = stack
+            .queues
+            .iter()
+            .map(|queue| (queue.name.clone(), Queue::new(queue)))
+            .collect();
+        let feeding = stack
+            .mappings
+            .iter()
+            .map(|mapping| mapping.queue.clone())
+            .collect();
+        Broker {
+            queues: Arc::new(Mutex::new(queues)),
+            feeding: Arc::new(feeding),
+            outstanding: watch::Sender::new(0),
+            events,
+        }
+    }
+
+    /// The names of the queues.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Sends a message and returns its id.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub fn send(
+        &self,
+        queue: &str,
+        message: Message,
+        delay: Option<Duration>,
+    ) -> Result<String, NoSuchQueue> {
+        self.change(queue, |queue, now| queue.send(message, delay, now))
+    }
+
+    /// Receives what is visible now, up to `most` messages, and moves to the dead-letter queue what was received too often.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub fn receive(
+        &self,
+        queue: &str,
+        most: usize,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Received>, NoSuchQueue> {
+        let mut queues = self.lock();
+        let now = moment();
+        let source = queues
+            .get_mut(queue)
+            .ok_or_else(|| NoSuchQueue(queue.to_owned()))?;
+        let (received, dead) = source.receive(most, visibility, now);
+        if let Some(target) = source.redrive.as_ref().map(|redrive| redrive.target.clone()) {
+            for dead in dead {
+                let event = Event::DeadLettered {
+                    queue: queue.to_owned(),
+                    message_id: dead.id().to_owned(),
+                };
+                self.events.tell(&event);
+                if let Some(target) = queues.get_mut(&target) {
+                    target.bury(dead, now);
+                }
+            }
+        }
+        self.changed(&queues);
+        Ok(received)
+    }
+
+    /// Deletes a message by its latest receipt.
+    ///
+    /// # Errors
+    /// When there is no such queue, or the receipt is none of it.
+    pub fn delete(&self, queue: &str, receipt: &str) -> Result<(), ReceiptError> {
+        Ok(self.change(queue, |queue, _| queue.delete(receipt))??)
+    }
+
+    /// Sets when a received message becomes visible again.
+    ///
+    /// # Errors
+    /// When there is no such queue, or the receipt is none of it.
+    pub fn change_visibility(
+        &self,
+        queue: &str,
+        receipt: &str,
+        visibility: Duration,
+    ) -> Result<(), ReceiptError> {
+        Ok(self.change(queue, |queue, now| {
+            queue.change_visibility(receipt, visibility, now)
+        })??)
+    }
+
+    /// How many messages the queue holds.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub fn counts(&self, queue: &str) -> Result<Counts, NoSuchQueue> {
+        let queues = self.lock();
+        let queue = queues.get(queue).ok_or_else(|| NoSuchQueue(queue.to_owned()))?;
+        Ok(queue.counts(Instant::now()))
+    }
+
+    /// Waits until a message of the queue is visible; for ever in a queue that gets none.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn wait_visible(&self, queue: &str) -> Result<(), NoSuchQueue> {
+        let mut changes = self.outstanding.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let next = {
+                let queues = self.lock();
+                queues
+                    .get(queue)
+                    .ok_or_else(|| NoSuchQueue(queue.to_owned()))?
+                    .next_visible()
+            };
+            match next {
+                Some(at) if at <= Instant::now() => return Ok(()),
+                Some(at) => tokio::select! {
+                    () = sleep_until(at) => {}
+                    _ = changes.changed() => {}
+                },
+                // The sender lives as long as this broker does.
+                None => drop(changes.changed().await),
+            }
+        }
+    }
+
+    /// Waits until no queue that feeds a function holds a message: what was asked for has been dealt with, or given up.
+    pub async fn drained(&self) {
+        let mut outstanding = self.outstanding.subscribe();
+        // The sender lives as long as this broker does.
+        let _ = outstanding.wait_for(|outstanding| *outstanding == 0).await;
+    }
+
+    /// The next `count` messages sent to the queue are delivered twice, each copy on its own: SQS promises at least once.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub fn double(&self, queue: &str, count: usize) -> Result<(), NoSuchQueue> {
+        self.change(queue, |queue, _| queue.double(count))
+    }
+
+    /// Delivers the queue's deleted messages (the last 1,000) once more, and returns how many.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub fn redeliver(&self, queue: &str) -> Result<usize, NoSuchQueue> {
+        self.change(queue, |queue, now| queue.redeliver(now.instant))
+    }
+
+    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Queue, Moment) -> T) -> Result<T, NoSuchQueue> {
+        let mut queues = self.lock();
+        let queue = queues.get_mut(name).ok_or_else(|| NoSuchQueue(name.to_owned()))?;
+        let outcome = change(queue, moment());
+        self.changed(&queues);
+        Ok(outcome)
+    }
+
+    /// Counts what is left under the same lock as the change, so that nobody sees the moment between two queues.
+    fn changed(&self, queues: &BTreeMap<String, Queue>) {
+        let outstanding = self
+            .feeding
+            .iter()
+            .filter_map(|name| queues.get(name))
+            .map(Queue::len)
+            .sum();
+        let before = self.outstanding.send_replace(outstanding);
+        if outstanding == 0 && before > 0 {
+            self.events.tell(&Event::Drained);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn moment() -> Moment {
+    Moment {
+        instant: Instant::now(),
+        wall: clock::now(),
+    }
+}

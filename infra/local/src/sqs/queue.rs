@@ -1,0 +1,420 @@
+//! One standard queue, as a state machine over time: every operation is told what time it is.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::message::Message;
+use crate::template::Redrive;
+
+/// How many acknowledged messages a queue can deliver once more.
+const REMEMBERED: usize = 1_000;
+
+/// What a receiver gets.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The message's id, the same at every receive.
+    pub id: String,
+    /// What deletes it; another at every receive.
+    pub receipt: String,
+    /// The message.
+    pub message: Message,
+    /// How often it has been received, this time included.
+    pub receives: u32,
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// When it was first received.
+    pub first_received: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    id: String,
+    message: Message,
+    sent: Timestamp,
+    visible_at: Instant,
+    receives: u32,
+    first_received: Option<Timestamp>,
+}
+
+/// A standard queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    visibility: Duration,
+    delay: Duration,
+    pub(super) redrive: Option<Redrive>,
+    /// By order of arrival.
+    entries: BTreeMap<u64, Entry>,
+    next: u64,
+    acknowledged: VecDeque<Entry>,
+    /// How many of the coming messages are kept in two copies.
+    doubled: usize,
+}
+
+/// The moment of an operation: the clock that timers run on, and the one that people read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) instant: Instant,
+    pub(super) wall: Timestamp,
+}
+
+/// How many messages a queue holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ready to be received.
+    pub visible: usize,
+    /// Received and neither deleted nor visible again.
+    pub in_flight: usize,
+    /// Sent with a delay that is not over.
+    pub delayed: usize,
+}
+
+impl Queue {
+    pub(super) fn new(queue: &crate::template::Queue) -> Queue {
+        Queue {
+            visibility: queue.visibility,
+            delay: queue.delay,
+            redrive: queue.redrive.clone(),
+            entries: BTreeMap::new(),
+            next: 0,
+            acknowledged: VecDeque::new(),
+            doubled: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Takes in a message and returns its id. Without a delay of its own it gets the queue's.
+    pub(super) fn send(&mut self, message: Message, delay: Option<Duration>, now: Moment) -> String {
+        let id = uuid::Uuid::new_v4().to_string();
+        let entry = Entry {
+            id: id.clone(),
+            message,
+            sent: now.wall,
+            visible_at: now.instant + delay.unwrap_or(self.delay),
+            receives: 0,
+            first_received: None,
+        };
+        if self.doubled > 0 {
+            self.doubled -= 1;
+            self.insert(entry.clone());
+        }
+        self.insert(entry);
+        id
+    }
+
+    /// Takes in a message that another queue gave up: same id, same age, visible at once.
+    pub(super) fn bury(&mut self, dead: Dead, now: Moment) {
+        self.insert(Entry {
+            visible_at: now.instant,
+            receives: 0,
+            first_received: None,
+            ..dead.0
+        });
+    }
+
+    /// Up to `most` visible messages, oldest first, invisible from now on for `visibility` or the queue's own; and
+    /// those that were received too often before and are received no more.
+    pub(super) fn receive(
+        &mut self,
+        most: usize,
+        visibility: Option<Duration>,
+        now: Moment,
+    ) -> (Vec<Received>, Vec<Dead>) {
+        let max_receives = self
+            .redrive
+            .as_ref()
+            .map_or(u32::MAX, |redrive| redrive.max_receives);
+        let visible_at = now.instant + visibility.unwrap_or(self.visibility);
+        let mut received = Vec::new();
+        let mut worn_out = Vec::new();
+        for (number, entry) in &mut self.entries {
+            if received.len() == most {
+                break;
+            }
+            if entry.visible_at > now.instant {
+                continue;
+            }
+            if entry.receives >= max_receives {
+                worn_out.push(*number);
+                continue;
+            }
+            entry.receives += 1;
+            entry.visible_at = visible_at;
+            received.push(Received {
+                id: entry.id.clone(),
+                receipt: format!("{number}.{}", entry.receives),
+                message: entry.message.clone(),
+                receives: entry.receives,
+                sent: entry.sent,
+                first_received: *entry.first_received.get_or_insert(now.wall),
+            });
+        }
+        let dead = worn_out
+            .into_iter()
+            .filter_map(|number| self.entries.remove(&number).map(Dead))
+            .collect();
+        (received, dead)
+    }
+
+    /// Deletes by the latest receipt; an older one deletes nothing, and that is no error either.
+    ///
+    /// # Errors
+    /// When the receipt is none that this queue ever gave.
+    pub(super) fn delete(&mut self, receipt: &str) -> Result<(), NotAReceipt> {
+        let (number, receives) = parse(receipt)?;
+        if self
+            .entries
+            .get(&number)
+            .is_some_and(|entry| entry.receives == receives)
+            && let Some(entry) = self.entries.remove(&number)
+        {
+            if self.acknowledged.len() == REMEMBERED {
+                self.acknowledged.pop_front();
+            }
+            self.acknowledged.push_back(entry);
+        }
+        Ok(())
+    }
+
+    /// Sets when a received message becomes visible again.
+    ///
+    /// # Errors
+    /// When the receipt is none that this queue ever gave. One that is no longer the latest changes nothing.
+    pub(super) fn change_visibility(
+        &mut self,
+        receipt: &str,
+        visibility: Duration,
+        now: Moment,
+    ) -> Result<(), NotAReceipt> {
+        let (number, receives) = parse(receipt)?;
+        if let Some(entry) = self
+            .entries
+            .get_mut(&number)
+            .filter(|entry| entry.receives == receives)
+        {
+            entry.visible_at = now.instant + visibility;
+        }
+        Ok(())
+    }
+
+    /// When the next message becomes visible; `None` in an empty queue.
+    pub(super) fn next_visible(&self) -> Option<Instant> {
+        self.entries.values().map(|entry| entry.visible_at).min()
+    }
+
+    pub(super) fn counts(&self, now: Instant) -> Counts {
+        let mut counts = Counts::default();
+        for entry in self.entries.values() {
+            match (entry.visible_at <= now, entry.receives) {
+                (true, _) => counts.visible += 1,
+                (false, 0) => counts.delayed += 1,
+                (false, _) => counts.in_flight += 1,
+            }
+        }
+        counts
+    }
+
+    /// Keeps the next `count` messages in two copies of the same id, so that two receivers can hold one message.
+    pub(super) fn double(&mut self, count: usize) {
+        self.doubled += count;
+    }
+
+    /// Makes the acknowledged messages (the last 1,000) visible once more, and says how many those are.
+    pub(super) fn redeliver(&mut self, now: Instant) -> usize {
+        let again = std::mem::take(&mut self.acknowledged);
+        let count = again.len();
+        for entry in again {
+            self.insert(Entry {
+                visible_at: now,
+                ..entry
+            });
+        }
+        count
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.entries.insert(self.next, entry);
+        self.next += 1;
+    }
+}
+
+/// A message that was received too often.
+#[derive(Debug)]
+pub(super) struct Dead(Entry);
+
+impl Dead {
+    pub(super) fn id(&self) -> &str {
+        &self.0.id
+    }
+}
+
+/// The text is no receipt handle of this queue.
+#[derive(Debug)]
+pub(super) struct NotAReceipt;
+
+fn parse(receipt: &str) -> Result<(u64, u32), NotAReceipt> {
+    let (number, receives) = receipt.split_once('.').ok_or(NotAReceipt)?;
+    Ok((
+        number.parse().map_err(|_| NotAReceipt)?,
+        receives.parse().map_err(|_| NotAReceipt)?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VISIBILITY: Duration = Duration::from_secs(30);
+
+    fn queue(max_receives: u32) -> Queue {
+        Queue::new(&crate::template::Queue {
+            name: "Q".into(),
+            arn: "arn:Q".into(),
+            visibility: VISIBILITY,
+            delay: Duration::ZERO,
+            redrive: Some(Redrive {
+                target: "Dead".into(),
+                max_receives,
+            }),
+        })
+    }
+
+    fn message(body: &str) -> Message {
+        Message {
+            body: body.into(),
+            ..Message::default()
+        }
+    }
+
+    /// Tests that start at an arbitrary moment and walk from there.
+    fn start() -> Moment {
+        Moment {
+            instant: Instant::now(),
+            wall: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn after(moment: Moment, by: Duration) -> Moment {
+        Moment {
+            instant: moment.instant + by,
+            ..moment
+        }
+    }
+
+    fn bodies(received: &[Received]) -> Vec<&str> {
+        received
+            .iter()
+            .map(|received| received.message.body.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn a_received_message_is_invisible_until_its_time_is_over() {
+        let (mut queue, now) = (queue(5), start());
+        queue.send(message("a"), None, now);
+        assert_eq!(bodies(&queue.receive(10, None, now).0), ["a"]);
+        assert!(queue.receive(10, None, after(now, VISIBILITY / 2)).0.is_empty());
+        assert_eq!(
+            queue.counts(now.instant),
+            Counts {
+                visible: 0,
+                in_flight: 1,
+                delayed: 0
+            }
+        );
+        let (again, _) = queue.receive(10, None, after(now, VISIBILITY));
+        assert_eq!((bodies(&again), again[0].receives), (vec!["a"], 2));
+    }
+
+    #[test]
+    fn a_delayed_message_comes_when_its_delay_is_over() {
+        let (mut queue, now) = (queue(5), start());
+        queue.send(message("later"), Some(Duration::from_mins(15)), now);
+        queue.send(message("now"), None, now);
+        assert_eq!(
+            queue.counts(now.instant),
+            Counts {
+                visible: 1,
+                in_flight: 0,
+                delayed: 1
+            }
+        );
+        assert_eq!(bodies(&queue.receive(10, None, now).0), ["now"]);
+        assert_eq!(queue.next_visible(), Some(now.instant + VISIBILITY));
+        let (later, _) = queue.receive(10, None, after(now, Duration::from_mins(15)));
+        assert_eq!(bodies(&later), ["later", "now"]);
+    }
+
+    #[test]
+    fn an_old_receipt_deletes_nothing() {
+        let (mut queue, now) = (queue(5), start());
+        queue.send(message("a"), None, now);
+        let (first, _) = queue.receive(1, None, now);
+        let (second, _) = queue.receive(1, None, after(now, VISIBILITY));
+        queue.delete(&first[0].receipt).unwrap();
+        assert_eq!(queue.len(), 1);
+        queue.delete(&second[0].receipt).unwrap();
+        assert_eq!(queue.len(), 0);
+        assert!(queue.delete("nonsense").is_err());
+    }
+
+    #[test]
+    fn a_message_received_too_often_is_dead_and_keeps_its_id() {
+        let (mut queue, mut dead_letters, mut now) = (queue(2), queue(5), start());
+        let id = queue.send(message("poison"), None, now);
+        for _ in 0..2 {
+            let (received, dead) = queue.receive(1, None, now);
+            assert_eq!((received.len(), dead.len()), (1, 0));
+            now = after(now, VISIBILITY);
+        }
+        let (received, dead) = queue.receive(1, None, now);
+        assert!(received.is_empty());
+        for dead in dead {
+            dead_letters.bury(dead, now);
+        }
+        let (buried, _) = dead_letters.receive(1, None, now);
+        assert_eq!((buried[0].id.as_str(), buried[0].receives), (id.as_str(), 1));
+    }
+
+    #[test]
+    fn visibility_can_be_ended_at_once() {
+        let (mut queue, now) = (queue(5), start());
+        queue.send(message("a"), None, now);
+        let (received, _) = queue.receive(1, None, now);
+        queue
+            .change_visibility(&received[0].receipt, Duration::ZERO, now)
+            .unwrap();
+        assert_eq!(queue.receive(1, None, now).0[0].receives, 2);
+    }
+
+    #[test]
+    fn a_doubled_message_can_be_held_twice_at_once() {
+        let (mut queue, now) = (queue(5), start());
+        queue.double(1);
+        let id = queue.send(message("a"), None, now);
+        let (received, _) = queue.receive(10, None, now);
+        assert_eq!(
+            received
+                .iter()
+                .map(|received| received.id.as_str())
+                .collect::<Vec<_>>(),
+            [&id, &id]
+        );
+    }
+
+    #[test]
+    fn an_acknowledged_message_can_come_again() {
+        let (mut queue, now) = (queue(5), start());
+        let id = queue.send(message("a"), None, now);
+        let (received, _) = queue.receive(1, None, now);
+        queue.delete(&received[0].receipt).unwrap();
+        assert_eq!(queue.redeliver(now.instant), 1);
+        let (again, _) = queue.receive(1, None, now);
+        assert_eq!((again[0].id.as_str(), again[0].receives), (id.as_str(), 2));
+    }
+}

@@ -1,0 +1,468 @@
+//! `infra/template.yaml` as this host runs it: functions, tables, queues, mappings and routes.
+//!
+//! The template is what runs. Whatever it holds that this host neither runs nor knows to be without effect on one
+//! machine is an error that names the resource.
+
+mod document;
+mod intrinsic;
+mod resource;
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use intrinsic::Place;
+use intrinsic::Resolver;
+use resource::{
+    FunctionProperties, IntegrationProperties, Known, MappingProperties, QueueProperties, ResponseType,
+    RouteProperties, TableProperties,
+};
+
+/// Why a template cannot be run here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the template {path}")]
+    Read {
+        /// Where it was looked for.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is not the YAML that CloudFormation takes.
+    #[error("the template is not readable: {0}")]
+    Yaml(String),
+    /// A resource uses something that this host does not do.
+    #[error("{resource}: {what} is not supported by the local host")]
+    Unsupported {
+        /// The logical id.
+        resource: String,
+        /// The property, type or intrinsic function.
+        what: String,
+    },
+    /// A resource's properties are missing or of the wrong type.
+    #[error("{resource}: {what}")]
+    Invalid {
+        /// The logical id.
+        resource: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Error {
+    fn unsupported(resource: &str, what: impl Into<String>) -> Error {
+        Error::Unsupported {
+            resource: resource.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    fn invalid(resource: &str, what: impl Into<String>) -> Error {
+        Error::Invalid {
+            resource: resource.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
+/// A template as it was written, its intrinsic functions not yet resolved.
+#[derive(Clone, Debug)]
+pub struct Template {
+    parameters: Map<String, Value>,
+    function_defaults: Map<String, Value>,
+    resources: Map<String, Value>,
+}
+
+/// Everything that runs, resolved for one [`Place`].
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// The functions, by their order in the template's alphabet.
+    pub functions: Vec<Function>,
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// The queues, dead-letter queues among them.
+    pub queues: Vec<Queue>,
+    /// Which queue feeds which function.
+    pub mappings: Vec<Mapping>,
+    /// Which request goes to which function.
+    pub routes: Vec<Route>,
+}
+
+/// A Lambda function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The logical id, by which the other resources name it.
+    pub id: String,
+    /// The binary, which is also what people call it.
+    pub name: String,
+    /// How long one invocation may take.
+    pub timeout: Duration,
+    /// Told to the function, not enforced.
+    pub memory_mb: u32,
+    /// The variables that the template sets.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A DynamoDB table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The logical id, which is the table's name here.
+    pub name: String,
+    /// The body of a `CreateTable` request: CloudFormation's properties have the API's names.
+    pub create: Value,
+    /// The attribute that says when an item expires.
+    pub time_to_live: Option<String>,
+}
+
+/// An SQS standard queue.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// The logical id, which is the queue's name here.
+    pub name: String,
+    /// The queue's ARN.
+    pub arn: String,
+    /// How long a received message stays invisible.
+    pub visibility: Duration,
+    /// How long a sent message stays invisible, unless the sender says.
+    pub delay: Duration,
+    /// Where a message goes that was received too often.
+    pub redrive: Option<Redrive>,
+}
+
+/// When a message is given up, and where it goes then.
+#[derive(Clone, Debug)]
+pub struct Redrive {
+    /// The dead-letter queue's name.
+    pub target: String,
+    /// How often a message is received before it goes there.
+    pub max_receives: u32,
+}
+
+/// An event source mapping: a queue feeds a function.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// The logical id.
+    pub id: String,
+    /// The queue's name.
+    pub queue: String,
+    /// The function's name.
+    pub function: String,
+    /// How many messages one invocation gets at most.
+    pub batch_size: usize,
+    /// How long a batch may wait to become full.
+    pub window: Duration,
+    /// Whether the function's answer can fail single messages.
+    pub failures: BatchFailures,
+    /// How many invocations the queue may cause at once.
+    pub max_concurrency: Option<usize>,
+}
+
+/// What a function's answer to a batch can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchFailures {
+    /// Nothing: an answer is a success, an error fails the whole batch.
+    Whole,
+    /// Which messages failed (`ReportBatchItemFailures`).
+    Reported,
+}
+
+/// A route of the HTTP API.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// As the template writes it, `GET /api/notifications/{id}`.
+    pub key: String,
+    /// The function's name.
+    pub function: String,
+    /// How long the API waits for the function.
+    pub timeout: Duration,
+}
+
+impl Template {
+    /// Reads a template file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or by [`Template::parse`].
+    pub fn read(path: &Path) -> Result<Template, Error> {
+        let text = fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Template::parse(&text)
+    }
+
+    /// Reads the template of the repository that this program was built from.
+    ///
+    /// # Errors
+    /// By [`Template::read`].
+    pub fn of_repository() -> Result<Template, Error> {
+        Template::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml"))
+    }
+
+    /// The names of the functions, which are the names of their packages and binaries.
+    pub fn function_names(&self) -> Vec<String> {
+        let code = |resource: &Value| Some(function_name(resource.pointer("/Properties/CodeUri")?.as_str()?));
+        self.resources.values().filter_map(code).collect()
+    }
+
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// When the text is not YAML or has no resources.
+    pub fn parse(text: &str) -> Result<Template, Error> {
+        let document = document::parse(text)?;
+        let section = |pointer: &str| document.pointer(pointer).and_then(Value::as_object).cloned();
+        Ok(Template {
+            parameters: section("/Parameters").unwrap_or_default(),
+            function_defaults: section("/Globals/Function").unwrap_or_default(),
+            resources: section("/Resources").ok_or_else(|| Error::Yaml("it has no Resources".into()))?,
+        })
+    }
+
+    /// Resolves everything that runs for `place`.
+    ///
+    /// # Errors
+    /// When a resource, a property or an intrinsic function is needed that this host does not support.
+    pub fn deploy(&self, place: &Place) -> Result<Stack, Error> {
+        let resolver = Resolver {
+            parameters: &self.parameters,
+            resources: &self.resources,
+            place,
+        };
+        let mut stack = Stack {
+            functions: vec![],
+            tables: vec![],
+            queues: vec![],
+            mappings: vec![],
+            routes: vec![],
+        };
+        for (id, resource) in &self.resources {
+            let kind = resource
+                .get("Type")
+                .and_then(Value::as_str)
+                .unwrap_or("a resource without a Type");
+            let written = resource
+                .get("Properties")
+                .cloned()
+                .unwrap_or_else(|| Value::Object(Map::new()));
+            let reader = Reader {
+                id,
+                written: &written,
+                resolver: &resolver,
+            };
+            match kind {
+                "AWS::Serverless::Function" => {
+                    let written = merged(&self.function_defaults, &written);
+                    stack.functions.push(
+                        Reader {
+                            written: &written,
+                            ..reader
+                        }
+                        .function()?,
+                    );
+                }
+                "AWS::DynamoDB::Table" => stack.tables.push(reader.table()?),
+                "AWS::SQS::Queue" => stack.queues.push(reader.queue()?),
+                "AWS::Lambda::EventSourceMapping" => stack.mappings.push(reader.mapping()?),
+                "AWS::ApiGatewayV2::Route" => stack.routes.push(reader.route()?),
+                // Read by the routes that target it.
+                "AWS::ApiGatewayV2::Integration" => {}
+                other if resource::has_no_effect_here(other) => {}
+                other => return Err(Error::unsupported(id, other)),
+            }
+        }
+        stack.checked()
+    }
+}
+
+impl Stack {
+    /// Every queue and function that is named is there; and a function, so far named by its logical id, by its binary.
+    fn checked(mut self) -> Result<Stack, Error> {
+        let dead_letters = self
+            .queues
+            .iter()
+            .filter_map(|queue| Some((queue.name.as_str(), queue.redrive.as_ref()?.target.as_str())));
+        let sources = self
+            .mappings
+            .iter()
+            .map(|mapping| (mapping.id.as_str(), mapping.queue.as_str()));
+        for (of, queue) in dead_letters.chain(sources) {
+            if !self.queues.iter().any(|known| known.name == queue) {
+                return Err(Error::invalid(of, format!("there is no queue {queue}")));
+            }
+        }
+        let names: BTreeMap<String, String> = self
+            .functions
+            .iter()
+            .map(|function| (function.id.clone(), function.name.clone()))
+            .collect();
+        let references = (self
+            .mappings
+            .iter_mut()
+            .map(|mapping| (&mapping.id, &mut mapping.function)))
+        .chain(
+            self.routes
+                .iter_mut()
+                .map(|route| (&route.key, &mut route.function)),
+        );
+        for (of, function) in references {
+            // An ARN ends in the function's id, a `Ref` is the id.
+            let id = function.rsplit(':').next().unwrap_or_default();
+            let name = names
+                .get(id)
+                .ok_or_else(|| Error::invalid(of, format!("there is no function {id}")))?;
+            *function = name.clone();
+        }
+        Ok(self)
+    }
+}
+
+/// One resource on its way from what was written to what runs.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    id: &'a str,
+    written: &'a Value,
+    resolver: &'a Resolver<'a>,
+}
+
+impl Reader<'_> {
+    fn function(self) -> Result<Function, Error> {
+        let properties: FunctionProperties = self.properties(&resource::FUNCTION)?;
+        Ok(Function {
+            id: self.id.to_owned(),
+            name: function_name(&properties.code_uri),
+            timeout: Duration::from_secs(properties.timeout),
+            memory_mb: properties.memory_size,
+            environment: properties.environment.variables,
+        })
+    }
+
+    fn table(self) -> Result<Table, Error> {
+        let properties: TableProperties = self.properties(&resource::TABLE)?;
+        let mut create = self.used(&resource::TABLE)?;
+        create.remove("TimeToLiveSpecification");
+        create.insert("TableName".into(), Value::from(self.id));
+        let time_to_live = properties
+            .time_to_live_specification
+            .filter(|specification| specification.enabled);
+        Ok(Table {
+            name: self.id.to_owned(),
+            create: Value::Object(create),
+            time_to_live: time_to_live.map(|specification| specification.attribute_name),
+        })
+    }
+
+    fn queue(self) -> Result<Queue, Error> {
+        let properties: QueueProperties = self.properties(&resource::QUEUE)?;
+        Ok(Queue {
+            name: self.id.to_owned(),
+            arn: self.resolver.place.arn("sqs", self.id),
+            visibility: Duration::from_secs(properties.visibility_timeout.unwrap_or(30)),
+            delay: Duration::from_secs(properties.delay_seconds),
+            redrive: properties.redrive_policy.map(|policy| Redrive {
+                target: last_of_arn(&policy.dead_letter_target_arn),
+                max_receives: policy.max_receive_count,
+            }),
+        })
+    }
+
+    fn mapping(self) -> Result<Mapping, Error> {
+        let properties: MappingProperties = self.properties(&resource::MAPPING)?;
+        Ok(Mapping {
+            id: self.id.to_owned(),
+            queue: last_of_arn(&properties.event_source_arn),
+            function: properties.function_name,
+            batch_size: properties.batch_size.unwrap_or(10),
+            window: Duration::from_secs(properties.maximum_batching_window_in_seconds),
+            failures: match properties.function_response_types.as_slice() {
+                [] => BatchFailures::Whole,
+                [ResponseType::ReportBatchItemFailures, ..] => BatchFailures::Reported,
+            },
+            max_concurrency: properties
+                .scaling_config
+                .map(|scaling| scaling.maximum_concurrency),
+        })
+    }
+
+    fn route(self) -> Result<Route, Error> {
+        let properties: RouteProperties = self.properties(&resource::ROUTE)?;
+        let integration = properties.target.rsplit('/').next().unwrap_or_default();
+        let written = self
+            .resolver
+            .resources
+            .get(integration)
+            .and_then(|resource| resource.get("Properties"))
+            .ok_or_else(|| Error::invalid(self.id, format!("there is no integration {integration}")))?;
+        let integration: IntegrationProperties = Reader {
+            id: integration,
+            written,
+            ..self
+        }
+        .properties(&resource::INTEGRATION)?;
+        let form = (
+            integration.integration_type.as_str(),
+            integration.payload_format_version.as_str(),
+        );
+        if form != ("AWS_PROXY", "2.0") {
+            return Err(Error::unsupported(
+                self.id,
+                format!("an integration of the form {form:?}"),
+            ));
+        }
+        Ok(Route {
+            key: properties.route_key,
+            function: integration.integration_uri,
+            timeout: Duration::from_millis(integration.timeout_in_millis.unwrap_or(30_000)),
+        })
+    }
+
+    fn properties<T: DeserializeOwned>(self, known: &Known) -> Result<T, Error> {
+        if let Some(stranger) = known.stranger(self.written) {
+            return Err(Error::unsupported(self.id, format!("the property {stranger}")));
+        }
+        serde_json::from_value(Value::Object(self.used(known)?))
+            .map_err(|error| Error::invalid(self.id, error.to_string()))
+    }
+
+    /// The properties that are acted on, resolved.
+    fn used(self, known: &Known) -> Result<Map<String, Value>, Error> {
+        let written = known
+            .used
+            .iter()
+            .filter_map(|name| Some((*name, self.written.get(name)?)));
+        written
+            .map(|(name, value)| Ok((name.to_owned(), self.resolver.resolve(self.id, value)?)))
+            .collect()
+    }
+}
+
+/// A function is called by the folder of its package.
+fn function_name(code_uri: &str) -> String {
+    code_uri
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn last_of_arn(arn: &str) -> String {
+    arn.rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+/// What SAM makes of `Globals`: objects are merged, anything else is overridden.
+fn merged(defaults: &Map<String, Value>, own: &Value) -> Value {
+    let mut whole = defaults.clone();
+    for (key, value) in own.as_object().into_iter().flatten() {
+        let merged = match whole.get(key) {
+            Some(Value::Object(default)) if value.is_object() => merged(default, value),
+            _ => value.clone(),
+        };
+        whole.insert(key.clone(), merged);
+    }
+    Value::Object(whole)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The properties of each resource type that this host runs.
+//!
+//! Every property is known either as one that is acted on (a field) or as one without effect on one machine (the
+//! lists). A property in neither is an error: what the template says must not be ignored silently.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What a function runs and how long it may.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct FunctionProperties {
+    pub(super) code_uri: String,
+    pub(super) timeout: u64,
+    pub(super) memory_size: u32,
+    #[serde(default)]
+    pub(super) environment: EnvironmentProperties,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct EnvironmentProperties {
+    #[serde(default)]
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct QueueProperties {
+    /// Seconds; 30 unless said.
+    pub(super) visibility_timeout: Option<u64>,
+    /// Seconds.
+    #[serde(default)]
+    pub(super) delay_seconds: u64,
+    pub(super) redrive_policy: Option<RedrivePolicy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RedrivePolicy {
+    pub(super) dead_letter_target_arn: String,
+    pub(super) max_receive_count: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MappingProperties {
+    pub(super) event_source_arn: String,
+    pub(super) function_name: String,
+    pub(super) batch_size: Option<usize>,
+    /// Seconds.
+    #[serde(default)]
+    pub(super) maximum_batching_window_in_seconds: u64,
+    #[serde(default)]
+    pub(super) function_response_types: Vec<ResponseType>,
+    pub(super) scaling_config: Option<ScalingConfig>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+pub(super) enum ResponseType {
+    ReportBatchItemFailures,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct ScalingConfig {
+    pub(super) maximum_concurrency: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TableProperties {
+    pub(super) time_to_live_specification: Option<TimeToLive>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct TimeToLive {
+    pub(super) attribute_name: String,
+    pub(super) enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RouteProperties {
+    pub(super) route_key: String,
+    pub(super) target: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct IntegrationProperties {
+    pub(super) integration_type: String,
+    pub(super) integration_uri: String,
+    pub(super) payload_format_version: String,
+    /// Milliseconds; 30,000 (the most an HTTP API waits) unless said.
+    pub(super) timeout_in_millis: Option<u64>,
+}
+
+/// Properties of a resource type: acted on, and known to have no effect on one machine.
+pub(super) struct Known {
+    pub(super) used: &'static [&'static str],
+    pub(super) without_effect: &'static [&'static str],
+}
+
+/// A function's packaging, permissions and telemetry are AWS's; the rest is run.
+pub(super) const FUNCTION: Known = Known {
+    used: &["CodeUri", "Timeout", "MemorySize", "Environment"],
+    without_effect: &[
+        "Architectures",
+        "Description",
+        "FunctionName",
+        "Handler",
+        "LoggingConfig",
+        "Role",
+        "Runtime",
+        "Tags",
+        "Tracing",
+    ],
+};
+
+/// Queues live in memory and are short-lived: nothing here is kept so long that retention matters.
+pub(super) const QUEUE: Known = Known {
+    used: &["VisibilityTimeout", "DelaySeconds", "RedrivePolicy"],
+    without_effect: &[
+        "KmsMasterKeyId",
+        "MessageRetentionPeriod",
+        "RedriveAllowPolicy",
+        "SqsManagedSseEnabled",
+        "Tags",
+    ],
+};
+
+pub(super) const MAPPING: Known = Known {
+    used: &[
+        "EventSourceArn",
+        "FunctionName",
+        "BatchSize",
+        "MaximumBatchingWindowInSeconds",
+        "FunctionResponseTypes",
+        "ScalingConfig",
+    ],
+    without_effect: &["MetricsConfig", "Tags"],
+};
+
+pub(super) const TABLE: Known = Known {
+    used: &[
+        "AttributeDefinitions",
+        "KeySchema",
+        "GlobalSecondaryIndexes",
+        "BillingMode",
+        "TimeToLiveSpecification",
+    ],
+    without_effect: &[
+        "DeletionProtectionEnabled",
+        "PointInTimeRecoverySpecification",
+        "SSESpecification",
+        "TableClass",
+        "Tags",
+    ],
+};
+
+/// Who may call is IAM's to say in AWS; here everybody on this machine may.
+pub(super) const ROUTE: Known = Known {
+    used: &["RouteKey", "Target"],
+    without_effect: &["ApiId", "AuthorizationType", "OperationName"],
+};
+
+pub(super) const INTEGRATION: Known = Known {
+    used: &[
+        "IntegrationType",
+        "IntegrationUri",
+        "PayloadFormatVersion",
+        "TimeoutInMillis",
+    ],
+    without_effect: &["ApiId", "Description"],
+};
+
+/// Resource types that have nothing to do on one machine: permissions, logs, alarms, the shell of the API.
+pub(super) fn has_no_effect_here(kind: &str) -> bool {
+    matches!(
+        kind,
+        "AWS::ApiGatewayV2::Api"
+            | "AWS::ApiGatewayV2::Stage"
+            | "AWS::CloudWatch::Alarm"
+            | "AWS::CloudWatch::Dashboard"
+            | "AWS::IAM::ManagedPolicy"
+            | "AWS::IAM::Role"
+            | "AWS::Lambda::Permission"
+            | "AWS::Logs::LogGroup"
+            | "AWS::Logs::MetricFilter"
+            | "AWS::SQS::QueuePolicy"
+    )
+}
+
+impl Known {
+    /// The first property that is in neither list.
+    pub(super) fn stranger<'a>(&self, properties: &'a Value) -> Option<&'a str> {
+        let properties = properties.as_object()?;
+        let known = |name: &str| self.used.contains(&name) || self.without_effect.contains(&name);
+        properties.keys().map(String::as_str).find(|name| !known(name))
+    }
+}

@@ -1,0 +1,176 @@
+//! What a person reads.
+
+use std::{
+    io::{Write, stdout},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use herald_local::{
+    Event, Events, Host, Options,
+    channel::{Channel, Posted},
+};
+use tokio::task::JoinSet;
+
+/// Prints a line. Nobody reads it when the terminal is gone, and that is no failure.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(stdout().lock(), "{line}");
+}
+
+/// What is where.
+pub(crate) fn introduction(host: &Host, channel: &Channel, options: &Options, ready: Duration) -> String {
+    let stack = host.stack();
+    let names = |names: Vec<&str>| names.join(", ");
+    let functions = names(
+        stack
+            .functions
+            .iter()
+            .map(|function| function.name.as_str())
+            .collect(),
+    );
+    let tables = names(stack.tables.iter().map(|table| table.name.as_str()).collect());
+    let queues = names(
+        stack
+            .mappings
+            .iter()
+            .map(|mapping| mapping.queue.as_str())
+            .collect(),
+    );
+    let kept = options
+        .data
+        .as_ref()
+        .map_or("in memory".into(), |data| format!("in {}", data.display()));
+    format!(
+        "
+Herald on this machine, ready in {} ms. A development host: it authenticates nobody and stays on loopback.
+
+  bot            {url}/api/messages
+  notifications  {url}/api/notifications
+  functions      {functions}
+  DynamoDB       {}  {tables}, {kept}
+  SQS            {}  {queues}
+  channel        {}
+",
+        ready.as_millis(),
+        host.dynamodb_endpoint(),
+        host.sqs_endpoint(),
+        channel.service_url(),
+        url = host.url(),
+    )
+}
+
+/// What one can do now.
+pub(crate) fn farewell(host: &Host) -> String {
+    let url = host.url();
+    format!(
+        r#"
+Now you. It stays up until Ctrl-C, with a line for each thing that happens.
+
+  talk to the bot   npx @microsoft/m365agentsplayground --app-endpoint {url}/api/messages
+  tell everyone     curl {url}/api/notifications -d '{{"audience":{{"everyone":true}},"message":{{"text":"Hello"}}}}'
+  make it your bot  functions/messages/src/bot.rs
+"#
+    )
+}
+
+/// Prints what happens as it happens: at first only what functions log and what goes wrong.
+pub(crate) struct Narrator {
+    everything: Arc<AtomicBool>,
+    _telling: JoinSet<()>,
+}
+
+impl Narrator {
+    pub(crate) fn start(events: &Events) -> Narrator {
+        let everything = Arc::new(AtomicBool::new(false));
+        let (all, mut events) = (everything.clone(), events.subscribe());
+        let mut telling = JoinSet::new();
+        telling.spawn(async move {
+            while let Some(event) = events.recv().await {
+                let line =
+                    trouble(&event).or_else(|| all.load(Ordering::Relaxed).then(|| routine(&event))?);
+                if let Some((who, what)) = line {
+                    say(&format!("{who:>10}  {what}"));
+                }
+            }
+        });
+        Narrator {
+            everything,
+            _telling: telling,
+        }
+    }
+
+    /// Prints also what goes well, and what arrives in the host's own channel, for ever.
+    pub(crate) async fn tell_everything(&self, channel: &Channel) {
+        let mut posts = channel.subscribe();
+        self.everything.store(true, Ordering::Relaxed);
+        while let Some(Posted { conversation, id, .. }) = posts.recv().await {
+            say(&format!("{:>10}  {id} posted in {conversation}", "channel"));
+        }
+    }
+}
+
+/// Who says what when it is logged or goes wrong.
+fn trouble(event: &Event) -> Option<(&str, String)> {
+    match event {
+        Event::Logged { function, line } => Some((function, line.clone())),
+        Event::Stopped { function, reason } => Some((function, format!("PROCESS GONE: {reason}"))),
+        Event::Finished {
+            function,
+            failure: Some(failure),
+            elapsed,
+            ..
+        } => Some((
+            function,
+            format!("FAILED after {} ms: {failure}", elapsed.as_millis()),
+        )),
+        Event::DeadLettered { queue, message_id } => {
+            Some(("queue", format!("GIVEN UP: {message_id} of {queue}")))
+        }
+        Event::Started { .. }
+        | Event::Invoked { .. }
+        | Event::Finished { failure: None, .. }
+        | Event::Answered { .. }
+        | Event::Batch { .. }
+        | Event::Drained => None,
+    }
+}
+
+/// Who says what when all is well.
+fn routine(event: &Event) -> Option<(&str, String)> {
+    match event {
+        Event::Answered {
+            method,
+            path,
+            status,
+            elapsed,
+        } => Some((
+            "http",
+            format!("{status} {method} {path}, {} ms", elapsed.as_millis()),
+        )),
+        Event::Batch {
+            queue,
+            function,
+            messages,
+            failed,
+            elapsed,
+        } => {
+            let failed = if *failed > 0 {
+                format!(", {failed} FAILED")
+            } else {
+                String::new()
+            };
+            let took = elapsed.as_millis();
+            Some((function, format!("{messages} of {queue} in {took} ms{failed}")))
+        }
+        Event::Started { .. }
+        | Event::Stopped { .. }
+        | Event::Invoked { .. }
+        | Event::Finished { .. }
+        | Event::Logged { .. }
+        | Event::DeadLettered { .. }
+        | Event::Drained => None,
+    }
+}
