@@ -1,1 +1,3 @@
-//! What the tests share: fixtures and the fake channel.
+//! What the tests share: a channel that does as it is told.
+
+pub mod channel;

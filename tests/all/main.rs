@@ -1,0 +1,10 @@
+//! One binary for everything that is tested across crates.
+
+// What must be there is unwrapped, in helpers too: a test that cannot go on fails where it stands.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod messages;
+mod notify;
+mod pipeline;
+mod system;
+mod world;

@@ -1,0 +1,232 @@
+//! The messaging endpoint.
+
+use botframework::id::ConversationId;
+use herald::conversation::{Conversation, ConversationKey, Sighting, State};
+use herald::store::memory::Store;
+use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
+use jiff::Timestamp;
+use lambda_http::Body;
+use serde_json::json;
+
+use crate::world::{World, get, in_channel, personal, post, request, text};
+
+async fn everyone(store: &Store) -> Vec<Candidate> {
+    store
+        .list(
+            &Selection::Everyone {
+                segment: 0,
+                segments: 1,
+            },
+            None,
+            100,
+        )
+        .await
+        .unwrap()
+        .found
+}
+
+#[tokio::test]
+async fn a_person_who_writes_is_remembered_and_answered() {
+    let world = World::new();
+    world.hears(&personal("ada", "message")).await;
+    assert_eq!(
+        everyone(&world.store).await[0].key.to_string(),
+        "msteams|28:bot|a:ada"
+    );
+    let sent = world.channel.received();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        sent[0].path,
+        "/v3/conversations/a%3Aada/activities/message-of-ada"
+    );
+    assert_eq!(sent[0].activity["text"], "You said: hello");
+}
+
+#[tokio::test]
+async fn the_same_activity_twice_makes_one_record_and_writes_it_once() {
+    let world = World::new();
+    for _ in 0..2 {
+        world.hears(&personal("ada", "message")).await;
+    }
+    let key = everyone(&world.store).await.remove(0).key;
+    assert_eq!(world.store.recall(&[key]).await.unwrap()[0].version, 1);
+}
+
+#[tokio::test]
+async fn a_welcome_says_why_what_and_what_next() {
+    let world = World::new();
+    let mut added = personal("ada", "conversationUpdate");
+    added["membersAdded"] = json!([{"id": "28:bot"}]);
+    world.hears(&added).await;
+    let said = world.channel.received()[0].activity["text"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for words in ["You see this because", "bring you news", "Type **help**"] {
+        assert!(said.contains(words), "{said}");
+    }
+    added["membersAdded"] = json!([{"id": "29:eve"}]);
+    world.hears(&added).await;
+    assert_eq!(world.channel.requests(), 1, "people who join are not greeted");
+}
+
+#[tokio::test]
+async fn what_is_no_activity_is_refused_and_nothing_is_remembered() {
+    let world = World::new();
+    let without = |field: &str| {
+        let mut activity = personal("ada", "message");
+        activity.as_object_mut().unwrap().remove(field);
+        activity.to_string()
+    };
+    let with = |field: &str, value| {
+        let mut activity = personal("ada", "message");
+        activity[field] = value;
+        activity.to_string()
+    };
+    let half = &personal("ada", "message").to_string()[..60];
+    for (body, status) in [
+        (String::new(), 400),
+        (half.to_owned(), 400),
+        ("[]".to_owned(), 400),
+        ("\"activity\"".to_owned(), 400),
+        (without("type"), 400),
+        (without("conversation"), 400),
+        (without("channelId"), 400),
+        (without("from"), 400),
+        (with("conversation", json!({"id": ""})), 400),
+        (with("conversation", json!({"id": 5})), 400),
+        (
+            with("serviceUrl", json!("https://smba.trafficmanager.net/emea/")),
+            403,
+        ),
+        (with("serviceUrl", json!("http://127.0.0.1.evil.example/")), 403),
+        (with("text", json!("x".repeat(messages::ACTIVITY_MAX_BYTES))), 413),
+    ] {
+        let answer = world.messages(post("/api/messages", &body)).await;
+        assert_eq!(answer.status(), status, "{}", body.get(..200).unwrap_or(&body));
+        assert_eq!(text(&answer), "");
+    }
+    assert_eq!(everyone(&world.store).await, []);
+    assert_eq!(world.channel.requests(), 0);
+}
+
+#[tokio::test]
+async fn other_methods_are_told_which_ones_there_are() {
+    let world = World::new();
+    for method in ["GET", "HEAD"] {
+        assert_eq!(
+            world
+                .messages(request(method, "/api/messages", Body::Empty))
+                .await
+                .status(),
+            200
+        );
+    }
+    for method in ["PUT", "DELETE", "OPTIONS"] {
+        let answer = world
+            .messages(request(method, "/api/messages", Body::Empty))
+            .await;
+        assert_eq!(answer.status(), 405);
+        assert_eq!(answer.headers()["allow"], "POST, GET, HEAD");
+    }
+    assert!(text(&world.messages(get("/api/messages")).await).contains("messaging endpoint"));
+}
+
+#[tokio::test]
+async fn an_invoke_nobody_handles_is_501_and_an_unknown_type_is_200() {
+    let world = World::new();
+    let answer = world
+        .messages(post("/api/messages", &personal("ada", "invoke").to_string()))
+        .await;
+    assert_eq!(answer.status(), 501);
+    world.hears(&personal("eve", "novelty")).await;
+    assert_eq!(everyone(&world.store).await.len(), 2);
+}
+
+#[tokio::test]
+async fn replies_that_are_expected_come_in_the_answer() {
+    let world = World::new();
+    let mut activity = personal("ada", "message");
+    activity["deliveryMode"] = json!("expectReplies");
+    let answer = world.messages(post("/api/messages", &activity.to_string())).await;
+    assert_eq!(
+        crate::world::document(&answer)["activities"][0]["text"],
+        "You said: hello"
+    );
+    assert_eq!(world.channel.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_bot_taken_out_of_a_team_forgets_all_its_channels() {
+    let world = World::new();
+    for place in [
+        "19:team@thread.tacv2",
+        "19:c@thread.tacv2",
+        "19:c@thread.tacv2;messageid=7",
+    ] {
+        world.hears(&in_channel(place, "message")).await;
+    }
+    world.hears(&personal("ada", "message")).await;
+    let mut removed = in_channel("19:team@thread.tacv2", "conversationUpdate");
+    removed["membersRemoved"] = json!([{"id": "28:bot"}]);
+    world.hears(&removed).await;
+    let states: Vec<_> = everyone(&world.store)
+        .await
+        .into_iter()
+        .map(|it| (it.key.conversation, it.state))
+        .collect();
+    let state = |id: &str| {
+        states
+            .iter()
+            .find(|(known, _)| *known == ConversationId::from(id))
+            .unwrap()
+            .1
+            .clone()
+    };
+    assert_eq!(states.len(), 4);
+    assert_eq!(state("19:c@thread.tacv2"), State::Removed);
+    assert_eq!(state("19:c@thread.tacv2;messageid=7"), State::Removed);
+    assert_eq!(state("a:ada"), State::Active);
+}
+
+/// A table that is away.
+#[derive(Clone)]
+struct Away;
+
+impl Away {
+    fn away<T>() -> Result<T, Error> {
+        Err(Error::Unavailable {
+            verb: "do anything",
+            source: "connection refused".into(),
+        })
+    }
+}
+
+impl Conversations for Away {
+    async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, Error> {
+        Self::away()
+    }
+    async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
+        Self::away()
+    }
+    async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+        Self::away()
+    }
+    async fn list(&self, _: &Selection, _: Option<&str>, _: usize) -> Result<Listing<Candidate>, Error> {
+        Self::away()
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_remembered_is_not_acknowledged_nor_answered() {
+    let world = World::new();
+    let answer = world
+        .messages_over(
+            Away,
+            post("/api/messages", &personal("ada", "message").to_string()),
+        )
+        .await;
+    assert_eq!(answer.status(), 500);
+    assert_eq!(text(&answer), "");
+    assert_eq!(world.channel.requests(), 0);
+}

@@ -1,0 +1,174 @@
+//! The notification API.
+
+use lambda_http::Body;
+use lambda_http::http::{HeaderValue, Request};
+use serde_json::{Value, json};
+
+use crate::world::{World, document, get, post, request, text};
+
+fn hello() -> Value {
+    json!({"audience": {"everyone": true}, "message": {"text": "hello"}})
+}
+
+#[tokio::test]
+async fn a_notification_is_accepted_and_can_be_looked_up() {
+    let world = World::new();
+    let answer = world
+        .notify(post("/api/notifications", &hello().to_string()))
+        .await;
+    assert_eq!(answer.status(), 202);
+    let accepted = document(&answer);
+    assert_eq!(accepted["state"], "accepted");
+    assert_eq!(
+        answer.headers()["location"],
+        accepted["statusUrl"].as_str().unwrap()
+    );
+    let status = world.notify(get(accepted["statusUrl"].as_str().unwrap())).await;
+    assert_eq!(status.status(), 200);
+    let status = document(&status);
+    assert_eq!(status["id"], accepted["id"]);
+    assert_eq!(status["onUnknown"], "retry");
+    assert_eq!(
+        status["counts"],
+        json!({"audience": 0, "open": 0, "delivered": 0, "rejected": 0, "gone": 0, "unknown": 0, "skipped": 0,
+               "expired": 0, "cancelled": 0})
+    );
+    assert!(world.plans.take().is_some());
+}
+
+#[tokio::test]
+async fn a_problem_names_each_field_and_stores_nothing() {
+    let world = World::new();
+    let answer = world
+        .notify(post(
+            "/api/notifications",
+            r#"{"audience": {"users": ["a", 7]}, "mesage": {}}"#,
+        ))
+        .await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let problem = document(&answer);
+    assert_eq!(
+        (&problem["title"], &problem["status"]),
+        (&json!("Bad Request"), &json!(400))
+    );
+    let pointers: Vec<_> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| &error["pointer"])
+        .collect();
+    assert_eq!(pointers, ["#/mesage", "#/audience/users/1", "#/message"]);
+    assert!(world.plans.take().is_none());
+}
+
+#[tokio::test]
+async fn what_is_not_json_or_too_large_is_refused() {
+    let world = World::new();
+    let broken = world
+        .notify(post("/api/notifications", "{\"audience\": \n <secret>"))
+        .await;
+    assert_eq!(broken.status(), 400);
+    assert!(text(&broken).contains("line 2"), "{}", text(&broken));
+    assert!(!text(&broken).contains("secret"));
+    let large = world
+        .notify(post(
+            "/api/notifications",
+            &"x".repeat(notify::BODY_MAX_BYTES + 1),
+        ))
+        .await;
+    assert_eq!(large.status(), 413);
+}
+
+fn keyed(key: &str, body: &Value) -> Request<Body> {
+    let mut request = post("/api/notifications", &body.to_string());
+    request
+        .headers_mut()
+        .insert("idempotency-key", HeaderValue::from_str(key).unwrap());
+    request
+}
+
+#[tokio::test]
+async fn the_same_key_and_body_is_the_same_notification() {
+    let world = World::new();
+    let first = document(&world.notify(keyed("k1", &hello())).await);
+    let again = world.notify(keyed("k1", &hello())).await;
+    assert_eq!(again.status(), 202);
+    assert_eq!(document(&again), first);
+    let other_key = document(&world.notify(keyed("k2", &hello())).await);
+    assert_ne!(other_key["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn the_same_key_and_another_body_is_a_conflict() {
+    let world = World::new();
+    world.notify(keyed("k1", &hello())).await;
+    let mut other = hello();
+    other["message"]["text"] = json!("something else");
+    let answer = world.notify(keyed("k1", &other)).await;
+    assert_eq!(answer.status(), 409);
+    assert!(
+        document(&answer)["detail"]
+            .as_str()
+            .unwrap()
+            .contains("Idempotency-Key")
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_sent_once_and_short() {
+    let world = World::new();
+    assert_eq!(
+        world.notify(keyed(&"k".repeat(256), &hello())).await.status(),
+        400
+    );
+    let mut twice = keyed("k1", &hello());
+    twice
+        .headers_mut()
+        .append("idempotency-key", HeaderValue::from_static("k2"));
+    assert_eq!(world.notify(twice).await.status(), 400);
+}
+
+#[tokio::test]
+async fn the_classic_trigger_answers_its_page_and_sends_to_everyone() {
+    let world = World::new();
+    world
+        .hears(&crate::world::personal("ada", "installationUpdate"))
+        .await;
+    let answer = world.notify(get("/api/notify")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        text(&answer),
+        "<html><body><h1>Proactive messages have been sent.</h1></body></html>"
+    );
+    world.work().await;
+    assert_eq!(world.channel.received()[0].activity["text"], "proactive hello");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_other_methods_are_405() {
+    let world = World::new();
+    for path in [
+        "/api/notifications/ntf_0",
+        "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f",
+        "/api",
+        "/",
+    ] {
+        assert_eq!(world.notify(get(path)).await.status(), 404, "{path}");
+    }
+    for (method, path, allow) in [
+        ("GET", "/api/notifications", "POST"),
+        ("HEAD", "/api/notify", "GET"),
+        ("POST", "/api/notify", "GET"),
+        (
+            "DELETE",
+            "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f",
+            "GET",
+        ),
+    ] {
+        let answer = world.notify(request(method, path, Body::Empty)).await;
+        assert_eq!(answer.status(), 405, "{method} {path}");
+        assert_eq!(answer.headers()["allow"], allow);
+    }
+    assert!(world.plans.take().is_none());
+}

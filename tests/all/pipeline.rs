@@ -1,0 +1,405 @@
+//! From an accepted notification to the channel: planner, ledger, sender.
+
+use herald::audience::Recipient;
+use herald::delivery::{DeliveryKey, Outcome, SkipReason, State};
+use herald::notification::{self, PAGE_SIZE, Page};
+use herald::store::{Ledger, Notifications};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tests::channel::Behaviour;
+
+use crate::world::{World, in_channel, personal};
+
+fn to(audience: &Value) -> Value {
+    json!({"audience": audience, "message": {"text": "news"}})
+}
+
+fn everyone() -> Value {
+    to(&json!({"everyone": true}))
+}
+
+/// A world in which these people have the bot installed.
+async fn world_of(people: &[&str]) -> World {
+    let world = World::new();
+    for person in people {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    world
+}
+
+fn recipient(person: &str) -> Recipient {
+    Recipient::Conversation(format!("msteams|28:bot|a:{person}").parse().unwrap())
+}
+
+#[tokio::test]
+async fn everyone_means_each_person_group_and_channel_once() {
+    let world = world_of(&["ada", "eve"]).await;
+    for place in [
+        "19:team@thread.tacv2",
+        "19:c@thread.tacv2;messageid=7",
+        "19:c@thread.tacv2;messageid=8",
+    ] {
+        world.hears(&in_channel(place, "installationUpdate")).await;
+    }
+    let mut gone = personal("gone", "installationUpdate");
+    world.hears(&gone).await;
+    gone["action"] = json!("remove");
+    world.hears(&gone).await;
+
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    let mut reached: Vec<_> = world
+        .channel
+        .received()
+        .into_iter()
+        .map(|it| it.conversation)
+        .collect();
+    reached.sort();
+    assert_eq!(
+        reached,
+        ["19:c@thread.tacv2", "19:team@thread.tacv2", "a:ada", "a:eve"]
+    );
+    let done = world.notification(&id).await;
+    assert_eq!(done.state(), notification::State::Completed);
+    assert_eq!((done.audience, done.tally.delivered), (4, 4));
+}
+
+#[tokio::test]
+async fn a_message_goes_to_the_conversation_and_replies_to_nothing() {
+    let world = world_of(&["ada"]).await;
+    world.asks(&everyone()).await;
+    world.work().await;
+    let sent = world.channel.received().remove(0);
+    assert_eq!(
+        (sent.method.as_str(), sent.path.as_str()),
+        ("POST", "/v3/conversations/a%3Aada/activities")
+    );
+    assert_eq!(
+        sent.activity,
+        json!({"type": "message", "text": "news", "channelId": "msteams", "from": {"id": "28:bot"},
+               "recipient": {"id": "29:ada", "aadObjectId": "entra-ada"},
+               "conversation": {"id": "a:ada", "conversationType": "personal", "tenantId": "tenant-1"}})
+    );
+}
+
+#[tokio::test]
+async fn a_card_alone_arrives_with_a_summary() {
+    let world = world_of(&["ada"]).await;
+    let card =
+        json!({"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "Order shipped"}});
+    world
+        .asks(&json!({"audience": {"everyone": true}, "message": {"attachments": [card]}}))
+        .await;
+    world.work().await;
+    let activity = world.channel.received().remove(0).activity;
+    assert_eq!(
+        (&activity["summary"], &activity["attachments"][0]),
+        (&json!("Order shipped"), &card)
+    );
+}
+
+#[tokio::test]
+async fn each_selector_finds_who_it_names_and_a_union_repeats_nobody() {
+    let world = world_of(&["ada", "eve", "joe"]).await;
+    world
+        .hears(&in_channel("19:team@thread.tacv2;messageid=7", "message"))
+        .await;
+    let before = world.channel.requests();
+    let id = world
+        .asks(&to(&json!([
+            {"users": ["entra-ada"]}, {"accounts": ["29:ada", "29:eve"]}, {"conversations": ["a:joe", "a:ada"]},
+            {"conversations": ["19:team@thread.tacv2;messageid=7"]}, {"tenant": "tenant-1"}, {"everyone": true},
+        ])))
+        .await;
+    world.work().await;
+    for place in ["a:ada", "a:eve", "a:joe", "19:team@thread.tacv2"] {
+        assert_eq!(world.channel.count(place), 1, "{place}");
+    }
+    let done = world.notification(&id).await;
+    assert_eq!((done.audience, done.tally.delivered), (5, 5));
+    assert_eq!(world.channel.requests() - before, 5);
+}
+
+#[tokio::test]
+async fn a_user_of_another_tenant_is_not_who_was_meant() {
+    let world = world_of(&["ada"]).await;
+    let id = world
+        .asks(&to(&json!({"users": ["entra-ada"], "tenant": "tenant-2"})))
+        .await;
+    world.work().await;
+    assert_eq!(world.channel.requests(), 0);
+    let row = world.row(&id, &Recipient::User("entra-ada".into())).await;
+    assert_eq!(
+        row.state,
+        State::Settled(Outcome::Skipped {
+            reason: SkipReason::NoConversation
+        })
+    );
+}
+
+#[tokio::test]
+async fn who_is_unknown_or_left_is_skipped_with_the_reason() {
+    let world = world_of(&["ada"]).await;
+    let mut left = personal("ada", "installationUpdate");
+    left["action"] = json!("remove");
+    world.hears(&left).await;
+    let id = world
+        .asks(&to(&json!({"users": ["entra-ada", "entra-nobody"]})))
+        .await;
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!(
+        (done.audience, done.tally.skipped, done.state()),
+        (2, 2, notification::State::Completed)
+    );
+    let reason = |row: herald::delivery::Row| row.state;
+    let skipped = |reason| State::Settled(Outcome::Skipped { reason });
+    assert_eq!(
+        reason(world.row(&id, &recipient("ada")).await),
+        skipped(SkipReason::Removed)
+    );
+    let nobody = Recipient::User("entra-nobody".into());
+    assert_eq!(
+        reason(world.row(&id, &nobody).await),
+        skipped(SkipReason::NoConversation)
+    );
+}
+
+#[tokio::test]
+async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
+    let world = world_of(&["ada", "dead", "eve", "bad"]).await;
+    world.channel.when(
+        "a:dead",
+        Behaviour::Refuse {
+            status: 403,
+            code: "ConversationBlockedByUser",
+        },
+    );
+    world.channel.when(
+        "a:bad",
+        Behaviour::Refuse {
+            status: 400,
+            code: "BadSyntax",
+        },
+    );
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!(
+        (
+            done.tally.delivered,
+            done.tally.gone,
+            done.tally.rejected,
+            done.open()
+        ),
+        (2, 1, 1, 0)
+    );
+    let code = "ConversationBlockedByUser".to_owned();
+    assert_eq!(
+        world.row(&id, &recipient("dead")).await.state,
+        State::Settled(Outcome::Gone { code })
+    );
+}
+
+#[tokio::test]
+async fn what_was_throttled_is_sent_later_and_once() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.when(
+        "a:ada",
+        Behaviour::Refuse {
+            status: 429,
+            code: "Throttled",
+        },
+    );
+    let id = world.asks(&everyone()).await;
+    while let Some(plan) = world.plans.take() {
+        world.plan_one(&plan.body).await;
+    }
+    while let Some(chunk) = world.deliveries.take() {
+        world.send_one(&chunk.body).await;
+        if world.notification(&id).await.state() == notification::State::Sending
+            && matches!(
+                world
+                    .store
+                    .look_up(&DeliveryKey::new(&id, &recipient("ada")))
+                    .await,
+                Ok(Some(_))
+            )
+        {
+            break;
+        }
+    }
+    assert!(
+        matches!(world.row(&id, &recipient("ada")).await.state, State::Waiting { why, .. } if why == "Throttled")
+    );
+    world.channel.when("a:ada", Behaviour::Accept);
+    world.work().await;
+    assert_eq!(
+        (world.channel.count("a:ada"), world.channel.count("a:eve")),
+        (1, 1)
+    );
+    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_says() {
+    for (policy, copies) in [("giveUp", 1), ("retry", 2)] {
+        let world = world_of(&["ada"]).await;
+        world.channel.when("a:ada", Behaviour::Cut);
+        let mut body = everyone();
+        body["onUnknown"] = json!(policy);
+        let id = world.asks(&body).await;
+        while let Some(plan) = world.plans.take() {
+            world.plan_one(&plan.body).await;
+        }
+        let chunk = world.deliveries.take().unwrap();
+        world.send_one(&chunk.body).await;
+        world.channel.when("a:ada", Behaviour::Accept);
+        world.work().await;
+        assert_eq!(world.channel.count("a:ada"), copies, "{policy}");
+        let done = world.notification(&id).await;
+        assert_eq!(
+            (done.tally.unknown, done.tally.delivered),
+            if copies == 1 { (1, 0) } else { (0, 1) }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_comes_many_times_at_once_is_delivered_once() {
+    let world = world_of(&["ada", "eve", "joe"]).await;
+    let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
+    let plan = world.plans.take().unwrap();
+    world.plan_one(&plan.body).await;
+    let chunk = world.deliveries.take().unwrap().body;
+    tokio::join!(
+        world.send_one(&chunk),
+        world.send_one(&chunk),
+        world.send_one(&chunk)
+    );
+    world.work().await;
+    for person in ["a:ada", "a:eve", "a:joe"] {
+        assert_eq!(world.channel.count(person), 1);
+    }
+    let done = world.notification(&id).await;
+    assert_eq!((done.tally.delivered, done.chunks, done.chunks_closed), (3, 1, 1));
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
+    for (policy, sent) in [("giveUp", 0), ("retry", 1)] {
+        let world = world_of(&["ada"]).await;
+        let mut body = to(&json!({"tenant": "tenant-1"}));
+        body["onUnknown"] = json!(policy);
+        let id = world.asks(&body).await;
+        let delivery = DeliveryKey::new(&id, &recipient("ada"));
+        let deadline = world.now().checked_add(SignedDuration::from_secs(30)).unwrap();
+        world.store.claim(&delivery, world.now(), deadline).await.unwrap();
+
+        let plan = world.plans.take().unwrap();
+        world.plan_one(&plan.body).await;
+        let chunk = world.deliveries.take().unwrap();
+        world.send_one(&chunk.body).await;
+        assert_eq!(world.channel.count("a:ada"), 0, "its deadline has not come");
+        world.work().await;
+        assert_eq!(world.channel.count("a:ada"), sent, "{policy}");
+        assert_eq!(world.notification(&id).await.open(), 0);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_its_time() {
+    let world = world_of(&["ada"]).await;
+    let mut body = everyone();
+    body["expiresAt"] = json!(
+        world
+            .now()
+            .checked_add(SignedDuration::from_secs(60))
+            .unwrap()
+            .to_string()
+    );
+    let id = world.asks(&body).await;
+    world.pass(61);
+    world.work().await;
+    assert_eq!(world.channel.requests(), 0);
+    assert_eq!(world.notification(&id).await.tally.expired, 1);
+}
+
+#[tokio::test]
+async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planner() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
+    let page = Page {
+        chunks: vec![vec![recipient("ada")]],
+        next: None,
+    };
+    assert!(world.store.plan(&id, 0, 0, &page).await.unwrap());
+    // A newcomer does not change what was planned.
+    world.hears(&personal("eve", "installationUpdate")).await;
+    world.work().await;
+    assert_eq!(
+        (world.channel.count("a:ada"), world.channel.count("a:eve")),
+        (1, 0)
+    );
+    assert_eq!(world.notification(&id).await.audience, 1);
+}
+
+#[tokio::test]
+async fn a_plan_that_comes_twice_reaches_nobody_twice() {
+    let world = world_of(&["ada", "eve"]).await;
+    let id = world.asks(&everyone()).await;
+    let plans: Vec<_> = std::iter::from_fn(|| world.plans.take()).collect();
+    for plan in plans.iter().chain(&plans) {
+        world.plan_one(&plan.body).await;
+    }
+    world.work().await;
+    assert_eq!(
+        (world.channel.count("a:ada"), world.channel.count("a:eve")),
+        (1, 1)
+    );
+    assert_eq!(world.notification(&id).await.audience, 2);
+}
+
+#[tokio::test]
+async fn a_sender_whose_time_is_up_sends_nothing_and_loses_nothing() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
+    let plan = world.plans.take().unwrap();
+    world.plan_one(&plan.body).await;
+    let chunk = world.deliveries.take().unwrap();
+    let soon: Timestamp = world.now().checked_add(SignedDuration::from_secs(1)).unwrap();
+    world.send_until(&chunk.body, soon).await;
+    assert_eq!(world.channel.requests(), 0);
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.delivered, 1);
+}
+
+#[tokio::test]
+async fn an_audience_of_several_pages_is_reached_whole() {
+    let people: Vec<String> = (0..PAGE_SIZE * 3 + 5)
+        .map(|number| format!("p{number}"))
+        .collect();
+    let world = World::new();
+    for person in &people {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    for audience in [
+        json!({"everyone": true}),
+        json!({"users": people.iter().map(|it| format!("entra-{it}")).collect::<Vec<_>>()}),
+    ] {
+        let before = world.channel.requests();
+        let id = world.asks(&to(&audience)).await;
+        world.work().await;
+        let done = world.notification(&id).await;
+        assert_eq!(
+            (done.audience, done.tally.delivered),
+            (people.len() as u64, people.len() as u64)
+        );
+        assert_eq!(world.channel.requests() - before, people.len());
+    }
+    assert!(
+        people
+            .iter()
+            .all(|person| world.channel.count(&format!("a:{person}")) == 2)
+    );
+}

@@ -1,0 +1,395 @@
+//! The real binaries under the local host: the whole system, a fake channel, and what may go wrong between them.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use botframework::activity::Activity;
+use botframework::connector::HttpTransport;
+use futures_util::{StreamExt, stream};
+use herald::aws::Sdk;
+use herald::clock::Clock;
+use herald::config::Environment;
+use herald::conversation::Sighting;
+use herald::store::{Conversations, dynamodb};
+use herald_local::{Host, Options, front};
+use serde_json::{Value, json};
+use tests::channel::{Behaviour, Channel, Served};
+use tokio::io::AsyncWriteExt;
+
+use crate::world::{in_channel, personal};
+
+/// One running system and its channel. Nothing is shared between tests.
+struct System {
+    host: Host,
+    channel: Channel,
+    served: Served,
+    http: reqwest::Client,
+}
+
+impl System {
+    async fn start() -> Self {
+        static BUILT: OnceLock<Options> = OnceLock::new();
+        let mut options =
+            tokio::task::spawn_blocking(|| BUILT.get_or_init(|| Options::built().unwrap()).clone())
+                .await
+                .unwrap();
+        options.concurrency = 2;
+        options.retry_visibility = Some(Duration::from_millis(50));
+        let listener = front::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let host = Host::start(listener, &options).await.unwrap();
+        let channel = Channel::new();
+        let served = channel.serve().await.unwrap();
+        let http = HttpTransport::builder()
+            .timeout(Duration::from_mins(1))
+            .build()
+            .unwrap()
+            .client()
+            .clone();
+        Self {
+            host,
+            channel,
+            served,
+            http,
+        }
+    }
+
+    /// The activity as the channel posts it, from its own service URL.
+    fn sent_from_here(&self, mut activity: Value) -> Value {
+        activity["serviceUrl"] = json!(self.served.url);
+        activity
+    }
+
+    async fn hears(&self, activity: Value) -> u16 {
+        self.post("/api/messages", self.sent_from_here(activity).to_string())
+            .await
+            .0
+    }
+
+    async fn post(&self, path: &str, body: String) -> (u16, Value) {
+        let url = format!("{}{path}", self.host.url());
+        let response = self
+            .http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        (
+            status,
+            serde_json::from_str(&response.text().await.unwrap()).unwrap_or(Value::Null),
+        )
+    }
+
+    async fn status(&self, accepted: &Value) -> Value {
+        let url = format!("{}{}", self.host.url(), accepted["statusUrl"].as_str().unwrap());
+        serde_json::from_str(&self.http.get(url).send().await.unwrap().text().await.unwrap()).unwrap()
+    }
+
+    async fn asks(&self, text: &str) -> Value {
+        let body = json!({"audience": {"everyone": true}, "message": {"text": text}});
+        let (status, accepted) = self.post("/api/notifications", body.to_string()).await;
+        assert_eq!(status, 202, "{accepted}");
+        accepted
+    }
+
+    /// The table as the functions see it, to fill it faster than through the front door.
+    fn conversations(&self) -> dynamodb::Conversations {
+        let endpoint = self.host.dynamodb_endpoint();
+        let environment = Environment::read_by(move |name| {
+            Some(match name {
+                "AWS_ENDPOINT_URL_DYNAMODB" => endpoint.clone(),
+                "AWS_REGION" => "us-east-1".to_owned(),
+                "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "local".to_owned(),
+                _ => return None,
+            })
+        });
+        let sdk = Sdk::new(&environment, &HttpTransport::builder().build().unwrap()).unwrap();
+        let table = self
+            .host
+            .stack()
+            .tables
+            .iter()
+            .find(|table| table.name.contains("Conversations"))
+            .unwrap();
+        dynamodb::Conversations::new(&sdk, table.name.clone())
+    }
+}
+
+fn settled(status: &Value) -> u64 {
+    let counts = status["counts"].as_object().unwrap();
+    let count = |name: &str| counts[name].as_u64().unwrap();
+    let sum: u64 = counts
+        .keys()
+        .filter(|name| *name != "audience")
+        .map(|name| count(name))
+        .sum();
+    assert_eq!(sum, count("audience"), "the counts add up: {status}");
+    count("audience") - count("open")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_main_job_is_done() {
+    let system = System::start().await;
+    let mut added = personal("ada", "conversationUpdate");
+    added["membersAdded"] = json!([{"id": "28:bot"}]);
+    assert_eq!(system.hears(added).await, 200);
+    assert_eq!(system.hears(personal("ada", "message")).await, 200);
+    let accepted = system.asks("news").await;
+    system.host.drained().await;
+
+    let said: Vec<_> = system
+        .channel
+        .received()
+        .into_iter()
+        .map(|it| it.activity["text"].clone())
+        .collect();
+    assert!(said[0].as_str().unwrap().starts_with("Hello!"));
+    assert_eq!(said[1..], [json!("You said: hello"), json!("news")]);
+    let status = system.status(&accepted).await;
+    assert_eq!(
+        (&status["state"], &status["counts"]["delivered"]),
+        (&json!("completed"), &json!(1))
+    );
+    assert_eq!(settled(&status), 1);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_activity_that_is_posted_twice_makes_one_recipient() {
+    let system = System::start().await;
+    let twice = tokio::join!(
+        system.hears(personal("ada", "installationUpdate")),
+        system.hears(personal("ada", "installationUpdate"))
+    );
+    assert_eq!(twice, (200, 200));
+    let accepted = system.asks("news").await;
+    system.host.drained().await;
+    assert_eq!(system.channel.count("a:ada"), 1);
+    assert_eq!(system.status(&accepted).await["counts"]["audience"], 1);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_conversation_does_not_stop_the_living() {
+    let system = System::start().await;
+    for person in ["ada", "dead", "eve"] {
+        assert_eq!(system.hears(personal(person, "installationUpdate")).await, 200);
+    }
+    assert_eq!(
+        system
+            .hears(in_channel("19:c@thread.tacv2", "installationUpdate"))
+            .await,
+        200
+    );
+    system.channel.when(
+        "a:dead",
+        Behaviour::Refuse {
+            status: 403,
+            code: "MessageWritesBlocked",
+        },
+    );
+    system.channel.when("a:eve", Behaviour::AcceptSilently);
+    let accepted = system.asks("news").await;
+    system.host.drained().await;
+    let status = system.status(&accepted).await;
+    assert_eq!(
+        (&status["counts"]["delivered"], &status["counts"]["gone"]),
+        (&json!(3), &json!(1)),
+        "{status}"
+    );
+    assert_eq!(settled(&status), 4);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_before_the_answer_is_tried_again_and_ends() {
+    let system = System::start().await;
+    assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
+    system.channel.when("a:ada", Behaviour::Cut);
+    let body = json!({"audience": {"everyone": true}, "message": {"text": "once"}, "onUnknown": "giveUp"});
+    let (_, accepted) = system.post("/api/notifications", body.to_string()).await;
+    system.host.drained().await;
+    let status = system.status(&accepted).await;
+    assert_eq!(status["counts"]["unknown"], 1, "{status}");
+    assert_eq!(system.channel.count("a:ada"), 1);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_oversized_and_half_sent_activities_change_nothing() {
+    let system = System::start().await;
+    let whole = system.sent_from_here(personal("ada", "message")).to_string();
+    assert_eq!(
+        system
+            .post("/api/messages", whole[..whole.len() / 2].to_owned())
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        system.post("/api/messages", "x".repeat(2 * 1024 * 1024)).await.0,
+        413
+    );
+
+    let address = system.host.url().trim_start_matches("http://").to_owned();
+    let mut half = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let head = format!(
+        "POST /api/messages HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
+        whole.len()
+    );
+    half.write_all(head.as_bytes()).await.unwrap();
+    half.write_all(&whole.as_bytes()[..whole.len() / 2])
+        .await
+        .unwrap();
+    drop(half);
+
+    let accepted = system.asks("news").await;
+    system.host.drained().await;
+    assert_eq!(system.status(&accepted).await["counts"]["audience"], 0);
+    assert_eq!(system.channel.requests(), 0);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_tables_are_away_nothing_is_acknowledged() {
+    let system = System::start().await;
+    assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
+    system.host.take_dynamodb_away().await;
+    assert_eq!(system.hears(personal("eve", "message")).await, 500);
+    let body = json!({"audience": {"everyone": true}, "message": {"text": "lost?"}});
+    let (status, problem) = system.post("/api/notifications", body.to_string()).await;
+    assert_eq!((status, &problem["status"]), (503, &json!(503)));
+    assert_eq!(
+        system.channel.requests(),
+        0,
+        "nothing was answered that was not remembered"
+    );
+
+    system.host.bring_dynamodb_back().await.unwrap();
+    let accepted = system.asks("news").await;
+    system.host.drained().await;
+    assert_eq!(system.status(&accepted).await["counts"]["audience"], 1);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_notifications_at_once_reach_everyone_once_each() {
+    let system = System::start().await;
+    for number in 0..40 {
+        assert_eq!(
+            system
+                .hears(personal(&format!("p{number}"), "installationUpdate"))
+                .await,
+            200
+        );
+    }
+    let (first, second) = tokio::join!(system.asks("first"), system.asks("second"));
+    system.host.drained().await;
+    for accepted in [first, second] {
+        assert_eq!(settled(&system.status(&accepted).await), 40);
+    }
+    for text in ["first", "second"] {
+        let mut reached: Vec<_> = system
+            .channel
+            .received()
+            .into_iter()
+            .filter(|it| it.activity["text"] == text)
+            .map(|it| it.conversation)
+            .collect();
+        reached.sort();
+        reached.dedup();
+        assert_eq!(reached.len(), 40);
+    }
+    assert_eq!(system.channel.received().len(), 80);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_the_queue_repeats_are_not_sent_twice() {
+    let system = System::start().await;
+    for number in 0..20 {
+        assert_eq!(
+            system
+                .hears(personal(&format!("p{number}"), "installationUpdate"))
+                .await,
+            200
+        );
+    }
+    for queue in ["PlansQueue", "DeliveriesQueue"] {
+        system.host.double(queue, 100).unwrap();
+    }
+    let accepted = system.asks("news").await;
+    system.host.drained().await;
+    system.host.redeliver("DeliveriesQueue").unwrap();
+    system.host.drained().await;
+    assert_eq!(settled(&system.status(&accepted).await), 20);
+    assert_eq!(system.channel.received().len(), 20);
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_killed_loses_nothing() {
+    let system = System::start().await;
+    for person in ["ada", "eve"] {
+        assert_eq!(system.hears(personal(person, "installationUpdate")).await, 200);
+    }
+    system.channel.when("a:ada", Behaviour::Hold);
+    system.channel.when("a:eve", Behaviour::Hold);
+    let body =
+        json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "onUnknown": "giveUp"});
+    let (_, accepted) = system.post("/api/notifications", body.to_string()).await;
+    system.channel.asked(2).await;
+    system.host.kill("sender").await.unwrap();
+    system.channel.let_go();
+    // Its claims stand until its deadline, a minute away; until then they are open, and not lost.
+    let status = system.status(&accepted).await;
+    assert_eq!(
+        (&status["state"], &status["counts"]["open"]),
+        (&json!("sending"), &json!(2)),
+        "{status}"
+    );
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_conversations_get_one_message_each() {
+    const CONVERSATIONS: usize = 10_000;
+    let system = System::start().await;
+    let (conversations, now) = (system.conversations(), Clock::system().now());
+    let remembered = stream::iter(0..CONVERSATIONS)
+        .map(|number| {
+            let activity = system.sent_from_here(personal(&format!("p{number}"), "installationUpdate"));
+            let conversations = &conversations;
+            async move {
+                let activity = Activity::from_value(activity).unwrap();
+                for sighting in Sighting::of(&activity) {
+                    conversations.remember(sighting, now).await.unwrap();
+                }
+            }
+        })
+        .buffer_unordered(32);
+    remembered.for_each(|()| async {}).await;
+
+    let accepted = system.asks("to all of you").await;
+    system.host.drained().await;
+    let status = system.status(&accepted).await;
+    assert_eq!(
+        (&status["state"], &status["counts"]["delivered"]),
+        (&json!("completed"), &json!(CONVERSATIONS)),
+        "{status}"
+    );
+    assert_eq!(settled(&status), CONVERSATIONS as u64);
+    let mut reached: Vec<_> = system
+        .channel
+        .received()
+        .into_iter()
+        .map(|it| it.conversation)
+        .collect();
+    assert_eq!(reached.len(), CONVERSATIONS);
+    reached.sort();
+    reached.dedup();
+    assert_eq!(reached.len(), CONVERSATIONS, "nobody twice");
+    system.host.stop().await;
+}

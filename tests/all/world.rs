@@ -1,0 +1,223 @@
+//! The four functions over tables and queues in memory and a channel in the same process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+use botframework::cloud::Cloud;
+use botframework::connector::Connector;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use botframework::turn::Adapter;
+use herald::clock::{Chance, Clock};
+use herald::delivery::{DeliveryKey, Row};
+use herald::id::NotificationId;
+use herald::notification::Notification;
+use herald::queue::memory::Queue;
+use herald::store::memory::Store;
+use herald::store::{Ledger, Notifications};
+use jiff::Timestamp;
+use lambda_http::http::{Request, Response};
+use lambda_http::{Body, RequestExt};
+use serde_json::{Value, json};
+use tests::channel::Channel;
+
+pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
+
+/// Everything there is, and a clock that moves when told to.
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) channel: Channel,
+    pub(crate) plans: Queue,
+    pub(crate) deliveries: Queue,
+    seconds: Arc<AtomicI64>,
+    clock: Clock,
+    chance: Chance,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let seconds = Arc::new(AtomicI64::new(1_800_000_000));
+        let told = Arc::clone(&seconds);
+        let drawn = AtomicU8::new(0);
+        Self {
+            store: Store::new(),
+            channel: Channel::new(),
+            plans: Queue::new(),
+            deliveries: Queue::new(),
+            seconds,
+            clock: Clock::told_by(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap()),
+            chance: Chance::dealt_by(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    fn trust() -> TrustRule {
+        TrustRule::new(Cloud::Public, OtherChannels::Trusted, Loopback::Only)
+    }
+
+    fn connector(&self) -> Connector {
+        Connector::new(self.channel.clone(), Self::trust())
+    }
+
+    pub(crate) async fn messages(&self, request: Request<Body>) -> Response<Body> {
+        self.messages_over(self.store.clone(), request).await
+    }
+
+    pub(crate) async fn messages_over<S: herald::store::Conversations>(
+        &self,
+        store: S,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let adapter = Adapter::new(self.connector());
+        let context = messages::Context {
+            store,
+            trust: Self::trust(),
+            adapter,
+            clock: self.clock.clone(),
+        };
+        messages::handle(&context, request).await
+    }
+
+    /// An activity as the channel would post it; must be answered 200.
+    pub(crate) async fn hears(&self, activity: &Value) {
+        let answer = self.messages(post("/api/messages", &activity.to_string())).await;
+        assert_eq!(answer.status(), 200, "{activity}");
+    }
+
+    pub(crate) async fn notify(&self, request: Request<Body>) -> Response<Body> {
+        let context = notify::Context {
+            store: self.store.clone(),
+            plans: self.plans.clone(),
+            classic_text: "proactive hello".to_owned(),
+            clock: self.clock.clone(),
+            chance: self.chance.clone(),
+        };
+        notify::handle(&context, request).await
+    }
+
+    /// A notification that must be accepted.
+    pub(crate) async fn asks(&self, body: &Value) -> NotificationId {
+        let answer = self.notify(post("/api/notifications", &body.to_string())).await;
+        assert_eq!(answer.status(), 202, "{}", text(&answer));
+        document(&answer)["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn deadline(&self) -> Timestamp {
+        Timestamp::from_second(self.now().as_second() + 60).unwrap()
+    }
+
+    pub(crate) async fn plan_one(&self, body: &str) {
+        let context = planner::Context {
+            conversations: self.store.clone(),
+            notifications: self.store.clone(),
+            plans: self.plans.clone(),
+            deliveries: self.deliveries.clone(),
+            clock: self.clock.clone(),
+        };
+        let plan = serde_json::from_str(body).unwrap();
+        planner::run(&context, plan, self.deadline()).await.unwrap();
+    }
+
+    pub(crate) async fn send_one(&self, body: &str) {
+        self.send_until(body, self.deadline()).await;
+    }
+
+    pub(crate) async fn send_until(&self, body: &str, deadline: Timestamp) {
+        let context = sender::Context {
+            conversations: self.store.clone(),
+            notifications: self.store.clone(),
+            ledger: self.store.clone(),
+            deliveries: self.deliveries.clone(),
+            connector: self.connector(),
+            clock: self.clock.clone(),
+        };
+        let chunk = serde_json::from_str(body).unwrap();
+        sender::run(&context, chunk, deadline, 8).await.unwrap();
+    }
+
+    /// Handles what is on the queues, moving the clock by each delay, until both are empty.
+    pub(crate) async fn work(&self) {
+        loop {
+            if let Some(message) = self.plans.take() {
+                self.plan_one(&message.body).await;
+            } else if let Some(message) = self.deliveries.take() {
+                self.pass(i64::try_from(message.delay.as_secs()).unwrap() + 1);
+                self.send_one(&message.body).await;
+            } else {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn notification(&self, id: &NotificationId) -> Notification {
+        let found = self.store.find(id).await.unwrap().unwrap();
+        assert_eq!(
+            found.audience,
+            found.tally.total() + found.open(),
+            "the counts add up"
+        );
+        found
+    }
+
+    pub(crate) async fn row(&self, id: &NotificationId, recipient: &herald::audience::Recipient) -> Row {
+        self.store
+            .look_up(&DeliveryKey::new(id, recipient))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+}
+
+/// An activity from an invented person in a personal conversation of their own.
+pub(crate) fn personal(person: &str, kind: &str) -> Value {
+    json!({
+        "type": kind, "id": format!("{kind}-of-{person}"), "channelId": "msteams", "serviceUrl": SERVICE_URL,
+        "from": {"id": format!("29:{person}"), "aadObjectId": format!("entra-{person}")},
+        "recipient": {"id": "28:bot"},
+        "conversation": {"id": format!("a:{person}"), "conversationType": "personal", "tenantId": "tenant-1"},
+        "text": "hello", "name": "novel/operation",
+    })
+}
+
+/// The same person and place, in a channel of a team.
+pub(crate) fn in_channel(channel: &str, kind: &str) -> Value {
+    let mut activity = personal("ada", kind);
+    activity["conversation"] = json!({"id": channel, "conversationType": "channel", "isGroup": true});
+    activity["channelData"] = json!({"team": {"id": "19:team@thread.tacv2"}, "tenant": {"id": "tenant-1"}});
+    activity
+}
+
+pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(format!("http://127.0.0.1{path}"))
+        .body(body)
+        .unwrap()
+        .with_raw_http_path(path)
+}
+
+pub(crate) fn post(path: &str, body: &str) -> Request<Body> {
+    request("POST", path, Body::Text(body.to_owned()))
+}
+
+pub(crate) fn get(path: &str) -> Request<Body> {
+    request("GET", path, Body::Empty)
+}
+
+pub(crate) fn text(response: &Response<Body>) -> String {
+    match response.body() {
+        Body::Text(text) => text.clone(),
+        Body::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+pub(crate) fn document(response: &Response<Body>) -> Value {
+    serde_json::from_str(&text(response)).unwrap()
+}

@@ -1,0 +1,283 @@
+//! A fake channel: records what it is sent, and delays, refuses or cuts the connection when told to.
+//!
+//! It is one thing with two doors: in-process as a [`Transport`], and over real HTTP with [`Channel::serve`].
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use botframework::connector::{Body, Exchange, Transport, TransportError};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What the channel does with a request to one conversation.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// Takes it: 201 and an id.
+    Accept,
+    /// Takes it and says nothing: 202 without a body, as Teams may.
+    AcceptSilently,
+    /// Does not take it.
+    Refuse {
+        /// The status.
+        status: u16,
+        /// The code in the error document.
+        code: &'static str,
+    },
+    /// Takes it, and cuts the connection before the answer.
+    Cut,
+    /// Takes it when told to, by [`Channel::let_go`]; the caller waits.
+    Hold,
+}
+
+/// One request the channel carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// `POST`, …
+    pub method: String,
+    /// The path, as it came: percent-encoded.
+    pub path: String,
+    /// The conversation, decoded.
+    pub conversation: String,
+    /// The activity.
+    pub activity: Value,
+}
+
+/// The channel. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Channel(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    requests: watch::Sender<usize>,
+    let_go: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    behaviours: HashMap<String, Behaviour>,
+    received: Vec<Received>,
+}
+
+enum Answer {
+    Status(u16, Option<Value>),
+    Cut,
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Channel {
+    /// A channel that accepts everything.
+    pub fn new() -> Self {
+        let (requests, let_go) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            requests,
+            let_go,
+        }))
+    }
+
+    /// From now on, does this with requests to that conversation.
+    pub fn when(&self, conversation: &str, behaviour: Behaviour) {
+        self.state().behaviours.insert(conversation.to_owned(), behaviour);
+    }
+
+    /// Carries out what it held back, and holds nothing back any more.
+    pub fn let_go(&self) {
+        self.0.let_go.send_replace(true);
+    }
+
+    /// Everything carried out so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.state().received.clone()
+    }
+
+    /// How often something was carried out in that conversation.
+    pub fn count(&self, conversation: &str) -> usize {
+        self.state()
+            .received
+            .iter()
+            .filter(|it| it.conversation == conversation)
+            .count()
+    }
+
+    /// Requests that came, carried out or not.
+    pub fn requests(&self) -> usize {
+        *self.0.requests.borrow()
+    }
+
+    /// Waits until so many requests came.
+    pub async fn asked(&self, count: usize) {
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = self
+            .0
+            .requests
+            .subscribe()
+            .wait_for(|requests| *requests >= count)
+            .await;
+    }
+
+    /// Opens the second door: HTTP/1.1 on a free port of this machine.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn serve(&self) -> io::Result<Served> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let channel = self.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let channel = channel.clone();
+                // A connection that fails is the caller's to notice; that is often the test.
+                tokio::spawn(async move { channel.converse(stream).await });
+            }
+        });
+        Ok(Served { url, task })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let conversation = path
+            .split("/conversations/")
+            .nth(1)
+            .map_or(String::new(), |rest| {
+                decode(rest.split('/').next().unwrap_or_default())
+            });
+        let behaviour = self
+            .state()
+            .behaviours
+            .get(&conversation)
+            .cloned()
+            .unwrap_or(Behaviour::Accept);
+        self.0.requests.send_modify(|requests| *requests += 1);
+        if let Behaviour::Refuse { status, code } = behaviour {
+            return Answer::Status(
+                status,
+                Some(json!({"error": {"code": code, "message": "told to"}})),
+            );
+        }
+        if let Behaviour::Hold = behaviour {
+            let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
+        }
+        let number = {
+            let mut state = self.state();
+            let activity = serde_json::from_slice(body).unwrap_or(Value::Null);
+            let (method, path) = (method.to_owned(), path.to_owned());
+            state.received.push(Received {
+                method,
+                path,
+                conversation,
+                activity,
+            });
+            state.received.len()
+        };
+        match behaviour {
+            Behaviour::Cut => Answer::Cut,
+            Behaviour::AcceptSilently => Answer::Status(202, None),
+            Behaviour::Accept | Behaviour::Hold | Behaviour::Refuse { .. } => {
+                Answer::Status(201, Some(json!({"id": format!("activity-{number}")})))
+            }
+        }
+    }
+
+    async fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            let head_end = loop {
+                if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                    break end + 4;
+                }
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+            };
+            let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
+            let length = head
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .and_then(|(_, value)| value.trim().parse().ok())
+                .unwrap_or(0);
+            while buffer.len() < head_end + length {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+            }
+            let mut words = head.split(' ');
+            let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            match self
+                .answer(method, path, &buffer[head_end..head_end + length])
+                .await
+            {
+                Answer::Cut => return Ok(()),
+                Answer::Status(status, body) => {
+                    let body = body.map(|body| body.to_string()).unwrap_or_default();
+                    let answer = format!(
+                        "HTTP/1.1 {status} \r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
+                    stream.write_all(answer.as_bytes()).await?;
+                }
+            }
+            buffer.drain(..head_end + length);
+        }
+    }
+}
+
+impl Transport for Channel {
+    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+        Box::pin(async move {
+            match self
+                .answer(request.method().as_str(), request.uri().path(), request.body())
+                .await
+            {
+                Answer::Cut => Err(TransportError::MaybeSent("cut".into())),
+                Answer::Status(status, body) => {
+                    let body = body.map(|body| body.to_string()).unwrap_or_default();
+                    let mut response = http::Response::new(Body::Whole(body.into()));
+                    *response.status_mut() =
+                        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+/// A channel that is reachable over HTTP until this is dropped.
+#[derive(Debug)]
+pub struct Served {
+    /// Where, without a trailing slash: its service URL.
+    pub url: String,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn decode(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let decoded = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
