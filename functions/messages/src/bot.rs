@@ -25,13 +25,7 @@ impl turn::Bot for Bot {
                 turn.send_text(WELCOME).await?;
             }
             Some(ActivityType::Message) => {
-                let said = turn
-                    .activity()
-                    .text
-                    .as_deref()
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned();
+                let said = turn.activity().text_to_bot();
                 match said.as_str() {
                     // A card's button, or a picture: nothing was said.
                     "" => {}

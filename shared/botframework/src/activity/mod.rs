@@ -299,6 +299,22 @@ impl Activity {
         self.concerns_bot(&self.members_removed)
     }
 
+    /// What was said to the bot: the text without the mentions of the bot itself, trimmed.
+    ///
+    /// In groups and channels Teams delivers only what mentions the bot, and the mention stands in the text
+    /// (`<at>Bot</at> help`).
+    pub fn text_to_bot(&self) -> String {
+        let mut text = self.text.clone().unwrap_or_default();
+        let bot = self.recipient.as_ref().map(|bot| &bot.id);
+        for mention in self.entities.iter().filter_map(Entity::as_mention) {
+            let of_bot = mention.mentioned.as_ref().map(|account| &account.id) == bot;
+            if let Some(words) = mention.text.filter(|words| of_bot && !words.is_empty()) {
+                text = text.replace(&words, "");
+            }
+        }
+        text.trim().to_owned()
+    }
+
     fn concerns_bot(&self, members: &[ChannelAccount]) -> bool {
         let bot = self
             .recipient

@@ -486,3 +486,20 @@ proptest! {
         prop_assert!(matches!(error, Error::WrongType { path, .. } if path == name), "{}", error);
     }
 }
+
+#[test]
+fn what_is_said_to_the_bot_is_the_text_without_its_mention() {
+    let said = |text: &str| {
+        let activity = json!({
+            "type": "message", "text": text, "recipient": {"id": "28:bot"},
+            "entities": [
+                {"type": "mention", "text": "<at>Herald</at>", "mentioned": {"id": "28:bot"}},
+                {"type": "mention", "text": "<at>Ada</at>", "mentioned": {"id": "29:ada"}},
+            ],
+        });
+        Activity::from_value(activity).unwrap().text_to_bot()
+    };
+    assert_eq!(said("<at>Herald</at> help"), "help");
+    assert_eq!(said("tell <at>Ada</at>, <at>Herald</at>"), "tell <at>Ada</at>,");
+    assert_eq!(Activity::default().text_to_bot(), "");
+}
