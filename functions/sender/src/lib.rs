@@ -34,6 +34,10 @@ const DELIVERIES_AT_ONCE: usize = 64;
 /// fit in.
 const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
+/// When to ask again for a delivery that another worker holds. It says what became of it long before its deadline,
+/// unless it died; asking costs one write.
+const ASK_HOLDER_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
 /// What the handler works with.
 #[derive(Debug)]
 pub struct Context<C, N, L, Q> {
@@ -237,7 +241,8 @@ impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
         }
         let lease = match self.context.ledger.claim(&delivery, now, self.deadline).await? {
             Claim::Taken(lease) => lease,
-            Claim::Busy { until } => return Ok(Turn::Open(until)),
+            Claim::Held { until } => return Ok(Turn::Open(until.min(later(now, ASK_HOLDER_AGAIN)))),
+            Claim::Waiting { until } => return Ok(Turn::Open(until)),
             Claim::Settled(outcome) => return Ok(Turn::Ended(outcome)),
         };
         let next = match self.reason_not_to_send(lease, conversation, now) {
@@ -334,6 +339,10 @@ impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
             }
         }
     }
+}
+
+fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
+    now.saturating_add(wait).unwrap_or(now)
 }
 
 /// What the ledger keeps of a failure: its class, the channel's word for it, and the wait it asked for.

@@ -9,7 +9,7 @@ use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::conversation::{ConversationKey, Facts};
+use crate::conversation::{ConversationKey, Facts, ID_BYTES_MAX};
 use crate::problem::Fault;
 
 /// The most selectors one audience may hold.
@@ -253,14 +253,17 @@ fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Vec<Fault>) -> Opt
     let mut list = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         match item {
-            // A DynamoDB key holds at most 2,048 bytes, so a longer id cannot have been remembered.
-            Value::String(id) if !id.is_empty() && id.len() <= 2048 => {
+            // What has no id of this length cannot have been remembered.
+            Value::String(id) if (1..=ID_BYTES_MAX).contains(&id.len()) => {
                 if seen.insert(id.as_str()) {
                     list.push(T::from(id.clone()));
                 }
             }
             other => {
-                let detail = format!("must be a string of 1 to 2,048 bytes, found {}", kind(other));
+                let detail = format!(
+                    "must be a string of 1 to {ID_BYTES_MAX} bytes, found {}",
+                    kind(other)
+                );
                 faults.push(Fault::new(format!("{at}/{index}"), detail));
             }
         }

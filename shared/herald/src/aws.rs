@@ -64,11 +64,6 @@ impl Sdk {
             .region(Region::new(environment.required("AWS_REGION")?))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(Client(transport.client().clone()))
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(ATTEMPTS_MAX)
-                    .with_retry_spec(RetrySpec::v2_1()),
-            )
             .timeout_config(
                 TimeoutConfig::builder()
                     .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -77,12 +72,19 @@ impl Sdk {
                     .build(),
             )
             .build();
+        // Not in the common part: what stands there, DynamoDB's client replaces by a number of its own.
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS_MAX)
+            .with_retry_spec(RetrySpec::v2_1());
         let elsewhere = environment.optional("AWS_ENDPOINT_URL");
         let endpoint = |variable| environment.optional(variable).or_else(|| elsewhere.clone());
         let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&common);
-        dynamodb.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_DYNAMODB"));
+        dynamodb
+            .set_endpoint_url(endpoint("AWS_ENDPOINT_URL_DYNAMODB"))
+            .set_retry_config(Some(retries.clone()));
         let mut sqs = aws_sdk_sqs::config::Builder::from(&common);
-        sqs.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SQS"));
+        sqs.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SQS"))
+            .set_retry_config(Some(retries));
         Ok(Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),

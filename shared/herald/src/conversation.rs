@@ -19,6 +19,9 @@ use serde_json::Value;
 /// back to. Four is more regions than any conversation was ever seen in.
 pub const SERVICE_URLS_KEPT: usize = 4;
 
+/// The longest id that is taken, in bytes. Those of Teams have about a hundred; DynamoDB's sort keys hold 1,024.
+pub const ID_BYTES_MAX: usize = 1024;
+
 /// Names one conversation of one bot on one channel; the primary key of everything that is remembered.
 ///
 /// The conversation id alone does not do: two bots in one group chat see the same id.
@@ -34,17 +37,19 @@ pub struct ConversationKey {
 }
 
 impl ConversationKey {
-    /// The key of the conversation that a reference leads to; `None` when it does not name channel, bot and conversation.
+    /// The key of the conversation that a reference leads to; `None` when it does not name channel, bot and conversation,
+    /// or names them by something that is no id: longer than [`ID_BYTES_MAX`], or with control characters in it.
     pub fn of(reference: &ConversationReference) -> Option<Self> {
         let conversation = reference.conversation.as_ref()?.id.clone();
         let channel = reference.channel_id.clone()?;
         let bot = reference.bot.as_ref()?.id.clone();
-        let named = !conversation.is_empty() && !channel.is_empty() && !bot.is_empty();
-        named.then_some(Self {
+        let well_named = is_id(conversation.as_str()) && is_id(&channel) && is_id(bot.as_str());
+        let key = Self {
             conversation,
             channel,
             bot,
-        })
+        };
+        (well_named && key.place().len() <= ID_BYTES_MAX).then_some(key)
     }
 
     /// The sort key beside the conversation id: channel and bot, with `|` between.
@@ -106,6 +111,11 @@ impl TryFrom<String> for ConversationKey {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
+}
+
+/// Whether the text can be an id, as far as tables and URLs are concerned.
+fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn escape(part: &str) -> String {
@@ -334,16 +344,16 @@ fn facts(activity: &Activity, reference: &ConversationReference) -> Facts {
         scope,
         tenant: activity
             .tenant_id()
-            .map(str::to_owned)
-            .filter(|tenant| !tenant.is_empty()),
+            .filter(|tenant| is_id(tenant))
+            .map(str::to_owned),
         user: person
             .and_then(|user| user.entra_object_id.clone())
-            .filter(|id| !id.is_empty()),
-        account: person.map(|user| user.id.clone()).filter(|id| !id.is_empty()),
+            .filter(|id| is_id(id.as_str())),
+        account: person.map(|user| user.id.clone()).filter(|id| is_id(id.as_str())),
         team: teams
             .and_then(|teams| teams.team)
             .and_then(|team| team.id)
-            .filter(|id| !id.is_empty()),
+            .filter(|id| is_id(id)),
     }
 }
 
@@ -622,6 +632,26 @@ mod tests {
         let record = first(&group);
         let other = with(group, "/from", json!({"id": "29:eve", "name": "E"}));
         assert_eq!(remember(Some(&record), see(&other), NOON), None);
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_remembered() {
+        for conversation in ["", "a:\u{7}", &"x".repeat(ID_BYTES_MAX + 1)] {
+            let activity = with(personal("message"), "/conversation/id", json!(conversation));
+            assert!(sightings(&activity).is_empty());
+        }
+        let longest = with(
+            personal("message"),
+            "/conversation/id",
+            json!("x".repeat(ID_BYTES_MAX)),
+        );
+        assert_eq!(sightings(&longest).len(), 1);
+        let endless_tenant = with(
+            personal("message"),
+            "/conversation/tenantId",
+            json!("x".repeat(ID_BYTES_MAX + 1)),
+        );
+        assert_eq!(see(&endless_tenant).facts.tenant, None);
     }
 
     #[test]

@@ -217,8 +217,13 @@ pub struct Lease {
 pub enum Claim {
     /// It is the caller's now.
     Taken(Lease),
-    /// Not before then: another worker holds it, or it waits.
-    Busy {
+    /// Another worker has it.
+    Held {
+        /// Until then, if it does not say before what became of it.
+        until: Timestamp,
+    },
+    /// Nobody has it, and nobody may before then.
+    Waiting {
         /// When to ask again.
         until: Timestamp,
     },
@@ -234,25 +239,16 @@ pub fn claim(row: Option<&Row>, now: Timestamp, until: Timestamp) -> (Claim, Opt
     let (attempt, earlier) = match row {
         None => (1, Earlier::NotSent),
         Some(Row {
-            state: State::Settled(outcome),
-            ..
-        }) => return (Claim::Settled(outcome.clone()), None),
-        Some(Row {
-            state: State::Claimed { until } | State::Waiting { until, .. },
-            ..
-        }) if *until > now => {
-            return (Claim::Busy { until: *until }, None);
-        }
-        Some(Row {
-            state: State::Claimed { .. },
-            attempt,
-            ..
-        }) => (attempt + 1, Earlier::MaybeSent),
-        Some(Row {
-            state: State::Waiting { .. },
+            state,
             attempt,
             earlier,
-        }) => (attempt + 1, *earlier),
+        }) => match state {
+            State::Settled(outcome) => return (Claim::Settled(outcome.clone()), None),
+            State::Claimed { until } if *until > now => return (Claim::Held { until: *until }, None),
+            State::Waiting { until, .. } if *until > now => return (Claim::Waiting { until: *until }, None),
+            State::Claimed { .. } => (attempt + 1, Earlier::MaybeSent),
+            State::Waiting { .. } => (attempt + 1, *earlier),
+        },
     };
     let row = Row {
         state: State::Claimed { until },
@@ -361,7 +357,7 @@ mod tests {
         let row = row.unwrap();
         assert_eq!(
             claim(Some(&row), at(59), at(119)),
-            (Claim::Busy { until: at(60) }, None)
+            (Claim::Held { until: at(60) }, None)
         );
         let (taken, row) = claim(Some(&row), at(60), at(120));
         assert_eq!(taken, Claim::Taken(lease(2, Earlier::MaybeSent)));
@@ -378,7 +374,10 @@ mod tests {
             attempt: 3,
             earlier: Earlier::NotSent,
         };
-        assert_eq!(claim(Some(&row), at(9), at(60)).0, Claim::Busy { until: at(10) });
+        assert_eq!(
+            claim(Some(&row), at(9), at(60)).0,
+            Claim::Waiting { until: at(10) }
+        );
         assert_eq!(
             claim(Some(&row), at(10), at(60)).0,
             Claim::Taken(lease(4, Earlier::NotSent))

@@ -18,9 +18,9 @@ pub mod summary;
 
 /// How many conversations a page holds at most.
 ///
-/// One page is one DynamoDB item, at most 400 KB; a conversation's key is at most 3 KB (2,048 bytes of partition key
-/// and 1,024 of sort key).
-pub const PAGE_SIZE: usize = 128;
+/// One page is one DynamoDB item, at most 400 KB. A conversation's key has two ids of at most
+/// [`ID_BYTES_MAX`](crate::conversation::ID_BYTES_MAX) bytes, each byte at most two in JSON: 4 KB and a few words.
+pub const PAGE_SIZE: usize = 96;
 
 /// In how many segments `everyone` is read at once.
 pub const EVERYONE_SEGMENTS: u16 = 4;

@@ -112,7 +112,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     fn forget(&self, key: &ConversationKey, now: Timestamp)
     -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The conversations of these keys that are remembered, in any order.
+    /// The conversations of these keys that are remembered, each once and in any order.
     ///
     /// # Errors
     /// When the table is away.

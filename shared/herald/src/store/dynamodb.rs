@@ -39,20 +39,22 @@ mod conversations;
 mod ledger;
 mod notifications;
 
-use attribute::corrupt;
+use attribute::{Item, corrupt};
 pub use conversations::Conversations;
 pub use ledger::Ledger;
 pub use notifications::Notifications;
 
-/// How long what is kept for a while is kept: twice as long as a queue keeps a message, and its dead letter, at most.
+/// How long what is kept for a while is kept: longer than a message can stay in a queue and then in its dead-letter
+/// queue, which is fourteen days each.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// How often a write is made anew because others were faster, before that is an error. Each of these rounds some
 /// other writer finishes.
 const ROUNDS: u32 = 32;
 
-/// How often a transaction is tried that others keep from running, over two seconds altogether.
-const TRANSACTION_ROUNDS: u32 = 8;
+/// How often a request is made that DynamoDB puts off for a moment (a transaction that met another, keys that an answer
+/// had no room for), some two seconds altogether.
+const TRIES: u32 = 8;
 
 /// One table. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,6 +79,17 @@ impl Table {
         }
     }
 
+    /// The item with this key, as of all that was written before.
+    async fn get(&self, verb: &'static str, key: Item) -> Result<Option<Item>, Error> {
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key))
+            .consistent_read(true);
+        Ok(get.send().await.map_err(unavailable(verb))?.item)
+    }
+
     /// Writes all of these or none.
     ///
     /// Others who write to the same item at the same moment (every page and chunk of a notification counts on its
@@ -86,7 +99,7 @@ impl Table {
         verb: &'static str,
         writes: Vec<TransactWriteItem>,
     ) -> Result<Transaction, Error> {
-        let mut round = 0;
+        let mut tries = 0;
         loop {
             let answer = self
                 .client
@@ -106,17 +119,19 @@ impl Table {
             let passing = |reason: &CancellationReason| {
                 matches!(
                     reason.code(),
-                    None | Some("None" | "TransactionConflict" | "ThrottlingError")
+                    None | Some(
+                        "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+                    )
                 )
             };
             if reasons.iter().any(failed) {
                 return Ok(Transaction::Refused(reasons));
             }
-            round += 1;
-            if round == TRANSACTION_ROUNDS || !reasons.iter().all(passing) {
+            tries += 1;
+            if tries == TRIES || !reasons.iter().all(passing) {
                 return Err(unavailable(verb)(error));
             }
-            pause(round).await;
+            pause(tries).await;
         }
     }
 }
@@ -126,10 +141,11 @@ fn failed(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
 }
 
-/// Waits 10 ms, doubled each round, and up to as long again by chance, so that those who met do not meet again.
-async fn pause(round: u32) {
+/// Waits 10 ms after the first try, doubled with each, and up to as long again by chance, so that those who met do not
+/// meet again.
+async fn pause(tries: u32) {
     let [chance, ..] = uuid::Uuid::new_v4().into_bytes();
-    let least = 5_u64 << round.min(8);
+    let least = 5_u64 << tries.min(TRIES);
     tokio::time::sleep(Duration::from_millis(least + least * u64::from(chance) / 256)).await;
 }
 
@@ -152,3 +168,8 @@ where
 #[derive(Debug, thiserror::Error)]
 #[error("others changed the item {ROUNDS} times in a row")]
 struct Outrun;
+
+/// The request was put off each time.
+#[derive(Debug, thiserror::Error)]
+#[error("put off {TRIES} times in a row")]
+struct PutOff;

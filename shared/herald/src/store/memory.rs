@@ -1,6 +1,6 @@
 //! The tables in memory, for tests and simulations. It keeps every promise of the port but survival.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use botframework::activity::Activity;
@@ -78,8 +78,9 @@ impl Conversations for Store {
 
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         let tables = self.tables();
-        Ok(keys
-            .iter()
+        let distinct: BTreeSet<_> = keys.iter().collect();
+        Ok(distinct
+            .into_iter()
             .filter_map(|key| tables.conversations.get(key))
             .cloned()
             .collect())

@@ -1,6 +1,6 @@
 //! The table of conversations, and the indexes it is looked up by.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -10,7 +10,7 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, item, json, moment, names, number, text};
-use super::{Error, Outrun, ROUNDS, Table, corrupt, pause, unavailable};
+use super::{Error, Outrun, PutOff, ROUNDS, TRIES, Table, corrupt, pause, unavailable};
 use crate::aws::Sdk;
 use crate::conversation::{self, Conversation, ConversationKey, Facts, Scope, Sighting, State};
 use crate::store::{Candidate, Listing, Remembered, Selection};
@@ -42,22 +42,34 @@ impl Conversations {
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
         Self(Table::new(sdk, table))
     }
+
+    /// One request for these keys; those that it had no room for come back.
+    async fn recall_batch(
+        &self,
+        verb: &'static str,
+        keys: Vec<Item>,
+        found: &mut Vec<Conversation>,
+    ) -> Result<Vec<Item>, Error> {
+        let asked = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(true)
+            .build()
+            .map_err(unavailable(verb))?;
+        let request = self.0.client.batch_get_item().request_items(&self.0.name, asked);
+        let answer = request.send().await.map_err(unavailable(verb))?;
+        for item in answer.responses.iter().flat_map(HashMap::values).flatten() {
+            found.push(conversation(verb, item)?);
+        }
+        let left = answer.unprocessed_keys.into_iter().flatten();
+        Ok(left.flat_map(|(_, rest)| rest.keys).collect())
+    }
 }
 
 impl crate::store::Conversations for Conversations {
     async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
         const VERB: &str = "remember a conversation";
-        let read = self
-            .0
-            .client
-            .get_item()
-            .table_name(&self.0.name)
-            .set_key(Some(key(&sighting.key)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(unavailable(VERB))?;
-        let mut standing = read.item.map(|item| conversation(VERB, &item)).transpose()?;
+        let item = self.0.get(VERB, key(&sighting.key)).await?;
+        let mut standing = item.map(|item| conversation(VERB, &item)).transpose()?;
         for _ in 0..ROUNDS {
             let Some(record) = conversation::remember(standing.as_ref(), sighting.clone(), now) else {
                 return Ok(Remembered::Unchanged);
@@ -116,44 +128,18 @@ impl crate::store::Conversations for Conversations {
         let distinct: Vec<&ConversationKey> = keys.iter().collect::<HashSet<_>>().into_iter().collect();
         let mut found = Vec::with_capacity(distinct.len());
         for batch in distinct.chunks(BATCH) {
-            let mut open = batch.iter().map(|key| self::key(key)).collect::<Vec<_>>();
-            let mut rounds = 0;
-            while !open.is_empty() {
-                // What did not fit into an answer, or went too fast, comes back as not processed.
-                if rounds == ROUNDS {
-                    return Err(unavailable(VERB)(Outrun));
+            let mut open: Vec<Item> = batch.iter().map(|key| self::key(key)).collect();
+            let mut tries = 0;
+            loop {
+                open = self.recall_batch(VERB, open, &mut found).await?;
+                tries += 1;
+                if open.is_empty() {
+                    break;
                 }
-                if rounds > 0 {
-                    pause(rounds).await;
+                if tries == TRIES {
+                    return Err(unavailable(VERB)(PutOff));
                 }
-                rounds += 1;
-                let asked = KeysAndAttributes::builder()
-                    .set_keys(Some(open))
-                    .consistent_read(true)
-                    .build()
-                    .map_err(unavailable(VERB))?;
-                let answer = self
-                    .0
-                    .client
-                    .batch_get_item()
-                    .request_items(&self.0.name, asked)
-                    .send()
-                    .await
-                    .map_err(unavailable(VERB))?;
-                for item in answer
-                    .responses
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|(_, items)| items)
-                {
-                    found.push(conversation(VERB, &item)?);
-                }
-                open = answer
-                    .unprocessed_keys
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|(_, rest)| rest.keys)
-                    .collect();
+                pause(tries).await;
             }
         }
         Ok(found)

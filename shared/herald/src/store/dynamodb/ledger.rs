@@ -49,7 +49,7 @@ impl Ledger {
             .client
             .update_item()
             .table_name(&self.0.name)
-            .key("delivery", text(delivery.as_str()))
+            .set_key(Some(key(delivery)))
             .update_expression(format!("SET {set} REMOVE {remove}"))
             .condition_expression("#attempt = :attempt AND #state = :claimed")
             .set_expression_attribute_names(Some(names(WRITTEN.into_iter().chain(["attempt"]))))
@@ -81,11 +81,8 @@ impl crate::store::Ledger for Ledger {
             let (claim, row) = delivery::claim(standing.as_ref(), now, until);
             let Some(row) = row else { return Ok(claim) };
             let mut attributes = write(VERB, &row)?;
-            attributes.extend(item([
-                ("delivery", text(delivery.as_str())),
-                ("mark", text(&mark)),
-                ("expires", number(expiry(now))),
-            ]));
+            attributes.extend(key(delivery));
+            attributes.extend(item([("mark", text(&mark)), ("expires", number(expiry(now)))]));
             let put = self
                 .0
                 .client
@@ -158,17 +155,8 @@ impl crate::store::Ledger for Ledger {
 
     async fn look_up(&self, delivery: &DeliveryKey) -> Result<Option<Row>, Error> {
         const VERB: &str = "look up a delivery";
-        let answer = self
-            .0
-            .client
-            .get_item()
-            .table_name(&self.0.name)
-            .key("delivery", text(delivery.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(unavailable(VERB))?;
-        answer.item.map(|item| read(VERB, &item)).transpose()
+        let item = self.0.get(VERB, key(delivery)).await?;
+        item.map(|item| read(VERB, &item)).transpose()
     }
 }
 
@@ -185,6 +173,10 @@ fn state_word(state: &State) -> &'static str {
         State::Waiting { .. } => WAITING,
         State::Settled(_) => SETTLED,
     }
+}
+
+fn key(delivery: &DeliveryKey) -> Item {
+    item([("delivery", text(delivery.as_str()))])
 }
 
 fn write(verb: &'static str, row: &Row) -> Result<Item, Error> {

@@ -4,8 +4,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update,
+    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use botframework::activity::Activity;
 use serde::Serialize;
@@ -66,9 +65,9 @@ impl Notifications {
         let Some(first) = pieces.first() else {
             return Ok(None);
         };
-        // All pieces are written in one transaction, but a query is free to see it half done.
+        // They are written in one transaction, but a query is free to see it half done.
         if pieces.len() != (Record { verb, item: first }).number::<usize>("pieces")? {
-            return Err(corrupt(verb, "pieces"));
+            return Err(unavailable(verb)(Incomplete));
         }
         let mut bytes = Vec::new();
         for piece in &pieces {
@@ -96,17 +95,7 @@ impl Notifications {
     }
 
     async fn head(&self, verb: &'static str, id: &NotificationId) -> Result<Option<Item>, Error> {
-        let answer = self
-            .0
-            .client
-            .get_item()
-            .table_name(&self.0.name)
-            .set_key(Some(key(id, HEAD)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(unavailable(verb))?;
-        Ok(answer.item)
+        self.0.get(verb, key(id, HEAD)).await
     }
 
     /// Puts an item where none is and adds to the head's counters: both, or neither and `false`.
@@ -211,12 +200,9 @@ impl crate::store::Notifications for Notifications {
             Transaction::Done => return Ok(Accepted::New),
             Transaction::Refused(reasons) => reasons,
         };
-        let earlier = reasons
-            .first()
-            .filter(|reason| failed(reason))
-            .and_then(CancellationReason::item);
-        match (idempotency, earlier) {
-            (Some(idempotency), Some(earlier)) => {
+        match (idempotency, reasons.first()) {
+            (Some(idempotency), Some(reason)) if failed(reason) => {
+                let earlier = reason.item().ok_or_else(|| corrupt(VERB, "acceptedAs"))?;
                 let earlier = Record {
                     verb: VERB,
                     item: earlier,
@@ -347,7 +333,7 @@ fn write_idempotency(idempotency: &Idempotency, id: &NotificationId) -> Item {
         ("body", text(&idempotency.body)),
         ("acceptedAs", text(id.as_str())),
         ("until", moment(idempotency.until)),
-        // Some time later than it ends, whole seconds being fewer; what counts is `until`.
+        // A second late, so that rounding lets nothing go early.
         ("expires", number(idempotency.until.as_second().saturating_add(1))),
     ]));
     attributes
@@ -433,3 +419,8 @@ fn read_head(head: Record<'_>) -> Result<Notification, Error> {
         tally,
     })
 }
+
+/// A document is being written while it is read.
+#[derive(Debug, thiserror::Error)]
+#[error("not all pieces of the document are there yet")]
+struct Incomplete;

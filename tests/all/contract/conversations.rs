@@ -1,0 +1,506 @@
+//! The promises of `store::Conversations`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use botframework::activity::Activity;
+use futures_util::future::join_all;
+use herald::conversation::{Conversation, ConversationKey, Facts, ID_BYTES_MAX, Scope, Sighting, State};
+use herald::store::{Candidate, Conversations, Error, Remembered, Selection};
+use serde_json::{Value, json};
+
+use super::{at, on_every_backend};
+
+on_every_backend! { conversations:
+    what_was_remembered_is_recalled_whole,
+    remembering_twice_writes_nothing,
+    sightings_that_race_lose_nothing,
+    one_of_those_who_see_it_first_makes_it_new,
+    a_new_service_url_leads_and_the_old_one_stays_to_fall_back_on,
+    an_invoke_does_not_move_the_service_url,
+    removed_stays_removed_until_installed_or_spoken_to,
+    forgetting_marks_what_is_remembered_and_nothing_else,
+    recalling_finds_each_once_however_often_it_is_asked_for,
+    more_than_a_hundred_are_recalled_at_once,
+    everyone_is_listed_once_over_all_segments,
+    a_tenant_is_listed_page_by_page_without_its_threads,
+    a_person_is_found_by_either_of_their_ids,
+    a_conversation_id_is_found_with_every_bot,
+    a_team_is_listed_with_its_threads,
+    a_listing_shows_facts_and_state_as_they_are,
+    what_nobody_is_in_is_listed_empty,
+    a_cursor_that_is_not_ours_is_an_error,
+    hostile_ids_survive,
+}
+
+fn sightings(activity: &Value) -> Vec<Sighting> {
+    Sighting::of(&Activity::from_slice(activity.to_string().as_bytes()).unwrap())
+}
+
+async fn hear<S: Conversations>(store: &S, activity: &Value, second: i64) -> Vec<Remembered> {
+    let mut heard = Vec::new();
+    for sighting in sightings(activity) {
+        heard.push(store.remember(sighting, at(second)).await.unwrap());
+    }
+    heard
+}
+
+/// A message from a person in their own conversation with the bot.
+fn personal(name: &str) -> Value {
+    json!({
+        "type": "message", "id": "1", "channelId": "msteams", "locale": "en-GB",
+        "serviceUrl": "https://smba.trafficmanager.net/emea/",
+        "from": {"id": format!("29:{name}"), "aadObjectId": format!("entra-{name}"), "name": "Ada"},
+        "recipient": {"id": "28:bot"},
+        "conversation": {"id": format!("a:{name}"), "conversationType": "personal", "tenantId": "tenant-1"},
+    })
+}
+
+/// A message in a thread of a channel.
+fn thread(channel: &str, root: &str, team: &str) -> Value {
+    let mut message = personal("ada");
+    message["conversation"] = json!({
+        "id": format!("{channel};messageid={root}"), "conversationType": "channel", "isGroup": true,
+        "tenantId": "tenant-1"});
+    message["channelData"] = json!({"team": {"id": team}});
+    message
+}
+
+fn with(mut activity: Value, name: &str, value: Value) -> Value {
+    activity[name] = value;
+    activity
+}
+
+fn key(conversation: &str) -> ConversationKey {
+    ConversationKey {
+        conversation: conversation.into(),
+        channel: "msteams".into(),
+        bot: "28:bot".into(),
+    }
+}
+
+async fn recall<S: Conversations>(store: &S, conversation: &str) -> Conversation {
+    store.recall(&[key(conversation)]).await.unwrap().pop().unwrap()
+}
+
+/// Everything of a selection, and how many pages that took.
+async fn list<S: Conversations>(store: &S, selection: &Selection, limit: usize) -> (Vec<Candidate>, usize) {
+    let (mut found, mut cursor, mut pages) = (Vec::new(), None::<String>, 0);
+    loop {
+        let listing = store.list(selection, cursor.as_deref(), limit).await.unwrap();
+        assert!(
+            listing.found.len() <= limit,
+            "a page holds at most what was asked for"
+        );
+        found.extend(listing.found);
+        pages += 1;
+        match listing.next {
+            Some(next) => cursor = Some(next),
+            None => return (found, pages),
+        }
+    }
+}
+
+fn ids(candidates: &[Candidate]) -> Vec<&str> {
+    let mut ids: Vec<&str> = candidates
+        .iter()
+        .map(|found| found.key.conversation.as_str())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
+    let mut message = personal("ada");
+    message["conversation"]["novel"] =
+        json!({"kept": null, "price": 1.10, "big": 123_456_789_012_345_678_901_u128});
+    assert_eq!(hear(&store, &message, 7).await, [Remembered::New]);
+    let record = recall(&store, "a:ada").await;
+    assert_eq!(record.key, key("a:ada"));
+    let reference = serde_json::to_value(&record.reference).unwrap();
+    assert_eq!(reference["conversation"], message["conversation"]);
+    assert_eq!(reference["user"], message["from"]);
+    assert_eq!(reference["bot"], message["recipient"]);
+    assert_eq!(record.service_urls, ["https://smba.trafficmanager.net/emea/"]);
+    assert_eq!((record.state, record.version), (State::Active, 1));
+    assert_eq!((record.remembered_at, record.changed_at), (at(7), at(7)));
+    let facts = Facts {
+        scope: Scope::Personal,
+        tenant: Some("tenant-1".into()),
+        user: Some("entra-ada".into()),
+        account: Some("29:ada".into()),
+        team: None,
+    };
+    assert_eq!(record.facts, facts);
+}
+
+async fn remembering_twice_writes_nothing<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let before = recall(&store, "a:ada").await;
+    assert_eq!(
+        hear(&store, &with(personal("ada"), "id", json!("2")), 9).await,
+        [Remembered::Unchanged]
+    );
+    assert_eq!(recall(&store, "a:ada").await, before);
+}
+
+async fn sightings_that_race_lose_nothing<S: Conversations>(store: S) {
+    let mut messages = Vec::new();
+    for number in 0..20 {
+        let mut message = personal("ada");
+        message["conversation"][format!("novel{number}")] = json!(number);
+        messages.push(message);
+    }
+    join_all(messages.iter().map(|message| hear(&store, message, 0))).await;
+    let record = recall(&store, "a:ada").await;
+    assert_eq!(record.version, 20);
+    let reference = serde_json::to_value(&record.reference).unwrap();
+    for number in 0..20 {
+        assert_eq!(reference["conversation"][format!("novel{number}")], number);
+    }
+}
+
+async fn one_of_those_who_see_it_first_makes_it_new<S: Conversations>(store: S) {
+    let message = personal("ada");
+    let heard = join_all((0..20).map(|_| hear(&store, &message, 0))).await;
+    let new = heard
+        .iter()
+        .flatten()
+        .filter(|remembered| **remembered == Remembered::New)
+        .count();
+    let unchanged = heard
+        .iter()
+        .flatten()
+        .filter(|remembered| **remembered == Remembered::Unchanged)
+        .count();
+    assert_eq!((new, unchanged), (1, 19));
+}
+
+async fn a_new_service_url_leads_and_the_old_one_stays_to_fall_back_on<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let moved = with(
+        personal("ada"),
+        "serviceUrl",
+        json!("https://smba.trafficmanager.net/amer/"),
+    );
+    assert_eq!(hear(&store, &moved, 5).await, [Remembered::Changed]);
+    let record = recall(&store, "a:ada").await;
+    let urls = [
+        "https://smba.trafficmanager.net/amer/",
+        "https://smba.trafficmanager.net/emea/",
+    ];
+    assert_eq!(record.service_urls, urls);
+    assert_eq!(
+        (record.version, record.remembered_at, record.changed_at),
+        (2, at(0), at(5))
+    );
+}
+
+async fn an_invoke_does_not_move_the_service_url<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let mut invoke = with(
+        personal("ada"),
+        "serviceUrl",
+        json!("https://smba.trafficmanager.net/jp/"),
+    );
+    invoke["type"] = json!("invoke");
+    assert_eq!(hear(&store, &invoke, 5).await, [Remembered::Unchanged]);
+    assert_eq!(
+        recall(&store, "a:ada").await.service_urls,
+        ["https://smba.trafficmanager.net/emea/"]
+    );
+}
+
+async fn removed_stays_removed_until_installed_or_spoken_to<S: Conversations>(store: S) {
+    let installation = |action: &str| {
+        with(
+            with(personal("ada"), "type", json!("installationUpdate")),
+            "action",
+            json!(action),
+        )
+    };
+    let reaction = with(personal("ada"), "type", json!("messageReaction"));
+    for return_ in [installation("add"), personal("ada")] {
+        hear(&store, &personal("ada"), 0).await;
+        hear(&store, &installation("remove"), 1).await;
+        assert_eq!(recall(&store, "a:ada").await.state, State::Removed);
+        assert_eq!(hear(&store, &reaction, 2).await, [Remembered::Unchanged]);
+        assert_eq!(recall(&store, "a:ada").await.state, State::Removed);
+        hear(&store, &return_, 3).await;
+        assert_eq!(recall(&store, "a:ada").await.state, State::Active);
+    }
+}
+
+async fn forgetting_marks_what_is_remembered_and_nothing_else<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    store.forget(&key("a:ada"), at(5)).await.unwrap();
+    let removed = recall(&store, "a:ada").await;
+    assert_eq!(
+        (&removed.state, removed.version, removed.changed_at),
+        (&State::Removed, 2, at(5))
+    );
+    store.forget(&key("a:ada"), at(9)).await.unwrap();
+    assert_eq!(recall(&store, "a:ada").await, removed);
+    store.forget(&key("a:eve"), at(9)).await.unwrap();
+    assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
+    hear(&store, &personal("ada"), 10).await;
+    assert_eq!(recall(&store, "a:ada").await.version, 3);
+}
+
+async fn recalling_finds_each_once_however_often_it_is_asked_for<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let mut other_bot = key("a:ada");
+    other_bot.bot = "28:other".into();
+    let keys = [key("a:ada"), key("a:ada"), key("a:nobody"), other_bot];
+    let found = store.recall(&keys).await.unwrap();
+    assert_eq!(
+        found.iter().map(|found| &found.key).collect::<Vec<_>>(),
+        [&keys[0]]
+    );
+    assert!(store.recall(&[]).await.unwrap().is_empty());
+}
+
+async fn more_than_a_hundred_are_recalled_at_once<S: Conversations>(store: S) {
+    let names: Vec<String> = (0..205).map(|number| format!("p{number}")).collect();
+    for name in &names {
+        hear(&store, &personal(name), 0).await;
+    }
+    let keys: Vec<_> = names.iter().map(|name| key(&format!("a:{name}"))).collect();
+    let found = store.recall(&keys).await.unwrap();
+    assert_eq!(found.len(), keys.len());
+    let found: BTreeSet<_> = found.into_iter().map(|found| found.key).collect();
+    assert_eq!(found, keys.into_iter().collect());
+}
+
+async fn everyone_is_listed_once_over_all_segments<S: Conversations>(store: S) {
+    let names: Vec<String> = (0..101).map(|number| format!("p{number}")).collect();
+    for name in &names {
+        hear(&store, &personal(name), 0).await;
+    }
+    for segments in [1, 4] {
+        let mut found = Vec::new();
+        let mut longest = 0;
+        for segment in 0..segments {
+            let (part, pages) = list(&store, &Selection::Everyone { segment, segments }, 10).await;
+            found.extend(part);
+            longest = longest.max(pages);
+        }
+        let mut expected: Vec<String> = names.iter().map(|name| format!("a:{name}")).collect();
+        expected.sort_unstable();
+        assert_eq!(ids(&found), expected);
+        assert!(longest > 1, "this takes pages");
+    }
+}
+
+async fn a_tenant_is_listed_page_by_page_without_its_threads<S: Conversations>(store: S) {
+    let mut expected = BTreeSet::new();
+    for number in 0..25 {
+        let mut message = personal(&format!("p{number}"));
+        if number % 5 == 0 {
+            message["conversation"]["tenantId"] = json!("tenant-2");
+        } else {
+            expected.insert(format!("a:p{number}"));
+        }
+        hear(&store, &message, 0).await;
+    }
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    expected.insert("19:channel".to_owned());
+    let mut slack = personal("slack");
+    slack["conversation"].as_object_mut().unwrap().remove("tenantId");
+    hear(&store, &slack, 0).await;
+
+    let (found, pages) = list(&store, &Selection::Tenant("tenant-1".into()), 4).await;
+    assert_eq!(
+        ids(&found),
+        expected.iter().map(String::as_str).collect::<Vec<_>>()
+    );
+    assert!(pages > 1);
+    assert_eq!(
+        list(&store, &Selection::Tenant("tenant-2".into()), 100)
+            .await
+            .0
+            .len(),
+        5
+    );
+}
+
+async fn a_person_is_found_by_either_of_their_ids<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    hear(
+        &store,
+        &with(personal("ada"), "recipient", json!({"id": "28:other"})),
+        0,
+    )
+    .await;
+    hear(&store, &personal("eve"), 0).await;
+    // Whoever speaks in a group or a thread is not found there.
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    let mut group = personal("ada");
+    group["conversation"] = json!({"id": "19:group", "conversationType": "groupChat", "isGroup": true});
+    hear(&store, &group, 0).await;
+    for selection in [
+        Selection::User("entra-ada".into()),
+        Selection::Account("29:ada".into()),
+    ] {
+        let (found, _) = list(&store, &selection, 10).await;
+        assert_eq!(ids(&found), ["a:ada", "a:ada"]);
+        let bots: BTreeSet<_> = found.iter().map(|found| found.key.bot.as_str()).collect();
+        assert_eq!(bots, BTreeSet::from(["28:bot", "28:other"]));
+        assert_eq!(list(&store, &selection, 1).await.0.len(), 2, "page by page too");
+    }
+}
+
+async fn a_conversation_id_is_found_with_every_bot<S: Conversations>(store: S) {
+    for bot in ["28:bot", "28:other", "28:third"] {
+        hear(&store, &with(personal("ada"), "recipient", json!({"id": bot})), 0).await;
+    }
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    let of = |id: &str| Selection::Conversation(id.into());
+    assert_eq!(ids(&list(&store, &of("a:ada"), 2).await.0), ["a:ada"; 3]);
+    assert_eq!(
+        ids(&list(&store, &of("19:channel;messageid=5"), 2).await.0),
+        ["19:channel;messageid=5"]
+    );
+    assert_eq!(ids(&list(&store, &of("19:channel"), 2).await.0), ["19:channel"]);
+}
+
+async fn a_team_is_listed_with_its_threads<S: Conversations>(store: S) {
+    hear(&store, &thread("19:general", "5", "19:general"), 0).await;
+    hear(&store, &thread("19:general", "6", "19:general"), 0).await;
+    hear(&store, &thread("19:random", "7", "19:general"), 0).await;
+    hear(&store, &thread("19:elsewhere", "8", "19:elsewhere"), 0).await;
+    let (found, _) = list(&store, &Selection::Team("19:general".into()), 2).await;
+    let expected = [
+        "19:general",
+        "19:general;messageid=5",
+        "19:general;messageid=6",
+        "19:random",
+        "19:random;messageid=7",
+    ];
+    assert_eq!(ids(&found), expected);
+}
+
+async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    let mut slack = with(personal("slack"), "channelId", json!("slack"));
+    slack["from"] = json!({"id": "U1:T1"});
+    slack["conversation"] = json!({"id": "B1:T1:D1"});
+    hear(&store, &slack, 0).await;
+    store.forget(&key("19:channel;messageid=5"), at(1)).await.unwrap();
+
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    let (listed, _) = list(&store, &everyone, 10).await;
+    let keys: Vec<_> = listed.iter().map(|found| found.key.clone()).collect();
+    let recalled: BTreeMap<_, _> = store
+        .recall(&keys)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|record| (record.key.clone(), record))
+        .collect();
+    assert_eq!((listed.len(), recalled.len()), (4, 4));
+    let selections = [
+        everyone,
+        Selection::Tenant("tenant-1".into()),
+        Selection::Team("19:team".into()),
+        Selection::User("entra-ada".into()),
+        Selection::Account("29:ada".into()),
+        Selection::Account("U1:T1".into()),
+        Selection::Conversation("19:channel;messageid=5".into()),
+    ];
+    for selection in selections {
+        let (found, _) = list(&store, &selection, 10).await;
+        assert!(!found.is_empty(), "{selection:?}");
+        for found in found {
+            let record = &recalled[&found.key];
+            assert_eq!(
+                (&found.facts, &found.state),
+                (&record.facts, &record.state),
+                "{selection:?}"
+            );
+        }
+    }
+    let thread = &recalled[&key("19:channel;messageid=5")];
+    assert_eq!(
+        (thread.facts.scope, thread.facts.tenant.as_deref()),
+        (Scope::Channel, Some("tenant-1"))
+    );
+}
+
+async fn what_nobody_is_in_is_listed_empty<S: Conversations>(store: S) {
+    for selection in [
+        Selection::Everyone {
+            segment: 3,
+            segments: 4,
+        },
+        Selection::Tenant("t".into()),
+        Selection::User("u".into()),
+        Selection::Account("a".into()),
+        Selection::Conversation("c".into()),
+        Selection::Team("t".into()),
+    ] {
+        assert_eq!(list(&store, &selection, 10).await.0, []);
+    }
+}
+
+async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    for cursor in ["", "7", "{}", "[\"a\"]"] {
+        let listed = store
+            .list(&Selection::Tenant("tenant-1".into()), Some(cursor), 10)
+            .await;
+        assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
+    }
+}
+
+async fn hostile_ids_survive<S: Conversations>(store: S) {
+    let longest = "ü".repeat(ID_BYTES_MAX / 2);
+    let longest_place = "28:".to_owned() + &"x".repeat(ID_BYTES_MAX - "msteams|28:".len());
+    let hostile = [
+        "a|b|c",
+        "%7C%25|",
+        "#head",
+        "a#b\"c\\d{}[],",
+        "日本語 \u{1F980}",
+        longest.as_str(),
+    ];
+    for id in hostile {
+        let mut message = personal("x");
+        message["conversation"]["id"] = json!(id);
+        message["conversation"]["tenantId"] = json!(id);
+        message["from"] = json!({"id": id, "aadObjectId": id});
+        hear(&store, &message, 0).await;
+        let (found, _) = list(&store, &Selection::Conversation(id.into()), 10).await;
+        assert_eq!(
+            found.iter().map(|found| &found.key).collect::<Vec<_>>(),
+            [&key(id)]
+        );
+        for selection in [
+            Selection::Tenant(id.into()),
+            Selection::User(id.into()),
+            Selection::Account(id.into()),
+        ] {
+            assert_eq!(list(&store, &selection, 1).await.0, found, "{selection:?}");
+        }
+        assert_eq!(recall(&store, id).await.facts, found[0].facts);
+    }
+    for bot in hostile[..5].iter().copied().chain([longest_place.as_str()]) {
+        hear(&store, &with(personal("ada"), "recipient", json!({"id": bot})), 0).await;
+        let key = ConversationKey {
+            bot: bot.into(),
+            ..key("a:ada")
+        };
+        assert_eq!(
+            store.recall(std::slice::from_ref(&key)).await.unwrap()[0].key,
+            key
+        );
+    }
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    assert_eq!(list(&store, &everyone, 2).await.0.len(), hostile.len() + 6);
+}

@@ -1,0 +1,105 @@
+//! DynamoDB in the test's own process, with Herald's tables, on a loopback port of its own.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use botframework::connector::HttpTransport;
+use dynoxide::Database as Engine;
+use herald::aws::Sdk;
+use herald::config::Environment;
+use herald::store::dynamodb::{Conversations, Ledger, Notifications};
+use herald_local::template::{Place, Template};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+const CONVERSATIONS: &str = "ConversationsTable";
+const NOTIFICATIONS: &str = "NotificationsTable";
+const DELIVERIES: &str = "DeliveriesTable";
+
+/// Empty tables behind real HTTP. They last as long as the test's runtime.
+#[derive(Debug)]
+pub struct Database {
+    address: SocketAddr,
+}
+
+impl Database {
+    /// Makes the tables and serves them.
+    pub async fn start() -> Self {
+        let engine = Engine::memory().unwrap();
+        for table in tables() {
+            engine
+                .create_table(serde_json::from_value(table).unwrap())
+                .unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, engine, pending()));
+        Self { address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The conversations.
+    pub fn conversations(&self) -> Conversations {
+        conversations_at(self.address)
+    }
+
+    /// The notifications.
+    pub fn notifications(&self) -> Notifications {
+        notifications_at(self.address)
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> Ledger {
+        ledger_at(self.address)
+    }
+}
+
+/// The conversations of whatever listens there.
+pub fn conversations_at(address: SocketAddr) -> Conversations {
+    Conversations::new(&sdk(address), CONVERSATIONS)
+}
+
+/// The notifications of whatever listens there.
+pub fn notifications_at(address: SocketAddr) -> Notifications {
+    Notifications::new(&sdk(address), NOTIFICATIONS)
+}
+
+/// The ledger of whatever listens there.
+pub fn ledger_at(address: SocketAddr) -> Ledger {
+    Ledger::new(&sdk(address), DELIVERIES)
+}
+
+/// The SDK, led to `address` for every service.
+///
+/// Each has a region of its own, because the SDK keeps one allowance of retries for a region in the whole process: a
+/// test that uses it up must not leave another without.
+pub fn sdk(address: SocketAddr) -> Sdk {
+    static REGIONS: AtomicUsize = AtomicUsize::new(0);
+    let region = REGIONS.fetch_add(1, Ordering::Relaxed);
+    let environment = Environment::read_by(move |name| match name {
+        "AWS_REGION" => Some(format!("made-up-{region}")),
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("made-up".to_owned()),
+        "AWS_ENDPOINT_URL" => Some(format!("http://{address}")),
+        _ => None,
+    });
+    Sdk::new(&environment, &HttpTransport::builder().build().unwrap()).unwrap()
+}
+
+/// The tables of `infra/template.yaml`, as requests to make them.
+fn tables() -> impl Iterator<Item = Value> {
+    let place = Place {
+        region: "made-up".to_owned(),
+        account: "000000000000".to_owned(),
+        stack: "tests".to_owned(),
+        sqs_endpoint: String::new(),
+        parameters: BTreeMap::from([("MicrosoftAppId".to_owned(), "made-up".to_owned())]),
+    };
+    let stack = Template::of_repository().unwrap().deploy(&place).unwrap();
+    stack.tables.into_iter().map(|table| table.create)
+}
