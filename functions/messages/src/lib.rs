@@ -8,6 +8,8 @@
 //! not written by then may never be. The channel waits about 15 seconds for us; nothing here waits for anything but
 //! the table and the bot's own sends.
 
+use std::time::Duration;
+
 use botframework::activity::Activity;
 use botframework::connector::{Connector, HttpTransport};
 use botframework::service_url::TrustRule;
@@ -25,6 +27,9 @@ pub mod bot;
 
 /// The largest activity taken, in bytes. Teams' own limit for a message is about 100 KB (`protocol B.1`).
 pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
+
+/// How long one answer to the channel may take: the function ends after 15 seconds, and so does the channel's patience.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many conversations of a team are marked at a time when the bot leaves it.
 const TEAM_PAGE: usize = 100;
@@ -49,7 +54,7 @@ impl Context<dynamodb::Conversations> {
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
         let trust = environment.trust_rule()?;
-        let transport = HttpTransport::builder().build()?;
+        let transport = HttpTransport::builder().timeout(REPLY_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         Ok(Self {
             store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),

@@ -39,7 +39,14 @@ pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     let mut command = Command::new(&cargo);
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--profile", profile(&directory)])
+        // With this package beside the functions, cargo resolves the very features that this program was built with.
+        .args([
+            "build",
+            "--package",
+            env!("CARGO_PKG_NAME"),
+            "--profile",
+            profile(&directory),
+        ])
         .arg("--target-dir")
         .args(directory.parent())
         .stdin(Stdio::null());

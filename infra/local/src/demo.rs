@@ -19,6 +19,8 @@ use crate::terminal::say;
 
 /// How long anything may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How wide a line of text becomes.
+const WIDTH: usize = 100;
 /// What everyone is told.
 const NEWS: &str = "The library opens an hour earlier tomorrow.";
 
@@ -35,24 +37,26 @@ pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
     let chat = Conversation::personal(&ada);
 
     say("Ada talks to the bot");
-    let answer = channel.add_bot(&chat, &ada).await?;
-    accepted(&answer).context("the bot did not take note of Ada adding it")?;
-    let welcome = arrived(&mut posts, "the welcome", |_| true).await?;
     story.tells("Ada", "adds the bot");
-    story.tells("bot", &shown(&welcome));
+    let answer = channel.add_bot(&chat, &ada).await?;
+    taken(&answer).context("the bot did not take note of Ada adding it")?;
+    story.tells(
+        "bot",
+        &shown(&arrived(&mut posts, "the welcome", |_| true).await?),
+    );
     let words = "Good morning!";
     story.tells("Ada", words);
     let answer = channel.say(&chat, &ada, words).await?;
-    accepted(&answer).context("the bot did not take Ada's message")?;
-    let reply = arrived(&mut posts, "the answer", |_| true).await?;
-    story.tells("bot", &shown(&reply));
+    taken(&answer).context("the bot did not take Ada's message")?;
+    story.tells("bot", &shown(&arrived(&mut posts, "the answer", |_| true).await?));
 
     say("\nA program tells everyone something");
     let client = Client::default();
     let request = json!({ "audience": { "everyone": true }, "message": { "text": NEWS } });
-    let endpoint = format!("{}/api/notifications", host.url());
-    story.tells("POST", &format!("/api/notifications {request}"));
-    let answer = client.post(&endpoint, &request).await?;
+    story.tells("POST", &format!("/api/notifications\n{request}"));
+    let answer = client
+        .post(&format!("{}/api/notifications", host.url()), &request)
+        .await?;
     ensure!(
         answer.status == StatusCode::ACCEPTED,
         "the notification was not accepted: {}",
@@ -60,14 +64,7 @@ pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
     );
     let accepted = answer.json();
     let status_url = text(&accepted, "statusUrl").context("the acceptance has no statusUrl")?;
-    story.tells(
-        "202",
-        &format!(
-            "{} {}",
-            text(&accepted, "id").unwrap_or_default(),
-            state(&accepted)
-        ),
-    );
+    story.tells("202", &state(&accepted));
     let news = arrived(&mut posts, "the notification", |posted| {
         posted.text() == Some(NEWS)
     })
@@ -83,7 +80,7 @@ pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
         "the status cannot be read: {}",
         refused(&answer)
     );
-    story.tells("GET", &format!("{status_url} {}", state(&answer.json())));
+    story.tells("GET", &format!("{status_url}\n{}", state(&answer.json())));
     Ok(())
 }
 
@@ -92,18 +89,32 @@ struct Story {
 }
 
 impl Story {
-    /// One line, or one with more lines under it.
+    /// Who did what, with the time in front and what does not fit into a line below.
     fn tells(&self, who: &str, what: &str) {
         let at = self.start.elapsed().as_millis();
-        let mut lines = what.lines();
-        say(&format!(
-            "  {at:>5} ms  {who:<4}  {}",
-            lines.next().unwrap_or_default()
-        ));
-        for line in lines {
-            say(&format!("                  {line}"));
+        let mut margin = format!("{at:>6} ms  {who:<4}  ");
+        for line in what.lines().flat_map(folded) {
+            say(&format!("{margin}{line}"));
+            margin = " ".repeat(margin.len());
         }
     }
+}
+
+/// A line in pieces of at most so many characters, cut between words.
+fn folded(line: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for word in line.split(' ') {
+        if let Some(last) = pieces.last_mut() {
+            if last.is_empty() {
+                last.push_str(word);
+            } else if last.chars().count() + word.chars().count() < WIDTH {
+                last.extend([" ", word]);
+            } else {
+                pieces.push(word.to_owned());
+            }
+        }
+    }
+    pieces
 }
 
 /// Waits for what the bot posts next that is `wanted`.
@@ -125,7 +136,7 @@ async fn arrived(
     posted.with_context(|| format!("{what} did not arrive in the channel within {PATIENCE:?}"))
 }
 
-fn accepted(answer: &Answer) -> anyhow::Result<()> {
+fn taken(answer: &Answer) -> anyhow::Result<()> {
     ensure!(answer.status.is_success(), "it answered {}", refused(answer));
     Ok(())
 }
@@ -163,5 +174,20 @@ fn absolute(base: &str, url: &str) -> String {
         format!("{base}{url}")
     } else {
         url.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_between_words() {
+        let line = "word ".repeat(40);
+        let pieces = folded(line.trim_end());
+        assert!(pieces.iter().all(|piece| piece.len() <= WIDTH), "{pieces:?}");
+        assert_eq!(pieces.join(" "), line.trim_end());
+        assert_eq!(folded(""), [""]);
+        assert_eq!(folded(&"x".repeat(200)).len(), 1);
     }
 }

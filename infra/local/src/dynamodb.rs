@@ -1,6 +1,10 @@
 //! The tables: `dynoxide`, a DynamoDB in this process, served over real HTTP so that the functions use the real SDK.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::{Shutdown, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use dynoxide::{
     Database as Engine,
@@ -10,6 +14,7 @@ use dynoxide::{
         update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest},
     },
 };
+use socket2::{SockRef, Socket};
 use tokio::{
     net::TcpListener,
     sync::{Mutex, oneshot},
@@ -61,6 +66,8 @@ pub(crate) struct Database {
 }
 
 struct Server {
+    /// A second handle to the socket that the engine listens on.
+    socket: Socket,
     stop: oneshot::Sender<()>,
     stopped: JoinHandle<()>,
 }
@@ -73,7 +80,7 @@ impl Database {
         create(&engine, tables)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let server = Server::start(listener, engine.clone());
+        let server = Server::start(listener, engine.clone())?;
         Ok(Database {
             engine,
             address,
@@ -88,8 +95,11 @@ impl Database {
     /// Lets go of the port: requests under way are answered, new connections are refused.
     pub(crate) async fn take_away(&self) {
         if let Some(server) = self.server.lock().await.take() {
-            // Gone already is as good.
+            // Gone already is as good, three times.
             let _ = server.stop.send(());
+            // To close is not enough: a process that is being started at this moment holds a copy until it runs its own
+            // program.
+            let _ = server.socket.shutdown(Shutdown::Both);
             let _ = server.stopped.await;
         }
     }
@@ -99,7 +109,7 @@ impl Database {
         let mut server = self.server.lock().await;
         if server.is_none() {
             let listener = TcpListener::bind(self.address).await?;
-            *server = Some(Server::start(listener, self.engine.clone()));
+            *server = Some(Server::start(listener, self.engine.clone())?);
         }
         Ok(())
     }
@@ -119,14 +129,19 @@ impl Database {
 }
 
 impl Server {
-    fn start(listener: TcpListener, engine: Engine) -> Server {
+    fn start(listener: TcpListener, engine: Engine) -> std::io::Result<Server> {
+        let socket = SockRef::from(&listener).try_clone()?;
         let (stop, stopping) = oneshot::channel();
         let stopped = tokio::spawn(async move {
             let stopping = async { drop(stopping.await) };
             // It fails only where listening does, and then the functions see it at once.
             let _ = dynoxide::server::serve_with_shutdown(listener, engine, stopping).await;
         });
-        Server { stop, stopped }
+        Ok(Server {
+            socket,
+            stop,
+            stopped,
+        })
     }
 }
 

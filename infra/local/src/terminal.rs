@@ -13,6 +13,7 @@ use herald_local::{
     Event, Events, Host, Options,
     channel::{Channel, Posted},
 };
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 /// Prints a line. Nobody reads it when the terminal is gone, and that is no failure.
@@ -69,14 +70,14 @@ pub(crate) fn farewell(host: &Host) -> String {
         r#"
 Now you. It stays up until Ctrl-C, with a line for each thing that happens.
 
-  talk to the bot   npx @microsoft/m365agentsplayground --app-endpoint {url}/api/messages
+  talk to the bot   npx @microsoft/m365agentsplayground -c msteams --disable-telemetry -e {url}/api/messages
   tell everyone     curl {url}/api/notifications -d '{{"audience":{{"everyone":true}},"message":{{"text":"Hello"}}}}'
   make it your bot  functions/messages/src/bot.rs
 "#
     )
 }
 
-/// Prints what happens as it happens: at first only what functions log and what goes wrong.
+/// Prints what happens as it happens: at first only what goes wrong.
 pub(crate) struct Narrator {
     everything: Arc<AtomicBool>,
     _telling: JoinSet<()>,
@@ -112,10 +113,19 @@ impl Narrator {
     }
 }
 
-/// Who says what when it is logged or goes wrong.
+/// Whether a function says itself that a line of its log is nothing to worry about.
+fn is_routine(line: &str) -> bool {
+    let line: Value = serde_json::from_str(line).unwrap_or_default();
+    matches!(
+        line.get("level").and_then(Value::as_str),
+        Some("INFO" | "DEBUG" | "TRACE")
+    )
+}
+
+/// Who says what when it goes wrong, or is logged as more than routine.
 fn trouble(event: &Event) -> Option<(&str, String)> {
     match event {
-        Event::Logged { function, line } => Some((function, line.clone())),
+        Event::Logged { function, line } if !is_routine(line) => Some((function, line.clone())),
         Event::Stopped { function, reason } => Some((function, format!("PROCESS GONE: {reason}"))),
         Event::Finished {
             function,
@@ -129,7 +139,8 @@ fn trouble(event: &Event) -> Option<(&str, String)> {
         Event::DeadLettered { queue, message_id } => {
             Some(("queue", format!("GIVEN UP: {message_id} of {queue}")))
         }
-        Event::Started { .. }
+        Event::Logged { .. }
+        | Event::Started { .. }
         | Event::Invoked { .. }
         | Event::Finished { failure: None, .. }
         | Event::Answered { .. }
@@ -141,6 +152,7 @@ fn trouble(event: &Event) -> Option<(&str, String)> {
 /// Who says what when all is well.
 fn routine(event: &Event) -> Option<(&str, String)> {
     match event {
+        Event::Logged { function, line } => Some((function, line.clone())),
         Event::Answered {
             method,
             path,
@@ -169,7 +181,6 @@ fn routine(event: &Event) -> Option<(&str, String)> {
         | Event::Stopped { .. }
         | Event::Invoked { .. }
         | Event::Finished { .. }
-        | Event::Logged { .. }
         | Event::DeadLettered { .. }
         | Event::Drained => None,
     }

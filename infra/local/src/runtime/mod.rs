@@ -300,6 +300,9 @@ fn back_off(failed_starts: u32) -> Duration {
 }
 
 /// What Lambda sets, what the template sets, what the host adds; and nothing of this process's own.
+///
+/// `AWS_LAMBDA_INITIALIZATION_TYPE` is left out: by it a function knows the real Lambda, where it refuses to run
+/// unauthenticated.
 fn environment(function: &template::Function, surroundings: &Surroundings<'_>) -> Vec<(String, String)> {
     let place = surroundings.place;
     let lambda = [

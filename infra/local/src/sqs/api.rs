@@ -1,5 +1,7 @@
 //! SQS over HTTP, in the JSON protocol that today's SDKs speak.
 
+mod request;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
@@ -9,16 +11,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     broker::{Broker, NoSuchQueue, ReceiptError},
-    message::{Attribute, Message},
     queue::Received,
 };
 use crate::template::{Place, Stack};
+use request::{
+    ChangeMessageVisibility, DeleteMessage, Entry, GetQueueUrl, OfQueue, ReceiveMessage, SendMessageBatch,
+};
 
 /// The most bytes of a message, and of all messages of one batch.
 const MESSAGE_BYTES: usize = 1024 * 1024;
@@ -340,90 +344,6 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
 
 fn queue_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or_default()
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    /// Tells the entries of a batch apart; a single message has none.
-    #[serde(default)]
-    id: String,
-    message_body: String,
-    delay_seconds: Option<u64>,
-    #[serde(default)]
-    message_attributes: BTreeMap<String, Attribute>,
-    message_group_id: Option<String>,
-}
-
-impl Entry {
-    fn checked(self) -> Result<(Message, Option<Duration>), Fault> {
-        let delay = self.delay_seconds;
-        if let Some(delay) = delay.filter(|delay| *delay > 900) {
-            return Err(Fault::invalid_value(format!(
-                "Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900."
-            )));
-        }
-        if self.message_body.is_empty() {
-            return Err(Fault::new(
-                "MissingRequiredParameterException",
-                "MissingParameter",
-                "The request must contain the parameter MessageBody.",
-            ));
-        }
-        Ok((self.message(), delay.map(Duration::from_secs)))
-    }
-
-    fn message(&self) -> Message {
-        Message {
-            body: self.message_body.clone(),
-            attributes: self.message_attributes.clone(),
-            group: self.message_group_id.clone(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct SendMessageBatch {
-    queue_url: String,
-    entries: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ReceiveMessage {
-    queue_url: String,
-    max_number_of_messages: Option<usize>,
-    visibility_timeout: Option<u64>,
-    wait_time_seconds: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DeleteMessage {
-    queue_url: String,
-    receipt_handle: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ChangeMessageVisibility {
-    queue_url: String,
-    receipt_handle: String,
-    /// Seconds.
-    visibility_timeout: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct OfQueue {
-    queue_url: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct GetQueueUrl {
-    queue_name: String,
 }
 
 #[cfg(test)]

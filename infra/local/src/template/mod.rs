@@ -5,19 +5,16 @@
 
 mod document;
 mod intrinsic;
+mod reader;
 mod resource;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use intrinsic::Place;
 use intrinsic::Resolver;
-use resource::{
-    FunctionProperties, IntegrationProperties, Known, MappingProperties, QueueProperties, ResponseType,
-    RouteProperties, TableProperties,
-};
+use reader::Reader;
 
 /// Why a template cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -318,125 +315,6 @@ impl Stack {
     }
 }
 
-/// One resource on its way from what was written to what runs.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    id: &'a str,
-    written: &'a Value,
-    resolver: &'a Resolver<'a>,
-}
-
-impl Reader<'_> {
-    fn function(self) -> Result<Function, Error> {
-        let properties: FunctionProperties = self.properties(&resource::FUNCTION)?;
-        Ok(Function {
-            id: self.id.to_owned(),
-            name: function_name(&properties.code_uri),
-            timeout: Duration::from_secs(properties.timeout),
-            memory_mb: properties.memory_size,
-            environment: properties.environment.variables,
-        })
-    }
-
-    fn table(self) -> Result<Table, Error> {
-        let properties: TableProperties = self.properties(&resource::TABLE)?;
-        let mut create = self.used(&resource::TABLE)?;
-        create.remove("TimeToLiveSpecification");
-        create.insert("TableName".into(), Value::from(self.id));
-        let time_to_live = properties
-            .time_to_live_specification
-            .filter(|specification| specification.enabled);
-        Ok(Table {
-            name: self.id.to_owned(),
-            create: Value::Object(create),
-            time_to_live: time_to_live.map(|specification| specification.attribute_name),
-        })
-    }
-
-    fn queue(self) -> Result<Queue, Error> {
-        let properties: QueueProperties = self.properties(&resource::QUEUE)?;
-        Ok(Queue {
-            name: self.id.to_owned(),
-            arn: self.resolver.place.arn("sqs", self.id),
-            visibility: Duration::from_secs(properties.visibility_timeout.unwrap_or(30)),
-            delay: Duration::from_secs(properties.delay_seconds),
-            redrive: properties.redrive_policy.map(|policy| Redrive {
-                target: last_of_arn(&policy.dead_letter_target_arn),
-                max_receives: policy.max_receive_count,
-            }),
-        })
-    }
-
-    fn mapping(self) -> Result<Mapping, Error> {
-        let properties: MappingProperties = self.properties(&resource::MAPPING)?;
-        Ok(Mapping {
-            id: self.id.to_owned(),
-            queue: last_of_arn(&properties.event_source_arn),
-            function: properties.function_name,
-            batch_size: properties.batch_size.unwrap_or(10),
-            window: Duration::from_secs(properties.maximum_batching_window_in_seconds),
-            failures: match properties.function_response_types.as_slice() {
-                [] => BatchFailures::Whole,
-                [ResponseType::ReportBatchItemFailures, ..] => BatchFailures::Reported,
-            },
-            max_concurrency: properties
-                .scaling_config
-                .map(|scaling| scaling.maximum_concurrency),
-        })
-    }
-
-    fn route(self) -> Result<Route, Error> {
-        let properties: RouteProperties = self.properties(&resource::ROUTE)?;
-        let integration = properties.target.rsplit('/').next().unwrap_or_default();
-        let written = self
-            .resolver
-            .resources
-            .get(integration)
-            .and_then(|resource| resource.get("Properties"))
-            .ok_or_else(|| Error::invalid(self.id, format!("there is no integration {integration}")))?;
-        let integration: IntegrationProperties = Reader {
-            id: integration,
-            written,
-            ..self
-        }
-        .properties(&resource::INTEGRATION)?;
-        let form = (
-            integration.integration_type.as_str(),
-            integration.payload_format_version.as_str(),
-        );
-        if form != ("AWS_PROXY", "2.0") {
-            return Err(Error::unsupported(
-                self.id,
-                format!("an integration of the form {form:?}"),
-            ));
-        }
-        Ok(Route {
-            key: properties.route_key,
-            function: integration.integration_uri,
-            timeout: Duration::from_millis(integration.timeout_in_millis.unwrap_or(30_000)),
-        })
-    }
-
-    fn properties<T: DeserializeOwned>(self, known: &Known) -> Result<T, Error> {
-        if let Some(stranger) = known.stranger(self.written) {
-            return Err(Error::unsupported(self.id, format!("the property {stranger}")));
-        }
-        serde_json::from_value(Value::Object(self.used(known)?))
-            .map_err(|error| Error::invalid(self.id, error.to_string()))
-    }
-
-    /// The properties that are acted on, resolved.
-    fn used(self, known: &Known) -> Result<Map<String, Value>, Error> {
-        let written = known
-            .used
-            .iter()
-            .filter_map(|name| Some((*name, self.written.get(name)?)));
-        written
-            .map(|(name, value)| Ok((name.to_owned(), self.resolver.resolve(self.id, value)?)))
-            .collect()
-    }
-}
-
 /// A function is called by the folder of its package.
 fn function_name(code_uri: &str) -> String {
     code_uri
@@ -445,10 +323,6 @@ fn function_name(code_uri: &str) -> String {
         .next()
         .unwrap_or_default()
         .to_owned()
-}
-
-fn last_of_arn(arn: &str) -> String {
-    arn.rsplit(':').next().unwrap_or_default().to_owned()
 }
 
 /// What SAM makes of `Globals`: objects are merged, anything else is overridden.

@@ -1,0 +1,150 @@
+use super::*;
+
+const VISIBILITY: Duration = Duration::from_secs(30);
+
+fn queue(max_receives: u32) -> Queue {
+    Queue::new(&crate::template::Queue {
+        name: "Q".into(),
+        arn: "arn:Q".into(),
+        visibility: VISIBILITY,
+        delay: Duration::ZERO,
+        redrive: Some(Redrive {
+            target: "Dead".into(),
+            max_receives,
+        }),
+    })
+}
+
+fn message(body: &str) -> Message {
+    Message {
+        body: body.into(),
+        ..Message::default()
+    }
+}
+
+/// Tests that start at an arbitrary moment and walk from there.
+fn start() -> Moment {
+    Moment {
+        instant: Instant::now(),
+        wall: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn after(moment: Moment, by: Duration) -> Moment {
+    Moment {
+        instant: moment.instant + by,
+        ..moment
+    }
+}
+
+fn bodies(received: &[Received]) -> Vec<&str> {
+    received
+        .iter()
+        .map(|received| received.message.body.as_str())
+        .collect()
+}
+
+#[test]
+fn a_received_message_is_invisible_until_its_time_is_over() {
+    let (mut queue, now) = (queue(5), start());
+    queue.send(message("a"), None, now);
+    assert_eq!(bodies(&queue.receive(10, None, now).0), ["a"]);
+    assert!(queue.receive(10, None, after(now, VISIBILITY / 2)).0.is_empty());
+    assert_eq!(
+        queue.counts(now.instant),
+        Counts {
+            visible: 0,
+            in_flight: 1,
+            delayed: 0
+        }
+    );
+    let (again, _) = queue.receive(10, None, after(now, VISIBILITY));
+    assert_eq!((bodies(&again), again[0].receives), (vec!["a"], 2));
+}
+
+#[test]
+fn a_delayed_message_comes_when_its_delay_is_over() {
+    let (mut queue, now) = (queue(5), start());
+    queue.send(message("later"), Some(Duration::from_mins(15)), now);
+    queue.send(message("now"), None, now);
+    assert_eq!(
+        queue.counts(now.instant),
+        Counts {
+            visible: 1,
+            in_flight: 0,
+            delayed: 1
+        }
+    );
+    assert_eq!(bodies(&queue.receive(10, None, now).0), ["now"]);
+    assert_eq!(queue.next_visible(), Some(now.instant + VISIBILITY));
+    let (later, _) = queue.receive(10, None, after(now, Duration::from_mins(15)));
+    assert_eq!(bodies(&later), ["later", "now"]);
+}
+
+#[test]
+fn an_old_receipt_deletes_nothing() {
+    let (mut queue, now) = (queue(5), start());
+    queue.send(message("a"), None, now);
+    let (first, _) = queue.receive(1, None, now);
+    let (second, _) = queue.receive(1, None, after(now, VISIBILITY));
+    queue.delete(&first[0].receipt).unwrap();
+    assert_eq!(queue.len(), 1);
+    queue.delete(&second[0].receipt).unwrap();
+    assert_eq!(queue.len(), 0);
+    assert!(queue.delete("nonsense").is_err());
+}
+
+#[test]
+fn a_message_received_too_often_is_dead_and_keeps_its_id() {
+    let (mut queue, mut dead_letters, mut now) = (queue(2), queue(5), start());
+    let id = queue.send(message("poison"), None, now);
+    for _ in 0..2 {
+        let (received, dead) = queue.receive(1, None, now);
+        assert_eq!((received.len(), dead.len()), (1, 0));
+        now = after(now, VISIBILITY);
+    }
+    let (received, dead) = queue.receive(1, None, now);
+    assert!(received.is_empty());
+    for dead in dead {
+        dead_letters.bury(dead, now);
+    }
+    let (buried, _) = dead_letters.receive(1, None, now);
+    assert_eq!((buried[0].id.as_str(), buried[0].receives), (id.as_str(), 1));
+}
+
+#[test]
+fn visibility_can_be_ended_at_once() {
+    let (mut queue, now) = (queue(5), start());
+    queue.send(message("a"), None, now);
+    let (received, _) = queue.receive(1, None, now);
+    queue
+        .change_visibility(&received[0].receipt, Duration::ZERO, now)
+        .unwrap();
+    assert_eq!(queue.receive(1, None, now).0[0].receives, 2);
+}
+
+#[test]
+fn a_doubled_message_can_be_held_twice_at_once() {
+    let (mut queue, now) = (queue(5), start());
+    queue.double(1);
+    let id = queue.send(message("a"), None, now);
+    let (received, _) = queue.receive(10, None, now);
+    assert_eq!(
+        received
+            .iter()
+            .map(|received| received.id.as_str())
+            .collect::<Vec<_>>(),
+        [&id, &id]
+    );
+}
+
+#[test]
+fn an_acknowledged_message_can_come_again() {
+    let (mut queue, now) = (queue(5), start());
+    let id = queue.send(message("a"), None, now);
+    let (received, _) = queue.receive(1, None, now);
+    queue.delete(&received[0].receipt).unwrap();
+    assert_eq!(queue.redeliver(now.instant), 1);
+    let (again, _) = queue.receive(1, None, now);
+    assert_eq!((again[0].id.as_str(), again[0].receives), (id.as_str(), 2));
+}
