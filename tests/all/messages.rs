@@ -189,6 +189,30 @@ async fn a_bot_taken_out_of_a_team_forgets_all_its_channels() {
     assert_eq!(state("a:ada"), State::Active);
 }
 
+#[tokio::test]
+async fn a_bot_that_leaves_a_team_leaves_the_other_bot_there() {
+    let world = World::new();
+    let of_bot = |bot: &str, place: &str, kind: &str| {
+        let mut activity = in_channel(place, kind);
+        activity["recipient"] = json!({"id": bot});
+        activity
+    };
+    for bot in ["28:bot", "28:other"] {
+        world.hears(&of_bot(bot, "19:c@thread.tacv2", "message")).await;
+    }
+    let mut removed = of_bot("28:bot", "19:team@thread.tacv2", "conversationUpdate");
+    removed["membersRemoved"] = json!([{"id": "28:bot"}]);
+    world.hears(&removed).await;
+    for found in everyone(&world.store).await {
+        let expected = if found.key.bot == "28:bot".into() {
+            State::Removed
+        } else {
+            State::Active
+        };
+        assert_eq!(found.state, expected, "{}", found.key);
+    }
+}
+
 /// A table that is away.
 #[derive(Clone)]
 struct Away;

@@ -1,5 +1,6 @@
 //! The notification API.
 
+use herald::queue::{Error, Message, Queue};
 use lambda_http::Body;
 use lambda_http::http::{HeaderValue, Request};
 use serde_json::{Value, json};
@@ -113,6 +114,68 @@ async fn the_same_key_and_another_body_is_a_conflict() {
             .unwrap()
             .contains("Idempotency-Key")
     );
+}
+
+/// A queue that is away; or that takes the message and loses its answer.
+#[derive(Clone)]
+enum Failing {
+    Away,
+    Deaf(herald::queue::memory::Queue),
+}
+
+impl Queue for Failing {
+    async fn send(&self, messages: Vec<Message>) -> Result<(), Error> {
+        if let Self::Deaf(queue) = self {
+            queue.send(messages).await?;
+        }
+        Err(Error::Unavailable {
+            source: "no answer".into(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_enqueued_was_not_accepted() {
+    let world = World::new();
+    world
+        .hears(&crate::world::personal("ada", "installationUpdate"))
+        .await;
+    let answer = world
+        .notify_over(Failing::Away, post("/api/notifications", &hello().to_string()))
+        .await;
+    assert_eq!(
+        (answer.status().as_u16(), document(&answer)["status"].as_u64()),
+        (503, Some(503))
+    );
+    assert_eq!(answer.headers()["retry-after"], "2");
+    // The same when the queue has it all the same: what was refused is not sent.
+    let deaf = Failing::Deaf(world.plans.clone());
+    let answer = world
+        .notify_over(deaf, post("/api/notifications", &hello().to_string()))
+        .await;
+    assert_eq!(answer.status(), 503);
+    world.work().await;
+    assert_eq!(world.channel.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_repeated_request_finishes_what_the_first_could_not() {
+    let world = World::new();
+    world
+        .hears(&crate::world::personal("ada", "installationUpdate"))
+        .await;
+    assert_eq!(
+        world
+            .notify_over(Failing::Away, keyed("k1", &hello()))
+            .await
+            .status(),
+        503
+    );
+    for _ in 0..2 {
+        assert_eq!(world.notify(keyed("k1", &hello())).await.status(), 202);
+    }
+    world.work().await;
+    assert_eq!(world.channel.count("a:ada"), 1);
 }
 
 #[tokio::test]

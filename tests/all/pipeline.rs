@@ -1,5 +1,6 @@
 //! From an accepted notification to the channel: planner, ledger, sender.
 
+use aws_lambda_events::event::sqs::SqsEvent;
 use herald::audience::Recipient;
 use herald::delivery::{DeliveryKey, Outcome, SkipReason, State};
 use herald::notification::{self, PAGE_SIZE, Page};
@@ -212,9 +213,7 @@ async fn what_was_throttled_is_sent_later_and_once() {
         },
     );
     let id = world.asks(&everyone()).await;
-    while let Some(plan) = world.plans.take() {
-        world.plan_one(&plan.body).await;
-    }
+    world.plan().await;
     while let Some(chunk) = world.deliveries.take() {
         world.send_one(&chunk.body).await;
         if world.notification(&id).await.state() == notification::State::Sending
@@ -249,9 +248,7 @@ async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_s
         let mut body = everyone();
         body["onUnknown"] = json!(policy);
         let id = world.asks(&body).await;
-        while let Some(plan) = world.plans.take() {
-            world.plan_one(&plan.body).await;
-        }
+        world.plan().await;
         let chunk = world.deliveries.take().unwrap();
         world.send_one(&chunk.body).await;
         world.channel.when("a:ada", Behaviour::Accept);
@@ -269,8 +266,7 @@ async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_s
 async fn a_chunk_that_comes_many_times_at_once_is_delivered_once() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
-    let plan = world.plans.take().unwrap();
-    world.plan_one(&plan.body).await;
+    world.plan().await;
     let chunk = world.deliveries.take().unwrap().body;
     tokio::join!(
         world.send_one(&chunk),
@@ -296,8 +292,7 @@ async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
         let deadline = world.now().checked_add(SignedDuration::from_secs(30)).unwrap();
         world.store.claim(&delivery, world.now(), deadline).await.unwrap();
 
-        let plan = world.plans.take().unwrap();
-        world.plan_one(&plan.body).await;
+        world.plan().await;
         let chunk = world.deliveries.take().unwrap();
         world.send_one(&chunk.body).await;
         assert_eq!(world.channel.count("a:ada"), 0, "its deadline has not come");
@@ -364,8 +359,7 @@ async fn a_plan_that_comes_twice_reaches_nobody_twice() {
 async fn a_sender_whose_time_is_up_sends_nothing_and_loses_nothing() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
-    let plan = world.plans.take().unwrap();
-    world.plan_one(&plan.body).await;
+    world.plan().await;
     let chunk = world.deliveries.take().unwrap();
     let soon: Timestamp = world.now().checked_add(SignedDuration::from_secs(1)).unwrap();
     world.send_until(&chunk.body, soon).await;
@@ -376,7 +370,7 @@ async fn a_sender_whose_time_is_up_sends_nothing_and_loses_nothing() {
 
 #[tokio::test]
 async fn an_audience_of_several_pages_is_reached_whole() {
-    let people: Vec<String> = (0..PAGE_SIZE * 3 + 5)
+    let people: Vec<String> = (0..PAGE_SIZE * 9 + 5)
         .map(|number| format!("p{number}"))
         .collect();
     let world = World::new();
@@ -401,5 +395,124 @@ async fn an_audience_of_several_pages_is_reached_whole() {
         people
             .iter()
             .all(|person| world.channel.count(&format!("a:{person}")) == 2)
+    );
+}
+
+#[tokio::test]
+async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
+    let world = World::new();
+    let chats: Vec<_> = (0..PAGE_SIZE * 2 + 1)
+        .map(|number| format!("a:session-{number}"))
+        .collect();
+    for chat in &chats {
+        let mut session = personal("ada", "installationUpdate");
+        session["conversation"]["id"] = json!(chat);
+        world.hears(&session).await;
+    }
+    world.hears(&personal("eve", "installationUpdate")).await;
+    let id = world
+        .asks(&to(&json!({"accounts": ["29:ada", "29:nobody", "29:eve"]})))
+        .await;
+    world.work().await;
+    assert!(chats.iter().all(|chat| world.channel.count(chat) == 1));
+    assert_eq!(world.channel.count("a:eve"), 1);
+    let done = world.notification(&id).await;
+    assert_eq!(
+        (done.tally.delivered, done.tally.skipped),
+        (chats.len() as u64 + 1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
+    let world = World::new();
+    for number in 0..PAGE_SIZE * 2 + 1 {
+        world
+            .hears(&personal(&format!("p{number}"), "installationUpdate"))
+            .await;
+    }
+    let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
+    let whole = world.plans.take().unwrap();
+    world.plan_one(&whole.body).await;
+    let part = serde_json::from_str(&world.plans.take().unwrap().body).unwrap();
+    planner::run(&world.planner(), part, world.in_seconds(1))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.notification(&id).await.chunks,
+        0,
+        "no page fits into a second"
+    );
+    world.work().await;
+    assert_eq!(
+        world.notification(&id).await.tally.delivered,
+        PAGE_SIZE as u64 * 2 + 1
+    );
+    assert_eq!(world.channel.requests(), PAGE_SIZE * 2 + 1);
+}
+
+#[tokio::test]
+async fn of_a_batch_only_what_failed_comes_again() {
+    let world = world_of(&["ada"]).await;
+    world.asks(&everyone()).await;
+    let record = |id: &str, body: &str| json!({"messageId": id, "body": body});
+    let batch = |records: Value| serde_json::from_value::<SqsEvent>(json!({"Records": records})).unwrap();
+    let plan = world.plans.take().unwrap().body;
+    let event = batch(json!([record("good", &plan), record("bad", "{}")]));
+    let answer = planner::handle(&world.planner(), event, world.in_seconds(60)).await;
+    assert_eq!(
+        serde_json::to_value(answer).unwrap(),
+        json!({"batchItemFailures": [{"itemIdentifier": "bad"}]})
+    );
+    world.plan().await;
+    let mut records: Vec<_> = std::iter::from_fn(|| world.deliveries.take())
+        .map(|it| record("good", &it.body))
+        .collect();
+    records.push(record("bad", "null"));
+    let answer = sender::handle(&world.sender(), batch(json!(records)), world.in_seconds(60)).await;
+    assert_eq!(
+        serde_json::to_value(answer).unwrap(),
+        json!({"batchItemFailures": [{"itemIdentifier": "bad"}]})
+    );
+    assert_eq!(world.channel.count("a:ada"), 1);
+}
+
+#[tokio::test]
+async fn the_events_in_the_fixtures_are_ones_the_functions_take() {
+    let world = World::new();
+    let event = |name: &str| {
+        let path = format!("{}/fixtures/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let queued = |name: &str| serde_json::from_str::<SqsEvent>(&event(name)).unwrap();
+    let soon = world.in_seconds(60);
+    assert!(
+        planner::handle(&world.planner(), queued("planner-plan"), soon)
+            .await
+            .batch_item_failures
+            .is_empty()
+    );
+    assert!(
+        sender::handle(&world.sender(), queued("sender-chunk"), soon)
+            .await
+            .batch_item_failures
+            .is_empty()
+    );
+    let http = |name: &str| lambda_http::request::from_str(&event(name)).unwrap();
+    assert_eq!(
+        world
+            .messages(http("messages-conversation-update"))
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(world.notify(http("notify-post")).await.status(), 202);
+    assert_eq!(world.notify(http("notify-status")).await.status(), 404);
+    assert_eq!(world.notify(http("notify-classic")).await.status(), 200);
+    world.work().await;
+    assert_eq!(
+        world.channel.received().len(),
+        3,
+        "the welcome and two notifications"
     );
 }

@@ -204,7 +204,7 @@ async fn a_dead_conversation_does_not_stop_the_living() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_before_the_answer_is_tried_again_and_ends() {
+async fn an_answer_cut_off_is_unknown_and_not_repeated_when_the_caller_says_so() {
     let system = System::start().await;
     assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
     system.channel.when("a:ada", Behaviour::Cut);
@@ -330,7 +330,7 @@ async fn messages_that_the_queue_repeats_are_not_sent_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_that_is_killed_loses_nothing() {
+async fn what_a_killed_sender_held_stays_open_and_on_the_queue() {
     let system = System::start().await;
     for person in ["ada", "eve"] {
         assert_eq!(system.hears(personal(person, "installationUpdate")).await, 200);
@@ -343,7 +343,9 @@ async fn a_sender_that_is_killed_loses_nothing() {
     system.channel.asked(2).await;
     system.host.kill("sender").await.unwrap();
     system.channel.let_go();
-    // Its claims stand until its deadline, a minute away; until then they are open, and not lost.
+    // Its claims stand until its deadline, and the message stays on the queue until somebody can say what became of them.
+    let left = system.host.queues().counts("DeliveriesQueue").unwrap();
+    assert!(left.visible + left.in_flight + left.delayed > 0, "{left:?}");
     let status = system.status(&accepted).await;
     assert_eq!(
         (&status["state"], &status["counts"]["open"]),

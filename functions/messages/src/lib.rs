@@ -17,8 +17,8 @@ use botframework::turn::Adapter;
 use herald::aws;
 use herald::clock::Clock;
 use herald::config::{self, Environment, variable};
-use herald::conversation::{Presence, Sighting};
-use herald::store::{self, Conversations, Selection, dynamodb};
+use herald::conversation::{ConversationKey, Presence, Sighting};
+use herald::store::{self, Candidate, Conversations, Selection, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Request, Response};
@@ -127,20 +127,29 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
         );
     }
     for sighting in sightings {
-        let left_team = (sighting.presence == Presence::Left)
-            .then(|| sighting.facts.team.clone())
-            .flatten();
+        let left_team = match sighting.presence {
+            Presence::Left => sighting
+                .facts
+                .team
+                .clone()
+                .map(|team| (team, sighting.key.clone())),
+            Presence::Arrived | Presence::Seen => None,
+        };
         let remembered = context.store.remember(sighting, now).await?;
         tracing::debug!(?remembered, "conversation");
-        if let Some(team) = left_team {
-            forget_team(context, team).await?;
+        if let Some((team, key)) = left_team {
+            forget_team(context, team, &key).await?;
         }
     }
     Ok(())
 }
 
 /// A bot is taken out of a team, not of its channels one by one; no event names the other channels.
-async fn forget_team<S: Conversations>(context: &Context<S>, team: String) -> Result<(), store::Error> {
+async fn forget_team<S: Conversations>(
+    context: &Context<S>,
+    team: String,
+    left: &ConversationKey,
+) -> Result<(), store::Error> {
     let selection = Selection::Team(team);
     let mut cursor = None;
     loop {
@@ -148,8 +157,11 @@ async fn forget_team<S: Conversations>(context: &Context<S>, team: String) -> Re
             .store
             .list(&selection, cursor.as_deref(), TEAM_PAGE)
             .await?;
-        for candidate in listing.found {
-            context.store.forget(&candidate.key, context.clock.now()).await?;
+        for Candidate { key, .. } in listing.found {
+            // Another bot of ours may still be there.
+            if (&key.bot, &key.channel) == (&left.bot, &left.channel) {
+                context.store.forget(&key, context.clock.now()).await?;
+            }
         }
         match listing.next {
             Some(next) => cursor = Some(next),

@@ -18,8 +18,8 @@ use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::delivery::{OnUnknown, Tally};
 use herald::id::NotificationId;
-use herald::notification::request::Request as Asked;
-use herald::notification::{self, Notification, State};
+use herald::notification::request::{Request as Asked, SENT_FOR_MAX};
+use herald::notification::{Notification, State};
 use herald::problem::{Fault, Problem};
 use herald::queue::{self, Message, Plan, Queue, sqs};
 use herald::store::{self, Acceptance, Accepted, Idempotency, Notifications, dynamodb};
@@ -185,7 +185,7 @@ async fn ask<S: Notifications, Q: Queue>(
     Ok(response)
 }
 
-/// Stores the notification and enqueues its plan: both, or neither as far as the caller can tell.
+/// Stores the notification and enqueues its plan: both, or neither as far as the caller is told.
 async fn accept<S: Notifications, Q: Queue>(
     context: &Context<S, Q>,
     asked: Asked,
@@ -193,63 +193,53 @@ async fn accept<S: Notifications, Q: Queue>(
     now: Timestamp,
 ) -> Result<NotificationId, Refusal> {
     let repeatable = idempotency.is_some();
-    let parts = u16::try_from(notification::parts(&asked.audience).len()).unwrap_or(u16::MAX);
-    let notification = Notification {
-        id: NotificationId::fresh(now, context.chance.draw()),
-        accepted_at: now,
-        category: asked.category,
-        on_unknown: asked.on_unknown,
-        expires_at: asked.expires_at,
-        parts,
-        parts_planned: 0,
-        audience: 0,
-        chunks: 0,
-        chunks_closed: 0,
-        tally: Tally::default(),
-    };
+    let id = NotificationId::fresh(now, context.chance.draw());
     let acceptance = Acceptance {
-        notification,
+        notification: Notification::begin(id.clone(), now, &asked),
         audience: asked.audience,
         message: asked.message,
         idempotency,
     };
-    let accepted = context.store.accept(&acceptance).await?;
-    let id = match accepted {
-        Accepted::New => acceptance.notification.id,
+    let id = match context.store.accept(&acceptance).await? {
+        Accepted::New => id,
         Accepted::Conflict => {
             let detail = "This Idempotency-Key was used for another body. Use a new key for a new request.";
             return Err(Problem::new(StatusCode::CONFLICT, detail).into());
         }
-        Accepted::Repeated(id) => {
+        Accepted::Repeated(id) => match context.store.find(&id).await? {
             // The first request may have died between the table and the queue; then this one finishes its work.
-            match context.store.find(&id).await? {
-                Some(earlier) if earlier.state() == State::Accepted => {}
-                _ => return Ok(id),
-            }
-            id
-        }
+            Some(earlier) if earlier.state() == State::Accepted => id,
+            _ => return Ok(id),
+        },
     };
-    let plans = (0..parts)
-        .map(|part| {
-            Message::json(
-                &Plan {
-                    notification: id.clone(),
-                    part,
-                    enqueued: None,
-                },
-                Duration::ZERO,
-            )
-        })
-        .collect();
-    if let Err(error) = context.plans.send(plans).await {
-        // With a key the caller's repetition finds it and goes on; without one nobody would.
-        if !repeatable && let Err(error) = context.store.withdraw(&id).await {
-            tracing::warn!(error_type = "NotWithdrawn", notification = %id, error = %chain(&error), "left unplanned");
-        }
-        return Err(error.into());
+    // One message, which is there or is not. The planner makes one for each part of it.
+    let plan = Plan {
+        notification: id.clone(),
+        part: None,
+        enqueued: None,
+    };
+    let Err(away) = context
+        .plans
+        .send(vec![Message::json(&plan, Duration::ZERO)])
+        .await
+    else {
+        tracing::info!(notification = %id, parts = acceptance.notification.parts, "accepted");
+        return Ok(id);
+    };
+    if repeatable {
+        // The caller's repetition finds it and goes on.
+        return Err(away.into());
     }
-    tracing::info!(notification = %id, parts, "accepted");
-    Ok(id)
+    match context.store.withdraw(&id).await {
+        Ok(true) => Err(away.into()),
+        // The answer was lost, not the message: it is being planned.
+        Ok(false) => Ok(id),
+        Err(error) => {
+            tracing::error!(error_type = "Undecided", notification = %id, queue = %chain(&away), store = %chain(&error),
+                "neither planned nor withdrawn for certain");
+            Err(Problem::undecided().into())
+        }
+    }
 }
 
 /// `GET /api/notifications/{id}`
@@ -262,14 +252,15 @@ async fn show<S: Notifications, Q>(context: &Context<S, Q>, id: &str) -> Result<
 
 /// `GET /api/notify`: the classic proactive sample's trigger.
 async fn classic<S: Notifications, Q: Queue>(context: &Context<S, Q>) -> Result<Response<Body>, Refusal> {
+    let now = context.clock.now();
     let asked = Asked {
         audience: Audience(vec![Selector::Everyone]),
         message: Activity::message(&*context.classic_text),
         category: None,
         on_unknown: OnUnknown::default(),
-        expires_at: None,
+        expires_at: now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX),
     };
-    accept(context, asked, None, context.clock.now()).await?;
+    accept(context, asked, None, now).await?;
     let mut response = Response::new(Body::Text(CLASSIC_PAGE.to_owned()));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -288,8 +279,7 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
     on_unknown: OnUnknown,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
+    expires_at: Timestamp,
     counts: Counts,
 }
 

@@ -4,32 +4,28 @@
 //! that enqueues the same chunks again; the ledger makes that harmless. A part that does not end within the
 //! invocation goes on in the next, by a message to itself.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::connector::HttpTransport;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use herald::Error;
 use herald::audience::{Audience, Matcher, Recipient, Selector};
 use herald::aws;
 use herald::clock::Clock;
 use herald::config::{self, Environment, variable};
 use herald::notification::{self, ChunkId, PAGE_SIZE, Page, Part};
-use herald::queue::{self, Chunk, Message, Plan, Queue, sqs};
+use herald::queue::{Chunk, Message, Plan, Queue, sqs};
 use herald::store::{self, Candidate, Conversations, Notifications, Selection, dynamodb};
-use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
-
-/// How many ids of a list are looked up for one page. One id may have several conversations, so fewer than a page.
-const IDS_PER_PAGE: usize = PAGE_SIZE / 2;
+use serde::{Deserialize, Serialize};
 
 /// How many look-ups are under way at once.
 const LOOK_UPS: usize = 16;
 
-/// Conversations taken of one id at most; a person has one with each bot and channel.
-const CONVERSATIONS_PER_ID: usize = 4;
-
-/// How long before the invocation's end no new page is begun.
-const MARGIN: SignedDuration = SignedDuration::from_secs(5);
+/// How long before the invocation's end no new page is begun: one page must fit in, with its retries.
+const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// What the handler works with.
 #[derive(Debug)]
@@ -69,45 +65,17 @@ impl Context<dynamodb::Conversations, dynamodb::Notifications, sqs::Queue> {
     }
 }
 
-/// A page could not be planned; the message goes back to the queue.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A table is away.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// A queue is away.
-    #[error(transparent)]
-    Queue(#[from] queue::Error),
-}
-
 /// Handles a batch; what failed comes back alone.
 pub async fn handle<C: Conversations, N: Notifications, Q: Queue>(
     context: &Context<C, N, Q>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
-    let mut response = SqsBatchResponse::default();
-    for record in event.records {
-        let body = record.body.as_deref().unwrap_or_default();
-        let outcome = match serde_json::from_str::<Plan>(body) {
-            Ok(plan) => run(context, plan, deadline).await.map_err(|error| chain(&error)),
-            Err(error) => Err(format!("the message is not a plan: {error}")),
-        };
-        if let Err(error) = outcome {
-            tracing::error!(
-                error_type = "PlanFailed",
-                error,
-                "the plan goes back to the queue"
-            );
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = record.message_id.unwrap_or_default();
-            response.batch_item_failures.push(failure);
-        }
-    }
-    response
+    sqs::handle_each(event, |plan| run(context, plan, deadline)).await
 }
 
-/// Plans one part of one notification as far as the time goes.
+/// Plans one part of one notification as far as the time goes; or, of a whole notification, makes a message for each
+/// part.
 ///
 /// # Errors
 /// When a table or a queue is away. What was planned stands, and the same message goes on from there.
@@ -118,14 +86,27 @@ pub async fn run<C: Conversations, N: Notifications, Q: Queue>(
 ) -> Result<(), Error> {
     let Plan {
         notification: id,
-        part: part_number,
+        part,
         mut enqueued,
     } = plan;
-    let Some(audience) = context.notifications.audience(&id).await? else {
+    let found = tokio::try_join!(
+        context.notifications.find(&id),
+        context.notifications.audience(&id)
+    )?;
+    let (Some(notification), Some(audience)) = found else {
         tracing::warn!(error_type = "PlanWithoutNotification", notification = %id, "withdrawn: nothing is planned");
         return Ok(());
     };
-    let parts = notification::parts(&audience);
+    let parts = notification::parts(&audience, notification.segments);
+    let Some(part_number) = part else {
+        let each = (0..notification.parts).map(|part| Plan {
+            notification: id.clone(),
+            part: Some(part),
+            enqueued: None,
+        });
+        let each = each.map(|plan| Message::json(&plan, Duration::ZERO)).collect();
+        return Ok(context.plans.send(each).await?);
+    };
     let Some(part) = parts.get(usize::from(part_number)) else {
         tracing::warn!(error_type = "PlanWithoutPart", notification = %id, part = part_number, "nothing is planned");
         return Ok(());
@@ -159,7 +140,7 @@ pub async fn run<C: Conversations, N: Notifications, Q: Queue>(
         if context.clock.now() > deadline.saturating_sub(MARGIN).unwrap_or(deadline) {
             let rest = Plan {
                 notification: id,
-                part: part_number,
+                part: Some(part_number),
                 enqueued,
             };
             context
@@ -264,35 +245,69 @@ impl<'a, C: Conversations> Reader<'a, C> {
         selection: fn(T) -> Selection,
         unknown: fn(T) -> Recipient,
     ) -> Result<Page, store::Error> {
-        let start: usize = match cursor {
-            None => 0,
-            Some(text) => text.parse().map_err(|_| store::Error::Corrupt {
-                verb: "plan a page",
-                what: "cursor".to_owned(),
-            })?,
-        };
-        let end = (start + IDS_PER_PAGE).min(ids.len());
-        let look_ups = ids
-            .get(start..end)
-            .unwrap_or_default()
-            .iter()
-            .cloned()
-            .map(|id| async move {
-                let mut found = self
+        let start = Position::read(cursor)?;
+        let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
+            let after = start.after.as_deref().filter(|_| index == start.index);
+            async move {
+                let listing = self
                     .conversations
-                    .list(&selection(id.clone()), None, CONVERSATIONS_PER_ID)
-                    .await?
-                    .found;
-                found.retain(|found| self.matcher.means(&found.key.conversation, &found.facts));
-                if found.is_empty() {
-                    return Ok(vec![(None, unknown(id))]);
-                }
-                found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
-                Ok::<_, store::Error>(found.into_iter().map(recipient).collect())
-            });
-        let found: Vec<Vec<_>> = stream::iter(look_ups).buffered(LOOK_UPS).try_collect().await?;
-        let next = (end < ids.len()).then(|| end.to_string());
-        Ok(Page::group(found.into_iter().flatten(), next))
+                    .list(&selection(id.clone()), after, PAGE_SIZE)
+                    .await?;
+                Ok::<_, store::Error>((index, id, after.is_some(), listing))
+            }
+        });
+        let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
+        let mut page = Vec::new();
+        while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
+            if page.len() + listing.found.len().max(1) > PAGE_SIZE {
+                return Ok(Page::group(page, Some(Position { index, after: None }.write())));
+            }
+            let mut found = listing.found;
+            found.retain(|found| self.matcher.means(&found.key.conversation, &found.facts));
+            if found.is_empty() && !continued && listing.next.is_none() {
+                page.push((None, unknown(id.clone())));
+            }
+            found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+            page.extend(found.into_iter().map(recipient));
+            if let Some(after) = listing.next {
+                return Ok(Page::group(
+                    page,
+                    Some(
+                        Position {
+                            index,
+                            after: Some(after),
+                        }
+                        .write(),
+                    ),
+                ));
+            }
+        }
+        Ok(Page::group(page, None))
+    }
+}
+
+/// Where a page of a list of ids begins: at which id, and how far into its conversations.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Position {
+    index: usize,
+    after: Option<String>,
+}
+
+impl Position {
+    fn read(cursor: Option<&str>) -> Result<Self, store::Error> {
+        let corrupt = |_| store::Error::Corrupt {
+            verb: "plan a page",
+            what: "cursor".to_owned(),
+        };
+        cursor.map_or_else(
+            || Ok(Self::default()),
+            |text| serde_json::from_str(text).map_err(corrupt),
+        )
+    }
+
+    fn write(&self) -> String {
+        // A number and a string: nothing JSON cannot hold.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

@@ -11,10 +11,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::activity::Activity;
 use botframework::connector::{self, Class, Connector, HttpTransport};
 use futures_util::{StreamExt, stream};
+use herald::Error;
 use herald::audience::Recipient;
 use herald::aws;
 use herald::clock::Clock;
@@ -22,17 +23,19 @@ use herald::config::{self, Environment, variable};
 use herald::conversation::{Conversation, ConversationKey, Scope, State};
 use herald::delivery::{self, Attempt, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
 use herald::notification::Notification;
-use herald::queue::{self, Chunk, Message, Queue, sqs};
+use herald::queue::{Chunk, Message, Queue, sqs};
 use herald::store::{self, Conversations, Ledger, Notifications, Written, dynamodb};
-use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 
 /// Deliveries under way at once in one environment, over all chunks of its batch.
-const DELIVERIES_AT_ONCE: usize = 64;
+const DELIVERIES_AT_ONCE: usize = 32;
 
-/// How long before the invocation's end no new delivery is begun: the Connector's whole time-out and the settle must
-/// fit in.
-const MARGIN: SignedDuration = SignedDuration::from_secs(20);
+/// How long one request to the channel may take.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long before the invocation's end no new delivery is begun: a claim, a request and a settling must fit in, each
+/// as slow as its time-outs let it be.
+const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// When to ask again for a delivery that another worker holds. It says what became of it long before its deadline,
 /// unless it died; asking costs one write.
@@ -62,7 +65,7 @@ impl Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger,
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
         let trust = environment.trust_rule()?;
-        let transport = HttpTransport::builder().build()?;
+        let transport = HttpTransport::builder().timeout(SEND_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         Ok(Self {
             conversations: dynamodb::Conversations::new(
@@ -81,50 +84,14 @@ impl Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger,
     }
 }
 
-/// A chunk could not be handled; the message goes back to the queue.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A table is away.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// A queue is away.
-    #[error(transparent)]
-    Queue(#[from] queue::Error),
-}
-
 /// Handles a batch, its chunks at once; what failed comes back alone.
 pub async fn handle<C: Conversations, N: Notifications, L: Ledger, Q: Queue>(
     context: &Context<C, N, L, Q>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
-    let each = (DELIVERIES_AT_ONCE / event.records.len().max(1)).max(1);
-    let failures = stream::iter(event.records).map(|record| async move {
-        let body = record.body.as_deref().unwrap_or_default();
-        let outcome = match serde_json::from_str::<Chunk>(body) {
-            Ok(chunk) => run(context, chunk, deadline, each)
-                .await
-                .map_err(|error| chain(&error)),
-            Err(error) => Err(format!("the message is not a chunk: {error}")),
-        };
-        outcome.err().map(|error| {
-            tracing::error!(
-                error_type = "ChunkFailed",
-                error,
-                "the chunk goes back to the queue"
-            );
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = record.message_id.unwrap_or_default();
-            failure
-        })
-    });
-    let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failures
-        .buffer_unordered(DELIVERIES_AT_ONCE)
-        .filter_map(|it| async { it })
-        .collect()
-        .await;
-    response
+    let at_once = (DELIVERIES_AT_ONCE / event.records.len().max(1)).max(1);
+    sqs::handle_each(event, |chunk| run(context, chunk, deadline, at_once)).await
 }
 
 /// Where a delivery stands after its turn here.
@@ -246,16 +213,16 @@ impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
             Claim::Settled(outcome) => return Ok(Turn::Ended(outcome)),
         };
         let next = match self.reason_not_to_send(lease, conversation, now) {
+            Err(outcome) => Next::Settle(lease.ending(outcome)),
             Ok(conversation) => {
                 let attempt = self.attempt(conversation).await;
-                delivery::next(
-                    lease,
-                    attempt,
-                    self.notification.on_unknown,
-                    self.context.clock.now(),
-                )
+                let Notification {
+                    on_unknown,
+                    expires_at,
+                    ..
+                } = *self.notification;
+                delivery::next(lease, attempt, on_unknown, self.context.clock.now(), expires_at)
             }
-            Err(outcome) => Next::Settle(outcome),
         };
         let ledger = &self.context.ledger;
         let (written, turn) = match next {
@@ -263,8 +230,8 @@ impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
                 ledger.settle(&delivery, lease, &outcome).await?,
                 Turn::Ended(outcome),
             ),
-            Next::Wait { until, why, earlier } => (
-                ledger.release(&delivery, lease, until, &why, earlier).await?,
+            Next::Wait { until, why, doubts } => (
+                ledger.release(&delivery, lease, until, &why, doubts).await?,
                 Turn::Open(until),
             ),
         };
@@ -282,28 +249,20 @@ impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
         conversation: Option<&'c Conversation>,
         now: Timestamp,
     ) -> Result<&'c Conversation, Outcome> {
-        if !delivery::may_attempt(lease, self.notification.on_unknown) {
+        if !lease.permits_attempt(self.notification.on_unknown) {
             return Err(Outcome::Unknown);
         }
-        if self.notification.expires_at.is_some_and(|moment| moment <= now) {
+        if self.notification.expires_at <= now {
             return Err(Outcome::Expired);
         }
         let skipped = |reason| Err(Outcome::Skipped { reason });
         match conversation {
             None => skipped(SkipReason::NoConversation),
-            Some(Conversation {
-                state: State::Removed,
-                ..
-            }) => skipped(SkipReason::Removed),
-            Some(Conversation {
-                state: State::Blocked { .. },
-                ..
-            }) => skipped(SkipReason::Blocked),
-            Some(
-                conversation @ Conversation {
-                    state: State::Active, ..
-                },
-            ) => Ok(conversation),
+            Some(conversation) => match conversation.state {
+                State::Active => Ok(conversation),
+                State::Removed => skipped(SkipReason::Removed),
+                State::Blocked { .. } => skipped(SkipReason::Blocked),
+            },
         }
     }
 

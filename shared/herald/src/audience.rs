@@ -1,16 +1,18 @@
 //! Who a notification is for: the selectors a caller may use, and what they come to.
 //!
 //! A union must not reach anyone twice. That needs no set of everyone seen so far: a conversation belongs to the
-//! *first* selector that means it, and each selector's [`Matcher`] passes over what an earlier one takes.
+//! broadest selector that means it (of two alike, the first), and the [`Matcher`] of each other passes over it.
 
 use std::collections::HashSet;
 
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::conversation::{ConversationKey, Facts, ID_BYTES_MAX};
-use crate::problem::Fault;
+use crate::conversation::{ConversationKey, Facts};
+
+mod request;
+
+pub(crate) use request::kind;
 
 /// The most selectors one audience may hold.
 pub const SELECTORS_MAX: usize = 20;
@@ -44,20 +46,23 @@ pub enum Selector {
     Conversations(Vec<ConversationId>),
 }
 
-/// Tells which conversations one selector of an audience means and no selector before it does.
+/// Tells which conversations belong to one selector of an audience, and not to another.
 #[derive(Debug)]
 pub struct Matcher<'a> {
-    earlier: Vec<Members<'a>>,
     own: Members<'a>,
+    before: Vec<Members<'a>>,
 }
 
 impl<'a> Matcher<'a> {
-    /// The matcher of the selector at `index`, which must be one of the audience's.
+    /// The matcher of the selector at `index`; `None` when the audience has none there.
     pub fn new(audience: &'a Audience, index: usize) -> Option<Self> {
-        let own = Members::of(audience.0.get(index)?);
+        let own = audience.0.get(index)?;
+        let rank = |(place, selector): (usize, &Selector)| (selector.breadth(), place);
+        let selectors = audience.0.iter().enumerate();
+        let before = selectors.filter(|it| rank(*it) < rank((index, own)));
         Some(Self {
-            earlier: audience.0[..index].iter().map(Members::of).collect(),
-            own,
+            own: Members::of(own),
+            before: before.map(|(_, selector)| Members::of(selector)).collect(),
         })
     }
 
@@ -66,11 +71,23 @@ impl<'a> Matcher<'a> {
         self.own.contain(conversation, facts)
     }
 
-    /// Whether an earlier selector means the conversation, so that it is not this one's.
+    /// Whether the conversation belongs to another selector that means it too.
     pub fn is_taken(&self, conversation: &ConversationId, facts: &Facts) -> bool {
-        self.earlier
+        self.before
             .iter()
             .any(|members| members.contain(conversation, facts))
+    }
+}
+
+impl Selector {
+    /// The broader selector has the conversation. It reads the table itself, the narrower ones read indexes that lag
+    /// behind it: who is missed there is found here.
+    fn breadth(&self) -> u8 {
+        match self {
+            Self::Everyone => 0,
+            Self::Tenant(_) => 1,
+            Self::Users { .. } | Self::Accounts(_) | Self::Conversations(_) => 2,
+        }
     }
 }
 
@@ -140,220 +157,12 @@ impl Recipient {
     }
 }
 
-impl Audience {
-    /// Reads the `audience` of a request: one selector or an array of them. Ids repeated in a list count once.
-    ///
-    /// # Errors
-    /// Every fault with its JSON pointer, for the caller to mend all at once.
-    pub fn parse(value: &Value) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let selectors = match value {
-            Value::Array(items) => {
-                if items.is_empty() || items.len() > SELECTORS_MAX {
-                    let detail = format!("must hold 1 to {SELECTORS_MAX} selectors, found {}", items.len());
-                    return Err(vec![Fault::new("#/audience", detail)]);
-                }
-                items
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(index, item)| selector(item, &format!("#/audience/{index}"), &mut faults))
-                    .collect()
-            }
-            one => selector(one, "#/audience", &mut faults).into_iter().collect(),
-        };
-        if faults.is_empty() {
-            Ok(Self(selectors))
-        } else {
-            Err(faults)
-        }
-    }
-}
-
-const KNOWN: &str = "`everyone`, `tenant`, `users`, `accounts` or `conversations`";
-
-fn selector(value: &Value, at: &str, faults: &mut Vec<Fault>) -> Option<Selector> {
-    let Value::Object(object) = value else {
-        faults.push(Fault::new(
-            at,
-            format!("must be an object with one of {KNOWN}, found {}", kind(value)),
-        ));
-        return None;
-    };
-    let named: Vec<&str> = object
-        .keys()
-        .map(String::as_str)
-        .filter(|name| matches!(*name, "everyone" | "users" | "accounts" | "conversations"))
-        .collect();
-    let leading = match named.as_slice() {
-        [] if object.contains_key("tenant") => "tenant",
-        [one] => one,
-        _ => {
-            faults.push(Fault::new(at, format!("must name exactly one of {KNOWN}")));
-            return None;
-        }
-    };
-    let before = faults.len();
-    for name in object.keys() {
-        if name != leading && !(leading == "users" && name == "tenant") {
-            faults.push(Fault::new(
-                format!("{at}/{}", escape(name)),
-                format!("does not belong beside `{leading}`"),
-            ));
-        }
-    }
-    let field = format!("{at}/{leading}");
-    let selector = match leading {
-        "everyone" if object["everyone"] == Value::Bool(true) => Some(Selector::Everyone),
-        "everyone" => {
-            faults.push(Fault::new(field, "must be true".to_owned()));
-            None
-        }
-        "tenant" => text(object, "tenant", at, faults).map(Selector::Tenant),
-        "users" => {
-            let tenant = object
-                .get("tenant")
-                .and_then(|_| text(object, "tenant", at, faults));
-            ids(&object["users"], &field, faults).map(|ids| Selector::Users { ids, tenant })
-        }
-        "accounts" => ids(&object["accounts"], &field, faults).map(Selector::Accounts),
-        _ => ids(&object["conversations"], &field, faults).map(Selector::Conversations),
-    };
-    selector.filter(|_| faults.len() == before)
-}
-
-fn text(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Vec<Fault>) -> Option<String> {
-    match &object[name] {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        other => {
-            faults.push(Fault::new(
-                format!("{at}/{name}"),
-                format!("must be a non-empty string, found {}", kind(other)),
-            ));
-            None
-        }
-    }
-}
-
-fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Vec<Fault>) -> Option<Vec<T>> {
-    let Value::Array(items) = value else {
-        faults.push(Fault::new(
-            at,
-            format!("must be an array of ids, found {}", kind(value)),
-        ));
-        return None;
-    };
-    if items.is_empty() || items.len() > IDS_MAX {
-        faults.push(Fault::new(
-            at,
-            format!("must hold 1 to {IDS_MAX} ids, found {}", items.len()),
-        ));
-        return None;
-    }
-    let mut seen = HashSet::new();
-    let mut list = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match item {
-            // What has no id of this length cannot have been remembered.
-            Value::String(id) if (1..=ID_BYTES_MAX).contains(&id.len()) => {
-                if seen.insert(id.as_str()) {
-                    list.push(T::from(id.clone()));
-                }
-            }
-            other => {
-                let detail = format!(
-                    "must be a string of 1 to {ID_BYTES_MAX} bytes, found {}",
-                    kind(other)
-                );
-                faults.push(Fault::new(format!("{at}/{index}"), detail));
-            }
-        }
-    }
-    Some(list)
-}
-
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(text) if text.is_empty() => "an empty string",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn every_selector_is_read() {
-        let audience = Audience::parse(&json!([
-            {"everyone": true}, {"tenant": "t"}, {"users": ["a", "b", "a"], "tenant": "t"}, {"users": ["a"]},
-            {"accounts": ["29:x"]}, {"conversations": ["19:c"]}]));
-        assert_eq!(
-            audience.unwrap().0,
-            [
-                Selector::Everyone,
-                Selector::Tenant("t".into()),
-                Selector::Users {
-                    ids: vec!["a".into(), "b".into()],
-                    tenant: Some("t".into())
-                },
-                Selector::Users {
-                    ids: vec!["a".into()],
-                    tenant: None
-                },
-                Selector::Accounts(vec!["29:x".into()]),
-                Selector::Conversations(vec!["19:c".into()]),
-            ]
-        );
-        assert_eq!(
-            Audience::parse(&json!({"everyone": true})).unwrap().0,
-            [Selector::Everyone]
-        );
-    }
-
-    #[test]
-    fn a_fault_names_its_place() {
-        for (audience, pointer) in [
-            (json!(null), "#/audience"),
-            (json!([]), "#/audience"),
-            (json!({}), "#/audience"),
-            (json!({"everyone": false}), "#/audience/everyone"),
-            (json!({"everyone": true, "users": ["a"]}), "#/audience"),
-            (json!({"everyone": true, "tenant": "t"}), "#/audience/tenant"),
-            (
-                json!([{"everyone": true}, {"users": ["a", 7]}]),
-                "#/audience/1/users/1",
-            ),
-            (json!({"users": []}), "#/audience/users"),
-            (json!({"users": "a"}), "#/audience/users"),
-            (json!({"users": ["a"], "tenant": ""}), "#/audience/tenant"),
-            (json!({"tenant": 5}), "#/audience/tenant"),
-            (json!({"tag": "beta"}), "#/audience"),
-            (json!({"accounts": ["x"], "a/b": 1}), "#/audience/a~1b"),
-        ] {
-            let faults = Audience::parse(&audience).unwrap_err();
-            assert_eq!(faults[0].pointer, pointer, "{audience}");
-        }
-    }
-
-    #[test]
-    fn all_faults_are_told_at_once_and_none_repeats_what_was_sent() {
-        let faults = Audience::parse(&json!([{"users": [1, "", "ok"]}, {"secret-word": 1}])).unwrap_err();
-        assert_eq!(faults.len(), 3);
-        assert!(faults.iter().all(|fault| !fault.detail.contains("secret-word")));
-    }
-
-    #[test]
-    fn a_conversation_belongs_to_the_first_selector_that_means_it() {
+    fn a_conversation_belongs_to_the_broadest_selector_that_means_it() {
         let audience = Audience(vec![
             Selector::Users {
                 ids: vec!["a".into()],
@@ -361,6 +170,7 @@ mod tests {
             },
             Selector::Conversations(vec!["19:c;messageid=1".into()]),
             Selector::Everyone,
+            Selector::Accounts(vec!["29:x".into()]),
         ]);
         let facts = |user: Option<&str>| Facts {
             scope: crate::conversation::Scope::Personal,
@@ -376,7 +186,7 @@ mod tests {
                 matcher.means(&conversation, &facts) && !matcher.is_taken(&conversation, &facts)
             })
         };
-        assert_eq!(owner("a:1", Some("a")), Some(0));
+        assert_eq!(owner("a:1", Some("a")), Some(2));
         assert_eq!(owner("a:2", Some("b")), Some(2));
         assert_eq!(owner("19:c;messageid=1", None), Some(1));
         assert_eq!(
@@ -385,7 +195,6 @@ mod tests {
             "a thread is no place of its own"
         );
     }
-
     #[test]
     fn recipients_never_share_a_ledger_key() {
         let key = |conversation: &str| {

@@ -25,11 +25,11 @@ use crate::config::{self, Environment};
 
 /// How long one request to a table or queue may take. They answer in milliseconds; what takes longer is lost, and the
 /// next attempt has another connection.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an operation may take with all its attempts: a channel gives up on us after about 15 seconds, and must
 /// have our answer before.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Requests made for one operation: the SDK's own number.
 const ATTEMPTS_MAX: u32 = 3;

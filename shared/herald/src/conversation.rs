@@ -22,6 +22,9 @@ pub const SERVICE_URLS_KEPT: usize = 4;
 /// The longest id that is taken, in bytes. Those of Teams have about a hundred; DynamoDB's sort keys hold 1,024.
 pub const ID_BYTES_MAX: usize = 1024;
 
+/// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
+const REFERENCE_BYTES_MAX: usize = 64 * 1024;
+
 /// Names one conversation of one bot on one channel; the primary key of everything that is remembered.
 ///
 /// The conversation id alone does not do: two bots in one group chat see the same id.
@@ -222,11 +225,6 @@ impl Conversation {
     pub fn is_thread(&self) -> bool {
         self.key.conversation.thread_root().is_some()
     }
-
-    /// Whether a message may be sent.
-    pub fn is_active(&self) -> bool {
-        self.state == State::Active
-    }
 }
 
 /// What an activity says about the bot's presence.
@@ -259,6 +257,8 @@ pub struct Sighting {
     pub facts: Facts,
     reference: ConversationReference,
     address: Address,
+    /// Whether the activity says what kind of place it is, or the facts only suppose so.
+    scope_named: bool,
 }
 
 impl Sighting {
@@ -273,14 +273,20 @@ impl Sighting {
         if reference.service_url.as_deref().is_none_or(str::is_empty) {
             return Vec::new();
         }
-        let (presence, address) = (presence(activity), address(activity));
-        let facts = facts(activity, &reference);
+        // A record holds 400 KB. What is larger than any real reference by far would be refused by the table, and the
+        // channel would repeat it for ever.
+        let bytes = serde_json::to_vec(&reference).map_or(usize::MAX, |document| document.len());
+        if bytes > REFERENCE_BYTES_MAX {
+            return Vec::new();
+        }
+        let scope = scope(activity, &reference);
         let sighting = Self {
             key,
-            presence,
-            facts,
+            presence: presence(activity),
+            facts: facts(activity, &reference, scope.unwrap_or(Scope::Personal)),
             reference,
-            address,
+            address: address(activity),
+            scope_named: scope.is_some(),
         };
         if sighting.key.conversation.thread_root().is_some() {
             vec![sighting.channel_level(), sighting]
@@ -295,10 +301,8 @@ impl Sighting {
                 conversation: self.key.conversation.channel(),
                 ..self.key.clone()
             },
-            presence: self.presence,
-            facts: self.facts.clone(),
             reference: self.reference.channel_level(),
-            address: self.address,
+            ..self.clone()
         }
     }
 }
@@ -325,20 +329,26 @@ fn address(activity: &Activity) -> Address {
     }
 }
 
-fn facts(activity: &Activity, reference: &ConversationReference) -> Facts {
-    let teams = activity.teams();
-    let place = reference.conversation.as_ref();
-    let scope = match place.and_then(|place| place.scope.as_ref()) {
-        // Whatever it calls itself: nothing but a channel has threads.
-        _ if place.is_some_and(|place| place.id.thread_root().is_some()) => Scope::Channel,
-        Some(activity::Scope::Personal) => Scope::Personal,
-        Some(activity::Scope::GroupChat) => Scope::GroupChat,
-        Some(activity::Scope::Channel) => Scope::Channel,
-        // Other channels and old Teams payloads name no type.
-        _ if teams.as_ref().is_some_and(|teams| teams.team.is_some()) => Scope::Channel,
-        _ if place.and_then(|place| place.is_group) == Some(true) => Scope::GroupChat,
-        _ => Scope::Personal,
-    };
+/// What kind of place it is, if the activity says so.
+fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope> {
+    let place = reference.conversation.as_ref()?;
+    let in_team = activity.teams().is_some_and(|teams| teams.team.is_some());
+    match &place.scope {
+        _ if place.id.thread_root().is_some() => Some(Scope::Channel),
+        Some(activity::Scope::Personal) => Some(Scope::Personal),
+        Some(activity::Scope::GroupChat) => Some(Scope::GroupChat),
+        Some(activity::Scope::Channel) => Some(Scope::Channel),
+        // Old payloads of Teams name no type, and other channels have none.
+        None if in_team => Some(Scope::Channel),
+        None => place
+            .is_group
+            .map(|group| if group { Scope::GroupChat } else { Scope::Personal }),
+        // A kind of place that is new: whatever it is, it is not one person's.
+        Some(activity::Scope::Other(_)) => Some(Scope::GroupChat),
+    }
+}
+
+fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Facts {
     let person = reference.user.as_ref().filter(|_| scope == Scope::Personal);
     Facts {
         scope,
@@ -350,7 +360,8 @@ fn facts(activity: &Activity, reference: &ConversationReference) -> Facts {
             .and_then(|user| user.entra_object_id.clone())
             .filter(|id| is_id(id.as_str())),
         account: person.map(|user| user.id.clone()).filter(|id| is_id(id.as_str())),
-        team: teams
+        team: activity
+            .teams()
             .and_then(|teams| teams.team)
             .and_then(|team| team.id)
             .filter(|id| is_id(id)),
@@ -368,6 +379,7 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
         facts,
         mut reference,
         address,
+        scope_named,
     } = sighting;
     // The activity a reference was made from is a moment, not a place.
     reference.activity_id = None;
@@ -389,7 +401,8 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
         });
     };
 
-    if facts.scope != Scope::Personal {
+    let scope = if scope_named { facts.scope } else { old.facts.scope };
+    if scope != Scope::Personal {
         reference.user.clone_from(&old.reference.user);
         reference.locale.clone_from(&old.reference.locale);
     }
@@ -408,10 +421,16 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
         key,
         reference: overlay(&old.reference, reference),
         facts: Facts {
-            scope: facts.scope,
+            scope,
             tenant: facts.tenant.or_else(|| old.facts.tenant.clone()),
-            user: facts.user.or_else(|| old.facts.user.clone()),
-            account: facts.account.or_else(|| old.facts.account.clone()),
+            user: facts
+                .user
+                .or_else(|| old.facts.user.clone())
+                .filter(|_| scope == Scope::Personal),
+            account: facts
+                .account
+                .or_else(|| old.facts.account.clone())
+                .filter(|_| scope == Scope::Personal),
             team: facts.team.or_else(|| old.facts.team.clone()),
         },
         service_urls,
@@ -632,6 +651,50 @@ mod tests {
         let record = first(&group);
         let other = with(group, "/from", json!({"id": "29:eve", "name": "E"}));
         assert_eq!(remember(Some(&record), see(&other), NOON), None);
+    }
+
+    #[test]
+    fn an_event_that_does_not_say_what_kind_of_place_it_is_changes_none() {
+        let mut silent = personal("messageReaction");
+        silent["conversation"]
+            .as_object_mut()
+            .unwrap()
+            .remove("conversationType");
+        let group = with(
+            personal("message"),
+            "/conversation/conversationType",
+            json!("groupChat"),
+        );
+        let record = first(&group);
+        assert_eq!(remember(Some(&record), see(&silent), NOON), None);
+        // First seen by such an event it is taken for a person's; what says more corrects it, and nobody's it is then.
+        let guessed = first(&silent);
+        assert_eq!(guessed.facts.account, Some("29:ada".into()));
+        let corrected = remember(Some(&guessed), see(&group), NOON).unwrap();
+        assert_eq!(
+            (
+                corrected.facts.scope,
+                corrected.facts.account,
+                corrected.facts.user
+            ),
+            (Scope::GroupChat, None, None)
+        );
+        let novel = with(
+            personal("message"),
+            "/conversation/conversationType",
+            json!("hologram"),
+        );
+        assert_eq!(first(&novel).facts.scope, Scope::GroupChat);
+    }
+
+    #[test]
+    fn a_reference_larger_than_any_record_is_not_remembered() {
+        let large = with(
+            personal("message"),
+            "/conversation/name",
+            json!("x".repeat(REFERENCE_BYTES_MAX)),
+        );
+        assert!(sightings(&large).is_empty());
     }
 
     #[test]

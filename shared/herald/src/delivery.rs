@@ -11,12 +11,23 @@
 use botframework::id::ActivityId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::audience::Recipient;
 use crate::id::NotificationId;
 
-/// Requests made for one delivery before it is given up: the ten overall of `protocol F`, item 4.
-pub const ATTEMPTS_MAX: u32 = 10;
+/// How many attempts of one delivery may each have reached the channel before it is left as unknown: with
+/// [`OnUnknown::Retry`], so many copies at the very worst.
+///
+/// Refusals do not count: a throttled delivery waits until its notification expires.
+pub const DOUBTS_MAX: u32 = 4;
+
+/// The longest wait that is ours to choose after a refusal. The channel's own `Retry-After` may be longer.
+const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(1);
+
+/// The longest recipient that stands in a ledger key as it is. DynamoDB's keys hold 2,048 bytes, a notification's id has
+/// 36 of them.
+const RECIPIENT_BYTES_MAX: usize = 2000;
 
 /// Names one delivery: one notification to one recipient. The ledger's primary key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +36,12 @@ pub struct DeliveryKey(String);
 impl DeliveryKey {
     /// The delivery of `notification` to `recipient`.
     pub fn new(notification: &NotificationId, recipient: &Recipient) -> Self {
-        Self(format!("{notification}|{}", recipient.ledger_key()))
+        let recipient = recipient.ledger_key();
+        if recipient.len() <= RECIPIENT_BYTES_MAX {
+            Self(format!("{notification}|{recipient}"))
+        } else {
+            Self(format!("{notification}|sha256|{:x}", Sha256::digest(recipient)))
+        }
     }
 
     /// The key as it stands in the table.
@@ -161,16 +177,6 @@ impl Tally {
     }
 }
 
-/// Whether an earlier attempt may have reached the channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Earlier {
-    /// Certainly not.
-    NotSent,
-    /// It may have: its worker died, or its outcome is unknown.
-    MaybeSent,
-}
-
 /// Where a delivery stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
@@ -199,8 +205,8 @@ pub struct Row {
     pub state: State,
     /// Claims so far, from 1. Also the row's version: each claim counts it up, and only its holder writes until the next.
     pub attempt: u32,
-    /// Whether an attempt before this claim may have reached the channel.
-    pub earlier: Earlier,
+    /// How many attempts so far may have reached the channel: their worker died, or nobody knows what came of them.
+    pub doubts: u32,
 }
 
 /// The right to make one attempt, from [`claim`].
@@ -208,8 +214,36 @@ pub struct Row {
 pub struct Lease {
     /// Which claim this is.
     pub attempt: u32,
-    /// Whether an attempt before this one may have reached the channel.
-    pub earlier: Earlier,
+    /// How many attempts before this one may have reached the channel.
+    pub doubts: u32,
+}
+
+impl Lease {
+    /// Whether an attempt may be made, or the delivery has to end as unknown instead.
+    pub fn permits_attempt(self, policy: OnUnknown) -> bool {
+        match policy {
+            OnUnknown::Retry => self.doubts < DOUBTS_MAX,
+            OnUnknown::GiveUp => self.doubts == 0,
+        }
+    }
+
+    /// How the delivery ends when it comes to this now. What may have been sent before is never said not to have been.
+    pub fn ending(self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Delivered { .. } | Outcome::Unknown => outcome,
+            Outcome::Rejected { .. }
+            | Outcome::Gone { .. }
+            | Outcome::Skipped { .. }
+            | Outcome::Expired
+            | Outcome::Cancelled => {
+                if self.doubts == 0 {
+                    outcome
+                } else {
+                    Outcome::Unknown
+                }
+            }
+        }
+    }
 }
 
 /// What came of asking for a delivery.
@@ -236,26 +270,23 @@ pub enum Claim {
 /// A claim past its deadline is taken over. Its holder may have sent and died before it could say so, so the taker
 /// must treat the earlier attempt as possibly sent.
 pub fn claim(row: Option<&Row>, now: Timestamp, until: Timestamp) -> (Claim, Option<Row>) {
-    let (attempt, earlier) = match row {
-        None => (1, Earlier::NotSent),
-        Some(Row {
-            state,
-            attempt,
-            earlier,
-        }) => match state {
+    let (attempt, doubts) = match row {
+        None => (1, 0),
+        Some(row) => match &row.state {
             State::Settled(outcome) => return (Claim::Settled(outcome.clone()), None),
             State::Claimed { until } if *until > now => return (Claim::Held { until: *until }, None),
             State::Waiting { until, .. } if *until > now => return (Claim::Waiting { until: *until }, None),
-            State::Claimed { .. } => (attempt + 1, Earlier::MaybeSent),
-            State::Waiting { .. } => (attempt + 1, *earlier),
+            State::Claimed { .. } => (row.attempt + 1, row.doubts + 1),
+            State::Waiting { .. } => (row.attempt + 1, row.doubts),
         },
     };
+    let state = State::Claimed { until };
     let row = Row {
-        state: State::Claimed { until },
+        state,
         attempt,
-        earlier,
+        doubts,
     };
-    (Claim::Taken(Lease { attempt, earlier }), Some(row))
+    (Claim::Taken(Lease { attempt, doubts }), Some(row))
 }
 
 /// What one attempt came to; the Connector's classes with what the ledger keeps of them.
@@ -289,53 +320,48 @@ pub enum Next {
         until: Timestamp,
         /// The channel's code, or what failed.
         why: String,
-        /// Whether this attempt or one before it may have reached the channel.
-        earlier: Earlier,
+        /// How many attempts, this one included, may have reached the channel.
+        doubts: u32,
     },
 }
 
-/// What an attempt means for its delivery.
-pub fn next(lease: Lease, attempt: Attempt, policy: OnUnknown, now: Timestamp) -> Next {
-    let last = lease.attempt >= ATTEMPTS_MAX;
-    match attempt {
-        Attempt::Delivered(activity) => Next::Settle(Outcome::Delivered { activity }),
-        Attempt::Rejected(code) => Next::Settle(Outcome::Rejected { code }),
-        Attempt::Gone(code) => Next::Settle(Outcome::Gone { code }),
-        Attempt::NotSent { code, .. } if last => match lease.earlier {
-            Earlier::NotSent => Next::Settle(Outcome::Rejected { code }),
-            Earlier::MaybeSent => Next::Settle(Outcome::Unknown),
+/// What an attempt means for its delivery, of a notification that expires then.
+pub fn next(
+    lease: Lease,
+    attempt: Attempt,
+    policy: OnUnknown,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Next {
+    let (wait, why, lease) = match attempt {
+        Attempt::Delivered(activity) => return Next::Settle(Outcome::Delivered { activity }),
+        Attempt::Rejected(code) => return Next::Settle(lease.ending(Outcome::Rejected { code })),
+        Attempt::Gone(code) => return Next::Settle(lease.ending(Outcome::Gone { code })),
+        Attempt::NotSent { code, retry_after } => {
+            let ours = SignedDuration::from_secs(1 << lease.attempt.clamp(1, 6)).min(REFUSED_WAIT_MAX);
+            (retry_after.unwrap_or_default().max(ours), code, lease)
+        }
+        Attempt::Unknown(code) => {
+            let doubtful = Lease {
+                doubts: lease.doubts + 1,
+                ..lease
+            };
+            if !doubtful.permits_attempt(policy) {
+                return Next::Settle(Outcome::Unknown);
+            }
+            // 15 seconds, one minute, four: an outage of the channel lasts minutes, and each attempt may be a copy.
+            let wait = SignedDuration::from_secs(15 << (2 * lease.doubts.min(3)));
+            (wait, code, doubtful)
+        }
+    };
+    match now.checked_add(wait) {
+        Ok(until) if until < expires_at => Next::Wait {
+            until,
+            why,
+            doubts: lease.doubts,
         },
-        Attempt::NotSent { code, retry_after } => Next::Wait {
-            until: later(now, retry_after.unwrap_or_else(|| backoff(lease.attempt))),
-            why: code,
-            earlier: lease.earlier,
-        },
-        Attempt::Unknown(code) => match policy {
-            OnUnknown::Retry if !last => Next::Wait {
-                until: later(now, backoff(lease.attempt)),
-                why: code,
-                earlier: Earlier::MaybeSent,
-            },
-            OnUnknown::Retry | OnUnknown::GiveUp => Next::Settle(Outcome::Unknown),
-        },
+        _ => Next::Settle(lease.ending(Outcome::Expired)),
     }
-}
-
-/// Whether an attempt may be made under this lease, or the delivery has to be settled as unknown instead.
-pub fn may_attempt(lease: Lease, policy: OnUnknown) -> bool {
-    match (lease.earlier, policy) {
-        (Earlier::NotSent, _) | (Earlier::MaybeSent, OnUnknown::Retry) => true,
-        (Earlier::MaybeSent, OnUnknown::GiveUp) => false,
-    }
-}
-
-/// Two seconds, doubled with each attempt, at most a quarter of an hour (what an SQS message can be delayed by).
-fn backoff(attempt: u32) -> SignedDuration {
-    SignedDuration::from_secs(1_i64 << attempt.clamp(1, 10)).min(SignedDuration::from_mins(15))
-}
-
-fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
-    now.saturating_add(wait).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -346,42 +372,55 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn lease(attempt: u32, earlier: Earlier) -> Lease {
-        Lease { attempt, earlier }
+    fn lease(attempt: u32, doubts: u32) -> Lease {
+        Lease { attempt, doubts }
+    }
+
+    fn waits(lease: Lease, attempt: Attempt) -> (SignedDuration, u32) {
+        match next(lease, attempt, OnUnknown::Retry, at(0), at(1_000_000)) {
+            Next::Wait { until, doubts, .. } => (until.duration_since(at(0)), doubts),
+            Next::Settle(outcome) => panic!("settled as {outcome:?}"),
+        }
+    }
+
+    fn throttled(retry_after: Option<i64>) -> Attempt {
+        let retry_after = retry_after.map(SignedDuration::from_secs);
+        Attempt::NotSent {
+            code: "Throttled".into(),
+            retry_after,
+        }
     }
 
     #[test]
     fn a_claim_is_one_workers_until_its_deadline_and_then_the_takers() {
         let (claimed, row) = claim(None, at(0), at(60));
-        assert_eq!(claimed, Claim::Taken(lease(1, Earlier::NotSent)));
+        assert_eq!(claimed, Claim::Taken(lease(1, 0)));
         let row = row.unwrap();
         assert_eq!(
             claim(Some(&row), at(59), at(119)),
             (Claim::Held { until: at(60) }, None)
         );
         let (taken, row) = claim(Some(&row), at(60), at(120));
-        assert_eq!(taken, Claim::Taken(lease(2, Earlier::MaybeSent)));
+        assert_eq!(taken, Claim::Taken(lease(2, 1)));
         assert_eq!(row.unwrap().state, State::Claimed { until: at(120) });
     }
 
     #[test]
     fn a_waiting_delivery_is_claimed_when_its_time_has_come() {
+        let state = State::Waiting {
+            until: at(10),
+            why: "Throttled".into(),
+        };
         let row = Row {
-            state: State::Waiting {
-                until: at(10),
-                why: "Throttled".into(),
-            },
+            state,
             attempt: 3,
-            earlier: Earlier::NotSent,
+            doubts: 0,
         };
         assert_eq!(
             claim(Some(&row), at(9), at(60)).0,
             Claim::Waiting { until: at(10) }
         );
-        assert_eq!(
-            claim(Some(&row), at(10), at(60)).0,
-            Claim::Taken(lease(4, Earlier::NotSent))
-        );
+        assert_eq!(claim(Some(&row), at(10), at(60)).0, Claim::Taken(lease(4, 0)));
     }
 
     #[test]
@@ -389,7 +428,7 @@ mod tests {
         let row = Row {
             state: State::Settled(Outcome::Unknown),
             attempt: 1,
-            earlier: Earlier::NotSent,
+            doubts: 0,
         };
         assert_eq!(
             claim(Some(&row), at(1_000_000), at(1_000_060)),
@@ -400,58 +439,72 @@ mod tests {
     #[test]
     fn an_unknown_outcome_follows_the_policy() {
         let unknown = || Attempt::Unknown("Timeout".into());
-        let first = lease(1, Earlier::NotSent);
-        assert_eq!(
-            next(first, unknown(), OnUnknown::GiveUp, at(0)),
-            Next::Settle(Outcome::Unknown)
-        );
-        let Next::Wait { until, earlier, .. } = next(first, unknown(), OnUnknown::Retry, at(0)) else {
-            panic!("retry waits");
-        };
-        assert!(until > at(0));
-        assert_eq!(earlier, Earlier::MaybeSent);
-        assert!(!may_attempt(lease(2, earlier), OnUnknown::GiveUp));
-        assert!(may_attempt(lease(2, earlier), OnUnknown::Retry));
-    }
-
-    #[test]
-    fn a_wait_the_channel_asked_for_is_kept() {
-        let attempt = Attempt::NotSent {
-            code: "Throttled".into(),
-            retry_after: Some(SignedDuration::from_secs(645)),
-        };
-        let expected = Next::Wait {
-            until: at(645),
-            why: "Throttled".into(),
-            earlier: Earlier::NotSent,
-        };
-        assert_eq!(
-            next(lease(1, Earlier::NotSent), attempt, OnUnknown::Retry, at(0)),
-            expected
-        );
-    }
-
-    #[test]
-    fn the_last_attempt_settles_as_what_is_known() {
-        let not_sent = || Attempt::NotSent {
-            code: "Throttled".into(),
-            retry_after: None,
-        };
-        let settle = |earlier| next(lease(ATTEMPTS_MAX, earlier), not_sent(), OnUnknown::Retry, at(0));
-        assert_eq!(
-            settle(Earlier::NotSent),
-            Next::Settle(Outcome::Rejected {
-                code: "Throttled".into()
-            })
-        );
-        assert_eq!(settle(Earlier::MaybeSent), Next::Settle(Outcome::Unknown));
-        let unknown = next(
-            lease(ATTEMPTS_MAX, Earlier::NotSent),
-            Attempt::Unknown("504".into()),
+        let give_up = next(lease(1, 0), unknown(), OnUnknown::GiveUp, at(0), at(1_000_000));
+        assert_eq!(give_up, Next::Settle(Outcome::Unknown));
+        let seconds: Vec<_> = (0..3).map(|doubts| waits(lease(1, doubts), unknown())).collect();
+        let expected =
+            [(15, 1), (60, 2), (240, 3)].map(|(wait, doubts)| (SignedDuration::from_secs(wait), doubts));
+        assert_eq!(seconds, expected);
+        let last = next(
+            lease(9, DOUBTS_MAX - 1),
+            unknown(),
             OnUnknown::Retry,
             at(0),
+            at(1_000_000),
         );
-        assert_eq!(unknown, Next::Settle(Outcome::Unknown));
+        assert_eq!(last, Next::Settle(Outcome::Unknown));
+        assert!(lease(2, 1).permits_attempt(OnUnknown::Retry));
+        assert!(!lease(2, 1).permits_attempt(OnUnknown::GiveUp));
+        assert!(!lease(5, DOUBTS_MAX).permits_attempt(OnUnknown::Retry));
+    }
+
+    #[test]
+    fn a_refusal_waits_as_long_as_the_channel_asks_and_never_hurries() {
+        assert_eq!(
+            waits(lease(1, 0), throttled(Some(645))).0,
+            SignedDuration::from_secs(645)
+        );
+        assert_eq!(
+            waits(lease(1, 0), throttled(Some(0))).0,
+            SignedDuration::from_secs(2)
+        );
+        assert_eq!(
+            waits(lease(40, 0), throttled(None)).0,
+            SignedDuration::from_mins(1)
+        );
+    }
+
+    #[test]
+    fn no_number_of_refusals_gives_a_delivery_up_but_its_expiry_does() {
+        let until_expiry = |lease| next(lease, throttled(Some(100)), OnUnknown::Retry, at(0), at(100));
+        assert_eq!(until_expiry(lease(500, 0)), Next::Settle(Outcome::Expired));
+        assert_eq!(until_expiry(lease(500, 1)), Next::Settle(Outcome::Unknown));
+        assert_eq!(
+            waits(lease(500, 0), throttled(Some(99))).0,
+            SignedDuration::from_secs(99)
+        );
+    }
+
+    #[test]
+    fn what_may_have_been_sent_is_not_said_to_have_been_refused() {
+        let gone = || Attempt::Gone("ConversationBlockedByUser".into());
+        let after = |doubts| next(lease(2, doubts), gone(), OnUnknown::Retry, at(0), at(100));
+        assert!(matches!(after(0), Next::Settle(Outcome::Gone { .. })));
+        assert_eq!(after(1), Next::Settle(Outcome::Unknown));
+        assert_eq!(
+            lease(2, 1).ending(Outcome::Skipped {
+                reason: SkipReason::Removed
+            }),
+            Outcome::Unknown
+        );
+    }
+
+    #[test]
+    fn a_key_fits_however_long_its_recipient() {
+        let notification = NotificationId::fresh(at(0), [0; 16]);
+        let key = |name: &str| DeliveryKey::new(&notification, &Recipient::User(name.into()));
+        assert!(key(&"x".repeat(9000)).as_str().len() < 2048);
+        assert_ne!(key(&"x".repeat(9000)), key(&"x".repeat(9001)));
     }
 
     #[test]

@@ -58,3 +58,14 @@ pub mod problem;
 pub mod queue;
 pub mod store;
 pub mod telemetry;
+
+/// A table or a queue did not do what was asked. The message in hand goes back to its queue, and is handled again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A table.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A queue.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+}

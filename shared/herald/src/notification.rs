@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::{Audience, Recipient, Selector};
 use crate::delivery::{OnUnknown, Tally};
 use crate::id::NotificationId;
+use request::Request;
 
 pub mod request;
 pub mod summary;
@@ -37,7 +38,9 @@ pub struct Notification {
     /// What an unknown outcome becomes.
     pub on_unknown: OnUnknown,
     /// Nothing is sent from this moment on.
-    pub expires_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    /// In how many segments `everyone` is read; kept with the notification, since its pages are numbered by them.
+    pub segments: u16,
     /// Parts its audience is planned in.
     pub parts: u16,
     /// Parts whose last page is written.
@@ -67,6 +70,26 @@ pub enum State {
 }
 
 impl Notification {
+    /// A notification at its beginning.
+    pub fn begin(id: NotificationId, accepted_at: Timestamp, request: &Request) -> Self {
+        let parts = parts(&request.audience, EVERYONE_SEGMENTS).len();
+        Self {
+            id,
+            accepted_at,
+            category: request.category.clone(),
+            on_unknown: request.on_unknown,
+            expires_at: request.expires_at,
+            segments: EVERYONE_SEGMENTS,
+            // At most twenty selectors of at most four parts.
+            parts: u16::try_from(parts).unwrap_or(u16::MAX),
+            parts_planned: 0,
+            audience: 0,
+            chunks: 0,
+            chunks_closed: 0,
+            tally: Tally::default(),
+        }
+    }
+
     /// What it is at.
     pub fn state(&self) -> State {
         if self.parts_planned < self.parts {
@@ -97,10 +120,10 @@ pub struct Part<'a> {
     pub segment: (u16, u16),
 }
 
-/// The parts an audience is planned in, in an order that never changes.
-pub fn parts(audience: &Audience) -> Vec<Part<'_>> {
+/// The parts an audience is planned in, `everyone` in so many segments, in an order that never changes.
+pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
     let segments = |selector: &Selector| match selector {
-        Selector::Everyone => EVERYONE_SEGMENTS,
+        Selector::Everyone => segments,
         Selector::Tenant(_) | Selector::Users { .. } | Selector::Accounts(_) | Selector::Conversations(_) => {
             1
         }

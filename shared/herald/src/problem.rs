@@ -25,6 +25,48 @@ impl Fault {
     }
 }
 
+/// The JSON pointer of a member, whose name may hold anything.
+pub fn pointer(of: &str, member: &str) -> String {
+    format!("{of}/{}", member.replace('~', "~0").replace('/', "~1"))
+}
+
+/// What is wrong with a request, as far as anybody reads: at most [`Faults::MAX`], however long the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The most faults that are told.
+    pub const MAX: usize = 20;
+
+    /// Notes one more fault, if there is room.
+    pub fn note(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        if !self.are_full() {
+            self.0.push(Fault::new(pointer, detail));
+        }
+    }
+
+    /// Whether no more will be told, so that nobody need look for more.
+    pub fn are_full(&self) -> bool {
+        self.0.len() >= Self::MAX
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// `value` if there is no fault, else the faults.
+    ///
+    /// # Errors
+    /// With the faults.
+    pub fn none_in<T>(self, value: Option<T>) -> Result<T, Vec<Fault>> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self.0),
+        }
+    }
+}
+
 /// A problem document. `type` is left out, which RFC 9457 reads as `about:blank`: the status says it all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -61,6 +103,14 @@ impl Problem {
         }
     }
 
+    /// Our tables or queues went away in the middle: what became of the request is not known.
+    pub fn undecided() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Whether the notification was accepted is not known. With an Idempotency-Key it can be repeated safely.",
+        )
+    }
+
     /// Our tables or queues are away. Nothing was taken; the same request may be repeated.
     pub fn unavailable() -> Self {
         Self::new(
@@ -70,8 +120,8 @@ impl Problem {
     }
 
     /// The document as an HTTP answer.
-    pub fn into_response<B: From<Vec<u8>>>(self) -> Response<B> {
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+    pub fn into_response<B: From<String>>(self) -> Response<B> {
+        let body = serde_json::to_string(&self).unwrap_or_default();
         let mut response = Response::new(B::from(body));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

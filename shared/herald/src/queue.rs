@@ -12,6 +12,7 @@ use crate::delivery::Tally;
 use crate::id::NotificationId;
 use crate::notification::ChunkId;
 
+pub mod batch;
 pub mod memory;
 pub mod sqs;
 
@@ -57,13 +58,14 @@ pub trait Queue: Clone + Send + Sync + 'static {
     fn send(&self, messages: Vec<Message>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// On the plans queue: plan this part of this notification, or go on with it.
+/// On the plans queue: plan this notification, or go on with one part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The notification.
     pub notification: NotificationId,
-    /// The part of its audience.
-    pub part: u16,
+    /// The part of its audience; without one, all of it, which comes to a message for each part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u16>,
     /// The last page whose chunks are known to be on the deliveries queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enqueued: Option<u32>,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::audience::Audience;
 use crate::conversation::{Conversation, ConversationKey, Facts, Sighting, State};
-use crate::delivery::{Claim, DeliveryKey, Earlier, Lease, Outcome, Row, Tally};
+use crate::delivery::{Claim, DeliveryKey, Lease, Outcome, Row, Tally};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Notification, Page};
 
@@ -177,12 +177,11 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     /// When the table is away.
     fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accepted, Error>> + Send;
 
-    /// Takes back a notification of which nothing is planned and whose caller was told that nothing was accepted. Its
-    /// idempotency key may be used anew.
+    /// Takes back a notification, unless something of it is planned already; `false` then.
     ///
     /// # Errors
     /// When the table is away.
-    fn withdraw(&self, id: &NotificationId) -> impl Future<Output = Result<(), Error>> + Send;
+    fn withdraw(&self, id: &NotificationId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// The notification with its counters, as of all that was written before.
     ///
@@ -281,7 +280,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         lease: Lease,
         until: Timestamp,
         why: &str,
-        earlier: Earlier,
+        doubts: u32,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
     /// The row, if the delivery was ever claimed.

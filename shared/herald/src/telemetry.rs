@@ -3,16 +3,32 @@
 //! A failure is logged once, where it is handled, with a stable `error_type` that alarms can filter on. Units stand in
 //! the field's name. Bodies, tokens, message texts and people's names never appear.
 
+use std::fmt;
 use std::process::ExitCode;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
+use crate::clock::Clock;
 use crate::config::Environment;
 
 /// The level's variable, as Lambda's advanced logging sets it.
 const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
-/// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown).
+/// Our own crates. What others log below a warning may hold whole requests, with texts and tokens in them.
+const OURS: [&str; 6] = [
+    "herald",
+    "botframework",
+    "messages",
+    "notify",
+    "planner",
+    "sender",
+];
+
+/// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Other crates
+/// are heard from `WARN` on, whatever the level.
 pub fn start(environment: &Environment<'_>) {
     let level = match environment.optional(LEVEL).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,
@@ -21,18 +37,28 @@ pub fn start(environment: &Environment<'_>) {
         Some("ERROR" | "FATAL") => LevelFilter::ERROR,
         _ => LevelFilter::INFO,
     };
-    // CloudWatch stamps every line with its own time, so ours needs none.
-    let subscriber = tracing_subscriber::fmt()
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(OURS.map(|ours| (ours, level)));
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
-        .without_time()
-        .with_max_level(level)
-        .finish();
+        .with_timer(Time(Clock::system()))
+        .with_filter(targets);
     // A second start in one process (tests) keeps the first subscriber.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+}
+
+/// Lambda reads a line's level only if the line has a time, and takes it for `INFO` otherwise.
+struct Time(Clock);
+
+impl FormatTime for Time {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{:.3}", self.0.now())
+    }
 }
 
 /// What a function's process ends with; why it failed is logged here, so that `main` need not print it its own way.

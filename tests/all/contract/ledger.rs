@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
-use herald::delivery::{Claim, DeliveryKey, Earlier, Lease, Outcome, Row, SkipReason, State};
+use herald::delivery::{Claim, DeliveryKey, Lease, Outcome, Row, SkipReason, State};
 use herald::id::NotificationId;
 use herald::store::{Ledger, Written};
 
@@ -50,7 +50,7 @@ async fn of_fifty_claimers_one_wins<S: Ledger>(store: S) {
     let claims: Vec<Claim> = claims.into_iter().map(Result::unwrap).collect();
     let lease = Lease {
         attempt: 1,
-        earlier: Earlier::NotSent,
+        doubts: 0,
     };
     assert_eq!(
         claims
@@ -78,7 +78,7 @@ async fn a_claim_keeps_others_off_until_its_deadline<S: Ledger>(store: S) {
     let row = Row {
         state: State::Claimed { until: at(60) },
         attempt: 1,
-        earlier: Earlier::NotSent,
+        doubts: 0,
     };
     assert_eq!(store.look_up(&delivery).await.unwrap(), Some(row));
 }
@@ -91,7 +91,7 @@ async fn a_claim_past_its_deadline_is_taken_over_as_maybe_sent<S: Ledger>(store:
         lease,
         Lease {
             attempt: 2,
-            earlier: Earlier::MaybeSent
+            doubts: 1
         }
     );
     assert_eq!(
@@ -153,7 +153,7 @@ async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
         let row = Row {
             state: State::Settled(outcome.clone()),
             attempt: 1,
-            earlier: Earlier::NotSent,
+            doubts: 0,
         };
         assert_eq!(store.look_up(&delivery).await.unwrap(), Some(row));
         assert_eq!(
@@ -167,9 +167,7 @@ async fn settling_after_a_take_over_is_lost<S: Ledger>(store: S) {
     let delivery = delivery("a:1");
     let late = take(&store, &delivery, 0, 60).await;
     let taker = take(&store, &delivery, 60, 120).await;
-    let released = store
-        .release(&delivery, late, at(70), "Throttled", Earlier::NotSent)
-        .await;
+    let released = store.release(&delivery, late, at(70), "Throttled", 0).await;
     assert_eq!(released.unwrap(), Written::Lost);
     assert_eq!(
         store.settle(&delivery, late, &Outcome::Expired).await.unwrap(),
@@ -212,9 +210,7 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
     let delivery = delivery("a:1");
     let lease = take(&store, &delivery, 0, 60).await;
     for _ in 0..2 {
-        let released = store
-            .release(&delivery, lease, at(90), "Throttled", Earlier::NotSent)
-            .await;
+        let released = store.release(&delivery, lease, at(90), "Throttled", 0).await;
         assert_eq!(released.unwrap(), Written::Stands);
     }
     let waiting = State::Waiting {
@@ -224,7 +220,7 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
     let row = Row {
         state: waiting,
         attempt: 1,
-        earlier: Earlier::NotSent,
+        doubts: 0,
     };
     assert_eq!(store.look_up(&delivery).await.unwrap(), Some(row));
     assert_eq!(
@@ -236,7 +232,7 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
         again,
         Lease {
             attempt: 2,
-            earlier: Earlier::NotSent
+            doubts: 0
         }
     );
     assert_eq!(
@@ -253,7 +249,7 @@ async fn what_may_have_been_sent_stays_so_over_a_release<S: Ledger>(store: S) {
     let delivery = delivery("a:1");
     let lease = take(&store, &delivery, 0, 60).await;
     store
-        .release(&delivery, lease, at(10), "Timeout", Earlier::MaybeSent)
+        .release(&delivery, lease, at(10), "Timeout", 1)
         .await
         .unwrap();
     let lease = take(&store, &delivery, 10, 70).await;
@@ -261,14 +257,11 @@ async fn what_may_have_been_sent_stays_so_over_a_release<S: Ledger>(store: S) {
         lease,
         Lease {
             attempt: 2,
-            earlier: Earlier::MaybeSent
+            doubts: 1
         }
     );
     store.settle(&delivery, lease, &SETTLED).await.unwrap();
-    assert_eq!(
-        store.look_up(&delivery).await.unwrap().unwrap().earlier,
-        Earlier::MaybeSent
-    );
+    assert_eq!(store.look_up(&delivery).await.unwrap().unwrap().doubts, 1);
 }
 
 async fn what_was_never_claimed_has_no_row_and_cannot_be_settled<S: Ledger>(store: S) {
@@ -276,7 +269,7 @@ async fn what_was_never_claimed_has_no_row_and_cannot_be_settled<S: Ledger>(stor
     assert_eq!(store.look_up(&delivery).await.unwrap(), None);
     let lease = Lease {
         attempt: 1,
-        earlier: Earlier::NotSent,
+        doubts: 0,
     };
     assert_eq!(
         store.settle(&delivery, lease, &SETTLED).await.unwrap(),

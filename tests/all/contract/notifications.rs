@@ -42,7 +42,8 @@ fn notification(number: u8) -> Notification {
         accepted_at: at(0),
         category: None,
         on_unknown: OnUnknown::Retry,
-        expires_at: None,
+        expires_at: at(3_600),
+        segments: 1,
         parts: 1,
         parts_planned: 0,
         audience: 0,
@@ -108,7 +109,8 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
         notification: Notification {
             category: Some("news|#%".into()),
             on_unknown: OnUnknown::GiveUp,
-            expires_at: Some(at(3_600)),
+            expires_at: at(7_200),
+            segments: 4,
             parts: 9,
             ..notification(1)
         },
@@ -149,7 +151,7 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
     assert!(store.message(&id(1)).await.unwrap().is_some());
-    store.withdraw(&id(1)).await.unwrap();
+    assert!(store.withdraw(&id(1)).await.unwrap());
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
 }
 
@@ -158,7 +160,7 @@ async fn what_was_not_accepted_is_not_found<S: Notifications>(store: S) {
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
     assert!(store.message(&id(1)).await.unwrap().is_none());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
-    store.withdraw(&id(1)).await.unwrap();
+    assert!(store.withdraw(&id(1)).await.unwrap());
 }
 
 async fn accepting_again_leaves_what_stands<S: Notifications>(store: S) {
@@ -236,11 +238,11 @@ async fn a_key_may_be_used_anew_when_its_time_is_over<S: Notifications>(store: S
 
 async fn withdrawing_takes_back_everything_and_the_key<S: Notifications>(store: S) {
     store.accept(&under_key(1, "body")).await.unwrap();
-    store.withdraw(&id(1)).await.unwrap();
+    assert!(store.withdraw(&id(1)).await.unwrap());
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
     assert!(store.message(&id(1)).await.unwrap().is_none());
-    store.withdraw(&id(1)).await.unwrap();
+    assert!(store.withdraw(&id(1)).await.unwrap());
     assert_eq!(store.accept(&under_key(2, "other")).await.unwrap(), Accepted::New);
 }
 
@@ -248,7 +250,7 @@ async fn what_is_planned_cannot_be_withdrawn<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     // A page nobody is on: the plan has begun all the same.
     store.plan(&id(1), 0, 0, &page(0, Some("next"))).await.unwrap();
-    store.withdraw(&id(1)).await.unwrap();
+    assert!(!store.withdraw(&id(1)).await.unwrap());
     assert!(store.find(&id(1)).await.unwrap().is_some());
     assert!(store.audience(&id(1)).await.unwrap().is_some());
 }
@@ -343,7 +345,7 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
 
 async fn nothing_is_planned_of_what_was_withdrawn<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.withdraw(&id(1)).await.unwrap();
+    assert!(store.withdraw(&id(1)).await.unwrap());
     assert!(!store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     store

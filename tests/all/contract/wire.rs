@@ -7,7 +7,7 @@ use std::time::Duration;
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient, Selector};
 use herald::conversation::{ConversationKey, Sighting};
-use herald::delivery::{Claim, DeliveryKey, Earlier, Lease, OnUnknown, Outcome, State, Tally};
+use herald::delivery::{Claim, DeliveryKey, Lease, OnUnknown, Outcome, State, Tally};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Notification, Page};
 use herald::store::{
@@ -57,7 +57,8 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         accepted_at: at(0),
         category: None,
         on_unknown: OnUnknown::Retry,
-        expires_at: None,
+        expires_at: at(3_600),
+        segments: 1,
         parts: 1,
         parts_planned: 0,
         audience: 0,
@@ -196,12 +197,8 @@ async fn a_claim_whose_answer_was_lost_is_still_ours() {
         let (now, until) = (at(60 * i64::from(attempt)), at(60 * i64::from(attempt) + 60));
         wire.lose_answers(1);
         let claim = ledger.claim(&delivery(1), now, until).await.unwrap();
-        let earlier = if attempt == 1 {
-            Earlier::NotSent
-        } else {
-            Earlier::MaybeSent
-        };
-        assert_eq!(claim, Claim::Taken(Lease { attempt, earlier }));
+        let doubts = attempt - 1;
+        assert_eq!(claim, Claim::Taken(Lease { attempt, doubts }));
         assert_eq!(
             ledger.claim(&delivery(1), now, until).await.unwrap(),
             Claim::Held { until }
@@ -217,7 +214,7 @@ async fn what_was_settled_or_released_stands_though_the_answer_was_lost() {
     let claim = ledger.claim(&delivery(1), at(0), at(60)).await.unwrap();
     wire.lose_answers(1);
     let released = ledger
-        .release(&delivery(1), lease(&claim), at(5), "Throttled", Earlier::NotSent)
+        .release(&delivery(1), lease(&claim), at(5), "Throttled", 0)
         .await;
     assert_eq!(released.unwrap(), Written::Stands);
     let claim = ledger.claim(&delivery(1), at(5), at(60)).await.unwrap();
@@ -456,7 +453,7 @@ async fn is_away(address: SocketAddr) {
     );
     let lease = Lease {
         attempt: 1,
-        earlier: Earlier::NotSent,
+        doubts: 0,
     };
     let errors = [
         ("remember", conversations.remember(sighting(), at(0)).await.err()),
@@ -484,10 +481,7 @@ async fn is_away(address: SocketAddr) {
         ),
         (
             "release",
-            ledger
-                .release(&delivery(1), lease, at(5), "why", Earlier::NotSent)
-                .await
-                .err(),
+            ledger.release(&delivery(1), lease, at(5), "why", 0).await.err(),
         ),
         ("look_up", ledger.look_up(&delivery(1)).await.err()),
     ];

@@ -1,13 +1,19 @@
 //! The body of `POST /api/notifications`, checked whole.
 
 use botframework::activity::Activity;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::summary;
 use crate::audience::{Audience, kind};
 use crate::delivery::OnUnknown;
-use crate::problem::Fault;
+use crate::problem::{Fault, Faults, pointer};
+
+/// The largest message, in bytes of JSON. Teams takes about 100 KB, pictures in it not counted (`protocol B.1`).
+pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// How long after its acceptance a notification is sent at most; also how long it is, if the caller does not say.
+pub const SENT_FOR_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// A request that can be taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,185 +27,174 @@ pub struct Request {
     /// What an unknown outcome becomes.
     pub on_unknown: OnUnknown,
     /// Nothing is sent from this moment on.
-    pub expires_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
 }
 
 impl Request {
     /// Reads a request body.
     ///
     /// # Errors
-    /// Every fault with its JSON pointer. A field we do not know is a fault too: a caller who misspells `expiresAt`
-    /// must not find out from the people who got the message.
+    /// What is wrong, each with its JSON pointer. A field we do not know is a fault too: a caller who misspells
+    /// `expiresAt` must not find out from the people who got the message.
     pub fn parse(body: &Value, now: Timestamp) -> Result<Self, Vec<Fault>> {
+        let mut faults = Faults::default();
         let Value::Object(object) = body else {
-            return Err(vec![Fault::new(
-                "#",
-                format!("must be an object, found {}", kind(body)),
-            )]);
+            faults.note("#", format!("must be an object, found {}", kind(body)));
+            return faults.none_in(None);
         };
-        let mut faults = Vec::new();
         for name in object.keys() {
             if !matches!(
                 name.as_str(),
                 "audience" | "message" | "category" | "onUnknown" | "ifUnknown" | "expiresAt"
             ) {
-                let pointer = format!("#/{}", name.replace('~', "~0").replace('/', "~1"));
-                faults.push(Fault::new(pointer, "is not a field of a notification"));
+                faults.note(pointer("#", name), "is not a field of a notification");
             }
         }
         let audience = match object.get("audience") {
-            None => Err(vec![Fault::new(
-                "#/audience",
-                "is missing: say who the notification is for",
-            )]),
-            Some(value) => Audience::parse(value),
-        };
-        let audience = audience.map_err(|found| faults.extend(found)).ok();
-        let message = match object.get("message") {
-            None => Err(vec![Fault::new(
-                "#/message",
-                "is missing: say what is to be sent",
-            )]),
-            Some(value) => message(value),
-        };
-        let message = message.map_err(|found| faults.extend(found)).ok();
-        let category = category(object).map_err(|fault| faults.push(fault)).ok();
-        let on_unknown = on_unknown(object).map_err(|fault| faults.push(fault)).ok();
-        if object.get("ifUnknown").is_some_and(|value| value != "skip") {
-            faults.push(Fault::new(
-                "#/ifUnknown",
-                "must be \"skip\": a person without a conversation is skipped",
-            ));
-        }
-        let expires_at = expires_at(object, now).map_err(|fault| faults.push(fault)).ok();
-        match (audience, message, category, on_unknown, expires_at) {
-            (Some(audience), Some(message), Some(category), Some(on_unknown), Some(expires_at))
-                if faults.is_empty() =>
-            {
-                Ok(Self {
-                    audience,
-                    message,
-                    category,
-                    on_unknown,
-                    expires_at,
-                })
+            Some(value) => Audience::parse(value, &mut faults),
+            None => {
+                faults.note("#/audience", "is missing: say who the notification is for");
+                None
             }
-            _ => Err(faults),
+        };
+        let message = match object.get("message") {
+            Some(value) => message(value, &mut faults),
+            None => {
+                faults.note("#/message", "is missing: say what is to be sent");
+                None
+            }
+        };
+        let category = category(object, &mut faults);
+        let on_unknown = on_unknown(object, &mut faults);
+        if object.get("ifUnknown").is_some_and(|value| value != "skip") {
+            let detail = "must be \"skip\": a person without a conversation is skipped";
+            faults.note("#/ifUnknown", detail);
         }
+        let expires_at = expires_at(object, now, &mut faults);
+        let request = audience.zip(message).map(|(audience, message)| Self {
+            audience,
+            message,
+            category,
+            on_unknown,
+            expires_at,
+        });
+        faults.none_in(request)
     }
 }
 
-fn message(value: &Value) -> Result<Activity, Vec<Fault>> {
+fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
     let Value::Object(object) = value else {
-        return Err(vec![Fault::new(
-            "#/message",
-            format!("must be an object, found {}", kind(value)),
-        )]);
+        faults.note("#/message", format!("must be an object, found {}", kind(value)));
+        return None;
     };
-    let mut faults = Vec::new();
-    if let Some(other) = object.get("type").filter(|name| *name != "message") {
-        let found = if other.is_string() {
-            "another type"
-        } else {
-            kind(other)
-        };
-        faults.push(Fault::new(
-            "#/message/type",
-            format!("must be \"message\" or left out, found {found}"),
-        ));
-    }
-    for (name, well_formed, expected) in [
-        (
-            "text",
-            object.get("text").is_none_or(Value::is_string),
-            "a string",
-        ),
-        (
-            "summary",
-            object.get("summary").is_none_or(Value::is_string),
-            "a string",
-        ),
-        (
-            "attachments",
-            object.get("attachments").is_none_or(Value::is_array),
-            "an array",
-        ),
-    ] {
-        if !well_formed {
-            let found = kind(&object[name]);
-            faults.push(Fault::new(
-                format!("#/message/{name}"),
-                format!("must be {expected}, found {found}"),
-            ));
+    let before = faults.count();
+    match object.get("type") {
+        None => {}
+        Some(Value::String(name)) if name == "message" => {}
+        Some(other) => {
+            let found = if other.is_string() {
+                "another type"
+            } else {
+                kind(other)
+            };
+            faults.note(
+                "#/message/type",
+                format!("must be \"message\" or left out, found {found}"),
+            );
         }
     }
-    let attachments = object
-        .get("attachments")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
+    let empty = Vec::new();
+    for name in ["text", "summary"] {
+        if let Some(other) = object.get(name).filter(|value| !value.is_string()) {
+            faults.note(
+                format!("#/message/{name}"),
+                format!("must be a string, found {}", kind(other)),
+            );
+        }
+    }
+    let attachments = match object.get("attachments") {
+        None => &empty,
+        Some(Value::Array(attachments)) => attachments,
+        Some(other) => {
+            faults.note(
+                "#/message/attachments",
+                format!("must be an array, found {}", kind(other)),
+            );
+            &empty
+        }
+    };
     for (index, attachment) in attachments.iter().enumerate() {
-        let named = attachment
-            .get("contentType")
-            .and_then(Value::as_str)
-            .is_some_and(|name| !name.is_empty());
-        if !named {
-            let pointer = format!("#/message/attachments/{index}/contentType");
-            faults.push(Fault::new(
-                pointer,
-                "must be a non-empty string: it says what the attachment is",
-            ));
+        let content_type = attachment.get("contentType").and_then(Value::as_str);
+        if content_type.is_none_or(str::is_empty) {
+            let at = format!("#/message/attachments/{index}/contentType");
+            faults.note(at, "must be a non-empty string: it says what the attachment is");
+        }
+        if faults.are_full() {
+            return None;
         }
     }
     let text = object.get("text").and_then(Value::as_str).unwrap_or_default();
-    if faults.is_empty() && text.is_empty() && attachments.is_empty() {
-        faults.push(Fault::new(
-            "#/message",
-            "must have a `text` or `attachments`: an empty message cannot be sent",
-        ));
+    if faults.count() == before && text.is_empty() && attachments.is_empty() {
+        let detail = "must have a `text` or `attachments`: an empty message cannot be sent";
+        faults.note("#/message", detail);
     }
-    if !faults.is_empty() {
-        return Err(faults);
+    let bytes = value.to_string().len();
+    if bytes > MESSAGE_BYTES_MAX {
+        faults.note(
+            "#/message",
+            format!("may have {MESSAGE_BYTES_MAX} bytes, found {bytes}"),
+        );
+    }
+    if faults.count() > before {
+        return None;
     }
     let mut document = object.clone();
     document.insert("type".to_owned(), Value::from("message"));
-    let mut activity: Activity = serde_json::from_value(Value::Object(document))
-        .map_err(|error| vec![Fault::new("#/message", format!("is not an activity: {error}"))])?;
+    let mut activity = Activity::from_value(Value::Object(document))
+        .map_err(|error| faults.note("#/message", format!("is not an activity: {error}")))
+        .ok()?;
     summary::complete(&mut activity);
-    Ok(activity)
+    Some(activity)
 }
 
-fn category(object: &Map<String, Value>) -> Result<Option<String>, Fault> {
-    match object.get("category") {
-        None => Ok(None),
-        Some(Value::String(text)) if (1..=64).contains(&text.len()) => Ok(Some(text.clone())),
-        Some(other) => Err(Fault::new(
-            "#/category",
-            format!("must be a string of 1 to 64 bytes, found {}", kind(other)),
-        )),
+fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
+    match object.get("category")? {
+        Value::String(text) if (1..=64).contains(&text.len()) => Some(text.clone()),
+        other => {
+            faults.note(
+                "#/category",
+                format!("must be a string of 1 to 64 bytes, found {}", kind(other)),
+            );
+            None
+        }
     }
 }
 
-fn on_unknown(object: &Map<String, Value>) -> Result<OnUnknown, Fault> {
+fn on_unknown(object: &Map<String, Value>, faults: &mut Faults) -> OnUnknown {
     match object.get("onUnknown").map(Value::as_str) {
-        None | Some(Some("retry")) => Ok(OnUnknown::Retry),
-        Some(Some("giveUp")) => Ok(OnUnknown::GiveUp),
-        Some(_) => Err(Fault::new("#/onUnknown", "must be \"retry\" or \"giveUp\"")),
+        None | Some(Some("retry")) => OnUnknown::Retry,
+        Some(Some("giveUp")) => OnUnknown::GiveUp,
+        Some(_) => {
+            faults.note("#/onUnknown", "must be \"retry\" or \"giveUp\"");
+            OnUnknown::default()
+        }
     }
 }
 
-fn expires_at(object: &Map<String, Value>, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
+fn expires_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Timestamp {
+    let latest = now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX);
     let Some(value) = object.get("expiresAt") else {
-        return Ok(None);
+        return latest;
     };
-    let moment = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    match moment {
-        Some(moment) if moment > now => Ok(Some(moment)),
-        Some(_) => Err(Fault::new("#/expiresAt", "has passed already")),
-        None => Err(Fault::new(
-            "#/expiresAt",
-            "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z",
-        )),
+    match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
+        Some(moment) if moment <= now => faults.note("#/expiresAt", "has passed already"),
+        Some(moment) => return moment.min(latest),
+        None => {
+            let detail = "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z";
+            faults.note("#/expiresAt", detail);
+        }
     }
+    latest
 }
 
 #[cfg(test)]
@@ -224,7 +219,11 @@ mod tests {
         let request = parse(&json!({"audience": {"everyone": true}, "message": {"text": "hi"}})).unwrap();
         assert_eq!(request.message.text.as_deref(), Some("hi"));
         assert_eq!(serde_json::to_value(&request.message).unwrap()["type"], "message");
-        assert_eq!((request.on_unknown, request.expires_at), (OnUnknown::Retry, None));
+        let latest = Timestamp::UNIX_EPOCH.checked_add(SENT_FOR_MAX).unwrap();
+        assert_eq!(
+            (request.on_unknown, request.expires_at),
+            (OnUnknown::Retry, latest)
+        );
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! A queue in SQS.
+//! A queue in SQS, and the batches that Lambda takes from one.
 
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::batch::{self, Received};
 use super::{Error, Message};
 use crate::aws::Sdk;
+use serde::de::DeserializeOwned;
 
 /// Most messages one request takes.
 const BATCH: usize = 10;
@@ -15,6 +18,27 @@ const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Requests under way at once.
 const REQUESTS_AT_ONCE: usize = 4;
+
+/// Handles each message of a batch by [`batch::handle_each`], and tells Lambda which of them have to come again.
+pub async fn handle_each<T, F>(event: SqsEvent, handle: impl Fn(T) -> F) -> SqsBatchResponse
+where
+    T: DeserializeOwned,
+    F: Future<Output = Result<(), crate::Error>>,
+{
+    let messages = event.records.into_iter().map(|record| Received {
+        id: record.message_id.unwrap_or_default(),
+        body: record.body.unwrap_or_default(),
+    });
+    let failed = batch::handle_each(messages.collect(), handle).await;
+    let failures = failed.into_iter().map(|id| {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        failure
+    });
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failures.collect();
+    response
+}
 
 /// One queue in SQS. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::audience::Audience;
 use crate::conversation::{self, Conversation, ConversationKey, Sighting, State};
-use crate::delivery::{self, Claim, DeliveryKey, Earlier, Lease, Outcome, Row, Tally};
+use crate::delivery::{self, Claim, DeliveryKey, Lease, Outcome, Row, Tally};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Notification, Page};
 
@@ -171,17 +171,18 @@ impl Notifications for Store {
         Ok(Accepted::New)
     }
 
-    async fn withdraw(&self, id: &NotificationId) -> Result<(), Error> {
+    async fn withdraw(&self, id: &NotificationId) -> Result<bool, Error> {
         let mut tables = self.tables();
         if tables
             .notifications
             .get(id)
-            .is_some_and(|entry| entry.pages.is_empty())
+            .is_some_and(|entry| !entry.pages.is_empty())
         {
-            tables.notifications.remove(id);
-            tables.idempotency.retain(|_, (_, accepted_as)| accepted_as != id);
+            return Ok(false);
         }
-        Ok(())
+        tables.notifications.remove(id);
+        tables.idempotency.retain(|_, (_, accepted_as)| accepted_as != id);
+        Ok(true)
     }
 
     async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
@@ -264,7 +265,7 @@ impl Ledger for Store {
             delivery,
             lease,
             delivery::State::Settled(outcome.clone()),
-            lease.earlier,
+            lease.doubts,
         ))
     }
 
@@ -274,7 +275,7 @@ impl Ledger for Store {
         lease: Lease,
         until: Timestamp,
         why: &str,
-        earlier: Earlier,
+        doubts: u32,
     ) -> Result<Written, Error> {
         Ok(self.write(
             delivery,
@@ -283,7 +284,7 @@ impl Ledger for Store {
                 until,
                 why: why.to_owned(),
             },
-            earlier,
+            doubts,
         ))
     }
 
@@ -293,18 +294,12 @@ impl Ledger for Store {
 }
 
 impl Store {
-    fn write(
-        &self,
-        delivery: &DeliveryKey,
-        lease: Lease,
-        state: delivery::State,
-        earlier: Earlier,
-    ) -> Written {
+    fn write(&self, delivery: &DeliveryKey, lease: Lease, state: delivery::State, doubts: u32) -> Written {
         let mut tables = self.tables();
         let new = Row {
             state,
             attempt: lease.attempt,
-            earlier,
+            doubts,
         };
         match tables.deliveries.get_mut(delivery) {
             Some(row)

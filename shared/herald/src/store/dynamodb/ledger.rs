@@ -6,10 +6,10 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
 
-use super::attribute::{Item, Record, item, json, moment, names, number, text, word};
+use super::attribute::{Item, Record, item, json, moment, names, number, text};
 use super::{Error, Outrun, ROUNDS, Table, expiry, unavailable};
 use crate::aws::Sdk;
-use crate::delivery::{self, Claim, DeliveryKey, Earlier, Lease, Outcome, Row, State};
+use crate::delivery::{self, Claim, DeliveryKey, Lease, Outcome, Row, State};
 use crate::store::Written;
 
 /// The ledger in DynamoDB.
@@ -125,11 +125,11 @@ impl crate::store::Ledger for Ledger {
         lease: Lease,
         outcome: &Outcome,
     ) -> Result<Written, Error> {
-        let Lease { attempt, earlier } = lease;
+        let Lease { attempt, doubts } = lease;
         let row = Row {
             state: State::Settled(outcome.clone()),
             attempt,
-            earlier,
+            doubts,
         };
         self.write("settle a delivery", delivery, &row).await
     }
@@ -140,7 +140,7 @@ impl crate::store::Ledger for Ledger {
         lease: Lease,
         until: Timestamp,
         why: &str,
-        earlier: Earlier,
+        doubts: u32,
     ) -> Result<Written, Error> {
         let row = Row {
             state: State::Waiting {
@@ -148,7 +148,7 @@ impl crate::store::Ledger for Ledger {
                 why: why.to_owned(),
             },
             attempt: lease.attempt,
-            earlier,
+            doubts,
         };
         self.write("release a delivery", delivery, &row).await
     }
@@ -161,7 +161,7 @@ impl crate::store::Ledger for Ledger {
 }
 
 /// What settling and releasing write or take away. The mark goes with the claim it was for.
-const WRITTEN: [&str; 6] = ["state", "earlier", "until", "why", "outcome", "mark"];
+const WRITTEN: [&str; 6] = ["state", "doubts", "until", "why", "outcome", "mark"];
 
 const CLAIMED: &str = "claimed";
 const WAITING: &str = "waiting";
@@ -183,12 +183,12 @@ fn write(verb: &'static str, row: &Row) -> Result<Item, Error> {
     let Row {
         state,
         attempt,
-        earlier,
+        doubts,
     } = row;
     let mut attributes = item([
         ("state", text(state_word(state))),
         ("attempt", number(*attempt)),
-        ("earlier", word(verb, "earlier", earlier)?),
+        ("doubts", number(*doubts)),
     ]);
     match state {
         State::Claimed { until } => attributes.extend(item([("until", moment(*until))])),
@@ -216,6 +216,6 @@ fn read(verb: &'static str, item: &Item) -> Result<Row, Error> {
     Ok(Row {
         state,
         attempt: record.number("attempt")?,
-        earlier: record.word("earlier")?,
+        doubts: record.number("doubts")?,
     })
 }

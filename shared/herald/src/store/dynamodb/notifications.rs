@@ -218,10 +218,10 @@ impl crate::store::Notifications for Notifications {
         }
     }
 
-    async fn withdraw(&self, id: &NotificationId) -> Result<(), Error> {
+    async fn withdraw(&self, id: &NotificationId) -> Result<bool, Error> {
         const VERB: &str = "withdraw a notification";
         let Some(head) = self.head(VERB, id).await? else {
-            return Ok(());
+            return Ok(true);
         };
         let head = Record {
             verb: VERB,
@@ -246,7 +246,8 @@ impl crate::store::Notifications for Notifications {
             writes.push(delete(VERB, ours)?);
         }
         match self.0.transact(VERB, writes).await? {
-            Transaction::Done | Transaction::Refused(_) => Ok(()),
+            Transaction::Done => Ok(true),
+            Transaction::Refused(_) => Ok(false),
         }
     }
 
@@ -372,6 +373,7 @@ fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, E
         category,
         on_unknown,
         expires_at,
+        segments,
         parts,
         parts_planned,
         audience,
@@ -383,6 +385,8 @@ fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, E
     attributes.extend(item([
         ("acceptedAt", moment(*accepted_at)),
         ("onUnknown", word(verb, "onUnknown", on_unknown)?),
+        ("expiresAt", moment(*expires_at)),
+        ("segments", number(*segments)),
         ("parts", number(*parts)),
         ("partsPlanned", number(*parts_planned)),
         ("audience", number(*audience)),
@@ -393,9 +397,6 @@ fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, E
     attributes.extend(item(tally.fields().map(|(name, count)| (name, number(count)))));
     if let Some(category) = category {
         attributes.extend(item([("category", text(category))]));
-    }
-    if let Some(moment) = expires_at {
-        attributes.extend(item([("expiresAt", self::moment(*moment))]));
     }
     Ok(attributes)
 }
@@ -410,7 +411,8 @@ fn read_head(head: Record<'_>) -> Result<Notification, Error> {
         accepted_at: head.moment("acceptedAt")?,
         category: head.optional_text("category")?.map(str::to_owned),
         on_unknown: head.word("onUnknown")?,
-        expires_at: head.optional_moment("expiresAt")?,
+        expires_at: head.moment("expiresAt")?,
+        segments: head.number("segments")?,
         parts: head.number("parts")?,
         parts_planned: head.number("partsPlanned")?,
         audience: head.number("audience")?,
