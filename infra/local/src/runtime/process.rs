@@ -245,9 +245,9 @@ impl Watcher {
     fn forward(&self, output: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<()> {
         let (session, events) = (self.session.clone(), self.events.clone());
         tokio::spawn(async move {
-            let mut lines = BufReader::new(output).lines();
-            // What is not text ends the forwarding, not the function.
-            while let Ok(Some(line)) = lines.next_line().await {
+            let mut lines = BufReader::new(output).split(b'\n');
+            while let Ok(Some(line)) = lines.next_segment().await {
+                let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
                 session.note(&line);
                 events.tell(&Event::Logged {
                     function: session.function.clone(),
