@@ -5,7 +5,8 @@
 //! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`]. [`Host`] starts and stops it
 //! all; [`Event`] tells what happens.
 //!
-//! It is no AWS: it authenticates nobody, forgets its queues when it ends, and binds to loopback only.
+//! It is no AWS: it authenticates nobody, grants every function everything, forgets its queues when it ends, does not
+//! freeze a process between invocations nor hold it to its memory, and binds to loopback only.
 
 pub mod binaries;
 pub mod channel;
