@@ -401,7 +401,7 @@ async fn an_audience_of_several_pages_is_reached_whole() {
 #[tokio::test]
 async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
     let world = World::new();
-    let chats: Vec<_> = (0..PAGE_SIZE * 2 + 1)
+    let chats: Vec<_> = (0..=PAGE_SIZE * 2)
         .map(|number| format!("a:session-{number}"))
         .collect();
     for chat in &chats {
@@ -426,7 +426,7 @@ async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
 #[tokio::test]
 async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
     let world = World::new();
-    for number in 0..PAGE_SIZE * 2 + 1 {
+    for number in 0..=PAGE_SIZE * 2 {
         world
             .hears(&personal(&format!("p{number}"), "installationUpdate"))
             .await;
