@@ -38,20 +38,15 @@ pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(&cargo);
     command
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        // With this package beside the functions, cargo resolves the very features that this program was built with.
-        .args([
-            "build",
-            "--package",
-            env!("CARGO_PKG_NAME"),
-            "--profile",
-            profile(&directory),
-        ])
+        // From the root, whose default members are this program and the functions: for the same packages cargo resolves
+        // the very features that this program was built with, and compiles nothing twice.
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .args(["build", "--profile", profile(&directory)])
         .arg("--target-dir")
         .args(directory.parent())
         .stdin(Stdio::null());
     for function in functions {
-        command.args(["--package", function, "--bin", function]);
+        command.args(["--bin", function]);
     }
     // What `cargo run` tells this program about itself is not for the build: build scripts that watch these variables
     // would compile anew at each turn between this build and the developer's own.

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, env, process::Command};
 fn features(arguments: &[&str]) -> BTreeMap<String, String> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .args([
             "tree",
             "--offline",
@@ -40,7 +40,7 @@ fn features(arguments: &[&str]) -> BTreeMap<String, String> {
 
 #[test]
 fn cargo_run_and_cargo_test_ask_the_same_features_of_what_they_share() {
-    let run = features(&["--package", "herald-local", "--edges", "normal,build"]);
+    let run = features(&["--edges", "normal,build"]);
     let test = features(&["--workspace", "--edges", "normal,build,dev"]);
     let differ: Vec<_> = run
         .iter()
