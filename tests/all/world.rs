@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
+use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
@@ -77,7 +78,7 @@ impl World {
         let adapter = Adapter::new(self.connector());
         let context = messages::Context {
             store,
-            trust: Self::trust(),
+            authenticator: Authenticator::unauthenticated(Cloud::Public),
             adapter,
             clock: self.clock.clone(),
         };
