@@ -2,10 +2,10 @@
 //!
 //! It reads `infra/template.yaml`, so the template is what runs: tables in an embedded DynamoDB ([`dynamodb`]), queues
 //! with SQS's semantics ([`sqs`]), the four real binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in
-//! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`]. [`Host`] starts and stops it
+//! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`], with an [`issuer`] of its own. [`Host`] starts and stops it
 //! all; [`Event`] tells what happens.
 //!
-//! It is no AWS: it authenticates nobody, forgets its queues when it ends, and binds to loopback only.
+//! It is no AWS: its services authenticate nobody, it forgets its queues when it ends, and binds to loopback only.
 
 pub mod binaries;
 pub mod channel;
@@ -15,6 +15,7 @@ pub mod dynamodb;
 mod event;
 pub mod front;
 mod host;
+pub mod issuer;
 pub mod runtime;
 pub mod sqs;
 pub mod template;
