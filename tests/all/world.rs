@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
-use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::{Chance, Clock};
 use herald::delivery::{DeliveryKey, Row};
@@ -58,12 +57,8 @@ impl World {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    fn trust() -> TrustRule {
-        TrustRule::new(Cloud::Public, OtherChannels::Trusted, Loopback::Only)
-    }
-
     fn connector(&self) -> Connector {
-        Connector::new(self.channel.clone(), Self::trust())
+        Connector::unauthenticated(self.channel.clone())
     }
 
     pub(crate) async fn messages(&self, request: Request<Body>) -> Response<Body> {

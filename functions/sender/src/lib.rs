@@ -57,7 +57,7 @@ impl Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger,
     /// # Errors
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let trust = environment.trust_rule()?;
+        environment.trust_rule()?;
         let transport = HttpTransport::builder().build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         Ok(Self {
@@ -71,7 +71,7 @@ impl Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger,
             ),
             ledger: dynamodb::Ledger::new(&sdk, environment.required(variable::DELIVERIES_TABLE)?),
             deliveries: sqs::Queue::new(&sdk, environment.required(variable::DELIVERIES_QUEUE_URL)?),
-            connector: Connector::new(transport, trust),
+            connector: Connector::unauthenticated(transport),
             clock: Clock::system(),
         })
     }
