@@ -152,6 +152,11 @@ impl<'a> Environment<'a> {
             value => Ok(value),
         }
     }
+
+    /// Whether this is AWS, and no imitation of it.
+    pub(crate) fn is_in_aws(&self) -> bool {
+        self.optional(REAL_LAMBDA).is_some()
+    }
 }
 
 #[cfg(test)]

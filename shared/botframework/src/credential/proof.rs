@@ -67,6 +67,16 @@ pub trait Prove: Send + Sync {
     }
 }
 
+impl<P: Prove + ?Sized> Prove for Box<P> {
+    fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a> {
+        (**self).prove(occasion)
+    }
+
+    fn renew(&self) -> Renewing<'_> {
+        (**self).renew()
+    }
+}
+
 impl Prove for Secret {
     fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
         Box::pin(async { Ok(Proof::Secret(self.clone())) })
