@@ -17,6 +17,7 @@ use herald::store::{Ledger, Notifications};
 use jiff::Timestamp;
 use lambda_http::http::{Request, Response};
 use lambda_http::{Body, RequestExt};
+use sender::Invocation;
 use serde_json::{Value, json};
 use tests::channel::Channel;
 
@@ -134,7 +135,9 @@ impl World {
             clock: self.clock.clone(),
         };
         let chunk = serde_json::from_str(body).unwrap();
-        sender::run(&context, chunk, deadline, 8).await.unwrap();
+        sender::run(&context, chunk, &Invocation::new(deadline, 8))
+            .await
+            .unwrap();
     }
 
     /// Handles what is on the queues, moving the clock by each delay, until both are empty.

@@ -12,12 +12,13 @@ use std::time::SystemTime;
 
 use botframework::activity::Activity;
 use botframework::auth::{Authenticator, Caller, Denied};
-use botframework::connector::{Connector, HttpTransport};
+use botframework::connector::HttpTransport;
 use botframework::turn::Adapter;
 use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::conversation::{Presence, Sighting};
+use herald::credential;
 use herald::store::{self, Conversations, Selection, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
@@ -55,7 +56,12 @@ impl Context<dynamodb::Conversations> {
         Ok(Self {
             store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),
             authenticator: environment.authenticator(&transport, &Chance::system())?,
-            adapter: Adapter::new(Connector::unauthenticated(transport)),
+            adapter: Adapter::new(credential::connector(
+                environment,
+                &transport,
+                &Clock::system(),
+                &Chance::system(),
+            )?),
             clock: Clock::system(),
         })
     }
