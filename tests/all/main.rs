@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod contract;
+mod credential;
 mod messages;
 mod notify;
 mod pipeline;

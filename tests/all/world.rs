@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
+use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
-use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::{Chance, Clock};
 use herald::delivery::{DeliveryKey, Row};
@@ -17,6 +17,7 @@ use herald::store::{Ledger, Notifications};
 use jiff::Timestamp;
 use lambda_http::http::{Request, Response};
 use lambda_http::{Body, RequestExt};
+use sender::Invocation;
 use serde_json::{Value, json};
 use tests::channel::Channel;
 
@@ -57,12 +58,8 @@ impl World {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    fn trust() -> TrustRule {
-        TrustRule::new(Cloud::Public, OtherChannels::Trusted, Loopback::Only)
-    }
-
     fn connector(&self) -> Connector {
-        Connector::new(self.channel.clone(), Self::trust())
+        Connector::unauthenticated(self.channel.clone())
     }
 
     pub(crate) async fn messages(&self, request: Request<Body>) -> Response<Body> {
@@ -77,7 +74,7 @@ impl World {
         let adapter = Adapter::new(self.connector());
         let context = messages::Context {
             store,
-            trust: Self::trust(),
+            authenticator: Authenticator::unauthenticated(Cloud::Public),
             adapter,
             clock: self.clock.clone(),
         };
@@ -161,7 +158,9 @@ impl World {
 
     pub(crate) async fn send_until(&self, body: &str, deadline: Timestamp) {
         let chunk = serde_json::from_str(body).unwrap();
-        sender::run(&self.sender(), chunk, deadline, 8).await.unwrap();
+        sender::run(&self.sender(), chunk, &Invocation::new(deadline, 8))
+            .await
+            .unwrap();
     }
 
     /// Handles what is on the queues, moving the clock by each delay, until both are empty.

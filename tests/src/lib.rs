@@ -1,4 +1,4 @@
-//! What the tests share: a channel that does as it is told, a DynamoDB of one's own, and wires that fail.
+//! What the tests share: a channel and a server that do as they are told, a DynamoDB of one's own, wires that fail.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,5 +7,6 @@
 
 pub mod channel;
 pub mod database;
+pub mod recorder;
 pub mod script;
 pub mod wire;

@@ -1,23 +1,24 @@
 //! The messaging endpoint: remembers every conversation the bot hears of, then runs the bot's turn.
 //!
 //! ```text
-//! POST /api/messages ── parse ── trust ── remember or forget (durable) ── turn ──▶ 200
+//! POST /api/messages ── parse ── authenticate ── remember or forget (durable) ── turn ──▶ 200
 //! ```
 //!
 //! The durable write comes before the answer: an execution environment is frozen once it has answered, so what was
 //! not written by then may never be. The channel waits about 15 seconds for us; nothing here waits for anything but
 //! the table and the bot's own sends.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use botframework::activity::Activity;
-use botframework::connector::{Connector, HttpTransport};
-use botframework::service_url::TrustRule;
+use botframework::auth::{Authenticator, Caller, Denied};
+use botframework::connector::HttpTransport;
 use botframework::turn::Adapter;
 use herald::aws;
-use herald::clock::Clock;
+use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::conversation::{ConversationKey, Presence, Sighting};
+use herald::credential;
 use herald::store::{self, Candidate, Conversations, Selection, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
@@ -39,8 +40,8 @@ const TEAM_PAGE: usize = 100;
 pub struct Context<S> {
     /// Where conversations are remembered.
     pub store: S,
-    /// Which service URLs are believed.
-    pub trust: TrustRule,
+    /// Who may speak, and which service URLs are believed.
+    pub authenticator: Authenticator,
     /// Runs turns.
     pub adapter: Adapter,
     /// The time.
@@ -53,15 +54,30 @@ impl Context<dynamodb::Conversations> {
     /// # Errors
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let trust = environment.trust_rule()?;
         let transport = HttpTransport::builder().timeout(REPLY_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         Ok(Self {
             store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),
-            adapter: Adapter::new(Connector::new(transport, trust.clone())),
-            trust,
+            authenticator: environment.authenticator(&transport, &Chance::system())?,
+            adapter: Adapter::new(credential::connector(
+                environment,
+                &transport,
+                &Clock::system(),
+                &Chance::system(),
+            )?),
             clock: Clock::system(),
         })
+    }
+}
+
+impl<S> Context<S> {
+    /// Fetches what the first request would wait for. To be run beside the start, not before it.
+    pub async fn prefetch(&self) {
+        self.authenticator.prefetch(self.now()).await;
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock.now().into()
     }
 }
 
@@ -94,15 +110,15 @@ pub async fn handle<S: Conversations>(context: &Context<S>, request: Request) ->
             return status(StatusCode::BAD_REQUEST);
         }
     };
-    // A stored URL later receives what the bot has to say, so an activity that names a stranger's is not for us.
-    if let Some(Err(error)) = activity
-        .service_url
-        .as_deref()
-        .map(|url| context.trust.check(url))
+    let now = context.now();
+    let activity = match context
+        .authenticator
+        .authenticate(request.headers(), &activity, now)
+        .await
     {
-        tracing::warn!(error_type = "ServiceUrlUntrusted", %error, "activity refused");
-        return status(StatusCode::FORBIDDEN);
-    }
+        Ok(caller) => from(caller, activity),
+        Err(denied) => return refuse(denied),
+    };
     if let Err(error) = record(context, &activity).await {
         tracing::error!(error_type = "StoreUnavailable", error = %chain(&error), "activity not remembered");
         return status(StatusCode::INTERNAL_SERVER_ERROR);
@@ -114,6 +130,19 @@ pub async fn handle<S: Conversations>(context: &Context<S>, request: Request) ->
             status(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
+}
+
+/// The activity, which says who sent it by what we know and not by what it said.
+fn from(caller: Caller, mut activity: Activity) -> Activity {
+    activity.extra.remove("callerId");
+    activity.caller_id = caller.caller_id;
+    activity
+}
+
+/// The caller learns the status, the log the reason.
+fn refuse(denied: Denied) -> Response<Body> {
+    tracing::warn!(error_type = denied.error_type(), error = %chain(&denied), "activity refused");
+    status(denied.status())
 }
 
 /// Remembers or forgets the conversations that the activity shows.

@@ -17,8 +17,9 @@ async fn run() -> Result<(), Error> {
     telemetry::start(&environment);
     let context = Context::from_environment(&environment)?;
     let context = &context;
-    lambda_http::run(service_fn(|request| async move {
+    let serving = lambda_http::run(service_fn(|request| async move {
         Ok::<_, Error>(handle(context, request).await)
-    }))
-    .await
+    }));
+    // The keys are on their way while the runtime asks for its first event.
+    tokio::join!(serving, context.prefetch()).0
 }

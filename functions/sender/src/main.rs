@@ -19,9 +19,10 @@ async fn run() -> Result<(), Error> {
     telemetry::start(&environment);
     let context = Context::from_environment(&environment)?;
     let context = &context;
-    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+    let serving = lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let deadline = clock::timestamp(event.context.deadline());
         Ok::<_, Error>(handle(context, event.payload, deadline).await)
-    }))
-    .await
+    }));
+    // The token is on its way while the runtime asks for its first event.
+    tokio::join!(serving, context.prefetch()).0
 }

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 The whole of Herald on one machine: the four functions under a Lambda Runtime API, an embedded DynamoDB, queues with
-SQS's semantics and the HTTP API, wired from infra/template.yaml. A development host: it authenticates nobody and
-listens on loopback only.
+SQS's semantics and the HTTP API, wired from infra/template.yaml. A development host, on loopback only. It authenticates
+nobody, until the bot has an app id.
 
 Usage: cargo run [--] [OPTIONS]
 
@@ -19,7 +19,14 @@ Usage: cargo run [--] [OPTIONS]
   --help               this text
 
   HERALD_LISTEN        address of the HTTP API (127.0.0.1:3978)
+  MicrosoftAppId       the bot's app id: its endpoint then asks for tokens, and takes those of this host's own channel.
+                       With --env HERALD_OPENID_METADATA_URL= it takes those of real channels instead.
+  MicrosoftAppType, MicrosoftAppTenantId
+                       how it is registered
 ";
+
+/// The bot's settings, by the names that bot developers know; parameters of the template.
+const BOT: [&str; 3] = ["MicrosoftAppId", "MicrosoftAppType", "MicrosoftAppTenantId"];
 
 /// The options, read.
 #[derive(Debug)]
@@ -30,6 +37,8 @@ pub(crate) struct Arguments {
     pub(crate) concurrency: Option<usize>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) listen: SocketAddr,
+    /// Those of the bot's settings that are set.
+    pub(crate) bot: BTreeMap<String, String>,
 }
 
 impl Arguments {
@@ -38,7 +47,19 @@ impl Arguments {
         let listen = listen
             .parse()
             .with_context(|| format!("HERALD_LISTEN is {listen:?}, not an address like 127.0.0.1:3978"))?;
-        Arguments::parse(env::args().skip(1), listen)
+        let bot = BOT
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?)));
+        let bot = bot.filter(|(_, value)| !value.is_empty()).collect();
+        Ok(Arguments {
+            bot,
+            ..Arguments::parse(env::args().skip(1), listen)?
+        })
+    }
+
+    /// The bot's app id, with which it asks for tokens.
+    pub(crate) fn app_id(&self) -> Option<&str> {
+        self.bot.get("MicrosoftAppId").map(String::as_str)
     }
 
     fn parse(mut words: impl Iterator<Item = String>, listen: SocketAddr) -> anyhow::Result<Arguments> {
@@ -49,6 +70,7 @@ impl Arguments {
             concurrency: None,
             environment: BTreeMap::new(),
             listen,
+            bot: BTreeMap::new(),
         };
         while let Some(word) = words.next() {
             let mut value = || {

@@ -1,7 +1,10 @@
 //! A plain HTTP/1.1 client for loopback: the channel's way to the bot, and the demo's way to the notification API.
 
 use axum::body::Bytes;
-use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -55,7 +58,7 @@ impl Client {
     /// # Errors
     /// When nobody answers; an error status is an answer.
     pub async fn get(&self, url: &str) -> Result<Answer, Error> {
-        self.send(Method::GET, url, Bytes::new()).await
+        self.send(Method::GET, url, Bytes::new(), None).await
     }
 
     /// Posts JSON to `url`.
@@ -66,20 +69,39 @@ impl Client {
         self.post_text(url, &body.to_string()).await
     }
 
+    /// Posts JSON to `url` with a bearer token.
+    ///
+    /// # Errors
+    /// When nobody answers; an error status is an answer.
+    pub async fn post_as(&self, token: &str, url: &str, body: &Value) -> Result<Answer, Error> {
+        self.send(Method::POST, url, body.to_string().into(), Some(token))
+            .await
+    }
+
     /// Posts text to `url` that claims to be JSON, whatever it is.
     ///
     /// # Errors
     /// When nobody answers; an error status is an answer.
     pub async fn post_text(&self, url: &str, body: &str) -> Result<Answer, Error> {
-        self.send(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()))
+        self.send(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()), None)
             .await
     }
 
-    async fn send(&self, method: Method, url: &str, body: Bytes) -> Result<Answer, Error> {
-        let request = Request::builder()
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        body: Bytes,
+        token: Option<&str>,
+    ) -> Result<Answer, Error> {
+        let mut request = Request::builder()
             .method(method)
             .uri(url)
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|error| Error::Request(url.to_owned(), error))?;
         let response = self

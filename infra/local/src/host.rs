@@ -11,14 +11,18 @@ use axum::Router;
 use tokio::{net, sync::mpsc, task::JoinSet};
 
 use crate::{
-    binaries,
+    binaries, channel,
     dynamodb::{self, Database},
     event::{Event, Events},
     front,
+    issuer::Issuer,
     runtime::{Failure, Functions, Surroundings},
     sqs::{self, Broker, NoSuchQueue, Poller},
     template::{self, Place, Stack, Template},
 };
+
+/// The variable that turns authentication off.
+const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
 
 /// What a host is started with.
 #[derive(Clone, Debug)]
@@ -51,7 +55,8 @@ impl Options {
         Ok(Options::new(template, binaries))
     }
 
-    /// This template with these binaries; tables in memory, four processes a function.
+    /// This template with these binaries; tables in memory, four processes a function. Functions ask nobody for a token,
+    /// and trust nothing but this machine.
     pub fn new(template: Template, binaries: PathBuf) -> Options {
         Options {
             template,
@@ -63,9 +68,30 @@ impl Options {
                 "MicrosoftAppId".into(),
                 "00000000-0000-4000-8000-00000000b07a".into(),
             )]),
-            environment: BTreeMap::new(),
+            environment: BTreeMap::from([(UNAUTHENTICATED.into(), "loopback-only".into())]),
             retry_visibility: None,
         }
+    }
+
+    /// Has the functions ask for tokens for the bot of this app id, take those of `issuer` for a channel's, and trust this
+    /// machine beside the cloud. To have real channels talk to the bot, take `HERALD_OPENID_METADATA_URL` out of
+    /// [`Options::environment`] again.
+    pub fn authenticate(&mut self, app_id: &str, issuer: &Issuer) {
+        self.parameters.insert("MicrosoftAppId".into(), app_id.into());
+        self.environment.remove(UNAUTHENTICATED);
+        self.environment.extend([
+            ("HERALD_LOOPBACK_SERVICE_URLS".into(), "trusted".into()),
+            ("HERALD_OPENID_METADATA_URL".into(), issuer.metadata_url()),
+            (
+                "HERALD_CHANNELS".into(),
+                format!("msteams,{}", channel::CHANNEL_ID),
+            ),
+        ]);
+    }
+
+    /// Whether the functions ask for tokens.
+    pub fn authenticates(&self) -> bool {
+        !self.environment.contains_key(UNAUTHENTICATED)
     }
 }
 
@@ -146,7 +172,6 @@ impl Host {
         let mut environment = BTreeMap::from([
             ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), database.endpoint()),
             ("AWS_ENDPOINT_URL_SQS".to_owned(), sqs_endpoint.clone()),
-            ("HERALD_UNAUTHENTICATED".to_owned(), "loopback-only".to_owned()),
         ]);
         environment.extend(options.environment.clone());
         let surroundings = Surroundings {

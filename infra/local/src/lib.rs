@@ -2,11 +2,11 @@
 //!
 //! It reads `infra/template.yaml`, so the template is what runs: tables in an embedded DynamoDB ([`dynamodb`]), queues
 //! with SQS's semantics ([`sqs`]), the four real binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in
-//! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`]. [`Host`] starts and stops it
+//! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`], with an [`issuer`] of its own. [`Host`] starts and stops it
 //! all; [`Event`] tells what happens.
 //!
-//! It is no AWS: it authenticates nobody, grants every function everything, forgets its queues when it ends, does not
-//! freeze a process between invocations nor hold it to its memory, and binds to loopback only.
+//! It is no AWS: its services authenticate nobody, it grants every function everything, forgets its queues when it ends,
+//! does not freeze a process between invocations nor hold it to its memory, and binds to loopback only.
 
 pub mod binaries;
 pub mod channel;
@@ -16,6 +16,7 @@ pub mod dynamodb;
 mod event;
 pub mod front;
 mod host;
+pub mod issuer;
 pub mod runtime;
 pub mod sqs;
 pub mod template;

@@ -7,7 +7,12 @@ mod terminal;
 use std::{future::Future, net::TcpListener, pin::pin, process::ExitCode};
 
 use anyhow::Context;
-use herald_local::{Events, Host, Options, channel::Channel, front};
+use herald_local::{
+    Events, Host, Options,
+    channel::{self, Channel},
+    front,
+    issuer::Issuer,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
@@ -36,25 +41,41 @@ fn run() -> anyhow::Result<()> {
     let listener = front::listen(arguments.listen)?;
     let mut options = Options::built()?;
     options.data.clone_from(&arguments.data);
-    options.environment.clone_from(&arguments.environment);
+    options.parameters.extend(arguments.bot.clone());
     options.concurrency = arguments.concurrency.unwrap_or(options.concurrency);
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    runtime.block_on(until_asked_to_stop(listener, &options, arguments.once))
+    runtime.block_on(until_asked_to_stop(listener, options, &arguments))
 }
 
-async fn until_asked_to_stop(listener: TcpListener, options: &Options, once: bool) -> anyhow::Result<()> {
+async fn until_asked_to_stop(
+    listener: TcpListener,
+    mut options: Options,
+    arguments: &Arguments,
+) -> anyhow::Result<()> {
     let mut asked_to_stop = pin!(asked_to_stop()?);
+    // Before the functions, which fetch its keys when they start.
+    let issuer = match arguments.app_id() {
+        Some(app_id) => Some((Issuer::open(channel::CHANNEL_ID).await?, app_id)),
+        None => None,
+    };
+    if let Some((issuer, app_id)) = &issuer {
+        options.authenticate(app_id, issuer);
+    }
+    options.environment.extend(arguments.environment.clone());
     let start = Instant::now();
     let events = Events::default();
     let narrator = Narrator::start(&events);
     let host = tokio::select! {
-        host = Host::start_telling(listener, options, events) => host?,
+        host = Host::start_telling(listener, &options, events) => host?,
         () = &mut asked_to_stop => return Ok(()),
     };
-    let channel = Channel::open(&format!("{}/api/messages", host.url())).await?;
-    say(&introduction(&host, &channel, options, start.elapsed()));
+    let mut channel = Channel::open(&format!("{}/api/messages", host.url())).await?;
+    if let Some((issuer, app_id)) = issuer {
+        channel = channel.signed_by(issuer, app_id);
+    }
+    say(&introduction(&host, &channel, &options, start.elapsed()));
     let ended = tokio::select! {
-        ended = live(&host, &channel, &narrator, once) => ended,
+        ended = live(&host, &channel, &narrator, arguments.once) => ended,
         () = &mut asked_to_stop => Ok(()),
     };
     drop(narrator);

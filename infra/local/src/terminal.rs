@@ -44,9 +44,14 @@ pub(crate) fn introduction(host: &Host, channel: &Channel, options: &Options, re
         .data
         .as_ref()
         .map_or("in memory".into(), |data| format!("in {}", data.display()));
+    let asks = if options.authenticates() {
+        "asks for tokens"
+    } else {
+        "authenticates nobody"
+    };
     format!(
         "
-Herald on this machine, ready in {} ms. A development host: it authenticates nobody and stays on loopback.
+Herald on this machine, ready in {} ms. A development host: it {asks} and stays on loopback.
 
   bot            {url}/api/messages
   notifications  {url}/api/notifications

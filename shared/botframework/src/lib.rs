@@ -7,17 +7,21 @@
 //! | [`teams`], [`invoke`] | what Microsoft Teams and invoke activities put inside it |
 //! | [`mod@reference`] | where a conversation is, and how an activity is addressed to it |
 //! | [`cloud`], [`service_url`] | every host of every cloud, and which URLs may see the bot's token |
+//! | [`auth`] | who may speak to the bot: the token on an incoming activity |
 //! | [`connector`] | the client of the Connector's REST API and its one table of error classes |
+//! | [`credential`] | the bot's own token: how it is had, how long it is kept, and where alone it goes |
 //! | [`turn`] | one incoming activity, the bot's answer to it, and the HTTP answer that follows |
 //!
-//! The crate has no clock, no randomness and no environment of its own: a `Retry-After` date is turned into
-//! a delay with the caller's time, fresh ids are arguments.
+//! The crate has no clock, no randomness and no environment of its own: a token is judged and a `Retry-After`
+//! date turned into a delay by the caller's time, fresh ids are arguments.
 
 mod wire;
 
 pub mod activity;
+pub mod auth;
 pub mod cloud;
 pub mod connector;
+pub mod credential;
 pub mod id;
 pub mod invoke;
 pub mod reference;

@@ -60,6 +60,12 @@ impl ServiceUrl<'_> {
     pub fn as_str(&self) -> &str {
         self.0
     }
+
+    /// Whether it leads to this machine.
+    pub fn is_loopback(&self) -> bool {
+        let authority = self.0.split('/').nth(2).unwrap_or_default();
+        split_port(authority).is_ok_and(|(host, _)| is_loopback(host))
+    }
 }
 
 /// Why a service URL is not trusted. The URL itself is left out: it may hold a password.
@@ -95,6 +101,11 @@ pub enum Untrusted {
 pub struct InvalidHost(String);
 
 impl TrustRule {
+    /// Whether and how this rule trusts this machine.
+    pub const fn loopback(&self) -> Loopback {
+        self.loopback
+    }
+
     /// The rule of a cloud.
     pub const fn new(cloud: Cloud, other_channels: OtherChannels, loopback: Loopback) -> Self {
         Self {
@@ -147,7 +158,7 @@ impl TrustRule {
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (host, port) = split_port(authority)?;
 
-        if matches!(host, "127.0.0.1" | "[::1]") || host.eq_ignore_ascii_case("localhost") {
+        if is_loopback(host) {
             match self.loopback {
                 Loopback::Refused => return Err(Untrusted::Host),
                 Loopback::Trusted | Loopback::Only => {}
@@ -209,6 +220,11 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Untrusted> {
     u16::from_str(digits)
         .map(|port| (host, Some(port)))
         .map_err(|_| Untrusted::Authority)
+}
+
+/// The three spellings of this machine that are known.
+fn is_loopback(host: &str) -> bool {
+    matches!(host, "127.0.0.1" | "[::1]") || host.eq_ignore_ascii_case("localhost")
 }
 
 /// Labels of letters, digits and inner hyphens, joined by single dots.

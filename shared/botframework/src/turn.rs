@@ -3,9 +3,7 @@
 //! # Example: a bot that repeats what it hears
 //! ```
 //! use botframework::activity::Activity;
-//! use botframework::cloud::Cloud;
 //! use botframework::connector::{Connector, HttpTransport};
-//! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 //! use botframework::turn::{self, Adapter, Bot, Turn};
 //!
 //! struct Parrot;
@@ -20,8 +18,8 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
-//! let adapter = Adapter::new(Connector::new(HttpTransport::builder().build()?, trust));
+//! // For channels on this machine; out in the world a bot has a credential, and `Connector::new` takes it.
+//! let adapter = Adapter::new(Connector::unauthenticated(HttpTransport::builder().build()?));
 //!
 //! // The sender of this one waits for the replies in the HTTP answer, so nothing goes to the Connector.
 //! let activity = Activity::from_slice(br#"{"type":"message","text":"hi","deliveryMode":"expectReplies"}"#)?;

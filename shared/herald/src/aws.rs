@@ -23,6 +23,8 @@ use botframework::connector::HttpTransport;
 
 use crate::config::{self, Environment};
 
+pub(crate) mod signed;
+
 /// How long one request to a table or queue may take. They answer in milliseconds; what takes longer is lost, and the
 /// next attempt has another connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,13 +54,7 @@ impl Sdk {
     /// # Errors
     /// When region or keys are missing; it names the variable.
     pub fn new(environment: &Environment<'_>, transport: &HttpTransport) -> Result<Self, config::Error> {
-        let credentials = Credentials::new(
-            environment.required("AWS_ACCESS_KEY_ID")?,
-            environment.required("AWS_SECRET_ACCESS_KEY")?,
-            environment.optional("AWS_SESSION_TOKEN"),
-            None,
-            "Environment",
-        );
+        let credentials = credentials(environment)?;
         let common = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(environment.required("AWS_REGION")?))
@@ -90,6 +86,17 @@ impl Sdk {
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
         })
     }
+}
+
+/// The keys of this function's role.
+fn credentials(environment: &Environment<'_>) -> Result<Credentials, config::Error> {
+    Ok(Credentials::new(
+        environment.required("AWS_ACCESS_KEY_ID")?,
+        environment.required("AWS_SECRET_ACCESS_KEY")?,
+        environment.optional("AWS_SESSION_TOKEN"),
+        None,
+        "Environment",
+    ))
 }
 
 /// Hands the SDK connectors over one reqwest client.

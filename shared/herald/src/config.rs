@@ -5,9 +5,11 @@
 
 use std::fmt;
 
-use botframework::cloud::Cloud;
 use botframework::connector::BuildError;
-use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+
+mod trust;
+
+pub use trust::{Authentication, Bot, Registration};
 
 /// Names of the environment variables.
 pub mod variable {
@@ -23,10 +25,42 @@ pub mod variable {
     pub const DELIVERIES_QUEUE_URL: &str = "HERALD_DELIVERIES_QUEUE_URL";
     /// What `GET /api/notify` sends.
     pub const NOTIFY_TEXT: &str = "HERALD_NOTIFY_TEXT";
-    /// The one value `loopback-only` runs without authentication, trusting nothing but this machine.
-    pub const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
-    /// The cloud, by the name bot developers know.
+
+    // The bot, by the names that bot developers know.
+
+    /// The bot's app id, a GUID.
+    pub const APP_ID: &str = "MicrosoftAppId";
+    /// `SingleTenant` or `MultiTenant`. Left out, it is single-tenant when its tenant is named.
+    pub const APP_TYPE: &str = "MicrosoftAppType";
+    /// The bot's own tenant, a GUID; needed when it is single-tenant.
+    pub const APP_TENANT_ID: &str = "MicrosoftAppTenantId";
+    /// The cloud: empty is public, `https://botframework.azure.us` is GCC High.
     pub const CHANNEL_SERVICE: &str = "ChannelService";
+
+    // Whom it lets in, and where it sends. Lists are separated by commas.
+
+    /// A cloud that `ChannelService` has no name for: `UsDod` or `China`.
+    pub const CLOUD: &str = "HERALD_CLOUD";
+    /// The tenants (GUIDs) whose conversations are let in; all of them if left out.
+    pub const TENANTS: &str = "HERALD_TENANTS";
+    /// The channels that are let in; `msteams` alone if left out. With any other, the hosts of the Bot Framework's
+    /// own Connectors are trusted, too.
+    pub const CHANNELS: &str = "HERALD_CHANNELS";
+    /// The app ids (GUIDs) of other bots that are let in; none if left out.
+    pub const CALLERS: &str = "HERALD_CALLERS";
+    /// Hosts that service URLs may have beside those of the cloud, each in full.
+    pub const SERVICE_URL_HOSTS: &str = "HERALD_SERVICE_URL_HOSTS";
+
+    // For development. A function that finds one of these in AWS does not start.
+
+    /// `loopback-only` runs without authentication, trusting nothing but this machine.
+    pub const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
+    /// `trusted` takes service URLs on this machine beside those of the cloud. The local host sets it.
+    pub const LOOPBACK_SERVICE_URLS: &str = "HERALD_LOOPBACK_SERVICE_URLS";
+    /// `loopback-only` lets the Bot Framework emulator in, from this machine.
+    pub const EMULATOR: &str = "HERALD_EMULATOR";
+    /// The OpenID metadata of a stand-in for the channels' issuer, on this machine.
+    pub const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
 }
 
 /// Set by the Lambda service, and by nothing that imitates it.
@@ -46,6 +80,15 @@ pub enum Error {
     /// The HTTP client cannot be made.
     #[error(transparent)]
     Transport(#[from] BuildError),
+}
+
+impl Error {
+    pub(crate) fn wrong(variable: &'static str, wrong: impl Into<String>) -> Self {
+        Self::Variable {
+            variable,
+            wrong: wrong.into(),
+        }
+    }
 }
 
 /// Where variables come from: the process, or a test's own.
@@ -82,56 +125,37 @@ impl<'a> Environment<'a> {
     /// # Errors
     /// When it is not set, or empty.
     pub fn required(&self, name: &'static str) -> Result<String, Error> {
-        self.optional(name).ok_or(Error::Variable {
-            variable: name,
-            wrong: "is not set".to_owned(),
-        })
+        self.optional(name)
+            .ok_or_else(|| Error::wrong(name, "is not set"))
     }
 
-    /// Which service URLs are trusted.
-    ///
-    /// This version has no authentication, so the only rule it can keep is the one that trusts nothing but this
-    /// machine; it starts with no other, and it does not start like that in AWS.
-    ///
-    /// # Errors
-    /// When `HERALD_UNAUTHENTICATED` is not `loopback-only`, or is set where the public can reach us.
-    pub fn trust_rule(&self) -> Result<TrustRule, Error> {
-        let variable = variable::UNAUTHENTICATED;
-        let wrong = match self.optional(variable).as_deref() {
-            Some("loopback-only") if self.optional(REAL_LAMBDA).is_some() => {
-                "must not be set in AWS: an endpoint open to the world needs authentication"
-            }
-            Some("loopback-only") => {
-                return Ok(TrustRule::new(
-                    self.cloud()?,
-                    OtherChannels::Trusted,
-                    Loopback::Only,
-                ));
-            }
-            Some(_) => "must be `loopback-only` or left out",
-            None => {
-                "is not set, and this version cannot authenticate: it runs on one machine only, by `loopback-only`"
-            }
-        };
-        Err(Error::Variable {
-            variable,
-            wrong: wrong.to_owned(),
-        })
+    /// The variable's values, which commas separate; none if it is not set.
+    pub fn list(&self, name: &'static str) -> Vec<String> {
+        let list = self.optional(name).unwrap_or_default();
+        let values = list.split(',').map(str::trim);
+        values
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
-    /// The cloud the bot is registered in.
+    /// The value of a variable that is for development only.
     ///
     /// # Errors
-    /// When `ChannelService` names none we know.
-    pub fn cloud(&self) -> Result<Cloud, Error> {
-        match self.optional(variable::CHANNEL_SERVICE).as_deref() {
-            None => Ok(Cloud::Public),
-            Some("https://botframework.azure.us") => Ok(Cloud::UsGov),
-            Some(_) => Err(Error::Variable {
-                variable: variable::CHANNEL_SERVICE,
-                wrong: "must be empty (public) or https://botframework.azure.us (US government)".to_owned(),
-            }),
+    /// When it is set in AWS, where the public can reach us.
+    pub fn development(&self, name: &'static str) -> Result<Option<String>, Error> {
+        match self.optional(name) {
+            Some(_) if self.optional(REAL_LAMBDA).is_some() => Err(Error::wrong(
+                name,
+                "is for development and must not be set in AWS",
+            )),
+            value => Ok(value),
         }
+    }
+
+    /// Whether this is AWS, and no imitation of it.
+    pub(crate) fn is_in_aws(&self) -> bool {
+        self.optional(REAL_LAMBDA).is_some()
     }
 }
 
@@ -139,7 +163,7 @@ impl<'a> Environment<'a> {
 mod tests {
     use super::*;
 
-    fn environment<'a>(pairs: &'a [(&'a str, &'a str)]) -> Environment<'a> {
+    pub(super) fn environment<'a>(pairs: &'a [(&'a str, &'a str)]) -> Environment<'a> {
         Environment::read_by(move |name| {
             pairs
                 .iter()
@@ -155,22 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn without_authentication_it_starts_by_its_plain_name_only_and_never_in_aws() {
-        assert!(environment(&[]).trust_rule().is_err());
-        assert!(
-            environment(&[("HERALD_UNAUTHENTICATED", "true")])
-                .trust_rule()
-                .is_err()
-        );
-        assert!(
-            environment(&[("HERALD_UNAUTHENTICATED", "loopback-only")])
-                .trust_rule()
-                .is_ok()
-        );
-        let in_aws = [
-            ("HERALD_UNAUTHENTICATED", "loopback-only"),
-            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-        ];
-        assert!(environment(&in_aws).trust_rule().is_err());
+    fn a_list_is_separated_by_commas() {
+        let pairs = [("HERALD_TENANTS", " a, b ,,c,")];
+        assert_eq!(environment(&pairs).list(variable::TENANTS), ["a", "b", "c"]);
+        assert!(environment(&[]).list(variable::TENANTS).is_empty());
     }
 }

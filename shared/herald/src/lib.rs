@@ -44,13 +44,14 @@
 //! | a conversation is remembered whole, and nothing is written when nothing changed | [`conversation::remember`] |
 //!
 //! Pure modules take the time and chance as arguments; [`clock`] is the rim. AWS is known to [`store::dynamodb`],
-//! [`queue::sqs`] and [`aws`] only.
+//! [`queue::sqs`], [`credential`] and [`aws`] only.
 
 pub mod audience;
 pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod conversation;
+pub mod credential;
 pub mod delivery;
 pub mod id;
 pub mod notification;

@@ -18,6 +18,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use crate::{
     client::{self, Answer, Client},
     clock,
+    issuer::{self, Issuer},
 };
 pub use conversation::{BOT, CHANNEL_ID, Conversation, Person, Scope, TENANT};
 
@@ -28,7 +29,20 @@ pub struct Channel {
     service_url: String,
     bot: String,
     client: Client,
+    /// Who signs for it, and the app id of the bot it signs for.
+    issuer: Option<(Issuer, String)>,
     _serving: JoinSet<()>,
+}
+
+/// Why nothing came of what somebody said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bot does not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] client::Error),
+    /// It could not be signed.
+    #[error(transparent)]
+    Unsigned(#[from] issuer::Error),
 }
 
 /// What the bot posted, changed or deleted.
@@ -80,8 +94,16 @@ impl Channel {
             service_url,
             bot: bot.to_owned(),
             client: Client::default(),
+            issuer: None,
             _serving: serving,
         })
+    }
+
+    /// Has `issuer` sign what goes to the bot, whose app id this is.
+    #[must_use]
+    pub fn signed_by(mut self, issuer: Issuer, app_id: &str) -> Channel {
+        self.issuer = Some((issuer, app_id.to_owned()));
+        self
     }
 
     /// The service URL that activities of this channel carry.
@@ -105,7 +127,7 @@ impl Channel {
     ///
     /// # Errors
     /// When the bot does not answer.
-    pub async fn add_bot(&self, conversation: &Conversation, from: &Person) -> Result<Answer, client::Error> {
+    pub async fn add_bot(&self, conversation: &Conversation, from: &Person) -> Result<Answer, Error> {
         self.tell(conversation, conversation.bot_added(from)).await
     }
 
@@ -113,20 +135,22 @@ impl Channel {
     ///
     /// # Errors
     /// When the bot does not answer.
-    pub async fn say(
-        &self,
-        conversation: &Conversation,
-        from: &Person,
-        text: &str,
-    ) -> Result<Answer, client::Error> {
+    pub async fn say(&self, conversation: &Conversation, from: &Person, text: &str) -> Result<Answer, Error> {
         self.tell(conversation, conversation.message(from, text)).await
     }
 
-    async fn tell(&self, conversation: &Conversation, activity: Value) -> Result<Answer, client::Error> {
+    async fn tell(&self, conversation: &Conversation, activity: Value) -> Result<Answer, Error> {
         self.room.add(conversation);
-        let id = self.room.next_id();
-        let activity = conversation::stamped(activity, &id, &self.service_url, clock::now());
-        self.client.post(&self.bot, &activity).await
+        let (id, now) = (self.room.next_id(), clock::now());
+        let activity = conversation::stamped(activity, &id, &self.service_url, now);
+        let answer = match &self.issuer {
+            Some((issuer, app_id)) => {
+                let token = issuer.token(app_id, &self.service_url, now)?;
+                self.client.post_as(&token, &self.bot, &activity).await?
+            }
+            None => self.client.post(&self.bot, &activity).await?,
+        };
+        Ok(answer)
     }
 }
 

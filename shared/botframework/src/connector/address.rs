@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::service_url::ServiceUrl;
 
 /// Everything but RFC 3986 *unreserved*.
-const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

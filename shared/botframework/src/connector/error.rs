@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::transport::{Body, Cause, TransportError};
+use crate::credential;
 
 /// The headers by which Microsoft finds a request again.
 const CORRELATION_HEADERS: [&str; 3] = ["x-correlating-operationid", "ms-cv", "x-ms-request-id"];
@@ -130,6 +131,7 @@ struct Inner {
     message: Option<String>,
     retry_after: Option<RetryAfter>,
     correlation: String,
+    unauthorized: bool,
     source: Option<Cause>,
 }
 
@@ -142,7 +144,8 @@ impl RetryAfter {
         }
     }
 
-    fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    /// Reads the headers of an answer.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if let Ok(seconds) = text.parse() {
             return Some(Self::Delay(Duration::from_secs(seconds)));
@@ -183,9 +186,30 @@ impl Error {
         &self.0.correlation
     }
 
+    /// Whether it is the bot that was refused, not the request: there is no token for it, or a fresh one was not
+    /// taken. Every other request would fail like this one, so whoever has many waits with all of them. The class
+    /// is [`Class::NotSent`]; [`retry_after`](Self::retry_after) says how long, when that is known.
+    pub fn is_unauthorized(&self) -> bool {
+        self.0.unauthorized
+    }
+
     /// A request that was refused here and never left.
     pub(super) fn refused(source: impl Into<Cause>) -> Self {
         Self::without_answer(Class::Rejected, source.into())
+    }
+
+    /// A request that needs a token, and there is none.
+    pub(super) fn without_token(error: credential::Error) -> Self {
+        Self(Box::new(Inner {
+            class: Class::NotSent,
+            status: None,
+            code: Some("NoToken".to_owned()),
+            message: None,
+            retry_after: Some(RetryAfter::Delay(error.wait())),
+            correlation: String::new(),
+            unauthorized: true,
+            source: Some(Box::new(error)),
+        }))
     }
 
     /// A request without an answer.
@@ -206,6 +230,7 @@ impl Error {
             message: None,
             retry_after: None,
             correlation: correlation(headers),
+            unauthorized: false,
             source: Some(source.into()),
         }))
     }
@@ -217,6 +242,8 @@ impl Error {
             Body::Cut => Said::default(),
         };
         let (class, code) = said.classify(status.as_u16());
+        // A 401 may also speak of the conversation's id; that one is `Gone`.
+        let unauthorized = status == StatusCode::UNAUTHORIZED && class == Class::NotSent;
         Self(Box::new(Inner {
             class,
             status: Some(status),
@@ -224,6 +251,7 @@ impl Error {
             message: said.message,
             retry_after: RetryAfter::from_headers(headers),
             correlation: correlation(headers),
+            unauthorized,
             source: None,
         }))
     }
@@ -236,6 +264,7 @@ impl Error {
             message: None,
             retry_after: None,
             correlation: String::new(),
+            unauthorized: false,
             source: Some(source),
         }))
     }

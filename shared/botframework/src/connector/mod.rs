@@ -1,8 +1,9 @@
 //! The client of the Connector, the REST service between a bot and its channels.
 //!
 //! Every method takes the service URL first and puts it to the [`TrustRule`] before anything else: to a URL
-//! that is not trusted, nothing is sent. Nothing is repeated here either: an [`Error`] says what has become
-//! of the request, and what follows is the caller's policy.
+//! that is not trusted, nothing is sent, and no token is fetched for it. Nothing is repeated here but what was
+//! refused for an old token, once with a new one: an [`Error`] says what has become of the request, and what
+//! follows is the caller's policy.
 
 mod address;
 mod error;
@@ -13,7 +14,7 @@ mod transport;
 
 use std::sync::Arc;
 
-use ::http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -24,10 +25,13 @@ pub use self::error::{Class, Error, RetryAfter};
 pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};
 pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
 
+pub(crate) use self::address::OUTSIDE_UNRESERVED;
 use self::address::{Part, address};
 use crate::activity::{Activity, ChannelAccount};
+use crate::cloud::Cloud;
+use crate::credential::{self, Credential, Token};
 use crate::id::{ActivityId, ConversationId};
-use crate::service_url::TrustRule;
+use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 use crate::wire::wire_object;
 
@@ -45,6 +49,7 @@ const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; chars
 pub struct Connector {
     transport: Arc<dyn Transport>,
     trust: Arc<TrustRule>,
+    credential: Option<Credential>,
 }
 
 /// The Connector took an activity.
@@ -84,8 +89,7 @@ wire_object! {
         "id" id: Option<ConversationId>,
         /// The id of the first message, if one was sent with it and the channel tells.
         "activityId" activity_id: Option<ActivityId>,
-        /// Where to send from now on, if elsewhere. Not trusted because it was answered: it is put to the
-        /// rule when it is used.
+        /// Where to send from now on, if elsewhere. It has passed the rule: one that does not is dropped.
         "serviceUrl" service_url: Option<String>,
     }
 }
@@ -130,17 +134,54 @@ struct Success {
 }
 
 impl Connector {
-    /// A client that sends over `transport` to the service URLs that `trust` takes.
-    pub fn new(transport: impl Transport + 'static, trust: TrustRule) -> Self {
+    /// A client that sends over `transport` to the service URLs that `trust` takes, as the bot that
+    /// `credential` speaks for.
+    ///
+    /// A token of the cloud goes to the cloud, one of a stand-in on this machine to this machine: requests from
+    /// one to the other are made without.
+    pub fn new(transport: impl Transport + 'static, trust: TrustRule, credential: Credential) -> Self {
         Self {
             transport: Arc::new(transport),
             trust: Arc::new(trust),
+            credential: Some(credential),
+        }
+    }
+
+    /// A client of channels on this machine, which need no token; it trusts nothing else.
+    pub fn unauthenticated(transport: impl Transport + 'static) -> Self {
+        // Which cloud, and which of its channels: under this rule none is trusted.
+        let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only);
+        Self {
+            transport: Arc::new(transport),
+            trust: Arc::new(trust),
+            credential: None,
         }
     }
 
     /// The rule every service URL is put to.
     pub fn trust(&self) -> &TrustRule {
         &self.trust
+    }
+
+    /// Makes sure that the bot can speak to this service URL: that there is a token, if one goes there. What must
+    /// not begin in vain asks this first. A URL that is not trusted needs none: nothing goes there.
+    ///
+    /// # Errors
+    /// When there is no token; [`credential::Error::fault`] says whether it comes by itself.
+    pub async fn ready(&self, service_url: &str) -> Result<(), credential::Error> {
+        let trusted = self.trust.check(service_url).ok();
+        match trusted.and_then(|trusted| self.credential_for(trusted)) {
+            Some(credential) => credential.ready().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Fetches a token for whoever needs one later, if there is a credential. To be run beside a start.
+    pub async fn prefetch(&self) {
+        if let Some(credential) = &self.credential {
+            // Whoever needs it is told why there is none.
+            let _ = credential.ready().await;
+        }
     }
 
     /// Creates a conversation with one person (repeating it gives the same one) or a new thread in a
@@ -157,7 +198,15 @@ impl Connector {
         let success = self
             .request(service_url, Method::POST, &parts, &[], json(parameters)?)
             .await?;
-        Ok(success.read().unwrap_or_default())
+        let mut created: ConversationResource = success.read().unwrap_or_default();
+        created.service_url = created.service_url.filter(|url| match self.trust.check(url) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(error_type = "ServiceUrlUntrusted", %error, "the one answered is not kept");
+                false
+            }
+        });
+        Ok(created)
     }
 
     /// Sends an activity to a conversation, in answer to none. To a bare channel of Teams it begins a new
@@ -334,7 +383,8 @@ impl Connector {
             .map_err(|error| Error::unreadable(success.status, &success.headers, error))
     }
 
-    /// The one way out: every request is made here, after its service URL has passed the rule.
+    /// The one way out: every request is made here, after its service URL has passed the rule. A token that is
+    /// not taken is replaced, and the request made once more: a 401 is said before anything is carried out.
     async fn request(
         &self,
         service_url: &str,
@@ -358,6 +408,33 @@ impl Connector {
             headers.insert(CONTENT_TYPE, JSON_UTF8);
         }
 
+        let Some(credential) = self.credential_for(trusted) else {
+            return self.exchange(request, None).await;
+        };
+        let token = credential.token().await.map_err(Error::without_token)?;
+        match self.exchange(request.clone(), Some(&token)).await {
+            Err(error) if error.is_unauthorized() => {
+                let another = credential.token_instead_of(&token).await;
+                self.exchange(request, Some(&another.map_err(Error::without_token)?))
+                    .await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whose token goes to this service URL, if any does.
+    fn credential_for(&self, trusted: ServiceUrl<'_>) -> Option<&Credential> {
+        let credential = self.credential.as_ref();
+        credential.filter(|credential| credential.speaks_to(trusted))
+    }
+
+    /// Makes one request. This is the one place where a token is attached.
+    async fn exchange(&self, mut request: Request<Bytes>, token: Option<&Token>) -> Result<Success, Error> {
+        if let Some(token) = token {
+            request
+                .headers_mut()
+                .insert(AUTHORIZATION, token.authorization().clone());
+        }
         let response = self.transport.send(request).await.map_err(Error::unanswered)?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
@@ -376,6 +453,7 @@ impl std::fmt::Debug for Connector {
         formatter
             .debug_struct("Connector")
             .field("trust", &self.trust)
+            .field("credential", &self.credential)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,8 @@
 //! The client against a real server on loopback, which records what it is asked and misbehaves as it is
 //! told.
 
+mod tokens;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::cloud::Cloud;
+use crate::credential::tests::Endpoint;
 use crate::service_url::{Loopback, OtherChannels};
 
 /// What the server does when it has read a request.
@@ -112,12 +114,12 @@ fn rule(loopback: Loopback) -> TrustRule {
 }
 
 fn connector() -> Connector {
-    Connector::new(HttpTransport::builder().build().unwrap(), rule(Loopback::Only))
+    Connector::unauthenticated(HttpTransport::builder().build().unwrap())
 }
 
 fn impatient(timeout: Duration) -> Connector {
     let transport = HttpTransport::builder().timeout(timeout).build().unwrap();
-    Connector::new(transport, rule(Loopback::Only))
+    Connector::unauthenticated(transport)
 }
 
 async fn send(connector: &Connector, service_url: &str) -> Result<SendReceipt, Error> {
@@ -156,7 +158,7 @@ async fn every_endpoint_that_writes_has_its_method_its_address_and_its_answer() 
     let server = serve(vec![
         Act::Say(answer(
             "201 Created",
-            r#"{"id":"a:9","activityId":"1","serviceUrl":"https://evil.example/"}"#,
+            r#"{"id":"a:9","activityId":"1","serviceUrl":"http://localhost:1/"}"#,
         )),
         Act::Say(answer("200 OK", r#"{"id":"2"}"#)),
         Act::Say(answer("202 Accepted", r#"{"id":"3"}"#)),
@@ -175,7 +177,7 @@ async fn every_endpoint_that_writes_has_its_method_its_address_and_its_answer() 
         (created.id, created.activity_id),
         (Some("a:9".into()), Some("1".into()))
     );
-    assert_eq!(created.service_url.as_deref(), Some("https://evil.example/"));
+    assert_eq!(created.service_url.as_deref(), Some("http://localhost:1/"));
     let message = Activity::message("hi");
     let replied = connector
         .reply_to_activity(url, &conversation, &id, &message)
@@ -415,7 +417,7 @@ async fn a_request_that_could_not_leave_is_not_sent() {
         .connect_timeout(Duration::from_millis(50))
         .build()
         .unwrap();
-    let error = send(&Connector::new(in_no_time, rule(Loopback::Only)), &without_tls)
+    let error = send(&Connector::unauthenticated(in_no_time), &without_tls)
         .await
         .unwrap_err();
     assert_eq!(error.class(), Class::NotSent, "the TLS handshake never ended");
@@ -463,14 +465,19 @@ async fn nothing_at_all_is_sent_to_a_url_that_is_not_trusted() {
     }
 
     let server = serve(vec![Act::Hang]).await;
-    let strict = Connector::new(HttpTransport::builder().build().unwrap(), rule(Loopback::Refused));
+    let tokens = Endpoint::new();
+    let strict = Connector::new(
+        HttpTransport::builder().build().unwrap(),
+        rule(Loopback::Refused),
+        tokens.credential(),
+    );
     assert_eq!(
         send(&strict, &server.url).await.unwrap_err().class(),
         Class::Rejected
     );
     assert_eq!(server.connections(), 0);
 
-    let untouched = Connector::new(Untouched, rule(Loopback::Refused));
+    let untouched = Connector::new(Untouched, rule(Loopback::Refused), tokens.credential());
     for url in [
         "",
         "https://evil.example/",
@@ -487,6 +494,7 @@ async fn nothing_at_all_is_sent_to_a_url_that_is_not_trusted() {
         .await
         .unwrap_err();
     assert_eq!(unfit.class(), Class::Rejected);
+    assert_eq!(tokens.asked(), 0, "not even a token was fetched");
 }
 
 #[tokio::test]
@@ -498,7 +506,7 @@ async fn a_transport_in_the_same_process_takes_the_place_of_http() {
             Box::pin(async move { Ok(::http::Response::new(Body::Whole(id.into()))) })
         }
     }
-    let connector = Connector::new(Echo, rule(Loopback::Refused));
+    let connector = Connector::new(Echo, rule(Loopback::Refused), Endpoint::new().credential());
     let receipt = send(&connector, "https://smba.trafficmanager.net/in/")
         .await
         .unwrap();

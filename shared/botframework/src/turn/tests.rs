@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::*;
 use crate::cloud::Cloud;
 use crate::connector::{Body, Class, Exchange, Transport};
+use crate::credential::tests::Endpoint;
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
 /// A channel in this process: keeps what it is sent, as `METHOD path` and document.
@@ -30,7 +31,7 @@ impl Transport for Channel {
 impl Channel {
     fn adapter(&self) -> Adapter {
         let rule = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
-        Adapter::new(Connector::new(self.clone(), rule))
+        Adapter::new(Connector::new(self.clone(), rule, Endpoint::new().credential()))
     }
 
     fn sent(&self) -> Vec<(String, Value)> {

@@ -1,0 +1,79 @@
+//! Tokens that Entra issued: the emulator's, and those of other bots. None is taken unless the policy names it.
+
+use super::token::Claims;
+use super::{Caller, Denied, EMULATOR, Emulator, Policy};
+use crate::activity::Activity;
+use crate::cloud::Cloud;
+use crate::service_url::{Loopback, OtherChannels, TrustRule};
+
+/// The tenants that issue tokens for bots which have none of their own.
+const PUBLIC_TENANTS: [&str; 4] = [
+    "d6d49420-f39b-4df7-a1dc-d59a935871db",
+    "f8cdef31-a31e-4b4a-93e4-5f571e91255a",
+    "72f988bf-86f1-41af-91ab-2d7cd011db47",
+    "69e9b82d-4842-4902-8d1e-abc5b98a55e8",
+];
+const GOVERNMENT_TENANTS: [&str; 1] = ["cab8a31a-1906-4287-a0d8-4eef66b95f6e"];
+
+/// Checks that the issuer is Entra in this cloud, for one of the tenants that may issue tokens for this bot.
+pub(super) fn check_issuer(claims: &Claims, policy: &Policy) -> Result<(), Denied> {
+    let tenant = tenant_of(&claims.iss, policy.cloud).ok_or(Denied::IssuerRefused)?;
+    let shared: &[&str] = match policy.cloud {
+        Cloud::Public => &PUBLIC_TENANTS,
+        Cloud::UsGov | Cloud::UsDod => &GOVERNMENT_TENANTS,
+        Cloud::China => &[],
+    };
+    if shared.contains(&tenant) || policy.own_tenant.as_deref() == Some(tenant) {
+        Ok(())
+    } else {
+        Err(Denied::IssuerRefused)
+    }
+}
+
+/// The application that may speak, and as what.
+pub(super) fn caller(claims: &Claims, policy: &Policy, activity: &Activity) -> Result<Caller, Denied> {
+    let application = claims.application().ok_or(Denied::CallerRefused)?;
+    // The same keys sign for all tenants, so the tenant that signed must be the one that is meant.
+    if claims.tid.as_deref() != tenant_of(&claims.iss, policy.cloud) {
+        return Err(Denied::CallerRefused);
+    }
+    if application == policy.app_id {
+        match policy.emulator {
+            Emulator::Refused => return Err(Denied::CallerRefused),
+            Emulator::OnLoopback => check_emulator(policy.cloud, activity)?,
+        }
+    } else if !policy.callers.contains(application) {
+        return Err(Denied::CallerRefused);
+    }
+    Ok(Caller {
+        tenant: None,
+        caller_id: (application != policy.app_id).then(|| format!("urn:botframework:aadappid:{application}")),
+        app_id: Some(application.to_owned()),
+    })
+}
+
+/// The tenant in the name of an issuer, `…/<tenant>/` of a version 1 token or `…/<tenant>/v2.0`.
+fn tenant_of(issuer: &str, cloud: Cloud) -> Option<&str> {
+    let login = cloud.endpoints().login_host;
+    let first_version = match cloud {
+        Cloud::Public => "https://sts.windows.net",
+        Cloud::UsGov | Cloud::UsDod | Cloud::China => login,
+    };
+    let within = |host: &str, end: &str| {
+        let tenant = issuer.strip_prefix(host)?.strip_prefix('/')?.strip_suffix(end)?;
+        (!tenant.is_empty() && !tenant.contains('/')).then_some(tenant)
+    };
+    within(login, "/v2.0").or_else(|| within(first_version, "/"))
+}
+
+/// An emulator runs beside the bot. Its token says nothing of where answers go, so they go nowhere else.
+fn check_emulator(cloud: Cloud, activity: &Activity) -> Result<(), Denied> {
+    if activity.channel_id.as_deref() != Some(EMULATOR) {
+        return Err(Denied::ChannelRefused);
+    }
+    let url = activity.service_url.as_deref().unwrap_or_default();
+    TrustRule::new(cloud, OtherChannels::Refused, Loopback::Only)
+        .check(url)
+        .map(|_| ())
+        .map_err(Denied::ServiceUrlUntrusted)
+}

@@ -1,0 +1,390 @@
+//! Who the bot is, whom it lets in and where its messages may go.
+
+use std::collections::BTreeSet;
+
+use botframework::auth::{Admitted, Authenticator, Emulator, Policy, Source};
+use botframework::cloud::Cloud;
+use botframework::connector::HttpTransport;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use uuid::Uuid;
+
+use super::{Environment, Error, variable};
+use crate::clock::Chance;
+
+/// Channel ids as activities have them.
+const TEAMS: &str = "msteams";
+const EMULATOR: &str = "emulator";
+
+/// Whether tokens are asked for and sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// They are not, and nothing but this machine is trusted.
+    LoopbackOnly,
+    /// They are, for this bot.
+    Required(Bot),
+}
+
+/// The bot as it is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bot {
+    /// The cloud it lives in.
+    pub cloud: Cloud,
+    /// Its app id, as tokens write it: a GUID in lower case.
+    pub app_id: String,
+    /// For whom it is registered.
+    pub registration: Registration,
+}
+
+/// For whom a bot is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// For its own tenant, where its tokens come from.
+    SingleTenant {
+        /// The tenant, a GUID in lower case.
+        tenant: String,
+    },
+    /// For all: its tokens come from the tenant that the Bot Framework has for such bots.
+    MultiTenant,
+}
+
+impl Environment<'_> {
+    /// Whether tokens are asked for and sent, and for which bot.
+    ///
+    /// # Errors
+    /// When the bot is not named in full, or `HERALD_UNAUTHENTICATED` is set in AWS.
+    pub fn authentication(&self) -> Result<Authentication, Error> {
+        if self.is(variable::UNAUTHENTICATED, "loopback-only")? {
+            return Ok(Authentication::LoopbackOnly);
+        }
+        let app_id = guid(variable::APP_ID, &self.required(variable::APP_ID)?)?;
+        let tenant = self
+            .optional(variable::APP_TENANT_ID)
+            .map(|tenant| guid(variable::APP_TENANT_ID, &tenant))
+            .transpose()?;
+        let registration = match (self.optional(variable::APP_TYPE).as_deref(), tenant) {
+            (None | Some("SingleTenant"), Some(tenant)) => Registration::SingleTenant { tenant },
+            (None, None) | (Some("MultiTenant"), _) => Registration::MultiTenant,
+            (Some("SingleTenant"), None) => {
+                let wrong = "is not set, and a single-tenant bot has its tokens from there";
+                return Err(Error::wrong(variable::APP_TENANT_ID, wrong));
+            }
+            (Some(_), _) => {
+                let wrong = "must be SingleTenant or MultiTenant (managed identities exist in Azure only)";
+                return Err(Error::wrong(variable::APP_TYPE, wrong));
+            }
+        };
+        Ok(Authentication::Required(Bot {
+            cloud: self.cloud()?,
+            app_id,
+            registration,
+        }))
+    }
+
+    /// Which service URLs are trusted: one rule for those that come in and those that are sent to.
+    ///
+    /// # Errors
+    /// When a setting is wrong, or one for development is set in AWS.
+    pub fn trust_rule(&self) -> Result<TrustRule, Error> {
+        let bot = match self.authentication()? {
+            Authentication::LoopbackOnly => {
+                return Ok(TrustRule::new(
+                    self.cloud()?,
+                    OtherChannels::Refused,
+                    Loopback::Only,
+                ));
+            }
+            Authentication::Required(bot) => bot,
+        };
+        let loopback = if self.is(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
+            Loopback::Trusted
+        } else {
+            Loopback::Refused
+        };
+        let other_channels = if self.channels()?.iter().all(|it| it == TEAMS || it == EMULATOR) {
+            OtherChannels::Refused
+        } else {
+            OtherChannels::Trusted
+        };
+        let rule = TrustRule::new(bot.cloud, other_channels, loopback);
+        let hosts = self.list(variable::SERVICE_URL_HOSTS);
+        hosts.iter().try_fold(rule, |rule, host| {
+            let named = rule.with_host(host);
+            named.map_err(|_| Error::wrong(variable::SERVICE_URL_HOSTS, "must be host names in full"))
+        })
+    }
+
+    /// Who is let in. Keys are fetched over `transport`, at times that `chance` spreads.
+    ///
+    /// # Errors
+    /// When a setting is wrong, or one for development is set in AWS.
+    pub fn authenticator(&self, transport: &HttpTransport, chance: &Chance) -> Result<Authenticator, Error> {
+        let bot = match self.authentication()? {
+            Authentication::LoopbackOnly => return Ok(Authenticator::unauthenticated(self.cloud()?)),
+            Authentication::Required(bot) => bot,
+        };
+        let source = match self.development(variable::OPENID_METADATA_URL)? {
+            Some(url) => Source::on_loopback(&url).map_err(|_| {
+                Error::wrong(
+                    variable::OPENID_METADATA_URL,
+                    "must be an http URL on this machine",
+                )
+            })?,
+            None => Source::of_channels(bot.cloud),
+        };
+        let policy = self.policy(bot)?;
+        let [jitter, ..] = chance.draw();
+        let trust = self.trust_rule()?;
+        Ok(Authenticator::with_source(
+            policy,
+            trust,
+            source,
+            transport.clone(),
+            jitter,
+        ))
+    }
+
+    /// The cloud the bot is registered in.
+    ///
+    /// # Errors
+    /// When `ChannelService` or `HERALD_CLOUD` names none we know, or each another one.
+    pub fn cloud(&self) -> Result<Cloud, Error> {
+        let classic = self.optional(variable::CHANNEL_SERVICE);
+        match (self.optional(variable::CLOUD).as_deref(), classic) {
+            (None, classic) => Cloud::from_channel_service(&classic.unwrap_or_default()).map_err(|_| {
+                let wrong = "must be empty (public) or https://botframework.azure.us (GCC High)";
+                Error::wrong(variable::CHANNEL_SERVICE, wrong)
+            }),
+            (Some("UsDod"), None) => Ok(Cloud::UsDod),
+            (Some("China"), None) => Ok(Cloud::China),
+            (Some(_), Some(_)) => Err(Error::wrong(
+                variable::CLOUD,
+                "must be left out beside ChannelService",
+            )),
+            (Some(_), None) => Err(Error::wrong(
+                variable::CLOUD,
+                "must be UsDod or China, or left out",
+            )),
+        }
+    }
+
+    fn policy(&self, bot: Bot) -> Result<Policy, Error> {
+        let tenants = self.guids(variable::TENANTS)?;
+        Ok(Policy {
+            own_tenant: match bot.registration {
+                Registration::SingleTenant { tenant } => Some(tenant),
+                Registration::MultiTenant => None,
+            },
+            tenants: if tenants.is_empty() {
+                Admitted::Everyone
+            } else {
+                Admitted::Only(tenants)
+            },
+            channels: Admitted::Only(self.channels()?),
+            emulator: self.emulator()?,
+            callers: self.guids(variable::CALLERS)?,
+            ..Policy::new(bot.cloud, bot.app_id)
+        })
+    }
+
+    fn channels(&self) -> Result<BTreeSet<String>, Error> {
+        let mut channels: BTreeSet<_> = self.list(variable::CHANNELS).into_iter().collect();
+        if channels.is_empty() {
+            channels.insert(TEAMS.to_owned());
+        }
+        match self.emulator()? {
+            Emulator::Refused => {}
+            Emulator::OnLoopback => {
+                channels.insert(EMULATOR.to_owned());
+            }
+        }
+        Ok(channels)
+    }
+
+    fn emulator(&self) -> Result<Emulator, Error> {
+        if !self.is(variable::EMULATOR, "loopback-only")? {
+            Ok(Emulator::Refused)
+        } else if self.is(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
+            Ok(Emulator::OnLoopback)
+        } else {
+            let wrong = "is of no use unless HERALD_LOOPBACK_SERVICE_URLS is `trusted`";
+            Err(Error::wrong(variable::EMULATOR, wrong))
+        }
+    }
+
+    /// Whether a setting for development is on, which it is by one word alone.
+    fn is(&self, name: &'static str, word: &str) -> Result<bool, Error> {
+        match self.development(name)? {
+            None => Ok(false),
+            Some(value) if value == word => Ok(true),
+            Some(_) => Err(Error::wrong(name, format!("must be `{word}` or left out"))),
+        }
+    }
+
+    fn guids(&self, name: &'static str) -> Result<BTreeSet<String>, Error> {
+        self.list(name).iter().map(|text| guid(name, text)).collect()
+    }
+}
+
+/// A GUID as tokens write it.
+fn guid(name: &'static str, text: &str) -> Result<String, Error> {
+    let guid = Uuid::try_parse(text).map_err(|_| Error::wrong(name, "must be a GUID"))?;
+    Ok(guid.hyphenated().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::environment;
+    use super::*;
+
+    const APP: (&str, &str) = ("MicrosoftAppId", "0000000A-0000-4000-8000-000000000001");
+    const TENANT: (&str, &str) = ("MicrosoftAppTenantId", "0000000b-0000-4000-8000-000000000001");
+    const TEAMS_URL: &str = "https://smba.trafficmanager.net/emea/";
+    const SLACK_URL: &str = "https://slack.botframework.com/";
+    const LOCAL_URL: &str = "http://127.0.0.1:3979/";
+    const IN_AWS: (&str, &str) = ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+
+    fn authenticator(pairs: &[(&str, &str)]) -> Result<Authenticator, Error> {
+        let transport = HttpTransport::builder().build().unwrap();
+        environment(pairs).authenticator(&transport, &Chance::dealt_by(|| [7; 16]))
+    }
+
+    fn bot(pairs: &[(&str, &str)]) -> Bot {
+        match environment(pairs).authentication().unwrap() {
+            Authentication::Required(bot) => bot,
+            Authentication::LoopbackOnly => panic!("it is unauthenticated"),
+        }
+    }
+
+    /// What each set of variables is refused for, by the name of the variable.
+    fn refused(pairs: &[(&str, &str)], by: &str) {
+        let error = authenticator(pairs).unwrap_err().to_string();
+        assert!(error.starts_with(by), "{pairs:?}: {error}");
+    }
+
+    #[test]
+    fn without_authentication_it_starts_by_its_plain_name_only_and_never_in_aws() {
+        refused(&[], "MicrosoftAppId is not set");
+        refused(&[("HERALD_UNAUTHENTICATED", "true")], "HERALD_UNAUTHENTICATED");
+        refused(
+            &[("HERALD_UNAUTHENTICATED", "loopback-only"), IN_AWS],
+            "HERALD_UNAUTHENTICATED",
+        );
+        let rule = environment(&[("HERALD_UNAUTHENTICATED", "loopback-only"), APP])
+            .trust_rule()
+            .unwrap();
+        assert!(rule.check(LOCAL_URL).is_ok() && rule.check(TEAMS_URL).is_err());
+    }
+
+    #[test]
+    fn every_setting_for_development_is_refused_in_aws() {
+        let metadata = "http://127.0.0.1:9/v1/.well-known/openidconfiguration";
+        for (name, value) in [
+            (variable::UNAUTHENTICATED, "loopback-only"),
+            (variable::LOOPBACK_SERVICE_URLS, "trusted"),
+            (variable::OPENID_METADATA_URL, metadata),
+        ] {
+            assert!(authenticator(&[APP, (name, value)]).is_ok(), "{name}");
+            refused(&[APP, (name, value), IN_AWS], name);
+        }
+        let emulator = [
+            APP,
+            ("HERALD_EMULATOR", "loopback-only"),
+            ("HERALD_LOOPBACK_SERVICE_URLS", "trusted"),
+        ];
+        assert!(authenticator(&emulator).is_ok());
+        refused(&[&emulator[..], &[IN_AWS]].concat(), "HERALD_");
+        refused(&emulator[..2], "HERALD_EMULATOR");
+        assert!(authenticator(&[APP, IN_AWS]).is_ok());
+    }
+
+    #[test]
+    fn a_stand_in_for_the_issuer_is_on_this_machine_or_nowhere() {
+        for url in [
+            "https://login.botframework.com/v1/.well-known/openidconfiguration",
+            "http://127.0.0.1.evil.example/metadata",
+            "http://127.0.0.1@evil.example/metadata",
+            "http://10.0.0.1/metadata",
+            "//127.0.0.1/metadata",
+        ] {
+            refused(
+                &[APP, (variable::OPENID_METADATA_URL, url)],
+                "HERALD_OPENID_METADATA_URL",
+            );
+        }
+    }
+
+    #[test]
+    fn the_bot_is_named_in_full() {
+        let named = bot(&[APP, TENANT]);
+        assert_eq!(
+            named.app_id, "0000000a-0000-4000-8000-000000000001",
+            "as tokens write it"
+        );
+        assert_eq!(
+            named.registration,
+            Registration::SingleTenant {
+                tenant: TENANT.1.to_owned()
+            }
+        );
+        assert_eq!(bot(&[APP]).registration, Registration::MultiTenant);
+        assert_eq!(
+            bot(&[APP, TENANT, ("MicrosoftAppType", "MultiTenant")]).registration,
+            Registration::MultiTenant
+        );
+        refused(&[("MicrosoftAppId", "my-bot")], "MicrosoftAppId");
+        refused(
+            &[APP, ("MicrosoftAppTenantId", "contoso.example")],
+            "MicrosoftAppTenantId",
+        );
+        refused(
+            &[APP, ("MicrosoftAppType", "SingleTenant")],
+            "MicrosoftAppTenantId",
+        );
+        refused(
+            &[APP, TENANT, ("MicrosoftAppType", "UserAssignedMSI")],
+            "MicrosoftAppType",
+        );
+        refused(&[APP, ("HERALD_TENANTS", "contoso")], "HERALD_TENANTS");
+        refused(&[APP, ("HERALD_CALLERS", "*")], "HERALD_CALLERS");
+    }
+
+    #[test]
+    fn every_cloud_has_one_name() {
+        assert_eq!(bot(&[APP]).cloud, Cloud::Public);
+        assert_eq!(
+            bot(&[APP, ("ChannelService", "https://botframework.azure.us")]).cloud,
+            Cloud::UsGov
+        );
+        assert_eq!(bot(&[APP, ("HERALD_CLOUD", "UsDod")]).cloud, Cloud::UsDod);
+        assert_eq!(bot(&[APP, ("HERALD_CLOUD", "China")]).cloud, Cloud::China);
+        refused(
+            &[APP, ("ChannelService", "https://botframework.azure.uk")],
+            "ChannelService",
+        );
+        refused(&[APP, ("HERALD_CLOUD", "public")], "HERALD_CLOUD");
+        let both = [
+            APP,
+            ("HERALD_CLOUD", "UsDod"),
+            ("ChannelService", "https://botframework.azure.us"),
+        ];
+        refused(&both, "HERALD_CLOUD");
+    }
+
+    #[test]
+    fn teams_alone_is_trusted_until_another_channel_or_host_is_named() {
+        let trusts =
+            |pairs: &[(&str, &str)], url: &str| environment(pairs).trust_rule().unwrap().check(url).is_ok();
+        assert!(trusts(&[APP], TEAMS_URL));
+        assert!(!trusts(&[APP], SLACK_URL) && !trusts(&[APP], LOCAL_URL));
+        assert!(trusts(&[APP, ("HERALD_CHANNELS", "msteams, slack")], SLACK_URL));
+        assert!(!trusts(&[APP, ("HERALD_CHANNELS", "msteams")], SLACK_URL));
+        let local = [APP, ("HERALD_LOOPBACK_SERVICE_URLS", "trusted")];
+        assert!(trusts(&local, LOCAL_URL) && trusts(&local, TEAMS_URL));
+        let ring = [APP, ("HERALD_SERVICE_URL_HOSTS", "canary.botapi.skype.com")];
+        assert!(trusts(&ring, "https://canary.botapi.skype.com/amer/"));
+        refused(
+            &[APP, ("HERALD_SERVICE_URL_HOSTS", "*.skype.com")],
+            "HERALD_SERVICE_URL_HOSTS",
+        );
+    }
+}
