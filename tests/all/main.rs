@@ -3,6 +3,7 @@
 // What must be there is unwrapped, in helpers too: a test that cannot go on fails where it stands.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod authentication;
 mod messages;
 mod notify;
 mod pipeline;

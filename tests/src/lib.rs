@@ -1,3 +1,4 @@
-//! What the tests share: a channel that does as it is told.
+//! What the tests share: a channel and issuers of tokens that do as they are told.
 
 pub mod channel;
+pub mod issuer;

@@ -1,0 +1,1 @@
+//! The real binaries with authentication on.
