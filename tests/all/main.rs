@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authentication;
+mod fuzz;
 mod messages;
 mod notify;
 mod pipeline;
