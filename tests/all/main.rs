@@ -8,5 +8,6 @@ mod fuzz;
 mod messages;
 mod notify;
 mod pipeline;
+mod service_url;
 mod system;
 mod world;

@@ -32,10 +32,21 @@ pub(crate) struct World {
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
+    /// Which service URLs are sent to.
+    trust: TrustRule,
 }
 
 impl World {
+    /// A world of this machine.
     pub(crate) fn new() -> Self {
+        Self::trusting(TrustRule::new(
+            Cloud::Public,
+            OtherChannels::Refused,
+            Loopback::Only,
+        ))
+    }
+
+    pub(crate) fn trusting(trust: TrustRule) -> Self {
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
         let told = Arc::clone(&seconds);
         let drawn = AtomicU8::new(0);
@@ -47,6 +58,7 @@ impl World {
             seconds,
             clock: Clock::told_by(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap()),
             chance: Chance::dealt_by(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
+            trust,
         }
     }
 
@@ -58,12 +70,8 @@ impl World {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    fn trust() -> TrustRule {
-        TrustRule::new(Cloud::Public, OtherChannels::Trusted, Loopback::Only)
-    }
-
     fn connector(&self) -> Connector {
-        Connector::new(self.channel.clone(), Self::trust())
+        Connector::new(self.channel.clone(), self.trust.clone())
     }
 
     pub(crate) async fn messages(&self, request: Request<Body>) -> Response<Body> {

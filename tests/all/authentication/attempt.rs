@@ -207,7 +207,8 @@ pub(super) fn field(name: &'static str, value: Value) -> Change {
 }
 
 /// The token and the activity name the same service URL: this one.
-pub(super) fn everywhere(url: &'static str) -> Change {
+pub(super) fn everywhere(url: impl Into<String>) -> Change {
+    let url = url.into();
     change(move |it| {
         it.claims["serviceurl"] = json!(url);
         it.activity["serviceUrl"] = json!(url);

@@ -9,6 +9,7 @@ use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 use ring::hmac;
 use serde_json::{Value, json};
+use tests::hostile;
 use tests::issuer::Fixture;
 
 use super::attempt::{
@@ -932,6 +933,20 @@ fn lists() -> Vec<Case> {
             }),
         ),
     ]
+}
+
+#[tokio::test]
+async fn no_hostile_service_url_is_believed_even_if_a_channel_signs_for_it() {
+    for cloud in Cloud::ALL {
+        for url in hostile::service_urls(cloud) {
+            let case = if url.is_empty() {
+                Case::unauthorized(&url, "ServiceUrlUnclaimed", everywhere(url.clone()))
+            } else {
+                Case::forbidden(&url, "ServiceUrlUntrusted", everywhere(url.clone()))
+            };
+            case.judge(Attempt::of(cloud)).await;
+        }
+    }
 }
 
 /// Claim and activity agree on a service URL, and the trust rule has the last word.
