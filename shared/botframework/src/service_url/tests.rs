@@ -67,6 +67,8 @@ fn trusting_other_channels_trusts_no_hostile_url() {
                 format!("https://evil-{domain}/"),
                 format!("https://{domain}.evil.example/"),
                 format!("https://.{domain}/"),
+                // Not even a name for the HTTP client.
+                format!("https://xn--slack.{domain}/"),
                 format!("https://slack..{domain}/"),
                 format!("https://slack.{domain}./"),
                 format!("https://slack.{domain}@evil.example/"),
