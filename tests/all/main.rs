@@ -3,10 +3,13 @@
 // What must be there is unwrapped, in helpers too: a test that cannot go on fails where it stands.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod authentication;
 mod contract;
 mod credential;
+mod fuzz;
 mod messages;
 mod notify;
 mod pipeline;
+mod service_url;
 mod system;
 mod world;

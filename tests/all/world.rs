@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::{Chance, Clock};
 use herald::delivery::{DeliveryKey, Row};
@@ -20,6 +21,7 @@ use lambda_http::{Body, RequestExt};
 use sender::Invocation;
 use serde_json::{Value, json};
 use tests::channel::Channel;
+use tests::credential::given;
 
 pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
 
@@ -32,21 +34,38 @@ pub(crate) struct World {
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
+    connector: Connector,
 }
 
 impl World {
+    /// A world of this machine.
     pub(crate) fn new() -> Self {
+        let channel = Channel::new();
+        Self::with(channel.clone(), Connector::unauthenticated(channel))
+    }
+
+    /// A world in which only the Teams of a cloud is sent to.
+    pub(crate) fn of_cloud(cloud: Cloud) -> Self {
+        let (channel, trust) = (
+            Channel::new(),
+            TrustRule::new(cloud, OtherChannels::Refused, Loopback::Refused),
+        );
+        Self::with(channel.clone(), Connector::new(channel, trust, given(cloud)))
+    }
+
+    fn with(channel: Channel, connector: Connector) -> Self {
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
         let told = Arc::clone(&seconds);
         let drawn = AtomicU8::new(0);
         Self {
             store: Store::new(),
-            channel: Channel::new(),
+            channel,
             plans: Queue::new(),
             deliveries: Queue::new(),
             seconds,
             clock: Clock::told_by(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap()),
             chance: Chance::dealt_by(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
+            connector,
         }
     }
 
@@ -59,7 +78,7 @@ impl World {
     }
 
     fn connector(&self) -> Connector {
-        Connector::unauthenticated(self.channel.clone())
+        self.connector.clone()
     }
 
     pub(crate) async fn messages(&self, request: Request<Body>) -> Response<Body> {

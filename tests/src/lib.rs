@@ -1,4 +1,5 @@
-//! What the tests share: a channel and a server that do as they are told, a DynamoDB of one's own, wires that fail.
+//! What the tests share: a channel, a server and issuers of tokens that do as they are told, a DynamoDB of one's
+//! own, wires that fail.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -6,7 +7,10 @@
 )]
 
 pub mod channel;
+pub mod credential;
 pub mod database;
+pub mod hostile;
+pub mod issuer;
 pub mod recorder;
 pub mod script;
 pub mod wire;

@@ -227,10 +227,17 @@ fn is_loopback(host: &str) -> bool {
     matches!(host, "127.0.0.1" | "[::1]") || host.eq_ignore_ascii_case("localhost")
 }
 
-/// Labels of letters, digits and inner hyphens, joined by single dots.
+/// Labels of letters, digits and inner hyphens, joined by single dots. None is in punycode: no channel has such a
+/// name, and there are some that a client does not take for a name at all.
 fn is_host_name(host: &str) -> bool {
+    let in_punycode = |label: &str| {
+        label
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
+    };
     host.split('.').all(|label| {
         !label.is_empty()
+            && !in_punycode(label)
             && label
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -137,6 +137,12 @@ enum FetchError {
     NoKeys,
 }
 
+impl FetchError {
+    fn cause(&self) -> Option<String> {
+        std::error::Error::source(self).map(ToString::to_string)
+    }
+}
+
 /// The keys of one issuer, as this process knows them.
 pub(super) struct Keys {
     source: Source,
@@ -171,7 +177,7 @@ impl Keys {
     /// Fetches the keys if there are none yet, and returns when they are there or cannot be had.
     pub(super) async fn prefetch(&self, now: SystemTime) {
         let _flight = self.flight.lock().await;
-        if self.held().keys.is_empty() && self.may_fetch(now) {
+        if self.held(now).keys.is_empty() && self.may_fetch(now) {
             self.refresh(now).await;
         }
     }
@@ -195,7 +201,7 @@ impl Keys {
         }
         drop(flight);
         self.known(id, now).ok_or_else(|| {
-            if self.held().keys.is_empty() {
+            if self.held(now).keys.is_empty() {
                 Denied::KeysUnavailable
             } else {
                 Denied::KeyUnknown
@@ -204,17 +210,15 @@ impl Keys {
     }
 
     fn known(&self, id: &str, now: SystemTime) -> Option<Arc<Key>> {
-        let held = self.held();
-        let usable = age(held.fetched, now).is_some_and(|age| age < USABLE);
-        held.keys.iter().find(|key| usable && key.id == id).cloned()
+        self.held(now).keys.iter().find(|key| key.id == id).cloned()
     }
 
     fn are_fresh(&self, now: SystemTime) -> bool {
-        age(self.held().fetched, now).is_some_and(|age| age < FRESH)
+        age(self.held(now).fetched, now).is_some_and(|age| age < FRESH)
     }
 
     fn may_fetch(&self, now: SystemTime) -> bool {
-        let held = self.held();
+        let held = self.held(now);
         let pause = if held.keys.is_empty() {
             PAUSE_WITHOUT_KEYS
         } else {
@@ -225,31 +229,36 @@ impl Keys {
 
     /// Replaces the keys, or leaves them when no new ones can be had.
     async fn refresh(&self, now: SystemTime) {
-        self.held().attempted = Some(now);
+        self.held(now).attempted = Some(now);
         match self.fetch().await {
             Ok(keys) => {
-                let mut held = self.held();
+                let mut held = self.held(now);
                 held.keys = keys;
                 held.fetched = Some(now);
             }
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(
-                    error_type = "KeysUnavailable",
-                    %error,
-                    cause,
-                    keys = self.held().keys.len(),
-                    "keys not refreshed"
-                );
-            }
+            Err(error) => tracing::error!(
+                error_type = "KeysUnavailable",
+                %error,
+                cause = error.cause(),
+                known_keys = self.held(now).keys.len(),
+                "keys not refreshed"
+            ),
         }
     }
 
     async fn fetch(&self) -> Result<Vec<Arc<Key>>, FetchError> {
         let url = match (self.locate().await, self.source.keys) {
             (Ok(url), _) => url,
-            (Err(_), Some(known)) => known.to_owned(),
             (Err(error), None) => return Err(error),
+            (Err(error), Some(known)) => {
+                tracing::warn!(
+                    error_type = "MetadataUnavailable",
+                    %error,
+                    cause = error.cause(),
+                    "keys are taken from where they are known to be"
+                );
+                known.to_owned()
+            }
         };
         let set: KeySet = self.get(&url).await?;
         let keys: Vec<_> = set.keys.into_iter().filter_map(Key::read).map(Arc::new).collect();
@@ -287,8 +296,13 @@ impl Keys {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known, without keys that are too old.
+    fn held(&self, now: SystemTime) -> MutexGuard<'_, Held> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if age(held.fetched, now).is_some_and(|age| age >= USABLE) {
+            held.keys.clear();
+        }
+        held
     }
 }
 

@@ -23,6 +23,30 @@
 //!
 //! Time is an argument. Keys are fetched over the [`Transport`] and kept for 24 hours; see
 //! [`Authenticator::prefetch`].
+//!
+//! # Example: nobody is let in without a token
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use botframework::activity::Activity;
+//! use botframework::auth::{Authenticator, Denied, Policy};
+//! use botframework::cloud::Cloud;
+//! use botframework::connector::HttpTransport;
+//! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = Policy::new(Cloud::Public, "0000000a-0000-4000-8000-00000000b07a".to_owned());
+//! let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
+//! let door = Authenticator::new(policy, trust, HttpTransport::builder().build()?, 0);
+//!
+//! let (headers, activity) = (http::HeaderMap::new(), Activity::message("hi"));
+//! let denied = door.authenticate(&headers, &activity, SystemTime::UNIX_EPOCH).await;
+//! assert_eq!(denied, Err(Denied::TokenMissing));
+//! assert_eq!(Denied::TokenMissing.status(), 401);
+//! # Ok(())
+//! # }
+//! ```
 
 mod denied;
 mod entra;

@@ -1,0 +1,238 @@
+//! One activity that somebody posts with a token, right in every respect until a case changes it.
+
+use std::time::{Duration, SystemTime};
+
+use botframework::activity::Activity;
+use botframework::auth::{Authenticator, Policy};
+use botframework::cloud::Cloud;
+use botframework::connector::Connector;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use botframework::turn::Adapter;
+use herald::clock::Clock;
+use herald::store::memory::Store;
+use herald::store::{Conversations, Selection};
+use herald_local::issuer::SigningKey;
+use jiff::Timestamp;
+use lambda_http::http::header::AUTHORIZATION;
+use lambda_http::http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+use tests::channel::Channel;
+use tests::credential::given;
+use tests::issuer::{Fixture, Issuer};
+
+use crate::world::{personal, post, text};
+
+pub(super) const NOW: i64 = 1_800_000_000;
+pub(super) const BOT: &str = "0000000a-0000-4000-8000-00000000b07a";
+pub(super) const TENANT: &str = "0000000b-0000-4000-8000-00000000000a";
+
+/// What comes to the endpoint, and what is there to judge it by.
+pub(super) struct Attempt {
+    pub(super) policy: Policy,
+    pub(super) trust: TrustRule,
+    pub(super) issuer: Issuer,
+    pub(super) header: Value,
+    pub(super) claims: Value,
+    pub(super) signer: &'static SigningKey,
+    pub(super) activity: Value,
+    /// What is made of the token before it is sent.
+    pub(super) token: Box<dyn Fn(String) -> String>,
+    /// What it is sent in.
+    pub(super) headers: Box<dyn Fn(&str) -> HeaderMap>,
+}
+
+/// A change of an attempt.
+pub(super) type Change = Box<dyn Fn(&mut Attempt)>;
+
+/// What an attempt is to come to: its status, and why in a word.
+pub(super) struct Case {
+    pub(super) name: String,
+    status: u16,
+    error_type: &'static str,
+    change: Change,
+}
+
+pub(super) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs())
+}
+
+pub(super) fn bearer(token: &str) -> HeaderMap {
+    one_header(&format!("Bearer {token}"))
+}
+
+pub(super) fn one_header(value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
+}
+
+impl Attempt {
+    /// Teams posts what a person said, in this cloud.
+    pub(super) fn of(cloud: Cloud) -> Self {
+        let service_url = format!("https://{}/emea/", cloud.endpoints().teams_hosts[0]);
+        let mut activity = personal("ada", "message");
+        activity["serviceUrl"] = json!(service_url);
+        activity["conversation"]["tenantId"] = json!(TENANT);
+        Self {
+            policy: Policy::new(cloud, BOT.to_owned()),
+            trust: TrustRule::new(cloud, OtherChannels::Refused, Loopback::Refused),
+            issuer: Issuer::endorsing(&["webchat", "msteams"]),
+            header: json!({"typ": "JWT", "alg": "RS256", "kid": "current", "x5t": "current"}),
+            claims: json!({
+                "iss": cloud.endpoints().inbound_issuer, "aud": BOT, "serviceurl": service_url,
+                "nbf": NOW - 60, "exp": NOW + 3540,
+            }),
+            signer: Fixture::Current.key(),
+            activity,
+            token: Box::new(|token| token),
+            headers: Box::new(bearer),
+        }
+    }
+
+    pub(super) fn sealed(&self) -> HeaderMap {
+        let token = self.signer.sign(&self.header, &self.claims).unwrap();
+        (self.headers)(&(self.token)(token))
+    }
+
+    pub(super) fn authenticator(&self) -> Authenticator {
+        Authenticator::new(self.policy.clone(), self.trust.clone(), self.issuer.clone(), 7)
+    }
+
+    /// What the authenticator says, in a word: nothing when it lets the activity in.
+    pub(super) async fn verdict(&self) -> &'static str {
+        let activity = Activity::from_value(self.activity.clone()).unwrap();
+        let headers = self.sealed();
+        match self
+            .authenticator()
+            .authenticate(&headers, &activity, now())
+            .await
+        {
+            Ok(_) => "",
+            Err(denied) => denied.error_type(),
+        }
+    }
+
+    /// What the messages function answers, and whether anything came of it.
+    async fn answer(&self) -> (u16, String, bool) {
+        let (store, channel) = (Store::new(), Channel::new());
+        let context = messages::Context {
+            store: store.clone(),
+            authenticator: self.authenticator(),
+            adapter: Adapter::new(Connector::new(
+                channel.clone(),
+                self.trust.clone(),
+                given(Cloud::Public),
+            )),
+            clock: Clock::told_by(|| Timestamp::from_second(NOW).unwrap()),
+        };
+        let mut request = post("/api/messages", &self.activity.to_string());
+        *request.headers_mut() = self.sealed();
+        let answer = messages::handle(&context, request).await;
+        let everyone = Selection::Everyone {
+            segment: 0,
+            segments: 1,
+        };
+        let remembered = store.list(&everyone, None, 10).await.unwrap().found;
+        let believed = !remembered.is_empty() || channel.requests() > 0;
+        (answer.status().as_u16(), text(&answer), believed)
+    }
+}
+
+impl Case {
+    pub(super) fn admitted(name: &str, change: Change) -> Self {
+        Self::new(name, 200, "", change)
+    }
+
+    /// The token is at fault.
+    pub(super) fn unauthorized(name: &str, error_type: &'static str, change: Change) -> Self {
+        Self::new(name, 401, error_type, change)
+    }
+
+    /// The token is valid, on the wrong channel or service URL.
+    pub(super) fn forbidden(name: &str, error_type: &'static str, change: Change) -> Self {
+        Self::new(name, 403, error_type, change)
+    }
+
+    fn new(name: &str, status: u16, error_type: &'static str, change: Change) -> Self {
+        Self {
+            name: name.to_owned(),
+            status,
+            error_type,
+            change,
+        }
+    }
+
+    /// The same in another setting: `first` is changed before.
+    pub(super) fn after(self, first: Change) -> Self {
+        let then = self.change;
+        Self {
+            change: Box::new(move |it| {
+                first(it);
+                then(it);
+            }),
+            ..self
+        }
+    }
+
+    /// Fails unless it comes to what it should, and a refusal says nothing and has no effect.
+    pub(super) async fn judge(&self, mut attempt: Attempt) {
+        (self.change)(&mut attempt);
+        assert_eq!(attempt.verdict().await, self.error_type, "{}", self.name);
+        let (status, body, believed) = attempt.answer().await;
+        assert_eq!(status, self.status, "{}", self.name);
+        assert_eq!(body, "", "{}", self.name);
+        assert_eq!(believed, self.status == 200, "{}", self.name);
+    }
+}
+
+pub(super) fn change(change: impl Fn(&mut Attempt) + 'static) -> Change {
+    Box::new(change)
+}
+
+pub(super) fn nothing() -> Change {
+    change(|_| {})
+}
+
+pub(super) fn claim(name: &'static str, value: Value) -> Change {
+    change(move |it| it.claims[name] = value.clone())
+}
+
+pub(super) fn no_claim(name: &'static str) -> Change {
+    change(move |it| drop(it.claims.as_object_mut().unwrap().remove(name)))
+}
+
+pub(super) fn header(name: &'static str, value: Value) -> Change {
+    change(move |it| it.header[name] = value.clone())
+}
+
+pub(super) fn no_header(name: &'static str) -> Change {
+    change(move |it| drop(it.header.as_object_mut().unwrap().remove(name)))
+}
+
+pub(super) fn field(name: &'static str, value: Value) -> Change {
+    change(move |it| it.activity[name] = value.clone())
+}
+
+/// The token and the activity name the same service URL: this one.
+pub(super) fn everywhere(url: impl Into<String>) -> Change {
+    let url = url.into();
+    change(move |it| {
+        it.claims["serviceurl"] = json!(url);
+        it.activity["serviceUrl"] = json!(url);
+    })
+}
+
+pub(super) fn token(make: impl Fn(String) -> String + Clone + 'static) -> Change {
+    change(move |it| it.token = Box::new(make.clone()))
+}
+
+pub(super) fn headers(make: impl Fn(&str) -> HeaderMap + Clone + 'static) -> Change {
+    change(move |it| it.headers = Box::new(make.clone()))
+}
+
+/// The issuer publishes its key with this in place of that.
+pub(super) fn key(name: &'static str, value: Value) -> Change {
+    change(move |it| {
+        let mut published = Fixture::Current.key().published("current", &["msteams"]);
+        published[name] = value.clone();
+        it.issuer.publish(json!([published]));
+    })
+}

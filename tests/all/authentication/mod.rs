@@ -1,0 +1,7 @@
+//! Who may speak to the bot.
+
+mod attempt;
+mod entra;
+mod keys;
+mod system;
+mod table;
