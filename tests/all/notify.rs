@@ -179,6 +179,31 @@ async fn a_repeated_request_finishes_what_the_first_could_not() {
 }
 
 #[tokio::test]
+async fn a_key_is_its_callers_own_and_the_caller_is_on_record() {
+    let world = World::new();
+    let by = |arn: &str| {
+        let fixture = include_str!("../fixtures/events/notify-post.json");
+        let mut event: Value = serde_json::from_str(fixture).unwrap();
+        event["requestContext"]["authorizer"] = json!({"iam": {"userArn": arn}});
+        event["headers"]["idempotency-key"] = json!("k1");
+        lambda_http::request::from_str(&event.to_string()).unwrap()
+    };
+    let mut ids = Vec::new();
+    for arn in [
+        "arn:aws:iam::1:role/builds",
+        "arn:aws:iam::1:role/orders",
+        "arn:aws:iam::1:role/builds",
+    ] {
+        let accepted = document(&world.notify(by(arn)).await);
+        let status = world.notify(get(accepted["statusUrl"].as_str().unwrap())).await;
+        assert_eq!(document(&status)["caller"], format!("iam:{arn}"));
+        ids.push(accepted["id"].clone());
+    }
+    assert_eq!(ids[0], ids[2]);
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
 async fn a_key_is_sent_once_and_short() {
     let world = World::new();
     assert_eq!(

@@ -30,6 +30,8 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+mod caller;
+
 /// The largest request body, in bytes.
 pub const BODY_MAX_BYTES: usize = 1024 * 1024;
 
@@ -85,7 +87,7 @@ pub async fn handle<S: Notifications, Q: Queue>(context: &Context<S, Q>, request
     let answer = match (request.method(), path.as_str()) {
         (&Method::POST, "/api/notifications") => ask(context, &request).await,
         (_, "/api/notifications") => Err(not_allowed("POST")),
-        (&Method::GET, "/api/notify") => classic(context).await,
+        (&Method::GET, "/api/notify") => classic(context, &request).await,
         (_, "/api/notify") => Err(not_allowed("GET")),
         (method, path) => match (method, path.strip_prefix("/api/notifications/")) {
             (&Method::GET, Some(id)) => show(context, id).await,
@@ -168,14 +170,16 @@ async fn ask<S: Notifications, Q: Queue>(
     })?;
     let now = context.clock.now();
     let asked = Asked::parse(&document, now).map_err(Problem::invalid)?;
+    let caller = caller::of(request);
     let key = idempotency_key(request)?;
     let idempotency = key.map(|key| Idempotency {
-        key: digest(key.as_bytes()),
+        // Each caller's keys are their own. No name of a caller has a line break in it.
+        key: digest(format!("{caller}\n{key}").as_bytes()),
         // Of the document, not of its bytes: a caller who repeats a request may well print it anew.
         body: digest(document.to_string().as_bytes()),
         until: now.saturating_add(IDEMPOTENCY_KEPT).unwrap_or(now),
     });
-    let id = accept(context, asked, idempotency, now).await?;
+    let id = accept(context, asked, caller, idempotency, now).await?;
     let status_url = format!("/api/notifications/{id}");
     let answer = serde_json::json!({ "id": id, "state": State::Accepted, "statusUrl": status_url });
     let mut response = json(StatusCode::ACCEPTED, &answer);
@@ -189,13 +193,14 @@ async fn ask<S: Notifications, Q: Queue>(
 async fn accept<S: Notifications, Q: Queue>(
     context: &Context<S, Q>,
     asked: Asked,
+    caller: String,
     idempotency: Option<Idempotency>,
     now: Timestamp,
 ) -> Result<NotificationId, Refusal> {
     let repeatable = idempotency.is_some();
     let id = NotificationId::fresh(now, context.chance.draw());
     let acceptance = Acceptance {
-        notification: Notification::begin(id.clone(), now, &asked),
+        notification: Notification::begin(id.clone(), now, caller, &asked),
         audience: asked.audience,
         message: asked.message,
         idempotency,
@@ -251,7 +256,10 @@ async fn show<S: Notifications, Q>(context: &Context<S, Q>, id: &str) -> Result<
 }
 
 /// `GET /api/notify`: the classic proactive sample's trigger.
-async fn classic<S: Notifications, Q: Queue>(context: &Context<S, Q>) -> Result<Response<Body>, Refusal> {
+async fn classic<S: Notifications, Q: Queue>(
+    context: &Context<S, Q>,
+    request: &Request,
+) -> Result<Response<Body>, Refusal> {
     let now = context.clock.now();
     let asked = Asked {
         audience: Audience(vec![Selector::Everyone]),
@@ -260,7 +268,7 @@ async fn classic<S: Notifications, Q: Queue>(context: &Context<S, Q>) -> Result<
         on_unknown: OnUnknown::default(),
         expires_at: now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX),
     };
-    accept(context, asked, None, now).await?;
+    accept(context, asked, caller::of(request), None, now).await?;
     let mut response = Response::new(Body::Text(CLASSIC_PAGE.to_owned()));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -276,6 +284,7 @@ struct Status<'a> {
     id: &'a NotificationId,
     state: State,
     accepted_at: Timestamp,
+    caller: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
     on_unknown: OnUnknown,
@@ -298,6 +307,7 @@ impl<'a> Status<'a> {
             id: &notification.id,
             state: notification.state(),
             accepted_at: notification.accepted_at,
+            caller: &notification.caller,
             category: notification.category.as_deref(),
             on_unknown: notification.on_unknown,
             expires_at: notification.expires_at,

@@ -33,6 +33,8 @@ pub struct Notification {
     pub id: NotificationId,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// Who asked for it.
+    pub caller: String,
     /// The caller's word for its kind.
     pub category: Option<String>,
     /// What an unknown outcome becomes.
@@ -71,11 +73,12 @@ pub enum State {
 
 impl Notification {
     /// A notification at its beginning.
-    pub fn begin(id: NotificationId, accepted_at: Timestamp, request: &Request) -> Self {
+    pub fn begin(id: NotificationId, accepted_at: Timestamp, caller: String, request: &Request) -> Self {
         let parts = parts(&request.audience, EVERYONE_SEGMENTS).len();
         Self {
             id,
             accepted_at,
+            caller,
             category: request.category.clone(),
             on_unknown: request.on_unknown,
             expires_at: request.expires_at,

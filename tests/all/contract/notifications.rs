@@ -40,6 +40,7 @@ fn notification(number: u8) -> Notification {
     Notification {
         id: id(number),
         accepted_at: at(0),
+        caller: "iam:invented".into(),
         category: None,
         on_unknown: OnUnknown::Retry,
         expires_at: at(3_600),
@@ -107,6 +108,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
         "attachments": [{"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "T"}}]});
     let acceptance = Acceptance {
         notification: Notification {
+            caller: "iam:invented".into(),
             category: Some("news|#%".into()),
             on_unknown: OnUnknown::GiveUp,
             expires_at: at(7_200),

@@ -55,6 +55,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
     let notification = Notification {
         id: id(),
         accepted_at: at(0),
+        caller: "iam:invented".into(),
         category: None,
         on_unknown: OnUnknown::Retry,
         expires_at: at(3_600),

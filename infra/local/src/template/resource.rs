@@ -165,7 +165,7 @@ pub(super) const TABLE: Known = Known {
 /// Who may call is IAM's to say in AWS; here everybody on this machine may.
 pub(super) const ROUTE: Known = Known {
     used: &["RouteKey", "Target"],
-    without_effect: &["ApiId", "AuthorizationType", "OperationName"],
+    without_effect: &["ApiId", "AuthorizationType", "AuthorizerId", "OperationName"],
 };
 
 pub(super) const INTEGRATION: Known = Known {
@@ -183,6 +183,7 @@ pub(super) fn has_no_effect_here(kind: &str) -> bool {
     matches!(
         kind,
         "AWS::ApiGatewayV2::Api"
+            | "AWS::ApiGatewayV2::Authorizer"
             | "AWS::ApiGatewayV2::Stage"
             | "AWS::CloudWatch::Alarm"
             | "AWS::CloudWatch::Dashboard"

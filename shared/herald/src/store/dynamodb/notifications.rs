@@ -370,6 +370,7 @@ fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, E
     let Notification {
         id,
         accepted_at,
+        caller,
         category,
         on_unknown,
         expires_at,
@@ -384,6 +385,7 @@ fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, E
     let mut attributes = key(id, HEAD);
     attributes.extend(item([
         ("acceptedAt", moment(*accepted_at)),
+        ("caller", text(caller)),
         ("onUnknown", word(verb, "onUnknown", on_unknown)?),
         ("expiresAt", moment(*expires_at)),
         ("segments", number(*segments)),
@@ -409,6 +411,7 @@ fn read_head(head: Record<'_>) -> Result<Notification, Error> {
     Ok(Notification {
         id: head.word("notification")?,
         accepted_at: head.moment("acceptedAt")?,
+        caller: head.text("caller")?.to_owned(),
         category: head.optional_text("category")?.map(str::to_owned),
         on_unknown: head.word("onUnknown")?,
         expires_at: head.moment("expiresAt")?,
