@@ -234,3 +234,27 @@ fn not_allowed() -> Response<Body> {
         .insert(header::ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_called_is_what_we_know_and_not_what_was_said() {
+        for said in [r#""urn:botframework:azure""#, "5"] {
+            let body = format!(r#"{{"type":"message","callerId":{said}}}"#);
+            let activity = Activity::from_slice(body.as_bytes()).unwrap();
+            let caller_id = Some("urn:botframework:aadappid:x".to_owned());
+            let known = Caller {
+                caller_id: caller_id.clone(),
+                ..Caller::default()
+            };
+            let (known, unknown) = (from(known, activity.clone()), from(Caller::default(), activity));
+            assert_eq!(known.caller_id, caller_id);
+            assert_eq!(
+                serde_json::to_value(unknown).unwrap(),
+                serde_json::json!({"type": "message"})
+            );
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use botframework::activity::Activity;
-use botframework::auth::{Authenticator, Policy};
+use botframework::auth::{Authenticator, Caller, Denied, Policy};
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
@@ -96,18 +96,18 @@ impl Attempt {
         Authenticator::new(self.policy.clone(), self.trust.clone(), self.issuer.clone(), 7)
     }
 
-    /// What the authenticator says, in a word: nothing when it lets the activity in.
-    pub(super) async fn verdict(&self) -> &'static str {
+    /// What the authenticator says.
+    pub(super) async fn caller(&self) -> Result<Caller, Denied> {
         let activity = Activity::from_value(self.activity.clone()).unwrap();
         let headers = self.sealed();
-        match self
-            .authenticator()
+        self.authenticator()
             .authenticate(&headers, &activity, now())
             .await
-        {
-            Ok(_) => "",
-            Err(denied) => denied.error_type(),
-        }
+    }
+
+    /// The same in a word: nothing when it lets the activity in.
+    pub(super) async fn verdict(&self) -> &'static str {
+        self.caller().await.map_or_else(Denied::error_type, |_| "")
     }
 
     /// What the messages function answers, and whether anything came of it.

@@ -262,6 +262,30 @@ async fn another_bot_speaks_when_it_is_named() {
 }
 
 #[tokio::test]
+async fn it_is_known_who_spoke() {
+    let channel = |cloud: Cloud| async move { Attempt::of(cloud).caller().await.unwrap() };
+    let public = channel(Cloud::Public).await;
+    assert_eq!(public.caller_id.as_deref(), Some("urn:botframework:azure"));
+    assert_eq!((public.app_id, public.tenant.as_deref()), (None, Some(TENANT)));
+    for cloud in [Cloud::UsGov, Cloud::UsDod] {
+        let caller_id = channel(cloud).await.caller_id;
+        assert_eq!(caller_id.as_deref(), Some("urn:botframework:azureusgov"));
+    }
+    assert_eq!(channel(Cloud::China).await.caller_id, None);
+    let ourselves = emulator().caller().await.unwrap();
+    assert_eq!(
+        (ourselves.caller_id, ourselves.app_id.as_deref()),
+        (None, Some(BOT))
+    );
+    let other = other_bot().caller().await.unwrap();
+    assert_eq!(
+        other.caller_id,
+        Some(format!("urn:botframework:aadappid:{OTHER_BOT}"))
+    );
+    assert_eq!(other.app_id.as_deref(), Some(OTHER_BOT));
+}
+
+#[tokio::test]
 async fn each_cloud_believes_its_own_entra() {
     let government = |cloud, issuer: &str, ver: &str| {
         let mut it = other_bot();

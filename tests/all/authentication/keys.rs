@@ -305,6 +305,15 @@ fn misbehaviour() -> Vec<(&'static str, Behaviour)> {
         ("not UTF-8", Behaviour::Say(vec![0xff; 1_000].into())),
         ("gigantic garbage", Behaviour::Say(vec![b' '; 32 << 20].into())),
         (
+            "a right answer in a gigantic one",
+            say(json!({
+                "keys": [published(Fixture::Current, "current")],
+                "jwks_uri": "https://login.botframework.com/v1/.well-known/keys",
+                "padding": "x".repeat(600_000),
+            })
+            .to_string()),
+        ),
+        (
             "a gigantic set",
             say(format!(r#"{{"keys":[],"x":"{}"}}"#, "x".repeat(8 << 20))),
         ),

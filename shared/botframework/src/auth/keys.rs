@@ -195,8 +195,8 @@ impl Keys {
             },
             None => self.flight.lock().await,
         };
-        let wanted = self.known(id, now).is_none() || !self.are_fresh(now);
-        if wanted && self.may_fetch(now) {
+        // Whoever waited for a fetch begins none: it is too early for another.
+        if self.may_fetch(now) {
             self.refresh(now).await;
         }
         drop(flight);

@@ -53,7 +53,7 @@ impl Environment<'_> {
     /// # Errors
     /// When the bot is not named in full, or `HERALD_UNAUTHENTICATED` is set in AWS.
     pub fn authentication(&self) -> Result<Authentication, Error> {
-        if self.is(variable::UNAUTHENTICATED, "loopback-only")? {
+        if self.is_on(variable::UNAUTHENTICATED, "loopback-only")? {
             return Ok(Authentication::LoopbackOnly);
         }
         let app_id = guid(variable::APP_ID, &self.required(variable::APP_ID)?)?;
@@ -95,7 +95,7 @@ impl Environment<'_> {
             }
             Authentication::Required(bot) => bot,
         };
-        let loopback = if self.is(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
+        let loopback = if self.is_on(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
             Loopback::Trusted
         } else {
             Loopback::Refused
@@ -201,9 +201,9 @@ impl Environment<'_> {
     }
 
     fn emulator(&self) -> Result<Emulator, Error> {
-        if !self.is(variable::EMULATOR, "loopback-only")? {
+        if !self.is_on(variable::EMULATOR, "loopback-only")? {
             Ok(Emulator::Refused)
-        } else if self.is(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
+        } else if self.is_on(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
             Ok(Emulator::OnLoopback)
         } else {
             let wrong = "is of no use unless HERALD_LOOPBACK_SERVICE_URLS is `trusted`";
@@ -212,7 +212,7 @@ impl Environment<'_> {
     }
 
     /// Whether a setting for development is on, which it is by one word alone.
-    fn is(&self, name: &'static str, word: &str) -> Result<bool, Error> {
+    fn is_on(&self, name: &'static str, word: &str) -> Result<bool, Error> {
         match self.development(name)? {
             None => Ok(false),
             Some(value) if value == word => Ok(true),
