@@ -11,7 +11,7 @@ use herald::clock::Clock;
 use herald::config::Environment;
 use herald::conversation::Sighting;
 use herald::store::{Conversations, dynamodb};
-use herald_local::{Host, Options, front};
+use herald_local::{Event, Host, Options, front};
 use serde_json::{Value, json};
 use tests::channel::{Behaviour, Channel, Served};
 use tokio::io::AsyncWriteExt;
@@ -28,6 +28,10 @@ struct System {
 
 impl System {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         static BUILT: OnceLock<Options> = OnceLock::new();
         let mut options =
             tokio::task::spawn_blocking(|| BUILT.get_or_init(|| Options::built().unwrap()).clone())
@@ -35,6 +39,7 @@ impl System {
                 .unwrap();
         options.concurrency = 2;
         options.retry_visibility = Some(Duration::from_millis(50));
+        change(&mut options);
         let listener = front::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let host = Host::start(listener, &options).await.unwrap();
         let channel = Channel::new();
@@ -353,6 +358,83 @@ async fn what_a_killed_sender_held_stays_open_and_on_the_queue() {
         "{status}"
     );
     system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_of_any_log_holds_a_text_a_name_or_a_token() {
+    let system = System::start_with(|options| {
+        options
+            .environment
+            .insert("AWS_LAMBDA_LOG_LEVEL".into(), "TRACE".into());
+    })
+    .await;
+    let mut events = system.host.events();
+    let canary = |person: &str, kind: &str| {
+        let mut activity = personal(person, kind);
+        activity["text"] = json!("canary text");
+        activity["from"]["name"] = json!("canary name");
+        activity["conversation"]["name"] = json!("canary place");
+        activity["channelData"] = json!({"token": "canary token"});
+        activity
+    };
+    for person in ["ada", "dead", "cut", "deaf"] {
+        assert_eq!(system.hears(canary(person, "message")).await, 200);
+    }
+    // What is refused, cut off, malformed or misdirected quotes what it can.
+    system.channel.when(
+        "a:dead",
+        Behaviour::Refuse {
+            status: 403,
+            code: "MessageWritesBlocked",
+        },
+    );
+    system.channel.when("a:cut", Behaviour::Cut);
+    system.channel.when(
+        "a:deaf",
+        Behaviour::Refuse {
+            status: 400,
+            code: "BadSyntax",
+        },
+    );
+    assert_eq!(system.hears(canary("deaf", "message")).await, 500);
+    assert_eq!(
+        system
+            .post("/api/messages", "{\"text\": \"canary text\", ".into())
+            .await
+            .0,
+        400
+    );
+    let mut elsewhere = canary("eve", "message");
+    elsewhere["serviceUrl"] = json!("https://canary.example/");
+    assert_eq!(system.post("/api/messages", elsewhere.to_string()).await.0, 403);
+    assert_eq!(
+        system
+            .post("/api/notifications", "{\"message\": canary".into())
+            .await
+            .0,
+        400
+    );
+    let card =
+        json!({"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "canary card"}});
+    let body = json!({"audience": {"everyone": true}, "onUnknown": "giveUp",
+        "message": {"text": "canary news", "summary": "canary summary", "attachments": [card]}});
+    let (status, accepted) = system.post("/api/notifications", body.to_string()).await;
+    assert_eq!(status, 202);
+    system.host.drained().await;
+    assert_eq!(system.status(&accepted).await["counts"]["audience"], 4);
+    system.host.take_dynamodb_away().await;
+    assert_eq!(system.hears(canary("joe", "message")).await, 500);
+    assert_eq!(system.post("/api/notifications", body.to_string()).await.0, 503);
+    system.host.stop().await;
+
+    let mut lines = 0;
+    while let Ok(event) = events.try_recv() {
+        if let Event::Logged { line, .. } = event {
+            assert!(!line.contains("canary"), "{line}");
+            lines += 1;
+        }
+    }
+    assert!(lines > 10, "at TRACE the functions said only {lines} things");
 }
 
 #[tokio::test(flavor = "multi_thread")]

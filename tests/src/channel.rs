@@ -163,10 +163,9 @@ impl Channel {
             .unwrap_or(Behaviour::Accept);
         self.0.requests.send_modify(|requests| *requests += 1);
         if let Behaviour::Refuse { status, code } = behaviour {
-            return Answer::Status(
-                status,
-                Some(json!({"error": {"code": code, "message": "told to"}})),
-            );
+            // Real ones quote what they refuse, too.
+            let message = format!("refused: {}", String::from_utf8_lossy(body));
+            return Answer::Status(status, Some(json!({"error": {"code": code, "message": message}})));
         }
         if let Behaviour::Hold = behaviour {
             let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
