@@ -15,7 +15,8 @@ Usage: cargo run [--] [OPTIONS]
   --once               show the main job, then exit: 0 when it was done, 1 with the reason when not
   --data DIR           keep the tables in DIR (queues are never kept); in memory without it
   --concurrency N      processes a function may have at once (4)
-  --env NAME=VALUE     a variable for every function, for example RUST_LOG=debug; may be repeated
+  --env NAME=VALUE     a variable for every function, for example AWS_LAMBDA_LOG_LEVEL=DEBUG; may be repeated
+  --env-file FILE      write the functions' variables to FILE, for `cargo lambda watch --env-file FILE`
   --help               this text
 
   HERALD_LISTEN        address of the HTTP API (127.0.0.1:3978)
@@ -36,6 +37,7 @@ pub(crate) struct Arguments {
     pub(crate) data: Option<PathBuf>,
     pub(crate) concurrency: Option<usize>,
     pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) env_file: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
     /// Those of the bot's settings that are set.
     pub(crate) bot: BTreeMap<String, String>,
@@ -69,6 +71,7 @@ impl Arguments {
             data: None,
             concurrency: None,
             environment: BTreeMap::new(),
+            env_file: None,
             listen,
             bot: BTreeMap::new(),
         };
@@ -82,6 +85,7 @@ impl Arguments {
                 "--help" | "-h" => arguments.help = true,
                 "--once" => arguments.once = true,
                 "--data" => arguments.data = Some(value()?.into()),
+                "--env-file" => arguments.env_file = Some(value()?.into()),
                 "--concurrency" => {
                     let number = value()?.parse().ok().filter(|number| *number > 0);
                     arguments.concurrency = Some(number.context("--concurrency wants a number above 0")?);

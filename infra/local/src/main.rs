@@ -69,6 +69,13 @@ async fn until_asked_to_stop(
         host = Host::start_telling(listener, &options, events) => host?,
         () = &mut asked_to_stop => return Ok(()),
     };
+    if let Some(file) = &arguments.env_file {
+        let variables = host.functions().environment().into_iter();
+        let lines: String = variables
+            .map(|(name, value)| format!("{name}={value:?}\n"))
+            .collect();
+        std::fs::write(file, lines).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     let mut channel = Channel::open(&format!("{}/api/messages", host.url())).await?;
     if let Some((issuer, app_id)) = issuer {
         channel = channel.signed_by(issuer, app_id);

@@ -124,6 +124,17 @@ impl Functions {
         self.by_name.keys().cloned().collect()
     }
 
+    /// The variables of all functions, without those that Lambda sets for each of them: what another host of the same
+    /// binaries needs to give them.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let all = self
+            .by_name
+            .values()
+            .flat_map(|function| function.recipe.environment.clone());
+        all.filter(|(name, _)| !name.starts_with("AWS_LAMBDA_") && !name.starts_with("LAMBDA_"))
+            .collect()
+    }
+
     pub(crate) fn concurrency(&self, function: &str) -> usize {
         self.by_name
             .get(function)
