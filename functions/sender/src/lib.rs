@@ -50,6 +50,9 @@ const ASK_HOLDER_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// How long the work waits when the Connector does not take the bot's token and names no time: somebody has to act.
 const REFUSED_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
+/// The longest it waits whatever the Connector says: once the bot is put right, its work goes on.
+const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);
+
 /// What the handler works with.
 #[derive(Debug)]
 pub struct Context<C, N, L, Q> {
@@ -378,7 +381,7 @@ impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
         let now = self.context.clock.now();
         let asked = error.retry_after().map(|wait| wait.delay(now.into()));
         let wait = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
-        let until = self.after(wait.unwrap_or(REFUSED_WAIT));
+        let until = self.after(wait.unwrap_or(REFUSED_WAIT).min(REFUSED_WAIT_MAX));
         Next::Wait {
             until: self.invocation.pause(until, || tell_refused(error)),
             why: error.code().unwrap_or("TokenRefused").to_owned(),

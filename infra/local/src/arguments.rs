@@ -24,10 +24,17 @@ Usage: cargo run [--] [OPTIONS]
                        With --env HERALD_OPENID_METADATA_URL= it takes those of real channels instead.
   MicrosoftAppType, MicrosoftAppTenantId
                        how it is registered
+  MicrosoftAppPassword
+                       its client secret, for channels that are not on this machine. Those on it never see its token.
 ";
 
 /// The bot's settings, by the names that bot developers know; parameters of the template.
-const BOT: [&str; 3] = ["MicrosoftAppId", "MicrosoftAppType", "MicrosoftAppTenantId"];
+const BOT: [&str; 4] = [
+    "MicrosoftAppId",
+    "MicrosoftAppType",
+    "MicrosoftAppTenantId",
+    "MicrosoftAppPassword",
+];
 
 /// The options, read.
 #[derive(Debug)]
