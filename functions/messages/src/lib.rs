@@ -73,7 +73,9 @@ impl Context<dynamodb::Conversations> {
 impl<S> Context<S> {
     /// Fetches what the first request would wait for. To be run beside the start, not before it.
     pub async fn prefetch(&self) {
-        self.authenticator.prefetch(self.now()).await;
+        let keys = self.authenticator.prefetch(self.now());
+        let token = self.adapter.connector().prefetch();
+        tokio::join!(keys, token);
     }
 
     fn now(&self) -> SystemTime {

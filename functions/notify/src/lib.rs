@@ -17,7 +17,7 @@ use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::delivery::{OnUnknown, Tally};
-use herald::id::NotificationId;
+use herald::id::{NotificationId, digest};
 use herald::notification::request::{Request as Asked, SENT_FOR_MAX};
 use herald::notification::{Notification, State};
 use herald::problem::{Fault, Problem};
@@ -28,7 +28,6 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 mod caller;
 
@@ -334,10 +333,6 @@ fn idempotency_key(request: &Request) -> Result<Option<&str>, Problem> {
         });
     }
     Ok(Some(key))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
 }
 
 fn bytes(body: &Body) -> &[u8] {

@@ -11,10 +11,9 @@
 use botframework::id::ActivityId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::audience::Recipient;
-use crate::id::NotificationId;
+use crate::id::{self, NotificationId};
 
 /// How many attempts of one delivery may each have reached the channel before it is left as unknown: with
 /// [`OnUnknown::Retry`], so many copies at the very worst.
@@ -40,7 +39,10 @@ impl DeliveryKey {
         if recipient.len() <= RECIPIENT_BYTES_MAX {
             Self(format!("{notification}|{recipient}"))
         } else {
-            Self(format!("{notification}|sha256|{:x}", Sha256::digest(recipient)))
+            Self(format!(
+                "{notification}|sha256|{}",
+                id::digest(recipient.as_bytes())
+            ))
         }
     }
 

@@ -1,10 +1,11 @@
 //! Ids that Herald makes.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Names one notification: `ntf_` and 32 hexadecimal digits that sort by the time of acceptance (UUID version 7).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +35,17 @@ impl NotificationId {
         let milliseconds = i64::from_str_radix(digits, 16).unwrap_or(i64::MAX);
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// What stands for a text that is too long, or too secret, to stand itself: its SHA-256, in hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut digits, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        })
 }
 
 /// The text is not the id of a notification.
