@@ -71,9 +71,10 @@ async fn until_asked_to_stop(
     };
     if let Some(file) = &arguments.env_file {
         let variables = host.functions().environment().into_iter();
-        let lines: String = variables
+        let lines: Vec<String> = variables
             .map(|(name, value)| format!("{name}={value:?}\n"))
             .collect();
+        let lines = lines.concat();
         std::fs::write(file, lines).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let mut channel = Channel::open(&format!("{}/api/messages", host.url())).await?;
