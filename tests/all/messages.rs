@@ -93,6 +93,7 @@ async fn what_is_no_activity_is_refused_and_nothing_is_remembered() {
         (without("conversation"), 400),
         (without("channelId"), 400),
         (without("from"), 400),
+        (without("serviceUrl"), 403),
         (with("conversation", json!({"id": ""})), 400),
         (with("conversation", json!({"id": 5})), 400),
         (

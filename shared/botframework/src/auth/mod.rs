@@ -244,8 +244,6 @@ impl Authenticator {
         now: SystemTime,
     ) -> Result<Caller, Denied> {
         let caller = match &self.mode {
-            // Nothing can be sent to an activity without a service URL, so there is nothing to refuse in it.
-            Mode::Loopback if activity.service_url.is_none() => Caller::default(),
             Mode::Loopback => {
                 self.check_trust(activity)?;
                 Caller::default()
