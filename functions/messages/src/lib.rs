@@ -73,9 +73,9 @@ impl Context<dynamodb::Conversations> {
 impl<S> Context<S> {
     /// Fetches what the first request would wait for. To be run beside the start, not before it.
     pub async fn prefetch(&self) {
-        let keys = self.authenticator.prefetch(self.now());
-        let token = self.adapter.connector().prefetch();
-        tokio::join!(keys, token);
+        // Not the bot's token: whoever can reach this endpoint can start environments, and must not make them ask for
+        // tokens before anybody was let in.
+        self.authenticator.prefetch(self.now()).await;
     }
 
     fn now(&self) -> SystemTime {
@@ -113,15 +113,16 @@ pub async fn handle<S: Conversations>(context: &Context<S>, request: Request) ->
         }
     };
     let now = context.now();
-    let activity = match context
+    let (by_channel, activity) = match context
         .authenticator
         .authenticate(request.headers(), &activity, now)
         .await
     {
-        Ok(caller) => from(caller, activity),
+        Ok(caller) => (caller.app_id.is_none(), from(caller, activity)),
         Err(denied) => return refuse(denied),
     };
-    if let Err(error) = record(context, &activity).await {
+    // Another bot is heard, but nothing vouches for the conversation that it names.
+    if by_channel && let Err(error) = record(context, &activity).await {
         tracing::error!(error_type = "StoreUnavailable", error = %chain(&error), "activity not remembered");
         return status(StatusCode::INTERNAL_SERVER_ERROR);
     }

@@ -28,6 +28,17 @@ pub(crate) fn of(request: &Request) -> String {
     )
 }
 
+/// The caller as idempotency keys know it: a role without its session, whose name changes with each start of a program.
+pub(crate) fn principal(caller: &str) -> &str {
+    match caller
+        .split_once(":assumed-role/")
+        .and_then(|(_, role)| role.rsplit_once('/'))
+    {
+        Some((_, session)) => &caller[..caller.len() - session.len() - 1],
+        None => caller,
+    }
+}
+
 const NOBODY: &str = "nobody";
 
 #[cfg(test)]
@@ -40,6 +51,20 @@ mod tests {
             serde_json::from_str(include_str!("../../../tests/fixtures/events/notify-post.json")).unwrap();
         event["requestContext"]["authorizer"] = authorizer.clone();
         of(&lambda_http::request::from_str(&event.to_string()).unwrap())
+    }
+
+    #[test]
+    fn a_role_is_the_same_caller_in_every_session() {
+        let role = "iam:arn:aws:sts::123456789012:assumed-role/builds";
+        assert_eq!(principal(&format!("{role}/one")), role);
+        assert_eq!(principal(&format!("{role}/another@example")), role);
+        for whole in [
+            "iam:arn:aws:iam::123456789012:user/invented",
+            "jwt:https://issuer.example/ app-1",
+            "nobody",
+        ] {
+            assert_eq!(principal(whole), whole);
+        }
     }
 
     #[test]

@@ -173,7 +173,7 @@ async fn ask<S: Notifications, Q: Queue>(
     let key = idempotency_key(request)?;
     let idempotency = key.map(|key| Idempotency {
         // Each caller's keys are their own. No name of a caller has a line break in it.
-        key: digest(format!("{caller}\n{key}").as_bytes()),
+        key: digest(format!("{}\n{key}", caller::principal(&caller)).as_bytes()),
         // Of the document, not of its bytes: a caller who repeats a request may well print it anew.
         body: digest(document.to_string().as_bytes()),
         until: now.saturating_add(IDEMPOTENCY_KEPT).unwrap_or(now),

@@ -39,9 +39,9 @@ const DELIVERIES_AT_ONCE: usize = 32;
 /// How long one request to the channel may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long before the invocation's end no new delivery is begun: a claim, a request and a settling must fit in, each
-/// as slow as its time-outs let it be.
-const MARGIN: SignedDuration = SignedDuration::from_secs(30);
+/// How long before the invocation's end no new delivery is begun: a claim, a request, a new token, the
+/// request once more and a settling must fit in, each as slow as its time-outs let it be.
+const MARGIN: SignedDuration = SignedDuration::from_secs(50);
 
 /// When to ask again for a delivery that another worker holds. It says what became of it long before its deadline,
 /// unless it died; asking costs one write.

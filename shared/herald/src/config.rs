@@ -130,13 +130,19 @@ impl<'a> Environment<'a> {
     }
 
     /// The variable's values, which commas separate; none if it is not set.
-    pub fn list(&self, name: &'static str) -> Vec<String> {
-        let list = self.optional(name).unwrap_or_default();
-        let values = list.split(',').map(str::trim);
-        values
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned)
-            .collect()
+    ///
+    /// # Errors
+    /// When it is set and names nothing: a list that lets nobody in must not let everybody in.
+    pub fn list(&self, name: &'static str) -> Result<Vec<String>, Error> {
+        let Some(list) = self.optional(name) else {
+            return Ok(Vec::new());
+        };
+        let values = list.split(',').map(str::trim).filter(|value| !value.is_empty());
+        let values: Vec<_> = values.map(str::to_owned).collect();
+        if values.is_empty() {
+            return Err(Error::wrong(name, "is set and names nothing"));
+        }
+        Ok(values)
     }
 
     /// The value of a variable that is for development only.
@@ -181,7 +187,15 @@ mod tests {
     #[test]
     fn a_list_is_separated_by_commas() {
         let pairs = [("HERALD_TENANTS", " a, b ,,c,")];
-        assert_eq!(environment(&pairs).list(variable::TENANTS), ["a", "b", "c"]);
-        assert!(environment(&[]).list(variable::TENANTS).is_empty());
+        assert_eq!(
+            environment(&pairs).list(variable::TENANTS).unwrap(),
+            ["a", "b", "c"]
+        );
+        assert!(environment(&[]).list(variable::TENANTS).unwrap().is_empty());
+        assert!(
+            environment(&[("HERALD_TENANTS", " , ")])
+                .list(variable::TENANTS)
+                .is_err()
+        );
     }
 }

@@ -350,6 +350,9 @@ fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope
 
 fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Facts {
     let person = reference.user.as_ref().filter(|_| scope == Scope::Personal);
+    // Only Teams vouches for Entra's and its own names of people and teams; elsewhere a user may choose what they are called.
+    let in_teams = activity.parent_channel() == Some("msteams");
+    let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
     Facts {
         scope,
         tenant: activity
@@ -358,13 +361,15 @@ fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -
             .map(str::to_owned),
         user: person
             .and_then(|user| user.entra_object_id.clone())
-            .filter(|id| is_id(id.as_str())),
-        account: person.map(|user| user.id.clone()).filter(|id| is_id(id.as_str())),
+            .filter(|id| in_teams && is_id(id.as_str())),
+        account: person
+            .map(|user| user.id.clone())
+            .filter(|id| is_id(id.as_str()) && (in_teams || !of_teams(id))),
         team: activity
             .teams()
             .and_then(|teams| teams.team)
             .and_then(|team| team.id)
-            .filter(|id| is_id(id)),
+            .filter(|id| in_teams && is_id(id)),
     }
 }
 
@@ -685,6 +690,23 @@ mod tests {
             json!("hologram"),
         );
         assert_eq!(first(&novel).facts.scope, Scope::GroupChat);
+    }
+
+    #[test]
+    fn nobody_is_a_teams_user_by_saying_so_on_another_channel() {
+        let posing = with(personal("message"), "/channelId", json!("webchat"));
+        let record = first(&posing);
+        assert_eq!((record.facts.user, record.facts.account), (None, None));
+        let slack = with(
+            posing,
+            "/from",
+            json!({"id": "U1:T1", "aadObjectId": "00000000-0000-0000-0000-00000000000a"}),
+        );
+        let record = first(&slack);
+        assert_eq!(
+            (record.facts.user, record.facts.account),
+            (None, Some("U1:T1".into()))
+        );
     }
 
     #[test]

@@ -68,6 +68,9 @@ const EARLY: Duration = Duration::from_mins(5);
 /// By how much more, at most and by chance: environments that started together do not ask together.
 const JITTER: Duration = Duration::from_mins(1);
 
+/// How long a token that replaced a refused one is not replaced for the same reason: what refuses it, refuses the bot.
+const REFUSALS_APART: Duration = Duration::from_mins(1);
+
 /// The time and the chance that this crate has none of.
 ///
 /// The time is the wall clock's: others stand still while an execution environment is frozen, and a token does
@@ -104,6 +107,8 @@ struct State {
     tokens: u64,
     /// Failures since the last token.
     failures: u32,
+    /// When a token was last replaced because it was refused.
+    refused_at: Option<SystemTime>,
 }
 
 struct Held {
@@ -219,14 +224,18 @@ impl Credential {
     /// Another token than the one that was refused.
     pub(crate) async fn token_instead_of(&self, refused: &Token) -> Result<Token, Error> {
         {
+            let now = (self.0.rim.now)();
             let mut state = self.state();
-            // Whoever was refused first has had it replaced for all.
-            if state
-                .held
-                .as_ref()
-                .is_some_and(|held| held.token.serial == refused.serial)
+            let lately = state
+                .refused_at
+                .is_some_and(|moment| now < moment + REFUSALS_APART);
+            // Whoever was refused first has had it replaced for all. It serves on if there is no other.
+            if let Some(held) = &mut state.held
+                && held.token.serial == refused.serial
+                && !lately
             {
-                state.held = None;
+                held.replace_at = now;
+                state.refused_at = Some(now);
             }
         }
         self.token().await

@@ -106,7 +106,7 @@ impl Environment<'_> {
             OtherChannels::Trusted
         };
         let rule = TrustRule::new(bot.cloud, other_channels, loopback);
-        let hosts = self.list(variable::SERVICE_URL_HOSTS);
+        let hosts = self.list(variable::SERVICE_URL_HOSTS)?;
         hosts.iter().try_fold(rule, |rule, host| {
             let named = rule.with_host(host);
             named.map_err(|_| Error::wrong(variable::SERVICE_URL_HOSTS, "must be host names in full"))
@@ -187,7 +187,7 @@ impl Environment<'_> {
     }
 
     fn channels(&self) -> Result<BTreeSet<String>, Error> {
-        let mut channels: BTreeSet<_> = self.list(variable::CHANNELS).into_iter().collect();
+        let mut channels: BTreeSet<_> = self.list(variable::CHANNELS)?.into_iter().collect();
         if channels.is_empty() {
             channels.insert(TEAMS.to_owned());
         }
@@ -221,7 +221,7 @@ impl Environment<'_> {
     }
 
     fn guids(&self, name: &'static str) -> Result<BTreeSet<String>, Error> {
-        self.list(name).iter().map(|text| guid(name, text)).collect()
+        self.list(name)?.iter().map(|text| guid(name, text)).collect()
     }
 }
 
