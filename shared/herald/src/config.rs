@@ -51,7 +51,7 @@ pub mod variable {
     /// Hosts that service URLs may have beside those of the cloud, each in full.
     pub const SERVICE_URL_HOSTS: &str = "HERALD_SERVICE_URL_HOSTS";
 
-    // For development. A function that finds one of these in AWS does not start.
+    // For development. A function that uses one of these does not start with it in AWS.
 
     /// `loopback-only` runs without authentication, trusting nothing but this machine.
     pub const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
