@@ -30,69 +30,137 @@ pub enum Class {
     Unknown,
 }
 
-/// The decision table, first match wins: what the Connector says, in its code or its message, then the
-/// status alone.
-///
-/// The words are those of the Teams documentation and of field reports. `NotSent` are: throttled (429), a
-/// concurrent operation on the conversation (412), a token or registration at fault (401), and a tenant
-/// that is served elsewhere.
-const CLASSES: &[(Statuses, Says, Class)] = &[
+/// Why a request failed: the words of the Teams documentation and of field reports, by what a sender does about
+/// them (`protocol D.6`). Each belongs to one [`Class`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Too many requests (429).
+    Throttled,
+    /// Another operation on the conversation was under way (412).
+    Concurrent,
+    /// The bot itself was refused: no token, or a fresh one was not taken (401).
+    Unauthorized,
+    /// The tenant is served in another region, at another service URL of the same cloud.
+    OtherRegion,
+    /// The tenant is in GCC, whose service URL is [`GCC_SERVICE_URL`](crate::cloud::GCC_SERVICE_URL).
+    OtherHost,
+    /// Not a byte left: no name, no connection, no TLS.
+    Unreachable,
+    /// The person blocked or uninstalled the bot. No event will tell when that ends, but anything they do will.
+    BlockedByUser,
+    /// The bot is not in the conversation.
+    NotInRoster,
+    /// The tenant's administrator turned the bot off.
+    DisabledByAdmin,
+    /// The bot is not installed for this person.
+    NotInstalled,
+    /// The conversation's id was made for another registration of the bot; seen for everybody at once when the platform fails.
+    Undecryptable,
+    /// There is no such conversation; one in a hundred healthy ones says so at random.
+    NotFound,
+    /// There is no such activity: what was to be changed or deleted is gone.
+    ActivityNotFound,
+    /// The message has too many bytes.
+    TooLarge,
+    /// Refused for what it is.
+    Refused,
+    /// The channel failed (500), which the documentation advises against repeating.
+    Failed,
+    /// No answer, or one that says that somebody on the way got none.
+    Unanswered,
+}
+
+impl Reason {
+    /// What has become of a request that failed for this reason.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Throttled
+            | Self::Concurrent
+            | Self::Unauthorized
+            | Self::OtherRegion
+            | Self::OtherHost
+            | Self::Unreachable => Class::NotSent,
+            Self::BlockedByUser
+            | Self::NotInRoster
+            | Self::DisabledByAdmin
+            | Self::NotInstalled
+            | Self::Undecryptable
+            | Self::NotFound => Class::Gone,
+            Self::ActivityNotFound | Self::TooLarge | Self::Refused => Class::Rejected,
+            Self::Failed | Self::Unanswered => Class::Unknown,
+        }
+    }
+}
+
+/// The table, first match wins: what the Connector says, in its code or its message, then the status alone.
+const REASONS: &[(Statuses, Says, Reason)] = &[
     (
         Statuses::ClientErrors,
         Says::InMessage("failed to decrypt"),
-        Class::Gone,
+        Reason::Undecryptable,
     ),
     (
         Statuses::ClientErrors,
         Says::InMessage("different region"),
-        Class::NotSent,
+        Reason::OtherRegion,
     ),
     (
         Statuses::ClientErrors,
         Says::InMessage("wrong geo"),
-        Class::NotSent,
+        Reason::OtherRegion,
     ),
     (
         Statuses::One(403),
         Says::Code("InvalidBotApiHost"),
-        Class::NotSent,
+        Reason::OtherHost,
     ),
     (
         Statuses::One(403),
         Says::Code("MessageWritesBlocked"),
-        Class::Gone,
+        Reason::BlockedByUser,
     ),
     (
         Statuses::One(403),
         Says::Code("ConversationBlockedByUser"),
-        Class::Gone,
+        Reason::BlockedByUser,
     ),
     (
         Statuses::One(403),
         Says::Code("BotNotInConversationRoster"),
-        Class::Gone,
+        Reason::NotInRoster,
     ),
-    (Statuses::One(403), Says::Code("BotDisabledByAdmin"), Class::Gone),
+    (
+        Statuses::One(403),
+        Says::Code("BotDisabledByAdmin"),
+        Reason::DisabledByAdmin,
+    ),
     (
         Statuses::One(403),
         Says::Code("ForbiddenOperationException"),
-        Class::Gone,
+        Reason::NotInstalled,
     ),
     (
         Statuses::One(404),
         Says::Code("ConversationNotFound"),
-        Class::Gone,
+        Reason::NotFound,
     ),
-    (Statuses::One(401), Says::Anything, Class::NotSent),
-    (Statuses::One(408), Says::Anything, Class::Unknown),
-    (Statuses::One(412), Says::Anything, Class::NotSent),
-    (Statuses::One(429), Says::Anything, Class::NotSent),
-    (Statuses::Redirects, Says::Anything, Class::Rejected),
-    (Statuses::ClientErrors, Says::Anything, Class::Rejected),
+    (
+        Statuses::One(404),
+        Says::Code("ActivityNotFoundInConversation"),
+        Reason::ActivityNotFound,
+    ),
+    (Statuses::One(401), Says::Anything, Reason::Unauthorized),
+    (Statuses::One(408), Says::Anything, Reason::Unanswered),
+    (Statuses::One(412), Says::Anything, Reason::Concurrent),
+    (Statuses::One(413), Says::Anything, Reason::TooLarge),
+    (Statuses::One(429), Says::Anything, Reason::Throttled),
+    (Statuses::Redirects, Says::Anything, Reason::Refused),
+    (Statuses::ClientErrors, Says::Anything, Reason::Refused),
+    (Statuses::One(500), Says::Anything, Reason::Failed),
 ];
 
-/// What no row speaks of: 5xx, and statuses that do not exist.
-const OTHERWISE: Class = Class::Unknown;
+/// What no row speaks of: the other 5xx, and statuses that do not exist.
+const OTHERWISE: Reason = Reason::Unanswered;
 
 #[derive(Clone, Copy)]
 enum Statuses {
@@ -125,13 +193,12 @@ pub enum RetryAfter {
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    class: Class,
+    reason: Reason,
     status: Option<StatusCode>,
     code: Option<String>,
     message: Option<String>,
     retry_after: Option<RetryAfter>,
     correlation: String,
-    unauthorized: bool,
     source: Option<Cause>,
 }
 
@@ -157,7 +224,12 @@ impl RetryAfter {
 impl Error {
     /// What has become of the request.
     pub fn class(&self) -> Class {
-        self.0.class
+        self.0.reason.class()
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
     }
 
     /// The Connector's word for what went wrong, such as `BotNotInConversationRoster`.
@@ -190,47 +262,45 @@ impl Error {
     /// taken. Every other request would fail like this one, so whoever has many waits with all of them. The class
     /// is [`Class::NotSent`]; [`retry_after`](Self::retry_after) says how long, when that is known.
     pub fn is_unauthorized(&self) -> bool {
-        self.0.unauthorized
+        self.0.reason == Reason::Unauthorized
     }
 
     /// A request that was refused here and never left.
     pub(super) fn refused(source: impl Into<Cause>) -> Self {
-        Self::without_answer(Class::Rejected, source.into())
+        Self::without_answer(Reason::Refused, source.into())
     }
 
     /// A request that needs a token, and there is none.
     pub(super) fn without_token(error: credential::Error) -> Self {
         Self(Box::new(Inner {
-            class: Class::NotSent,
+            reason: Reason::Unauthorized,
             status: None,
             code: Some("NoToken".to_owned()),
             message: None,
             retry_after: Some(RetryAfter::Delay(error.wait())),
             correlation: String::new(),
-            unauthorized: true,
             source: Some(Box::new(error)),
         }))
     }
 
     /// A request without an answer.
     pub(super) fn unanswered(failure: TransportError) -> Self {
-        let class = match failure {
-            TransportError::NotSent(_) => Class::NotSent,
-            TransportError::MaybeSent(_) => Class::Unknown,
+        let reason = match failure {
+            TransportError::NotSent(_) => Reason::Unreachable,
+            TransportError::MaybeSent(_) => Reason::Unanswered,
         };
-        Self::without_answer(class, Box::new(failure))
+        Self::without_answer(reason, Box::new(failure))
     }
 
     /// A success whose body was needed and cannot be read.
     pub(super) fn unreadable(status: StatusCode, headers: &HeaderMap, source: impl Into<Cause>) -> Self {
         Self(Box::new(Inner {
-            class: Class::Unknown,
+            reason: Reason::Unanswered,
             status: Some(status),
             code: None,
             message: None,
             retry_after: None,
             correlation: correlation(headers),
-            unauthorized: false,
             source: Some(source.into()),
         }))
     }
@@ -241,30 +311,26 @@ impl Error {
             Body::Whole(bytes) => Said::from_body(bytes),
             Body::Cut => Said::default(),
         };
-        let (class, code) = said.classify(status.as_u16());
-        // A 401 may also speak of the conversation's id; that one is `Gone`.
-        let unauthorized = status == StatusCode::UNAUTHORIZED && class == Class::NotSent;
+        let (reason, code) = said.classify(status.as_u16());
         Self(Box::new(Inner {
-            class,
+            reason,
             status: Some(status),
             code: code.or(said.codes.first()).cloned(),
             message: said.message,
             retry_after: RetryAfter::from_headers(headers),
             correlation: correlation(headers),
-            unauthorized,
             source: None,
         }))
     }
 
-    fn without_answer(class: Class, source: Cause) -> Self {
+    fn without_answer(reason: Reason, source: Cause) -> Self {
         Self(Box::new(Inner {
-            class,
+            reason,
             status: None,
             code: None,
             message: None,
             retry_after: None,
             correlation: String::new(),
-            unauthorized: false,
             source: Some(source),
         }))
     }
@@ -272,7 +338,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self.0.class {
+        formatter.write_str(match self.class() {
             Class::NotSent => "request to the connector was not carried out",
             Class::Rejected => "request to the connector was rejected",
             Class::Gone => "conversation cannot be reached",
@@ -293,7 +359,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Error")
-            .field("class", &self.0.class)
+            .field("reason", &self.0.reason)
             .field("status", &self.status())
             .field("code", &self.0.code)
             .field("retry_after", &self.0.retry_after)
@@ -382,10 +448,10 @@ impl Said {
         }
     }
 
-    /// The class of an answer with this status, and the code that decided it, if one did.
-    fn classify(&self, status: u16) -> (Class, Option<&String>) {
+    /// Why an answer with this status failed, and the code that decided it, if one did.
+    fn classify(&self, status: u16) -> (Reason, Option<&String>) {
         let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-        for (statuses, says, class) in CLASSES {
+        for (statuses, says, reason) in REASONS {
             let status_matches = match statuses {
                 Statuses::One(one) => status == *one,
                 Statuses::Redirects => (300..400).contains(&status),
@@ -395,11 +461,11 @@ impl Said {
                 continue;
             }
             match says {
-                Says::Anything => return (*class, None),
-                Says::InMessage(words) if message.contains(words) => return (*class, None),
+                Says::Anything => return (*reason, None),
+                Says::InMessage(words) if message.contains(words) => return (*reason, None),
                 Says::Code(name) => {
                     if let Some(code) = self.codes.iter().find(|code| code == name) {
-                        return (*class, Some(code));
+                        return (*reason, Some(code));
                     }
                 }
                 Says::InMessage(_) => {}

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::error::{Class, Error, RetryAfter};
+pub use self::error::{Class, Error, Reason, RetryAfter};
 pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};
 pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
 
