@@ -55,8 +55,10 @@ pub mod credential;
 pub mod delivery;
 pub mod id;
 pub mod notification;
+pub mod pace;
 pub mod problem;
 pub mod queue;
+pub mod retry;
 pub mod store;
 pub mod telemetry;
 

@@ -1,0 +1,619 @@
+//! Permits: when a request may be made to a tenant, and when to a conversation.
+//!
+//! The channel's limits are data ([`Limits`]). For each [`Bucket`], one bot in one tenant, the store keeps one [`Pace`];
+//! the rules below say what it becomes, and the store applies a rule in one conditional write, so any number of workers
+//! stay under the limit together.
+//!
+//! - [`reserve`] hands out slots by virtual scheduling (GCRA without a burst): a block of requests takes the next free
+//!   slots, one after the other. Only slots of the next few seconds ([`HORIZON`]) are handed out, so that a worker never
+//!   waits long in a running function, and what a dead worker had reserved is a second's worth.
+//! - Who comes while more is waiting than that *stands in line*: it gets the moment of its turn, goes back to the queue
+//!   until then, and keeps its place however the tenant's pace changes.
+//! - [`throttle`] is the channel's 429: nobody's slot is before its `Retry-After`, and the rate is halved; it recovers by
+//!   one request a second each second.
+//! - [`strike`] counts refusals that speak of the tenant rather than of a conversation; several pause the tenant.
+//!
+//! [`Spacing`] is the limit of one conversation, kept in its turn ([`crate::delivery::Turn`]).
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::conversation::ConversationKey;
+
+/// Slots further ahead than this are not handed out.
+pub const HORIZON: SignedDuration = SignedDuration::from_secs(4);
+
+/// A chunk comes back from the line so long before its turn: SQS counts delays in whole seconds.
+const EARLY: SignedDuration = SignedDuration::from_secs(2);
+
+/// Nobody is asked to come again sooner.
+const SOONEST: SignedDuration = SignedDuration::from_secs(1);
+
+/// How much faster a slowed tenant becomes each second: requests in 1,000 seconds, so one a second.
+const RECOVERY: u64 = 1000;
+
+/// The slowest a tenant becomes: one request a second.
+const SLOWEST: u64 = 1000;
+
+/// Refusals of one burst count as one.
+const BURST: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long the next slot is put off by a 429 that names no time.
+const UNNAMED_WAIT: SignedDuration = SignedDuration::from_secs(1);
+
+/// So many strikes within [`STRIKES_WITHIN`] pause a tenant.
+const STRIKES_MAX: u32 = 3;
+const STRIKES_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long a tenant is paused. Then one delivery after the other finds out whether it is still so.
+const PAUSE: SignedDuration = SignedDuration::from_mins(15);
+
+/// What one pace is kept for: a bot in a tenant, on a channel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bucket(String);
+
+impl Bucket {
+    /// The bucket of a conversation. Channels without tenants have one for each bot.
+    pub fn of(conversation: &ConversationKey, tenant: Option<&str>) -> Self {
+        Self(format!("{}|{}", conversation.place(), tenant.unwrap_or_default()))
+    }
+
+    /// The bucket as it stands in tables and queues.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tenant, if there is one.
+    pub fn tenant(&self) -> Option<&str> {
+        let tenant = self.0.splitn(3, '|').nth(2)?;
+        (!tenant.is_empty()).then_some(tenant)
+    }
+}
+
+/// So many requests in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Requests, at least 1.
+    pub requests: u32,
+    /// The window.
+    pub per: SignedDuration,
+}
+
+/// What a channel lets a bot do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For one bot in one tenant, all its conversations together.
+    pub tenant: Limit,
+    /// For one bot in one conversation; each of them holds.
+    pub conversation: Vec<Limit>,
+}
+
+impl Limits {
+    /// Those that Teams publishes (`protocol D.7`): 50 requests a second for a bot in a tenant, of which we take 45, and
+    /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour.
+    pub fn teams() -> Self {
+        let limit = |requests, seconds| Limit {
+            requests,
+            per: SignedDuration::from_secs(seconds),
+        };
+        Self {
+            tenant: limit(45, 1),
+            conversation: vec![limit(7, 1), limit(8, 2), limit(60, 30), limit(1800, 3600)],
+        }
+    }
+}
+
+/// The text is not a limit.
+#[derive(Debug, thiserror::Error)]
+#[error("must be requests and seconds like `45/1s`")]
+pub struct InvalidLimit;
+
+impl FromStr for Limit {
+    type Err = InvalidLimit;
+
+    /// Reads `45/1s`: forty-five requests in one second.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (requests, seconds) = text
+            .trim()
+            .strip_suffix('s')
+            .and_then(|text| text.split_once('/'))
+            .ok_or(InvalidLimit)?;
+        let requests: u32 = requests.parse().map_err(|_| InvalidLimit)?;
+        let seconds: u32 = seconds.parse().map_err(|_| InvalidLimit)?;
+        if requests == 0 || seconds == 0 {
+            return Err(InvalidLimit);
+        }
+        Ok(Self {
+            requests,
+            per: SignedDuration::from_secs(i64::from(seconds)),
+        })
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}s", self.requests, self.per.as_secs())
+    }
+}
+
+impl Limit {
+    /// Requests in 1,000 seconds.
+    fn rate(self) -> u64 {
+        let milliseconds = u64::try_from(self.per.as_millis()).unwrap_or(u64::MAX).max(1);
+        (u64::from(self.requests) * 1_000_000 / milliseconds).max(1)
+    }
+}
+
+/// How far apart requests to one conversation are: a few at once, then one every so often.
+///
+/// Made so that no window of any of its limits ever holds more than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spacing {
+    burst: u32,
+    interval: SignedDuration,
+}
+
+impl Spacing {
+    /// The spacing that keeps all of these limits.
+    ///
+    /// After a burst of `b`, one request every `T`: a window of length `w` sees `b + w/T` at most, so `T` is the longest
+    /// `w / (n - b)` of all limits of `n` in `w`, and `b` is one less than the smallest `n`.
+    pub fn within(limits: &[Limit]) -> Self {
+        let least = limits.iter().map(|limit| limit.requests).min().unwrap_or(1);
+        let burst = least.saturating_sub(1).max(1);
+        let interval = limits
+            .iter()
+            .map(|limit| {
+                let left = limit.requests.saturating_sub(burst).max(1);
+                // Rounded up to the millisecond in which tables keep moments.
+                let milliseconds = limit.per.as_millis().max(0) / i128::from(left) + 1;
+                SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX))
+            })
+            .max()
+            .unwrap_or_default();
+        Self { burst, interval }
+    }
+
+    /// Takes the right to one request at `now`, after those that brought `next` about: what `next` becomes.
+    ///
+    /// # Errors
+    /// The moment from which on it may be taken.
+    pub fn take(self, next: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, Timestamp> {
+        let next = next.unwrap_or(now).max(now);
+        let ahead = i32::try_from(self.burst - 1).unwrap_or(i32::MAX);
+        let free = earlier(next, self.interval.saturating_mul(ahead));
+        if free > now {
+            return Err(free);
+        }
+        Ok(later(next, self.interval))
+    }
+}
+
+/// What is known of one bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// The first free slot.
+    pub next: Timestamp,
+    /// When everything that stands in line will have been sent.
+    pub line: Timestamp,
+    /// The turn of whoever was served last.
+    pub serving: Timestamp,
+    /// The rate it was slowed to, and when.
+    pub slowed: Option<Slowed>,
+    /// Refusals that may be the tenant's.
+    pub strikes: Option<Strikes>,
+    /// Nothing is sent before then.
+    pub pause: Option<Pause>,
+}
+
+/// A rate below the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowed {
+    /// Since when.
+    pub at: Timestamp,
+    /// Requests in 1,000 seconds at that moment.
+    pub rate: u64,
+}
+
+/// Refusals of one kind from several conversations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strikes {
+    /// The channel's code.
+    pub code: String,
+    /// How many.
+    pub count: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A tenant to which nothing is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The channel's code.
+    pub code: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Pace {
+    /// Requests in 1,000 seconds at this moment.
+    fn rate(&self, limit: Limit, now: Timestamp) -> u64 {
+        let full = limit.rate();
+        let Some(slowed) = self.slowed else { return full };
+        let seconds = u64::try_from(now.duration_since(slowed.at).as_secs()).unwrap_or(0);
+        slowed
+            .rate
+            .saturating_add(seconds.saturating_mul(RECOVERY))
+            .min(full)
+    }
+
+    /// When so many more requests will have been made, all that stand in line before them.
+    pub fn finish(&self, limit: Limit, requests: u64, now: Timestamp) -> Timestamp {
+        let resumes = self.pause.as_ref().map_or(now, |pause| pause.until.max(now));
+        let begins = self.next.max(resumes).max(self.line);
+        later(begins, span(requests, self.rate(limit, now)))
+    }
+}
+
+/// What a worker asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Slots to be used now.
+    pub block: u32,
+    /// Slots that will be asked for with them and after them: what a place in the line is for.
+    pub whole: u32,
+    /// The turn it was given before, if it stood in line.
+    pub turn: Option<Timestamp>,
+}
+
+/// What a worker is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Requests may be made at these moments.
+    Permits(Permits),
+    /// None now; ask again then.
+    Later {
+        /// When.
+        until: Timestamp,
+        /// The place in the line.
+        turn: Option<Timestamp>,
+        /// Why.
+        why: Why,
+    },
+}
+
+/// Why there is no permit now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Others are before it.
+    InLine,
+    /// The tenant is paused, for this code.
+    Paused(String),
+}
+
+/// Moments at which one request each may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permits {
+    from: Timestamp,
+    rate: u64,
+}
+
+impl Permits {
+    /// The moment of the request with this number, from 0.
+    pub fn slot(&self, number: u32) -> Timestamp {
+        later(self.from, span(u64::from(number), self.rate))
+    }
+}
+
+/// Hands out slots, or a place in the line. The pace to write, if it changes.
+pub fn reserve(pace: &Pace, limit: Limit, wish: Wish, now: Timestamp) -> (Answer, Option<Pace>) {
+    if let Some(pause) = &pace.pause
+        && pause.until > now
+    {
+        let answer = Answer::Later {
+            until: pause.until,
+            turn: wish.turn,
+            why: Why::Paused(pause.code.clone()),
+        };
+        return (answer, None);
+    }
+    let rate = pace.rate(limit, now);
+    let from = pace.next.max(now);
+    let near = from.duration_since(now) <= HORIZON;
+    let ours = match wish.turn {
+        Some(turn) => turn.duration_since(now) <= HORIZON,
+        None => pace.line.duration_since(now) <= HORIZON,
+    };
+    if near && ours {
+        let next = whole_millisecond(later(from, span(u64::from(wish.block), rate)));
+        let new = Pace {
+            next,
+            line: pace.line.max(next),
+            serving: wish.turn.map_or(pace.serving, |turn| pace.serving.max(turn)),
+            pause: None,
+            slowed: pace.slowed.filter(|_| rate < limit.rate()),
+            ..pace.clone()
+        };
+        return (Answer::Permits(Permits { from, rate }), Some(new));
+    }
+    let (turn, serving, new) = match wish.turn {
+        // It keeps its place.
+        Some(turn) => (turn, pace.serving, None),
+        None => {
+            // The line moves as fast as the limit lets it: who comes too early waits a little more, who comes too late
+            // would leave slots unused.
+            let turn = pace.line.max(from);
+            let line = whole_millisecond(later(turn, span(u64::from(wish.whole), limit.rate())));
+            // Who stands first in a new line is next; what was served long ago says nothing of this one.
+            let serving = if pace.line <= from { from } else { pace.serving };
+            let new = Pace {
+                line,
+                serving,
+                ..pace.clone()
+            };
+            (turn, serving, Some(new))
+        }
+    };
+    // When the tenant is slower than its line, everybody in it is late by as much as those who are served now.
+    let late = now.duration_since(serving).max(SignedDuration::ZERO);
+    let until = earlier(from.max(later(turn, late)), EARLY);
+    let answer = Answer::Later {
+        until: until.max(later(now, SOONEST)),
+        turn: Some(turn),
+        why: Why::InLine,
+    };
+    (answer, new)
+}
+
+/// What the pace becomes when the channel throttled a request, and asked for so long a wait.
+pub fn throttle(pace: &Pace, limit: Limit, asked: Option<SignedDuration>, now: Timestamp) -> Pace {
+    let burst = pace
+        .slowed
+        .is_some_and(|slowed| now.duration_since(slowed.at) < BURST);
+    let rate = (pace.rate(limit, now) / 2).max(SLOWEST.min(limit.rate()));
+    let next = whole_millisecond(later(now, asked.unwrap_or(UNNAMED_WAIT)));
+    Pace {
+        next: pace.next.max(next),
+        slowed: if burst {
+            pace.slowed
+        } else {
+            Some(Slowed { at: now, rate })
+        },
+        ..pace.clone()
+    }
+}
+
+/// What the pace becomes when a conversation was refused for what may be its tenant's. Several such refusals pause the
+/// tenant; the pause is then in the pace that is returned.
+pub fn strike(pace: &Pace, code: &str, now: Timestamp) -> Pace {
+    let (count, since) = match &pace.strikes {
+        Some(strikes) if strikes.code == code && now.duration_since(strikes.since) < STRIKES_WITHIN => {
+            (strikes.count + 1, strikes.since)
+        }
+        _ => (1, now),
+    };
+    let pause = (count >= STRIKES_MAX).then(|| Pause {
+        code: code.to_owned(),
+        until: later(now, PAUSE),
+    });
+    // After the pause the first such refusal pauses it again.
+    let strikes = Strikes {
+        code: code.to_owned(),
+        count: count.min(STRIKES_MAX - 1),
+        since: if pause.is_some() { later(now, PAUSE) } else { since },
+    };
+    Pace {
+        strikes: Some(strikes),
+        pause: pause.or_else(|| pace.pause.clone()),
+        ..pace.clone()
+    }
+}
+
+/// How long so many requests take at a rate of requests in 1,000 seconds.
+fn span(requests: u64, rate: u64) -> SignedDuration {
+    let nanoseconds = u128::from(requests) * 1_000_000_000_000 / u128::from(rate.max(1));
+    SignedDuration::from_nanos(i64::try_from(nanoseconds).unwrap_or(i64::MAX))
+}
+
+fn later(moment: Timestamp, wait: SignedDuration) -> Timestamp {
+    moment.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+fn earlier(moment: Timestamp, by: SignedDuration) -> Timestamp {
+    moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// Tables keep moments in milliseconds; a slot must not come back earlier than it was.
+fn whole_millisecond(moment: Timestamp) -> Timestamp {
+    let milliseconds = moment.as_millisecond();
+    match Timestamp::from_millisecond(milliseconds) {
+        Ok(whole) if whole < moment => Timestamp::from_millisecond(milliseconds + 1).unwrap_or(moment),
+        Ok(whole) => whole,
+        Err(_) => moment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millisecond: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_800_000_000_000 + millisecond).unwrap()
+    }
+
+    fn seconds(seconds: i64) -> SignedDuration {
+        SignedDuration::from_secs(seconds)
+    }
+
+    const LIMIT: Limit = Limit {
+        requests: 50,
+        per: SignedDuration::from_secs(1),
+    };
+
+    fn wish(block: u32) -> Wish {
+        Wish {
+            block,
+            whole: block,
+            turn: None,
+        }
+    }
+
+    fn permits(answer: &Answer) -> Permits {
+        match answer {
+            Answer::Permits(permits) => *permits,
+            Answer::Later { until, .. } => panic!("later: {until}"),
+        }
+    }
+
+    /// Everybody asks for blocks of 25 as soon as they may; the moments of the requests of so many askers.
+    fn requests(mut pace: Pace, askers: usize) -> (Vec<Timestamp>, Pace) {
+        let mut waiting = vec![(at(0), None); askers];
+        let mut made = Vec::new();
+        while !waiting.is_empty() {
+            waiting.sort();
+            let (now, turn) = waiting.remove(0);
+            let (answer, new) = reserve(&pace, LIMIT, Wish { turn, ..wish(25) }, now);
+            pace = new.unwrap_or(pace);
+            match answer {
+                Answer::Permits(permits) => made.extend((0..25).map(|number| permits.slot(number))),
+                Answer::Later { until, turn, .. } => waiting.push((until, turn)),
+            }
+        }
+        made.sort();
+        (made, pace)
+    }
+
+    #[test]
+    fn slots_follow_each_other_at_the_limit_whoever_takes_them() {
+        let (first, pace) = reserve(&Pace::default(), LIMIT, wish(10), at(0));
+        let (second, _) = reserve(&pace.unwrap(), LIMIT, wish(1), at(5));
+        assert_eq!(permits(&first).slot(9), at(180));
+        assert_eq!(permits(&second).slot(0), at(200));
+    }
+
+    #[test]
+    fn an_idle_tenant_saves_no_slots_up() {
+        let (_, pace) = reserve(&Pace::default(), LIMIT, wish(10), at(0));
+        let (answer, _) = reserve(&pace.unwrap(), LIMIT, wish(2), at(60_000));
+        assert_eq!(
+            (permits(&answer).slot(0), permits(&answer).slot(1)),
+            (at(60_000), at(60_020))
+        );
+    }
+
+    #[test]
+    fn a_backlog_stands_in_line_and_uses_every_slot() {
+        let (made, _) = requests(Pace::default(), 400);
+        assert_eq!(made.len(), 10_000);
+        let took = made[9_999].duration_since(made[0]);
+        assert!(took <= seconds(200), "{took}");
+        assert!(
+            made.windows(51)
+                .all(|window| window[50].duration_since(window[0]) >= seconds(1))
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_held_up_keeps_its_order_and_nobody_comes_in_vain_for_long() {
+        let (_, held) = reserve(&Pace::default(), LIMIT, wish(25), at(0));
+        let held = throttle(&held.unwrap(), LIMIT, Some(seconds(600)), at(0));
+        let (mut pace, mut waiting, mut asked) = (held, vec![(at(0), None, 0); 100], 0);
+        let mut served = Vec::new();
+        while !waiting.is_empty() {
+            waiting.sort();
+            let (now, turn, _) = waiting.remove(0);
+            let (answer, new) = reserve(&pace, LIMIT, Wish { turn, ..wish(25) }, now);
+            pace = new.unwrap_or(pace);
+            asked += 1;
+            match answer {
+                Answer::Permits(permits) => served.push((permits.slot(0), turn)),
+                Answer::Later { until, turn, .. } => waiting.push((until, turn, 0)),
+            }
+        }
+        assert!(served[0].0 >= at(600_000));
+        assert!(served.is_sorted_by_key(|(_, turn)| *turn));
+        assert!(asked < 100 * 5, "{asked}");
+    }
+
+    #[test]
+    fn a_429_halves_the_rate_once_for_its_burst_and_the_rate_recovers() {
+        let slowed = throttle(&Pace::default(), LIMIT, None, at(0));
+        let again = throttle(&slowed, LIMIT, None, at(500));
+        assert_eq!(again.rate(LIMIT, at(1000)), 26_000);
+        assert_eq!(again.rate(LIMIT, at(10_000)), 35_000);
+        assert_eq!(again.rate(LIMIT, at(60_000)), 50_000);
+        assert_eq!(again.next, at(1500));
+    }
+
+    #[test]
+    fn retry_after_holds_for_everyone_in_the_bucket() {
+        let held = throttle(&Pace::default(), LIMIT, Some(seconds(645)), at(0));
+        let (answer, _) = reserve(&held, LIMIT, wish(1), at(10));
+        let Answer::Later { until, .. } = answer else {
+            panic!("sent in spite of Retry-After");
+        };
+        assert!(until >= at(640_000), "{until}");
+    }
+
+    #[test]
+    fn several_refusals_that_speak_of_the_tenant_pause_it_and_one_does_not() {
+        let mut pace = Pace::default();
+        for strike_number in 0..2 {
+            pace = strike(&pace, "BotDisabledByAdmin", at(strike_number));
+            assert_eq!(pace.pause, None);
+        }
+        pace = strike(&pace, "BotDisabledByAdmin", at(2));
+        let until = pace.pause.clone().unwrap().until;
+        assert!(matches!(
+            reserve(&pace, LIMIT, wish(1), at(3)).0,
+            Answer::Later { why: Why::Paused(code), .. } if code == "BotDisabledByAdmin"
+        ));
+        assert!(matches!(
+            reserve(&pace, LIMIT, wish(1), until).0,
+            Answer::Permits(_)
+        ));
+        assert!(strike(&pace, "BotDisabledByAdmin", until).pause.unwrap().until > until);
+    }
+
+    #[test]
+    fn no_window_of_a_conversation_ever_holds_more_than_its_limit() {
+        let limits = Limits::teams().conversation;
+        let spacing = Spacing::within(&limits);
+        let (mut next, mut now, mut made) = (None, at(0), Vec::new());
+        while made.len() < 4000 {
+            match spacing.take(next, now) {
+                Ok(then) => {
+                    made.push(now);
+                    next = Some(then);
+                }
+                Err(free) => now = free,
+            }
+        }
+        for limit in limits {
+            let count = limit.requests as usize;
+            let crowded = made
+                .windows(count + 1)
+                .any(|window| window[count].duration_since(window[0]) < limit.per);
+            assert!(!crowded, "more than {limit}");
+        }
+        let hour = made
+            .iter()
+            .filter(|moment| moment.duration_since(at(0)) < seconds(3600))
+            .count();
+        assert!(hour >= 1800 * 9 / 10, "{hour} in an hour");
+    }
+
+    #[test]
+    fn a_limit_is_read_as_it_is_written() {
+        for text in ["45/1s", "1800/3600s"] {
+            assert_eq!(text.parse::<Limit>().unwrap().to_string(), text);
+        }
+        for text in ["", "45", "45/1", "0/1s", "45/0s", "a/1s", "-1/1s"] {
+            assert!(text.parse::<Limit>().is_err(), "{text}");
+        }
+    }
+}
