@@ -294,7 +294,13 @@ async fn while_there_is_no_token_nothing_is_sent_nothing_is_lost_and_nothing_cou
     for number in 0..30 {
         let recipient = Recipient::Conversation(format!("msteams|28:bot|a:p{number}").parse().unwrap());
         let delivery = DeliveryKey::new(&accepted["id"].as_str().unwrap().parse().unwrap(), &recipient);
-        assert_eq!(ledger.look_up(&delivery).await.unwrap().unwrap().attempt, 1);
+        assert_eq!(
+            ledger.look_up(std::slice::from_ref(&delivery)).await.unwrap()[0]
+                .as_ref()
+                .unwrap()
+                .attempt,
+            1
+        );
     }
     let (lines, invocations) = system.stop().await;
     let told = lines.iter().filter(|line| line.contains("TokenMisconfigured"));
@@ -340,7 +346,7 @@ async fn a_token_that_the_channel_takes_no_more_is_replaced_within_the_attempt()
     system.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bot_that_is_refused_again_and_again_loses_nothing() {
     let world = World::new();
     let people: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
@@ -366,7 +372,11 @@ async fn a_bot_that_is_refused_again_and_again_loses_nothing() {
             "only what was under way at once"
         );
         assert_eq!(world.notification(&id).await.open(), 20, "round {round}");
-        assert!(chunk.delay.as_secs() == 60 || round == 1, "{:?}", chunk.delay);
+        assert!(
+            (59..=60).contains(&chunk.delay.as_secs()) || round == 1,
+            "{:?}",
+            chunk.delay
+        );
     }
     assert!(world.channel.requests() > before);
     let first = Recipient::Conversation("msteams|28:bot|a:p0".parse().unwrap());

@@ -234,6 +234,16 @@ impl Conversations for Away {
     async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
         Self::away()
     }
+    async fn note(
+        &self,
+        _: &ConversationKey,
+        _: u64,
+        _: &herald::conversation::Finding,
+        _: jiff::Timestamp,
+    ) -> Result<(), Error> {
+        unreachable!("messages is told, it finds nothing out")
+    }
+
     async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         Self::away()
     }

@@ -2,8 +2,9 @@
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use herald::audience::Recipient;
-use herald::delivery::{DeliveryKey, Outcome, SkipReason, State};
+use herald::delivery::{Asked, DeliveryKey, Outcome, SkipReason, State};
 use herald::notification::{self, PAGE_SIZE, Page};
+use herald::pace::{Bucket, Limits, Spacing};
 use herald::store::{Ledger, Notifications};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ fn recipient(person: &str) -> Recipient {
     Recipient::Conversation(format!("msteams|28:bot|a:{person}").parse().unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn everyone_means_each_person_group_and_channel_once() {
     let world = world_of(&["ada", "eve"]).await;
     for place in [
@@ -65,7 +66,7 @@ async fn everyone_means_each_person_group_and_channel_once() {
     assert_eq!((done.audience, done.tally.delivered), (4, 4));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_message_goes_to_the_conversation_and_replies_to_nothing() {
     let world = world_of(&["ada"]).await;
     world.asks(&everyone()).await;
@@ -83,7 +84,7 @@ async fn a_message_goes_to_the_conversation_and_replies_to_nothing() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_card_alone_arrives_with_a_summary() {
     let world = world_of(&["ada"]).await;
     let card =
@@ -99,7 +100,7 @@ async fn a_card_alone_arrives_with_a_summary() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_selector_finds_who_it_names_and_a_union_repeats_nobody() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     world
@@ -121,7 +122,7 @@ async fn each_selector_finds_who_it_names_and_a_union_repeats_nobody() {
     assert_eq!(world.channel.requests() - before, 5);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_user_of_another_tenant_is_not_who_was_meant() {
     let world = world_of(&["ada"]).await;
     let id = world
@@ -138,7 +139,7 @@ async fn a_user_of_another_tenant_is_not_who_was_meant() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_is_unknown_or_left_is_skipped_with_the_reason() {
     let world = world_of(&["ada"]).await;
     let mut left = personal("ada", "installationUpdate");
@@ -166,7 +167,7 @@ async fn who_is_unknown_or_left_is_skipped_with_the_reason() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
     let world = world_of(&["ada", "dead", "eve", "bad"]).await;
     world.channel.when(
@@ -202,7 +203,7 @@ async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_throttled_is_sent_later_and_once() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(
@@ -217,13 +218,12 @@ async fn what_was_throttled_is_sent_later_and_once() {
     while let Some(chunk) = world.deliveries.take() {
         world.send_one(&chunk.body).await;
         if world.notification(&id).await.state() == notification::State::Sending
-            && matches!(
-                world
-                    .store
-                    .look_up(&DeliveryKey::new(&id, &recipient("ada")))
-                    .await,
-                Ok(Some(_))
-            )
+            && world
+                .store
+                .look_up(&[DeliveryKey::new(&id, &recipient("ada"))])
+                .await
+                .unwrap()[0]
+                .is_some()
         {
             break;
         }
@@ -240,7 +240,7 @@ async fn what_was_throttled_is_sent_later_and_once() {
     assert_eq!(world.notification(&id).await.tally.delivered, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_says() {
     for (policy, copies) in [("giveUp", 1), ("retry", 2)] {
         let world = world_of(&["ada"]).await;
@@ -262,7 +262,7 @@ async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_s
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_chunk_that_comes_many_times_at_once_is_delivered_once() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
@@ -281,7 +281,7 @@ async fn a_chunk_that_comes_many_times_at_once_is_delivered_once() {
     assert_eq!((done.tally.delivered, done.chunks, done.chunks_closed), (3, 1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
     for (policy, sent) in [("giveUp", 0), ("retry", 1)] {
         let world = world_of(&["ada"]).await;
@@ -290,7 +290,18 @@ async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
         let id = world.asks(&body).await;
         let delivery = DeliveryKey::new(&id, &recipient("ada"));
         let deadline = world.now().checked_add(SignedDuration::from_secs(30)).unwrap();
-        world.store.claim(&delivery, world.now(), deadline).await.unwrap();
+        let asked = Asked {
+            delivery: &delivery,
+            revision: 0,
+            now: world.now(),
+            until: deadline,
+            spacing: Spacing::within(&Limits::teams().conversation),
+        };
+        world
+            .store
+            .claim(asked, &"msteams|28:bot|a:ada".parse().unwrap())
+            .await
+            .unwrap();
 
         world.plan().await;
         let chunk = world.deliveries.take().unwrap();
@@ -302,7 +313,7 @@ async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_its_time() {
     let world = world_of(&["ada"]).await;
     let mut body = everyone();
@@ -320,14 +331,12 @@ async fn nothing_is_sent_after_its_time() {
     assert_eq!(world.notification(&id).await.tally.expired, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planner() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
-    let page = Page {
-        chunks: vec![vec![recipient("ada")]],
-        next: None,
-    };
+    let bucket = Bucket::of(&"msteams|28:bot|a:ada".parse().unwrap(), Some("tenant-1"));
+    let page = Page::group([(Some(bucket), recipient("ada"))], None);
     assert!(world.store.plan(&id, 0, 0, &page).await.unwrap());
     // A newcomer does not change what was planned.
     world.hears(&personal("eve", "installationUpdate")).await;
@@ -339,7 +348,7 @@ async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planne
     assert_eq!(world.notification(&id).await.audience, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_comes_twice_reaches_nobody_twice() {
     let world = world_of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
@@ -355,7 +364,7 @@ async fn a_plan_that_comes_twice_reaches_nobody_twice() {
     assert_eq!(world.notification(&id).await.audience, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_sender_whose_time_is_up_sends_nothing_and_loses_nothing() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
@@ -368,7 +377,7 @@ async fn a_sender_whose_time_is_up_sends_nothing_and_loses_nothing() {
     assert_eq!(world.notification(&id).await.tally.delivered, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_audience_of_several_pages_is_reached_whole() {
     let people: Vec<String> = (0..PAGE_SIZE * 9 + 5)
         .map(|number| format!("p{number}"))
@@ -398,7 +407,7 @@ async fn an_audience_of_several_pages_is_reached_whole() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
     let world = World::new();
     let chats: Vec<_> = (0..=PAGE_SIZE * 2)
@@ -423,7 +432,7 @@ async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
     let world = World::new();
     for number in 0..=PAGE_SIZE * 2 {
@@ -451,7 +460,7 @@ async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
     assert_eq!(world.channel.requests(), PAGE_SIZE * 2 + 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn of_a_batch_only_what_failed_comes_again() {
     let world = world_of(&["ada"]).await;
     world.asks(&everyone()).await;
@@ -477,7 +486,7 @@ async fn of_a_batch_only_what_failed_comes_again() {
     assert_eq!(world.channel.count("a:ada"), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_events_in_the_fixtures_are_ones_the_functions_take() {
     let world = World::new();
     let event = |name: &str| {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::time::Duration;
 
 use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
@@ -9,9 +10,12 @@ use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::{Chance, Clock};
+use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
 use herald::id::NotificationId;
 use herald::notification::{Notification, State};
+use herald::pace::Limits;
+use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
 use herald::store::memory::Store;
 use herald::store::{Ledger, Notifications};
@@ -25,12 +29,15 @@ use tests::credential::given;
 
 pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
 
-/// Everything there is, and a clock that moves when told to.
+/// Everything there is, and a clock that moves when told to, and with tokio's own: a test whose handlers wait pauses that.
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) channel: Channel,
     pub(crate) plans: Queue,
     pub(crate) deliveries: Queue,
+    pub(crate) events: herald::event::memory::Events,
+    /// The largest audience that goes ahead without a confirmation.
+    pub(crate) confirm_above: u64,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
@@ -55,15 +62,20 @@ impl World {
 
     fn with(channel: Channel, connector: Connector) -> Self {
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
-        let told = Arc::clone(&seconds);
+        let (told, began) = (Arc::clone(&seconds), tokio::time::Instant::now());
         let drawn = AtomicU8::new(0);
         Self {
             store: Store::new(),
             channel,
             plans: Queue::new(),
             deliveries: Queue::new(),
+            events: herald::event::memory::Events::default(),
+            confirm_above: CONFIRM_ABOVE,
             seconds,
-            clock: Clock::told_by(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap()),
+            clock: Clock::told_by(move || {
+                let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
+                told.checked_add(began.elapsed()).unwrap()
+            }),
             chance: Chance::dealt_by(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
             connector,
         }
@@ -117,7 +129,12 @@ impl World {
     ) -> Response<Body> {
         let context = notify::Context {
             store: self.store.clone(),
+            conversations: self.store.clone(),
+            ledger: self.store.clone(),
             plans,
+            events: self.events.clone(),
+            limits: Limits::teams(),
+            confirm_above: self.confirm_above,
             classic_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),
@@ -133,27 +150,35 @@ impl World {
     }
 
     pub(crate) fn in_seconds(&self, seconds: i64) -> Timestamp {
-        Timestamp::from_second(self.now().as_second() + seconds).unwrap()
+        self.now()
+            .checked_add(Duration::from_secs(seconds.unsigned_abs()))
+            .unwrap()
     }
 
-    pub(crate) fn planner(&self) -> planner::Context<Store, Store, Queue> {
+    pub(crate) fn planner(&self) -> planner::Context<Store, Store, Queue, herald::event::memory::Events> {
         planner::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
             plans: self.plans.clone(),
             deliveries: self.deliveries.clone(),
+            events: self.events.clone(),
             clock: self.clock.clone(),
         }
     }
 
-    pub(crate) fn sender(&self) -> sender::Context<Store, Store, Store, Queue> {
+    pub(crate) fn sender(
+        &self,
+    ) -> sender::Context<Store, Store, Store, Queue, herald::event::memory::Events> {
         sender::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
             ledger: self.store.clone(),
             deliveries: self.deliveries.clone(),
+            events: self.events.clone(),
             connector: self.connector(),
+            limits: Limits::teams(),
             clock: self.clock.clone(),
+            chance: self.chance.clone(),
         }
     }
 
@@ -177,15 +202,21 @@ impl World {
 
     pub(crate) async fn send_until(&self, body: &str, deadline: Timestamp) {
         let chunk = serde_json::from_str(body).unwrap();
-        sender::run(&self.sender(), chunk, &Invocation::new(deadline, 8))
-            .await
-            .unwrap();
+        sender::run(
+            &self.sender(),
+            chunk,
+            Receipt::default(),
+            &Invocation::new(deadline),
+        )
+        .await
+        .unwrap();
     }
 
     /// Handles what is on the queues, moving the clock by each delay, until both are empty.
     pub(crate) async fn work(&self) {
         loop {
             if let Some(message) = self.plans.take() {
+                self.pass(i64::try_from(message.delay.as_secs()).unwrap());
                 self.plan_one(&message.body).await;
             } else if let Some(message) = self.deliveries.take() {
                 self.pass(i64::try_from(message.delay.as_secs()).unwrap() + 1);
@@ -200,7 +231,7 @@ impl World {
         let found = self.store.find(id).await.unwrap().unwrap();
         let ended = found.tally.total();
         assert!(ended <= found.audience, "more ended than were meant: {found:?}");
-        if found.state() == State::Completed {
+        if found.state() == State::Completed || found.state() == State::Cancelled {
             assert_eq!(
                 ended, found.audience,
                 "completed, and the counts do not add up: {found:?}"
@@ -211,9 +242,11 @@ impl World {
 
     pub(crate) async fn row(&self, id: &NotificationId, recipient: &herald::audience::Recipient) -> Row {
         self.store
-            .look_up(&DeliveryKey::new(id, recipient))
+            .look_up(&[DeliveryKey::new(id, recipient)])
             .await
             .unwrap()
+            .pop()
+            .flatten()
             .unwrap()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It is one thing with two doors: in-process as a [`Transport`], and over real HTTP with [`Channel::serve`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,10 +28,29 @@ pub enum Behaviour {
         /// The code in the error document.
         code: &'static str,
     },
+    /// Answers with these, one request each, and then takes everything.
+    Answers(VecDeque<Reply>),
+    /// Is served at this host: elsewhere it is refused for being in another region.
+    ServedAt(&'static str),
+    /// Takes it, and gives what was created, or sent, this id.
+    Named(&'static str),
     /// Takes it, and cuts the connection before the answer.
     Cut,
     /// Takes it when told to, by [`Channel::let_go`]; the caller waits.
     Hold,
+}
+
+/// One answer.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The code in the error document.
+    pub code: &'static str,
+    /// The message in it.
+    pub message: &'static str,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
 }
 
 /// One request the channel carried out.
@@ -66,6 +85,7 @@ struct State {
 
 enum Answer {
     Status(u16, Option<Value>),
+    Wait(u16, Value, u32),
     Cut,
 }
 
@@ -148,7 +168,15 @@ impl Channel {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    /// What is asked of the first answers to that conversation.
+    fn next_reply(&self, conversation: &str) -> Option<Reply> {
+        match self.state().behaviours.get_mut(conversation)? {
+            Behaviour::Answers(replies) => replies.pop_front(),
+            _ => None,
+        }
+    }
+
+    async fn answer(&self, host: &str, method: &str, path: &str, body: &[u8]) -> Answer {
         let conversation = path
             .split("/conversations/")
             .nth(1)
@@ -162,6 +190,19 @@ impl Channel {
             .cloned()
             .unwrap_or(Behaviour::Accept);
         self.0.requests.send_modify(|requests| *requests += 1);
+        if let Some(reply) = self.next_reply(&conversation) {
+            let document = json!({"error": {"code": reply.code, "message": reply.message}});
+            return match reply.retry_after {
+                Some(seconds) => Answer::Wait(reply.status, document, seconds),
+                None => Answer::Status(reply.status, Some(document)),
+            };
+        }
+        if let Behaviour::ServedAt(served) = behaviour
+            && served != host
+        {
+            let error = json!({"code": "BadArgument", "message": "User is from different region"});
+            return Answer::Status(403, Some(json!({"error": error})));
+        }
         if let Behaviour::Refuse { status, code } = behaviour {
             // Real ones quote what they refuse, too.
             let message = format!("refused: {}", String::from_utf8_lossy(body));
@@ -185,7 +226,12 @@ impl Channel {
         match behaviour {
             Behaviour::Cut => Answer::Cut,
             Behaviour::AcceptSilently => Answer::Status(202, None),
-            Behaviour::Accept | Behaviour::Hold | Behaviour::Refuse { .. } => {
+            Behaviour::Named(id) => Answer::Status(201, Some(json!({"id": id}))),
+            Behaviour::Accept
+            | Behaviour::Answers(_)
+            | Behaviour::ServedAt(_)
+            | Behaviour::Hold
+            | Behaviour::Refuse { .. } => {
                 Answer::Status(201, Some(json!({"id": format!("activity-{number}")})))
             }
         }
@@ -217,10 +263,18 @@ impl Channel {
             let mut words = head.split(' ');
             let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             match self
-                .answer(method, path, &buffer[head_end..head_end + length])
+                .answer("", method, path, &buffer[head_end..head_end + length])
                 .await
             {
                 Answer::Cut => return Ok(()),
+                Answer::Wait(status, body, seconds) => {
+                    let body = body.to_string();
+                    let answer = format!(
+                        "HTTP/1.1 {status} \r\nretry-after: {seconds}\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
+                    stream.write_all(answer.as_bytes()).await?;
+                }
                 Answer::Status(status, body) => {
                     let body = body.map(|body| body.to_string()).unwrap_or_default();
                     let answer = format!(
@@ -238,11 +292,22 @@ impl Channel {
 impl Transport for Channel {
     fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
         Box::pin(async move {
+            let host = request.uri().host().unwrap_or_default();
+            let method = request.method().as_str();
             match self
-                .answer(request.method().as_str(), request.uri().path(), request.body())
+                .answer(host, method, request.uri().path(), request.body())
                 .await
             {
                 Answer::Cut => Err(TransportError::MaybeSent("cut".into())),
+                Answer::Wait(status, body, seconds) => {
+                    let mut response = http::Response::new(Body::Whole(body.to_string().into()));
+                    *response.status_mut() =
+                        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+                    response
+                        .headers_mut()
+                        .insert(http::header::RETRY_AFTER, seconds.into());
+                    Ok(response)
+                }
                 Answer::Status(status, body) => {
                     let body = body.map(|body| body.to_string()).unwrap_or_default();
                     let mut response = http::Response::new(Body::Whole(body.into()));

@@ -10,7 +10,7 @@ use dynoxide::Database as Engine;
 use herald::aws::Sdk;
 use herald::config::Environment;
 use herald::store::dynamodb::{Conversations, Ledger, Notifications};
-use herald_local::template::{Place, Template};
+use herald_local::template::{Place, Stack, Template};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -76,23 +76,39 @@ pub fn ledger_at(address: SocketAddr) -> Ledger {
 }
 
 /// The SDK, led to `address` for every service.
+pub fn sdk(address: SocketAddr) -> Sdk {
+    Sdk::new(
+        &environment(address, &[]),
+        &HttpTransport::builder().build().unwrap(),
+    )
+    .unwrap()
+}
+
+/// The environment of a function, led to `address` for every service, with these variables beside.
 ///
 /// Each has a region of its own, because the SDK keeps one allowance of retries for a region in the whole process: a
 /// test that uses it up must not leave another without.
-pub fn sdk(address: SocketAddr) -> Sdk {
+pub fn environment<'a>(address: SocketAddr, variables: &'a [(&'a str, &'a str)]) -> Environment<'a> {
     static REGIONS: AtomicUsize = AtomicUsize::new(0);
     let region = REGIONS.fetch_add(1, Ordering::Relaxed);
-    let environment = Environment::read_by(move |name| match name {
+    Environment::read_by(move |name| match name {
         "AWS_REGION" => Some(format!("made-up-{region}")),
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("made-up".to_owned()),
         "AWS_ENDPOINT_URL" => Some(format!("http://{address}")),
-        _ => None,
-    });
-    Sdk::new(&environment, &HttpTransport::builder().build().unwrap()).unwrap()
+        _ => {
+            let mut variables = variables.iter();
+            variables.find_map(|(known, value)| (*known == name).then(|| (*value).to_owned()))
+        }
+    })
 }
 
 /// The tables of `infra/template.yaml`, as requests to make them.
 fn tables() -> impl Iterator<Item = Value> {
+    stack().tables.into_iter().map(|table| table.create)
+}
+
+/// What `infra/template.yaml` describes.
+pub fn stack() -> Stack {
     let place = Place {
         region: "made-up".to_owned(),
         account: "000000000000".to_owned(),
@@ -100,6 +116,5 @@ fn tables() -> impl Iterator<Item = Value> {
         sqs_endpoint: String::new(),
         parameters: BTreeMap::from([("MicrosoftAppId".to_owned(), "made-up".to_owned())]),
     };
-    let stack = Template::of_repository().unwrap().deploy(&place).unwrap();
-    stack.tables.into_iter().map(|table| table.create)
+    Template::of_repository().unwrap().deploy(&place).unwrap()
 }

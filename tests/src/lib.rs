@@ -1,5 +1,5 @@
-//! What the tests share: a channel, a server and issuers of tokens that do as they are told, a DynamoDB of one's
-//! own, wires that fail.
+//! What the tests and benches share: a channel, a server and issuers of tokens that do as they are told, a DynamoDB of
+//! one's own, wires that fail, people in any number.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,10 +7,14 @@
 )]
 
 pub mod channel;
+pub mod counter;
 pub mod credential;
+pub mod crowd;
 pub mod database;
 pub mod hostile;
 pub mod issuer;
+pub mod meter;
+pub mod paced;
 pub mod recorder;
 pub mod script;
 pub mod wire;

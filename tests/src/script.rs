@@ -8,6 +8,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// In the place of an answer: the request is read, and the connection breaks.
+pub const LOST: (u16, Value) = (0, Value::Null);
+
 /// Answers requests in their order, and keeps them. Clones are the same server.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -19,6 +22,7 @@ pub struct Script {
 struct State {
     answers: VecDeque<(u16, Value)>,
     requests: Vec<Value>,
+    heads: Vec<String>,
 }
 
 impl Script {
@@ -28,6 +32,7 @@ impl Script {
         let state = State {
             answers: answers.into_iter().collect(),
             requests: Vec::new(),
+            heads: Vec::new(),
         };
         let script = Self {
             address: listener.local_addr().unwrap(),
@@ -55,12 +60,21 @@ impl Script {
             .requests
             .clone()
     }
+
+    /// The heads of those requests: the request's line and its headers, whose names are in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .heads
+            .clone()
+    }
 }
 
 async fn play(mut connection: TcpStream, state: Arc<Mutex<State>>) {
     let mut bytes = Vec::new();
     loop {
-        let Some((length, body)) = request(&bytes) else {
+        let Some((length, head, body)) = request(&bytes) else {
             match connection.read_buf(&mut bytes).await {
                 Ok(1..) => continue,
                 Ok(0) | Err(_) => return,
@@ -70,9 +84,12 @@ async fn play(mut connection: TcpStream, state: Arc<Mutex<State>>) {
         let answer = {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             state.requests.push(body);
+            state.heads.push(head);
             state.answers.pop_front()
         };
-        let Some((status, document)) = answer else { return };
+        let Some((status, document)) = answer.filter(|answer| *answer != LOST) else {
+            return;
+        };
         let document = document.to_string();
         let head = format!(
             "HTTP/1.1 {status} Scripted\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
@@ -82,10 +99,11 @@ async fn play(mut connection: TcpStream, state: Arc<Mutex<State>>) {
     }
 }
 
-/// The first whole request in these bytes: its length, and its document.
-fn request(bytes: &[u8]) -> Option<(usize, Value)> {
+/// The first whole request in these bytes: its length, its head, and its document.
+fn request(bytes: &[u8]) -> Option<(usize, String, Value)> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let length = String::from_utf8_lossy(&bytes[..head]).lines().find_map(|line| {
+    let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
+    let length = text.lines().find_map(|line| {
         line.to_ascii_lowercase()
             .strip_prefix("content-length:")?
             .trim()
@@ -93,5 +111,5 @@ fn request(bytes: &[u8]) -> Option<(usize, Value)> {
             .ok()
     })?;
     let body = bytes.get(head..head + length)?;
-    Some((head + length, serde_json::from_slice(body).unwrap()))
+    Some((head + length, text, serde_json::from_slice(body).unwrap()))
 }

@@ -1,7 +1,7 @@
 //! The wire between Herald and a table: it tells what went over it, and can lose answers.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +21,16 @@ pub struct Wire {
 #[derive(Debug, Default)]
 struct State {
     operations: Mutex<Vec<String>>,
-    to_lose: AtomicUsize,
+    answers: Mutex<Answers>,
+}
+
+/// What becomes of the answers from now on.
+#[derive(Debug, Default)]
+struct Answers {
+    /// So many of them come,
+    passing: usize,
+    /// and so many after them do not.
+    losing: usize,
 }
 
 impl Wire {
@@ -49,7 +58,16 @@ impl Wire {
 
     /// Loses the next `count` answers: the request is carried out, and then the connection breaks.
     pub fn lose_answers(&self, count: usize) {
-        self.state.to_lose.store(count, Ordering::SeqCst);
+        self.lose_answers_after(0, count);
+    }
+
+    /// Lets so many answers come, and then loses `count`.
+    pub fn lose_answers_after(&self, passing: usize, count: usize) {
+        let answers = Answers {
+            passing,
+            losing: count,
+        };
+        *self.state.answers.lock().unwrap_or_else(PoisonError::into_inner) = answers;
     }
 
     /// The operations since the last call, in the order they came.
@@ -68,14 +86,15 @@ impl Wire {
 async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let asked = AtomicBool::new(false);
     // Whichever side ends first ends both: the halves are dropped together.
     tokio::select! {
-        () = requests(from_client, to_server, &state) => {}
-        () = answers(from_server, to_client, &state) => {}
+        () = requests(from_client, to_server, &state, &asked) => {}
+        () = answers(from_server, to_client, &state, &asked) => {}
     }
 }
 
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
+async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, asked: &AtomicBool) {
     let mut seen = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
@@ -86,6 +105,7 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(operation);
+            asked.store(true, Ordering::SeqCst);
             seen.drain(..end);
         }
         // Only the beginning of a target can still grow into one.
@@ -96,15 +116,27 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, asked: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let lost = state
-            .to_lose
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if lost.is_ok() || to.write_all(&buffer[..count]).await.is_err() {
+        // An answer may come in several parts: it is the first one that decides.
+        let lost = asked.swap(false, Ordering::SeqCst) && state.loses();
+        if lost || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
+    }
+}
+
+impl State {
+    fn loses(&self) -> bool {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.passing > 0 {
+            answers.passing -= 1;
+            return false;
+        }
+        let lost = answers.losing > 0;
+        answers.losing = answers.losing.saturating_sub(1);
+        lost
     }
 }
 

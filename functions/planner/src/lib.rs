@@ -15,8 +15,13 @@ use herald::audience::{Audience, Matcher, Recipient, Selector};
 use herald::aws;
 use herald::clock::Clock;
 use herald::config::{self, Environment, variable};
-use herald::notification::{self, ChunkId, PAGE_SIZE, Page, Part};
-use herald::queue::{Chunk, Message, Plan, Queue, sqs};
+use herald::conversation::State;
+use herald::delivery::SkipReason;
+use herald::event::{Event, Events, eventbridge};
+use herald::id::NotificationId;
+use herald::notification::{self, ChunkId, Notification, PAGE_SIZE, Page, Part, Start, Unreachable};
+use herald::pace::Bucket;
+use herald::queue::{Chunk, Message, Plan, Queue, Task, sqs};
 use herald::store::{self, Candidate, Conversations, Notifications, Selection, dynamodb};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -29,7 +34,7 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// What the handler works with.
 #[derive(Debug)]
-pub struct Context<C, N, Q> {
+pub struct Context<C, N, Q, E> {
     /// Where conversations are found.
     pub conversations: C,
     /// Where plans are written.
@@ -38,89 +43,120 @@ pub struct Context<C, N, Q> {
     pub plans: Q,
     /// The queue to the sender.
     pub deliveries: Q,
+    /// Who wants to know.
+    pub events: E,
     /// The time.
     pub clock: Clock,
 }
 
-impl Context<dynamodb::Conversations, dynamodb::Notifications, sqs::Queue> {
+impl Context<dynamodb::Conversations, dynamodb::Notifications, sqs::Queue, eventbridge::Bus> {
     /// The context of the deployed function.
     ///
     /// # Errors
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let sdk = aws::Sdk::new(environment, &HttpTransport::builder().build()?)?;
+        let clock = Clock::system();
+        let transport = HttpTransport::builder().build()?;
+        let sdk = aws::Sdk::new(environment, &transport)?;
+        let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
+        let queue = |variable| sqs::Queue::from_environment(environment, variable, &sdk, schedules.as_ref());
+        let table = |variable| environment.required(variable);
         Ok(Self {
-            conversations: dynamodb::Conversations::new(
-                &sdk,
-                environment.required(variable::CONVERSATIONS_TABLE)?,
-            ),
-            notifications: dynamodb::Notifications::new(
-                &sdk,
-                environment.required(variable::NOTIFICATIONS_TABLE)?,
-            ),
-            plans: sqs::Queue::new(&sdk, environment.required(variable::PLANS_QUEUE_URL)?),
-            deliveries: sqs::Queue::new(&sdk, environment.required(variable::DELIVERIES_QUEUE_URL)?),
-            clock: Clock::system(),
+            conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
+            notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            plans: queue(variable::PLANS_QUEUE_URL)?,
+            deliveries: queue(variable::DELIVERIES_QUEUE_URL)?,
+            events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
+            clock,
         })
     }
 }
 
 /// Handles a batch; what failed comes back alone.
-pub async fn handle<C: Conversations, N: Notifications, Q: Queue>(
-    context: &Context<C, N, Q>,
+pub async fn handle<C: Conversations, N: Notifications, Q: Queue, E: Events>(
+    context: &Context<C, N, Q, E>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
-    sqs::handle_each(event, |plan| run(context, plan, deadline)).await
+    sqs::handle_each(event, |plan, _| run(context, plan, deadline)).await
 }
 
-/// Plans one part of one notification as far as the time goes; or, of a whole notification, makes a message for each
-/// part.
+/// Carries a plan on as far as the time goes: of a whole notification, makes a message for each part; of a part, plans its
+/// pages, or enqueues those that stand once more.
 ///
 /// # Errors
-/// When a table or a queue is away. What was planned stands, and the same message goes on from there.
-pub async fn run<C: Conversations, N: Notifications, Q: Queue>(
-    context: &Context<C, N, Q>,
+/// When a table, a queue or the event bus is away. What was planned stands, and the same message goes on from there.
+pub async fn run<C: Conversations, N: Notifications, Q: Queue, E: Events>(
+    context: &Context<C, N, Q, E>,
     plan: Plan,
     deadline: Timestamp,
 ) -> Result<(), Error> {
-    let Plan {
-        notification: id,
-        part,
-        mut enqueued,
-    } = plan;
-    let found = tokio::try_join!(
-        context.notifications.find(&id),
-        context.notifications.audience(&id)
-    )?;
-    let (Some(notification), Some(audience)) = found else {
-        tracing::warn!(error_type = "PlanWithoutNotification", notification = %id, "withdrawn: nothing is planned");
+    let Some(notification) = context.notifications.find(&plan.notification).await? else {
+        tracing::warn!(error_type = "PlanWithoutNotification", notification = %plan.notification, "withdrawn: nothing is planned");
+        return Ok(());
+    };
+    let now = context.clock.now();
+    if let Some(begins) = notification.deliver_at
+        && begins > now
+        && notification.cancelled_at.is_none()
+    {
+        let wait = Duration::try_from(begins.duration_since(now)).unwrap_or(Duration::ZERO);
+        return Ok(context.plans.send(vec![Message::json(&plan, wait)]).await?);
+    }
+    match (plan.part, plan.task) {
+        (None, _) => fan_out(context, &notification, plan.task).await,
+        (Some(part), Task::Plan) => plan_part(context, &notification, part, plan.enqueued, deadline).await,
+        (Some(part), Task::Sweep) => sweep_part(context, &notification, part, plan.enqueued, deadline).await,
+    }
+}
+
+/// A message for each part. Each of them is a plan that can fail, wait and come again on its own.
+async fn fan_out<C: Conversations, N: Notifications, Q: Queue, E: Events>(
+    context: &Context<C, N, Q, E>,
+    notification: &Notification,
+    task: Task,
+) -> Result<(), Error> {
+    if task == Task::Plan {
+        let accepted = Event::accepted(notification);
+        context.events.publish(vec![accepted]).await?;
+    }
+    let each = (0..notification.parts).map(|part| Plan {
+        notification: notification.id.clone(),
+        task,
+        part: Some(part),
+        enqueued: None,
+    });
+    let each = each.map(|plan| Message::json(&plan, Duration::ZERO)).collect();
+    Ok(context.plans.send(each).await?)
+}
+
+/// Plans the pages of one part from where they end.
+async fn plan_part<C: Conversations, N: Notifications, Q: Queue, E: Events>(
+    context: &Context<C, N, Q, E>,
+    notification: &Notification,
+    part_number: u16,
+    mut enqueued: Option<u32>,
+    deadline: Timestamp,
+) -> Result<(), Error> {
+    let id = &notification.id;
+    let Some(audience) = context.notifications.audience(id).await? else {
         return Ok(());
     };
     let parts = notification::parts(&audience, notification.segments);
-    let Some(part_number) = part else {
-        let each = (0..notification.parts).map(|part| Plan {
-            notification: id.clone(),
-            part: Some(part),
-            enqueued: None,
-        });
-        let each = each.map(|plan| Message::json(&plan, Duration::ZERO)).collect();
-        return Ok(context.plans.send(each).await?);
-    };
-    let Some(part) = parts.get(usize::from(part_number)) else {
+    let reader = parts
+        .get(usize::from(part_number))
+        .and_then(|part| Reader::new(context, &audience, *part));
+    let Some(reader) = reader else {
         tracing::warn!(error_type = "PlanWithoutPart", notification = %id, part = part_number, "nothing is planned");
         return Ok(());
     };
-    let Some(reader) = Reader::new(context, &audience, *part) else {
-        return Ok(());
-    };
-
-    let mut standing = context.notifications.latest_page(&id, part_number).await?;
+    let mut standing = context.notifications.latest_page(id, part_number).await?;
     loop {
         if let Some((number, page)) = &standing
             && enqueued != Some(*number)
+            && !notification.is_held()
         {
-            let chunks = chunks(&id, part_number, *number, page);
+            let chunks = chunks(id, part_number, *number, page, |_| true);
             context.deliveries.send(chunks).await?;
             enqueued = Some(*number);
         }
@@ -134,31 +170,37 @@ pub async fn run<C: Conversations, N: Notifications, Q: Queue>(
             )) => (number + 1, Some(cursor.as_str())),
             Some((number, Page { next: None, .. })) => {
                 tracing::debug!(notification = %id, part = part_number, pages = number + 1, "planned");
-                return Ok(());
+                return planned(context, id).await;
             }
         };
-        if context.clock.now() > deadline.saturating_sub(MARGIN).unwrap_or(deadline) {
+        if is_late(context.clock.now(), deadline) {
             let rest = Plan {
-                notification: id,
+                notification: id.clone(),
+                task: Task::Plan,
                 part: Some(part_number),
                 enqueued,
             };
-            context
+            return Ok(context
                 .plans
                 .send(vec![Message::json(&rest, Duration::ZERO)])
-                .await?;
-            return Ok(());
+                .await?);
         }
-        let page = reader.read(cursor).await?;
-        standing = if context
+        let stopped = context
             .notifications
-            .plan(&id, part_number, number, &page)
+            .find(id)
             .await?
-        {
+            .is_none_or(|head| head.is_stopped());
+        let page = if stopped {
+            // Whoever is not planned yet is not meant any more.
+            Page::default()
+        } else {
+            reader.read(cursor).await?
+        };
+        standing = if context.notifications.plan(id, part_number, number, &page).await? {
             Some((number, page))
         } else {
             // Another planner was first, or the notification is gone; what stands is what counts.
-            match context.notifications.latest_page(&id, part_number).await? {
+            match context.notifications.latest_page(id, part_number).await? {
                 Some(latest) => Some(latest),
                 None => return Ok(()),
             }
@@ -166,17 +208,100 @@ pub async fn run<C: Conversations, N: Notifications, Q: Queue>(
     }
 }
 
-fn chunks(id: &herald::id::NotificationId, part: u16, page: u32, planned: &Page) -> Vec<Message> {
+/// What follows when a part is planned to its end: with the last of them the audience is counted.
+async fn planned<C, N: Notifications, Q: Queue, E: Events>(
+    context: &Context<C, N, Q, E>,
+    id: &NotificationId,
+) -> Result<(), Error> {
+    let Some(notification) = context.notifications.find(id).await? else {
+        return Ok(());
+    };
+    if notification.parts_planned < notification.parts {
+        return Ok(());
+    }
+    if let Start::Counted { at_most } = notification.start
+        && notification.audience <= at_most
+        && !notification.is_stopped()
+    {
+        context.notifications.release(id, context.clock.now()).await?;
+        let sweep = Plan {
+            notification: id.clone(),
+            task: Task::Sweep,
+            part: None,
+            enqueued: None,
+        };
+        context
+            .plans
+            .send(vec![Message::json(&sweep, Duration::ZERO)])
+            .await?;
+    }
+    // An audience of nobody is complete with its plan; so is one that was reached faster than it was planned.
+    herald::completion::check(&context.notifications, &context.events, id, context.clock.now()).await
+}
+
+/// Enqueues the chunks of one part that are not closed at the present revision, once more.
+async fn sweep_part<C, N: Notifications, Q: Queue, E>(
+    context: &Context<C, N, Q, E>,
+    notification: &Notification,
+    part: u16,
+    mut enqueued: Option<u32>,
+    deadline: Timestamp,
+) -> Result<(), Error> {
+    let id = &notification.id;
+    if notification.is_held() {
+        return Ok(());
+    }
+    loop {
+        let number = enqueued.map_or(0, |enqueued| enqueued + 1);
+        if is_late(context.clock.now(), deadline) {
+            let rest = Plan {
+                notification: id.clone(),
+                task: Task::Sweep,
+                part: Some(part),
+                enqueued,
+            };
+            return Ok(context
+                .plans
+                .send(vec![Message::json(&rest, Duration::ZERO)])
+                .await?);
+        }
+        let found = tokio::try_join!(
+            context.notifications.page(id, part, number),
+            context.notifications.closed(id, part, number)
+        )?;
+        let (Some(page), closed) = found else {
+            return Ok(());
+        };
+        let is_open = |index| {
+            !closed
+                .iter()
+                .any(|closed| closed.0 == index && closed.1 >= notification.revision)
+        };
+        let chunks = chunks(id, part, number, &page, is_open);
+        if !chunks.is_empty() {
+            context.deliveries.send(chunks).await?;
+        }
+        enqueued = Some(number);
+    }
+}
+
+fn is_late(now: Timestamp, deadline: Timestamp) -> bool {
+    now > deadline.saturating_sub(MARGIN).unwrap_or(deadline)
+}
+
+fn chunks(
+    id: &NotificationId,
+    part: u16,
+    page: u32,
+    planned: &Page,
+    is_wanted: impl Fn(u16) -> bool,
+) -> Vec<Message> {
     (0_u16..)
         .zip(&planned.chunks)
-        .map(|(index, recipients)| {
-            let chunk = Chunk {
-                notification: id.clone(),
-                chunk: ChunkId { part, page, index },
-                recipients: recipients.clone(),
-                settled: herald::delivery::Tally::default(),
-            };
-            Message::json(&chunk, Duration::ZERO)
+        .filter(|(index, _)| is_wanted(*index))
+        .map(|(index, chunk)| {
+            let chunk = Chunk::whole(id.clone(), ChunkId { part, page, index }, chunk.clone());
+            chunk.message(Duration::ZERO)
         })
         .collect()
 }
@@ -189,7 +314,11 @@ struct Reader<'a, C> {
 }
 
 impl<'a, C: Conversations> Reader<'a, C> {
-    fn new<N, Q>(context: &'a Context<C, N, Q>, audience: &'a Audience, part: Part<'a>) -> Option<Self> {
+    fn new<N, Q, E>(
+        context: &'a Context<C, N, Q, E>,
+        audience: &'a Audience,
+        part: Part<'a>,
+    ) -> Option<Self> {
         let matcher = Matcher::new(audience, part.selector.0)?;
         Some(Self {
             conversations: &context.conversations,
@@ -229,11 +358,20 @@ impl<'a, C: Conversations> Reader<'a, C> {
         let meant = listing
             .found
             .into_iter()
-            .filter(|candidate| candidate.state == herald::conversation::State::Active)
             .filter(|found| self.matcher.means(&found.key.conversation, &found.facts))
-            .filter(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts))
-            .map(recipient);
-        Ok(Page::group(meant, listing.next))
+            .filter(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+        let mut unreachable = Unreachable::default();
+        let mut reachable = Vec::new();
+        for candidate in meant {
+            match out_of_reach(&candidate) {
+                None => reachable.push(recipient(candidate)),
+                Some(reason) => unreachable.count(reason),
+            }
+        }
+        Ok(Page {
+            unreachable,
+            ..Page::group(reachable, listing.next)
+        })
     }
 
     /// A page of a list of ids. Who was named and is not known, or not active, is a recipient too: the sender says
@@ -258,31 +396,44 @@ impl<'a, C: Conversations> Reader<'a, C> {
         });
         let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
         let mut page = Vec::new();
+        let mut unreachable = Unreachable::default();
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
             if page.len() + listing.found.len().max(1) > PAGE_SIZE {
-                return Ok(Page::group(page, Some(Position { index, after: None }.write())));
+                let next = Position { index, after: None }.write();
+                return Ok(Page {
+                    unreachable,
+                    ..Page::group(page, Some(next))
+                });
             }
             let mut found = listing.found;
             found.retain(|found| self.matcher.means(&found.key.conversation, &found.facts));
-            if found.is_empty() && !continued && listing.next.is_none() {
-                page.push((None, unknown(id.clone())));
+            let unknown = unknown(id.clone());
+            if found.is_empty()
+                && !continued
+                && listing.next.is_none()
+                && !self.matcher.is_named_before(&unknown)
+            {
+                page.push((None, unknown));
+                unreachable.count(SkipReason::NoConversation);
             }
             found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+            for reason in found.iter().filter_map(out_of_reach) {
+                unreachable.count(reason);
+            }
             page.extend(found.into_iter().map(recipient));
             if let Some(after) = listing.next {
-                return Ok(Page::group(
-                    page,
-                    Some(
-                        Position {
-                            index,
-                            after: Some(after),
-                        }
-                        .write(),
-                    ),
-                ));
+                let after = Some(after);
+                let next = Position { index, after }.write();
+                return Ok(Page {
+                    unreachable,
+                    ..Page::group(page, Some(next))
+                });
             }
         }
-        Ok(Page::group(page, None))
+        Ok(Page {
+            unreachable,
+            ..Page::group(page, None)
+        })
     }
 }
 
@@ -311,6 +462,16 @@ impl Position {
     }
 }
 
-fn recipient(candidate: Candidate) -> (Option<String>, Recipient) {
-    (candidate.facts.tenant, Recipient::Conversation(candidate.key))
+/// Why this conversation would be skipped, if it would.
+fn out_of_reach(candidate: &Candidate) -> Option<SkipReason> {
+    match candidate.state {
+        State::Active => None,
+        State::Removed => Some(SkipReason::Removed),
+        State::Blocked { .. } => Some(SkipReason::Blocked),
+    }
+}
+
+fn recipient(candidate: Candidate) -> (Option<Bucket>, Recipient) {
+    let bucket = Bucket::of(&candidate.key, candidate.facts.tenant.as_deref());
+    (Some(bucket), Recipient::Conversation(candidate.key))
 }

@@ -1,40 +1,51 @@
-//! The sender: takes a chunk of deliveries, claims each, sends it, and settles it.
+//! The sender: takes a chunk of deliveries, waits for permits, claims each, sends it, and settles it.
 //!
 //! ```text
-//! chunk ── recall ── for each: token? ── claim ── send ── settle or release ── all ended? ── close
-//!                                                                          └─ some open ── the rest goes back, with a delay
+//! chunk ── closed already? ── permits ── for each: recall ── claim ── send ── settle or release ── all ended? ── close
+//!                                └─ none now ─────────────────────────────────┴─ some open ── the rest goes back, with a delay
 //! ```
 //!
 //! A chunk comes at least once. Whoever handles it again finds in the ledger what ended, what another worker holds,
-//! and what a dead worker left; so nothing is lost, and nothing that ended is sent again.
+//! and what a dead worker left; so nothing is lost, and nothing that ended is sent again. A chunk that comes when its
+//! notification has another content is handled the same way: its copies are behind, and are brought up to date.
 //!
 //! While the bot itself cannot speak, because there is no token for it or its token is not taken, no delivery fails:
 //! none is claimed, and the work comes back later, as often as it takes.
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `lib.rs` | what becomes of a chunk |
+//! | `work.rs` | when its deliveries have their turns: permits, waits, the invocation's time |
+//! | `delivery.rs` | one delivery: whether, claim, settle |
+//! | `attempt.rs` | one attempt: its requests, and what follows from each failure |
+//! | `view.rs` | the notification, as it was a second ago at most |
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use botframework::activity::Activity;
-use botframework::connector::{self, Class, Connector, HttpTransport, SendReceipt};
-use botframework::credential::{self, Fault};
-use futures_util::{StreamExt, stream};
+use botframework::connector::{Connector, HttpTransport};
 use herald::Error;
-use herald::audience::Recipient;
 use herald::aws;
 use herald::clock::{Chance, Clock};
+use herald::completion;
 use herald::config::{self, Environment, variable};
-use herald::conversation::{Conversation, ConversationKey, Scope, State};
-use herald::delivery::{self, Attempt, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
-use herald::notification::Notification;
-use herald::queue::{Chunk, Message, Queue, sqs};
-use herald::store::{self, Conversations, Ledger, Notifications, Written, dynamodb};
+use herald::event::{Events, eventbridge};
+use herald::pace::{Bucket, Limits, Spacing};
+use herald::queue::batch::Receipt;
+use herald::queue::{Chunk, Queue, sqs};
+use herald::store::{Closed, Conversations, Ledger, Notifications, Paces, dynamodb};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 
-/// Deliveries under way at once in one environment, over all chunks of its batch.
-const DELIVERIES_AT_ONCE: usize = 32;
+use crate::view::View;
+use crate::work::Work;
+
+mod attempt;
+mod delivery;
+mod view;
+mod work;
 
 /// How long one request to the channel may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,67 +54,85 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// request once more and a settling must fit in, each as slow as its time-outs let it be.
 const MARGIN: SignedDuration = SignedDuration::from_secs(50);
 
-/// When to ask again for a delivery that another worker holds. It says what became of it long before its deadline,
-/// unless it died; asking costs one write.
-const ASK_HOLDER_AGAIN: SignedDuration = SignedDuration::from_secs(5);
-
-/// How long the work waits when the Connector does not take the bot's token and names no time: somebody has to act.
-const REFUSED_WAIT: SignedDuration = SignedDuration::from_mins(1);
-
-/// The longest it waits whatever the Connector says: once the bot is put right, its work goes on.
-const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);
+/// A chunk that comes so little before its time is handled: clocks differ.
+const EARLY: SignedDuration = SignedDuration::from_secs(1);
 
 /// What the handler works with.
 #[derive(Debug)]
-pub struct Context<C, N, L, Q> {
+pub struct Context<C, N, L, Q, E> {
     /// Where recipients' references are.
     pub conversations: C,
     /// Where messages are.
     pub notifications: N,
-    /// The deliveries.
+    /// The deliveries, and the paces they are made at.
     pub ledger: L,
     /// The queue to this function.
     pub deliveries: Q,
+    /// Who wants to know.
+    pub events: E,
     /// The way to the channel.
     pub connector: Connector,
+    /// What the channel lets us do.
+    pub limits: Limits,
     /// The time.
     pub clock: Clock,
+    /// Chance, to spread waits.
+    pub chance: Chance,
 }
 
-impl Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger, sqs::Queue> {
+impl
+    Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger, sqs::Queue, eventbridge::Bus>
+{
     /// The context of the deployed function.
     ///
     /// # Errors
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+        let (clock, chance) = (Clock::system(), Chance::system());
         let transport = HttpTransport::builder().timeout(SEND_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
+        let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
+        let table = |variable| environment.required(variable);
         Ok(Self {
-            conversations: dynamodb::Conversations::new(
-                &sdk,
-                environment.required(variable::CONVERSATIONS_TABLE)?,
-            ),
-            notifications: dynamodb::Notifications::new(
-                &sdk,
-                environment.required(variable::NOTIFICATIONS_TABLE)?,
-            ),
-            ledger: dynamodb::Ledger::new(&sdk, environment.required(variable::DELIVERIES_TABLE)?),
-            deliveries: sqs::Queue::new(&sdk, environment.required(variable::DELIVERIES_QUEUE_URL)?),
-            connector: herald::credential::connector(
+            conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
+            notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
+            deliveries: sqs::Queue::from_environment(
                 environment,
-                &transport,
-                &Clock::system(),
-                &Chance::system(),
+                variable::DELIVERIES_QUEUE_URL,
+                &sdk,
+                schedules.as_ref(),
             )?,
-            clock: Clock::system(),
+            events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
+            connector: herald::credential::connector(environment, &transport, &clock, &chance)?,
+            limits: environment.limits()?,
+            clock,
+            chance,
         })
     }
 }
 
-impl<C, N, L, Q> Context<C, N, L, Q> {
+impl<C, N, L, Q, E> Context<C, N, L, Q, E> {
     /// Fetches what the first request would wait for. To be run beside the start, not before it.
     pub async fn prefetch(&self) {
         self.connector.prefetch().await;
+    }
+
+    /// Waits until this moment by the context's own clock.
+    async fn wait_until(&self, moment: Timestamp) {
+        if let Ok(wait) = Duration::try_from(moment.duration_since(self.clock.now())) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// A number by chance.
+    fn draw(&self) -> u32 {
+        let [a, b, c, d, ..] = self.chance.draw();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn spacing(&self) -> Spacing {
+        Spacing::within(&self.limits.conversation)
     }
 }
 
@@ -111,336 +140,182 @@ impl<C, N, L, Q> Context<C, N, L, Q> {
 #[derive(Debug)]
 pub struct Invocation {
     deadline: Timestamp,
-    at_once: usize,
-    /// Set once the bot itself was refused: nothing is begun before then.
-    pause: OnceLock<Timestamp>,
+    /// Set when the bot itself was refused: nothing is begun before then.
+    pause: Mutex<Option<Timestamp>>,
+    /// Buckets that were throttled: the permits we have for them are void before then.
+    held: Mutex<HashMap<Bucket, Timestamp>>,
 }
 
 impl Invocation {
-    /// Until `deadline`, with `at_once` deliveries of each chunk under way at once.
-    pub const fn new(deadline: Timestamp, at_once: usize) -> Self {
+    /// An invocation that ends at `deadline`.
+    pub fn new(deadline: Timestamp) -> Self {
         Self {
             deadline,
-            at_once,
-            pause: OnceLock::new(),
+            pause: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
-    /// Begins nothing before `until`. Whoever is first tells why, once for the invocation.
-    fn pause(&self, until: Timestamp, tell: impl FnOnce()) -> Timestamp {
-        *self.pause.get_or_init(|| {
-            tell();
-            until
-        })
+    /// Begins nothing before `until`. Whoever is first tells why, once for each pause.
+    fn pause(&self, until: Timestamp, now: Timestamp, tell: impl FnOnce()) -> Timestamp {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        match *pause {
+            Some(standing) if standing > now => standing,
+            Some(_) | None => {
+                tell();
+                *pause = Some(until);
+                until
+            }
+        }
+    }
+
+    fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.filter(|until| *until > now)
+    }
+
+    /// Makes no request to this bucket before `until`.
+    fn hold(&self, bucket: &Bucket, until: Timestamp) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = held.entry(bucket.clone()).or_insert(until);
+        *standing = until.max(*standing);
+    }
+
+    fn held_until(&self, bucket: &Bucket, now: Timestamp) -> Option<Timestamp> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(bucket).copied().filter(|until| *until > now)
+    }
+
+    /// Whether no delivery may be begun any more.
+    fn is_late(&self, now: Timestamp) -> bool {
+        now > self.deadline.saturating_sub(MARGIN).unwrap_or(self.deadline)
     }
 }
 
 /// Handles a batch, its chunks at once; what failed comes back alone.
-pub async fn handle<C: Conversations, N: Notifications, L: Ledger, Q: Queue>(
-    context: &Context<C, N, L, Q>,
+pub async fn handle<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue, E: Events>(
+    context: &Context<C, N, L, Q, E>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
-    let at_once = (DELIVERIES_AT_ONCE / event.records.len().max(1)).max(1);
-    let invocation = &Invocation::new(deadline, at_once);
-    sqs::handle_each(event, |chunk| run(context, chunk, invocation)).await
-}
-
-/// Where a delivery stands after its turn here.
-enum Turn {
-    /// It has ended, now or before.
-    Ended(Outcome),
-    /// It is open; nobody need ask before then.
-    Open(Timestamp),
+    let invocation = &Invocation::new(deadline);
+    sqs::handle_each(event, |chunk, receipt| run(context, chunk, receipt, invocation)).await
 }
 
 /// Handles one chunk.
 ///
 /// # Errors
-/// When a table or a queue is away. The same message, handled again, goes on from what the ledger says.
-pub async fn run<C: Conversations, N: Notifications, L: Ledger, Q: Queue>(
-    context: &Context<C, N, L, Q>,
-    chunk: Chunk,
+/// When a table, a queue or the event bus is away. The same message, handled again, goes on from what the ledger says; when
+/// it does not come again, the notification says why.
+pub async fn run<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue, E: Events>(
+    context: &Context<C, N, L, Q, E>,
+    mut chunk: Chunk,
+    receipt: Receipt,
     invocation: &Invocation,
 ) -> Result<(), Error> {
-    let id = &chunk.notification;
-    let found = tokio::try_join!(context.notifications.find(id), context.notifications.message(id))?;
-    let (Some(notification), Some(message)) = found else {
+    let (id, name) = (chunk.notification.clone(), chunk.chunk);
+    chunk.begun |= receipt.receives > 1;
+    let Err(error) = deliver(context, chunk, invocation).await else {
+        return Ok(());
+    };
+    if receipt.is_last() {
+        // It is in the dead-letter queue from now on. To redrive it is safe: whatever has ended is in the ledger.
+        let reason = chain(&error).to_string();
+        if let Err(error) = context.notifications.bury(&id, name, &reason).await {
+            tracing::error!(error_type = "NotBuried", notification = %id, error = %chain(&error), "nobody is told why");
+        }
+    }
+    Err(error)
+}
+
+async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue, E: Events>(
+    context: &Context<C, N, L, Q, E>,
+    mut chunk: Chunk,
+    invocation: &Invocation,
+) -> Result<(), Error> {
+    let now = context.clock.now();
+    if let Some(due) = chunk.due.filter(|due| *due > later(now, EARLY)) {
+        return send_back(context, chunk, due).await;
+    }
+    let (id, name) = (chunk.notification.clone(), chunk.chunk);
+    let view = View::new(context, &id);
+    let Some(seen) = view.newest().await? else {
         tracing::warn!(error_type = "ChunkWithoutNotification", notification = %id, "nothing is sent");
         return Ok(());
     };
-    let keys: Vec<ConversationKey> = chunk
-        .recipients
+    let closed = context.notifications.closed(&id, name.part, name.page).await?;
+    if closed
         .iter()
-        .filter_map(conversation_key)
-        .cloned()
-        .collect();
-    let recalled = context.conversations.recall(&keys).await?;
-    let known: HashMap<&ConversationKey, &Conversation> =
-        recalled.iter().map(|known| (&known.key, known)).collect();
-
-    let worker = Worker {
-        context,
-        notification: &notification,
-        message: &message,
-        invocation,
-    };
-    let turns: Vec<_> = stream::iter(&chunk.recipients)
-        .map(|recipient| {
-            let conversation = conversation_key(recipient)
-                .and_then(|key| known.get(key))
-                .copied();
-            let worker = &worker;
-            async move { (recipient, worker.deliver(recipient, conversation).await) }
-        })
-        .buffer_unordered(invocation.at_once)
-        .collect()
-        .await;
-
-    // Every delivery had its turn before a failure is told: a table that fails for one must not stop the others.
-    let mut settled = chunk.settled;
-    let mut open = Vec::new();
-    let mut earliest: Option<Timestamp> = None;
-    for (recipient, turn) in turns {
-        match turn? {
-            Turn::Ended(outcome) => settled.count(&outcome),
-            Turn::Open(until) => {
-                open.push(recipient.clone());
-                earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
+        .any(|closed| closed.0 == name.index && closed.1 >= seen.head.revision)
+    {
+        // Whoever closed it may have died before the next step.
+        return completion::check(&context.notifications, &context.events, &id, now).await;
+    }
+    if chunk.begun && chunk.revision < seen.head.revision && !anew(context, &mut chunk).await? {
+        return Ok(());
+    }
+    loop {
+        // Newer contents are seen while the work is done; it is closed at the one that was seen before.
+        let Some(seen) = view.newest().await? else {
+            return Ok(());
+        };
+        chunk.revision = seen.head.revision;
+        let work = Work::new(context, &view, invocation, &mut chunk);
+        if let Some(until) = work.run().await? {
+            return send_back(context, chunk, until).await;
+        }
+        let Chunk {
+            revision, closing, ..
+        } = &chunk;
+        match context.notifications.close(&id, name, *revision, closing).await? {
+            Closed::Closed => {
+                tracing::info!(notification = %id, deliveries = closing.tally.total(), delivered = closing.tally.delivered, "chunk ended");
+                return completion::check(&context.notifications, &context.events, &id, context.clock.now())
+                    .await;
+            }
+            Closed::Outdated => {
+                view.forget().await;
+                if !anew(context, &mut chunk).await? {
+                    return Ok(());
+                }
             }
         }
     }
-    match earliest {
-        None => {
-            context.notifications.close(id, chunk.chunk, &settled).await?;
-            tracing::info!(notification = %id, deliveries = settled.total(), delivered = settled.delivered, "chunk ended");
-        }
-        Some(earliest) => {
-            let wait =
-                Duration::try_from(earliest.duration_since(context.clock.now())).unwrap_or(Duration::ZERO);
-            tracing::info!(notification = %id, open = open.len(), wait_s = wait.as_secs(), "chunk goes on later");
-            let rest = Chunk {
-                recipients: open,
-                settled,
-                ..chunk
-            };
-            context.deliveries.send(vec![Message::json(&rest, wait)]).await?;
-        }
-    }
-    Ok(())
 }
 
-fn conversation_key(recipient: &Recipient) -> Option<&ConversationKey> {
-    match recipient {
-        Recipient::Conversation(key) => Some(key),
-        Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
-    }
+/// Makes the chunk what it was at the beginning: its copies have to show something else. `false` when there is no such chunk.
+async fn anew<C, N: Notifications, L, Q, E>(
+    context: &Context<C, N, L, Q, E>,
+    chunk: &mut Chunk,
+) -> Result<bool, Error> {
+    let name = chunk.chunk;
+    let page = context
+        .notifications
+        .page(&chunk.notification, name.part, name.page)
+        .await?;
+    let Some(planned) = page.and_then(|page| page.chunks.into_iter().nth(usize::from(name.index))) else {
+        return Ok(false);
+    };
+    *chunk = Chunk {
+        begun: true,
+        turn: chunk.turn,
+        ..Chunk::whole(chunk.notification.clone(), name, planned)
+    };
+    Ok(true)
 }
 
-/// One invocation's work on one notification.
-struct Worker<'a, C, N, L, Q> {
-    context: &'a Context<C, N, L, Q>,
-    notification: &'a Notification,
-    message: &'a Activity,
-    invocation: &'a Invocation,
-}
-
-impl<C: Sync, N: Sync, L: Ledger, Q: Sync> Worker<'_, C, N, L, Q> {
-    /// Gives one delivery its turn: claim, send, settle. What cannot be sent now is not claimed either, so that it
-    /// counts as no attempt.
-    async fn deliver(
-        &self,
-        recipient: &Recipient,
-        conversation: Option<&Conversation>,
-    ) -> Result<Turn, store::Error> {
-        let delivery = DeliveryKey::new(&self.notification.id, recipient);
-        if let Some(until) = self.silenced(conversation).await {
-            return Ok(Turn::Open(until));
-        }
-        let deadline = self.invocation.deadline;
-        let now = self.context.clock.now();
-        if now > deadline.saturating_sub(MARGIN).unwrap_or(deadline) {
-            return Ok(Turn::Open(now));
-        }
-        let lease = match self.context.ledger.claim(&delivery, now, deadline).await? {
-            Claim::Taken(lease) => lease,
-            Claim::Held { until } => return Ok(Turn::Open(until.min(later(now, ASK_HOLDER_AGAIN)))),
-            Claim::Waiting { until } => return Ok(Turn::Open(until)),
-            Claim::Settled(outcome) => return Ok(Turn::Ended(outcome)),
-        };
-        let next = match self.reason_not_to_send(lease, conversation, now) {
-            Ok(conversation) => self.attempt(lease, conversation).await,
-            Err(outcome) => Next::Settle(lease.ending(outcome)),
-        };
-        let ledger = &self.context.ledger;
-        let (written, turn) = match next {
-            Next::Settle(outcome) => (
-                ledger.settle(&delivery, lease, &outcome).await?,
-                Turn::Ended(outcome),
-            ),
-            Next::Wait { until, why, doubts } => (
-                ledger.release(&delivery, lease, until, &why, doubts).await?,
-                Turn::Open(until),
-            ),
-        };
-        match written {
-            Written::Stands => Ok(turn),
-            // We overran our deadline and somebody took over. What they write is what counts: ask again.
-            Written::Lost => Ok(Turn::Open(self.context.clock.now())),
-        }
-    }
-
-    /// Until when the bot cannot speak in this conversation, if it cannot now.
-    async fn silenced(&self, conversation: Option<&Conversation>) -> Option<Timestamp> {
-        if let Some(until) = self.invocation.pause.get() {
-            return Some(*until);
-        }
-        let service_url = conversation?.service_urls.first()?;
-        let error = self.context.connector.ready(service_url).await.err()?;
-        let until = self.after(SignedDuration::try_from(error.wait()).unwrap_or(REFUSED_WAIT));
-        Some(self.invocation.pause(until, || tell_no_token(&error)))
-    }
-
-    fn after(&self, wait: SignedDuration) -> Timestamp {
-        later(self.context.clock.now(), wait)
-    }
-
-    /// The conversation to send to, or how the delivery ends without a request.
-    fn reason_not_to_send<'c>(
-        &self,
-        lease: Lease,
-        conversation: Option<&'c Conversation>,
-        now: Timestamp,
-    ) -> Result<&'c Conversation, Outcome> {
-        if !lease.permits_attempt(self.notification.on_unknown) {
-            return Err(Outcome::Unknown);
-        }
-        if self.notification.expires_at <= now {
-            return Err(Outcome::Expired);
-        }
-        let skipped = |reason| Err(Outcome::Skipped { reason });
-        match conversation {
-            None => skipped(SkipReason::NoConversation),
-            Some(conversation) => match conversation.state {
-                State::Active => Ok(conversation),
-                State::Removed => skipped(SkipReason::Removed),
-                State::Blocked { .. } => skipped(SkipReason::Blocked),
-            },
-        }
-    }
-
-    /// One attempt, and what follows from it.
-    async fn attempt(&self, lease: Lease, conversation: &Conversation) -> Next {
-        let attempt = match conversation.service_urls.first() {
-            None => Attempt::Rejected("NoServiceUrl".to_owned()),
-            Some(service_url) => match self.send(service_url, conversation).await {
-                Ok(receipt) => Attempt::Delivered(receipt.activity_id),
-                Err(error) if error.is_unauthorized() => return self.refused(lease, &error),
-                Err(error) => {
-                    tracing::warn!(
-                        error_type = "SendFailed",
-                        class = ?error.class(),
-                        code = error.code(),
-                        status = error.status(),
-                        notification = %self.notification.id,
-                        correlation = error.correlation(),
-                        "attempt failed"
-                    );
-                    failed(&error, self.context.clock.now())
-                }
-            },
-        };
-        let Notification {
-            on_unknown,
-            expires_at,
-            ..
-        } = *self.notification;
-        delivery::next(lease, attempt, on_unknown, self.context.clock.now(), expires_at)
-    }
-
-    /// One request to the Connector: *send to conversation*, replying to nothing.
-    async fn send(
-        &self,
-        service_url: &str,
-        conversation: &Conversation,
-    ) -> Result<SendReceipt, connector::Error> {
-        let mut activity = self.message.clone();
-        conversation.reference.address(&mut activity);
-        if conversation.facts.scope != Scope::Personal {
-            // Whoever spoke last there is not who this is for.
-            activity.recipient = None;
-        }
-        self.context
-            .connector
-            .send_to_conversation(service_url, &conversation.key.conversation, &activity)
-            .await
-    }
-
-    /// The bot was refused, not this delivery: it waits like all others, however often it was tried.
-    fn refused(&self, lease: Lease, error: &connector::Error) -> Next {
-        let now = self.context.clock.now();
-        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
-        let wait = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
-        let until = self.after(wait.unwrap_or(REFUSED_WAIT).min(REFUSED_WAIT_MAX));
-        Next::Wait {
-            until: self.invocation.pause(until, || tell_refused(error)),
-            why: error.code().unwrap_or("TokenRefused").to_owned(),
-            doubts: lease.doubts,
-        }
-    }
+/// What is left of the chunk goes back to the queue until then.
+async fn send_back<C, N, L, Q: Queue, E>(
+    context: &Context<C, N, L, Q, E>,
+    mut chunk: Chunk,
+    until: Timestamp,
+) -> Result<(), Error> {
+    let wait = Duration::try_from(until.duration_since(context.clock.now())).unwrap_or(Duration::ZERO);
+    chunk.due = Some(until);
+    tracing::info!(notification = %chunk.notification, open = chunk.recipients.len(), wait_s = wait.as_secs(), "chunk goes on later");
+    Ok(context.deliveries.send(vec![chunk.message(wait)]).await?)
 }
 
 fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
     now.saturating_add(wait).unwrap_or(now)
-}
-
-fn tell_no_token(error: &credential::Error) {
-    tracing::error!(
-        error_type = match error.fault() {
-            Fault::Configuration => "TokenMisconfigured",
-            Fault::Unavailable => "TokenUnavailable",
-        },
-        code = error.code(),
-        error_codes = ?error.error_codes(),
-        status = error.status(),
-        correlation = error.correlation(),
-        wait_s = error.wait().as_secs(),
-        error = chain(error),
-        "the bot has no token: nothing is sent before the next try"
-    );
-}
-
-fn tell_refused(error: &connector::Error) {
-    tracing::error!(
-        error_type = if error.status().is_some() {
-            "TokenRefused"
-        } else {
-            "TokenUnavailable"
-        },
-        code = error.code(),
-        status = error.status(),
-        correlation = error.correlation(),
-        error = chain(error),
-        "the channel does not take the bot's token: nothing is sent before the next try"
-    );
-}
-
-/// What the ledger keeps of a failure: its class, the channel's word for it, and the wait it asked for.
-fn failed(error: &connector::Error, now: Timestamp) -> Attempt {
-    let code = match (error.code(), error.status(), error.class()) {
-        (Some(code), _, _) => code.to_owned(),
-        (None, Some(status), _) => format!("Http{status}"),
-        (None, None, Class::NotSent) => "NotConnected".to_owned(),
-        (None, None, Class::Rejected | Class::Gone) => "NotSendable".to_owned(),
-        (None, None, Class::Unknown) => "NoAnswer".to_owned(),
-    };
-    let retry_after = error
-        .retry_after()
-        .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
-    match error.class() {
-        Class::NotSent => Attempt::NotSent { code, retry_after },
-        Class::Rejected => Attempt::Rejected(code),
-        Class::Gone => Attempt::Gone(code),
-        Class::Unknown => Attempt::Unknown(code),
-    }
 }

@@ -13,7 +13,7 @@ nobody, until the bot has an app id.
 Usage: cargo run [--] [OPTIONS]
 
   --once               show the main job, then exit: 0 when it was done, 1 with the reason when not
-  --data DIR           keep the tables in DIR (queues are never kept); in memory without it
+  --data DIR           keep the tables in DIR (queues and schedules are never kept); in memory without it
   --concurrency N      processes a function may have at once (4)
   --env NAME=VALUE     a variable for every function, for example AWS_LAMBDA_LOG_LEVEL=DEBUG; may be repeated
   --env-file FILE      write the functions' variables to FILE, for `cargo lambda watch --env-file FILE`

@@ -7,6 +7,8 @@ use std::{
 
 use tokio::sync::mpsc;
 
+use crate::eventbridge::Published;
+
 /// Something that happened. Functions and queues go by their names, durations are real ones.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -80,6 +82,8 @@ pub enum Event {
         /// The message's id.
         message_id: String,
     },
+    /// A function published an event on a bus.
+    Published(Published),
     /// No message is left in any queue that feeds a function, waiting, delayed or in flight.
     Drained,
 }

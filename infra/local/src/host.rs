@@ -14,9 +14,11 @@ use crate::{
     binaries, channel,
     dynamodb::{self, Database},
     event::{Event, Events},
+    eventbridge::{Buses, Published},
     front,
     issuer::Issuer,
     runtime::{Failure, Functions, Surroundings},
+    scheduler::{self, Scheduler},
     sqs::{self, Broker, NoSuchQueue, Poller},
     template::{self, Place, Stack, Template},
 };
@@ -31,7 +33,7 @@ pub struct Options {
     pub template: Template,
     /// Where the function binaries lie, under the names of their packages.
     pub binaries: PathBuf,
-    /// Where the tables are kept; in memory unless set. Queues are always in memory.
+    /// Where the tables are kept; in memory unless set. Queues and schedules are always in memory.
     pub data: Option<PathBuf>,
     /// How many processes a function may have at once.
     pub concurrency: usize,
@@ -124,9 +126,13 @@ pub enum Error {
 pub struct Host {
     url: String,
     sqs_endpoint: String,
+    eventbridge_endpoint: String,
+    scheduler_endpoint: String,
     stack: Stack,
     database: Database,
     broker: Broker,
+    buses: Buses,
+    scheduler: Scheduler,
     functions: Functions,
     events: Events,
     /// Servers and pollers; dropping them ends them.
@@ -157,6 +163,8 @@ impl Host {
         let listener = net::TcpListener::from_std(listener)?;
         let url = format!("http://{}", listener.local_addr()?);
         let (sqs_listener, sqs_endpoint) = loopback().await?;
+        let (eventbridge_listener, eventbridge_endpoint) = loopback().await?;
+        let (scheduler_listener, scheduler_endpoint) = loopback().await?;
         let (runtime_listener, runtime_api) = loopback().await?;
         let place = Place {
             region: "us-east-1".into(),
@@ -168,10 +176,20 @@ impl Host {
         let stack = options.template.deploy(&place)?;
         let database = Database::start(options.data.as_deref(), &stack.tables).await?;
         let broker = Broker::new(&stack, events.clone());
+        let buses = Buses::new(&stack, events.clone());
+        let scheduler = Scheduler::new(broker.clone());
 
         let mut environment = BTreeMap::from([
             ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), database.endpoint()),
             ("AWS_ENDPOINT_URL_SQS".to_owned(), sqs_endpoint.clone()),
+            (
+                "AWS_ENDPOINT_URL_EVENTBRIDGE".to_owned(),
+                eventbridge_endpoint.clone(),
+            ),
+            (
+                "AWS_ENDPOINT_URL_SCHEDULER".to_owned(),
+                scheduler_endpoint.clone(),
+            ),
         ]);
         environment.extend(options.environment.clone());
         let surroundings = Surroundings {
@@ -189,8 +207,15 @@ impl Host {
             sqs_listener,
             sqs::router(broker.clone(), &stack, &place),
         );
+        serve(&mut tasks, eventbridge_listener, buses.router());
+        serve(
+            &mut tasks,
+            scheduler_listener,
+            scheduler::router(scheduler.clone(), &stack, &place),
+        );
         serve(&mut tasks, runtime_listener, functions.runtime_api());
         tasks.spawn(database.sweeping());
+        tasks.spawn(scheduler.clone().run());
         functions
             .warm()
             .await
@@ -213,9 +238,13 @@ impl Host {
         Ok(Host {
             url,
             sqs_endpoint,
+            eventbridge_endpoint,
+            scheduler_endpoint,
             stack,
             database,
             broker,
+            buses,
+            scheduler,
             functions,
             events,
             tasks,
@@ -237,6 +266,16 @@ impl Host {
         &self.sqs_endpoint
     }
 
+    /// Where EventBridge listens, without a trailing slash.
+    pub fn eventbridge_endpoint(&self) -> &str {
+        &self.eventbridge_endpoint
+    }
+
+    /// Where Scheduler listens, without a trailing slash.
+    pub fn scheduler_endpoint(&self) -> &str {
+        &self.scheduler_endpoint
+    }
+
     /// What runs.
     pub fn stack(&self) -> &Stack {
         &self.stack
@@ -245,6 +284,21 @@ impl Host {
     /// The queues: to look into, to double messages in, to deliver again from.
     pub fn queues(&self) -> &Broker {
         &self.broker
+    }
+
+    /// What was published on the event buses, the last 1,000 of it, oldest first.
+    pub fn published(&self) -> Vec<Published> {
+        self.buses.published()
+    }
+
+    /// How many schedules wait for their time.
+    pub fn schedules_waiting(&self) -> usize {
+        self.scheduler.waiting()
+    }
+
+    /// Does now what schedules were to do later, and returns how many those were.
+    pub fn bring_schedules_forward(&self) -> usize {
+        self.scheduler.bring_forward()
     }
 
     /// The functions, to invoke by hand.
@@ -257,7 +311,8 @@ impl Host {
         self.events.subscribe()
     }
 
-    /// Waits until no queue that feeds a function holds a message: whatever was asked for has been done or given up.
+    /// Waits until no queue that feeds a function holds a message: whatever was asked for has been done, given up, or put
+    /// off by a schedule, which nobody waits for.
     pub async fn drained(&self) {
         self.broker.drained().await;
     }

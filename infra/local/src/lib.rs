@@ -1,12 +1,13 @@
 //! The whole of Herald on one machine: a development host that is AWS for this system, as far as the template uses it.
 //!
 //! It reads `infra/template.yaml`, so the template is what runs: tables in an embedded DynamoDB ([`dynamodb`]), queues
-//! with SQS's semantics ([`sqs`]), the four real binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in
-//! front of them ([`front`]). For whoever has no Teams at hand there is a [`channel`], with an [`issuer`] of its own. [`Host`] starts and stops it
+//! with SQS's semantics ([`sqs`]), schedules that send to them ([`Host::bring_schedules_forward`]), event buses
+//! ([`eventbridge`]), the four real binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in front of them
+//! ([`front`]). For whoever has no Teams at hand there is a [`channel`], with an [`issuer`] of its own. [`Host`] starts and stops it
 //! all; [`Event`] tells what happens.
 //!
-//! It is no AWS: its services authenticate nobody, it grants every function everything, forgets its queues when it ends,
-//! does not freeze a process between invocations nor hold it to its memory, and binds to loopback only.
+//! It is no AWS: its services authenticate nobody, it grants every function everything, forgets its queues
+//! and schedules when it ends, does not freeze a process between invocations nor hold it to its memory, and binds to loopback only.
 
 pub mod binaries;
 pub mod channel;
@@ -14,10 +15,12 @@ pub mod client;
 mod clock;
 pub mod dynamodb;
 mod event;
+pub mod eventbridge;
 pub mod front;
 mod host;
 pub mod issuer;
 pub mod runtime;
+mod scheduler;
 pub mod sqs;
 pub mod template;
 

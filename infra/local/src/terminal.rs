@@ -12,6 +12,7 @@ use std::{
 use herald_local::{
     Event, Events, Host, Options,
     channel::{Channel, Posted},
+    eventbridge::Published,
 };
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -150,6 +151,7 @@ fn trouble(event: &Event) -> Option<(&str, String)> {
         | Event::Finished { failure: None, .. }
         | Event::Answered { .. }
         | Event::Batch { .. }
+        | Event::Published(_)
         | Event::Drained => None,
     }
 }
@@ -182,11 +184,64 @@ fn routine(event: &Event) -> Option<(&str, String)> {
             let took = elapsed.as_millis();
             Some((function, format!("{messages} of {queue} in {took} ms{failed}")))
         }
+        Event::Published(published) => Some(("event", told(published)?)),
         Event::Started { .. }
         | Event::Stopped { .. }
         | Event::Invoked { .. }
         | Event::Finished { .. }
         | Event::DeadLettered { .. }
         | Event::Drained => None,
+    }
+}
+
+/// What an event says of a notification, in a line: which, and those of its counts that are not zero. Those of single
+/// deliveries would be as many lines as people.
+fn told(published: &Published) -> Option<String> {
+    let kind = &published.detail_type;
+    if !kind.starts_with("Notification ") {
+        return None;
+    }
+    let text = |name: &str| published.detail.get(name)?.as_str();
+    let which = text("notification").unwrap_or_default();
+    let counts = published.detail.get("counts").unwrap_or(&published.detail);
+    let counts = counts.as_object().into_iter().flatten();
+    let counts = counts.filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
+    let line = format!("{kind} {which}");
+    Some(counts.fold(line, |line, (name, count)| format!("{line}, {count} {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(kind: &str, detail: Value) -> Option<String> {
+        let published = Published {
+            bus: "EventBus".into(),
+            source: "herald".into(),
+            detail_type: kind.into(),
+            detail,
+        };
+        routine(&Event::Published(published)).map(|(who, what)| format!("{who}: {what}"))
+    }
+
+    #[test]
+    fn an_event_of_a_notification_is_a_line_with_its_counts() {
+        let detail = json!({"id": "i", "notification": "ntf_1", "audience": 3, "delivered": 3, "gone": 0});
+        assert_eq!(
+            line("Notification Completed", detail).unwrap(),
+            "event: Notification Completed ntf_1, 3 audience, 3 delivered"
+        );
+        let nested = json!({"notification": "ntf_1", "revision": 2, "counts": {"open": 1}});
+        assert_eq!(
+            line("Notification Cancelled", nested).unwrap(),
+            "event: Notification Cancelled ntf_1, 1 open"
+        );
+    }
+
+    #[test]
+    fn an_event_of_a_delivery_is_no_line() {
+        assert_eq!(line("Delivery Gone", json!({"notification": "ntf_1"})), None);
     }
 }

@@ -31,6 +31,12 @@ Resources:
     Properties: {RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 2}}
   Dead:
     Type: AWS::SQS::Queue
+  Later:
+    Type: AWS::Scheduler::ScheduleGroup
+  Waker:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument: {Statement: [{Principal: {Service: scheduler.amazonaws.com}, Action: sts:AssumeRole}]}
   Probe:
     Type: AWS::Serverless::Function
     Properties:
@@ -146,6 +152,8 @@ async fn a_function_sees_lambdas_variables_and_the_templates_and_nothing_else() 
             "AWS_ACCESS_KEY_ID",
             "AWS_DEFAULT_REGION",
             "AWS_ENDPOINT_URL_DYNAMODB",
+            "AWS_ENDPOINT_URL_EVENTBRIDGE",
+            "AWS_ENDPOINT_URL_SCHEDULER",
             "AWS_ENDPOINT_URL_SQS",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
             "AWS_LAMBDA_FUNCTION_NAME",
@@ -299,6 +307,54 @@ async fn a_crash_in_the_middle_of_a_batch_brings_the_whole_batch_again() {
         given_up += usize::from(matches!(event, Event::DeadLettered { .. }));
     }
     assert_eq!(given_up, 2, "both copies");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_brought_forward_invokes_the_function_that_its_queue_feeds() {
+    let host = started().await;
+    let mut events = host.events();
+    let url = format!("{}/schedules/later", host.scheduler_endpoint());
+    let mut schedule = json!({
+        "GroupName": "Later",
+        "ScheduleExpression": "at(2999-12-31T23:59:59)",
+        "FlexibleTimeWindow": { "Mode": "OFF" },
+        "ActionAfterCompletion": "DELETE",
+        "Target": {
+            "Arn": "arn:aws:sqs:us-east-1:000000000000:Work",
+            "RoleArn": "arn:aws:iam::000000000000:role/Waker",
+            "Input": "echo",
+        },
+    });
+    let client = Client::default();
+    assert_eq!(client.post(&url, &schedule).await.unwrap().status, StatusCode::OK);
+    assert_eq!(
+        client.post(&url, &schedule).await.unwrap().status,
+        StatusCode::CONFLICT
+    );
+    schedule["GroupName"] = "Never".into();
+    assert_eq!(
+        client.post(&url, &schedule).await.unwrap().status,
+        StatusCode::NOT_FOUND
+    );
+    let shown = client.get(&format!("{url}?groupName=Later")).await.unwrap();
+    assert_eq!(
+        shown.json()["Arn"],
+        "arn:aws:scheduler:us-east-1:000000000000:schedule/Later/later"
+    );
+    let stranger = client.get(&format!("{url}?groupName=Never")).await.unwrap();
+    assert_eq!(stranger.status, StatusCode::NOT_FOUND);
+
+    // What a schedule has put off, nobody waits for.
+    host.drained().await;
+    assert_eq!((host.schedules_waiting(), host.bring_schedules_forward()), (1, 1));
+    host.drained().await;
+    let done = next(&mut events, |event| match event {
+        Event::Batch { messages, failed, .. } => Some((messages, failed)),
+        _ => None,
+    })
+    .await;
+    assert_eq!((done, host.schedules_waiting()), ((1, 0), 0));
     host.stop().await;
 }
 

@@ -101,6 +101,11 @@ pub enum Untrusted {
 pub struct InvalidHost(String);
 
 impl TrustRule {
+    /// The cloud whose hosts are trusted.
+    pub const fn cloud(&self) -> Cloud {
+        self.cloud
+    }
+
     /// Whether and how this rule trusts this machine.
     pub const fn loopback(&self) -> Loopback {
         self.loopback

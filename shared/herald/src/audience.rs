@@ -77,6 +77,11 @@ impl<'a> Matcher<'a> {
             .iter()
             .any(|members| members.contain(conversation, facts))
     }
+
+    /// Whether a selector before this one has the same name in its list: if that leads nowhere, it is a recipient there.
+    pub fn is_named_before(&self, unknown: &Recipient) -> bool {
+        self.before.iter().any(|members| members.name(unknown))
+    }
 }
 
 impl Selector {
@@ -129,6 +134,22 @@ impl<'a> Members<'a> {
             Self::Conversations(ids) => ids.contains(conversation),
         }
     }
+
+    fn name(&self, unknown: &Recipient) -> bool {
+        match (self, unknown) {
+            (Self::Users(ids, _), Recipient::User(id)) => ids.contains(id),
+            (Self::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+            (Self::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
+            (
+                Self::Everyone
+                | Self::Tenant(_)
+                | Self::Users(..)
+                | Self::Accounts(_)
+                | Self::Conversations(_),
+                _,
+            ) => false,
+        }
+    }
 }
 
 /// One place in an audience, or a name in it that leads nowhere yet.
@@ -153,6 +174,16 @@ impl Recipient {
             Self::User(id) => format!("user|{id}"),
             Self::Account(id) => format!("account|{id}"),
             Self::UnknownConversation(id) => format!("unknown|{id}"),
+        }
+    }
+
+    /// What kind of recipient it is, in the API's word, and its name: a conversation's key, or what leads to none.
+    pub fn name(&self) -> (&'static str, String) {
+        match self {
+            Self::Conversation(key) => ("conversation", key.to_string()),
+            Self::User(id) => ("user", id.to_string()),
+            Self::Account(id) => ("account", id.to_string()),
+            Self::UnknownConversation(id) => ("unknownConversation", id.to_string()),
         }
     }
 }
@@ -195,6 +226,28 @@ mod tests {
             "a thread is no place of its own"
         );
     }
+
+    #[test]
+    fn a_name_in_two_lists_is_a_recipient_of_the_first() {
+        let audience = Audience(vec![
+            Selector::Users {
+                ids: vec!["a".into()],
+                tenant: Some("t".into()),
+            },
+            Selector::Users {
+                ids: vec!["b".into(), "a".into()],
+                tenant: None,
+            },
+            Selector::Accounts(vec!["a".into()]),
+        ]);
+        let is_named = |index, unknown| Matcher::new(&audience, index).unwrap().is_named_before(&unknown);
+        let user = |id: &str| Recipient::User(id.into());
+        assert!(!is_named(0, user("a")));
+        assert!(is_named(1, user("a")));
+        assert!(!is_named(1, user("b")));
+        assert!(!is_named(2, Recipient::Account("a".into())));
+    }
+
     #[test]
     fn recipients_never_share_a_ledger_key() {
         let key = |conversation: &str| {

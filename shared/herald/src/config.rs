@@ -7,8 +7,10 @@ use std::fmt;
 
 use botframework::connector::BuildError;
 
+mod limits;
 mod trust;
 
+pub use limits::CONFIRM_ABOVE;
 pub use trust::{Authentication, Bot, Registration};
 
 /// Names of the environment variables.
@@ -23,8 +25,23 @@ pub mod variable {
     pub const PLANS_QUEUE_URL: &str = "HERALD_PLANS_QUEUE_URL";
     /// The queue to the sender.
     pub const DELIVERIES_QUEUE_URL: &str = "HERALD_DELIVERIES_QUEUE_URL";
+    /// The event bus that is told what happens; nobody is, if left out.
+    pub const EVENT_BUS: &str = "HERALD_EVENT_BUS";
+    /// The group of the schedules that bring messages later than a queue can; without one, queues wait in turns.
+    pub const SCHEDULE_GROUP: &str = "HERALD_SCHEDULE_GROUP";
+    /// The role by which those schedules send to the queues; needed with a group.
+    pub const SCHEDULER_ROLE_ARN: &str = "HERALD_SCHEDULER_ROLE_ARN";
     /// What `GET /api/notify` sends.
     pub const NOTIFY_TEXT: &str = "HERALD_NOTIFY_TEXT";
+    /// The largest audience that goes ahead without a confirmation; 10,000 if left out.
+    pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
+
+    // The channel's limits, as requests and seconds. Those of Teams if left out.
+
+    /// For the bot in one tenant: `45/1s`.
+    pub const TENANT_LIMIT: &str = "HERALD_TENANT_LIMIT";
+    /// For the bot in one conversation, separated by commas: `7/1s,8/2s,60/30s,1800/3600s`.
+    pub const CONVERSATION_LIMITS: &str = "HERALD_CONVERSATION_LIMITS";
 
     // The bot, by the names that bot developers know.
 

@@ -12,8 +12,12 @@
 //! | recipient | one conversation that the audience came to | [`audience::Recipient`] |
 //! | delivery | one notification to one recipient; has exactly one record, the ledger's row | [`delivery`] |
 //! | attempt | one HTTP request to the Connector for a delivery | [`delivery::Attempt`] |
+//! | turn | who may write in a conversation now; a claim takes it | [`delivery::Turn`] |
 //! | claim, settle | take a delivery before its attempt; write what became of it | [`delivery::claim`], [`store::Ledger`] |
 //! | unknown | the outcome nobody can know: the request may have been carried out | [`delivery::Outcome::Unknown`] |
+//! | permit | the right to make one request to a tenant at a moment | [`pace::Permits`] |
+//! | bucket | whose requests are counted together: a bot in a tenant | [`pace::Bucket`] |
+//! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The way of a message
 //!
@@ -22,14 +26,19 @@
 //!                                    └──answers in the turn──▶ Connector
 //! caller ──POST /api/notifications──▶ notify ──accept──▶ [notifications] ──▶ (plans)
 //!                                  (plans) ──▶ planner ──pages the audience──▶ (deliveries)
-//!                                              (deliveries) ──▶ sender ──claim, send, settle──▶ Connector
+//!                                              (deliveries) ──▶ sender ──permit, claim, send, settle──▶ Connector
+//!                                                                 └──▶ EventBridge: what happened
 //! ```
+//!
+//! A notification that is edited, retracted or cancelled goes the same way once more: its pages are *swept*, and whoever
+//! handles a chunk again brings its deliveries to what the notification is by then.
 //!
 //! # A delivery's life
 //!
 //! ```text
 //! (no row) ──claim──▶ claimed ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
 //!                       └──release──▶ waiting ──claim──▶ claimed …
+//! delivered ──claim, at a newer revision──▶ claimed ──settle──▶ delivered
 //! ```
 //!
 //! # The promises, and where each is kept
@@ -37,22 +46,33 @@
 //! | promise | kept by |
 //! |---|---|
 //! | nothing that was accepted is forgotten | [`store::Notifications::accept`] is one transaction; a page of the plan is written before its chunks are enqueued ([`store::Notifications::plan`]) |
-//! | of any number of workers one sends | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
-//! | what may have been sent is never taken for unsent | [`delivery::claim`] on a claim past its deadline, [`delivery::next`] |
+//! | of any number of workers one sends, and each conversation has one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
+//! | what may have been sent is never taken for unsent | [`delivery::claim`] on a turn past its deadline, [`delivery::next`] |
 //! | nobody gets a notification twice for being in its audience twice | [`audience::Matcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
+//! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
+//! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::note`], by the table of [`retry`] |
+//! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close`] refuses a chunk that was handled at an earlier revision |
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::plan`] and [`store::Notifications::close`] count in the transaction that writes |
+//! | the end of a notification is found, once | [`completion::check`] |
 //! | a conversation is remembered whole, and nothing is written when nothing changed | [`conversation::remember`] |
 //!
+//! All of it is proved by the simulation (`tests/all/simulation`): the real handlers, a channel that behaves as the real one
+//! does, and faults at every step.
+//!
 //! Pure modules take the time and chance as arguments; [`clock`] is the rim. AWS is known to [`store::dynamodb`],
-//! [`queue::sqs`], [`credential`] and [`aws`] only.
+//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] only.
 
 pub mod audience;
 pub mod aws;
 pub mod clock;
+pub mod completion;
 pub mod config;
 pub mod conversation;
+pub mod cost;
 pub mod credential;
 pub mod delivery;
+pub mod event;
+pub mod explain;
 pub mod id;
 pub mod notification;
 pub mod pace;
@@ -62,7 +82,7 @@ pub mod retry;
 pub mod store;
 pub mod telemetry;
 
-/// A table or a queue did not do what was asked. The message in hand goes back to its queue, and is handled again.
+/// A table, a queue or the event bus did not do what was asked. The message in hand goes back to its queue, and is handled again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A table.
@@ -71,4 +91,7 @@ pub enum Error {
     /// A queue.
     #[error(transparent)]
     Queue(#[from] queue::Error),
+    /// The event bus.
+    #[error(transparent)]
+    Event(#[from] event::Error),
 }

@@ -6,15 +6,18 @@
 //! once, when all its deliveries have ended, and counted in the same transaction. So the counts add up at every
 //! instant they can be read, whoever dies in between.
 
+use botframework::activity::Activity;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, Recipient, Selector};
-use crate::delivery::{OnUnknown, Tally};
+use crate::delivery::{OnUnknown, Outcome, SkipReason, Tally};
 use crate::id::NotificationId;
+use crate::pace::Bucket;
 use request::Request;
 
 pub mod request;
+pub mod size;
 pub mod summary;
 
 /// How many conversations a page holds at most.
@@ -39,8 +42,16 @@ pub struct Notification {
     pub category: Option<String>,
     /// What an unknown outcome becomes.
     pub on_unknown: OnUnknown,
+    /// Nothing is planned or sent before this moment.
+    pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
     pub expires_at: Timestamp,
+    /// Which of its deliveries' ends are told one by one.
+    pub events: Vec<DeliveryEvent>,
+    /// When its deliveries begin.
+    pub start: Start,
+    /// The size of its message, in bytes of JSON.
+    pub message_bytes: u64,
     /// In how many segments `everyone` is read; kept with the notification, since its pages are numbered by them.
     pub segments: u16,
     /// Parts its audience is planned in.
@@ -49,12 +60,128 @@ pub struct Notification {
     pub parts_planned: u16,
     /// Recipients planned so far.
     pub audience: u64,
+    /// Of them and beside them, those that were seen not to be reachable while planning.
+    pub unreachable: Unreachable,
     /// Chunks planned so far.
     pub chunks: u64,
     /// Chunks whose deliveries have all ended.
     pub chunks_closed: u64,
     /// How the deliveries of the closed chunks ended.
     pub tally: Tally,
+    /// Counts its contents: 0 is the first.
+    pub revision: u32,
+    /// When it got its present content, if that is not the first.
+    pub revised_at: Option<Timestamp>,
+    /// Whether its present content is none: its copies are deleted.
+    pub retracted: bool,
+    /// Chunks that are closed at the present revision.
+    pub chunks_current: u64,
+    /// What the copies in those chunks show.
+    pub copies: Copies,
+    /// When it was let go, if it had been held.
+    pub released_at: Option<Timestamp>,
+    /// When it was cancelled.
+    pub cancelled_at: Option<Timestamp>,
+    /// When it was complete.
+    pub completed_at: Option<Timestamp>,
+}
+
+/// When the deliveries of a notification begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Start {
+    /// As soon as the first page is planned.
+    AtOnce,
+    /// When the whole audience is counted, and is no larger than this.
+    Counted {
+        /// The largest audience that goes ahead.
+        at_most: u64,
+    },
+    /// Never: it is a plan, to be looked at.
+    Never,
+}
+
+/// A delivery's end that is told on the event bus, if the caller asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DeliveryEvent {
+    /// The conversation was refused.
+    Gone,
+    /// The message was refused.
+    Rejected,
+    /// Nobody can know.
+    Unknown,
+}
+
+/// Conversations that a planner found it could not reach, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unreachable {
+    /// Named, and not known.
+    pub no_conversation: u64,
+    /// The bot was taken out.
+    pub removed: u64,
+    /// The channel refuses.
+    pub blocked: u64,
+}
+
+impl Unreachable {
+    /// Counts one more.
+    pub fn count(&mut self, reason: SkipReason) {
+        *match reason {
+            SkipReason::NoConversation => &mut self.no_conversation,
+            SkipReason::Removed => &mut self.removed,
+            SkipReason::Blocked => &mut self.blocked,
+        } += 1;
+    }
+
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.no_conversation += other.no_conversation;
+        self.removed += other.removed;
+        self.blocked += other.blocked;
+    }
+}
+
+/// What delivered copies show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copies {
+    /// The present content; or nothing, as it should be, after a retraction.
+    pub current: u64,
+    /// An earlier one: the copy has no id, or the channel refused the change.
+    pub uneditable: u64,
+}
+
+/// How the deliveries of a chunk ended, and what their copies show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// How they ended.
+    pub tally: Tally,
+    /// What their copies show.
+    pub copies: Copies,
+}
+
+impl Closing {
+    /// Counts one more, of a chunk that is handled at this revision.
+    pub fn count(&mut self, outcome: &Outcome, revision: u32) {
+        self.tally.count(outcome);
+        if let Outcome::Delivered(copy) = outcome {
+            if copy.shows >= revision {
+                self.copies.current += 1;
+            } else {
+                self.copies.uneditable += 1;
+            }
+        }
+    }
+}
+
+/// What a notification is to show from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// This message.
+    Message(Box<Activity>),
+    /// Nothing.
+    Nothing,
 }
 
 /// What a notification is at, as the API calls it.
@@ -65,15 +192,27 @@ pub enum State {
     Accepted,
     /// Its audience is being read; deliveries may already be under way.
     Planning,
+    /// Its audience is counted, and nothing is sent: it is a plan, or too large to go ahead without one.
+    Held,
     /// Its audience is known; deliveries are open.
     Sending,
+    /// It was cancelled; deliveries are still being ended.
+    Cancelling,
+    /// It was cancelled, and every delivery has ended.
+    Cancelled,
     /// Every delivery has ended.
     Completed,
 }
 
 impl Notification {
     /// A notification at its beginning.
-    pub fn begin(id: NotificationId, accepted_at: Timestamp, caller: String, request: &Request) -> Self {
+    pub fn begin(
+        id: NotificationId,
+        accepted_at: Timestamp,
+        caller: String,
+        request: &Request,
+        start: Start,
+    ) -> Self {
         let parts = parts(&request.audience, EVERYONE_SEGMENTS).len();
         Self {
             id,
@@ -81,31 +220,68 @@ impl Notification {
             caller,
             category: request.category.clone(),
             on_unknown: request.on_unknown,
+            deliver_at: request.deliver_at,
             expires_at: request.expires_at,
+            events: request.events.clone(),
+            start,
+            message_bytes: request.message_bytes,
             segments: EVERYONE_SEGMENTS,
             // At most twenty selectors of at most four parts.
             parts: u16::try_from(parts).unwrap_or(u16::MAX),
             parts_planned: 0,
             audience: 0,
+            unreachable: Unreachable::default(),
             chunks: 0,
             chunks_closed: 0,
             tally: Tally::default(),
+            revision: 0,
+            revised_at: None,
+            retracted: false,
+            chunks_current: 0,
+            copies: Copies::default(),
+            released_at: None,
+            cancelled_at: None,
+            completed_at: None,
         }
     }
 
     /// What it is at.
     pub fn state(&self) -> State {
+        let cancelled = self.cancelled_at.is_some();
         if self.parts_planned < self.parts {
-            if self.chunks == 0 {
+            if cancelled {
+                State::Cancelling
+            } else if self.chunks == 0 {
                 State::Accepted
             } else {
                 State::Planning
             }
+        } else if self.is_held() {
+            if cancelled { State::Cancelled } else { State::Held }
         } else if self.chunks_closed < self.chunks {
-            State::Sending
+            if cancelled {
+                State::Cancelling
+            } else {
+                State::Sending
+            }
+        } else if cancelled {
+            State::Cancelled
         } else {
             State::Completed
         }
+    }
+
+    /// Whether nothing of it may be enqueued.
+    pub fn is_held(&self) -> bool {
+        match self.start {
+            Start::AtOnce => false,
+            Start::Counted { .. } | Start::Never => self.released_at.is_none(),
+        }
+    }
+
+    /// Whether no message is to be sent any more: it was cancelled, or retracted.
+    pub fn is_stopped(&self) -> bool {
+        self.cancelled_at.is_some() || self.retracted
     }
 
     /// Deliveries that have not ended, or whose chunk has not: always the audience less everything counted.
@@ -146,36 +322,55 @@ pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
 }
 
 /// One page of a part, as it was planned once and for all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Its recipients, one tenant a chunk.
-    pub chunks: Vec<Vec<Recipient>>,
+    /// Its recipients, one bucket a chunk.
+    pub chunks: Vec<PageChunk>,
+    /// Conversations it found and could not reach.
+    #[serde(default)]
+    pub unreachable: Unreachable,
     /// Where the next page begins; `None` on the last page.
     pub next: Option<String>,
 }
 
+/// Recipients of one page whose requests are made at one pace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageChunk {
+    /// Whose pace; `None` for names that lead to no conversation.
+    pub bucket: Option<Bucket>,
+    /// The recipients.
+    pub recipients: Vec<Recipient>,
+}
+
 impl Page {
-    /// Groups recipients by tenant, in the order the tenants first appear.
+    /// Groups recipients by bucket, in the order the buckets first appear.
     pub fn group(
-        recipients: impl IntoIterator<Item = (Option<String>, Recipient)>,
+        recipients: impl IntoIterator<Item = (Option<Bucket>, Recipient)>,
         next: Option<String>,
     ) -> Self {
-        let mut chunks: Vec<(Option<String>, Vec<Recipient>)> = Vec::new();
-        for (tenant, recipient) in recipients {
-            match chunks.iter_mut().find(|(of, _)| *of == tenant) {
-                Some((_, chunk)) => chunk.push(recipient),
-                None => chunks.push((tenant, vec![recipient])),
+        let mut chunks: Vec<PageChunk> = Vec::new();
+        for (bucket, recipient) in recipients {
+            match chunks.iter_mut().find(|chunk| chunk.bucket == bucket) {
+                Some(chunk) => chunk.recipients.push(recipient),
+                None => chunks.push(PageChunk {
+                    bucket,
+                    recipients: vec![recipient],
+                }),
             }
         }
         Self {
-            chunks: chunks.into_iter().map(|(_, chunk)| chunk).collect(),
+            chunks,
+            unreachable: Unreachable::default(),
             next,
         }
     }
 
     /// Recipients on this page.
     pub fn recipients(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.recipients.len() as u64)
+            .sum()
     }
 }
 

@@ -111,6 +111,15 @@ impl Problem {
         )
     }
 
+    /// Our tables or queues went away after a change was written and before everybody was told. Repeating the request
+    /// finishes it.
+    pub fn unfinished() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The change stands, but was not passed on to everybody. Repeat the request in a moment: it finishes what this one began.",
+        )
+    }
+
     /// Our tables or queues are away. Nothing was taken; the same request may be repeated.
     pub fn unavailable() -> Self {
         Self::new(

@@ -5,19 +5,23 @@
 use std::future::Future;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Recipient;
-use crate::delivery::Tally;
 use crate::id::NotificationId;
-use crate::notification::ChunkId;
+use crate::notification::{ChunkId, Closing, PageChunk};
+use crate::pace::Bucket;
 
 pub mod batch;
 pub mod memory;
 pub mod sqs;
 
-/// The longest a message can be delayed: SQS' `DelaySeconds` ends at 15 minutes.
+/// The longest a queue itself delays a message: SQS' `DelaySeconds` ends at 15 minutes.
 pub const DELAY_MAX: Duration = Duration::from_mins(15);
+
+/// How often a message is received before it goes to the dead-letter queue: the template's `maxReceiveCount`.
+pub const RECEIVES_MAX: u32 = 20;
 
 /// The messages could not all be put on the queue; some may have been.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +49,11 @@ pub enum Error {
 pub struct Message {
     /// The body.
     pub body: String,
-    /// How long nobody may receive it; at most [`DELAY_MAX`].
+    /// How long nobody should receive it. A queue that cannot wait that long hands it over earlier, though not before
+    /// [`DELAY_MAX`]: whoever receives it looks at its own due time, and sends it back.
     pub delay: Duration,
+    /// Whose backlog it belongs to: no group's holds up another's. One without a group is a group by itself.
+    pub group: Option<String>,
 }
 
 /// Puts messages on one queue.
@@ -63,12 +70,26 @@ pub trait Queue: Clone + Send + Sync + 'static {
 pub struct Plan {
     /// The notification.
     pub notification: NotificationId,
+    /// What is to be done.
+    #[serde(default)]
+    pub task: Task,
     /// The part of its audience; without one, all of it, which comes to a message for each part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u16>,
     /// The last page whose chunks are known to be on the deliveries queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enqueued: Option<u32>,
+}
+
+/// What a planner is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Task {
+    /// Read the audience, write its pages, and enqueue their chunks unless the notification is held.
+    #[default]
+    Plan,
+    /// Enqueue the chunks of the pages that stand, once more: the notification was released, revised or cancelled.
+    Sweep,
 }
 
 /// On the deliveries queue: deliver a notification to these recipients of one chunk.
@@ -78,21 +99,70 @@ pub struct Chunk {
     pub notification: NotificationId,
     /// The chunk.
     pub chunk: ChunkId,
+    /// Whose pace its requests are made at; without one, it leads to no conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
     /// Those whose deliveries are open.
     pub recipients: Vec<Recipient>,
     /// How the chunk's other deliveries ended.
     #[serde(default)]
-    pub settled: Tally,
+    pub closing: Closing,
+    /// The revision of the notification that they ended at.
+    #[serde(default)]
+    pub revision: u32,
+    /// Its turn, if it stood in line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Timestamp>,
+    /// Nothing is to be done before then, whenever it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// Whether a sender has begun with it, so that the ledger knows of some of its deliveries.
+    #[serde(default)]
+    pub begun: bool,
+}
+
+impl Chunk {
+    /// A chunk of which nothing is done yet.
+    pub fn whole(notification: NotificationId, chunk: ChunkId, planned: PageChunk) -> Self {
+        Self {
+            notification,
+            chunk,
+            bucket: planned.bucket,
+            recipients: planned.recipients,
+            closing: Closing::default(),
+            revision: 0,
+            turn: None,
+            due: None,
+            begun: false,
+        }
+    }
+
+    /// The message that brings it to a sender, in the group of its bucket: no tenant's backlog delays another's.
+    pub fn message(&self, delay: Duration) -> Message {
+        let message = Message::json(self, delay);
+        match &self.bucket {
+            Some(bucket) => message.in_group(bucket.as_str()),
+            None => message,
+        }
+    }
 }
 
 impl Message {
-    /// A message whose body is `content` as JSON.
+    /// A message whose body is `content` as JSON, in no group.
     pub fn json<T: Serialize>(content: &T, delay: Duration) -> Self {
         // Our own messages hold nothing that JSON cannot: strings, numbers, lists.
         let body = serde_json::to_string(content).unwrap_or_default();
         Self {
             body,
-            delay: delay.min(DELAY_MAX),
+            delay,
+            group: None,
         }
+    }
+
+    /// The same message in a group. Any text names one.
+    #[must_use]
+    pub fn in_group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
     }
 }

@@ -1,4 +1,4 @@
-//! The port to the tables: three traits, one a table, whose methods say what is meant.
+//! The port to the tables: four traits whose methods say what is meant. Paces are kept beside the ledger.
 //!
 //! [`memory`] and [`dynamodb`] both pass the contract suite in `tests/`; what the suite asserts is what these docs
 //! promise. Every method may be called again after an error: none leaves half of its work behind.
@@ -10,10 +10,11 @@ use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use jiff::Timestamp;
 
 use crate::audience::Audience;
-use crate::conversation::{Conversation, ConversationKey, Facts, Sighting, State};
-use crate::delivery::{Claim, DeliveryKey, Lease, Outcome, Row, Tally};
+use crate::conversation::{Conversation, ConversationKey, Facts, Finding, Sighting, State};
+use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Notification, Page};
+use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::pace::{Bucket, Pace};
 
 pub mod dynamodb;
 pub mod memory;
@@ -79,6 +80,10 @@ pub enum Selection {
     Conversation(ConversationId),
     /// The channels of a team, threads included.
     Team(String),
+    /// Those that the channel refuses, whatever the code. Those that were blocked longest ago come first.
+    Blocked,
+    /// Those that the bot was taken out of, the earliest first.
+    Removed,
 }
 
 /// A conversation as a listing shows it: enough to decide whether it is meant, without its document.
@@ -90,6 +95,8 @@ pub struct Candidate {
     pub facts: Facts,
     /// Whether it may be written to, at a recent moment: listings may lag behind writes by a second or so.
     pub state: State,
+    /// When the record last changed.
+    pub changed_at: Timestamp,
 }
 
 /// Remembers conversations.
@@ -111,6 +118,19 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     /// When the table is away.
     fn forget(&self, key: &ConversationKey, now: Timestamp)
     -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Makes the record what [`crate::conversation::note`] says, if it is still of this version: what an activity has said
+    /// since is newer than what a sender found.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn note(
+        &self,
+        key: &ConversationKey,
+        version: u64,
+        finding: &Finding,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The conversations of these keys that are remembered, each once and in any order.
     ///
@@ -177,7 +197,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     /// When the table is away.
     fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accepted, Error>> + Send;
 
-    /// Takes back a notification, unless something of it is planned already; `false` then.
+    /// Takes back a notification, unless something of it is planned already or its content was revised; `false` then.
     ///
     /// # Errors
     /// When the table is away.
@@ -195,11 +215,15 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     /// When the table is away.
     fn audience(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Audience>, Error>> + Send;
 
-    /// What the notification sends.
+    /// What the notification sends at this revision; `None` when there is no such revision, or it is a retraction.
     ///
     /// # Errors
     /// When the table is away.
-    fn message(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Activity>, Error>> + Send;
+    fn message(
+        &self,
+        id: &NotificationId,
+        revision: u32,
+    ) -> impl Future<Output = Result<Option<Activity>, Error>> + Send;
 
     /// The last page that was planned of a part, with its number from 0.
     ///
@@ -210,6 +234,17 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         id: &NotificationId,
         part: u16,
     ) -> impl Future<Output = Result<Option<(u32, Page)>, Error>> + Send;
+
+    /// One page that was planned.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+    ) -> impl Future<Output = Result<Option<Page>, Error>> + Send;
 
     /// Writes page `number` of a part and counts it, in one step; `false` when that page was planned before, or the
     /// notification was withdrawn. What stands is never changed.
@@ -224,7 +259,8 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         page: &Page,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Closes a chunk and counts how its deliveries ended, in one step; does nothing when it is closed already.
+    /// Closes a chunk at a revision and counts it, in one step. How its deliveries ended is counted the first time; what
+    /// its copies show, the first time for each revision.
     ///
     /// # Errors
     /// When the table is away.
@@ -232,8 +268,98 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         &self,
         id: &NotificationId,
         chunk: ChunkId,
-        tally: &Tally,
+        revision: u32,
+        closing: &Closing,
+    ) -> impl Future<Output = Result<Closed, Error>> + Send;
+
+    /// The chunks of a page that are closed, by their index on it, each with the revision it is closed at.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn closed(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        page: u32,
+    ) -> impl Future<Output = Result<Vec<(u16, u32)>, Error>> + Send;
+
+    /// Cancels a notification for good; the notification as it is then. One that was cancelled before stays so since then.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn cancel(
+        &self,
+        id: &NotificationId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Notification>, Error>> + Send;
+
+    /// Gives the notification another content; the notification as it is then, at its new revision. One that was
+    /// retracted stays so, and `Revised::Retracted` says it.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn revise(
+        &self,
+        id: &NotificationId,
+        content: &Content,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Revised, Error>> + Send;
+
+    /// Lets a notification go that was held until its audience was counted.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn release(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Writes down that the notification is complete; `false` when that stands already.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn complete(
+        &self,
+        id: &NotificationId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Writes down that a chunk is in the dead-letter queue, and why.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn bury(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        reason: &str,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The chunks that were buried, and why. Those that were redriven and closed since are among them.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn buried(
+        &self,
+        id: &NotificationId,
+    ) -> impl Future<Output = Result<Vec<(ChunkId, String)>, Error>> + Send;
+}
+
+/// What became of closing a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It is closed at this revision, now or before.
+    Closed,
+    /// The notification has another revision by now: the chunk has to be handled at that one.
+    Outdated,
+}
+
+/// What became of a new content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revised {
+    /// The notification has it.
+    Revised(Box<Notification>),
+    /// It was retracted before, for good.
+    Retracted,
+    /// There is no such notification.
+    Unknown,
 }
 
 /// What a settling or releasing worker finds out.
@@ -245,27 +371,27 @@ pub enum Written {
     Lost,
 }
 
-/// Keeps the ledger: one row a delivery.
+/// Keeps the ledger: one row a delivery, one turn a conversation.
 pub trait Ledger: Clone + Send + Sync + 'static {
-    /// Asks for a delivery by the rule of [`crate::delivery::claim`]; of any number who ask at once, one gets it.
+    /// Asks for a delivery to this conversation by the rule of [`crate::delivery::claim`]; of any number who ask at once, for
+    /// this delivery or another one to the same conversation, one gets it.
     ///
     /// # Errors
     /// When the table is away: nothing may be sent.
     fn claim(
         &self,
-        delivery: &DeliveryKey,
-        now: Timestamp,
-        until: Timestamp,
+        asked: Asked<'_>,
+        conversation: &ConversationKey,
     ) -> impl Future<Output = Result<Claim, Error>> + Send;
 
     /// Writes how the delivery ended. To write the same again changes nothing and stands.
     ///
     /// # Errors
-    /// When the table is away: the row stays claimed until its deadline.
+    /// When the table is away: the turn stays taken until its deadline.
     fn settle(
         &self,
         delivery: &DeliveryKey,
-        lease: Lease,
+        lease: &Lease,
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
@@ -273,19 +399,46 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// stands.
     ///
     /// # Errors
-    /// When the table is away: the row stays claimed until its deadline.
+    /// When the table is away: the turn stays taken until its deadline.
     fn release(
         &self,
         delivery: &DeliveryKey,
-        lease: Lease,
+        lease: &Lease,
         until: Timestamp,
         why: &str,
         doubts: u32,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
-    /// The row, if the delivery was ever claimed.
+    /// Ends a delivery that leads to no conversation and was never claimed; how it ended, now or before.
     ///
     /// # Errors
     /// When the table is away.
-    fn look_up(&self, delivery: &DeliveryKey) -> impl Future<Output = Result<Option<Row>, Error>> + Send;
+    fn end(
+        &self,
+        delivery: &DeliveryKey,
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<Outcome, Error>> + Send;
+
+    /// The rows of these deliveries, in their order; `None` for those about which nothing is written yet.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn look_up(
+        &self,
+        deliveries: &[DeliveryKey],
+    ) -> impl Future<Output = Result<Vec<Option<Row>>, Error>> + Send;
+}
+
+/// Keeps the pace of each bucket.
+pub trait Paces: Clone + Send + Sync + 'static {
+    /// Applies a rule of [`crate::pace`] to what is known of a bucket, in one step, and returns its answer. The rule may be
+    /// asked several times; the pace it returned last with its answer is what stands. Without a pace nothing is written.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn apply<T: Send>(
+        &self,
+        bucket: &Bucket,
+        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+    ) -> impl Future<Output = Result<T, Error>> + Send;
 }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use botframework::activity::Activity;
-use futures_util::future::join_all;
-use herald::conversation::{Conversation, ConversationKey, Facts, ID_BYTES_MAX, Scope, Sighting, State};
+use futures_util::future::{join, join_all};
+use herald::conversation::{
+    Conversation, ConversationKey, Facts, Finding, ID_BYTES_MAX, Missing, Scope, Sighting, State,
+};
 use herald::store::{Candidate, Conversations, Error, Remembered, Selection};
 use serde_json::{Value, json};
 
@@ -29,6 +31,14 @@ on_every_backend! { conversations:
     a_listing_shows_facts_and_state_as_they_are,
     what_nobody_is_in_is_listed_empty,
     a_cursor_that_is_not_ours_is_an_error,
+    what_a_sender_found_is_noted,
+    a_finding_about_an_older_version_is_not_noted,
+    of_twenty_findings_about_one_version_one_is_noted,
+    sightings_that_race_with_findings_lose_nothing,
+    a_conversation_that_is_missing_on_three_days_is_blocked,
+    a_successor_is_remembered_beside_the_one_it_follows,
+    the_blocked_are_listed_with_those_blocked_longest_ago_first,
+    the_removed_are_listed_however_they_were_removed,
     hostile_ids_survive,
 }
 
@@ -387,6 +397,7 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
     slack["conversation"] = json!({"id": "B1:T1:D1"});
     hear(&store, &slack, 0).await;
     store.forget(&key("19:channel;messageid=5"), at(1)).await.unwrap();
+    block(&store, "19:channel", "BotNotInConversationRoster", 2).await;
 
     let everyone = Selection::Everyone {
         segment: 0,
@@ -410,6 +421,8 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
         Selection::Account("29:ada".into()),
         Selection::Account("U1:T1".into()),
         Selection::Conversation("19:channel;messageid=5".into()),
+        Selection::Blocked,
+        Selection::Removed,
     ];
     for selection in selections {
         let (found, _) = list(&store, &selection, 10).await;
@@ -417,8 +430,8 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
         for found in found {
             let record = &recalled[&found.key];
             assert_eq!(
-                (&found.facts, &found.state),
-                (&record.facts, &record.state),
+                (&found.facts, &found.state, found.changed_at),
+                (&record.facts, &record.state, record.changed_at),
                 "{selection:?}"
             );
         }
@@ -441,6 +454,8 @@ async fn what_nobody_is_in_is_listed_empty<S: Conversations>(store: S) {
         Selection::Account("a".into()),
         Selection::Conversation("c".into()),
         Selection::Team("t".into()),
+        Selection::Blocked,
+        Selection::Removed,
     ] {
         assert_eq!(list(&store, &selection, 10).await.0, []);
     }
@@ -453,7 +468,194 @@ async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
             .list(&Selection::Tenant("tenant-1".into()), Some(cursor), 10)
             .await;
         assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
+        let listed = store.list(&Selection::Blocked, Some(cursor), 10).await;
+        assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
     }
+}
+
+/// Notes what a sender found, about the record as it is.
+async fn note<S: Conversations>(store: &S, conversation: &str, finding: &Finding, second: i64) {
+    let version = recall(store, conversation).await.version;
+    store
+        .note(&key(conversation), version, finding, at(second))
+        .await
+        .unwrap();
+}
+
+async fn block<S: Conversations>(store: &S, conversation: &str, code: &str, second: i64) {
+    note(store, conversation, &Finding::Blocked(code.into()), second).await;
+}
+
+async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let amer = "https://smba.trafficmanager.net/amer/";
+    note(&store, "a:ada", &Finding::MovedTo(amer.into()), 1).await;
+    let moved = recall(&store, "a:ada").await;
+    assert_eq!(
+        moved.service_urls,
+        [amer, "https://smba.trafficmanager.net/emea/"]
+    );
+    assert_eq!((moved.version, moved.changed_at), (2, at(1)));
+    let code = "ConversationBlockedByUser";
+    block(&store, "a:ada", code, 2).await;
+    let blocked = recall(&store, "a:ada").await;
+    let expected = Conversation {
+        state: State::Blocked { code: code.into() },
+        version: 3,
+        changed_at: at(2),
+        ..moved
+    };
+    assert_eq!(blocked, expected, "all else is as it was");
+    // Again, and what is no news: nothing is written.
+    block(&store, "a:ada", code, 3).await;
+    note(&store, "a:ada", &Finding::MovedTo(amer.into()), 3).await;
+    assert_eq!(recall(&store, "a:ada").await, blocked);
+    // The person comes back.
+    hear(&store, &personal("ada"), 4).await;
+    assert_eq!(recall(&store, "a:ada").await.state, State::Active);
+    let finding = Finding::Blocked(code.into());
+    store.note(&key("a:eve"), 1, &finding, at(5)).await.unwrap();
+    assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
+}
+
+async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let moved = with(
+        personal("ada"),
+        "serviceUrl",
+        json!("https://smba.trafficmanager.net/amer/"),
+    );
+    hear(&store, &moved, 1).await;
+    let before = recall(&store, "a:ada").await;
+    assert_eq!(before.version, 2);
+    for version in [1, 3] {
+        let finding = Finding::Blocked("ConversationBlockedByUser".into());
+        store.note(&key("a:ada"), version, &finding, at(2)).await.unwrap();
+        assert_eq!(recall(&store, "a:ada").await, before);
+    }
+}
+
+async fn of_twenty_findings_about_one_version_one_is_noted<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let ada = key("a:ada");
+    let findings: Vec<Finding> = (0..20)
+        .map(|number| Finding::MovedTo(format!("https://smba.trafficmanager.net/r{number}/")))
+        .collect();
+    let noted = join_all(findings.iter().map(|finding| store.note(&ada, 1, finding, at(1)))).await;
+    assert!(noted.iter().all(Result::is_ok));
+    let record = recall(&store, "a:ada").await;
+    assert_eq!((record.version, record.service_urls.len()), (2, 2));
+}
+
+async fn sightings_that_race_with_findings_lose_nothing<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let ada = key("a:ada");
+    let work = (0..20).map(|number| {
+        let (store, ada) = (&store, &ada);
+        async move {
+            let mut message = personal("ada");
+            message["conversation"][format!("novel{number}")] = json!(number);
+            let url = format!("https://smba.trafficmanager.net/r{number}/");
+            let version = recall(store, "a:ada").await.version;
+            let moved = Finding::MovedTo(url);
+            let (noted, _) = join(store.note(ada, version, &moved, at(1)), hear(store, &message, 1)).await;
+            noted.unwrap();
+        }
+    });
+    join_all(work).await;
+    let record = recall(&store, "a:ada").await;
+    let reference = serde_json::to_value(&record.reference).unwrap();
+    for number in 0..20 {
+        assert_eq!(reference["conversation"][format!("novel{number}")], number);
+    }
+}
+
+async fn a_conversation_that_is_missing_on_three_days_is_blocked<S: Conversations>(store: S) {
+    const DAY: i64 = 24 * 3600;
+    let missing = Finding::Missing("ConversationNotFound".into());
+    hear(&store, &personal("ada"), 0).await;
+    for (times, second) in [(1, 0), (1, DAY - 1), (2, DAY), (2, 2 * DAY - 1)] {
+        note(&store, "a:ada", &missing, second).await;
+        let record = recall(&store, "a:ada").await;
+        assert_eq!(record.state, State::Active);
+        let last = at(second / DAY * DAY);
+        assert_eq!(record.missing, Some(Missing { times, last }));
+    }
+    note(&store, "a:ada", &missing, 2 * DAY).await;
+    let expected = State::Blocked {
+        code: "ConversationNotFound".into(),
+    };
+    assert_eq!(recall(&store, "a:ada").await.state, expected);
+    hear(&store, &personal("ada"), 3 * DAY).await;
+    let record = recall(&store, "a:ada").await;
+    assert_eq!((record.state, record.missing), (State::Active, None));
+}
+
+async fn a_successor_is_remembered_beside_the_one_it_follows<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let old = recall(&store, "a:ada").await;
+    let successor = Sighting::successor(&old, "a:new".into());
+    assert_eq!(store.remember(successor, at(1)).await.unwrap(), Remembered::New);
+    let new = recall(&store, "a:new").await;
+    assert_eq!((&new.facts, &new.service_urls), (&old.facts, &old.service_urls));
+    assert_eq!(recall(&store, "a:ada").await, old);
+}
+
+async fn the_blocked_are_listed_with_those_blocked_longest_ago_first<S: Conversations>(store: S) {
+    let mut expected = Vec::new();
+    for number in 0..25 {
+        let name = format!("p{number}");
+        hear(&store, &personal(&name), 0).await;
+        // In another order than that of their names, and with several codes.
+        let second = 1 + i64::from(number * 7 % 25);
+        if number % 5 != 0 {
+            let code = ["ConversationBlockedByUser", "BotDisabledByAdmin"][usize::from(number % 2 == 0)];
+            block(&store, &format!("a:{name}"), code, second).await;
+            expected.push((at(second), format!("a:{name}")));
+        }
+    }
+    expected.sort();
+    // One of them comes back.
+    hear(&store, &personal("p1"), 100).await;
+    expected.retain(|(_, id)| id != "a:p1");
+    for limit in [4, 100] {
+        let (found, pages) = list(&store, &Selection::Blocked, limit).await;
+        let found: Vec<_> = found
+            .into_iter()
+            .inspect(|found| assert!(matches!(found.state, State::Blocked { .. })))
+            .map(|found| (found.changed_at, found.key.conversation.to_string()))
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(pages > 1, limit == 4);
+    }
+    assert_eq!(list(&store, &Selection::Removed, 10).await.0, []);
+}
+
+async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(store: S) {
+    for name in ["forgotten", "uninstalled", "blocked-and-removed", "present"] {
+        hear(&store, &personal(name), 0).await;
+    }
+    store.forget(&key("a:forgotten"), at(9)).await.unwrap();
+    let uninstall = with(
+        with(personal("uninstalled"), "type", json!("installationUpdate")),
+        "action",
+        json!("remove"),
+    );
+    hear(&store, &uninstall, 5).await;
+    block(&store, "a:blocked-and-removed", "ConversationBlockedByUser", 6).await;
+    store.forget(&key("a:blocked-and-removed"), at(7)).await.unwrap();
+    let (found, _) = list(&store, &Selection::Removed, 2).await;
+    let found: Vec<_> = found
+        .iter()
+        .map(|found| (found.key.conversation.as_str(), found.changed_at))
+        .collect();
+    let expected = [
+        ("a:uninstalled", at(5)),
+        ("a:blocked-and-removed", at(7)),
+        ("a:forgotten", at(9)),
+    ];
+    assert_eq!(found, expected, "the earliest first");
+    assert_eq!(list(&store, &Selection::Blocked, 10).await.0, []);
 }
 
 async fn hostile_ids_survive<S: Conversations>(store: S) {

@@ -1,129 +1,280 @@
 //! The promises of `store::Ledger`.
 
+use std::cmp::Ordering;
+
+use botframework::id::ActivityId;
 use futures_util::future::join_all;
 use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
-use herald::delivery::{Claim, DeliveryKey, Lease, Outcome, Row, SkipReason, State};
+use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row, SentCopy, SkipReason, State};
 use herald::id::NotificationId;
+use herald::pace::{Limits, Spacing};
 use herald::store::{Ledger, Written};
+use jiff::Timestamp;
+use tests::database::Database;
 
 use super::{at, on_every_backend};
 
 on_every_backend! { ledger:
     of_fifty_claimers_one_wins,
+    of_fifty_deliveries_to_one_conversation_one_has_the_turn,
+    a_conversation_has_one_turn_after_the_other,
+    conversations_do_not_wait_for_each_other,
+    requests_to_one_conversation_keep_their_distance,
     a_claim_keeps_others_off_until_its_deadline,
-    a_claim_past_its_deadline_is_taken_over_as_maybe_sent,
-    of_fifty_who_take_over_one_wins,
+    a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it,
+    of_fifty_who_take_over_one_wins_and_there_is_one_doubt,
+    of_fifty_others_who_take_over_one_wins_and_there_is_one_doubt,
+    who_was_written_up_is_too_late_but_for_saying_that_it_arrived,
     every_outcome_is_kept_and_ends_the_delivery,
-    settling_after_a_take_over_is_lost,
     settling_again_stands_and_changes_nothing,
     a_released_delivery_waits_and_is_then_claimed_again,
     what_may_have_been_sent_stays_so_over_a_release,
-    what_was_never_claimed_has_no_row_and_cannot_be_settled,
+    a_delivered_copy_is_claimed_again_to_be_brought_up_to_date,
+    an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was,
+    what_leads_nowhere_is_ended_once,
+    what_was_delivered_is_not_ended_otherwise,
+    rows_are_looked_up_in_the_order_they_are_asked_for,
     deliveries_to_hostile_ids_are_kept_apart,
 }
 
-fn delivery(conversation: &str) -> DeliveryKey {
-    let key = ConversationKey {
-        conversation: conversation.into(),
+fn conversation(id: &str) -> ConversationKey {
+    ConversationKey {
+        conversation: id.into(),
         channel: "msteams".into(),
         bot: "28:b".into(),
-    };
+    }
+}
+
+/// The delivery of the notification with this number.
+fn delivery(number: u8, to: &ConversationKey) -> DeliveryKey {
     DeliveryKey::new(
-        &NotificationId::fresh(at(0), [7; 16]),
-        &Recipient::Conversation(key),
+        &NotificationId::fresh(at(0), [number; 16]),
+        &Recipient::Conversation(to.clone()),
     )
 }
 
-async fn take<S: Ledger>(store: &S, delivery: &DeliveryKey, now: i64, until: i64) -> Lease {
-    match store.claim(delivery, at(now), at(until)).await.unwrap() {
+fn asked(delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> Asked<'_> {
+    Asked {
+        delivery,
+        revision: 0,
+        now,
+        until,
+        spacing: Spacing::within(&Limits::teams().conversation),
+    }
+}
+
+/// Asks at this second, for a minute.
+async fn claim<S: Ledger>(store: &S, number: u8, to: &ConversationKey, revision: u32, now: i64) -> Claim {
+    let delivery = delivery(number, to);
+    let asked = Asked {
+        revision,
+        ..asked(&delivery, at(now), at(now + 60))
+    };
+    store.claim(asked, to).await.unwrap()
+}
+
+async fn take<S: Ledger>(store: &S, number: u8, to: &ConversationKey, now: i64) -> Lease {
+    leased(claim(store, number, to, 0, now).await)
+}
+
+fn leased(claim: Claim) -> Lease {
+    match claim {
         Claim::Taken(lease) => lease,
         other => panic!("not taken: {other:?}"),
     }
 }
 
+async fn row<S: Ledger>(store: &S, delivery: &DeliveryKey) -> Option<Row> {
+    let mut rows = store.look_up(std::slice::from_ref(delivery)).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    rows.pop().unwrap()
+}
+
+fn lease(attempt: u32, doubts: u32) -> Lease {
+    Lease {
+        attempt,
+        doubts,
+        copy: None,
+    }
+}
+
+fn copy(activity: &str, shows: u32) -> SentCopy {
+    SentCopy {
+        activity: Some(ActivityId::from(activity)),
+        shows,
+        tried: shows,
+    }
+}
+
+fn delivered(activity: &str, shows: u32) -> Outcome {
+    Outcome::Delivered(copy(activity, shows))
+}
+
 const SETTLED: Outcome = Outcome::Unknown;
 
+fn count(claims: &[Claim], wanted: impl Fn(&Claim) -> bool) -> usize {
+    claims.iter().filter(|claim| wanted(claim)).count()
+}
+
 async fn of_fifty_claimers_one_wins<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    let claims = join_all((0..50).map(|_| store.claim(&delivery, at(0), at(60)))).await;
-    let claims: Vec<Claim> = claims.into_iter().map(Result::unwrap).collect();
-    let lease = Lease {
-        attempt: 1,
-        doubts: 0,
-    };
+    let to = conversation("a:1");
+    let claims = join_all((0..50).map(|_| claim(&store, 1, &to, 0, 0))).await;
+    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
     assert_eq!(
-        claims
-            .iter()
-            .filter(|claim| **claim == Claim::Taken(lease))
-            .count(),
-        1
-    );
-    assert_eq!(
-        claims
-            .iter()
-            .filter(|claim| **claim == Claim::Held { until: at(60) })
-            .count(),
+        count(&claims, |claim| *claim == Claim::Held { until: at(60) }),
         49
     );
 }
 
-async fn a_claim_keeps_others_off_until_its_deadline<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    take(&store, &delivery, 0, 60).await;
-    assert_eq!(
-        store.claim(&delivery, at(59), at(119)).await.unwrap(),
-        Claim::Held { until: at(60) }
-    );
-    let row = Row {
-        state: State::Claimed { until: at(60) },
-        attempt: 1,
-        doubts: 0,
-    };
-    assert_eq!(store.look_up(&delivery).await.unwrap(), Some(row));
+async fn of_fifty_deliveries_to_one_conversation_one_has_the_turn<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    let claims = join_all((0..50).map(|number| claim(&store, number, &to, 0, 0))).await;
+    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
+    assert_eq!(count(&claims, |claim| *claim == Claim::Busy { until: at(1) }), 49);
 }
 
-async fn a_claim_past_its_deadline_is_taken_over_as_maybe_sent<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    take(&store, &delivery, 0, 60).await;
-    let lease = take(&store, &delivery, 60, 120).await;
-    assert_eq!(
-        lease,
-        Lease {
-            attempt: 2,
-            doubts: 1
+async fn a_conversation_has_one_turn_after_the_other<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    for number in 1..4 {
+        let lease = take(&store, number, &to, 0).await;
+        for other in 1..4 {
+            let claim = claim(&store, other, &to, 0, 0).await;
+            let expected = match other.cmp(&number) {
+                Ordering::Less => Claim::Settled(SETTLED),
+                Ordering::Equal => Claim::Held { until: at(60) },
+                Ordering::Greater => Claim::Busy { until: at(1) },
+            };
+            assert_eq!(claim, expected);
         }
-    );
+        let settled = store.settle(&delivery(number, &to), &lease, &SETTLED).await;
+        assert_eq!(settled.unwrap(), Written::Stands);
+    }
+}
+
+async fn conversations_do_not_wait_for_each_other<S: Ledger>(store: S) {
+    for number in 0..20 {
+        take(&store, 1, &conversation(&format!("a:{number}")), 0).await;
+    }
+}
+
+async fn requests_to_one_conversation_keep_their_distance<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    for number in 0..6 {
+        let lease = take(&store, number, &to, 0).await;
+        store
+            .settle(&delivery(number, &to), &lease, &SETTLED)
+            .await
+            .unwrap();
+    }
+    let Claim::Busy { until } = claim(&store, 6, &to, 0, 0).await else {
+        panic!("a seventh request at once");
+    };
+    assert!(until > at(0) && until < at(10), "{until}");
+    let seventh = delivery(6, &to);
+    let soon = until.checked_sub(jiff::SignedDuration::from_millis(1)).unwrap();
+    let early = store.claim(asked(&seventh, soon, at(60)), &to).await.unwrap();
+    assert_eq!(early, Claim::Busy { until });
+    let claimed = store.claim(asked(&seventh, until, at(60)), &to).await.unwrap();
+    assert_eq!(claimed, Claim::Taken(lease(1, 0)));
+}
+
+async fn a_claim_keeps_others_off_until_its_deadline<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    take(&store, 1, &to, 0).await;
+    assert_eq!(claim(&store, 1, &to, 0, 59).await, Claim::Held { until: at(60) });
+    assert_eq!(claim(&store, 2, &to, 0, 59).await, Claim::Busy { until: at(60) });
     assert_eq!(
-        store.claim(&delivery, at(119), at(200)).await.unwrap(),
-        Claim::Held { until: at(120) }
+        row(&store, &delivery(1, &to)).await,
+        None,
+        "nothing is known of it yet"
     );
 }
 
-async fn of_fifty_who_take_over_one_wins<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    take(&store, &delivery, 0, 60).await;
-    let claims = join_all((0..50).map(|_| store.claim(&delivery, at(60), at(120)))).await;
-    let taken = claims
-        .iter()
-        .filter(|claim| matches!(claim, Ok(Claim::Taken(_))))
-        .count();
-    let busy = claims
-        .iter()
-        .filter(|claim| matches!(claim, Ok(Claim::Held { until }) if *until == at(120)))
-        .count();
-    assert_eq!((taken, busy), (1, 49));
-    assert_eq!(store.look_up(&delivery).await.unwrap().unwrap().attempt, 2);
+async fn a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it<S: Ledger>(store: S) {
+    for (taker, expected) in [(1, lease(2, 1)), (2, lease(1, 0))] {
+        let to = conversation(&format!("a:{taker}"));
+        take(&store, 1, &to, 0).await;
+        assert_eq!(take(&store, taker, &to, 60).await, expected);
+        let dead = row(&store, &delivery(1, &to)).await.unwrap();
+        assert_eq!((dead.attempt, dead.doubts), (1, 1));
+        assert!(matches!(dead.state, State::Waiting { until, .. } if until == at(60)));
+        let held = claim(&store, taker, &to, 0, 119).await;
+        assert_eq!(held, Claim::Held { until: at(120) });
+    }
+}
+
+async fn of_fifty_who_take_over_one_wins_and_there_is_one_doubt<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    take(&store, 1, &to, 0).await;
+    let claims = join_all((0..50).map(|_| claim(&store, 1, &to, 0, 60))).await;
+    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(2, 1))), 1);
+    assert_eq!(
+        count(&claims, |claim| *claim == Claim::Held { until: at(120) }),
+        49
+    );
+    let dead = row(&store, &delivery(1, &to)).await.unwrap();
+    assert_eq!((dead.attempt, dead.doubts), (1, 1));
+}
+
+async fn of_fifty_others_who_take_over_one_wins_and_there_is_one_doubt<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    take(&store, 100, &to, 0).await;
+    let claims = join_all((0..50).map(|number| claim(&store, number, &to, 0, 60))).await;
+    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
+    assert_eq!(
+        count(&claims, |claim| *claim == Claim::Busy { until: at(61) }),
+        49
+    );
+    let dead = row(&store, &delivery(100, &to)).await.unwrap();
+    assert_eq!((dead.attempt, dead.doubts), (1, 1));
+}
+
+async fn who_was_written_up_is_too_late_but_for_saying_that_it_arrived<S: Ledger>(store: S) {
+    for (number, taker) in [(1, 1), (2, 3)] {
+        let to = conversation(&format!("a:{number}"));
+        let delivery = delivery(number, &to);
+        let late = take(&store, number, &to, 0).await;
+        take(&store, taker, &to, 60).await;
+        let released = store.release(&delivery, &late, at(70), "Throttled", 0).await;
+        assert_eq!(released.unwrap(), Written::Lost);
+        let expired = store.settle(&delivery, &late, &Outcome::Expired).await;
+        assert_eq!(expired.unwrap(), Written::Lost);
+        for _ in 0..2 {
+            let arrived = store.settle(&delivery, &late, &delivered("1", 0)).await;
+            assert_eq!(arrived.unwrap(), Written::Stands);
+        }
+        let row = row(&store, &delivery).await.unwrap();
+        assert_eq!(row.state, State::Settled(delivered("1", 0)));
+        assert_eq!(
+            claim(&store, number, &to, 0, 61).await,
+            Claim::Settled(delivered("1", 0))
+        );
+    }
+    // The taker, who may have sent it too, is told that it is over.
+    let to = conversation("a:1");
+    let settled = store
+        .settle(&delivery(1, &to), &lease(2, 1), &delivered("2", 0))
+        .await;
+    assert_eq!(settled.unwrap(), Written::Lost);
 }
 
 async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
-    for (number, outcome) in [
-        Outcome::Delivered {
-            activity: Some("1:abc|%".into()),
-        },
-        Outcome::Delivered { activity: None },
+    let without_id = SentCopy {
+        activity: None,
+        shows: 3,
+        tried: 7,
+    };
+    let outcomes = [
+        delivered("1:abc|%\"", 2),
+        Outcome::Delivered(without_id),
         Outcome::Rejected {
             code: "BadArgument".into(),
+            detail: Some("Größe \u{1F980}".into()),
+        },
+        Outcome::Rejected {
+            code: "BadArgument".into(),
+            detail: None,
         },
         Outcome::Gone {
             code: "ConversationNotFound".into(),
@@ -140,158 +291,291 @@ async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
         },
         Outcome::Expired,
         Outcome::Cancelled,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let delivery = delivery(&format!("a:{number}"));
-        let lease = take(&store, &delivery, 0, 60).await;
-        assert_eq!(
-            store.settle(&delivery, lease, &outcome).await.unwrap(),
-            Written::Stands
-        );
-        let row = Row {
+    ];
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        let to = conversation(&format!("a:{number}"));
+        let lease = take(&store, 1, &to, 0).await;
+        let settled = store.settle(&delivery(1, &to), &lease, &outcome).await;
+        assert_eq!(settled.unwrap(), Written::Stands);
+        let expected = Row {
             state: State::Settled(outcome.clone()),
             attempt: 1,
             doubts: 0,
         };
-        assert_eq!(store.look_up(&delivery).await.unwrap(), Some(row));
-        assert_eq!(
-            store.claim(&delivery, at(1_000), at(1_060)).await.unwrap(),
-            Claim::Settled(outcome)
-        );
+        assert_eq!(row(&store, &delivery(1, &to)).await, Some(expected));
+        assert_eq!(claim(&store, 1, &to, 0, 1_000).await, Claim::Settled(outcome));
     }
-}
-
-async fn settling_after_a_take_over_is_lost<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    let late = take(&store, &delivery, 0, 60).await;
-    let taker = take(&store, &delivery, 60, 120).await;
-    let released = store.release(&delivery, late, at(70), "Throttled", 0).await;
-    assert_eq!(released.unwrap(), Written::Lost);
-    assert_eq!(
-        store.settle(&delivery, late, &Outcome::Expired).await.unwrap(),
-        Written::Lost
-    );
-    assert_eq!(
-        store.settle(&delivery, taker, &SETTLED).await.unwrap(),
-        Written::Stands
-    );
-    assert_eq!(
-        store.settle(&delivery, late, &Outcome::Expired).await.unwrap(),
-        Written::Lost
-    );
-    assert_eq!(
-        store.look_up(&delivery).await.unwrap().unwrap().state,
-        State::Settled(SETTLED)
-    );
 }
 
 async fn settling_again_stands_and_changes_nothing<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    let lease = take(&store, &delivery, 0, 60).await;
+    let to = conversation("a:1");
+    let delivery = delivery(1, &to);
+    let lease = take(&store, 1, &to, 0).await;
     for _ in 0..2 {
-        assert_eq!(
-            store.settle(&delivery, lease, &SETTLED).await.unwrap(),
-            Written::Stands
-        );
+        let settled = store.settle(&delivery, &lease, &SETTLED).await;
+        assert_eq!(settled.unwrap(), Written::Stands);
     }
-    assert_eq!(
-        store.settle(&delivery, lease, &Outcome::Expired).await.unwrap(),
-        Written::Lost
-    );
-    assert_eq!(
-        store.look_up(&delivery).await.unwrap().unwrap().state,
-        State::Settled(SETTLED)
-    );
+    for other in [Outcome::Expired, delivered("1", 0)] {
+        let settled = store.settle(&delivery, &lease, &other).await;
+        assert_eq!(settled.unwrap(), Written::Lost);
+    }
+    let row = row(&store, &delivery).await.unwrap();
+    assert_eq!(row.state, State::Settled(SETTLED));
 }
 
 async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    let lease = take(&store, &delivery, 0, 60).await;
+    let to = conversation("a:1");
+    let delivery = delivery(1, &to);
+    let first = take(&store, 1, &to, 0).await;
     for _ in 0..2 {
-        let released = store.release(&delivery, lease, at(90), "Throttled", 0).await;
+        let released = store.release(&delivery, &first, at(90), "Throttled", 0).await;
         assert_eq!(released.unwrap(), Written::Stands);
     }
-    let waiting = State::Waiting {
-        until: at(90),
-        why: "Throttled".into(),
-    };
-    let row = Row {
-        state: waiting,
+    let waiting = Row {
+        state: State::Waiting {
+            until: at(90),
+            why: "Throttled".into(),
+        },
         attempt: 1,
         doubts: 0,
     };
-    assert_eq!(store.look_up(&delivery).await.unwrap(), Some(row));
+    assert_eq!(row(&store, &delivery).await, Some(waiting));
     assert_eq!(
-        store.claim(&delivery, at(89), at(149)).await.unwrap(),
+        claim(&store, 1, &to, 0, 89).await,
         Claim::Waiting { until: at(90) }
     );
-    let again = take(&store, &delivery, 90, 150).await;
-    assert_eq!(
-        again,
-        Lease {
-            attempt: 2,
-            doubts: 0
-        }
-    );
-    assert_eq!(
-        store.settle(&delivery, lease, &SETTLED).await.unwrap(),
-        Written::Lost
-    );
-    assert_eq!(
-        store.settle(&delivery, again, &SETTLED).await.unwrap(),
-        Written::Stands
-    );
+    // While it waits, the turn is another's.
+    let other = take(&store, 2, &to, 80).await;
+    assert_eq!(claim(&store, 1, &to, 0, 90).await, Claim::Busy { until: at(91) });
+    store
+        .settle(&self::delivery(2, &to), &other, &SETTLED)
+        .await
+        .unwrap();
+    let again = take(&store, 1, &to, 90).await;
+    assert_eq!(again, lease(2, 0));
+    let settled = store.settle(&delivery, &first, &SETTLED).await;
+    assert_eq!(settled.unwrap(), Written::Lost);
+    let settled = store.settle(&delivery, &again, &SETTLED).await;
+    assert_eq!(settled.unwrap(), Written::Stands);
 }
 
 async fn what_may_have_been_sent_stays_so_over_a_release<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    let lease = take(&store, &delivery, 0, 60).await;
+    let to = conversation("a:1");
+    let delivery = delivery(1, &to);
+    let first = take(&store, 1, &to, 0).await;
     store
-        .release(&delivery, lease, at(10), "Timeout", 1)
+        .release(&delivery, &first, at(10), "Timeout", 1)
         .await
         .unwrap();
-    let lease = take(&store, &delivery, 10, 70).await;
-    assert_eq!(
-        lease,
-        Lease {
-            attempt: 2,
-            doubts: 1
-        }
-    );
-    store.settle(&delivery, lease, &SETTLED).await.unwrap();
-    assert_eq!(store.look_up(&delivery).await.unwrap().unwrap().doubts, 1);
+    let second = take(&store, 1, &to, 10).await;
+    assert_eq!(second, lease(2, 1));
+    store.settle(&delivery, &second, &SETTLED).await.unwrap();
+    assert_eq!(row(&store, &delivery).await.unwrap().doubts, 1);
 }
 
-async fn what_was_never_claimed_has_no_row_and_cannot_be_settled<S: Ledger>(store: S) {
-    let delivery = delivery("a:1");
-    assert_eq!(store.look_up(&delivery).await.unwrap(), None);
-    let lease = Lease {
-        attempt: 1,
+async fn a_delivered_copy_is_claimed_again_to_be_brought_up_to_date<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    let delivery = delivery(1, &to);
+    let sending = take(&store, 1, &to, 0).await;
+    store
+        .settle(&delivery, &sending, &delivered("1", 0))
+        .await
+        .unwrap();
+    assert_eq!(
+        claim(&store, 1, &to, 0, 9).await,
+        Claim::Settled(delivered("1", 0))
+    );
+    let editing = leased(claim(&store, 1, &to, 1, 10).await);
+    assert_eq!((editing.attempt, &editing.copy), (2, &Some(copy("1", 0))));
+    // Put off, it leaves the copy as it is, and is asked for again.
+    for _ in 0..2 {
+        let released = store.release(&delivery, &editing, at(20), "Throttled", 0).await;
+        assert_eq!(released.unwrap(), Written::Stands);
+    }
+    let again = leased(claim(&store, 1, &to, 1, 20).await);
+    assert_eq!((again.attempt, &again.copy), (3, &Some(copy("1", 0))));
+    let late = store.settle(&delivery, &editing, &delivered("1", 1)).await;
+    assert_eq!(late.unwrap(), Written::Lost);
+    for _ in 0..2 {
+        let settled = store.settle(&delivery, &again, &delivered("1", 1)).await;
+        assert_eq!(settled.unwrap(), Written::Stands);
+    }
+    assert_eq!(
+        claim(&store, 1, &to, 1, 30).await,
+        Claim::Settled(delivered("1", 1))
+    );
+    // What sent it does not write over what was made of it since.
+    let late = store.settle(&delivery, &sending, &delivered("1", 0)).await;
+    assert_eq!(late.unwrap(), Written::Lost);
+}
+
+async fn an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was<S: Ledger>(store: S) {
+    for taker in [1, 2] {
+        let to = conversation(&format!("a:{taker}"));
+        let delivery = delivery(1, &to);
+        let sending = take(&store, 1, &to, 0).await;
+        store
+            .settle(&delivery, &sending, &delivered("1", 0))
+            .await
+            .unwrap();
+        leased(claim(&store, 1, &to, 1, 10).await);
+        leased(claim(&store, taker, &to, 1, 70).await);
+        let row = row(&store, &delivery).await.unwrap();
+        assert_eq!((row.attempt, row.doubts), (2, 0));
+        assert_eq!(row.state, State::Settled(delivered("1", 0)));
+    }
+}
+
+async fn what_leads_nowhere_is_ended_once<S: Ledger>(store: S) {
+    let nobody = DeliveryKey::new(
+        &NotificationId::fresh(at(0), [1; 16]),
+        &Recipient::User("u".into()),
+    );
+    let skipped = Outcome::Skipped {
+        reason: SkipReason::NoConversation,
+    };
+    for _ in 0..2 {
+        assert_eq!(store.end(&nobody, &skipped).await.unwrap(), skipped);
+    }
+    let stands = store.end(&nobody, &Outcome::Expired).await.unwrap();
+    assert_eq!(stands, skipped, "how it ended before");
+    let expected = Row {
+        state: State::Settled(skipped),
+        attempt: 0,
         doubts: 0,
     };
-    assert_eq!(
-        store.settle(&delivery, lease, &SETTLED).await.unwrap(),
-        Written::Lost
-    );
-    assert_eq!(store.look_up(&delivery).await.unwrap(), None);
+    assert_eq!(row(&store, &nobody).await, Some(expected));
+}
+
+async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    let delivery = delivery(1, &to);
+    let lease = take(&store, 1, &to, 0).await;
+    store.settle(&delivery, &lease, &delivered("1", 0)).await.unwrap();
+    let ended = store.end(&delivery, &Outcome::Cancelled).await.unwrap();
+    assert_eq!(ended, delivered("1", 0));
+}
+
+async fn rows_are_looked_up_in_the_order_they_are_asked_for<S: Ledger>(store: S) {
+    let number = |delivery: usize| {
+        let user = format!("user-{delivery}");
+        DeliveryKey::new(
+            &NotificationId::fresh(at(0), [1; 16]),
+            &Recipient::User(user.as_str().into()),
+        )
+    };
+    let outcome = |delivery: usize| Outcome::Gone {
+        code: delivery.to_string(),
+    };
+    for even in (0..250).step_by(2) {
+        store.end(&number(even), &outcome(even)).await.unwrap();
+    }
+    // Downwards, and one of them three times.
+    let asked: Vec<usize> = (0..250).rev().chain([8, 8]).collect();
+    let keys: Vec<DeliveryKey> = asked.iter().map(|delivery| number(*delivery)).collect();
+    let rows = store.look_up(&keys).await.unwrap();
+    let found: Vec<Option<State>> = rows.into_iter().map(|row| Some(row?.state)).collect();
+    let expected: Vec<Option<State>> = asked
+        .into_iter()
+        .map(|delivery| (delivery % 2 == 0).then(|| State::Settled(outcome(delivery))))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(store.look_up(&[]).await.unwrap(), []);
 }
 
 async fn deliveries_to_hostile_ids_are_kept_apart<S: Ledger>(store: S) {
+    let long = "x".repeat(1900);
+    let longest = [1, 2].map(|last| format!("{}{last}", "ü".repeat(1200)));
     let hostile = [
         "a|b",
         "a%7Cb",
         "a#b",
         "a\"b",
         "ä\u{0000}\u{1F980}",
-        &"x".repeat(1900),
+        &long,
+        &longest[0],
+        &longest[1],
     ];
     for id in hostile {
-        take(&store, &delivery(id), 0, 60).await;
+        take(&store, 1, &conversation(id), 0).await;
     }
     for id in hostile {
-        let busy = store.claim(&delivery(id), at(1), at(61)).await.unwrap();
-        assert_eq!(busy, Claim::Held { until: at(60) }, "{id}");
+        let to = conversation(id);
+        let held = claim(&store, 1, &to, 0, 1).await;
+        assert_eq!(held, Claim::Held { until: at(60) }, "{id}");
+        let busy = claim(&store, 2, &to, 0, 1).await;
+        assert_eq!(busy, Claim::Busy { until: at(2) }, "{id}");
+        let settled = store.settle(&delivery(1, &to), &lease(1, 0), &SETTLED).await;
+        assert_eq!(settled.unwrap(), Written::Stands);
+    }
+}
+
+/// Numbers by chance, the same for the same seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+/// Three deliveries, two of them to one conversation; workers who claim, settle, give back, forget, and come back late.
+#[tokio::test]
+async fn whatever_is_asked_both_backends_say_the_same() {
+    for seed in 0..30 {
+        let (memory, database) = (herald::store::memory::Store::new(), Database::start().await);
+        let dynamodb = database.ledger();
+        let mut chance = Chance(seed);
+        let places = [conversation("a:1"), conversation("a:2")];
+        let deliveries = [(1, 0), (2, 0), (1, 1)];
+        let mut leases: Vec<(DeliveryKey, Lease)> = Vec::new();
+        let (mut now, mut revision) = (0, 0);
+        for step in 0..80 {
+            let place = format!("seed {seed}, step {step}");
+            now += i64::try_from(chance.below(25)).unwrap();
+            revision += u32::from(chance.below(10) == 0);
+            match (chance.below(5), leases.is_empty()) {
+                (0..2, _) | (_, true) => {
+                    let (number, to) = deliveries[usize::try_from(chance.below(3)).unwrap()];
+                    let to = &places[to];
+                    let said = claim(&memory, number, to, revision, now).await;
+                    assert_eq!(claim(&dynamodb, number, to, revision, now).await, said, "{place}");
+                    if let Claim::Taken(lease) = said {
+                        leases.push((delivery(number, to), lease));
+                    }
+                }
+                // The last one most of the time, and now and then one from long ago.
+                (kind, false) => {
+                    let back = chance.below(3) * chance.below(2) * chance.below(4);
+                    let back = usize::try_from(back).unwrap().min(leases.len() - 1);
+                    let (delivery, lease) = &leases[leases.len() - 1 - back];
+                    if kind == 2 {
+                        let until = at(now + 20);
+                        let said = memory.release(delivery, lease, until, "Throttled", lease.doubts);
+                        let said = said.await.unwrap();
+                        let also = dynamodb.release(delivery, lease, until, "Throttled", lease.doubts);
+                        assert_eq!(also.await.unwrap(), said, "{place}");
+                    } else {
+                        let outcome = match chance.below(3) {
+                            0 if lease.copy.is_none() => Outcome::Expired,
+                            _ => delivered("1", revision),
+                        };
+                        let said = memory.settle(delivery, lease, &outcome).await.unwrap();
+                        let also = dynamodb.settle(delivery, lease, &outcome).await.unwrap();
+                        assert_eq!(also, said, "{place}");
+                    }
+                }
+            }
+            let all: Vec<_> = deliveries
+                .iter()
+                .map(|(number, to)| delivery(*number, &places[*to]))
+                .collect();
+            let rows = memory.look_up(&all).await.unwrap();
+            assert_eq!(dynamodb.look_up(&all).await.unwrap(), rows, "{place}");
+        }
     }
 }

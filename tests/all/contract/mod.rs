@@ -1,11 +1,13 @@
-//! What the port to the tables promises (`herald::store`), asked of every backend; and of DynamoDB and SQS, what they
-//! are sent, and what becomes of it when the wire fails.
+//! What the port to the tables promises (`herald::store`), asked of every backend; and of DynamoDB, SQS, Scheduler
+//! and EventBridge, what they are sent, and what becomes of it when the wire fails.
 
 use jiff::Timestamp;
 
 mod conversations;
+mod event;
 mod ledger;
 mod notifications;
+mod paces;
 mod queue;
 mod wire;
 

@@ -4,10 +4,14 @@ use botframework::activity::Activity;
 use futures_util::future::{join, join_all};
 use herald::audience::{Audience, Recipient, Selector};
 use herald::conversation::{ConversationKey, ID_BYTES_MAX};
-use herald::delivery::{OnUnknown, Outcome, Tally};
+use herald::delivery::{OnUnknown, Outcome, SentCopy, SkipReason, Tally};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Notification, PAGE_SIZE, Page, State};
-use herald::store::{Acceptance, Accepted, Idempotency, Notifications};
+use herald::notification::{
+    ChunkId, Closing, Content, Copies, DeliveryEvent, Notification, PAGE_SIZE, Page, PageChunk, Start, State,
+    Unreachable,
+};
+use herald::pace::Bucket;
+use herald::store::{Acceptance, Accepted, Closed, Idempotency, Notifications, Revised};
 use serde_json::json;
 
 use super::{at, on_every_backend};
@@ -25,9 +29,25 @@ on_every_backend! { notifications:
     what_is_planned_cannot_be_withdrawn,
     a_page_is_planned_once_and_counted_once,
     the_latest_page_is_that_of_its_own_part,
+    each_page_is_found_by_its_number,
     a_page_of_the_longest_ids_fits,
     nothing_is_planned_of_what_was_withdrawn,
     a_chunk_is_closed_once_and_counted_once,
+    a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew,
+    a_chunk_that_was_handled_at_another_revision_is_outdated,
+    a_closing_and_a_revision_that_race_never_both_count,
+    the_closed_chunks_of_a_page_are_listed_with_their_revisions,
+    cancelling_is_for_good_and_its_first_moment_stands,
+    a_revision_brings_another_content_and_the_earlier_ones_stay,
+    a_revision_takes_the_counts_of_copies_back_and_no_others,
+    what_was_retracted_stays_so,
+    of_twenty_revisions_each_has_a_number_of_its_own,
+    what_was_revised_cannot_be_withdrawn,
+    a_held_notification_is_released_once,
+    a_notification_is_completed_once,
+    of_twenty_who_complete_it_one_did,
+    what_is_buried_is_listed_with_its_last_reason,
+    nothing_comes_of_what_is_not_there,
     the_counts_add_up_while_pages_and_chunks_race,
     hostile_recipients_survive,
 }
@@ -43,14 +63,27 @@ fn notification(number: u8) -> Notification {
         caller: "iam:invented".into(),
         category: None,
         on_unknown: OnUnknown::Retry,
+        deliver_at: None,
         expires_at: at(3_600),
+        events: Vec::new(),
+        start: Start::AtOnce,
+        message_bytes: 34,
         segments: 1,
         parts: 1,
         parts_planned: 0,
         audience: 0,
+        unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
         tally: Tally::default(),
+        revision: 0,
+        revised_at: None,
+        retracted: false,
+        chunks_current: 0,
+        copies: Copies::default(),
+        released_at: None,
+        cancelled_at: None,
+        completed_at: None,
     }
 }
 
@@ -84,18 +117,63 @@ fn recipient(name: &str) -> Recipient {
     })
 }
 
+fn bucket(tenant: &str) -> Bucket {
+    let Recipient::Conversation(key) = recipient("a:1") else {
+        unreachable!()
+    };
+    Bucket::of(&key, Some(tenant))
+}
+
 /// A page with so many chunks of two recipients each.
 fn page(chunks: usize, next: Option<&str>) -> Page {
-    let chunk = |index| {
-        vec![
+    let chunk = |index: usize| PageChunk {
+        bucket: (index > 0).then(|| bucket(&index.to_string())),
+        recipients: vec![
             recipient(&format!("a:{index}")),
             Recipient::User(format!("user-{index}").as_str().into()),
-        ]
+        ],
     };
     Page {
         chunks: (0..chunks).map(chunk).collect(),
+        unreachable: Unreachable::default(),
         next: next.map(str::to_owned),
     }
+}
+
+const CHUNK: ChunkId = ChunkId {
+    part: 0,
+    page: 0,
+    index: 0,
+};
+
+fn delivered(shows: u32) -> Outcome {
+    Outcome::Delivered(SentCopy {
+        activity: None,
+        shows,
+        tried: shows,
+    })
+}
+
+/// What comes of these outcomes, in a chunk that is handled at this revision.
+fn closing(outcomes: &[Outcome], revision: u32) -> Closing {
+    let mut closing = Closing::default();
+    for outcome in outcomes {
+        closing.count(outcome, revision);
+    }
+    closing
+}
+
+async fn revise<S: Notifications>(store: &S, number: u8, text: &str, second: i64) -> Notification {
+    let content = Content::Message(Box::new(Activity::message(text)));
+    match store.revise(&id(number), &content, at(second)).await.unwrap() {
+        Revised::Revised(notification) => *notification,
+        other => panic!("not revised: {other:?}"),
+    }
+}
+
+async fn text<S: Notifications>(store: &S, number: u8, revision: u32) -> Option<String> {
+    let message = store.message(&id(number), revision).await.unwrap()?;
+    message.text
 }
 
 async fn find<S: Notifications>(store: &S, number: u8) -> Notification {
@@ -111,9 +189,45 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
             caller: "iam:invented".into(),
             category: Some("news|#%".into()),
             on_unknown: OnUnknown::GiveUp,
+            deliver_at: Some(at(3_600)),
             expires_at: at(7_200),
+            events: vec![
+                DeliveryEvent::Gone,
+                DeliveryEvent::Rejected,
+                DeliveryEvent::Unknown,
+            ],
+            start: Start::Counted { at_most: 10_000 },
+            message_bytes: 262_144,
             segments: 4,
             parts: 9,
+            parts_planned: 1,
+            audience: 2,
+            unreachable: Unreachable {
+                no_conversation: 3,
+                removed: 4,
+                blocked: 5,
+            },
+            chunks: 6,
+            chunks_closed: 7,
+            tally: Tally {
+                delivered: 8,
+                rejected: 9,
+                gone: 10,
+                unknown: 11,
+                skipped: 12,
+                expired: 13,
+                cancelled: 14,
+            },
+            revised_at: Some(at(1)),
+            retracted: true,
+            chunks_current: 15,
+            copies: Copies {
+                current: 16,
+                uneditable: 17,
+            },
+            released_at: Some(at(2)),
+            cancelled_at: Some(at(3)),
+            completed_at: Some(at(4)),
             ..notification(1)
         },
         audience: Audience(vec![
@@ -136,7 +250,14 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
     assert_eq!(find(&store, 1).await, acceptance.notification);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
-    let kept = store.message(&id(1)).await.unwrap().unwrap();
+    for start in [Start::AtOnce, Start::Never] {
+        let number = if start == Start::Never { 2 } else { 3 };
+        let mut acceptance = self::acceptance(number);
+        acceptance.notification.start = start;
+        store.accept(&acceptance).await.unwrap();
+        assert_eq!(find(&store, number).await, acceptance.notification);
+    }
+    let kept = store.message(&id(1), 0).await.unwrap().unwrap();
     assert_eq!(serde_json::to_value(kept).unwrap(), message);
 }
 
@@ -152,7 +273,7 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
     };
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
-    assert!(store.message(&id(1)).await.unwrap().is_some());
+    assert!(store.message(&id(1), 0).await.unwrap().is_some());
     assert!(store.withdraw(&id(1)).await.unwrap());
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
 }
@@ -160,7 +281,7 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
 async fn what_was_not_accepted_is_not_found<S: Notifications>(store: S) {
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
-    assert!(store.message(&id(1)).await.unwrap().is_none());
+    assert!(store.message(&id(1), 0).await.unwrap().is_none());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     assert!(store.withdraw(&id(1)).await.unwrap());
 }
@@ -217,7 +338,7 @@ async fn another_request_under_the_same_key_is_a_conflict_and_nothing_of_it_is_s
     );
     assert_eq!(store.find(&id(2)).await.unwrap(), None);
     assert_eq!(store.audience(&id(2)).await.unwrap(), None);
-    assert!(store.message(&id(2)).await.unwrap().is_none());
+    assert!(store.message(&id(2), 0).await.unwrap().is_none());
 }
 
 async fn a_key_may_be_used_anew_when_its_time_is_over<S: Notifications>(store: S) {
@@ -243,7 +364,7 @@ async fn withdrawing_takes_back_everything_and_the_key<S: Notifications>(store: 
     assert!(store.withdraw(&id(1)).await.unwrap());
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
-    assert!(store.message(&id(1)).await.unwrap().is_none());
+    assert!(store.message(&id(1), 0).await.unwrap().is_none());
     assert!(store.withdraw(&id(1)).await.unwrap());
     assert_eq!(store.accept(&under_key(2, "other")).await.unwrap(), Accepted::New);
 }
@@ -259,7 +380,13 @@ async fn what_is_planned_cannot_be_withdrawn<S: Notifications>(store: S) {
 
 async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    let (first, last) = (page(3, Some("next")), page(1, None));
+    let (mut first, last) = (page(3, Some("next")), page(1, None));
+    first.unreachable = Unreachable {
+        no_conversation: 1,
+        removed: 2,
+        blocked: 3,
+    };
+    let unreachable = first.unreachable;
     assert!(store.plan(&id(1), 0, 0, &first).await.unwrap());
     assert!(
         !store.plan(&id(1), 0, 0, &last).await.unwrap(),
@@ -271,6 +398,7 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
         (head.audience, head.chunks, head.parts_planned, head.state()),
         (6, 3, 0, State::Planning)
     );
+    assert_eq!(head.unreachable, unreachable);
 
     let notification = id(1);
     let raced = join_all((0..20).map(|_| store.plan(&notification, 0, 1, &last))).await;
@@ -291,6 +419,7 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
         (head.audience, head.chunks, head.parts_planned, head.state()),
         (8, 4, 1, State::Sending)
     );
+    assert_eq!(head.unreachable, unreachable);
 }
 
 async fn the_latest_page_is_that_of_its_own_part<S: Notifications>(store: S) {
@@ -312,7 +441,8 @@ async fn the_latest_page_is_that_of_its_own_part<S: Notifications>(store: S) {
                 page: 100,
                 index: 0,
             },
-            &Tally::default(),
+            0,
+            &Closing::default(),
         )
         .await
         .unwrap();
@@ -336,8 +466,17 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
             bot: "\"".repeat(ID_BYTES_MAX - "msteams|".len()).into(),
         })
     };
+    // A bucket is no longer than a conversation's place and a tenant.
+    let Recipient::Conversation(key) = longest(0) else {
+        unreachable!()
+    };
+    let chunk = PageChunk {
+        bucket: Some(Bucket::of(&key, Some(&"\"".repeat(ID_BYTES_MAX)))),
+        recipients: (0..PAGE_SIZE).map(longest).collect(),
+    };
     let page = Page {
-        chunks: vec![(0..PAGE_SIZE).map(longest).collect()],
+        chunks: vec![chunk],
+        unreachable: Unreachable::default(),
         next: Some("n".repeat(4096)),
     };
     store.accept(&acceptance(1)).await.unwrap();
@@ -350,58 +489,305 @@ async fn nothing_is_planned_of_what_was_withdrawn<S: Notifications>(store: S) {
     assert!(store.withdraw(&id(1)).await.unwrap());
     assert!(!store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
-    store
-        .close(
-            &id(1),
-            ChunkId {
-                part: 0,
-                page: 0,
-                index: 0,
-            },
-            &Tally::default(),
-        )
-        .await
-        .unwrap();
+    store.close(&id(1), CHUNK, 0, &Closing::default()).await.unwrap();
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
+}
+
+async fn each_page_is_found_by_its_number<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    for number in [0, 1, 10] {
+        let page = page(1, Some(&number.to_string()));
+        store.plan(&id(1), 1, number, &page).await.unwrap();
+        assert_eq!(store.page(&id(1), 1, number).await.unwrap(), Some(page));
+    }
+    assert_eq!(store.page(&id(1), 1, 2).await.unwrap(), None);
+    assert_eq!(store.page(&id(1), 0, 0).await.unwrap(), None);
+    assert_eq!(store.page(&id(2), 1, 0).await.unwrap(), None);
 }
 
 async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.plan(&id(1), 0, 0, &page(2, None)).await.unwrap();
-    let tally = Tally {
-        delivered: 1,
-        gone: 1,
-        ..Tally::default()
-    };
-    let chunk = ChunkId {
-        part: 0,
-        page: 0,
-        index: 0,
-    };
+    let gone = Outcome::Gone { code: "x".into() };
+    let first = closing(&[delivered(0), gone], 0);
     for _ in 0..2 {
-        store.close(&id(1), chunk, &tally).await.unwrap();
+        let closed = store.close(&id(1), CHUNK, 0, &first).await.unwrap();
+        assert_eq!(closed, Closed::Closed);
         let head = find(&store, 1).await;
         assert_eq!(
             (head.chunks_closed, head.tally, head.open(), head.state()),
-            (1, tally, 2, State::Sending)
+            (1, first.tally, 2, State::Sending)
         );
+        assert_eq!((head.chunks_current, head.copies), (1, first.copies));
     }
     // Another tally for the same chunk: what stands is what counts.
-    let other = Tally {
-        skipped: 2,
-        ..Tally::default()
+    let skipped = Outcome::Skipped {
+        reason: SkipReason::Removed,
     };
-    store.close(&id(1), chunk, &other).await.unwrap();
-    assert_eq!(find(&store, 1).await.tally, tally);
-    store
-        .close(&id(1), ChunkId { index: 1, ..chunk }, &other)
-        .await
-        .unwrap();
+    let other = closing(&[skipped.clone(), skipped], 0);
+    store.close(&id(1), CHUNK, 0, &other).await.unwrap();
+    assert_eq!(find(&store, 1).await.tally, first.tally);
+    let second = ChunkId { index: 1, ..CHUNK };
+    store.close(&id(1), second, 0, &other).await.unwrap();
     let head = find(&store, 1).await;
     assert_eq!(
         (head.chunks_closed, head.tally.total(), head.open(), head.state()),
         (2, 4, 0, State::Completed)
     );
+}
+
+async fn a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    let first = closing(&[delivered(0), delivered(0)], 0);
+    store.close(&id(1), CHUNK, 0, &first).await.unwrap();
+    for revision in 1..4 {
+        revise(&store, 1, "new", 1).await;
+        let head = find(&store, 1).await;
+        assert_eq!((head.chunks_closed, head.chunks_current), (1, 0));
+        // One of the two copies cannot be edited.
+        let again = closing(&[delivered(revision), delivered(0)], revision);
+        for _ in 0..2 {
+            let closed = store.close(&id(1), CHUNK, revision, &again).await.unwrap();
+            assert_eq!(closed, Closed::Closed);
+        }
+        let head = find(&store, 1).await;
+        assert_eq!(
+            (head.chunks_closed, head.chunks_current, head.tally),
+            (1, 1, first.tally)
+        );
+        let copies = Copies {
+            current: 1,
+            uneditable: 1,
+        };
+        assert_eq!(head.copies, copies);
+    }
+    // Who is late with an earlier revision finds it closed.
+    let closed = store.close(&id(1), CHUNK, 1, &first).await.unwrap();
+    assert_eq!(closed, Closed::Closed);
+    assert_eq!(find(&store, 1).await.chunks_current, 1);
+}
+
+async fn a_chunk_that_was_handled_at_another_revision_is_outdated<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    let early = closing(&[delivered(0), delivered(0)], 0);
+    revise(&store, 1, "new", 1).await;
+    for revision in [0, 2] {
+        let closed = store.close(&id(1), CHUNK, revision, &early).await.unwrap();
+        assert_eq!(closed, Closed::Outdated, "{revision}");
+    }
+    assert_eq!(store.closed(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(find(&store, 1).await.chunks_closed, 0);
+    let closed = store.close(&id(1), CHUNK, 1, &early).await.unwrap();
+    assert_eq!(closed, Closed::Closed, "the first closing, at a later revision");
+    assert_eq!(find(&store, 1).await.chunks_closed, 1);
+    revise(&store, 1, "newer", 2).await;
+    let closed = store.close(&id(1), CHUNK, 3, &early).await.unwrap();
+    assert_eq!(closed, Closed::Outdated, "closed before, and not yet there again");
+}
+
+async fn a_closing_and_a_revision_that_race_never_both_count<S: Notifications>(store: S) {
+    for number in 0..10 {
+        store.accept(&acceptance(number)).await.unwrap();
+        store.plan(&id(number), 0, 0, &page(1, None)).await.unwrap();
+        let first = closing(&[delivered(0), delivered(0)], 0);
+        let id = id(number);
+        let (closed, _) = join(
+            store.close(&id, CHUNK, 0, &first),
+            revise(&store, number, "new", 1),
+        )
+        .await;
+        let head = find(&store, number).await;
+        let counted = match closed.unwrap() {
+            Closed::Closed => 1,
+            Closed::Outdated => 0,
+        };
+        assert_eq!(
+            (head.chunks_closed, head.chunks_current, head.copies),
+            (counted, 0, Copies::default())
+        );
+    }
+}
+
+async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.plan(&id(1), 0, 0, &page(12, Some("next"))).await.unwrap();
+    store.plan(&id(1), 0, 10, &page(1, None)).await.unwrap();
+    store.plan(&id(1), 1, 0, &page(1, None)).await.unwrap();
+    assert_eq!(store.closed(&id(1), 0, 0).await.unwrap(), []);
+    let close = async |chunk, revision| {
+        let closed = store.close(&id(1), chunk, revision, &Closing::default()).await;
+        assert_eq!(closed.unwrap(), Closed::Closed);
+    };
+    for index in [11, 2, 0] {
+        close(ChunkId { index, ..CHUNK }, 0).await;
+    }
+    close(ChunkId { page: 10, ..CHUNK }, 0).await;
+    close(ChunkId { part: 1, ..CHUNK }, 0).await;
+    revise(&store, 1, "new", 1).await;
+    close(ChunkId { index: 2, ..CHUNK }, 1).await;
+    assert_eq!(
+        store.closed(&id(1), 0, 0).await.unwrap(),
+        [(0, 0), (2, 1), (11, 0)]
+    );
+}
+
+async fn cancelling_is_for_good_and_its_first_moment_stands<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    for second in [5, 9] {
+        let cancelled = store.cancel(&id(1), at(second)).await.unwrap().unwrap();
+        assert_eq!(cancelled.cancelled_at, Some(at(5)));
+        assert_eq!((cancelled.audience, cancelled.state()), (2, State::Cancelling));
+        assert_eq!(find(&store, 1).await, cancelled);
+    }
+    // It is counted, revised and completed as before.
+    let closed = store.close(&id(1), CHUNK, 0, &Closing::default()).await;
+    assert_eq!(closed.unwrap(), Closed::Closed);
+    assert_eq!(find(&store, 1).await.state(), State::Cancelled);
+}
+
+async fn a_revision_brings_another_content_and_the_earlier_ones_stay<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    assert_eq!(text(&store, 1, 1).await, None);
+    for revision in 1..12 {
+        let revised = revise(&store, 1, &format!("text {revision}"), i64::from(revision)).await;
+        assert_eq!(revised.revision, revision);
+        assert_eq!(revised.revised_at, Some(at(i64::from(revision))));
+        assert_eq!(find(&store, 1).await, revised);
+    }
+    assert_eq!(text(&store, 1, 0).await.as_deref(), Some("hello"));
+    for revision in 1..12 {
+        assert_eq!(text(&store, 1, revision).await, Some(format!("text {revision}")));
+    }
+    assert_eq!(text(&store, 1, 12).await, None);
+    assert_eq!(text(&store, 2, 0).await, None);
+}
+
+async fn a_revision_takes_the_counts_of_copies_back_and_no_others<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.plan(&id(1), 0, 0, &page(2, None)).await.unwrap();
+    let first = closing(&[delivered(0), delivered(0)], 0);
+    store.close(&id(1), CHUNK, 0, &first).await.unwrap();
+    let before = find(&store, 1).await;
+    let revised = revise(&store, 1, "new", 1).await;
+    let expected = Notification {
+        revision: 1,
+        revised_at: Some(at(1)),
+        chunks_current: 0,
+        copies: Copies::default(),
+        ..before
+    };
+    assert_eq!(revised, expected);
+}
+
+async fn what_was_retracted_stays_so<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    revise(&store, 1, "new", 1).await;
+    let retracted = store.revise(&id(1), &Content::Nothing, at(2)).await.unwrap();
+    let Revised::Revised(retracted) = retracted else {
+        panic!("{retracted:?}")
+    };
+    assert_eq!((retracted.revision, retracted.retracted), (2, true));
+    assert_eq!(text(&store, 1, 2).await, None);
+    assert_eq!(text(&store, 1, 1).await.as_deref(), Some("new"));
+    for content in [
+        Content::Nothing,
+        Content::Message(Box::new(Activity::message("again"))),
+    ] {
+        let again = store.revise(&id(1), &content, at(3)).await.unwrap();
+        assert_eq!(again, Revised::Retracted);
+    }
+    assert_eq!(find(&store, 1).await, *retracted);
+}
+
+async fn of_twenty_revisions_each_has_a_number_of_its_own<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let texts: Vec<String> = (0..20).map(|number| format!("text {number}")).collect();
+    join_all(texts.iter().map(|text| revise(&store, 1, text, 1))).await;
+    assert_eq!(find(&store, 1).await.revision, 20);
+    let mut kept = Vec::new();
+    for revision in 1..=20 {
+        kept.extend(text(&store, 1, revision).await);
+    }
+    kept.sort_by_key(|text| text.rsplit(' ').next().unwrap().parse::<u32>().unwrap());
+    assert_eq!(kept, texts);
+}
+
+async fn what_was_revised_cannot_be_withdrawn<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    revise(&store, 1, "new", 1).await;
+    assert!(!store.withdraw(&id(1)).await.unwrap());
+    assert_eq!(find(&store, 1).await.revision, 1);
+    assert_eq!(text(&store, 1, 0).await.as_deref(), Some("hello"));
+}
+
+async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
+    let mut waiting = acceptance(1);
+    waiting.notification.start = Start::Counted { at_most: 10 };
+    store.accept(&waiting).await.unwrap();
+    assert!(find(&store, 1).await.is_held());
+    for second in [5, 9] {
+        store.release(&id(1), at(second)).await.unwrap();
+        let head = find(&store, 1).await;
+        assert_eq!((head.released_at, head.is_held()), (Some(at(5)), false));
+    }
+}
+
+async fn a_notification_is_completed_once<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    assert!(store.complete(&id(1), at(5)).await.unwrap());
+    for second in [5, 9] {
+        assert!(!store.complete(&id(1), at(second)).await.unwrap());
+    }
+    assert_eq!(find(&store, 1).await.completed_at, Some(at(5)));
+}
+
+async fn of_twenty_who_complete_it_one_did<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let id = id(1);
+    let completed = join_all((0..20).map(|_| store.complete(&id, at(5)))).await;
+    let count = completed.into_iter().filter(|it| *it.as_ref().unwrap()).count();
+    assert_eq!(count, 1);
+}
+
+async fn what_is_buried_is_listed_with_its_last_reason<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.accept(&acceptance(2)).await.unwrap();
+    assert_eq!(store.buried(&id(1)).await.unwrap(), []);
+    let chunks: Vec<ChunkId> = (0..3)
+        .flat_map(|part| (9..12).map(move |page| (part, page)))
+        .map(|(part, page)| ChunkId {
+            part,
+            page,
+            index: part,
+        })
+        .collect();
+    for chunk in chunks.iter().rev() {
+        store.bury(&id(1), *chunk, "first").await.unwrap();
+        store.bury(&id(1), *chunk, "last |#").await.unwrap();
+    }
+    let expected: Vec<_> = chunks
+        .into_iter()
+        .map(|chunk| (chunk, "last |#".to_owned()))
+        .collect();
+    assert_eq!(store.buried(&id(1)).await.unwrap(), expected);
+    assert_eq!(store.buried(&id(2)).await.unwrap(), []);
+    // It is no page, and closes nothing.
+    assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
+    assert_eq!(store.closed(&id(1), 0, 9).await.unwrap(), []);
+}
+
+async fn nothing_comes_of_what_is_not_there<S: Notifications>(store: S) {
+    assert_eq!(store.cancel(&id(1), at(0)).await.unwrap(), None);
+    let revised = store.revise(&id(1), &Content::Nothing, at(0)).await.unwrap();
+    assert_eq!(revised, Revised::Unknown);
+    store.release(&id(1), at(0)).await.unwrap();
+    assert!(!store.complete(&id(1), at(0)).await.unwrap());
+    assert_eq!(store.buried(&id(1)).await.unwrap(), []);
+    assert_eq!(store.closed(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(store.find(&id(1)).await.unwrap(), None);
 }
 
 async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: S) {
@@ -410,12 +796,7 @@ async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: 
     let mut start = acceptance(1);
     start.notification.parts = PARTS;
     store.accept(&start).await.unwrap();
-    let one = |outcome| {
-        let mut tally = Tally::default();
-        tally.count(&Outcome::Delivered { activity: None });
-        tally.count(&outcome);
-        tally
-    };
+    let one = |outcome| closing(&[delivered(0), outcome], 0);
     let (expired, unknown) = (one(Outcome::Expired), one(Outcome::Unknown));
     let work = join_all((0..PARTS).map(|part| {
         let (store, id, expired, unknown) = (&store, &start.notification.id, &expired, &unknown);
@@ -429,9 +810,9 @@ async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: 
                     index: 0,
                 };
                 // Each chunk is closed by three workers at once.
-                join_all((0..3).map(|_| store.close(id, chunk, expired))).await;
+                join_all((0..3).map(|_| store.close(id, chunk, 0, expired))).await;
                 store
-                    .close(id, ChunkId { index: 1, ..chunk }, unknown)
+                    .close(id, ChunkId { index: 1, ..chunk }, 0, unknown)
                     .await
                     .unwrap();
             }
@@ -476,8 +857,13 @@ async fn hostile_recipients_survive<S: Notifications>(store: S) {
             Recipient::UnknownConversation((*id).into()),
         ]
     });
+    let chunk = PageChunk {
+        bucket: Some(bucket("|#%\"\u{1F980}")),
+        recipients: recipients.collect(),
+    };
     let page = Page {
-        chunks: vec![recipients.collect()],
+        chunks: vec![chunk],
+        unreachable: Unreachable::default(),
         next: Some("|#%\"".into()),
     };
     store.plan(&id(1), 0, 0, &page).await.unwrap();

@@ -1,12 +1,18 @@
-//! What SQS is sent, and what becomes of what it refuses.
+//! What SQS and Scheduler are sent, and what becomes of what they refuse.
 
 use std::time::Duration;
 
-use herald::queue::sqs::Queue;
+use botframework::connector::HttpTransport;
+use herald::aws::Sdk;
+use herald::clock::Clock;
+use herald::config::variable;
+use herald::queue::sqs::{Queue, Schedules};
 use herald::queue::{Error, Message, Queue as _};
 use serde_json::{Value, json};
-use tests::database::sdk;
-use tests::script::Script;
+use tests::database::{environment, sdk};
+use tests::script::{LOST, Script};
+
+use super::at;
 
 const URL: &str = "http://queue.invalid/000000000000/deliveries";
 
@@ -15,6 +21,7 @@ fn messages(count: usize) -> Vec<Message> {
         .map(|number| Message {
             body: format!("body {number}"),
             delay: Duration::ZERO,
+            group: None,
         })
         .collect()
 }
@@ -71,6 +78,7 @@ async fn a_delay_goes_with_its_message() {
     let delayed = Message {
         body: "later".to_owned(),
         delay: Duration::from_millis(2_500),
+        group: None,
     };
     Queue::new(&sdk(script.address()), URL)
         .send(vec![delayed])
@@ -112,4 +120,212 @@ async fn a_queue_that_is_away_is_an_error() {
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }));
     assert_eq!(script.requests().len(), 3, "the SDK tried again");
+}
+
+#[tokio::test]
+async fn a_group_goes_with_its_message_as_sqs_takes_it() {
+    let script = Script::of([refusing(&[])]).await;
+    let message = || Message::json(&1, Duration::ZERO);
+    let messages = vec![
+        message().in_group("msteams|28:bot|tenant-1"),
+        message().in_group("two words"),
+        message(),
+    ];
+    Queue::new(&sdk(script.address()), URL)
+        .send(messages)
+        .await
+        .unwrap();
+    let entries = &script.requests()[0]["Entries"];
+    assert_eq!(entries[0]["MessageGroupId"], "msteams|28:bot|tenant-1");
+    assert_eq!(entries[1]["MessageGroupId"].as_str().unwrap().len(), 64);
+    assert_eq!(entries[2].get("MessageGroupId"), None);
+}
+
+// ---- What waits longer than the queue can ------------------------------------------------------------------------------
+
+/// The queue, whose messages a schedule brings when they wait for more than 15 minutes.
+fn scheduling(script: &Script) -> Queue {
+    let variables = [
+        (variable::PLANS_QUEUE_URL, URL),
+        (variable::SCHEDULE_GROUP, "herald"),
+        (
+            variable::SCHEDULER_ROLE_ARN,
+            "arn:aws:iam::000000000000:role/scheduler",
+        ),
+    ];
+    let environment = environment(script.address(), &variables);
+    let transport = HttpTransport::builder().build().unwrap();
+    let clock = Clock::told_by(|| at(0));
+    let schedules = Schedules::from_environment(&environment, &transport, &clock).unwrap();
+    let sdk = Sdk::new(&environment, &transport).unwrap();
+    Queue::from_environment(&environment, variable::PLANS_QUEUE_URL, &sdk, schedules.as_ref()).unwrap()
+}
+
+fn tomorrow() -> Message {
+    Message::json(&"tomorrow", Duration::from_millis(86_400_500)).in_group("tenant")
+}
+
+fn taken() -> (u16, Value) {
+    (200, json!({"ScheduleArn": "arn"}))
+}
+
+#[tokio::test]
+async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_message() {
+    let script = Script::of([taken()]).await;
+    scheduling(&script).send(vec![tomorrow()]).await.unwrap();
+    let (requests, heads) = (script.requests(), script.heads());
+    assert_eq!(requests.len(), 1);
+    let mut schedule = requests[0].clone();
+    let arn = schedule["Target"]["Arn"].take();
+    let arn = arn.as_str().unwrap();
+    assert!(
+        arn.starts_with("arn:aws:sqs:made-up-") && arn.ends_with(":000000000000:deliveries"),
+        "{arn}"
+    );
+    assert_eq!(
+        schedule,
+        json!({
+            "GroupName": "herald",
+            "ScheduleExpression": "at(2027-01-16T08:00:01)",
+            "ScheduleExpressionTimezone": "UTC",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": {
+                "Arn": null,
+                "RoleArn": "arn:aws:iam::000000000000:role/scheduler",
+                "Input": "\"tomorrow\"",
+            },
+        })
+    );
+    let head = &heads[0];
+    let name = head
+        .strip_prefix("POST /schedules/")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    assert!(
+        name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{name}"
+    );
+    assert!(
+        head.contains("/scheduler/aws4_request, SignedHeaders=content-type;host;x-amz-date,"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn a_message_put_off_twice_is_the_same_schedule_which_stands() {
+    let conflict = (409, json!({"Message": "Schedule tomorrow already exists."}));
+    let script = Script::of([taken(), conflict, taken(), taken()]).await;
+    let queue = scheduling(&script);
+    let later = Message {
+        delay: tomorrow().delay + Duration::from_secs(1),
+        ..tomorrow()
+    };
+    let other = Message {
+        body: "1".to_owned(),
+        ..tomorrow()
+    };
+    for message in [tomorrow(), tomorrow(), later, other] {
+        queue.send(vec![message]).await.unwrap();
+    }
+    let heads = script.heads();
+    let mut names: Vec<_> = heads.iter().map(|head| head.lines().next().unwrap()).collect();
+    assert_eq!(names.len(), 4);
+    assert_eq!(names[0], names[1]);
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(
+        names.len(),
+        3,
+        "another second and another body are other schedules"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_scheduler_is_asked_for_again_and_makes_no_second_schedule() {
+    let conflict = (409, json!({"Message": "Schedule tomorrow already exists."}));
+    let script = Script::of([LOST, conflict]).await;
+    scheduling(&script).send(vec![tomorrow()]).await.unwrap();
+    let heads = script.heads();
+    assert_eq!(heads.len(), 2);
+    assert_eq!(heads[0].lines().next(), heads[1].lines().next());
+}
+
+#[tokio::test]
+async fn what_scheduler_does_not_take_waits_on_the_queue_as_long_as_that_can() {
+    let refused = |status| (status, json!({"Message": "no"}));
+    for (answers, asked) in [
+        // Whatever passes is asked for once more.
+        (vec![LOST, LOST], 2),
+        (vec![refused(429), refused(503)], 2),
+        (vec![refused(402)], 1),
+        (vec![refused(403)], 1),
+    ] {
+        let script = Script::of(answers.into_iter().chain([refusing(&[])])).await;
+        scheduling(&script).send(vec![tomorrow()]).await.unwrap();
+        let requests = script.requests();
+        assert_eq!(requests.len(), asked + 1);
+        let entry = &requests[asked]["Entries"][0];
+        assert_eq!(entry["MessageBody"], "\"tomorrow\"");
+        assert_eq!(
+            (&entry["DelaySeconds"], &entry["MessageGroupId"]),
+            (&json!(900), &json!("tenant"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_due_late_and_fits_into_a_schedule_becomes_one() {
+    let script = Script::of([taken(), refusing(&[])]).await;
+    let message = |body: &str, seconds| Message::json(&body, Duration::from_secs(seconds));
+    let messages = vec![
+        message("now", 0),
+        message("in fifteen minutes", 900),
+        message("late", 901),
+        message(&"long ".repeat(60_000), 901),
+        message("<aws.scheduler.execution-id>", 901),
+    ];
+    scheduling(&script).send(messages).await.unwrap();
+    let requests = script.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0]["Target"]["Input"], "\"late\"");
+    let delays: Vec<_> = requests[1]["Entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["DelaySeconds"].as_u64().unwrap())
+        .collect();
+    assert_eq!(delays, [0, 900, 900, 900]);
+}
+
+#[tokio::test]
+async fn without_schedules_a_message_waits_as_long_as_the_queue_can() {
+    let script = Script::of([refusing(&[])]).await;
+    let queue = Queue::new(&sdk(script.address()), URL);
+    queue.send(vec![tomorrow()]).await.unwrap();
+    assert_eq!(script.requests()[0]["Entries"][0]["DelaySeconds"], 900);
+}
+
+#[test]
+fn a_queue_that_no_schedule_can_send_to_is_an_error_that_names_its_variable() {
+    let variables = [
+        (variable::PLANS_QUEUE_URL, "http://queue.invalid/plans"),
+        (variable::SCHEDULE_GROUP, "herald"),
+        (
+            variable::SCHEDULER_ROLE_ARN,
+            "arn:aws:iam::000000000000:role/scheduler",
+        ),
+    ];
+    let environment = environment("127.0.0.1:1".parse().unwrap(), &variables);
+    let transport = HttpTransport::builder().build().unwrap();
+    let schedules = Schedules::from_environment(&environment, &transport, &Clock::system()).unwrap();
+    let sdk = Sdk::new(&environment, &transport).unwrap();
+    let error = Queue::from_environment(&environment, variable::PLANS_QUEUE_URL, &sdk, schedules.as_ref())
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("HERALD_PLANS_QUEUE_URL must end"),
+        "{error}"
+    );
 }

@@ -55,7 +55,8 @@ impl From<NotAReceipt> for ReceiptError {
 }
 
 impl Broker {
-    pub(crate) fn new(stack: &Stack, events: Events) -> Broker {
+    /// The queues of this stack, empty. Time is tokio's own, so that a test may pause it.
+    pub fn new(stack: &Stack, events: Events) -> Broker {
         let queues = stack
             .queues
             .iter()

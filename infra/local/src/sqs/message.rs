@@ -27,7 +27,7 @@ pub struct Message {
     pub body: String,
     /// The attributes, by name.
     pub attributes: BTreeMap<String, Attribute>,
-    /// The fair-queue group. Accepted and reported; this host serves groups in the order they came.
+    /// The fair-queue group: whose backlog it belongs to.
     pub group: Option<String>,
 }
 

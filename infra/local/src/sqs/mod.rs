@@ -1,5 +1,5 @@
-//! SQS, as far as a standard queue and its event source mapping matter: visibility, receive counts, delays, dead
-//! letters, batches with partial failures, concurrency, and at-least-once delivery on request.
+//! SQS, as far as a standard queue and its event source mapping matter: visibility, receive counts, delays, fair groups,
+//! dead letters, batches with partial failures, concurrency, and at-least-once delivery on request.
 //!
 //! Queues live in memory, whatever the tables do. One deliberate difference can be asked for: a failed batch's messages
 //! become visible again after [`crate::Options::retry_visibility`] instead of the queue's visibility time-out, which by

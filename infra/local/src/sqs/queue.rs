@@ -1,6 +1,6 @@
 //! One standard queue, as a state machine over time: every operation is told what time it is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -117,8 +117,11 @@ impl Queue {
         });
     }
 
-    /// Up to `most` visible messages, oldest first, invisible from now on for `visibility` or the queue's own; and
-    /// those that were received too often before and are received no more.
+    /// Up to `most` visible messages, invisible from now on for `visibility` or the queue's own; and those that were
+    /// received too often before and are received no more.
+    ///
+    /// It is fair at once, where SQS is when a group gets loud: the next message is the oldest of the group with the
+    /// fewest in flight. A message without a group is one by itself.
     pub(super) fn receive(
         &mut self,
         most: usize,
@@ -130,19 +133,21 @@ impl Queue {
             .as_ref()
             .map_or(u32::MAX, |redrive| redrive.max_receives);
         let visible_at = now.instant + visibility.unwrap_or(self.visibility);
+        let worn_out: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.visible_at <= now.instant && entry.receives >= max_receives)
+            .map(|(number, _)| *number)
+            .collect();
+        let dead = worn_out
+            .into_iter()
+            .filter_map(|number| self.entries.remove(&number).map(Dead))
+            .collect();
         let mut received = Vec::new();
-        let mut worn_out = Vec::new();
-        for (number, entry) in &mut self.entries {
-            if received.len() == most {
-                break;
-            }
-            if entry.visible_at > now.instant {
+        for number in self.fairest(most, now.instant) {
+            let Some(entry) = self.entries.get_mut(&number) else {
                 continue;
-            }
-            if entry.receives >= max_receives {
-                worn_out.push(*number);
-                continue;
-            }
+            };
             entry.receives += 1;
             entry.visible_at = visible_at;
             received.push(Received {
@@ -154,11 +159,51 @@ impl Queue {
                 first_received: *entry.first_received.get_or_insert(now.wall),
             });
         }
-        let dead = worn_out
-            .into_iter()
-            .filter_map(|number| self.entries.remove(&number).map(Dead))
-            .collect();
         (received, dead)
+    }
+
+    /// The numbers of up to `most` visible messages, in the order in which they are handed out.
+    fn fairest(&self, most: usize, now: Instant) -> Vec<u64> {
+        let mut in_flight: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut waiting: BTreeMap<&str, VecDeque<u64>> = BTreeMap::new();
+        let mut alone = VecDeque::new();
+        for (number, entry) in &self.entries {
+            match (entry.message.group.as_deref(), entry.visible_at <= now) {
+                (Some(group), true) => {
+                    let oldest = waiting.entry(group).or_default();
+                    if oldest.len() < most {
+                        oldest.push_back(*number);
+                    }
+                }
+                (Some(group), false) if entry.receives > 0 => *in_flight.entry(group).or_default() += 1,
+                (None, true) if alone.len() < most => alone.push_back(*number),
+                (Some(_) | None, _) => {}
+            }
+        }
+        // Each group by how many it has in flight, then by its oldest; those alone have none.
+        let mut next: BTreeSet<(usize, u64, Option<&str>)> =
+            alone.into_iter().map(|number| (0, number, None)).collect();
+        for (group, numbers) in &mut waiting {
+            let in_flight = in_flight.get(group).copied().unwrap_or_default();
+            next.extend(
+                numbers
+                    .pop_front()
+                    .map(|oldest| (in_flight, oldest, Some(*group))),
+            );
+        }
+        let mut fairest = Vec::new();
+        while fairest.len() < most
+            && let Some((in_flight, number, group)) = next.pop_first()
+        {
+            fairest.push(number);
+            let numbers = group.and_then(|group| waiting.get_mut(group));
+            next.extend(
+                numbers
+                    .and_then(VecDeque::pop_front)
+                    .map(|older| (in_flight + 1, older, group)),
+            );
+        }
+        fairest
     }
 
     /// Deletes by the latest receipt; an older one deletes nothing, and that is no error either.

@@ -27,6 +27,11 @@ impl Place {
         format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
     }
 
+    /// The ARN of a role in this place.
+    pub(crate) fn role_arn(&self, role: &str) -> String {
+        format!("arn:aws:iam::{}:role/{role}", self.account)
+    }
+
     /// The URL of a queue in this place.
     pub(crate) fn queue_url(&self, queue: &str) -> String {
         format!("{}/{}/{queue}", self.sqs_endpoint, self.account)
@@ -111,6 +116,7 @@ impl Resolver<'_> {
             ("AWS::Serverless::Function", "Arn") => {
                 Some(self.place.arn("lambda", &format!("function:{target}")))
             }
+            ("AWS::IAM::Role", "Arn") => Some(self.place.role_arn(target)),
             _ => None,
         }
     }

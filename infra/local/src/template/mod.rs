@@ -1,4 +1,4 @@
-//! `infra/template.yaml` as this host runs it: functions, tables, queues, mappings and routes.
+//! `infra/template.yaml` as this host runs it: functions, tables, queues, mappings, routes, event buses and schedules.
 //!
 //! The template is what runs. Whatever it holds that this host neither runs nor knows to be without effect on one
 //! machine is an error that names the resource.
@@ -85,6 +85,12 @@ pub struct Stack {
     pub mappings: Vec<Mapping>,
     /// Which request goes to which function.
     pub routes: Vec<Route>,
+    /// The names of the event buses, which are their logical ids here.
+    pub buses: Vec<String>,
+    /// The names of the groups that schedules are made in, which are their logical ids here.
+    pub schedule_groups: Vec<String>,
+    /// The roles.
+    pub roles: Vec<Role>,
 }
 
 /// A Lambda function.
@@ -100,6 +106,15 @@ pub struct Function {
     pub memory_mb: u32,
     /// The variables that the template sets.
     pub environment: BTreeMap<String, String>,
+}
+
+/// An IAM role, of which one thing matters here.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// The role's ARN.
+    pub arn: String,
+    /// The services that may assume it. What they may do then, nobody asks here.
+    pub services: Vec<String>,
 }
 
 /// A DynamoDB table.
@@ -233,6 +248,9 @@ impl Template {
             queues: vec![],
             mappings: vec![],
             routes: vec![],
+            buses: vec![],
+            schedule_groups: vec![],
+            roles: vec![],
         };
         for (id, resource) in &self.resources {
             let kind = resource
@@ -263,6 +281,11 @@ impl Template {
                 "AWS::SQS::Queue" => stack.queues.push(reader.queue()?),
                 "AWS::Lambda::EventSourceMapping" => stack.mappings.push(reader.mapping()?),
                 "AWS::ApiGatewayV2::Route" => stack.routes.push(reader.route()?),
+                "AWS::Events::EventBus" => stack.buses.push(reader.named(&resource::EVENT_BUS)?),
+                "AWS::Scheduler::ScheduleGroup" => stack
+                    .schedule_groups
+                    .push(reader.named(&resource::SCHEDULE_GROUP)?),
+                "AWS::IAM::Role" => stack.roles.push(reader.role()),
                 // Read by the routes that target it.
                 "AWS::ApiGatewayV2::Integration" => {}
                 other if resource::has_no_effect_here(other) => {}
@@ -339,4 +362,4 @@ fn merged(defaults: &Map<String, Value>, own: &Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

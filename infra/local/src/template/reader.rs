@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
-    BatchFailures, Error, Function, Mapping, Queue, Redrive, Route, Table, function_name,
+    BatchFailures, Error, Function, Mapping, Queue, Redrive, Role, Route, Table, function_name,
     intrinsic::Resolver,
     resource::{
         self, FunctionProperties, IntegrationProperties, Known, MappingProperties, QueueProperties,
@@ -113,6 +113,30 @@ impl Reader<'_> {
             function: integration.integration_uri,
             timeout: Duration::from_millis(integration.timeout_in_millis.unwrap_or(30_000)),
         })
+    }
+
+    /// A resource of which only the name matters.
+    pub(super) fn named(self, known: &Known) -> Result<String, Error> {
+        self.properties::<Map<String, Value>>(known)?;
+        Ok(self.id.to_owned())
+    }
+
+    /// Policies may use whatever CloudFormation knows: only who may assume the role is read, as it is written.
+    pub(super) fn role(self) -> Role {
+        let statements = self.written.pointer("/AssumeRolePolicyDocument/Statement");
+        let statements = statements.and_then(Value::as_array).into_iter().flatten();
+        let services = statements
+            .filter_map(|statement| statement.pointer("/Principal/Service"))
+            .flat_map(|service| match service {
+                Value::Array(services) => services.iter().collect(),
+                service => vec![service],
+            })
+            .filter_map(|service| Some(service.as_str()?.to_owned()))
+            .collect();
+        Role {
+            arn: self.resolver.place.role_arn(self.id),
+            services,
+        }
     }
 
     fn properties<T: DeserializeOwned>(self, known: &Known) -> Result<T, Error> {

@@ -178,6 +178,17 @@ pub(super) const INTEGRATION: Known = Known {
     without_effect: &["ApiId", "Description"],
 };
 
+/// Who may publish is IAM's to say in AWS; here everybody on this machine may.
+pub(super) const EVENT_BUS: Known = Known {
+    used: &[],
+    without_effect: &["Description", "Name", "Policy", "Tags"],
+};
+
+pub(super) const SCHEDULE_GROUP: Known = Known {
+    used: &[],
+    without_effect: &["Name", "Tags"],
+};
+
 /// Resource types that have nothing to do on one machine: permissions, logs, alarms, the shell of the API.
 pub(super) fn has_no_effect_here(kind: &str) -> bool {
     matches!(
@@ -188,7 +199,6 @@ pub(super) fn has_no_effect_here(kind: &str) -> bool {
             | "AWS::CloudWatch::Alarm"
             | "AWS::CloudWatch::Dashboard"
             | "AWS::IAM::ManagedPolicy"
-            | "AWS::IAM::Role"
             | "AWS::Lambda::Permission"
             | "AWS::Logs::LogGroup"
             | "AWS::Logs::MetricFilter"

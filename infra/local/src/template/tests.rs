@@ -1,6 +1,8 @@
+use serde_json::json;
+
 use super::*;
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     Place {
         region: "eu-west-1".into(),
         account: "123456789012".into(),
@@ -10,7 +12,7 @@ fn place() -> Place {
     }
 }
 
-fn deployed(text: &str) -> Result<Stack, Error> {
+pub(crate) fn deployed(text: &str) -> Result<Stack, Error> {
     Template::parse(text).unwrap().deploy(&place())
 }
 
@@ -37,6 +39,14 @@ fn the_real_template_is_what_runs() {
         "http://127.0.0.1:9324/123456789012/PlansQueue"
     );
     assert_eq!(messages.environment["MicrosoftAppId"], "app");
+    assert_eq!(stack.buses, [messages.environment["HERALD_EVENT_BUS"].as_str()]);
+    assert_eq!(
+        stack.schedule_groups,
+        [messages.environment["HERALD_SCHEDULE_GROUP"].as_str()]
+    );
+    let role = &messages.environment["HERALD_SCHEDULER_ROLE_ARN"];
+    let role = stack.roles.iter().find(|known| known.arn == *role).unwrap();
+    assert_eq!(role.services, ["scheduler.amazonaws.com"]);
 
     for mapping in &stack.mappings {
         let queue = stack
@@ -71,6 +81,13 @@ fn the_real_template_is_what_runs() {
             ("ANY /api/messages", "messages"),
             ("POST /api/notifications", "notify"),
             ("GET /api/notifications/{id}", "notify"),
+            ("POST /api/notifications/{id}/cancel", "notify"),
+            ("PUT /api/notifications/{id}/message", "notify"),
+            ("DELETE /api/notifications/{id}/message", "notify"),
+            ("GET /api/notifications/{id}/explain", "notify"),
+            ("GET /api/notifications/{id}/plan", "notify"),
+            ("GET /api/notifications/{id}/deliveries", "notify"),
+            ("GET /api/conversations", "notify"),
             ("GET /api/notify", "notify"),
         ])
     );
@@ -134,4 +151,125 @@ Resources:
     )
     .unwrap_err();
     assert_eq!(error.to_string(), "M: there is no function F");
+}
+
+#[test]
+fn a_rule_on_a_bus_is_refused_as_long_as_nothing_here_matches_events() {
+    let error = deployed("Resources: {R: {Type: AWS::Events::Rule}}").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "R: AWS::Events::Rule is not supported by the local host"
+    );
+}
+
+// ---- What only AWS enforces, and neither this host nor a linter sees ---------------------------------------------------
+
+/// The statements of the real template's policy at this place, and those that allow this action.
+fn allowing(template: &Template, id: &str, document: &str, action: &str) -> Vec<Value> {
+    let statements = template.resources[id]
+        .pointer(&format!("/Properties/{document}/Statement"))
+        .unwrap()
+        .as_array()
+        .unwrap();
+    let is_meant = |statement: &&Value| {
+        let actions = &statement["Action"];
+        actions == action
+            || actions
+                .as_array()
+                .is_some_and(|actions| actions.iter().any(|it| it == action))
+    };
+    statements.iter().filter(is_meant).cloned().collect()
+}
+
+#[test]
+fn scheduler_may_send_to_every_queue_that_feeds_a_function_and_to_no_other() {
+    let template = Template::of_repository().unwrap();
+    let sending = allowing(
+        &template,
+        "SchedulerRole",
+        "Policies/0/PolicyDocument",
+        "sqs:SendMessage",
+    );
+    let mut place = place();
+    place.parameters.insert("MicrosoftAppId".into(), "app".into());
+    let fed = template.deploy(&place).unwrap().mappings;
+    let mut fed: Vec<_> = fed
+        .iter()
+        .map(|mapping| json!({"Fn::GetAtt": [mapping.queue, "Arn"]}))
+        .collect();
+    fed.sort_by_key(Value::to_string);
+    let mut allowed = sending[0]["Resource"].as_array().unwrap().clone();
+    allowed.sort_by_key(Value::to_string);
+    assert_eq!(allowed, fed);
+    let assuming = allowing(
+        &template,
+        "SchedulerRole",
+        "AssumeRolePolicyDocument",
+        "sts:AssumeRole",
+    );
+    assert_eq!(
+        assuming[0]["Condition"]["StringEquals"]["aws:SourceArn"],
+        json!({"Fn::GetAtt": ["ScheduleGroup", "Arn"]})
+    );
+}
+
+#[test]
+fn whoever_puts_messages_off_may_make_schedules_and_pass_their_role_to_scheduler_alone() {
+    let template = Template::of_repository().unwrap();
+    let document = "PolicyDocument";
+    let creating = allowing(&template, "SchedulesPolicy", document, "scheduler:CreateSchedule");
+    let resource = creating[0]["Resource"]["Fn::Sub"].as_str().unwrap();
+    assert!(resource.ends_with(":schedule/${ScheduleGroup}/*"), "{resource}");
+    let passing = allowing(&template, "SchedulesPolicy", document, "iam:PassRole");
+    assert_eq!(
+        passing[0]["Resource"],
+        json!({"Fn::GetAtt": ["SchedulerRole", "Arn"]})
+    );
+    assert_eq!(
+        passing[0]["Condition"]["StringEquals"],
+        json!({"iam:PassedToService": "scheduler.amazonaws.com"})
+    );
+    let publishing = allowing(&template, "EventsPolicy", document, "events:PutEvents");
+    assert_eq!(
+        publishing[0]["Resource"],
+        json!({"Fn::GetAtt": ["EventBus", "Arn"]})
+    );
+    for (role, speaks) in [
+        ("NotifyRole", true),
+        ("PlannerRole", true),
+        ("SenderRole", true),
+        ("MessagesRole", false),
+    ] {
+        let policies = template.resources[role].pointer("/Properties/ManagedPolicyArns");
+        let policies = policies.unwrap().as_array().unwrap();
+        for policy in ["SchedulesPolicy", "EventsPolicy"] {
+            assert_eq!(
+                policies.contains(&json!({"Ref": policy})),
+                speaks,
+                "{role} {policy}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_alarm_watches_every_dead_letter_queue() {
+    let template = Template::of_repository().unwrap();
+    let mut place = place();
+    place.parameters.insert("MicrosoftAppId".into(), "app".into());
+    let watched: Vec<_> = template
+        .resources
+        .values()
+        .filter(|resource| resource["Type"] == "AWS::CloudWatch::Alarm")
+        .filter_map(|alarm| {
+            alarm
+                .pointer("/Properties/Dimensions/0/Value/Fn::GetAtt/0")?
+                .as_str()
+        })
+        .collect();
+    for queue in template.deploy(&place).unwrap().queues {
+        if let Some(redrive) = queue.redrive {
+            assert!(watched.contains(&redrive.target.as_str()), "{}", redrive.target);
+        }
+    }
 }

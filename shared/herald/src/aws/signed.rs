@@ -1,4 +1,4 @@
-//! Three calls to AWS, signed by hand: an SDK crate for each costs megabytes of binary for one request an hour.
+//! The few calls to AWS that are signed by hand: an SDK crate for each costs megabytes of binary for one request an hour.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use aws_smithy_runtime_api::client::identity::Identity;
 use botframework::connector::{Body, Cause, Transport, TransportError};
 use botframework::credential::{ProofError, Secret};
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
+use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,13 +22,17 @@ use crate::clock::Clock;
 use crate::config::{self, Environment};
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
-const JSON: &str = "application/x-amz-json-1.1";
-const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+/// The content type of services that take the operation from [`TARGET`].
+pub(crate) const JSON: &str = "application/x-amz-json-1.1";
+/// Names the operation.
+pub(crate) const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+/// Names the failure, for services that take the operation from the path.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// The longest word for a failure that is passed on, in bytes.
 const LONGEST_CODE: usize = 64;
 
-/// A client of the services that the bot's proofs come from. Cheap to clone.
+/// A client of those services. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Client(Arc<Inner>);
 
@@ -39,6 +44,8 @@ struct Inner {
     sts: String,
     secrets_manager: String,
     systems_manager: String,
+    event_bridge: String,
+    scheduler: String,
 }
 
 /// How STS signs a token.
@@ -83,7 +90,8 @@ pub(crate) enum Error {
 
 impl Client {
     /// A client by the variables that [`Sdk::new`](super::Sdk::new) reads, over `transport`; `AWS_ENDPOINT_URL_STS`,
-    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER` and `AWS_ENDPOINT_URL_SSM` lead elsewhere.
+    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL_EVENTBRIDGE` and
+    /// `AWS_ENDPOINT_URL_SCHEDULER` lead elsewhere.
     pub(crate) fn new(
         environment: &Environment<'_>,
         transport: impl Transport + 'static,
@@ -110,8 +118,30 @@ impl Client {
             sts: endpoint("AWS_ENDPOINT_URL_STS", "sts"),
             secrets_manager: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager"),
             systems_manager: endpoint("AWS_ENDPOINT_URL_SSM", "ssm"),
+            event_bridge: endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE", "events"),
+            scheduler: endpoint("AWS_ENDPOINT_URL_SCHEDULER", "scheduler"),
             region,
         })))
+    }
+
+    /// Where EventBridge is, without a trailing slash.
+    pub(crate) fn event_bridge(&self) -> &str {
+        &self.0.event_bridge
+    }
+
+    /// Where EventBridge Scheduler is, without a trailing slash.
+    pub(crate) fn scheduler(&self) -> &str {
+        &self.0.scheduler
+    }
+
+    /// The region that all of this is in.
+    pub(crate) fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// The present moment, as it is signed.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 
     /// A JWT by which AWS vouches for this function's role to `audience`, for a minute to an hour.
@@ -192,8 +222,8 @@ impl Client {
 }
 
 impl Client {
-    /// Signs the request, makes it, and gives the body of a success.
-    async fn call(
+    /// Signs the request, makes it, and gives the body of a success. Once: who calls knows what may be repeated.
+    pub(crate) async fn call(
         &self,
         operation: &'static str,
         service: &'static str,
@@ -211,8 +241,8 @@ impl Client {
         match body {
             Body::Whole(body) if head.status == StatusCode::OK => Ok(body),
             Body::Cut if head.status == StatusCode::OK => Err(Error::Unreadable { operation }),
-            Body::Whole(body) => Err(Error::refused(operation, head.status, &body)),
-            Body::Cut => Err(Error::refused(operation, head.status, &[])),
+            Body::Whole(body) => Err(Error::refused(operation, head.status, &head.headers, &body)),
+            Body::Cut => Err(Error::refused(operation, head.status, &head.headers, &[])),
         }
     }
 
@@ -250,52 +280,63 @@ impl fmt::Debug for Client {
 }
 
 impl Error {
-    /// The service's word for it stands in a JSON document's `__type`, after a `#`, or in XML's `Code`; its message is
-    /// not looked at.
-    fn refused(operation: &'static str, status: StatusCode, body: &[u8]) -> Self {
+    /// The service's word for it stands in a header before a `:`, in a JSON document's `__type` after a `#`, or in XML's
+    /// `Code`; its message is not looked at.
+    fn refused(operation: &'static str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = String::from_utf8_lossy(body);
-        let in_json = document.get("__type").and_then(Value::as_str);
-        let in_xml = || text.split_once("<Code>")?.1.split_once("</Code>");
-        let said = in_json
-            .or_else(|| Some(in_xml()?.0))
-            .and_then(|said| said.rsplit('#').next())
-            .filter(|said| {
-                said.len() <= LONGEST_CODE && said.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            });
+        let in_header = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok());
+        let in_json = || document.get("__type").and_then(Value::as_str);
+        let in_xml = || Some(text.split_once("<Code>")?.1.split_once("</Code>")?.0);
+        let said = in_header
+            .and_then(|said| said.split(':').next())
+            .or_else(in_json)
+            .or_else(in_xml)
+            .and_then(|said| said.rsplit('#').next());
         Self::Refused {
             operation,
             status,
-            code: said
-                .filter(|said| !said.is_empty())
-                .unwrap_or("no code")
-                .to_owned(),
+            code: code(said),
         }
     }
+
+    /// Whether the same call may well succeed the next time: nobody answered, or the service had no time for us.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Late { .. } | Self::Unanswered { .. } | Self::Unreadable { .. } => true,
+            // Services that speak JSON throttle with a 400.
+            Self::Refused { status, code, .. } => {
+                !status.is_client_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || code.contains("Throttl")
+            }
+            Self::Request { .. } | Self::NoText { .. } => false,
+        }
+    }
+}
+
+/// A service's word for a failure as it may be passed on, whatever stood in its place.
+pub(crate) fn code(said: Option<&str>) -> String {
+    let plain = |said: &&str| {
+        (1..=LONGEST_CODE).contains(&said.len()) && said.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    said.filter(plain).unwrap_or("no code").to_owned()
 }
 
 impl From<Error> for ProofError {
     fn from(error: Error) -> Self {
+        let passes = error.may_pass();
         let cause = Box::new(error);
-        match &*cause {
-            // Services that speak JSON throttle with a 400.
-            Error::Refused { status, code, .. }
-                if status.is_client_error()
-                    && *status != StatusCode::TOO_MANY_REQUESTS
-                    && !code.contains("Throttl") =>
-            {
-                Self::Configuration(cause)
-            }
-            Error::NoText { .. } | Error::Request { .. } => Self::Configuration(cause),
-            Error::Late { .. }
-            | Error::Unanswered { .. }
-            | Error::Unreadable { .. }
-            | Error::Refused { .. } => Self::Unavailable(cause),
+        if passes {
+            Self::Unavailable(cause)
+        } else {
+            Self::Configuration(cause)
         }
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(operation: &'static str, body: &'a [u8]) -> Result<T, Error> {
+/// The document that a call was answered with.
+pub(crate) fn read<'a, T: Deserialize<'a>>(operation: &'static str, body: &'a [u8]) -> Result<T, Error> {
     // The parser's own words may quote what it read.
     serde_json::from_slice(body).map_err(|_| Error::Unreadable { operation })
 }

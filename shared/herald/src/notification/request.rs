@@ -4,15 +4,20 @@ use botframework::activity::Activity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::summary;
+use super::{DeliveryEvent, summary};
 use crate::audience::{Audience, kind};
 use crate::delivery::OnUnknown;
+use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer};
 
 /// The largest message, in bytes of JSON. Teams takes about 100 KB, pictures in it not counted (`protocol B.1`).
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// How long after its acceptance a notification is sent at most; also how long it is, if the caller does not say.
+/// How far ahead a notification may be asked for.
+pub const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How long a notification is sent at most, from its acceptance or its `deliverAt`; also how long it is, if the caller
+/// does not say.
 pub const SENT_FOR_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// A request that can be taken.
@@ -26,8 +31,18 @@ pub struct Request {
     pub category: Option<String>,
     /// What an unknown outcome becomes.
     pub on_unknown: OnUnknown,
+    /// Nothing is planned or sent before this moment.
+    pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
     pub expires_at: Timestamp,
+    /// Which of its deliveries' ends are told one by one.
+    pub events: Vec<DeliveryEvent>,
+    /// The size of the message, in bytes of JSON.
+    pub message_bytes: u64,
+    /// Whether it is only to be planned and counted.
+    pub dry_run: bool,
+    /// The plan that the caller has seen, for an audience that is too large to go ahead without.
+    pub confirm: Option<NotificationId>,
 }
 
 impl Request {
@@ -45,7 +60,16 @@ impl Request {
         for name in object.keys() {
             if !matches!(
                 name.as_str(),
-                "audience" | "message" | "category" | "onUnknown" | "ifUnknown" | "expiresAt"
+                "audience"
+                    | "message"
+                    | "category"
+                    | "onUnknown"
+                    | "ifUnknown"
+                    | "deliverAt"
+                    | "expiresAt"
+                    | "events"
+                    | "dryRun"
+                    | "confirm"
             ) {
                 faults.note(pointer("#", name), "is not a field of a notification");
             }
@@ -58,7 +82,7 @@ impl Request {
             }
         };
         let message = match object.get("message") {
-            Some(value) => message(value, &mut faults),
+            Some(value) => message(value, "#/message", &mut faults),
             None => {
                 faults.note("#/message", "is missing: say what is to be sent");
                 None
@@ -70,21 +94,42 @@ impl Request {
             let detail = "must be \"skip\": a person without a conversation is skipped";
             faults.note("#/ifUnknown", detail);
         }
-        let expires_at = expires_at(object, now, &mut faults);
-        let request = audience.zip(message).map(|(audience, message)| Self {
-            audience,
-            message,
-            category,
-            on_unknown,
-            expires_at,
-        });
+        let deliver_at = deliver_at(object, now, &mut faults);
+        let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults);
+        let events = events(object, &mut faults);
+        let dry_run = dry_run(object, &mut faults);
+        let confirm = confirm(object, &mut faults);
+        let request = audience
+            .zip(message)
+            .map(|(audience, (message, message_bytes))| Self {
+                audience,
+                message,
+                category,
+                on_unknown,
+                deliver_at,
+                expires_at,
+                events,
+                message_bytes,
+                dry_run,
+                confirm,
+            });
         faults.none_in(request)
     }
 }
 
-fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
+/// Reads a message that is to take the place of a notification's first.
+///
+/// # Errors
+/// What is wrong, each with its JSON pointer.
+pub fn replacement(body: &Value) -> Result<Activity, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let message = message(body, "#", &mut faults).map(|(message, _)| message);
+    faults.none_in(message)
+}
+
+fn message(value: &Value, at: &str, faults: &mut Faults) -> Option<(Activity, u64)> {
     let Value::Object(object) = value else {
-        faults.note("#/message", format!("must be an object, found {}", kind(value)));
+        faults.note(at, format!("must be an object, found {}", kind(value)));
         return None;
     };
     let before = faults.count();
@@ -98,7 +143,7 @@ fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
                 kind(other)
             };
             faults.note(
-                "#/message/type",
+                format!("{at}/type"),
                 format!("must be \"message\" or left out, found {found}"),
             );
         }
@@ -107,7 +152,7 @@ fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
     for name in ["text", "summary"] {
         if let Some(other) = object.get(name).filter(|value| !value.is_string()) {
             faults.note(
-                format!("#/message/{name}"),
+                format!("{at}/{name}"),
                 format!("must be a string, found {}", kind(other)),
             );
         }
@@ -117,7 +162,7 @@ fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
         Some(Value::Array(attachments)) => attachments,
         Some(other) => {
             faults.note(
-                "#/message/attachments",
+                format!("{at}/attachments"),
                 format!("must be an array, found {}", kind(other)),
             );
             &empty
@@ -126,8 +171,11 @@ fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
     for (index, attachment) in attachments.iter().enumerate() {
         let content_type = attachment.get("contentType").and_then(Value::as_str);
         if content_type.is_none_or(str::is_empty) {
-            let at = format!("#/message/attachments/{index}/contentType");
-            faults.note(at, "must be a non-empty string: it says what the attachment is");
+            let place = format!("{at}/attachments/{index}/contentType");
+            faults.note(
+                place,
+                "must be a non-empty string: it says what the attachment is",
+            );
         }
         if faults.are_full() {
             return None;
@@ -136,14 +184,11 @@ fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
     let text = object.get("text").and_then(Value::as_str).unwrap_or_default();
     if faults.count() == before && text.is_empty() && attachments.is_empty() {
         let detail = "must have a `text` or `attachments`: an empty message cannot be sent";
-        faults.note("#/message", detail);
+        faults.note(at, detail);
     }
     let bytes = value.to_string().len();
     if bytes > MESSAGE_BYTES_MAX {
-        faults.note(
-            "#/message",
-            format!("may have {MESSAGE_BYTES_MAX} bytes, found {bytes}"),
-        );
+        faults.note(at, format!("may have {MESSAGE_BYTES_MAX} bytes, found {bytes}"));
     }
     if faults.count() > before {
         return None;
@@ -151,10 +196,10 @@ fn message(value: &Value, faults: &mut Faults) -> Option<Activity> {
     let mut document = object.clone();
     document.insert("type".to_owned(), Value::from("message"));
     let mut activity = Activity::from_value(Value::Object(document))
-        .map_err(|error| faults.note("#/message", format!("is not an activity: {error}")))
+        .map_err(|error| faults.note(at, format!("is not an activity: {error}")))
         .ok()?;
     summary::complete(&mut activity);
-    Some(activity)
+    Some((activity, bytes as u64))
 }
 
 fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
@@ -179,6 +224,70 @@ fn on_unknown(object: &Map<String, Value>, faults: &mut Faults) -> OnUnknown {
             OnUnknown::default()
         }
     }
+}
+
+fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {
+    let latest = now.saturating_add(DELIVER_WITHIN_MAX).unwrap_or(Timestamp::MAX);
+    match object
+        .get("deliverAt")?
+        .as_str()
+        .and_then(|text| text.parse::<Timestamp>().ok())
+    {
+        Some(moment) if moment > latest => faults.note("#/deliverAt", "may be at most 14 days ahead"),
+        Some(moment) => return Some(moment).filter(|moment| *moment > now),
+        None => {
+            let detail = "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z";
+            faults.note("#/deliverAt", detail);
+        }
+    }
+    None
+}
+
+fn events(object: &Map<String, Value>, faults: &mut Faults) -> Vec<DeliveryEvent> {
+    let Some(value) = object.get("events") else {
+        return Vec::new();
+    };
+    let mut events: Vec<DeliveryEvent> = Vec::new();
+    for word in value.as_array().into_iter().flatten() {
+        match serde_json::from_value(word.clone()) {
+            Ok(event) if events.contains(&event) => {}
+            Ok(event) => events.push(event),
+            Err(_) => {
+                faults.note("#/events", "may name \"gone\", \"rejected\" and \"unknown\" only");
+                return events;
+            }
+        }
+    }
+    if !value.is_array() {
+        faults.note("#/events", format!("must be an array, found {}", kind(value)));
+    }
+    events
+}
+
+fn dry_run(object: &Map<String, Value>, faults: &mut Faults) -> bool {
+    match object.get("dryRun") {
+        None => false,
+        Some(Value::Bool(dry_run)) => *dry_run,
+        Some(other) => {
+            faults.note(
+                "#/dryRun",
+                format!("must be true or false, found {}", kind(other)),
+            );
+            false
+        }
+    }
+}
+
+fn confirm(object: &Map<String, Value>, faults: &mut Faults) -> Option<NotificationId> {
+    let value = object.get("confirm")?;
+    let id = value.as_str().and_then(|text| text.parse().ok());
+    if id.is_none() {
+        faults.note(
+            "#/confirm",
+            "must be the `confirm` of a plan: the id of its notification",
+        );
+    }
+    id
 }
 
 fn expires_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Timestamp {

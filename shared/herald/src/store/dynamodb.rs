@@ -4,11 +4,15 @@
 //! |---|---|---|---|
 //! | conversations | `conversation` | `place`: channel and bot | one remembered conversation |
 //! | notifications | `notification` | `part`: `head` | what was asked for, with the counters |
-//! | | | `audience#000` …, `message#000` … | the audience, the message: JSON, cut to what an item holds |
+//! | | | `audience#000` … | the audience: JSON, cut to what an item holds |
+//! | | | `message#<revision>#000` … | what is sent at this revision, in the same way |
 //! | | | `page#<part>#<number>` | one page of the plan |
-//! | | | `closed#<part>#<page>#<chunk>` | that this chunk was counted |
+//! | | | `closed#<part>#<page>#<chunk>` | that this chunk was counted, and at which revision |
+//! | | | `buried#<part>#<page>#<chunk>` | why this chunk is in the dead-letter queue |
 //! | | `idempotency#<digest>` | `head` | what a caller's key stands for |
 //! | deliveries | `delivery` | | one row of the ledger |
+//! | | `turn|<conversation>` | | whose turn it is there |
+//! | | `pace|<bucket>` | | the pace of one bot in one tenant |
 //!
 //! Reading and writing is one step by conditions on writes; where two items must change together, by a transaction.
 //! No call reads what a write can say: a failed condition brings the item it failed on.
@@ -18,28 +22,38 @@
 //! The SDK repeats a request whose answer did not come, although the first may have been carried out. Each write is
 //! made so that its repetition finds out:
 //!
-//! - A transaction carries a token that the SDK keeps over its repetitions; DynamoDB answers a known token as it
-//!   answered before. When the SDK has given up and the caller calls again, the transaction finds its own items.
-//! - A claim writes a mark of its own into the row; who finds their own mark has the claim.
-//! - To settle or release writes a row that only the holder of the lease can write; who finds it has written it.
-//! - To remember or forget once more changes nothing.
+//! - A transaction has a token of its own, so DynamoDB answers its repetition as it answered the first; when that fails
+//!   too and the caller calls again, the transaction finds its own items.
+//! - A turn, a pace and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
+//! - To settle, to release or to write up writes a row that says which attempt it is of; who finds the row that it wanted to
+//!   write has written it.
+//! - To remember, note, forget, cancel, release or bury once more changes nothing.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Error;
 use crate::aws::Sdk;
+use crate::clock::Clock;
+use crate::notification::request::SENT_FOR_MAX;
 
 mod attribute;
 mod conversations;
 mod ledger;
 mod notifications;
+mod paces;
 
-use attribute::{Item, corrupt};
+use attribute::{Item, corrupt, names};
 pub use conversations::Conversations;
 pub use ledger::Ledger;
 pub use notifications::Notifications;
@@ -56,11 +70,51 @@ const ROUNDS: u32 = 32;
 /// had no room for), some two seconds altogether.
 const TRIES: u32 = 8;
 
+/// Most keys one `BatchGetItem` takes.
+const BATCH: usize = 100;
+
 /// One table. Cheap to clone.
 #[derive(Clone, Debug)]
 struct Table {
     client: Client,
     name: String,
+    /// What is let go is let go by DynamoDB's own clock, so this is the machine's, whatever time the callers live in.
+    clock: Clock,
+}
+
+/// What the item that stands must be like for a write to be made.
+struct Condition {
+    expression: String,
+    names: HashMap<String, String>,
+    values: Item,
+}
+
+impl Condition {
+    /// There is none with this key.
+    fn absent(key: &str) -> Self {
+        Self {
+            expression: format!("attribute_not_exists(#{key})"),
+            names: names([key]),
+            values: Item::new(),
+        }
+    }
+
+    /// This attribute has this value.
+    fn equal(name: &str, value: AttributeValue) -> Self {
+        Self {
+            expression: format!("#{name} = :{name}"),
+            names: names([name]),
+            values: Item::from([(format!(":{name}"), value)]),
+        }
+    }
+}
+
+/// What became of putting an item.
+enum Put {
+    /// It is written.
+    Written,
+    /// It is not, because of the condition; the item that stands, if there is one.
+    Refused(Option<Item>),
 }
 
 /// What became of a transaction.
@@ -76,7 +130,21 @@ impl Table {
         Self {
             client: sdk.dynamodb.clone(),
             name: name.into(),
+            clock: Clock::system(),
         }
+    }
+
+    /// The value of the attribute by which DynamoDB lets go an item that is written now.
+    ///
+    /// It outlasts the notification it is of, of which [`expiry`] knows more: nothing of that was written before the
+    /// notification could be sent.
+    fn expiry(&self) -> AttributeValue {
+        expiry(
+            self.clock
+                .now()
+                .saturating_add(SENT_FOR_MAX)
+                .unwrap_or(Timestamp::MAX),
+        )
     }
 
     /// The item with this key, as of all that was written before.
@@ -88,6 +156,66 @@ impl Table {
             .set_key(Some(key))
             .consistent_read(true);
         Ok(get.send().await.map_err(unavailable(verb))?.item)
+    }
+
+    /// The items with these keys that are there, in any order, each as of all that was written before. No key may come
+    /// twice: DynamoDB would refuse them all.
+    async fn batch_get(&self, verb: &'static str, keys: &[Item]) -> Result<Vec<Item>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(BATCH) {
+            let mut open = batch.to_vec();
+            let mut tries = 0;
+            loop {
+                let asked = KeysAndAttributes::builder()
+                    .set_keys(Some(open))
+                    .consistent_read(true)
+                    .build()
+                    .map_err(unavailable(verb))?;
+                let request = self.client.batch_get_item().request_items(&self.name, asked);
+                let answer = request.send().await.map_err(unavailable(verb))?;
+                found.extend(
+                    answer
+                        .responses
+                        .into_iter()
+                        .flat_map(HashMap::into_values)
+                        .flatten(),
+                );
+                let left = answer.unprocessed_keys.into_iter().flatten();
+                open = left.flat_map(|(_, rest)| rest.keys).collect();
+                tries += 1;
+                if open.is_empty() {
+                    break;
+                }
+                if tries == TRIES {
+                    return Err(unavailable(verb)(PutOff));
+                }
+                pause(tries).await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes an item whole, if the one that stands is so.
+    async fn put(&self, verb: &'static str, item: Item, condition: Condition) -> Result<Put, Error> {
+        let Condition {
+            expression,
+            names,
+            values,
+        } = condition;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .condition_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await.map_err(SdkError::into_service_error) {
+            Ok(_) => Ok(Put::Written),
+            Err(PutItemError::ConditionalCheckFailedException(failure)) => Ok(Put::Refused(failure.item)),
+            Err(error) => Err(unavailable(verb)(error)),
+        }
     }
 
     /// Writes all of these or none.
@@ -149,9 +277,14 @@ async fn pause(tries: u32) {
     tokio::time::sleep(Duration::from_millis(least + least * u64::from(chance) / 256)).await;
 }
 
-/// The value of the attribute by which DynamoDB lets an item go: seconds since 1970.
-fn expiry(from: Timestamp) -> i64 {
-    from.as_second().saturating_add(KEPT.as_secs())
+/// The value of the attribute by which DynamoDB lets an item go that is of use until then: seconds since 1970.
+fn expiry(until: Timestamp) -> AttributeValue {
+    attribute::number(until.as_second().saturating_add(KEPT.as_secs()))
+}
+
+/// What tells the writes of one call from everybody else's.
+fn fresh_mark() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 fn unavailable<E>(verb: &'static str) -> impl FnOnce(E) -> Error

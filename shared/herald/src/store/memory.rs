@@ -7,14 +7,17 @@ use botframework::activity::Activity;
 use jiff::Timestamp;
 
 use super::{
-    Acceptance, Accepted, Candidate, Conversations, Error, Idempotency, Ledger, Listing, Notifications,
-    Remembered, Selection, Written,
+    Acceptance, Accepted, Candidate, Closed, Conversations, Error, Idempotency, Ledger, Listing,
+    Notifications, Paces, Remembered, Revised, Selection, Written,
 };
 use crate::audience::Audience;
-use crate::conversation::{self, Conversation, ConversationKey, Sighting, State};
-use crate::delivery::{self, Claim, DeliveryKey, Lease, Outcome, Row, Tally};
+use crate::conversation::{self, Conversation, ConversationKey, Finding, Sighting, State};
+use crate::delivery::{
+    self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, Turn,
+};
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Notification, Page};
+use crate::notification::{ChunkId, Closing, Content, Copies, Notification, Page};
+use crate::pace::{Bucket, Pace};
 
 /// All three tables. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -26,15 +29,20 @@ struct Tables {
     notifications: HashMap<NotificationId, Entry>,
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
+    turns: HashMap<ConversationKey, Turn>,
+    paces: HashMap<Bucket, Pace>,
 }
 
 #[derive(Debug)]
 struct Entry {
     head: Notification,
     audience: Audience,
-    message: Activity,
+    /// By revision.
+    contents: Vec<Content>,
     pages: BTreeMap<(u16, u32), Page>,
-    closed: BTreeMap<ChunkId, Tally>,
+    /// The revision each is closed at.
+    closed: BTreeMap<ChunkId, u32>,
+    buried: BTreeMap<ChunkId, String>,
 }
 
 impl Store {
@@ -76,6 +84,22 @@ impl Conversations for Store {
         Ok(())
     }
 
+    async fn note(
+        &self,
+        key: &ConversationKey,
+        version: u64,
+        finding: &Finding,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if let Some(record) = self.tables().conversations.get_mut(key)
+            && record.version == version
+            && let Some(new) = conversation::note(record, finding, now)
+        {
+            *record = new;
+        }
+        Ok(())
+    }
+
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         let tables = self.tables();
         let distinct: BTreeSet<_> = keys.iter().collect();
@@ -92,33 +116,68 @@ impl Conversations for Store {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Listing<Candidate>, Error> {
-        let after = cursor
-            .map(str::parse::<ConversationKey>)
+        // The moment only where it is listed by.
+        let after: Option<(Option<Timestamp>, ConversationKey)> = cursor
+            .map(serde_json::from_str)
             .transpose()
-            .map_err(|_| Error::Corrupt {
-                verb: "list conversations",
-                what: "cursor".to_owned(),
-            })?;
+            .map_err(|_| corrupt("cursor"))?;
         let tables = self.tables();
-        let mut found: Vec<Candidate> = tables
+        let place = |record: &Conversation| match selection {
+            Selection::Blocked | Selection::Removed => Some(record.changed_at),
+            Selection::Everyone { .. }
+            | Selection::Tenant(_)
+            | Selection::User(_)
+            | Selection::Account(_)
+            | Selection::Conversation(_)
+            | Selection::Team(_) => None,
+        };
+        let selected = tables
             .conversations
             .values()
-            .filter(|record| after.as_ref().is_none_or(|after| record.key > *after))
             .filter(|record| selects(selection, record))
-            .take(limit + 1)
+            .filter(|record| {
+                let after = after.as_ref().map(|(moment, key)| (*moment, key));
+                after.is_none_or(|after| (place(record), &record.key) > after)
+            });
+        let listed: Vec<&Conversation> = match selection {
+            Selection::Blocked | Selection::Removed => {
+                let mut selected: Vec<_> = selected.collect();
+                selected.sort_by_key(|record| record.changed_at);
+                selected.truncate(limit + 1);
+                selected
+            }
+            Selection::Everyone { .. }
+            | Selection::Tenant(_)
+            | Selection::User(_)
+            | Selection::Account(_)
+            | Selection::Conversation(_)
+            | Selection::Team(_) => selected.take(limit + 1).collect(),
+        };
+        let more = listed.len() > limit;
+        let listed = &listed[..listed.len().min(limit)];
+        let next = listed
+            .last()
+            .filter(|_| more)
+            .map(|record| serde_json::to_string(&(place(record), &record.key)))
+            .transpose()
+            .map_err(|_| corrupt("cursor"))?;
+        let found = listed
+            .iter()
             .map(|record| Candidate {
                 key: record.key.clone(),
                 facts: record.facts.clone(),
                 state: record.state.clone(),
+                changed_at: record.changed_at,
             })
             .collect();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|candidate| candidate.key.to_string());
         Ok(Listing { found, next })
+    }
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::Corrupt {
+        verb: "list conversations",
+        what: what.to_owned(),
     }
 }
 
@@ -135,6 +194,8 @@ fn selects(selection: &Selection, record: &Conversation) -> bool {
         Selection::Account(id) => record.facts.account.as_ref() == Some(id),
         Selection::Conversation(id) => record.key.conversation == *id,
         Selection::Team(team) => record.facts.team.as_ref() == Some(team),
+        Selection::Blocked => matches!(record.state, State::Blocked { .. }),
+        Selection::Removed => record.state == State::Removed,
     }
 }
 
@@ -163,9 +224,10 @@ impl Notifications for Store {
         let entry = Entry {
             head: acceptance.notification.clone(),
             audience: acceptance.audience.clone(),
-            message: acceptance.message.clone(),
+            contents: vec![Content::Message(Box::new(acceptance.message.clone()))],
             pages: BTreeMap::new(),
             closed: BTreeMap::new(),
+            buried: BTreeMap::new(),
         };
         tables.notifications.insert(id, entry);
         Ok(Accepted::New)
@@ -176,7 +238,7 @@ impl Notifications for Store {
         if tables
             .notifications
             .get(id)
-            .is_some_and(|entry| !entry.pages.is_empty())
+            .is_some_and(|entry| !entry.pages.is_empty() || entry.head.revision > 0)
         {
             return Ok(false);
         }
@@ -201,12 +263,16 @@ impl Notifications for Store {
             .map(|entry| entry.audience.clone()))
     }
 
-    async fn message(&self, id: &NotificationId) -> Result<Option<Activity>, Error> {
-        Ok(self
-            .tables()
+    async fn message(&self, id: &NotificationId, revision: u32) -> Result<Option<Activity>, Error> {
+        let tables = self.tables();
+        let content = tables
             .notifications
             .get(id)
-            .map(|entry| entry.message.clone()))
+            .and_then(|entry| entry.contents.get(revision as usize));
+        Ok(match content {
+            Some(Content::Message(message)) => Some(Activity::clone(message)),
+            Some(Content::Nothing) | None => None,
+        })
     }
 
     async fn latest_page(&self, id: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, Error> {
@@ -216,6 +282,12 @@ impl Notifications for Store {
             .get(id)
             .and_then(|entry| entry.pages.range((part, 0)..=(part, u32::MAX)).last());
         Ok(latest.map(|((_, number), page)| (*number, page.clone())))
+    }
+
+    async fn page(&self, id: &NotificationId, part: u16, number: u32) -> Result<Option<Page>, Error> {
+        let tables = self.tables();
+        let entry = tables.notifications.get(id);
+        Ok(entry.and_then(|entry| entry.pages.get(&(part, number)).cloned()))
     }
 
     async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
@@ -229,87 +301,211 @@ impl Notifications for Store {
         entry.pages.insert((part, number), page.clone());
         entry.head.audience += page.recipients();
         entry.head.chunks += page.chunks.len() as u64;
+        entry.head.unreachable.add(&page.unreachable);
         entry.head.parts_planned += u16::from(page.next.is_none());
         Ok(true)
     }
 
-    async fn close(&self, id: &NotificationId, chunk: ChunkId, tally: &Tally) -> Result<(), Error> {
+    async fn close(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        revision: u32,
+        closing: &Closing,
+    ) -> Result<Closed, Error> {
         let mut tables = self.tables();
-        if let Some(entry) = tables.notifications.get_mut(id)
-            && entry.closed.insert(chunk, *tally).is_none()
-        {
-            entry.head.chunks_closed += 1;
-            entry.head.tally.add(tally);
+        let Some(entry) = tables.notifications.get_mut(id) else {
+            return Ok(Closed::Closed);
+        };
+        let standing = entry.closed.get(&chunk).copied();
+        if standing.is_some_and(|standing| standing >= revision) {
+            return Ok(Closed::Closed);
+        }
+        if entry.head.revision != revision {
+            return Ok(Closed::Outdated);
+        }
+        entry.closed.insert(chunk, revision);
+        let head = &mut entry.head;
+        if standing.is_none() {
+            head.chunks_closed += 1;
+            head.tally.add(&closing.tally);
+        }
+        head.chunks_current += 1;
+        head.copies.current += closing.copies.current;
+        head.copies.uneditable += closing.copies.uneditable;
+        Ok(Closed::Closed)
+    }
+
+    async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
+        let tables = self.tables();
+        let Some(entry) = tables.notifications.get(id) else {
+            return Ok(Vec::new());
+        };
+        let chunk = |index| ChunkId { part, page, index };
+        let of_page = entry.closed.range(chunk(0)..=chunk(u16::MAX));
+        Ok(of_page
+            .map(|(chunk, revision)| (chunk.index, *revision))
+            .collect())
+    }
+
+    async fn cancel(&self, id: &NotificationId, now: Timestamp) -> Result<Option<Notification>, Error> {
+        let mut tables = self.tables();
+        Ok(tables.notifications.get_mut(id).map(|entry| {
+            entry.head.cancelled_at.get_or_insert(now);
+            entry.head.clone()
+        }))
+    }
+
+    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
+        let mut tables = self.tables();
+        let Some(entry) = tables.notifications.get_mut(id) else {
+            return Ok(Revised::Unknown);
+        };
+        let head = &mut entry.head;
+        if head.retracted {
+            return Ok(Revised::Retracted);
+        }
+        head.revision += 1;
+        head.revised_at = Some(now);
+        head.retracted = *content == Content::Nothing;
+        head.chunks_current = 0;
+        head.copies = Copies::default();
+        entry.contents.push(content.clone());
+        Ok(Revised::Revised(Box::new(head.clone())))
+    }
+
+    async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
+        if let Some(entry) = self.tables().notifications.get_mut(id) {
+            entry.head.released_at.get_or_insert(now);
         }
         Ok(())
+    }
+
+    async fn complete(&self, id: &NotificationId, now: Timestamp) -> Result<bool, Error> {
+        let mut tables = self.tables();
+        let head = tables.notifications.get_mut(id).map(|entry| &mut entry.head);
+        Ok(head.is_some_and(|head| {
+            head.completed_at
+                .replace(head.completed_at.unwrap_or(now))
+                .is_none()
+        }))
+    }
+
+    async fn bury(&self, id: &NotificationId, chunk: ChunkId, reason: &str) -> Result<(), Error> {
+        if let Some(entry) = self.tables().notifications.get_mut(id) {
+            entry.buried.insert(chunk, reason.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn buried(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+        let tables = self.tables();
+        let entry = tables.notifications.get(id);
+        Ok(entry.map_or(Vec::new(), |entry| {
+            entry
+                .buried
+                .iter()
+                .map(|(chunk, reason)| (*chunk, reason.clone()))
+                .collect()
+        }))
     }
 }
 
 impl Ledger for Store {
-    async fn claim(&self, delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> Result<Claim, Error> {
+    async fn claim(&self, asked: Asked<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
         let mut tables = self.tables();
-        let (claim, row) = delivery::claim(tables.deliveries.get(delivery), now, until);
-        if let Some(row) = row {
-            tables.deliveries.insert(delivery.clone(), row);
+        loop {
+            let turn = tables.turns.get(conversation);
+            let standing = Standing {
+                row: tables.deliveries.get(asked.delivery),
+                turn,
+                holder: turn.and_then(|turn| tables.deliveries.get(&turn.holder)),
+            };
+            match delivery::claim(asked, standing) {
+                Decision::Answer(claim) => return Ok(claim),
+                Decision::WriteUp(row) => {
+                    let holder = turn.map_or_else(|| asked.delivery.clone(), |turn| turn.holder.clone());
+                    let stage = row.stage();
+                    tables.write(&holder, row, stage);
+                }
+                Decision::Take(turn, lease) => {
+                    tables.turns.insert(conversation.clone(), turn);
+                    return Ok(Claim::Taken(lease));
+                }
+            }
         }
-        Ok(claim)
     }
 
     async fn settle(
         &self,
         delivery: &DeliveryKey,
-        lease: Lease,
+        lease: &Lease,
         outcome: &Outcome,
     ) -> Result<Written, Error> {
-        Ok(self.write(
-            delivery,
-            lease,
-            delivery::State::Settled(outcome.clone()),
-            lease.doubts,
-        ))
+        let row = lease.settled(outcome.clone());
+        Ok(self.tables().write(delivery, row, lease.stage()))
     }
 
     async fn release(
         &self,
         delivery: &DeliveryKey,
-        lease: Lease,
+        lease: &Lease,
         until: Timestamp,
         why: &str,
         doubts: u32,
     ) -> Result<Written, Error> {
-        Ok(self.write(
-            delivery,
-            lease,
-            delivery::State::Waiting {
-                until,
-                why: why.to_owned(),
-            },
-            doubts,
-        ))
+        let row = lease.released(until, why.to_owned(), doubts);
+        Ok(self.tables().write(delivery, row, lease.stage()))
     }
 
-    async fn look_up(&self, delivery: &DeliveryKey) -> Result<Option<Row>, Error> {
-        Ok(self.tables().deliveries.get(delivery).cloned())
+    async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
+        let mut tables = self.tables();
+        let row = tables.deliveries.entry(delivery.clone()).or_insert_with(|| Row {
+            state: delivery::State::Settled(outcome.clone()),
+            attempt: 0,
+            doubts: 0,
+        });
+        Ok(match &row.state {
+            delivery::State::Settled(standing) => standing.clone(),
+            delivery::State::Waiting { .. } => outcome.clone(),
+        })
+    }
+
+    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+        let tables = self.tables();
+        Ok(deliveries
+            .iter()
+            .map(|delivery| tables.deliveries.get(delivery).cloned())
+            .collect())
     }
 }
 
-impl Store {
-    fn write(&self, delivery: &DeliveryKey, lease: Lease, state: delivery::State, doubts: u32) -> Written {
-        let mut tables = self.tables();
-        let new = Row {
-            state,
-            attempt: lease.attempt,
-            doubts,
-        };
-        match tables.deliveries.get_mut(delivery) {
-            Some(row)
-                if row.attempt == lease.attempt && matches!(row.state, delivery::State::Claimed { .. }) =>
-            {
-                *row = new;
-                Written::Stands
-            }
-            Some(row) if *row == new => Written::Stands,
-            _ => Written::Lost,
+impl Tables {
+    fn write(&mut self, delivery: &DeliveryKey, new: Row, stage: Stage) -> Written {
+        let standing = self.deliveries.get(delivery);
+        if standing == Some(&new) {
+            return Written::Stands;
         }
+        if !delivery::may_write(standing, &new, stage) {
+            return Written::Lost;
+        }
+        self.deliveries.insert(delivery.clone(), new);
+        Written::Stands
+    }
+}
+
+impl Paces for Store {
+    async fn apply<T: Send>(
+        &self,
+        bucket: &Bucket,
+        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+    ) -> Result<T, Error> {
+        let mut tables = self.tables();
+        let standing = tables.paces.get(bucket).cloned().unwrap_or_default();
+        let (answer, new) = rule(&standing);
+        if let Some(new) = new {
+            tables.paces.insert(bucket.clone(), new);
+        }
+        Ok(answer)
     }
 }

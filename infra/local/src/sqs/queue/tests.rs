@@ -148,3 +148,82 @@ fn an_acknowledged_message_can_come_again() {
     let (again, _) = queue.receive(1, None, now);
     assert_eq!((again[0].id.as_str(), again[0].receives), (id.as_str(), 2));
 }
+
+/// A message of a group; its body is the group's name and a number.
+fn of(group: &str, number: usize) -> Message {
+    Message {
+        group: Some(group.into()),
+        ..message(&format!("{group}{number}"))
+    }
+}
+
+#[test]
+fn a_backlog_of_one_group_does_not_hold_up_another() {
+    let (mut queue, now) = (queue(5), start());
+    for number in 0..10 {
+        queue.send(of("loud", number), None, now);
+    }
+    queue.send(of("quiet", 0), None, now);
+    queue.send(of("quiet", 1), None, now);
+    queue.send(message("alone"), None, now);
+    assert_eq!(
+        bodies(&queue.receive(3, None, now).0),
+        ["loud0", "quiet0", "alone"],
+        "those with none in flight come first, the oldest of them before"
+    );
+    assert_eq!(
+        bodies(&queue.receive(3, None, now).0),
+        ["loud1", "quiet1", "loud2"]
+    );
+    queue.send(of("late", 0), None, now);
+    assert_eq!(bodies(&queue.receive(2, None, now).0), ["late0", "loud3"]);
+}
+
+#[test]
+fn what_was_deleted_or_is_visible_again_is_in_flight_no_more() {
+    let (mut queue, now) = (queue(5), start());
+    queue.send(of("a", 0), None, now);
+    let (received, _) = queue.receive(1, None, now);
+    for (group, number) in [("b", 0), ("a", 1)] {
+        queue.send(of(group, number), None, now);
+    }
+    // Delayed is not in flight.
+    queue.send(of("a", 2), Some(Duration::from_mins(15)), now);
+    queue.delete(&received[0].receipt).unwrap();
+    let (received, _) = queue.receive(1, None, now);
+    assert_eq!(bodies(&received), ["b0"]);
+    let (received, _) = queue.receive(1, None, after(now, VISIBILITY));
+    assert_eq!(
+        bodies(&received),
+        ["b0"],
+        "its time is over, and it is the oldest again"
+    );
+    assert_eq!(bodies(&queue.receive(9, None, after(now, VISIBILITY)).0), ["a1"]);
+}
+
+#[test]
+fn within_a_group_and_without_any_the_oldest_comes_first() {
+    let (mut queue, now) = (queue(5), start());
+    for number in 0..5 {
+        queue.send(of("a", number), None, now);
+    }
+    assert_eq!(
+        bodies(&queue.receive(5, None, now).0),
+        ["a0", "a1", "a2", "a3", "a4"]
+    );
+    for body in ["x", "y", "z"] {
+        queue.send(message(body), None, now);
+    }
+    assert_eq!(bodies(&queue.receive(2, None, now).0), ["x", "y"]);
+    assert_eq!(bodies(&queue.receive(2, None, now).0), ["z"]);
+}
+
+#[test]
+fn what_is_worn_out_makes_room_for_what_is_not() {
+    let (mut queue, now) = (queue(1), start());
+    queue.send(message("worn out"), None, now);
+    queue.receive(1, None, now);
+    queue.send(message("new"), None, now);
+    let (received, dead) = queue.receive(1, None, after(now, VISIBILITY));
+    assert_eq!((bodies(&received), dead.len()), (vec!["new"], 1));
+}

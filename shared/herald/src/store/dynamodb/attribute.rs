@@ -58,6 +58,11 @@ pub(super) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> HashMap<Str
         .collect()
 }
 
+/// Whether the item was written by the call that has this mark.
+pub(super) fn is_marked(verb: &'static str, item: &Item, mark: &str) -> Result<bool, Error> {
+    Ok(Record { verb, item }.optional_text("mark")? == Some(mark))
+}
+
 /// One item that was read, and for what.
 #[derive(Clone, Copy)]
 pub(super) struct Record<'a> {

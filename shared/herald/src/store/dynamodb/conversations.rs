@@ -1,28 +1,27 @@
 //! The table of conversations, and the indexes it is looked up by.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use botframework::id::{ChannelAccountId, EntraObjectId};
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, item, json, moment, names, number, text};
-use super::{Error, Outrun, PutOff, ROUNDS, TRIES, Table, corrupt, pause, unavailable};
+use super::{Condition, Error, Outrun, Put, ROUNDS, Table, corrupt, unavailable};
 use crate::aws::Sdk;
-use crate::conversation::{self, Conversation, ConversationKey, Facts, Scope, Sighting, State};
+use crate::conversation::{
+    self, Conversation, ConversationKey, Facts, Finding, Missing, Scope, Sighting, State,
+};
 use crate::store::{Candidate, Listing, Remembered, Selection};
 
-/// Most keys one `BatchGetItem` takes.
-const BATCH: usize = 100;
-
 /// What a listing needs of an item. Every index carries it.
-const CANDIDATE: [&str; 8] = [
+const CANDIDATE: [&str; 9] = [
     "conversation",
     "place",
     "state",
+    "changedAt",
     "tenant",
     "scope",
     "entraObjectId",
@@ -33,7 +32,8 @@ const CANDIDATE: [&str; 8] = [
 /// The conversations in DynamoDB.
 ///
 /// A listing by tenant leaves out threads because they have no `scope`, which the index is sorted by: a thread's scope
-/// is always a channel. All other facts stand as they are, and each is there only if it is known.
+/// is always a channel. All other facts stand as they are, and each is there only if it is known. What may not be written to
+/// has a `trouble` beside its state, so that it is found without the others.
 #[derive(Clone, Debug)]
 pub struct Conversations(Table);
 
@@ -41,27 +41,6 @@ impl Conversations {
     /// The conversations in the table of this name.
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
         Self(Table::new(sdk, table))
-    }
-
-    /// One request for these keys; those that it had no room for come back.
-    async fn recall_batch(
-        &self,
-        verb: &'static str,
-        keys: Vec<Item>,
-        found: &mut Vec<Conversation>,
-    ) -> Result<Vec<Item>, Error> {
-        let asked = KeysAndAttributes::builder()
-            .set_keys(Some(keys))
-            .consistent_read(true)
-            .build()
-            .map_err(unavailable(verb))?;
-        let request = self.0.client.batch_get_item().request_items(&self.0.name, asked);
-        let answer = request.send().await.map_err(unavailable(verb))?;
-        for item in answer.responses.iter().flat_map(HashMap::values).flatten() {
-            found.push(conversation(verb, item)?);
-        }
-        let left = answer.unprocessed_keys.into_iter().flatten();
-        Ok(left.flat_map(|(_, rest)| rest.keys).collect())
     }
 }
 
@@ -74,29 +53,16 @@ impl crate::store::Conversations for Conversations {
             let Some(record) = conversation::remember(standing.as_ref(), sighting.clone(), now) else {
                 return Ok(Remembered::Unchanged);
             };
-            let put = self
-                .0
-                .client
-                .put_item()
-                .table_name(&self.0.name)
-                .set_item(Some(write(VERB, &record)?))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-            let put = match &standing {
-                None => put
-                    .condition_expression("attribute_not_exists(#conversation)")
-                    .set_expression_attribute_names(Some(names(["conversation"]))),
-                Some(standing) => put
-                    .condition_expression("#version = :version")
-                    .set_expression_attribute_names(Some(names(["version"])))
-                    .expression_attribute_values(":version", number(standing.version)),
+            let condition = match &standing {
+                None => Condition::absent("conversation"),
+                Some(standing) => Condition::equal("version", number(standing.version)),
             };
-            match put.send().await.map_err(SdkError::into_service_error) {
-                Ok(_) if standing.is_some() => return Ok(Remembered::Changed),
-                Ok(_) => return Ok(Remembered::New),
-                Err(PutItemError::ConditionalCheckFailedException(failure)) => {
-                    standing = failure.item().map(|item| conversation(VERB, item)).transpose()?;
+            match self.0.put(VERB, write(VERB, &record)?, condition).await? {
+                Put::Written if standing.is_some() => return Ok(Remembered::Changed),
+                Put::Written => return Ok(Remembered::New),
+                Put::Refused(item) => {
+                    standing = item.map(|item| conversation(VERB, &item)).transpose()?;
                 }
-                Err(error) => return Err(unavailable(VERB)(error)),
             }
         }
         Err(unavailable(VERB)(Outrun))
@@ -110,10 +76,18 @@ impl crate::store::Conversations for Conversations {
             .update_item()
             .table_name(&self.0.name)
             .set_key(Some(self::key(key)))
-            .update_expression("SET #state = :removed, #changedAt = :now ADD #version :one")
+            .update_expression(
+                "SET #state = :removed, #trouble = :removed, #changedAt = :now ADD #version :one",
+            )
             .condition_expression("attribute_exists(#conversation) AND #state <> :removed")
-            .set_expression_attribute_names(Some(names(["conversation", "state", "changedAt", "version"])))
-            .expression_attribute_values(":removed", text(state_word(&State::Removed)))
+            .set_expression_attribute_names(Some(names([
+                "conversation",
+                "state",
+                TROUBLE,
+                "changedAt",
+                "version",
+            ])))
+            .expression_attribute_values(":removed", text(REMOVED))
             .expression_attribute_values(":now", moment(now))
             .expression_attribute_values(":one", number(1));
         match update.send().await.map_err(SdkError::into_service_error) {
@@ -122,27 +96,37 @@ impl crate::store::Conversations for Conversations {
         }
     }
 
-    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
-        const VERB: &str = "recall conversations";
-        // A key that is asked for twice in one request makes DynamoDB refuse it all.
-        let distinct: Vec<&ConversationKey> = keys.iter().collect::<HashSet<_>>().into_iter().collect();
-        let mut found = Vec::with_capacity(distinct.len());
-        for batch in distinct.chunks(BATCH) {
-            let mut open: Vec<Item> = batch.iter().map(|key| self::key(key)).collect();
-            let mut tries = 0;
-            loop {
-                open = self.recall_batch(VERB, open, &mut found).await?;
-                tries += 1;
-                if open.is_empty() {
-                    break;
-                }
-                if tries == TRIES {
-                    return Err(unavailable(VERB)(PutOff));
-                }
-                pause(tries).await;
+    async fn note(
+        &self,
+        key: &ConversationKey,
+        version: u64,
+        finding: &Finding,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const VERB: &str = "note what became of a conversation";
+        let Some(item) = self.0.get(VERB, self::key(key)).await? else {
+            return Ok(());
+        };
+        let standing = conversation(VERB, &item)?;
+        if standing.version != version {
+            return Ok(());
+        }
+        if let Some(record) = conversation::note(&standing, finding, now) {
+            let condition = Condition::equal("version", number(version));
+            match self.0.put(VERB, write(VERB, &record)?, condition).await? {
+                // Somebody was faster, and knows better; or it was us, and the answer was lost.
+                Put::Written | Put::Refused(_) => {}
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+        const VERB: &str = "recall conversations";
+        let distinct: HashSet<&ConversationKey> = keys.iter().collect();
+        let keys: Vec<Item> = distinct.into_iter().map(key).collect();
+        let found = self.0.batch_get(VERB, &keys).await?;
+        found.iter().map(|item| conversation(VERB, item)).collect()
     }
 
     async fn list(
@@ -188,7 +172,7 @@ impl crate::store::Conversations for Conversations {
                     .key_condition_expression(format!("#{attribute} = :value"))
                     .expression_attribute_values(":value", text(value))
                     .projection_expression(projection)
-                    .set_expression_attribute_names(Some(names(CANDIDATE)))
+                    .set_expression_attribute_names(Some(names(CANDIDATE.into_iter().chain([attribute]))))
                     .set_exclusive_start_key(start)
                     .limit(limit)
                     .send()
@@ -206,6 +190,7 @@ impl crate::store::Conversations for Conversations {
                     key: read_key(record)?,
                     facts: facts(record)?,
                     state: state(record)?,
+                    changed_at: record.moment("changedAt")?,
                 })
             })
             .collect::<Result<_, Error>>()?;
@@ -242,6 +227,8 @@ impl<'a> Position<'a> {
             Selection::Account(id) => (Some("byChannelUserId"), "channelUserId", id.as_str()),
             Selection::Conversation(id) => (None, "conversation", id.as_str()),
             Selection::Team(team) => (Some("byTeam"), "team", team.as_str()),
+            Selection::Blocked => (Some("byTrouble"), TROUBLE, BLOCKED),
+            Selection::Removed => (Some("byTrouble"), TROUBLE, REMOVED),
         };
         Self::Index {
             index,
@@ -258,6 +245,9 @@ impl<'a> Position<'a> {
             Self::Index {
                 attribute: "tenant", ..
             } => names.extend(["tenant", "scope"]),
+            Self::Index {
+                attribute: TROUBLE, ..
+            } => names.extend([TROUBLE, "changedAt"]),
             Self::Index { attribute, .. } => names.push(attribute),
         }
         names
@@ -269,19 +259,27 @@ impl<'a> Position<'a> {
         if values.len() != names.len() {
             return Err(corrupt(verb, "cursor"));
         }
-        Ok(names
+        names
             .into_iter()
-            .map(str::to_owned)
-            .zip(values.into_iter().map(AttributeValue::S))
-            .collect())
+            .zip(values)
+            .map(|(name, value)| {
+                let value = match name {
+                    "changedAt" => number(value.parse::<i64>().map_err(|_| corrupt(verb, "cursor"))?),
+                    _ => text(value),
+                };
+                Ok((name.to_owned(), value))
+            })
+            .collect()
     }
 
     fn cursor(self, verb: &'static str, last: &Item) -> Result<String, Error> {
-        let record = Record { verb, item: last };
         let values: Vec<&str> = self
             .key_names()
             .into_iter()
-            .map(|name| record.text(name))
+            .map(|name| match last.get(name) {
+                Some(AttributeValue::S(value) | AttributeValue::N(value)) => Ok(value.as_str()),
+                _ => Err(corrupt(verb, name)),
+            })
             .collect::<Result<_, _>>()?;
         serde_json::to_string(&values).map_err(|_| corrupt(verb, "cursor"))
     }
@@ -301,6 +299,7 @@ fn write(verb: &'static str, record: &Conversation) -> Result<Item, Error> {
         facts,
         service_urls,
         state,
+        missing,
         version,
         remembered_at,
         changed_at,
@@ -324,7 +323,11 @@ fn write(verb: &'static str, record: &Conversation) -> Result<Item, Error> {
         ("rememberedAt", moment(*remembered_at)),
         ("changedAt", moment(*changed_at)),
     ]));
+    if let Some(Missing { times, last }) = missing {
+        attributes.extend(item([("missing", number(*times)), ("missingAt", moment(*last))]));
+    }
     let known = [
+        (TROUBLE, trouble(state)),
         ("scope", (!record.is_thread()).then_some(scope.as_str())),
         ("tenant", tenant.as_deref()),
         ("entraObjectId", user.as_ref().map(EntraObjectId::as_str)),
@@ -354,10 +357,19 @@ fn conversation(verb: &'static str, item: &Item) -> Result<Conversation, Error> 
         facts: facts(record)?,
         service_urls,
         state: state(record)?,
+        missing: missing(record)?,
         version: record.number("version")?,
         remembered_at: record.moment("rememberedAt")?,
         changed_at: record.moment("changedAt")?,
     })
+}
+
+fn missing(record: Record<'_>) -> Result<Option<Missing>, Error> {
+    let Some(times) = record.optional_number("missing")? else {
+        return Ok(None);
+    };
+    let last = record.moment("missingAt")?;
+    Ok(Some(Missing { times, last }))
 }
 
 fn read_key(record: Record<'_>) -> Result<ConversationKey, Error> {
@@ -378,20 +390,33 @@ fn facts(record: Record<'_>) -> Result<Facts, Error> {
     })
 }
 
+/// There only on what may not be written to: the index by it holds nothing else.
+const TROUBLE: &str = "trouble";
+const BLOCKED: &str = "blocked";
+const REMOVED: &str = "removed";
+
+fn trouble(state: &State) -> Option<&'static str> {
+    match state {
+        State::Active => None,
+        State::Blocked { .. } => Some(BLOCKED),
+        State::Removed => Some(REMOVED),
+    }
+}
+
 /// One word, so that the indexes carry all of it: `active`, `removed`, or `blocked:` and the channel's code.
 fn state_word(state: &State) -> String {
     match state {
         State::Active => "active".to_owned(),
-        State::Blocked { code } => format!("blocked:{code}"),
-        State::Removed => "removed".to_owned(),
+        State::Blocked { code } => format!("{BLOCKED}:{code}"),
+        State::Removed => REMOVED.to_owned(),
     }
 }
 
 fn state(record: Record<'_>) -> Result<State, Error> {
     match record.text("state")? {
         "active" => Ok(State::Active),
-        "removed" => Ok(State::Removed),
-        word => match word.strip_prefix("blocked:") {
+        REMOVED => Ok(State::Removed),
+        word => match word.strip_prefix(BLOCKED).and_then(|rest| rest.strip_prefix(':')) {
             Some(code) => Ok(State::Blocked {
                 code: code.to_owned(),
             }),

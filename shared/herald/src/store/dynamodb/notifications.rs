@@ -1,40 +1,35 @@
 //! The table of notifications: what was asked for, the plan, and the counters on the head.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder};
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use botframework::activity::Activity;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use jiff::Timestamp;
 
-use super::attribute::{Item, Record, corrupt, item, json, moment, names, number, text, word};
-use super::{Error, Table, Transaction, expiry, failed, unavailable};
+use super::attribute::{Item, Record, corrupt, is_marked, item, json, moment, names, number, text};
+use super::{Error, Outrun, ROUNDS, Table, Transaction, expiry, failed, fresh_mark, unavailable};
 use crate::audience::Audience;
 use crate::aws::Sdk;
-use crate::delivery::Tally;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Notification, Page};
-use crate::store::{Acceptance, Accepted, Idempotency};
+use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::store::{Acceptance, Accepted, Closed, Idempotency, Revised};
 
-/// The sort key of the item with the counters.
-const HEAD: &str = "head";
+mod document;
+mod head;
+mod key;
 
-/// The beginnings of the sort keys of the two documents.
-const AUDIENCE: &str = "audience";
-const MESSAGE: &str = "message";
+use document::{piece, pieces};
+use head::{Counted, Met, Updated, copies_fields, read_head, unreachable_fields, write_head};
+use key::{AUDIENCE, BURIED, CLOSED, HEAD, PAGE, chunk, idempotency_key, key, message, of_chunk, page};
 
 /// The condition that there is no item with this key.
 const ABSENT: &str = "attribute_not_exists(#part)";
 
-/// How many bytes of a document one item holds; DynamoDB's limit is 400 KB, names and keys included.
-const PIECE_BYTES: usize = 350_000;
-
 /// The notifications in DynamoDB.
 ///
-/// All items of a notification go thirty days after it was accepted.
+/// Head, audience and messages of a notification go thirty days after it expires, the rest a little later.
 #[derive(Clone, Debug)]
 pub struct Notifications(Table);
 
@@ -44,41 +39,26 @@ impl Notifications {
         Self(Table::new(sdk, table))
     }
 
-    /// A document that was cut into items.
-    async fn document<T: DeserializeOwned>(
+    /// The items of a notification whose sort key begins so, in its order.
+    async fn all(
         &self,
         verb: &'static str,
         id: &NotificationId,
-        name: &str,
-    ) -> Result<Option<T>, Error> {
-        let mut pieces: Vec<Item> = Vec::new();
+        beginning: &str,
+    ) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
         let mut start = None;
         loop {
-            let query = self.query(id, format!("{name}#")).set_exclusive_start_key(start);
+            let query = self
+                .query(id, beginning.to_owned())
+                .set_exclusive_start_key(start);
             let answer = query.send().await.map_err(unavailable(verb))?;
-            pieces.extend(answer.items.unwrap_or_default());
+            items.extend(answer.items.unwrap_or_default());
             match answer.last_evaluated_key {
                 Some(last) => start = Some(last),
-                None => break,
+                None => return Ok(items),
             }
         }
-        let Some(first) = pieces.first() else {
-            return Ok(None);
-        };
-        // They are written in one transaction, but a query is free to see it half done.
-        if pieces.len() != (Record { verb, item: first }).number::<usize>("pieces")? {
-            return Err(unavailable(verb)(Incomplete));
-        }
-        let mut bytes = Vec::new();
-        for piece in &pieces {
-            match piece.get("content") {
-                Some(AttributeValue::B(content)) => bytes.extend_from_slice(content.as_ref()),
-                _ => return Err(corrupt(verb, "content")),
-            }
-        }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|_| corrupt(verb, "content"))
     }
 
     /// A query for the items of a notification whose sort key begins so.
@@ -98,47 +78,12 @@ impl Notifications {
         self.0.get(verb, key(id, HEAD)).await
     }
 
-    /// Puts an item where none is and adds to the head's counters: both, or neither and `false`.
-    async fn count(
-        &self,
-        verb: &'static str,
-        id: &NotificationId,
-        new: Item,
-        counters: &[(&str, u64)],
-    ) -> Result<bool, Error> {
-        let new = self
-            .put(new)
-            .condition_expression(ABSENT)
-            .set_expression_attribute_names(Some(names(["part"])));
-        let add = counters
-            .iter()
-            .map(|(name, _)| format!("#{name} :{name}"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let values = counters
-            .iter()
-            .map(|(name, count)| (format!(":{name}"), number(*count)))
-            .collect();
-        let head = Update::builder()
-            .table_name(&self.0.name)
-            .set_key(Some(key(id, HEAD)))
-            .update_expression(format!("ADD {add}"))
-            .condition_expression("attribute_exists(#part)")
-            .set_expression_attribute_names(Some(names(
-                counters.iter().map(|(name, _)| *name).chain(["part"]),
-            )))
-            .set_expression_attribute_values(Some(values))
-            .build()
-            .map_err(unavailable(verb))?;
-        let writes = vec![put(verb, new)?, TransactWriteItem::builder().update(head).build()];
-        match self.0.transact(verb, writes).await? {
-            Transaction::Done => Ok(true),
-            Transaction::Refused(_) => Ok(false),
-        }
-    }
-
     fn put(&self, item: Item) -> PutBuilder {
         Put::builder().table_name(&self.0.name).set_item(Some(item))
+    }
+
+    fn update(&self, key: Item) -> UpdateBuilder {
+        Update::builder().table_name(&self.0.name).set_key(Some(key))
     }
 
     fn delete(&self, key: Item) -> DeleteBuilder {
@@ -158,6 +103,12 @@ fn delete(verb: &'static str, delete: DeleteBuilder) -> Result<TransactWriteItem
         .build())
 }
 
+fn update(verb: &'static str, update: UpdateBuilder) -> Result<TransactWriteItem, Error> {
+    Ok(TransactWriteItem::builder()
+        .update(update.build().map_err(unavailable(verb))?)
+        .build())
+}
+
 impl crate::store::Notifications for Notifications {
     async fn accept(&self, acceptance: &Acceptance) -> Result<Accepted, Error> {
         const VERB: &str = "accept a notification";
@@ -168,8 +119,9 @@ impl crate::store::Notifications for Notifications {
             idempotency,
         } = acceptance;
         let id = &notification.id;
-        let audience = pieces(VERB, id, AUDIENCE, audience)?;
-        let message = pieces(VERB, id, MESSAGE, message)?;
+        let expires = expiry(notification.expires_at);
+        let audience = pieces(VERB, id, AUDIENCE, audience, &expires)?;
+        let message = pieces(VERB, id, &self::message(notification.revision), message, &expires)?;
         let mut head = write_head(VERB, notification)?;
         head.extend(item([
             ("audiencePieces", number(audience.len() as u64)),
@@ -229,12 +181,16 @@ impl crate::store::Notifications for Notifications {
         };
         let unplanned = self
             .delete(key(id, HEAD))
-            .condition_expression("attribute_not_exists(#pages)")
-            .set_expression_attribute_names(Some(names(["pages"])));
+            .condition_expression("attribute_not_exists(#pages) AND #revision = :first")
+            .set_expression_attribute_names(Some(names(["pages", "revision"])))
+            .expression_attribute_values(":first", number(0));
         let mut writes = vec![delete(VERB, unplanned)?];
-        for (name, pieces) in [(AUDIENCE, "audiencePieces"), (MESSAGE, "messagePieces")] {
+        for (name, pieces) in [
+            (AUDIENCE.to_owned(), "audiencePieces"),
+            (message(0), "messagePieces"),
+        ] {
             for index in 0..head.number(pieces)? {
-                writes.push(delete(VERB, self.delete(key(id, &piece(name, index))))?);
+                writes.push(delete(VERB, self.delete(key(id, &piece(&name, index))))?);
             }
         }
         if let Some(digest) = head.optional_text("idempotency")? {
@@ -268,14 +224,14 @@ impl crate::store::Notifications for Notifications {
         self.document("read an audience", id, AUDIENCE).await
     }
 
-    async fn message(&self, id: &NotificationId) -> Result<Option<Activity>, Error> {
-        self.document("read a message", id, MESSAGE).await
+    async fn message(&self, id: &NotificationId, revision: u32) -> Result<Option<Activity>, Error> {
+        self.document("read a message", id, &message(revision)).await
     }
 
     async fn latest_page(&self, id: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, Error> {
         const VERB: &str = "read the latest page of a plan";
         let query = self
-            .query(id, format!("page#{part:05}#"))
+            .query(id, format!("{PAGE}#{part:05}#"))
             .scan_index_forward(false)
             .limit(1);
         let answer = query.send().await.map_err(unavailable(VERB))?;
@@ -290,42 +246,243 @@ impl crate::store::Notifications for Notifications {
         latest.map(read).transpose()
     }
 
+    async fn page(&self, id: &NotificationId, part: u16, number: u32) -> Result<Option<Page>, Error> {
+        const VERB: &str = "read a page of a plan";
+        let item = self.0.get(VERB, key(id, &page(part, number))).await?;
+        item.map(|item| {
+            let record = Record {
+                verb: VERB,
+                item: &item,
+            };
+            record.json("content")
+        })
+        .transpose()
+    }
+
     async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
         const VERB: &str = "plan a page";
-        let mut new = key(id, &format!("page#{part:05}#{number:010}"));
+        let mut new = key(id, &self::page(part, number));
         new.extend(item([
             ("number", self::number(number)),
             ("content", json(VERB, "content", page)?),
-            ("expires", self::number(expiry(id.made_at()))),
+            ("expires", self.0.expiry()),
         ]));
-        let counters = [
+        let new = self
+            .put(new)
+            .condition_expression(ABSENT)
+            .set_expression_attribute_names(Some(names(["part"])));
+        let mut counters = vec![
             ("pages", 1),
             ("audience", page.recipients()),
             ("chunks", page.chunks.len() as u64),
             ("partsPlanned", u64::from(page.next.is_none())),
         ];
-        self.count(VERB, id, new, &counters).await
+        counters.extend(unreachable_fields(&page.unreachable));
+        Ok(match self.count(VERB, id, new, &counters, None).await? {
+            Counted::Counted => true,
+            Counted::Refused { .. } => false,
+        })
     }
 
-    async fn close(&self, id: &NotificationId, chunk: ChunkId, tally: &Tally) -> Result<(), Error> {
+    async fn close(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        revision: u32,
+        closing: &Closing,
+    ) -> Result<Closed, Error> {
         const VERB: &str = "close a chunk";
-        let ChunkId { part, page, index } = chunk;
-        let mut new = key(id, &format!("closed#{part:05}#{page:010}#{index:05}"));
-        new.extend(item([("expires", number(expiry(id.made_at())))]));
-        let counters: Vec<_> = [("chunksClosed", 1)].into_iter().chain(tally.fields()).collect();
-        self.count(VERB, id, new, &counters).await.map(|_| ())
+        let mut standing: Option<u32> = None;
+        for _ in 0..ROUNDS {
+            let mut new = key(id, &of_chunk(CLOSED, chunk));
+            new.extend(item([
+                ("revision", number(revision)),
+                ("expires", self.0.expiry()),
+            ]));
+            let new = self.put(new);
+            let (new, first) = match standing {
+                None => (
+                    new.condition_expression(ABSENT)
+                        .set_expression_attribute_names(Some(names(["part"]))),
+                    true,
+                ),
+                Some(_) => (
+                    new.condition_expression("#revision < :revision")
+                        .set_expression_attribute_names(Some(names(["revision"])))
+                        .expression_attribute_values(":revision", number(revision)),
+                    false,
+                ),
+            };
+            let mut counters = vec![("chunksCurrent", 1)];
+            counters.extend(copies_fields(&closing.copies));
+            if first {
+                counters.push(("chunksClosed", 1));
+                counters.extend(closing.tally.fields());
+            }
+            let (new, head) = match self.count(VERB, id, new, &counters, Some(revision)).await? {
+                Counted::Counted => return Ok(Closed::Closed),
+                Counted::Refused { new, head } => (new, head),
+            };
+            standing = match &new {
+                Met::No(Some(item)) => Some(Record { verb: VERB, item }.number("revision")?),
+                Met::No(None) | Met::Yes => None,
+            };
+            if standing.is_some_and(|standing| standing >= revision) {
+                return Ok(Closed::Closed);
+            }
+            match head {
+                Met::No(Some(_)) => return Ok(Closed::Outdated),
+                // There is no such notification any more, and nothing to count on.
+                Met::No(None) => return Ok(Closed::Closed),
+                // Closed at an earlier revision, or that was let go meanwhile.
+                Met::Yes => {}
+            }
+        }
+        Err(unavailable(VERB)(Outrun))
     }
-}
 
-fn key(id: &NotificationId, part: &str) -> Item {
-    item([("notification", text(id.as_str())), ("part", text(part))])
-}
+    async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
+        const VERB: &str = "read which chunks are closed";
+        let items = self
+            .all(VERB, id, &format!("{CLOSED}#{part:05}#{page:010}#"))
+            .await?;
+        items
+            .iter()
+            .map(|item| {
+                let record = Record { verb: VERB, item };
+                Ok((chunk(record)?.index, record.number("revision")?))
+            })
+            .collect()
+    }
 
-fn idempotency_key(digest: &str) -> Item {
-    item([
-        ("notification", text(format!("idempotency#{digest}"))),
-        ("part", text(HEAD)),
-    ])
+    async fn cancel(&self, id: &NotificationId, now: Timestamp) -> Result<Option<Notification>, Error> {
+        const VERB: &str = "cancel a notification";
+        let update = self
+            .set_once(id, "cancelledAt", now)
+            .return_values(ReturnValue::AllNew);
+        match self.update_head(VERB, update).await? {
+            Updated::Done(head) => {
+                let item = head.ok_or_else(|| corrupt(VERB, HEAD))?;
+                read_head(Record {
+                    verb: VERB,
+                    item: &item,
+                })
+                .map(Some)
+            }
+            Updated::Refused(_) => Ok(None),
+        }
+    }
+
+    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
+        const VERB: &str = "revise a notification";
+        for _ in 0..ROUNDS {
+            let Some(head) = self.find(id).await? else {
+                return Ok(Revised::Unknown);
+            };
+            if head.retracted {
+                return Ok(Revised::Retracted);
+            }
+            let revision = head.revision.saturating_add(1);
+            let mut set = "SET #revision = :new, #revisedAt = :now, #chunksCurrent = :none, \
+                           #copiesCurrent = :none, #copiesUneditable = :none"
+                .to_owned();
+            let mut update = self.update(key(id, HEAD));
+            let mut pieces = Vec::new();
+            match content {
+                Content::Message(activity) => {
+                    pieces = self::pieces(VERB, id, &message(revision), activity, &expiry(head.expires_at))?;
+                }
+                Content::Nothing => {
+                    set += ", #retracted = :yes";
+                    update = update.expression_attribute_values(":yes", AttributeValue::Bool(true));
+                }
+            }
+            let update = update
+                .update_expression(set)
+                .condition_expression("#revision = :read AND attribute_not_exists(#retracted)")
+                .set_expression_attribute_names(Some(names([
+                    "revision",
+                    "revisedAt",
+                    "chunksCurrent",
+                    "copiesCurrent",
+                    "copiesUneditable",
+                    "retracted",
+                ])))
+                .expression_attribute_values(":read", number(head.revision))
+                .expression_attribute_values(":new", number(revision))
+                .expression_attribute_values(":now", moment(now))
+                .expression_attribute_values(":none", number(0));
+            let mut writes = vec![self::update(VERB, update)?];
+            for piece in pieces {
+                writes.push(put(VERB, self.put(piece))?);
+            }
+            match self.0.transact(VERB, writes).await? {
+                Transaction::Done => {
+                    // Read anew: whoever acts on its counters must not miss what was closed while it was revised.
+                    let head = self.find(id).await?;
+                    return Ok(head.map_or(Revised::Unknown, |head| Revised::Revised(Box::new(head))));
+                }
+                Transaction::Refused(_) => {}
+            }
+        }
+        Err(unavailable(VERB)(Outrun))
+    }
+
+    async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
+        let update = self.set_once(id, "releasedAt", now);
+        match self.update_head("release a notification", update).await? {
+            Updated::Done(_) | Updated::Refused(_) => Ok(()),
+        }
+    }
+
+    async fn complete(&self, id: &NotificationId, now: Timestamp) -> Result<bool, Error> {
+        const VERB: &str = "complete a notification";
+        let mark = fresh_mark();
+        let update = self
+            .0
+            .client
+            .update_item()
+            .table_name(&self.0.name)
+            .set_key(Some(key(id, HEAD)))
+            .update_expression("SET #completedAt = :now, #mark = :mark")
+            .condition_expression("attribute_exists(#part) AND attribute_not_exists(#completedAt)")
+            .set_expression_attribute_names(Some(names(["part", "completedAt", "mark"])))
+            .expression_attribute_values(":now", moment(now))
+            .expression_attribute_values(":mark", text(&mark))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match self.update_head(VERB, update).await? {
+            Updated::Done(_) => Ok(true),
+            // Our own, if the answer was lost.
+            Updated::Refused(Some(standing)) => is_marked(VERB, &standing, &mark),
+            Updated::Refused(None) => Ok(false),
+        }
+    }
+
+    async fn bury(&self, id: &NotificationId, chunk: ChunkId, reason: &str) -> Result<(), Error> {
+        const VERB: &str = "bury a chunk";
+        let mut new = key(id, &of_chunk(BURIED, chunk));
+        new.extend(item([("reason", text(reason)), ("expires", self.0.expiry())]));
+        let put = self
+            .0
+            .client
+            .put_item()
+            .table_name(&self.0.name)
+            .set_item(Some(new));
+        put.send().await.map_err(unavailable(VERB))?;
+        Ok(())
+    }
+
+    async fn buried(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+        const VERB: &str = "read which chunks are buried";
+        let items = self.all(VERB, id, &format!("{BURIED}#")).await?;
+        items
+            .iter()
+            .map(|item| {
+                let record = Record { verb: VERB, item };
+                Ok((chunk(record)?, record.text("reason")?.to_owned()))
+            })
+            .collect()
+    }
 }
 
 fn write_idempotency(idempotency: &Idempotency, id: &NotificationId) -> Item {
@@ -339,93 +496,3 @@ fn write_idempotency(idempotency: &Idempotency, id: &NotificationId) -> Item {
     ]));
     attributes
 }
-
-fn piece(name: &str, index: usize) -> String {
-    format!("{name}#{index:03}")
-}
-
-/// A document as the items it is kept in.
-fn pieces<T: Serialize>(
-    verb: &'static str,
-    id: &NotificationId,
-    name: &'static str,
-    document: &T,
-) -> Result<Vec<Item>, Error> {
-    let bytes = serde_json::to_vec(document).map_err(|_| corrupt(verb, name))?;
-    let pieces = bytes.chunks(PIECE_BYTES);
-    let count = pieces.len() as u64;
-    let items = pieces.enumerate().map(|(index, content)| {
-        let mut attributes = key(id, &piece(name, index));
-        attributes.extend(item([
-            ("content", AttributeValue::B(Blob::new(content))),
-            ("pieces", number(count)),
-            ("expires", number(expiry(id.made_at()))),
-        ]));
-        attributes
-    });
-    Ok(items.collect())
-}
-
-fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, Error> {
-    let Notification {
-        id,
-        accepted_at,
-        caller,
-        category,
-        on_unknown,
-        expires_at,
-        segments,
-        parts,
-        parts_planned,
-        audience,
-        chunks,
-        chunks_closed,
-        tally,
-    } = notification;
-    let mut attributes = key(id, HEAD);
-    attributes.extend(item([
-        ("acceptedAt", moment(*accepted_at)),
-        ("caller", text(caller)),
-        ("onUnknown", word(verb, "onUnknown", on_unknown)?),
-        ("expiresAt", moment(*expires_at)),
-        ("segments", number(*segments)),
-        ("parts", number(*parts)),
-        ("partsPlanned", number(*parts_planned)),
-        ("audience", number(*audience)),
-        ("chunks", number(*chunks)),
-        ("chunksClosed", number(*chunks_closed)),
-        ("expires", number(expiry(id.made_at()))),
-    ]));
-    attributes.extend(item(tally.fields().map(|(name, count)| (name, number(count)))));
-    if let Some(category) = category {
-        attributes.extend(item([("category", text(category))]));
-    }
-    Ok(attributes)
-}
-
-fn read_head(head: Record<'_>) -> Result<Notification, Error> {
-    let mut tally = Tally::default();
-    for ((name, _), count) in tally.fields().into_iter().zip(tally.fields_mut()) {
-        *count = head.number(name)?;
-    }
-    Ok(Notification {
-        id: head.word("notification")?,
-        accepted_at: head.moment("acceptedAt")?,
-        caller: head.text("caller")?.to_owned(),
-        category: head.optional_text("category")?.map(str::to_owned),
-        on_unknown: head.word("onUnknown")?,
-        expires_at: head.moment("expiresAt")?,
-        segments: head.number("segments")?,
-        parts: head.number("parts")?,
-        parts_planned: head.number("partsPlanned")?,
-        audience: head.number("audience")?,
-        chunks: head.number("chunks")?,
-        chunks_closed: head.number("chunksClosed")?,
-        tally,
-    })
-}
-
-/// A document is being written while it is read.
-#[derive(Debug, thiserror::Error)]
-#[error("not all pieces of the document are there yet")]
-struct Incomplete;

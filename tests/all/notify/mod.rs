@@ -1,11 +1,16 @@
-//! The notification API.
+//! The notification API: what it takes, and by files what else it answers.
 
 use herald::queue::{Error, Message, Queue};
 use lambda_http::Body;
 use lambda_http::http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
-use crate::world::{World, document, get, post, request, text};
+use crate::world::{World, document, get, personal, post, request, text};
+
+mod changes;
+mod explain;
+mod lists;
+mod plans;
 
 fn hello() -> Value {
     json!({"audience": {"everyone": true}, "message": {"text": "hello"}})
@@ -137,9 +142,7 @@ impl Queue for Failing {
 #[tokio::test]
 async fn what_could_not_be_enqueued_was_not_accepted() {
     let world = World::new();
-    world
-        .hears(&crate::world::personal("ada", "installationUpdate"))
-        .await;
+    world.hears(&personal("ada", "installationUpdate")).await;
     let answer = world
         .notify_over(Failing::Away, post("/api/notifications", &hello().to_string()))
         .await;
@@ -161,9 +164,7 @@ async fn what_could_not_be_enqueued_was_not_accepted() {
 #[tokio::test]
 async fn a_repeated_request_finishes_what_the_first_could_not() {
     let world = World::new();
-    world
-        .hears(&crate::world::personal("ada", "installationUpdate"))
-        .await;
+    world.hears(&personal("ada", "installationUpdate")).await;
     assert_eq!(
         world
             .notify_over(Failing::Away, keyed("k1", &hello()))
@@ -182,7 +183,7 @@ async fn a_repeated_request_finishes_what_the_first_could_not() {
 async fn a_key_is_its_callers_own_and_the_caller_is_on_record() {
     let world = World::new();
     let by = |arn: &str| {
-        let fixture = include_str!("../fixtures/events/notify-post.json");
+        let fixture = include_str!("../../fixtures/events/notify-post.json");
         let mut event: Value = serde_json::from_str(fixture).unwrap();
         event["requestContext"]["authorizer"] = json!({"iam": {"userArn": arn}});
         event["headers"]["idempotency-key"] = json!("k1");
@@ -226,9 +227,7 @@ async fn a_key_is_sent_once_and_short() {
 #[tokio::test]
 async fn the_classic_trigger_answers_its_page_and_sends_to_everyone() {
     let world = World::new();
-    world
-        .hears(&crate::world::personal("ada", "installationUpdate"))
-        .await;
+    world.hears(&personal("ada", "installationUpdate")).await;
     let answer = world.notify(get("/api/notify")).await;
     assert_eq!(answer.status(), 200);
     assert_eq!(
@@ -245,6 +244,10 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
     for path in [
         "/api/notifications/ntf_0",
         "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f",
+        "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f/explain",
+        "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f/plan",
+        "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f/deliveries",
+        "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f/other",
         "/api",
         "/",
     ] {
@@ -254,12 +257,20 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
         ("GET", "/api/notifications", "POST"),
         ("HEAD", "/api/notify", "GET"),
         ("POST", "/api/notify", "GET"),
-        (
-            "DELETE",
-            "/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f",
-            "GET",
-        ),
+        ("DELETE", "", "GET"),
+        ("GET", "/cancel", "POST"),
+        ("POST", "/message", "PUT, DELETE"),
+        ("POST", "/explain", "GET"),
+        ("PUT", "/plan", "GET"),
+        ("DELETE", "/deliveries", "GET"),
+        ("POST", "/api/conversations", "GET"),
     ] {
+        let path = if path.starts_with("/api") {
+            path.to_owned()
+        } else {
+            format!("/api/notifications/ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f{path}")
+        };
+        let path = path.as_str();
         let answer = world.notify(request(method, path, Body::Empty)).await;
         assert_eq!(answer.status(), 405, "{method} {path}");
         assert_eq!(answer.headers()["allow"], allow);

@@ -1,0 +1,120 @@
+//! `GET /api/notifications/{id}/plan`: what sending a notification that is held would come to.
+
+use herald::cost::{PRICES, PRICES_AS_OF, Usage};
+use herald::id::NotificationId;
+use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
+use herald::notification::{State, Unreachable};
+use herald::pace::Limit;
+use herald::store::Notifications;
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Response};
+use serde::Serialize;
+
+use crate::Context;
+use crate::answer::{Refusal, json};
+use crate::status::largest;
+
+/// What a caller reads.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plan<'a> {
+    id: &'a NotificationId,
+    state: State,
+    /// Whether the audience was read to its end.
+    counted: bool,
+    /// What a request that sends it names; not before it is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirm: Option<&'a NotificationId>,
+    /// The largest audience that would have gone ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    largest: Option<u64>,
+    audience: u64,
+    unreachable: Unreachable,
+    /// `None` after a retraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Size>,
+    predicted: Predicted,
+    cost: Cost,
+}
+
+/// The message's size.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Size {
+    /// As Teams counts it: in UTF-16, without pictures.
+    bytes: u64,
+    /// The largest that Teams takes, about.
+    largest_bytes: u64,
+    within_limit: bool,
+}
+
+/// How long it would take.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Predicted {
+    at_most_seconds: u64,
+    limit: String,
+    detail: &'static str,
+}
+
+/// What it would cost.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cost {
+    us_dollars: f64,
+    prices_as_of: &'static str,
+    usage: Usage,
+}
+
+impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
+    /// `GET /api/notifications/{id}/plan`
+    pub(crate) async fn plan(&self, id: &str) -> Result<Response<Body>, Refusal> {
+        let notification = self.known(id).await?;
+        if !notification.is_held() {
+            let detail = "This notification is not held: it has its `statusUrl` and its `explain`. A plan has one that was asked for with `dryRun`, or whose audience needs a confirmation.";
+            return Err(Refusal::conflict(detail));
+        }
+        let message = self
+            .store
+            .message(&notification.id, notification.revision)
+            .await?;
+        let usage = Usage::to_send(&notification);
+        let confirm = Some(&notification.id).filter(|_| notification.state() == State::Held);
+        let plan = Plan {
+            id: &notification.id,
+            state: notification.state(),
+            counted: notification.parts_planned == notification.parts,
+            confirm,
+            largest: largest(&notification),
+            audience: notification.audience,
+            unreachable: notification.unreachable,
+            message: message.map(|message| {
+                let bytes = as_teams_counts(&message);
+                Size {
+                    bytes,
+                    largest_bytes: TEAMS_BYTES_MAX,
+                    within_limit: bytes <= TEAMS_BYTES_MAX,
+                }
+            }),
+            predicted: Predicted::of(notification.audience, self.limits.tenant),
+            cost: Cost {
+                us_dollars: usage.dollars(&PRICES),
+                prices_as_of: PRICES_AS_OF,
+                usage,
+            },
+        };
+        Ok(json(StatusCode::OK, &plan))
+    }
+}
+
+impl Predicted {
+    fn of(audience: u64, limit: Limit) -> Self {
+        let per_milliseconds = limit.per.as_millis().unsigned_abs();
+        let milliseconds = u128::from(audience) * per_milliseconds / u128::from(limit.requests.max(1));
+        Self {
+            at_most_seconds: u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX),
+            limit: limit.to_string(),
+            detail: "With everybody in one tenant and nothing else to be sent there; several tenants are sent to at once.",
+        }
+    }
+}

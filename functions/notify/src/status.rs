@@ -1,0 +1,172 @@
+//! `GET /api/notifications/{id}`: how far a notification has come.
+
+use herald::delivery::{OnUnknown, Tally};
+use herald::id::NotificationId;
+use herald::notification::{Copies, Notification, Start, State, Unreachable};
+use herald::store::Notifications;
+use jiff::Timestamp;
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Response};
+use serde::Serialize;
+
+use crate::Context;
+use crate::answer::{Refusal, json};
+
+/// What a caller reads of a notification.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    id: &'a NotificationId,
+    state: State,
+    accepted_at: Timestamp,
+    caller: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<&'a str>,
+    on_unknown: OnUnknown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<Timestamp>,
+    expires_at: Timestamp,
+    revision: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revised: Option<Revised>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<Timestamp>,
+    counts: Counts,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    held: Option<Held<'a>>,
+}
+
+/// Always: audience = open and all the others together.
+#[derive(Debug, Serialize)]
+pub(crate) struct Counts {
+    audience: u64,
+    open: u64,
+    #[serde(flatten)]
+    ended: Tally,
+}
+
+impl Counts {
+    pub(crate) fn of(notification: &Notification) -> Self {
+        Self {
+            audience: notification.audience,
+            open: notification.open(),
+            ended: notification.tally,
+        }
+    }
+}
+
+/// How far the present content has come.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Revised {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Timestamp>,
+    retracted: bool,
+    copies: Copies,
+    /// Deliveries travel in chunks; so many of them are up to date.
+    chunks_current: u64,
+    chunks: u64,
+}
+
+/// What there is to know of one that is held.
+#[derive(Debug, Serialize)]
+struct Held<'a> {
+    /// What a request that sends it names.
+    confirm: &'a NotificationId,
+    unreachable: Unreachable,
+    /// The largest audience that would have gone ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    largest: Option<u64>,
+    why: String,
+}
+
+impl<'a> Held<'a> {
+    fn of(notification: &'a Notification) -> Option<Self> {
+        if notification.state() != State::Held {
+            return None;
+        }
+        let largest = largest(notification);
+        let why = match largest {
+            Some(largest) => format!(
+                "Its audience of {} is larger than {largest}, so nothing is sent. To send it, repeat the request with this `confirm`.",
+                notification.audience
+            ),
+            None => "It is a dry run, so nothing is sent. To send it, repeat the request without `dryRun` and with this `confirm`."
+                .to_owned(),
+        };
+        Some(Self {
+            confirm: &notification.id,
+            unreachable: notification.unreachable,
+            largest,
+            why,
+        })
+    }
+}
+
+/// The largest audience that goes ahead, of a notification that is counted first.
+pub(crate) fn largest(notification: &Notification) -> Option<u64> {
+    match notification.start {
+        Start::Counted { at_most } => Some(at_most),
+        Start::AtOnce | Start::Never => None,
+    }
+}
+
+impl<'a> Status<'a> {
+    fn of(notification: &'a Notification) -> Self {
+        let revised = (notification.revision > 0).then_some(Revised {
+            at: notification.revised_at,
+            retracted: notification.retracted,
+            copies: notification.copies,
+            chunks_current: notification.chunks_current,
+            chunks: notification.chunks,
+        });
+        Self {
+            id: &notification.id,
+            state: notification.state(),
+            accepted_at: notification.accepted_at,
+            caller: &notification.caller,
+            category: notification.category.as_deref(),
+            on_unknown: notification.on_unknown,
+            deliver_at: notification.deliver_at,
+            expires_at: notification.expires_at,
+            revision: notification.revision,
+            revised,
+            cancelled_at: notification.cancelled_at,
+            completed_at: notification.completed_at,
+            counts: Counts::of(notification),
+            held: Held::of(notification),
+        }
+    }
+}
+
+impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
+    /// The notification of this id.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(crate) async fn known(&self, id: &str) -> Result<Notification, Refusal> {
+        let id = named(id)?;
+        self.store.find(&id).await?.ok_or_else(unknown)
+    }
+
+    /// `GET /api/notifications/{id}`
+    pub(crate) async fn show(&self, id: &str) -> Result<Response<Body>, Refusal> {
+        let notification = self.known(id).await?;
+        Ok(json(StatusCode::OK, &Status::of(&notification)))
+    }
+}
+
+/// The id that stands in a path.
+///
+/// # Errors
+/// 404 when it is none.
+pub(crate) fn named(id: &str) -> Result<NotificationId, Refusal> {
+    id.parse().map_err(|_| unknown())
+}
+
+/// No notification is named so.
+pub(crate) fn unknown() -> Refusal {
+    Refusal::not_found("No notification has this id.")
+}

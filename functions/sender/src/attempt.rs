@@ -1,0 +1,416 @@
+//! One attempt: its requests to the Connector, and what follows from each failure by the table of [`herald::retry`].
+
+use botframework::activity::{Activity, ChannelAccount};
+use botframework::cloud::GCC_SERVICE_URL;
+use botframework::connector::{self, Class, ConversationParameters, Reason, SendReceipt};
+use botframework::id::{ActivityId, ConversationId};
+use herald::conversation::{Conversation, Finding, Scope, Sighting};
+use herald::delivery::{self, Attempt, Lease, Next, Outcome, Policy};
+use herald::pace::{self, Answer, Pace, Wish};
+use herald::retry::{Reaction, reaction};
+use herald::store::{self, Conversations, Ledger, Notifications, Paces};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::delivery::Delivery;
+use crate::later;
+use crate::view::Seen;
+
+/// How long before the invocation's end an attempt makes no further request.
+const LAST_REQUEST: SignedDuration = SignedDuration::from_secs(25);
+
+/// How long copies are brought up to date after an edit.
+const REVISED_FOR_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// What one attempt came to.
+pub(crate) struct Made {
+    /// What is written of the delivery.
+    pub(crate) next: Next,
+    /// What is written of other things, after it.
+    pub(crate) learned: Vec<Learned>,
+}
+
+/// What an attempt found out about more than its delivery.
+pub(crate) enum Learned {
+    /// Of the conversation.
+    Found(Finding),
+    /// The conversation has another id by now.
+    Succeeded(ConversationId),
+    /// The tenant was throttled.
+    Throttled(Option<SignedDuration>),
+}
+
+impl Made {
+    pub(crate) fn only(next: Next) -> Self {
+        Self {
+            next,
+            learned: Vec::new(),
+        }
+    }
+}
+
+/// A conversation as it is written to: where, and under which id.
+#[derive(Clone)]
+struct Place {
+    service_url: String,
+    id: ConversationId,
+}
+
+impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
+where
+    C: Conversations,
+    N: Notifications,
+    L: Ledger + Paces,
+    Q: Sync,
+    E: Sync,
+{
+    /// One attempt, and what follows from it.
+    pub(crate) async fn attempt(
+        &self,
+        lease: &Lease,
+        seen: &Seen,
+        conversation: &Conversation,
+    ) -> Result<Made, store::Error> {
+        if seen.message.is_none() && lease.copy.is_none() {
+            // There is nothing to be sent: it was retracted.
+            return Ok(Made::only(Next::Settle(lease.ending(Outcome::Cancelled))));
+        }
+        let mut learned = Vec::new();
+        let attempt = match self.requests(lease, seen, conversation, &mut learned).await? {
+            Ok(activity) => Attempt::Delivered(activity),
+            Err(error) => {
+                tracing::warn!(
+                    error_type = "SendFailed",
+                    reason = ?error.reason(),
+                    code = error.code(),
+                    status = error.status(),
+                    notification = %seen.head.id,
+                    correlation = error.correlation(),
+                    "attempt failed"
+                );
+                match reaction(error.reason()) {
+                    Reaction::Stop => return Ok(Made::only(self.refused(lease, &error))),
+                    reaction => self.failed(reaction, &error, lease, &mut learned).await?,
+                }
+            }
+        };
+        let head = &seen.head;
+        let ends_at = match &lease.copy {
+            None => head.expires_at,
+            Some(_) => later(head.revised_at.unwrap_or(head.accepted_at), REVISED_FOR_MAX),
+        };
+        let policy = Policy {
+            on_unknown: head.on_unknown,
+            revision: head.revision,
+            ends_at,
+        };
+        let next = delivery::next(lease, attempt, policy, self.now(), self.context.draw());
+        Ok(Made { next, learned })
+    }
+
+    /// The request, and where the first is sent elsewhere, the others: the id the channel gave, or the last failure.
+    async fn requests(
+        &self,
+        lease: &Lease,
+        seen: &Seen,
+        conversation: &Conversation,
+        learned: &mut Vec<Learned>,
+    ) -> Result<Result<Option<ActivityId>, connector::Error>, store::Error> {
+        let mut addresses = self.addresses(conversation);
+        let first = addresses.pop().unwrap_or_default();
+        let mut place = Place {
+            service_url: first.clone(),
+            id: conversation.key.conversation.clone(),
+        };
+        let mut recreated = false;
+        loop {
+            let error = match self.request(lease, seen, conversation, &place).await {
+                Ok(activity) => {
+                    if place.service_url != first {
+                        learned.push(Learned::Found(Finding::MovedTo(place.service_url)));
+                    }
+                    return Ok(Ok(activity));
+                }
+                Err(error) => error,
+            };
+            match reaction(error.reason()) {
+                Reaction::Readdress => {
+                    if error.reason() == Reason::OtherHost {
+                        // The tenant is in GCC, and nowhere else.
+                        addresses.retain(|url| url == GCC_SERVICE_URL);
+                    }
+                    let Some(next) = addresses.pop() else {
+                        return Ok(Err(error));
+                    };
+                    place.service_url = next;
+                }
+                Reaction::Recreate if !recreated && lease.copy.is_none() && !self.is_over() => {
+                    let Some(parameters) = parameters(conversation) else {
+                        return Ok(Err(error));
+                    };
+                    if !self.may_request_again().await? {
+                        return Ok(Err(error));
+                    }
+                    recreated = true;
+                    let created = self
+                        .context
+                        .connector
+                        .create_conversation(&place.service_url, &parameters);
+                    match created.await {
+                        Ok(created) => {
+                            let id = created.id.unwrap_or_else(|| place.id.clone());
+                            if id != place.id {
+                                learned.push(Learned::Succeeded(id.clone()));
+                            }
+                            place.id = id;
+                            if let Some(url) = created.service_url {
+                                place.service_url = url;
+                            }
+                        }
+                        // What creating says is about the person; what is unknown of it leaves the message unsent.
+                        Err(failure) if failure.class() == Class::Unknown => return Ok(Err(error)),
+                        Err(failure) => return Ok(Err(failure)),
+                    }
+                }
+                _ => return Ok(Err(error)),
+            }
+            if self.is_over() || !self.may_request_again().await? {
+                return Ok(Err(error));
+            }
+        }
+    }
+
+    /// One request: the message is sent, or its copy changed or deleted.
+    async fn request(
+        &self,
+        lease: &Lease,
+        seen: &Seen,
+        conversation: &Conversation,
+        place: &Place,
+    ) -> Result<Option<ActivityId>, connector::Error> {
+        let connector = &self.context.connector;
+        let Place { service_url, id } = place;
+        let copy = lease.copy.as_ref().and_then(|copy| copy.activity.as_ref());
+        let activity = seen
+            .message
+            .as_ref()
+            .map(|message| addressed(message, conversation, id));
+        let receipt = match (&activity, copy) {
+            (Some(activity), Some(copy)) => connector.update_activity(service_url, id, copy, activity).await,
+            (Some(activity), None) => connector.send_to_conversation(service_url, id, activity).await,
+            (None, Some(copy)) => connector
+                .delete_activity(service_url, id, copy)
+                .await
+                .map(|()| SendReceipt::default()),
+            (None, None) => Ok(SendReceipt::default()),
+        };
+        receipt.map(|receipt| receipt.activity_id)
+    }
+
+    /// Every service URL that may serve this conversation, the one to be tried first at the end: the newest that was seen,
+    /// trusted or not, since a record that was tampered with is to be refused and not mended; the others, the cloud's own,
+    /// and GCC's, as far as they are trusted.
+    fn addresses(&self, conversation: &Conversation) -> Vec<String> {
+        let trust = self.context.connector.trust();
+        let mut seen = conversation.service_urls.iter().map(String::as_str);
+        let mut addresses: Vec<String> = seen.next().map(str::to_owned).into_iter().collect();
+        let global = trust.cloud().endpoints().service_url;
+        for url in seen.chain(global).chain([GCC_SERVICE_URL]) {
+            if !addresses.iter().any(|known| known == url) && trust.check(url).is_ok() {
+                addresses.push(url.to_owned());
+            }
+        }
+        addresses.reverse();
+        addresses
+    }
+
+    /// What a failure comes to for the delivery, and for more than it.
+    async fn failed(
+        &self,
+        reaction: Reaction,
+        error: &connector::Error,
+        lease: &Lease,
+        learned: &mut Vec<Learned>,
+    ) -> Result<Attempt, store::Error> {
+        let code = code(error);
+        let now = self.now();
+        let asked = error
+            .retry_after()
+            .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
+        let not_sent = |code, retry_after| Attempt::NotSent { code, retry_after };
+        Ok(match reaction {
+            Reaction::Slow => {
+                learned.push(Learned::Throttled(asked));
+                not_sent(code, asked)
+            }
+            Reaction::Wait | Reaction::Stop => not_sent(code, asked),
+            Reaction::Reject if error.reason() == Reason::ActivityNotFound && lease.copy.is_some() => {
+                Attempt::CopyGone
+            }
+            // Nobody serves it at any address we know.
+            Reaction::Readdress | Reaction::Reject => Attempt::Rejected {
+                code,
+                detail: error.message().map(str::to_owned),
+            },
+            Reaction::Recreate => {
+                learned.push(Learned::Found(Finding::Missing(code.clone())));
+                Attempt::Gone(code)
+            }
+            Reaction::Block => {
+                learned.push(Learned::Found(Finding::Blocked(code.clone())));
+                Attempt::Gone(code)
+            }
+            Reaction::Strike => match self.strike(&code).await? {
+                Some(until) => not_sent(code, Some(until.duration_since(now))),
+                None => {
+                    learned.push(Learned::Found(Finding::Blocked(code.clone())));
+                    Attempt::Gone(code)
+                }
+            },
+            Reaction::Doubt { most } => Attempt::Unknown { code, most },
+        })
+    }
+
+    /// Counts a refusal that may be the tenant's; until when the tenant is paused, if it is.
+    async fn strike(&self, code: &str) -> Result<Option<Timestamp>, store::Error> {
+        let Some(bucket) = self.bucket else {
+            return Ok(None);
+        };
+        let now = self.now();
+        let rule = |pace: &Pace| {
+            let new = pace::strike(pace, code, now);
+            (new.pause.clone(), Some(new))
+        };
+        let pause = self.context.ledger.apply(bucket, rule).await?;
+        let until = pause.map(|pause| pause.until).filter(|until| *until > now);
+        if let Some(until) = until {
+            tracing::error!(
+                error_type = "TenantPaused",
+                code,
+                "several conversations of a tenant refuse: nothing is sent to it for a while"
+            );
+            self.invocation.hold(bucket, until);
+        }
+        Ok(until)
+    }
+
+    /// Writes down what an attempt found out beside its delivery.
+    pub(crate) async fn learn(
+        &self,
+        conversation: &Conversation,
+        learned: Vec<Learned>,
+    ) -> Result<(), store::Error> {
+        let (conversations, now) = (&self.context.conversations, self.now());
+        for learned in learned {
+            match learned {
+                Learned::Found(finding) => {
+                    conversations
+                        .note(&conversation.key, conversation.version, &finding, now)
+                        .await?;
+                }
+                Learned::Succeeded(id) => {
+                    conversations
+                        .remember(Sighting::successor(conversation, id), now)
+                        .await?;
+                    conversations.forget(&conversation.key, now).await?;
+                }
+                Learned::Throttled(asked) => self.throttled(asked).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn throttled(&self, asked: Option<SignedDuration>) -> Result<(), store::Error> {
+        let Some(bucket) = self.bucket else { return Ok(()) };
+        let now = self.now();
+        let limit = self.context.limits.tenant;
+        let rule = |pace: &Pace| {
+            let new = pace::throttle(pace, limit, asked, now);
+            (new.next, Some(new))
+        };
+        if let Some(asked) = asked {
+            self.invocation.hold(bucket, later(now, asked));
+        }
+        self.context.ledger.apply(bucket, rule).await?;
+        Ok(())
+    }
+
+    /// Takes a permit for one request more and waits for it; `false` when there is none soon.
+    async fn may_request_again(&self) -> Result<bool, store::Error> {
+        let Some(bucket) = self.bucket else {
+            return Ok(true);
+        };
+        let now = self.now();
+        let wish = Wish {
+            block: 1,
+            whole: 1,
+            turn: Some(now),
+        };
+        let limit = self.context.limits.tenant;
+        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
+        match self.context.ledger.apply(bucket, rule).await? {
+            Answer::Permits(permits) => {
+                self.context.wait_until(permits.slot(0)).await;
+                Ok(true)
+            }
+            Answer::Later { .. } => Ok(false),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let deadline = self.invocation.deadline;
+        self.now() > deadline.saturating_sub(LAST_REQUEST).unwrap_or(deadline)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.context.clock.now()
+    }
+}
+
+/// The message as it goes to this conversation, replying to nothing.
+fn addressed(message: &Activity, conversation: &Conversation, id: &ConversationId) -> Activity {
+    let mut activity = message.clone();
+    conversation.reference.address(&mut activity);
+    if conversation.facts.scope != Scope::Personal {
+        // Whoever spoke last there is not who this is for.
+        activity.recipient = None;
+    }
+    if let Some(place) = &mut activity.conversation {
+        place.id = id.clone();
+    }
+    activity
+}
+
+/// What creates the conversation with this person once more; `None` when it is not one person's, or we do not know whose.
+fn parameters(conversation: &Conversation) -> Option<ConversationParameters> {
+    if conversation.facts.scope != Scope::Personal {
+        return None;
+    }
+    let tenant = conversation.facts.tenant.clone()?;
+    let facts = &conversation.facts;
+    let account = facts.account.as_ref().map(|id| id.as_str());
+    let id = account.or_else(|| facts.user.as_ref().map(|id| id.as_str()))?;
+    let account = |id: &str| ChannelAccount {
+        id: id.into(),
+        ..ChannelAccount::default()
+    };
+    Some(ConversationParameters {
+        is_group: Some(false),
+        bot: Some(account(conversation.key.bot.as_str())),
+        members: vec![account(id)],
+        channel_data: Some(json!({"tenant": {"id": tenant}})),
+        tenant_id: Some(tenant),
+        ..ConversationParameters::default()
+    })
+}
+
+/// The channel's word for a failure, or ours when it has none.
+fn code(error: &connector::Error) -> String {
+    match (error.code(), error.status(), error.reason()) {
+        (Some(code), _, _) => code.to_owned(),
+        (None, Some(status), _) => format!("Http{status}"),
+        (None, None, Reason::Unreachable) => "NotConnected".to_owned(),
+        (None, None, Reason::Unanswered) => "NoAnswer".to_owned(),
+        (None, None, _) => "NotSendable".to_owned(),
+    }
+}

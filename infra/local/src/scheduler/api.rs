@@ -1,0 +1,279 @@
+//! Scheduler over HTTP: `POST`, `GET` and `DELETE` of `/schedules/{Name}`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use http::{StatusCode, header::CONTENT_TYPE};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{AlreadyThere, Name, Schedule, Scheduler, Then};
+use crate::template::{Place, Stack};
+
+/// The longest name.
+const NAME_BYTES: usize = 64;
+/// The most bytes that a target is handed.
+const INPUT_BYTES: usize = 256 * 1024;
+/// Who does what a schedule asks for, and has to be trusted by its role.
+const PRINCIPAL: &str = "scheduler.amazonaws.com";
+
+/// The schedules as an HTTP service.
+pub(crate) fn router(scheduler: Scheduler, stack: &Stack, place: &Place) -> Router {
+    let service = Service::new(scheduler, stack, place);
+    Router::new()
+        .route("/schedules/{name}", post(create).get(show).delete(delete))
+        .fallback(|| async {
+            Fault::new(
+                StatusCode::NOT_FOUND,
+                "UnknownOperationException",
+                "there is no such operation",
+            )
+        })
+        .with_state(service)
+}
+
+#[derive(Clone)]
+struct Service {
+    scheduler: Scheduler,
+    place: Place,
+    known: Arc<Known>,
+}
+
+/// What a schedule may name.
+struct Known {
+    groups: Vec<String>,
+    /// The queues' names by their ARNs.
+    queues: BTreeMap<String, String>,
+    /// The ARNs of the roles that Scheduler may take on.
+    roles: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+/// What `CreateSchedule` is asked; whatever else it could be asked, this host does not do.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct CreateSchedule {
+    group_name: Option<String>,
+    schedule_expression: String,
+    schedule_expression_timezone: Option<String>,
+    flexible_time_window: FlexibleTimeWindow,
+    action_after_completion: Option<String>,
+    target: Target,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct FlexibleTimeWindow {
+    mode: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Target {
+    arn: String,
+    role_arn: String,
+    input: String,
+}
+
+/// In which group an existing schedule is.
+#[derive(Deserialize)]
+struct InGroup {
+    #[serde(rename = "groupName")]
+    group: Option<String>,
+}
+
+impl Fault {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Fault {
+        Fault {
+            status,
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn invalid(message: impl Into<String>) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, "ValidationException", message)
+    }
+
+    fn not_found(message: impl Into<String>) -> Fault {
+        Fault::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let headers = [
+            ("x-amzn-errortype", self.code),
+            (CONTENT_TYPE.as_str(), "application/json"),
+        ];
+        (
+            self.status,
+            headers,
+            json!({ "Message": self.message }).to_string(),
+        )
+            .into_response()
+    }
+}
+
+async fn create(State(service): State<Service>, Path(name): Path<String>, body: Bytes) -> Response {
+    answered(service.create(name, &body))
+}
+
+async fn show(
+    State(service): State<Service>,
+    Path(name): Path<String>,
+    Query(InGroup { group }): Query<InGroup>,
+) -> Response {
+    answered(service.show(name, group))
+}
+
+async fn delete(
+    State(service): State<Service>,
+    Path(name): Path<String>,
+    Query(InGroup { group }): Query<InGroup>,
+) -> Response {
+    answered(service.delete(name, group))
+}
+
+fn answered(outcome: Result<Value, Fault>) -> Response {
+    match outcome {
+        Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer.to_string()).into_response(),
+        Err(fault) => fault.into_response(),
+    }
+}
+
+impl Service {
+    fn new(scheduler: Scheduler, stack: &Stack, place: &Place) -> Service {
+        let queues = stack.queues.iter();
+        let trusting = stack
+            .roles
+            .iter()
+            .filter(|role| role.services.iter().any(|service| service == PRINCIPAL));
+        Service {
+            scheduler,
+            place: place.clone(),
+            known: Arc::new(Known {
+                groups: stack.schedule_groups.clone(),
+                queues: queues
+                    .map(|queue| (queue.arn.clone(), queue.name.clone()))
+                    .collect(),
+                roles: trusting.map(|role| role.arn.clone()).collect(),
+            }),
+        }
+    }
+
+    fn create(&self, name: String, body: &[u8]) -> Result<Value, Fault> {
+        let mut document: Value =
+            serde_json::from_slice(body).map_err(|error| Fault::invalid(error.to_string()))?;
+        let request = CreateSchedule::deserialize(&document)
+            .map_err(|error| Fault::invalid(format!("the local host does not do this: {error}")))?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !(1..=NAME_BYTES).contains(&name.len()) || !name.bytes().all(plain) {
+            return Err(Fault::invalid(format!("{name:?} is no name")));
+        }
+        let due = due(&request)?;
+        if request.flexible_time_window.mode != "OFF" {
+            return Err(Fault::invalid("the local host knows no flexible time window"));
+        }
+        let then = match request.action_after_completion.as_deref() {
+            Some("DELETE") => Then::Delete,
+            None | Some("NONE") => Then::Keep,
+            Some(other) => return Err(Fault::invalid(format!("{other:?} is no action"))),
+        };
+        let Target { arn, role_arn, input } = request.target;
+        let Some(queue) = self.known.queues.get(&arn) else {
+            return Err(Fault::invalid(format!("there is no queue {arn}")));
+        };
+        if !self.known.roles.contains(&role_arn) {
+            let message = format!("{role_arn} is no role that AWS EventBridge Scheduler may assume");
+            return Err(Fault::invalid(message));
+        }
+        if !(1..=INPUT_BYTES).contains(&input.len()) {
+            let message = format!(
+                "an input has between 1 and {INPUT_BYTES} bytes, not {}",
+                input.len()
+            );
+            return Err(Fault::invalid(message));
+        }
+        let name = self.name(name, request.group_name)?;
+        let arn = self
+            .place
+            .arn("scheduler", &format!("schedule/{}/{}", name.0, name.1));
+        document["Name"] = name.1.as_str().into();
+        document["Arn"] = arn.as_str().into();
+        document["State"] = "ENABLED".into();
+        let conflict = format!("Schedule {} already exists.", name.1);
+        let created = self.scheduler.create(name, due, |at| Schedule {
+            at,
+            queue: queue.clone(),
+            input,
+            then,
+            document,
+        });
+        match created {
+            Ok(()) => Ok(json!({ "ScheduleArn": arn })),
+            Err(AlreadyThere) => Err(Fault::new(StatusCode::CONFLICT, "ConflictException", conflict)),
+        }
+    }
+
+    fn show(&self, name: String, group: Option<String>) -> Result<Value, Fault> {
+        let name = self.name(name, group)?;
+        self.scheduler.show(&name).ok_or_else(|| absent(&name))
+    }
+
+    fn delete(&self, name: String, group: Option<String>) -> Result<Value, Fault> {
+        let name = self.name(name, group)?;
+        let deleted = self.scheduler.delete(&name);
+        deleted.map(|_| json!({})).ok_or_else(|| absent(&name))
+    }
+
+    /// The account's own group is there without a template.
+    fn name(&self, name: String, group: Option<String>) -> Result<Name, Fault> {
+        let group = group.unwrap_or_else(|| "default".to_owned());
+        if group == "default" || self.known.groups.contains(&group) {
+            Ok((group, name))
+        } else {
+            Err(Fault::not_found(format!(
+                "Schedule group {group} does not exist."
+            )))
+        }
+    }
+}
+
+fn absent((_, name): &Name) -> Fault {
+    Fault::not_found(format!("Schedule {name} does not exist."))
+}
+
+/// The moment of `at(yyyy-mm-ddThh:mm:ss)`, which is in UTC if nothing is said.
+fn due(request: &CreateSchedule) -> Result<Timestamp, Fault> {
+    let zone = request.schedule_expression_timezone.as_deref();
+    if zone.is_some_and(|zone| zone != "UTC") {
+        return Err(Fault::invalid("the local host knows no time zone but UTC"));
+    }
+    let expression = &request.schedule_expression;
+    let wrong = || Fault::invalid(format!("the local host knows no schedule {expression:?}"));
+    let moment = expression
+        .strip_prefix("at(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .filter(|moment| moment.len() == "yyyy-mm-ddThh:mm:ss".len())
+        .ok_or_else(wrong)?;
+    let moment: DateTime = moment.parse().map_err(|_| wrong())?;
+    let zoned = moment.to_zoned(TimeZone::UTC).map_err(|_| wrong())?;
+    Ok(zoned.timestamp())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! What the channel lets the bot do, and above which size an audience needs a confirmation.
+
+use super::{Environment, Error, variable};
+use crate::pace::{Limit, Limits};
+
+/// The largest audience that goes ahead without a confirmation, if nobody says otherwise.
+pub const CONFIRM_ABOVE: u64 = 10_000;
+
+impl Environment<'_> {
+    /// The channel's limits: those of Teams, unless variables name others.
+    ///
+    /// # Errors
+    /// When a limit is not one; it names the variable.
+    pub fn limits(&self) -> Result<Limits, Error> {
+        let documented = Limits::teams();
+        let tenant = match self.optional(variable::TENANT_LIMIT) {
+            Some(text) => limit(variable::TENANT_LIMIT, &text)?,
+            None => documented.tenant,
+        };
+        let conversation = self
+            .list(variable::CONVERSATION_LIMITS)?
+            .iter()
+            .map(|text| limit(variable::CONVERSATION_LIMITS, text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let conversation = if conversation.is_empty() {
+            documented.conversation
+        } else {
+            conversation
+        };
+        Ok(Limits { tenant, conversation })
+    }
+
+    /// The largest audience that goes ahead without a confirmation.
+    ///
+    /// # Errors
+    /// When it is set and no number.
+    pub fn confirm_above(&self) -> Result<u64, Error> {
+        let Some(text) = self.optional(variable::CONFIRM_ABOVE) else {
+            return Ok(CONFIRM_ABOVE);
+        };
+        text.trim()
+            .parse()
+            .map_err(|_| Error::wrong(variable::CONFIRM_ABOVE, "must be a whole number like 10000"))
+    }
+}
+
+fn limit(name: &'static str, text: &str) -> Result<Limit, Error> {
+    text.parse()
+        .map_err(|error| Error::wrong(name, format!("{error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::environment;
+    use super::*;
+
+    #[test]
+    fn the_limits_are_those_of_teams_unless_others_are_named() {
+        assert_eq!(environment(&[]).limits().unwrap(), Limits::teams());
+        let documented = [
+            ("HERALD_TENANT_LIMIT", "45/1s"),
+            ("HERALD_CONVERSATION_LIMITS", "7/1s,8/2s,60/30s,1800/3600s"),
+        ];
+        assert_eq!(environment(&documented).limits().unwrap(), Limits::teams());
+        let own = [("HERALD_CONVERSATION_LIMITS", "1/1s, 10/60s")];
+        let limits = environment(&own).limits().unwrap();
+        assert_eq!(limits.tenant, Limits::teams().tenant);
+        assert_eq!(limits.conversation.len(), 2);
+    }
+
+    #[test]
+    fn a_limit_that_is_none_is_an_error_that_names_the_variable() {
+        for (name, text) in [
+            ("HERALD_TENANT_LIMIT", "45"),
+            ("HERALD_TENANT_LIMIT", "0/1s"),
+            ("HERALD_CONVERSATION_LIMITS", "7/1s,8"),
+            ("HERALD_CONVERSATION_LIMITS", ","),
+        ] {
+            let pairs = [(name, text)];
+            let error = environment(&pairs).limits().unwrap_err().to_string();
+            assert!(error.starts_with(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_are_told_without_a_confirmation_unless_another_number_is_set() {
+        assert_eq!(environment(&[]).confirm_above().unwrap(), 10_000);
+        let pairs = [("HERALD_CONFIRM_ABOVE", "50")];
+        assert_eq!(environment(&pairs).confirm_above().unwrap(), 50);
+        let pairs = [("HERALD_CONFIRM_ABOVE", "many")];
+        assert!(environment(&pairs).confirm_above().is_err());
+    }
+}

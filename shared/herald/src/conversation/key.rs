@@ -1,0 +1,114 @@
+//! The name of a conversation.
+
+use std::fmt;
+use std::str::FromStr;
+
+use botframework::id::{ChannelAccountId, ConversationId};
+use botframework::reference::ConversationReference;
+use serde::{Deserialize, Serialize};
+
+use super::ID_BYTES_MAX;
+
+/// Names one conversation of one bot on one channel; the primary key of everything that is remembered.
+///
+/// The conversation id alone does not do: two bots in one group chat see the same id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ConversationKey {
+    /// The conversation, a thread's `;messageid=` included.
+    pub conversation: ConversationId,
+    /// The channel, as the activity named it: `msteams`, `slack`, …
+    pub channel: String,
+    /// The bot's account in that channel: in Teams `28:` and the app id.
+    pub bot: ChannelAccountId,
+}
+
+impl ConversationKey {
+    /// The key of the conversation that a reference leads to; `None` when it does not name channel, bot and conversation,
+    /// or names them by something that is no id: longer than [`ID_BYTES_MAX`], or with control characters in it.
+    pub fn of(reference: &ConversationReference) -> Option<Self> {
+        let conversation = reference.conversation.as_ref()?.id.clone();
+        let channel = reference.channel_id.clone()?;
+        let bot = reference.bot.as_ref()?.id.clone();
+        let well_named = is_id(conversation.as_str()) && is_id(&channel) && is_id(bot.as_str());
+        let key = Self {
+            conversation,
+            channel,
+            bot,
+        };
+        (well_named && key.place().len() <= ID_BYTES_MAX).then_some(key)
+    }
+
+    /// The sort key beside the conversation id: channel and bot, with `|` between.
+    pub fn place(&self) -> String {
+        format!("{}|{}", escape(&self.channel), escape(self.bot.as_str()))
+    }
+
+    /// The key from its two halves as they stand in the table.
+    ///
+    /// # Errors
+    /// When `place` is not what [`place`](Self::place) writes: the record is not ours.
+    pub fn from_place(conversation: ConversationId, place: &str) -> Result<Self, InvalidKey> {
+        let (channel, bot) = place.split_once('|').ok_or(InvalidKey)?;
+        Ok(Self {
+            conversation,
+            channel: unescape(channel),
+            bot: unescape(bot).into(),
+        })
+    }
+}
+
+/// The text is not a conversation key.
+#[derive(Debug, thiserror::Error)]
+#[error("not a conversation key: it must be channel, bot and conversation with `|` between")]
+pub struct InvalidKey;
+
+impl fmt::Display for ConversationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The conversation stands last and as it is: whatever it holds, the first two bars are the separators.
+        write!(f, "{}|{}", self.place(), self.conversation)
+    }
+}
+
+impl From<ConversationKey> for String {
+    fn from(key: ConversationKey) -> Self {
+        key.to_string()
+    }
+}
+
+impl FromStr for ConversationKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, '|');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(channel), Some(bot), Some(conversation)) => Ok(Self {
+                conversation: conversation.into(),
+                channel: unescape(channel),
+                bot: unescape(bot).into(),
+            }),
+            _ => Err(InvalidKey),
+        }
+    }
+}
+
+impl TryFrom<String> for ConversationKey {
+    type Error = InvalidKey;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// Whether the text can be an id, as far as tables and URLs are concerned.
+pub(super) fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn escape(part: &str) -> String {
+    part.replace('%', "%25").replace('|', "%7C")
+}
+
+fn unescape(part: &str) -> String {
+    part.replace("%7C", "|").replace("%25", "%")
+}

@@ -1,0 +1,194 @@
+//! What an activity shows of a conversation.
+
+use botframework::activity::{self, Activity, ActivityType, InstallationAction};
+use botframework::id::{ChannelAccountId, ConversationId};
+use botframework::reference::ConversationReference;
+
+use super::key::is_id;
+use super::{Conversation, ConversationKey, Facts, Scope};
+
+/// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
+pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
+
+/// What an activity says about the bot's presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Installed, added, or spoken to: the conversation is active from now on.
+    Arrived,
+    /// Something else happened there: a removed conversation stays removed.
+    Seen,
+    /// Uninstalled or taken out.
+    Left,
+}
+
+/// Whether an activity's service URL may replace the one that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Believed,
+    /// A small share of invokes name a region that does not work for the user (`protocol A.5`).
+    Doubted,
+}
+
+/// One conversation as one activity showed it.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// The conversation.
+    pub key: ConversationKey,
+    /// What the activity says about the bot's presence.
+    pub presence: Presence,
+    /// What it is looked up by.
+    pub facts: Facts,
+    pub(super) reference: ConversationReference,
+    pub(super) address: Address,
+    /// Whether the activity says what kind of place it is, or the facts only suppose so.
+    pub(super) scope_named: bool,
+    /// Whether it is something that a person did, not the channel.
+    pub(super) by_person: bool,
+}
+
+impl Sighting {
+    /// The conversations an activity shows: one, or two for a thread in a channel (the channel, then the thread).
+    ///
+    /// None when the activity does not name what a later message needs: channel, conversation, bot and service URL.
+    pub fn of(activity: &Activity) -> Vec<Self> {
+        let reference = ConversationReference::from_activity(activity);
+        let Some(key) = ConversationKey::of(&reference) else {
+            return Vec::new();
+        };
+        if reference.service_url.as_deref().is_none_or(str::is_empty) {
+            return Vec::new();
+        }
+        // A record holds 400 KB. What is larger than any real reference by far would be refused by the table, and the
+        // channel would repeat it for ever.
+        let bytes = serde_json::to_vec(&reference).map_or(usize::MAX, |document| document.len());
+        if bytes > REFERENCE_BYTES_MAX {
+            return Vec::new();
+        }
+        let scope = scope(activity, &reference);
+        let sighting = Self {
+            key,
+            presence: presence(activity),
+            facts: facts(activity, &reference, scope.unwrap_or(Scope::Personal)),
+            reference,
+            address: address(activity),
+            scope_named: scope.is_some(),
+            by_person: by_person(activity),
+        };
+        if sighting.key.conversation.thread_root().is_some() {
+            vec![sighting.channel_level(), sighting]
+        } else {
+            vec![sighting]
+        }
+    }
+
+    /// The conversation that took the place of one that the channel does not know any more.
+    pub fn successor(of: &Conversation, id: ConversationId) -> Self {
+        let mut reference = of.reference.clone();
+        if let Some(place) = &mut reference.conversation {
+            place.id = id.clone();
+        }
+        Self {
+            key: ConversationKey {
+                conversation: id,
+                ..of.key.clone()
+            },
+            presence: Presence::Arrived,
+            facts: of.facts.clone(),
+            reference,
+            address: Address::Believed,
+            scope_named: true,
+            by_person: false,
+        }
+    }
+
+    fn channel_level(&self) -> Self {
+        Self {
+            key: ConversationKey {
+                conversation: self.key.conversation.channel(),
+                ..self.key.clone()
+            },
+            reference: self.reference.channel_level(),
+            ..self.clone()
+        }
+    }
+}
+
+fn presence(activity: &Activity) -> Presence {
+    match &activity.kind {
+        _ if activity.is_message() => Presence::Arrived,
+        Some(ActivityType::InstallationUpdate) => match &activity.action {
+            Some(InstallationAction::Add | InstallationAction::AddUpgrade) => Presence::Arrived,
+            Some(InstallationAction::Remove | InstallationAction::RemoveUpgrade) => Presence::Left,
+            Some(InstallationAction::Other(_)) | None => Presence::Seen,
+        },
+        Some(ActivityType::ConversationUpdate) if activity.removes_bot() => Presence::Left,
+        Some(ActivityType::ConversationUpdate) if activity.adds_bot() => Presence::Arrived,
+        _ => Presence::Seen,
+    }
+}
+
+/// Whether a person did this: wrote, reacted, pressed something. What the channel tells of members and installations is not.
+fn by_person(activity: &Activity) -> bool {
+    matches!(
+        &activity.kind,
+        Some(
+            ActivityType::MessageReaction
+                | ActivityType::MessageUpdate
+                | ActivityType::MessageDelete
+                | ActivityType::Invoke
+                | ActivityType::Typing
+        )
+    )
+}
+
+fn address(activity: &Activity) -> Address {
+    match &activity.kind {
+        _ if activity.is_message() => Address::Believed,
+        Some(ActivityType::ConversationUpdate | ActivityType::InstallationUpdate) => Address::Believed,
+        _ => Address::Doubted,
+    }
+}
+
+/// What kind of place it is, if the activity says so.
+fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope> {
+    let place = reference.conversation.as_ref()?;
+    let in_team = activity.teams().is_some_and(|teams| teams.team.is_some());
+    match &place.scope {
+        _ if place.id.thread_root().is_some() => Some(Scope::Channel),
+        Some(activity::Scope::Personal) => Some(Scope::Personal),
+        Some(activity::Scope::GroupChat) => Some(Scope::GroupChat),
+        Some(activity::Scope::Channel) => Some(Scope::Channel),
+        // Old payloads of Teams name no type, and other channels have none.
+        None if in_team => Some(Scope::Channel),
+        None => place
+            .is_group
+            .map(|group| if group { Scope::GroupChat } else { Scope::Personal }),
+        // A kind of place that is new: whatever it is, it is not one person's.
+        Some(activity::Scope::Other(_)) => Some(Scope::GroupChat),
+    }
+}
+
+fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Facts {
+    let person = reference.user.as_ref().filter(|_| scope == Scope::Personal);
+    // Only Teams vouches for Entra's and its own names of people and teams; elsewhere a user may choose what they are called.
+    let in_teams = activity.parent_channel() == Some("msteams");
+    let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
+    Facts {
+        scope,
+        tenant: activity
+            .tenant_id()
+            .filter(|tenant| is_id(tenant))
+            .map(str::to_owned),
+        user: person
+            .and_then(|user| user.entra_object_id.clone())
+            .filter(|id| in_teams && is_id(id.as_str())),
+        account: person
+            .map(|user| user.id.clone())
+            .filter(|id| is_id(id.as_str()) && (in_teams || !of_teams(id))),
+        team: activity
+            .teams()
+            .and_then(|teams| teams.team)
+            .and_then(|team| team.id)
+            .filter(|id| in_teams && is_id(id)),
+    }
+}

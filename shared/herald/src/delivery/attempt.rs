@@ -1,0 +1,188 @@
+//! What an attempt means for its delivery.
+
+use botframework::id::ActivityId;
+use jiff::{SignedDuration, Timestamp};
+
+use super::claim::permits_after;
+use super::{Lease, OnUnknown, Outcome, SentCopy};
+
+/// The longest wait that is ours to choose after a refusal. The channel's own `Retry-After` may be longer.
+const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(1);
+
+/// The shortest wait after a refusal.
+pub(super) const REFUSED_WAIT_MIN: SignedDuration = SignedDuration::from_millis(500);
+
+/// What one attempt came to; the Connector's classes with what the ledger keeps of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Taken by the channel.
+    Delivered(Option<ActivityId>),
+    /// Certainly not carried out.
+    NotSent {
+        /// The channel's code, or what failed.
+        code: String,
+        /// The wait the channel asked for.
+        retry_after: Option<SignedDuration>,
+    },
+    /// The message was refused.
+    Rejected {
+        /// The channel's code, or what failed.
+        code: String,
+        /// The channel's words.
+        detail: Option<String>,
+    },
+    /// The copy that was to be changed is not there any more.
+    CopyGone,
+    /// The conversation was refused.
+    Gone(String),
+    /// Possibly carried out.
+    Unknown {
+        /// The channel's code, or what failed.
+        code: String,
+        /// How many such attempts there may be.
+        most: u32,
+    },
+}
+
+/// What is written after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It ended so.
+    Settle(Outcome),
+    /// It waits until then.
+    Wait {
+        /// The earliest moment of the next attempt.
+        until: Timestamp,
+        /// The channel's code, or what failed.
+        why: String,
+        /// How many attempts, this one included, may have reached the channel.
+        doubts: u32,
+    },
+}
+
+/// What decides how a delivery goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What an unknown outcome becomes.
+    pub on_unknown: OnUnknown,
+    /// The revision that the attempt brought.
+    pub revision: u32,
+    /// Nothing is tried from then on.
+    pub ends_at: Timestamp,
+}
+
+/// What an attempt means for its delivery. `chance` spreads the waits of those who failed together.
+pub fn next(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, chance: u32) -> Next {
+    match &lease.copy {
+        None => after_sending(lease, attempt, policy, now, chance),
+        Some(copy) => after_revising(lease, copy, attempt, policy, now, chance),
+    }
+}
+
+fn after_sending(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, chance: u32) -> Next {
+    let Policy {
+        on_unknown,
+        revision,
+        ends_at,
+    } = policy;
+    let (wait, why, doubts) = match attempt {
+        Attempt::Delivered(activity) => {
+            return Next::Settle(Outcome::Delivered(SentCopy {
+                activity,
+                shows: revision,
+                tried: revision,
+            }));
+        }
+        Attempt::Rejected { code, detail } => {
+            return Next::Settle(lease.ending(Outcome::Rejected { code, detail }));
+        }
+        Attempt::CopyGone => {
+            let code = "ActivityNotFoundInConversation".to_owned();
+            return Next::Settle(lease.ending(Outcome::Rejected { code, detail: None }));
+        }
+        Attempt::Gone(code) => return Next::Settle(lease.ending(Outcome::Gone { code })),
+        Attempt::NotSent { code, retry_after } => (
+            refused_wait(lease.attempt, retry_after, chance),
+            code,
+            lease.doubts,
+        ),
+        Attempt::Unknown { code, most } => {
+            let doubts = lease.doubts + 1;
+            if !permits_after(doubts, on_unknown, most) {
+                return Next::Settle(Outcome::Unknown);
+            }
+            (doubtful_wait(lease.doubts, chance), code, doubts)
+        }
+    };
+    match now.checked_add(wait) {
+        Ok(until) if until < ends_at => Next::Wait { until, why, doubts },
+        _ if doubts > 0 => Next::Settle(Outcome::Unknown),
+        _ => Next::Settle(Outcome::Expired),
+    }
+}
+
+fn after_revising(
+    lease: &Lease,
+    copy: &SentCopy,
+    attempt: Attempt,
+    policy: Policy,
+    now: Timestamp,
+    chance: u32,
+) -> Next {
+    let Policy {
+        revision, ends_at, ..
+    } = policy;
+    let settle = |copy| Next::Settle(Outcome::Delivered(copy));
+    let refused = SentCopy {
+        tried: revision,
+        ..copy.clone()
+    };
+    let (wait, why) = match attempt {
+        Attempt::Delivered(_) => {
+            return settle(SentCopy {
+                shows: revision,
+                ..refused
+            });
+        }
+        Attempt::CopyGone => {
+            return settle(SentCopy {
+                activity: None,
+                ..refused
+            });
+        }
+        Attempt::Rejected { .. } | Attempt::Gone(_) => return settle(refused),
+        Attempt::NotSent { code, retry_after } => (refused_wait(lease.attempt, retry_after, chance), code),
+        Attempt::Unknown { code, .. } => (refused_wait(lease.attempt, None, chance), code),
+    };
+    match now.checked_add(wait) {
+        Ok(until) if until < ends_at => Next::Wait {
+            until,
+            why,
+            doubts: lease.doubts,
+        },
+        _ => settle(refused),
+    }
+}
+
+/// As long as the channel asks, and by chance up to 2, 4, 8 … seconds more, so that those who were refused together do not come
+/// back together.
+fn refused_wait(attempt: u32, retry_after: Option<SignedDuration>, chance: u32) -> SignedDuration {
+    let most = SignedDuration::from_secs(1 << attempt.clamp(1, 6)).min(REFUSED_WAIT_MAX);
+    let ours = by_chance(most, chance).max(REFUSED_WAIT_MIN);
+    retry_after
+        .unwrap_or_default()
+        .max(SignedDuration::ZERO)
+        .saturating_add(ours)
+}
+
+/// About 15 seconds, one minute, four: an outage of the channel lasts minutes, and each attempt may be a copy.
+fn doubtful_wait(doubts: u32, chance: u32) -> SignedDuration {
+    let about = SignedDuration::from_secs(15 << (2 * doubts.min(3)));
+    (about / 2).saturating_add(by_chance(about, chance))
+}
+
+/// A part of this wait.
+fn by_chance(wait: SignedDuration, chance: u32) -> SignedDuration {
+    let milliseconds = wait.as_millis().max(0) * i128::from(chance) / i128::from(u32::MAX);
+    SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX))
+}

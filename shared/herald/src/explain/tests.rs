@@ -1,0 +1,272 @@
+use jiff::SignedDuration;
+
+use super::*;
+use crate::delivery::{Outcome, SentCopy};
+use crate::id::NotificationId;
+use crate::notification::Start;
+use crate::notification::request::Request;
+use crate::pace::Pause;
+
+const LIMIT: Limit = Limit {
+    requests: 45,
+    per: SignedDuration::from_secs(1),
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// A notification to everyone that is planned, with so many deliveries.
+fn notification(audience: u64) -> Notification {
+    let body = serde_json::json!({"audience": {"everyone": true}, "message": {"text": "hello"}});
+    let request = Request::parse(&body, at(0)).unwrap();
+    let id = NotificationId::fresh(at(0), [0; 16]);
+    let mut notification = Notification::begin(id, at(0), "nobody".to_owned(), &request, Start::AtOnce);
+    notification.parts_planned = notification.parts;
+    notification.audience = audience;
+    notification
+}
+
+fn bucket() -> Bucket {
+    serde_json::from_str("\"msteams|28:bot|tenant-1\"").unwrap()
+}
+
+fn recipients(count: usize) -> Vec<Recipient> {
+    (0..count)
+        .map(|number| Recipient::User(format!("person-{number}").as_str().into()))
+        .collect()
+}
+
+fn waiting(until: i64, doubts: u32) -> Row {
+    Row {
+        state: State::Waiting {
+            until: at(until),
+            why: "Throttled".to_owned(),
+        },
+        attempt: 1,
+        doubts,
+    }
+}
+
+fn delivered() -> Row {
+    let copy = SentCopy {
+        activity: None,
+        shows: 0,
+        tried: 0,
+    };
+    Row {
+        state: State::Settled(Outcome::Delivered(copy)),
+        attempt: 1,
+        doubts: 0,
+    }
+}
+
+/// What is said of one chunk with these rows.
+fn survey<'a>(
+    notification: &'a Notification,
+    pace: Pace,
+    buried: Option<&str>,
+    rows: &[Option<Row>],
+) -> Survey<'a> {
+    let bucket = bucket();
+    let mut survey = Survey::new(
+        notification,
+        HashMap::from([(bucket.clone(), pace)]),
+        LIMIT,
+        at(100),
+    );
+    survey.examine(OpenChunk {
+        bucket: Some(&bucket),
+        buried,
+        recipients: &recipients(rows.len()),
+        rows,
+    });
+    survey
+}
+
+fn reasons(survey: &Survey<'_>) -> Vec<(Reason, Option<u64>)> {
+    let groups = survey.groups();
+    groups
+        .iter()
+        .map(|group| (group.reason, group.deliveries))
+        .collect()
+}
+
+#[test]
+fn each_row_has_its_reason() {
+    let rows = [
+        None,
+        Some(waiting(500, 0)),
+        Some(waiting(400, 0)),
+        Some(waiting(300, 1)),
+        Some(waiting(50, 1)),
+        Some(delivered()),
+    ];
+    let notification = notification(6);
+    let survey = survey(&notification, Pace::default(), None, &rows);
+    let expected = [
+        (Reason::InDoubt, Some(1)),
+        (Reason::Retrying, Some(2)),
+        (Reason::InFlight, Some(2)),
+        (Reason::Ended, Some(1)),
+    ];
+    assert_eq!(reasons(&survey), expected);
+    let retrying = &survey.groups()[1];
+    assert_eq!(
+        (retrying.code.as_deref(), retrying.until),
+        (Some("Throttled"), Some(at(500)))
+    );
+    assert_eq!(retrying.examples, ["person-1", "person-2"]);
+}
+
+#[test]
+fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
+    let notification = notification(1);
+    let reason = |pace: Pace, row| {
+        let survey = survey(&notification, pace, None, &[row]);
+        let group = survey.groups().remove(0);
+        (group.reason, group.code, group.until)
+    };
+    let pause = Pause {
+        code: "BotDisabledByAdmin".to_owned(),
+        until: at(900),
+    };
+    let paused = Pace {
+        pause: Some(pause),
+        ..Pace::default()
+    };
+    let code = || Some("BotDisabledByAdmin".to_owned());
+    assert_eq!(
+        reason(paused.clone(), None),
+        (Reason::TenantPaused, code(), Some(at(900)))
+    );
+    assert_eq!(
+        reason(paused, Some(waiting(950, 0))),
+        (Reason::TenantPaused, code(), Some(at(950)))
+    );
+    let line = Pace {
+        line: at(160),
+        next: at(101),
+        ..Pace::default()
+    };
+    assert_eq!(reason(line, None), (Reason::InLine, None, Some(at(160))));
+    let soon = Pace {
+        next: at(101),
+        ..Pace::default()
+    };
+    assert_eq!(
+        reason(soon, None),
+        (Reason::WaitingForPermit, None, Some(at(101)))
+    );
+    assert_eq!(reason(Pace::default(), None), (Reason::InFlight, None, None));
+}
+
+#[test]
+fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_pace() {
+    let reason = |notification: &Notification, buried| {
+        let rows = [Some(waiting(500, 0))];
+        survey(notification, Pace::default(), buried, &rows)
+            .groups()
+            .remove(0)
+    };
+    let mut changed = notification(1);
+    let buried = reason(&changed, Some("the table is away"));
+    assert_eq!(
+        (buried.reason, buried.code.as_deref()),
+        (Reason::DeadLetter, Some("the table is away"))
+    );
+    changed.deliver_at = Some(at(1000));
+    assert_eq!(
+        (reason(&changed, None).reason, reason(&changed, None).until),
+        (Reason::Scheduled, Some(at(1000)))
+    );
+    changed.start = Start::Never;
+    assert_eq!(reason(&changed, None).reason, Reason::Held);
+    let mut stopped = notification(1);
+    stopped.cancelled_at = Some(at(90));
+    assert_eq!(reason(&stopped, None).reason, Reason::Ending);
+    let mut expired = notification(1);
+    expired.expires_at = at(100);
+    assert_eq!(reason(&expired, None).reason, Reason::Ending);
+}
+
+#[test]
+fn what_is_not_planned_is_a_reason_without_a_number() {
+    let mut young = notification(0);
+    young.parts_planned = 0;
+    let survey = Survey::new(&young, HashMap::new(), LIMIT, at(100));
+    assert_eq!(reasons(&survey), [(Reason::NotYetPlanned, None)]);
+    assert_eq!(survey.finish(), None);
+    young.deliver_at = Some(at(1000));
+    let survey = Survey::new(&young, HashMap::new(), LIMIT, at(100));
+    assert_eq!(reasons(&survey), [(Reason::Scheduled, None)]);
+}
+
+#[test]
+fn examples_are_few_and_counts_are_not() {
+    let notification = notification(90);
+    let survey = survey(&notification, Pace::default(), None, &vec![None; 90]);
+    let group = survey.groups().remove(0);
+    assert_eq!((group.deliveries, group.examples.len()), (Some(90), EXAMPLES_MAX));
+    assert_eq!(survey.examined(), 90);
+}
+
+#[test]
+fn rows_that_are_missing_count_as_none() {
+    let notification = notification(3);
+    let mut survey = Survey::new(&notification, HashMap::new(), LIMIT, at(100));
+    survey.examine(OpenChunk {
+        bucket: None,
+        buried: None,
+        recipients: &recipients(3),
+        rows: &[],
+    });
+    assert_eq!(reasons(&survey), [(Reason::InFlight, Some(3))]);
+}
+
+#[test]
+fn the_finish_is_predicted_from_the_pace() {
+    let notification_of = notification;
+    let notification = notification_of(90);
+    // Two seconds at 45 a second.
+    let idle = survey(&notification, Pace::default(), None, &vec![None; 90]);
+    assert_eq!(idle.finish(), Some(at(102)));
+    // All of them stand in line already.
+    let line = Pace {
+        line: at(160),
+        next: at(100),
+        ..Pace::default()
+    };
+    assert_eq!(
+        survey(&notification, line, None, &vec![None; 90]).finish(),
+        Some(at(160))
+    );
+    // The last of them waits longer than the line.
+    let mut rows = vec![None; 89];
+    rows.push(Some(waiting(700, 0)));
+    assert_eq!(
+        survey(&notification, Pace::default(), None, &rows).finish(),
+        Some(at(700))
+    );
+    // Those that were not looked at are like those that were.
+    let larger = notification_of(900);
+    assert_eq!(
+        survey(&larger, Pace::default(), None, &vec![None; 90]).finish(),
+        Some(at(120))
+    );
+    // Nobody can tell when somebody redrives.
+    assert_eq!(
+        survey(&notification, Pace::default(), Some("x"), &vec![None; 90]).finish(),
+        None
+    );
+}
+
+#[test]
+fn nothing_is_predicted_to_finish_after_its_expiry() {
+    let mut short = notification(900);
+    short.expires_at = at(110);
+    assert_eq!(
+        survey(&short, Pace::default(), None, &vec![None; 900]).finish(),
+        Some(at(110))
+    );
+}

@@ -1,0 +1,191 @@
+use super::*;
+
+fn at(millisecond: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_800_000_000_000 + millisecond).unwrap()
+}
+
+fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+const LIMIT: Limit = Limit {
+    requests: 50,
+    per: SignedDuration::from_secs(1),
+};
+
+fn wish(block: u32) -> Wish {
+    Wish {
+        block,
+        whole: block,
+        turn: None,
+    }
+}
+
+fn permits(answer: &Answer) -> Permits {
+    match answer {
+        Answer::Permits(permits) => *permits,
+        Answer::Later { until, .. } => panic!("later: {until}"),
+    }
+}
+
+/// Everybody asks for blocks of 25 as soon as they may; the moments of the requests of so many askers.
+fn requests(mut pace: Pace, askers: usize) -> (Vec<Timestamp>, Pace) {
+    let mut waiting = vec![(at(0), None); askers];
+    let mut made = Vec::new();
+    while !waiting.is_empty() {
+        waiting.sort();
+        let (now, turn) = waiting.remove(0);
+        let (answer, new) = reserve(&pace, LIMIT, Wish { turn, ..wish(25) }, now);
+        pace = new.unwrap_or(pace);
+        match answer {
+            Answer::Permits(permits) => made.extend((0..25).map(|number| permits.slot(number))),
+            Answer::Later { until, turn, .. } => waiting.push((until, turn)),
+        }
+    }
+    made.sort();
+    (made, pace)
+}
+
+#[test]
+fn slots_follow_each_other_at_the_limit_whoever_takes_them() {
+    let (first, pace) = reserve(&Pace::default(), LIMIT, wish(10), at(0));
+    let (second, _) = reserve(&pace.unwrap(), LIMIT, wish(1), at(5));
+    assert_eq!(permits(&first).slot(9), at(180));
+    assert_eq!(permits(&second).slot(0), at(200));
+}
+
+#[test]
+fn an_idle_tenant_saves_no_slots_up() {
+    let (_, pace) = reserve(&Pace::default(), LIMIT, wish(10), at(0));
+    let (answer, _) = reserve(&pace.unwrap(), LIMIT, wish(2), at(60_000));
+    assert_eq!(
+        (permits(&answer).slot(0), permits(&answer).slot(1)),
+        (at(60_000), at(60_020))
+    );
+}
+
+#[test]
+fn a_backlog_stands_in_line_and_uses_every_slot() {
+    let (made, _) = requests(Pace::default(), 400);
+    assert_eq!(made.len(), 10_000);
+    let took = made[9_999].duration_since(made[0]);
+    assert!(took <= seconds(200), "{took}");
+    assert!(
+        made.windows(51)
+            .all(|window| window[50].duration_since(window[0]) >= seconds(1))
+    );
+}
+
+#[test]
+fn a_line_that_is_held_up_keeps_its_order_and_nobody_comes_in_vain_for_long() {
+    let (_, held) = reserve(&Pace::default(), LIMIT, wish(25), at(0));
+    let held = throttle(&held.unwrap(), LIMIT, Some(seconds(600)), at(0));
+    let (mut pace, mut waiting, mut asked) = (held, vec![(at(0), None, 0); 100], 0);
+    let mut served = Vec::new();
+    while !waiting.is_empty() {
+        waiting.sort();
+        let (now, turn, _) = waiting.remove(0);
+        let (answer, new) = reserve(&pace, LIMIT, Wish { turn, ..wish(25) }, now);
+        pace = new.unwrap_or(pace);
+        asked += 1;
+        match answer {
+            Answer::Permits(permits) => served.push((permits.slot(0), turn)),
+            Answer::Later { until, turn, .. } => waiting.push((until, turn, 0)),
+        }
+    }
+    assert!(served[0].0 >= at(600_000));
+    assert!(served.is_sorted_by_key(|(_, turn)| *turn));
+    assert!(asked < 100 * 5, "{asked}");
+}
+
+#[test]
+fn who_was_served_without_standing_in_line_does_not_wait_for_ever_when_the_line_is_held_up() {
+    let (_, served) = reserve(&Pace::default(), LIMIT, wish(1), at(0));
+    let held = throttle(&served.unwrap(), LIMIT, Some(seconds(60)), at(10));
+    let again = Wish {
+        turn: Some(at(0)),
+        ..wish(1)
+    };
+    let (Answer::Later { until, .. }, _) = reserve(&held, LIMIT, again, at(20)) else {
+        panic!("sent in spite of Retry-After");
+    };
+    assert!(until <= at(61_000), "{until}");
+}
+
+#[test]
+fn a_429_halves_the_rate_once_for_its_burst_and_the_rate_recovers() {
+    let slowed = throttle(&Pace::default(), LIMIT, None, at(0));
+    let again = throttle(&slowed, LIMIT, None, at(500));
+    assert_eq!(again.rate(LIMIT, at(1000)), 26_000);
+    assert_eq!(again.rate(LIMIT, at(10_000)), 35_000);
+    assert_eq!(again.rate(LIMIT, at(60_000)), 50_000);
+    assert_eq!(again.next, at(1500));
+}
+
+#[test]
+fn retry_after_holds_for_everyone_in_the_bucket() {
+    let held = throttle(&Pace::default(), LIMIT, Some(seconds(645)), at(0));
+    let (answer, _) = reserve(&held, LIMIT, wish(1), at(10));
+    let Answer::Later { until, .. } = answer else {
+        panic!("sent in spite of Retry-After");
+    };
+    assert!(until >= at(640_000), "{until}");
+}
+
+#[test]
+fn several_refusals_that_speak_of_the_tenant_pause_it_and_one_does_not() {
+    let mut pace = Pace::default();
+    for strike_number in 0..2 {
+        pace = strike(&pace, "BotDisabledByAdmin", at(strike_number));
+        assert_eq!(pace.pause, None);
+    }
+    pace = strike(&pace, "BotDisabledByAdmin", at(2));
+    let until = pace.pause.clone().unwrap().until;
+    assert!(matches!(
+        reserve(&pace, LIMIT, wish(1), at(3)).0,
+        Answer::Later { why: Why::Paused(code), .. } if code == "BotDisabledByAdmin"
+    ));
+    assert!(matches!(
+        reserve(&pace, LIMIT, wish(1), until).0,
+        Answer::Permits(_)
+    ));
+    assert!(strike(&pace, "BotDisabledByAdmin", until).pause.unwrap().until > until);
+}
+
+#[test]
+fn no_window_of_a_conversation_ever_holds_more_than_its_limit() {
+    let limits = Limits::teams().conversation;
+    let spacing = Spacing::within(&limits);
+    let (mut next, mut now, mut made) = (None, at(0), Vec::new());
+    while made.len() < 4000 {
+        match spacing.take(next, now) {
+            Ok(then) => {
+                made.push(now);
+                next = Some(then);
+            }
+            Err(free) => now = free,
+        }
+    }
+    for limit in limits {
+        let count = limit.requests as usize;
+        let crowded = made
+            .windows(count + 1)
+            .any(|window| window[count].duration_since(window[0]) < limit.per);
+        assert!(!crowded, "more than {limit}");
+    }
+    let hour = made
+        .iter()
+        .filter(|moment| moment.duration_since(at(0)) < seconds(3600))
+        .count();
+    assert!(hour >= 1800 * 9 / 10, "{hour} in an hour");
+}
+
+#[test]
+fn a_limit_is_read_as_it_is_written() {
+    for text in ["45/1s", "1800/3600s"] {
+        assert_eq!(text.parse::<Limit>().unwrap().to_string(), text);
+    }
+    for text in ["", "45", "45/1", "0/1s", "45/0s", "a/1s", "-1/1s"] {
+        assert!(text.parse::<Limit>().is_err(), "{text}");
+    }
+}

@@ -1,0 +1,54 @@
+//! The keys of a notification's items.
+
+use super::super::Error;
+use super::super::attribute::{Item, Record, item, text};
+use crate::id::NotificationId;
+use crate::notification::ChunkId;
+
+/// The sort key of the item with the counters.
+pub(super) const HEAD: &str = "head";
+
+/// The beginnings of the sort keys of the audience's pieces.
+pub(super) const AUDIENCE: &str = "audience";
+
+/// The beginnings of the sort keys of pages, of what is closed, of what is buried.
+pub(super) const PAGE: &str = "page";
+pub(super) const CLOSED: &str = "closed";
+pub(super) const BURIED: &str = "buried";
+
+/// The beginning of the sort keys of a message's pieces.
+pub(super) fn message(revision: u32) -> String {
+    format!("message#{revision:05}")
+}
+
+pub(super) fn page(part: u16, number: u32) -> String {
+    format!("{PAGE}#{part:05}#{number:010}")
+}
+
+pub(super) fn of_chunk(what: &str, chunk: ChunkId) -> String {
+    let ChunkId { part, page, index } = chunk;
+    format!("{what}#{part:05}#{page:010}#{index:05}")
+}
+
+/// The chunk that is named by a sort key.
+pub(super) fn chunk(record: Record<'_>) -> Result<ChunkId, Error> {
+    let corrupt = || record.corrupt("part");
+    let mut numbers = record.text("part")?.split('#').skip(1);
+    let mut next = || numbers.next().ok_or_else(corrupt);
+    Ok(ChunkId {
+        part: next()?.parse().map_err(|_| corrupt())?,
+        page: next()?.parse().map_err(|_| corrupt())?,
+        index: next()?.parse().map_err(|_| corrupt())?,
+    })
+}
+
+pub(super) fn key(id: &NotificationId, part: &str) -> Item {
+    item([("notification", text(id.as_str())), ("part", text(part))])
+}
+
+pub(super) fn idempotency_key(digest: &str) -> Item {
+    item([
+        ("notification", text(format!("idempotency#{digest}"))),
+        ("part", text(HEAD)),
+    ])
+}

@@ -1,0 +1,242 @@
+//! The promises of `store::Paces`, to two processes at a time.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use herald::conversation::ConversationKey;
+use herald::pace::{self, Answer, Bucket, Limit, Pace, Pause, Slowed, Strikes, Why, Wish};
+use herald::store::Paces;
+use jiff::{SignedDuration, Timestamp};
+
+use super::at;
+
+/// A test of each promise on each backend, with two handles: two processes, which share nothing but the table.
+macro_rules! to_two_processes {
+    ($($promise:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                let store = herald::store::memory::Store::new();
+                super::$promise(store.clone(), store).await;
+            })+
+        }
+
+        mod dynamodb {
+            $(#[tokio::test]
+            async fn $promise() {
+                let database = tests::database::Database::start().await;
+                super::$promise(database.ledger(), database.ledger()).await;
+            })+
+        }
+    };
+}
+
+to_two_processes! {
+    of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out,
+    retry_after_holds_for_whoever_has_not_seen_it,
+    strikes_of_two_processes_pause_the_tenant_for_both,
+    a_place_in_the_line_is_given_once,
+    every_part_of_a_pace_is_kept,
+    a_rule_that_writes_nothing_leaves_what_stands,
+    what_was_seen_a_second_ago_is_not_believed,
+    a_rule_is_applied_to_what_others_wrote,
+    buckets_are_kept_apart,
+}
+
+const LIMIT: Limit = Limit {
+    requests: 50,
+    per: SignedDuration::from_secs(1),
+};
+
+fn bucket(tenant: &str) -> Bucket {
+    let conversation = ConversationKey {
+        conversation: "a:1".into(),
+        channel: "msteams".into(),
+        bot: "28:b".into(),
+    };
+    Bucket::of(&conversation, Some(tenant))
+}
+
+async fn reserve<S: Paces>(store: &S, block: u32, whole: u32, now: Timestamp) -> Answer {
+    let wish = Wish {
+        block,
+        whole,
+        turn: None,
+    };
+    store
+        .apply(&bucket("t"), |pace| pace::reserve(pace, LIMIT, wish, now))
+        .await
+        .unwrap()
+}
+
+async fn read<S: Paces>(store: &S, bucket: &Bucket) -> Pace {
+    store.apply(bucket, |pace| (pace.clone(), None)).await.unwrap()
+}
+
+async fn write<S: Paces>(store: &S, bucket: &Bucket, pace: &Pace) {
+    store.apply(bucket, |_| ((), Some(pace.clone()))).await.unwrap();
+}
+
+fn milliseconds(count: i64) -> Timestamp {
+    at(0).checked_add(SignedDuration::from_millis(count)).unwrap()
+}
+
+async fn of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out<S: Paces>(one: S, other: S) {
+    let asked = (0..50).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 3, 3, at(0)));
+    let mut slots = Vec::new();
+    for answer in join_all(asked).await {
+        let Answer::Permits(permits) = answer else {
+            panic!("all of them fit into the next seconds: {answer:?}");
+        };
+        slots.extend((0..3).map(|number| permits.slot(number)));
+    }
+    slots.sort();
+    let expected: Vec<Timestamp> = (0..150).map(|number| milliseconds(20 * number)).collect();
+    assert_eq!(slots, expected);
+}
+
+async fn retry_after_holds_for_whoever_has_not_seen_it<S: Paces>(one: S, other: S) {
+    // Both know the pace as it was.
+    for store in [&one, &other] {
+        assert!(matches!(reserve(store, 1, 1, at(0)).await, Answer::Permits(_)));
+    }
+    let asked = Some(SignedDuration::from_secs(645));
+    one.apply(&bucket("t"), |pace| {
+        ((), Some(pace::throttle(pace, LIMIT, asked, at(1))))
+    })
+    .await
+    .unwrap();
+    let Answer::Later { until, .. } = reserve(&other, 1, 1, at(2)).await else {
+        panic!("sent in spite of Retry-After");
+    };
+    assert!(until >= at(640), "{until}");
+}
+
+async fn strikes_of_two_processes_pause_the_tenant_for_both<S: Paces>(one: S, other: S) {
+    for store in [&one, &other, &one] {
+        let strike = |pace: &Pace| ((), Some(pace::strike(pace, "BotDisabledByAdmin", at(0))));
+        store.apply(&bucket("t"), strike).await.unwrap();
+    }
+    for store in [&one, &other] {
+        let answer = reserve(store, 1, 1, at(1)).await;
+        let Answer::Later { why, .. } = answer else {
+            panic!("not paused: {answer:?}");
+        };
+        assert_eq!(why, Why::Paused("BotDisabledByAdmin".into()));
+    }
+}
+
+async fn a_place_in_the_line_is_given_once<S: Paces>(one: S, other: S) {
+    let asked = (0..30).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 25, 250, at(0)));
+    let mut turns: Vec<Timestamp> = join_all(asked)
+        .await
+        .into_iter()
+        .filter_map(|answer| match answer {
+            Answer::Permits(_) => None,
+            Answer::Later { turn, .. } => turn,
+        })
+        .collect();
+    let places = turns.len();
+    turns.sort();
+    turns.dedup();
+    assert_eq!(turns.len(), places, "no two have the same turn");
+    assert!(places > 20, "most stand in line");
+}
+
+/// A pace with everything in it.
+fn full() -> Pace {
+    Pace {
+        next: milliseconds(1),
+        line: milliseconds(2),
+        serving: milliseconds(3),
+        slowed: Some(Slowed {
+            at: milliseconds(4),
+            rate: 26_000,
+        }),
+        strikes: Some(Strikes {
+            code: "Strike|\"\u{1F980}".into(),
+            count: 2,
+            since: milliseconds(5),
+        }),
+        pause: Some(Pause {
+            code: "Pause".into(),
+            until: milliseconds(6),
+        }),
+    }
+}
+
+async fn every_part_of_a_pace_is_kept<S: Paces>(one: S, other: S) {
+    let partial = |change: fn(&mut Pace)| {
+        let mut pace = full();
+        change(&mut pace);
+        pace
+    };
+    let paces = [
+        Pace::default(),
+        full(),
+        partial(|pace| pace.slowed = None),
+        partial(|pace| pace.strikes = None),
+        partial(|pace| pace.pause = None),
+    ];
+    for (number, pace) in paces.into_iter().enumerate() {
+        let bucket = bucket(&number.to_string());
+        write(&one, &bucket, &full()).await;
+        write(&one, &bucket, &pace).await;
+        assert_eq!(read(&other, &bucket).await, pace);
+        assert_eq!(read(&one, &bucket).await, pace);
+    }
+}
+
+async fn a_rule_that_writes_nothing_leaves_what_stands<S: Paces>(one: S, other: S) {
+    assert_eq!(read(&one, &bucket("t")).await, Pace::default());
+    write(&other, &bucket("t"), &full()).await;
+    read(&other, &bucket("t")).await;
+    assert_eq!(read(&other, &bucket("t")).await, full());
+}
+
+async fn what_was_seen_a_second_ago_is_not_believed<S: Paces>(one: S, other: S) {
+    read(&one, &bucket("t")).await;
+    write(&other, &bucket("t"), &full()).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    assert_eq!(read(&one, &bucket("t")).await, full());
+}
+
+async fn a_rule_is_applied_to_what_others_wrote<S: Paces>(one: S, other: S) {
+    let count = async |store: &S| {
+        let rule = |pace: &Pace| {
+            let next = pace.next.checked_add(SignedDuration::from_millis(1)).unwrap();
+            (next, Some(Pace { next, ..pace.clone() }))
+        };
+        store.apply(&bucket("t"), rule).await.unwrap()
+    };
+    let counted = join_all((0..40).map(|number| count(if number % 2 == 0 { &one } else { &other }))).await;
+    let mut counted: Vec<i64> = counted.into_iter().map(Timestamp::as_millisecond).collect();
+    counted.sort_unstable();
+    assert_eq!(
+        counted,
+        (1..=40).collect::<Vec<_>>(),
+        "each answer is of what it wrote"
+    );
+}
+
+async fn buckets_are_kept_apart<S: Paces>(one: S, other: S) {
+    let long = [1, 2].map(|last| format!("{}{last}", "ü".repeat(1500)));
+    let hostile = ["t", "t|", "T", "%7C", "#", "", &long[0], &long[1]];
+    for (number, tenant) in hostile.into_iter().enumerate() {
+        let pace = Pace {
+            next: milliseconds(i64::try_from(number).unwrap()),
+            ..Pace::default()
+        };
+        write(&one, &bucket(tenant), &pace).await;
+    }
+    for (number, tenant) in hostile.into_iter().enumerate() {
+        let pace = read(&other, &bucket(tenant)).await;
+        assert_eq!(
+            pace.next,
+            milliseconds(i64::try_from(number).unwrap()),
+            "{tenant}"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! The table is away.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use herald::conversation::Finding;
+use herald::store::{Conversations, Error, Ledger, Notifications, Selection};
+use tests::database::{conversations_at, ledger_at, notifications_at};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::super::at;
+use super::{
+    CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, page, reserve, sighting,
+    try_claim,
+};
+
+/// How long anything may take when the table is away: the SDK's whole time, and a second to give up in.
+const PATIENCE: Duration = Duration::from_secs(11);
+
+/// What stands where a table should be.
+async fn impostor(answer: Option<&'static str>) -> SocketAddr {
+    // It answers whatever it reads first, and hangs up.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let Some(answer) = answer else {
+                kept.push(connection);
+                continue;
+            };
+            tokio::spawn(async move {
+                let mut buffer = [0; 16 * 1024];
+                let _ = connection.read(&mut buffer).await;
+                let _ = connection.write_all(answer.as_bytes()).await;
+                let _ = connection.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+async fn is_away(address: SocketAddr) {
+    let started = Instant::now();
+    let (conversations, notifications, ledger) = (
+        conversations_at(address),
+        notifications_at(address),
+        ledger_at(address),
+    );
+    let lease = first_lease();
+    let finding = Finding::Missing("ConversationNotFound".into());
+    let errors = [
+        ("remember", conversations.remember(sighting(), at(0)).await.err()),
+        ("forget", conversations.forget(&key(), at(0)).await.err()),
+        ("note", conversations.note(&key(), 1, &finding, at(0)).await.err()),
+        ("recall", conversations.recall(&[key()]).await.err()),
+        (
+            "list",
+            conversations
+                .list(&Selection::Team("t".into()), None, 10)
+                .await
+                .err(),
+        ),
+        ("accept", notifications.accept(&acceptance(None)).await.err()),
+        ("withdraw", notifications.withdraw(&id()).await.err()),
+        ("find", notifications.find(&id()).await.err()),
+        ("audience", notifications.audience(&id()).await.err()),
+        ("message", notifications.message(&id(), 0).await.err()),
+        ("latest_page", notifications.latest_page(&id(), 0).await.err()),
+        ("plan", notifications.plan(&id(), 0, 0, &page()).await.err()),
+        (
+            "close",
+            notifications.close(&id(), CHUNK, 0, &closing()).await.err(),
+        ),
+        ("page", notifications.page(&id(), 0, 0).await.err()),
+        ("closed", notifications.closed(&id(), 0, 0).await.err()),
+        ("cancel", notifications.cancel(&id(), at(0)).await.err()),
+        (
+            "revise",
+            notifications.revise(&id(), &content(), at(0)).await.err(),
+        ),
+        (
+            "release a notification",
+            notifications.release(&id(), at(0)).await.err(),
+        ),
+        ("complete", notifications.complete(&id(), at(0)).await.err()),
+        ("bury", notifications.bury(&id(), CHUNK, "reason").await.err()),
+        ("buried", notifications.buried(&id()).await.err()),
+        ("claim", try_claim(&ledger, 1, 0).await.err()),
+        (
+            "settle",
+            ledger.settle(&delivery(1), &lease, &DELIVERED).await.err(),
+        ),
+        (
+            "release",
+            ledger.release(&delivery(1), &lease, at(5), "why", 0).await.err(),
+        ),
+        ("end", ledger.end(&delivery(1), &DELIVERED).await.err()),
+        ("look_up", ledger.look_up(&[delivery(1)]).await.err()),
+        ("apply", reserve(&ledger, 0).await.err()),
+    ];
+    let patience = PATIENCE * u32::try_from(errors.len()).unwrap();
+    for (operation, error) in errors {
+        assert!(
+            matches!(error, Some(Error::Unavailable { .. })),
+            "{operation}: {error:?}"
+        );
+    }
+    assert!(started.elapsed() < patience, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn nobody_listening_is_an_error_in_no_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    is_away(address).await;
+}
+
+#[tokio::test]
+async fn a_server_error_is_an_error() {
+    is_away(
+        impostor(Some(
+            "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+        ))
+        .await,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_of_something_else_is_an_error() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
+    is_away(impostor(Some(page)).await).await;
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_the_answer_is_an_error() {
+    is_away(impostor(Some("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{")).await).await;
+}
+
+/// In the tests' own time, which passes as soon as everyone waits.
+#[tokio::test(start_paused = true)]
+async fn silence_is_an_error_within_seconds() {
+    is_away(impostor(None).await).await;
+}

@@ -1,0 +1,240 @@
+//! An answer is lost: the request was carried out, and is made again.
+
+use herald::conversation::{Finding, State as ConversationState};
+use herald::delivery::{Claim, Outcome, SkipReason, State};
+use herald::pace::Answer;
+use herald::store::{
+    Accepted, Closed, Conversations, Error, Idempotency, Ledger, Notifications, Remembered, Revised, Written,
+};
+use tests::database::{conversations_at, ledger_at, notifications_at};
+
+use super::super::at;
+use super::{
+    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, first_lease, id, key, lease, page,
+    reserve, sighting, wired,
+};
+
+/// Lets go by the reads of a claim, so that it is the answer to a write that is lost.
+const READ: usize = 1;
+
+#[tokio::test]
+async fn a_turn_whose_answer_was_lost_is_still_ours() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    // Where no turn was.
+    wire.lose_answers_after(READ, 1);
+    assert_eq!(claim(&ledger, 1, 0).await, Claim::Taken(first_lease()));
+    let repeated = ["BatchGetItem", "PutItem", "PutItem"];
+    assert_eq!(wire.take_operations(), repeated, "the write was made again");
+    assert_eq!(claim(&ledger, 1, 0).await, Claim::Held { until: at(60) });
+    ledger
+        .release(&delivery(1), &first_lease(), at(5), "Throttled", 0)
+        .await
+        .unwrap();
+    // In the place of another.
+    wire.lose_answers_after(READ, 1);
+    let again = lease(claim(&ledger, 1, 5).await);
+    assert_eq!((again.attempt, again.doubts), (2, 0));
+    assert_eq!(claim(&ledger, 1, 5).await, Claim::Held { until: at(65) });
+}
+
+#[tokio::test]
+async fn a_doubt_is_written_up_once_though_the_answer_was_lost() {
+    for taker in [1, 2] {
+        let (wire, _database) = wired().await;
+        let ledger = ledger_at(wire.address());
+        claim(&ledger, 1, 0).await;
+        wire.lose_answers_after(2 * READ, 1);
+        lease(claim(&ledger, taker, 60).await);
+        let row = ledger.look_up(&[delivery(1)]).await.unwrap().remove(0).unwrap();
+        assert_eq!((row.attempt, row.doubts), (1, 1));
+        // And when the taker's own turn is the one that is lost.
+        wire.lose_answers_after(2 * READ + 1, 1);
+        lease(claim(&ledger, taker, 120).await);
+    }
+}
+
+#[tokio::test]
+async fn what_was_settled_released_or_ended_stands_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let first = lease(claim(&ledger, 1, 0).await);
+    wire.take_operations();
+    wire.lose_answers(1);
+    let released = ledger.release(&delivery(1), &first, at(5), "Throttled", 0).await;
+    assert_eq!(released.unwrap(), Written::Stands);
+    assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
+    let second = lease(claim(&ledger, 1, 5).await);
+    for lost in [1, 1] {
+        wire.lose_answers(lost);
+        let settled = ledger.settle(&delivery(1), &second, &DELIVERED).await;
+        assert_eq!(settled.unwrap(), Written::Stands);
+    }
+    let row = ledger.look_up(&[delivery(1)]).await.unwrap().remove(0).unwrap();
+    assert_eq!(row.state, State::Settled(DELIVERED));
+    let skipped = Outcome::Skipped {
+        reason: SkipReason::NoConversation,
+    };
+    wire.lose_answers(1);
+    assert_eq!(ledger.end(&delivery(2), &skipped).await.unwrap(), skipped);
+}
+
+#[tokio::test]
+async fn a_slot_is_reserved_once_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let mut slots = Vec::new();
+    for _ in 0..3 {
+        // Of the first the read's, of the others the write's.
+        wire.lose_answers(1);
+        let Answer::Permits(permits) = reserve(&ledger, 0).await.unwrap() else {
+            panic!("no permit");
+        };
+        slots.push(permits.slot(0));
+    }
+    let first = slots[0];
+    let apart: Vec<i64> = slots
+        .iter()
+        .map(|slot| slot.as_millisecond() - first.as_millisecond())
+        .collect();
+    assert_eq!(apart, [0, 23, 46], "45 in a second, and none is left out");
+}
+
+#[tokio::test]
+async fn a_pace_that_could_not_be_written_is_read_again() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    reserve(&ledger, 0).await.unwrap();
+    wire.lose_answers(3);
+    assert!(matches!(
+        reserve(&ledger, 0).await,
+        Err(Error::Unavailable { .. })
+    ));
+    wire.take_operations();
+    reserve(&ledger, 0).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+}
+
+#[tokio::test]
+async fn a_notification_is_cancelled_revised_and_completed_once_though_answers_were_lost() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    notifications.accept(&acceptance(None)).await.unwrap();
+    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    wire.lose_answers(1);
+    let cancelled = notifications.cancel(&id(), at(1)).await.unwrap().unwrap();
+    assert_eq!(cancelled.cancelled_at, Some(at(1)));
+    // The read's, the transaction's, the second read's.
+    for (number, lost) in [(1, 0), (2, 1), (3, 2)] {
+        wire.lose_answers_after(lost, 1);
+        let Revised::Revised(revised) = notifications.revise(&id(), &content(), at(2)).await.unwrap() else {
+            panic!("not revised");
+        };
+        assert_eq!(revised.revision, number);
+    }
+    // The transaction that is refused, and the one that is not.
+    wire.lose_answers(1);
+    let closed = notifications.close(&id(), CHUNK, 3, &closing()).await;
+    assert_eq!(closed.unwrap(), Closed::Closed);
+    notifications.revise(&id(), &content(), at(2)).await.unwrap();
+    wire.lose_answers_after(1, 1);
+    let closed = notifications.close(&id(), CHUNK, 4, &closing()).await;
+    assert_eq!(closed.unwrap(), Closed::Closed);
+    wire.lose_answers(1);
+    assert!(notifications.complete(&id(), at(3)).await.unwrap());
+    assert!(!notifications.complete(&id(), at(3)).await.unwrap());
+    let head = notifications.find(&id()).await.unwrap().unwrap();
+    assert_eq!(
+        (head.chunks_closed, head.chunks_current, head.tally),
+        (1, 1, closing().tally)
+    );
+    assert_eq!(head.completed_at, Some(at(3)));
+}
+
+#[tokio::test]
+async fn what_was_accepted_planned_and_closed_counts_once_though_answers_were_lost() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    wire.lose_answers(1);
+    assert_eq!(
+        notifications.accept(&acceptance(None)).await.unwrap(),
+        Accepted::New
+    );
+    wire.lose_answers(1);
+    assert!(notifications.plan(&id(), 0, 0, &page()).await.unwrap());
+    wire.lose_answers(1);
+    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    let head = notifications.find(&id()).await.unwrap().unwrap();
+    assert_eq!(
+        (head.audience, head.chunks, head.parts_planned, head.chunks_closed),
+        (1, 1, 1, 1)
+    );
+    assert_eq!(head.tally, closing().tally);
+    assert_eq!(wire.take_operations().len(), 7);
+}
+
+#[tokio::test]
+async fn what_is_called_again_after_all_answers_were_lost_counts_once() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    let idempotency = Idempotency {
+        key: "key".into(),
+        body: "body".into(),
+        until: at(60),
+    };
+    let acceptance = acceptance(Some(idempotency));
+    wire.lose_answers(3);
+    assert!(matches!(
+        notifications.accept(&acceptance).await,
+        Err(Error::Unavailable { .. })
+    ));
+    assert_eq!(
+        notifications.accept(&acceptance).await.unwrap(),
+        Accepted::Repeated(id())
+    );
+    wire.lose_answers(3);
+    assert!(matches!(
+        notifications.plan(&id(), 0, 0, &page()).await,
+        Err(Error::Unavailable { .. })
+    ));
+    assert!(!notifications.plan(&id(), 0, 0, &page()).await.unwrap());
+    wire.lose_answers(3);
+    assert!(matches!(
+        notifications.close(&id(), CHUNK, 0, &closing()).await,
+        Err(Error::Unavailable { .. })
+    ));
+    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    let head = notifications.find(&id()).await.unwrap().unwrap();
+    assert_eq!(
+        (head.audience, head.chunks_closed, head.tally),
+        (1, 1, closing().tally)
+    );
+}
+
+#[tokio::test]
+async fn what_was_found_is_noted_once_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    wire.lose_answers_after(READ, 1);
+    let finding = Finding::Blocked("ConversationBlockedByUser".into());
+    conversations.note(&key(), 1, &finding, at(1)).await.unwrap();
+    let record = conversations.recall(&[key()]).await.unwrap().remove(0);
+    assert_eq!(record.version, 2);
+    assert!(matches!(record.state, ConversationState::Blocked { .. }));
+}
+
+#[tokio::test]
+async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.forget(&key(), at(1)).await.unwrap();
+    // The read's answer, then the write's.
+    wire.lose_answers(1);
+    assert_eq!(
+        conversations.remember(sighting(), at(2)).await.unwrap(),
+        Remembered::Changed
+    );
+    assert_eq!(conversations.recall(&[key()]).await.unwrap()[0].version, 3);
+}

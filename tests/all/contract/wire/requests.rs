@@ -1,0 +1,215 @@
+//! Requests are money: how many an operation is, by name.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use herald::conversation::Finding;
+use herald::delivery::{Claim, Outcome};
+use herald::store::{Conversations, Ledger, Notifications, Selection};
+use tests::database::{conversations_at, ledger_at, notifications_at};
+
+use super::super::at;
+use super::{
+    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, page, read_pace,
+    reserve, sighting, wired,
+};
+
+#[tokio::test]
+async fn a_delivery_that_goes_well_is_a_read_and_two_writes() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let lease = lease(claim(&ledger, 1, 0).await);
+    assert_eq!(wire.take_operations(), ["BatchGetItem", "PutItem"]);
+    ledger.settle(&delivery(1), &lease, &DELIVERED).await.unwrap();
+    assert_eq!(wire.take_operations(), ["PutItem"]);
+    // To try it again is the same.
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let first = self::lease(claim(&ledger, 1, 0).await);
+    ledger
+        .release(&delivery(1), &first, at(5), "Throttled", 0)
+        .await
+        .unwrap();
+    wire.take_operations();
+    self::lease(claim(&ledger, 1, 5).await);
+    assert_eq!(wire.take_operations(), ["BatchGetItem", "PutItem"]);
+}
+
+#[tokio::test]
+async fn where_the_turn_was_another_delivery_s_it_is_one_read_more() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let first = lease(claim(&ledger, 1, 0).await);
+    ledger.settle(&delivery(1), &first, &DELIVERED).await.unwrap();
+    wire.take_operations();
+    let second = lease(claim(&ledger, 2, 1).await);
+    ledger.settle(&delivery(2), &second, &DELIVERED).await.unwrap();
+    let expected = ["BatchGetItem", "BatchGetItem", "PutItem", "PutItem"];
+    assert_eq!(wire.take_operations(), expected);
+}
+
+#[tokio::test]
+async fn to_be_turned_away_costs_no_write() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let lease = lease(claim(&ledger, 1, 0).await);
+    wire.take_operations();
+    assert!(matches!(claim(&ledger, 1, 1).await, Claim::Held { .. }));
+    assert_eq!(wire.take_operations(), ["BatchGetItem"]);
+    assert!(matches!(claim(&ledger, 2, 1).await, Claim::Busy { .. }));
+    assert_eq!(wire.take_operations(), ["BatchGetItem", "BatchGetItem"]);
+    ledger.settle(&delivery(1), &lease, &DELIVERED).await.unwrap();
+    wire.take_operations();
+    assert_eq!(claim(&ledger, 1, 2).await, Claim::Settled(DELIVERED));
+    assert_eq!(wire.take_operations(), ["BatchGetItem"]);
+}
+
+#[tokio::test]
+async fn to_take_over_from_the_dead_is_one_write_more() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    for (taker, now) in [(1, 60), (2, 120)] {
+        if now == 60 {
+            lease(claim(&ledger, 1, 0).await);
+        }
+        wire.take_operations();
+        lease(claim(&ledger, taker, now).await);
+        let expected = ["BatchGetItem", "BatchGetItem", "PutItem", "PutItem"];
+        assert_eq!(wire.take_operations(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_reservation_is_one_write_and_to_be_told_to_wait_is_nothing() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    reserve(&ledger, 0).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+    reserve(&ledger, 0).await.unwrap();
+    assert_eq!(wire.take_operations(), ["PutItem"]);
+    tokio::time::pause();
+    read_pace(&ledger).await;
+    assert_eq!(wire.take_operations(), Vec::<String>::new());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    read_pace(&ledger).await;
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+}
+
+#[tokio::test]
+async fn who_saw_an_older_pace_finds_out_by_the_write() {
+    let (wire, database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    reserve(&ledger, 0).await.unwrap();
+    reserve(&database.ledger(), 0).await.unwrap();
+    wire.take_operations();
+    reserve(&ledger, 0).await.unwrap();
+    assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
+}
+
+#[tokio::test]
+async fn those_of_one_process_do_not_race_each_other() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    join_all((0..20).map(|_| reserve(&ledger, 0))).await;
+    let writes = wire.take_operations();
+    assert_eq!(writes.len(), 21, "one read, and a write each: {writes:?}");
+}
+
+#[tokio::test]
+async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
+    let (wire, _database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+    conversations.remember(sighting(), at(1)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+    let finding = Finding::Blocked("ConversationBlockedByUser".into());
+    conversations.note(&key(), 1, &finding, at(2)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+    conversations.note(&key(), 1, &finding, at(3)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+    conversations.forget(&key(), at(4)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["UpdateItem"]);
+}
+
+#[tokio::test]
+async fn everything_else_is_one_request() {
+    let (wire, _database) = wired().await;
+    let (conversations, notifications, ledger) = (
+        conversations_at(wire.address()),
+        notifications_at(wire.address()),
+        ledger_at(wire.address()),
+    );
+    let one = |operation: &str| assert_eq!(wire.take_operations(), [operation]);
+    conversations.recall(&[key()]).await.unwrap();
+    one("BatchGetItem");
+    conversations
+        .list(
+            &Selection::Everyone {
+                segment: 0,
+                segments: 1,
+            },
+            None,
+            10,
+        )
+        .await
+        .unwrap();
+    one("Scan");
+    conversations
+        .list(&Selection::Tenant("t".into()), None, 10)
+        .await
+        .unwrap();
+    one("Query");
+    notifications.accept(&acceptance(None)).await.unwrap();
+    one("TransactWriteItems");
+    notifications.find(&id()).await.unwrap();
+    one("GetItem");
+    notifications.audience(&id()).await.unwrap();
+    one("Query");
+    notifications.message(&id(), 0).await.unwrap();
+    one("Query");
+    notifications.latest_page(&id(), 0).await.unwrap();
+    one("Query");
+    notifications.page(&id(), 0, 0).await.unwrap();
+    one("GetItem");
+    notifications.plan(&id(), 0, 0, &page()).await.unwrap();
+    one("TransactWriteItems");
+    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    one("TransactWriteItems");
+    notifications.closed(&id(), 0, 0).await.unwrap();
+    one("Query");
+    notifications.cancel(&id(), at(0)).await.unwrap();
+    one("UpdateItem");
+    notifications.release(&id(), at(0)).await.unwrap();
+    one("UpdateItem");
+    notifications.complete(&id(), at(0)).await.unwrap();
+    one("UpdateItem");
+    notifications.bury(&id(), CHUNK, "reason").await.unwrap();
+    one("PutItem");
+    notifications.buried(&id()).await.unwrap();
+    one("Query");
+    ledger.look_up(&[delivery(1), delivery(2)]).await.unwrap();
+    one("BatchGetItem");
+    ledger.end(&delivery(1), &Outcome::Expired).await.unwrap();
+    one("PutItem");
+}
+
+#[tokio::test]
+async fn a_revision_is_a_transaction_between_two_reads_and_a_closing_anew_finds_out_by_the_write() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    notifications.accept(&acceptance(None)).await.unwrap();
+    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    wire.take_operations();
+    notifications.revise(&id(), &content(), at(1)).await.unwrap();
+    assert_eq!(
+        wire.take_operations(),
+        ["GetItem", "TransactWriteItems", "GetItem"]
+    );
+    notifications.close(&id(), CHUNK, 1, &closing()).await.unwrap();
+    assert_eq!(
+        wire.take_operations(),
+        ["TransactWriteItems", "TransactWriteItems"]
+    );
+}

@@ -1,0 +1,192 @@
+//! What DynamoDB can say, and an emulator never does.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use herald::conversation::ConversationKey;
+use herald::delivery::Claim;
+use herald::store::{Conversations, Error, Ledger, Notifications};
+use serde_json::{Value, json};
+use tests::database::{conversations_at, ledger_at, notifications_at};
+use tests::script::Script;
+use tokio::time::Instant;
+
+use super::super::at;
+use super::{CHUNK, DELIVERED, claim, closing, delivery, id, key, page};
+
+fn cancelled(codes: &[&str]) -> (u16, Value) {
+    let reasons: Vec<Value> = codes.iter().map(|code| json!({"Code": code})).collect();
+    let error = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    (
+        400,
+        json!({"__type": error, "Message": "cancelled", "CancellationReasons": reasons}),
+    )
+}
+
+#[tokio::test]
+async fn a_transaction_that_met_another_is_tried_again() {
+    let conflict = cancelled(&["None", "TransactionConflict"]);
+    let script = Script::of([conflict.clone(), conflict, (200, json!({}))]).await;
+    let notifications = notifications_at(script.address());
+    assert!(notifications.plan(&id(), 0, 0, &page()).await.unwrap());
+    let requests = script.requests();
+    let tokens: BTreeSet<_> = requests
+        .iter()
+        .map(|request| request["ClientRequestToken"].as_str().unwrap())
+        .collect();
+    assert_eq!(tokens.len(), 3, "what was cancelled is a new transaction");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_always_meets_others_is_given_up() {
+    let script = Script::of(vec![cancelled(&["TransactionConflict", "None"]); 100]).await;
+    let started = Instant::now();
+    let closed = notifications_at(script.address())
+        .close(&id(), CHUNK, 0, &closing())
+        .await;
+    assert!(matches!(closed, Err(Error::Unavailable { .. })));
+    assert_eq!(script.requests().len(), 8);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_failed_condition_beside_a_conflict_is_final() {
+    let script = Script::of([cancelled(&["ConditionalCheckFailed", "TransactionConflict"])]).await;
+    assert!(
+        !notifications_at(script.address())
+            .plan(&id(), 0, 0, &page())
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_refused_for_good_is_not_tried_again() {
+    let script = Script::of([cancelled(&["ValidationError", "None"])]).await;
+    let planned = notifications_at(script.address())
+        .plan(&id(), 0, 0, &page())
+        .await;
+    assert!(matches!(planned, Err(Error::Unavailable { .. })));
+    assert_eq!(script.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_answer_had_no_room_for_is_asked_for_again() {
+    let rest = json!({"ConversationsTable": {"Keys": [
+        {"conversation": {"S": "a:ada"}, "place": {"S": "msteams|28:bot"}}]}});
+    let script = Script::of([
+        (
+            200,
+            json!({"Responses": {"ConversationsTable": []}, "UnprocessedKeys": rest}),
+        ),
+        (
+            200,
+            json!({"Responses": {"ConversationsTable": []}, "UnprocessedKeys": {}}),
+        ),
+    ])
+    .await;
+    let other = ConversationKey {
+        bot: "28:other".into(),
+        ..key()
+    };
+    assert!(
+        conversations_at(script.address())
+            .recall(&[key(), other])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let asked: Vec<_> = script
+        .requests()
+        .iter()
+        .map(|request| {
+            request["RequestItems"]["ConversationsTable"]["Keys"]
+                .as_array()
+                .unwrap()
+                .len()
+        })
+        .collect();
+    assert_eq!(asked, [2, 1]);
+}
+
+fn rows(items: &Value) -> (u16, Value) {
+    (
+        200,
+        json!({"Responses": {"DeliveriesTable": items}, "UnprocessedKeys": {}}),
+    )
+}
+
+/// The row of the delivery with this number, as it stands in the table when it has arrived.
+fn arrived(number: u8) -> Value {
+    json!({
+        "delivery": {"S": delivery(number).as_str()}, "state": {"S": "settled"}, "attempt": {"N": "1"},
+        "doubts": {"N": "0"}, "outcome": {"S": r#"{"outcome":"delivered","activity":null,"shows":0,"tried":0}"#}})
+}
+
+/// The turn of the delivery with this number.
+fn turn(number: u8) -> Value {
+    json!({
+        "delivery": {"S": format!("turn|{}", key())}, "holder": {"S": delivery(number).as_str()},
+        "attempt": {"N": "1"}, "doubts": {"N": "0"}, "version": {"N": "7"}, "mark": {"S": "theirs"},
+        "until": {"N": at(60).as_millisecond().to_string()}, "next": {"N": at(0).as_millisecond().to_string()}})
+}
+
+/// A request for several items reads them in any order and not at one moment. The row was read first; then the delivery had
+/// its turn, and another one had it after, and that is the turn that was read.
+#[tokio::test]
+async fn a_row_that_was_read_before_the_turn_is_not_believed() {
+    let script = Script::of([rows(&json!([turn(2)])), rows(&json!([arrived(1), arrived(2)]))]).await;
+    let claimed = claim(&ledger_at(script.address()), 1, 1).await;
+    assert_eq!(claimed, Claim::Settled(DELIVERED), "it is not sent twice");
+    let read = &script.requests()[1]["RequestItems"]["DeliveriesTable"];
+    assert_eq!(read["ConsistentRead"], true);
+}
+
+/// The holder's row was read before its turn, and was brought up to date since: the doubt is about what stands.
+#[tokio::test]
+async fn a_dead_holder_is_written_up_by_a_row_that_was_read_after_its_turn() {
+    let script = Script::of([rows(&json!([turn(1)])), rows(&json!([arrived(1)]))]).await;
+    let claimed = claim(&ledger_at(script.address()), 1, 60).await;
+    assert_eq!(claimed, Claim::Settled(DELIVERED));
+    assert_eq!(script.requests().len(), 2, "nothing is written");
+}
+
+#[tokio::test]
+async fn a_turn_that_an_answer_had_no_room_for_is_not_taken_for_none() {
+    let rest = json!({"DeliveriesTable": {
+        "Keys": [{"delivery": {"S": format!("turn|{}", key())}}], "ConsistentRead": true}});
+    let first = json!({"Responses": {"DeliveriesTable": []}, "UnprocessedKeys": rest});
+    let script = Script::of([(200, first), rows(&json!([turn(1)]))]).await;
+    let claimed = claim(&ledger_at(script.address()), 1, 1).await;
+    assert_eq!(claimed, Claim::Held { until: at(60) });
+}
+
+#[tokio::test]
+async fn who_lost_the_turn_goes_on_from_what_the_write_said() {
+    let lost = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+        "message": "The conditional request failed", "Item": turn(2)});
+    let script = Script::of([rows(&json!([])), (400, lost)]).await;
+    let claimed = claim(&ledger_at(script.address()), 1, 1).await;
+    assert_eq!(claimed, Claim::Busy { until: at(2) });
+    assert_eq!(script.requests().len(), 2, "nothing is read again");
+}
+
+#[tokio::test]
+async fn a_record_of_another_shape_is_an_error_that_names_the_attribute_and_not_its_value() {
+    let mut item = arrived(1);
+    item["state"] = json!({"S": "secret"});
+    let script = Script::of([rows(&json!([item]))]).await;
+    let error = ledger_at(script.address())
+        .look_up(&[delivery(1)])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot look up deliveries: the record is not one of ours (state)"
+    );
+}

@@ -1,0 +1,140 @@
+//! What `infra/` and the engine have to agree on, and what the engine's AWS adapters find on one machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use botframework::connector::HttpTransport;
+use herald::aws::Sdk;
+use herald::clock::Clock;
+use herald::config::Environment;
+use herald::event::eventbridge::Bus;
+use herald::event::{Event, Events, Kind};
+use herald::queue::sqs::{Queue, Schedules};
+use herald::queue::{Message, Queue as _, RECEIVES_MAX};
+use herald_local::template::{Place, Stack, Template};
+use herald_local::{Host, Options, front};
+use serde_json::json;
+
+/// The queues, the bus and the schedules of the real template, and no functions.
+const TEMPLATE: &str = "
+Resources:
+  Work: {Type: AWS::SQS::Queue}
+  News: {Type: AWS::Events::EventBus, Properties: {Name: news}}
+  Later: {Type: AWS::Scheduler::ScheduleGroup}
+  Waker:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument: {Statement: [{Principal: {Service: scheduler.amazonaws.com}, Action: sts:AssumeRole}]}
+";
+
+async fn started() -> Host {
+    let options = Options::new(Template::parse(TEMPLATE).unwrap(), PathBuf::new());
+    let listener = front::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    Host::start(listener, &options).await.unwrap()
+}
+
+/// What a function of this host would be given.
+fn environment(host: &Host) -> Environment<'static> {
+    let variables = BTreeMap::from([
+        ("AWS_ENDPOINT_URL_SQS", host.sqs_endpoint().to_owned()),
+        (
+            "AWS_ENDPOINT_URL_EVENTBRIDGE",
+            host.eventbridge_endpoint().to_owned(),
+        ),
+        ("AWS_ENDPOINT_URL_SCHEDULER", host.scheduler_endpoint().to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        (
+            "HERALD_PLANS_QUEUE_URL",
+            format!("{}/000000000000/Work", host.sqs_endpoint()),
+        ),
+        ("HERALD_EVENT_BUS", "News".to_owned()),
+        ("HERALD_SCHEDULE_GROUP", "Later".to_owned()),
+        (
+            "HERALD_SCHEDULER_ROLE_ARN",
+            "arn:aws:iam::000000000000:role/Waker".to_owned(),
+        ),
+    ]);
+    Environment::read_by(move |name| variables.get(name).cloned())
+}
+
+fn real() -> Stack {
+    let place = Place {
+        region: "us-east-1".to_owned(),
+        account: "000000000000".to_owned(),
+        stack: "tests".to_owned(),
+        sqs_endpoint: "http://127.0.0.1:1".to_owned(),
+        parameters: BTreeMap::from([("MicrosoftAppId".to_owned(), "made-up".to_owned())]),
+    };
+    Template::of_repository().unwrap().deploy(&place).unwrap()
+}
+
+#[test]
+fn a_queue_gives_a_message_up_when_its_function_thinks_so() {
+    let stack = real();
+    let fed = stack.mappings.iter().map(|mapping| &mapping.queue);
+    let redrives = fed.map(|fed| {
+        let queue = stack.queues.iter().find(|queue| queue.name == *fed).unwrap();
+        queue.redrive.as_ref().unwrap().max_receives
+    });
+    assert_eq!(redrives.collect::<Vec<_>>(), [RECEIVES_MAX, RECEIVES_MAX]);
+}
+
+#[tokio::test]
+async fn a_message_for_tomorrow_waits_in_one_schedule_and_comes_as_it_was_sent() {
+    let host = started().await;
+    let environment = environment(&host);
+    let transport = HttpTransport::builder().build().unwrap();
+    // The schedule's name has the second in it.
+    let now = Clock::system().now();
+    let clock = Clock::told_by(move || now);
+    let schedules = Schedules::from_environment(&environment, &transport, &clock).unwrap();
+    let sdk = Sdk::new(&environment, &transport).unwrap();
+    let queue =
+        Queue::from_environment(&environment, "HERALD_PLANS_QUEUE_URL", &sdk, schedules.as_ref()).unwrap();
+    let message = |delay| Message::json(&json!({"who": "<everyone> & \"all\""}), delay).in_group("tenant");
+    for _ in 0..2 {
+        queue.send(vec![message(Duration::from_hours(24))]).await.unwrap();
+    }
+    assert_eq!(host.schedules_waiting(), 1);
+    assert_eq!(host.queues().counts("Work").unwrap().delayed, 0);
+    host.bring_schedules_forward();
+    let came = host.queues().receive("Work", 10, None).unwrap().remove(0).message;
+    assert_eq!(came.body, message(Duration::ZERO).body);
+    assert_eq!(came.group, None);
+
+    queue.send(vec![message(Duration::ZERO)]).await.unwrap();
+    let came = host.queues().receive("Work", 10, None).unwrap().remove(0).message;
+    assert_eq!(came.group.as_deref(), Some("tenant"));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_happened_stands_on_the_bus() {
+    let host = started().await;
+    let transport = HttpTransport::builder().build().unwrap();
+    let bus = Bus::from_environment(&environment(&host), &transport, &Clock::system()).unwrap();
+    let at = Clock::system().now();
+    let event = |number: usize| Event {
+        id: number.to_string(),
+        at,
+        kind: Kind::Accepted,
+        detail: json!({"audience": number}).as_object().unwrap().clone(),
+    };
+    bus.publish((0..12).map(event).collect()).await.unwrap();
+    let mut published = host.published();
+    published.sort_by_key(|event| event.detail["audience"].as_u64());
+    assert_eq!(published.len(), 12);
+    let last = &published[11];
+    assert_eq!(
+        (last.source.as_str(), last.detail_type.as_str()),
+        ("herald", "Notification Accepted")
+    );
+    assert_eq!(
+        last.detail,
+        json!({"id": "11", "at": at.to_string(), "audience": 11})
+    );
+    host.stop().await;
+}

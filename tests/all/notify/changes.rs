@@ -1,0 +1,217 @@
+//! Cancelling, editing and retracting what was accepted.
+
+use herald::event::Kind;
+use herald::id::NotificationId;
+use herald::notification::State;
+use lambda_http::Body;
+use lambda_http::http::{Request, Response};
+use serde_json::{Value, json};
+use tests::channel::Behaviour;
+
+use super::{Failing, hello};
+use crate::world::{World, document, personal, request, text};
+
+async fn world_of(people: &[&str]) -> World {
+    let world = World::new();
+    for person in people {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    world
+}
+
+fn cancel(id: &NotificationId) -> Request<Body> {
+    request("POST", &format!("/api/notifications/{id}/cancel"), Body::Empty)
+}
+
+fn edit(id: &NotificationId, message: &Value) -> Request<Body> {
+    let body = Body::Text(message.to_string());
+    request("PUT", &format!("/api/notifications/{id}/message"), body)
+}
+
+fn retract(id: &NotificationId) -> Request<Body> {
+    request("DELETE", &format!("/api/notifications/{id}/message"), Body::Empty)
+}
+
+fn cancellations(world: &World) -> Vec<String> {
+    let told = world.events.take().into_iter();
+    told.filter(|event| event.kind == Kind::Cancelled)
+        .map(|event| event.id)
+        .collect()
+}
+
+/// What the channel was asked to do there, and the texts.
+fn requests(world: &World, conversation: &str) -> Vec<(String, Value)> {
+    let received = world.channel.received().into_iter();
+    received
+        .filter(|it| it.conversation == conversation)
+        .map(|it| (it.method, it.activity["text"].clone()))
+        .collect()
+}
+
+fn revision(answer: &Response<Body>) -> u64 {
+    assert_eq!(answer.status(), 202, "{}", text(answer));
+    document(answer)["revision"].as_u64().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_stops_what_is_open_says_what_was_out_and_can_be_repeated() {
+    let world = world_of(&["ada", "eve"]).await;
+    let refuse = Behaviour::Refuse {
+        status: 429,
+        code: "Throttled",
+    };
+    world.channel.when("a:eve", refuse);
+    // In one chunk: what a tenant's people get is counted together.
+    let both = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "hello"}});
+    let id = world.asks(&both).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    let first = world.notify(cancel(&id)).await;
+    assert_eq!(first.status(), 200);
+    let first = document(&first);
+    // The chunk is open because of eve, and not yet counted.
+    assert_eq!(
+        (&first["alreadyOut"], &first["counts"]["delivered"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(first["state"], "cancelling");
+    world.pass(30);
+    let again = document(&world.notify(cancel(&id)).await);
+    assert_eq!(again["cancelledAt"], first["cancelledAt"]);
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!(
+        (done.state(), done.tally.delivered, done.tally.cancelled),
+        (State::Cancelled, 1, 1)
+    );
+    let told = cancellations(&world);
+    assert_eq!(told, [format!("{id}/cancelled"), format!("{id}/cancelled")]);
+    let last = document(&world.notify(cancel(&id)).await);
+    assert_eq!(
+        (&last["state"], &last["alreadyOut"]),
+        (&json!("cancelled"), &json!(1))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_complete_cannot_be_cancelled_any_more() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    let answer = document(&world.notify(cancel(&id)).await);
+    assert_eq!(
+        (&answer["state"], &answer["alreadyOut"], &answer["cancelledAt"]),
+        (&json!("completed"), &json!(1), &Value::Null)
+    );
+    assert!(world.plans.take().is_none());
+    assert!(cancellations(&world).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_that_could_not_be_passed_on_stands_and_the_next_passes_it_on() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&hello()).await;
+    world.plan().await;
+    let answer = world.notify_over(Failing::Away, cancel(&id)).await;
+    assert_eq!(answer.status(), 503);
+    assert!(text(&answer).contains("stands"), "{}", text(&answer));
+    assert_eq!(world.notification(&id).await.state(), State::Cancelling);
+    assert!(cancellations(&world).is_empty());
+    assert_eq!(world.notify(cancel(&id)).await.status(), 200);
+    assert!(world.plans.take().unwrap().body.contains("sweep"));
+    assert_eq!(cancellations(&world).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_that_waits_for_its_day_is_over_as_soon_as_it_is_cancelled() {
+    let world = world_of(&["ada"]).await;
+    let mut body = hello();
+    body["deliverAt"] = json!(world.in_seconds(3600).to_string());
+    let id = world.asks(&body).await;
+    // Its plan is a schedule for later.
+    world.plans.take().unwrap();
+    let began = world.now();
+    assert_eq!(world.notify(cancel(&id)).await.status(), 200);
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!((done.state(), done.audience), (State::Cancelled, 0));
+    assert!(world.now().duration_since(began).as_secs() < 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_changes_every_copy_once_however_often_it_is_asked_for() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    let better = json!({"text": "better"});
+    let first = world.notify(edit(&id, &better)).await;
+    assert_eq!(revision(&first), 1);
+    assert_eq!(revision(&world.notify(edit(&id, &better)).await), 1);
+    world.work().await;
+    let seen = requests(&world, "a:ada");
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|(method, text)| (method.as_str(), text))
+        .collect();
+    assert_eq!(
+        seen[seen.len() - 2..],
+        [("POST", &json!("hello")), ("PUT", &json!("better"))]
+    );
+    let path = document(&first)["statusUrl"].as_str().unwrap().to_owned();
+    let status = document(&world.notify(crate::world::get(&path)).await);
+    assert_eq!(status["revision"], 1);
+    assert_eq!(
+        status["revised"]["copies"],
+        json!({"current": 1, "uneditable": 0})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_could_not_be_passed_on_stands_and_the_same_again_passes_it_on() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    let better = json!({"text": "better"});
+    let answer = world.notify_over(Failing::Away, edit(&id, &better)).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(revision(&world.notify(edit(&id, &better)).await), 1);
+    world.work().await;
+    assert_eq!(requests(&world, "a:ada").last().unwrap().1, json!("better"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retraction_is_for_good_and_can_be_repeated() {
+    let world = world_of(&["ada"]).await;
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    let answer = world.notify_over(Failing::Away, retract(&id)).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(revision(&world.notify(retract(&id)).await), 1);
+    world.work().await;
+    assert_eq!(requests(&world, "a:ada").last().unwrap().0, "DELETE");
+    assert_eq!(revision(&world.notify(retract(&id)).await), 1);
+    let answer = world.notify(edit(&id, &json!({"text": "back"}))).await;
+    assert_eq!(answer.status(), 409);
+    assert!(text(&answer).contains("retracted"), "{}", text(&answer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_or_not_a_message_changes_nothing() {
+    let world = world_of(&["ada"]).await;
+    let nobodys: NotificationId = "ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f".parse().unwrap();
+    for request in [
+        cancel(&nobodys),
+        retract(&nobodys),
+        edit(&nobodys, &json!({"text": "x"})),
+    ] {
+        assert_eq!(world.notify(request).await.status(), 404);
+    }
+    let id = world.asks(&hello()).await;
+    let answer = world.notify(edit(&id, &json!({"txt": "x"}))).await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(document(&answer)["errors"][0]["pointer"], "#");
+    let large = json!({"text": "x".repeat(notify::BODY_MAX_BYTES)});
+    assert_eq!(world.notify(edit(&id, &large)).await.status(), 413);
+    assert_eq!(world.notification(&id).await.revision, 0);
+}

@@ -1,0 +1,348 @@
+//! Why a notification is not finished.
+
+use herald::audience::Recipient;
+use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, SentCopy};
+use herald::id::NotificationId;
+use herald::notification::{ChunkId, Closing, Page, PageChunk};
+use herald::pace::{self, Bucket, Limits, Spacing};
+use herald::store::{Ledger, Notifications, Paces};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use tests::channel::Behaviour;
+
+use super::hello;
+use crate::world::{World, document, get, personal, text};
+
+/// What was done to a delivery.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Nothing,
+    Claimed,
+    Released,
+    Doubted,
+    Delivered,
+    Ended,
+}
+
+/// A chunk: what was done to its deliveries, and whether it was closed or buried. A chunk is closed when all have ended.
+#[derive(Clone, Debug)]
+struct Made {
+    tenant: Option<u8>,
+    deeds: Vec<Deed>,
+    is_closed: bool,
+    is_buried: bool,
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let deed = prop_oneof![
+        Just(Deed::Nothing),
+        Just(Deed::Claimed),
+        Just(Deed::Released),
+        Just(Deed::Doubted),
+        Just(Deed::Delivered),
+        Just(Deed::Ended),
+    ];
+    let deeds = prop::collection::vec(deed, 1..8);
+    let tenant = prop::option::weighted(0.9, 0..3_u8);
+    (tenant, deeds, any::<bool>(), prop::bool::weighted(0.2)).prop_map(
+        |(tenant, deeds, is_closed, is_buried)| Made {
+            tenant,
+            deeds,
+            is_closed,
+            is_buried,
+        },
+    )
+}
+
+fn bucket(tenant: u8) -> Bucket {
+    serde_json::from_value(json!(format!("msteams|28:bot|tenant-{tenant}"))).unwrap()
+}
+
+/// Where the recipient with this number is.
+fn recipient(number: usize) -> Recipient {
+    Recipient::Conversation(format!("msteams|28:bot|a:{number}").parse().unwrap())
+}
+
+async fn claim(world: &World, delivery: &DeliveryKey, recipient: &Recipient) -> Lease {
+    let Recipient::Conversation(conversation) = recipient else {
+        panic!("{recipient:?}");
+    };
+    let asked = Asked {
+        delivery,
+        revision: 0,
+        now: world.now(),
+        until: world.in_seconds(60),
+        spacing: Spacing::within(&Limits::teams().conversation),
+    };
+    match world.store.claim(asked, conversation).await.unwrap() {
+        Claim::Taken(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn bring_about(world: &World, id: &NotificationId, recipient: &Recipient, deed: Deed) {
+    let delivery = DeliveryKey::new(id, recipient);
+    let outcome = match deed {
+        Deed::Nothing => return,
+        Deed::Delivered => Outcome::Delivered(SentCopy {
+            activity: None,
+            shows: 0,
+            tried: 0,
+        }),
+        Deed::Ended => Outcome::Unknown,
+        Deed::Claimed | Deed::Released | Deed::Doubted => {
+            let lease = claim(world, &delivery, recipient).await;
+            let (until, doubts) = (world.in_seconds(100), u32::from(matches!(deed, Deed::Doubted)));
+            if !matches!(deed, Deed::Claimed) {
+                let released = Ledger::release(&world.store, &delivery, &lease, until, "Throttled", doubts);
+                released.await.unwrap();
+            }
+            return;
+        }
+    };
+    let lease = claim(world, &delivery, recipient).await;
+    world.store.settle(&delivery, &lease, &outcome).await.unwrap();
+}
+
+/// A notification that was planned in these pages, as a planner and senders may have left it.
+async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
+    let id = world
+        .asks(&json!({"audience": {"tenant": "tenant-0"}, "message": {"text": "hello"}}))
+        .await;
+    Notifications::release(&world.store, &id, world.now())
+        .await
+        .unwrap();
+    let mut numbers = 0..;
+    for (number, page) in (0_u32..).zip(pages) {
+        let chunks: Vec<PageChunk> = page
+            .iter()
+            .map(|made| PageChunk {
+                bucket: made.tenant.map(bucket),
+                recipients: made
+                    .deeds
+                    .iter()
+                    .zip(&mut numbers)
+                    .map(|(_, it)| recipient(it))
+                    .collect(),
+            })
+            .collect();
+        let is_last = number as usize + 1 == pages.len();
+        let planned = Page {
+            chunks: chunks.clone(),
+            next: (!is_last).then(|| "more".to_owned()),
+            ..Page::default()
+        };
+        world.store.plan(&id, 0, number, &planned).await.unwrap();
+        for (index, (made, chunk)) in (0_u16..).zip(page.iter().zip(&chunks)) {
+            let chunk_id = ChunkId {
+                part: 0,
+                page: number,
+                index,
+            };
+            let mut closing = Closing::default();
+            for (deed, recipient) in made.deeds.iter().zip(&chunk.recipients) {
+                let deed = if made.is_closed { Deed::Ended } else { *deed };
+                bring_about(world, &id, recipient, deed).await;
+                closing.count(&Outcome::Unknown, 0);
+            }
+            if made.is_closed {
+                world.store.close(&id, chunk_id, 0, &closing).await.unwrap();
+            }
+            if made.is_buried {
+                world
+                    .store
+                    .bury(&id, chunk_id, "the table was away")
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    id
+}
+
+async fn explain(world: &World, id: &NotificationId, query: &str) -> Value {
+    let answer = world
+        .notify(get(&format!("/api/notifications/{id}/explain{query}")))
+        .await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    document(&answer)
+}
+
+fn reasons(explanation: &Value) -> Vec<(&str, u64)> {
+    let reasons = explanation["reasons"].as_array().unwrap().iter();
+    reasons
+        .map(|it| {
+            (
+                it["reason"].as_str().unwrap(),
+                it["deliveries"].as_u64().unwrap_or(0),
+            )
+        })
+        .collect()
+}
+
+fn sum(explanation: &Value) -> u64 {
+    reasons(explanation).iter().map(|(_, count)| count).sum()
+}
+
+#[test]
+fn the_reasons_add_up_to_what_is_open_however_it_was_left() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let pages = prop::collection::vec(prop::collection::vec(made(), 0..4), 1..6);
+    let happened = (pages, any::<bool>(), any::<bool>(), any::<bool>());
+    TestRunner::new(Config::with_cases(128))
+        .run(&happened, |(pages, is_cancelled, is_paused, is_late)| {
+            runtime.block_on(async {
+                let world = World::new();
+                let id = left(&world, &pages).await;
+                if is_cancelled {
+                    world.store.cancel(&id, world.now()).await.unwrap();
+                }
+                if is_paused {
+                    let until = world.now();
+                    let strikes = |pace: &pace::Pace| {
+                        let struck = (0..3).fold(pace.clone(), |pace, _| {
+                            pace::strike(&pace, "BotDisabledByAdmin", until)
+                        });
+                        ((), Some(struck))
+                    };
+                    world.store.apply(&bucket(0), strikes).await.unwrap();
+                }
+                if is_late {
+                    world.pass(1000);
+                }
+                let open = world.notification(&id).await.open();
+                let explanation = explain(&world, &id, "").await;
+                prop_assert_eq!(explanation["open"].as_u64(), Some(open));
+                prop_assert_eq!(sum(&explanation), open, "{}", explanation);
+                prop_assert_eq!(explanation["examined"]["deliveries"].as_u64(), Some(open));
+                prop_assert_eq!(&explanation["examined"]["complete"], &json!(true));
+                Ok(())
+            })
+        })
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_delivery_says_so_and_when_it_is_tried_again() {
+    let world = World::new();
+    for person in ["ada", "eve"] {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    let refuse = Behaviour::Refuse {
+        status: 429,
+        code: "Throttled",
+    };
+    world.channel.when("a:eve", refuse);
+    // In one chunk: what a tenant's people get is counted together.
+    let both = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "hello"}});
+    let id = world.asks(&both).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    let explanation = explain(&world, &id, "").await;
+    assert_eq!(
+        reasons(&explanation),
+        [("retrying", 1), ("ended", 1)],
+        "{explanation}"
+    );
+    let retrying = &explanation["reasons"][0];
+    assert_eq!(retrying["code"], "Throttled");
+    assert_eq!(retrying["examples"], json!(["msteams|28:bot|a:eve"]));
+    assert!(retrying["until"].as_str() > Some(&world.now().to_string()));
+    assert!(explanation["predictedFinish"].as_str() >= retrying["until"].as_str());
+    let pace = &explanation["paces"][0];
+    assert_eq!(pace["tenant"], "tenant-1");
+    assert!(
+        pace["requestsPerSecond"].as_f64().unwrap() < 45.0,
+        "slowed by the 429"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_stage_of_a_notification_explains_itself() {
+    let world = World::new();
+    world.hears(&personal("ada", "installationUpdate")).await;
+    let id = world.asks(&hello()).await;
+    assert_eq!(reasons(&explain(&world, &id, "").await), [("notYetPlanned", 0)]);
+    world.plan().await;
+    assert_eq!(reasons(&explain(&world, &id, "").await), [("inFlight", 1)]);
+    world.work().await;
+    let done = explain(&world, &id, "").await;
+    assert_eq!(
+        (&done["state"], &done["reasons"]),
+        (&json!("completed"), &json!([]))
+    );
+    let mut dry = hello();
+    dry["dryRun"] = json!(true);
+    let held = world.asks(&dry).await;
+    world.work().await;
+    let held = explain(&world, &held, "").await;
+    assert_eq!(
+        (reasons(&held), &held["predictedFinish"]),
+        (vec![("held", 1)], &Value::Null)
+    );
+    let mut later = hello();
+    later["deliverAt"] = json!(world.in_seconds(100).to_string());
+    let scheduled = world.asks(&later).await;
+    assert_eq!(
+        reasons(&explain(&world, &scheduled, "").await),
+        [("scheduled", 0)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_under_way_is_explained_too() {
+    let world = World::new();
+    world.hears(&personal("ada", "installationUpdate")).await;
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    let better = herald::notification::Content::Nothing;
+    world.store.revise(&id, &better, world.now()).await.unwrap();
+    let explanation = explain(&world, &id, "").await;
+    assert_eq!(
+        explanation["revising"],
+        json!({"revision": 1, "chunks": 1, "chunksCurrent": 0})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_the_dead_letter_queue_is_said_to_be_there() {
+    let world = World::new();
+    let buried = Made {
+        tenant: Some(0),
+        deeds: vec![Deed::Nothing, Deed::Delivered],
+        is_closed: false,
+        is_buried: true,
+    };
+    let id = left(&world, &[vec![buried]]).await;
+    let explanation = explain(&world, &id, "").await;
+    assert_eq!(reasons(&explanation), [("deadLetter", 1), ("ended", 1)]);
+    assert_eq!(explanation["reasons"][0]["code"], "the table was away");
+    assert_eq!(explanation["predictedFinish"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_for_one_request_goes_on_in_the_next_and_says_so() {
+    let world = World::new();
+    let chunk = Made {
+        tenant: Some(0),
+        deeds: vec![Deed::Nothing],
+        is_closed: false,
+        is_buried: false,
+    };
+    let id = left(&world, &vec![vec![chunk]; 120]).await;
+    let (mut total, mut requests, mut query) = (0, 0, String::new());
+    loop {
+        let explanation = explain(&world, &id, &query).await;
+        assert_eq!(explanation["open"], 120);
+        assert_eq!(explanation["examined"]["complete"], false);
+        total += sum(&explanation);
+        requests += 1;
+        match explanation["next"].as_str() {
+            Some(next) => query = format!("?cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((total, requests), (120, 3));
+}

@@ -1,0 +1,242 @@
+//! Dry runs, audiences that are too large to go ahead, and their confirmation.
+
+use herald::notification::State;
+use lambda_http::Body;
+use lambda_http::http::Request;
+use serde_json::{Value, json};
+
+use super::hello;
+use crate::world::{World, document, get, personal, post, text};
+
+async fn world_of(people: &[&str]) -> World {
+    let world = World::new();
+    for person in people {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    world
+}
+
+fn with(name: &str, value: impl Into<Value>) -> Value {
+    let mut body = hello();
+    body[name] = value.into();
+    body
+}
+
+/// The answer to a request by this caller.
+async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) {
+    let fixture = include_str!("../../fixtures/events/notify-post.json");
+    let mut event: Value = serde_json::from_str(fixture).unwrap();
+    let arn = format!("arn:aws:sts::1:assumed-role/{role}/session");
+    event["requestContext"]["authorizer"] = json!({"iam": {"userArn": arn}});
+    event["body"] = json!(body.to_string());
+    event["isBase64Encoded"] = json!(false);
+    let request: Request<Body> = lambda_http::request::from_str(&event.to_string()).unwrap();
+    let answer = world.notify(request).await;
+    (answer.status().as_u16(), document(&answer))
+}
+
+async fn plan_of(world: &World, id: &impl std::fmt::Display) -> Value {
+    let answer = world.notify(get(&format!("/api/notifications/{id}/plan"))).await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    document(&answer)
+}
+
+async fn status_of(world: &World, id: &impl std::fmt::Display) -> Value {
+    document(&world.notify(get(&format!("/api/notifications/{id}"))).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_says_what_sending_would_come_to_and_sends_nothing() {
+    let world = world_of(&["ada", "eve"]).await;
+    let mut gone = personal("eve", "installationUpdate");
+    gone["action"] = json!("remove");
+    world.hears(&gone).await;
+    let received = world.channel.requests();
+    let id = world.asks(&with("dryRun", true)).await;
+    let early = plan_of(&world, &id).await;
+    assert_eq!(
+        (&early["counted"], &early["confirm"]),
+        (&json!(false), &Value::Null)
+    );
+    world.work().await;
+    assert_eq!(world.channel.requests(), received);
+    let plan = plan_of(&world, &id).await;
+    assert_eq!(plan["counted"], true);
+    assert_eq!(plan["confirm"], json!(id));
+    assert_eq!(
+        (&plan["audience"], &plan["unreachable"]["removed"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(plan["message"]["withinLimit"], true);
+    assert_eq!(plan["predicted"]["atMostSeconds"], 1);
+    let dollars = plan["cost"]["usDollars"].as_f64().unwrap();
+    assert!((0.0..0.001).contains(&dollars), "{dollars}");
+    let status = status_of(&world, &id).await;
+    assert_eq!(
+        (&status["state"], &status["confirm"]),
+        (&json!("held"), &json!(id))
+    );
+    assert!(status["why"].as_str().unwrap().contains("dry run"));
+    assert_eq!(status["counts"]["open"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_teams_will_refuse_for_its_size_is_known_before_it_is_sent() {
+    let world = world_of(&["ada"]).await;
+    let mut body = with("dryRun", true);
+    body["message"]["text"] = json!("x".repeat(51_000));
+    let id = world.asks(&body).await;
+    world.work().await;
+    assert_eq!(plan_of(&world, &id).await["message"]["withinLimit"], false);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
+    let mut world = world_of(&["ada", "eve"]).await;
+    world.confirm_above = 1;
+    let requests = world.channel.requests();
+    let held = world.asks(&hello()).await;
+    world.work().await;
+    assert_eq!(world.channel.requests(), requests);
+    let status = status_of(&world, &held).await;
+    assert_eq!(
+        (&status["state"], &status["largest"]),
+        (&json!("held"), &json!(1))
+    );
+    assert!(status["why"].as_str().unwrap().contains("larger than 1"));
+    let confirmed = world.asks(&with("confirm", held.to_string())).await;
+    world.work().await;
+    let done = world.notification(&confirmed).await;
+    assert_eq!((done.state(), done.tally.delivered), (State::Completed, 2));
+    assert_eq!(world.notification(&held).await.state(), State::Held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_within_the_limit_begins_at_once_and_a_longer_one_is_counted() {
+    let mut world = world_of(&["ada", "eve"]).await;
+    world.confirm_above = 1;
+    for (users, state) in [
+        (json!(["entra-ada"]), State::Completed),
+        (json!(["entra-ada", "entra-eve"]), State::Held),
+    ] {
+        let id = world
+            .asks(&json!({"audience": {"users": users}, "message": {"text": "hello"}}))
+            .await;
+        world.work().await;
+        assert_eq!(world.notification(&id).await.state(), state);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audience_that_grew_since_it_was_confirmed_is_held_again() {
+    let mut world = world_of(&["ada"]).await;
+    world.confirm_above = 0;
+    let held = world.asks(&hello()).await;
+    world.work().await;
+    // A tenth and a hundred more are let pass.
+    for number in 0..101 {
+        world
+            .hears(&personal(&format!("new-{number}"), "installationUpdate"))
+            .await;
+    }
+    let confirmed = world.asks(&with("confirm", held.to_string())).await;
+    world.work().await;
+    let status = status_of(&world, &confirmed).await;
+    assert_eq!(
+        (&status["state"], &status["largest"]),
+        (&json!("held"), &json!(101))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_of_anything_but_ones_own_plan_of_today_is_a_conflict_that_says_why() {
+    let world = world_of(&["ada"]).await;
+    let plan = async |body: Value| {
+        let (status, answer) = by(&world, "builds", &body).await;
+        assert_eq!(status, 202, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    };
+    let refused = async |role: &str, body: Value| {
+        let (status, problem) = by(&world, role, &body).await;
+        (status, problem["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let sent = plan(hello()).await;
+    let good = plan(with("dryRun", true)).await;
+    let (status, detail) = refused("builds", with("confirm", good.clone())).await;
+    assert!(
+        status == 409 && detail.contains("still being counted"),
+        "{detail}"
+    );
+    world.work().await;
+    let cancelled = plan(with("dryRun", true)).await;
+    world.work().await;
+    let cancel = format!("/api/notifications/{cancelled}/cancel");
+    assert_eq!(world.notify(post(&cancel, "")).await.status(), 200);
+
+    let mut other_audience = with("confirm", good.clone());
+    other_audience["audience"] = json!({"users": ["entra-ada"]});
+    let mut other_message = with("confirm", good.clone());
+    other_message["message"]["text"] = json!("something else");
+    let nobodys = "ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f";
+    for (role, body, why) in [
+        ("builds", with("confirm", nobodys), "no plan of yours"),
+        ("orders", with("confirm", good.clone()), "no plan of yours"),
+        ("builds", with("confirm", sent), "no plan"),
+        ("builds", with("confirm", cancelled), "was cancelled"),
+        ("builds", other_audience, "another audience"),
+        ("builds", other_message, "another message"),
+    ] {
+        let (status, detail) = refused(role, body).await;
+        assert!(status == 409 && detail.contains(why), "{why}: {detail}");
+    }
+    world.pass(24 * 3600 + 1);
+    let (status, detail) = refused("builds", with("confirm", good)).await;
+    assert!(status == 409 && detail.contains("24 hours"), "{detail}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edited_plan_confirms_what_it_says_now() {
+    let world = world_of(&["ada"]).await;
+    let plan = world.asks(&with("dryRun", true)).await;
+    world.work().await;
+    let edit = crate::world::request(
+        "PUT",
+        &format!("/api/notifications/{plan}/message"),
+        Body::Text(json!({"text": "better"}).to_string()),
+    );
+    assert_eq!(world.notify(edit).await.status(), 202);
+    assert!(world.plans.take().is_none(), "nothing is planned to be sent");
+    let old = with("confirm", plan.to_string());
+    let answer = world.notify(post("/api/notifications", &old.to_string())).await;
+    assert_eq!(answer.status(), 409);
+    let mut new = old;
+    new["message"] = json!({"text": "better"});
+    let id = world.asks(&new).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.delivered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_already_has_no_plan() {
+    let world = world_of(&["ada"]).await;
+    let id = world
+        .asks(&json!({"audience": {"users": ["entra-ada"]}, "message": {"text": "hello"}}))
+        .await;
+    let answer = world.notify(get(&format!("/api/notifications/{id}/plan"))).await;
+    assert_eq!(answer.status(), 409);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_planned_before_its_time_but_a_dry_run() {
+    let world = world_of(&["ada"]).await;
+    let tomorrow = world.in_seconds(24 * 3600).to_string();
+    let id = world.asks(&with("deliverAt", tomorrow.clone())).await;
+    let plan = world.plans.take().unwrap();
+    assert!(plan.delay.as_secs().abs_diff(24 * 3600) <= 1, "{:?}", plan.delay);
+    assert_eq!(status_of(&world, &id).await["deliverAt"], json!(tomorrow));
+    let mut dry = with("deliverAt", tomorrow);
+    dry["dryRun"] = json!(true);
+    let dry = world.asks(&dry).await;
+    assert!(world.plans.take().unwrap().delay.is_zero());
+    assert_eq!(status_of(&world, &dry).await["deliverAt"], Value::Null);
+}

@@ -1,0 +1,393 @@
+//! What follows from each way a request can fail, and from what a caller changes meanwhile.
+
+use botframework::activity::Activity;
+use botframework::cloud::Cloud;
+use herald::conversation::{Sighting, State as Presence};
+use herald::delivery::{Outcome, State};
+use herald::event::Kind;
+use herald::id::NotificationId;
+use herald::notification::{self, Content};
+use herald::queue::{Message, Plan, Queue, Task};
+use herald::store::{Conversations, Notifications};
+use serde_json::{Value, json};
+use tests::channel::{Behaviour, Reply};
+
+use crate::world::{World, personal};
+
+fn everyone() -> Value {
+    json!({"audience": {"everyone": true}, "message": {"text": "news"}})
+}
+
+async fn world_of(people: &[&str]) -> World {
+    let world = World::new();
+    for person in people {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    world
+}
+
+/// A world in Teams' public cloud, in which these people are served in Europe.
+async fn european_world_of(people: &[&str]) -> World {
+    let world = World::of_cloud(Cloud::Public);
+    for person in people {
+        see(&world, person, EUROPE).await;
+    }
+    world
+}
+
+/// Remembers a person at a service URL, as if their activity had come with a token.
+async fn see(world: &World, person: &str, service_url: &str) {
+    let mut activity = personal(person, "installationUpdate");
+    activity["serviceUrl"] = json!(service_url);
+    let activity = Activity::from_value(activity).unwrap();
+    for sighting in Sighting::of(&activity) {
+        world.store.remember(sighting, world.now()).await.unwrap();
+    }
+}
+
+const EUROPE: &str = "https://smba.trafficmanager.net/emea/";
+
+fn key(person: &str) -> herald::conversation::ConversationKey {
+    format!("msteams|28:bot|a:{person}").parse().unwrap()
+}
+
+async fn state(world: &World, person: &str) -> Presence {
+    world.store.recall(&[key(person)]).await.unwrap().remove(0).state
+}
+
+fn answers(replies: impl IntoIterator<Item = Reply>) -> Behaviour {
+    Behaviour::Answers(replies.into_iter().collect())
+}
+
+fn refusal(status: u16, code: &'static str) -> Reply {
+    Reply {
+        status,
+        code,
+        ..Reply::default()
+    }
+}
+
+async fn delivered(world: &World, id: &NotificationId) -> u64 {
+    world.notification(id).await.tally.delivered
+}
+
+/// As the notification API does after an edit, a retraction or a cancellation.
+async fn sweep(world: &World, id: &NotificationId) {
+    let plan = Plan {
+        notification: id.clone(),
+        task: Task::Sweep,
+        part: None,
+        enqueued: None,
+    };
+    let message = Message::json(&plan, std::time::Duration::ZERO);
+    world.plans.send(vec![message]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_blocked_the_bot_is_not_tried_again_until_they_write() {
+    let world = world_of(&["ada"]).await;
+    let blocked = refusal(403, "ConversationBlockedByUser");
+    world.channel.when("a:ada", answers([blocked]));
+    let first = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(world.notification(&first).await.tally.gone, 1);
+    let code = "ConversationBlockedByUser".to_owned();
+    assert_eq!(state(&world, "ada").await, Presence::Blocked { code });
+
+    let requests = world.channel.requests();
+    let named = json!({"audience": {"users": ["entra-ada"]}, "message": {"text": "news"}});
+    let second = world.asks(&named).await;
+    world.work().await;
+    assert_eq!(world.channel.requests(), requests);
+    assert_eq!(world.notification(&second).await.tally.skipped, 1);
+
+    world.hears(&personal("ada", "message")).await;
+    let third = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(delivered(&world, &third).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_moved_is_found_at_its_other_address_and_that_is_kept() {
+    let world = european_world_of(&["ada"]).await;
+    // Heard of last at an address that does not serve them.
+    see(&world, "ada", "https://smba.infra.gcc.teams.microsoft.com/teams").await;
+    world
+        .channel
+        .when("a:ada", Behaviour::ServedAt("smba.trafficmanager.net"));
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(delivered(&world, &id).await, 1);
+    let ada = world.store.recall(&[key("ada")]).await.unwrap().remove(0);
+    assert_eq!(ada.service_urls[0], EUROPE);
+    let requests = world.channel.requests();
+    world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(
+        world.channel.requests(),
+        requests + 1,
+        "the address that worked is the first now"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_of_gcc_is_reached_there() {
+    let world = european_world_of(&["ada"]).await;
+    world
+        .channel
+        .when("a:ada", answers([refusal(403, "InvalidBotApiHost")]));
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(delivered(&world, &id).await, 1);
+    let ada = world.store.recall(&[key("ada")]).await.unwrap().remove(0);
+    assert_eq!(ada.service_urls[0], botframework::cloud::GCC_SERVICE_URL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_that_is_not_found_is_created_again_and_its_new_id_is_kept() {
+    let world = world_of(&["ada"]).await;
+    let lost = || refusal(404, "ConversationNotFound");
+    world.channel.when("a:ada", answers([lost(), lost()]));
+    world.channel.when("", Behaviour::Named("a:ada-anew"));
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(delivered(&world, &id).await, 1);
+    assert_eq!(world.channel.count("a:ada-anew"), 1);
+    let created = world
+        .channel
+        .received()
+        .into_iter()
+        .find(|it| it.path == "/v3/conversations")
+        .unwrap();
+    assert_eq!(
+        created.activity,
+        json!({"isGroup": false, "bot": {"id": "28:bot"}, "members": [{"id": "29:ada"}], "tenantId": "tenant-1",
+               "channelData": {"tenant": {"id": "tenant-1"}}})
+    );
+
+    let again = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(
+        world.notification(&again).await.audience,
+        1,
+        "the old id is nobody any more"
+    );
+    assert_eq!(world.channel.count("a:ada-anew"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_that_is_not_found_and_is_the_same_when_created_is_tried_once_more() {
+    let world = world_of(&["ada"]).await;
+    world
+        .channel
+        .when("a:ada", answers([refusal(404, "ConversationNotFound")]));
+    world.channel.when("", Behaviour::Named("a:ada"));
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    assert_eq!(delivered(&world, &id).await, 1);
+    assert_eq!(state(&world, "ada").await, Presence::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_holds_its_tenant_and_nobody_elses() {
+    let world = world_of(&["ada", "eve"]).await;
+    let mut joe = personal("joe", "installationUpdate");
+    joe["conversation"]["tenantId"] = json!("tenant-2");
+    world.hears(&joe).await;
+    let throttled = Reply {
+        retry_after: Some(600),
+        ..refusal(429, "Throttled")
+    };
+    world.channel.when("a:ada", answers([throttled]));
+    let began = world.now();
+    let id = world
+        .asks(&json!({"audience": {"users": ["entra-ada"]}, "message": {"text": "news"}}))
+        .await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    // Whoever comes later in the same tenant waits, in another tenant not.
+    let other = world.asks(&everyone()).await;
+    world.plan().await;
+    let mut rest = Vec::new();
+    while let Some(chunk) = world.deliveries.take() {
+        if chunk.delay.is_zero() {
+            world.send_one(&chunk.body).await;
+        } else {
+            rest.push(chunk);
+        }
+    }
+    assert_eq!(
+        (world.channel.count("a:joe"), world.channel.count("a:eve")),
+        (1, 0)
+    );
+    assert!(rest.iter().all(|chunk| chunk.delay.as_secs() > 500), "{rest:?}");
+    world.deliveries.send(rest).await.unwrap();
+    world.work().await;
+    assert_eq!(
+        (delivered(&world, &id).await, delivered(&world, &other).await),
+        (1, 3)
+    );
+    assert!(world.now().duration_since(began).as_secs() >= 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bot_that_is_turned_off_for_a_tenant_is_found_out_by_a_few_and_the_rest_wait() {
+    let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
+    let people: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&people).await;
+    for person in &people {
+        let off = || refusal(403, "BotDisabledByAdmin");
+        world.channel.when(&format!("a:{person}"), answers([off()]));
+    }
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    while let Some(chunk) = world.deliveries.take() {
+        if chunk.delay.as_secs() > 60 {
+            world.deliveries.send(vec![chunk]).await.unwrap();
+            break;
+        }
+        world.send_one(&chunk.body).await;
+    }
+    let blocked = {
+        let mut blocked = 0;
+        for person in &people {
+            blocked += u32::from(state(&world, person).await != Presence::Active);
+        }
+        blocked
+    };
+    assert_eq!(blocked, 2, "the third strike is the tenant's");
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!(done.state(), notification::State::Completed);
+    assert!(done.tally.delivered >= 30, "{:?}", done.tally);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_refused_keeps_the_channels_words() {
+    let world = world_of(&["ada"]).await;
+    let refused = Reply {
+        message: "the card has no body",
+        ..refusal(400, "BadSyntax")
+    };
+    world.channel.when("a:ada", answers([refused]));
+    let mut body = everyone();
+    body["events"] = json!(["rejected"]);
+    let id = world.asks(&body).await;
+    world.work().await;
+    let row = world
+        .row(&id, &herald::audience::Recipient::Conversation(key("ada")))
+        .await;
+    let rejected = Outcome::Rejected {
+        code: "BadSyntax".into(),
+        detail: Some("the card has no body".into()),
+    };
+    assert_eq!(row.state, State::Settled(rejected));
+    let events = world.events.take();
+    let told: Vec<_> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(told, [Kind::Accepted, Kind::DeliveryRejected, Kind::Completed]);
+    assert_eq!(events[1].detail["code"], "BadSyntax");
+    let text = serde_json::to_string(&events).unwrap();
+    assert!(
+        !text.contains("news") && !text.contains("no body"),
+        "no text in an event"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_written_to_after_a_cancellation_and_it_says_so() {
+    let world = world_of(&["ada", "eve"]).await;
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    let cancelled = world.store.cancel(&id, world.now()).await.unwrap().unwrap();
+    assert_eq!(cancelled.state(), notification::State::Cancelling);
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!((world.channel.requests(), done.tally.cancelled), (0, 2));
+    assert_eq!(done.state(), notification::State::Cancelled);
+    assert!(done.completed_at.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_reaches_what_was_delivered_and_what_is_still_open_gets_the_new_text() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.when(
+        "a:eve",
+        answers([refusal(429, "Throttled"), refusal(429, "Throttled")]),
+    );
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    while world.channel.count("a:ada") == 0 {
+        let chunk = world.deliveries.take().unwrap();
+        world.send_one(&chunk.body).await;
+    }
+    let edited = Content::Message(Box::new(Activity::message("better news")));
+    world.store.revise(&id, &edited, world.now()).await.unwrap();
+    sweep(&world, &id).await;
+    world.work().await;
+    let shown: Vec<_> = world
+        .channel
+        .received()
+        .into_iter()
+        .map(|it| (it.method, it.conversation, it.activity["text"].clone()))
+        .collect();
+    let expected = [
+        ("POST", "a:ada", "news"),
+        ("PUT", "a:ada", "better news"),
+        ("POST", "a:eve", "better news"),
+    ];
+    for (method, conversation, text) in expected {
+        assert!(
+            shown.contains(&(method.into(), conversation.into(), json!(text))),
+            "{method} {conversation}: {shown:?}"
+        );
+    }
+    assert_eq!(shown.len(), 3);
+    let done = world.notification(&id).await;
+    assert_eq!(
+        (done.tally.delivered, done.copies.current, done.copies.uneditable),
+        (2, 2, 0)
+    );
+    assert_eq!(done.chunks_current, done.chunks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retraction_deletes_every_copy_that_has_an_id_and_counts_the_others() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.when("a:eve", Behaviour::AcceptSilently);
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    world
+        .store
+        .revise(&id, &Content::Nothing, world.now())
+        .await
+        .unwrap();
+    sweep(&world, &id).await;
+    world.work().await;
+    let deleted: Vec<_> = world
+        .channel
+        .received()
+        .into_iter()
+        .filter(|it| it.method == "DELETE")
+        .map(|it| it.conversation)
+        .collect();
+    assert_eq!(deleted, ["a:ada"]);
+    let done = world.notification(&id).await;
+    assert_eq!((done.copies.current, done.copies.uneditable), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_notifications_to_one_conversation_keep_its_limits_and_their_order_of_one_at_a_time() {
+    let world = world_of(&["ada"]).await;
+    let began = world.now();
+    for _ in 0..20 {
+        world.asks(&everyone()).await;
+    }
+    world.work().await;
+    assert_eq!(world.channel.count("a:ada"), 20);
+    let took = world.now().duration_since(began).as_secs();
+    assert!(
+        took >= 26,
+        "twenty messages in {took} s are more than 7 at once and then one in two seconds"
+    );
+}

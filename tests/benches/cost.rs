@@ -1,0 +1,273 @@
+//! What a million deliveries cost, by counted requests and capacity at list price: `cargo bench -p tests --bench cost`, which
+//! fails when the budget is broken. It takes eight minutes.
+//!
+//! Two notifications to the same people are planned and delivered over a DynamoDB that says what each request consumed, at
+//! the pace of one tenant, which is when a sender is awake longest. The second is what every later one costs: each
+//! conversation has had a turn before. Prices and their date stand in `herald::cost`. Logs, traces and data transfer depend on
+//! settings of the account and are not in it.
+
+#![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use botframework::connector::{Connector, HttpTransport};
+use futures_util::{StreamExt, stream};
+use herald::cost::{PRICES, PRICES_AS_OF, Usage};
+use herald::event::memory::Events;
+use herald::queue::memory::Queue;
+use herald::queue::{Message, Plan, Queue as _, Task};
+use herald::store::{Acceptance, Conversations as _, Notifications as _};
+use serde_json::json;
+use tests::channel::Channel;
+use tests::counter::{Count, Counter};
+use tests::crowd::{self, Crowd};
+use tests::database::{self, Database};
+use tests::paced::{self, Report, Tables, billed};
+
+const PEOPLE: u64 = 10_000;
+/// As many as the template lets there be.
+const SENDERS: usize = 10;
+/// In US dollars.
+const BUDGET: f64 = 2.00;
+
+/// What Lambda gives every function.
+const GIGABYTES: f64 = 0.25;
+/// How long a planner waits for one request to DynamoDB or SQS, one after the other. What a sender waits for is its slots.
+const REQUEST: Duration = Duration::from_millis(10);
+
+type Counts = BTreeMap<String, Count>;
+
+/// One notification, from its plan to its last delivery.
+struct Sent {
+    planning: Counts,
+    sending: Counts,
+    /// What was asked of the queues to plan it.
+    plan_requests: u64,
+    report: Report,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let database = Database::start().await;
+    let counter = Counter::to(database.address()).await?;
+    let channel = Channel::new();
+    let crowd = Crowd {
+        people: PEOPLE,
+        tenants: 1,
+        service_url: "http://127.0.0.1:1/".to_owned(),
+    };
+    let tables = Tables {
+        conversations: database::conversations_at(counter.address()),
+        notifications: database::notifications_at(counter.address()),
+        ledger: database::ledger_at(counter.address()),
+    };
+    let clock = paced::clock();
+    let now = clock.now();
+    let mut remembering = stream::iter(0..PEOPLE)
+        .map(|person| tables.conversations.remember(crowd.sighting(person), now))
+        .buffer_unordered(32);
+    while let Some(remembered) = remembering.next().await {
+        remembered?;
+    }
+    drop(remembering);
+
+    println!(
+        "\n{PEOPLE} people of one tenant, {SENDERS} senders at most; prices of {PRICES_AS_OF}, in USD for a million delivered"
+    );
+    let mut broken = Vec::new();
+    for (name, chance) in [("first", [1; 16]), ("every later", [2; 16])] {
+        let sent = send(&tables, &counter, &crowd, &channel, &clock, chance).await?;
+        let delivered = sent.report.notification.tally.delivered;
+        if delivered != PEOPLE {
+            return Err(format!("{delivered} of {PEOPLE} were delivered").into());
+        }
+        let dollars = print(name, &sent);
+        if dollars > BUDGET {
+            broken.push(format!(
+                "the {name} notification costs {dollars:.3} USD for a million"
+            ));
+        }
+    }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(broken.join("; ").into())
+    }
+}
+
+async fn send(
+    tables: &Tables<
+        herald::store::dynamodb::Conversations,
+        herald::store::dynamodb::Notifications,
+        herald::store::dynamodb::Ledger,
+    >,
+    counter: &Counter,
+    crowd: &Crowd,
+    channel: &Channel,
+    clock: &herald::clock::Clock,
+    chance: [u8; 16],
+) -> Result<Sent, Box<dyn Error>> {
+    let audience = json!({"everyone": true});
+    let (notification, request) = crowd::notification(&audience, clock.now(), chance);
+    let acceptance = Acceptance {
+        notification: notification.clone(),
+        audience: request.audience,
+        message: request.message,
+        idempotency: None,
+    };
+    counter.take();
+    tables.notifications.accept(&acceptance).await?;
+    let (plans, deliveries) = (Queue::new(), Queue::new());
+    let planner = planner::Context {
+        conversations: tables.conversations.clone(),
+        notifications: tables.notifications.clone(),
+        plans: plans.clone(),
+        deliveries: deliveries.clone(),
+        events: Events::new(),
+        clock: clock.clone(),
+    };
+    let first = Plan {
+        notification: notification.id.clone(),
+        task: Task::Plan,
+        part: None,
+        enqueued: None,
+    };
+    plans.send(vec![Message::json(&first, Duration::ZERO)]).await?;
+    let mut plan_requests = 0;
+    while let Some(plan) = plans.take() {
+        // Sent, received and deleted.
+        plan_requests += 3;
+        let mut record = SqsMessage::default();
+        record.message_id = Some("plan".to_owned());
+        record.body = Some(plan.body);
+        let mut event = SqsEvent::default();
+        event.records = vec![record];
+        let deadline = clock.now().checked_add(Duration::from_mins(1))?;
+        let response = planner::handle(&planner, event, deadline).await;
+        if !response.batch_item_failures.is_empty() {
+            return Err("a plan failed".into());
+        }
+    }
+    let planning = counter.take();
+    let messages: Vec<Message> = std::iter::from_fn(|| deliveries.take()).collect();
+    // A page is one request to the queue, if it is of one tenant; the sender's run counts them as if ten went together.
+    let each: u64 = messages
+        .iter()
+        .map(|message| billed([message.body.len()].into_iter()))
+        .sum();
+    let together = billed(messages.iter().map(|message| message.body.len()));
+    let connector = Connector::unauthenticated(channel.clone());
+    let report = paced::deliver(
+        tables,
+        &notification.id,
+        messages,
+        connector,
+        clock.clone(),
+        SENDERS,
+    )
+    .await;
+    let _ = crowd;
+    Ok(Sent {
+        planning,
+        sending: counter.take(),
+        plan_requests: plan_requests + each - together,
+        report,
+    })
+}
+
+/// Prints what a notification came to, line by line, and returns the sum.
+fn print(name: &str, sent: &Sent) -> f64 {
+    let report = &sent.report;
+    println!(
+        "\n{name} notification: {:.0} s, senders awake {:.0} s in {} invocations, chunks taken {} times",
+        report.took.as_secs_f64(),
+        report.awake.as_secs_f64(),
+        report.invocations,
+        report.received
+    );
+    println!(
+        "  {:<52} {:>10} {:>9} {:>9} {:>8}",
+        "", "requests", "RRU", "WRU", "USD"
+    );
+    let million = 1e6 / PEOPLE as f64;
+    let mut sum = Usage::default();
+    let mut line = |name: &str, requests: u64, usage: Usage| {
+        let usage = times(usage, million);
+        println!(
+            "  {name:<52} {:>10.0} {:>9.0} {:>9.0} {:>8.4}",
+            requests as f64 * million,
+            usage.read_units,
+            usage.write_units,
+            usage.dollars(&PRICES)
+        );
+        sum = plus(sum, usage);
+    };
+    for (step, counts) in [("plan", &sent.planning), ("send", &sent.sending)] {
+        for (name, count) in counts {
+            let usage = Usage {
+                read_units: count.read_units,
+                write_units: count.write_units,
+                ..Usage::default()
+            };
+            line(&format!("{step}: {name}"), count.requests, usage);
+        }
+    }
+    let queue = |requests| Usage {
+        queue_requests: requests as f64,
+        ..Usage::default()
+    };
+    line("plan: SQS", sent.plan_requests, queue(sent.plan_requests));
+    line("send: SQS", report.queue_requests, queue(report.queue_requests));
+    let requests: u64 = sent.planning.values().map(|count| count.requests).sum();
+    let lambda = |awake: Duration, invocations: u64| Usage {
+        gigabyte_seconds: awake.as_secs_f64() * GIGABYTES,
+        invocations: invocations as f64,
+        ..Usage::default()
+    };
+    let planner = REQUEST * u32::try_from(requests + sent.plan_requests).unwrap_or(u32::MAX);
+    let invocations = sent.plan_requests / 3;
+    line("plan: Lambda", invocations, lambda(planner, invocations));
+    line(
+        "send: Lambda",
+        report.invocations,
+        lambda(report.awake, report.invocations),
+    );
+    let dollars = sum.dollars(&PRICES);
+    println!(
+        "  {:<52} {:>10} {:>9.0} {:>9.0} {dollars:>8.4}   budget {BUDGET:.2} {}",
+        "sum",
+        "",
+        sum.read_units,
+        sum.write_units,
+        if dollars <= BUDGET { "ok" } else { "MISSED" }
+    );
+    dollars
+}
+
+fn times(usage: Usage, factor: f64) -> Usage {
+    Usage {
+        write_units: usage.write_units * factor,
+        read_units: usage.read_units * factor,
+        queue_requests: usage.queue_requests * factor,
+        gigabyte_seconds: usage.gigabyte_seconds * factor,
+        invocations: usage.invocations * factor,
+        events: usage.events * factor,
+        schedules: usage.schedules * factor,
+    }
+}
+
+fn plus(one: Usage, other: Usage) -> Usage {
+    Usage {
+        write_units: one.write_units + other.write_units,
+        read_units: one.read_units + other.read_units,
+        queue_requests: one.queue_requests + other.queue_requests,
+        gigabyte_seconds: one.gigabyte_seconds + other.gigabyte_seconds,
+        invocations: one.invocations + other.invocations,
+        events: one.events + other.events,
+        schedules: one.schedules + other.schedules,
+    }
+}

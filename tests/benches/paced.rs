@@ -1,0 +1,75 @@
+//! How long 10,000 deliveries to one tenant take at a channel that allows 50 requests a second, in real time and over real
+//! HTTP: `cargo bench -p tests --bench paced`, which fails when a budget is broken. It takes four minutes.
+//!
+//! The same in virtual time is a test: `tests/all/paced.rs`.
+
+#![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
+
+use std::error::Error;
+use std::time::Duration;
+
+use botframework::connector::{Connector, HttpTransport};
+use tests::paced::{Limited, run};
+use tests::recorder::Recorder;
+
+const PEOPLE: u64 = 10_000;
+const SENDERS: usize = 3;
+const ALLOWED: usize = 50;
+
+const TIME_BUDGET: Duration = Duration::from_secs(230);
+/// One request in so many may be answered with 429.
+const REFUSED_BUDGET: u64 = 1_000;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let channel = Limited::to(ALLOWED);
+    let answering = channel.clone();
+    let server = Recorder::answering(move |_, _| {
+        if answering.takes() {
+            (201, String::new(), r#"{"id":"1767000100001"}"#.to_owned())
+        } else {
+            (429, "retry-after: 1\r\n".to_owned(), String::new())
+        }
+    })
+    .await?;
+    let connector = Connector::unauthenticated(HttpTransport::builder().build()?);
+    let report = run(PEOPLE, &format!("{}/", server.url), connector, SENDERS).await;
+
+    let counts = channel.counts();
+    let delivered = report.notification.tally.delivered;
+    let in_time = report.took <= TIME_BUDGET;
+    let few = counts.refused * REFUSED_BUDGET < counts.taken;
+    println!(
+        "\n{delivered} of {PEOPLE} delivered to one tenant, {SENDERS} senders, {ALLOWED} requests a second allowed"
+    );
+    println!(
+        "took     {:>8.1} s   budget {} s {}",
+        report.took.as_secs_f64(),
+        TIME_BUDGET.as_secs(),
+        verdict(in_time)
+    );
+    println!(
+        "refused  {:>8}     budget less than one in {REFUSED_BUDGET} {}",
+        counts.refused,
+        verdict(few)
+    );
+    println!(
+        "awake    {:>8.1} s   in {} invocations; {} messages sent, {} received",
+        report.awake.as_secs_f64(),
+        report.invocations,
+        report.enqueued,
+        report.received
+    );
+    if delivered != PEOPLE || counts.taken != PEOPLE {
+        return Err(format!("{delivered} delivered by {} requests", counts.taken).into());
+    }
+    if in_time && few {
+        Ok(())
+    } else {
+        Err(format!("{:.1} s, {} refused", report.took.as_secs_f64(), counts.refused).into())
+    }
+}
+
+fn verdict(kept: bool) -> &'static str {
+    if kept { "ok" } else { "MISSED" }
+}

@@ -1,0 +1,413 @@
+//! The memory proof: planner and sender over tables that make everything up and keep nothing, so that what is resident is
+//! theirs.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use botframework::activity::Activity;
+use botframework::connector::{Connector, Exchange, Transport};
+use bytes::Bytes;
+use herald::audience::Audience;
+use herald::clock::{Chance, Clock};
+use herald::conversation::{Conversation, ConversationKey, Finding, Sighting, State};
+use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Standing};
+use herald::event::memory::Events;
+use herald::id::NotificationId;
+use herald::notification::request::Request;
+use herald::notification::{ChunkId, Closing, Content, Notification, Page};
+use herald::pace::{Bucket, Limit, Limits, Pace};
+use herald::queue::{self, Message, Plan, Queue as _, Task};
+use herald::store::{
+    Acceptance, Accepted, Candidate, Closed, Conversations, Error as StoreError, Ledger, Listing,
+    Notifications, Paces, Remembered, Revised, Selection, Written,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tests::crowd::{self, Crowd};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::case::{Measured, Stopwatch, created, event};
+
+/// Plans and delivers to so many.
+pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
+    let clock = Clock::system();
+    let now = clock.now();
+    let (notification, request) =
+        crowd::notification(&json!({"everyone": true}), now, Chance::system().draw());
+    let id = notification.id.clone();
+    let tables = Tables(Arc::new(MadeUp {
+        crowd: Crowd {
+            people,
+            tenants: 100,
+            service_url: "http://127.0.0.1:1/".to_owned(),
+        },
+        now,
+        head: std::sync::Mutex::new(notification),
+        request,
+        latest: std::sync::Mutex::default(),
+    }));
+    let (plans, mut plans_received) = Queue::holding(1_000);
+    // As in SQS nothing is lost when the sender is slower, but here it is the planner that waits, not the queue that grows.
+    let (deliveries, mut deliveries_received) = Queue::holding(10);
+    let planner = planner::Context {
+        conversations: tables.clone(),
+        notifications: tables.clone(),
+        plans: plans.clone(),
+        deliveries: deliveries.clone(),
+        events: Events::new(),
+        clock: clock.clone(),
+    };
+    let sent = Arc::new(AtomicU64::new(0));
+    let sender = sender::Context {
+        conversations: tables.clone(),
+        notifications: tables.clone(),
+        ledger: tables.clone(),
+        deliveries,
+        events: Events::new(),
+        connector: Connector::unauthenticated(Taker(Arc::clone(&sent))),
+        limits: Limits {
+            tenant: Limit {
+                requests: 1_000_000,
+                per: SignedDuration::from_secs(1),
+            },
+            ..Limits::teams()
+        },
+        clock: clock.clone(),
+        chance: Chance::system(),
+    };
+    let first = Plan {
+        notification: id,
+        task: Task::Plan,
+        part: None,
+        enqueued: None,
+    };
+    plans.send(vec![Message::json(&first, Duration::ZERO)]).await?;
+
+    let stopwatch = Stopwatch::start()?;
+    let planning = async {
+        while !tables.head().is_planned() {
+            let Some(plan) = plans_received.recv().await else {
+                break;
+            };
+            let deadline = clock.now().checked_add(Duration::from_secs(60))?;
+            let response = planner::handle(&planner, event(vec![plan.body]), deadline).await;
+            if !response.batch_item_failures.is_empty() {
+                return Err("a plan failed".into());
+            }
+        }
+        Ok::<_, Box<dyn Error>>(())
+    };
+    let sending = async {
+        while !tables.head().is_over() {
+            let mut bodies = Vec::new();
+            let Some(message) = deliveries_received.recv().await else {
+                break;
+            };
+            bodies.push(message.body);
+            while bodies.len() < 10
+                && let Ok(message) = deliveries_received.try_recv()
+            {
+                bodies.push(message.body);
+            }
+            let deadline = clock.now().checked_add(Duration::from_secs(90))?;
+            let response = sender::handle(&sender, event(bodies), deadline).await;
+            if !response.batch_item_failures.is_empty() {
+                return Err("a chunk failed".into());
+            }
+        }
+        Ok::<_, Box<dyn Error>>(())
+    };
+    tokio::try_join!(planning, sending)?;
+    let delivered = tables.head().0.tally.delivered;
+    let sent = sent.load(Ordering::Relaxed);
+    if delivered != people || sent != people {
+        return Err(format!("{delivered} of {people} were delivered, by {sent} requests").into());
+    }
+    stopwatch.stop(delivered)
+}
+
+/// Takes every request.
+struct Taker(Arc<AtomicU64>);
+
+impl Transport for Taker {
+    fn send(&self, _: http::Request<Bytes>) -> Exchange<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Ok(created()) })
+    }
+}
+
+/// A queue that holds so many messages and no more: who sends one more waits.
+#[derive(Clone)]
+struct Queue(Arc<Mutex<mpsc::Sender<Message>>>);
+
+impl Queue {
+    fn holding(messages: usize) -> (Self, mpsc::Receiver<Message>) {
+        let (sender, receiver) = mpsc::channel(messages);
+        (Self(Arc::new(Mutex::new(sender))), receiver)
+    }
+}
+
+impl queue::Queue for Queue {
+    async fn send(&self, messages: Vec<Message>) -> Result<(), queue::Error> {
+        let sender = self.0.lock().await.clone();
+        for message in messages {
+            sender
+                .send(message)
+                .await
+                .map_err(|error| queue::Error::Unavailable { source: error.into() })?;
+        }
+        Ok(())
+    }
+}
+
+/// One notification to a crowd that is nowhere.
+#[derive(Clone)]
+struct Tables(Arc<MadeUp>);
+
+struct MadeUp {
+    crowd: Crowd,
+    now: Timestamp,
+    head: std::sync::Mutex<Notification>,
+    request: Request,
+    /// The number of each part's last page, and where the next begins.
+    latest: std::sync::Mutex<[Option<(u32, Option<String>)>; 4]>,
+}
+
+struct Head(Notification);
+
+impl Head {
+    fn is_planned(&self) -> bool {
+        self.0.parts_planned == self.0.parts
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_planned() && self.0.chunks_closed == self.0.chunks
+    }
+}
+
+impl Tables {
+    fn head(&self) -> Head {
+        Head(self.change(|head| head.clone()))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Notification) -> T) -> T {
+        change(
+            &mut self
+                .0
+                .head
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+}
+
+impl Conversations for Tables {
+    async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, StoreError> {
+        Ok(Remembered::Unchanged)
+    }
+
+    async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn note(&self, _: &ConversationKey, _: u64, _: &Finding, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
+        let MadeUp { crowd, now, .. } = &*self.0;
+        let conversations = keys
+            .iter()
+            .map(|key| crowd.conversation(Crowd::person(key), *now));
+        Ok(conversations.collect())
+    }
+
+    /// Of everyone each segment has every fourth person, and the cursor is the next of them.
+    async fn list(
+        &self,
+        selection: &Selection,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing<Candidate>, StoreError> {
+        let MadeUp { crowd, now, .. } = &*self.0;
+        let Selection::Everyone { segment, segments } = selection else {
+            return Ok(Listing {
+                found: Vec::new(),
+                next: None,
+            });
+        };
+        let step = u64::from(*segments);
+        let first = cursor.and_then(|cursor| cursor.parse().ok());
+        let first: u64 = first.unwrap_or_else(|| u64::from(*segment));
+        let after = first + limit as u64 * step;
+        let people = (first..after.min(crowd.people)).step_by(usize::from(*segments));
+        let found = people.map(|person| {
+            let (key, facts) = crowd.candidate(person);
+            Candidate {
+                key,
+                facts,
+                state: State::Active,
+                changed_at: *now,
+            }
+        });
+        Ok(Listing {
+            found: found.collect(),
+            next: (after < crowd.people).then(|| after.to_string()),
+        })
+    }
+}
+
+impl Notifications for Tables {
+    async fn accept(&self, _: &Acceptance) -> Result<Accepted, StoreError> {
+        Ok(Accepted::New)
+    }
+
+    async fn withdraw(&self, _: &NotificationId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn find(&self, _: &NotificationId) -> Result<Option<Notification>, StoreError> {
+        Ok(Some(self.head().0))
+    }
+
+    async fn audience(&self, _: &NotificationId) -> Result<Option<Audience>, StoreError> {
+        Ok(Some(self.0.request.audience.clone()))
+    }
+
+    async fn message(&self, _: &NotificationId, _: u32) -> Result<Option<Activity>, StoreError> {
+        Ok(Some(self.0.request.message.clone()))
+    }
+
+    async fn latest_page(&self, _: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, StoreError> {
+        let latest = self
+            .0
+            .latest
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let page = |next: &Option<String>| Page {
+            next: next.clone(),
+            ..Page::default()
+        };
+        Ok(latest[usize::from(part)]
+            .as_ref()
+            .map(|(number, next)| (*number, page(next))))
+    }
+
+    async fn page(&self, _: &NotificationId, _: u16, _: u32) -> Result<Option<Page>, StoreError> {
+        Ok(None)
+    }
+
+    async fn plan(
+        &self,
+        _: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> Result<bool, StoreError> {
+        let mut latest = self
+            .0
+            .latest
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        latest[usize::from(part)] = Some((number, page.next.clone()));
+        self.change(|head| {
+            head.audience += page.recipients();
+            head.chunks += page.chunks.len() as u64;
+            head.parts_planned += u16::from(page.next.is_none());
+        });
+        Ok(true)
+    }
+
+    async fn close(
+        &self,
+        _: &NotificationId,
+        _: ChunkId,
+        _: u32,
+        closing: &Closing,
+    ) -> Result<Closed, StoreError> {
+        self.change(|head| {
+            head.chunks_closed += 1;
+            head.tally.add(&closing.tally);
+        });
+        Ok(Closed::Closed)
+    }
+
+    async fn closed(&self, _: &NotificationId, _: u16, _: u32) -> Result<Vec<(u16, u32)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn cancel(&self, _: &NotificationId, _: Timestamp) -> Result<Option<Notification>, StoreError> {
+        Ok(None)
+    }
+
+    async fn revise(&self, _: &NotificationId, _: &Content, _: Timestamp) -> Result<Revised, StoreError> {
+        Ok(Revised::Unknown)
+    }
+
+    async fn release(&self, _: &NotificationId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn complete(&self, _: &NotificationId, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.change(|head| head.completed_at.replace(now).is_none()))
+    }
+
+    async fn bury(&self, _: &NotificationId, _: ChunkId, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn buried(&self, _: &NotificationId) -> Result<Vec<(ChunkId, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Nobody else is there, and every delivery is a new one.
+impl Ledger for Tables {
+    async fn claim(&self, asked: Asked<'_>, _: &ConversationKey) -> Result<Claim, StoreError> {
+        let standing = Standing {
+            row: None,
+            turn: None,
+            holder: None,
+        };
+        Ok(match delivery::claim(asked, standing) {
+            Decision::Answer(claim) => claim,
+            Decision::Take(_, lease) => Claim::Taken(lease),
+            Decision::WriteUp(_) => Claim::Held { until: asked.until },
+        })
+    }
+
+    async fn settle(&self, _: &DeliveryKey, _: &Lease, _: &Outcome) -> Result<Written, StoreError> {
+        Ok(Written::Stands)
+    }
+
+    async fn release(
+        &self,
+        _: &DeliveryKey,
+        _: &Lease,
+        _: Timestamp,
+        _: &str,
+        _: u32,
+    ) -> Result<Written, StoreError> {
+        Ok(Written::Stands)
+    }
+
+    async fn end(&self, _: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, StoreError> {
+        Ok(outcome.clone())
+    }
+
+    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        Ok(deliveries.iter().map(|_| None).collect())
+    }
+}
+
+impl Paces for Tables {
+    async fn apply<T: Send>(
+        &self,
+        _: &Bucket,
+        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+    ) -> Result<T, StoreError> {
+        Ok(rule(&Pace::default()).0)
+    }
+}

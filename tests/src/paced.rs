@@ -1,0 +1,331 @@
+//! One tenant's backlog, a few senders fed from a queue as Lambda feeds them, and a channel that allows so many requests a
+//! second and not one more.
+//!
+//! Time is tokio's own: real in a bench, virtual in a test that pauses it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use botframework::connector::{Body, Connector, Exchange, Transport};
+use bytes::Bytes;
+use futures_util::future::{Either, join_all, select};
+use herald::clock::{Chance, Clock};
+use herald::event::memory::Events;
+use herald::id::NotificationId;
+use herald::notification::{ChunkId, Notification};
+use herald::pace::Limits;
+use herald::queue::{self, Chunk, DELAY_MAX, Message};
+use herald::store::memory::Store;
+use herald::store::{Acceptance, Conversations, Ledger, Notifications, Paces};
+use herald_local::sqs::Broker;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::crowd::{self, Crowd};
+use crate::database::stack;
+
+/// Messages that a mapping hands over at once, and the time of an invocation: as the template says.
+const BATCH: usize = 10;
+const INVOCATION: Duration = Duration::from_secs(90);
+
+const QUEUE: &str = "DeliveriesQueue";
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The notification at its end.
+    pub notification: Notification,
+    /// From the first chunk on the queue to the last one off it.
+    pub took: Duration,
+    /// Time that senders were awake, all together.
+    pub awake: Duration,
+    /// How often senders were invoked.
+    pub invocations: u64,
+    /// Messages that were put on the queue, each time they were.
+    pub enqueued: u64,
+    /// Messages that were taken off the queue, each time they were.
+    pub received: u64,
+    /// Requests to the queue, as SQS bills them: those that send, receive and delete.
+    pub queue_requests: u64,
+}
+
+/// A channel that takes at most so many requests in any second, and answers 429 to what is beyond.
+#[derive(Clone, Debug)]
+pub struct Limited(Arc<Mutex<Window>>);
+
+#[derive(Debug)]
+struct Window {
+    most: usize,
+    taken: VecDeque<Instant>,
+    counts: Counts,
+}
+
+/// What a channel has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests it took.
+    pub taken: u64,
+    /// Requests it answered with 429.
+    pub refused: u64,
+}
+
+impl Limited {
+    /// A channel that takes `most` requests in any second.
+    pub fn to(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Window {
+            most,
+            taken: VecDeque::new(),
+            counts: Counts::default(),
+        })))
+    }
+
+    /// What it has seen so far.
+    pub fn counts(&self) -> Counts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts
+    }
+
+    /// Whether it takes a request now.
+    pub fn takes(&self) -> bool {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while window
+            .taken
+            .front()
+            .is_some_and(|first| now.duration_since(*first) >= Duration::from_secs(1))
+        {
+            window.taken.pop_front();
+        }
+        let takes = window.taken.len() < window.most;
+        if takes {
+            window.taken.push_back(now);
+            window.counts.taken += 1;
+        } else {
+            window.counts.refused += 1;
+        }
+        takes
+    }
+}
+
+impl Transport for Limited {
+    fn send(&self, _: http::Request<Bytes>) -> Exchange<'_> {
+        let (status, body) = if self.takes() {
+            (http::StatusCode::CREATED, r#"{"id":"1767000100001"}"#)
+        } else {
+            (http::StatusCode::TOO_MANY_REQUESTS, "")
+        };
+        let mut response = http::Response::new(Body::Whole(Bytes::from_static(body.as_bytes())));
+        *response.status_mut() = status;
+        if status == http::StatusCode::TOO_MANY_REQUESTS {
+            let second = http::HeaderValue::from_static("1");
+            response.headers_mut().insert(http::header::RETRY_AFTER, second);
+        }
+        Box::pin(async move { Ok(response) })
+    }
+}
+
+/// The tables that a sender works on.
+#[derive(Clone, Debug)]
+pub struct Tables<C, N, L> {
+    /// Where conversations are.
+    pub conversations: C,
+    /// Where notifications are.
+    pub notifications: N,
+    /// The ledger, and the paces.
+    pub ledger: L,
+}
+
+/// The deliveries queue of the local host, for a sender.
+#[derive(Clone, Debug)]
+struct Deliveries {
+    broker: Broker,
+    enqueued: Arc<AtomicU64>,
+    requests: Arc<AtomicU64>,
+}
+
+impl queue::Queue for Deliveries {
+    async fn send(&self, messages: Vec<Message>) -> Result<(), queue::Error> {
+        let requests = billed(messages.iter().map(|message| message.body.len()));
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+        for message in messages {
+            // In whole seconds, as SQS counts.
+            let seconds = message.delay.as_millis().div_ceil(1000);
+            let delay = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)).min(DELAY_MAX);
+            let sent = herald_local::sqs::Message {
+                body: message.body,
+                group: message.group,
+                ..herald_local::sqs::Message::default()
+            };
+            self.broker.send(QUEUE, sent, Some(delay)).unwrap();
+            self.enqueued.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// As how many requests SQS bills messages of these sizes that travel together: at most ten of them and a mebibyte in a
+/// request, and one is counted for every 64 KB of it.
+pub fn billed(sizes: impl Iterator<Item = usize>) -> u64 {
+    const TOGETHER_BYTES: usize = 1024 * 1024;
+    let (mut billed, mut messages, mut bytes) = (0, 0, 0);
+    for size in sizes {
+        if messages == BATCH || bytes + size > TOGETHER_BYTES {
+            billed += bytes.div_ceil(64 * 1024).max(1) as u64;
+            (messages, bytes) = (0, 0);
+        }
+        messages += 1;
+        bytes += size;
+    }
+    if messages > 0 {
+        billed += bytes.div_ceil(64 * 1024).max(1) as u64;
+    }
+    billed
+}
+
+/// Delivers a notification to `people` of one tenant over `connector`, at the limits of Teams and over tables in memory, with
+/// so many senders.
+pub async fn run(people: u64, service_url: &str, connector: Connector, senders: usize) -> Report {
+    let clock = clock();
+    let crowd = Crowd {
+        people,
+        tenants: 1,
+        service_url: service_url.to_owned(),
+    };
+    let store = Store::new();
+    let (notification, messages) = planned(&crowd, &store, clock.now()).await;
+    let tables = Tables {
+        conversations: store.clone(),
+        notifications: store.clone(),
+        ledger: store,
+    };
+    deliver(&tables, &notification.id, messages, connector, clock, senders).await
+}
+
+/// A clock that goes as tokio's does, and begins at a moment of its own.
+pub fn clock() -> Clock {
+    let began = Instant::now();
+    Clock::told_by(move || {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        start.checked_add(began.elapsed()).unwrap()
+    })
+}
+
+/// Puts these messages of a notification on the queue and has them delivered, at the limits of Teams.
+pub async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces>(
+    tables: &Tables<C, N, L>,
+    id: &NotificationId,
+    messages: Vec<Message>,
+    connector: Connector,
+    clock: Clock,
+    senders: usize,
+) -> Report {
+    let broker = Broker::new(&stack(), herald_local::Events::default());
+    let deliveries = Deliveries {
+        broker: broker.clone(),
+        enqueued: Arc::default(),
+        requests: Arc::default(),
+    };
+    let context = sender::Context {
+        conversations: tables.conversations.clone(),
+        notifications: tables.notifications.clone(),
+        ledger: tables.ledger.clone(),
+        deliveries: deliveries.clone(),
+        events: Events::new(),
+        connector,
+        limits: Limits::teams(),
+        clock,
+        chance: Chance::dealt_by(|| [7; 16]),
+    };
+    let begun = Instant::now();
+    queue::Queue::send(&deliveries, messages).await.unwrap();
+    let workers = join_all((0..senders).map(|_| work(&context, &broker))).await;
+    let took = begun.elapsed();
+    let sum = |each: fn(&Worked) -> u64| workers.iter().map(each).sum::<u64>();
+    Report {
+        notification: tables.notifications.find(id).await.unwrap().unwrap(),
+        took,
+        awake: workers.iter().map(|worked| worked.awake).sum(),
+        invocations: sum(|worked| worked.invocations),
+        enqueued: deliveries.enqueued.load(Ordering::Relaxed),
+        received: sum(|worked| worked.received),
+        queue_requests: deliveries.requests.load(Ordering::Relaxed) + sum(|worked| worked.requests),
+    }
+}
+
+async fn planned(crowd: &Crowd, store: &Store, now: Timestamp) -> (Notification, Vec<Message>) {
+    for person in 0..crowd.people {
+        store.remember(crowd.sighting(person), now).await.unwrap();
+    }
+    let (notification, request) = crowd::notification(&json!({"tenant": crowd.tenant(0)}), now, [1; 16]);
+    let acceptance = Acceptance {
+        notification: notification.clone(),
+        audience: request.audience,
+        message: request.message,
+        idempotency: None,
+    };
+    store.accept(&acceptance).await.unwrap();
+    let mut messages = Vec::new();
+    for (page, planned) in (0..).zip(crowd.pages()) {
+        store.plan(&notification.id, 0, page, &planned).await.unwrap();
+        let of_page = (0..).zip(planned.chunks).map(|(index, chunk)| {
+            let name = ChunkId { part: 0, page, index };
+            Chunk::whole(notification.id.clone(), name, chunk).message(Duration::ZERO)
+        });
+        messages.extend(of_page);
+    }
+    (notification, messages)
+}
+
+#[derive(Default)]
+struct Worked {
+    awake: Duration,
+    invocations: u64,
+    received: u64,
+    requests: u64,
+}
+
+/// One environment of the sender: takes a batch, handles it, takes the next, until there is nothing left.
+async fn work<C: Conversations, N: Notifications, L: Ledger + Paces>(
+    context: &sender::Context<C, N, L, Deliveries, Events>,
+    broker: &Broker,
+) -> Worked {
+    let mut worked = Worked::default();
+    loop {
+        match select(Box::pin(broker.wait_visible(QUEUE)), Box::pin(broker.drained())).await {
+            Either::Left((visible, _)) => visible.unwrap(),
+            Either::Right(_) => return worked,
+        }
+        let batch = broker.receive(QUEUE, BATCH, None).unwrap();
+        if batch.is_empty() {
+            // Another one was faster.
+            continue;
+        }
+        worked.received += batch.len() as u64;
+        worked.invocations += 1;
+        // Received together and deleted together.
+        worked.requests += billed(batch.iter().map(|received| received.message.body.len())) + 1;
+        let records = batch.iter().map(|received| {
+            let mut record = SqsMessage::default();
+            record.message_id = Some(received.id.clone());
+            record.body = Some(received.message.body.clone());
+            let receives = received.receives.to_string();
+            record
+                .attributes
+                .insert("ApproximateReceiveCount".to_owned(), receives);
+            record
+        });
+        let mut event = SqsEvent::default();
+        event.records = records.collect();
+        let begun = Instant::now();
+        let deadline = context.clock.now().checked_add(INVOCATION).unwrap();
+        let response = sender::handle(context, event, deadline).await;
+        assert!(response.batch_item_failures.is_empty(), "a chunk failed");
+        worked.awake += begun.elapsed();
+        for received in batch {
+            broker.delete(QUEUE, &received.receipt).unwrap();
+        }
+    }
+}
