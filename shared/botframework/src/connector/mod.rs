@@ -29,7 +29,7 @@ pub(crate) use self::address::OUTSIDE_UNRESERVED;
 use self::address::{Part, address};
 use crate::activity::{Activity, ChannelAccount};
 use crate::cloud::Cloud;
-use crate::credential::{self, Credential, Token};
+use crate::credential::{self, Credential, Token, Tokens};
 use crate::id::{ActivityId, ConversationId};
 use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
@@ -170,8 +170,8 @@ impl Connector {
     /// When there is no token; [`credential::Error::fault`] says whether it comes by itself.
     pub async fn ready(&self, service_url: &str) -> Result<(), credential::Error> {
         let trusted = self.trust.check(service_url).ok();
-        match trusted.and_then(|trusted| self.credential_for(trusted)) {
-            Some(credential) => credential.ready().await,
+        match trusted.and_then(|trusted| self.tokens_for(trusted)) {
+            Some(tokens) => tokens.ready().await,
             None => Ok(()),
         }
     }
@@ -408,13 +408,13 @@ impl Connector {
             headers.insert(CONTENT_TYPE, JSON_UTF8);
         }
 
-        let Some(credential) = self.credential_for(trusted) else {
+        let Some(tokens) = self.tokens_for(trusted) else {
             return self.exchange(request, None).await;
         };
-        let token = credential.token().await.map_err(Error::without_token)?;
+        let token = tokens.token().await.map_err(Error::without_token)?;
         match self.exchange(request.clone(), Some(&token)).await {
             Err(error) if error.is_unauthorized() => {
-                let another = credential.token_instead_of(&token).await;
+                let another = tokens.token_instead_of(&token).await;
                 self.exchange(request, Some(&another.map_err(Error::without_token)?))
                     .await
             }
@@ -422,10 +422,10 @@ impl Connector {
         }
     }
 
-    /// Whose token goes to this service URL, if any does.
-    fn credential_for(&self, trusted: ServiceUrl<'_>) -> Option<&Credential> {
-        let credential = self.credential.as_ref();
-        credential.filter(|credential| credential.speaks_to(trusted))
+    /// Whose tokens go to this service URL, if any do.
+    fn tokens_for(&self, trusted: ServiceUrl<'_>) -> Option<&Tokens> {
+        let credential = self.credential.as_ref()?;
+        credential.tokens_for(trusted)
     }
 
     /// Makes one request. This is the one place where a token is attached.

@@ -10,9 +10,9 @@ use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::application::Application;
 use super::error::{Error, Patience, Refusal};
 use super::proof::Proof;
-use super::registration::Registration;
 use crate::connector::{Body, OUTSIDE_UNRESERVED, RetryAfter};
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -68,14 +68,14 @@ enum Unreadable {
 }
 
 /// The request that a token is asked for with.
-pub(super) fn request(registration: &Registration, proof: &Proof) -> Result<Request<Bytes>, http::Error> {
+pub(super) fn request(application: &Application, proof: &Proof) -> Result<Request<Bytes>, http::Error> {
     let mut form = String::from("grant_type=client_credentials");
     let mut field = |name: &str, value: &str| {
         form.extend(["&", name, "="]);
         form.extend(utf8_percent_encode(value, OUTSIDE_UNRESERVED));
     };
-    field("client_id", registration.app_id());
-    field("scope", registration.scope());
+    field("client_id", application.app_id());
+    field("scope", application.scope());
     match proof {
         Proof::Secret(secret) => field("client_secret", secret.expose()),
         Proof::Assertion(assertion) => {
@@ -88,7 +88,7 @@ pub(super) fn request(registration: &Registration, proof: &Proof) -> Result<Requ
     }
     Request::builder()
         .method(Method::POST)
-        .uri(registration.token_url())
+        .uri(application.token_url())
         .header(CONTENT_TYPE, FORM)
         .header(ACCEPT, JSON)
         .body(form.into())

@@ -1,4 +1,5 @@
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::secret::Secret;
@@ -55,7 +56,8 @@ pub type Renewing<'a> = Pin<Box<dyn Future<Output = Renewal> + Send + 'a>>;
 /// Proves that the one who asks for a token is the bot: a [`Secret`], a [`Certificate`](super::Certificate), or
 /// whatever keeps one elsewhere or has another party vouch for it.
 ///
-/// Neither method is called more than once at a time. Errors end up in logs: no cause may quote a secret.
+/// A [`Credential`](super::Credential) calls no method more than once at a time; of several that share a prover by an
+/// [`Arc`], each calls on its own. Errors end up in logs: no cause may quote a secret.
 pub trait Prove: Send + Sync {
     /// Gives a proof, fresh enough to be used at once.
     fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a>;
@@ -68,6 +70,16 @@ pub trait Prove: Send + Sync {
 }
 
 impl<P: Prove + ?Sized> Prove for Box<P> {
+    fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a> {
+        (**self).prove(occasion)
+    }
+
+    fn renew(&self) -> Renewing<'_> {
+        (**self).renew()
+    }
+}
+
+impl<P: Prove + ?Sized> Prove for Arc<P> {
     fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a> {
         (**self).prove(occasion)
     }

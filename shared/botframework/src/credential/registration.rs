@@ -1,5 +1,6 @@
+use super::application::{Application, InvalidRegistration};
 use crate::cloud::Cloud;
-use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
+use crate::service_url::ServiceUrl;
 
 /// Where the bot's registration lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,33 +11,17 @@ pub enum Tenancy {
     SingleTenant(String),
 }
 
-/// Who the bot is, and where its tokens come from.
+/// Who the bot is, and where its tokens for the Connector come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    app_id: String,
-    token_url: String,
-    scope: &'static str,
+    application: Application,
     origin: Origin,
 }
 
 /// Where tokens come from, and so where they may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Cloud,
-    StandIn,
-}
-
-/// A registration that cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRegistration {
-    /// The application id is empty or has characters beyond letters, digits and hyphens.
-    #[error("application id is not like 00000000-0000-0000-0000-000000000000")]
-    AppId,
-    /// The tenant is empty or has characters beyond letters, digits, hyphens and dots.
-    #[error("tenant is neither an id nor a domain")]
-    Tenant,
-    /// The stand-in is not on this machine.
-    #[error("token URL is not a plain URL on this machine, such as http://127.0.0.1:3980/token")]
     StandIn,
 }
 
@@ -46,21 +31,13 @@ impl Registration {
     /// # Errors
     /// When id or tenant cannot be what they are said to be; both stand in the request for a token.
     pub fn new(cloud: Cloud, tenancy: &Tenancy, app_id: &str) -> Result<Self, InvalidRegistration> {
-        if !is_word(app_id, b"-") {
-            return Err(InvalidRegistration::AppId);
-        }
         let here = cloud.endpoints();
-        let login = match tenancy {
-            Tenancy::MultiTenant => here.multi_tenant_login.to_owned(),
-            Tenancy::SingleTenant(tenant) if is_word(tenant, b"-.") && !tenant.starts_with('.') => {
-                format!("{}/{tenant}", here.login_host)
-            }
-            Tenancy::SingleTenant(_) => return Err(InvalidRegistration::Tenant),
+        let application = match tenancy {
+            Tenancy::MultiTenant => Application::new(here.multi_tenant_login, app_id, here.token_scope),
+            Tenancy::SingleTenant(tenant) => Application::in_tenant(cloud, tenant, app_id, here.token_scope),
         };
         Ok(Self {
-            app_id: app_id.to_owned(),
-            token_url: format!("{login}/oauth2/v2.0/token"),
-            scope: here.token_scope,
+            application: application?,
             origin: Origin::Cloud,
         })
     }
@@ -72,41 +49,36 @@ impl Registration {
     ///
     /// # Errors
     /// When the URL leads anywhere else, or has a query.
-    pub fn at_stand_in(mut self, token_url: &str) -> Result<Self, InvalidRegistration> {
-        TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only)
-            .check(token_url)
-            .map_err(|_| InvalidRegistration::StandIn)?;
-        token_url.clone_into(&mut self.token_url);
-        self.origin = Origin::StandIn;
-        Ok(self)
+    pub fn at_stand_in(self, token_url: &str) -> Result<Self, InvalidRegistration> {
+        Ok(Self {
+            application: self.application.at_stand_in(token_url)?,
+            origin: Origin::StandIn,
+        })
     }
 
     /// The bot's application id.
     pub fn app_id(&self) -> &str {
-        &self.app_id
+        self.application.app_id()
     }
 
     /// Where its tokens come from.
     pub fn token_url(&self) -> &str {
-        &self.token_url
+        self.application.token_url()
     }
 
-    pub(super) fn scope(&self) -> &'static str {
-        self.scope
-    }
-
-    /// Whether its tokens may go there, the trust rule having passed.
-    pub(super) fn speaks_to(&self, service_url: ServiceUrl<'_>) -> bool {
-        match self.origin {
-            Origin::Cloud => !service_url.is_loopback(),
-            Origin::StandIn => service_url.is_loopback(),
-        }
+    pub(super) fn into_parts(self) -> (Application, Origin) {
+        (self.application, self.origin)
     }
 }
 
-fn is_word(text: &str, also: &[u8]) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || also.contains(&byte);
-    !text.is_empty() && text.len() <= 128 && text.bytes().all(allowed)
+impl Origin {
+    /// Whether tokens from here may go there, the trust rule having passed.
+    pub(super) fn speaks_to(self, service_url: ServiceUrl<'_>) -> bool {
+        match self {
+            Self::Cloud => !service_url.is_loopback(),
+            Self::StandIn => service_url.is_loopback(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +132,10 @@ mod tests {
             ),
         ] {
             let registration = Registration::new(cloud, &tenancy, APP).unwrap();
-            assert_eq!((registration.token_url(), registration.scope()), (url, scope));
+            assert_eq!(
+                (registration.token_url(), registration.application.scope()),
+                (url, scope)
+            );
         }
     }
 
