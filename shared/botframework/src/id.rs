@@ -96,6 +96,10 @@ id! {
     /// A user as Microsoft Entra names it, the same for every bot.
     EntraObjectId
 }
+id! {
+    /// A batch operation of Teams: one message on its way to many.
+    OperationId
+}
 
 impl ConversationId {
     /// The id without its `;messageid=…` suffix: of a thread, the channel it is in; of anything else,

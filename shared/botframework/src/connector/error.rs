@@ -3,19 +3,15 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
 
+use super::said::{LONGEST_TEXT, Said};
 use super::transport::{Body, Cause, TransportError};
 use crate::credential;
 
 /// The headers by which Microsoft finds a request again.
 const CORRELATION_HEADERS: [&str; 3] = ["x-correlating-operationid", "ms-cv", "x-ms-request-id"];
-
-/// The longest text that is kept of what the other side sent, in characters.
-const LONGEST_TEXT: usize = 512;
 
 /// The one question a failure answers: what has become of the request?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -300,25 +296,30 @@ impl Error {
             code: None,
             message: None,
             retry_after: None,
-            correlation: correlation(headers),
+            correlation: correlation(headers, &CORRELATION_HEADERS),
             source: Some(source.into()),
         }))
     }
 
     /// An answer that is no success.
     pub(super) fn answered(status: StatusCode, headers: &HeaderMap, body: &Body) -> Self {
-        let said = match body {
-            Body::Whole(bytes) => Said::from_body(bytes),
-            Body::Cut => Said::default(),
-        };
-        let (reason, code) = said.classify(status.as_u16());
+        let said = Said::from_body(body);
+        let mut error = Self::told(Some(status), said);
+        error.0.retry_after = RetryAfter::from_headers(headers);
+        error.0.correlation = correlation(headers, &CORRELATION_HEADERS);
+        error
+    }
+
+    /// A failure that somebody tells of, with the status it had if that is told too.
+    pub(super) fn told(status: Option<StatusCode>, said: Said) -> Self {
+        let (reason, code) = classify(&said, status.map(|status| status.as_u16()));
         Self(Box::new(Inner {
             reason,
-            status: Some(status),
+            status,
             code: code.or(said.codes.first()).cloned(),
             message: said.message,
-            retry_after: RetryAfter::from_headers(headers),
-            correlation: correlation(headers),
+            retry_after: None,
+            correlation: String::new(),
             source: None,
         }))
     }
@@ -375,103 +376,47 @@ impl std::error::Error for Error {
     }
 }
 
-fn correlation(headers: &HeaderMap) -> String {
+/// Those of the headers `names` that are there, `name=value` joined by spaces.
+pub(crate) fn correlation(headers: &HeaderMap, names: &[&str]) -> String {
     let mut found = String::new();
-    for name in CORRELATION_HEADERS {
-        if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
+    for name in names {
+        if let Some(value) = headers.get(*name).and_then(|value| value.to_str().ok()) {
             let space = if found.is_empty() { "" } else { " " };
-            found.extend([space, name, "="]);
+            found.extend([space, *name, "="]);
             found.extend(value.chars().take(LONGEST_TEXT));
         }
     }
     found
 }
 
-/// What a body says went wrong, in whichever of its shapes.
-#[derive(Debug, Default)]
-struct Said {
-    /// From the outermost to the innermost.
-    codes: Vec<String>,
-    message: Option<String>,
-}
-
-impl Said {
-    fn from_body(body: &Bytes) -> Self {
-        let mut said = Self::default();
-        if let Ok(document) = serde_json::from_slice::<Value>(body) {
-            said.read(&document, 4);
+/// Why something failed with this status, or without one for its words alone, and the code that decided it, if one
+/// did.
+pub(super) fn classify(said: &Said, status: Option<u16>) -> (Reason, Option<&String>) {
+    let message = said.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+    for (statuses, says, reason) in REASONS {
+        let status_matches = match (statuses, status) {
+            (Statuses::One(one), Some(status)) => status == *one,
+            (Statuses::Redirects, Some(status)) => (300..400).contains(&status),
+            (Statuses::ClientErrors, Some(status)) => (400..500).contains(&status),
+            (_, None) => true,
+        };
+        if !status_matches {
+            continue;
         }
-        said
-    }
-
-    /// Reads `{error: {code, message, innerHttpError: {body}}}`, `{errorCode, message}` with a message that
-    /// may be JSON in a string, and what else has been seen. `depth` bounds how far documents inside
-    /// documents are followed.
-    fn read(&mut self, document: &Value, depth: u8) {
-        let Some(depth) = depth.checked_sub(1) else { return };
-        match document.get("error") {
-            Some(Value::String(code)) => self.code(code),
-            Some(error) => self.read(error, depth),
-            None => {}
-        }
-        for name in ["code", "errorCode", "subCode"] {
-            match document.get(name) {
-                Some(Value::String(code)) => self.code(code),
-                Some(Value::Number(code)) => self.code(&code.to_string()),
-                _ => {}
-            }
-        }
-        if let Some(Value::String(message)) = document.get("message") {
-            self.read_text(message, depth);
-        }
-        match document.get("innerHttpError").and_then(|inner| inner.get("body")) {
-            Some(Value::String(body)) => self.read_text(body, depth),
-            Some(body) => self.read(body, depth),
-            None => {}
-        }
-    }
-
-    /// A text that is a document itself, or the message.
-    fn read_text(&mut self, text: &str, depth: u8) {
-        match serde_json::from_str::<Value>(text) {
-            Ok(document @ Value::Object(_)) => self.read(&document, depth),
-            _ if self.message.is_none() && !text.is_empty() => {
-                self.message = Some(text.chars().take(LONGEST_TEXT).collect());
-            }
-            _ => {}
-        }
-    }
-
-    fn code(&mut self, code: &str) {
-        if !code.is_empty() {
-            self.codes.push(code.chars().take(LONGEST_TEXT).collect());
-        }
-    }
-
-    /// Why an answer with this status failed, and the code that decided it, if one did.
-    fn classify(&self, status: u16) -> (Reason, Option<&String>) {
-        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-        for (statuses, says, reason) in REASONS {
-            let status_matches = match statuses {
-                Statuses::One(one) => status == *one,
-                Statuses::Redirects => (300..400).contains(&status),
-                Statuses::ClientErrors => (400..500).contains(&status),
-            };
-            if !status_matches {
-                continue;
-            }
-            match says {
-                Says::Anything => return (*reason, None),
-                Says::InMessage(words) if message.contains(words) => return (*reason, None),
-                Says::Code(name) => {
-                    if let Some(code) = self.codes.iter().find(|code| code == name) {
-                        return (*reason, Some(code));
-                    }
+        match says {
+            Says::Anything if status.is_some() => return (*reason, None),
+            Says::InMessage(words) if message.contains(words) => return (*reason, None),
+            Says::Code(name) => {
+                if let Some(code) = said.codes.iter().find(|code| code == name) {
+                    return (*reason, Some(code));
                 }
-                Says::InMessage(_) => {}
             }
+            Says::InMessage(_) | Says::Anything => {}
         }
-        (OTHERWISE, None)
+    }
+    match status {
+        Some(_) => (OTHERWISE, None),
+        None => (Reason::Refused, None),
     }
 }
 

@@ -6,8 +6,11 @@
 //! follows is the caller's policy.
 
 mod address;
+mod batch;
+mod creation;
 mod error;
 mod http;
+mod said;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -19,21 +22,21 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationProgress};
+pub use self::creation::{ConversationParameters, ConversationResource, Person};
 pub use self::error::{Class, Error, Reason, RetryAfter};
 pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};
 pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
 
 pub(crate) use self::address::OUTSIDE_UNRESERVED;
 use self::address::{Part, address};
-use crate::activity::{Activity, ChannelAccount};
+use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, Tokens};
 use crate::id::{ActivityId, ConversationId};
 use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
-use crate::wire::wire_object;
 
 /// Telemetry only, in the form the Bot Framework's own clients use.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!(
@@ -59,39 +62,6 @@ pub struct SendReceipt {
     /// known: a success still, never a reason to send again, but the activity cannot be changed or deleted
     /// later.
     pub activity_id: Option<ActivityId>,
-}
-
-wire_object! {
-    /// What a new conversation is to be.
-    ConversationParameters {
-        /// Whether it is a group; in Teams `true` for a new thread in a channel, `false` for one person.
-        "isGroup" is_group: Option<bool>,
-        /// The bot.
-        "bot" bot: Option<ChannelAccount>,
-        /// With whom. In Teams exactly one, whose `id` is a `29:` id or an Entra object id.
-        "members" members: Vec<ChannelAccount>,
-        /// The conversation's name.
-        "topicName" topic_name: Option<String>,
-        /// The tenant.
-        "tenantId" tenant_id: Option<String>,
-        /// The first message: needed for a thread in a channel, left out for one person (it would be sent
-        /// again each time).
-        "activity" activity: Option<Box<Activity>>,
-        /// What only this channel knows; in Teams the tenant, or the channel of a new thread.
-        "channelData" channel_data: Option<Value>,
-    }
-}
-
-wire_object! {
-    /// The conversation that was created, or for one person the one that existed already.
-    ConversationResource {
-        /// Its id. Absent when the Connector's answer was lost after the success was known.
-        "id" id: Option<ConversationId>,
-        /// The id of the first message, if one was sent with it and the channel tells.
-        "activityId" activity_id: Option<ActivityId>,
-        /// Where to send from now on, if elsewhere. It has passed the rule: one that does not is dropped.
-        "serviceUrl" service_url: Option<String>,
-    }
 }
 
 /// One page of a roster. Pages may repeat members.

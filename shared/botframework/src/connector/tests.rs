@@ -1,6 +1,7 @@
 //! The client against a real server on loopback, which records what it is asked and misbehaves as it is
 //! told.
 
+mod batch;
 mod tokens;
 
 use std::sync::Mutex;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::activity::ChannelAccount;
 use crate::credential::tests::Endpoint;
 use crate::service_url::{Loopback, OtherChannels};
 

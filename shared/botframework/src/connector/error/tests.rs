@@ -3,6 +3,8 @@ use std::error::Error as _;
 use http::HeaderValue;
 use serde_json::json;
 
+use bytes::Bytes;
+
 use super::*;
 
 fn answered(status: u16, body: impl Into<Bytes>) -> Error {

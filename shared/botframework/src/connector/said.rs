@@ -1,0 +1,150 @@
+//! What the other side says went wrong, in whichever of its shapes.
+
+use serde_json::Value;
+
+use super::transport::Body;
+
+/// The longest text that is kept of what the other side sent, in characters.
+pub(super) const LONGEST_TEXT: usize = 512;
+
+/// How far documents inside documents are followed.
+const DEEPEST: u8 = 4;
+
+/// What a body says went wrong, in whichever of its shapes.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// From the outermost to the innermost.
+    pub(crate) codes: Vec<String>,
+    pub(crate) message: Option<String>,
+}
+
+impl Said {
+    pub(crate) fn from_body(body: &Body) -> Self {
+        let document = match body {
+            Body::Whole(bytes) => serde_json::from_slice(bytes).ok(),
+            Body::Cut => None,
+        };
+        document.as_ref().map(Self::from_document).unwrap_or_default()
+    }
+
+    pub(super) fn from_document(document: &Value) -> Self {
+        let mut said = Self::default();
+        said.read(document, DEEPEST);
+        said
+    }
+
+    /// What `error` of a failed entry says, and the status in it: a document, a document in a string, a word, or a
+    /// text such as `400 user not found`. Which it is nobody publishes.
+    pub(super) fn from_error(error: &Value) -> (Option<u16>, Self) {
+        let mut said = Self::default();
+        match error {
+            Value::String(text) => {
+                let (status, rest) = split_status(text);
+                match serde_json::from_str(rest) {
+                    Ok(document @ Value::Object(_)) => {
+                        said.read(&document, DEEPEST);
+                        return (status.or_else(|| status_in(&document)), said);
+                    }
+                    _ if is_word(rest) => said.code(rest),
+                    _ => match rest.split_once(':') {
+                        Some((word, message)) if is_word(word) => {
+                            said.code(word);
+                            said.read_text(message.trim(), DEEPEST);
+                        }
+                        _ => said.read_text(rest, DEEPEST),
+                    },
+                }
+                (status, said)
+            }
+            Value::Number(_) => (as_status(error), said),
+            document => {
+                said.read(document, DEEPEST);
+                (status_in(document), said)
+            }
+        }
+    }
+
+    /// Reads `{error: {code, message, innerHttpError: {body}}}`, `{errorCode, message}` with a message that
+    /// may be JSON in a string, and what else has been seen. `depth` bounds how far documents inside
+    /// documents are followed.
+    fn read(&mut self, document: &Value, depth: u8) {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        match document.get("error") {
+            Some(Value::String(code)) => self.code(code),
+            Some(error) => self.read(error, depth),
+            None => {}
+        }
+        for name in ["code", "errorCode", "subCode"] {
+            match document.get(name) {
+                Some(Value::String(code)) => self.code(code),
+                Some(Value::Number(code)) => self.code(&code.to_string()),
+                _ => {}
+            }
+        }
+        if let Some(Value::String(message)) = document.get("message") {
+            self.read_text(message, depth);
+        }
+        match document.get("innerHttpError").and_then(|inner| inner.get("body")) {
+            Some(Value::String(body)) => self.read_text(body, depth),
+            Some(body) => self.read(body, depth),
+            None => {}
+        }
+    }
+
+    /// A text that is a document itself, or the message.
+    fn read_text(&mut self, text: &str, depth: u8) {
+        match serde_json::from_str::<Value>(text) {
+            Ok(document @ Value::Object(_)) => self.read(&document, depth),
+            _ if self.message.is_none() && !text.is_empty() => {
+                self.message = Some(text.chars().take(LONGEST_TEXT).collect());
+            }
+            _ => {}
+        }
+    }
+
+    fn code(&mut self, code: &str) {
+        if !code.is_empty() {
+            self.codes.push(code.chars().take(LONGEST_TEXT).collect());
+        }
+    }
+}
+
+/// The status that a text begins with, if it does, and the rest.
+fn split_status(text: &str) -> (Option<u16>, &str) {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (start, rest) = text.split_at(digits);
+    let apart = rest.chars().next().is_none_or(|next| !next.is_alphanumeric());
+    match start.parse().ok().filter(|status| apart && is_status(*status)) {
+        Some(status) => (Some(status), rest.trim_start_matches([' ', ':', ',', '-'])),
+        None => (None, text),
+    }
+}
+
+fn status_in(document: &Value) -> Option<u16> {
+    let inner = document.get("error").unwrap_or(document);
+    [inner, document]
+        .into_iter()
+        .flat_map(|place| [place.get("statusCode"), place.get("status")])
+        .flatten()
+        .find_map(as_status)
+}
+
+fn as_status(value: &Value) -> Option<u16> {
+    let number = match value {
+        Value::String(text) => text.parse().ok(),
+        value => value.as_u64().and_then(|number| number.try_into().ok()),
+    };
+    number.filter(|status| is_status(*status))
+}
+
+fn is_status(number: u16) -> bool {
+    (100..1000).contains(&number)
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
