@@ -39,6 +39,8 @@ pub struct Endpoints {
     pub emulator_metadata: Option<&'static str>,
     /// The service that keeps the users' own tokens.
     pub user_token_service: &'static str,
+    /// Microsoft Graph. In China it has no calls that install an app.
+    pub graph: &'static str,
     /// The scope of a token for Microsoft Graph.
     pub graph_scope: &'static str,
     /// What `callerId` is set to after a channel has been authenticated.
@@ -60,6 +62,7 @@ static PUBLIC: Endpoints = Endpoints {
     keys: "https://login.botframework.com/v1/.well-known/keys",
     emulator_metadata: Some("https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration"),
     user_token_service: "https://token.botframework.com",
+    graph: "https://graph.microsoft.com",
     graph_scope: "https://graph.microsoft.com/.default",
     caller_id: Some("urn:botframework:azure"),
     teams_hosts: &[
@@ -82,6 +85,7 @@ static US_GOV: Endpoints = Endpoints {
         "https://login.microsoftonline.us/cab8a31a-1906-4287-a0d8-4eef66b95f6e/v2.0/.well-known/openid-configuration",
     ),
     user_token_service: "https://tokengcch.botframework.azure.us",
+    graph: "https://graph.microsoft.us",
     graph_scope: "https://graph.microsoft.us/.default",
     caller_id: Some("urn:botframework:azureusgov"),
     teams_hosts: &["smba.infra.gov.teams.microsoft.us"],
@@ -91,6 +95,7 @@ static US_GOV: Endpoints = Endpoints {
 
 static US_DOD: Endpoints = Endpoints {
     user_token_service: "https://apiDoD.botframework.azure.us",
+    graph: "https://dod-graph.microsoft.us",
     graph_scope: "https://dod-graph.microsoft.us/.default",
     teams_hosts: &["smba.infra.dod.teams.microsoft.us"],
     service_url: Some("https://smba.infra.dod.teams.microsoft.us/teams"),
@@ -106,6 +111,7 @@ static CHINA: Endpoints = Endpoints {
     keys: "https://login.botframework.azure.cn/v1/.well-known/keys",
     emulator_metadata: None,
     user_token_service: "https://token.botframework.azure.cn",
+    graph: "https://microsoftgraph.chinacloudapi.cn",
     graph_scope: "https://microsoftgraph.chinacloudapi.cn/.default",
     caller_id: None,
     teams_hosts: &["frontend.botapi.msg.infra.teams.microsoftonline.cn"],
@@ -160,7 +166,9 @@ mod tests {
             assert_eq!(here.keys.split('/').nth(2), metadata_host);
             assert!(here.multi_tenant_login.starts_with(here.login_host));
             assert_eq!(here.token_scope, format!("{}/.default", here.inbound_issuer));
+            assert_eq!(here.graph_scope, format!("{}/.default", here.graph));
             for other in Cloud::ALL.into_iter().filter(|other| *other != cloud) {
+                assert_ne!(here.graph, other.endpoints().graph);
                 assert!(
                     here.teams_hosts
                         .iter()

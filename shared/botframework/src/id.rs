@@ -97,6 +97,18 @@ id! {
     EntraObjectId
 }
 id! {
+    /// A group in Microsoft Entra; a team has one of its own, which Graph knows the team by.
+    EntraGroupId
+}
+id! {
+    /// An app in a tenant's catalog, as Graph names it. An app from the store has the id of its manifest.
+    CatalogAppId
+}
+id! {
+    /// An app installed for one user or in one team, as Graph names it.
+    InstallationId
+}
+id! {
     /// A batch operation of Teams: one message on its way to many.
     OperationId
 }

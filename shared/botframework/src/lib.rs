@@ -10,6 +10,7 @@
 //! | [`auth`] | who may speak to the bot: the token on an incoming activity |
 //! | [`connector`] | the client of the Connector's REST API and its one table of error classes |
 //! | [`credential`] | the bot's own token: how it is had, how long it is kept, and where alone it goes |
+//! | [`graph`] | the client of Microsoft Graph in one customer's tenant: installs the bot for people first |
 //! | [`turn`] | one incoming activity, the bot's answer to it, and the HTTP answer that follows |
 //!
 //! The crate has no clock, no randomness and no environment of its own: a token is judged and a `Retry-After`
@@ -22,6 +23,7 @@ pub mod auth;
 pub mod cloud;
 pub mod connector;
 pub mod credential;
+pub mod graph;
 pub mod id;
 pub mod invoke;
 pub mod reference;

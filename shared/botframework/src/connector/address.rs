@@ -1,8 +1,6 @@
-//! The address of a request: the service URL with its own path kept, and every id encoded exactly once.
+//! The address of a request: the URL it begins with and its path kept, and every id encoded exactly once.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
-use crate::service_url::ServiceUrl;
 
 /// Everything but RFC 3986 *unreserved*.
 pub(crate) const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -13,7 +11,7 @@ pub(crate) const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// One or more segments of a path.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part<'a> {
+pub(crate) enum Part<'a> {
     /// As it is.
     Fixed(&'static str),
     /// One segment, to be encoded.
@@ -24,15 +22,14 @@ pub(super) enum Part<'a> {
 /// because dot segments are resolved even when they are encoded.
 #[derive(Debug, thiserror::Error)]
 #[error("id {0:?} cannot stand in a URL")]
-pub(super) struct UnfitId(String);
+pub(crate) struct UnfitId(String);
 
-/// The address of `parts` under the service URL, with a query of the values that are there.
-pub(super) fn address(
-    base: ServiceUrl<'_>,
+/// The address of `parts` under a URL without its trailing slash, with a query of the values that are there.
+pub(crate) fn address(
+    base: &str,
     parts: &[Part<'_>],
     query: &[(&'static str, Option<&str>)],
 ) -> Result<String, UnfitId> {
-    let base = base.as_str();
     let mut url = String::with_capacity(base.len() + 256);
     url.push_str(base);
     for part in parts {
@@ -69,7 +66,7 @@ mod tests {
             Part::Id(conversation),
             Part::Fixed("activities"),
         ];
-        address(rule.check(service_url).unwrap(), &parts, &[]).unwrap()
+        address(rule.check(service_url).unwrap().as_str(), &parts, &[]).unwrap()
     }
 
     #[test]
@@ -121,7 +118,14 @@ mod tests {
         let rule = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
         let base = rule.check("https://smba.trafficmanager.net/in/").unwrap();
         for id in ["", ".", ".."] {
-            assert!(address(base, &[Part::Fixed("v3/conversations"), Part::Id(id)], &[]).is_err());
+            assert!(
+                address(
+                    base.as_str(),
+                    &[Part::Fixed("v3/conversations"), Part::Id(id)],
+                    &[]
+                )
+                .is_err()
+            );
         }
     }
 
@@ -129,8 +133,14 @@ mod tests {
     fn a_query_holds_only_what_is_there() {
         let rule = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
         let base = rule.check("https://smba.trafficmanager.net/in/").unwrap();
-        let query =
-            |size, token| address(base, &[], &[("pageSize", size), ("continuationToken", token)]).unwrap();
+        let query = |size, token| {
+            address(
+                base.as_str(),
+                &[],
+                &[("pageSize", size), ("continuationToken", token)],
+            )
+            .unwrap()
+        };
         assert_eq!(query(None, None), "https://smba.trafficmanager.net/in");
         assert_eq!(
             query(Some("50"), None),

@@ -12,7 +12,7 @@ mod error;
 mod http;
 mod said;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transport;
 
 use std::sync::Arc;
@@ -29,8 +29,9 @@ pub use self::error::{Class, Error, Reason, RetryAfter};
 pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};
 pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
 
-pub(crate) use self::address::OUTSIDE_UNRESERVED;
-use self::address::{Part, address};
+pub(crate) use self::address::{OUTSIDE_UNRESERVED, Part, address};
+pub(crate) use self::error::correlation;
+pub(crate) use self::said::Said;
 use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, Tokens};
@@ -39,13 +40,13 @@ use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 
 /// Telemetry only, in the form the Bot Framework's own clients use.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!(
+pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!(
     "Microsoft-BotFramework/3.1 (botframework/",
     env!("CARGO_PKG_VERSION"),
     "; Rust)"
 ));
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// A client of the Connector. Cheap to clone; all clones share one transport.
 #[derive(Clone)]
@@ -364,7 +365,7 @@ impl Connector {
         body: Bytes,
     ) -> Result<Success, Error> {
         let trusted = self.trust.check(service_url).map_err(Error::refused)?;
-        let url = address(trusted, parts, query).map_err(Error::refused)?;
+        let url = address(trusted.as_str(), parts, query).map_err(Error::refused)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = url

@@ -19,7 +19,7 @@ use crate::service_url::{Loopback, OtherChannels};
 
 /// What the server does when it has read a request.
 #[derive(Clone, Debug)]
-enum Act {
+pub(crate) enum Act {
     /// Answers with these bytes and keeps the connection.
     Say(Vec<u8>),
     /// Answers with these bytes and closes the connection.
@@ -28,18 +28,18 @@ enum Act {
     Hang,
 }
 
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
 }
 
-fn answer(head: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(head: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Starts a server that does the acts in their order, the last one again and again.
-async fn serve(acts: Vec<Act>) -> Server {
+pub(crate) async fn serve(acts: Vec<Act>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/base/", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -94,19 +94,19 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 impl Server {
-    fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
     /// The method and the address of each request.
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.requests()
             .iter()
             .filter_map(|request| Some(request.split_once(" HTTP")?.0.to_owned()))
             .collect()
     }
 
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }

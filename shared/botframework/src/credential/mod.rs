@@ -51,6 +51,7 @@ pub use self::registration::{Registration, Tenancy};
 pub use self::secret::Secret;
 pub use self::tokens::Rim;
 
+pub(crate) use self::application::{Application, stand_in};
 use self::registration::Origin;
 pub(crate) use self::tokens::{Token, Tokens};
 use crate::connector::Transport;

@@ -1,0 +1,49 @@
+//! How much Graph takes: its published limits for Teams, as of 2026 (`protocol E`). For whoever paces the client,
+//! which does not pace itself. They are subject to change, and [`Reason::Throttled`](super::Reason::Throttled) comes
+//! all the same.
+//!
+//! The requests inside one `$batch` count one by one: it saves requests on the wire, and none here. At 30 a second,
+//! installing for 100,000 people takes an hour.
+
+/// How many requests of a kind are taken, per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Of one app in one tenant.
+    pub per_tenant: u32,
+    /// Of one app in all tenants together.
+    pub per_app: u32,
+}
+
+/// [`catalog_app`](super::Graph::catalog_app), [`installation`](super::Graph::installation) and each of
+/// [`installations`](super::Graph::installations).
+pub const READ: Limit = Limit {
+    per_tenant: 30,
+    per_app: 600,
+};
+
+/// [`install_for_user`](super::Graph::install_for_user) and [`install_in_team`](super::Graph::install_in_team).
+pub const INSTALL: Limit = Limit {
+    per_tenant: 30,
+    per_app: 300,
+};
+
+/// [`uninstall`](super::Graph::uninstall).
+pub const UNINSTALL: Limit = Limit {
+    per_tenant: 15,
+    per_app: 150,
+};
+
+/// [`chat`](super::Graph::chat).
+pub const CHAT: Limit = Limit {
+    per_tenant: 30,
+    per_app: 1500,
+};
+
+/// Requests of one app about one team, of every kind together, per second.
+pub const ONE_TEAM: u32 = 4;
+
+/// Requests of one app to all of Graph, per ten seconds.
+pub const ALL_IN_TEN_SECONDS: u32 = 130_000;
+
+/// The most requests in one `$batch`.
+pub const BATCH: usize = 20;
