@@ -14,5 +14,6 @@ mod paced;
 mod pipeline;
 mod reactions;
 mod service_url;
+mod simulation;
 mod system;
 mod world;

@@ -239,7 +239,7 @@ impl Conversations for Away {
         _: &ConversationKey,
         _: u64,
         _: &herald::conversation::Finding,
-        _: jiff::Timestamp,
+        _: Timestamp,
     ) -> Result<(), Error> {
         unreachable!("messages is told, it finds nothing out")
     }

@@ -14,7 +14,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use botframework::connector::{Connector, HttpTransport};
+use botframework::connector::Connector;
 use futures_util::{StreamExt, stream};
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::event::memory::Events;

@@ -1,8 +1,8 @@
 //! One attempt: its requests to the Connector, and what follows from each failure by the table of [`herald::retry`].
 
-use botframework::activity::{Activity, ChannelAccount};
+use botframework::activity::Activity;
 use botframework::cloud::GCC_SERVICE_URL;
-use botframework::connector::{self, Class, ConversationParameters, Reason, SendReceipt};
+use botframework::connector::{self, Class, ConversationParameters, Person, Reason, SendReceipt};
 use botframework::id::{ActivityId, ConversationId};
 use herald::conversation::{Conversation, Finding, Scope, Sighting};
 use herald::delivery::{self, Attempt, Lease, Next, Outcome, Policy};
@@ -10,7 +10,6 @@ use herald::pace::{self, Answer, Pace, Wish};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
 use crate::delivery::Delivery;
 use crate::later;
@@ -383,25 +382,21 @@ fn addressed(message: &Activity, conversation: &Conversation, id: &ConversationI
 
 /// What creates the conversation with this person once more; `None` when it is not one person's, or we do not know whose.
 fn parameters(conversation: &Conversation) -> Option<ConversationParameters> {
-    if conversation.facts.scope != Scope::Personal {
+    let facts = &conversation.facts;
+    if facts.scope != Scope::Personal {
         return None;
     }
-    let tenant = conversation.facts.tenant.clone()?;
-    let facts = &conversation.facts;
-    let account = facts.account.as_ref().map(|id| id.as_str());
-    let id = account.or_else(|| facts.user.as_ref().map(|id| id.as_str()))?;
-    let account = |id: &str| ChannelAccount {
-        id: id.into(),
-        ..ChannelAccount::default()
+    let person = match (&facts.account, &facts.user) {
+        (Some(account), _) => Person::Account(account),
+        (None, Some(user)) => Person::Entra(user),
+        (None, None) => return None,
     };
-    Some(ConversationParameters {
-        is_group: Some(false),
-        bot: Some(account(conversation.key.bot.as_str())),
-        members: vec![account(id)],
-        channel_data: Some(json!({"tenant": {"id": tenant}})),
-        tenant_id: Some(tenant),
-        ..ConversationParameters::default()
-    })
+    let tenant = facts.tenant.as_deref()?;
+    Some(ConversationParameters::one_person(
+        person,
+        &conversation.key.bot,
+        tenant,
+    ))
 }
 
 /// The channel's word for a failure, or ours when it has none.

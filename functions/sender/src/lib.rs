@@ -220,7 +220,7 @@ pub async fn run<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue
     };
     if receipt.is_last() {
         // It is in the dead-letter queue from now on. To redrive it is safe: whatever has ended is in the ledger.
-        let reason = chain(&error).to_string();
+        let reason = chain(&error);
         if let Err(error) = context.notifications.bury(&id, name, &reason).await {
             tracing::error!(error_type = "NotBuried", notification = %id, error = %chain(&error), "nobody is told why");
         }

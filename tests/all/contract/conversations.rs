@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use botframework::activity::Activity;
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use herald::conversation::{
     Conversation, ConversationKey, Facts, Finding, ID_BYTES_MAX, Missing, Scope, Sighting, State,
 };
@@ -34,7 +34,6 @@ on_every_backend! { conversations:
     what_a_sender_found_is_noted,
     a_finding_about_an_older_version_is_not_noted,
     of_twenty_findings_about_one_version_one_is_noted,
-    sightings_that_race_with_findings_lose_nothing,
     a_conversation_that_is_missing_on_three_days_is_blocked,
     a_successor_is_remembered_beside_the_one_it_follows,
     the_blocked_are_listed_with_those_blocked_longest_ago_first,
@@ -545,29 +544,6 @@ async fn of_twenty_findings_about_one_version_one_is_noted<S: Conversations>(sto
     assert!(noted.iter().all(Result::is_ok));
     let record = recall(&store, "a:ada").await;
     assert_eq!((record.version, record.service_urls.len()), (2, 2));
-}
-
-async fn sightings_that_race_with_findings_lose_nothing<S: Conversations>(store: S) {
-    hear(&store, &personal("ada"), 0).await;
-    let ada = key("a:ada");
-    let work = (0..20).map(|number| {
-        let (store, ada) = (&store, &ada);
-        async move {
-            let mut message = personal("ada");
-            message["conversation"][format!("novel{number}")] = json!(number);
-            let url = format!("https://smba.trafficmanager.net/r{number}/");
-            let version = recall(store, "a:ada").await.version;
-            let moved = Finding::MovedTo(url);
-            let (noted, _) = join(store.note(ada, version, &moved, at(1)), hear(store, &message, 1)).await;
-            noted.unwrap();
-        }
-    });
-    join_all(work).await;
-    let record = recall(&store, "a:ada").await;
-    let reference = serde_json::to_value(&record.reference).unwrap();
-    for number in 0..20 {
-        assert_eq!(reference["conversation"][format!("novel{number}")], number);
-    }
 }
 
 async fn a_conversation_that_is_missing_on_three_days_is_blocked<S: Conversations>(store: S) {

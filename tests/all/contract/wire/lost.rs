@@ -40,16 +40,16 @@ async fn a_turn_whose_answer_was_lost_is_still_ours() {
 
 #[tokio::test]
 async fn a_doubt_is_written_up_once_though_the_answer_was_lost() {
-    for taker in [1, 2] {
+    for (taker, reads) in [(1, READ), (2, READ + 1)] {
         let (wire, _database) = wired().await;
         let ledger = ledger_at(wire.address());
         claim(&ledger, 1, 0).await;
-        wire.lose_answers_after(2 * READ, 1);
+        wire.lose_answers_after(reads, 1);
         lease(claim(&ledger, taker, 60).await);
         let row = ledger.look_up(&[delivery(1)]).await.unwrap().remove(0).unwrap();
         assert_eq!((row.attempt, row.doubts), (1, 1));
         // And when the taker's own turn is the one that is lost.
-        wire.lose_answers_after(2 * READ + 1, 1);
+        wire.lose_answers_after(READ + 1, 1);
         lease(claim(&ledger, taker, 120).await);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use herald::conversation::ConversationKey;
+use herald::conversation::{ConversationKey, Finding};
 use herald::delivery::Claim;
 use herald::store::{Conversations, Error, Ledger, Notifications};
 use serde_json::{Value, json};
@@ -113,6 +113,15 @@ async fn what_an_answer_had_no_room_for_is_asked_for_again() {
     assert_eq!(asked, [2, 1]);
 }
 
+/// A condition was not met by this item.
+fn refused(item: &Value) -> (u16, Value) {
+    let error = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+    (
+        400,
+        json!({"__type": error, "message": "The conditional request failed", "Item": item}),
+    )
+}
+
 fn rows(items: &Value) -> (u16, Value) {
     (
         200,
@@ -146,13 +155,13 @@ async fn a_row_that_was_read_before_the_turn_is_not_believed() {
     assert_eq!(read["ConsistentRead"], true);
 }
 
-/// The holder's row was read before its turn, and was brought up to date since: the doubt is about what stands.
+/// Between the reading and the write-up the holder says, late, that it arrived.
 #[tokio::test]
-async fn a_dead_holder_is_written_up_by_a_row_that_was_read_after_its_turn() {
-    let script = Script::of([rows(&json!([turn(1)])), rows(&json!([arrived(1)]))]).await;
+async fn a_holder_that_was_only_late_is_not_written_up() {
+    let script = Script::of([rows(&json!([turn(1)])), refused(&arrived(1))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 60).await;
     assert_eq!(claimed, Claim::Settled(DELIVERED));
-    assert_eq!(script.requests().len(), 2, "nothing is written");
+    assert_eq!(script.requests().len(), 2, "nothing is read again");
 }
 
 #[tokio::test]
@@ -165,15 +174,43 @@ async fn a_turn_that_an_answer_had_no_room_for_is_not_taken_for_none() {
     assert_eq!(claimed, Claim::Held { until: at(60) });
 }
 
+/// The turn was taken after the rows were read, and by the asker's clock it is over already.
+#[tokio::test]
+async fn who_lost_the_turn_to_a_clock_that_is_behind_reads_the_rows_again() {
+    let answers = [
+        rows(&json!([])),
+        refused(&turn(2)),
+        rows(&json!([arrived(1), arrived(2)])),
+    ];
+    let script = Script::of(answers).await;
+    let claimed = claim(&ledger_at(script.address()), 1, 60).await;
+    assert_eq!(claimed, Claim::Settled(DELIVERED), "it is not sent twice");
+}
+
 #[tokio::test]
 async fn who_lost_the_turn_goes_on_from_what_the_write_said() {
-    let lost = json!({
-        "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
-        "message": "The conditional request failed", "Item": turn(2)});
-    let script = Script::of([rows(&json!([])), (400, lost)]).await;
+    let script = Script::of([rows(&json!([])), refused(&turn(2))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 1).await;
     assert_eq!(claimed, Claim::Busy { until: at(2) });
     assert_eq!(script.requests().len(), 2, "nothing is read again");
+}
+
+/// Between the read and the write, somebody else has remembered more.
+#[tokio::test]
+async fn a_finding_is_written_on_the_version_it_is_about_and_on_no_later_one() {
+    let item = json!({
+        "conversation": {"S": "a:ada"}, "place": {"S": "msteams|28:bot"}, "state": {"S": "active"},
+        "reference": {"S": "{}"}, "serviceUrls": {"L": []}, "version": {"N": "3"}, "scope": {"S": "personal"},
+        "rememberedAt": {"N": "0"}, "changedAt": {"N": "0"}});
+    let script = Script::of([(200, json!({"Item": item})), refused(&item)]).await;
+    let finding = Finding::Blocked("ConversationBlockedByUser".into());
+    let conversations = conversations_at(script.address());
+    conversations.note(&key(), 3, &finding, at(0)).await.unwrap();
+    let requests = script.requests();
+    assert_eq!(requests.len(), 2, "what the other wrote is left alone");
+    let put = &requests[1];
+    assert_eq!(put["ConditionExpression"], "#version = :version");
+    assert_eq!(put["ExpressionAttributeValues"], json!({":version": {"N": "3"}}));
 }
 
 #[tokio::test]

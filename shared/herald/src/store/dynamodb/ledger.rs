@@ -22,7 +22,7 @@ const NAME_BYTES_MAX: usize = 2000;
 /// The ledger in DynamoDB, and the paces in the same table.
 ///
 /// A delivery that goes well is one read of two items and two writes: the claim reads the row and the turn and puts the turn,
-/// the settling puts the row. Where the turn was another delivery's before, it is one more read of two items.
+/// the settling puts the row. Where the turn was another delivery's before, that one's row is one more read.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) table: Table,
@@ -127,15 +127,21 @@ impl crate::store::Ledger for Ledger {
                     holder: holder.as_ref(),
                 },
             );
-            if let Some(turn) = turn
-                && rows.may_mislead(&decision, turn.holder == *asked.delivery)
-            {
-                let read = self.rows(VERB, [asked.delivery, &turn.holder]).await?;
-                let of_holder;
-                [row, of_holder] = read;
-                holder = of_holder;
-                rows = Rows::ReadAfter;
-                continue;
+            if let Some(turn) = turn {
+                match rows.unread(&decision, turn.holder == *asked.delivery) {
+                    Unread::Nothing => {}
+                    Unread::Holder => {
+                        let item = self.table.get(VERB, key(turn.holder.as_str())).await?;
+                        holder = item.map(|item| read_row(VERB, &item)).transpose()?;
+                        rows = Rows::ReadAfter;
+                        continue;
+                    }
+                    Unread::Both => {
+                        [row, holder] = self.rows(VERB, [asked.delivery, &turn.holder]).await?;
+                        rows = Rows::ReadAfter;
+                        continue;
+                    }
+                }
             }
             match decision {
                 Decision::Answer(claim) => return Ok(claim),
@@ -255,19 +261,33 @@ enum Rows {
     Outrun,
 }
 
+/// What has to be read before a decision is believed.
+enum Unread {
+    Nothing,
+    /// The holder's row.
+    Holder,
+    /// The holder's row, and the asker's anew.
+    Both,
+}
+
 impl Rows {
-    /// Whether the rows have to be read again before this is believed.
+    /// What has to be read before this is believed, when the turn is the asker's own or another's.
     ///
-    /// The asker's own turn tells by its attempt when the row is too old, and then it is held. So it is only what is
-    /// written up, and what depends on another holder's row.
-    fn may_mislead(self, decision: &Decision, own: bool) -> bool {
+    /// The own turn tells by its attempt when the row is too old; then it is held, or the write-up fails and brings the row.
+    /// Another's turn that is past its deadline was taken before the asker asked, so its row, read since, is new enough: that
+    /// is the usual case, of a turn that was had long ago. Only of a turn within its deadline nobody knows.
+    fn unread(self, decision: &Decision, own: bool) -> Unread {
         match (self, decision) {
-            (Self::ReadAfter, _) => false,
-            (Self::ReadBeside | Self::Outrun, Decision::WriteUp(_)) => true,
-            (Self::ReadBeside, Decision::Answer(Claim::Busy { .. })) => !own,
-            // Who took the turn just now has it, more likely than not.
-            (Self::Outrun, Decision::Answer(Claim::Busy { .. })) => false,
-            (Self::ReadBeside | Self::Outrun, Decision::Answer(_) | Decision::Take(..)) => false,
+            (Self::ReadAfter, _) => Unread::Nothing,
+            (Self::ReadBeside, Decision::WriteUp(_)) if !own => Unread::Holder,
+            (Self::ReadBeside, Decision::Answer(Claim::Busy { .. })) if !own => Unread::Both,
+            // Past its deadline and taken just now: the clocks disagree.
+            (Self::Outrun, Decision::WriteUp(_)) => Unread::Both,
+            // Who took the turn just now has it, more likely than not, so a busy one is believed.
+            (
+                Self::ReadBeside | Self::Outrun,
+                Decision::Answer(_) | Decision::Take(..) | Decision::WriteUp(_),
+            ) => Unread::Nothing,
         }
     }
 }

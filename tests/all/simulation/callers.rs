@@ -1,0 +1,282 @@
+//! The callers: what they want sent, and how they change their minds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald::audience::Selector;
+use herald::delivery::OnUnknown;
+use herald::pace::Limits;
+use jiff::SignedDuration;
+use lambda_http::http::Request;
+use lambda_http::{Body, RequestExt};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::book::Wanted;
+use super::channel::{Kind, State};
+use super::fate::Chance;
+use super::lambda::Environment;
+use super::queues::{Lane, Which};
+use super::run::Run;
+use super::store::Tables;
+
+/// How long the API may take.
+const LIMIT: Duration = Duration::from_secs(29);
+
+/// What a caller says, and when, counted from the beginning of the storm.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    /// When it is asked for.
+    pub(super) at: Duration,
+    /// Who it is for.
+    pub(super) audience: Vec<Selector>,
+    /// What an unknown outcome becomes.
+    pub(super) on_unknown: OnUnknown,
+    /// Nothing is sent so long after it was asked for.
+    pub(super) expires: Option<Duration>,
+    /// It begins so long after it was asked for.
+    pub(super) begins: Option<Duration>,
+    /// It is only a plan.
+    pub(super) dry_run: bool,
+    /// What the caller says of it later, and how long after the word before.
+    pub(super) words: Vec<(Duration, Word)>,
+}
+
+/// A caller's second thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    Cancel,
+    Edit,
+    Retract,
+}
+
+/// What callers want within this time, as a seed draws it.
+pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> {
+    let count = chance.between(1, 4);
+    (0..count).map(|_| wish(run, chance, within)).collect()
+}
+
+fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
+    let selectors = if chance.below(4) == 0 {
+        chance.between(2, 3)
+    } else {
+        1
+    };
+    let audience = run.channel.with(|channel| {
+        let mut audience: Vec<Selector> = Vec::new();
+        for _ in 0..selectors {
+            let selector = selector(channel, chance);
+            if !audience.contains(&selector) {
+                audience.push(selector);
+            }
+        }
+        audience
+    });
+    let soon =
+        |chance: &Chance, seconds: u64| chance.wait(Duration::from_secs(1), Duration::from_secs(seconds));
+    let mut words = Vec::new();
+    for _ in 0..[0, 0, 1, 1, 2, 3][chance.index(6)] {
+        // Soon after the last word, or when everything may be over.
+        let wait = if chance.below(3) > 0 {
+            soon(chance, 10)
+        } else {
+            soon(chance, 1200)
+        };
+        words.push((
+            wait,
+            *chance.pick(&[Word::Cancel, Word::Edit, Word::Edit, Word::Retract]),
+        ));
+    }
+    Wish {
+        at: chance.wait(Duration::ZERO, within / 2),
+        audience,
+        on_unknown: *chance.pick(&[OnUnknown::Retry, OnUnknown::Retry, OnUnknown::GiveUp]),
+        expires: (chance.below(4) == 0).then(|| soon(chance, 900)),
+        begins: (chance.below(6) == 0).then(|| soon(chance, 3000)),
+        dry_run: chance.below(15) == 0,
+        words,
+    }
+}
+
+fn selector(channel: &State, chance: &Chance) -> Selector {
+    let place = || &channel.places[chance.index(channel.places.len())];
+    let tenant = || channel.tenants[chance.index(channel.tenants.len())].id.clone();
+    let several = || 1 + chance.index(channel.places.len());
+    let unknown = |name: &str| format!("{name}{}", chance.below(1000));
+    match chance.below(10) {
+        0..4 => Selector::Everyone,
+        4 | 5 => Selector::Tenant(tenant()),
+        6 | 7 => {
+            let mut ids: Vec<String> = (0..several()).map(|_| place().user.clone()).collect();
+            ids.extend((0..chance.below(4)).map(|_| unknown("stranger")));
+            distinct(&mut ids);
+            Selector::Users {
+                ids: ids.into_iter().map(Into::into).collect(),
+                tenant: (chance.below(3) == 0).then(tenant),
+            }
+        }
+        8 => {
+            let mut ids: Vec<String> = (0..several()).map(|_| place().account.clone()).collect();
+            distinct(&mut ids);
+            Selector::Accounts(ids.into_iter().map(Into::into).collect())
+        }
+        _ => {
+            let mut ids: Vec<String> = (0..several()).map(|_| place().conversation.clone()).collect();
+            ids.extend((0..chance.below(4)).map(|_| unknown("19:nowhere")));
+            distinct(&mut ids);
+            Selector::Conversations(ids.into_iter().map(Into::into).collect())
+        }
+    }
+}
+
+fn distinct(ids: &mut Vec<String>) {
+    ids.sort();
+    ids.dedup();
+}
+
+/// Whether a selector means this place, by what is true and not by what is remembered.
+pub(super) fn means(channel: &State, selector: &Selector, place: usize) -> bool {
+    let place = &channel.places[place];
+    let tenant = channel.tenants[place.tenant].id.as_str();
+    let person = place.kind == Kind::Person;
+    match selector {
+        Selector::Everyone => place.kind != Kind::Thread,
+        Selector::Tenant(id) => place.kind != Kind::Thread && id == tenant,
+        Selector::Users { ids, tenant: only } => {
+            person
+                && ids.iter().any(|id| id.as_str() == place.user)
+                && only.as_ref().is_none_or(|only| only == tenant)
+        }
+        Selector::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
+        Selector::Conversations(ids) => ids.iter().any(|id| {
+            channel
+                .named(id.as_str())
+                .is_some_and(|named| channel.places[named].account == place.account)
+        }),
+    }
+}
+
+fn document(selector: &Selector) -> Value {
+    match selector {
+        Selector::Everyone => json!({"everyone": true}),
+        Selector::Tenant(tenant) => json!({ "tenant": tenant }),
+        Selector::Users { ids, tenant: None } => json!({ "users": ids }),
+        Selector::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
+        Selector::Accounts(ids) => json!({ "accounts": ids }),
+        Selector::Conversations(ids) => json!({ "conversations": ids }),
+    }
+}
+
+/// One caller, from asking to the last word.
+pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
+    sleep(wish.at).await;
+    let now = run.now();
+    let after = |wait: Duration| now + SignedDuration::try_from(wait).unwrap();
+    let begins = wish.begins.map(after);
+    let expires = wish
+        .expires
+        .map(|wait| begins.unwrap_or(now) + SignedDuration::try_from(wait).unwrap());
+    let text = format!("n{number} r0");
+    let mut body = json!({
+        "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
+        "message": {"text": text},
+        "onUnknown": wish.on_unknown,
+        "events": ["gone", "rejected", "unknown"],
+    });
+    let document = body.as_object_mut().unwrap();
+    document.extend(begins.map(|begins| ("deliverAt".to_owned(), json!(begins))));
+    document.extend(expires.map(|expires| ("expiresAt".to_owned(), json!(expires))));
+    if wish.dry_run {
+        document.insert("dryRun".to_owned(), json!(true));
+    }
+    run.book(|book| {
+        book.wanted[number] = Wanted {
+            audience: wish.audience.clone(),
+            on_unknown: wish.on_unknown,
+            expires_at: expires,
+            deliver_at: begins,
+            text: Some(text),
+            ..Wanted::default()
+        };
+    });
+    run.tell(&"caller", format_args!("asks: {body}"));
+    if !says(&run, "POST", "", Some(number), &body).await {
+        return;
+    }
+    let id = run.book(|book| {
+        let wanted = &mut book.wanted[number];
+        wanted.acknowledged = true;
+        wanted.id.clone().unwrap()
+    });
+    run.tell(&"caller", format_args!("n{number} is {id}"));
+    for (contents, (wait, word)) in (1..).zip(wish.words) {
+        sleep(wait).await;
+        let text = format!("n{number} r{contents}");
+        let message = json!({ "text": text });
+        let is_retracted = run.book(|book| book.wanted[number].retracted.is_some());
+        let (method, path, text) = match word {
+            // What is retracted stays so.
+            Word::Edit if is_retracted => continue,
+            Word::Edit => ("PUT", "message", Some(text)),
+            Word::Retract => ("DELETE", "message", None),
+            Word::Cancel => ("POST", "cancel", None),
+        };
+        run.tell(&"caller", format_args!("n{number}: {word:?}"));
+        says(&run, method, &format!("/{id}/{path}"), None, &message).await;
+        run.tell(&"caller", format_args!("n{number}: {word:?} is acknowledged"));
+        let now = run.now();
+        run.book(|book| {
+            let wanted = &mut book.wanted[number];
+            match word {
+                Word::Cancel => _ = wanted.cancelled.get_or_insert(now),
+                Word::Edit | Word::Retract => wanted.revise(text, now),
+            }
+        });
+    }
+}
+
+/// A request to the API, again and again until it is taken; whether it was.
+async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body: &Value) -> bool {
+    for number in 1.. {
+        let environment = Environment::start(run, format!("notify {number}"));
+        let tables = Tables(Arc::clone(&environment));
+        let context = notify::Context {
+            store: tables.clone(),
+            conversations: tables.clone(),
+            ledger: tables.clone(),
+            plans: Lane {
+                environment: Arc::clone(&environment),
+                which: Which::Plans,
+            },
+            events: tables,
+            limits: Limits::teams(),
+            confirm_above: run.confirm_above,
+            classic_text: String::new(),
+            clock: environment.clock(),
+            chance: environment.chance(),
+        };
+        let path = format!("/api/notifications{path}");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://127.0.0.1{path}"));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key.to_string());
+        }
+        let request = request.body(Body::Text(body.to_string())).unwrap();
+        let answering = notify::handle(&context, request.with_raw_http_path(&path));
+        let answer = environment.invoke(LIMIT, answering).await;
+        let status = answer.map(|answer| answer.status().as_u16());
+        run.tell(&environment, format_args!("answers {status:?}"));
+        match status {
+            Some(200..300) => return true,
+            // It came too late, after many tries: what is to end in the past is refused.
+            Some(400) => return false,
+            Some(401..500) => {
+                run.violated(3, format_args!("{method} {path} was refused"));
+                return false;
+            }
+            _ => sleep(run.chance.wait(Duration::from_secs(1), Duration::from_secs(10))).await,
+        }
+    }
+    false
+}

@@ -1,0 +1,241 @@
+//! What must be true of a run that has come to rest: every table is held against what people see.
+
+use std::collections::BTreeMap;
+
+use herald::audience::Recipient;
+use herald::delivery::{DeliveryKey, OnUnknown, Outcome, Row, State as RowState, Tally};
+use herald::event::{Event, Kind};
+use herald::id::NotificationId;
+use herald::notification::{Copies, Notification, State};
+use herald::store::Notifications;
+
+use super::book::{Book, Fate};
+use super::callers::means;
+use super::run::{Run, at_once};
+
+/// Holds everything against everything.
+pub(super) fn check(run: &Run, strangers: &[usize]) {
+    if run.deliveries.dead() + run.plans.dead() > 0 {
+        run.violated(3, format_args!("there are dead letters after a redrive"));
+    }
+    let events = run.events.take();
+    let wanted = run.book(|book| book.wanted.len());
+    for number in 0..wanted {
+        let (id, acknowledged) = run.book(|book| {
+            let wanted = &book.wanted[number];
+            (wanted.id.clone(), wanted.acknowledged)
+        });
+        let Some(id) = id.filter(|_| acknowledged) else {
+            continue;
+        };
+        let Some(head) = run.head(&id) else {
+            run.violated(3, format_args!("n{number} was accepted, and is not there"));
+            continue;
+        };
+        let recipients = recipients(run, &head);
+        complete(run, number, &head, &events);
+        audience(run, number, &recipients, strangers);
+        rows(run, number, &head, &recipients);
+    }
+}
+
+/// Every recipient that was planned, page after page.
+fn recipients(run: &Run, head: &Notification) -> Vec<Recipient> {
+    let mut all = Vec::new();
+    for part in 0..head.parts {
+        for number in 0.. {
+            let Some(page) = at_once(run.store.page(&head.id, part, number)) else {
+                break;
+            };
+            all.extend(page.chunks.into_iter().flat_map(|chunk| chunk.recipients));
+        }
+    }
+    all
+}
+
+/// Nothing that was accepted is forgotten.
+fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
+    let over = match head.state() {
+        State::Completed => head.completed_at.is_some(),
+        State::Cancelled => head.completed_at.is_some() || head.is_held(),
+        State::Held => true,
+        State::Accepted | State::Planning | State::Sending | State::Cancelling => false,
+    };
+    if !over {
+        run.violated(3, format_args!("n{number} is not over: {head:?}"));
+    }
+    let told = |kind: Kind| {
+        events
+            .iter()
+            .any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()))
+    };
+    if head.completed_at.is_some() && !told(Kind::Completed) {
+        run.violated(3, format_args!("nobody was told that n{number} is complete"));
+    }
+    if !head.is_held() && head.chunks_current != head.chunks {
+        run.violated(
+            6,
+            format_args!("n{number} has chunks that are not at its last content: {head:?}"),
+        );
+    }
+}
+
+/// Whoever is meant is a recipient once, and nobody else is.
+fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usize]) {
+    let (selectors, stopped) = run.book(|book| {
+        let wanted = &book.wanted[number];
+        (
+            wanted.audience.clone(),
+            wanted.cancelled.is_some() || wanted.retracted.is_some(),
+        )
+    });
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for recipient in recipients {
+        *times.entry(recipient.ledger_key()).or_default() += 1;
+    }
+    if let Some((key, count)) = times.iter().find(|(_, count)| **count > 1) {
+        run.violated(1, format_args!("{key} is a recipient of n{number} {count} times"));
+    }
+    let planned: BTreeMap<&str, ()> = recipients
+        .iter()
+        .filter_map(|recipient| match recipient {
+            Recipient::Conversation(key) => Some((key.conversation.as_str(), ())),
+            Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+        })
+        .collect();
+    run.channel.with(|channel| {
+        let meant = |place| selectors.iter().any(|selector| means(channel, selector, place));
+        for name in planned.keys() {
+            if !channel.named(name).is_some_and(meant) {
+                run.violated(
+                    1,
+                    format_args!("{name} is a recipient of n{number}, and is not meant"),
+                );
+            }
+        }
+        for (index, place) in channel.places.iter().enumerate() {
+            let steady = place.renamed == 0
+                && !strangers.contains(&index)
+                && !run.book(|book| book.was_ever_unwritable(&place.conversation));
+            if steady && !stopped && meant(index) && !planned.contains_key(place.conversation.as_str()) {
+                run.violated(
+                    1,
+                    format_args!(
+                        "{} is meant by n{number}, and is no recipient",
+                        place.conversation
+                    ),
+                );
+            }
+        }
+    });
+}
+
+/// What the ledger says is what happened, and the counts are its sum.
+fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient]) {
+    if head.is_held() {
+        return;
+    }
+    let (mut tally, mut copies) = (Tally::default(), Copies::default());
+    for recipient in recipients {
+        let key = DeliveryKey::new(&head.id, recipient);
+        let Some(Row {
+            state: RowState::Settled(outcome),
+            ..
+        }) = run.row(&key)
+        else {
+            run.violated(
+                1,
+                format_args!("{} has no end: {:?}", key.as_str(), run.row(&key)),
+            );
+            continue;
+        };
+        tally.count(&outcome);
+        if let Outcome::Delivered(copy) = &outcome {
+            if copy.shows >= head.revision {
+                copies.current += 1;
+            } else {
+                copies.uneditable += 1;
+            }
+        }
+        if let Recipient::Conversation(conversation) = recipient {
+            let name = (number, conversation.conversation.as_str().to_owned());
+            run.book(|book| truthful(book, run, &name, &outcome, &head.id, head.revision));
+        }
+    }
+    if tally != head.tally || tally.total() != head.audience {
+        run.violated(
+            1,
+            format_args!("n{number} counts {:?}, the ledger {tally:?}", head.tally),
+        );
+    }
+    if copies != head.copies {
+        run.violated(
+            6,
+            format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies),
+        );
+    }
+}
+
+/// One row against what people see.
+fn truthful(
+    book: &mut Book,
+    run: &Run,
+    name: &(usize, String),
+    outcome: &Outcome,
+    id: &NotificationId,
+    revision: u32,
+) {
+    let sent: Vec<Option<&str>> = book
+        .requests
+        .iter()
+        .filter(|request| request.delivery.as_ref() == Some(name) && request.sends.is_some())
+        .filter(|request| request.fate == Fate::CarriedOut)
+        .map(|request| request.activity.as_deref())
+        .collect();
+    let arrived = sent.len();
+    let (at_most_once, text) = {
+        let wanted = &book.wanted[name.0];
+        (wanted.on_unknown == OnUnknown::GiveUp, wanted.text.clone())
+    };
+    let fault = match outcome {
+        Outcome::Delivered(copy) => {
+            let shown = copy.activity.as_ref().and_then(|activity| {
+                run.channel
+                    .with(|channel| channel.shown.get(activity.as_str()).cloned())
+            });
+            let own = copy
+                .activity
+                .as_ref()
+                .is_none_or(|activity| sent.contains(&Some(activity.as_str())));
+            if arrived == 0 {
+                Some("it is said to be delivered, and never was")
+            } else if !own {
+                Some("its copy is not one that it brought")
+            } else if copy.activity.is_some() && copy.tried < revision {
+                Some("its copy was not brought up to date")
+            } else if copy.shows == revision && shown.is_some_and(|shown| shown.text != text) {
+                Some("its copy shows something else than is said")
+            } else {
+                None
+            }
+        }
+        Outcome::Unknown => None,
+        Outcome::Rejected { .. }
+        | Outcome::Gone { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Expired
+        | Outcome::Cancelled => (arrived > 0).then_some("it is said not to have arrived, and did"),
+    };
+    if at_most_once && arrived > 1 {
+        book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
+    }
+    if arrived > herald::delivery::DOUBTS_MAX as usize {
+        book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
+    }
+    if let Some(fault) = fault {
+        book.violated(
+            1,
+            format_args!("{} of n{} {id}: {fault}: {outcome:?}", name.1, name.0),
+        );
+    }
+}

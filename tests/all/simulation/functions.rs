@@ -1,0 +1,87 @@
+//! The functions that queues drive, as they are deployed: over the tables, the queues and the channel of a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use botframework::cloud::Cloud;
+use botframework::connector::Connector;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::pace::Limits;
+use jiff::Timestamp;
+use tests::credential::given;
+
+use super::lambda::{Environment, Function};
+use super::queues::{Lane, Which};
+use super::store::Tables;
+use super::wire::Wire;
+
+fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
+    Lane {
+        environment: Arc::clone(environment),
+        which,
+    }
+}
+
+/// The planner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planner;
+
+impl Function for Planner {
+    type Context = planner::Context<Tables, Tables, Lane, Tables>;
+
+    const NAME: &'static str = "planner";
+    const QUEUE: Which = Which::Plans;
+    const BATCH: u64 = 1;
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn context(&self, environment: &Arc<Environment>) -> Self::Context {
+        let tables = Tables(Arc::clone(environment));
+        planner::Context {
+            conversations: tables.clone(),
+            notifications: tables.clone(),
+            plans: lane(environment, Which::Plans),
+            deliveries: lane(environment, Which::Deliveries),
+            events: tables,
+            clock: environment.clock(),
+        }
+    }
+
+    async fn handle(context: &Self::Context, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
+        planner::handle(context, event, deadline).await
+    }
+}
+
+/// The sender.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender;
+
+impl Function for Sender {
+    type Context = sender::Context<Tables, Tables, Tables, Lane, Tables>;
+
+    const NAME: &'static str = "sender";
+    const QUEUE: Which = Which::Deliveries;
+    const BATCH: u64 = 10;
+    const LIMIT: Duration = Duration::from_secs(90);
+
+    fn context(&self, environment: &Arc<Environment>) -> Self::Context {
+        let tables = Tables(Arc::clone(environment));
+        let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted);
+        let wire = Wire(Arc::clone(environment));
+        sender::Context {
+            conversations: tables.clone(),
+            notifications: tables.clone(),
+            ledger: tables.clone(),
+            deliveries: lane(environment, Which::Deliveries),
+            events: tables,
+            connector: Connector::new(wire, trust, given(Cloud::Public)),
+            limits: Limits::teams(),
+            clock: environment.clock(),
+            chance: environment.chance(),
+        }
+    }
+
+    async fn handle(context: &Self::Context, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
+        sender::handle(context, event, deadline).await
+    }
+}

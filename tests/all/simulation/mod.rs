@@ -1,0 +1,270 @@
+//! The proof: the whole system in one process, with everything going wrong that can.
+//!
+//! The real handlers run over the tables in memory, through calls that fail, hang and kill; queues that repeat themselves; a
+//! channel that behaves by protocol D, its limits included; people who leave, block and move; callers who change their
+//! minds. One seed decides all of it, on one thread, by a clock that moves when everybody waits: a seed replays exactly.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `fate` | chance, and what a seed makes of it |
+//! | `lambda` | environments, where and how they die, and the pollers that feed them |
+//! | `queues` | SQS |
+//! | `store` | the tables and the event bus, as a worker reaches them |
+//! | `wire`, `channel`, `limits` | a request's way, and what the channel does with it |
+//! | `people`, `callers` | what happens meanwhile |
+//! | `functions` | the real planner and sender, put into this world |
+//! | `book`, `ends` | what must be true, at every step and in the end |
+//! | `rate` | a backlog that nothing holds up, and how fast it is sent |
+//!
+//! What must be true has numbers, as a failing seed prints them:
+//!
+//! 1. every recipient has one row, the counts are the sum of the rows, and the rows say what happened;
+//! 2. nobody gets a notification twice unless the ledger was in doubt and the policy is to send again;
+//! 3. when faults stop, every notification completes, and nothing is left on the queues;
+//! 4. the channel never counts more than its limits, hears one request at a time in a conversation, and is left alone when it
+//!    says so;
+//! 5. nothing begins to be sent after a cancel, an expiry, a retraction, an edit or a removal was heard;
+//! 6. an edit or a retraction never loses to the send that it follows.
+//!
+//! `SEEDS=n` says how many seeds are run, `SEED=n` runs one and prints its whole trace.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use self::callers::{call, wishes};
+use self::fate::{Chance, Troubles};
+use self::functions::{Planner, Sender};
+use self::lambda::poll;
+use self::people::{Happening, happenings, happens, populate};
+use self::run::Run;
+
+mod book;
+mod callers;
+mod channel;
+mod ends;
+mod fate;
+mod functions;
+mod lambda;
+mod limits;
+mod people;
+mod queues;
+mod rate;
+mod run;
+mod store;
+mod trace;
+mod wire;
+
+/// Notifications expire after 14 days at most: a run that does not come to rest in this time never does.
+const LONGEST: Duration = Duration::from_hours(15 * 24);
+
+/// Lines of a failing seed's trace that are printed.
+const TAIL: usize = 60;
+
+/// Nothing here leaves a value half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What came of a seed.
+struct Verdict {
+    violation: Option<String>,
+    run: Arc<Run>,
+}
+
+thread_local! {
+    /// Panics on this thread: handlers are kept from them, and would hide them.
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Counts the panics of every thread, before they are told as ever.
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            tell(panic);
+        }));
+    });
+}
+
+/// Runs something on the numbers of a seed, where time passes when everybody waits.
+fn in_a_run<T>(seed: u64, work: impl AsyncFnOnce(Chance) -> T) -> T {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    // Nothing here is ever sent to another thread, and the handlers' futures need not be able to be.
+    LocalSet::new().block_on(&runtime, work(Chance::of(seed)))
+}
+
+/// Runs a seed to its end, or to the step that must not be.
+fn simulate(seed: u64) -> Verdict {
+    count_panics();
+    PANICS.set(0);
+    in_a_run(seed, async |chance: Chance| {
+        let troubles = Troubles::drawn(&chance.fork());
+        let page = usize::try_from(chance.between(1, 12)).unwrap();
+        let run = Arc::new(Run::new(troubles, chance.fork(), page));
+        live(&run, &chance).await;
+        if PANICS.get() > 0 {
+            run.violated(3, format_args!("something panicked"));
+        }
+        let violation = run.book(|book| book.violation().map(str::to_owned));
+        Verdict { violation, run }
+    })
+}
+
+async fn live(run: &Arc<Run>, chance: &Chance) {
+    let places = chance.between(3, 60);
+    populate(run, &chance.fork(), usize::try_from(places).unwrap());
+    let places = run.channel.with(|channel| channel.places.len());
+    let strangers: Vec<usize> = (0..places).filter(|_| chance.below(12) == 0).collect();
+    for place in (0..places).filter(|place| !strangers.contains(place)) {
+        happens(run, Happening::Appears(place)).await;
+    }
+    let storm = chance.wait(Duration::from_mins(1), Duration::from_mins(20));
+    let happenings = happenings(run, &chance.fork(), &strangers, storm);
+    let wishes = wishes(run, &chance.fork(), storm);
+    run.book(|book| book.wanted.resize_with(wishes.len(), Default::default));
+
+    run.stir_up();
+    for number in 0..usize::try_from(chance.between(1, 2)).unwrap() {
+        spawn_local(poll(Arc::clone(run), Planner, number));
+    }
+    for number in 0..usize::try_from(chance.between(1, 4)).unwrap() {
+        spawn_local(poll(Arc::clone(run), Sender, number));
+    }
+    let callers: Vec<_> = wishes
+        .into_iter()
+        .enumerate()
+        .map(|(number, wish)| spawn_local(call(Arc::clone(run), number, wish)))
+        .collect();
+    let people = spawn_local({
+        let run = Arc::clone(run);
+        async move {
+            let mut before = Duration::ZERO;
+            for (moment, happening) in happenings {
+                sleep(moment - before).await;
+                before = moment;
+                happens(&run, happening).await;
+            }
+        }
+    });
+    let rest = async {
+        sleep(storm).await;
+        run.calm_down();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        people.await.unwrap();
+        run.channel.with(channel::State::put_right);
+        quiet(run).await;
+        if run.deliveries.dead() + run.plans.dead() > 0 {
+            run.tell(&"fate", format_args!("dead letters are redriven"));
+            run.deliveries.redrive();
+            run.plans.redrive();
+            quiet(run).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = violation(run) => {}
+        rested = timeout(LONGEST, rest) => {
+            if rested.is_err() {
+                let left = [run.plans.contents(), run.deliveries.contents()].concat();
+                run.violated(3, format_args!("it never comes to rest: {left:#?}"));
+            } else {
+                ends::check(run, &strangers);
+            }
+        }
+    }
+}
+
+/// Until nothing is left to be done.
+async fn quiet(run: &Run) {
+    while !(run.plans.is_quiet() && run.deliveries.is_quiet()) {
+        tokio::select! {
+            biased;
+            () = run.plans.change() => {}
+            () = run.deliveries.change() => {}
+        }
+    }
+    // Requests whose workers have died may still be under way.
+    sleep(Duration::from_mins(1)).await;
+}
+
+/// Until something happened that must not be.
+async fn violation(run: &Run) {
+    run.stopped.notified().await;
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+fn failure(seed: u64, verdict: &Verdict) -> Option<String> {
+    let violation = verdict.violation.as_ref()?;
+    let tail = verdict.run.trace.tail(TAIL);
+    Some(format!(
+        "{tail}\ninvariant {violation}\nSEED={seed} cargo test --release -p tests simulation\n"
+    ))
+}
+
+#[test]
+fn whatever_goes_wrong_the_promises_hold() {
+    if let Some(seed) = number("SEED") {
+        let verdict = simulate(seed);
+        println!("{}", verdict.run.trace.whole());
+        assert!(
+            verdict.violation.is_none(),
+            "{}",
+            failure(seed, &verdict).unwrap()
+        );
+        return;
+    }
+    let seeds = number("SEEDS").unwrap_or(if cfg!(debug_assertions) { 200 } else { 10_000 });
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || lock(&failures).len() >= 5 {
+                        return;
+                    }
+                    if let Some(failure) = failure(seed, &simulate(seed)) {
+                        lock(&failures).push((seed, failure));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    assert!(
+        failures.is_empty(),
+        "{}",
+        failures
+            .into_iter()
+            .map(|(_, failure)| failure)
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 0..20 {
+        let (first, second) = (simulate(seed), simulate(seed));
+        assert_eq!(first.run.trace.digest(), second.run.trace.digest(), "seed {seed}");
+    }
+}

@@ -1,0 +1,66 @@
+//! A backlog that nothing holds up: how near to the limit it is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald::audience::Selector;
+use herald::delivery::OnUnknown;
+use tokio::task::spawn_local;
+
+use super::callers::{Wish, call};
+use super::channel::{Kind, REGIONS};
+use super::fate::{Chance, Troubles};
+use super::functions::{Planner, Sender};
+use super::lambda::poll;
+use super::people::{Happening, happens};
+use super::run::Run;
+use super::{ends, in_a_run, quiet};
+
+/// The limit that we keep: requests in a second.
+const LIMIT: f64 = 45.0;
+
+const RECIPIENTS: usize = 700;
+
+#[test]
+fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
+    for seed in 0..3 {
+        let (violation, took) = in_a_run(seed, async |chance: Chance| {
+            let troubles = Troubles {
+                skew: Duration::from_millis(20),
+                ..Troubles::default()
+            };
+            let run = Arc::new(Run::new(troubles, chance.fork(), 96));
+            run.channel.with(|channel| {
+                channel.found(false, true);
+                for _ in 0..RECIPIENTS {
+                    channel.settle(Kind::Person, 0, chance.index(REGIONS));
+                }
+            });
+            for place in 0..RECIPIENTS {
+                happens(&run, Happening::Appears(place)).await;
+            }
+            run.book(|book| book.wanted.resize_with(1, Default::default));
+            spawn_local(poll(Arc::clone(&run), Planner, 0));
+            for number in 0..3 {
+                spawn_local(poll(Arc::clone(&run), Sender, number));
+            }
+            let wish = Wish {
+                at: Duration::ZERO,
+                audience: vec![Selector::Everyone],
+                on_unknown: OnUnknown::Retry,
+                expires: None,
+                begins: None,
+                dry_run: false,
+                words: Vec::new(),
+            };
+            call(Arc::clone(&run), 0, wish).await;
+            quiet(&run).await;
+            ends::check(&run, &[]);
+            run.book(|book| (book.violation().map(str::to_owned), book.sending()))
+        });
+        assert_eq!(violation, None);
+        let rate = (RECIPIENTS - 1) as f64 / took.as_secs_f64();
+        println!("{RECIPIENTS} recipients at {rate:.1} requests a second");
+        assert!(rate >= 0.9 * LIMIT, "{rate:.1} requests a second");
+    }
+}

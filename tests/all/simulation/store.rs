@@ -1,0 +1,328 @@
+//! The tables as a worker reaches them: the real ones in memory, behind calls that may fail, be slow, or be the last that
+//! their caller makes. What is written is told to the book at the instant at which it is written.
+
+use std::sync::Arc;
+
+use botframework::activity::Activity;
+use herald::audience::Audience;
+use herald::conversation::{Conversation, ConversationKey, Finding, Sighting};
+use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
+use herald::event::{self, Event, Events};
+use herald::id::NotificationId;
+use herald::notification::{ChunkId, Closing, Content, Notification, Page};
+use herald::pace::{Bucket, Pace};
+use herald::store::memory::Store;
+use herald::store::{
+    Acceptance, Accepted, Candidate, Closed, Conversations, Error, Ledger, Listing, Notifications, Paces,
+    Remembered, Revised, Selection, Written,
+};
+use jiff::Timestamp;
+
+use super::lambda::Environment;
+
+/// All tables, and the event bus.
+#[derive(Clone, Debug)]
+pub(super) struct Tables(pub(super) Arc<Environment>);
+
+impl Tables {
+    fn store(&self) -> &Store {
+        &self.0.run.store
+    }
+
+    async fn call<T>(
+        &self,
+        verb: &'static str,
+        act: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let away = || Error::Unavailable {
+            verb,
+            source: "away".into(),
+        };
+        self.0.call(verb, act, away).await
+    }
+
+    /// A call that may change a notification's counters.
+    async fn count<T>(
+        &self,
+        verb: &'static str,
+        id: &NotificationId,
+        act: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = act.await;
+            run.book(|book| book.counts(run, id));
+            answer
+        };
+        self.call(verb, act).await
+    }
+}
+
+impl Conversations for Tables {
+    async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
+        let (run, key) = (&self.0.run, sighting.key.clone());
+        let act = async {
+            let answer = self.store().remember(sighting, now).await;
+            run.book(|book| book.writable(run, &key));
+            answer
+        };
+        self.call("remember", act).await
+    }
+
+    async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().forget(key, now).await;
+            run.book(|book| book.writable(run, key));
+            answer
+        };
+        self.call("forget", act).await
+    }
+
+    async fn note(
+        &self,
+        key: &ConversationKey,
+        version: u64,
+        finding: &Finding,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let run = &self.0.run;
+        let act = async {
+            run.tell(&self.0, format_args!("notes of {} {finding:?}", key.conversation));
+            let answer = self.store().note(key, version, finding, now).await;
+            run.book(|book| book.writable(run, key));
+            answer
+        };
+        self.call("note", act).await
+    }
+
+    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+        self.call("recall", self.store().recall(keys)).await
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing<Candidate>, Error> {
+        // A listing may be shorter than asked for; so small worlds have many pages too.
+        let limit = limit.min(self.0.run.page);
+        self.call("list", self.store().list(selection, cursor, limit))
+            .await
+    }
+}
+
+impl Notifications for Tables {
+    async fn accept(&self, acceptance: &Acceptance) -> Result<Accepted, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().accept(acceptance).await;
+            if let Ok(Accepted::New) = answer {
+                let text = acceptance.message.text.as_deref().unwrap_or_default();
+                run.book(|book| book.accepted(&acceptance.notification.id, text));
+            }
+            answer
+        };
+        self.call("accept", act).await
+    }
+
+    async fn withdraw(&self, id: &NotificationId) -> Result<bool, Error> {
+        self.call("withdraw", self.store().withdraw(id)).await
+    }
+
+    async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
+        self.call("find", self.store().find(id)).await
+    }
+
+    async fn audience(&self, id: &NotificationId) -> Result<Option<Audience>, Error> {
+        self.call("read the audience", self.store().audience(id)).await
+    }
+
+    async fn message(&self, id: &NotificationId, revision: u32) -> Result<Option<Activity>, Error> {
+        self.call("read the message", self.store().message(id, revision))
+            .await
+    }
+
+    async fn latest_page(&self, id: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, Error> {
+        self.call("read the latest page", self.store().latest_page(id, part))
+            .await
+    }
+
+    async fn page(&self, id: &NotificationId, part: u16, number: u32) -> Result<Option<Page>, Error> {
+        self.call("read a page", self.store().page(id, part, number))
+            .await
+    }
+
+    async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
+        let act = async {
+            let (recipients, last) = (page.recipients(), page.next.is_none());
+            self.0.run.tell(
+                &self.0,
+                format_args!("plans page {part}/{number} of {recipients}, the last: {last}"),
+            );
+            self.store().plan(id, part, number, page).await
+        };
+        self.count("plan", id, act).await
+    }
+
+    async fn close(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        revision: u32,
+        closing: &Closing,
+    ) -> Result<Closed, Error> {
+        let act = async {
+            let answer = self.store().close(id, chunk, revision, closing).await;
+            let ChunkId { part, page, index } = chunk;
+            self.0.run.tell(
+                &self.0,
+                format_args!("closes {part}/{page}/{index} at {revision}: {answer:?}"),
+            );
+            answer
+        };
+        self.count("close", id, act).await
+    }
+
+    async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
+        self.call("read what is closed", self.store().closed(id, part, page))
+            .await
+    }
+
+    async fn cancel(&self, id: &NotificationId, now: Timestamp) -> Result<Option<Notification>, Error> {
+        self.count("cancel", id, self.store().cancel(id, now)).await
+    }
+
+    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
+        self.count("revise", id, self.store().revise(id, content, now))
+            .await
+    }
+
+    async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
+        self.count("let go", id, Notifications::release(self.store(), id, now))
+            .await
+    }
+
+    async fn complete(&self, id: &NotificationId, now: Timestamp) -> Result<bool, Error> {
+        self.count("complete", id, self.store().complete(id, now)).await
+    }
+
+    async fn bury(&self, id: &NotificationId, chunk: ChunkId, reason: &str) -> Result<(), Error> {
+        self.call("bury", self.store().bury(id, chunk, reason)).await
+    }
+
+    async fn buried(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+        self.call("read what is buried", self.store().buried(id)).await
+    }
+}
+
+impl Ledger for Tables {
+    async fn claim(&self, asked: Asked<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
+        let run = &self.0.run;
+        let began = run.now();
+        let act = async {
+            let claim = self.store().claim(asked, conversation).await?;
+            run.tell(
+                &self.0,
+                format_args!("claims {}: {claim:?}", asked.delivery.as_str()),
+            );
+            if let Claim::Taken(lease) = &claim {
+                run.book(|book| book.claimed(run, &self.0, asked, conversation, lease, began));
+            }
+            Ok(claim)
+        };
+        self.call("claim", act).await
+    }
+
+    async fn settle(
+        &self,
+        delivery: &DeliveryKey,
+        lease: &Lease,
+        outcome: &Outcome,
+    ) -> Result<Written, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let before = run.row(delivery);
+            let written = self.store().settle(delivery, lease, outcome).await;
+            run.tell(
+                &self.0,
+                format_args!("settles {} as {outcome:?}: {written:?}", delivery.as_str()),
+            );
+            run.book(|book| book.written(run, delivery, lease, before.as_ref()));
+            written
+        };
+        self.call("settle", act).await
+    }
+
+    async fn release(
+        &self,
+        delivery: &DeliveryKey,
+        lease: &Lease,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> Result<Written, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let before = run.row(delivery);
+            let written = Ledger::release(self.store(), delivery, lease, until, why, doubts).await;
+            let wait = until.duration_since(run.now());
+            run.tell(
+                &self.0,
+                format_args!(
+                    "releases {} for {:.1} s, {why}, in doubt {doubts}: {written:?}",
+                    delivery.as_str(),
+                    wait.as_secs_f64()
+                ),
+            );
+            run.book(|book| book.written(run, delivery, lease, before.as_ref()));
+            written
+        };
+        self.call("release", act).await
+    }
+
+    async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
+        self.call("end", self.store().end(delivery, outcome)).await
+    }
+
+    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+        self.call("look up", self.store().look_up(deliveries)).await
+    }
+}
+
+impl Paces for Tables {
+    async fn apply<T: Send>(
+        &self,
+        bucket: &Bucket,
+        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+    ) -> Result<T, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().apply(bucket, rule).await;
+            run.tell(
+                &self.0,
+                format_args!("paces {}: {:?}", bucket.as_str(), run.pace(bucket)),
+            );
+            answer
+        };
+        self.call("pace", act).await
+    }
+}
+
+impl Events for Tables {
+    async fn publish(&self, events: Vec<Event>) -> Result<(), event::Error> {
+        let away = || event::Error::Unavailable {
+            source: "away".into(),
+        };
+        let act = async {
+            for event in &events {
+                self.0
+                    .run
+                    .tell(&self.0, format_args!("tells {} {:?}", event.id, event.kind));
+            }
+            self.0.run.events.publish(events).await
+        };
+        self.0.call("publish", act, away).await
+    }
+}

@@ -1,0 +1,346 @@
+//! The wire between a worker and the channel: requests as the channel reads them, and everything that can happen to one on
+//! its way there and back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use botframework::cloud::{Cloud, GCC_SERVICE_URL};
+use botframework::connector::{Body, Exchange, Transport, TransportError};
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::channel::{Done, Refusal};
+use super::lambda::Environment;
+use super::queues::pause;
+use super::run::Run;
+
+/// How long a worker's transport waits for an answer: the sender's own time-out.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a request is on its way.
+const THERE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
+
+/// How long the channel takes, and its answer.
+const AND_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(280));
+
+/// A request as the channel reads it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) address: Address,
+    pub(super) verb: Verb,
+}
+
+/// Which service URL it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// That of a region.
+    Region(usize),
+    /// The cloud's one for all.
+    Global,
+    /// That of GCC.
+    Gcc,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Verb {
+    /// Make a conversation with this person, or say which it is.
+    Create { tenant: String, member: String },
+    /// Show a message.
+    Send { conversation: String, text: String },
+    /// Change a message.
+    Update {
+        conversation: String,
+        activity: String,
+        text: String,
+    },
+    /// Delete a message.
+    Delete { conversation: String, activity: String },
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.verb {
+            Verb::Create { tenant, member } => write!(formatter, "create {member} of {tenant}")?,
+            Verb::Send { conversation, text } => write!(formatter, "send {text:?} to {conversation}")?,
+            Verb::Update {
+                conversation,
+                activity,
+                text,
+            } => write!(formatter, "update {activity} to {text:?} in {conversation}")?,
+            Verb::Delete {
+                conversation,
+                activity,
+            } => write!(formatter, "delete {activity} in {conversation}")?,
+        }
+        match self.address {
+            Address::Region(region) => write!(formatter, " at region {region}"),
+            Address::Global => formatter.write_str(" at the global address"),
+            Address::Gcc => formatter.write_str(" at GCC"),
+        }
+    }
+}
+
+/// The service URL of a region.
+pub(super) fn service_url(region: usize) -> String {
+    format!("http://127.0.0.1/region{region}/")
+}
+
+impl Asked {
+    fn read(request: &Request<Bytes>) -> Self {
+        let uri = request.uri().to_string();
+        let (base, path) = uri.split_once("/v3/conversations").unwrap();
+        let global = Cloud::Public.endpoints().service_url.unwrap();
+        let address = if base == GCC_SERVICE_URL {
+            Address::Gcc
+        } else if base == global.trim_end_matches('/') {
+            Address::Global
+        } else {
+            let region = base.rsplit("region").next().unwrap();
+            Address::Region(
+                region
+                    .parse()
+                    .unwrap_or_else(|_| panic!("no address of ours: {uri}")),
+            )
+        };
+        let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+        let text = |pointer: &str| {
+            body.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let parts: Vec<String> = path.split('/').map(decoded).collect();
+        let verb = match (request.method().as_str(), &parts[1..]) {
+            ("POST", []) => Verb::Create {
+                tenant: text("/tenantId"),
+                member: text("/members/0/id"),
+            },
+            ("POST", [conversation, _]) => Verb::Send {
+                conversation: conversation.clone(),
+                text: text("/text"),
+            },
+            ("PUT", [conversation, _, activity]) => Verb::Update {
+                conversation: conversation.clone(),
+                activity: activity.clone(),
+                text: text("/text"),
+            },
+            ("DELETE", [conversation, _, activity]) => Verb::Delete {
+                conversation: conversation.clone(),
+                activity: activity.clone(),
+            },
+            _ => panic!("nothing that a sender asks: {} {uri}", request.method()),
+        };
+        Self { address, verb }
+    }
+}
+
+fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits: String = rest.by_ref().take(2).map(char::from).collect();
+            bytes.push(u8::from_str_radix(&digits, 16).unwrap());
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// What a worker hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It was done.
+    Done,
+    /// It was refused, and not carried out.
+    Refused,
+    /// Nothing that says which.
+    Neither,
+}
+
+/// The wire of one worker.
+#[derive(Clone, Debug)]
+pub(super) struct Wire(pub(super) Arc<Environment>);
+
+impl Transport for Wire {
+    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+/// A worker waits for an answer until this goes.
+struct Waiting<'a> {
+    run: &'a Run,
+    request: usize,
+    heard: Heard,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.run.book(|book| book.hears(self.request, self.heard));
+    }
+}
+
+impl Wire {
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
+        let environment = &self.0;
+        let run = &environment.run;
+        let troubles = &run.troubles.channel;
+        if run.strikes(run.troubles.crash) {
+            environment.die("before a request").await;
+        }
+        let asked = Asked::read(&request);
+        let number = run.book(|book| book.begins(run, environment, &asked));
+        run.tell(environment, format_args!("request {number}: {asked}"));
+        let mut waiting = Waiting {
+            run,
+            request: number,
+            heard: Heard::Neither,
+        };
+        if run.strikes(troubles.unconnected) {
+            pause(run.chance.wait(THERE.0, PATIENCE)).await;
+            run.book(|book| book.refused(number));
+            waiting.heard = Heard::Refused;
+            run.tell(environment, format_args!("request {number}: no connection"));
+            return Err(TransportError::NotSent("no connection".into()));
+        }
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(serve(Arc::clone(run), asked, number, answer));
+        let patience = if run.strikes(run.troubles.crash) {
+            run.chance.wait(Duration::ZERO, Duration::from_millis(350))
+        } else {
+            PATIENCE
+        };
+        let answer = timeout(patience, answered).await;
+        if patience < PATIENCE {
+            environment.die("while a request is under way").await;
+        }
+        match answer {
+            Ok(Ok(Ok(response))) => {
+                waiting.heard = match response.status().as_u16() {
+                    200..300 => Heard::Done,
+                    408 | 500.. => Heard::Neither,
+                    _ => Heard::Refused,
+                };
+                run.tell(
+                    environment,
+                    format_args!("request {number}: {}", response.status()),
+                );
+                Ok(response)
+            }
+            Ok(Ok(Err(error))) => {
+                run.tell(
+                    environment,
+                    format_args!("request {number}: the connection broke"),
+                );
+                Err(error)
+            }
+            Ok(Err(_)) | Err(_) => {
+                run.tell(environment, format_args!("request {number}: no answer in time"));
+                Err(TransportError::MaybeSent("no answer in time".into()))
+            }
+        }
+    }
+}
+
+type Answer = Result<Response<Body>, TransportError>;
+
+/// What becomes of a request once it has left. Nobody may be there any more to hear the answer.
+async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Sender<Answer>) {
+    let troubles = &run.troubles.channel;
+    pause(run.chance.wait(THERE.0, THERE.1)).await;
+    let back = run.chance.wait(AND_BACK.0, AND_BACK.1);
+    if run.strikes(troubles.cut_before) {
+        run.book(|book| book.refused(number));
+        pause(back).await;
+        drop(answer.send(Err(TransportError::MaybeSent("cut".into()))));
+        return;
+    }
+    let place = match run.channel.admit(&run, &asked) {
+        Ok(place) => place,
+        Err(refusal) => {
+            run.book(|book| book.refused(number));
+            pause(back).await;
+            if let Some(seconds) = refusal.retry_after {
+                run.book(|book| book.told_to_wait(&run, number, seconds));
+            }
+            drop(answer.send(Ok(refused(&refusal))));
+            return;
+        }
+    };
+    if run.strikes(troubles.failed_before) {
+        pause(back).await;
+        run.book(|book| book.refused(number));
+        run.channel.finish(place);
+        drop(answer.send(Ok(failed(&run))));
+        return;
+    }
+    let takes = if run.strikes(troubles.slow) {
+        run.chance.wait(Duration::from_secs(8), Duration::from_secs(17))
+    } else {
+        back / 2
+    };
+    pause(takes).await;
+    let done = run.channel.carry_out(&asked, place);
+    run.tell(
+        &"channel",
+        format_args!("request {number} is carried out: {done:?}"),
+    );
+    run.book(|book| book.carried_out(number, &done));
+    run.channel.finish(place);
+    pause(back / 2).await;
+    let response = if run.strikes(troubles.failed_after) {
+        Ok(failed(&run))
+    } else if run.strikes(troubles.cut_after) {
+        if run.chance.below(2) == 0 {
+            Ok(response(201, Body::Cut))
+        } else {
+            Err(TransportError::MaybeSent("cut".into()))
+        }
+    } else if run.strikes(troubles.silent) {
+        Ok(response(202, Body::Whole(Bytes::new())))
+    } else {
+        let document = match done {
+            Done::Shown(id) | Done::Created(id) => json!({ "id": id }),
+            Done::Changed => json!({}),
+        };
+        Ok(response(201, Body::Whole(document.to_string().into())))
+    };
+    drop(answer.send(response));
+}
+
+fn response(status: u16, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let document = json!({"error": {"code": refusal.code, "message": refusal.message}});
+    let mut response = response(refusal.status, Body::Whole(document.to_string().into()));
+    if let Some(seconds) = refusal.retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+fn failed(run: &Run) -> Response<Body> {
+    let status = *run.chance.pick(&[500, 502, 503, 504, 408]);
+    response(status, Body::Whole(Bytes::from_static(b"{}")))
+}
+
+/// A wire that leads to somebody who takes everything: for what the bot answers in its turns, which is not simulated.
+#[derive(Debug)]
+pub(super) struct Elsewhere;
+
+impl Transport for Elsewhere {
+    fn send(&self, _: Request<Bytes>) -> Exchange<'_> {
+        Box::pin(async { Ok(response(201, Body::Whole(Bytes::from_static(b"{}")))) })
+    }
+}

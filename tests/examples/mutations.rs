@@ -1,0 +1,341 @@
+//! The mutation check: breaks the engine on purpose, one way after the other, and has the simulation find each.
+//!
+//! ```text
+//! cargo run -p tests --example mutations                      all of them: about ten minutes on two cores
+//! SEEDS=3000 cargo run -p tests --example mutations cancel    those whose name holds `cancel`, with more seeds
+//! ```
+//!
+//! A proof that proves everything proves nothing. Each mutation below is a fault that somebody could make: an exact text in
+//! one file, and what it becomes. The tracked files of the workspace are copied to `target/mutations/tree`, the text is
+//! replaced there, and the simulation runs on what was made, in a target directory of its own. The table says which
+//! invariant noticed, at which seed; the numbers are those of `tests/all/simulation/mod.rs`. What nobody notices is `NOT
+//! CAUGHT`, and the command fails; so it does when a text is not found exactly once, because the engine has moved on
+//! without its mutations.
+
+#![allow(clippy::print_stdout, reason = "the table is what it is for")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{fs, io};
+
+/// Seeds that a mutation has to survive to count as not caught.
+const SEEDS: &str = "1500";
+
+/// A deliberate fault.
+struct Mutation {
+    /// What goes wrong.
+    name: &'static str,
+    /// Where.
+    file: &'static str,
+    /// The text that is there, once.
+    from: &'static str,
+    /// What it becomes.
+    to: &'static str,
+}
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a turn is taken whoever has it",
+        file: "shared/herald/src/delivery.rs",
+        from: "if !turn.is_over(row) {",
+        to: "if false && !turn.is_over(row) {",
+    },
+    Mutation {
+        name: "a turn is taken from another delivery",
+        file: "shared/herald/src/delivery.rs",
+        from: "if !turn.is_over(row) {",
+        to: "if own && !turn.is_over(row) {",
+    },
+    Mutation {
+        name: "a copy is edited without the turn",
+        file: "shared/herald/src/delivery.rs",
+        from: "if !turn.is_over(row) {",
+        to: "if copy.is_none() && !turn.is_over(row) {",
+    },
+    Mutation {
+        name: "a dead worker's turn is taken and nothing is written of it",
+        file: "shared/herald/src/delivery.rs",
+        from: "if !turn.is_over(row) {",
+        to: "if !turn.is_over(row) && (own || turn.until > now) {",
+    },
+    Mutation {
+        name: "a lease that has ended leaves no doubt",
+        file: "shared/herald/src/delivery.rs",
+        from: "doubts: turn.doubts + 1,",
+        to: "doubts: turn.doubts,",
+    },
+    Mutation {
+        name: "giveUp is taken for retry",
+        file: "shared/herald/src/delivery.rs",
+        from: "OnUnknown::GiveUp => doubts == 0,",
+        to: "OnUnknown::GiveUp => doubts < most,",
+    },
+    Mutation {
+        name: "what may have been sent is said to be refused",
+        file: "shared/herald/src/delivery.rs",
+        from: "                if self.doubts == 0 {\n                    outcome",
+        to: "                if true {\n                    outcome",
+    },
+    Mutation {
+        name: "whoever is late writes over what stands",
+        file: "shared/herald/src/delivery.rs",
+        from: "(Some(State::Settled(_)), Stage::Revising) => earlier,\n        (Some(State::Settled(_)), Stage::Sending) | (Some(State::Waiting { .. }), Stage::Revising) => false,",
+        to: "(Some(State::Settled(_)), _) | (Some(State::Waiting { .. }), Stage::Revising) => true,",
+    },
+    Mutation {
+        name: "a time-out is taken for not sent",
+        file: "shared/herald/src/retry.rs",
+        from: "Reason::Unanswered => Reaction::Doubt {\n            most: crate::delivery::DOUBTS_MAX,\n        },",
+        to: "Reason::Unanswered => Reaction::Wait,",
+    },
+    Mutation {
+        name: "it is settled before it is sent",
+        file: "functions/sender/src/delivery.rs",
+        from: "Ok(conversation) => self.attempt(&lease, &seen, conversation).await?,",
+        to: "Ok(conversation) => {
+                let copy = herald::delivery::SentCopy { activity: None, shows: seen.head.revision, tried: seen.head.revision };
+                self.context.ledger.settle(&self.key, &lease, &Outcome::Delivered(copy)).await?;
+                self.attempt(&lease, &seen, conversation).await?
+            }",
+    },
+    Mutation {
+        name: "Retry-After is ignored",
+        file: "functions/sender/src/attempt.rs",
+        from: "            .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());\n        let not_sent",
+        to: "            .and_then(|_| None);\n        let not_sent",
+    },
+    Mutation {
+        name: "Retry-After is kept to oneself",
+        file: "shared/herald/src/pace.rs",
+        from: "asked.unwrap_or(UNNAMED_WAIT)",
+        to: "asked.map_or(UNNAMED_WAIT, |_| UNNAMED_WAIT)",
+    },
+    Mutation {
+        name: "half of the slots are handed out twice",
+        file: "shared/herald/src/pace.rs",
+        from: "let next = whole_millisecond(later(from, span(u64::from(wish.block), rate)));",
+        to: "let next = whole_millisecond(later(from, span(u64::from(wish.block) / 2, rate)));",
+    },
+    Mutation {
+        name: "a conversation's limits are not kept",
+        file: "shared/herald/src/pace.rs",
+        from: "        if free > now {",
+        to: "        if false && free > now {",
+    },
+    Mutation {
+        name: "cancel is not looked at",
+        file: "shared/herald/src/notification.rs",
+        from: "self.cancelled_at.is_some() || self.retracted",
+        to: "self.retracted",
+    },
+    Mutation {
+        name: "a retraction is not looked at",
+        file: "shared/herald/src/store/memory.rs",
+        from: "head.retracted = *content == Content::Nothing;",
+        to: "head.retracted = false;",
+    },
+    Mutation {
+        name: "the notification is looked at once",
+        file: "functions/sender/src/view.rs",
+        from: "const AGE_MAX: SignedDuration = SignedDuration::from_secs(1);",
+        to: "const AGE_MAX: SignedDuration = SignedDuration::from_secs(1000);",
+    },
+    Mutation {
+        name: "expiresAt is ignored",
+        file: "functions/sender/src/delivery.rs",
+        from: "} else if head.expires_at <= now {",
+        to: "} else if false {",
+    },
+    Mutation {
+        name: "the blocked are written to",
+        file: "functions/sender/src/delivery.rs",
+        from: "State::Blocked { .. } => skipped(SkipReason::Blocked),",
+        to: "State::Blocked { .. } => Ok(conversation),",
+    },
+    Mutation {
+        name: "the removed are written to",
+        file: "functions/sender/src/delivery.rs",
+        from: "State::Removed => skipped(SkipReason::Removed),",
+        to: "State::Removed => Ok(conversation),",
+    },
+    Mutation {
+        name: "a chunk is closed at any revision",
+        file: "shared/herald/src/store/memory.rs",
+        from: "if entry.head.revision != revision {",
+        to: "if false {",
+    },
+    Mutation {
+        name: "a chunk is counted as often as it is closed",
+        file: "shared/herald/src/store/memory.rs",
+        from: "if standing.is_some_and(|standing| standing >= revision) {",
+        to: "if standing.is_some_and(|standing| standing > revision) {",
+    },
+    Mutation {
+        name: "a sweep passes over what is closed",
+        file: "functions/planner/src/lib.rs",
+        from: "closed.0 == index && closed.1 >= notification.revision",
+        to: "closed.0 == index",
+    },
+    Mutation {
+        name: "a page is written after its chunks are enqueued",
+        file: "functions/planner/src/lib.rs",
+        from: "            reader.read(cursor).await?\n        };\n",
+        to: "            reader.read(cursor).await?\n        };\n        if !notification.is_held() {\n            context.deliveries.send(chunks(id, part_number, number, &page, |_| true)).await?;\n            enqueued = Some(number);\n        }\n",
+    },
+    Mutation {
+        name: "the chunks of a dead planner are forgotten",
+        file: "functions/planner/src/lib.rs",
+        from: "    let mut standing = context.notifications.latest_page(id, part_number).await?;\n    loop {",
+        to: "    let mut standing = context.notifications.latest_page(id, part_number).await?;\n    enqueued = standing.as_ref().map(|(number, _)| *number).or(enqueued);\n    loop {",
+    },
+    Mutation {
+        name: "a part is marked as planned before its last page",
+        file: "shared/herald/src/store/memory.rs",
+        from: "u16::from(page.next.is_none())",
+        to: "u16::from(number == 0)",
+    },
+    Mutation {
+        name: "what is open of a chunk is not sent back",
+        file: "functions/sender/src/lib.rs",
+        from: "            return send_back(context, chunk, until).await;\n        }\n        let Chunk {",
+        to: "            let _ = until;\n            return Ok(());\n        }\n        let Chunk {",
+    },
+];
+
+fn main() -> io::Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let workshop = root.join("target/mutations");
+    let tree = workshop.join("tree");
+    let files = tracked(&root)?;
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
+
+    copy(&root, &tree, &files)?;
+    // What is broken to begin with would catch everything.
+    let sound = simulate(&workshop, &tree, &seeds)?;
+    if let Verdict::Caught { .. } | Verdict::NotBuilt = sound {
+        println!("The simulation fails without any mutation: {sound}");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("{:<62} caught by", "mutation");
+    let mut survivors = 0;
+    for mutation in MUTATIONS
+        .iter()
+        .filter(|mutation| mutation.name.contains(&wanted))
+    {
+        let file = tree.join(mutation.file);
+        let text = fs::read_to_string(&file)?;
+        let verdict = if text.matches(mutation.from).count() == 1 {
+            fs::write(&file, text.replace(mutation.from, mutation.to))?;
+            simulate(&workshop, &tree, &seeds)?
+        } else {
+            Verdict::NotFound
+        };
+        survivors += u32::from(!matches!(verdict, Verdict::Caught { .. }));
+        println!("{:<62} {verdict}", mutation.name);
+        fs::write(&file, text)?;
+    }
+    Ok(if survivors == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What the simulation said of a mutation.
+enum Verdict {
+    /// This invariant noticed, at this seed; without one, a test that has none.
+    Caught { invariant: String, seed: Option<String> },
+    /// Nobody noticed.
+    NotCaught,
+    /// The text is not there, or more than once.
+    NotFound,
+    /// It is no program.
+    NotBuilt,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Caught {
+                invariant,
+                seed: Some(seed),
+            } => write!(formatter, "{invariant} (SEED={seed})"),
+            Self::Caught {
+                invariant,
+                seed: None,
+            } => formatter.write_str(invariant),
+            Self::NotCaught => formatter.write_str("NOT CAUGHT"),
+            Self::NotFound => formatter.write_str("NOT FOUND: the text is not there exactly once"),
+            Self::NotBuilt => formatter.write_str("NOT BUILT"),
+        }
+    }
+}
+
+/// The files that git knows, as they are now.
+fn tracked(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let listing = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root)
+        .output()?;
+    let names = String::from_utf8_lossy(&listing.stdout).into_owned();
+    Ok(names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .collect())
+}
+
+/// Makes the tree what the workspace is. What is the same already is not touched, so that it is not built again.
+fn copy(root: &Path, tree: &Path, files: &[PathBuf]) -> io::Result<()> {
+    for name in files {
+        let (from, to) = (root.join(name), tree.join(name));
+        // Deleted, and not yet committed.
+        let Ok(content) = fs::read(&from) else { continue };
+        if fs::read(&to).is_ok_and(|standing| standing == content) {
+            continue;
+        }
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&to, content)?;
+    }
+    Ok(())
+}
+
+/// Builds the tree and runs its simulation.
+fn simulate(workshop: &Path, tree: &Path, seeds: &str) -> io::Result<Verdict> {
+    let cargo = |arguments: &[&str]| {
+        Command::new(env!("CARGO"))
+            .args(arguments)
+            .current_dir(tree)
+            .env("CARGO_TARGET_DIR", workshop.join("build"))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+            .env("RUST_BACKTRACE", "0")
+            .env("SEEDS", seeds)
+            .env_remove("SEED")
+            .output()
+    };
+    if !cargo(&["test", "-p", "tests", "--test", "all", "--no-run", "--quiet"])?
+        .status
+        .success()
+    {
+        return Ok(Verdict::NotBuilt);
+    }
+    let ran = cargo(&["test", "-p", "tests", "--test", "all", "--quiet", "simulation::"])?;
+    if ran.status.success() {
+        return Ok(Verdict::NotCaught);
+    }
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let after = |start: &str| told.lines().find_map(|line| line.strip_prefix(start));
+    let (invariant, seed) = (after("invariant "), after("SEED="));
+    Ok(Verdict::Caught {
+        invariant: invariant
+            .unwrap_or("a test without seeds")
+            .chars()
+            .take(100)
+            .collect(),
+        seed: seed.and_then(|line| line.split(' ').next()).map(str::to_owned),
+    })
+}
