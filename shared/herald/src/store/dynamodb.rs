@@ -11,8 +11,8 @@
 //! | | | `buried#<part>#<page>#<chunk>` | why this chunk is in the dead-letter queue |
 //! | | `idempotency#<digest>` | `head` | what a caller's key stands for |
 //! | deliveries | `delivery` | | one row of the ledger |
-//! | | `turn|<conversation>` | | whose turn it is there |
-//! | | `pace|<bucket>` | | the pace of one bot in one tenant |
+//! | | `turn`, a bar and the conversation | | whose turn it is there |
+//! | | `pace`, a bar and the bucket | | the pace of one bot in one tenant |
 //!
 //! Reading and writing is one step by conditions on writes; where two items must change together, by a transaction.
 //! No call reads what a write can say: a failed condition brings the item it failed on.
