@@ -14,7 +14,7 @@ use crate::problem::{Fault, Faults, pointer};
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// How far ahead a notification may be asked for.
-pub const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
+const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// How long a notification is sent at most, from its acceptance or its `deliverAt`; also how long it is, if the caller
 /// does not say.
@@ -233,7 +233,7 @@ fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) 
         .as_str()
         .and_then(|text| text.parse::<Timestamp>().ok())
     {
-        Some(moment) if moment > latest => faults.note("#/deliverAt", "may be at most 14 days ahead"),
+        Some(moment) if moment > latest => faults.note("#/deliverAt", "may be at most a year ahead"),
         Some(moment) => return Some(moment).filter(|moment| *moment > now),
         None => {
             let detail = "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z";
