@@ -1,6 +1,5 @@
 //! One attempt: its requests to the Connector, and what follows from each failure by the table of [`herald::retry`].
 
-use botframework::activity::Activity;
 use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Class, ConversationParameters, Person, Reason, SendReceipt};
 use botframework::id::{ActivityId, ConversationId};
@@ -190,13 +189,17 @@ where
         let connector = &self.context.connector;
         let Place { service_url, id } = place;
         let copy = lease.copy.as_ref().and_then(|copy| copy.activity.as_ref());
-        let activity = seen
-            .message
-            .as_ref()
-            .map(|message| addressed(message, conversation, id));
-        let receipt = match (&activity, copy) {
-            (Some(activity), Some(copy)) => connector.update_activity(service_url, id, copy, activity).await,
-            (Some(activity), None) => connector.send_to_conversation(service_url, id, activity).await,
+        let message = seen.message.as_ref().map(|message| {
+            let message = message.to(&conversation.reference).in_conversation(id);
+            match conversation.facts.scope {
+                Scope::Personal => message,
+                // Whoever spoke last there is not who this is for.
+                Scope::GroupChat | Scope::Channel => message.to_nobody_in_particular(),
+            }
+        });
+        let receipt = match (&message, copy) {
+            (Some(message), Some(copy)) => connector.update_activity(service_url, id, copy, message).await,
+            (Some(message), None) => connector.send_to_conversation(service_url, id, message).await,
             (None, Some(copy)) => connector
                 .delete_activity(service_url, id, copy)
                 .await
@@ -364,20 +367,6 @@ where
     fn now(&self) -> Timestamp {
         self.context.clock.now()
     }
-}
-
-/// The message as it goes to this conversation, replying to nothing.
-fn addressed(message: &Activity, conversation: &Conversation, id: &ConversationId) -> Activity {
-    let mut activity = message.clone();
-    conversation.reference.address(&mut activity);
-    if conversation.facts.scope != Scope::Personal {
-        // Whoever spoke last there is not who this is for.
-        activity.recipient = None;
-    }
-    if let Some(place) = &mut activity.conversation {
-        place.id = id.clone();
-    }
-    activity
 }
 
 /// What creates the conversation with this person once more; `None` when it is not one person's, or we do not know whose.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use botframework::activity::Activity;
+use botframework::activity::Broadcast;
 use herald::id::NotificationId;
 use herald::notification::Notification;
 use herald::store::{self, Notifications};
@@ -26,7 +26,7 @@ pub(crate) struct View<'a, C, N, L, Q, E> {
 pub(crate) struct Seen {
     pub(crate) head: Notification,
     /// None once it is retracted.
-    pub(crate) message: Option<Activity>,
+    pub(crate) message: Option<Arc<Broadcast>>,
 }
 
 impl<'a, C, N: Notifications, L, Q, E> View<'a, C, N, L, Q, E> {
@@ -53,7 +53,17 @@ impl<'a, C, N: Notifications, L, Q, E> View<'a, C, N, L, Q, E> {
         };
         let message = match &*last {
             Some((_, seen)) if seen.head.revision == head.revision => seen.message.clone(),
-            _ => self.context.notifications.message(self.id, head.revision).await?,
+            _ => {
+                let message = self.context.notifications.message(self.id, head.revision).await?;
+                // A message that was read can be written.
+                let broadcast = message.as_ref().map(Broadcast::of).transpose();
+                broadcast
+                    .map_err(|_| store::Error::Corrupt {
+                        verb: "read a message",
+                        what: "message".to_owned(),
+                    })?
+                    .map(Arc::new)
+            }
         };
         let seen = Arc::new(Seen { head, message });
         *last = Some((now, Arc::clone(&seen)));

@@ -70,9 +70,10 @@ impl ConversationReference {
     /// channels refuse.
     pub fn address(&self, activity: &mut Activity) {
         activity.strip_unsendable();
-        activity.from = self.bot.as_ref().map(ChannelAccount::to_sent);
-        activity.recipient = self.user.as_ref().map(ChannelAccount::to_sent);
-        activity.conversation = self.conversation.as_ref().map(ConversationAccount::to_sent);
+        activity.from = self.bot.as_ref().map(|bot| bot.to_sent().into_owned());
+        activity.recipient = self.user.as_ref().map(|user| user.to_sent().into_owned());
+        let conversation = self.conversation.as_ref();
+        activity.conversation = conversation.map(|place| place.to_sent().into_owned());
         activity.channel_id.clone_from(&self.channel_id);
         if activity.locale.is_none() {
             activity.locale.clone_from(&self.locale);

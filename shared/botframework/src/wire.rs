@@ -312,4 +312,9 @@ pub(crate) fn drop_nulls(properties: &mut Map<String, Value>) {
     properties.retain(|_, value| !value.is_null());
 }
 
+/// Whether there is something for [`drop_nulls`] to do.
+pub(crate) fn has_nulls(properties: &Map<String, Value>) -> bool {
+    properties.values().any(Value::is_null)
+}
+
 pub(crate) use {open_enum, wire_object};

@@ -1,5 +1,7 @@
+use std::borrow::Cow;
+
 use crate::id::{ChannelAccountId, ConversationId, EntraObjectId};
-use crate::wire::{drop_nulls, wire_object};
+use crate::wire::{drop_nulls, has_nulls, wire_object};
 
 use super::vocabulary::{Role, Scope};
 
@@ -55,10 +57,13 @@ impl ChannelAccount {
     }
 
     /// As it is sent: without `null` members, which some channels refuse.
-    pub(crate) fn to_sent(&self) -> Self {
+    pub(crate) fn to_sent(&self) -> Cow<'_, Self> {
+        if !has_nulls(&self.extra) {
+            return Cow::Borrowed(self);
+        }
         let mut sent = self.clone();
         drop_nulls(&mut sent.extra);
-        sent
+        Cow::Owned(sent)
     }
 }
 
@@ -72,9 +77,12 @@ impl ConversationAccount {
     }
 
     /// As it is sent: without `null` members, which some channels refuse.
-    pub(crate) fn to_sent(&self) -> Self {
+    pub(crate) fn to_sent(&self) -> Cow<'_, Self> {
+        if !has_nulls(&self.extra) {
+            return Cow::Borrowed(self);
+        }
         let mut sent = self.clone();
         drop_nulls(&mut sent.extra);
-        sent
+        Cow::Owned(sent)
     }
 }

@@ -24,6 +24,7 @@
 
 mod account;
 mod attachment;
+mod broadcast;
 mod entity;
 mod vocabulary;
 
@@ -31,6 +32,7 @@ use serde_json::{Number, Value};
 
 pub use account::{ChannelAccount, ConversationAccount};
 pub use attachment::{Attachment, CardAction, SuggestedActions};
+pub use broadcast::{Addressed, Broadcast, Outgoing};
 pub use entity::{ClientInfo, Entity, Mention, SemanticAction, StreamInfo};
 pub use vocabulary::{
     ActivityType, AttachmentLayout, DeliveryMode, EndOfConversationCode, Importance, InputHint,

@@ -32,7 +32,7 @@ pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
 pub(crate) use self::address::{OUTSIDE_UNRESERVED, Part, address};
 pub(crate) use self::error::correlation;
 pub(crate) use self::said::Said;
-use crate::activity::Activity;
+use crate::activity::{Activity, Outgoing};
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, Tokens};
 use crate::id::{ActivityId, ConversationId};
@@ -189,7 +189,7 @@ impl Connector {
         &self,
         service_url: &str,
         conversation: &ConversationId,
-        activity: &Activity,
+        activity: &impl Outgoing,
     ) -> Result<SendReceipt, Error> {
         let parts = [
             Part::Fixed("v3/conversations"),
@@ -229,7 +229,7 @@ impl Connector {
         service_url: &str,
         conversation: &ConversationId,
         sent: &ActivityId,
-        activity: &Activity,
+        activity: &impl Outgoing,
     ) -> Result<SendReceipt, Error> {
         let parts = activity_path(conversation, sent);
         let success = self
