@@ -59,7 +59,9 @@ where
         chunk: &'a mut Chunk,
     ) -> Self {
         let now = context.clock.now();
-        let open = chunk.recipients.iter().map(|recipient| (recipient.clone(), now));
+        // Whoever fails on the way forgets the chunk: its message comes again.
+        let recipients = std::mem::take(&mut chunk.recipients);
+        let open = recipients.into_iter().map(|recipient| (recipient, now));
         Self {
             context,
             view,
@@ -141,15 +143,10 @@ where
 
     /// Those that may be tried now, as many as go together.
     fn take_block(&mut self, now: Timestamp) -> Vec<(Recipient, Timestamp)> {
-        let mut block = Vec::with_capacity(BLOCK);
-        self.open.retain(|delivery| {
-            let taken = delivery.1 <= now && block.len() < BLOCK;
-            if taken {
-                block.push(delivery.clone());
-            }
-            !taken
-        });
-        block
+        self.open
+            .extract_if(.., |(_, from)| *from <= now)
+            .take(BLOCK)
+            .collect()
     }
 
     /// Asks for the block's permits.
@@ -242,6 +239,9 @@ where
         let Some(seen) = self.view.newest().await? else {
             return Ok(());
         };
+        if seen.head.events.is_empty() {
+            return Ok(());
+        }
         let now = self.context.clock.now();
         let events: Vec<_> = ended
             .iter()

@@ -1,5 +1,6 @@
 //! The name of a conversation.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -66,7 +67,8 @@ pub struct InvalidKey;
 impl fmt::Display for ConversationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The conversation stands last and as it is: whatever it holds, the first two bars are the separators.
-        write!(f, "{}|{}", self.place(), self.conversation)
+        let (channel, bot) = (escape(&self.channel), escape(self.bot.as_str()));
+        write!(f, "{channel}|{bot}|{}", self.conversation)
     }
 }
 
@@ -105,10 +107,18 @@ pub(super) fn is_id(text: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-fn escape(part: &str) -> String {
-    part.replace('%', "%25").replace('|', "%7C")
+fn escape(part: &str) -> Cow<'_, str> {
+    if part.contains(['%', '|']) {
+        Cow::Owned(part.replace('%', "%25").replace('|', "%7C"))
+    } else {
+        Cow::Borrowed(part)
+    }
 }
 
 fn unescape(part: &str) -> String {
-    part.replace("%7C", "|").replace("%25", "%")
+    if part.contains('%') {
+        part.replace("%7C", "|").replace("%25", "%")
+    } else {
+        part.to_owned()
+    }
 }
