@@ -1,5 +1,7 @@
 //! One attempt: its requests to the Connector, and what follows from each failure by the table of [`herald::retry`].
 
+use std::borrow::Cow;
+
 use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Class, ConversationParameters, Person, Reason, SendReceipt};
 use botframework::id::{ActivityId, ConversationId};
@@ -48,10 +50,9 @@ impl Made {
 }
 
 /// A conversation as it is written to: where, and under which id.
-#[derive(Clone)]
-struct Place {
-    service_url: String,
-    id: ConversationId,
+struct Place<'a> {
+    service_url: Cow<'a, str>,
+    id: Cow<'a, ConversationId>,
 }
 
 impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
@@ -114,18 +115,20 @@ where
         conversation: &Conversation,
         learned: &mut Vec<Learned>,
     ) -> Result<Result<Option<ActivityId>, connector::Error>, store::Error> {
-        let mut addresses = self.addresses(conversation);
-        let first = addresses.pop().unwrap_or_default();
+        let first = self.addresses(conversation).next().unwrap_or_default();
+        // Those that are tried after it, the next one last: hardly ever asked for.
+        let mut others = None;
         let mut place = Place {
-            service_url: first.clone(),
-            id: conversation.key.conversation.clone(),
+            service_url: Cow::Borrowed(first),
+            id: Cow::Borrowed(&conversation.key.conversation),
         };
         let mut recreated = false;
         loop {
             let error = match self.request(lease, seen, conversation, &place).await {
                 Ok(activity) => {
                     if place.service_url != first {
-                        learned.push(Learned::Found(Finding::MovedTo(place.service_url)));
+                        let url = place.service_url.into_owned();
+                        learned.push(Learned::Found(Finding::MovedTo(url)));
                     }
                     return Ok(Ok(activity));
                 }
@@ -133,14 +136,15 @@ where
             };
             match reaction(error.reason()) {
                 Reaction::Readdress => {
+                    let others = others.get_or_insert_with(|| self.others(conversation));
                     if error.reason() == Reason::OtherHost {
                         // The tenant is in GCC, and nowhere else.
-                        addresses.retain(|url| url == GCC_SERVICE_URL);
+                        others.retain(|url| *url == GCC_SERVICE_URL);
                     }
-                    let Some(next) = addresses.pop() else {
+                    let Some(next) = others.pop() else {
                         return Ok(Err(error));
                     };
-                    place.service_url = next;
+                    place.service_url = Cow::Borrowed(next);
                 }
                 Reaction::Recreate if !recreated && lease.copy.is_none() && !self.is_over() => {
                     let Some(parameters) = parameters(conversation) else {
@@ -156,13 +160,12 @@ where
                         .create_conversation(&place.service_url, &parameters);
                     match created.await {
                         Ok(created) => {
-                            let id = created.id.unwrap_or_else(|| place.id.clone());
-                            if id != place.id {
+                            if let Some(id) = created.id.filter(|id| *id != *place.id) {
                                 learned.push(Learned::Succeeded(id.clone()));
+                                place.id = Cow::Owned(id);
                             }
-                            place.id = id;
                             if let Some(url) = created.service_url {
-                                place.service_url = url;
+                                place.service_url = Cow::Owned(url);
                             }
                         }
                         // What creating says is about the person; what is unknown of it leaves the message unsent.
@@ -184,7 +187,7 @@ where
         lease: &Lease,
         seen: &Seen,
         conversation: &Conversation,
-        place: &Place,
+        place: &Place<'_>,
     ) -> Result<Option<ActivityId>, connector::Error> {
         let connector = &self.context.connector;
         let Place { service_url, id } = place;
@@ -209,21 +212,31 @@ where
         receipt.map(|receipt| receipt.activity_id)
     }
 
-    /// Every service URL that may serve this conversation, the one to be tried first at the end: the newest that was seen,
-    /// trusted or not, since a record that was tampered with is to be refused and not mended; the others, the cloud's own,
-    /// and GCC's, as far as they are trusted.
-    fn addresses(&self, conversation: &Conversation) -> Vec<String> {
+    /// Every service URL that may serve this conversation, in the order they are tried: the newest that was seen, trusted or
+    /// not, since a record that was tampered with is to be refused and not mended; the others, the cloud's own, and GCC's, as
+    /// far as they are trusted. Some may come twice.
+    fn addresses<'c>(&'c self, conversation: &'c Conversation) -> impl Iterator<Item = &'c str> {
         let trust = self.context.connector.trust();
         let mut seen = conversation.service_urls.iter().map(String::as_str);
-        let mut addresses: Vec<String> = seen.next().map(str::to_owned).into_iter().collect();
+        let newest = seen.next();
         let global = trust.cloud().endpoints().service_url;
-        for url in seen.chain(global).chain([GCC_SERVICE_URL]) {
-            if !addresses.iter().any(|known| known == url) && trust.check(url).is_ok() {
-                addresses.push(url.to_owned());
+        let others = seen.chain(global).chain([GCC_SERVICE_URL]);
+        newest
+            .into_iter()
+            .chain(others.filter(|url| trust.check(url).is_ok()))
+    }
+
+    /// All of them but the first, each once, the one to be tried next at the end.
+    fn others<'c>(&'c self, conversation: &'c Conversation) -> Vec<&'c str> {
+        let mut known: Vec<&str> = Vec::new();
+        for url in self.addresses(conversation) {
+            if !known.contains(&url) {
+                known.push(url);
             }
         }
-        addresses.reverse();
-        addresses
+        known.reverse();
+        known.pop();
+        known
     }
 
     /// What a failure comes to for the delivery, and for more than it.
