@@ -103,7 +103,16 @@ where
             revision: head.revision,
             ends_at,
         };
-        let next = delivery::next(lease, attempt, policy, self.now(), self.context.draw());
+        let chance = match &attempt {
+            // It waits for nothing; chance costs a call of the system.
+            Attempt::Delivered(_) => 0,
+            Attempt::NotSent { .. }
+            | Attempt::Rejected { .. }
+            | Attempt::CopyGone
+            | Attempt::Gone(_)
+            | Attempt::Unknown { .. } => self.context.draw(),
+        };
+        let next = delivery::next(lease, attempt, policy, self.now(), chance);
         Ok(Made { next, learned })
     }
 

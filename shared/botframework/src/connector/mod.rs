@@ -456,5 +456,8 @@ fn activity_path<'a>(conversation: &'a ConversationId, activity: &'a ActivityId)
 }
 
 fn json(body: &impl Serialize) -> Result<Bytes, Error> {
-    serde_json::to_vec(body).map(Bytes::from).map_err(Error::refused)
+    // Few messages are shorter than half of it, and a longer one grows it once or twice.
+    let mut document = Vec::with_capacity(2048);
+    serde_json::to_writer(&mut document, body).map_err(Error::refused)?;
+    Ok(document.into())
 }
