@@ -50,9 +50,19 @@ impl Made {
 }
 
 /// A conversation as it is written to: where, and under which id.
-struct Place<'a> {
-    service_url: Cow<'a, str>,
-    id: Cow<'a, ConversationId>,
+pub(crate) struct Place<'a> {
+    pub(crate) service_url: Cow<'a, str>,
+    pub(crate) id: Cow<'a, ConversationId>,
+}
+
+/// What the requests of an attempt came to.
+pub(crate) enum Came {
+    /// The answer to the last one: the id that the channel gave, or the failure.
+    To(Result<Option<ActivityId>, connector::Error>),
+    /// They end after this refusal, before the one that would have followed: there is no time for it, or no permit.
+    Short(connector::Error),
+    /// The message went to another conversation, whose own row says what came of it; and so does this delivery's.
+    Elsewhere(Next),
 }
 
 impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
@@ -75,7 +85,27 @@ where
             return Ok(Made::only(Next::Settle(lease.ending(Outcome::Cancelled))));
         }
         let mut learned = Vec::new();
-        let attempt = match self.requests(lease, seen, conversation, &mut learned).await? {
+        let next = match self.requests(lease, seen, conversation, &mut learned).await? {
+            Came::Elsewhere(next) => next,
+            Came::To(answer) => self.follows(answer, lease, seen, &mut learned).await?,
+            Came::Short(error) => {
+                // The last request was refused, and the next one was never made.
+                let (code, retry_after) = (code(&error), None);
+                self.next(Attempt::NotSent { code, retry_after }, lease, seen)
+            }
+        };
+        Ok(Made { next, learned })
+    }
+
+    /// What follows from the last answer.
+    pub(crate) async fn follows(
+        &self,
+        answer: Result<Option<ActivityId>, connector::Error>,
+        lease: &Lease,
+        seen: &Seen,
+        learned: &mut Vec<Learned>,
+    ) -> Result<Next, store::Error> {
+        let attempt = match answer {
             Ok(activity) => Attempt::Delivered(activity),
             Err(error) => {
                 tracing::warn!(
@@ -88,11 +118,15 @@ where
                     "attempt failed"
                 );
                 match reaction(error.reason()) {
-                    Reaction::Stop => return Ok(Made::only(self.refused(lease, &error))),
-                    reaction => self.failed(reaction, &error, lease, &mut learned).await?,
+                    Reaction::Stop => return Ok(self.refused(lease, &error)),
+                    reaction => self.failed(reaction, &error, lease, learned).await?,
                 }
             }
         };
+        Ok(self.next(attempt, lease, seen))
+    }
+
+    fn next(&self, attempt: Attempt, lease: &Lease, seen: &Seen) -> Next {
         let head = &seen.head;
         let ends_at = match &lease.copy {
             None => head.expires_at,
@@ -112,18 +146,17 @@ where
             | Attempt::Gone(_)
             | Attempt::Unknown { .. } => self.context.draw(),
         };
-        let next = delivery::next(lease, attempt, policy, self.now(), chance);
-        Ok(Made { next, learned })
+        delivery::next(lease, attempt, policy, self.now(), chance)
     }
 
-    /// The request, and where the first is sent elsewhere, the others: the id the channel gave, or the last failure.
+    /// The request, and where the first is sent elsewhere, the others.
     async fn requests(
         &self,
         lease: &Lease,
         seen: &Seen,
         conversation: &Conversation,
         learned: &mut Vec<Learned>,
-    ) -> Result<Result<Option<ActivityId>, connector::Error>, store::Error> {
+    ) -> Result<Came, store::Error> {
         let first = self.addresses(conversation).next().unwrap_or_default();
         // Those that are tried after it, the next one last: hardly ever asked for.
         let mut others = None;
@@ -139,7 +172,7 @@ where
                         let url = place.service_url.into_owned();
                         learned.push(Learned::Found(Finding::MovedTo(url)));
                     }
-                    return Ok(Ok(activity));
+                    return Ok(Came::To(Ok(activity)));
                 }
                 Err(error) => error,
             };
@@ -151,16 +184,16 @@ where
                         others.retain(|url| *url == GCC_SERVICE_URL);
                     }
                     let Some(next) = others.pop() else {
-                        return Ok(Err(error));
+                        return Ok(Came::To(Err(error)));
                     };
                     place.service_url = Cow::Borrowed(next);
                 }
-                Reaction::Recreate if !recreated && lease.copy.is_none() && !self.is_over() => {
+                Reaction::Recreate if !recreated && lease.copy.is_none() => {
                     let Some(parameters) = parameters(conversation) else {
-                        return Ok(Err(error));
+                        return Ok(Came::To(Err(error)));
                     };
-                    if !self.may_request_again().await? {
-                        return Ok(Err(error));
+                    if self.is_over() || !self.may_request_again().await? {
+                        return Ok(Came::Short(error));
                     }
                     recreated = true;
                     let created = self
@@ -169,29 +202,32 @@ where
                         .create_conversation(&place.service_url, &parameters);
                     match created.await {
                         Ok(created) => {
-                            if let Some(id) = created.id.filter(|id| *id != *place.id) {
-                                learned.push(Learned::Succeeded(id.clone()));
-                                place.id = Cow::Owned(id);
-                            }
                             if let Some(url) = created.service_url {
                                 place.service_url = Cow::Owned(url);
                             }
+                            if let Some(id) = created.id.filter(|id| *id != *place.id) {
+                                learned.push(Learned::Succeeded(id.clone()));
+                                place.id = Cow::Owned(id);
+                                return self
+                                    .to_successor(lease, seen, conversation, &place, error, learned)
+                                    .await;
+                            }
                         }
                         // What creating says is about the person; what is unknown of it leaves the message unsent.
-                        Err(failure) if failure.class() == Class::Unknown => return Ok(Err(error)),
-                        Err(failure) => return Ok(Err(failure)),
+                        Err(failure) if failure.class() == Class::Unknown => return Ok(Came::Short(error)),
+                        Err(failure) => return Ok(Came::To(Err(failure))),
                     }
                 }
-                _ => return Ok(Err(error)),
+                _ => return Ok(Came::To(Err(error))),
             }
             if self.is_over() || !self.may_request_again().await? {
-                return Ok(Err(error));
+                return Ok(Came::Short(error));
             }
         }
     }
 
     /// One request: the message is sent, or its copy changed or deleted.
-    async fn request(
+    pub(crate) async fn request(
         &self,
         lease: &Lease,
         seen: &Seen,
@@ -360,7 +396,7 @@ where
     }
 
     /// Takes a permit for one request more and waits for it; `false` when there is none soon.
-    async fn may_request_again(&self) -> Result<bool, store::Error> {
+    pub(crate) async fn may_request_again(&self) -> Result<bool, store::Error> {
         let Some(bucket) = self.bucket else {
             return Ok(true);
         };
@@ -381,12 +417,12 @@ where
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let deadline = self.invocation.deadline;
         self.now() > deadline.saturating_sub(LAST_REQUEST).unwrap_or(deadline)
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.context.clock.now()
     }
 }
@@ -411,7 +447,7 @@ fn parameters(conversation: &Conversation) -> Option<ConversationParameters> {
 }
 
 /// The channel's word for a failure, or ours when it has none.
-fn code(error: &connector::Error) -> String {
+pub(crate) fn code(error: &connector::Error) -> String {
     match (error.code(), error.status(), error.reason()) {
         (Some(code), _, _) => code.to_owned(),
         (None, Some(status), _) => format!("Http{status}"),

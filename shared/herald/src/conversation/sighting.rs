@@ -92,7 +92,8 @@ impl Sighting {
                 conversation: id,
                 ..of.key.clone()
             },
-            presence: Presence::Arrived,
+            // One that is known already keeps its state.
+            presence: Presence::Seen,
             facts: of.facts.clone(),
             reference,
             address: Address::Believed,

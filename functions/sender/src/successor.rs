@@ -1,0 +1,106 @@
+//! A conversation that is called something else by now: the delivery goes to its successor.
+//!
+//! The successor is a conversation like any other. It may be remembered already, because its person spoke there, and be a
+//! recipient of the same notification; others may be writing to it at this moment. So the message is sent there by the
+//! successor's own turn and written into its own row, and whoever has a delivery to it finds that. This delivery ends as
+//! that one does.
+
+use botframework::connector;
+use herald::audience::Recipient;
+use herald::conversation::{Conversation, ConversationKey, State};
+use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
+use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
+
+use crate::attempt::{Came, Learned, Place, code};
+use crate::delivery::Delivery;
+use crate::view::Seen;
+
+impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
+where
+    C: Conversations,
+    N: Notifications,
+    L: Ledger + Paces,
+    Q: Sync,
+    E: Sync,
+{
+    /// Sends to the successor at `place`, unless it has the message already. `error` is what was said of the old name.
+    pub(crate) async fn to_successor(
+        &self,
+        lease: &Lease,
+        seen: &Seen,
+        conversation: &Conversation,
+        place: &Place<'_>,
+        error: connector::Error,
+        learned: &mut Vec<Learned>,
+    ) -> Result<Came, store::Error> {
+        if self.is_over() || !self.may_request_again().await? {
+            return Ok(Came::Short(error));
+        }
+        let key = ConversationKey {
+            conversation: place.id.clone().into_owned(),
+            ..conversation.key.clone()
+        };
+        // It may be known already, and removed or blocked: to be able to create it proves nothing.
+        let known = self
+            .context
+            .conversations
+            .recall(std::slice::from_ref(&key))
+            .await?;
+        let skipped = known.first().and_then(|known| match known.state {
+            State::Active => None,
+            State::Removed => Some(SkipReason::Removed),
+            State::Blocked { .. } => Some(SkipReason::Blocked),
+        });
+        if let Some(reason) = skipped {
+            let outcome = lease.ending(Outcome::Skipped { reason });
+            return Ok(Came::Elsewhere(Next::Settle(outcome)));
+        }
+        let recipient = Recipient::Conversation(key.clone());
+        let delivery = DeliveryKey::new(&seen.head.id, &recipient);
+        let asked = Asked {
+            delivery: &delivery,
+            // A copy that is there is not this delivery's to change.
+            revision: 0,
+            now: self.now(),
+            until: self.invocation.deadline,
+            spacing: self.context.spacing(),
+        };
+        let ledger = &self.context.ledger;
+        let waits = |until| {
+            Came::Elsewhere(Next::Wait {
+                until,
+                why: code(&error),
+                doubts: lease.doubts,
+            })
+        };
+        let own = match ledger.claim(asked, &key).await? {
+            Claim::Taken(own) => own,
+            Claim::Settled(outcome) => {
+                return Ok(Came::Elsewhere(Next::Settle(lease.ending(outcome))));
+            }
+            Claim::Held { until } | Claim::Busy { until } | Claim::Waiting { until } => {
+                return Ok(waits(until));
+            }
+        };
+        let next = if own.permits_attempt(seen.head.on_unknown) {
+            let answer = self.request(&own, seen, conversation, place).await;
+            self.follows(answer, &own, seen, learned).await?
+        } else {
+            Next::Settle(Outcome::Unknown)
+        };
+        let (written, came) = match next {
+            Next::Settle(outcome) => {
+                let written = ledger.settle(&delivery, &own, &outcome).await?;
+                (written, Came::Elsewhere(Next::Settle(lease.ending(outcome))))
+            }
+            Next::Wait { until, why, doubts } => {
+                let written = ledger.release(&delivery, &own, until, &why, doubts).await?;
+                (written, waits(until))
+            }
+        };
+        Ok(match written {
+            Written::Stands => came,
+            Written::Lost => waits(self.now()),
+        })
+    }
+}
