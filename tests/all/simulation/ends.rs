@@ -64,19 +64,12 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
     if !over {
         run.violated(3, format_args!("n{number} is not over: {head:?}"));
     }
-    let told = |kind: Kind| {
-        events
-            .iter()
-            .any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()))
-    };
+    let told = |kind: Kind| events.iter().any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()));
     if head.completed_at.is_some() && !told(Kind::Completed) {
         run.violated(3, format_args!("nobody was told that n{number} is complete"));
     }
     if !head.is_held() && head.chunks_current != head.chunks {
-        run.violated(
-            6,
-            format_args!("n{number} has chunks that are not at its last content: {head:?}"),
-        );
+        run.violated(6, format_args!("n{number} has chunks that are not at its last content: {head:?}"));
     }
 }
 
@@ -84,10 +77,7 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
 fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usize]) {
     let (selectors, stopped) = run.book(|book| {
         let wanted = &book.wanted[number];
-        (
-            wanted.audience.clone(),
-            wanted.cancelled.is_some() || wanted.retracted.is_some(),
-        )
+        (wanted.audience.clone(), wanted.cancelled.is_some() || wanted.retracted.is_some())
     });
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
     for recipient in recipients {
@@ -107,10 +97,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
         let meant = |place| selectors.iter().any(|selector| means(channel, selector, place));
         for name in planned.keys() {
             if !channel.named(name).is_some_and(meant) {
-                run.violated(
-                    1,
-                    format_args!("{name} is a recipient of n{number}, and is not meant"),
-                );
+                run.violated(1, format_args!("{name} is a recipient of n{number}, and is not meant"));
             }
         }
         for (index, place) in channel.places.iter().enumerate() {
@@ -118,13 +105,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
                 && !strangers.contains(&index)
                 && !run.book(|book| book.was_ever_unwritable(&place.conversation));
             if steady && !stopped && meant(index) && !planned.contains_key(place.conversation.as_str()) {
-                run.violated(
-                    1,
-                    format_args!(
-                        "{} is meant by n{number}, and is no recipient",
-                        place.conversation
-                    ),
-                );
+                run.violated(1, format_args!("{} is meant by n{number}, and is no recipient", place.conversation));
             }
         }
     });
@@ -143,10 +124,7 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             ..
         }) = run.row(&key)
         else {
-            run.violated(
-                1,
-                format_args!("{} has no end: {:?}", key.as_str(), run.row(&key)),
-            );
+            run.violated(1, format_args!("{} has no end: {:?}", key.as_str(), run.row(&key)));
             continue;
         };
         tally.count(&outcome);
@@ -163,16 +141,10 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
         }
     }
     if tally != head.tally || tally.total() != head.audience {
-        run.violated(
-            1,
-            format_args!("n{number} counts {:?}, the ledger {tally:?}", head.tally),
-        );
+        run.violated(1, format_args!("n{number} counts {:?}, the ledger {tally:?}", head.tally));
     }
     if copies != head.copies {
-        run.violated(
-            6,
-            format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies),
-        );
+        run.violated(6, format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies));
     }
 }
 
@@ -185,13 +157,16 @@ fn truthful(
     id: &NotificationId,
     revision: u32,
 ) {
-    let sent: Vec<Option<&str>> = book
+    // Who was written to by a name that is no more has it in the conversation that took its place.
+    let place = run.channel.with(|channel| channel.named(&name.1));
+    let arrived: Vec<_> = book
         .requests
         .iter()
-        .filter(|request| request.delivery.as_ref() == Some(name) && request.sends.is_some())
-        .filter(|request| request.fate == Fate::CarriedOut)
-        .map(|request| request.activity.as_deref())
+        .filter(|request| request.sends.is_some_and(|sends| sends.0 == name.0))
+        .filter(|request| request.fate == Fate::CarriedOut && request.place == place)
         .collect();
+    let own = arrived.iter().any(|request| request.delivery.as_ref() == Some(name));
+    let sent: Vec<Option<&str>> = arrived.iter().map(|request| request.activity.as_deref()).collect();
     let arrived = sent.len();
     let (at_most_once, text) = {
         let wanted = &book.wanted[name.0];
@@ -200,16 +175,15 @@ fn truthful(
     let fault = match outcome {
         Outcome::Delivered(copy) => {
             let shown = copy.activity.as_ref().and_then(|activity| {
-                run.channel
-                    .with(|channel| channel.shown.get(activity.as_str()).cloned())
+                run.channel.with(|channel| channel.shown.get(activity.as_str()).cloned())
             });
-            let own = copy
+            let brought = copy
                 .activity
                 .as_ref()
                 .is_none_or(|activity| sent.contains(&Some(activity.as_str())));
             if arrived == 0 {
                 Some("it is said to be delivered, and never was")
-            } else if !own {
+            } else if !brought {
                 Some("its copy is not one that it brought")
             } else if copy.activity.is_some() && copy.tried < revision {
                 Some("its copy was not brought up to date")
@@ -224,7 +198,7 @@ fn truthful(
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
         | Outcome::Expired
-        | Outcome::Cancelled => (arrived > 0).then_some("it is said not to have arrived, and did"),
+        | Outcome::Cancelled => own.then_some("it is said not to have arrived, and did"),
     };
     if at_most_once && arrived > 1 {
         book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
@@ -233,9 +207,6 @@ fn truthful(
         book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
     }
     if let Some(fault) = fault {
-        book.violated(
-            1,
-            format_args!("{} of n{} {id}: {fault}: {outcome:?}", name.1, name.0),
-        );
+        book.violated(1, format_args!("{} of n{} {id}: {fault}: {outcome:?}", name.1, name.0));
     }
 }
