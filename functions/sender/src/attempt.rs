@@ -209,7 +209,7 @@ where
                                 learned.push(Learned::Succeeded(id.clone()));
                                 place.id = Cow::Owned(id);
                                 return self
-                                    .to_successor(lease, seen, conversation, &place, error, learned)
+                                    .to_successor(lease, conversation, &place, error, learned)
                                     .await;
                             }
                         }
@@ -411,7 +411,8 @@ where
         match self.context.ledger.apply(bucket, rule).await? {
             Answer::Permits(permits) => {
                 self.context.wait_until(permits.slot(0)).await;
-                Ok(true)
+                // It is void if the tenant was throttled meanwhile.
+                Ok(self.invocation.held_until(bucket, self.now()).is_none())
             }
             Answer::Later { .. } => Ok(false),
         }

@@ -202,7 +202,7 @@ where
 }
 
 /// How a delivery ends that has not begun, when its notification is not to be sent any more.
-fn stopped(head: &Notification, now: Timestamp) -> Option<Outcome> {
+pub(crate) fn stopped(head: &Notification, now: Timestamp) -> Option<Outcome> {
     if head.is_stopped() {
         Some(Outcome::Cancelled)
     } else if head.expires_at <= now {

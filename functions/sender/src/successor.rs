@@ -12,8 +12,7 @@ use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReas
 use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
 
 use crate::attempt::{Came, Learned, Place, code};
-use crate::delivery::Delivery;
-use crate::view::Seen;
+use crate::delivery::{Delivery, stopped};
 
 impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
 where
@@ -23,11 +22,10 @@ where
     Q: Sync,
     E: Sync,
 {
-    /// Sends to the successor at `place`, unless it has the message already. `error` is what was said of the old name.
+    /// Sends to the successor at `place`, or brings the copy that it has up to date. `error` is what was said of the old name.
     pub(crate) async fn to_successor(
         &self,
         lease: &Lease,
-        seen: &Seen,
         conversation: &Conversation,
         place: &Place<'_>,
         error: connector::Error,
@@ -55,12 +53,18 @@ where
             let outcome = lease.ending(Outcome::Skipped { reason });
             return Ok(Came::Elsewhere(Next::Settle(outcome)));
         }
+        // Another look: the requests before this one took their time.
+        let Some(seen) = self.view.newest().await? else {
+            return Ok(Came::Elsewhere(Next::Settle(lease.ending(Outcome::Cancelled))));
+        };
+        if let Some(outcome) = stopped(&seen.head, self.now()) {
+            return Ok(Came::Elsewhere(Next::Settle(lease.ending(outcome))));
+        }
         let recipient = Recipient::Conversation(key.clone());
         let delivery = DeliveryKey::new(&seen.head.id, &recipient);
         let asked = Asked {
             delivery: &delivery,
-            // A copy that is there is not this delivery's to change.
-            revision: 0,
+            revision: seen.head.revision,
             now: self.now(),
             until: self.invocation.deadline,
             spacing: self.context.spacing(),
@@ -83,8 +87,8 @@ where
             }
         };
         let next = if own.permits_attempt(seen.head.on_unknown) {
-            let answer = self.request(&own, seen, conversation, place).await;
-            self.follows(answer, &own, seen, learned).await?
+            let answer = self.request(&own, &seen, conversation, place).await;
+            self.follows(answer, &own, &seen, learned).await?
         } else {
             Next::Settle(Outcome::Unknown)
         };
