@@ -21,6 +21,7 @@ use aws_types::SdkConfig;
 use aws_types::region::Region;
 use botframework::connector::HttpTransport;
 
+use crate::clock::Clock;
 use crate::config::{self, Environment};
 
 pub(crate) mod signed;
@@ -40,7 +41,8 @@ const ATTEMPTS_MAX: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct Sdk {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    pub(crate) sqs: aws_sdk_sqs::Client,
+    /// For what has no SDK crate here.
+    pub(crate) signed: signed::Client,
 }
 
 impl Sdk {
@@ -77,13 +79,10 @@ impl Sdk {
         let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&common);
         dynamodb
             .set_endpoint_url(endpoint("AWS_ENDPOINT_URL_DYNAMODB"))
-            .set_retry_config(Some(retries.clone()));
-        let mut sqs = aws_sdk_sqs::config::Builder::from(&common);
-        sqs.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SQS"))
             .set_retry_config(Some(retries));
         Ok(Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            signed: signed::Client::new(environment, transport.clone(), Clock::system())?,
         })
     }
 }

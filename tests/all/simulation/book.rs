@@ -185,7 +185,9 @@ impl Book {
         lease: &delivery::Lease,
         began: Timestamp,
     ) {
-        let Some(number) = self.number(asked.delivery) else { return };
+        let Some(number) = self.number(asked.delivery) else {
+            return;
+        };
         let name = conversation.conversation.as_str().to_owned();
         let place = run.channel.with(|channel| channel.named(&name));
         let taken = Lease {
@@ -208,7 +210,9 @@ impl Book {
         let (conversation, sends) = match &asked.verb {
             Verb::Create { .. } => (None, None),
             Verb::Send { conversation, text } => (Some(conversation), Some(Self::read(text))),
-            Verb::Update { conversation, .. } | Verb::Delete { conversation, .. } => (Some(conversation), None),
+            Verb::Update { conversation, .. } | Verb::Delete { conversation, .. } => {
+                (Some(conversation), None)
+            }
         };
         let number = self.requests.len();
         let place = conversation.and_then(|name| run.channel.with(|channel| channel.named(name)));
@@ -240,7 +244,11 @@ impl Book {
     /// The notification of a message that was shown.
     fn sender_of(&self, activity: &str) -> Option<usize> {
         let brought = |request: &&Request| request.activity.as_deref() == Some(activity);
-        self.requests.iter().find(brought)?.sends.map(|(number, _)| number)
+        self.requests
+            .iter()
+            .find(brought)?
+            .sends
+            .map(|(number, _)| number)
     }
 
     /// One request is under way to a conversation at most, as far as workers know.
@@ -253,7 +261,10 @@ impl Book {
         if let Some(other) = other
             && run.workers_keep_time()
         {
-            self.violated(4, format_args!("two requests at once to one conversation: {other} and this one"));
+            self.violated(
+                4,
+                format_args!("two requests at once to one conversation: {other} and this one"),
+            );
         }
     }
 
@@ -270,7 +281,10 @@ impl Book {
         let name = (about, conversation.to_owned());
         let own = |lease: &&mut Lease| lease.holder == request.holder && !lease.written;
         let Some(lease) = self.leases.get_mut(&name).filter(own) else {
-            self.violated(2, format_args!("a request of n{about} to {conversation} without a lease"));
+            self.violated(
+                2,
+                format_args!("a request of n{about} to {conversation} without a lease"),
+            );
             return None;
         };
         lease.requests += 1;
@@ -290,31 +304,56 @@ impl Book {
             && let Some(since) = known
             && since.saturating_add(run.slack()).unwrap() < began
         {
-            self.violated(5, format_args!("a request to {conversation}, removed or blocked before its claim"));
+            self.violated(
+                5,
+                format_args!("a request to {conversation}, removed or blocked before its claim"),
+            );
         }
         Some(name)
     }
 
     /// What may have been sent before is in doubt, in the ledger, before it is sent again; and at most once is at most once.
-    fn once(&mut self, run: &Run, about: usize, key: &DeliveryKey, name: &(usize, String), request: &Request) {
+    fn once(
+        &mut self,
+        run: &Run,
+        about: usize,
+        key: &DeliveryKey,
+        name: &(usize, String),
+        request: &Request,
+    ) {
         let earlier = self
             .requests
             .iter()
-            .filter(|earlier| earlier.fate != Fate::Refused && earlier.sends.is_some_and(|sends| sends.0 == about))
+            .filter(|earlier| {
+                earlier.fate != Fate::Refused && earlier.sends.is_some_and(|sends| sends.0 == about)
+            })
             // What is sent to a name that is no more arrives nowhere.
             .filter(|earlier| earlier.place == request.place && earlier.conversation == request.conversation);
-        let (own, others): (Vec<_>, Vec<_>) = earlier.partition(|earlier| earlier.delivery.as_ref() == Some(name));
+        let (own, others): (Vec<_>, Vec<_>) =
+            earlier.partition(|earlier| earlier.delivery.as_ref() == Some(name));
         let (own, others) = (own.len(), others.len());
         let doubts = run.row(key).map_or(0, |row| row.doubts as usize);
         if own > doubts {
             let row = run.row(key);
-            self.violated(2, format_args!("n{about} goes to {} again, {own} may have arrived: {row:?}", name.1));
+            self.violated(
+                2,
+                format_args!(
+                    "n{about} goes to {} again, {own} may have arrived: {row:?}",
+                    name.1
+                ),
+            );
         }
         if own > 0 && self.wanted[about].on_unknown == OnUnknown::GiveUp {
-            self.violated(2, format_args!("n{about} goes to {} again, and was to give up", name.1));
+            self.violated(
+                2,
+                format_args!("n{about} goes to {} again, and was to give up", name.1),
+            );
         }
         if others > 0 {
-            self.violated(2, format_args!("n{about} goes to {} by a second delivery", name.1));
+            self.violated(
+                2,
+                format_args!("n{about} goes to {} by a second delivery", name.1),
+            );
         }
     }
 
@@ -326,7 +365,10 @@ impl Book {
         let newest = wanted.revised.iter().filter(|moment| heard(**moment)).count();
         let fault = if wanted.cancelled.is_some_and(heard) {
             Some("it is cancelled")
-        } else if wanted.expires_at.is_some_and(|ends| ends + run.off() + run.slack() < now) {
+        } else if wanted
+            .expires_at
+            .is_some_and(|ends| ends + run.off() + run.slack() < now)
+        {
             Some("it has expired")
         } else if wanted.deliver_at.is_some_and(|begins| begins > now + run.off()) {
             Some("its time has not come")
@@ -338,14 +380,19 @@ impl Book {
             None
         };
         if let Some(fault) = fault {
-            self.violated(5, format_args!("n{number} is sent in revision {revision}, and {fault}"));
+            self.violated(
+                5,
+                format_args!("n{number} is sent in revision {revision}, and {fault}"),
+            );
         }
     }
 
     /// Nobody makes a request whom the channel asked to wait.
     fn paced(&mut self, run: &Run, request: &Request) {
         let now = run.now();
-        let Some(tenant) = request.place.map(|place| run.channel.with(|channel| channel.places[place].tenant))
+        let Some(tenant) = request
+            .place
+            .map(|place| run.channel.with(|channel| channel.places[place].tenant))
         else {
             return;
         };
@@ -394,7 +441,13 @@ impl Book {
     }
 
     /// A worker wrote what became of a delivery.
-    pub(super) fn written(&mut self, run: &Run, key: &DeliveryKey, lease: &delivery::Lease, before: Option<&Row>) {
+    pub(super) fn written(
+        &mut self,
+        run: &Run,
+        key: &DeliveryKey,
+        lease: &delivery::Lease,
+        before: Option<&Row>,
+    ) {
         let own = |standing: &&mut Lease| standing.key == *key && standing.attempt == lease.attempt;
         if let Some(standing) = self.leases.values_mut().find(own) {
             standing.written = true;
@@ -403,15 +456,19 @@ impl Book {
             return;
         };
         let kept = match (&before.state, &after.state) {
-            (delivery::State::Settled(Outcome::Delivered(old)), delivery::State::Settled(Outcome::Delivered(new))) => {
-                old.shows <= new.shows && old.tried <= new.tried
-            }
+            (
+                delivery::State::Settled(Outcome::Delivered(old)),
+                delivery::State::Settled(Outcome::Delivered(new)),
+            ) => old.shows <= new.shows && old.tried <= new.tried,
             (delivery::State::Settled(old), delivery::State::Settled(new)) => old == new,
             (delivery::State::Settled(_), delivery::State::Waiting { .. }) => false,
             (delivery::State::Waiting { .. }, _) => true,
         };
         if !kept {
-            self.violated(1, format_args!("what had ended is something else now: {before:?}, {after:?}"));
+            self.violated(
+                1,
+                format_args!("what had ended is something else now: {before:?}, {after:?}"),
+            );
         }
     }
 
@@ -431,7 +488,9 @@ impl Book {
     /// How long it was from the first request to the last.
     pub(super) fn sending(&self) -> SignedDuration {
         let ends = self.requests.first().zip(self.requests.last());
-        ends.map_or(SignedDuration::ZERO, |(first, last)| last.began.duration_since(first.began))
+        ends.map_or(SignedDuration::ZERO, |(first, last)| {
+            last.began.duration_since(first.began)
+        })
     }
 
     /// Whether a conversation was ever known to be removed or blocked.

@@ -57,7 +57,11 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
 }
 
 fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
-    let selectors = if chance.below(4) == 0 { chance.between(2, 3) } else { 1 };
+    let selectors = if chance.below(4) == 0 {
+        chance.between(2, 3)
+    } else {
+        1
+    };
     let audience = run.channel.with(|channel| {
         let mut audience: Vec<Selector> = Vec::new();
         for _ in 0..selectors {
@@ -68,12 +72,20 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         }
         audience
     });
-    let soon = |chance: &Chance, seconds: u64| chance.wait(Duration::from_secs(1), Duration::from_secs(seconds));
+    let soon =
+        |chance: &Chance, seconds: u64| chance.wait(Duration::from_secs(1), Duration::from_secs(seconds));
     let mut words = Vec::new();
     for _ in 0..[0, 0, 1, 1, 2, 3][chance.index(6)] {
         // Soon after the last word, or when everything may be over.
-        let wait = if chance.below(3) > 0 { soon(chance, 10) } else { soon(chance, 1200) };
-        words.push((wait, *chance.pick(&[Word::Cancel, Word::Edit, Word::Edit, Word::Retract])));
+        let wait = if chance.below(3) > 0 {
+            soon(chance, 10)
+        } else {
+            soon(chance, 1200)
+        };
+        words.push((
+            wait,
+            *chance.pick(&[Word::Cancel, Word::Edit, Word::Edit, Word::Retract]),
+        ));
     }
     Wish {
         at: chance.wait(Duration::ZERO, within / 2),
@@ -136,9 +148,11 @@ pub(super) fn means(channel: &State, selector: &Selector, place: usize) -> bool 
                 && only.as_ref().is_none_or(|only| only == tenant)
         }
         Selector::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
-        Selector::Conversations(ids) => ids
-            .iter()
-            .any(|id| channel.named(id.as_str()).is_some_and(|named| channel.places[named].account == place.account)),
+        Selector::Conversations(ids) => ids.iter().any(|id| {
+            channel
+                .named(id.as_str())
+                .is_some_and(|named| channel.places[named].account == place.account)
+        }),
     }
 }
 
@@ -159,7 +173,9 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     let now = run.now();
     let after = |wait: Duration| now + SignedDuration::try_from(wait).unwrap();
     let begins = wish.begins.map(after);
-    let expires = wish.expires.map(|wait| begins.unwrap_or(now) + SignedDuration::try_from(wait).unwrap());
+    let expires = wish
+        .expires
+        .map(|wait| begins.unwrap_or(now) + SignedDuration::try_from(wait).unwrap());
     let text = format!("n{number} r0");
     let mut body = json!({
         "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),

@@ -304,7 +304,8 @@ impl State {
     /// Counts a request against the limits; the one that it breaks.
     fn count(&mut self, asked: &Asked, place: Option<usize>) -> Option<String> {
         let (now, place) = (Instant::now(), place?);
-        let told = |(most, per): (usize, Duration), what: &str| format!("{most} in {} s {what}", per.as_secs());
+        let told =
+            |(most, per): (usize, Duration), what: &str| format!("{most} in {} s {what}", per.as_secs());
         let of_tenant = self.tenants[self.places[place].tenant]
             .requests
             .count(limits::TENANT, now);

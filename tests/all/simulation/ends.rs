@@ -64,12 +64,19 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
     if !over {
         run.violated(3, format_args!("n{number} is not over: {head:?}"));
     }
-    let told = |kind: Kind| events.iter().any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()));
+    let told = |kind: Kind| {
+        events
+            .iter()
+            .any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()))
+    };
     if head.completed_at.is_some() && !told(Kind::Completed) {
         run.violated(3, format_args!("nobody was told that n{number} is complete"));
     }
     if !head.is_held() && head.chunks_current != head.chunks {
-        run.violated(6, format_args!("n{number} has chunks that are not at its last content: {head:?}"));
+        run.violated(
+            6,
+            format_args!("n{number} has chunks that are not at its last content: {head:?}"),
+        );
     }
 }
 
@@ -77,7 +84,10 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
 fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usize]) {
     let (selectors, stopped) = run.book(|book| {
         let wanted = &book.wanted[number];
-        (wanted.audience.clone(), wanted.cancelled.is_some() || wanted.retracted.is_some())
+        (
+            wanted.audience.clone(),
+            wanted.cancelled.is_some() || wanted.retracted.is_some(),
+        )
     });
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
     for recipient in recipients {
@@ -97,7 +107,10 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
         let meant = |place| selectors.iter().any(|selector| means(channel, selector, place));
         for name in planned.keys() {
             if !channel.named(name).is_some_and(meant) {
-                run.violated(1, format_args!("{name} is a recipient of n{number}, and is not meant"));
+                run.violated(
+                    1,
+                    format_args!("{name} is a recipient of n{number}, and is not meant"),
+                );
             }
         }
         for (index, place) in channel.places.iter().enumerate() {
@@ -105,7 +118,13 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
                 && !strangers.contains(&index)
                 && !run.book(|book| book.was_ever_unwritable(&place.conversation));
             if steady && !stopped && meant(index) && !planned.contains_key(place.conversation.as_str()) {
-                run.violated(1, format_args!("{} is meant by n{number}, and is no recipient", place.conversation));
+                run.violated(
+                    1,
+                    format_args!(
+                        "{} is meant by n{number}, and is no recipient",
+                        place.conversation
+                    ),
+                );
             }
         }
     });
@@ -124,7 +143,10 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             ..
         }) = run.row(&key)
         else {
-            run.violated(1, format_args!("{} has no end: {:?}", key.as_str(), run.row(&key)));
+            run.violated(
+                1,
+                format_args!("{} has no end: {:?}", key.as_str(), run.row(&key)),
+            );
             continue;
         };
         tally.count(&outcome);
@@ -141,10 +163,16 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
         }
     }
     if tally != head.tally || tally.total() != head.audience {
-        run.violated(1, format_args!("n{number} counts {:?}, the ledger {tally:?}", head.tally));
+        run.violated(
+            1,
+            format_args!("n{number} counts {:?}, the ledger {tally:?}", head.tally),
+        );
     }
     if copies != head.copies {
-        run.violated(6, format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies));
+        run.violated(
+            6,
+            format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies),
+        );
     }
 }
 
@@ -165,8 +193,13 @@ fn truthful(
         .filter(|request| request.sends.is_some_and(|sends| sends.0 == name.0))
         .filter(|request| request.fate == Fate::CarriedOut && request.place == place)
         .collect();
-    let own = arrived.iter().any(|request| request.delivery.as_ref() == Some(name));
-    let sent: Vec<Option<&str>> = arrived.iter().map(|request| request.activity.as_deref()).collect();
+    let own = arrived
+        .iter()
+        .any(|request| request.delivery.as_ref() == Some(name));
+    let sent: Vec<Option<&str>> = arrived
+        .iter()
+        .map(|request| request.activity.as_deref())
+        .collect();
     let arrived = sent.len();
     let (at_most_once, text) = {
         let wanted = &book.wanted[name.0];
@@ -175,7 +208,8 @@ fn truthful(
     let fault = match outcome {
         Outcome::Delivered(copy) => {
             let shown = copy.activity.as_ref().and_then(|activity| {
-                run.channel.with(|channel| channel.shown.get(activity.as_str()).cloned())
+                run.channel
+                    .with(|channel| channel.shown.get(activity.as_str()).cloned())
             });
             let brought = copy
                 .activity
@@ -207,6 +241,9 @@ fn truthful(
         book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
     }
     if let Some(fault) = fault {
-        book.violated(1, format_args!("{} of n{} {id}: {fault}: {outcome:?}", name.1, name.0));
+        book.violated(
+            1,
+            format_args!("{} of n{} {id}: {fault}: {outcome:?}", name.1, name.0),
+        );
     }
 }

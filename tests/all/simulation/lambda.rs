@@ -119,7 +119,10 @@ impl Environment {
         }
         if run.strikes(troubles.stall) {
             let wait = run.chance.wait(Duration::from_secs(5), Duration::from_mins(2));
-            run.tell(self, format_args!("stands still for {} s before: {verb}", wait.as_secs()));
+            run.tell(
+                self,
+                format_args!("stands still for {} s before: {verb}", wait.as_secs()),
+            );
             pause(wait).await;
         }
         let wait = if run.strikes(troubles.slow) {
@@ -209,9 +212,7 @@ fn event(batch: &[Received]) -> SqsEvent {
             ("ApproximateReceiveCount", received.receives.to_string()),
             ("SentTimestamp", received.sent.as_millisecond().to_string()),
         ];
-        message.attributes = attributes
-            .map(|(name, value)| (name.to_owned(), value))
-            .into();
+        message.attributes = attributes.map(|(name, value)| (name.to_owned(), value)).into();
         message
     };
     let mut event = SqsEvent::default();

@@ -27,7 +27,11 @@ impl Window {
     /// Counts a request; the limit that it breaks, if it breaks one.
     pub(super) fn count(&mut self, limits: &[Limit], now: Instant) -> Option<Limit> {
         let longest = limits.last().map_or(Duration::ZERO, |(_, per)| *per);
-        while self.0.front().is_some_and(|first| now.duration_since(*first) >= longest) {
+        while self
+            .0
+            .front()
+            .is_some_and(|first| now.duration_since(*first) >= longest)
+        {
             self.0.pop_front();
         }
         self.0.push_back(now);

@@ -223,7 +223,11 @@ fn whatever_goes_wrong_the_promises_hold() {
     if let Some(seed) = number("SEED") {
         let verdict = simulate(seed);
         println!("{}", verdict.run.trace.whole());
-        assert!(verdict.violation.is_none(), "{}", failure(seed, &verdict).unwrap());
+        assert!(
+            verdict.violation.is_none(),
+            "{}",
+            failure(seed, &verdict).unwrap()
+        );
         return;
     }
     let seeds = number("SEEDS").unwrap_or(if cfg!(debug_assertions) { 200 } else { 10_000 });
@@ -249,7 +253,11 @@ fn whatever_goes_wrong_the_promises_hold() {
     assert!(
         failures.is_empty(),
         "{}",
-        failures.into_iter().map(|(_, failure)| failure).collect::<Vec<_>>().join("\n")
+        failures
+            .into_iter()
+            .map(|(_, failure)| failure)
+            .collect::<Vec<_>>()
+            .join("\n")
     );
 }
 

@@ -76,10 +76,18 @@ pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
 }
 
 /// What the people do within this time, as a seed draws it, in the order in which it happens.
-pub(super) fn happenings(run: &Run, chance: &Chance, strangers: &[usize], within: Duration) -> Vec<(Duration, Happening)> {
+pub(super) fn happenings(
+    run: &Run,
+    chance: &Chance,
+    strangers: &[usize],
+    within: Duration,
+) -> Vec<(Duration, Happening)> {
     let places = run.channel.with(|channel| channel.places.len());
     let tenants = run.channel.with(|channel| channel.tenants.len());
-    let person = |place: usize| run.channel.with(|channel| channel.places[place].kind == Kind::Person);
+    let person = |place: usize| {
+        run.channel
+            .with(|channel| channel.places[place].kind == Kind::Person)
+    };
     let mut all = Vec::new();
     for stranger in strangers {
         all.push((chance.wait(Duration::ZERO, within), Happening::Appears(*stranger)));
@@ -88,13 +96,22 @@ pub(super) fn happenings(run: &Run, chance: &Chance, strangers: &[usize], within
     let busy = [0, 1, 4, 12][chance.index(4)];
     for _ in 0..busy * places / 8 {
         let place = chance.index(places);
-        let (moment, then) = (chance.wait(Duration::ZERO, within), chance.wait(Duration::ZERO, within));
+        let (moment, then) = (
+            chance.wait(Duration::ZERO, within),
+            chance.wait(Duration::ZERO, within),
+        );
         match chance.below(8) {
-            0 | 1 => all.extend([(moment, Happening::Leaves(place)), (moment + then, Happening::Returns(place))]),
+            0 | 1 => all.extend([
+                (moment, Happening::Leaves(place)),
+                (moment + then, Happening::Returns(place)),
+            ]),
             2 => all.push((moment, Happening::Leaves(place))),
             3 => {
                 let refusal = *chance.pick(&REFUSALS);
-                all.extend([(moment, Happening::Refuses(place, refusal)), (moment + then, Happening::Speaks(place))]);
+                all.extend([
+                    (moment, Happening::Refuses(place, refusal)),
+                    (moment + then, Happening::Speaks(place)),
+                ]);
             }
             4 => all.push((moment, Happening::Refuses(place, *chance.pick(&REFUSALS)))),
             5 => all.push((moment, Happening::Moves(place, chance.index(REGIONS)))),
@@ -108,15 +125,24 @@ pub(super) fn happenings(run: &Run, chance: &Chance, strangers: &[usize], within
     };
     if chance.below(6) == 0 {
         let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance));
-        all.extend([(begins, Happening::Disables(tenant, true)), (ends, Happening::Disables(tenant, false))]);
+        all.extend([
+            (begins, Happening::Disables(tenant, true)),
+            (ends, Happening::Disables(tenant, false)),
+        ]);
     }
     if chance.below(8) == 0 {
         let (begins, ends) = spell(chance);
-        all.extend([(begins, Happening::RefusesTheBot(true)), (ends, Happening::RefusesTheBot(false))]);
+        all.extend([
+            (begins, Happening::RefusesTheBot(true)),
+            (ends, Happening::RefusesTheBot(false)),
+        ]);
     }
     if chance.below(12) == 0 {
         let (begins, ends) = spell(chance);
-        all.extend([(begins, Happening::FailsToDecrypt(true)), (ends, Happening::FailsToDecrypt(false))]);
+        all.extend([
+            (begins, Happening::FailsToDecrypt(true)),
+            (ends, Happening::FailsToDecrypt(false)),
+        ]);
     }
     all.retain(|(moment, _)| *moment < within * 2);
     all.sort_by_key(|(moment, _)| *moment);
@@ -127,18 +153,38 @@ pub(super) fn happenings(run: &Run, chance: &Chance, strangers: &[usize], within
 pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
     run.tell(&"people", format_args!("{happening:?}"));
     match happening {
-        Happening::Appears(place) => hears(run, place, &json!({"type": "installationUpdate", "action": "add"})).await,
+        Happening::Appears(place) => {
+            hears(
+                run,
+                place,
+                &json!({"type": "installationUpdate", "action": "add"}),
+            )
+            .await
+        }
         Happening::Leaves(place) => {
             // After an uninstallation the channel may refuse, or may not.
             let refusal = [Some("BotNotInConversationRoster"), None][run.chance.index(2)];
-            run.channel.with(|channel| channel.places[place].refusal = refusal);
-            hears(run, place, &json!({"type": "installationUpdate", "action": "remove"})).await;
+            run.channel
+                .with(|channel| channel.places[place].refusal = refusal);
+            hears(
+                run,
+                place,
+                &json!({"type": "installationUpdate", "action": "remove"}),
+            )
+            .await;
         }
         Happening::Returns(place) => {
             run.channel.with(|channel| channel.places[place].refusal = None);
-            hears(run, place, &json!({"type": "installationUpdate", "action": "add"})).await;
+            hears(
+                run,
+                place,
+                &json!({"type": "installationUpdate", "action": "add"}),
+            )
+            .await;
         }
-        Happening::Refuses(place, code) => run.channel.with(|channel| channel.places[place].refusal = Some(code)),
+        Happening::Refuses(place, code) => run
+            .channel
+            .with(|channel| channel.places[place].refusal = Some(code)),
         Happening::Speaks(place) => {
             run.channel.with(|channel| channel.places[place].refusal = None);
             hears(run, place, &json!({"type": "message", "text": "hello"})).await;
@@ -147,7 +193,8 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
         Happening::Moves(place, region) => run.channel.with(|channel| channel.places[place].region = region),
         Happening::Renames(place) => run.channel.with(|channel| channel.rename(place)),
         Happening::Disables(tenant, disabled) => {
-            run.channel.with(|channel| channel.tenants[tenant].disabled = disabled);
+            run.channel
+                .with(|channel| channel.tenants[tenant].disabled = disabled);
         }
         Happening::RefusesTheBot(refuses) => run.channel.with(|channel| channel.refuses_the_bot = refuses),
         Happening::FailsToDecrypt(fails) => run.channel.with(|channel| channel.undecryptable = fails),
@@ -174,7 +221,10 @@ async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
             "channelData": {"tenant": {"id": tenant.id}},
         })
     });
-    activity.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+    activity
+        .as_object_mut()
+        .unwrap()
+        .extend(what.as_object().unwrap().clone());
     let body = activity.to_string();
     for number in 1.. {
         let environment = Environment::start(run, format!("messages {number}"));
@@ -184,8 +234,12 @@ async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
             adapter: Adapter::new(Connector::unauthenticated(Elsewhere)),
             clock: environment.clock(),
         };
-        let request = Request::post("http://127.0.0.1/api/messages").body(Body::Text(body.clone())).unwrap();
-        let answer = environment.invoke(LIMIT, messages::handle(&context, request)).await;
+        let request = Request::post("http://127.0.0.1/api/messages")
+            .body(Body::Text(body.clone()))
+            .unwrap();
+        let answer = environment
+            .invoke(LIMIT, messages::handle(&context, request))
+            .await;
         if answer.is_some_and(|answer| answer.status() == 200) {
             return;
         }

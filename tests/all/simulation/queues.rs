@@ -83,7 +83,8 @@ impl Sqs {
                 body: message.body.clone(),
                 sent: run.now(),
                 // SQS counts whole seconds.
-                visible: Instant::now() + Duration::from_secs(message.delay.min(longest).as_millis().div_ceil(1000) as u64),
+                visible: Instant::now()
+                    + Duration::from_secs(message.delay.min(longest).as_millis().div_ceil(1000) as u64),
                 receives: 0,
             };
             state.entries.insert(number, entry);
@@ -98,7 +99,11 @@ impl Sqs {
             if !batch.is_empty() {
                 return batch;
             }
-            let next = lock(&self.state).entries.values().map(|entry| entry.visible).min();
+            let next = lock(&self.state)
+                .entries
+                .values()
+                .map(|entry| entry.visible)
+                .min();
             tokio::select! {
                 biased;
                 () = changed => {}
@@ -124,7 +129,9 @@ impl Sqs {
                 0
             };
             let number = visible.remove(index);
-            let Some(entry) = state.entries.get_mut(&number) else { continue };
+            let Some(entry) = state.entries.get_mut(&number) else {
+                continue;
+            };
             if entry.receives >= RECEIVES_MAX {
                 let dead = state.entries.remove(&number);
                 state.dead.extend(dead);
@@ -155,7 +162,9 @@ impl Sqs {
         let mut state = lock(&self.state);
         state.working -= 1;
         for received in batch {
-            let Some(entry) = state.entries.get_mut(&received.number) else { continue };
+            let Some(entry) = state.entries.get_mut(&received.number) else {
+                continue;
+            };
             // An old receipt deletes nothing.
             if entry.receives != received.receives {
                 continue;
@@ -261,7 +270,10 @@ impl Queue for Lane {
                 for message in batch {
                     queue.put(run, message);
                     let seconds = message.delay.as_secs_f32();
-                    run.tell(&self.environment, format_args!("enqueues on {} in {seconds:.1} s: {}", queue.name, message.body));
+                    run.tell(
+                        &self.environment,
+                        format_args!("enqueues on {} in {seconds:.1} s: {}", queue.name, message.body),
+                    );
                 }
             }
             queue.changed.notify_waiters();

@@ -66,7 +66,11 @@ impl Run {
         let failed = Duration::from_secs(failed);
         let scheduler = chance.below(2) == 0;
         Self {
-            confirm_above: if chance.below(5) == 0 { chance.between(1, 40) } else { 10_000 },
+            confirm_above: if chance.below(5) == 0 {
+                chance.between(1, 40)
+            } else {
+                10_000
+            },
             plans: Sqs::new("plans", failed, scheduler),
             deliveries: Sqs::new("deliveries", failed, scheduler),
             troubles,
@@ -151,7 +155,9 @@ impl Run {
 
     /// The row of a delivery, as it stands.
     pub(super) fn row(&self, delivery: &DeliveryKey) -> Option<Row> {
-        at_once(self.store.look_up(std::slice::from_ref(delivery))).pop().flatten()
+        at_once(self.store.look_up(std::slice::from_ref(delivery)))
+            .pop()
+            .flatten()
     }
 
     /// The head of a notification, as it stands.

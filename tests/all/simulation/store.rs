@@ -108,7 +108,8 @@ impl Conversations for Tables {
     ) -> Result<Listing<Candidate>, Error> {
         // A listing may be shorter than asked for; so small worlds have many pages too.
         let limit = limit.min(self.0.run.page);
-        self.call("list", self.store().list(selection, cursor, limit)).await
+        self.call("list", self.store().list(selection, cursor, limit))
+            .await
     }
 }
 
@@ -139,15 +140,18 @@ impl Notifications for Tables {
     }
 
     async fn message(&self, id: &NotificationId, revision: u32) -> Result<Option<Activity>, Error> {
-        self.call("read the message", self.store().message(id, revision)).await
+        self.call("read the message", self.store().message(id, revision))
+            .await
     }
 
     async fn latest_page(&self, id: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, Error> {
-        self.call("read the latest page", self.store().latest_page(id, part)).await
+        self.call("read the latest page", self.store().latest_page(id, part))
+            .await
     }
 
     async fn page(&self, id: &NotificationId, part: u16, number: u32) -> Result<Option<Page>, Error> {
-        self.call("read a page", self.store().page(id, part, number)).await
+        self.call("read a page", self.store().page(id, part, number))
+            .await
     }
 
     async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
@@ -182,7 +186,8 @@ impl Notifications for Tables {
     }
 
     async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
-        self.call("read what is closed", self.store().closed(id, part, page)).await
+        self.call("read what is closed", self.store().closed(id, part, page))
+            .await
     }
 
     async fn cancel(&self, id: &NotificationId, now: Timestamp) -> Result<Option<Notification>, Error> {
@@ -190,11 +195,13 @@ impl Notifications for Tables {
     }
 
     async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
-        self.count("revise", id, self.store().revise(id, content, now)).await
+        self.count("revise", id, self.store().revise(id, content, now))
+            .await
     }
 
     async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
-        self.count("let go", id, Notifications::release(self.store(), id, now)).await
+        self.count("let go", id, Notifications::release(self.store(), id, now))
+            .await
     }
 
     async fn complete(&self, id: &NotificationId, now: Timestamp) -> Result<bool, Error> {
@@ -216,7 +223,10 @@ impl Ledger for Tables {
         let began = run.now();
         let act = async {
             let claim = self.store().claim(asked, conversation).await?;
-            run.tell(&self.0, format_args!("claims {}: {claim:?}", asked.delivery.as_str()));
+            run.tell(
+                &self.0,
+                format_args!("claims {}: {claim:?}", asked.delivery.as_str()),
+            );
             if let Claim::Taken(lease) = &claim {
                 run.book(|book| book.claimed(run, &self.0, asked, conversation, lease, began));
             }
@@ -290,7 +300,10 @@ impl Paces for Tables {
         let run = &self.0.run;
         let act = async {
             let answer = self.store().apply(bucket, rule).await;
-            run.tell(&self.0, format_args!("paces {}: {:?}", bucket.as_str(), run.pace(bucket)));
+            run.tell(
+                &self.0,
+                format_args!("paces {}: {:?}", bucket.as_str(), run.pace(bucket)),
+            );
             answer
         };
         self.call("pace", act).await
@@ -304,7 +317,9 @@ impl Events for Tables {
         };
         let act = async {
             for event in &events {
-                self.0.run.tell(&self.0, format_args!("tells {} {:?}", event.id, event.kind));
+                self.0
+                    .run
+                    .tell(&self.0, format_args!("tells {} {:?}", event.id, event.kind));
             }
             self.0.run.events.publish(events).await
         };

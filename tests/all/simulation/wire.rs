@@ -101,10 +101,19 @@ impl Asked {
             Address::Global
         } else {
             let region = base.rsplit("region").next().unwrap();
-            Address::Region(region.parse().unwrap_or_else(|_| panic!("no address of ours: {uri}")))
+            Address::Region(
+                region
+                    .parse()
+                    .unwrap_or_else(|_| panic!("no address of ours: {uri}")),
+            )
         };
         let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            body.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let parts: Vec<String> = path.split('/').map(decoded).collect();
         let verb = match (request.method().as_str(), &parts[1..]) {
             ("POST", []) => Verb::Create {
@@ -219,11 +228,17 @@ impl Wire {
                     408 | 500.. => Heard::Neither,
                     _ => Heard::Refused,
                 };
-                run.tell(environment, format_args!("request {number}: {}", response.status()));
+                run.tell(
+                    environment,
+                    format_args!("request {number}: {}", response.status()),
+                );
                 Ok(response)
             }
             Ok(Ok(Err(error))) => {
-                run.tell(environment, format_args!("request {number}: the connection broke"));
+                run.tell(
+                    environment,
+                    format_args!("request {number}: the connection broke"),
+                );
                 Err(error)
             }
             Ok(Err(_)) | Err(_) => {
@@ -273,7 +288,10 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
     };
     pause(takes).await;
     let done = run.channel.carry_out(&asked, place);
-    run.tell(&"channel", format_args!("request {number} is carried out: {done:?}"));
+    run.tell(
+        &"channel",
+        format_args!("request {number} is carried out: {done:?}"),
+    );
     run.book(|book| book.carried_out(number, &done));
     run.channel.finish(place);
     pause(back / 2).await;

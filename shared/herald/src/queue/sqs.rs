@@ -1,15 +1,20 @@
 //! A queue in SQS, what it cannot hold back long enough, and the batches that Lambda takes from one.
 
+use std::time::Duration;
+
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use http::Request;
+use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::batch::{self, Receipt, Received};
 use super::{DELAY_MAX, Error, Message};
 use crate::aws::Sdk;
+use crate::aws::signed::{self, Client, TARGET, code};
 use crate::config::{self, Environment};
 use crate::id::digest;
 use crate::telemetry::chain;
@@ -27,6 +32,15 @@ const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Requests under way at once.
 const REQUESTS_AT_ONCE: usize = 4;
+
+/// Requests made for one batch while SQS has no answer.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// How long it waits before the second of them; before the third, twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What SQS speaks.
+const JSON: &str = "application/x-amz-json-1.0";
 
 /// The longest group that SQS takes, in bytes.
 const GROUP_BYTES_MAX: usize = 128;
@@ -76,7 +90,7 @@ impl Queue {
     /// The queue with this URL. It holds a message back for [`DELAY_MAX`] at most.
     pub fn new(sdk: &Sdk, url: impl Into<String>) -> Self {
         Self {
-            client: sdk.sqs.clone(),
+            client: sdk.signed.clone(),
             url: url.into(),
             schedules: None,
         }
@@ -139,45 +153,72 @@ impl Queue {
         let again = batch
             .iter()
             .enumerate()
-            .filter(|(index, _)| refused.iter().any(|entry| entry.id() == index.to_string()));
+            .filter(|(index, _)| refused.iter().any(|entry| entry.id == index.to_string()));
         let refused = self.request(again).await?;
         match refused.first() {
             None => Ok(()),
             Some(first) => Err(Error::Refused {
                 refused: refused.len(),
                 sent: batch.len(),
-                code: first.code().to_owned(),
+                code: code(first.code.as_deref()),
             }),
         }
     }
 
-    /// One request; what it refused. The entries' ids are the messages' places in the batch.
+    /// One request, and what it refused. The entries' ids are the messages' places in the batch. Whoever is not answered
+    /// asks again: a message that comes twice does no harm.
     async fn request<'a>(
         &self,
         messages: impl Iterator<Item = (usize, &'a Message)>,
-    ) -> Result<Vec<BatchResultErrorEntry>, Error> {
-        let entries = messages
-            .map(|(index, message)| {
-                SendMessageBatchRequestEntry::builder()
-                    .id(index.to_string())
-                    .message_body(&message.body)
-                    .delay_seconds(delay_seconds(message))
-                    .set_message_group_id(message.group.as_deref().map(group))
-                    .build()
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::Unavailable { source: error.into() })?;
-        let request = self
-            .client
-            .send_message_batch()
-            .queue_url(&self.url)
-            .set_entries(Some(entries));
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| Error::Unavailable { source: error.into() })?;
-        Ok(answer.failed)
+    ) -> Result<Vec<Refusal>, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            #[serde(default)]
+            failed: Vec<Refusal>,
+        }
+        const OPERATION: &str = "sqs:SendMessageBatch";
+        let entries: Vec<Value> = messages.map(|(index, message)| entry(index, message)).collect();
+        let body = json!({"QueueUrl": self.url, "Entries": entries}).to_string();
+        let mut attempt = 1;
+        loop {
+            let request = Request::post(self.client.sqs())
+                .header(CONTENT_TYPE, JSON)
+                .header(TARGET, "AmazonSQS.SendMessageBatch")
+                .body(body.clone());
+            let answer = self.client.call(OPERATION, "sqs", request).await;
+            let answer = answer.and_then(|body| signed::read::<Answer>(OPERATION, &body));
+            match answer {
+                Ok(answer) => return Ok(answer.failed),
+                Err(error) if attempt < ATTEMPTS_MAX && error.may_pass() => {
+                    tokio::time::sleep(PAUSE * attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(Error::Unavailable { source: error.into() }),
+            }
+        }
     }
+}
+
+/// A message that SQS did not take out of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refusal {
+    id: String,
+    code: Option<String>,
+}
+
+/// A message as a batch has it.
+fn entry(index: usize, message: &Message) -> Value {
+    let mut entry = json!({
+        "Id": index.to_string(),
+        "MessageBody": message.body,
+        "DelaySeconds": delay_seconds(message),
+    });
+    if let Some(name) = &message.group {
+        entry["MessageGroupId"] = group(name).into();
+    }
+    entry
 }
 
 impl super::Queue for Queue {
