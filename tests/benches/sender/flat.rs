@@ -91,7 +91,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
             let Some(plan) = plans_received.recv().await else {
                 break;
             };
-            let deadline = clock.now().checked_add(Duration::from_secs(60))?;
+            let deadline = clock.now().checked_add(Duration::from_mins(1))?;
             let response = planner::handle(&planner, event(vec![plan.body]), deadline).await;
             if !response.batch_item_failures.is_empty() {
                 return Err("a plan failed".into());
@@ -172,8 +172,11 @@ struct MadeUp {
     head: std::sync::Mutex<Notification>,
     request: Request,
     /// The number of each part's last page, and where the next begins.
-    latest: std::sync::Mutex<[Option<(u32, Option<String>)>; 4]>,
+    latest: std::sync::Mutex<[Option<Latest>; 4]>,
 }
+
+/// A page's number, and where the next begins.
+type Latest = (u32, Option<String>);
 
 struct Head(Notification);
 
