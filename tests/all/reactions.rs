@@ -236,9 +236,12 @@ async fn a_bot_that_is_turned_off_for_a_tenant_is_found_out_by_a_few_and_the_res
     let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&people).await;
+    let off = Behaviour::Refuse {
+        status: 403,
+        code: "BotDisabledByAdmin",
+    };
     for person in &people {
-        let off = || refusal(403, "BotDisabledByAdmin");
-        world.channel.when(&format!("a:{person}"), answers([off()]));
+        world.channel.when(&format!("a:{person}"), off.clone());
     }
     let id = world.asks(&everyone()).await;
     world.plan().await;
@@ -257,10 +260,38 @@ async fn a_bot_that_is_turned_off_for_a_tenant_is_found_out_by_a_few_and_the_res
         blocked
     };
     assert_eq!(blocked, 2, "the third strike is the tenant's");
+    for person in &people {
+        world.channel.when(&format!("a:{person}"), Behaviour::Accept);
+    }
     world.work().await;
     let done = world.notification(&id).await;
     assert_eq!(done.state(), notification::State::Completed);
-    assert!(done.tally.delivered >= 30, "{:?}", done.tally);
+    assert_eq!(
+        (done.tally.delivered, done.tally.gone),
+        (38, 2),
+        "{:?}",
+        done.tally
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_people_for_whom_the_bot_is_turned_off_do_not_stop_their_tenant() {
+    let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
+    let people: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&people).await;
+    for person in people.iter().step_by(8) {
+        let off = Behaviour::Refuse {
+            status: 403,
+            code: "BotDisabledByAdmin",
+        };
+        world.channel.when(&format!("a:{person}"), off);
+    }
+    let began = world.now();
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    let tally = world.notification(&id).await.tally;
+    assert_eq!((tally.delivered, tally.gone), (35, 5), "{tally:?}");
+    assert!(world.now().duration_since(began).as_hours() < 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -147,15 +147,16 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
         Ok(json(StatusCode::ACCEPTED, &answer))
     }
 
-    /// Has the planner see now that there is nothing to plan, of a notification that waits for its time.
+    /// Has the planner see now that there is nothing to plan, of a notification that waits for its time, or to be let go.
     async fn plan_now(&self, notification: &Notification) -> Result<(), Refusal> {
         let waits = notification
             .deliver_at
-            .is_some_and(|moment| moment > self.clock.now());
-        if !waits || notification.parts_planned == notification.parts {
-            return Ok(());
+            .is_some_and(|moment| moment > self.clock.now())
+            && notification.parts_planned < notification.parts;
+        if waits || notification.is_held() {
+            return self.enqueue(notification, Task::Plan).await;
         }
-        self.enqueue(notification, Task::Plan).await
+        Ok(())
     }
 
     /// Has the planner go through what stands, so that what waits is looked at now.

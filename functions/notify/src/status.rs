@@ -52,7 +52,7 @@ impl Counts {
         Self {
             audience: notification.audience,
             open: notification.open(),
-            ended: notification.tally,
+            ended: notification.ended(),
         }
     }
 }

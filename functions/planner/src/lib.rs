@@ -116,10 +116,6 @@ async fn fan_out<C: Conversations, N: Notifications, Q: Queue, E: Events>(
     notification: &Notification,
     task: Task,
 ) -> Result<(), Error> {
-    if task == Task::Plan {
-        let accepted = Event::accepted(notification);
-        context.events.publish(vec![accepted]).await?;
-    }
     let each = (0..notification.parts).map(|part| Plan {
         notification: notification.id.clone(),
         task,
@@ -127,7 +123,13 @@ async fn fan_out<C: Conversations, N: Notifications, Q: Queue, E: Events>(
         enqueued: None,
     });
     let each = each.map(|plan| Message::json(&plan, Duration::ZERO)).collect();
-    Ok(context.plans.send(each).await?)
+    context.plans.send(each).await?;
+    // Whoever does not hear of it does not hold it up.
+    if task == Task::Plan {
+        let accepted = Event::accepted(notification);
+        context.events.publish(vec![accepted]).await?;
+    }
+    Ok(())
 }
 
 /// Plans the pages of one part from where they end.
@@ -156,7 +158,7 @@ async fn plan_part<C: Conversations, N: Notifications, Q: Queue, E: Events>(
             && enqueued != Some(*number)
             && !notification.is_held()
         {
-            let chunks = chunks(id, part_number, *number, page, |_| true);
+            let chunks = chunks(id, part_number, *number, page, false, |_| true);
             context.deliveries.send(chunks).await?;
             enqueued = Some(*number);
         }
@@ -251,6 +253,8 @@ async fn sweep_part<C, N: Notifications, Q: Queue, E>(
     if notification.is_held() {
         return Ok(());
     }
+    // Of one that is just let go, the ledger knows nothing yet.
+    let begun = notification.is_stopped() || notification.revision > 0;
     loop {
         let number = enqueued.map_or(0, |enqueued| enqueued + 1);
         if is_late(context.clock.now(), deadline) {
@@ -277,7 +281,7 @@ async fn sweep_part<C, N: Notifications, Q: Queue, E>(
                 .iter()
                 .any(|closed| closed.0 == index && closed.1 >= notification.revision)
         };
-        let chunks = chunks(id, part, number, &page, is_open);
+        let chunks = chunks(id, part, number, &page, begun, is_open);
         if !chunks.is_empty() {
             context.deliveries.send(chunks).await?;
         }
@@ -294,13 +298,17 @@ fn chunks(
     part: u16,
     page: u32,
     planned: &Page,
+    begun: bool,
     is_wanted: impl Fn(u16) -> bool,
 ) -> Vec<Message> {
     (0_u16..)
         .zip(&planned.chunks)
         .filter(|(index, _)| is_wanted(*index))
         .map(|(index, chunk)| {
-            let chunk = Chunk::whole(id.clone(), ChunkId { part, page, index }, chunk.clone());
+            let chunk = Chunk {
+                begun,
+                ..Chunk::whole(id.clone(), ChunkId { part, page, index }, chunk.clone())
+            };
             chunk.message(Duration::ZERO)
         })
         .collect()

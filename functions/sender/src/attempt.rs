@@ -19,6 +19,12 @@ use crate::view::Seen;
 /// How long before the invocation's end an attempt makes no further request.
 const LAST_REQUEST: SignedDuration = SignedDuration::from_secs(25);
 
+/// How many attempts find no conversation before it is gone.
+const NOT_FOUND_MAX: u32 = 3;
+
+/// How long a conversation that was not found is left alone.
+const NOT_FOUND_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
 /// How long copies are brought up to date after an edit.
 const REVISED_FOR_MAX: SignedDuration = SignedDuration::from_hours(24);
 
@@ -312,6 +318,8 @@ where
                 code,
                 detail: error.message().map(str::to_owned),
             },
+            // Healthy ones are not found now and then, and nothing was carried out.
+            Reaction::Recreate if lease.attempt < NOT_FOUND_MAX => not_sent(code, Some(NOT_FOUND_WAIT)),
             Reaction::Recreate => {
                 learned.push(Learned::Found(Finding::Missing(code.clone())));
                 Attempt::Gone(code)
@@ -342,6 +350,7 @@ where
             (new.pause.clone(), Some(new))
         };
         let pause = self.context.ledger.apply(bucket, rule).await?;
+        self.invocation.suspect(bucket);
         let until = pause.map(|pause| pause.until).filter(|until| *until > now);
         if let Some(until) = until {
             tracing::error!(

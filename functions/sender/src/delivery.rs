@@ -11,7 +11,7 @@ use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::attempt::Made;
+use crate::attempt::{Learned, Made};
 use crate::view::{Seen, View};
 use crate::work::conversation_key;
 use crate::{Context, Invocation, later};
@@ -28,8 +28,10 @@ const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 /// Where a delivery stands after its turn here.
 pub(crate) enum Turn {
-    /// It has ended, now or before.
+    /// It has ended by this turn.
     Ended(Outcome),
+    /// It had ended before.
+    Known(Outcome),
     /// It is open; nobody need ask before then.
     Open(Timestamp),
 }
@@ -85,7 +87,13 @@ where
             .recall(std::slice::from_ref(key))
             .await?
             .pop();
-        if let Some(until) = self.silenced(conversation.as_ref()).await {
+        let Some(seen) = self.view.newest().await? else {
+            return Ok(Turn::Ended(Outcome::Cancelled));
+        };
+        // What is not to be sent any more ends though the bot cannot speak.
+        if stopped(&seen.head, now).is_none()
+            && let Some(until) = self.silenced(conversation.as_ref()).await
+        {
             return Ok(Turn::Open(until));
         }
         self.claim(key, conversation.as_ref()).await
@@ -111,12 +119,17 @@ where
             Claim::Taken(lease) => lease,
             Claim::Held { until } => return Ok(Turn::Open(until.min(later(now, ASK_HOLDER_AGAIN)))),
             Claim::Busy { until } | Claim::Waiting { until } => return Ok(Turn::Open(until)),
-            Claim::Settled(outcome) => return Ok(Turn::Ended(outcome)),
+            Claim::Settled(outcome) => return Ok(Turn::Known(outcome)),
         };
-        let made = match self.to_be_made(&lease, &seen, conversation) {
+        let mut made = match self.to_be_made(&lease, &seen, conversation) {
             Ok(conversation) => self.attempt(&lease, &seen, conversation).await?,
             Err(outcome) => Made::only(Next::Settle(lease.ending(outcome))),
         };
+        if let Next::Wait { .. } = made.next {
+            // The name stays good until the message is there: to create the conversation again finds its successor again.
+            made.learned
+                .retain(|learned| !matches!(learned, Learned::Succeeded(_)));
+        }
         let ledger = &self.context.ledger;
         let (written, turn) = match made.next {
             Next::Settle(outcome) => (

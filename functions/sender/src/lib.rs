@@ -21,7 +21,7 @@
 //! | `successor.rs` | a conversation that is called something else by now |
 //! | `view.rs` | the notification, as it was a second ago at most |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -146,6 +146,8 @@ pub struct Invocation {
     pause: Mutex<Option<Timestamp>>,
     /// Buckets that were throttled: the permits we have for them are void before then.
     held: Mutex<HashMap<Bucket, Timestamp>>,
+    /// Buckets in which a conversation refused for what may be its tenant's.
+    struck: Mutex<HashSet<Bucket>>,
 }
 
 impl Invocation {
@@ -155,6 +157,7 @@ impl Invocation {
             deadline,
             pause: Mutex::default(),
             held: Mutex::default(),
+            struck: Mutex::default(),
         }
     }
 
@@ -181,6 +184,18 @@ impl Invocation {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = held.entry(bucket.clone()).or_insert(until);
         *standing = until.max(*standing);
+    }
+
+    /// Something was refused for what may be the tenant's.
+    fn suspect(&self, bucket: &Bucket) {
+        let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
+        struck.insert(bucket.clone());
+    }
+
+    /// Something arrived: what was suspected is not so. Whether anything was.
+    fn acquit(&self, bucket: &Bucket) -> bool {
+        let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
+        struck.remove(bucket)
     }
 
     fn held_until(&self, bucket: &Bucket, now: Timestamp) -> Option<Timestamp> {
@@ -253,14 +268,14 @@ async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue
         // Whoever closed it may have died before the next step.
         return completion::check(&context.notifications, &context.events, &id, now).await;
     }
-    if chunk.begun && chunk.revision < seen.head.revision && !anew(context, &mut chunk).await? {
-        return Ok(());
-    }
     loop {
         // Newer contents are seen while the work is done; it is closed at the one that was seen before.
         let Some(seen) = view.newest().await? else {
             return Ok(());
         };
+        if chunk.begun && chunk.revision < seen.head.revision && !anew(context, &mut chunk).await? {
+            return Ok(());
+        }
         chunk.revision = seen.head.revision;
         let work = Work::new(context, &view, invocation, &mut chunk);
         if let Some(until) = work.run().await? {
@@ -275,12 +290,7 @@ async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue
                 return completion::check(&context.notifications, &context.events, &id, context.clock.now())
                     .await;
             }
-            Closed::Outdated => {
-                view.forget().await;
-                if !anew(context, &mut chunk).await? {
-                    return Ok(());
-                }
-            }
+            Closed::Outdated => view.forget().await,
         }
     }
 }

@@ -88,7 +88,23 @@ where
         };
         let next = if own.permits_attempt(seen.head.on_unknown) {
             let answer = self.request(&own, &seen, conversation, place).await;
-            self.follows(answer, &own, &seen, learned).await?
+            let mut of_successor = Vec::new();
+            let next = self.follows(answer, &own, &seen, &mut of_successor).await?;
+            for found in of_successor {
+                match found {
+                    // Of the conversation that was asked, if it is remembered yet.
+                    Learned::Found(finding) => {
+                        if let Some(known) = known.first() {
+                            let conversations = &self.context.conversations;
+                            conversations
+                                .note(&known.key, known.version, &finding, self.now())
+                                .await?;
+                        }
+                    }
+                    Learned::Throttled(_) | Learned::Succeeded(_) => learned.push(found),
+                }
+            }
+            next
         } else {
             Next::Settle(Outcome::Unknown)
         };
@@ -99,7 +115,13 @@ where
             }
             Next::Wait { until, why, doubts } => {
                 let written = ledger.release(&delivery, &own, until, &why, doubts).await?;
-                (written, waits(until))
+                // What may have arrived there may have arrived for this delivery.
+                let next = Next::Wait {
+                    until,
+                    why,
+                    doubts: doubts.max(lease.doubts),
+                };
+                (written, Came::Elsewhere(next))
             }
         };
         Ok(match written {

@@ -14,7 +14,7 @@ use herald::queue::{Chunk, Queue};
 use herald::store::{Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::delivery::{Delivery, Turn};
+use crate::delivery::{Delivery, Turn, stopped};
 use crate::view::View;
 use crate::{Context, Invocation, later};
 
@@ -30,8 +30,18 @@ pub(crate) struct Work<'a, C, N, L, Q, E> {
     view: &'a View<'a, C, N, L, Q, E>,
     invocation: &'a Invocation,
     chunk: &'a mut Chunk,
-    /// Those that are open, and from when on each may be tried.
-    open: Vec<(Recipient, Timestamp)>,
+    open: Vec<Open>,
+    /// What is to be told when this is over.
+    news: Vec<Event>,
+}
+
+/// A delivery that is open.
+struct Open {
+    recipient: Recipient,
+    /// From when on it may be tried.
+    from: Timestamp,
+    /// Whether there is a copy to be brought up to date.
+    copy: bool,
 }
 
 /// What a block of deliveries may do.
@@ -61,12 +71,17 @@ where
         let now = context.clock.now();
         // Whoever fails on the way forgets the chunk: its message comes again.
         let recipients = std::mem::take(&mut chunk.recipients);
-        let open = recipients.into_iter().map(|recipient| (recipient, now));
+        let open = recipients.into_iter().map(|recipient| Open {
+            recipient,
+            from: now,
+            copy: false,
+        });
         Self {
             context,
             view,
             invocation,
             open: open.collect(),
+            news: Vec::new(),
             chunk,
         }
     }
@@ -79,13 +94,15 @@ where
         }
         let until = loop {
             let now = self.context.clock.now();
-            let Some(earliest) = self.open.iter().map(|(_, from)| *from).min() else {
+            let Some(earliest) = self.open.iter().map(|open| open.from).min() else {
                 break None;
             };
             if self.invocation.is_late(now) {
                 break Some(earliest.max(now));
             }
-            if let Some(until) = self.invocation.paused_until(now) {
+            if let Some(until) = self.invocation.paused_until(now)
+                && !self.ends(now).await?
+            {
                 // Somebody has to put the bot right: that is not waited for in a running function.
                 break Some(until.max(earliest));
             }
@@ -104,71 +121,91 @@ where
                     if until > later(now, WAITED_HERE) {
                         break Some(until);
                     }
-                    for (_, from) in &mut self.open {
-                        *from = until.max(*from);
+                    for open in &mut self.open {
+                        open.from = until.max(open.from);
                     }
                 }
                 Go::At(permits) => self.deliver(block, Some(permits)).await?,
                 Go::Free => self.deliver(block, None).await?,
             }
         };
-        self.chunk.recipients = self.open.into_iter().map(|(recipient, _)| recipient).collect();
+        // A worker that dies before this is followed by one that finds the same settled, and tells of it. Whoever is away is
+        // not waited for by those who can be sent to.
+        if !self.news.is_empty() {
+            self.context
+                .events
+                .publish(std::mem::take(&mut self.news))
+                .await?;
+        }
+        self.chunk.recipients = self.open.into_iter().map(|open| open.recipient).collect();
         Ok(until)
     }
 
     /// Finds out what the ledger knows, so that no permit is taken for what has ended or has to wait.
     async fn look_up(&mut self) -> Result<(), Error> {
-        let deliveries: Vec<_> = self
-            .open
-            .iter()
-            .map(|(recipient, _)| self.key(recipient))
-            .collect();
+        let deliveries: Vec<_> = self.open.iter().map(|open| self.key(&open.recipient)).collect();
         let rows = self.context.ledger.look_up(&deliveries).await?;
         let mut ended = Vec::new();
-        for ((recipient, from), row) in std::mem::take(&mut self.open).into_iter().zip(rows) {
+        for (mut open, row) in std::mem::take(&mut self.open).into_iter().zip(rows) {
             match row.map(|row| row.state) {
                 Some(State::Settled(outcome)) if !outcome.is_behind(self.chunk.revision) => {
-                    ended.push((recipient, outcome));
+                    ended.push((open.recipient, outcome));
+                    continue;
                 }
-                Some(State::Waiting { until, .. }) => self.open.push((recipient, until.max(from))),
-                Some(State::Settled(_)) | None => self.open.push((recipient, from)),
+                Some(State::Settled(_)) => open.copy = true,
+                Some(State::Waiting { until, .. }) => open.from = until.max(open.from),
+                None => {}
             }
+            self.open.push(open);
         }
         self.count(&ended).await
+    }
+
+    /// Whether what was not sent so far is not to be sent any more.
+    async fn ends(&self, now: Timestamp) -> Result<bool, Error> {
+        let seen = self.view.newest().await?;
+        Ok(seen.is_none_or(|seen| stopped(&seen.head, now).is_some()))
     }
 
     fn key(&self, recipient: &Recipient) -> DeliveryKey {
         DeliveryKey::new(&self.chunk.notification, recipient)
     }
 
-    /// Those that may be tried now, as many as go together.
-    fn take_block(&mut self, now: Timestamp) -> Vec<(Recipient, Timestamp)> {
+    /// Those that may be tried now, as many as go together: with a copy, or without.
+    fn take_block(&mut self, now: Timestamp) -> Vec<Open> {
+        let Some(copy) = self
+            .open
+            .iter()
+            .find(|open| open.from <= now)
+            .map(|open| open.copy)
+        else {
+            return Vec::new();
+        };
         self.open
-            .extract_if(.., |(_, from)| *from <= now)
+            .extract_if(.., |open| open.from <= now && open.copy == copy)
             .take(BLOCK)
             .collect()
     }
 
     /// Asks for the block's permits.
-    async fn permits(&mut self, block: &[(Recipient, Timestamp)]) -> Result<Go, Error> {
+    async fn permits(&mut self, block: &[Open]) -> Result<Go, Error> {
+        let now = self.context.clock.now();
+        let ends = self.ends(now).await?;
         let Some(bucket) = &self.chunk.bucket else {
             return Ok(Go::Free);
         };
-        let Some(seen) = self.view.newest().await? else {
-            return Ok(Go::Free);
-        };
-        let now = self.context.clock.now();
-        let ends = seen.head.is_stopped() || seen.head.expires_at <= now;
-        if ends && self.chunk.revision == 0 {
+        if ends && !block.iter().any(|open| open.copy) {
             return Ok(Go::Free);
         }
         if let Some(until) = self.invocation.held_until(bucket, now) {
             return Ok(Go::NotBefore(until));
         }
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        // Of a notification that ends, only copies take requests.
+        let rest = self.open.iter().filter(|open| open.copy || !ends).count();
         let wish = Wish {
             block: count(block.len()),
-            whole: count(block.len() + self.open.len()),
+            whole: count(block.len() + rest),
             turn: self.chunk.turn,
         };
         let limit = self.context.limits.tenant;
@@ -187,14 +224,10 @@ where
     }
 
     /// Gives each of the block its turn, all of them together.
-    async fn deliver(
-        &mut self,
-        block: Vec<(Recipient, Timestamp)>,
-        permits: Option<Permits>,
-    ) -> Result<(), Error> {
+    async fn deliver(&mut self, block: Vec<Open>, permits: Option<Permits>) -> Result<(), Error> {
         self.chunk.begun = true;
         let chunk = &*self.chunk;
-        let turns = (0_u32..).zip(&block).map(|(number, (recipient, _))| {
+        let turns = (0_u32..).zip(&block).map(|(number, Open { recipient, .. })| {
             let delivery = Delivery {
                 context: self.context,
                 view: self.view,
@@ -211,12 +244,20 @@ where
         // Every delivery had its turn before a failure is told: a table that fails for one must not stop the others.
         let mut ended = Vec::new();
         let mut failure = None;
-        for ((recipient, _), turn) in block.into_iter().zip(turns) {
+        let mut arrived = false;
+        for (open, turn) in block.into_iter().zip(turns) {
             match turn {
-                Ok(Turn::Ended(outcome)) => ended.push((recipient, outcome)),
-                Ok(Turn::Open(until)) => self.open.push((recipient, until)),
+                Ok(Turn::Ended(outcome)) => {
+                    arrived |= matches!(outcome, Outcome::Delivered(_)) && !open.copy;
+                    ended.push((open.recipient, outcome));
+                }
+                Ok(Turn::Known(outcome)) => ended.push((open.recipient, outcome)),
+                Ok(Turn::Open(from)) => self.open.push(Open { from, ..open }),
                 Err(error) => failure = Some(error),
             }
+        }
+        if arrived {
+            self.acquit(permits).await?;
         }
         if let Some(failure) = failure {
             return Err(failure.into());
@@ -224,18 +265,30 @@ where
         self.count(&ended).await
     }
 
+    /// A message arrived: what was suspected of the tenant is not so.
+    async fn acquit(&self, permits: Option<Permits>) -> Result<(), Error> {
+        let Some(bucket) = &self.chunk.bucket else {
+            return Ok(());
+        };
+        let suspected = permits.is_some_and(|permits| permits.suspected());
+        if self.invocation.acquit(bucket) || suspected {
+            let rule = |pace: &pace::Pace| ((), pace::clear(pace));
+            self.context.ledger.apply(bucket, rule).await?;
+        }
+        Ok(())
+    }
+
     /// Counts those that have ended.
     async fn count(&mut self, ended: &[(Recipient, Outcome)]) -> Result<(), Error> {
-        self.tell(ended).await?;
+        self.note(ended).await?;
         for (_, outcome) in ended {
             self.chunk.closing.count(outcome, self.chunk.revision);
         }
         Ok(())
     }
 
-    /// Tells of those that the caller asked to be told of. A worker that dies after it is followed by one that finds them
-    /// settled, and tells of them again.
-    async fn tell(&self, ended: &[(Recipient, Outcome)]) -> Result<(), Error> {
+    /// Keeps what is to be told of those that the caller asked to be told of.
+    async fn note(&mut self, ended: &[(Recipient, Outcome)]) -> Result<(), Error> {
         let Some(seen) = self.view.newest().await? else {
             return Ok(());
         };
@@ -243,16 +296,14 @@ where
             return Ok(());
         }
         let now = self.context.clock.now();
-        let events: Vec<_> = ended
+        let news: Vec<_> = ended
             .iter()
             .filter_map(|(recipient, outcome)| {
                 let conversation = conversation_key(recipient)?;
                 Event::delivery(&seen.head, conversation, &self.key(recipient), outcome, now)
             })
             .collect();
-        if !events.is_empty() {
-            self.context.events.publish(events).await?;
-        }
+        self.news.extend(news);
         Ok(())
     }
 }

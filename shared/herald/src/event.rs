@@ -144,7 +144,7 @@ fn counts(notification: &Notification) -> Vec<(&'static str, Value)> {
         ("open", Value::from(notification.open())),
     ];
     let ended = notification
-        .tally
+        .ended()
         .fields()
         .map(|(name, count)| (name, Value::from(count)));
     own.into_iter().chain(ended).collect()

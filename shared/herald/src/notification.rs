@@ -284,9 +284,19 @@ impl Notification {
         self.cancelled_at.is_some() || self.retracted
     }
 
+    /// How its deliveries ended, as far as their chunks have. Of one that was cancelled while it was held, nothing was ever
+    /// on its way: all of it is cancelled.
+    pub fn ended(&self) -> Tally {
+        let mut ended = self.tally;
+        if self.state() == State::Cancelled && self.is_held() {
+            ended.cancelled = self.audience;
+        }
+        ended
+    }
+
     /// Deliveries that have not ended, or whose chunk has not: always the audience less everything counted.
     pub fn open(&self) -> u64 {
-        self.audience.saturating_sub(self.tally.total())
+        self.audience.saturating_sub(self.ended().total())
     }
 }
 

@@ -11,7 +11,8 @@
 //!   until then, and keeps its place however the tenant's pace changes.
 //! - [`throttle`] is the channel's 429: nobody's slot is before its `Retry-After`, and the rate is halved; it recovers by
 //!   one request a second each second.
-//! - [`strike`] counts refusals that speak of the tenant rather than of a conversation; several pause the tenant.
+//! - [`strike`] counts refusals that speak of the tenant rather than of a conversation; several with no message arriving in
+//!   between pause the tenant, and one that arrives ends that ([`clear`]).
 //!
 //! [`Spacing`] is the limit of one conversation, kept in its turn ([`crate::delivery::Turn`]).
 
@@ -40,6 +41,9 @@ const RECOVERY: u64 = 1000;
 
 /// The slowest a tenant becomes: one request a second.
 const SLOWEST: u64 = 1000;
+
+/// After so long without a request nobody stands in line any more: those who did were cancelled, or had nothing to send.
+const DESERTED: SignedDuration = SignedDuration::from_secs(30);
 
 /// Refusals of one burst count as one.
 const BURST: SignedDuration = SignedDuration::from_secs(2);
@@ -222,7 +226,7 @@ pub struct Slowed {
     pub rate: u64,
 }
 
-/// Refusals of one kind from several conversations.
+/// Refusals of one kind, with no message arriving in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strikes {
     /// The channel's code.
@@ -243,6 +247,11 @@ pub struct Pause {
 }
 
 impl Pace {
+    /// Whether refusals were counted that may be the tenant's.
+    pub fn is_suspected(&self) -> bool {
+        self.strikes.is_some() || self.pause.is_some()
+    }
+
     /// Requests in 1,000 seconds at this moment.
     fn rate(&self, limit: Limit, now: Timestamp) -> u64 {
         let full = limit.rate();
@@ -308,9 +317,15 @@ pub enum Why {
 pub struct Permits {
     from: Timestamp,
     rate: u64,
+    suspected: bool,
 }
 
 impl Permits {
+    /// Whether refusals were counted that may be the tenant's: a message that arrives is to be told by [`clear`].
+    pub fn suspected(&self) -> bool {
+        self.suspected
+    }
+
     /// The moment of the request with this number, from 0.
     pub fn slot(&self, number: u32) -> Timestamp {
         later(self.from, span(u64::from(number), self.rate))
@@ -331,6 +346,13 @@ pub fn reserve(pace: &Pace, limit: Limit, wish: Wish, now: Timestamp) -> (Answer
     }
     let rate = pace.rate(limit, now);
     let from = pace.next.max(now);
+    // Whoever comes then with a turn keeps it, and is served before it.
+    let deserted = (now.duration_since(pace.next) > DESERTED).then(|| Pace {
+        line: now,
+        serving: now,
+        ..pace.clone()
+    });
+    let pace = deserted.as_ref().unwrap_or(pace);
     let near = from.duration_since(now) <= HORIZON;
     let ours = match wish.turn {
         Some(turn) => turn.duration_since(now) <= HORIZON,
@@ -347,7 +369,12 @@ pub fn reserve(pace: &Pace, limit: Limit, wish: Wish, now: Timestamp) -> (Answer
             slowed: pace.slowed.filter(|_| rate < limit.rate()),
             ..pace.clone()
         };
-        return (Answer::Permits(Permits { from, rate }), Some(new));
+        let permits = Permits {
+            from,
+            rate,
+            suspected: pace.is_suspected(),
+        };
+        return (Answer::Permits(permits), Some(new));
     }
     let (turn, serving, new) = match wish.turn {
         // It keeps its place.
@@ -396,8 +423,17 @@ pub fn throttle(pace: &Pace, limit: Limit, asked: Option<SignedDuration>, now: T
     }
 }
 
-/// What the pace becomes when a conversation was refused for what may be its tenant's. Several such refusals pause the
-/// tenant; the pause is then in the pace that is returned.
+/// What the pace becomes when a message arrived in a tenant that was suspected to refuse them all: it does not.
+pub fn clear(pace: &Pace) -> Option<Pace> {
+    pace.is_suspected().then(|| Pace {
+        strikes: None,
+        pause: None,
+        ..pace.clone()
+    })
+}
+
+/// What the pace becomes when a conversation was refused for what may be its tenant's. Several such refusals with no message
+/// arriving in between ([`clear`]) pause the tenant; the pause is then in the pace that is returned.
 pub fn strike(pace: &Pace, code: &str, now: Timestamp) -> Pace {
     let (count, since) = match &pace.strikes {
         Some(strikes) if strikes.code == code && now.duration_since(strikes.since) < STRIKES_WITHIN => {

@@ -17,13 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::channel::Done;
 use super::lambda::Environment;
 use super::run::Run;
-use super::wire::{Asked, Heard, Verb};
-
-/// How long after a word of the caller nothing may begin any more against it.
-const HEARD_WITHIN: SignedDuration = SignedDuration::from_millis(1100);
-
-/// How long permits that were given before a `Retry-After` may still be used by those who have not heard of it.
-const PERMITS_OUTLIVE: SignedDuration = SignedDuration::from_secs(40);
+use super::wire::{Asked, Verb};
 
 /// What a run has come to.
 #[derive(Debug, Default)]
@@ -33,15 +27,15 @@ pub(super) struct Book {
     /// Every request that ever left a worker.
     pub(super) requests: Vec<Request>,
     /// The last lease of each delivery, by notification and conversation.
-    leases: BTreeMap<(usize, String), Lease>,
+    pub(super) leases: BTreeMap<(usize, String), Lease>,
     /// Requests whose workers wait for an answer.
-    open: Vec<usize>,
+    pub(super) open: Vec<usize>,
     /// Since when conversations are known to be removed or blocked.
-    unwritable: BTreeMap<ConversationKey, Timestamp>,
+    pub(super) unwritable: BTreeMap<ConversationKey, Timestamp>,
     /// Those that ever were.
     unwritten: BTreeSet<String>,
     /// What the channel asked for by `Retry-After`.
-    holds: Vec<Hold>,
+    pub(super) holds: Vec<Hold>,
     heads: BTreeMap<NotificationId, Notification>,
     violation: Option<String>,
 }
@@ -81,23 +75,22 @@ impl Wanted {
 
 /// A worker's right to one attempt.
 #[derive(Debug)]
-struct Lease {
-    holder: Holder,
-    key: DeliveryKey,
-    conversation: ConversationKey,
-    place: Option<usize>,
-    attempt: u32,
-    revises: bool,
+pub(super) struct Lease {
+    pub(super) holder: Holder,
+    pub(super) key: DeliveryKey,
+    pub(super) conversation: ConversationKey,
+    pub(super) attempt: u32,
+    pub(super) revises: bool,
     /// When the claim began that it came from.
-    began: Timestamp,
-    until: Timestamp,
-    requests: u32,
-    written: bool,
+    pub(super) began: Timestamp,
+    pub(super) until: Timestamp,
+    pub(super) requests: u32,
+    pub(super) written: bool,
 }
 
 /// One invocation of one environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Holder(String, u32);
+pub(super) struct Holder(String, u32);
 
 impl Holder {
     fn of(environment: &Environment) -> Self {
@@ -130,17 +123,17 @@ pub(super) struct Request {
     /// The message it brought about.
     pub(super) activity: Option<String>,
     /// When it left.
-    began: Timestamp,
-    holder: Holder,
-    conversation: Option<String>,
+    pub(super) began: Timestamp,
+    pub(super) holder: Holder,
+    pub(super) conversation: Option<String>,
 }
 
 #[derive(Debug)]
-struct Hold {
-    tenant: usize,
-    holder: Holder,
-    from: Timestamp,
-    until: Timestamp,
+pub(super) struct Hold {
+    pub(super) tenant: usize,
+    pub(super) holder: Holder,
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 impl Book {
@@ -178,7 +171,6 @@ impl Book {
     /// A worker was given a delivery.
     pub(super) fn claimed(
         &mut self,
-        run: &Run,
         environment: &Environment,
         asked: Claiming<'_>,
         conversation: &ConversationKey,
@@ -189,12 +181,10 @@ impl Book {
             return;
         };
         let name = conversation.conversation.as_str().to_owned();
-        let place = run.channel.with(|channel| channel.named(&name));
         let taken = Lease {
             holder: Holder::of(environment),
             key: asked.delivery.clone(),
             conversation: conversation.clone(),
-            place,
             attempt: lease.attempt,
             revises: lease.copy.is_some(),
             began,
@@ -251,164 +241,6 @@ impl Book {
             .map(|(number, _)| number)
     }
 
-    /// One request is under way to a conversation at most, as far as workers know.
-    fn alone(&mut self, run: &Run, request: &Request) {
-        let other = self
-            .open
-            .iter()
-            .copied()
-            .find(|other| self.requests[*other].conversation == request.conversation);
-        if let Some(other) = other
-            && run.workers_keep_time()
-        {
-            self.violated(
-                4,
-                format_args!("two requests at once to one conversation: {other} and this one"),
-            );
-        }
-    }
-
-    /// Whoever sends has the right to: now, this delivery, this content, to this conversation.
-    fn entitled(
-        &mut self,
-        run: &Run,
-        request: &Request,
-        about: Option<usize>,
-        conversation: &str,
-    ) -> Option<(usize, String)> {
-        let about = about?;
-        let now = run.now();
-        let name = (about, conversation.to_owned());
-        let own = |lease: &&mut Lease| lease.holder == request.holder && !lease.written;
-        let Some(lease) = self.leases.get_mut(&name).filter(own) else {
-            self.violated(
-                2,
-                format_args!("a request of n{about} to {conversation} without a lease"),
-            );
-            return None;
-        };
-        lease.requests += 1;
-        let (first, began, until, revises) = (lease.requests == 1, lease.began, lease.until, lease.revises);
-        let (key, place) = (lease.key.clone(), lease.conversation.clone());
-        if now > until.saturating_add(run.off()).unwrap() {
-            self.violated(2, format_args!("a request of n{about} after its lease has ended"));
-        }
-        if let Some(sends) = request.sends {
-            self.once(run, about, &key, &name, request);
-            self.heeded(run, sends, began, now);
-        } else if !revises {
-            self.violated(2, format_args!("a change of n{about} by who was to send it"));
-        }
-        let known = self.unwritable.get(&place).copied();
-        if first
-            && let Some(since) = known
-            && since.saturating_add(run.slack()).unwrap() < began
-        {
-            self.violated(
-                5,
-                format_args!("a request to {conversation}, removed or blocked before its claim"),
-            );
-        }
-        Some(name)
-    }
-
-    /// What may have been sent before is in doubt, in the ledger, before it is sent again; and at most once is at most once.
-    fn once(
-        &mut self,
-        run: &Run,
-        about: usize,
-        key: &DeliveryKey,
-        name: &(usize, String),
-        request: &Request,
-    ) {
-        let earlier = self
-            .requests
-            .iter()
-            .filter(|earlier| {
-                earlier.fate != Fate::Refused && earlier.sends.is_some_and(|sends| sends.0 == about)
-            })
-            // What is sent to a name that is no more arrives nowhere.
-            .filter(|earlier| earlier.place == request.place && earlier.conversation == request.conversation);
-        let (own, others): (Vec<_>, Vec<_>) =
-            earlier.partition(|earlier| earlier.delivery.as_ref() == Some(name));
-        let (own, others) = (own.len(), others.len());
-        let doubts = run.row(key).map_or(0, |row| row.doubts as usize);
-        if own > doubts {
-            let row = run.row(key);
-            self.violated(
-                2,
-                format_args!(
-                    "n{about} goes to {} again, {own} may have arrived: {row:?}",
-                    name.1
-                ),
-            );
-        }
-        if own > 0 && self.wanted[about].on_unknown == OnUnknown::GiveUp {
-            self.violated(
-                2,
-                format_args!("n{about} goes to {} again, and was to give up", name.1),
-            );
-        }
-        if others > 0 {
-            self.violated(
-                2,
-                format_args!("n{about} goes to {} by a second delivery", name.1),
-            );
-        }
-    }
-
-    /// Nothing begins against a word of the caller that was heard: cancelled, expired, retracted, other content.
-    fn heeded(&mut self, run: &Run, sends: (usize, u32), claimed: Timestamp, now: Timestamp) {
-        let (number, revision) = sends;
-        let wanted = &self.wanted[number];
-        let heard = |moment: Timestamp| moment + HEARD_WITHIN + run.slack() < claimed;
-        let newest = wanted.revised.iter().filter(|moment| heard(**moment)).count();
-        let fault = if wanted.cancelled.is_some_and(heard) {
-            Some("it is cancelled")
-        } else if wanted
-            .expires_at
-            .is_some_and(|ends| ends + run.off() + run.slack() < now)
-        {
-            Some("it has expired")
-        } else if wanted.deliver_at.is_some_and(|begins| begins > now + run.off()) {
-            Some("its time has not come")
-        } else if wanted.retracted.is_some_and(heard) {
-            Some("it is retracted")
-        } else if newest > revision as usize {
-            Some("it has another content")
-        } else {
-            None
-        };
-        if let Some(fault) = fault {
-            self.violated(
-                5,
-                format_args!("n{number} is sent in revision {revision}, and {fault}"),
-            );
-        }
-    }
-
-    /// Nobody makes a request whom the channel asked to wait.
-    fn paced(&mut self, run: &Run, request: &Request) {
-        let now = run.now();
-        let Some(tenant) = request
-            .place
-            .map(|place| run.channel.with(|channel| channel.places[place].tenant))
-        else {
-            return;
-        };
-        let early = self.holds.iter().any(|hold| {
-            let outlives = if hold.holder == request.holder {
-                SignedDuration::from_millis(200)
-            } else {
-                PERMITS_OUTLIVE
-            };
-            hold.tenant == tenant && now > hold.from + outlives && now + run.off() < hold.until
-        });
-        if early && run.troubles.tables_are_well() && run.troubles.clocks_agree() {
-            self.violated(4, format_args!("a request in spite of Retry-After"));
-        }
-    }
-
     /// The channel asked a worker to wait.
     pub(super) fn told_to_wait(&mut self, run: &Run, number: usize, seconds: u64) {
         let request = &self.requests[number];
@@ -436,7 +268,7 @@ impl Book {
     }
 
     /// A worker waits no longer for what came of a request.
-    pub(super) fn hears(&mut self, number: usize, _heard: Heard) {
+    pub(super) fn hears(&mut self, number: usize) {
         self.open.retain(|open| *open != number);
     }
 

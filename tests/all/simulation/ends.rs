@@ -1,6 +1,6 @@
 //! What must be true of a run that has come to rest: every table is held against what people see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use herald::audience::Recipient;
 use herald::delivery::{DeliveryKey, OnUnknown, Outcome, Row, State as RowState, Tally};
@@ -96,16 +96,16 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
     if let Some((key, count)) = times.iter().find(|(_, count)| **count > 1) {
         run.violated(1, format_args!("{key} is a recipient of n{number} {count} times"));
     }
-    let planned: BTreeMap<&str, ()> = recipients
+    let planned: BTreeSet<&str> = recipients
         .iter()
         .filter_map(|recipient| match recipient {
-            Recipient::Conversation(key) => Some((key.conversation.as_str(), ())),
+            Recipient::Conversation(key) => Some(key.conversation.as_str()),
             Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
         })
         .collect();
     run.channel.with(|channel| {
         let meant = |place| selectors.iter().any(|selector| means(channel, selector, place));
-        for name in planned.keys() {
+        for name in &planned {
             if !channel.named(name).is_some_and(meant) {
                 run.violated(
                     1,
@@ -117,7 +117,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
             let steady = place.renamed == 0
                 && !strangers.contains(&index)
                 && !run.book(|book| book.was_ever_unwritable(&place.conversation));
-            if steady && !stopped && meant(index) && !planned.contains_key(place.conversation.as_str()) {
+            if steady && !stopped && meant(index) && !planned.contains(place.conversation.as_str()) {
                 run.violated(
                     1,
                     format_args!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::lock;
 
-/// Random numbers that replay: SplitMix64.
+/// Random numbers that replay: `SplitMix64`.
 #[derive(Debug)]
 pub(super) struct Chance(Mutex<u64>);
 
@@ -153,17 +153,21 @@ impl Troubles {
             };
         }
         let odds = |seeds, most| Odds::drawn(chance, seeds, most);
+        // In one seed of twenty the tables are away about half of the time, and messages are given up.
+        let out = chance.below(20) == 0;
+        // In one of eight clocks are far off; there workers also stand still more often, until others take them for dead.
+        let skewed = chance.below(8) == 0;
         Self {
             crash: odds(60, 200),
-            away: odds(40, 400),
+            away: if out { Odds(4000) } else { odds(40, 400) },
             lost: odds(40, 400),
             slow: odds(30, 500),
             slowness: chance.wait(Duration::from_millis(100), Duration::from_secs(8)),
-            stall: odds(15, 40),
+            stall: if skewed { odds(50, 400) } else { odds(15, 40) },
             doubled: odds(40, 1500),
             redelivered: odds(40, 2000),
             reordered: chance.below(2) == 0,
-            skew: if chance.below(8) == 0 {
+            skew: if skewed {
                 chance.wait(Duration::from_millis(100), Duration::from_secs(5))
             } else {
                 Duration::from_millis(20)

@@ -33,7 +33,7 @@ impl Function for Planner {
     const NAME: &'static str = "planner";
     const QUEUE: Which = Which::Plans;
     const BATCH: u64 = 1;
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     fn context(&self, environment: &Arc<Environment>) -> Self::Context {
         let tables = Tables(Arc::clone(environment));

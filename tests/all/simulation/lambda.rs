@@ -77,7 +77,7 @@ impl Environment {
         self.run.tell(self, format_args!("dies {at}"));
         self.died.store(true, Ordering::Relaxed);
         self.death.notify_one();
-        pending().await
+        pending::<()>().await;
     }
 
     /// Whether it has died.

@@ -16,7 +16,7 @@ pub(super) const CONVERSATION: &[Limit] = &[
     (7, Duration::from_secs(1)),
     (8, Duration::from_secs(2)),
     (60, Duration::from_secs(30)),
-    (1800, Duration::from_secs(3600)),
+    (1800, Duration::from_hours(1)),
 ];
 
 /// The requests of the last hour, or of the last second.

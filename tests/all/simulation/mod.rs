@@ -13,7 +13,7 @@
 //! | `wire`, `channel`, `limits` | a request's way, and what the channel does with it |
 //! | `people`, `callers` | what happens meanwhile |
 //! | `functions` | the real planner and sender, put into this world |
-//! | `book`, `ends` | what must be true, at every step and in the end |
+//! | `book`, `invariants`, `ends` | what happened, and what must be true: at every step, and in the end |
 //! | `rate` | a backlog that nothing holds up, and how fast it is sent |
 //!
 //! What must be true has numbers, as a failing seed prints them:
@@ -27,6 +27,11 @@
 //! 6. an edit or a retraction never loses to the send that it follows.
 //!
 //! `SEEDS=n` says how many seeds are run, `SEED=n` runs one and prints its whole trace.
+
+#![allow(
+    clippy::large_futures,
+    reason = "whole handlers are awaited here, one at a time"
+)]
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +55,7 @@ mod channel;
 mod ends;
 mod fate;
 mod functions;
+mod invariants;
 mod lambda;
 mod limits;
 mod people;
@@ -267,4 +273,77 @@ fn a_seed_replays_exactly() {
         let (first, second) = (simulate(seed), simulate(seed));
         assert_eq!(first.run.trace.digest(), second.run.trace.digest(), "seed {seed}");
     }
+}
+
+/// What a run says of itself when this has happened in it.
+const KINDS: &[&str] = &[
+    "dies claim",
+    "dies after: settle",
+    "dies before a request",
+    "dies while a request is under way",
+    "is killed at its time-out",
+    "stands still",
+    "cannot plan",
+    "cannot enqueue",
+    "cannot publish",
+    "does not hear what came of: claim",
+    "does not hear what came of: settle",
+    "does not hear what came of: close",
+    "does not hear what came of: enqueue",
+    "goes to the dead letters",
+    "reports as failed",
+    "no connection",
+    "no answer in time",
+    "the connection broke",
+    ": 401",
+    ": 404",
+    ": 408",
+    ": 412",
+    ": 429",
+    ": 500",
+    ": 503",
+    "at the global address",
+    "at GCC",
+    "create 29:",
+    "Blocked(",
+    "Missing(",
+    "MovedTo(",
+    "doubts: 1",
+    "doubts: 3",
+    "Held {",
+    "Busy {",
+    "Waiting {",
+    "Ok(Lost)",
+    "as Unknown",
+    "as Rejected",
+    "as Gone",
+    "as Skipped",
+    "as Expired",
+    "as Cancelled",
+    "at 2: Ok(Closed)",
+    "Ok(Outdated)",
+    "update activity",
+    "delete activity",
+    "pause: Some",
+    "\"task\":\"sweep\"",
+    "Retract is acknowledged",
+    "dryRun",
+    "deliverAt",
+    "DeliveryGone",
+    "Renames",
+    "Leaves",
+    "Disables",
+];
+
+#[test]
+fn everything_that_can_go_wrong_does_in_some_seed() {
+    let mut missing: Vec<_> = KINDS.to_vec();
+    for seed in 0..1500 {
+        let told = simulate(seed).run.trace.whole();
+        missing.retain(|kind| !told.contains(kind));
+        if missing.is_empty() {
+            return;
+        }
+    }
+    panic!("never happened: {missing:#?}");
 }

@@ -107,13 +107,16 @@ pub(super) fn happenings(
             ]),
             2 => all.push((moment, Happening::Leaves(place))),
             3 => {
-                let refusal = *chance.pick(&REFUSALS);
+                let refusal = REFUSALS[chance.index(REFUSALS.len())];
                 all.extend([
                     (moment, Happening::Refuses(place, refusal)),
                     (moment + then, Happening::Speaks(place)),
                 ]);
             }
-            4 => all.push((moment, Happening::Refuses(place, *chance.pick(&REFUSALS)))),
+            4 => all.push((
+                moment,
+                Happening::Refuses(place, REFUSALS[chance.index(REFUSALS.len())]),
+            )),
             5 => all.push((moment, Happening::Moves(place, chance.index(REGIONS)))),
             6 if person(place) => all.push((moment, Happening::Renames(place))),
             _ => all.push((moment, Happening::Reacts(place))),
@@ -159,7 +162,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
                 place,
                 &json!({"type": "installationUpdate", "action": "add"}),
             )
-            .await
+            .await;
         }
         Happening::Leaves(place) => {
             // After an uninstallation the channel may refuse, or may not.

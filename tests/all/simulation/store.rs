@@ -228,7 +228,7 @@ impl Ledger for Tables {
                 format_args!("claims {}: {claim:?}", asked.delivery.as_str()),
             );
             if let Claim::Taken(lease) = &claim {
-                run.book(|book| book.claimed(run, &self.0, asked, conversation, lease, began));
+                run.book(|book| book.claimed(&self.0, asked, conversation, lease, began));
             }
             Ok(claim)
         };

@@ -153,17 +153,6 @@ fn decoded(segment: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// What a worker hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It was done.
-    Done,
-    /// It was refused, and not carried out.
-    Refused,
-    /// Nothing that says which.
-    Neither,
-}
-
 /// The wire of one worker.
 #[derive(Clone, Debug)]
 pub(super) struct Wire(pub(super) Arc<Environment>);
@@ -178,12 +167,11 @@ impl Transport for Wire {
 struct Waiting<'a> {
     run: &'a Run,
     request: usize,
-    heard: Heard,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.run.book(|book| book.hears(self.request, self.heard));
+        self.run.book(|book| book.hears(self.request));
     }
 }
 
@@ -198,15 +186,10 @@ impl Wire {
         let asked = Asked::read(&request);
         let number = run.book(|book| book.begins(run, environment, &asked));
         run.tell(environment, format_args!("request {number}: {asked}"));
-        let mut waiting = Waiting {
-            run,
-            request: number,
-            heard: Heard::Neither,
-        };
+        let _waiting = Waiting { run, request: number };
         if run.strikes(troubles.unconnected) {
             pause(run.chance.wait(THERE.0, PATIENCE)).await;
             run.book(|book| book.refused(number));
-            waiting.heard = Heard::Refused;
             run.tell(environment, format_args!("request {number}: no connection"));
             return Err(TransportError::NotSent("no connection".into()));
         }
@@ -223,11 +206,6 @@ impl Wire {
         }
         match answer {
             Ok(Ok(Ok(response))) => {
-                waiting.heard = match response.status().as_u16() {
-                    200..300 => Heard::Done,
-                    408 | 500.. => Heard::Neither,
-                    _ => Heard::Refused,
-                };
                 run.tell(
                     environment,
                     format_args!("request {number}: {}", response.status()),

@@ -189,3 +189,43 @@ fn a_limit_is_read_as_it_is_written() {
         assert!(text.parse::<Limit>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_line_whose_people_do_not_come_holds_nobody_up() {
+    let long = Wish {
+        whole: 1_000_000,
+        ..wish(25)
+    };
+    let (_, pace) = reserve(&Pace::default(), LIMIT, wish(250), at(0));
+    let (lined_up, pace) = reserve(&pace.unwrap(), LIMIT, long, at(0));
+    assert!(matches!(lined_up, Answer::Later { .. }));
+    let pace = pace.unwrap();
+    assert!(pace.line > at(20_000_000), "the line is hours long");
+    // It was cancelled: its slots stand unused.
+    assert!(matches!(
+        reserve(&pace, LIMIT, wish(25), at(20_000)).0,
+        Answer::Later { .. }
+    ));
+    assert!(matches!(
+        reserve(&pace, LIMIT, wish(25), at(40_000)).0,
+        Answer::Permits(_)
+    ));
+}
+
+#[test]
+fn a_message_that_arrives_acquits_its_tenant() {
+    let mut pace = Pace::default();
+    for number in 0..3 {
+        pace = strike(&pace, "BotDisabledByAdmin", at(number));
+    }
+    assert!(pace.pause.is_some());
+    let acquitted = clear(&pace).unwrap();
+    assert!(permits(&reserve(&pace, LIMIT, wish(1), at(1_000_000)).0).suspected());
+    assert!(!permits(&reserve(&acquitted, LIMIT, wish(1), at(3)).0).suspected());
+    assert_eq!(clear(&acquitted), None);
+    assert_eq!(
+        strike(&acquitted, "BotDisabledByAdmin", at(4)).pause,
+        None,
+        "counted from the beginning"
+    );
+}
