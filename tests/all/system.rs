@@ -46,12 +46,10 @@ impl System {
         let host = Host::start(listener, &options).await.unwrap();
         let channel = Channel::new();
         let served = channel.serve().await.unwrap();
-        let http = HttpTransport::builder()
+        let http = reqwest::Client::builder()
             .timeout(Duration::from_mins(1))
             .build()
-            .unwrap()
-            .client()
-            .clone();
+            .unwrap();
         Self {
             host,
             channel,

@@ -19,7 +19,9 @@ use aws_smithy_types::retry::{RetryConfig, RetrySpec};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use botframework::connector::HttpTransport;
+use botframework::connector::{Body, HttpTransport, TransportError};
+use bytes::Bytes;
+use tokio::time::error::Elapsed;
 
 use crate::clock::Clock;
 use crate::config::{self, Environment};
@@ -50,7 +52,7 @@ impl Sdk {
     /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`. `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SQS` or, for both,
     /// `AWS_ENDPOINT_URL` lead elsewhere.
     ///
-    /// Requests go out over `transport`'s client and connections. Nothing is connected yet. The credentials are taken
+    /// Requests go out over `transport`'s connections. Nothing is connected yet. The credentials are taken
     /// once: an execution environment does not outlive those it was given.
     ///
     /// # Errors
@@ -61,7 +63,7 @@ impl Sdk {
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(environment.required("AWS_REGION")?))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(Client(transport.client().clone()))
+            .http_client(Client(transport.clone()))
             .timeout_config(
                 TimeoutConfig::builder()
                     .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -98,43 +100,44 @@ fn credentials(environment: &Environment<'_>) -> Result<Credentials, config::Err
     ))
 }
 
-/// Hands the SDK connectors over one reqwest client.
+/// Hands the SDK connectors over the one transport.
 ///
-/// How long a connection may take was decided when that client was made; the SDK only says how long an answer may.
+/// How long a connection may take was decided when that was made; the SDK only says how long an answer may.
 #[derive(Debug)]
-struct Client(reqwest::Client);
+struct Client(HttpTransport);
 
 impl HttpClient for Client {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Connector {
-            client: self.0.clone(),
-            timeout: settings.read_timeout(),
+            transport: self.0.clone(),
+            timeout: settings.read_timeout().unwrap_or(ATTEMPT_TIMEOUT),
         })
     }
 }
 
 #[derive(Debug)]
 struct Connector {
-    client: reqwest::Client,
-    timeout: Option<Duration>,
+    transport: HttpTransport,
+    timeout: Duration,
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.client.clone();
-        let request = prepare(request, self.timeout);
+        let (transport, timeout) = (self.transport.clone(), self.timeout);
+        let request = prepare(request);
         HttpConnectorFuture::new(async move {
-            let response = client.execute(request?).await.map_err(classify)?;
-            let mut answer = http::Response::new(SdkBody::empty());
-            *answer.status_mut() = response.status();
-            *answer.headers_mut() = response.headers().clone();
-            *answer.body_mut() = response.bytes().await.map_err(classify)?.into();
+            let response = transport.exchange(request?, timeout).await.map_err(classify)?;
+            let (head, body) = response.into_parts();
+            let Body::Whole(body) = body else {
+                return Err(ConnectorError::io("the answer was cut short".into()));
+            };
+            let answer = http::Response::from_parts(head, SdkBody::from(body));
             HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
 
-fn prepare(request: HttpRequest, timeout: Option<Duration>) -> Result<reqwest::Request, ConnectorError> {
+fn prepare(request: HttpRequest) -> Result<http::Request<Bytes>, ConnectorError> {
     let (head, body) = request
         .try_into_http1x()
         .map_err(|error| ConnectorError::user(error.into()))?
@@ -142,24 +145,15 @@ fn prepare(request: HttpRequest, timeout: Option<Duration>) -> Result<reqwest::R
     // Tables and queues take documents, never streams.
     let body = body
         .bytes()
-        .ok_or_else(|| ConnectorError::user("the request's body is a stream".into()))?
-        .to_vec();
-    let mut request = reqwest::Request::try_from(http::Request::from_parts(head, body))
-        .map_err(|error| ConnectorError::user(error.into()))?;
-    *request.timeout_mut() = timeout;
-    Ok(request)
+        .ok_or_else(|| ConnectorError::user("the request's body is a stream".into()))?;
+    Ok(http::Request::from_parts(head, Bytes::copy_from_slice(body)))
 }
 
-/// Tells the SDK what it may repeat: time-outs and broken connections, but no request that cannot be made at all.
-fn classify(error: reqwest::Error) -> ConnectorError {
-    let (connect, timeout, builder) = (error.is_connect(), error.is_timeout(), error.is_builder());
-    let source = Box::new(error);
-    let error = if builder {
-        ConnectorError::user(source)
-    } else if timeout {
-        ConnectorError::timeout(source)
-    } else {
-        ConnectorError::io(source)
-    };
-    if connect { error.never_connected() } else { error }
+/// Tells the SDK what it may repeat: time-outs and broken connections.
+fn classify(error: TransportError) -> ConnectorError {
+    match error {
+        TransportError::NotSent(cause) => ConnectorError::io(cause).never_connected(),
+        TransportError::MaybeSent(cause) if cause.is::<Elapsed>() => ConnectorError::timeout(cause),
+        TransportError::MaybeSent(cause) => ConnectorError::io(cause),
+    }
 }

@@ -31,6 +31,9 @@ const AT_ONCE: usize = BATCH * 32;
 /// An invocation's time, as the template says.
 const INVOCATION: Duration = Duration::from_secs(90);
 
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
 /// What a case used, as it is told to the parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
@@ -86,9 +89,7 @@ fn crowd(people: u64, channel: &str) -> Crowd {
 }
 
 fn http() -> Result<HttpTransport, Box<dyn Error>> {
-    Ok(HttpTransport::builder()
-        .timeout(Duration::from_secs(10))
-        .build()?)
+    Ok(HttpTransport::builder().timeout(REQUEST).build()?)
 }
 
 /// A bare reqwest loop: the requests that the sender makes, byte for byte, sent as fast as they go.
@@ -108,8 +109,15 @@ pub(crate) async fn bare(people: u64, channel: &str) -> Result<Measured, Box<dyn
     send(&sender, &notification, chunks).await?;
     let requests = std::mem::take(&mut *requests.lock().unwrap_or_else(PoisonError::into_inner));
 
-    let transport = http()?;
-    let client = transport.client();
+    let client = reqwest::Client::builder()
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .timeout(REQUEST)
+        .build()?;
+    let client = &client;
     let stopwatch = Stopwatch::start()?;
     let mut taken = stream::iter(requests.iter().cycle().take(usize::try_from(people)?))
         .map(|request| async move {

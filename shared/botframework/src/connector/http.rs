@@ -1,9 +1,20 @@
-//! The transport of a deployment: one reqwest client, TLS by rustls on ring with roots compiled in.
+//! The transport of a deployment: one hyper client, TLS by rustls on ring with roots compiled in.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout, timeout_at};
+use tower_service::Service;
 
 use super::transport::{Body, Cause, Exchange, Transport, TransportError};
 
@@ -16,7 +27,8 @@ const LARGEST_BODY: usize = 16 * 1024 * 1024;
 /// Cheap to clone: all clones share one pool.
 #[derive(Clone, Debug)]
 pub struct HttpTransport {
-    client: reqwest::Client,
+    client: Client<TimedConnector, Full<Bytes>>,
+    timeout: Duration,
 }
 
 /// How long the transport waits. Made by [`HttpTransport::builder`].
@@ -43,9 +55,28 @@ impl HttpTransport {
         }
     }
 
-    /// The client inside, for whoever else in the process must share its TLS set-up and its pool.
-    pub fn client(&self) -> &reqwest::Client {
-        &self.client
+    /// Makes one request, whose whole exchange may take so long: for whoever else in the process must share the TLS set-up
+    /// and the pool.
+    ///
+    /// # Errors
+    /// When there is no response. The cause of [`TransportError::MaybeSent`] is tokio's [`Elapsed`](tokio::time::error::Elapsed)
+    /// when the time was over.
+    pub async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        within: Duration,
+    ) -> Result<Response<Body>, TransportError> {
+        let deadline = Instant::now() + within;
+        let request = request.map(Full::new);
+        let response = match timeout_at(deadline, self.client.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => return Err(TransportError::NotSent(Box::new(error))),
+            Ok(Err(error)) => return Err(TransportError::MaybeSent(Box::new(error))),
+            Err(elapsed) => return Err(TransportError::MaybeSent(Box::new(elapsed))),
+        };
+        let (head, body) = response.into_parts();
+        let body = timeout_at(deadline, read(body)).await.unwrap_or(Body::Cut);
+        Ok(Response::from_parts(head, body))
     }
 }
 
@@ -86,54 +117,84 @@ impl HttpTransportBuilder {
                 .map_err(|error| BuildError(Box::new(error)))?
                 .with_root_certificates(roots)
                 .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .connect_timeout(self.connect_timeout)
-            .timeout(self.timeout)
+        let mut tcp = HttpConnector::new();
+        // What is plain http is decided by whoever names the URL.
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(self.idle_timeout)
-            .build()
-            .map_err(|error| BuildError(Box::new(error)))?;
-        Ok(HttpTransport { client })
-    }
-}
-
-impl Transport for HttpTransport {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
-        Box::pin(async move {
-            let request = reqwest::Request::try_from(request)
-                .map_err(|error| TransportError::NotSent(Box::new(error.without_url())))?;
-            let mut response = self.client.execute(request).await.map_err(|error| {
-                let never_left = error.is_connect() || error.is_builder();
-                // The URL has the conversation's id in it; who called knows it, and a log need not.
-                let cause = Box::new(error.without_url());
-                if never_left {
-                    TransportError::NotSent(cause)
-                } else {
-                    TransportError::MaybeSent(cause)
-                }
-            })?;
-            let mut answer = http::Response::new(Body::Cut);
-            *answer.status_mut() = response.status();
-            *answer.headers_mut() = std::mem::take(response.headers_mut());
-            *answer.body_mut() = read(response).await;
-            Ok(answer)
+            .pool_timer(TokioTimer::new())
+            .build(TimedConnector {
+                connector,
+                timeout: self.connect_timeout,
+            });
+        Ok(HttpTransport {
+            client,
+            timeout: self.timeout,
         })
     }
 }
 
-async fn read(mut response: reqwest::Response) -> Body {
-    let mut body = Vec::new();
+impl Transport for HttpTransport {
+    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+        Box::pin(self.exchange(request, self.timeout))
+    }
+}
+
+async fn read(mut body: Incoming) -> Body {
+    let first = match frame(&mut body).await {
+        Ok(Some(first)) => first,
+        Ok(None) => return Body::Whole(Bytes::new()),
+        Err(_) => return Body::Cut,
+    };
+    if body.is_end_stream() && first.len() <= LARGEST_BODY {
+        // Nearly every answer comes in one piece.
+        return Body::Whole(first);
+    }
+    let mut whole = BytesMut::from(first);
     loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST_BODY => return Body::Cut,
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Body::Whole(body.into()),
+        match frame(&mut body).await {
+            Ok(Some(piece)) if whole.len() + piece.len() > LARGEST_BODY => return Body::Cut,
+            Ok(Some(piece)) => whole.extend_from_slice(&piece),
+            Ok(None) => return Body::Whole(whole.freeze()),
             Err(_) => return Body::Cut,
         }
+    }
+}
+
+/// The next piece of a body; trailers are none.
+async fn frame(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Connections that must be there within a time, TLS included.
+#[derive(Clone, Debug)]
+struct TimedConnector {
+    connector: HttpsConnector<HttpConnector>,
+    timeout: Duration,
+}
+
+impl Service<Uri> for TimedConnector {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = Cause;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let (connecting, within) = (self.connector.call(address), self.timeout);
+        Box::pin(async move { timeout(within, connecting).await? })
     }
 }
