@@ -39,6 +39,7 @@ use herald::queue::{Chunk, Queue, sqs};
 use herald::store::{Closed, Conversations, Ledger, Notifications, Paces, dynamodb};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::view::View;
 use crate::work::Work;
@@ -55,6 +56,10 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long before the invocation's end no new delivery is begun: a claim, a request, a new token, the
 /// request once more and a settling must fit in, each as slow as its time-outs let it be.
 const MARGIN: SignedDuration = SignedDuration::from_secs(50);
+
+/// How many deliveries one environment has under way. Each has a connection to the channel or to a table, which is kept for a
+/// while, and an environment has 1,024 file descriptors.
+const AT_ONCE: usize = 480;
 
 /// A chunk that comes so little before its time is handled: clocks differ.
 const EARLY: SignedDuration = SignedDuration::from_secs(1);
@@ -148,6 +153,8 @@ pub struct Invocation {
     held: Mutex<HashMap<Bucket, Timestamp>>,
     /// Buckets in which a conversation refused for what may be its tenant's.
     struck: Mutex<HashSet<Bucket>>,
+    /// Deliveries that may be begun beside those that are under way.
+    room: Semaphore,
 }
 
 impl Invocation {
@@ -158,7 +165,18 @@ impl Invocation {
             pause: Mutex::default(),
             held: Mutex::default(),
             struck: Mutex::default(),
+            room: Semaphore::new(AT_ONCE),
         }
+    }
+
+    /// Waits until so many deliveries may be begun, and keeps their room until it is dropped.
+    async fn room(&self, deliveries: usize) -> Option<SemaphorePermit<'_>> {
+        let deliveries = deliveries.min(AT_ONCE);
+        // It is never closed.
+        self.room
+            .acquire_many(u32::try_from(deliveries).unwrap_or(u32::MAX))
+            .await
+            .ok()
     }
 
     /// Begins nothing before `until`. Whoever is first tells why, once for each pause.

@@ -9,6 +9,7 @@ use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, State};
 use herald::event::{Event, Events};
+use herald::notification::PAGE_SIZE;
 use herald::pace::{self, Answer, Permits, Wish};
 use herald::queue::{Chunk, Queue};
 use herald::store::{Conversations, Ledger, Notifications, Paces};
@@ -18,8 +19,9 @@ use crate::delivery::{Delivery, Turn, stopped};
 use crate::view::View;
 use crate::{Context, Invocation, later};
 
-/// Deliveries of a chunk that are begun together.
-const BLOCK: usize = 32;
+/// Deliveries of a chunk that are begun together: all of them. Whoever asks for permits waits for the slots of all who
+/// asked before, so a chunk that asked three times would keep its function awake three times as long.
+const BLOCK: usize = PAGE_SIZE;
 
 /// A wait that is shorter is waited here.
 const WAITED_HERE: SignedDuration = SignedDuration::from_secs(5);
@@ -115,6 +117,8 @@ where
                 continue;
             }
             let block = self.take_block(now);
+            // Before the permits: nobody has slots who has no room.
+            let _room = self.invocation.room(block.len()).await;
             match self.permits(&block).await? {
                 Go::NotBefore(until) => {
                     self.open.extend(block);
