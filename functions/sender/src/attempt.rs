@@ -12,7 +12,7 @@ use herald::retry::{Reaction, reaction};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, stopped};
 use crate::later;
 use crate::view::Seen;
 
@@ -198,7 +198,7 @@ where
                     let Some(parameters) = parameters(conversation) else {
                         return Ok(Came::To(Err(error)));
                     };
-                    if self.is_over() || !self.may_request_again().await? {
+                    if !self.goes_on().await? || self.is_outdated(lease, seen).await? {
                         return Ok(Came::Short(error));
                     }
                     recreated = true;
@@ -226,7 +226,7 @@ where
                 }
                 _ => return Ok(Came::To(Err(error))),
             }
-            if self.is_over() || !self.may_request_again().await? {
+            if !self.goes_on().await? || self.is_outdated(lease, seen).await? {
                 return Ok(Came::Short(error));
             }
         }
@@ -404,8 +404,22 @@ where
         Ok(())
     }
 
+    /// Whether the attempt may make another request: whether there is time for it, and a permit, once that has come.
+    pub(crate) async fn goes_on(&self) -> Result<bool, store::Error> {
+        Ok(!self.is_over() && self.may_request_again().await?)
+    }
+
+    /// Whether what was to be sent is not any more what it was when the attempt began: it expired, or was cancelled or edited.
+    async fn is_outdated(&self, lease: &Lease, seen: &Seen) -> Result<bool, store::Error> {
+        let Some(newest) = self.view.newest().await? else {
+            return Ok(true);
+        };
+        let ends = lease.copy.is_none() && stopped(&newest.head, self.now()).is_some();
+        Ok(ends || newest.head.revision != seen.head.revision)
+    }
+
     /// Takes a permit for one request more and waits for it; `false` when there is none soon.
-    pub(crate) async fn may_request_again(&self) -> Result<bool, store::Error> {
+    async fn may_request_again(&self) -> Result<bool, store::Error> {
         let Some(bucket) = self.bucket else {
             return Ok(true);
         };
@@ -427,7 +441,7 @@ where
         }
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         let deadline = self.invocation.deadline;
         self.now() > deadline.saturating_sub(LAST_REQUEST).unwrap_or(deadline)
     }

@@ -31,9 +31,6 @@ where
         error: connector::Error,
         learned: &mut Vec<Learned>,
     ) -> Result<Came, store::Error> {
-        if self.is_over() || !self.may_request_again().await? {
-            return Ok(Came::Short(error));
-        }
         let key = ConversationKey {
             conversation: place.id.clone().into_owned(),
             ..conversation.key.clone()
@@ -52,6 +49,9 @@ where
         if let Some(reason) = skipped {
             let outcome = lease.ending(Outcome::Skipped { reason });
             return Ok(Came::Elsewhere(Next::Settle(outcome)));
+        }
+        if !self.goes_on().await? {
+            return Ok(Came::Short(error));
         }
         // Another look: the requests before this one took their time.
         let Some(seen) = self.view.newest().await? else {

@@ -80,6 +80,7 @@ pub(super) struct Lease {
     pub(super) key: DeliveryKey,
     pub(super) conversation: ConversationKey,
     pub(super) attempt: u32,
+    pub(super) doubts: u32,
     pub(super) revises: bool,
     /// When the claim began that it came from.
     pub(super) began: Timestamp,
@@ -186,6 +187,7 @@ impl Book {
             key: asked.delivery.clone(),
             conversation: conversation.clone(),
             attempt: lease.attempt,
+            doubts: lease.doubts,
             revises: lease.copy.is_some(),
             began,
             until: asked.until,

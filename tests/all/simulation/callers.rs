@@ -52,6 +52,18 @@ pub(super) enum Word {
 
 /// What callers want within this time, as a seed draws it.
 pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> {
+    if chance.below(25) == 0 {
+        // Many at once to the same few: more than a conversation takes.
+        let at = chance.wait(Duration::ZERO, within / 2);
+        let burst = (0..chance.between(9, 14)).map(|_| Wish {
+            at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
+            audience: vec![Selector::Everyone],
+            begins: None,
+            words: Vec::new(),
+            ..wish(run, chance, within)
+        });
+        return burst.collect();
+    }
     let count = chance.between(1, 4);
     (0..count).map(|_| wish(run, chance, within)).collect()
 }

@@ -145,18 +145,18 @@ impl Channel {
     /// [`finish`](Self::finish).
     pub(super) fn admit(&self, run: &Run, asked: &Asked) -> Result<usize, Refusal> {
         let mut state = lock(&self.0);
+        // Who is not let in is not counted.
+        if state.refuses_the_bot {
+            return Err(Refusal::new(401, "BotNotRegistered"));
+        }
         let place = state.find(asked);
-        let over = state.count(asked, place);
-        if let Some(over) = over {
-            let lenient = !run.keeps_pace();
-            drop(state);
-            if !lenient {
+        if let Some(over) = place.and_then(|place| state.count(asked, place)) {
+            if run.keeps_pace() {
+                // The book looks here, too.
+                drop(state);
                 run.violated(4, format_args!("the channel counts more than {over}: {asked}"));
             }
             return Err(Refusal::new(429, "Throttled"));
-        }
-        if state.refuses_the_bot {
-            return Err(Refusal::new(401, "BotNotRegistered"));
         }
         let troubles = &run.troubles.channel;
         if run.strikes(troubles.throttled) {
@@ -301,19 +301,20 @@ impl State {
         }
     }
 
-    /// Counts a request against the limits; the one that it breaks.
-    fn count(&mut self, asked: &Asked, place: Option<usize>) -> Option<String> {
-        let (now, place) = (Instant::now(), place?);
+    /// Counts a request against the limits; the one that it breaks. A conversation is counted where it is served.
+    fn count(&mut self, asked: &Asked, place: usize) -> Option<String> {
+        let now = Instant::now();
         let told =
             |(most, per): (usize, Duration), what: &str| format!("{most} in {} s {what}", per.as_secs());
-        let of_tenant = self.tenants[self.places[place].tenant]
-            .requests
-            .count(limits::TENANT, now);
+        let tenant = self.places[place].tenant;
+        let of_tenant = self.tenants[tenant].requests.count(limits::TENANT, now);
         let of_place = match asked.verb {
-            Verb::Create { .. } => None,
-            Verb::Send { .. } | Verb::Update { .. } | Verb::Delete { .. } => {
+            Verb::Send { .. } | Verb::Update { .. } | Verb::Delete { .. }
+                if self.address(asked, place).is_ok() =>
+            {
                 self.places[place].requests.count(limits::CONVERSATION, now)
             }
+            Verb::Create { .. } | Verb::Send { .. } | Verb::Update { .. } | Verb::Delete { .. } => None,
         };
         of_tenant
             .map(|limit| told(limit, "to a tenant"))

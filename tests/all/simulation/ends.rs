@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald::audience::Recipient;
-use herald::delivery::{DeliveryKey, OnUnknown, Outcome, Row, State as RowState, Tally};
+use herald::delivery::{DOUBTS_MAX, DeliveryKey, OnUnknown, Outcome, Row, State as RowState, Tally};
 use herald::event::{Event, Kind};
 use herald::id::NotificationId;
 use herald::notification::{Copies, Notification, State};
@@ -195,12 +195,12 @@ fn truthful(
         .collect();
     let own = arrived
         .iter()
-        .any(|request| request.delivery.as_ref() == Some(name));
+        .filter(|request| request.delivery.as_ref() == Some(name))
+        .count();
     let sent: Vec<Option<&str>> = arrived
         .iter()
         .map(|request| request.activity.as_deref())
         .collect();
-    let arrived = sent.len();
     let (at_most_once, text) = {
         let wanted = &book.wanted[name.0];
         (wanted.on_unknown == OnUnknown::GiveUp, wanted.text.clone())
@@ -215,7 +215,7 @@ fn truthful(
                 .activity
                 .as_ref()
                 .is_none_or(|activity| sent.contains(&Some(activity.as_str())));
-            if arrived == 0 {
+            if sent.is_empty() {
                 Some("it is said to be delivered, and never was")
             } else if !brought {
                 Some("its copy is not one that it brought")
@@ -232,13 +232,11 @@ fn truthful(
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
         | Outcome::Expired
-        | Outcome::Cancelled => own.then_some("it is said not to have arrived, and did"),
+        | Outcome::Cancelled => (own > 0).then_some("it is said not to have arrived, and did"),
     };
-    if at_most_once && arrived > 1 {
-        book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
-    }
-    if arrived > herald::delivery::DOUBTS_MAX as usize {
-        book.violated(2, format_args!("{} got n{} {arrived} times", name.1, name.0));
+    let most = if at_most_once { 1 } else { DOUBTS_MAX as usize };
+    if own > most {
+        book.violated(2, format_args!("{} got n{} {own} times", name.1, name.0));
     }
     if let Some(fault) = fault {
         book.violated(

@@ -1,6 +1,6 @@
 //! Whether a request may leave: what the book asks of each of them at the instant at which it does.
 
-use herald::delivery::{DeliveryKey, OnUnknown};
+use herald::delivery::OnUnknown;
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::{Book, Fate, Lease, Request};
@@ -51,12 +51,12 @@ impl Book {
         };
         lease.requests += 1;
         let (first, began, until, revises) = (lease.requests == 1, lease.began, lease.until, lease.revises);
-        let (key, place) = (lease.key.clone(), lease.conversation.clone());
+        let (doubts, place) = (lease.doubts, lease.conversation.clone());
         if now > until.saturating_add(run.off()).unwrap() {
             self.violated(2, format_args!("a request of n{about} after its lease has ended"));
         }
         if let Some(sends) = request.sends {
-            self.once(run, about, &key, &name, request);
+            self.once(about, doubts, &name, request);
             self.heeded(run, sends, began, now);
         } else if !revises {
             self.violated(2, format_args!("a change of n{about} by who was to send it"));
@@ -75,14 +75,7 @@ impl Book {
     }
 
     /// What may have been sent before is in doubt, in the ledger, before it is sent again; and at most once is at most once.
-    fn once(
-        &mut self,
-        run: &Run,
-        about: usize,
-        key: &DeliveryKey,
-        name: &(usize, String),
-        request: &Request,
-    ) {
+    fn once(&mut self, about: usize, doubts: u32, name: &(usize, String), request: &Request) {
         let earlier = self
             .requests
             .iter()
@@ -94,13 +87,11 @@ impl Book {
         let (own, others): (Vec<_>, Vec<_>) =
             earlier.partition(|earlier| earlier.delivery.as_ref() == Some(name));
         let (own, others) = (own.len(), others.len());
-        let doubts = run.row(key).map_or(0, |row| row.doubts as usize);
-        if own > doubts {
-            let row = run.row(key);
+        if own > doubts as usize {
             self.violated(
                 2,
                 format_args!(
-                    "n{about} goes to {} again, {own} may have arrived: {row:?}",
+                    "n{about} goes to {} again, {own} may have arrived, in doubt {doubts}",
                     name.1
                 ),
             );

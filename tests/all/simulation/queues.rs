@@ -64,7 +64,7 @@ impl Sqs {
     pub(super) fn new(name: &'static str, failed: Duration, scheduler: bool) -> Self {
         Self {
             name,
-            visibility: Duration::from_secs(540),
+            visibility: Duration::from_mins(9),
             failed,
             scheduler,
             state: Mutex::default(),
@@ -83,8 +83,7 @@ impl Sqs {
                 body: message.body.clone(),
                 sent: run.now(),
                 // SQS counts whole seconds.
-                visible: Instant::now()
-                    + Duration::from_secs(message.delay.min(longest).as_millis().div_ceil(1000) as u64),
+                visible: Instant::now() + whole_seconds(message.delay.min(longest)),
                 receives: 0,
             };
             state.entries.insert(number, entry);
@@ -135,6 +134,7 @@ impl Sqs {
             if entry.receives >= RECEIVES_MAX {
                 let dead = state.entries.remove(&number);
                 state.dead.extend(dead);
+                self.changed.notify_waiters();
                 run.tell(&self.name, format_args!("{number} goes to the dead letters"));
                 continue;
             }
@@ -288,4 +288,9 @@ pub(super) async fn pause(wait: Duration) {
     if !wait.is_zero() {
         sleep(wait).await;
     }
+}
+
+/// As SQS counts delays: rounded up.
+fn whole_seconds(delay: Duration) -> Duration {
+    Duration::from_secs(delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
 }

@@ -2,6 +2,7 @@
 //! their caller makes. What is written is told to the book at the instant at which it is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use botframework::activity::Activity;
 use herald::audience::Audience;
@@ -17,8 +18,16 @@ use herald::store::{
     Remembered, Revised, Selection, Written,
 };
 use jiff::Timestamp;
+use tokio::task::spawn_local;
 
 use super::lambda::Environment;
+use super::queues::pause;
+
+/// How long a worker waits for an answer of a table.
+const GIVEN_UP: Duration = Duration::from_secs(5);
+
+/// The longest that a write is on its way.
+const LANDS_WITHIN: Duration = Duration::from_mins(2);
 
 /// All tables, and the event bus.
 #[derive(Clone, Debug)]
@@ -55,6 +64,47 @@ impl Tables {
             answer
         };
         self.call(verb, act).await
+    }
+}
+
+impl Tables {
+    /// Writes what became of a delivery.
+    async fn write(
+        &self,
+        delivery: &DeliveryKey,
+        lease: &Lease,
+        what: &str,
+        write: impl Future<Output = Result<Written, Error>>,
+    ) -> Result<Written, Error> {
+        let run = &self.0.run;
+        let before = run.row(delivery);
+        let written = write.await;
+        run.tell(&self.0, format_args!("{what}: {written:?}"));
+        run.book(|book| book.written(run, delivery, lease, before.as_ref()));
+        written
+    }
+
+    /// A call that writes; or the write is on its way for so long that its worker gives it up, and it lands all the same.
+    async fn write_late_or(
+        &self,
+        verb: &'static str,
+        write: impl Future<Output = Result<Written, Error>> + 'static,
+    ) -> Result<Written, Error> {
+        let run = &self.0.run;
+        if !run.strikes(run.troubles.stall) {
+            return self.call(verb, write).await;
+        }
+        let wait = run.chance.wait(GIVEN_UP, LANDS_WITHIN);
+        run.tell(&self.0, format_args!("has a write land late: {verb}"));
+        spawn_local(async move {
+            pause(wait).await;
+            drop(write.await);
+        });
+        pause(GIVEN_UP).await;
+        Err(Error::Unavailable {
+            verb,
+            source: "no answer in time".into(),
+        })
     }
 }
 
@@ -241,18 +291,17 @@ impl Ledger for Tables {
         lease: &Lease,
         outcome: &Outcome,
     ) -> Result<Written, Error> {
-        let run = &self.0.run;
-        let act = async {
-            let before = run.row(delivery);
-            let written = self.store().settle(delivery, lease, outcome).await;
-            run.tell(
-                &self.0,
-                format_args!("settles {} as {outcome:?}: {written:?}", delivery.as_str()),
-            );
-            run.book(|book| book.written(run, delivery, lease, before.as_ref()));
-            written
+        let write = {
+            let (tables, delivery, lease, outcome) =
+                (self.clone(), delivery.clone(), lease.clone(), outcome.clone());
+            async move {
+                let store = tables.store();
+                let what = format!("settles {} as {outcome:?}", delivery.as_str());
+                let write = store.settle(&delivery, &lease, &outcome);
+                tables.write(&delivery, &lease, &what, write).await
+            }
         };
-        self.call("settle", act).await
+        self.write_late_or("settle", write).await
     }
 
     async fn release(
@@ -263,23 +312,19 @@ impl Ledger for Tables {
         why: &str,
         doubts: u32,
     ) -> Result<Written, Error> {
-        let run = &self.0.run;
-        let act = async {
-            let before = run.row(delivery);
-            let written = Ledger::release(self.store(), delivery, lease, until, why, doubts).await;
-            let wait = until.duration_since(run.now());
-            run.tell(
-                &self.0,
-                format_args!(
-                    "releases {} for {:.1} s, {why}, in doubt {doubts}: {written:?}",
-                    delivery.as_str(),
-                    wait.as_secs_f64()
-                ),
-            );
-            run.book(|book| book.written(run, delivery, lease, before.as_ref()));
-            written
+        let write = {
+            let (tables, delivery, lease, why) =
+                (self.clone(), delivery.clone(), lease.clone(), why.to_owned());
+            async move {
+                let store = tables.store();
+                let wait = until.duration_since(tables.0.run.now()).as_secs_f64();
+                let name = delivery.as_str();
+                let what = format!("releases {name} for {wait:.1} s, {why}, in doubt {doubts}");
+                let write = Ledger::release(store, &delivery, &lease, until, &why, doubts);
+                tables.write(&delivery, &lease, &what, write).await
+            }
         };
-        self.call("release", act).await
+        self.write_late_or("release", write).await
     }
 
     async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
