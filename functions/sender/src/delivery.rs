@@ -32,6 +32,8 @@ pub(crate) enum Turn {
     Ended(Outcome),
     /// It had ended before.
     Known(Outcome),
+    /// It has a copy that is to be changed, which takes a permit that it does not have.
+    Copy,
     /// It is open; nobody need ask before then.
     Open(Timestamp),
 }
@@ -96,13 +98,14 @@ where
         {
             return Ok(Turn::Open(until));
         }
-        self.claim(key, conversation.as_ref()).await
+        self.claim(key, conversation.as_ref(), slot.is_some()).await
     }
 
     async fn claim(
         &self,
         key: &ConversationKey,
         conversation: Option<&Conversation>,
+        permitted: bool,
     ) -> Result<Turn, store::Error> {
         let Some(seen) = self.view.newest().await? else {
             return Ok(Turn::Ended(Outcome::Cancelled));
@@ -121,6 +124,13 @@ where
             Claim::Busy { until } | Claim::Waiting { until } => return Ok(Turn::Open(until)),
             Claim::Settled(outcome) => return Ok(Turn::Known(outcome)),
         };
+        if lease.copy.is_some() && !permitted {
+            let ledger = &self.context.ledger;
+            ledger
+                .release(&self.key, &lease, now, "NoPermit", lease.doubts)
+                .await?;
+            return Ok(Turn::Copy);
+        }
         let mut made = match self.to_be_made(&lease, &seen, conversation) {
             Ok(conversation) => self.attempt(&lease, &seen, conversation).await?,
             Err(outcome) => Made::only(Next::Settle(lease.ending(outcome))),

@@ -256,6 +256,7 @@ where
                     ended.push((open.recipient, outcome));
                 }
                 Ok(Turn::Known(outcome)) => ended.push((open.recipient, outcome)),
+                Ok(Turn::Copy) => self.open.push(Open { copy: true, ..open }),
                 Ok(Turn::Open(from)) => self.open.push(Open { from, ..open }),
                 Err(error) => failure = Some(error),
             }

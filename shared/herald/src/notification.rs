@@ -7,6 +7,7 @@
 //! instant they can be read, whoever dies in between.
 
 use botframework::activity::Activity;
+use botframework::id::ConversationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -344,12 +345,63 @@ pub struct Page {
 }
 
 /// Recipients of one page whose requests are made at one pace.
+///
+/// A page costs by its size, and all conversations of a bucket are of one bot on one channel: as JSON they go by their ids
+/// alone, before the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct PageChunk {
     /// Whose pace; `None` for names that lead to no conversation.
     pub bucket: Option<Bucket>,
     /// The recipients.
     pub recipients: Vec<Recipient>,
+}
+
+/// A chunk as it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bucket: Option<Bucket>,
+    /// Those of the bucket's own bot and channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    conversations: Vec<ConversationId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Recipient>,
+}
+
+impl From<PageChunk> for Written {
+    fn from(PageChunk { bucket, recipients }: PageChunk) -> Self {
+        let (mut conversations, mut others) = (Vec::new(), Vec::new());
+        for recipient in recipients {
+            match recipient {
+                Recipient::Conversation(key) if bucket.as_ref().is_some_and(|bucket| bucket.is_of(&key)) => {
+                    conversations.push(key.conversation);
+                }
+                other => others.push(other),
+            }
+        }
+        Self {
+            bucket,
+            conversations,
+            others,
+        }
+    }
+}
+
+impl From<Written> for PageChunk {
+    fn from(written: Written) -> Self {
+        let Written {
+            bucket,
+            conversations,
+            others,
+        } = written;
+        let known = conversations.into_iter().filter_map(|id| {
+            let key = bucket.as_ref()?.conversation(id)?;
+            Some(Recipient::Conversation(key))
+        });
+        let recipients = known.chain(others).collect();
+        Self { bucket, recipients }
+    }
 }
 
 impl Page {

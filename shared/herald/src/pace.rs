@@ -19,6 +19,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use botframework::id::ConversationId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,22 @@ impl Bucket {
     /// The bucket as it stands in tables and queues.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Channel and bot, as [`ConversationKey::place`] has them: neither has a bar in it.
+    fn place(&self) -> &str {
+        let bars = self.0.match_indices('|').map(|(at, _)| at);
+        bars.take(2).last().map_or(&self.0, |second| &self.0[..second])
+    }
+
+    /// Whether the conversation is of this bucket's bot, on its channel.
+    pub fn is_of(&self, conversation: &ConversationKey) -> bool {
+        self.place() == conversation.place()
+    }
+
+    /// The conversation of this bucket's bot, on its channel, by its id.
+    pub fn conversation(&self, id: ConversationId) -> Option<ConversationKey> {
+        ConversationKey::from_place(id, self.place()).ok()
     }
 
     /// The tenant, if there is one.

@@ -850,13 +850,14 @@ async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: 
 async fn hostile_recipients_survive<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let hostile = ["a|b", "%7C%25", "#", "\"\\\u{0000}\n", "日本語\u{1F980}"];
-    let recipients = hostile.iter().flat_map(|id| {
+    let conversations = hostile.iter().map(|id| recipient(id));
+    let names = hostile.iter().flat_map(|id| {
         [
-            recipient(id),
             Recipient::User((*id).into()),
             Recipient::UnknownConversation((*id).into()),
         ]
     });
+    let recipients = conversations.chain(names);
     let chunk = PageChunk {
         bucket: Some(bucket("|#%\"\u{1F980}")),
         recipients: recipients.collect(),

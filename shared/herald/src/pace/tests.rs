@@ -229,3 +229,26 @@ fn a_message_that_arrives_acquits_its_tenant() {
         "counted from the beginning"
     );
 }
+
+#[test]
+fn a_bucket_knows_its_conversations_whatever_the_ids_hold() {
+    for (channel, bot, conversation) in [
+        ("msteams", "28:b", "a:1"),
+        ("a|b", "%7C|%25", "|x|"),
+        ("", "", ""),
+    ] {
+        let key = ConversationKey {
+            conversation: conversation.into(),
+            channel: channel.into(),
+            bot: bot.into(),
+        };
+        for tenant in [None, Some("t"), Some("t|u")] {
+            let bucket = Bucket::of(&key, tenant);
+            assert!(bucket.is_of(&key), "{bucket:?}");
+            assert_eq!(bucket.conversation(conversation.into()), Some(key.clone()));
+            assert_eq!(bucket.tenant(), tenant);
+        }
+    }
+    let other: ConversationKey = "msteams|28:other|a:1".parse().unwrap();
+    assert!(!Bucket::of(&"msteams|28:b|a:1".parse().unwrap(), None).is_of(&other));
+}
