@@ -305,7 +305,8 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Revised, Error>> + Send;
 
-    /// Lets a notification go that was held until its audience was counted.
+    /// Lets a notification go that was held until its audience was counted, unless it was cancelled: then it is complete as
+    /// it is.
     ///
     /// # Errors
     /// When the table is away.

@@ -44,6 +44,7 @@ on_every_backend! { notifications:
     of_twenty_revisions_each_has_a_number_of_its_own,
     what_was_revised_cannot_be_withdrawn,
     a_held_notification_is_released_once,
+    a_held_notification_that_was_cancelled_is_not_released,
     a_notification_is_completed_once,
     of_twenty_who_complete_it_one_did,
     what_is_buried_is_listed_with_its_last_reason,
@@ -733,6 +734,15 @@ async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
         let head = find(&store, 1).await;
         assert_eq!((head.released_at, head.is_held()), (Some(at(5)), false));
     }
+}
+
+async fn a_held_notification_that_was_cancelled_is_not_released<S: Notifications>(store: S) {
+    let mut waiting = acceptance(1);
+    waiting.notification.start = Start::Counted { at_most: 10 };
+    store.accept(&waiting).await.unwrap();
+    store.cancel(&id(1), at(1)).await.unwrap();
+    store.release(&id(1), at(2)).await.unwrap();
+    assert!(find(&store, 1).await.is_held());
 }
 
 async fn a_notification_is_completed_once<S: Notifications>(store: S) {

@@ -375,7 +375,9 @@ impl Notifications for Store {
     }
 
     async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
-        if let Some(entry) = self.tables().notifications.get_mut(id) {
+        if let Some(entry) = self.tables().notifications.get_mut(id)
+            && entry.head.cancelled_at.is_none()
+        {
             entry.head.released_at.get_or_insert(now);
         }
         Ok(())

@@ -429,7 +429,10 @@ impl crate::store::Notifications for Notifications {
     }
 
     async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
-        let update = self.set_once(id, "releasedAt", now);
+        let update = self
+            .set_once(id, "releasedAt", now)
+            .condition_expression("attribute_exists(#part) AND attribute_not_exists(#cancelledAt)")
+            .expression_attribute_names("#cancelledAt", "cancelledAt");
         match self.update_head("release a notification", update).await? {
             Updated::Done(_) | Updated::Refused(_) => Ok(()),
         }
