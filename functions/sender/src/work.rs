@@ -91,7 +91,9 @@ where
     /// Works until everything has ended, or has to wait: until then. What ended is counted in the chunk and told; what is
     /// open is left in it.
     pub(crate) async fn run(mut self) -> Result<Option<Timestamp>, Error> {
-        if self.chunk.begun {
+        // One that comes twice, or late, may not have begun by itself and have copies all the same.
+        if self.chunk.begun || self.chunk.revision > 0 {
+            self.chunk.begun = true;
             self.look_up().await?;
         }
         let until = loop {
