@@ -321,6 +321,7 @@ const KINDS: &[&str] = &[
     "Held {",
     "Busy {",
     "Waiting {",
+    "Ok(Lost)",
     "as Unknown",
     "as Rejected",
     "as Gone",
