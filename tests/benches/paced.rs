@@ -6,11 +6,13 @@
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 
 use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use botframework::connector::{Connector, HttpTransport};
 use tests::paced::{Limited, run};
 use tests::recorder::Recorder;
+use tokio::time::{Instant, sleep_until};
 
 const PEOPLE: u64 = 10_000;
 const SENDERS: usize = 3;
@@ -33,7 +35,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })
     .await?;
     let connector = Connector::unauthenticated(HttpTransport::builder().build()?);
+    let stall = Arc::new(Mutex::new(Duration::ZERO));
+    tokio::spawn(watch(Arc::clone(&stall)));
     let report = run(PEOPLE, &format!("{}/", server.url), connector, SENDERS).await;
+    let stall = *stall.lock().unwrap_or_else(PoisonError::into_inner);
 
     let counts = channel.counts();
     let delivered = report.notification.tally.delivered;
@@ -60,6 +65,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         report.enqueued,
         report.received
     );
+    println!(
+        "stalled  {:>8.1} ms  at worst; what stands still for more than 110 ms sends more than 50 in the second after it",
+        stall.as_secs_f64() * 1000.0
+    );
     if delivered != PEOPLE || counts.taken != PEOPLE {
         return Err(format!("{delivered} delivered by {} requests", counts.taken).into());
     }
@@ -67,6 +76,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     } else {
         Err(format!("{:.1} s, {} refused", report.took.as_secs_f64(), counts.refused).into())
+    }
+}
+
+/// Finds out for how long this process was not let run: another program's affair, and the reason of a 429.
+async fn watch(worst: Arc<Mutex<Duration>>) {
+    const TICK: Duration = Duration::from_millis(10);
+    loop {
+        let due = Instant::now() + TICK;
+        sleep_until(due).await;
+        let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
+        *worst = due.elapsed().max(*worst);
     }
 }
 
