@@ -117,6 +117,15 @@ enum Put {
     Refused(Option<Item>),
 }
 
+/// Up to when a read knows what was written. To know of all costs twice as much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsOf {
+    /// All that was written before.
+    Now,
+    /// What was written until a moment ago: nearly always, some milliseconds.
+    Lately,
+}
+
 /// What became of a transaction.
 enum Transaction {
     /// All of it is written.
@@ -149,18 +158,21 @@ impl Table {
 
     /// The item with this key, as of all that was written before.
     async fn get(&self, verb: &'static str, key: Item) -> Result<Option<Item>, Error> {
+        self.get_as_of(AsOf::Now, verb, key).await
+    }
+
+    async fn get_as_of(&self, as_of: AsOf, verb: &'static str, key: Item) -> Result<Option<Item>, Error> {
         let get = self
             .client
             .get_item()
             .table_name(&self.name)
             .set_key(Some(key))
-            .consistent_read(true);
+            .consistent_read(as_of == AsOf::Now);
         Ok(get.send().await.map_err(unavailable(verb))?.item)
     }
 
-    /// The items with these keys that are there, in any order, each as of all that was written before. No key may come
-    /// twice: DynamoDB would refuse them all.
-    async fn batch_get(&self, verb: &'static str, keys: &[Item]) -> Result<Vec<Item>, Error> {
+    /// The items with these keys that are there, in any order. No key may come twice: DynamoDB would refuse them all.
+    async fn batch_get(&self, as_of: AsOf, verb: &'static str, keys: &[Item]) -> Result<Vec<Item>, Error> {
         let mut found = Vec::with_capacity(keys.len());
         for batch in keys.chunks(BATCH) {
             let mut open = batch.to_vec();
@@ -168,7 +180,7 @@ impl Table {
             loop {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(open))
-                    .consistent_read(true)
+                    .consistent_read(as_of == AsOf::Now)
                     .build()
                     .map_err(unavailable(verb))?;
                 let request = self.client.batch_get_item().request_items(&self.name, asked);

@@ -9,7 +9,7 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, item, json, moment, names, number, text};
-use super::{Condition, Error, Outrun, Put, ROUNDS, Table, corrupt, unavailable};
+use super::{AsOf, Condition, Error, Outrun, Put, ROUNDS, Table, corrupt, unavailable};
 use crate::aws::Sdk;
 use crate::conversation::{
     self, Conversation, ConversationKey, Facts, Finding, Missing, Scope, Sighting, State,
@@ -125,7 +125,8 @@ impl crate::store::Conversations for Conversations {
         const VERB: &str = "recall conversations";
         let distinct: HashSet<&ConversationKey> = keys.iter().collect();
         let keys: Vec<Item> = distinct.into_iter().map(key).collect();
-        let found = self.0.batch_get(VERB, &keys).await?;
+        // Whoever uninstalls the bot at this very moment may still be written to, as by a request that is under way.
+        let found = self.0.batch_get(AsOf::Lately, VERB, &keys).await?;
         found.iter().map(|item| conversation(VERB, item)).collect()
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::attribute::{Item, Record, item, json, moment, number, text};
 use super::paces::Seats;
-use super::{Condition, Error, Outrun, Put, ROUNDS, Table, attribute, fresh_mark, unavailable};
+use super::{AsOf, Condition, Error, Outrun, Put, ROUNDS, Table, attribute, fresh_mark, unavailable};
 use crate::aws::Sdk;
 use crate::conversation::ConversationKey;
 use crate::delivery::{
@@ -50,7 +50,7 @@ impl Ledger {
         } else {
             deliveries.map(|delivery| key(delivery.as_str())).to_vec()
         };
-        let found = by_key(verb, self.table.batch_get(verb, &keys).await?)?;
+        let found = by_key(verb, self.table.batch_get(AsOf::Now, verb, &keys).await?)?;
         let row = |delivery: &DeliveryKey| {
             let item = found.get(delivery.as_str());
             item.map(|item| read_row(verb, item)).transpose()
@@ -108,7 +108,7 @@ impl crate::store::Ledger for Ledger {
         let place = beside("turn", &conversation.to_string());
         let mark = fresh_mark();
         let keys = [key(asked.delivery.as_str()), key(&place)];
-        let found = by_key(VERB, self.table.batch_get(VERB, &keys).await?)?;
+        let found = by_key(VERB, self.table.batch_get(AsOf::Now, VERB, &keys).await?)?;
         let row = found.get(asked.delivery.as_str());
         let mut row = row.map(|item| read_row(VERB, item)).transpose()?;
         let mut taken = found
@@ -131,7 +131,9 @@ impl crate::store::Ledger for Ledger {
                 match rows.unread(&decision, turn.holder == *asked.delivery) {
                     Unread::Nothing => {}
                     Unread::Holder => {
-                        let item = self.table.get(VERB, key(turn.holder.as_str())).await?;
+                        // Rows only go on: what is missed here the write-up finds, which is conditional.
+                        let row = key(turn.holder.as_str());
+                        let item = self.table.get_as_of(AsOf::Lately, VERB, row).await?;
                         holder = item.map(|item| read_row(VERB, &item)).transpose()?;
                         rows = Rows::ReadAfter;
                         continue;
@@ -235,7 +237,7 @@ impl crate::store::Ledger for Ledger {
         distinct.sort_unstable();
         distinct.dedup();
         let keys: Vec<Item> = distinct.into_iter().map(key).collect();
-        let found = by_key(VERB, self.table.batch_get(VERB, &keys).await?)?;
+        let found = by_key(VERB, self.table.batch_get(AsOf::Now, VERB, &keys).await?)?;
         deliveries
             .iter()
             .map(|delivery| {
