@@ -25,6 +25,7 @@ const SEEDS: &str = "1500";
 const PROOF: &[&str] = &[
     "whatever_goes_wrong_the_promises_hold",
     "a_backlog_is_sent_at_nine_tenths",
+    "many_notifications_to_one_conversation",
 ];
 
 /// A deliberate fault.

@@ -64,3 +64,48 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
         assert!(rate >= 0.9 * LIMIT, "{rate:.1} requests a second");
     }
 }
+
+/// Far more than a conversation takes at once.
+const NOTIFICATIONS: usize = 120;
+
+#[test]
+fn many_notifications_to_one_conversation_stay_within_its_limits() {
+    let violation = in_a_run(0, async |chance: Chance| {
+        let run = Arc::new(Run::new(Troubles::default(), chance.fork(), 96));
+        run.channel.with(|channel| {
+            channel.found(false, true);
+            channel.settle(Kind::Person, 0, chance.index(REGIONS));
+        });
+        happens(&run, Happening::Appears(0)).await;
+        run.book(|book| book.wanted.resize_with(NOTIFICATIONS, Default::default));
+        spawn_local(poll(Arc::clone(&run), Planner, 0));
+        for number in 0..3 {
+            spawn_local(poll(Arc::clone(&run), Sender, number));
+        }
+        let calls: Vec<_> = (0..NOTIFICATIONS)
+            .map(|number| {
+                let wish = Wish {
+                    at: Duration::ZERO,
+                    audience: vec![Selector::Everyone],
+                    on_unknown: OnUnknown::Retry,
+                    expires: None,
+                    begins: None,
+                    dry_run: false,
+                    words: Vec::new(),
+                };
+                spawn_local(call(Arc::clone(&run), number, wish))
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+        quiet(&run).await;
+        ends::check(&run, &[]);
+        run.book(|book| book.violation().map(str::to_owned))
+    });
+    assert!(
+        violation.is_none(),
+        "\ninvariant {}\n",
+        violation.unwrap_or_default()
+    );
+}
