@@ -187,7 +187,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "a page is written after its chunks are enqueued",
         file: "functions/planner/src/lib.rs",
         from: "            reader.read(cursor).await?\n        };\n",
-        to: "            reader.read(cursor).await?\n        };\n        if !notification.is_held() {\n            context.deliveries.send(chunks(id, part_number, number, &page, |_| true)).await?;\n            enqueued = Some(number);\n        }\n",
+        to: "            reader.read(cursor).await?\n        };\n        if !notification.is_held() {\n            context.deliveries.send(chunks(id, part_number, number, &page, false, |_| true)).await?;\n            enqueued = Some(number);\n        }\n",
     },
     Mutation {
         name: "the chunks of a dead planner are forgotten",
