@@ -12,6 +12,7 @@ mod messages;
 mod notify;
 mod paced;
 mod pipeline;
+mod reach;
 mod reactions;
 mod service_url;
 mod simulation;

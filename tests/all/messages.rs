@@ -1,7 +1,7 @@
 //! The messaging endpoint.
 
 use botframework::id::ConversationId;
-use herald::conversation::{Conversation, ConversationKey, Sighting, State};
+use herald::conversation::{Conversation, ConversationKey, Introduction, Made, PersonKey, Sighting, State};
 use herald::store::memory::Store;
 use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
 use jiff::Timestamp;
@@ -242,6 +242,24 @@ impl Conversations for Away {
         _: Timestamp,
     ) -> Result<(), Error> {
         unreachable!("messages is told, it finds nothing out")
+    }
+    async fn tag(
+        &self,
+        _: &ConversationKey,
+        _: &[String],
+        _: &[String],
+        _: Timestamp,
+    ) -> Result<Option<Vec<String>>, Error> {
+        unreachable!("messages puts nothing under a tag")
+    }
+    async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
+        unreachable!("messages erases nobody")
+    }
+    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<Introduction, Error> {
+        unreachable!("messages makes no conversation")
+    }
+    async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), Error> {
+        unreachable!("messages makes no conversation")
     }
 
     async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use crate::world::{in_channel, personal};
 
 mod killed;
+mod reach;
 
 /// One running system and its channel. Nothing is shared between tests.
 struct System {

@@ -155,13 +155,19 @@ impl World {
             .unwrap()
     }
 
-    pub(crate) fn planner(&self) -> planner::Context<Store, Store, Queue, herald::event::memory::Events> {
+    pub(crate) fn planner(
+        &self,
+    ) -> planner::Context<Store, Store, Store, Queue, herald::event::memory::Events> {
         planner::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
+            paces: self.store.clone(),
             plans: self.plans.clone(),
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),
+            connector: self.connector(),
+            limits: Limits::teams(),
+            bot: None,
             clock: self.clock.clone(),
         }
     }

@@ -18,6 +18,7 @@ use botframework::connector::Connector;
 use futures_util::{StreamExt, stream};
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::event::memory::Events;
+use herald::pace::Limits;
 use herald::queue::memory::Queue;
 use herald::queue::{Message, Plan, Queue as _, Task};
 use herald::store::{Acceptance, Conversations as _, Notifications as _};
@@ -125,9 +126,13 @@ async fn send(
     let planner = planner::Context {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
+        paces: tables.ledger.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
         events: Events::new(),
+        connector: Connector::unauthenticated(channel.clone()),
+        limits: Limits::teams(),
+        bot: None,
         clock: clock.clone(),
     };
     let first = Plan {

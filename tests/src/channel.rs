@@ -14,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// Where conversations are created.
+const CREATE: &str = "/v3/conversations";
+
 /// What the channel does with a request to one conversation.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
@@ -40,7 +43,23 @@ pub enum Behaviour {
     Hold,
 }
 
-/// One answer.
+/// A team, as the channel knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Team {
+    /// The ids of its channels; General's is the team's.
+    pub channels: Vec<String>,
+    /// Its roster.
+    pub members: Vec<Value>,
+    /// How many requests that go on with the roster are refused, because what they go on with is too old.
+    pub forgotten: usize,
+}
+
+/// A member of a team, as a roster names them: by both of their ids.
+pub fn member(person: &str) -> Value {
+    json!({"id": format!("29:{person}"), "aadObjectId": format!("entra-{person}"), "userRole": "user"})
+}
+
+/// One answer. With the status 200 it is what the channel would have answered anyway.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     /// The status.
@@ -80,6 +99,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     behaviours: HashMap<String, Behaviour>,
+    teams: HashMap<String, Team>,
     received: Vec<Received>,
 }
 
@@ -109,6 +129,18 @@ impl Channel {
     /// From now on, does this with requests to that conversation.
     pub fn when(&self, conversation: &str, behaviour: Behaviour) {
         self.state().behaviours.insert(conversation.to_owned(), behaviour);
+    }
+
+    /// From now on there is this team.
+    pub fn team(&self, id: &str, team: Team) {
+        self.state().teams.insert(id.to_owned(), team);
+    }
+
+    /// How often a conversation with this member was created.
+    pub fn created(&self, member: &str) -> usize {
+        let is_of_member =
+            |it: &&Received| it.path == CREATE && it.activity["members"][0]["id"] == json!(member);
+        self.state().received.iter().filter(is_of_member).count()
     }
 
     /// Carries out what it held back, and holds nothing back any more.
@@ -176,13 +208,18 @@ impl Channel {
         }
     }
 
-    async fn answer(&self, host: &str, method: &str, path: &str, body: &[u8]) -> Answer {
-        let conversation = path
-            .split("/conversations/")
-            .nth(1)
-            .map_or(String::new(), |rest| {
-                decode(rest.split('/').next().unwrap_or_default())
-            });
+    async fn answer(&self, host: &str, method: &str, target: &str, body: &[u8]) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let after = |word| path.split(word).nth(1);
+        let named = after("/conversations/").or_else(|| after("/v3/teams/"));
+        let named = named.map(|rest| decode(rest.split('/').next().unwrap_or_default()));
+        let mut conversation = named.clone().unwrap_or_default();
+        let document: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let invited = document["members"][0]["id"].as_str().unwrap_or_default();
+        if named.is_none() && self.state().behaviours.contains_key(invited) {
+            // What is done about creating a conversation may be said of one member alone.
+            invited.clone_into(&mut conversation);
+        }
         let behaviour = self
             .state()
             .behaviours
@@ -190,7 +227,7 @@ impl Channel {
             .cloned()
             .unwrap_or(Behaviour::Accept);
         self.0.requests.send_modify(|requests| *requests += 1);
-        if let Some(reply) = self.next_reply(&conversation) {
+        if let Some(reply) = self.next_reply(&conversation).filter(|reply| reply.status != 200) {
             let document = json!({"error": {"code": reply.code, "message": reply.message}});
             return match reply.retry_after {
                 Some(seconds) => Answer::Wait(reply.status, document, seconds),
@@ -211,9 +248,15 @@ impl Channel {
         if let Behaviour::Hold = behaviour {
             let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
         }
+        if method == "GET" {
+            return self.tell(path, query, &conversation);
+        }
+        // It is no conversation yet.
+        let conversation = named.unwrap_or_default();
+        let anew = (path == CREATE).then(|| personal_chat(invited));
         let number = {
             let mut state = self.state();
-            let activity = serde_json::from_slice(body).unwrap_or(Value::Null);
+            let activity = document;
             let (method, path) = (method.to_owned(), path.to_owned());
             state.received.push(Received {
                 method,
@@ -232,9 +275,42 @@ impl Channel {
             | Behaviour::ServedAt(_)
             | Behaviour::Hold
             | Behaviour::Refuse { .. } => {
-                Answer::Status(201, Some(json!({"id": format!("activity-{number}")})))
+                let id = anew.unwrap_or_else(|| format!("activity-{number}"));
+                Answer::Status(201, Some(json!({ "id": id })))
             }
         }
+    }
+
+    /// What it knows of a team: its channels, or a page of its roster. Like the real one it makes a page of 50 at least and
+    /// 500 at most, and has the last of one page on the next once more.
+    fn tell(&self, path: &str, query: &str, team: &str) -> Answer {
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find_map(|(known, value)| (known == name).then(|| decode(value)))
+        };
+        let refused = |status, code: &str| Answer::Status(status, Some(json!({"error": {"code": code}})));
+        let mut state = self.state();
+        let Some(team) = state.teams.get_mut(team) else {
+            return refused(404, "ConversationNotFound");
+        };
+        if path.ends_with("/conversations") {
+            let channels = team.channels.iter().map(|id| json!({ "id": id }));
+            return Answer::Status(200, Some(json!({"conversations": channels.collect::<Vec<_>>()})));
+        }
+        let size = parameter("pageSize").and_then(|size| size.parse().ok());
+        let size = size.unwrap_or(200).clamp(50, 500);
+        let token = parameter("continuationToken");
+        if token.is_some() && team.forgotten > 0 {
+            team.forgotten -= 1;
+            return refused(400, "BadArgument");
+        }
+        let from: usize = token.and_then(|token| token.parse().ok()).unwrap_or(0);
+        let end = (from + size).min(team.members.len());
+        let mut page = json!({"members": &team.members[from.saturating_sub(1)..end]});
+        if end < team.members.len() {
+            page["continuationToken"] = json!(end.to_string());
+        }
+        Answer::Status(200, Some(page))
     }
 
     async fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
@@ -294,10 +370,11 @@ impl Transport for Channel {
         Box::pin(async move {
             let host = request.uri().host().unwrap_or_default();
             let method = request.method().as_str();
-            match self
-                .answer(host, method, request.uri().path(), request.body())
-                .await
-            {
+            let target = request
+                .uri()
+                .path_and_query()
+                .map_or("", |target| target.as_str());
+            match self.answer(host, method, target, request.body()).await {
                 Answer::Cut => Err(TransportError::MaybeSent("cut".into())),
                 Answer::Wait(status, body, seconds) => {
                     let mut response = http::Response::new(Body::Whole(body.to_string().into()));
@@ -332,6 +409,14 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// The conversation of the bot with one person, which is the same by whichever of their names.
+fn personal_chat(member: &str) -> String {
+    let person = member
+        .strip_prefix("29:")
+        .or_else(|| member.strip_prefix("entra-"));
+    format!("a:{}", person.unwrap_or(member))
 }
 
 fn decode(segment: &str) -> String {

@@ -74,6 +74,7 @@ impl Crowd {
             user: Some(format!("e0000000-0000-4000-8000-{person:012x}").as_str().into()),
             account: Some(padded("29:1", person, ACCOUNT_ID_LENGTH).as_str().into()),
             team: None,
+            tags: Vec::new(),
         };
         (key, facts)
     }

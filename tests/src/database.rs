@@ -1,12 +1,14 @@
 //! DynamoDB in the test's own process, with Herald's tables, on a loopback port of its own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use botframework::connector::HttpTransport;
 use dynoxide::Database as Engine;
+use dynoxide::actions::scan::ScanRequest;
 use herald::aws::Sdk;
 use herald::config::Environment;
 use herald::store::dynamodb::{Conversations, Ledger, Notifications};
@@ -19,9 +21,17 @@ const NOTIFICATIONS: &str = "NotificationsTable";
 const DELIVERIES: &str = "DeliveriesTable";
 
 /// Empty tables behind real HTTP. They last as long as the test's runtime.
-#[derive(Debug)]
 pub struct Database {
     address: SocketAddr,
+    engine: Engine,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Database {
@@ -35,13 +45,26 @@ impl Database {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, engine, pending()));
-        Self { address }
+        tokio::spawn(dynoxide::server::serve_with_shutdown(
+            listener,
+            engine.clone(),
+            pending(),
+        ));
+        Self { address, engine }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many items the table of conversations has, whatever they are.
+    pub fn items_of_conversations(&self) -> usize {
+        let all = ScanRequest {
+            table_name: CONVERSATIONS.to_owned(),
+            ..ScanRequest::default()
+        };
+        self.engine.scan(all).unwrap().count
     }
 
     /// The conversations.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use botframework::activity::Activity;
-use herald::audience::{Audience, Selector};
+use herald::audience::{Audience, TeamPart, Whom};
 use herald::delivery::OnUnknown;
 use herald::id::{NotificationId, digest};
 use herald::notification::request::{Request as Asked, SENT_FOR_MAX};
-use herald::notification::{Notification, Start, State};
+use herald::notification::{IfUnknown, Notification, Start, State};
 use herald::problem::{Fault, Problem};
 use herald::queue::{Message, Plan, Queue, Task};
 use herald::store::{Acceptance, Accepted, Idempotency, Notifications};
@@ -212,10 +212,11 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         // An activity of one text can be written.
         let message_bytes = serde_json::to_string(&message).map_or(0, |text| text.len() as u64);
         let asked = Asked {
-            audience: Audience(vec![Selector::Everyone]),
+            audience: Audience(vec![Whom::Everyone.into()]),
             message,
             category: None,
             on_unknown: OnUnknown::default(),
+            if_unknown: IfUnknown::default(),
             deliver_at: None,
             expires_at: now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX),
             events: Vec::new(),
@@ -239,11 +240,16 @@ fn at_most(confirmed: u64) -> u64 {
 
 /// How many an audience can come to, if its lists say so.
 fn listed(audience: &Audience) -> Option<u64> {
-    let sizes = audience.0.iter().map(|selector| match selector {
-        Selector::Everyone | Selector::Tenant(_) => None,
-        Selector::Users { ids, .. } => Some(ids.len() as u64),
-        Selector::Accounts(ids) => Some(ids.len() as u64),
-        Selector::Conversations(ids) => Some(ids.len() as u64),
+    let sizes = audience.0.iter().map(|selector| match &selector.whom {
+        Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_) => None,
+        Whom::Team { to, .. } => match to {
+            TeamPart::General => Some(1),
+            TeamPart::Channels | TeamPart::Members => None,
+        },
+        Whom::Users { ids, .. } => Some(ids.len() as u64),
+        Whom::Accounts(ids) => Some(ids.len() as u64),
+        Whom::Conversations(ids) => Some(ids.len() as u64),
+        Whom::Channel { .. } | Whom::GroupChat(_) => Some(1),
     });
     sizes.sum()
 }

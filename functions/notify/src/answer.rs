@@ -98,6 +98,13 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, document: &T) -> Response<B
     of_type(status, "application/json", text)
 }
 
+/// It is done, and there is nothing to say of it.
+pub(crate) fn nothing() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// A text of this content type.
 pub(crate) fn of_type(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
     let mut response = Response::new(Body::Text(text));

@@ -1,6 +1,6 @@
-//! `GET /api/conversations`: who blocked, muted or uninstalled the bot.
+//! `/api/conversations`: what is remembered, found by what it is looked up by; its tags; and that it is forgotten.
 
-use herald::conversation::{ConversationKey, State};
+use herald::conversation::{self, Conversation, ConversationKey, Facts, State, TAG_BYTES_MAX, TAGS_MAX};
 use herald::store::{Candidate, Conversations, Error, Selection};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -8,13 +8,13 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::answer::{Refusal, json};
-use crate::query::{self, Query, not_a_cursor};
+use crate::answer::{Refusal, json, nothing};
+use crate::query::{self, Query, not_a_cursor, segment};
 
 /// What a caller reads of one conversation.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Troubled {
+struct Known {
     conversation: ConversationKey,
     scope: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,6 +27,8 @@ struct Troubled {
     account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     team: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
     state: &'static str,
     /// The channel's code for blocking.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,24 +36,51 @@ struct Troubled {
     since: Timestamp,
 }
 
-impl From<Candidate> for Troubled {
-    fn from(candidate: Candidate) -> Self {
-        let (state, code) = match candidate.state {
+impl Known {
+    fn new(conversation: ConversationKey, facts: Facts, state: State, since: Timestamp) -> Self {
+        let (state, code) = match state {
             State::Active => ("active", None),
             State::Blocked { code } => ("blocked", Some(code)),
             State::Removed => ("removed", None),
         };
-        let facts = candidate.facts;
         Self {
-            conversation: candidate.key,
+            conversation,
             scope: facts.scope.as_str(),
             tenant: facts.tenant,
             user: facts.user.map(|user| user.as_str().to_owned()),
             account: facts.account.map(|account| account.as_str().to_owned()),
             team: facts.team,
+            tags: facts.tags,
             state,
             code,
-            since: candidate.changed_at,
+            since,
+        }
+    }
+}
+
+impl From<Candidate> for Known {
+    fn from(found: Candidate) -> Self {
+        Self::new(found.key, found.facts, found.state, found.changed_at)
+    }
+}
+
+/// What a caller reads who asks for one alone.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole {
+    #[serde(flatten)]
+    known: Known,
+    /// Where it was heard of, the newest first.
+    service_urls: Vec<String>,
+    remembered_at: Timestamp,
+}
+
+impl From<Conversation> for Whole {
+    fn from(found: Conversation) -> Self {
+        Self {
+            known: Known::new(found.key, found.facts, found.state, found.changed_at),
+            service_urls: found.service_urls,
+            remembered_at: found.remembered_at,
         }
     }
 }
@@ -59,24 +88,28 @@ impl From<Candidate> for Troubled {
 /// A page of the list.
 #[derive(Debug, Serialize)]
 struct Listed {
-    conversations: Vec<Troubled>,
+    conversations: Vec<Known>,
     /// Where to go on; there is no more without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
+/// The tags of one conversation, after a change.
+#[derive(Debug, Serialize)]
+struct Tagged {
+    conversation: ConversationKey,
+    tags: Vec<String>,
+}
+
+/// What conversations are listed by.
+const LISTED_BY: [&str; 5] = ["state", "tenant", "user", "team", "tag"];
+
 impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
     /// `GET /api/conversations`
     pub(crate) async fn conversations(&self, request: &Request) -> Result<Response<Body>, Refusal> {
-        let query = Query::read(request, &["state", "cursor", "limit"])?;
-        let selection = match query.get("state") {
-            Some("blocked") => Selection::Blocked,
-            Some("removed") => Selection::Removed,
-            Some(_) | None => {
-                let detail = "`state` must be `blocked` (the channel refuses the bot there) or `removed` (the bot was uninstalled or taken out).";
-                return Err(Refusal::bad_request(detail));
-            }
-        };
+        let [state, tenant, user, team, tag] = LISTED_BY;
+        let query = Query::read(request, &[state, tenant, user, team, tag, "cursor", "limit"])?;
+        let selection = selection(&query)?;
         let (cursor, limit) = (query.cursor()?, query.limit()?);
         let listing = self
             .conversations
@@ -88,9 +121,105 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
             Error::Corrupt { .. } | Error::Unavailable { .. } => error.into(),
         })?;
         let listed = Listed {
-            conversations: listing.found.into_iter().map(Troubled::from).collect(),
+            conversations: listing.found.into_iter().map(Known::from).collect(),
             next: listing.next.map(query::cursor),
         };
         Ok(json(StatusCode::OK, &listed))
     }
+
+    /// `GET /api/conversations/{key}`
+    pub(crate) async fn conversation(&self, key: &str) -> Result<Response<Body>, Refusal> {
+        let found = self.conversations.recall(&[named(key)?]).await?.pop();
+        let found = found.ok_or_else(unknown)?;
+        Ok(json(StatusCode::OK, &Whole::from(found)))
+    }
+
+    /// `DELETE /api/conversations/{key}`
+    pub(crate) async fn forget(&self, key: &str) -> Result<Response<Body>, Refusal> {
+        if self.conversations.erase(&named(key)?).await? {
+            Ok(nothing())
+        } else {
+            Err(unknown())
+        }
+    }
+
+    /// `PUT /api/conversations/{key}/tags/{tag}`
+    pub(crate) async fn tag(&self, key: &str, tag: &str) -> Result<Response<Body>, Refusal> {
+        let (conversation, tag) = (named(key)?, tag_named(tag)?);
+        let now = self.clock.now();
+        let add = std::slice::from_ref(&tag);
+        let tags = self.conversations.tag(&conversation, add, &[], now).await?;
+        let tags = tags.ok_or_else(unknown)?;
+        if !tags.contains(&tag) {
+            let detail =
+                format!("The conversation carries {TAGS_MAX} tags already: take it from under one first.");
+            return Err(Refusal::conflict(detail));
+        }
+        Ok(json(StatusCode::OK, &Tagged { conversation, tags }))
+    }
+
+    /// `DELETE /api/conversations/{key}/tags/{tag}`
+    pub(crate) async fn untag(&self, key: &str, tag: &str) -> Result<Response<Body>, Refusal> {
+        let (conversation, tag) = (named(key)?, tag_named(tag)?);
+        let now = self.clock.now();
+        let tags = self.conversations.tag(&conversation, &[], &[tag], now).await?;
+        let tags = tags.ok_or_else(unknown)?;
+        Ok(json(StatusCode::OK, &Tagged { conversation, tags }))
+    }
+}
+
+/// The one thing that the list is by.
+fn selection(query: &Query) -> Result<Selection, Refusal> {
+    let mut given = LISTED_BY
+        .into_iter()
+        .filter_map(|name| query.get(name).map(|value| (name, value)));
+    let (Some((name, value)), None) = (given.next(), given.next()) else {
+        let names = LISTED_BY.join("`, `");
+        let detail = format!("Conversations are listed by exactly one of `{names}`.");
+        return Err(Refusal::bad_request(detail));
+    };
+    let text = || {
+        let is_id = conversation::is_id(value);
+        let bad = || Refusal::bad_request(format!("`{name}` must be an id."));
+        is_id.then(|| value.to_owned()).ok_or_else(bad)
+    };
+    match name {
+        "tenant" => text().map(Selection::Tenant),
+        "user" => text().map(|id| Selection::User(id.into())),
+        "team" => text().map(Selection::Team),
+        "tag" if conversation::is_tag(value) => Ok(Selection::Tag(value.to_owned())),
+        "tag" => Err(not_a_tag()),
+        _ => match value {
+            "blocked" => Ok(Selection::Blocked),
+            "removed" => Ok(Selection::Removed),
+            _ => {
+                let detail = "`state` must be `blocked` (the channel refuses the bot there) or `removed` (the bot was uninstalled or taken out).";
+                Err(Refusal::bad_request(detail))
+            }
+        },
+    }
+}
+
+fn named(text: &str) -> Result<ConversationKey, Refusal> {
+    let key = segment(text).and_then(|text| text.parse().ok());
+    key.ok_or_else(|| {
+        Refusal::bad_request(
+            "A conversation is named as lists name it: channel, bot and conversation with `|` between, percent-encoded.",
+        )
+    })
+}
+
+fn tag_named(text: &str) -> Result<String, Refusal> {
+    let tag = segment(text).filter(|tag| conversation::is_tag(tag));
+    tag.ok_or_else(not_a_tag)
+}
+
+fn not_a_tag() -> Refusal {
+    Refusal::bad_request(format!(
+        "A tag has 1 to {TAG_BYTES_MAX} bytes, and no control characters."
+    ))
+}
+
+fn unknown() -> Refusal {
+    Refusal::not_found("No such conversation is remembered.")
 }

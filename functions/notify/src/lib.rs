@@ -10,7 +10,12 @@
 //! | `GET /api/notifications/{id}/explain` | 200, why it is not finished, and when it should be |
 //! | `GET /api/notifications/{id}/plan` | 200, what sending it would come to; of one that is held |
 //! | `GET /api/notifications/{id}/deliveries` | 200, each delivery, in pages, as JSON or CSV |
-//! | `GET /api/conversations` | 200, those that blocked or removed the bot, in pages |
+//! | `GET /api/conversations` | 200, those of a tenant, person, team or tag, or that blocked or removed the bot, in pages |
+//! | `GET /api/conversations/{key}` | 200, what is remembered of one |
+//! | `DELETE /api/conversations/{key}` | 204, it is forgotten, and so is who led to it |
+//! | `PUT /api/conversations/{key}/tags/{tag}` | 200, it is under the tag |
+//! | `DELETE /api/conversations/{key}/tags/{tag}` | 200, it is not any more |
+//! | `DELETE /api/users/{id}` | 200, all conversations of a person are forgotten |
 //! | `GET /api/notify` | 200, the classic sample's page; sends the configured text to everyone |
 //!
 //! Problems are RFC 9457 documents. A 202 is a promise: the notification, or the change to it, is in the table and on the
@@ -41,6 +46,7 @@ mod pages;
 mod plan;
 mod query;
 mod status;
+mod users;
 
 pub use accept::{BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX_BYTES};
 
@@ -131,6 +137,20 @@ where
         ["api", "conversations"] => match *method {
             Method::GET => context.conversations(&request).await,
             _ => Err(Refusal::Method("GET")),
+        },
+        ["api", "conversations", key] => match *method {
+            Method::GET => context.conversation(key).await,
+            Method::DELETE => context.forget(key).await,
+            _ => Err(Refusal::Method("GET, DELETE")),
+        },
+        ["api", "conversations", key, "tags", tag] => match *method {
+            Method::PUT => context.tag(key, tag).await,
+            Method::DELETE => context.untag(key, tag).await,
+            _ => Err(Refusal::Method("PUT, DELETE")),
+        },
+        ["api", "users", id] => match *method {
+            Method::DELETE => context.erase_user(id).await,
+            _ => Err(Refusal::Method("DELETE")),
         },
         ["api", "notifications", id] => match *method {
             Method::GET => context.show(id).await,

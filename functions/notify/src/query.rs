@@ -1,4 +1,4 @@
-//! What stands behind the question mark: which part of a list is asked for.
+//! What stands behind the question mark: which part of a list is asked for. And what one segment of a path names.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -79,6 +79,12 @@ pub(crate) fn cursor(inner: impl AsRef<[u8]>) -> String {
 /// The cursor is not one that this list gave.
 pub(crate) fn not_a_cursor() -> Refusal {
     Refusal::bad_request("`cursor` must be the `next` of the page before, of the same list.")
+}
+
+/// One segment of a path, decoded; `None` when that is no text.
+pub(crate) fn segment(text: &str) -> Option<String> {
+    let text = percent_decode_str(text).decode_utf8().ok()?;
+    Some(text.into_owned())
 }
 
 fn decoded(text: &str) -> String {

@@ -389,7 +389,7 @@ where
         Ok(())
     }
 
-    async fn throttled(&self, asked: Option<SignedDuration>) -> Result<(), store::Error> {
+    pub(crate) async fn throttled(&self, asked: Option<SignedDuration>) -> Result<(), store::Error> {
         let Some(bucket) = self.bucket else { return Ok(()) };
         let now = self.now();
         let limit = self.context.limits.tenant;
@@ -419,7 +419,7 @@ where
     }
 
     /// Takes a permit for one request more and waits for it; `false` when there is none soon.
-    async fn may_request_again(&self) -> Result<bool, store::Error> {
+    pub(crate) async fn may_request_again(&self) -> Result<bool, store::Error> {
         let Some(bucket) = self.bucket else {
             return Ok(true);
         };

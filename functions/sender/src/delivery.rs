@@ -5,6 +5,7 @@ use botframework::credential::{self, Fault};
 use herald::audience::Recipient;
 use herald::conversation::{Conversation, ConversationKey, State};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
+use herald::id::NotificationId;
 use herald::notification::Notification;
 use herald::pace::Bucket;
 use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
@@ -12,6 +13,7 @@ use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attempt::{Learned, Made};
+use crate::person::Place;
 use crate::view::{Seen, View};
 use crate::work::conversation_key;
 use crate::{Context, Invocation, later};
@@ -32,6 +34,8 @@ pub(crate) enum Turn {
     Ended(Outcome),
     /// It had ended before.
     Known(Outcome),
+    /// It ended, in a conversation that its recipient led to.
+    EndedIn(ConversationKey, Outcome),
     /// It has a copy that is to be changed, which takes a permit that it does not have.
     Copy,
     /// It is open; nobody need ask before then.
@@ -44,7 +48,9 @@ pub(crate) struct Delivery<'a, C, N, L, Q, E> {
     pub(crate) view: &'a View<'a, C, N, L, Q, E>,
     pub(crate) invocation: &'a Invocation,
     pub(crate) bucket: Option<&'a Bucket>,
+    pub(crate) notification: &'a NotificationId,
     pub(crate) recipient: &'a Recipient,
+    /// The recipient's own name in the ledger. Where it leads to a conversation, the delivery is kept under that.
     pub(crate) key: DeliveryKey,
 }
 
@@ -72,21 +78,18 @@ where
         if self.invocation.is_late(now) {
             return Ok(Turn::Open(now));
         }
-        let Some(key) = conversation_key(self.recipient) else {
-            let Some(seen) = self.view.newest().await? else {
-                return Ok(Turn::Ended(Outcome::Cancelled));
-            };
-            let skipped = Outcome::Skipped {
-                reason: SkipReason::NoConversation,
-            };
-            let outcome = stopped(&seen.head, now).unwrap_or(skipped);
-            return Ok(Turn::Ended(self.context.ledger.end(&self.key, &outcome).await?));
+        let key = match self.place(now).await? {
+            Place::Conversation(key) => key,
+            Place::Nowhere(outcome) => {
+                return Ok(Turn::Ended(self.context.ledger.end(&self.key, &outcome).await?));
+            }
+            Place::Later(until) => return Ok(Turn::Open(until)),
         };
         // Read at the last moment: who has just uninstalled the bot is not written to.
         let conversation = self
             .context
             .conversations
-            .recall(std::slice::from_ref(key))
+            .recall(std::slice::from_ref(&key))
             .await?
             .pop();
         let Some(seen) = self.view.newest().await? else {
@@ -98,7 +101,15 @@ where
         {
             return Ok(Turn::Open(until));
         }
-        self.claim(key, conversation.as_ref(), slot.is_some()).await
+        let turn = self.claim(&key, conversation.as_ref(), slot.is_some()).await?;
+        match turn {
+            Turn::Ended(outcome) | Turn::Known(outcome) if conversation_key(self.recipient).is_none() => {
+                // Also under the name that the caller knows, for whoever asks what became of it.
+                self.context.ledger.end(&self.key, &outcome).await?;
+                Ok(Turn::EndedIn(key, outcome))
+            }
+            turn => Ok(turn),
+        }
     }
 
     async fn claim(
@@ -107,12 +118,14 @@ where
         conversation: Option<&Conversation>,
         permitted: bool,
     ) -> Result<Turn, store::Error> {
+        // Whatever name led here, the conversation has one delivery of a notification.
+        let delivery = DeliveryKey::new(self.notification, &Recipient::Conversation(key.clone()));
         let Some(seen) = self.view.newest().await? else {
             return Ok(Turn::Ended(Outcome::Cancelled));
         };
         let now = self.context.clock.now();
         let asked = Asked {
-            delivery: &self.key,
+            delivery: &delivery,
             revision: seen.head.revision,
             now,
             until: self.invocation.deadline,
@@ -143,11 +156,11 @@ where
         let ledger = &self.context.ledger;
         let (written, turn) = match made.next {
             Next::Settle(outcome) => (
-                ledger.settle(&self.key, &lease, &outcome).await?,
+                ledger.settle(&delivery, &lease, &outcome).await?,
                 Turn::Ended(outcome),
             ),
             Next::Wait { until, why, doubts } => (
-                ledger.release(&self.key, &lease, until, &why, doubts).await?,
+                ledger.release(&delivery, &lease, until, &why, doubts).await?,
                 Turn::Open(until),
             ),
         };

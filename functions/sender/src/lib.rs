@@ -18,6 +18,7 @@
 //! | `work.rs` | when its deliveries have their turns: permits, waits, the invocation's time |
 //! | `delivery.rs` | one delivery: whether, claim, settle |
 //! | `attempt.rs` | one attempt: its requests, and what follows from each failure |
+//! | `person.rs` | where a recipient is reached; of whom nothing is known, the conversation is made |
 //! | `successor.rs` | a conversation that is called something else by now |
 //! | `view.rs` | the notification, as it was a second ago at most |
 
@@ -46,6 +47,7 @@ use crate::work::Work;
 
 mod attempt;
 mod delivery;
+mod person;
 mod successor;
 mod view;
 mod work;

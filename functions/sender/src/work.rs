@@ -239,6 +239,7 @@ where
                 view: self.view,
                 invocation: self.invocation,
                 bucket: chunk.bucket.as_ref(),
+                notification: &chunk.notification,
                 recipient,
                 key: self.key(recipient),
             };
@@ -258,6 +259,7 @@ where
                     ended.push((open.recipient, outcome));
                 }
                 Ok(Turn::Known(outcome)) => ended.push((open.recipient, outcome)),
+                Ok(Turn::EndedIn(key, outcome)) => ended.push((Recipient::Conversation(key), outcome)),
                 Ok(Turn::Copy) => self.open.push(Open { copy: true, ..open }),
                 Ok(Turn::Open(from)) => self.open.push(Open { from, ..open }),
                 Err(error) => failure = Some(error),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, Facts};
+use crate::conversation::{ConversationKey, Facts, Scope};
 
 mod request;
 
@@ -28,7 +28,21 @@ pub struct Audience(pub Vec<Selector>);
 /// One way to name conversations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Selector {
+pub struct Selector {
+    /// Whom it names.
+    pub whom: Whom,
+    /// Only places of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// But for those whose conversation, person or account is one of these ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+}
+
+/// Whom a selector names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Whom {
     /// Every person, group chat and channel that is active.
     Everyone,
     /// All of those in one Entra tenant.
@@ -44,6 +58,60 @@ pub enum Selector {
     Accounts(Vec<ChannelAccountId>),
     /// These conversations, threads included, by conversation id.
     Conversations(Vec<ConversationId>),
+    /// A part of a team.
+    Team {
+        /// The team, by the id of its General channel.
+        id: String,
+        /// Which part.
+        to: TeamPart,
+        /// Whether its guests are members, too.
+        #[serde(default)]
+        guests: Guests,
+    },
+    /// A channel, in a new thread; or one of its threads, in a reply.
+    Channel {
+        /// The channel.
+        id: ConversationId,
+        /// The thread, by the id of its first message.
+        thread: Option<String>,
+    },
+    /// A group chat.
+    GroupChat(ConversationId),
+    /// Every conversation that carries this tag.
+    Tag(String),
+}
+
+/// A part of a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TeamPart {
+    /// Its General channel, in a new thread.
+    General,
+    /// Each of its channels, in a new thread.
+    Channels,
+    /// Each of its members, in their chat with the bot.
+    Members,
+}
+
+/// What becomes of the guests on a roster: people of other tenants, for whom no bot can be installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Guests {
+    /// They are members like others.
+    #[default]
+    Included,
+    /// They are passed over.
+    Skipped,
+}
+
+impl From<Whom> for Selector {
+    fn from(whom: Whom) -> Self {
+        Self {
+            whom,
+            scope: None,
+            except: Vec::new(),
+        }
+    }
 }
 
 /// Tells which conversations belong to one selector of an audience, and not to another.
@@ -71,6 +139,17 @@ impl<'a> Matcher<'a> {
         self.own.contain(conversation, facts)
     }
 
+    /// Whether this selector lets in a conversation that it found by other means than what the conversation tells: on a
+    /// roster.
+    pub fn admits(&self, conversation: &ConversationId, facts: &Facts) -> bool {
+        self.own.admit(conversation, facts)
+    }
+
+    /// Whether this selector lets in somebody or something of whom nothing is known but this name.
+    pub fn admits_unknown(&self, unknown: &Recipient) -> bool {
+        self.own.admit_unknown(unknown)
+    }
+
     /// Whether the conversation belongs to another selector that means it too.
     pub fn is_taken(&self, conversation: &ConversationId, facts: &Facts) -> bool {
         self.before
@@ -80,75 +159,149 @@ impl<'a> Matcher<'a> {
 
     /// Whether a selector before this one has the same name in its list: if that leads nowhere, it is a recipient there.
     pub fn is_named_before(&self, unknown: &Recipient) -> bool {
-        self.before.iter().any(|members| members.name(unknown))
+        self.before.iter().any(|members| members.name_unknown(unknown))
     }
 }
 
 impl Selector {
     /// The broader selector has the conversation. It reads the table itself, the narrower ones read indexes that lag
-    /// behind it: who is missed there is found here.
+    /// behind it: who is missed there is found here. Members are last: only their team's roster knows who they are.
     fn breadth(&self) -> u8 {
-        match self {
-            Self::Everyone => 0,
-            Self::Tenant(_) => 1,
-            Self::Users { .. } | Self::Accounts(_) | Self::Conversations(_) => 2,
+        match &self.whom {
+            Whom::Everyone => 0,
+            Whom::Tenant(_) => 1,
+            Whom::Tag(_)
+            | Whom::Team {
+                to: TeamPart::General | TeamPart::Channels,
+                ..
+            } => 2,
+            Whom::Users { .. }
+            | Whom::Accounts(_)
+            | Whom::Conversations(_)
+            | Whom::Channel { .. }
+            | Whom::GroupChat(_) => 3,
+            Whom::Team {
+                to: TeamPart::Members,
+                ..
+            } => 4,
         }
     }
 }
 
-/// A selector with its list as a set: `everyone` after a list of 20,000 ids asks it for every conversation there is.
+/// A selector with its lists as sets: `everyone` after a list of 20,000 ids asks it for every conversation there is.
 #[derive(Debug)]
-enum Members<'a> {
+struct Members<'a> {
+    whom: Set<'a>,
+    scope: Option<Scope>,
+    except: HashSet<&'a str>,
+}
+
+#[derive(Debug)]
+enum Set<'a> {
     Everyone,
     Tenant(&'a str),
     Users(HashSet<&'a EntraObjectId>, Option<&'a str>),
     Accounts(HashSet<&'a ChannelAccountId>),
     Conversations(HashSet<&'a ConversationId>),
+    One(ConversationId),
+    Team(&'a str),
+    Tag(&'a str),
+    /// Those whom only a roster knows: whoever is asked about was found there.
+    Roster,
 }
 
 impl<'a> Members<'a> {
     fn of(selector: &'a Selector) -> Self {
-        match selector {
-            Selector::Everyone => Self::Everyone,
-            Selector::Tenant(tenant) => Self::Tenant(tenant),
-            Selector::Users { ids, tenant } => Self::Users(ids.iter().collect(), tenant.as_deref()),
-            Selector::Accounts(ids) => Self::Accounts(ids.iter().collect()),
-            Selector::Conversations(ids) => Self::Conversations(ids.iter().collect()),
+        let whom = match &selector.whom {
+            Whom::Everyone => Set::Everyone,
+            Whom::Tenant(tenant) => Set::Tenant(tenant),
+            Whom::Users { ids, tenant } => Set::Users(ids.iter().collect(), tenant.as_deref()),
+            Whom::Accounts(ids) => Set::Accounts(ids.iter().collect()),
+            Whom::Conversations(ids) => Set::Conversations(ids.iter().collect()),
+            Whom::Team { id, to, .. } => match to {
+                TeamPart::General => Set::One(id.as_str().into()),
+                TeamPart::Channels => Set::Team(id),
+                TeamPart::Members => Set::Roster,
+            },
+            Whom::Channel { id, thread } => Set::One(place(id, thread.as_deref())),
+            Whom::GroupChat(id) => Set::One(id.clone()),
+            Whom::Tag(name) => Set::Tag(name),
+        };
+        Self {
+            whom,
+            scope: selector.scope,
+            except: selector.except.iter().map(String::as_str).collect(),
         }
     }
 
+    /// Whether the selector means this conversation, as far as the conversation itself tells.
     fn contain(&self, conversation: &ConversationId, facts: &Facts) -> bool {
-        match self {
-            Self::Everyone => conversation.thread_root().is_none(),
-            Self::Tenant(tenant) => {
-                conversation.thread_root().is_none() && facts.tenant.as_deref() == Some(tenant)
-            }
-            Self::Users(ids, tenant) => {
+        self.name(conversation, facts) && self.admit(conversation, facts)
+    }
+
+    fn name(&self, conversation: &ConversationId, facts: &Facts) -> bool {
+        let is_place = conversation.thread_root().is_none();
+        match &self.whom {
+            Set::Everyone => is_place,
+            Set::Tenant(tenant) => is_place && facts.tenant.as_deref() == Some(tenant),
+            Set::Users(ids, tenant) => {
                 facts.user.as_ref().is_some_and(|user| ids.contains(user))
                     && (tenant.is_none() || *tenant == facts.tenant.as_deref())
             }
-            Self::Accounts(ids) => facts
+            Set::Accounts(ids) => facts
                 .account
                 .as_ref()
                 .is_some_and(|account| ids.contains(account)),
-            Self::Conversations(ids) => ids.contains(conversation),
+            Set::Conversations(ids) => ids.contains(conversation),
+            Set::One(id) => id == conversation,
+            Set::Team(team) => is_place && facts.team.as_deref() == Some(team),
+            Set::Tag(name) => facts.tags.iter().any(|tag| tag == name),
+            Set::Roster => false,
         }
     }
 
-    fn name(&self, unknown: &Recipient) -> bool {
-        match (self, unknown) {
-            (Self::Users(ids, _), Recipient::User(id)) => ids.contains(id),
-            (Self::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
-            (Self::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
-            (
-                Self::Everyone
-                | Self::Tenant(_)
-                | Self::Users(..)
-                | Self::Accounts(_)
-                | Self::Conversations(_),
-                _,
-            ) => false,
+    /// Whether the selector's own conditions let the conversation in.
+    fn admit(&self, conversation: &ConversationId, facts: &Facts) -> bool {
+        let user = facts.user.as_ref().map(EntraObjectId::as_str);
+        let account = facts.account.as_ref().map(ChannelAccountId::as_str);
+        let ids = [Some(conversation.as_str()), user, account];
+        self.scope.is_none_or(|scope| scope == facts.scope)
+            && !ids.into_iter().flatten().any(|id| self.except.contains(id))
+    }
+
+    /// Whether the selector's own conditions let in what has nothing but a name. A person is met in a personal conversation;
+    /// what kind of place an unknown conversation is, nobody knows.
+    fn admit_unknown(&self, unknown: &Recipient) -> bool {
+        let (id, scope) = match unknown {
+            Recipient::Conversation(_) => return false,
+            Recipient::User(id) => (id.as_str(), Some(Scope::Personal)),
+            Recipient::Account(id) => (id.as_str(), Some(Scope::Personal)),
+            Recipient::UnknownConversation(id) => (id.as_str(), None),
+        };
+        let is_in_scope = self.scope.is_none() || scope.is_none() || self.scope == scope;
+        is_in_scope && !self.except.contains(id)
+    }
+
+    /// Whether the selector names somebody or something of whom nothing is known.
+    fn name_unknown(&self, unknown: &Recipient) -> bool {
+        if !self.admit_unknown(unknown) {
+            return false;
         }
+        match (&self.whom, unknown) {
+            (Set::Users(ids, _), Recipient::User(id)) => ids.contains(id),
+            (Set::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+            (Set::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
+            (Set::One(one), Recipient::UnknownConversation(id)) => one == id,
+            _ => false,
+        }
+    }
+}
+
+/// The conversation that is a channel, or a thread in it.
+pub fn place(channel: &ConversationId, thread: Option<&str>) -> ConversationId {
+    match thread {
+        None => channel.clone(),
+        Some(root) => format!("{};messageid={root}", channel.channel()).into(),
     }
 }
 
@@ -194,21 +347,23 @@ mod tests {
 
     #[test]
     fn a_conversation_belongs_to_the_broadest_selector_that_means_it() {
-        let audience = Audience(vec![
-            Selector::Users {
+        let audience = [
+            Whom::Users {
                 ids: vec!["a".into()],
                 tenant: None,
             },
-            Selector::Conversations(vec!["19:c;messageid=1".into()]),
-            Selector::Everyone,
-            Selector::Accounts(vec!["29:x".into()]),
-        ]);
+            Whom::Conversations(vec!["19:c;messageid=1".into()]),
+            Whom::Everyone,
+            Whom::Accounts(vec!["29:x".into()]),
+        ];
+        let audience = Audience(audience.map(Selector::from).to_vec());
         let facts = |user: Option<&str>| Facts {
-            scope: crate::conversation::Scope::Personal,
+            scope: Scope::Personal,
             tenant: None,
             user: user.map(Into::into),
             account: None,
             team: None,
+            tags: Vec::new(),
         };
         let owner = |conversation: &str, user| {
             (0..audience.0.len()).find(|index| {
@@ -229,23 +384,53 @@ mod tests {
 
     #[test]
     fn a_name_in_two_lists_is_a_recipient_of_the_first() {
-        let audience = Audience(vec![
-            Selector::Users {
+        let audience = [
+            Whom::Users {
                 ids: vec!["a".into()],
                 tenant: Some("t".into()),
             },
-            Selector::Users {
+            Whom::Users {
                 ids: vec!["b".into(), "a".into()],
                 tenant: None,
             },
-            Selector::Accounts(vec!["a".into()]),
-        ]);
+            Whom::Accounts(vec!["a".into()]),
+        ];
+        let audience = Audience(audience.map(Selector::from).to_vec());
         let is_named = |index, unknown| Matcher::new(&audience, index).unwrap().is_named_before(&unknown);
         let user = |id: &str| Recipient::User(id.into());
         assert!(!is_named(0, user("a")));
         assert!(is_named(1, user("a")));
         assert!(!is_named(1, user("b")));
         assert!(!is_named(2, Recipient::Account("a".into())));
+    }
+
+    #[test]
+    fn who_is_excepted_is_left_to_the_others_and_a_scope_is_kept() {
+        let facts = |scope, user: &str| Facts {
+            scope,
+            tenant: Some("t".into()),
+            user: Some(user.into()),
+            account: None,
+            team: None,
+            tags: vec!["beta".into()],
+        };
+        let everyone = Selector {
+            scope: Some(Scope::Personal),
+            except: vec!["eve".into(), "a:joe".into()],
+            ..Whom::Everyone.into()
+        };
+        let audience = Audience(vec![Whom::Tag("beta".into()).into(), everyone]);
+        let owner = |conversation: &str, scope, user| {
+            (0..audience.0.len()).find(|index| {
+                let matcher = Matcher::new(&audience, *index).unwrap();
+                let (conversation, facts) = (conversation.into(), facts(scope, user));
+                matcher.means(&conversation, &facts) && !matcher.is_taken(&conversation, &facts)
+            })
+        };
+        assert_eq!(owner("a:ada", Scope::Personal, "ada"), Some(1));
+        assert_eq!(owner("a:eve", Scope::Personal, "eve"), Some(0));
+        assert_eq!(owner("a:joe", Scope::Personal, "joe"), Some(0));
+        assert_eq!(owner("19:g", Scope::GroupChat, "ada"), Some(0));
     }
 
     #[test]

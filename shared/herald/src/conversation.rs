@@ -12,13 +12,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 mod key;
+mod person;
 mod record;
 mod sighting;
 #[cfg(test)]
 mod tests;
 
-pub use key::{ConversationKey, InvalidKey};
-pub use record::{Finding, MISSING_MAX, Missing, note, remember};
+pub use key::{ConversationKey, InvalidKey, is_id};
+pub use person::{Acquaintance, Introduction, Made, Person, PersonKey, introduce, made};
+pub use record::{Finding, MISSING_MAX, Missing, note, remember, tag};
 pub use sighting::{Presence, Sighting};
 
 /// How many service URLs are kept for one conversation, the newest first.
@@ -29,6 +31,17 @@ pub const SERVICE_URLS_KEPT: usize = 4;
 
 /// The longest id that is taken, in bytes. Those of Teams have about a hundred; DynamoDB's sort keys hold 1,024.
 pub const ID_BYTES_MAX: usize = 1024;
+
+/// The longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+
+/// The most tags one conversation carries.
+pub const TAGS_MAX: usize = 20;
+
+/// Whether this can be a tag.
+pub fn is_tag(name: &str) -> bool {
+    (1..=TAG_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
 
 /// What kind of place a conversation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +95,8 @@ pub struct Facts {
     pub account: Option<ChannelAccountId>,
     /// The team a channel belongs to.
     pub team: Option<String>,
+    /// What callers and the bot put it under, sorted.
+    pub tags: Vec<String>,
 }
 
 /// Whether a conversation may be written to.

@@ -141,6 +141,8 @@ impl Outcome {
 pub enum SkipReason {
     /// No conversation of this person or by this id is remembered.
     NoConversation,
+    /// The bot is not installed for this person.
+    NotInstalled,
     /// The bot was uninstalled or taken out.
     Removed,
     /// The channel refuses this conversation until the person acts.

@@ -11,7 +11,7 @@ use botframework::id::ConversationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::{Audience, Recipient, Selector};
+use crate::audience::{Audience, Recipient, Selector, Whom};
 use crate::delivery::{OnUnknown, Outcome, SkipReason, Tally};
 use crate::id::NotificationId;
 use crate::pace::Bucket;
@@ -43,6 +43,8 @@ pub struct Notification {
     pub category: Option<String>,
     /// What an unknown outcome becomes.
     pub on_unknown: OnUnknown,
+    /// What becomes of a person without a conversation.
+    pub if_unknown: IfUnknown,
     /// Nothing is planned or sent before this moment.
     pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
@@ -85,6 +87,17 @@ pub struct Notification {
     pub cancelled_at: Option<Timestamp>,
     /// When it was complete.
     pub completed_at: Option<Timestamp>,
+}
+
+/// What becomes of a person of whom no conversation is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IfUnknown {
+    /// They are skipped, and it says why.
+    #[default]
+    Skip,
+    /// A conversation is created. That needs the bot to be installed for them.
+    Create,
 }
 
 /// When the deliveries of a notification begin.
@@ -130,7 +143,7 @@ impl Unreachable {
     /// Counts one more.
     pub fn count(&mut self, reason: SkipReason) {
         *match reason {
-            SkipReason::NoConversation => &mut self.no_conversation,
+            SkipReason::NoConversation | SkipReason::NotInstalled => &mut self.no_conversation,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
         } += 1;
@@ -221,6 +234,7 @@ impl Notification {
             caller,
             category: request.category.clone(),
             on_unknown: request.on_unknown,
+            if_unknown: request.if_unknown,
             deliver_at: request.deliver_at,
             expires_at: request.expires_at,
             events: request.events.clone(),
@@ -312,11 +326,16 @@ pub struct Part<'a> {
 
 /// The parts an audience is planned in, `everyone` in so many segments, in an order that never changes.
 pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
-    let segments = |selector: &Selector| match selector {
-        Selector::Everyone => segments,
-        Selector::Tenant(_) | Selector::Users { .. } | Selector::Accounts(_) | Selector::Conversations(_) => {
-            1
-        }
+    let segments = |selector: &Selector| match selector.whom {
+        Whom::Everyone => segments,
+        Whom::Tenant(_)
+        | Whom::Users { .. }
+        | Whom::Accounts(_)
+        | Whom::Conversations(_)
+        | Whom::Team { .. }
+        | Whom::Channel { .. }
+        | Whom::GroupChat(_)
+        | Whom::Tag(_) => 1,
     };
     audience
         .0

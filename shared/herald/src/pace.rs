@@ -23,7 +23,7 @@ use botframework::id::ConversationId;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::ConversationKey;
+use crate::conversation::{ConversationKey, Person, PersonKey};
 
 #[cfg(test)]
 mod tests;
@@ -89,6 +89,18 @@ impl Bucket {
     /// The conversation of this bucket's bot, on its channel, by its id.
     pub fn conversation(&self, id: ConversationId) -> Option<ConversationKey> {
         ConversationKey::from_place(id, self.place()).ok()
+    }
+
+    /// A person of this bucket's tenant, if it has one.
+    pub fn person(&self, person: Person) -> Option<PersonKey> {
+        let tenant = self.tenant()?.to_owned();
+        let ConversationKey { channel, bot, .. } = self.conversation("".into())?;
+        Some(PersonKey {
+            channel,
+            bot,
+            tenant,
+            person,
+        })
     }
 
     /// The tenant, if there is one.

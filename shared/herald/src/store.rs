@@ -9,8 +9,10 @@ use botframework::activity::Activity;
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use jiff::Timestamp;
 
-use crate::audience::Audience;
-use crate::conversation::{Conversation, ConversationKey, Facts, Finding, Sighting, State};
+use crate::audience::{Audience, Recipient};
+use crate::conversation::{
+    Conversation, ConversationKey, Facts, Finding, Introduction, Made, PersonKey, Sighting, State,
+};
 use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
@@ -80,6 +82,8 @@ pub enum Selection {
     Conversation(ConversationId),
     /// The channels of a team, threads included.
     Team(String),
+    /// Those that carry a tag.
+    Tag(String),
     /// Those that the channel refuses, whatever the code. Those that were blocked longest ago come first.
     Blocked,
     /// Those that the bot was taken out of, the earliest first.
@@ -129,6 +133,53 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         key: &ConversationKey,
         version: u64,
         finding: &Finding,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Puts a conversation under tags and takes it from under others; its tags then, sorted. `None` when it is not remembered.
+    /// A conversation carries [`TAGS_MAX`](crate::conversation::TAGS_MAX) tags at most; those beyond are not added.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn tag(
+        &self,
+        key: &ConversationKey,
+        add: &[String],
+        remove: &[String],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Vec<String>>, Error>> + Send;
+
+    /// Removes everything that is kept of a conversation, and of the people who led to it; `false` when nothing was.
+    ///
+    /// To erase a person is to erase all of [`Selection::User`] and [`Selection::Account`]. What is known of somebody whom no
+    /// conversation was made with goes by itself, thirty days after it was of use, as everything does that is kept of a
+    /// notification.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn erase(&self, key: &ConversationKey) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Asks to make a conversation with a person by the rule of [`crate::conversation::introduce`]; of any number who ask at
+    /// once, one may.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn introduce(
+        &self,
+        person: &PersonKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Introduction, Error>> + Send;
+
+    /// Writes what came of it, by the rule of [`crate::conversation::made`]. A person leads only to a conversation that is
+    /// remembered, so it is to be remembered first: of one that is not, this is written as [`Made::Nothing`].
+    ///
+    /// # Errors
+    /// When the table is away: nobody else may try before the asker's time is over.
+    fn introduced(
+        &self,
+        person: &PersonKey,
+        made: &Made,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -258,6 +309,18 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         number: u32,
         page: &Page,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Writes down who was found on a roster, and on which page of the plan, and returns those who had been found on another
+    /// one before: rosters repeat people, and a person may be on several.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn repeated(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        found: &[Recipient],
+    ) -> impl Future<Output = Result<Vec<Recipient>, Error>> + Send;
 
     /// Closes a chunk at a revision and counts it, in one step. How its deliveries ended is counted the first time; what
     /// its copies show, the first time for each revision.

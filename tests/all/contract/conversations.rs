@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use botframework::activity::Activity;
 use futures_util::future::join_all;
 use herald::conversation::{
-    Conversation, ConversationKey, Facts, Finding, ID_BYTES_MAX, Missing, Scope, Sighting, State,
+    Conversation, ConversationKey, Facts, Finding, ID_BYTES_MAX, Missing, Scope, Sighting, State, TAGS_MAX,
 };
 use herald::store::{Candidate, Conversations, Error, Remembered, Selection};
 use serde_json::{Value, json};
 
 use super::{at, on_every_backend};
+
+mod people;
+mod tags;
 
 on_every_backend! { conversations:
     what_was_remembered_is_recalled_whole,
@@ -138,6 +141,7 @@ async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
         user: Some("entra-ada".into()),
         account: Some("29:ada".into()),
         team: None,
+        tags: Vec::new(),
     };
     assert_eq!(record.facts, facts);
 }
@@ -453,6 +457,7 @@ async fn what_nobody_is_in_is_listed_empty<S: Conversations>(store: S) {
         Selection::Account("a".into()),
         Selection::Conversation("c".into()),
         Selection::Team("t".into()),
+        Selection::Tag("t".into()),
         Selection::Blocked,
         Selection::Removed,
     ] {

@@ -2,19 +2,21 @@
 
 use botframework::activity::Activity;
 use futures_util::future::{join, join_all};
-use herald::audience::{Audience, Recipient, Selector};
-use herald::conversation::{ConversationKey, ID_BYTES_MAX};
+use herald::audience::{Audience, Guests, Recipient, Selector, TeamPart, Whom};
+use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
 use herald::delivery::{OnUnknown, Outcome, SentCopy, SkipReason, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, DeliveryEvent, Notification, PAGE_SIZE, Page, PageChunk, Start, State,
-    Unreachable,
+    ChunkId, Closing, Content, Copies, DeliveryEvent, IfUnknown, Notification, PAGE_SIZE, Page, PageChunk,
+    Start, State, Unreachable,
 };
 use herald::pace::Bucket;
 use herald::store::{Acceptance, Accepted, Closed, Idempotency, Notifications, Revised};
 use serde_json::json;
 
 use super::{at, on_every_backend};
+
+mod found;
 
 on_every_backend! { notifications:
     what_was_accepted_is_found_whole,
@@ -64,6 +66,7 @@ fn notification(number: u8) -> Notification {
         caller: "iam:invented".into(),
         category: None,
         on_unknown: OnUnknown::Retry,
+        if_unknown: IfUnknown::Skip,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
@@ -91,7 +94,7 @@ fn notification(number: u8) -> Notification {
 fn acceptance(number: u8) -> Acceptance {
     Acceptance {
         notification: notification(number),
-        audience: Audience(vec![Selector::Everyone]),
+        audience: Audience(vec![Whom::Everyone.into()]),
         message: Activity::message("hello"),
         idempotency: None,
     }
@@ -181,6 +184,43 @@ async fn find<S: Notifications>(store: &S, number: u8) -> Notification {
     store.find(&id(number)).await.unwrap().unwrap()
 }
 
+/// An audience of all selectors there are.
+fn of_every_kind() -> Audience {
+    Audience(vec![
+        Whom::Tenant("t".into()).into(),
+        Whom::Users {
+            ids: vec!["u".into()],
+            tenant: Some("t".into()),
+        }
+        .into(),
+        Whom::Users {
+            ids: vec!["u".into()],
+            tenant: None,
+        }
+        .into(),
+        Whom::Accounts(vec!["29:a".into()]).into(),
+        Whom::Conversations(vec!["19:c;messageid=5".into()]).into(),
+        Whom::Team {
+            id: "19:team".into(),
+            to: TeamPart::Members,
+            guests: Guests::Skipped,
+        }
+        .into(),
+        Whom::Channel {
+            id: "19:c".into(),
+            thread: Some("5".into()),
+        }
+        .into(),
+        Whom::GroupChat("19:g".into()).into(),
+        Whom::Tag("vip|#%".into()).into(),
+        Selector {
+            scope: Some(Scope::GroupChat),
+            except: vec!["a:1".into()],
+            ..Whom::Everyone.into()
+        },
+    ])
+}
+
 async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
     let message = json!({
         "type": "message", "text": "Grüße \u{1F980}", "importance": "high", "x-novel": [1.10, null, {"deep": {}}],
@@ -190,6 +230,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
             caller: "iam:invented".into(),
             category: Some("news|#%".into()),
             on_unknown: OnUnknown::GiveUp,
+            if_unknown: IfUnknown::Create,
             deliver_at: Some(at(3_600)),
             expires_at: at(7_200),
             events: vec![
@@ -231,30 +272,20 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
             completed_at: Some(at(4)),
             ..notification(1)
         },
-        audience: Audience(vec![
-            Selector::Tenant("t".into()),
-            Selector::Users {
-                ids: vec!["u".into()],
-                tenant: Some("t".into()),
-            },
-            Selector::Users {
-                ids: vec!["u".into()],
-                tenant: None,
-            },
-            Selector::Accounts(vec!["29:a".into()]),
-            Selector::Conversations(vec!["19:c;messageid=5".into()]),
-            Selector::Everyone,
-        ]),
+        audience: of_every_kind(),
         message: serde_json::from_value(message.clone()).unwrap(),
         idempotency: None,
     };
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
     assert_eq!(find(&store, 1).await, acceptance.notification);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
-    for start in [Start::AtOnce, Start::Never] {
-        let number = if start == Start::Never { 2 } else { 3 };
+    for (number, start, if_unknown) in [
+        (2, Start::Never, IfUnknown::Skip),
+        (3, Start::AtOnce, IfUnknown::Create),
+    ] {
         let mut acceptance = self::acceptance(number);
         acceptance.notification.start = start;
+        acceptance.notification.if_unknown = if_unknown;
         store.accept(&acceptance).await.unwrap();
         assert_eq!(find(&store, number).await, acceptance.notification);
     }
@@ -266,7 +297,7 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
     let ids = (0..20_000)
         .map(|number| format!("{number:08}-ä{}", "x".repeat(40)).into())
         .collect();
-    let audience = Audience(vec![Selector::Accounts(ids)]);
+    let audience = Audience(vec![Whom::Accounts(ids).into()]);
     assert!(serde_json::to_vec(&audience).unwrap().len() > 1024 * 1024);
     let acceptance = Acceptance {
         audience,

@@ -1,12 +1,12 @@
 //! What DynamoDB sees: how many requests an operation is, and what becomes of it when the wire fails.
 
 use botframework::activity::Activity;
-use herald::audience::{Audience, Recipient, Selector};
-use herald::conversation::{ConversationKey, Sighting};
+use herald::audience::{Audience, Recipient, Whom};
+use herald::conversation::{ConversationKey, Person, PersonKey, Sighting};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, OnUnknown, Outcome, SentCopy, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, Notification, Page, PageChunk, Start, Unreachable,
+    ChunkId, Closing, Content, Copies, IfUnknown, Notification, Page, PageChunk, Start, Unreachable,
 };
 use herald::pace::{self, Answer, Bucket, Limits, Pace, Spacing, Wish};
 use herald::store::{Acceptance, Error, Idempotency, Ledger, Paces, dynamodb};
@@ -35,6 +35,24 @@ fn sighting() -> Sighting {
 
 fn key() -> ConversationKey {
     sighting().key
+}
+
+fn person() -> PersonKey {
+    PersonKey {
+        channel: "msteams".into(),
+        bot: "28:bot".into(),
+        tenant: "t".into(),
+        person: Person::Account("29:ada".into()),
+    }
+}
+
+/// Somebody on a roster.
+fn member() -> Recipient {
+    Recipient::User("user".into())
+}
+
+fn tags(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn id() -> NotificationId {
@@ -73,6 +91,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         caller: "iam:invented".into(),
         category: None,
         on_unknown: OnUnknown::Retry,
+        if_unknown: IfUnknown::Skip,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
@@ -95,7 +114,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         cancelled_at: None,
         completed_at: None,
     };
-    let audience = Audience(vec![Selector::Everyone]);
+    let audience = Audience(vec![Whom::Everyone.into()]);
     Acceptance {
         notification,
         audience,

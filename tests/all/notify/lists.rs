@@ -180,8 +180,11 @@ async fn a_query_that_is_not_understood_is_refused() {
     for query in [
         "",
         "?state=active",
-        "?user=x",
+        "?account=x",
+        "?user=",
+        "?tag=",
         "?state=blocked&user=x",
+        "?tenant=x&team=x",
         "?state=blocked&cursor=x",
     ] {
         let answer = world.notify(get(&format!("/api/conversations{query}"))).await;

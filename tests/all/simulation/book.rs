@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use herald::audience::Selector;
+use herald::audience::Whom;
 use herald::conversation::{ConversationKey, State};
 use herald::delivery::{self, Asked as Claiming, DeliveryKey, OnUnknown, Outcome, Row};
 use herald::id::NotificationId;
@@ -48,7 +48,7 @@ pub(super) struct Wanted {
     /// Whether its caller was told that it is accepted.
     pub(super) acknowledged: bool,
     /// Who it is for.
-    pub(super) audience: Vec<Selector>,
+    pub(super) audience: Vec<Whom>,
     pub(super) on_unknown: OnUnknown,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) deliver_at: Option<Timestamp>,

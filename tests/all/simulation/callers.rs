@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::audience::Selector;
+use herald::audience::Whom;
 use herald::delivery::OnUnknown;
 use herald::pace::Limits;
 use jiff::SignedDuration;
@@ -29,7 +29,7 @@ pub(super) struct Wish {
     /// When it is asked for.
     pub(super) at: Duration,
     /// Who it is for.
-    pub(super) audience: Vec<Selector>,
+    pub(super) audience: Vec<Whom>,
     /// What an unknown outcome becomes.
     pub(super) on_unknown: OnUnknown,
     /// Nothing is sent so long after it was asked for.
@@ -57,7 +57,7 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
         let at = chance.wait(Duration::ZERO, within / 2);
         let burst = (0..chance.between(9, 14)).map(|_| Wish {
             at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
-            audience: vec![Selector::Everyone],
+            audience: vec![Whom::Everyone],
             begins: None,
             words: Vec::new(),
             ..wish(run, chance, within)
@@ -75,7 +75,7 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         1
     };
     let audience = run.channel.with(|channel| {
-        let mut audience: Vec<Selector> = Vec::new();
+        let mut audience: Vec<Whom> = Vec::new();
         for _ in 0..selectors {
             let selector = selector(channel, chance);
             if !audience.contains(&selector) {
@@ -110,19 +110,19 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     }
 }
 
-fn selector(channel: &State, chance: &Chance) -> Selector {
+fn selector(channel: &State, chance: &Chance) -> Whom {
     let place = || &channel.places[chance.index(channel.places.len())];
     let tenant = || channel.tenants[chance.index(channel.tenants.len())].id.clone();
     let several = || 1 + chance.index(channel.places.len());
     let unknown = |name: &str| format!("{name}{}", chance.below(1000));
     match chance.below(10) {
-        0..4 => Selector::Everyone,
-        4 | 5 => Selector::Tenant(tenant()),
+        0..4 => Whom::Everyone,
+        4 | 5 => Whom::Tenant(tenant()),
         6 | 7 => {
             let mut ids: Vec<String> = (0..several()).map(|_| place().user.clone()).collect();
             ids.extend((0..chance.below(4)).map(|_| unknown("stranger")));
             distinct(&mut ids);
-            Selector::Users {
+            Whom::Users {
                 ids: ids.into_iter().map(Into::into).collect(),
                 tenant: (chance.below(3) == 0).then(tenant),
             }
@@ -130,13 +130,13 @@ fn selector(channel: &State, chance: &Chance) -> Selector {
         8 => {
             let mut ids: Vec<String> = (0..several()).map(|_| place().account.clone()).collect();
             distinct(&mut ids);
-            Selector::Accounts(ids.into_iter().map(Into::into).collect())
+            Whom::Accounts(ids.into_iter().map(Into::into).collect())
         }
         _ => {
             let mut ids: Vec<String> = (0..several()).map(|_| place().conversation.clone()).collect();
             ids.extend((0..chance.below(4)).map(|_| unknown("19:nowhere")));
             distinct(&mut ids);
-            Selector::Conversations(ids.into_iter().map(Into::into).collect())
+            Whom::Conversations(ids.into_iter().map(Into::into).collect())
         }
     }
 }
@@ -147,35 +147,41 @@ fn distinct(ids: &mut Vec<String>) {
 }
 
 /// Whether a selector means this place, by what is true and not by what is remembered.
-pub(super) fn means(channel: &State, selector: &Selector, place: usize) -> bool {
+pub(super) fn means(channel: &State, whom: &Whom, place: usize) -> bool {
     let place = &channel.places[place];
     let tenant = channel.tenants[place.tenant].id.as_str();
     let person = place.kind == Kind::Person;
-    match selector {
-        Selector::Everyone => place.kind != Kind::Thread,
-        Selector::Tenant(id) => place.kind != Kind::Thread && id == tenant,
-        Selector::Users { ids, tenant: only } => {
+    match whom {
+        Whom::Everyone => place.kind != Kind::Thread,
+        Whom::Tenant(id) => place.kind != Kind::Thread && id == tenant,
+        Whom::Users { ids, tenant: only } => {
             person
                 && ids.iter().any(|id| id.as_str() == place.user)
                 && only.as_ref().is_none_or(|only| only == tenant)
         }
-        Selector::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
-        Selector::Conversations(ids) => ids.iter().any(|id| {
+        Whom::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
+        Whom::Conversations(ids) => ids.iter().any(|id| {
             channel
                 .named(id.as_str())
                 .is_some_and(|named| channel.places[named].account == place.account)
         }),
+        Whom::Team { .. } | Whom::Channel { .. } | Whom::GroupChat(_) | Whom::Tag(_) => {
+            unreachable!("no caller of a run asks for these")
+        }
     }
 }
 
-fn document(selector: &Selector) -> Value {
-    match selector {
-        Selector::Everyone => json!({"everyone": true}),
-        Selector::Tenant(tenant) => json!({ "tenant": tenant }),
-        Selector::Users { ids, tenant: None } => json!({ "users": ids }),
-        Selector::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
-        Selector::Accounts(ids) => json!({ "accounts": ids }),
-        Selector::Conversations(ids) => json!({ "conversations": ids }),
+fn document(whom: &Whom) -> Value {
+    match whom {
+        Whom::Everyone => json!({"everyone": true}),
+        Whom::Tenant(tenant) => json!({ "tenant": tenant }),
+        Whom::Users { ids, tenant: None } => json!({ "users": ids }),
+        Whom::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
+        Whom::Accounts(ids) => json!({ "accounts": ids }),
+        Whom::Conversations(ids) => json!({ "conversations": ids }),
+        Whom::Team { .. } | Whom::Channel { .. } | Whom::GroupChat(_) | Whom::Tag(_) => {
+            unreachable!("no caller of a run asks for these")
+        }
     }
 }
 

@@ -23,12 +23,17 @@ fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
     }
 }
 
+fn connector(environment: &Arc<Environment>) -> Connector {
+    let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted);
+    Connector::new(Wire(Arc::clone(environment)), trust, given(Cloud::Public))
+}
+
 /// The planner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planner;
 
 impl Function for Planner {
-    type Context = planner::Context<Tables, Tables, Lane, Tables>;
+    type Context = planner::Context<Tables, Tables, Tables, Lane, Tables>;
 
     const NAME: &'static str = "planner";
     const QUEUE: Which = Which::Plans;
@@ -40,9 +45,13 @@ impl Function for Planner {
         planner::Context {
             conversations: tables.clone(),
             notifications: tables.clone(),
+            paces: tables.clone(),
             plans: lane(environment, Which::Plans),
             deliveries: lane(environment, Which::Deliveries),
             events: tables,
+            connector: connector(environment),
+            limits: Limits::teams(),
+            bot: None,
             clock: environment.clock(),
         }
     }
@@ -66,15 +75,13 @@ impl Function for Sender {
 
     fn context(&self, environment: &Arc<Environment>) -> Self::Context {
         let tables = Tables(Arc::clone(environment));
-        let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted);
-        let wire = Wire(Arc::clone(environment));
         sender::Context {
             conversations: tables.clone(),
             notifications: tables.clone(),
             ledger: tables.clone(),
             deliveries: lane(environment, Which::Deliveries),
             events: tables,
-            connector: Connector::new(wire, trust, given(Cloud::Public)),
+            connector: connector(environment),
             limits: Limits::teams(),
             clock: environment.clock(),
             chance: environment.chance(),

@@ -346,7 +346,7 @@ const KINDS: &[&str] = &[
 #[test]
 fn everything_that_can_go_wrong_does_in_some_seed() {
     let mut missing: Vec<_> = KINDS.to_vec();
-    for seed in 0..1500 {
+    for seed in 0..number("SEEDS").unwrap_or(1500) {
         let told = simulate(seed).run.trace.whole();
         missing.retain(|kind| !told.contains(kind));
         if missing.is_empty() {

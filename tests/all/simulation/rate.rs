@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::audience::Selector;
+use herald::audience::Whom;
 use herald::delivery::OnUnknown;
 use tokio::task::spawn_local;
 
@@ -19,9 +19,13 @@ use super::{ends, in_a_run, quiet};
 /// The limit that we keep: requests in a second.
 const LIMIT: f64 = 45.0;
 
-const RECIPIENTS: usize = 700;
+const RECIPIENTS: u16 = 700;
 
 #[test]
+#[allow(
+    clippy::print_stdout,
+    reason = "the rate is of interest when it is near the limit, too"
+)]
 fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
     for seed in 0..3 {
         let (violation, took) = in_a_run(seed, async |chance: Chance| {
@@ -36,7 +40,7 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
                     channel.settle(Kind::Person, 0, chance.index(REGIONS));
                 }
             });
-            for place in 0..RECIPIENTS {
+            for place in 0..usize::from(RECIPIENTS) {
                 happens(&run, Happening::Appears(place)).await;
             }
             run.book(|book| book.wanted.resize_with(1, Default::default));
@@ -46,7 +50,7 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
             }
             let wish = Wish {
                 at: Duration::ZERO,
-                audience: vec![Selector::Everyone],
+                audience: vec![Whom::Everyone],
                 on_unknown: OnUnknown::Retry,
                 expires: None,
                 begins: None,
@@ -86,7 +90,7 @@ fn many_notifications_to_one_conversation_stay_within_its_limits() {
             .map(|number| {
                 let wish = Wish {
                     at: Duration::ZERO,
-                    audience: vec![Selector::Everyone],
+                    audience: vec![Whom::Everyone],
                     on_unknown: OnUnknown::Retry,
                     expires: None,
                     begins: None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use botframework::activity::Activity;
-use herald::audience::Audience;
-use herald::conversation::{Conversation, ConversationKey, Finding, Sighting};
+use herald::audience::{Audience, Recipient};
+use herald::conversation::{Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
@@ -146,6 +146,35 @@ impl Conversations for Tables {
         self.call("note", act).await
     }
 
+    async fn tag(
+        &self,
+        key: &ConversationKey,
+        add: &[String],
+        remove: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Vec<String>>, Error> {
+        self.call("tag", self.store().tag(key, add, remove, now)).await
+    }
+
+    async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
+        self.call("erase", self.store().erase(key)).await
+    }
+
+    async fn introduce(
+        &self,
+        person: &PersonKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Introduction, Error> {
+        self.call("introduce", self.store().introduce(person, now, until))
+            .await
+    }
+
+    async fn introduced(&self, person: &PersonKey, made: &Made, now: Timestamp) -> Result<(), Error> {
+        self.call("keep an introduction", self.store().introduced(person, made, now))
+            .await
+    }
+
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         self.call("recall", self.store().recall(keys)).await
     }
@@ -214,6 +243,16 @@ impl Notifications for Tables {
             self.store().plan(id, part, number, page).await
         };
         self.count("plan", id, act).await
+    }
+
+    async fn repeated(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        found: &[Recipient],
+    ) -> Result<Vec<Recipient>, Error> {
+        self.call("keep who was found", self.store().repeated(id, page, found))
+            .await
     }
 
     async fn close(

@@ -9,9 +9,11 @@ use std::time::Duration;
 use botframework::activity::Activity;
 use botframework::connector::{Connector, Exchange, Transport};
 use bytes::Bytes;
-use herald::audience::Audience;
+use herald::audience::{Audience, Recipient};
 use herald::clock::{Chance, Clock};
-use herald::conversation::{Conversation, ConversationKey, Finding, Sighting, State};
+use herald::conversation::{
+    Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting, State,
+};
 use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Standing};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
@@ -54,9 +56,13 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     let planner = planner::Context {
         conversations: tables.clone(),
         notifications: tables.clone(),
+        paces: tables.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
         events: Events::new(),
+        connector: Connector::unauthenticated(Taker(Arc::default())),
+        limits: Limits::teams(),
+        bot: None,
         clock: clock.clone(),
     };
     let sent = Arc::new(AtomicU64::new(0));
@@ -219,6 +225,33 @@ impl Conversations for Tables {
         Ok(())
     }
 
+    async fn tag(
+        &self,
+        _: &ConversationKey,
+        _: &[String],
+        _: &[String],
+        _: Timestamp,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn erase(&self, _: &ConversationKey) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn introduce(
+        &self,
+        _: &PersonKey,
+        _: Timestamp,
+        until: Timestamp,
+    ) -> Result<Introduction, StoreError> {
+        Ok(Introduction::Busy { until })
+    }
+
+    async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
         let conversations = keys
@@ -321,6 +354,15 @@ impl Notifications for Tables {
             head.parts_planned += u16::from(page.next.is_none());
         });
         Ok(true)
+    }
+
+    async fn repeated(
+        &self,
+        _: &NotificationId,
+        _: (u16, u32),
+        _: &[Recipient],
+    ) -> Result<Vec<Recipient>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn close(

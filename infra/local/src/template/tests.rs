@@ -88,6 +88,11 @@ fn the_real_template_is_what_runs() {
             ("GET /api/notifications/{id}/plan", "notify"),
             ("GET /api/notifications/{id}/deliveries", "notify"),
             ("GET /api/conversations", "notify"),
+            ("GET /api/conversations/{key}", "notify"),
+            ("DELETE /api/conversations/{key}", "notify"),
+            ("PUT /api/conversations/{key}/tags/{tag}", "notify"),
+            ("DELETE /api/conversations/{key}/tags/{tag}", "notify"),
+            ("DELETE /api/users/{id}", "notify"),
             ("GET /api/notify", "notify"),
         ])
     );

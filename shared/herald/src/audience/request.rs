@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::{Audience, IDS_MAX, SELECTORS_MAX, Selector};
-use crate::conversation::ID_BYTES_MAX;
+use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, TeamPart, Whom};
+use crate::conversation::{self, ID_BYTES_MAX, Scope};
 use crate::problem::{Faults, pointer};
 
-const KNOWN: &str = "`everyone`, `tenant`, `users`, `accounts` or `conversations`";
+const KNOWN: &str =
+    "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `team`, `channel`, `groupChat` or `tag`";
 
 impl Audience {
     /// Reads the `audience` of a request: one selector or an array of them. What is said twice counts once.
@@ -38,6 +39,20 @@ impl Audience {
     }
 }
 
+/// The words that say whom a selector names, and those that may stand beside each.
+const FORMS: [(&str, &[&str]); 9] = [
+    ("everyone", &[]),
+    ("users", &["tenant"]),
+    ("accounts", &[]),
+    ("conversations", &[]),
+    ("team", &["to", "guests"]),
+    ("channel", &["thread"]),
+    ("groupChat", &[]),
+    ("tag", &[]),
+    // Last: it also stands beside `users`.
+    ("tenant", &[]),
+];
+
 fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
     let Value::Object(object) = value else {
         faults.note(
@@ -46,12 +61,11 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
         );
         return None;
     };
-    let mut named = object
-        .keys()
-        .map(String::as_str)
-        .filter(|name| matches!(*name, "everyone" | "users" | "accounts" | "conversations"));
-    let leading = match (named.next(), named.next()) {
-        (None, None) if object.contains_key("tenant") => "tenant",
+    let mut named = FORMS
+        .into_iter()
+        .filter(|(name, _)| object.contains_key(*name) && *name != "tenant");
+    let (leading, beside) = match (named.next(), named.next()) {
+        (None, None) if object.contains_key("tenant") => FORMS[FORMS.len() - 1],
         (Some(one), None) => one,
         _ => {
             faults.note(at, format!("must name exactly one of {KNOWN}"));
@@ -60,28 +74,115 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
     };
     let before = faults.count();
     for name in object.keys() {
-        if name != leading && !(leading == "users" && name == "tenant") {
+        if name != leading && name != "scope" && name != "except" && !beside.contains(&name.as_str()) {
             faults.note(pointer(at, name), format!("does not belong beside `{leading}`"));
         }
     }
+    let whom = whom(object, leading, at, faults);
+    let scope = object.get("scope").and_then(|value| scope(value, at, faults));
+    let except = match object.get("except") {
+        None => Vec::new(),
+        Some(value) => ids(value, &format!("{at}/except"), faults).unwrap_or_default(),
+    };
+    let selector = whom.map(|whom| Selector { whom, scope, except });
+    selector.filter(|_| faults.count() == before && !faults.are_full())
+}
+
+fn whom(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Faults) -> Option<Whom> {
     let field = format!("{at}/{leading}");
-    let selector = match leading {
-        "everyone" if object[leading] == Value::Bool(true) => Some(Selector::Everyone),
+    match leading {
+        "everyone" if object[leading] == Value::Bool(true) => Some(Whom::Everyone),
         "everyone" => {
             faults.note(field, "must be true");
             None
         }
-        "tenant" => id(object, "tenant", at, faults).map(Selector::Tenant),
+        "tenant" => id(object, "tenant", at, faults).map(Whom::Tenant),
         "users" => {
             let tenant = object
                 .get("tenant")
                 .and_then(|_| id(object, "tenant", at, faults));
-            ids(&object[leading], &field, faults).map(|ids| Selector::Users { ids, tenant })
+            ids(&object[leading], &field, faults).map(|ids| Whom::Users { ids, tenant })
         }
-        "accounts" => ids(&object[leading], &field, faults).map(Selector::Accounts),
-        _ => ids(&object[leading], &field, faults).map(Selector::Conversations),
-    };
-    selector.filter(|_| faults.count() == before && !faults.are_full())
+        "accounts" => ids(&object[leading], &field, faults).map(Whom::Accounts),
+        "conversations" => ids(&object[leading], &field, faults).map(Whom::Conversations),
+        "team" => {
+            let to = team_part(object, at, faults);
+            let guests = guests(object, at, faults);
+            let id = id(object, "team", at, faults)?;
+            to.map(|to| Whom::Team { id, to, guests })
+        }
+        "channel" => {
+            let thread = object.get("thread").map(|value| thread(value, at, faults));
+            let id = id(object, "channel", at, faults)?.into();
+            match thread {
+                None => Some(Whom::Channel { id, thread: None }),
+                Some(thread) => thread.map(|thread| Whom::Channel {
+                    id,
+                    thread: Some(thread),
+                }),
+            }
+        }
+        "groupChat" => id(object, "groupChat", at, faults).map(|id| Whom::GroupChat(id.into())),
+        _ => tag(&object[leading], &field, faults).map(Whom::Tag),
+    }
+}
+
+fn team_part(object: &Map<String, Value>, at: &str, faults: &mut Faults) -> Option<TeamPart> {
+    let part = object
+        .get("to")
+        .and_then(|to| serde_json::from_value(to.clone()).ok());
+    if part.is_none() {
+        let detail = "must be \"general\", \"channels\" or \"members\"";
+        faults.note(format!("{at}/to"), detail);
+    }
+    part
+}
+
+fn guests(object: &Map<String, Value>, at: &str, faults: &mut Faults) -> Guests {
+    match object.get("guests") {
+        None | Some(Value::Bool(true)) => Guests::Included,
+        Some(Value::Bool(false)) => Guests::Skipped,
+        Some(other) => {
+            let detail = format!("must be true or false, found {}", kind(other));
+            faults.note(format!("{at}/guests"), detail);
+            Guests::default()
+        }
+    }
+}
+
+/// A thread is named by its first message, whose id is a number other than zero (`protocol A.4`).
+fn thread(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
+    let id = value.as_str().filter(|id| {
+        (1..=32).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_digit())
+            && id.bytes().any(|byte| byte != b'0')
+    });
+    if id.is_none() {
+        let detail = "must be the id of the thread's first message: a string of digits";
+        faults.note(format!("{at}/thread"), detail);
+    }
+    id.map(str::to_owned)
+}
+
+fn scope(value: &Value, at: &str, faults: &mut Faults) -> Option<Scope> {
+    let scope = value.as_str().and_then(|word| word.parse().ok());
+    if scope.is_none() {
+        let detail = "must be \"personal\", \"groupChat\" or \"channel\"";
+        faults.note(format!("{at}/scope"), detail);
+    }
+    scope
+}
+
+fn tag(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
+    let name = value.as_str().filter(|name| conversation::is_tag(name));
+    if name.is_none() {
+        let most = conversation::TAG_BYTES_MAX;
+        faults.note(
+            at,
+            format!("must be a tag of 1 to {most} bytes, found {}", kind(value)),
+        );
+    }
+    name.map(str::to_owned)
 }
 
 fn id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
@@ -162,25 +263,49 @@ mod tests {
     fn every_selector_is_read() {
         let audience = parse(&json!([
             {"everyone": true}, {"tenant": "t"}, {"users": ["a", "b", "a"], "tenant": "t"}, {"users": ["a"]},
-            {"accounts": ["29:x"]}, {"conversations": ["19:c"]}]));
+            {"accounts": ["29:x"]}, {"conversations": ["19:c"]}, {"team": "19:t", "to": "members", "guests": false},
+            {"channel": "19:c", "thread": "17"}, {"channel": "19:c"}, {"groupChat": "19:g"}, {"tag": "beta"}]));
+        let expected = [
+            Whom::Everyone,
+            Whom::Tenant("t".into()),
+            Whom::Users {
+                ids: vec!["a".into(), "b".into()],
+                tenant: Some("t".into()),
+            },
+            Whom::Users {
+                ids: vec!["a".into()],
+                tenant: None,
+            },
+            Whom::Accounts(vec!["29:x".into()]),
+            Whom::Conversations(vec!["19:c".into()]),
+            Whom::Team {
+                id: "19:t".into(),
+                to: TeamPart::Members,
+                guests: Guests::Skipped,
+            },
+            Whom::Channel {
+                id: "19:c".into(),
+                thread: Some("17".into()),
+            },
+            Whom::Channel {
+                id: "19:c".into(),
+                thread: None,
+            },
+            Whom::GroupChat("19:g".into()),
+            Whom::Tag("beta".into()),
+        ];
+        assert_eq!(audience.unwrap().0, expected.map(Selector::from));
         assert_eq!(
-            audience.unwrap().0,
-            [
-                Selector::Everyone,
-                Selector::Tenant("t".into()),
-                Selector::Users {
-                    ids: vec!["a".into(), "b".into()],
-                    tenant: Some("t".into())
-                },
-                Selector::Users {
-                    ids: vec!["a".into()],
-                    tenant: None
-                },
-                Selector::Accounts(vec!["29:x".into()]),
-                Selector::Conversations(vec!["19:c".into()]),
-            ]
+            parse(&json!({"everyone": true})).unwrap().0,
+            [Whom::Everyone.into()]
         );
-        assert_eq!(parse(&json!({"everyone": true})).unwrap().0, [Selector::Everyone]);
+        let narrowed = json!({"tag": "beta", "scope": "personal", "except": ["a:1", "a:1"]});
+        let expected = Selector {
+            scope: Some(Scope::Personal),
+            except: vec!["a:1".into()],
+            ..Whom::Tag("beta".into()).into()
+        };
+        assert_eq!(parse(&narrowed).unwrap().0, [expected]);
     }
 
     #[test]
@@ -200,7 +325,15 @@ mod tests {
             (json!({"users": "a"}), "#/audience/users"),
             (json!({"users": ["a"], "tenant": ""}), "#/audience/tenant"),
             (json!({"tenant": 5}), "#/audience/tenant"),
-            (json!({"tag": "beta"}), "#/audience"),
+            (json!({"tag": ""}), "#/audience/tag"),
+            (json!({"tag": "a\nb"}), "#/audience/tag"),
+            (json!({"team": "19:t"}), "#/audience/to"),
+            (json!({"team": "19:t", "to": "all"}), "#/audience/to"),
+            (json!({"channel": "19:c", "thread": "0"}), "#/audience/thread"),
+            (json!({"channel": "19:c", "thread": "1;x"}), "#/audience/thread"),
+            (json!({"everyone": true, "scope": "all"}), "#/audience/scope"),
+            (json!({"everyone": true, "except": "a"}), "#/audience/except"),
+            (json!({"everyone": true, "thread": "1"}), "#/audience/thread"),
             (json!({"accounts": ["x"], "a/b": 1}), "#/audience/a~1b"),
         ] {
             let faults = parse(&audience).unwrap_err();

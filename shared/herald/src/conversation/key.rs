@@ -103,11 +103,12 @@ impl TryFrom<String> for ConversationKey {
 }
 
 /// Whether the text can be an id, as far as tables and URLs are concerned.
-pub(super) fn is_id(text: &str) -> bool {
+pub fn is_id(text: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-fn escape(part: &str) -> Cow<'_, str> {
+/// The part, without a bar in it.
+pub(super) fn escape(part: &str) -> Cow<'_, str> {
     if part.contains(['%', '|']) {
         Cow::Owned(part.replace('%', "%25").replace('|', "%7C"))
     } else {

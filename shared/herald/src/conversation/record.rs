@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sighting::Address;
-use super::{Conversation, Facts, Presence, SERVICE_URLS_KEPT, Scope, Sighting, State};
+use super::{Conversation, Facts, Presence, SERVICE_URLS_KEPT, Scope, Sighting, State, TAGS_MAX};
 
 /// How often the channel did not know a conversation.
 ///
@@ -57,6 +57,29 @@ pub fn note(existing: &Conversation, finding: &Finding, now: Timestamp) -> Optio
         Finding::Blocked(_) | Finding::Missing(_) => return None,
         Finding::MovedTo(url) => use_first(&mut new.service_urls, url),
     }
+    (new != *existing).then(|| Conversation {
+        version: existing.version + 1,
+        changed_at: now,
+        ..new
+    })
+}
+
+/// What the record becomes with these tags more and those less; `None` when nothing changes.
+pub fn tag(
+    existing: &Conversation,
+    add: &[String],
+    remove: &[String],
+    now: Timestamp,
+) -> Option<Conversation> {
+    let mut new = existing.clone();
+    let tags = &mut new.facts.tags;
+    tags.retain(|tag| !remove.contains(tag));
+    for tag in add {
+        if !tags.contains(tag) && tags.len() < TAGS_MAX {
+            tags.push(tag.clone());
+        }
+    }
+    tags.sort();
     (new != *existing).then(|| Conversation {
         version: existing.version + 1,
         changed_at: now,
@@ -142,6 +165,8 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
                 .or_else(|| old.facts.account.clone())
                 .filter(|_| scope == Scope::Personal),
             team: facts.team.or_else(|| old.facts.team.clone()),
+            // An activity says nothing of tags.
+            tags: old.facts.tags.clone(),
         },
         service_urls,
         state: match presence {

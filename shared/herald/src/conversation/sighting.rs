@@ -1,11 +1,13 @@
 //! What an activity shows of a conversation.
 
-use botframework::activity::{self, Activity, ActivityType, InstallationAction};
+use botframework::activity::{
+    self, Activity, ActivityType, ChannelAccount, ConversationAccount, InstallationAction,
+};
 use botframework::id::{ChannelAccountId, ConversationId};
 use botframework::reference::ConversationReference;
 
 use super::key::is_id;
-use super::{Conversation, ConversationKey, Facts, Scope};
+use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope};
 
 /// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
@@ -102,6 +104,71 @@ impl Sighting {
         }
     }
 
+    /// A channel of the team that `of` is a channel of, or a thread in it: the bot is there, though it has not heard of it.
+    pub fn beside(of: &Conversation, id: ConversationId) -> Self {
+        let mut sighting = Self::successor(of, id);
+        // What somebody put one channel under says nothing of the others.
+        sighting.facts.tags.clear();
+        sighting.reference.user = None;
+        sighting.reference.activity_id = None;
+        if let Some(place) = &mut sighting.reference.conversation {
+            place.name = None;
+        }
+        sighting
+    }
+
+    /// The conversation that was made with a person.
+    pub fn made(with: &PersonKey, id: ConversationId, service_url: &str) -> Self {
+        let (user, account) = match &with.person {
+            Person::User(id) => (Some(id.clone()), None),
+            Person::Account(id) => (None, Some(id.clone())),
+        };
+        let person = ChannelAccount {
+            // The channel's own id of a person whom only Entra has named is not known: theirs will do until they write.
+            id: account
+                .clone()
+                .unwrap_or_else(|| user.as_ref().map_or("", |id| id.as_str()).into()),
+            entra_object_id: user.clone(),
+            ..ChannelAccount::default()
+        };
+        let reference = ConversationReference {
+            user: Some(person),
+            bot: Some(ChannelAccount {
+                id: with.bot.clone(),
+                ..ChannelAccount::default()
+            }),
+            conversation: Some(ConversationAccount {
+                id: id.clone(),
+                scope: Some(activity::Scope::Personal),
+                tenant_id: Some(with.tenant.clone()),
+                ..ConversationAccount::default()
+            }),
+            channel_id: Some(with.channel.clone()),
+            service_url: Some(service_url.to_owned()),
+            ..ConversationReference::default()
+        };
+        Self {
+            key: ConversationKey {
+                conversation: id,
+                channel: with.channel.clone(),
+                bot: with.bot.clone(),
+            },
+            presence: Presence::Arrived,
+            facts: Facts {
+                scope: Scope::Personal,
+                tenant: Some(with.tenant.clone()),
+                user,
+                account,
+                team: None,
+                tags: Vec::new(),
+            },
+            reference,
+            address: Address::Believed,
+            scope_named: true,
+            by_person: false,
+        }
+    }
+
     fn channel_level(&self) -> Self {
         Self {
             key: ConversationKey {
@@ -191,5 +258,6 @@ fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -
             .and_then(|teams| teams.team)
             .and_then(|team| team.id)
             .filter(|id| in_teams && is_id(id)),
+        tags: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use botframework::activity::Activity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{DeliveryEvent, summary};
+use super::{DeliveryEvent, IfUnknown, summary};
 use crate::audience::{Audience, kind};
 use crate::delivery::OnUnknown;
 use crate::id::NotificationId;
@@ -31,6 +31,8 @@ pub struct Request {
     pub category: Option<String>,
     /// What an unknown outcome becomes.
     pub on_unknown: OnUnknown,
+    /// What becomes of a person without a conversation.
+    pub if_unknown: IfUnknown,
     /// Nothing is planned or sent before this moment.
     pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
@@ -90,10 +92,7 @@ impl Request {
         };
         let category = category(object, &mut faults);
         let on_unknown = on_unknown(object, &mut faults);
-        if object.get("ifUnknown").is_some_and(|value| value != "skip") {
-            let detail = "must be \"skip\": a person without a conversation is skipped";
-            faults.note("#/ifUnknown", detail);
-        }
+        let if_unknown = if_unknown(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults);
         let events = events(object, &mut faults);
@@ -106,6 +105,7 @@ impl Request {
                 message,
                 category,
                 on_unknown,
+                if_unknown,
                 deliver_at,
                 expires_at,
                 events,
@@ -224,6 +224,16 @@ fn on_unknown(object: &Map<String, Value>, faults: &mut Faults) -> OnUnknown {
             OnUnknown::default()
         }
     }
+}
+
+fn if_unknown(object: &Map<String, Value>, faults: &mut Faults) -> IfUnknown {
+    let Some(value) = object.get("ifUnknown") else {
+        return IfUnknown::default();
+    };
+    serde_json::from_value(value.clone()).unwrap_or_else(|_| {
+        faults.note("#/ifUnknown", "must be \"skip\" or \"create\"");
+        IfUnknown::default()
+    })
 }
 
 fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {

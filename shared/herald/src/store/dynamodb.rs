@@ -3,10 +3,14 @@
 //! | table | partition key | sort key | what an item is |
 //! |---|---|---|---|
 //! | conversations | `conversation` | `place`: channel and bot | one remembered conversation |
+//! | | | `person\|<digest of place>\|<digest>` | that this person leads to it |
+//! | | `tag\|<name>` | the conversation's name | that this conversation carries the tag |
+//! | | `person\|<person>` | `person` | what is known of making a conversation with them |
 //! | notifications | `notification` | `part`: `head` | what was asked for, with the counters |
 //! | | | `audience#000` … | the audience: JSON, cut to what an item holds |
 //! | | | `message#<revision>#000` … | what is sent at this revision, in the same way |
 //! | | | `page#<part>#<number>` | one page of the plan |
+//! | | | `found#<digest>` | on which page this recipient was found first, on a roster |
 //! | | | `closed#<part>#<page>#<chunk>` | that this chunk was counted, and at which revision |
 //! | | | `buried#<part>#<page>#<chunk>` | why this chunk is in the dead-letter queue |
 //! | | `idempotency#<digest>` | `head` | what a caller's key stands for |
@@ -24,10 +28,10 @@
 //!
 //! - A transaction has a token of its own, so DynamoDB answers its repetition as it answered the first; when that fails
 //!   too and the caller calls again, the transaction finds its own items.
-//! - A turn, a pace and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
+//! - A turn, a pace, a person and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
 //! - To settle, to release or to write up writes a row that says which attempt it is of; who finds the row that it wanted to
 //!   write has written it.
-//! - To remember, note, forget, cancel, release or bury once more changes nothing.
+//! - To remember, note, forget, tag, erase, cancel, release, bury or find once more changes nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -37,7 +41,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+    self, AttributeValue, CancellationReason, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
     TransactWriteItem,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -99,6 +103,15 @@ impl Condition {
         }
     }
 
+    /// There is one with this key.
+    fn present(key: &str) -> Self {
+        Self {
+            expression: format!("attribute_exists(#{key})"),
+            names: names([key]),
+            values: Item::new(),
+        }
+    }
+
     /// This attribute has this value.
     fn equal(name: &str, value: AttributeValue) -> Self {
         Self {
@@ -106,6 +119,18 @@ impl Condition {
             names: names([name]),
             values: Item::from([(format!(":{name}"), value)]),
         }
+    }
+
+    /// Or it has no such attribute; what is not there has none.
+    fn or_without(mut self, name: &str) -> Self {
+        self.expression = format!("{} OR attribute_not_exists(#{name})", self.expression);
+        self.names.extend(names([name]));
+        self
+    }
+
+    /// Its values; DynamoDB takes none, but not an empty map of them.
+    fn values(&self) -> Option<Item> {
+        (!self.values.is_empty()).then(|| self.values.clone())
     }
 }
 
@@ -223,11 +248,76 @@ impl Table {
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values((!values.is_empty()).then_some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await.map_err(SdkError::into_service_error) {
-            Ok(_) => Ok(Put::Written),
-            Err(PutItemError::ConditionalCheckFailedException(failure)) => Ok(Put::Refused(failure.item)),
-            Err(error) => Err(unavailable(verb)(error)),
+        let mut tries = 0;
+        loop {
+            match put.clone().send().await.map_err(SdkError::into_service_error) {
+                Ok(_) => return Ok(Put::Written),
+                Err(PutItemError::ConditionalCheckFailedException(failure)) => {
+                    return Ok(Put::Refused(failure.item));
+                }
+                // A transaction is at the item just now, and the SDK takes that for final.
+                Err(PutItemError::TransactionConflictException(_)) if tries < TRIES => {
+                    tries += 1;
+                    pause(tries).await;
+                }
+                Err(error) => return Err(unavailable(verb)(error)),
+            }
         }
+    }
+
+    /// The write of a transaction that puts an item whole, if the one that stands is so.
+    fn putting(
+        &self,
+        verb: &'static str,
+        item: Item,
+        condition: Option<Condition>,
+    ) -> Result<TransactWriteItem, Error> {
+        let mut put = types::Put::builder().table_name(&self.name).set_item(Some(item));
+        if let Some(condition) = condition {
+            put = put
+                .set_expression_attribute_values(condition.values())
+                .condition_expression(condition.expression)
+                .set_expression_attribute_names(Some(condition.names))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        }
+        let put = put.build().map_err(unavailable(verb))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// The write of a transaction that deletes an item, if it is so.
+    fn deleting(
+        &self,
+        verb: &'static str,
+        key: Item,
+        condition: Option<Condition>,
+    ) -> Result<TransactWriteItem, Error> {
+        let mut delete = types::Delete::builder().table_name(&self.name).set_key(Some(key));
+        if let Some(condition) = condition {
+            delete = delete
+                .set_expression_attribute_values(condition.values())
+                .condition_expression(condition.expression)
+                .set_expression_attribute_names(Some(condition.names));
+        }
+        let delete = delete.build().map_err(unavailable(verb))?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
+    /// The part of a transaction that changes nothing, and lets the rest happen only if this item is so.
+    fn checking(
+        &self,
+        verb: &'static str,
+        key: Item,
+        condition: Condition,
+    ) -> Result<TransactWriteItem, Error> {
+        let check = types::ConditionCheck::builder()
+            .table_name(&self.name)
+            .set_key(Some(key))
+            .set_expression_attribute_values(condition.values())
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(Some(condition.names))
+            .build()
+            .map_err(unavailable(verb))?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
     /// Writes all of these or none.

@@ -10,8 +10,11 @@ use super::{
     Acceptance, Accepted, Candidate, Closed, Conversations, Error, Idempotency, Ledger, Listing,
     Notifications, Paces, Remembered, Revised, Selection, Written,
 };
-use crate::audience::Audience;
-use crate::conversation::{self, Conversation, ConversationKey, Finding, Sighting, State};
+use crate::audience::{Audience, Recipient};
+use crate::conversation::{
+    self, Acquaintance, Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting,
+    State,
+};
 use crate::delivery::{
     self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, Turn,
 };
@@ -29,6 +32,7 @@ struct Tables {
     notifications: HashMap<NotificationId, Entry>,
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
+    people: HashMap<PersonKey, Acquaintance>,
     turns: HashMap<ConversationKey, Turn>,
     paces: HashMap<Bucket, Pace>,
 }
@@ -43,6 +47,8 @@ struct Entry {
     /// The revision each is closed at.
     closed: BTreeMap<ChunkId, u32>,
     buried: BTreeMap<ChunkId, String>,
+    /// The page each was found on first.
+    found: HashMap<Recipient, (u16, u32)>,
 }
 
 impl Store {
@@ -100,6 +106,58 @@ impl Conversations for Store {
         Ok(())
     }
 
+    async fn tag(
+        &self,
+        key: &ConversationKey,
+        add: &[String],
+        remove: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let mut tables = self.tables();
+        Ok(tables.conversations.get_mut(key).map(|record| {
+            if let Some(new) = conversation::tag(record, add, remove, now) {
+                *record = new;
+            }
+            record.facts.tags.clone()
+        }))
+    }
+
+    async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
+        let mut tables = self.tables();
+        let known = tables.people.len();
+        tables
+            .people
+            .retain(|_, known| known.conversation.as_ref() != Some(key));
+        let led_here = tables.people.len() < known;
+        Ok(tables.conversations.remove(key).is_some() || led_here)
+    }
+
+    async fn introduce(
+        &self,
+        person: &PersonKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Introduction, Error> {
+        let mut tables = self.tables();
+        let (introduction, new) = conversation::introduce(tables.people.get(person), now, until);
+        if let Some(new) = new {
+            tables.people.insert(person.clone(), new);
+        }
+        Ok(introduction)
+    }
+
+    async fn introduced(&self, person: &PersonKey, made: &Made, _: Timestamp) -> Result<(), Error> {
+        let mut tables = self.tables();
+        let made = match made {
+            Made::Conversation(key) if !tables.conversations.contains_key(key) => &Made::Nothing,
+            Made::Conversation(_) | Made::Installing(_) | Made::Nothing => made,
+        };
+        if let Some(new) = conversation::made(tables.people.get(person), made) {
+            tables.people.insert(person.clone(), new);
+        }
+        Ok(())
+    }
+
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         let tables = self.tables();
         let distinct: BTreeSet<_> = keys.iter().collect();
@@ -129,7 +187,8 @@ impl Conversations for Store {
             | Selection::User(_)
             | Selection::Account(_)
             | Selection::Conversation(_)
-            | Selection::Team(_) => None,
+            | Selection::Team(_)
+            | Selection::Tag(_) => None,
         };
         let selected = tables
             .conversations
@@ -151,7 +210,8 @@ impl Conversations for Store {
             | Selection::User(_)
             | Selection::Account(_)
             | Selection::Conversation(_)
-            | Selection::Team(_) => selected.take(limit + 1).collect(),
+            | Selection::Team(_)
+            | Selection::Tag(_) => selected.take(limit + 1).collect(),
         };
         let more = listed.len() > limit;
         let listed = &listed[..listed.len().min(limit)];
@@ -194,6 +254,7 @@ fn selects(selection: &Selection, record: &Conversation) -> bool {
         Selection::Account(id) => record.facts.account.as_ref() == Some(id),
         Selection::Conversation(id) => record.key.conversation == *id,
         Selection::Team(team) => record.facts.team.as_ref() == Some(team),
+        Selection::Tag(name) => record.facts.tags.contains(name),
         Selection::Blocked => matches!(record.state, State::Blocked { .. }),
         Selection::Removed => record.state == State::Removed,
     }
@@ -228,6 +289,7 @@ impl Notifications for Store {
             pages: BTreeMap::new(),
             closed: BTreeMap::new(),
             buried: BTreeMap::new(),
+            found: HashMap::new(),
         };
         tables.notifications.insert(id, entry);
         Ok(Accepted::New)
@@ -304,6 +366,22 @@ impl Notifications for Store {
         entry.head.unreachable.add(&page.unreachable);
         entry.head.parts_planned += u16::from(page.next.is_none());
         Ok(true)
+    }
+
+    async fn repeated(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        found: &[Recipient],
+    ) -> Result<Vec<Recipient>, Error> {
+        let mut tables = self.tables();
+        let Some(entry) = tables.notifications.get_mut(id) else {
+            return Ok(Vec::new());
+        };
+        let repeated = found
+            .iter()
+            .filter(|recipient| *entry.found.entry((*recipient).clone()).or_insert(page) != page);
+        Ok(repeated.cloned().collect())
     }
 
     async fn close(

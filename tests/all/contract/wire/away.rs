@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use herald::conversation::Finding;
+use herald::conversation::{Finding, Made};
 use herald::store::{Conversations, Error, Ledger, Notifications, Selection};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::super::at;
 use super::{
-    CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, page, reserve, sighting,
-    try_claim,
+    CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, member, page, person,
+    reserve, sighting, tags, try_claim,
 };
 
 /// How long anything may take when the table is away: the SDK's whole time, and a second to give up in.
@@ -42,8 +42,8 @@ async fn impostor(answer: Option<&'static str>) -> SocketAddr {
     address
 }
 
-async fn is_away(address: SocketAddr) {
-    let started = Instant::now();
+/// What each operation says to whatever listens there.
+async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     let (conversations, notifications, ledger) = (
         conversations_at(address),
         notifications_at(address),
@@ -51,10 +51,26 @@ async fn is_away(address: SocketAddr) {
     );
     let lease = first_lease();
     let finding = Finding::Missing("ConversationNotFound".into());
-    let errors = [
+    vec![
         ("remember", conversations.remember(sighting(), at(0)).await.err()),
         ("forget", conversations.forget(&key(), at(0)).await.err()),
         ("note", conversations.note(&key(), 1, &finding, at(0)).await.err()),
+        (
+            "tag",
+            conversations.tag(&key(), &tags(&["vip"]), &[], at(0)).await.err(),
+        ),
+        ("erase", conversations.erase(&key()).await.err()),
+        (
+            "introduce",
+            conversations.introduce(&person(), at(0), at(60)).await.err(),
+        ),
+        (
+            "introduced",
+            conversations
+                .introduced(&person(), &Made::Nothing, at(0))
+                .await
+                .err(),
+        ),
         ("recall", conversations.recall(&[key()]).await.err()),
         (
             "list",
@@ -70,6 +86,10 @@ async fn is_away(address: SocketAddr) {
         ("message", notifications.message(&id(), 0).await.err()),
         ("latest_page", notifications.latest_page(&id(), 0).await.err()),
         ("plan", notifications.plan(&id(), 0, 0, &page()).await.err()),
+        (
+            "repeated",
+            notifications.repeated(&id(), (0, 0), &[member()]).await.err(),
+        ),
         (
             "close",
             notifications.close(&id(), CHUNK, 0, &closing()).await.err(),
@@ -100,7 +120,12 @@ async fn is_away(address: SocketAddr) {
         ("end", ledger.end(&delivery(1), &DELIVERED).await.err()),
         ("look_up", ledger.look_up(&[delivery(1)]).await.err()),
         ("apply", reserve(&ledger, 0).await.err()),
-    ];
+    ]
+}
+
+async fn is_away(address: SocketAddr) {
+    let started = Instant::now();
+    let errors = Box::pin(errors(address)).await;
     let patience = PATIENCE * u32::try_from(errors.len()).unwrap();
     for (operation, error) in errors {
         assert!(

@@ -1,17 +1,18 @@
 //! An answer is lost: the request was carried out, and is made again.
 
-use herald::conversation::{Finding, State as ConversationState};
+use herald::conversation::{Finding, Introduction, Made, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::pace::Answer;
 use herald::store::{
-    Accepted, Closed, Conversations, Error, Idempotency, Ledger, Notifications, Remembered, Revised, Written,
+    Accepted, Closed, Conversations, Error, Idempotency, Ledger, Notifications, Remembered, Revised,
+    Selection, Written,
 };
 use tests::database::{conversations_at, ledger_at, notifications_at};
 
 use super::super::at;
 use super::{
-    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, first_lease, id, key, lease, page,
-    reserve, sighting, wired,
+    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, first_lease, id, key, lease, member,
+    page, person, reserve, sighting, tags, wired,
 };
 
 /// Lets go by the reads of a claim, so that it is the answer to a write that is lost.
@@ -237,4 +238,102 @@ async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost(
         Remembered::Changed
     );
     assert_eq!(conversations.recall(&[key()]).await.unwrap()[0].version, 3);
+}
+
+#[tokio::test]
+async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
+    let (wire, database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    let vip = tags(&["vip"]);
+    wire.lose_answers_after(READ, 1);
+    let tagged = conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
+    assert_eq!(tagged, Some(vip.clone()));
+    let record = conversations.recall(&[key()]).await.unwrap().remove(0);
+    assert_eq!(record.version, 2);
+    // After all answers were lost, and then called again.
+    wire.lose_answers_after(READ, 3);
+    let beta = tags(&["beta"]);
+    let away = conversations.tag(&key(), &beta, &vip, at(1)).await;
+    assert!(matches!(away, Err(Error::Unavailable { .. })));
+    let tagged = conversations.tag(&key(), &beta, &vip, at(2)).await.unwrap();
+    assert_eq!(tagged, Some(beta));
+    let record = conversations.recall(&[key()]).await.unwrap().remove(0);
+    assert_eq!((record.version, record.changed_at), (3, at(1)));
+    let under = async |name: &str| {
+        let selection = Selection::Tag(name.into());
+        conversations
+            .list(&selection, None, 10)
+            .await
+            .unwrap()
+            .found
+            .len()
+    };
+    assert_eq!((under("vip").await, under("beta").await), (0, 1));
+    assert_eq!(database.items_of_conversations(), 2, "what led to it is gone");
+    wire.lose_answers_after(2 * READ, 1);
+    assert!(conversations.erase(&key()).await.unwrap());
+    assert!(conversations.recall(&[key()]).await.unwrap().is_empty());
+    assert_eq!(under("beta").await, 0);
+}
+
+#[tokio::test]
+async fn erasing_goes_on_where_it_was_cut_off() {
+    let (wire, database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    // Lost are the answers to the write that removes the person, to that which removes the record, and to the last look.
+    for passing in [1, 3, 4] {
+        conversations.remember(sighting(), at(0)).await.unwrap();
+        let vip = tags(&["vip"]);
+        conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
+        let made = Made::Conversation(key());
+        conversations.introduced(&person(), &made, at(1)).await.unwrap();
+        wire.lose_answers_after(passing, 3);
+        let cut = conversations.erase(&key()).await;
+        assert!(matches!(cut, Err(Error::Unavailable { .. })));
+        wire.lose_answers(0);
+        conversations.erase(&key()).await.unwrap();
+        assert!(!conversations.erase(&key()).await.unwrap());
+        assert_eq!(database.items_of_conversations(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    let yours = Introduction::Yours {
+        installing_since: None,
+    };
+    for second in [0, 60] {
+        wire.lose_answers_after(READ, 1);
+        let asked = conversations
+            .introduce(&person(), at(second), at(second + 60))
+            .await;
+        assert_eq!(asked.unwrap(), yours);
+    }
+    wire.lose_answers_after(READ, 1);
+    let installing = Made::Installing(at(61));
+    conversations
+        .introduced(&person(), &installing, at(61))
+        .await
+        .unwrap();
+    let made = Made::Conversation(key());
+    wire.lose_answers_after(READ, 1);
+    conversations.introduced(&person(), &made, at(62)).await.unwrap();
+    let asked = conversations.introduce(&person(), at(63), at(123)).await;
+    assert_eq!(asked.unwrap(), Introduction::Known(key()));
+}
+
+#[tokio::test]
+async fn nobody_is_repeated_by_an_answer_that_was_lost() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    wire.lose_answers(1);
+    let repeated = notifications.repeated(&id(), (0, 0), &[member()]).await;
+    assert_eq!(repeated.unwrap(), []);
+    wire.lose_answers(1);
+    let repeated = notifications.repeated(&id(), (0, 1), &[member()]).await;
+    assert_eq!(repeated.unwrap(), [member()]);
 }

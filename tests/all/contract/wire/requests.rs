@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use herald::conversation::Finding;
+use herald::conversation::{Finding, Made};
 use herald::delivery::{Claim, Outcome};
 use herald::store::{Conversations, Ledger, Notifications, Selection};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 
 use super::super::at;
 use super::{
-    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, page, read_pace,
-    reserve, sighting, wired,
+    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, member, page, person,
+    read_pace, reserve, sighting, tags, wired,
 };
 
 #[tokio::test]
@@ -135,6 +135,69 @@ async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
     assert_eq!(wire.take_operations(), ["GetItem"]);
     conversations.forget(&key(), at(4)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem"]);
+}
+
+#[tokio::test]
+async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
+    let (wire, _database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    wire.take_operations();
+    let vip = tags(&["vip"]);
+    conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "TransactWriteItems"]);
+    conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+    // What is tagged is remembered as cheaply as everything.
+    conversations.forget(&key(), at(2)).await.unwrap();
+    conversations.remember(sighting(), at(3)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["UpdateItem", "GetItem", "PutItem"]);
+    let selection = Selection::Tag("vip".into());
+    assert_eq!(
+        conversations
+            .list(&selection, None, 96)
+            .await
+            .unwrap()
+            .found
+            .len(),
+        1
+    );
+    assert_eq!(wire.take_operations(), ["Query", "BatchGetItem"]);
+    let nobody = Selection::Tag("nobody".into());
+    conversations.list(&nobody, None, 96).await.unwrap();
+    assert_eq!(wire.take_operations(), ["Query"]);
+    conversations.erase(&key()).await.unwrap();
+    let expected = ["Query", "GetItem", "TransactWriteItems", "Query", "GetItem"];
+    assert_eq!(wire.take_operations(), expected);
+}
+
+#[tokio::test]
+async fn to_be_introduced_is_a_read_and_a_write_and_to_be_known_a_read() {
+    let (wire, _database) = wired().await;
+    let conversations = conversations_at(wire.address());
+    conversations.remember(sighting(), at(0)).await.unwrap();
+    wire.take_operations();
+    conversations.introduce(&person(), at(0), at(60)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+    conversations.introduce(&person(), at(1), at(61)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+    let nothing = conversations.introduced(&person(), &Made::Nothing, at(1)).await;
+    nothing.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+    let made = Made::Conversation(key());
+    conversations.introduced(&person(), &made, at(1)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem", "TransactWriteItems"]);
+    conversations.introduced(&person(), &made, at(1)).await.unwrap();
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+}
+
+#[tokio::test]
+async fn a_roster_is_one_write_a_member() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    let found = vec![member(); 40];
+    notifications.repeated(&id(), (0, 0), &found).await.unwrap();
+    assert_eq!(wire.take_operations(), ["PutItem"; 40]);
 }
 
 #[tokio::test]

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use herald::conversation::{ConversationKey, Finding};
+use herald::conversation::{ConversationKey, Finding, Made};
 use herald::delivery::Claim;
-use herald::store::{Conversations, Error, Ledger, Notifications};
+use herald::store::{Conversations, Error, Ledger, Notifications, Remembered, Selection};
 use serde_json::{Value, json};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 use tests::script::Script;
 use tokio::time::Instant;
 
 use super::super::at;
-use super::{CHUNK, DELIVERED, claim, closing, delivery, id, key, page};
+use super::{CHUNK, DELIVERED, claim, closing, delivery, id, key, page, person, sighting, tags};
 
 fn cancelled(codes: &[&str]) -> (u16, Value) {
     let reasons: Vec<Value> = codes.iter().map(|code| json!({"Code": code})).collect();
@@ -72,6 +72,157 @@ async fn a_transaction_that_was_refused_for_good_is_not_tried_again() {
         .await;
     assert!(matches!(planned, Err(Error::Unavailable { .. })));
     assert_eq!(script.requests().len(), 1);
+}
+
+fn conflict() -> (u16, Value) {
+    let error = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+    (
+        400,
+        json!({"__type": error, "message": "a transaction is at the item"}),
+    )
+}
+
+#[tokio::test]
+async fn a_write_that_met_a_transaction_is_made_again() {
+    let done = (200, json!({}));
+    let script = Script::of([done.clone(), conflict(), conflict(), done.clone()]).await;
+    let conversations = conversations_at(script.address());
+    let remembered = conversations.remember(sighting(), at(0)).await;
+    assert_eq!(remembered.unwrap(), Remembered::New);
+    let script = Script::of([conflict(), done]).await;
+    let conversations = conversations_at(script.address());
+    conversations.forget(&key(), at(0)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_always_meets_transactions_is_given_up() {
+    let script = Script::of(vec![conflict(); 100]).await;
+    let conversations = conversations_at(script.address());
+    let forgotten = conversations.forget(&key(), at(0)).await;
+    assert!(matches!(forgotten, Err(Error::Unavailable { .. })));
+    assert_eq!(script.requests().len(), 9);
+}
+
+fn ada(tags: &[&str]) -> Value {
+    let tags: Vec<Value> = tags.iter().map(|tag| json!({"S": tag})).collect();
+    let moment = json!({"N": at(0).as_millisecond().to_string()});
+    json!({
+        "conversation": {"S": "a:ada"}, "place": {"S": "msteams|28:bot"}, "state": {"S": "active"},
+        "reference": {"S": "{}"}, "serviceUrls": {"L": []}, "version": {"N": "1"}, "scope": {"S": "personal"},
+        "tags": {"L": tags}, "rememberedAt": moment, "changedAt": moment})
+}
+
+/// A query may tell of a membership for a moment after it is gone, and of a record's successor none.
+#[tokio::test]
+async fn what_does_not_carry_the_tag_any_more_is_not_listed_under_it() {
+    for (tags, listed) in [(&["beta", "vip"][..], 1), (&["beta"], 0), (&[], 0)] {
+        let membership = json!({
+            "conversation": {"S": "tag|vip"}, "place": {"S": key().to_string()}, "member": {"S": key().to_string()}});
+        let last = json!({"conversation": {"S": "tag|vip"}, "place": {"S": key().to_string()}});
+        let records = json!({"ConversationsTable": [ada(tags)]});
+        let script = Script::of([
+            (
+                200,
+                json!({"Items": [membership], "Count": 1, "LastEvaluatedKey": last}),
+            ),
+            (200, json!({"Responses": records, "UnprocessedKeys": {}})),
+        ])
+        .await;
+        let selection = Selection::Tag("vip".into());
+        let conversations = conversations_at(script.address());
+        let listing = conversations.list(&selection, None, 1).await.unwrap();
+        assert_eq!(listing.found.len(), listed);
+        assert!(
+            listing.next.is_some(),
+            "there may be more although nothing is found"
+        );
+    }
+}
+
+/// What is tagged between the look at a record and its erasure leads nowhere after, so the record is looked at again.
+#[tokio::test]
+async fn only_the_record_that_was_read_is_erased() {
+    let none = (200, json!({"Items": [], "Count": 0}));
+    let script = Script::of([
+        none.clone(),
+        (200, json!({"Item": ada(&["vip"])})),
+        cancelled(&["ConditionalCheckFailed", "None"]),
+        none.clone(),
+        (200, json!({"Item": ada(&["vip", "beta"])})),
+        (200, json!({})),
+        none,
+        (200, json!({})),
+    ])
+    .await;
+    assert!(conversations_at(script.address()).erase(&key()).await.unwrap());
+    let requests = script.requests();
+    let writes = [2, 5].map(|number: usize| requests[number]["TransactItems"].as_array().unwrap());
+    assert_eq!(writes.map(Vec::len), [2, 3]);
+    assert_eq!(
+        writes[0][0]["Delete"]["ConditionExpression"],
+        "#version = :version"
+    );
+}
+
+/// Who leads elsewhere since they were found here is not erased with this conversation.
+#[tokio::test]
+async fn only_who_leads_there_is_erased_with_a_conversation() {
+    let none = (200, json!({"Items": [], "Count": 0}));
+    let way_back = json!({
+        "conversation": {"S": "a:ada"}, "place": {"S": "person|a|b"}, "person": {"S": "person|somebody"}});
+    let script = Script::of([
+        (200, json!({"Items": [way_back], "Count": 1})),
+        cancelled(&["ConditionalCheckFailed", "None"]),
+        (200, json!({"Item": ada(&[])})),
+        (200, json!({})),
+        none,
+        (200, json!({})),
+    ])
+    .await;
+    assert!(conversations_at(script.address()).erase(&key()).await.unwrap());
+    let delete = &script.requests()[1]["TransactItems"][0]["Delete"];
+    assert_eq!(delete["Key"]["conversation"]["S"], "person|somebody");
+    assert_eq!(
+        delete["ConditionExpression"],
+        "#leadsTo = :leadsTo OR attribute_not_exists(#leadsTo)"
+    );
+    assert_eq!(
+        delete["ExpressionAttributeValues"][":leadsTo"]["S"],
+        key().to_string()
+    );
+}
+
+#[tokio::test]
+async fn who_leads_nowhere_goes_by_themselves_and_who_leads_somewhere_stays() {
+    let (nobody, done) = ((200, json!({})), (200, json!({})));
+    let script = Script::of([nobody.clone(), done.clone(), nobody, done]).await;
+    let conversations = conversations_at(script.address());
+    conversations.introduce(&person(), at(0), at(60)).await.unwrap();
+    let made = Made::Conversation(key());
+    conversations.introduced(&person(), &made, at(1)).await.unwrap();
+    let requests = script.requests();
+    assert!(requests[1]["Item"]["expires"]["N"].is_string());
+    let written = requests[3]["TransactItems"].as_array().unwrap();
+    assert_eq!(written[1]["Put"]["Item"]["leadsTo"]["S"], key().to_string());
+    for write in written {
+        assert!(write["Put"]["Item"].get("expires").is_none());
+    }
+}
+
+#[tokio::test]
+async fn who_tags_too_late_goes_on_from_the_record_that_the_transaction_met() {
+    let error = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    let mut newer = ada(&["beta"]);
+    newer["version"] = json!({"N": "2"});
+    let reasons = json!([{"Code": "ConditionalCheckFailed", "Item": newer}, {"Code": "None"}]);
+    let refused = json!({"__type": error, "Message": "cancelled", "CancellationReasons": reasons});
+    let script = Script::of([(200, json!({"Item": ada(&[])})), (400, refused), (200, json!({}))]).await;
+    let conversations = conversations_at(script.address());
+    let tagged = conversations.tag(&key(), &tags(&["vip"]), &[], at(1)).await;
+    assert_eq!(tagged.unwrap(), Some(tags(&["beta", "vip"])));
+    let written = &script.requests()[2]["TransactItems"];
+    assert_eq!(written[0]["Put"]["Item"]["version"]["N"], "3");
+    assert_eq!(written.as_array().unwrap().len(), 2, "beta leads to it already");
 }
 
 #[tokio::test]

@@ -19,6 +19,11 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+/// Several texts, in their order.
+pub(super) fn texts(values: &[String]) -> AttributeValue {
+    AttributeValue::L(values.iter().map(text).collect())
+}
+
 pub(super) fn number(value: impl Into<i128>) -> AttributeValue {
     AttributeValue::N(value.into().to_string())
 }
@@ -81,6 +86,18 @@ impl<'a> Record<'a> {
 
     pub(super) fn text(self, name: &str) -> Result<&'a str, Error> {
         self.optional_text(name)?.ok_or_else(|| self.corrupt(name))
+    }
+
+    pub(super) fn optional_texts(self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let values = match self.item.get(name) {
+            None => return Ok(None),
+            Some(AttributeValue::L(values)) => values.iter(),
+            Some(_) => return Err(self.corrupt(name)),
+        };
+        values
+            .map(|value| value.as_s().cloned().map_err(|_| self.corrupt(name)))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     pub(super) fn optional_number<T: FromStr>(self, name: &str) -> Result<Option<T>, Error> {

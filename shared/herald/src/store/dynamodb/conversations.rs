@@ -4,36 +4,37 @@ use std::collections::HashSet;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::AttributeValue;
-use botframework::id::{ChannelAccountId, EntraObjectId};
 use jiff::Timestamp;
 
-use super::attribute::{Item, Record, item, json, moment, names, number, text};
-use super::{AsOf, Condition, Error, Outrun, Put, ROUNDS, Table, corrupt, unavailable};
+use super::attribute::{Item, Record, is_marked, moment, names, number, text};
+use super::{
+    AsOf, Condition, Error, Outrun, Put, ROUNDS, TRIES, Table, Transaction, fresh_mark, pause, unavailable,
+};
 use crate::aws::Sdk;
 use crate::conversation::{
-    self, Conversation, ConversationKey, Facts, Finding, Missing, Scope, Sighting, State,
+    self, Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting,
 };
 use crate::store::{Candidate, Listing, Remembered, Selection};
 
-/// What a listing needs of an item. Every index carries it.
-const CANDIDATE: [&str; 9] = [
-    "conversation",
-    "place",
-    "state",
-    "changedAt",
-    "tenant",
-    "scope",
-    "entraObjectId",
-    "channelUserId",
-    "team",
-];
+mod listing;
+mod membership;
+mod person;
+mod record;
+
+use listing::Position;
+use person::{Known, Led};
+use record::{REMOVED, TROUBLE, candidate, conversation, key, tags};
 
 /// The conversations in DynamoDB.
 ///
 /// A listing by tenant leaves out threads because they have no `scope`, which the index is sorted by: a thread's scope
 /// is always a channel. All other facts stand as they are, and each is there only if it is known. What may not be written to
 /// has a `trouble` beside its state, so that it is found without the others.
+///
+/// What is no record has no `reference`, by which reading the table itself passes over it, and no attribute that an index is
+/// by. A conversation's tags stand on its record; what leads to it from a tag changes with them in one transaction. A person
+/// who leads to a conversation is kept as long as that is remembered, and one who does not goes after a while: they have
+/// `expires`, which no record ever has.
 #[derive(Clone, Debug)]
 pub struct Conversations(Table);
 
@@ -53,11 +54,8 @@ impl crate::store::Conversations for Conversations {
             let Some(record) = conversation::remember(standing.as_ref(), sighting.clone(), now) else {
                 return Ok(Remembered::Unchanged);
             };
-            let condition = match &standing {
-                None => Condition::absent("conversation"),
-                Some(standing) => Condition::equal("version", number(standing.version)),
-            };
-            match self.0.put(VERB, write(VERB, &record)?, condition).await? {
+            // On the heap: most activities change nothing, and would carry the room for it.
+            match Box::pin(self.replace(VERB, standing.as_ref(), &record)).await? {
                 Put::Written if standing.is_some() => return Ok(Remembered::Changed),
                 Put::Written => return Ok(Remembered::New),
                 Put::Refused(item) => {
@@ -90,9 +88,17 @@ impl crate::store::Conversations for Conversations {
             .expression_attribute_values(":removed", text(REMOVED))
             .expression_attribute_values(":now", moment(now))
             .expression_attribute_values(":one", number(1));
-        match update.send().await.map_err(SdkError::into_service_error) {
-            Ok(_) | Err(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-            Err(error) => Err(unavailable(VERB)(error)),
+        let mut tries = 0;
+        loop {
+            match update.clone().send().await.map_err(SdkError::into_service_error) {
+                Ok(_) | Err(UpdateItemError::ConditionalCheckFailedException(_)) => return Ok(()),
+                // It is being tagged or erased just now, and the SDK takes that for final.
+                Err(UpdateItemError::TransactionConflictException(_)) if tries < TRIES => {
+                    tries += 1;
+                    pause(tries).await;
+                }
+                Err(error) => return Err(unavailable(VERB)(error)),
+            }
         }
     }
 
@@ -112,13 +118,135 @@ impl crate::store::Conversations for Conversations {
             return Ok(());
         }
         if let Some(record) = conversation::note(&standing, finding, now) {
-            let condition = Condition::equal("version", number(version));
-            match self.0.put(VERB, write(VERB, &record)?, condition).await? {
+            match self.replace(VERB, Some(&standing), &record).await? {
                 // Somebody was faster, and knows better; or it was us, and the answer was lost.
                 Put::Written | Put::Refused(_) => {}
             }
         }
         Ok(())
+    }
+
+    async fn tag(
+        &self,
+        key: &ConversationKey,
+        add: &[String],
+        remove: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Vec<String>>, Error> {
+        const VERB: &str = "tag a conversation";
+        let item = self.0.get(VERB, self::key(key)).await?;
+        let mut standing = item.map(|item| conversation(VERB, &item)).transpose()?;
+        for _ in 0..ROUNDS {
+            let Some(old) = &standing else { return Ok(None) };
+            let Some(new) = conversation::tag(old, add, remove, now) else {
+                return Ok(Some(old.facts.tags.clone()));
+            };
+            match self.replace(VERB, Some(old), &new).await? {
+                Put::Written => return Ok(Some(new.facts.tags)),
+                Put::Refused(item) => {
+                    standing = item.map(|item| conversation(VERB, &item)).transpose()?;
+                }
+            }
+        }
+        Err(unavailable(VERB)(Outrun))
+    }
+
+    async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
+        const VERB: &str = "erase a conversation";
+        let mut erased = false;
+        // The people first: while there is a record, whoever is to be erased is found by it, though this ends half-way.
+        for _ in 0..ROUNDS {
+            let led_here = self.remove_people(VERB, key).await?;
+            let Some(item) = self.0.get(VERB, self::key(key)).await? else {
+                // Somebody may have been introduced while the record was being erased.
+                if !led_here {
+                    return Ok(erased);
+                }
+                erased = true;
+                continue;
+            };
+            // What makes no sense any more can be erased, too.
+            let record = Record {
+                verb: VERB,
+                item: &item,
+            };
+            let unchanged = Condition::equal("version", number(record.number::<u64>("version")?));
+            let mut writes = vec![self.0.deleting(VERB, self::key(key), Some(unchanged))?];
+            for tag in tags(record)? {
+                writes.push(self.leaving(VERB, &tag, key)?);
+            }
+            match self.0.transact(VERB, writes).await? {
+                Transaction::Done => erased = true,
+                Transaction::Refused(_) => {}
+            }
+        }
+        Err(unavailable(VERB)(Outrun))
+    }
+
+    async fn introduce(
+        &self,
+        person: &PersonKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Introduction, Error> {
+        const VERB: &str = "introduce a person";
+        let mark = fresh_mark();
+        let mut standing = self.known(VERB, person).await?;
+        for _ in 0..ROUNDS {
+            let known = standing.as_ref().map(|standing| &standing.acquaintance);
+            let (introduction, new) = conversation::introduce(known, now, until);
+            let Some(new) = new else {
+                return Ok(introduction);
+            };
+            match self
+                .put_person(VERB, person, standing.as_ref(), &new, &mark)
+                .await?
+            {
+                Put::Written => return Ok(introduction),
+                // Our own, whose answer was lost.
+                Put::Refused(Some(item)) if is_marked(VERB, &item, &mark)? => return Ok(introduction),
+                Put::Refused(item) => {
+                    standing = item.map(|item| Known::read(VERB, &item)).transpose()?;
+                }
+            }
+        }
+        Err(unavailable(VERB)(Outrun))
+    }
+
+    async fn introduced(&self, person: &PersonKey, made: &Made, _: Timestamp) -> Result<(), Error> {
+        const VERB: &str = "write down who was introduced";
+        let mark = fresh_mark();
+        let mut made = made;
+        let mut standing = self.known(VERB, person).await?;
+        for _ in 0..ROUNDS {
+            let known = standing.as_ref().map(|standing| &standing.acquaintance);
+            let Some(new) = conversation::made(known, made) else {
+                return Ok(());
+            };
+            let Some(conversation) = &new.conversation else {
+                match self
+                    .put_person(VERB, person, standing.as_ref(), &new, &mark)
+                    .await?
+                {
+                    Put::Written => return Ok(()),
+                    // Our own, whose answer was lost.
+                    Put::Refused(Some(item)) if is_marked(VERB, &item, &mark)? => return Ok(()),
+                    Put::Refused(item) => {
+                        standing = item.map(|item| Known::read(VERB, &item)).transpose()?;
+                    }
+                }
+                continue;
+            };
+            match self
+                .lead(VERB, person, standing.as_ref(), &new, conversation)
+                .await?
+            {
+                Led::There => return Ok(()),
+                Led::Nowhere => made = &Made::Nothing,
+                Led::Outrun(known) => standing = known,
+            }
+        }
+        Err(unavailable(VERB)(Outrun))
     }
 
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
@@ -138,290 +266,23 @@ impl crate::store::Conversations for Conversations {
     ) -> Result<Listing<Candidate>, Error> {
         const VERB: &str = "list conversations";
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let projection = CANDIDATE.map(|name| format!("#{name}")).join(", ");
         let position = Position::of(selection);
         let start = cursor.map(|cursor| position.start(VERB, cursor)).transpose()?;
-        let (items, last) = match position {
-            Position::Segment { segment, segments } => {
-                let answer = self
-                    .0
-                    .client
-                    .scan()
-                    .table_name(&self.0.name)
-                    .segment(i32::from(segment))
-                    .total_segments(i32::from(segments))
-                    .projection_expression(projection)
-                    .set_expression_attribute_names(Some(names(CANDIDATE)))
-                    .set_exclusive_start_key(start)
-                    .limit(limit)
-                    .send()
-                    .await
-                    .map_err(unavailable(VERB))?;
-                (answer.items, answer.last_evaluated_key)
-            }
-            Position::Index {
-                index,
-                attribute,
-                value,
-            } => {
-                let answer = self
-                    .0
-                    .client
-                    .query()
-                    .table_name(&self.0.name)
-                    .set_index_name(index.map(str::to_owned))
-                    .key_condition_expression(format!("#{attribute} = :value"))
-                    .expression_attribute_values(":value", text(value))
-                    .projection_expression(projection)
-                    .set_expression_attribute_names(Some(names(CANDIDATE.into_iter().chain([attribute]))))
-                    .set_exclusive_start_key(start)
-                    .limit(limit)
-                    .send()
-                    .await
-                    .map_err(unavailable(VERB))?;
-                (answer.items, answer.last_evaluated_key)
-            }
+        let (items, last) = self.read(VERB, &position, start, limit).await?;
+        let items = match selection {
+            Selection::Tag(name) => self.carrying(VERB, name, &items).await?,
+            Selection::Everyone { .. }
+            | Selection::Tenant(_)
+            | Selection::User(_)
+            | Selection::Account(_)
+            | Selection::Conversation(_)
+            | Selection::Team(_)
+            | Selection::Blocked
+            | Selection::Removed => items,
         };
-        let found = items
-            .unwrap_or_default()
-            .iter()
-            .map(|item| {
-                let record = Record { verb: VERB, item };
-                Ok(Candidate {
-                    key: read_key(record)?,
-                    facts: facts(record)?,
-                    state: state(record)?,
-                    changed_at: record.moment("changedAt")?,
-                })
-            })
-            .collect::<Result<_, Error>>()?;
+        let found = items.iter().map(|item| candidate(VERB, item));
+        let found = found.collect::<Result<Vec<Candidate>, _>>()?;
         let next = last.map(|last| position.cursor(VERB, &last)).transpose()?;
         Ok(Listing { found, next })
-    }
-}
-
-/// Where a selection is read.
-#[derive(Clone, Copy)]
-enum Position<'a> {
-    Segment {
-        segment: u16,
-        segments: u16,
-    },
-    Index {
-        index: Option<&'static str>,
-        attribute: &'static str,
-        value: &'a str,
-    },
-}
-
-impl<'a> Position<'a> {
-    fn of(selection: &'a Selection) -> Self {
-        let (index, attribute, value) = match selection {
-            Selection::Everyone { segment, segments } => {
-                return Self::Segment {
-                    segment: *segment,
-                    segments: *segments,
-                };
-            }
-            Selection::Tenant(tenant) => (Some("byTenant"), "tenant", tenant.as_str()),
-            Selection::User(id) => (Some("byEntraObjectId"), "entraObjectId", id.as_str()),
-            Selection::Account(id) => (Some("byChannelUserId"), "channelUserId", id.as_str()),
-            Selection::Conversation(id) => (None, "conversation", id.as_str()),
-            Selection::Team(team) => (Some("byTeam"), "team", team.as_str()),
-            Selection::Blocked => (Some("byTrouble"), TROUBLE, BLOCKED),
-            Selection::Removed => (Some("byTrouble"), TROUBLE, REMOVED),
-        };
-        Self::Index {
-            index,
-            attribute,
-            value,
-        }
-    }
-
-    /// The attributes of a position's key, in the order that a cursor has them.
-    fn key_names(self) -> Vec<&'static str> {
-        let mut names = vec!["conversation", "place"];
-        match self {
-            Self::Segment { .. } | Self::Index { index: None, .. } => {}
-            Self::Index {
-                attribute: "tenant", ..
-            } => names.extend(["tenant", "scope"]),
-            Self::Index {
-                attribute: TROUBLE, ..
-            } => names.extend([TROUBLE, "changedAt"]),
-            Self::Index { attribute, .. } => names.push(attribute),
-        }
-        names
-    }
-
-    fn start(self, verb: &'static str, cursor: &str) -> Result<Item, Error> {
-        let names = self.key_names();
-        let values: Vec<String> = serde_json::from_str(cursor).map_err(|_| corrupt(verb, "cursor"))?;
-        if values.len() != names.len() {
-            return Err(corrupt(verb, "cursor"));
-        }
-        names
-            .into_iter()
-            .zip(values)
-            .map(|(name, value)| {
-                let value = match name {
-                    "changedAt" => number(value.parse::<i64>().map_err(|_| corrupt(verb, "cursor"))?),
-                    _ => text(value),
-                };
-                Ok((name.to_owned(), value))
-            })
-            .collect()
-    }
-
-    fn cursor(self, verb: &'static str, last: &Item) -> Result<String, Error> {
-        let values: Vec<&str> = self
-            .key_names()
-            .into_iter()
-            .map(|name| match last.get(name) {
-                Some(AttributeValue::S(value) | AttributeValue::N(value)) => Ok(value.as_str()),
-                _ => Err(corrupt(verb, name)),
-            })
-            .collect::<Result<_, _>>()?;
-        serde_json::to_string(&values).map_err(|_| corrupt(verb, "cursor"))
-    }
-}
-
-fn key(key: &ConversationKey) -> Item {
-    item([
-        ("conversation", text(key.conversation.as_str())),
-        ("place", text(key.place())),
-    ])
-}
-
-fn write(verb: &'static str, record: &Conversation) -> Result<Item, Error> {
-    let Conversation {
-        key,
-        reference,
-        facts,
-        service_urls,
-        state,
-        missing,
-        version,
-        remembered_at,
-        changed_at,
-    } = record;
-    let Facts {
-        scope,
-        tenant,
-        user,
-        account,
-        team,
-    } = facts;
-    let mut attributes = self::key(key);
-    attributes.extend(item([
-        ("state", text(state_word(state))),
-        ("reference", json(verb, "reference", reference)?),
-        (
-            "serviceUrls",
-            AttributeValue::L(service_urls.iter().map(text).collect()),
-        ),
-        ("version", number(*version)),
-        ("rememberedAt", moment(*remembered_at)),
-        ("changedAt", moment(*changed_at)),
-    ]));
-    if let Some(Missing { times, last }) = missing {
-        attributes.extend(item([("missing", number(*times)), ("missingAt", moment(*last))]));
-    }
-    let known = [
-        (TROUBLE, trouble(state)),
-        ("scope", (!record.is_thread()).then_some(scope.as_str())),
-        ("tenant", tenant.as_deref()),
-        ("entraObjectId", user.as_ref().map(EntraObjectId::as_str)),
-        ("channelUserId", account.as_ref().map(ChannelAccountId::as_str)),
-        ("team", team.as_deref()),
-    ];
-    attributes.extend(
-        known
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
-    );
-    Ok(attributes)
-}
-
-fn conversation(verb: &'static str, item: &Item) -> Result<Conversation, Error> {
-    let record = Record { verb, item };
-    let service_urls = match item.get("serviceUrls") {
-        Some(AttributeValue::L(urls)) => urls
-            .iter()
-            .map(|url| url.as_s().cloned().map_err(|_| record.corrupt("serviceUrls")))
-            .collect::<Result<_, _>>()?,
-        _ => return Err(record.corrupt("serviceUrls")),
-    };
-    Ok(Conversation {
-        key: read_key(record)?,
-        reference: record.json("reference")?,
-        facts: facts(record)?,
-        service_urls,
-        state: state(record)?,
-        missing: missing(record)?,
-        version: record.number("version")?,
-        remembered_at: record.moment("rememberedAt")?,
-        changed_at: record.moment("changedAt")?,
-    })
-}
-
-fn missing(record: Record<'_>) -> Result<Option<Missing>, Error> {
-    let Some(times) = record.optional_number("missing")? else {
-        return Ok(None);
-    };
-    let last = record.moment("missingAt")?;
-    Ok(Some(Missing { times, last }))
-}
-
-fn read_key(record: Record<'_>) -> Result<ConversationKey, Error> {
-    ConversationKey::from_place(record.text("conversation")?.into(), record.text("place")?)
-        .map_err(|_| record.corrupt("place"))
-}
-
-fn facts(record: Record<'_>) -> Result<Facts, Error> {
-    Ok(Facts {
-        scope: match record.optional_text("scope")? {
-            None => Scope::Channel,
-            Some(word) => word.parse().map_err(|_| record.corrupt("scope"))?,
-        },
-        tenant: record.optional_text("tenant")?.map(str::to_owned),
-        user: record.optional_text("entraObjectId")?.map(Into::into),
-        account: record.optional_text("channelUserId")?.map(Into::into),
-        team: record.optional_text("team")?.map(str::to_owned),
-    })
-}
-
-/// There only on what may not be written to: the index by it holds nothing else.
-const TROUBLE: &str = "trouble";
-const BLOCKED: &str = "blocked";
-const REMOVED: &str = "removed";
-
-fn trouble(state: &State) -> Option<&'static str> {
-    match state {
-        State::Active => None,
-        State::Blocked { .. } => Some(BLOCKED),
-        State::Removed => Some(REMOVED),
-    }
-}
-
-/// One word, so that the indexes carry all of it: `active`, `removed`, or `blocked:` and the channel's code.
-fn state_word(state: &State) -> String {
-    match state {
-        State::Active => "active".to_owned(),
-        State::Blocked { code } => format!("{BLOCKED}:{code}"),
-        State::Removed => REMOVED.to_owned(),
-    }
-}
-
-fn state(record: Record<'_>) -> Result<State, Error> {
-    match record.text("state")? {
-        "active" => Ok(State::Active),
-        REMOVED => Ok(State::Removed),
-        word => match word.strip_prefix(BLOCKED).and_then(|rest| rest.strip_prefix(':')) {
-            Some(code) => Ok(State::Blocked {
-                code: code.to_owned(),
-            }),
-            None => Err(record.corrupt("state")),
-        },
     }
 }

@@ -6,11 +6,12 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use botframework::activity::Activity;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, corrupt, is_marked, item, json, moment, names, number, text};
-use super::{Error, Outrun, ROUNDS, Table, Transaction, expiry, failed, fresh_mark, unavailable};
-use crate::audience::Audience;
+use super::{Condition, Error, Outrun, ROUNDS, Table, Transaction, expiry, failed, fresh_mark, unavailable};
+use crate::audience::{Audience, Recipient};
 use crate::aws::Sdk;
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
@@ -27,7 +28,13 @@ use key::{AUDIENCE, BURIED, CLOSED, HEAD, PAGE, chunk, idempotency_key, key, mes
 /// The condition that there is no item with this key.
 const ABSENT: &str = "attribute_not_exists(#part)";
 
+/// How many of a roster are written down at once.
+const FOUND_AT_ONCE: usize = 16;
+
 /// The notifications in DynamoDB.
+///
+/// To plan an audience costs two items a page, but for rosters: these cost a small item more for each member, by which those
+/// who are on several are found.
 ///
 /// Head, audience and messages of a notification go thirty days after it expires, the rest a little later.
 #[derive(Clone, Debug)]
@@ -72,6 +79,24 @@ impl Notifications {
             .expression_attribute_values(":notification", text(id.as_str()))
             .expression_attribute_values(":beginning", text(beginning))
             .consistent_read(true)
+    }
+
+    /// Writes down that this recipient was found on a page, unless that was on another one before.
+    async fn is_repeated(
+        &self,
+        id: &NotificationId,
+        (part, number): (u16, u32),
+        recipient: &Recipient,
+    ) -> Result<bool, Error> {
+        const VERB: &str = "write down who was found";
+        let page = text(page(part, number));
+        let mut new = key(id, &key::found(recipient));
+        new.extend(item([("page", page.clone()), ("expires", self.0.expiry())]));
+        let here = Condition::equal("page", page).or_without("page");
+        Ok(match self.0.put(VERB, new, here).await? {
+            super::Put::Written => false,
+            super::Put::Refused(_) => true,
+        })
     }
 
     async fn head(&self, verb: &'static str, id: &NotificationId) -> Result<Option<Item>, Error> {
@@ -282,6 +307,21 @@ impl crate::store::Notifications for Notifications {
             Counted::Counted => true,
             Counted::Refused { .. } => false,
         })
+    }
+
+    async fn repeated(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        found: &[Recipient],
+    ) -> Result<Vec<Recipient>, Error> {
+        let asked: Vec<_> = found
+            .iter()
+            .map(|recipient| self.is_repeated(id, page, recipient))
+            .collect();
+        let repeated: Vec<bool> = stream::iter(asked).buffered(FOUND_AT_ONCE).try_collect().await?;
+        let repeated = found.iter().zip(repeated).filter(|(_, repeated)| *repeated);
+        Ok(repeated.map(|(recipient, _)| recipient.clone()).collect())
     }
 
     async fn close(

@@ -13,7 +13,7 @@ use super::key::{HEAD, key};
 use super::{Notifications, put, update};
 use crate::delivery::Tally;
 use crate::id::NotificationId;
-use crate::notification::{Copies, Notification, Unreachable};
+use crate::notification::{Copies, IfUnknown, Notification, Unreachable};
 
 impl Notifications {
     /// Puts an item and adds to the head's counters: both, or neither. The head must be there, at this revision if one is named.
@@ -156,6 +156,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         caller,
         category,
         on_unknown,
+        if_unknown,
         deliver_at,
         expires_at,
         events,
@@ -183,6 +184,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         ("acceptedAt", moment(*accepted_at)),
         ("caller", text(caller)),
         ("onUnknown", word(verb, "onUnknown", on_unknown)?),
+        ("ifUnknown", word(verb, "ifUnknown", if_unknown)?),
         ("expiresAt", moment(*expires_at)),
         ("start", json(verb, "start", start)?),
         ("messageBytes", number(*message_bytes)),
@@ -236,6 +238,11 @@ pub(super) fn read_head(head: Record<'_>) -> Result<Notification, Error> {
         caller: head.text("caller")?.to_owned(),
         category: head.optional_text("category")?.map(str::to_owned),
         on_unknown: head.word("onUnknown")?,
+        // Those that were accepted before this could be chosen have none.
+        if_unknown: match head.optional_text("ifUnknown")? {
+            Some(_) => head.word("ifUnknown")?,
+            None => IfUnknown::Skip,
+        },
         deliver_at: head.optional_moment("deliverAt")?,
         expires_at: head.moment("expiresAt")?,
         events: match head.optional_text("events")? {

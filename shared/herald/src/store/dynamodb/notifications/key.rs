@@ -2,7 +2,8 @@
 
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, text};
-use crate::id::NotificationId;
+use crate::audience::Recipient;
+use crate::id::{self, NotificationId};
 use crate::notification::ChunkId;
 
 /// The sort key of the item with the counters.
@@ -11,8 +12,9 @@ pub(super) const HEAD: &str = "head";
 /// The beginnings of the sort keys of the audience's pieces.
 pub(super) const AUDIENCE: &str = "audience";
 
-/// The beginnings of the sort keys of pages, of what is closed, of what is buried.
+/// The beginnings of the sort keys of pages, of who is found, of what is closed, of what is buried.
 pub(super) const PAGE: &str = "page";
+const FOUND: &str = "found";
 pub(super) const CLOSED: &str = "closed";
 pub(super) const BURIED: &str = "buried";
 
@@ -23,6 +25,11 @@ pub(super) fn message(revision: u32) -> String {
 
 pub(super) fn page(part: u16, number: u32) -> String {
     format!("{PAGE}#{part:05}#{number:010}")
+}
+
+/// The key of one who was found on a roster: their name may be too long for a key.
+pub(super) fn found(recipient: &Recipient) -> String {
+    format!("{FOUND}#{}", id::digest(recipient.ledger_key().as_bytes()))
 }
 
 pub(super) fn of_chunk(what: &str, chunk: ChunkId) -> String {

@@ -1,0 +1,260 @@
+//! The pages of one part of an audience.
+
+use std::pin::pin;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herald::audience::{Audience, Matcher, Recipient, TeamPart, Whom, place};
+use herald::conversation::{Person, State};
+use herald::delivery::SkipReason;
+use herald::id::NotificationId;
+use herald::notification::{IfUnknown, Notification, PAGE_SIZE, Page, Part, Unreachable};
+use herald::pace::Bucket;
+use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
+use serde::{Deserialize, Serialize};
+
+use crate::home::{Home, Homes};
+use crate::team::Team;
+use crate::{Context, Failure};
+
+/// How many look-ups are under way at once.
+pub(crate) const LOOK_UPS: usize = 16;
+
+/// Reads the pages of one part.
+pub(crate) struct Reader<'a, C, N, P, Q, E> {
+    pub(crate) context: &'a Context<C, N, P, Q, E>,
+    pub(crate) id: &'a NotificationId,
+    pub(crate) matcher: Matcher<'a>,
+    part: Part<'a>,
+    if_unknown: IfUnknown,
+}
+
+/// Which page is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The part, and the page's number.
+    pub(crate) page: (u16, u32),
+    /// Where it begins.
+    pub(crate) cursor: Option<&'a str>,
+}
+
+impl<'a, C, N, P, Q, E> Reader<'a, C, N, P, Q, E>
+where
+    C: Conversations,
+    N: Notifications,
+    P: Paces,
+    Q: Sync,
+    E: Sync,
+{
+    pub(crate) fn new(
+        context: &'a Context<C, N, P, Q, E>,
+        notification: &'a Notification,
+        audience: &'a Audience,
+        part: Part<'a>,
+    ) -> Option<Self> {
+        let matcher = Matcher::new(audience, part.selector.0)?;
+        Some(Self {
+            context,
+            id: &notification.id,
+            matcher,
+            part,
+            if_unknown: notification.if_unknown,
+        })
+    }
+
+    pub(crate) async fn read(&self, at: Place<'_>) -> Result<Page, Failure> {
+        let cursor = at.cursor;
+        match &self.part.selector.1.whom {
+            Whom::Everyone => {
+                let (segment, segments) = self.part.segment;
+                self.listed(&Selection::Everyone { segment, segments }, cursor)
+                    .await
+            }
+            Whom::Tenant(tenant) => self.listed(&Selection::Tenant(tenant.clone()), cursor).await,
+            Whom::Tag(name) => self.listed(&Selection::Tag(name.clone()), cursor).await,
+            Whom::Users { ids, tenant } => {
+                let home = self.home(tenant.as_deref()).await?;
+                let unknown = |id| self.person(home.as_ref(), Person::User(id));
+                self.named(ids, cursor, Selection::User, unknown).await
+            }
+            Whom::Accounts(ids) => {
+                let home = self.home(None).await?;
+                let unknown = |id| self.person(home.as_ref(), Person::Account(id));
+                self.named(ids, cursor, Selection::Account, unknown).await
+            }
+            Whom::Conversations(ids) => {
+                let unknown = |id| (None, Recipient::UnknownConversation(id));
+                self.named(ids, cursor, Selection::Conversation, unknown).await
+            }
+            Whom::GroupChat(id) => self.one(id.clone(), cursor).await,
+            Whom::Channel { id, thread } => {
+                let place = place(id, thread.as_deref());
+                Team::of_channel(self, id).await?.discover(&place).await?;
+                self.one(place, cursor).await
+            }
+            Whom::Team { id, to, guests } => match to {
+                TeamPart::General => {
+                    Team::new(self, id).await?.discover(&id.as_str().into()).await?;
+                    self.one(id.as_str().into(), cursor).await
+                }
+                TeamPart::Channels => Team::new(self, id).await?.channels(at).await,
+                TeamPart::Members => Team::new(self, id).await?.members(at, *guests).await,
+            },
+        }
+    }
+
+    /// One conversation, known or not.
+    async fn one(&self, id: botframework::id::ConversationId, cursor: Option<&str>) -> Result<Page, Failure> {
+        let unknown = |id| (None, Recipient::UnknownConversation(id));
+        self.named(&[id], cursor, Selection::Conversation, unknown).await
+    }
+
+    /// Where people of this tenant are reached, if conversations are to be made at all.
+    async fn home(&self, tenant: Option<&str>) -> Result<Option<Home>, store::Error> {
+        match self.if_unknown {
+            IfUnknown::Skip => Ok(None),
+            IfUnknown::Create => Homes(self.context).of_tenant(tenant).await,
+        }
+    }
+
+    /// A person of whom no conversation is known; with a bucket when one can be made.
+    pub(crate) fn person(&self, home: Option<&Home>, person: Person) -> (Option<Bucket>, Recipient) {
+        let recipient = match person {
+            Person::User(id) => Recipient::User(id),
+            Person::Account(id) => Recipient::Account(id),
+        };
+        let bucket = home
+            .filter(|_| self.if_unknown != IfUnknown::Skip)
+            .map(|home| home.bucket.clone());
+        (bucket, recipient)
+    }
+
+    /// A page of a listing: those that are active and not another selector's.
+    async fn listed(&self, selection: &Selection, cursor: Option<&str>) -> Result<Page, Failure> {
+        let listing = self
+            .context
+            .conversations
+            .list(selection, cursor, PAGE_SIZE)
+            .await?;
+        let meant = listing
+            .found
+            .into_iter()
+            .filter(|found| self.matcher.means(&found.key.conversation, &found.facts))
+            .filter(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+        let mut unreachable = Unreachable::default();
+        let mut reachable = Vec::new();
+        for candidate in meant {
+            match out_of_reach(&candidate) {
+                None => reachable.push(recipient(candidate)),
+                Some(reason) => unreachable.count(reason),
+            }
+        }
+        Ok(Page {
+            unreachable,
+            ..Page::group(reachable, listing.next)
+        })
+    }
+
+    /// A page of a list of ids. Who was named and is not known, or not active, is a recipient too: the sender says
+    /// why nothing was sent.
+    async fn named<T: Clone + Send + Sync>(
+        &self,
+        ids: &[T],
+        cursor: Option<&str>,
+        selection: fn(T) -> Selection,
+        unknown: impl Fn(T) -> (Option<Bucket>, Recipient),
+    ) -> Result<Page, Failure> {
+        let start = Position::read(cursor)?;
+        let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
+            let after = start.after.as_deref().filter(|_| index == start.index);
+            async move {
+                let listing = self
+                    .context
+                    .conversations
+                    .list(&selection(id.clone()), after, PAGE_SIZE)
+                    .await?;
+                Ok::<_, store::Error>((index, id, after.is_some(), listing))
+            }
+        });
+        let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
+        let mut page = Vec::new();
+        let mut unreachable = Unreachable::default();
+        while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
+            if page.len() + listing.found.len().max(1) > PAGE_SIZE {
+                let next = Position { index, after: None }.write();
+                return Ok(Page {
+                    unreachable,
+                    ..Page::group(page, Some(next))
+                });
+            }
+            let mut found = listing.found;
+            let excepted = |found: &Candidate| !self.matcher.admits(&found.key.conversation, &found.facts);
+            let excepted = found.iter().any(excepted);
+            found.retain(|found| self.matcher.means(&found.key.conversation, &found.facts));
+            if found.is_empty() && !continued && listing.next.is_none() && !excepted {
+                let unknown = unknown(id.clone());
+                if self.matcher.admits_unknown(&unknown.1) && !self.matcher.is_named_before(&unknown.1) {
+                    if unknown.0.is_none() {
+                        unreachable.count(SkipReason::NoConversation);
+                    }
+                    page.push(unknown);
+                }
+            }
+            found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+            for reason in found.iter().filter_map(out_of_reach) {
+                unreachable.count(reason);
+            }
+            page.extend(found.into_iter().map(recipient));
+            if let Some(after) = listing.next {
+                let after = Some(after);
+                let next = Position { index, after }.write();
+                return Ok(Page {
+                    unreachable,
+                    ..Page::group(page, Some(next))
+                });
+            }
+        }
+        Ok(Page {
+            unreachable,
+            ..Page::group(page, None)
+        })
+    }
+}
+
+/// Where a page of a list of ids begins: at which id, and how far into its conversations.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Position {
+    index: usize,
+    after: Option<String>,
+}
+
+impl Position {
+    fn read(cursor: Option<&str>) -> Result<Self, store::Error> {
+        let corrupt = |_| store::Error::Corrupt {
+            verb: "plan a page",
+            what: "cursor".to_owned(),
+        };
+        cursor.map_or_else(
+            || Ok(Self::default()),
+            |text| serde_json::from_str(text).map_err(corrupt),
+        )
+    }
+
+    fn write(&self) -> String {
+        // A number and a string: nothing JSON cannot hold.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Why this conversation would be skipped, if it would.
+pub(crate) fn out_of_reach(candidate: &Candidate) -> Option<SkipReason> {
+    match candidate.state {
+        State::Active => None,
+        State::Removed => Some(SkipReason::Removed),
+        State::Blocked { .. } => Some(SkipReason::Blocked),
+    }
+}
+
+pub(crate) fn recipient(candidate: Candidate) -> (Option<Bucket>, Recipient) {
+    let bucket = Bucket::of(&candidate.key, candidate.facts.tenant.as_deref());
+    (Some(bucket), Recipient::Conversation(candidate.key))
+}

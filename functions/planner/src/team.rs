@@ -1,0 +1,374 @@
+//! What only the channel knows: the channels of a team, and its members.
+//!
+//! Each question is a request to the Connector, and takes a permit of its tenant like every other. What cannot be asked
+//! now makes the plan wait, not fail.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::time::Duration;
+
+use botframework::activity::Role;
+use botframework::connector::{self, Class};
+use botframework::id::ConversationId;
+use botframework::teams::TeamsChannelAccount;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herald::audience::{Guests, Recipient};
+use herald::conversation::{Conversation, Person, Sighting};
+use herald::delivery::SkipReason;
+use herald::notification::{PAGE_SIZE, Page, Unreachable};
+use herald::pace::{self, Answer, Bucket, Pace, Wish};
+use herald::retry::{Reaction, reaction};
+use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::home::{Home, Homes};
+use crate::reader::{LOOK_UPS, Place, Reader, out_of_reach, recipient};
+
+/// How many conversations of one person are looked at.
+const OF_ONE_PERSON: usize = 10;
+
+/// How long the plan waits for a channel that does not answer, if it names no time.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// How many members are asked for at once: what fits on a page of the plan.
+const MEMBERS: u16 = 96;
+
+/// Recipients that one member came to, and who of them cannot be reached.
+type Found = (Vec<(Option<Bucket>, Recipient)>, Unreachable);
+
+/// Where a page of a roster begins.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct RosterPlace {
+    /// What the page before said; the beginning without it.
+    token: Option<String>,
+    /// Whether the roster is read for the second time.
+    again: bool,
+}
+
+impl RosterPlace {
+    const AGAIN: Self = Self {
+        token: None,
+        again: true,
+    };
+
+    fn read(cursor: Option<&str>) -> Result<Self, store::Error> {
+        let corrupt = |_| store::Error::Corrupt {
+            verb: "plan a page",
+            what: "cursor".to_owned(),
+        };
+        cursor.map_or_else(
+            || Ok(Self::default()),
+            |text| serde_json::from_str(text).map_err(corrupt),
+        )
+    }
+
+    fn write(&self) -> String {
+        // A string and a flag: nothing JSON cannot hold.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A team, as one of its channels shows it.
+pub(crate) struct Team<'a, C, N, P, Q, E> {
+    reader: &'a Reader<'a, C, N, P, Q, E>,
+    id: ConversationId,
+    /// None when the bot was never heard of there.
+    shown: Option<Conversation>,
+}
+
+impl<'a, C, N, P, Q, E> Team<'a, C, N, P, Q, E>
+where
+    C: Conversations,
+    N: Notifications,
+    P: Paces,
+    Q: Sync,
+    E: Sync,
+{
+    /// The team with this id.
+    pub(crate) async fn new(reader: &'a Reader<'a, C, N, P, Q, E>, id: &str) -> Result<Self, Failure> {
+        let shown = Homes(reader.context)
+            .example(&Selection::Team(id.to_owned()))
+            .await?;
+        Ok(Self {
+            reader,
+            id: id.into(),
+            shown,
+        })
+    }
+
+    /// The team of a channel.
+    pub(crate) async fn of_channel(
+        reader: &'a Reader<'a, C, N, P, Q, E>,
+        id: &ConversationId,
+    ) -> Result<Self, Failure> {
+        let shown = Homes(reader.context)
+            .example(&Selection::Conversation(id.clone()))
+            .await?;
+        Ok(Self {
+            reader,
+            id: id.clone(),
+            shown,
+        })
+    }
+
+    /// Makes sure that a place in it is remembered: whoever is in one channel of a team can write to the others.
+    pub(crate) async fn discover(&self, id: &ConversationId) -> Result<(), Failure> {
+        let conversations = &self.reader.context.conversations;
+        let Some(shown) = &self.shown else { return Ok(()) };
+        let known = conversations
+            .list(&Selection::Conversation(id.clone()), None, 1)
+            .await?;
+        if known.found.is_empty() {
+            let now = self.reader.context.clock.now();
+            conversations
+                .remember(Sighting::beside(shown, id.clone()), now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A page of its channels, in the order of their ids.
+    pub(crate) async fn channels(&self, at: Place<'_>) -> Result<Page, Failure> {
+        let Some(shown) = &self.shown else {
+            return Ok(self.unknown());
+        };
+        let asked = self
+            .reader
+            .context
+            .connector
+            .channels(self.ask(shown).await?, self.id.as_str());
+        let Some(channels) = self.told(shown, asked.await).await? else {
+            return Ok(self.unknown());
+        };
+        let mut ids: Vec<ConversationId> = channels
+            .into_iter()
+            .filter_map(|channel| channel.id)
+            .map(Into::into)
+            .collect();
+        ids.sort();
+        ids.dedup();
+        ids.retain(|id| at.cursor.is_none_or(|cursor| id.as_str() > cursor));
+        let next = ids
+            .get(PAGE_SIZE - 1)
+            .filter(|_| ids.len() > PAGE_SIZE)
+            .map(ToString::to_string);
+        ids.truncate(PAGE_SIZE);
+        let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
+        for id in ids {
+            self.discover(&id).await?;
+            let listing = self
+                .reader
+                .context
+                .conversations
+                .list(&Selection::Conversation(id), None, OF_ONE_PERSON)
+                .await?;
+            self.take(listing.found, &mut found, &mut unreachable);
+        }
+        Ok(Page {
+            unreachable,
+            ..Page::group(found, next)
+        })
+    }
+
+    /// A page of its members, each in their chat with the bot.
+    pub(crate) async fn members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
+        let Some(shown) = &self.shown else {
+            return Ok(self.unknown());
+        };
+        let here = RosterPlace::read(at.cursor)?;
+        let connector = &self.reader.context.connector;
+        let url = self.ask(shown).await?;
+        let asked = connector.paged_members(url, &self.id, Some(MEMBERS), here.token.as_deref());
+        let Some(page) = self.told(shown, asked.await).await? else {
+            // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
+            // beginning: once.
+            return Ok(if here.token.is_some() && !here.again {
+                Page::group([], Some(RosterPlace::AGAIN.write()))
+            } else {
+                self.unknown()
+            });
+        };
+        let bucket = &bucket_of(shown);
+        let mut seen = HashSet::new();
+        let members = page.members.into_iter();
+        let members =
+            members.filter(|member| seen.insert(member.id.clone()) && !is_passed_over(member, guests));
+        let look_ups = members.map(|member| self.member(member, bucket));
+        let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
+        let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
+        while let Some((of_one, reasons)) = look_ups.try_next().await? {
+            found.extend(of_one);
+            unreachable.add(&reasons);
+        }
+        // Pages repeat people, and so do rosters; a person is found on one page of the plan.
+        let recipients: Vec<Recipient> = found.iter().map(|(_, recipient)| recipient.clone()).collect();
+        let notifications = &self.reader.context.notifications;
+        let repeated: HashSet<Recipient> = notifications
+            .repeated(self.reader.id, at.page, &recipients)
+            .await?
+            .into_iter()
+            .collect();
+        found.retain(|(_, recipient)| !repeated.contains(recipient));
+        let next = page.continuation_token.map(|token| {
+            let again = here.again;
+            let token = Some(token);
+            RosterPlace { token, again }.write()
+        });
+        Ok(Page {
+            unreachable,
+            ..Page::group(found, next)
+        })
+    }
+
+    /// One member: the conversations that are known of them, or themselves.
+    async fn member(&self, member: TeamsChannelAccount, bucket: &Bucket) -> Result<Found, store::Error> {
+        let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
+        let account = Person::Account(member.id.clone());
+        let user = member.entra_object_id().cloned().map(Person::User);
+        let names: Vec<Person> = user.into_iter().chain([account]).collect();
+        let (matcher, nowhere) = (&self.reader.matcher, |person: &Person| {
+            self.reader.person(None, person.clone()).1
+        });
+        if !names
+            .iter()
+            .all(|person| matcher.admits_unknown(&nowhere(person)))
+        {
+            return Ok((found, unreachable));
+        }
+        // Those that are known by one of their names need not be by the other.
+        for person in &names {
+            let selection = match person {
+                Person::User(id) => Selection::User(id.clone()),
+                Person::Account(id) => Selection::Account(id.clone()),
+            };
+            let conversations = &self.reader.context.conversations;
+            let mut listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
+            // A bot of ours that is not in this team may know them, too.
+            listing
+                .found
+                .retain(|known| Bucket::of(&known.key, known.facts.tenant.as_deref()) == *bucket);
+            if !listing.found.is_empty() {
+                self.take(listing.found, &mut found, &mut unreachable);
+                return Ok((found, unreachable));
+            }
+        }
+        if names
+            .iter()
+            .any(|person| matcher.is_named_before(&nowhere(person)))
+        {
+            return Ok((found, unreachable));
+        }
+        let home = Home {
+            bucket: bucket.clone(),
+        };
+        if let Some(person) = names.into_iter().next() {
+            let unknown = self.reader.person(Some(&home), person);
+            if unknown.0.is_none() {
+                unreachable.count(SkipReason::NoConversation);
+            }
+            found.push(unknown);
+        }
+        Ok((found, unreachable))
+    }
+
+    /// Takes conversations that the team led to, if no other selector has them.
+    fn take(
+        &self,
+        candidates: Vec<Candidate>,
+        found: &mut Vec<(Option<Bucket>, Recipient)>,
+        unreachable: &mut Unreachable,
+    ) {
+        let matcher = &self.reader.matcher;
+        for candidate in candidates {
+            let (conversation, facts) = (&candidate.key.conversation, &candidate.facts);
+            if !matcher.admits(conversation, facts) || matcher.is_taken(conversation, facts) {
+                continue;
+            }
+            if let Some(reason) = out_of_reach(&candidate) {
+                unreachable.count(reason);
+            }
+            found.push(recipient(candidate));
+        }
+    }
+
+    /// A team that nobody knows of: it is named, so it is a recipient, and the sender says why nothing was sent.
+    fn unknown(&self) -> Page {
+        let unknown = Recipient::UnknownConversation(self.id.clone());
+        let mut unreachable = Unreachable::default();
+        unreachable.count(SkipReason::NoConversation);
+        Page {
+            unreachable,
+            ..Page::group([(None, unknown)], None)
+        }
+    }
+
+    /// The service URL to ask, when there is a permit to.
+    async fn ask<'s>(&self, shown: &'s Conversation) -> Result<&'s str, Failure> {
+        let context = self.reader.context;
+        let now = context.clock.now();
+        let wish = Wish {
+            block: 1,
+            whole: 1,
+            turn: Some(now),
+        };
+        let limit = context.limits.tenant;
+        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
+        match context.paces.apply(&bucket_of(shown), rule).await? {
+            Answer::Permits(permits) => {
+                let wait = permits.slot(0).duration_since(now);
+                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+            }
+            Answer::Later { until, .. } => return Err(Failure::Later(until.duration_since(now))),
+        }
+        Ok(shown.service_urls.first().map_or("", String::as_str))
+    }
+
+    /// What the channel told; `None` when it never will, and a wait when it may.
+    async fn told<T>(
+        &self,
+        shown: &Conversation,
+        answer: Result<T, connector::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let error = match answer {
+            Ok(told) => return Ok(Some(told)),
+            Err(error) => error,
+        };
+        tracing::warn!(
+            error_type = "TeamNotTold",
+            reason = ?error.reason(),
+            code = error.code(),
+            status = error.status(),
+            correlation = error.correlation(),
+            "the channel does not tell of a team"
+        );
+        let context = self.reader.context;
+        let now = context.clock.now();
+        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
+        let asked = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
+        if reaction(error.reason()) == Reaction::Slow {
+            let limit = context.limits.tenant;
+            let rule = |pace: &Pace| ((), Some(pace::throttle(pace, limit, asked, now)));
+            context.paces.apply(&bucket_of(shown), rule).await?;
+        }
+        match error.class() {
+            Class::Rejected | Class::Gone => Ok(None),
+            Class::NotSent | Class::Unknown => Err(Failure::Later(asked.unwrap_or(ASK_AGAIN))),
+        }
+    }
+}
+
+/// Whose pace a team is asked at.
+fn bucket_of(shown: &Conversation) -> Bucket {
+    Bucket::of(&shown.key, shown.facts.tenant.as_deref())
+}
+
+/// Whether a member of a roster is nobody to write to.
+fn is_passed_over(member: &TeamsChannelAccount, guests: Guests) -> bool {
+    let role = |name: &str| member.user_role.as_deref() == Some(name);
+    member.id.as_str().starts_with("28:")
+        || member.role == Some(Role::Bot)
+        || role("anonymous")
+        || (guests == Guests::Skipped && role("guest"))
+}

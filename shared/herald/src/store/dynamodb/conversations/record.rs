@@ -1,0 +1,181 @@
+//! The record of a conversation, as an item.
+
+use botframework::id::{ChannelAccountId, EntraObjectId};
+
+use super::super::Error;
+use super::super::attribute::{Item, Record, item, json, moment, number, text, texts};
+use crate::conversation::{Conversation, ConversationKey, Facts, Missing, Scope, State};
+use crate::store::Candidate;
+
+/// What a listing needs of a record. Every index carries it.
+pub(super) const CANDIDATE: [&str; 10] = [
+    "conversation",
+    "place",
+    "state",
+    "changedAt",
+    "tenant",
+    "scope",
+    "entraObjectId",
+    "channelUserId",
+    "team",
+    TAGS,
+];
+
+/// What only a record has.
+pub(super) const REFERENCE: &str = "reference";
+
+/// There only on what is tagged.
+const TAGS: &str = "tags";
+
+/// The primary key of a conversation's record.
+pub(super) fn key(key: &ConversationKey) -> Item {
+    item([
+        ("conversation", text(key.conversation.as_str())),
+        ("place", text(key.place())),
+    ])
+}
+
+pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, Error> {
+    let Conversation {
+        key,
+        reference,
+        facts,
+        service_urls,
+        state,
+        missing,
+        version,
+        remembered_at,
+        changed_at,
+    } = record;
+    let Facts {
+        scope,
+        tenant,
+        user,
+        account,
+        team,
+        tags,
+    } = facts;
+    let mut attributes = self::key(key);
+    attributes.extend(item([
+        ("state", text(state_word(state))),
+        (REFERENCE, json(verb, REFERENCE, reference)?),
+        ("serviceUrls", texts(service_urls)),
+        ("version", number(*version)),
+        ("rememberedAt", moment(*remembered_at)),
+        ("changedAt", moment(*changed_at)),
+    ]));
+    if let Some(Missing { times, last }) = missing {
+        attributes.extend(item([("missing", number(*times)), ("missingAt", moment(*last))]));
+    }
+    let known = [
+        (TROUBLE, trouble(state)),
+        ("scope", (!record.is_thread()).then_some(scope.as_str())),
+        ("tenant", tenant.as_deref()),
+        ("entraObjectId", user.as_ref().map(EntraObjectId::as_str)),
+        ("channelUserId", account.as_ref().map(ChannelAccountId::as_str)),
+        ("team", team.as_deref()),
+    ];
+    attributes.extend(
+        known
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
+    );
+    if !tags.is_empty() {
+        attributes.extend(item([(TAGS, texts(tags))]));
+    }
+    Ok(attributes)
+}
+
+pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversation, Error> {
+    let record = Record { verb, item };
+    let service_urls = record.optional_texts("serviceUrls")?;
+    Ok(Conversation {
+        key: read_key(record)?,
+        reference: record.json(REFERENCE)?,
+        facts: facts(record)?,
+        service_urls: service_urls.ok_or_else(|| record.corrupt("serviceUrls"))?,
+        state: state(record)?,
+        missing: missing(record)?,
+        version: record.number("version")?,
+        remembered_at: record.moment("rememberedAt")?,
+        changed_at: record.moment("changedAt")?,
+    })
+}
+
+/// The record as a listing shows it.
+pub(super) fn candidate(verb: &'static str, item: &Item) -> Result<Candidate, Error> {
+    let record = Record { verb, item };
+    Ok(Candidate {
+        key: read_key(record)?,
+        facts: facts(record)?,
+        state: state(record)?,
+        changed_at: record.moment("changedAt")?,
+    })
+}
+
+/// What a record is tagged with.
+pub(super) fn tags(record: Record<'_>) -> Result<Vec<String>, Error> {
+    Ok(record.optional_texts(TAGS)?.unwrap_or_default())
+}
+
+fn missing(record: Record<'_>) -> Result<Option<Missing>, Error> {
+    let Some(times) = record.optional_number("missing")? else {
+        return Ok(None);
+    };
+    let last = record.moment("missingAt")?;
+    Ok(Some(Missing { times, last }))
+}
+
+pub(super) fn read_key(record: Record<'_>) -> Result<ConversationKey, Error> {
+    ConversationKey::from_place(record.text("conversation")?.into(), record.text("place")?)
+        .map_err(|_| record.corrupt("place"))
+}
+
+fn facts(record: Record<'_>) -> Result<Facts, Error> {
+    Ok(Facts {
+        scope: match record.optional_text("scope")? {
+            None => Scope::Channel,
+            Some(word) => word.parse().map_err(|_| record.corrupt("scope"))?,
+        },
+        tenant: record.optional_text("tenant")?.map(str::to_owned),
+        user: record.optional_text("entraObjectId")?.map(Into::into),
+        account: record.optional_text("channelUserId")?.map(Into::into),
+        team: record.optional_text("team")?.map(str::to_owned),
+        tags: tags(record)?,
+    })
+}
+
+/// There only on what may not be written to: the index by it holds nothing else.
+pub(super) const TROUBLE: &str = "trouble";
+pub(super) const BLOCKED: &str = "blocked";
+pub(super) const REMOVED: &str = "removed";
+
+fn trouble(state: &State) -> Option<&'static str> {
+    match state {
+        State::Active => None,
+        State::Blocked { .. } => Some(BLOCKED),
+        State::Removed => Some(REMOVED),
+    }
+}
+
+/// One word, so that the indexes carry all of it: `active`, `removed`, or `blocked:` and the channel's code.
+fn state_word(state: &State) -> String {
+    match state {
+        State::Active => "active".to_owned(),
+        State::Blocked { code } => format!("{BLOCKED}:{code}"),
+        State::Removed => REMOVED.to_owned(),
+    }
+}
+
+fn state(record: Record<'_>) -> Result<State, Error> {
+    match record.text("state")? {
+        "active" => Ok(State::Active),
+        REMOVED => Ok(State::Removed),
+        word => match word.strip_prefix(BLOCKED).and_then(|rest| rest.strip_prefix(':')) {
+            Some(code) => Ok(State::Blocked {
+                code: code.to_owned(),
+            }),
+            None => Err(record.corrupt("state")),
+        },
+    }
+}

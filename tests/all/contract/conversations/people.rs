@@ -1,0 +1,280 @@
+//! Making conversations with people.
+
+use herald::conversation::{Introduction, Made, Person, PersonKey};
+
+use super::super::{at, on_every_backend};
+use super::*;
+
+on_every_backend! { conversations:
+    one_at_a_time_makes_a_conversation_and_the_dead_are_followed,
+    of_twenty_who_would_make_it_one_may,
+    what_was_made_is_found_by_everyone_after,
+    who_made_none_leaves_it_to_the_next,
+    an_installation_is_known_to_the_next,
+    what_was_made_is_not_unsaid,
+    a_person_leads_only_to_what_is_remembered,
+    a_person_leads_elsewhere_once_told,
+    erasing_a_conversation_erases_who_led_to_it_and_nobody_else,
+    a_person_who_was_erased_is_introduced_anew,
+    introducing_and_erasing_that_race_leave_nobody_who_leads_nowhere,
+    people_are_no_conversations,
+    hostile_people_are_kept_apart,
+}
+
+const YOURS: Introduction = Introduction::Yours {
+    installing_since: None,
+};
+
+fn person(id: &str) -> PersonKey {
+    PersonKey {
+        channel: "msteams".into(),
+        bot: "28:bot".into(),
+        tenant: "tenant-1".into(),
+        person: Person::User(id.into()),
+    }
+}
+
+/// Asks at this second, for a minute.
+async fn introduce<S: Conversations>(store: &S, person: &PersonKey, second: i64) -> Introduction {
+    let asked = store.introduce(person, at(second), at(second + 60)).await;
+    asked.unwrap()
+}
+
+async fn introduced<S: Conversations>(store: &S, person: &PersonKey, made: &Made) {
+    store.introduced(person, made, at(1)).await.unwrap();
+}
+
+/// Makes a conversation with a person, and remembers it.
+async fn make<S: Conversations>(store: &S, person: &PersonKey, conversation: &str) {
+    let url = "https://smba.trafficmanager.net/emea/";
+    let sighting = Sighting::made(person, conversation.into(), url);
+    store.remember(sighting, at(1)).await.unwrap();
+    introduced(store, person, &Made::Conversation(key(conversation))).await;
+}
+
+async fn one_at_a_time_makes_a_conversation_and_the_dead_are_followed<S: Conversations>(store: S) {
+    let ada = person("ada");
+    assert_eq!(introduce(&store, &ada, 0).await, YOURS);
+    for second in [0, 59] {
+        let busy = Introduction::Busy { until: at(60) };
+        assert_eq!(introduce(&store, &ada, second).await, busy);
+    }
+    assert_eq!(introduce(&store, &ada, 60).await, YOURS);
+    let busy = Introduction::Busy { until: at(120) };
+    assert_eq!(introduce(&store, &ada, 61).await, busy);
+    assert_eq!(introduce(&store, &person("eve"), 61).await, YOURS);
+}
+
+async fn of_twenty_who_would_make_it_one_may<S: Conversations>(store: S) {
+    let ada = person("ada");
+    for second in [0, 60] {
+        let asked = join_all((0..20).map(|_| introduce(&store, &ada, second))).await;
+        assert_eq!(asked.iter().filter(|asked| **asked == YOURS).count(), 1);
+    }
+}
+
+async fn what_was_made_is_found_by_everyone_after<S: Conversations>(store: S) {
+    let ada = person("ada");
+    introduce(&store, &ada, 0).await;
+    for _ in 0..2 {
+        make(&store, &ada, "a:ada").await;
+        let known = Introduction::Known(key("a:ada"));
+        assert_eq!(introduce(&store, &ada, 2).await, known);
+    }
+    let record = recall(&store, "a:ada").await;
+    assert_eq!(record.version, 1);
+    assert_eq!(record.facts.user, Some("ada".into()));
+}
+
+async fn who_made_none_leaves_it_to_the_next<S: Conversations>(store: S) {
+    let ada = person("ada");
+    introduced(&store, &ada, &Made::Nothing).await;
+    for second in 0..3 {
+        assert_eq!(introduce(&store, &ada, second).await, YOURS);
+        introduced(&store, &ada, &Made::Nothing).await;
+        introduced(&store, &ada, &Made::Nothing).await;
+    }
+}
+
+async fn an_installation_is_known_to_the_next<S: Conversations>(store: S) {
+    let ada = person("ada");
+    introduce(&store, &ada, 0).await;
+    introduced(&store, &ada, &Made::Installing(at(1))).await;
+    for second in [2, 62] {
+        // Who dies there leaves it to be known.
+        let next = introduce(&store, &ada, second).await;
+        let installing_since = Some(at(1));
+        assert_eq!(next, Introduction::Yours { installing_since });
+    }
+    make(&store, &ada, "a:ada").await;
+    let known = Introduction::Known(key("a:ada"));
+    assert_eq!(introduce(&store, &ada, 200).await, known);
+}
+
+async fn what_was_made_is_not_unsaid<S: Conversations>(store: S) {
+    let ada = person("ada");
+    introduce(&store, &ada, 0).await;
+    make(&store, &ada, "a:ada").await;
+    for late in [Made::Nothing, Made::Installing(at(1))] {
+        introduced(&store, &ada, &late).await;
+        let known = Introduction::Known(key("a:ada"));
+        assert_eq!(introduce(&store, &ada, 2).await, known);
+    }
+}
+
+async fn a_person_leads_only_to_what_is_remembered<S: Conversations>(store: S) {
+    let ada = person("ada");
+    introduce(&store, &ada, 0).await;
+    introduced(&store, &ada, &Made::Conversation(key("a:ada"))).await;
+    assert_eq!(
+        introduce(&store, &ada, 1).await,
+        YOURS,
+        "it is nobody's turn any more"
+    );
+    make(&store, &ada, "a:ada").await;
+    introduced(&store, &ada, &Made::Conversation(key("a:never"))).await;
+    let known = Introduction::Known(key("a:ada"));
+    assert_eq!(introduce(&store, &ada, 2).await, known);
+}
+
+async fn a_person_leads_elsewhere_once_told<S: Conversations>(store: S) {
+    let ada = person("ada");
+    make(&store, &ada, "a:old").await;
+    make(&store, &ada, "a:new").await;
+    let known = Introduction::Known(key("a:new"));
+    assert_eq!(introduce(&store, &ada, 2).await, known);
+    assert!(store.erase(&key("a:old")).await.unwrap());
+    assert_eq!(introduce(&store, &ada, 2).await, known);
+    assert!(store.erase(&key("a:new")).await.unwrap());
+    assert_eq!(introduce(&store, &ada, 2).await, YOURS);
+}
+
+async fn erasing_a_conversation_erases_who_led_to_it_and_nobody_else<S: Conversations>(store: S) {
+    // One person by three names, of which the record knows but one; and a bot whose name begins like the other's.
+    let other_bot = |id: &str| PersonKey {
+        bot: "28:bot2".into(),
+        ..person(id)
+    };
+    let elsewhere = PersonKey {
+        tenant: "tenant-2".into(),
+        ..person("ada")
+    };
+    let account = PersonKey {
+        person: Person::Account("29:ada".into()),
+        ..person("ada")
+    };
+    let names = [person("ada"), person("ADA"), elsewhere, account];
+    for name in &names {
+        make(&store, name, "a:ada").await;
+    }
+    make(&store, &person("eve"), "a:eve").await;
+    let url = "https://smba.trafficmanager.net/emea/";
+    let sighting = Sighting::made(&other_bot("ada"), "a:ada".into(), url);
+    let other_key = sighting.key.clone();
+    store.remember(sighting, at(1)).await.unwrap();
+    introduced(&store, &other_bot("ada"), &Made::Conversation(other_key.clone())).await;
+
+    assert!(store.erase(&key("a:ada")).await.unwrap());
+    for name in &names {
+        assert_eq!(introduce(&store, name, 2).await, YOURS);
+    }
+    let eve = Introduction::Known(key("a:eve"));
+    assert_eq!(introduce(&store, &person("eve"), 2).await, eve);
+    let known = Introduction::Known(other_key);
+    assert_eq!(introduce(&store, &other_bot("ada"), 2).await, known);
+    assert!(!store.erase(&key("a:ada")).await.unwrap());
+}
+
+async fn a_person_who_was_erased_is_introduced_anew<S: Conversations>(store: S) {
+    let ada = person("ada");
+    for _ in 0..2 {
+        assert_eq!(introduce(&store, &ada, 0).await, YOURS);
+        make(&store, &ada, "a:ada").await;
+        assert!(store.erase(&key("a:ada")).await.unwrap());
+    }
+}
+
+async fn introducing_and_erasing_that_race_leave_nobody_who_leads_nowhere<S: Conversations>(store: S) {
+    let ada = key("a:ada");
+    for round in 0..10 {
+        let names: Vec<PersonKey> = (0..10)
+            .map(|number| person(&format!("{round}-{number}")))
+            .collect();
+        hear(&store, &personal("ada"), 0).await;
+        let made = Made::Conversation(ada.clone());
+        let making = join_all(names.iter().map(|name| introduced(&store, name, &made)));
+        let (_, erased) = futures_util::future::join(making, store.erase(&ada)).await;
+        assert!(erased.unwrap());
+        for name in &names {
+            assert_eq!(introduce(&store, name, 2).await, YOURS);
+        }
+    }
+}
+
+async fn people_are_no_conversations<S: Conversations>(store: S) {
+    for number in 0..20 {
+        let person = person(&format!("p{number}"));
+        introduce(&store, &person, 0).await;
+        if number % 2 == 0 {
+            make(&store, &person, &format!("a:p{number}")).await;
+        }
+    }
+    for segments in [1, 3] {
+        let mut found = Vec::new();
+        for segment in 0..segments {
+            let everyone = Selection::Everyone { segment, segments };
+            found.extend(list(&store, &everyone, 3).await.0);
+        }
+        assert_eq!(found.len(), 10);
+    }
+    for selection in [
+        Selection::Conversation("a:p0".into()),
+        Selection::User("p0".into()),
+    ] {
+        assert_eq!(list(&store, &selection, 3).await.0.len(), 1, "{selection:?}");
+    }
+    let user = Selection::User("p1".into());
+    assert_eq!(list(&store, &user, 3).await.0, []);
+}
+
+async fn hostile_people_are_kept_apart<S: Conversations>(store: S) {
+    let longest = [1, 2].map(|last| format!("{}{last}", "ü".repeat(2000)));
+    let hostile = [
+        "a|b",
+        "a%7Cb",
+        "u|user|u",
+        "",
+        "#\"\\ \u{1F980}",
+        &longest[0],
+        &longest[1],
+    ];
+    let mut people = Vec::new();
+    for id in hostile {
+        people.push(person(id));
+        people.push(PersonKey {
+            person: Person::Account(id.into()),
+            ..person("")
+        });
+        people.push(PersonKey {
+            tenant: id.into(),
+            ..person("u")
+        });
+    }
+    for (number, person) in people.iter().enumerate() {
+        assert_eq!(introduce(&store, person, 0).await, YOURS, "{person:?}");
+        let id = format!("tag|{number}");
+        let mut message = personal("x");
+        message["conversation"]["id"] = json!(id);
+        hear(&store, &message, 0).await;
+        introduced(&store, person, &Made::Conversation(key(&id))).await;
+    }
+    for (number, person) in people.iter().enumerate() {
+        let id = format!("tag|{number}");
+        let known = Introduction::Known(key(&id));
+        assert_eq!(introduce(&store, person, 1).await, known, "{person:?}");
+        assert!(store.erase(&key(&id)).await.unwrap());
+    }
+    for person in &people {
+        assert_eq!(introduce(&store, person, 1).await, YOURS, "{person:?}");
+    }
+}

@@ -1,0 +1,364 @@
+//! What is tagged, and what is erased.
+
+use super::super::{at, on_every_backend};
+use super::*;
+
+on_every_backend! { conversations:
+    what_is_tagged_is_listed_under_its_tags_and_shows_them,
+    tagging_again_or_with_nothing_writes_nothing,
+    a_tag_beyond_the_most_is_not_added,
+    those_who_tag_at_once_lose_nothing,
+    tags_stay_whatever_the_channel_says,
+    a_tag_is_listed_page_by_page_in_whatever_state,
+    one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered,
+    a_successor_carries_the_tags_and_a_channel_beside_does_not,
+    everyone_is_listed_without_what_leads_to_them,
+    what_is_erased_is_found_nowhere,
+    what_is_erased_and_comes_back_is_new,
+    to_erase_twice_is_to_erase_once,
+    erasing_and_tagging_that_race_leave_no_half,
+    hostile_tags_and_ids_survive,
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+async fn tag<S: Conversations>(
+    store: &S,
+    conversation: &str,
+    add: &[&str],
+    remove: &[&str],
+) -> Option<Vec<String>> {
+    store
+        .tag(&key(conversation), &words(add), &words(remove), at(1))
+        .await
+        .unwrap()
+}
+
+async fn tagged<S: Conversations>(store: &S, name: &str) -> Vec<Candidate> {
+    list(store, &Selection::Tag(name.into()), 10).await.0
+}
+
+async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    let tags = tag(&store, "a:ada", &["vip", "beta"], &["never"]).await;
+    assert_eq!(tags, Some(words(&["beta", "vip"])), "sorted");
+    tag(&store, "19:channel;messageid=5", &["vip"], &[]).await;
+    assert_eq!(
+        ids(&tagged(&store, "vip").await),
+        ["19:channel;messageid=5", "a:ada"]
+    );
+    let record = recall(&store, "a:ada").await;
+    assert_eq!((record.version, record.changed_at), (2, at(1)));
+    assert_eq!(record.facts.tags, words(&["beta", "vip"]));
+    // In every listing, since any may be asked whose a conversation is.
+    store.forget(&key("a:ada"), at(2)).await.unwrap();
+    for selection in [
+        Selection::Everyone {
+            segment: 0,
+            segments: 1,
+        },
+        Selection::Tenant("tenant-1".into()),
+        Selection::User("entra-ada".into()),
+        Selection::Account("29:ada".into()),
+        Selection::Conversation("a:ada".into()),
+        Selection::Tag("beta".into()),
+        Selection::Removed,
+    ] {
+        let (found, _) = list(&store, &selection, 10).await;
+        let ada = found.iter().find(|found| found.key == key("a:ada")).unwrap();
+        assert_eq!(ada.facts.tags, words(&["beta", "vip"]), "{selection:?}");
+        assert_eq!((&ada.state, ada.changed_at), (&State::Removed, at(2)));
+    }
+    let (team, _) = list(&store, &Selection::Team("19:team".into()), 10).await;
+    let tags: Vec<_> = team.iter().map(|found| found.facts.tags.len()).collect();
+    assert_eq!(tags.iter().sum::<usize>(), 1);
+    let left = tag(&store, "a:ada", &[], &["vip"]).await;
+    assert_eq!(left, Some(words(&["beta"])));
+    assert_eq!(ids(&tagged(&store, "vip").await), ["19:channel;messageid=5"]);
+    assert_eq!(ids(&tagged(&store, "beta").await), ["a:ada"]);
+}
+
+async fn tagging_again_or_with_nothing_writes_nothing<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    assert_eq!(tag(&store, "a:ada", &[], &["vip"]).await, Some(Vec::new()));
+    assert_eq!(recall(&store, "a:ada").await.version, 1);
+    tag(&store, "a:ada", &["vip"], &[]).await;
+    let before = recall(&store, "a:ada").await;
+    tag(&store, "a:ada", &["vip", "vip"], &["other"]).await;
+    tag(&store, "a:ada", &["vip"], &["vip"]).await;
+    assert_eq!(recall(&store, "a:ada").await, before);
+    assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
+}
+
+async fn a_tag_beyond_the_most_is_not_added<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let names: Vec<String> = (10..10 + TAGS_MAX + 3).map(|number| number.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let kept = tag(&store, "a:ada", &names, &[]).await.unwrap();
+    assert_eq!(kept, words(&names[..TAGS_MAX]));
+    assert_eq!(tagged(&store, names[TAGS_MAX]).await, []);
+    // As many go as come.
+    let others: Vec<String> = names.iter().map(|name| format!("x{name}")).collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    let kept = tag(&store, "a:ada", &others, &names).await.unwrap();
+    assert_eq!(kept, words(&others[..TAGS_MAX]));
+    assert_eq!(tagged(&store, names[0]).await, []);
+    assert_eq!(ids(&tagged(&store, others[0]).await), ["a:ada"]);
+}
+
+async fn those_who_tag_at_once_lose_nothing<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let names: Vec<String> = (10..10 + TAGS_MAX).map(|number| number.to_string()).collect();
+    let tagging = names.iter().map(|name| {
+        let store = &store;
+        async move { tag(store, "a:ada", &[name], &[]).await }
+    });
+    let message = with(personal("ada"), "locale", json!("fr-FR"));
+    let hearing = hear(&store, &message, 3);
+    futures_util::future::join(join_all(tagging), hearing).await;
+    let record = recall(&store, "a:ada").await;
+    assert_eq!(record.facts.tags, names);
+    assert_eq!(record.reference.locale.as_deref(), Some("fr-FR"));
+    for name in &names {
+        assert_eq!(ids(&tagged(&store, name).await), ["a:ada"]);
+    }
+}
+
+async fn tags_stay_whatever_the_channel_says<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    tag(&store, "a:ada", &["vip"], &[]).await;
+    store.forget(&key("a:ada"), at(2)).await.unwrap();
+    assert_eq!(tagged(&store, "vip").await[0].state, State::Removed);
+    hear(&store, &personal("ada"), 3).await;
+    block(&store, "a:ada", "ConversationBlockedByUser", 4).await;
+    let found = tagged(&store, "vip").await;
+    assert!(matches!(found[0].state, State::Blocked { .. }));
+    assert_eq!(recall(&store, "a:ada").await.facts.tags, words(&["vip"]));
+}
+
+async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store: S) {
+    let mut expected = BTreeSet::new();
+    for number in 0..25 {
+        let name = format!("p{number}");
+        hear(&store, &personal(&name), 0).await;
+        let id = format!("a:{name}");
+        tag(&store, &id, &["vip"], &[]).await;
+        match number % 5 {
+            0 => {
+                store.erase(&key(&id)).await.unwrap();
+            }
+            1 => {
+                tag(&store, &id, &[], &["vip"]).await;
+            }
+            2 => {
+                store.forget(&key(&id), at(2)).await.unwrap();
+                expected.insert(id);
+            }
+            _ => {
+                expected.insert(id);
+            }
+        }
+    }
+    for limit in [4, 100] {
+        let (found, pages) = list(&store, &Selection::Tag("vip".into()), limit).await;
+        assert_eq!(
+            ids(&found),
+            expected.iter().map(String::as_str).collect::<Vec<_>>()
+        );
+        assert_eq!(pages > 1, limit == 4);
+    }
+    for cursor in ["", "[\"a\"]"] {
+        let listed = store.list(&Selection::Tag("vip".into()), Some(cursor), 10).await;
+        assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
+    }
+}
+
+async fn one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    tag(&store, "a:ada", &["vip"], &[]).await;
+    for other in ["vi", "vip ", "VIP", "vip|", ""] {
+        assert_eq!(tagged(&store, other).await, []);
+    }
+    assert_eq!(tag(&store, "a:eve", &["vip"], &[]).await, None);
+    assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
+    assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
+}
+
+async fn a_successor_carries_the_tags_and_a_channel_beside_does_not<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    tag(&store, "a:ada", &["vip"], &[]).await;
+    let successor = Sighting::successor(&recall(&store, "a:ada").await, "a:new".into());
+    store.remember(successor, at(2)).await.unwrap();
+    assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada", "a:new"]);
+    let tags = tag(&store, "a:new", &[], &["vip"]).await;
+    assert_eq!(tags, Some(Vec::new()));
+    assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
+    hear(&store, &thread("19:general", "5", "19:general"), 0).await;
+    tag(&store, "19:general", &["news"], &[]).await;
+    let beside = Sighting::beside(&recall(&store, "19:general").await, "19:random".into());
+    store.remember(beside, at(2)).await.unwrap();
+    assert_eq!(ids(&tagged(&store, "news").await), ["19:general"]);
+}
+
+async fn everyone_is_listed_without_what_leads_to_them<S: Conversations>(store: S) {
+    let mut expected = Vec::new();
+    for number in 10..40 {
+        let name = format!("p{number}");
+        hear(&store, &personal(&name), 0).await;
+        let id = format!("a:{name}");
+        tag(&store, &id, &["a", "b", "c"], &[]).await;
+        expected.push(id);
+    }
+    for segments in [1, 3] {
+        let mut found = Vec::new();
+        for segment in 0..segments {
+            let everyone = Selection::Everyone { segment, segments };
+            found.extend(list(&store, &everyone, 7).await.0);
+        }
+        assert_eq!(ids(&found), expected);
+    }
+}
+
+async fn what_is_erased_is_found_nowhere<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    let other_bot = with(personal("ada"), "recipient", json!({"id": "28:bot2"}));
+    hear(&store, &other_bot, 0).await;
+    tag(&store, "a:ada", &["vip", "beta"], &[]).await;
+    store.forget(&key("a:ada"), at(2)).await.unwrap();
+    assert!(store.erase(&key("a:ada")).await.unwrap());
+    assert!(store.recall(&[key("a:ada")]).await.unwrap().is_empty());
+    for selection in [
+        Selection::Tag("vip".into()),
+        Selection::Tag("beta".into()),
+        Selection::Removed,
+    ] {
+        assert_eq!(list(&store, &selection, 10).await.0, [], "{selection:?}");
+    }
+    for selection in [
+        Selection::Everyone {
+            segment: 0,
+            segments: 1,
+        },
+        Selection::Tenant("tenant-1".into()),
+        Selection::User("entra-ada".into()),
+        Selection::Account("29:ada".into()),
+        Selection::Conversation("a:ada".into()),
+    ] {
+        let (found, _) = list(&store, &selection, 10).await;
+        let bots: Vec<_> = found.iter().map(|found| found.key.bot.as_str()).collect();
+        assert_eq!(bots, ["28:bot2"], "another bot's stays: {selection:?}");
+    }
+}
+
+async fn what_is_erased_and_comes_back_is_new<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    tag(&store, "a:ada", &["vip"], &[]).await;
+    store.erase(&key("a:ada")).await.unwrap();
+    assert_eq!(hear(&store, &personal("ada"), 5).await, [Remembered::New]);
+    let record = recall(&store, "a:ada").await;
+    assert_eq!((record.version, record.remembered_at), (1, at(5)));
+    assert_eq!(record.facts.tags, Vec::<String>::new());
+    assert_eq!(tagged(&store, "vip").await, []);
+}
+
+async fn to_erase_twice_is_to_erase_once<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    assert!(!store.erase(&key("a:eve")).await.unwrap());
+    assert!(store.erase(&key("a:ada")).await.unwrap());
+    assert!(!store.erase(&key("a:ada")).await.unwrap());
+    hear(&store, &personal("ada"), 0).await;
+    let ada = key("a:ada");
+    let erased = join_all((0..20).map(|_| store.erase(&ada))).await;
+    assert!(erased.into_iter().any(Result::unwrap));
+    assert!(store.recall(&[ada]).await.unwrap().is_empty());
+}
+
+async fn erasing_and_tagging_that_race_leave_no_half<S: Conversations>(store: S) {
+    for number in 0..20 {
+        let name = format!("p{number}");
+        let id = format!("a:{name}");
+        hear(&store, &personal(&name), 0).await;
+        let tagging = join_all(["x", "y", "z"].map(|word| {
+            let (store, id) = (&store, &id);
+            async move { tag(store, id, &[word], &[]).await }
+        }));
+        let key = key(&id);
+        let (_, erased) = futures_util::future::join(tagging, store.erase(&key)).await;
+        assert!(erased.unwrap());
+        // What was tagged too late was not there any more, and what comes back has no tags from before.
+        hear(&store, &personal(&name), 1).await;
+        assert_eq!(recall(&store, &id).await.facts.tags, Vec::<String>::new());
+    }
+    for word in ["x", "y", "z"] {
+        assert_eq!(tagged(&store, word).await, []);
+    }
+}
+
+/// Nor anything that no listing shows.
+#[tokio::test]
+async fn erasing_and_tagging_that_race_leave_nothing_in_the_table() {
+    let database = tests::database::Database::start().await;
+    let store = database.conversations();
+    for number in 0..30 {
+        let name = format!("p{number}");
+        let (id, key) = (format!("a:{name}"), key(&format!("a:{name}")));
+        hear(&store, &personal(&name), 0).await;
+        let (_, erased) =
+            futures_util::future::join(tag(&store, &id, &["x", "y"], &[]), Box::pin(store.erase(&key))).await;
+        assert!(erased.unwrap());
+        assert_eq!(database.items_of_conversations(), 0);
+    }
+}
+
+async fn hostile_tags_and_ids_survive<S: Conversations>(store: S) {
+    let longest = "ü".repeat(ID_BYTES_MAX / 2);
+    let other = format!("{}y", &longest[..ID_BYTES_MAX - 2]);
+    let hostile = [
+        // Named as what leads somewhere is.
+        "tag|vip",
+        "tag|tag|vip",
+        "person|msteams|28:bot|t|user|u",
+        "a|b|c",
+        "#head\"\\ \u{1F980}",
+        // Too long for a sort key together with the bot.
+        longest.as_str(),
+        other.as_str(),
+    ];
+    for id in hostile {
+        let mut message = personal("x");
+        message["conversation"]["id"] = json!(id);
+        hear(&store, &message, 0).await;
+        assert_eq!(
+            tag(&store, id, &["vip", "#\"|%\\ \u{1F980}"], &[])
+                .await
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+    let mut expected = hostile.to_vec();
+    expected.sort_unstable();
+    for name in ["vip", "#\"|%\\ \u{1F980}"] {
+        assert_eq!(
+            ids(&list(&store, &Selection::Tag(name.into()), 2).await.0),
+            expected
+        );
+    }
+    assert_eq!(tagged(&store, "tag|vip").await, []);
+    for id in hostile {
+        assert_eq!(
+            ids(&list(&store, &Selection::Conversation(id.into()), 2).await.0),
+            [id]
+        );
+        assert!(store.erase(&key(id)).await.unwrap(), "{id}");
+    }
+    assert_eq!(tagged(&store, "vip").await, []);
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    assert_eq!(list(&store, &everyone, 2).await.0, []);
+}

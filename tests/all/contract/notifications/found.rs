@@ -1,0 +1,102 @@
+//! Who was found on a roster.
+
+use super::super::on_every_backend;
+use super::*;
+
+on_every_backend! { notifications:
+    who_is_found_on_two_pages_is_repeated_on_the_second,
+    a_page_that_is_read_again_repeats_nobody,
+    each_notification_finds_for_itself,
+    of_pages_that_race_one_finds_each,
+    more_than_a_page_of_the_hostile_are_found_apart,
+    who_was_found_is_no_part_of_the_plan,
+}
+
+fn people(names: &[&str]) -> Vec<Recipient> {
+    names.iter().map(|name| Recipient::User((*name).into())).collect()
+}
+
+async fn repeated<S: Notifications>(
+    store: &S,
+    number: u8,
+    page: (u16, u32),
+    found: &[Recipient],
+) -> Vec<Recipient> {
+    store.repeated(&id(number), page, found).await.unwrap()
+}
+
+async fn who_is_found_on_two_pages_is_repeated_on_the_second<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let first = people(&["ada", "eve", "joe"]);
+    assert_eq!(repeated(&store, 1, (0, 0), &first).await, []);
+    let second = people(&["joe", "zoe", "ada"]);
+    assert_eq!(
+        repeated(&store, 1, (0, 1), &second).await,
+        people(&["joe", "ada"]),
+        "in the order they were found"
+    );
+    // Of another part, too; and zoe was found on that second page.
+    assert_eq!(
+        repeated(&store, 1, (1, 0), &people(&["zoe", "eve", "max"])).await,
+        people(&["zoe", "eve"])
+    );
+    assert_eq!(repeated(&store, 1, (1, 1), &[]).await, []);
+}
+
+async fn a_page_that_is_read_again_repeats_nobody<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let found = people(&["ada", "eve", "ada"]);
+    for _ in 0..3 {
+        assert_eq!(repeated(&store, 1, (0, 7), &found).await, []);
+    }
+    // The second page is read again after the first.
+    for _ in 0..2 {
+        assert_eq!(
+            repeated(&store, 1, (0, 8), &people(&["ada", "joe"])).await,
+            people(&["ada"])
+        );
+    }
+}
+
+async fn each_notification_finds_for_itself<S: Notifications>(store: S) {
+    for number in [1, 2] {
+        store.accept(&acceptance(number)).await.unwrap();
+        let found = people(&["ada"]);
+        assert_eq!(repeated(&store, number, (0, u32::from(number)), &found).await, []);
+    }
+}
+
+async fn of_pages_that_race_one_finds_each<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let found = people(&["ada", "eve", "joe"]);
+    let pages = join_all((0..10).map(|page| repeated(&store, 1, (0, page), &found))).await;
+    for person in &found {
+        let without = pages.iter().filter(|repeated| !repeated.contains(person));
+        assert_eq!(without.count(), 1, "{person:?}");
+    }
+}
+
+async fn more_than_a_page_of_the_hostile_are_found_apart<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let names = (0..200).map(|number| Recipient::Account(format!("{number}#|%\"\u{1F980}").as_str().into()));
+    let longest = (0..4).map(|number| recipient(&format!("{}{number}", "ü".repeat(3000))));
+    let kinds = [
+        Recipient::User("u".into()),
+        Recipient::Account("u".into()),
+        Recipient::UnknownConversation("u".into()),
+    ];
+    let found: Vec<Recipient> = names.chain(longest).chain(kinds).collect();
+    for (number, recipient) in (0..).zip(&found) {
+        let alone = std::slice::from_ref(recipient);
+        assert_eq!(repeated(&store, 1, (0, number), alone).await, [], "{recipient:?}");
+    }
+    assert_eq!(repeated(&store, 1, (1, 0), &found).await, found);
+}
+
+async fn who_was_found_is_no_part_of_the_plan<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    repeated(&store, 1, (0, 0), &people(&["ada"])).await;
+    assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
+    assert_eq!(find(&store, 1).await, acceptance(1).notification);
+    assert!(store.withdraw(&id(1)).await.unwrap());
+}

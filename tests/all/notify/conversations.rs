@@ -1,0 +1,173 @@
+//! What is remembered, as callers see it: conversations, their tags, and that people are forgotten.
+
+use herald::conversation::{Introduction, Made, Person, PersonKey, TAGS_MAX};
+use herald::store::Conversations;
+use lambda_http::{Body, Response};
+use serde_json::{Value, json};
+
+use crate::world::{World, document, get, in_channel, personal, request, text};
+
+const ADA: &str = "/api/conversations/msteams%7C28%3Abot%7Ca%3Aada";
+const TEAM: &str = "19:team@thread.tacv2";
+
+async fn world_of(people: &[&str]) -> World {
+    let world = World::new();
+    for person in people {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    world
+}
+
+async fn ask(world: &World, method: &str, path: &str) -> Response<Body> {
+    world.notify(request(method, path, Body::Empty)).await
+}
+
+/// The conversations that a query lists, through all of its pages.
+async fn list(world: &World, query: &str) -> Vec<String> {
+    let (mut found, mut path) = (Vec::new(), format!("/api/conversations?{query}&limit=1"));
+    loop {
+        let answer = world.notify(get(&path)).await;
+        assert_eq!(answer.status(), 200, "{}", text(&answer));
+        let page = document(&answer);
+        let names = page["conversations"].as_array().unwrap().iter();
+        found.extend(names.map(|it| it["conversation"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => path = format!("/api/conversations?{query}&limit=1&cursor={next}"),
+            None => break,
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn conversations_are_listed_by_what_they_are_looked_up_by() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.hears(&in_channel(TEAM, "conversationUpdate")).await;
+    let team = format!("msteams|28:bot|{TEAM}");
+    let (ada, eve) = ("msteams|28:bot|a:ada", "msteams|28:bot|a:eve");
+    assert_eq!(list(&world, "tenant=tenant-1").await, [&team, ada, eve]);
+    assert_eq!(list(&world, "user=entra-eve").await, [eve]);
+    assert_eq!(list(&world, "team=19%3Ateam%40thread.tacv2").await, [team]);
+    assert_eq!(
+        ask(&world, "PUT", &format!("{ADA}/tags/release%20notes"))
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(list(&world, "tag=release+notes").await, [ada]);
+    assert_eq!(list(&world, "tag=other").await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_conversation_shows_what_is_remembered_of_it() {
+    let world = world_of(&["ada"]).await;
+    ask(&world, "PUT", &format!("{ADA}/tags/beta")).await;
+    let answer = world.notify(get(ADA)).await;
+    assert_eq!(
+        document(&answer),
+        json!({"conversation": "msteams|28:bot|a:ada", "scope": "personal", "tenant": "tenant-1", "user": "entra-ada",
+               "account": "29:ada", "tags": ["beta"], "state": "active", "since": world.now().to_string(),
+               "serviceUrls": ["http://127.0.0.1:3979/"], "rememberedAt": world.now().to_string()})
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_remembered_is_not_found_and_what_is_no_name_is_refused() {
+    let world = world_of(&[]).await;
+    for (method, path, status) in [
+        ("GET", ADA.to_owned(), 404),
+        ("DELETE", ADA.to_owned(), 404),
+        ("PUT", format!("{ADA}/tags/beta"), 404),
+        ("DELETE", format!("{ADA}/tags/beta"), 404),
+        ("GET", "/api/conversations/a%3Aada".to_owned(), 400),
+        ("GET", "/api/conversations/%FF".to_owned(), 400),
+        ("PUT", format!("{ADA}/tags/%0A"), 400),
+        ("PUT", format!("{ADA}/tags/{}", "x".repeat(65)), 400),
+        ("DELETE", "/api/users/%0A".to_owned(), 400),
+        ("POST", ADA.to_owned(), 405),
+        ("GET", format!("{ADA}/tags/beta"), 405),
+        ("GET", "/api/users/entra-ada".to_owned(), 405),
+        ("GET", format!("{ADA}/tags"), 404),
+    ] {
+        assert_eq!(
+            ask(&world, method, &path).await.status(),
+            status,
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tag_is_put_on_and_taken_off_and_each_may_be_repeated() {
+    let world = world_of(&["ada"]).await;
+    for (method, tag, expected) in [
+        ("PUT", "beta", json!(["beta"])),
+        ("PUT", "alpha", json!(["alpha", "beta"])),
+        ("PUT", "beta", json!(["alpha", "beta"])),
+        ("DELETE", "beta", json!(["alpha"])),
+        ("DELETE", "beta", json!(["alpha"])),
+    ] {
+        let answer = ask(&world, method, &format!("{ADA}/tags/{tag}")).await;
+        let expected = json!({"conversation": "msteams|28:bot|a:ada", "tags": expected});
+        assert_eq!(document(&answer), expected, "{method} {tag}");
+    }
+    for number in 1..TAGS_MAX {
+        let answer = ask(&world, "PUT", &format!("{ADA}/tags/t{number}")).await;
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(
+        ask(&world, "PUT", &format!("{ADA}/tags/one-more")).await.status(),
+        409
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_is_forgotten_is_nobody_until_it_is_heard_of_again() {
+    let world = world_of(&["ada"]).await;
+    assert_eq!(ask(&world, "DELETE", ADA).await.status(), 204);
+    assert_eq!(world.notify(get(ADA)).await.status(), 404);
+    let everyone = json!({"audience": {"everyone": true}, "message": {"text": "news"}});
+    let id = world.asks(&everyone).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.audience, 0);
+    world.hears(&personal("ada", "message")).await;
+    assert_eq!(world.notify(get(ADA)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
+    for name in ["entra-ada", "29%3Aada"] {
+        let world = world_of(&["ada", "eve"]).await;
+        let mut second = personal("ada", "installationUpdate");
+        second["conversation"]["id"] = json!("a:ada-2");
+        second["from"] = json!({"id": "29:ada"});
+        world.hears(&second).await;
+        let person = PersonKey {
+            channel: "msteams".into(),
+            bot: "28:bot".into(),
+            tenant: "tenant-1".into(),
+            person: Person::User("entra-ada".into()),
+        };
+        let until = world.in_seconds(60);
+        let made = Made::Conversation("msteams|28:bot|a:ada".parse().unwrap());
+        world.store.introduce(&person, world.now(), until).await.unwrap();
+        world.store.introduced(&person, &made, world.now()).await.unwrap();
+
+        let answer = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
+        assert_eq!(
+            (answer.status().as_u16(), document(&answer)),
+            (200, json!({"conversations": 2})),
+            "{name}"
+        );
+        assert_eq!(
+            list(&world, "tenant=tenant-1").await,
+            ["msteams|28:bot|a:eve"],
+            "{name}"
+        );
+        let asked = world.store.introduce(&person, world.now(), until).await.unwrap();
+        assert!(matches!(asked, Introduction::Yours { .. }), "{asked:?}");
+        let again = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
+        assert_eq!(document(&again)["conversations"], Value::from(0));
+    }
+}

@@ -1,0 +1,480 @@
+//! Who a notification reaches: teams, channels, threads, tags, and people of whom nothing is known yet.
+
+use botframework::activity::Activity;
+use herald::audience::Recipient;
+use herald::conversation::{ConversationKey, Sighting};
+use herald::delivery::{Outcome, SkipReason, State};
+use herald::event::Kind;
+use herald::id::NotificationId;
+use herald::notification::Content;
+use herald::queue::{Message, Plan, Queue, Task};
+use herald::store::{Conversations, Notifications};
+use serde_json::{Value, json};
+use tests::channel::{Behaviour, Reply, Team, member};
+
+use crate::world::{World, document, get, in_channel, personal, post, text};
+
+/// The team that [`in_channel`] is about; also the id of its General channel.
+const TEAM: &str = "19:team@thread.tacv2";
+const SECOND: &str = "19:second@thread.tacv2";
+const OTHER_TEAM: &str = "19:other@thread.tacv2";
+
+fn key(conversation: &str) -> ConversationKey {
+    format!("msteams|28:bot|{conversation}").parse().unwrap()
+}
+
+fn user(person: &str) -> Recipient {
+    Recipient::User(format!("entra-{person}").into())
+}
+
+fn names(people: std::ops::Range<u32>) -> Vec<String> {
+    people.map(|number| format!("p{number}")).collect()
+}
+
+fn roster(people: &[String]) -> Vec<Value> {
+    people.iter().map(|person| member(person)).collect()
+}
+
+/// Remembers a conversation, as if an activity had come from it.
+async fn see(world: &World, activity: Value) {
+    let activity = Activity::from_value(activity).unwrap();
+    for sighting in Sighting::of(&activity) {
+        world.store.remember(sighting, world.now()).await.unwrap();
+    }
+}
+
+/// A channel of a team that the bot is in.
+fn channel_of(team: &str, channel: &str) -> Value {
+    let mut activity = in_channel(channel, "conversationUpdate");
+    activity["channelData"]["team"]["id"] = json!(team);
+    activity
+}
+
+/// A world with one team, in which these people are known and its General channel is.
+async fn world_of(known: &[&str], members: Vec<Value>) -> World {
+    let world = World::new();
+    for person in known {
+        see(&world, personal(person, "installationUpdate")).await;
+    }
+    see(&world, channel_of(TEAM, TEAM)).await;
+    let team = Team {
+        channels: vec![SECOND.to_owned(), TEAM.to_owned()],
+        members,
+        ..Team::default()
+    };
+    world.channel.team(TEAM, team);
+    world
+}
+
+fn to(audience: &Value) -> Value {
+    json!({"audience": audience, "message": {"text": "news"}})
+}
+
+fn created(audience: &Value) -> Value {
+    json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "create"})
+}
+
+fn members() -> Value {
+    json!({"team": TEAM, "to": "members"})
+}
+
+fn refusal(status: u16, code: &'static str) -> Reply {
+    Reply {
+        status,
+        code,
+        ..Reply::default()
+    }
+}
+
+/// To whom messages were sent, each as often as they were.
+fn sent(world: &World) -> Vec<String> {
+    let messages = world.channel.received().into_iter();
+    let mut sent: Vec<String> = messages
+        .filter(|it| it.path.ends_with("/activities"))
+        .map(|it| it.conversation)
+        .collect();
+    sent.sort();
+    sent
+}
+
+/// Asks, and does everything about it. How many were delivered, and how many skipped.
+async fn done(world: &World, body: &Value) -> (u64, u64) {
+    let id = world.asks(body).await;
+    world.work().await;
+    counts(world, &id).await
+}
+
+async fn counts(world: &World, id: &NotificationId) -> (u64, u64) {
+    let done = world.notification(id).await;
+    assert!(done.completed_at.is_some(), "{done:?}");
+    (done.tally.delivered, done.tally.skipped)
+}
+
+async fn skipped(world: &World, id: &NotificationId, recipient: &Recipient) -> SkipReason {
+    match world.row(id, recipient).await.state {
+        State::Settled(Outcome::Skipped { reason }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_member_of_two_teams_that_overlap_gets_one_message_though_pages_repeat_people() {
+    let people = names(0..260);
+    let known: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&known, roster(&people[..220])).await;
+    see(&world, channel_of(OTHER_TEAM, OTHER_TEAM)).await;
+    let other = Team {
+        members: roster(&people[150..]),
+        ..Team::default()
+    };
+    world.channel.team(OTHER_TEAM, other);
+    let both =
+        json!([members(), {"team": OTHER_TEAM, "to": "members"}, {"users": ["entra-p3", "entra-p200"]}]);
+    assert_eq!(done(&world, &to(&both)).await, (260, 0));
+    let mut expected: Vec<String> = people.iter().map(|person| format!("a:{person}")).collect();
+    expected.sort();
+    assert_eq!(sent(&world), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bots_are_no_members_and_guests_only_if_they_are_wanted() {
+    let mut guest = member("gus");
+    guest["userRole"] = json!("guest");
+    let bot = json!({"id": "28:bot", "userRole": "user"});
+    let mut nobody = member("nobody");
+    nobody["userRole"] = json!("anonymous");
+    let world = world_of(&["ada", "gus"], vec![member("ada"), guest, bot, nobody]).await;
+    let without = json!({"team": TEAM, "to": "members", "guests": false});
+    assert_eq!(done(&world, &to(&without)).await, (1, 0));
+    assert_eq!(sent(&world), ["a:ada"]);
+    assert_eq!(done(&world, &to(&members())).await, (2, 0));
+    assert_eq!(world.channel.count("a:gus"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_without_a_conversation_is_skipped_with_the_reason_or_gets_one() {
+    let world = world_of(&["ada"], vec![member("ada"), member("zoe")]).await;
+    let id = world.asks(&to(&members())).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 1));
+    assert_eq!(
+        skipped(&world, &id, &user("zoe")).await,
+        SkipReason::NoConversation
+    );
+    assert_eq!(world.channel.created("entra-zoe"), 0);
+
+    assert_eq!(done(&world, &created(&members())).await, (2, 0));
+    assert_eq!(
+        (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
+        (1, 1)
+    );
+    // They are remembered like anybody else.
+    assert_eq!(
+        done(&world, &to(&json!({"everyone": true, "scope": "personal"}))).await,
+        (2, 0)
+    );
+    assert_eq!(world.channel.created("entra-zoe"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_who_is_known_by_one_of_their_names_is_not_taken_for_a_stranger() {
+    let world = world_of(&[], vec![member("ada"), member("zoe")]).await;
+    let mut without_entra = personal("ada", "installationUpdate");
+    without_entra["from"] = json!({"id": "29:ada"});
+    see(&world, without_entra).await;
+    // Zoe is a stranger, and is meant by another selector, too.
+    let audience = json!([members(), {"accounts": ["29:zoe"]}]);
+    let id = world.asks(&to(&audience)).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 1));
+    assert_eq!(world.notification(&id).await.audience, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_channel_of_a_team_gets_a_thread_though_the_bot_never_heard_of_one() {
+    let world = world_of(&[], Vec::new()).await;
+    assert_eq!(
+        done(&world, &to(&json!({"team": TEAM, "to": "channels"}))).await,
+        (2, 0)
+    );
+    assert_eq!(sent(&world), [SECOND, TEAM]);
+    let known = world.store.recall(&[key(SECOND)]).await.unwrap().remove(0);
+    assert_eq!(known.facts.team.as_deref(), Some(TEAM));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_general_channel_is_reached_from_any_channel_of_its_team() {
+    let world = World::new();
+    see(&world, channel_of(TEAM, SECOND)).await;
+    let general = json!({"team": TEAM, "to": "general"});
+    assert_eq!(done(&world, &to(&general)).await, (1, 0));
+    assert_eq!(sent(&world), [TEAM]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_that_the_bot_is_not_in_is_skipped_and_asked_nothing() {
+    let world = World::new();
+    for part in ["general", "channels", "members"] {
+        let id = world.asks(&to(&json!({"team": TEAM, "to": part}))).await;
+        world.work().await;
+        assert_eq!(counts(&world, &id).await, (0, 1), "{part}");
+        let team = Recipient::UnknownConversation(TEAM.into());
+        assert_eq!(skipped(&world, &id, &team).await, SkipReason::NoConversation);
+    }
+    assert_eq!(world.channel.requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_goes_into_its_thread_though_the_bot_never_heard_of_it() {
+    let world = world_of(&[], Vec::new()).await;
+    let thread = json!({"channel": TEAM, "thread": "1700000000001"});
+    assert_eq!(done(&world, &to(&thread)).await, (1, 0));
+    assert_eq!(
+        done(&world, &to(&json!({"channel": TEAM}))).await,
+        (1, 0),
+        "a thread of its own"
+    );
+    let thread = format!("{TEAM};messageid=1700000000001");
+    assert_eq!(sent(&world), [TEAM, &thread]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_notifications_at_once_create_one_conversation_with_a_person() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    world.channel.when("entra-zoe", Behaviour::Hold);
+    let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    let ids = [world.asks(&created(&zoe)).await, world.asks(&created(&zoe)).await];
+    world.plan().await;
+    let (first, second) = (world.deliveries.take().unwrap(), world.deliveries.take().unwrap());
+    let go = async {
+        // The other one has found by now that somebody is at it.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        world.channel.let_go();
+    };
+    tokio::join!(world.send_one(&first.body), world.send_one(&second.body), go);
+    world.work().await;
+    assert_eq!(
+        (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
+        (1, 2)
+    );
+    for id in &ids {
+        assert_eq!(counts(&world, id).await, (1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_created_person_is_reported_under_the_name_that_the_caller_knows() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&zoe)).await;
+    world.work().await;
+    let answer = world
+        .notify(get(&format!("/api/notifications/{id}/deliveries")))
+        .await;
+    let listed = document(&answer)["deliveries"].clone();
+    assert_eq!(
+        (&listed[0]["user"], &listed[0]["state"], &listed[1]),
+        (&json!("entra-zoe"), &json!("delivered"), &Value::Null)
+    );
+    assert!(listed[0]["activityId"].is_string(), "{listed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_installed_the_bot_is_skipped_for_that_and_stays_so() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let refuse = Behaviour::Answers([refusal(403, "ForbiddenOperationException")].into());
+    world.channel.when("entra-zoe", refuse);
+    let audience = json!({"users": ["entra-zoe", "entra-ada"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&audience)).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 1));
+    assert_eq!(skipped(&world, &id, &user("zoe")).await, SkipReason::NotInstalled);
+
+    // They install it, and then the notification is edited: that sends nothing to whom it was not sent.
+    see(&world, personal("zoe", "installationUpdate")).await;
+    let edited = Content::Message(Box::new(Activity::message("better news")));
+    world.store.revise(&id, &edited, world.now()).await.unwrap();
+    let sweep = Plan {
+        notification: id.clone(),
+        task: Task::Sweep,
+        part: None,
+        enqueued: None,
+    };
+    let sweep = Message::json(&sweep, std::time::Duration::ZERO);
+    world.plans.send(vec![sweep]).await.unwrap();
+    world.work().await;
+    assert_eq!(
+        (world.channel.count("a:zoe"), world.channel.count("a:ada")),
+        (0, 2)
+    );
+    assert_eq!(counts(&world, &id).await, (1, 1));
+    // The next notification is another matter.
+    assert_eq!(done(&world, &created(&audience)).await, (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&zoe)).await;
+    world.work().await;
+    let path = format!("/api/notifications/{id}/message");
+    let edit = crate::world::request("PUT", &path, json!({"text": "better news"}).to_string().into());
+    assert_eq!(world.notify(edit).await.status(), 202);
+    world.work().await;
+    let shown: Vec<_> = world.channel.received().into_iter().map(|it| it.method).collect();
+    assert_eq!(shown, ["POST", "POST", "PUT"]);
+    assert_eq!(world.notification(&id).await.copies.current, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_cannot_be_created_now_is_created_later() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let throttled = Reply {
+        retry_after: Some(90),
+        ..refusal(429, "Throttled")
+    };
+    let replies = [
+        throttled,
+        refusal(500, "ServiceError"),
+        refusal(502, "BadGateway"),
+    ];
+    world
+        .channel
+        .when("entra-zoe", Behaviour::Answers(replies.into()));
+    let began = world.now();
+    let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    assert_eq!(done(&world, &created(&zoe)).await, (1, 0));
+    assert!(world.now().duration_since(began).as_secs() >= 90);
+    assert_eq!(world.channel.created("entra-zoe"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_a_created_person_is_told_like_of_any_other() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let refused = Behaviour::Answers([refusal(400, "BadSyntax")].into());
+    world.channel.when("a:zoe", refused);
+    let mut body = created(&json!({"users": ["entra-zoe"], "tenant": "tenant-1"}));
+    body["events"] = json!(["rejected"]);
+    let id = world.asks(&body).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.rejected, 1);
+    let told: Vec<_> = world.events.take().into_iter().map(|event| event.kind).collect();
+    assert_eq!(told, [Kind::Accepted, Kind::DeliveryRejected, Kind::Completed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_created_after_a_cancellation() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&zoe)).await;
+    world.plan().await;
+    world.store.cancel(&id, world.now()).await.unwrap();
+    world.work().await;
+    assert_eq!(
+        (
+            world.channel.requests(),
+            world.notification(&id).await.tally.cancelled
+        ),
+        (0, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_scopes_and_exceptions_narrow_an_audience() {
+    let world = world_of(&["ada", "eve"], vec![member("ada"), member("eve"), member("zoe")]).await;
+    let beta = ["beta".to_owned()];
+    for conversation in ["a:ada", TEAM] {
+        let tagged = world.store.tag(&key(conversation), &beta, &[], world.now()).await;
+        assert_eq!(tagged.unwrap().unwrap(), beta);
+    }
+    let cases = [
+        (json!({"tag": "beta"}), 2),
+        (json!({"tag": "beta", "scope": "channel"}), 1),
+        (json!({"tag": "gamma"}), 0),
+        (json!([{"tag": "beta"}, {"users": ["entra-ada", "entra-eve"]}]), 3),
+        (json!({"everyone": true, "scope": "personal"}), 2),
+        (json!({"everyone": true, "except": ["entra-ada", TEAM]}), 1),
+        (json!({"tenant": "tenant-1", "except": ["29:eve"]}), 2),
+        (
+            json!({"team": TEAM, "to": "members", "except": ["29:ada", "entra-zoe"]}),
+            1,
+        ),
+        (json!({"team": TEAM, "to": "members", "scope": "channel"}), 0),
+        (
+            json!({"users": ["entra-ada", "entra-zoe"], "tenant": "tenant-1", "scope": "channel"}),
+            0,
+        ),
+        (
+            json!([{"everyone": true, "except": ["entra-ada"]}, {"users": ["entra-ada"]}]),
+            3,
+        ),
+    ];
+    for (audience, expected) in cases {
+        let counts = done(&world, &created(&audience)).await;
+        assert_eq!(counts, (expected, 0), "{audience}");
+    }
+    assert_eq!(world.channel.count("a:zoe"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roster_that_is_throttled_makes_the_plan_wait_and_loses_nobody() {
+    let people = names(0..220);
+    let known: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&known, roster(&people)).await;
+    let throttled = Reply {
+        retry_after: Some(600),
+        ..refusal(429, "Throttled")
+    };
+    let replies = [refusal(200, ""), throttled, refusal(503, "ServiceUnavailable")];
+    world.channel.when(TEAM, Behaviour::Answers(replies.into()));
+    let began = world.now();
+    let id = world.asks(&to(&members())).await;
+    // The notification, then its part.
+    for _ in 0..2 {
+        let plan = world.plans.take().unwrap();
+        world.plan_one(&plan.body).await;
+    }
+    let waiting = world.plans.take().unwrap();
+    assert_eq!((waiting.delay.as_secs(), world.channel.requests()), (600, 2));
+    // Who was found goes out meanwhile, when the tenant may be written to again.
+    world.plans.send(vec![waiting]).await.unwrap();
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (220, 0));
+    assert_eq!(sent(&world).len(), 220);
+    assert!(world.now().duration_since(began).as_secs() >= 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roster_that_cannot_be_gone_on_with_is_read_again_and_nobody_gets_it_twice() {
+    let people = names(0..220);
+    let known: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&known, Vec::new()).await;
+    let team = |forgotten| Team {
+        members: roster(&people),
+        forgotten,
+        ..Team::default()
+    };
+    world.channel.team(TEAM, team(1));
+    assert_eq!(done(&world, &to(&members())).await, (220, 0));
+    assert_eq!(sent(&world).len(), 220);
+    // One that never can be is given up, and it says so.
+    world.channel.team(TEAM, team(usize::MAX));
+    let id = world.asks(&to(&members())).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (96, 1));
+}
+
+#[tokio::test]
+async fn what_is_not_built_is_refused() {
+    let world = World::new();
+    let mut body = to(&members());
+    body["ifUnknown"] = json!("install");
+    let answer = world.notify(post("/api/notifications", &body.to_string())).await;
+    assert_eq!(answer.status(), 400);
+    assert!(
+        text(&answer).contains(r#"must be \"skip\" or \"create\""#),
+        "{}",
+        text(&answer)
+    );
+}

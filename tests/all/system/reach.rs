@@ -1,0 +1,89 @@
+//! Who is reached, by the real functions over DynamoDB's wire and the channel's own.
+
+use serde_json::{Value, json};
+use tests::channel::{Team, member};
+
+use super::{System, settled};
+use crate::world::{in_channel, personal};
+
+const TEAM: &str = "19:team@thread.tacv2";
+const SECOND: &str = "19:second@thread.tacv2";
+
+impl System {
+    async fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        let url = format!("{}{path}", self.host.url());
+        let request = self.http.request(method.parse().unwrap(), url);
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Asks, and waits until everything is done about it; the counts then.
+    async fn done(&self, audience: Value) -> Value {
+        let body = json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "create"});
+        let (status, accepted) = self.post("/api/notifications", body.to_string()).await;
+        assert_eq!(status, 202, "{accepted}");
+        self.host.drained().await;
+        let status = self.status(&accepted).await;
+        assert_eq!(status["state"], "completed", "{status}");
+        settled(&status);
+        status["counts"].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_team_its_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_erased() {
+    let system = System::start().await;
+    assert_eq!(system.hears(personal("p7", "installationUpdate")).await, 200);
+    assert_eq!(system.hears(in_channel(TEAM, "installationUpdate")).await, 200);
+    let team = Team {
+        channels: vec![TEAM.to_owned(), SECOND.to_owned()],
+        members: (0..130).map(|number| member(&format!("p{number}"))).collect(),
+        ..Team::default()
+    };
+    system.channel.team(TEAM, team);
+
+    let counts = system.done(json!({"team": TEAM, "to": "members"})).await;
+    assert_eq!(
+        (&counts["audience"], &counts["delivered"]),
+        (&json!(130), &json!(130))
+    );
+    for number in 0..130 {
+        let (name, chat) = (format!("entra-p{number}"), format!("a:p{number}"));
+        let created = usize::from(number != 7);
+        assert_eq!(
+            (system.channel.created(&name), system.channel.count(&chat)),
+            (created, 1)
+        );
+    }
+
+    let channels = json!([{"team": TEAM, "to": "channels"}, {"channel": TEAM, "thread": "1700000000001"}]);
+    assert_eq!(system.done(channels).await["delivered"], 3);
+    assert_eq!((system.channel.count(TEAM), system.channel.count(SECOND)), (1, 1));
+
+    let stranger = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    assert_eq!(system.done(stranger).await["delivered"], 1);
+    assert_eq!(system.channel.count("a:zoe"), 1);
+
+    let key = "/api/conversations/msteams%7C28%3Abot%7Ca%3Azoe";
+    let (status, tagged) = system.call("PUT", &format!("{key}/tags/release%20notes")).await;
+    assert_eq!((status, &tagged["tags"]), (200, &json!(["release notes"])));
+    assert_eq!(system.done(json!({"tag": "release notes"})).await["delivered"], 1);
+    let (_, listed) = system.call("GET", "/api/conversations?tag=release%20notes").await;
+    assert_eq!(listed["conversations"][0]["user"], "entra-zoe", "{listed}");
+    assert_eq!(
+        system
+            .call("DELETE", &format!("{key}/tags/release%20notes"))
+            .await
+            .1["tags"],
+        json!([])
+    );
+
+    let (status, erased) = system.call("DELETE", "/api/users/entra-zoe").await;
+    assert_eq!((status, &erased["conversations"]), (200, &json!(1)));
+    assert_eq!(system.call("GET", key).await.0, 404);
+    let (_, listed) = system.call("GET", "/api/conversations?user=entra-zoe").await;
+    assert_eq!(listed, json!({"conversations": []}));
+    system.host.stop().await;
+}
