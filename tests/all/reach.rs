@@ -239,6 +239,21 @@ async fn a_reply_goes_into_its_thread_though_the_bot_never_heard_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_channel_that_the_bot_never_heard_of_is_found_by_its_team_and_not_by_another() {
+    const ELSEWHERE: &str = "19:elsewhere@thread.tacv2";
+    let world = world_of(&[], Vec::new()).await;
+    assert_eq!(done(&world, &to(&json!({"channel": SECOND}))).await, (0, 1));
+    let beside = |channel: &str| to(&json!({"channel": channel, "team": TEAM}));
+    assert_eq!(done(&world, &beside(ELSEWHERE)).await, (0, 1));
+    assert_eq!(world.store.recall(&[key(ELSEWHERE)]).await.unwrap(), []);
+    assert_eq!(done(&world, &beside(SECOND)).await, (1, 0));
+    let thread = json!({"channel": SECOND, "team": TEAM, "thread": "1700000000001"});
+    assert_eq!(done(&world, &to(&thread)).await, (1, 0));
+    let thread = format!("{SECOND};messageid=1700000000001");
+    assert_eq!(sent(&world), [SECOND, &thread]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_notifications_at_once_create_one_conversation_with_a_person() {
     let world = world_of(&["ada"], Vec::new()).await;
     world.channel.when("entra-zoe", Behaviour::Hold);

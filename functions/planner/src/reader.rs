@@ -86,7 +86,10 @@ where
                 self.named(ids, cursor, Selection::Conversation, unknown).await
             }
             Whom::GroupChat(id) => self.one(id.clone(), cursor).await,
-            Whom::Channel { id, thread } => {
+            Whom::Channel { id, thread, team } => {
+                if let Some(team) = team {
+                    Team::new(self, team).await?.discover_channel(id).await?;
+                }
                 let place = place(id, thread.as_deref());
                 Team::of_channel(self, id).await?.discover(&place).await?;
                 self.one(place, cursor).await

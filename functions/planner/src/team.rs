@@ -115,18 +115,48 @@ where
 
     /// Makes sure that a place in it is remembered: whoever is in one channel of a team can write to the others.
     pub(crate) async fn discover(&self, id: &ConversationId) -> Result<(), Failure> {
-        let conversations = &self.reader.context.conversations;
         let Some(shown) = &self.shown else { return Ok(()) };
-        let known = conversations
-            .list(&Selection::Conversation(id.clone()), None, 1)
-            .await?;
-        if known.found.is_empty() {
-            let now = self.reader.context.clock.now();
-            conversations
-                .remember(Sighting::beside(shown, id.clone()), now)
+        if !self.is_known(id).await? {
+            let context = self.reader.context;
+            let sighting = Sighting::beside(shown, id.clone());
+            context
+                .conversations
+                .remember(sighting, context.clock.now())
                 .await?;
         }
         Ok(())
+    }
+
+    /// The same of a channel that is only said to be in it: the team's channels are asked for.
+    pub(crate) async fn discover_channel(&self, id: &ConversationId) -> Result<(), Failure> {
+        let Some(shown) = &self.shown else { return Ok(()) };
+        if self.is_known(id).await? {
+            return Ok(());
+        }
+        match self.channel_ids(shown).await? {
+            Some(ids) if ids.contains(id) => self.discover(id).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn is_known(&self, id: &ConversationId) -> Result<bool, store::Error> {
+        let selection = Selection::Conversation(id.clone());
+        let conversations = &self.reader.context.conversations;
+        Ok(!conversations.list(&selection, None, 1).await?.found.is_empty())
+    }
+
+    /// The ids of its channels, sorted; `None` when the channel will not tell.
+    async fn channel_ids(&self, shown: &Conversation) -> Result<Option<Vec<ConversationId>>, Failure> {
+        let connector = &self.reader.context.connector;
+        let asked = connector.channels(self.ask(shown).await?, self.id.as_str());
+        let channels = self.told(shown, asked.await).await?;
+        Ok(channels.map(|channels| {
+            let ids = channels.into_iter().filter_map(|channel| channel.id);
+            let mut ids: Vec<ConversationId> = ids.map(Into::into).collect();
+            ids.sort();
+            ids.dedup();
+            ids
+        }))
     }
 
     /// A page of its channels, in the order of their ids.
@@ -134,21 +164,9 @@ where
         let Some(shown) = &self.shown else {
             return Ok(self.unknown());
         };
-        let asked = self
-            .reader
-            .context
-            .connector
-            .channels(self.ask(shown).await?, self.id.as_str());
-        let Some(channels) = self.told(shown, asked.await).await? else {
+        let Some(mut ids) = self.channel_ids(shown).await? else {
             return Ok(self.unknown());
         };
-        let mut ids: Vec<ConversationId> = channels
-            .into_iter()
-            .filter_map(|channel| channel.id)
-            .map(Into::into)
-            .collect();
-        ids.sort();
-        ids.dedup();
         ids.retain(|id| at.cursor.is_none_or(|cursor| id.as_str() > cursor));
         let next = ids
             .get(PAGE_SIZE - 1)

@@ -23,72 +23,147 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WIDTH: usize = 100;
 /// What everyone is told.
 const NEWS: &str = "The library opens an hour earlier tomorrow.";
+/// What everybody in the team is told.
+const TEAM_NEWS: &str = "The new shelves are here.";
+/// Who is in the team.
+const TEAM_MEMBERS: [&str; 4] = ["Ada", "Alan", "Grace", "Kit"];
+/// Its channels; the first is its General one.
+const TEAM_CHANNELS: [&str; 3] = ["library", "lending", "reading"];
 
 /// Plays the main job on a running host and tells it, with the times.
 ///
 /// # Errors
 /// At the first step that does not happen.
 pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
-    let story = Story {
+    let mut story = Story {
         start: Instant::now(),
+        host,
+        channel,
+        posts: channel.subscribe(),
+        client: Client::default(),
     };
-    let mut posts = channel.subscribe();
-    let ada = Person::named("Ada");
-    let chat = Conversation::personal(&ada);
-
-    say("Ada talks to the bot");
-    story.tells("Ada", "adds the bot");
-    let answer = channel.add_bot(&chat, &ada).await?;
-    taken(&answer).context("the bot did not take note of Ada adding it")?;
-    story.tells(
-        "bot",
-        &shown(&arrived(&mut posts, "the welcome", |_| true).await?),
-    );
-    let words = "Good morning!";
-    story.tells("Ada", words);
-    let answer = channel.say(&chat, &ada, words).await?;
-    taken(&answer).context("the bot did not take Ada's message")?;
-    story.tells("bot", &shown(&arrived(&mut posts, "the answer", |_| true).await?));
-
-    say("\nA program tells everyone something");
-    let client = Client::default();
-    let request = json!({ "audience": { "everyone": true }, "message": { "text": NEWS } });
-    story.tells("POST", &format!("/api/notifications\n{request}"));
-    let answer = client
-        .post(&format!("{}/api/notifications", host.url()), &request)
-        .await?;
-    ensure!(
-        answer.status == StatusCode::ACCEPTED,
-        "the notification was not accepted: {}",
-        refused(&answer)
-    );
-    let accepted = answer.json();
-    let status_url = text(&accepted, "statusUrl").context("the acceptance has no statusUrl")?;
-    story.tells("202", &state(&accepted));
-    let news = arrived(&mut posts, "the notification", |posted| {
-        posted.text() == Some(NEWS)
-    })
-    .await?;
-    story.tells("bot", &shown(&news));
-
-    timeout(PATIENCE, host.drained())
-        .await
-        .context("the queues still hold messages")?;
-    let answer = client.get(&absolute(host.url(), &status_url)).await?;
-    ensure!(
-        answer.status == StatusCode::OK,
-        "the status cannot be read: {}",
-        refused(&answer)
-    );
-    story.tells("GET", &format!("{status_url}\n{}", state(&answer.json())));
-    Ok(())
+    story.a_person_is_remembered().await?;
+    story.everyone_is_told().await?;
+    story.a_team_is_told().await
 }
 
-struct Story {
+struct Story<'a> {
     start: Instant,
+    host: &'a Host,
+    channel: &'a Channel,
+    posts: mpsc::UnboundedReceiver<Posted>,
+    client: Client,
 }
 
-impl Story {
+impl Story<'_> {
+    async fn a_person_is_remembered(&mut self) -> anyhow::Result<()> {
+        let ada = Person::named("Ada");
+        let chat = Conversation::personal(&ada);
+        say("Ada talks to the bot");
+        self.tells("Ada", "adds the bot");
+        taken(&self.channel.add_bot(&chat, &ada).await?)
+            .context("the bot did not take note of Ada adding it")?;
+        let welcome = self.arrived("the welcome", |_| true).await?;
+        self.tells("bot", &shown(&welcome));
+        let words = "Good morning!";
+        self.tells("Ada", words);
+        taken(&self.channel.say(&chat, &ada, words).await?).context("the bot did not take Ada's message")?;
+        let answer = self.arrived("the answer", |_| true).await?;
+        self.tells("bot", &shown(&answer));
+        Ok(())
+    }
+
+    async fn everyone_is_told(&mut self) -> anyhow::Result<()> {
+        say("\nA program tells everyone something");
+        let request = json!({ "audience": { "everyone": true }, "message": { "text": NEWS } });
+        let status_url = self.ask(&request).await?;
+        let is_news = |posted: &Posted| posted.text() == Some(NEWS);
+        let news = self.arrived("the notification", is_news).await?;
+        self.tells("bot", &shown(&news));
+        self.ends(&status_url).await
+    }
+
+    /// Three of the four have never talked to the bot: their chats are made.
+    async fn a_team_is_told(&mut self) -> anyhow::Result<()> {
+        let people = TEAM_MEMBERS.map(Person::named);
+        // Nobody told the bot of her: for whoever tries what the README says of people that only Entra knows.
+        self.channel
+            .open_place(&Conversation::personal(&Person::named("Noor")));
+        say("\nA program tells everybody in a team, each in a chat of their own");
+        for channel in TEAM_CHANNELS {
+            let place = Conversation::channel(TEAM_CHANNELS[0], channel, &people);
+            if channel == TEAM_CHANNELS[0] {
+                self.tells("Ada", "adds the bot to a team of four");
+                taken(&self.channel.add_bot(&place, &people[0]).await?)
+                    .context("the bot did not take note of a team")?;
+                self.arrived("the welcome to the team", |_| true).await?;
+            } else {
+                self.channel.open_place(&place);
+            }
+        }
+        let team = Conversation::channel(TEAM_CHANNELS[0], TEAM_CHANNELS[0], &[]).id;
+        let audience = json!({ "team": team, "to": "members" });
+        let request =
+            json!({ "audience": audience, "ifUnknown": "create", "message": { "text": TEAM_NEWS } });
+        let status_url = self.ask(&request).await?;
+        let is_news = |posted: &Posted| posted.text() == Some(TEAM_NEWS);
+        for _ in &people {
+            let news = self.arrived("the notification", is_news).await?;
+            let reader = people
+                .iter()
+                .find(|person| Conversation::personal(person).id == news.conversation)
+                .context("it went where nobody of the team is")?;
+            self.tells("bot", &format!("to {}: {}", reader.name, shown(&news)));
+        }
+        self.ends(&status_url).await
+    }
+
+    /// Asks for a notification, and returns where its state is.
+    async fn ask(&self, request: &Value) -> anyhow::Result<String> {
+        self.tells("POST", &format!("/api/notifications\n{request}"));
+        let url = format!("{}/api/notifications", self.host.url());
+        let answer = self.client.post(&url, request).await?;
+        ensure!(
+            answer.status == StatusCode::ACCEPTED,
+            "the notification was not accepted: {}",
+            refused(&answer)
+        );
+        let accepted = answer.json();
+        self.tells("202", &state(&accepted));
+        text(&accepted, "statusUrl").context("the acceptance has no statusUrl")
+    }
+
+    /// Waits until everything is done, and tells what it came to.
+    async fn ends(&self, status_url: &str) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.host.drained())
+            .await
+            .context("the queues still hold messages")?;
+        let answer = self.client.get(&absolute(self.host.url(), status_url)).await?;
+        ensure!(
+            answer.status == StatusCode::OK,
+            "the status cannot be read: {}",
+            refused(&answer)
+        );
+        self.tells("GET", &format!("{status_url}\n{}", state(&answer.json())));
+        Ok(())
+    }
+
+    /// Waits for what the bot posts next that is `wanted`.
+    async fn arrived(&mut self, what: &str, wanted: impl Fn(&Posted) -> bool) -> anyhow::Result<Posted> {
+        let posts = &mut self.posts;
+        let waiting = async {
+            loop {
+                match posts.recv().await {
+                    Some(posted) if wanted(&posted) => return Some(posted),
+                    Some(_) => {}
+                    None => return None,
+                }
+            }
+        };
+        let posted = timeout(PATIENCE, waiting).await.ok().flatten();
+        posted.with_context(|| format!("{what} did not arrive in the channel within {PATIENCE:?}"))
+    }
+
     /// Who did what, with the time in front and what does not fit into a line below.
     fn tells(&self, who: &str, what: &str) {
         let at = self.start.elapsed().as_millis();
@@ -115,25 +190,6 @@ fn folded(line: &str) -> Vec<String> {
         }
     }
     pieces
-}
-
-/// Waits for what the bot posts next that is `wanted`.
-async fn arrived(
-    posts: &mut mpsc::UnboundedReceiver<Posted>,
-    what: &str,
-    wanted: impl Fn(&Posted) -> bool,
-) -> anyhow::Result<Posted> {
-    let waiting = async {
-        loop {
-            match posts.recv().await {
-                Some(posted) if wanted(&posted) => return Some(posted),
-                Some(_) => {}
-                None => return None,
-            }
-        }
-    };
-    let posted = timeout(PATIENCE, waiting).await.ok().flatten();
-    posted.with_context(|| format!("{what} did not arrive in the channel within {PATIENCE:?}"))
 }
 
 fn taken(answer: &Answer) -> anyhow::Result<()> {

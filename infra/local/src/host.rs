@@ -11,7 +11,7 @@ use axum::Router;
 use tokio::{net, sync::mpsc, task::JoinSet};
 
 use crate::{
-    binaries, channel,
+    binaries,
     dynamodb::{self, Database},
     event::{Event, Events},
     eventbridge::{Buses, Published},
@@ -84,10 +84,6 @@ impl Options {
         self.environment.extend([
             ("HERALD_LOOPBACK_SERVICE_URLS".into(), "trusted".into()),
             ("HERALD_OPENID_METADATA_URL".into(), issuer.metadata_url()),
-            (
-                "HERALD_CHANNELS".into(),
-                format!("msteams,{}", channel::CHANNEL_ID),
-            ),
         ]);
     }
 

@@ -74,6 +74,9 @@ pub enum Whom {
         id: ConversationId,
         /// The thread, by the id of its first message.
         thread: Option<String>,
+        /// The team it is in: by this a channel is found that the bot has not heard of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        team: Option<String>,
     },
     /// A group chat.
     GroupChat(ConversationId),
@@ -223,7 +226,7 @@ impl<'a> Members<'a> {
                 TeamPart::Channels => Set::Team(id),
                 TeamPart::Members => Set::Roster,
             },
-            Whom::Channel { id, thread } => Set::One(place(id, thread.as_deref())),
+            Whom::Channel { id, thread, .. } => Set::One(place(id, thread.as_deref())),
             Whom::GroupChat(id) => Set::One(id.clone()),
             Whom::Tag(name) => Set::Tag(name),
         };

@@ -209,6 +209,7 @@ fn of_every_kind() -> Audience {
         Whom::Channel {
             id: "19:c".into(),
             thread: Some("5".into()),
+            team: Some("19:team".into()),
         }
         .into(),
         Whom::GroupChat("19:g".into()).into(),

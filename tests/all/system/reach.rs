@@ -1,5 +1,7 @@
 //! Who is reached, by the real functions over DynamoDB's wire and the channel's own.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use tests::channel::{Team, member};
 
@@ -8,6 +10,7 @@ use crate::world::{in_channel, personal};
 
 const TEAM: &str = "19:team@thread.tacv2";
 const SECOND: &str = "19:second@thread.tacv2";
+const THIRD: &str = "19:third@thread.tacv2";
 
 impl System {
     async fn call(&self, method: &str, path: &str) -> (u16, Value) {
@@ -32,14 +35,20 @@ impl System {
     }
 }
 
+/// Everybody in a team hears of it, each in a chat of their own: what the sample *message all members* does.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_team_its_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_erased() {
-    let system = System::start().await;
+async fn all_five_thousand_members_of_a_team_get_one_message_each() {
+    const MEMBERS: usize = 5_000;
+    // At Teams' own limit the chats and messages would take four minutes; what is asked here is that nobody is lost.
+    let system = System::start_with(|options| {
+        let limit = ("HERALD_TENANT_LIMIT".to_owned(), "100000/1s".to_owned());
+        options.environment.extend([limit]);
+    })
+    .await;
     assert_eq!(system.hears(personal("p7", "installationUpdate")).await, 200);
     assert_eq!(system.hears(in_channel(TEAM, "installationUpdate")).await, 200);
     let team = Team {
-        channels: vec![TEAM.to_owned(), SECOND.to_owned()],
-        members: (0..130).map(|number| member(&format!("p{number}"))).collect(),
+        members: (0..MEMBERS).map(|number| member(&format!("p{number}"))).collect(),
         ..Team::default()
     };
     system.channel.team(TEAM, team);
@@ -47,20 +56,39 @@ async fn a_team_its_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_er
     let counts = system.done(json!({"team": TEAM, "to": "members"})).await;
     assert_eq!(
         (&counts["audience"], &counts["delivered"]),
-        (&json!(130), &json!(130))
+        (&json!(MEMBERS), &json!(MEMBERS))
     );
-    for number in 0..130 {
-        let (name, chat) = (format!("entra-p{number}"), format!("a:p{number}"));
-        let created = usize::from(number != 7);
-        assert_eq!(
-            (system.channel.created(&name), system.channel.count(&chat)),
-            (created, 1)
-        );
+    let (mut created, mut reached) = (HashMap::new(), HashMap::new());
+    for request in system.channel.received() {
+        match request.activity["members"][0]["id"].as_str() {
+            Some(member) => *created.entry(member.to_owned()).or_insert(0) += 1,
+            None => *reached.entry(request.conversation).or_insert(0) += 1,
+        }
     }
+    // Whom the bot knew already needed no new chat.
+    assert!(!created.contains_key("entra-p7"));
+    assert_eq!((created.len(), reached.len()), (MEMBERS - 1, MEMBERS));
+    assert!(created.values().chain(reached.values()).all(|times| *times == 1));
+    system.host.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn three_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_erased() {
+    let system = System::start().await;
+    assert_eq!(system.hears(in_channel(TEAM, "installationUpdate")).await, 200);
+    let team = Team {
+        channels: [TEAM, SECOND, THIRD].map(str::to_owned).into(),
+        ..Team::default()
+    };
+    system.channel.team(TEAM, team);
+
+    // A new thread in each channel, and a reply in one.
     let channels = json!([{"team": TEAM, "to": "channels"}, {"channel": TEAM, "thread": "1700000000001"}]);
-    assert_eq!(system.done(channels).await["delivered"], 3);
-    assert_eq!((system.channel.count(TEAM), system.channel.count(SECOND)), (1, 1));
+    assert_eq!(system.done(channels).await["delivered"], 4);
+    let reply = format!("{TEAM};messageid=1700000000001");
+    for place in [TEAM, SECOND, THIRD, &reply] {
+        assert_eq!(system.channel.count(place), 1, "{place}");
+    }
 
     let stranger = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
     assert_eq!(system.done(stranger).await["delivered"], 1);

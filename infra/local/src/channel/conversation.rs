@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 pub const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 /// The bot, as the channel names it.
 pub const BOT: &str = "28:00000000-0000-4000-8000-00000000b07a";
-/// The channel's own id. Not `msteams`: this channel does not pretend to be Teams.
-pub const CHANNEL_ID: &str = "local";
+/// What this channel is, to the bot: only Teams has teams, and people whom Entra knows.
+pub const CHANNEL_ID: &str = "msteams";
 
 /// An invented person.
 #[derive(Clone, Debug, PartialEq, Eq)]

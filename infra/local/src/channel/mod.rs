@@ -139,6 +139,11 @@ impl Channel {
         self.tell(conversation, conversation.message(from, text)).await
     }
 
+    /// Opens a place of which the bot is not told: another channel of a team that it is in, for example.
+    pub fn open_place(&self, conversation: &Conversation) {
+        self.room.add(conversation);
+    }
+
     async fn tell(&self, conversation: &Conversation, activity: Value) -> Result<Answer, Error> {
         self.room.add(conversation);
         let (id, now) = (self.room.next_id(), clock::now());

@@ -46,10 +46,9 @@ const FORMS: [(&str, &[&str]); 9] = [
     ("accounts", &[]),
     ("conversations", &[]),
     ("team", &["to", "guests"]),
-    ("channel", &["thread"]),
+    ("channel", &["thread", "team"]),
     ("groupChat", &[]),
     ("tag", &[]),
-    // Last: it also stands beside `users`.
     ("tenant", &[]),
 ];
 
@@ -61,16 +60,12 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
         );
         return None;
     };
-    let mut named = FORMS
-        .into_iter()
-        .filter(|(name, _)| object.contains_key(*name) && *name != "tenant");
-    let (leading, beside) = match (named.next(), named.next()) {
-        (None, None) if object.contains_key("tenant") => FORMS[FORMS.len() - 1],
-        (Some(one), None) => one,
-        _ => {
-            faults.note(at, format!("must name exactly one of {KNOWN}"));
-            return None;
-        }
+    let there = || FORMS.into_iter().filter(|(name, _)| object.contains_key(*name));
+    // Some words also stand beside another.
+    let mut named = there().filter(|(name, _)| !there().any(|(_, beside)| beside.contains(name)));
+    let (Some((leading, beside)), None) = (named.next(), named.next()) else {
+        faults.note(at, format!("must name exactly one of {KNOWN}"));
+        return None;
     };
     let before = faults.count();
     for name in object.keys() {
@@ -112,15 +107,10 @@ fn whom(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Fault
             to.map(|to| Whom::Team { id, to, guests })
         }
         "channel" => {
-            let thread = object.get("thread").map(|value| thread(value, at, faults));
+            let thread = object.get("thread").and_then(|value| thread(value, at, faults));
+            let team = object.get("team").and_then(|_| id(object, "team", at, faults));
             let id = id(object, "channel", at, faults)?.into();
-            match thread {
-                None => Some(Whom::Channel { id, thread: None }),
-                Some(thread) => thread.map(|thread| Whom::Channel {
-                    id,
-                    thread: Some(thread),
-                }),
-            }
+            Some(Whom::Channel { id, thread, team })
         }
         "groupChat" => id(object, "groupChat", at, faults).map(|id| Whom::GroupChat(id.into())),
         _ => tag(&object[leading], &field, faults).map(Whom::Tag),
@@ -264,7 +254,7 @@ mod tests {
         let audience = parse(&json!([
             {"everyone": true}, {"tenant": "t"}, {"users": ["a", "b", "a"], "tenant": "t"}, {"users": ["a"]},
             {"accounts": ["29:x"]}, {"conversations": ["19:c"]}, {"team": "19:t", "to": "members", "guests": false},
-            {"channel": "19:c", "thread": "17"}, {"channel": "19:c"}, {"groupChat": "19:g"}, {"tag": "beta"}]));
+            {"channel": "19:c", "thread": "17"}, {"channel": "19:c", "team": "19:t"}, {"groupChat": "19:g"}, {"tag": "beta"}]));
         let expected = [
             Whom::Everyone,
             Whom::Tenant("t".into()),
@@ -286,10 +276,12 @@ mod tests {
             Whom::Channel {
                 id: "19:c".into(),
                 thread: Some("17".into()),
+                team: None,
             },
             Whom::Channel {
                 id: "19:c".into(),
                 thread: None,
+                team: Some("19:t".into()),
             },
             Whom::GroupChat("19:g".into()),
             Whom::Tag("beta".into()),
@@ -316,7 +308,7 @@ mod tests {
             (json!({}), "#/audience"),
             (json!({"everyone": false}), "#/audience/everyone"),
             (json!({"everyone": true, "users": ["a"]}), "#/audience"),
-            (json!({"everyone": true, "tenant": "t"}), "#/audience/tenant"),
+            (json!({"everyone": true, "tenant": "t"}), "#/audience"),
             (
                 json!([{"everyone": true}, {"users": ["a", 7]}]),
                 "#/audience/1/users/1",
