@@ -242,7 +242,8 @@ pub struct Row {
     /// Where it stands.
     #[serde(flatten)]
     pub state: State,
-    /// The claim that wrote it, from 1; 0 when it ended without any.
+    /// The claim that wrote it, from 1; 0 when it ended without any. Of one that leads to no conversation yet, how often somebody
+    /// tried to make one.
     pub attempt: u32,
     /// How many attempts so far may have reached the channel: their worker died, or nobody knows what came of them.
     pub doubts: u32,

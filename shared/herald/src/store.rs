@@ -473,7 +473,20 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         doubts: u32,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
-    /// Ends a delivery that leads to no conversation and was never claimed; how it ended, now or before.
+    /// Puts off a delivery that leads to no conversation yet, and so was never claimed: nobody need look before `until`. `tries`
+    /// is how often somebody tried to make one. Of a delivery that has ended nothing is written: how it ended.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn postpone(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        tries: u32,
+    ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send;
+
+    /// Ends a delivery that leads to no conversation and was never claimed, put off or not; how it ended, now or before.
     ///
     /// # Errors
     /// When the table is away.

@@ -33,6 +33,8 @@ on_every_backend! { ledger:
     a_delivered_copy_is_claimed_again_to_be_brought_up_to_date,
     an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was,
     what_leads_nowhere_is_ended_once,
+    what_leads_nowhere_yet_is_put_off_until_it_ends,
+    what_has_ended_is_not_put_off,
     what_was_delivered_is_not_ended_otherwise,
     rows_are_looked_up_in_the_order_they_are_asked_for,
     deliveries_to_hostile_ids_are_kept_apart,
@@ -445,6 +447,52 @@ async fn what_leads_nowhere_is_ended_once<S: Ledger>(store: S) {
         doubts: 0,
     };
     assert_eq!(row(&store, &nobody).await, Some(expected));
+}
+
+async fn what_leads_nowhere_yet_is_put_off_until_it_ends<S: Ledger>(store: S) {
+    let nobody = DeliveryKey::new(
+        &NotificationId::fresh(at(0), [1; 16]),
+        &Recipient::User("u".into()),
+    );
+    // The last one stands, whoever it was; to write the same again changes nothing.
+    for (until, why, tries) in [
+        (5, "Installing", 0),
+        (30, "Throttled", 2),
+        (30, "Throttled", 2),
+        (20, "Größe", 1),
+    ] {
+        assert_eq!(
+            store.postpone(&nobody, at(until), why, tries).await.unwrap(),
+            None
+        );
+        let expected = Row {
+            state: State::Waiting {
+                until: at(until),
+                why: why.into(),
+            },
+            attempt: tries,
+            doubts: 0,
+        };
+        assert_eq!(row(&store, &nobody).await, Some(expected));
+    }
+    assert_eq!(
+        store.end(&nobody, &Outcome::Expired).await.unwrap(),
+        Outcome::Expired
+    );
+    let ended = row(&store, &nobody).await.unwrap();
+    assert_eq!(ended.state, State::Settled(Outcome::Expired));
+}
+
+async fn what_has_ended_is_not_put_off<S: Ledger>(store: S) {
+    let nobody = DeliveryKey::new(
+        &NotificationId::fresh(at(0), [1; 16]),
+        &Recipient::User("u".into()),
+    );
+    store.end(&nobody, &delivered("1", 0)).await.unwrap();
+    let late = store.postpone(&nobody, at(5), "Installing", 0).await.unwrap();
+    assert_eq!(late, Some(delivered("1", 0)));
+    let ended = row(&store, &nobody).await.unwrap();
+    assert_eq!(ended.state, State::Settled(delivered("1", 0)));
 }
 
 async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {

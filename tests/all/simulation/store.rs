@@ -366,6 +366,17 @@ impl Ledger for Tables {
         self.write_late_or("release", write).await
     }
 
+    async fn postpone(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        tries: u32,
+    ) -> Result<Option<Outcome>, Error> {
+        self.call("put off", self.store().postpone(delivery, until, why, tries))
+            .await
+    }
+
     async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
         self.call("end", self.store().end(delivery, outcome)).await
     }

@@ -438,6 +438,16 @@ impl Ledger for Tables {
         Ok(Written::Stands)
     }
 
+    async fn postpone(
+        &self,
+        _: &DeliveryKey,
+        _: Timestamp,
+        _: &str,
+        _: u32,
+    ) -> Result<Option<Outcome>, StoreError> {
+        Ok(None)
+    }
+
     async fn end(&self, _: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, StoreError> {
         Ok(outcome.clone())
     }

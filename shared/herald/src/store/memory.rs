@@ -538,17 +538,32 @@ impl Ledger for Store {
         Ok(self.tables().write(delivery, row, lease.stage()))
     }
 
+    async fn postpone(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        tries: u32,
+    ) -> Result<Option<Outcome>, Error> {
+        let row = Row {
+            state: delivery::State::Waiting {
+                until,
+                why: why.to_owned(),
+            },
+            attempt: tries,
+            doubts: 0,
+        };
+        Ok(self.tables().write_unsettled(delivery, row))
+    }
+
     async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
-        let mut tables = self.tables();
-        let row = tables.deliveries.entry(delivery.clone()).or_insert_with(|| Row {
+        let row = Row {
             state: delivery::State::Settled(outcome.clone()),
             attempt: 0,
             doubts: 0,
-        });
-        Ok(match &row.state {
-            delivery::State::Settled(standing) => standing.clone(),
-            delivery::State::Waiting { .. } => outcome.clone(),
-        })
+        };
+        let standing = self.tables().write_unsettled(delivery, row);
+        Ok(standing.unwrap_or_else(|| outcome.clone()))
     }
 
     async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
@@ -561,6 +576,19 @@ impl Ledger for Store {
 }
 
 impl Tables {
+    /// Writes the row of a delivery that was never claimed, unless it has ended: so.
+    fn write_unsettled(&mut self, delivery: &DeliveryKey, new: Row) -> Option<Outcome> {
+        if let Some(Row {
+            state: delivery::State::Settled(standing),
+            ..
+        }) = self.deliveries.get(delivery)
+        {
+            return Some(standing.clone());
+        }
+        self.deliveries.insert(delivery.clone(), new);
+        None
+    }
+
     fn write(&mut self, delivery: &DeliveryKey, new: Row, stage: Stage) -> Written {
         let standing = self.deliveries.get(delivery);
         if standing == Some(&new) {

@@ -117,6 +117,10 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
             "release",
             ledger.release(&delivery(1), &lease, at(5), "why", 0).await.err(),
         ),
+        (
+            "postpone",
+            ledger.postpone(&delivery(1), at(5), "why", 0).await.err(),
+        ),
         ("end", ledger.end(&delivery(1), &DELIVERED).await.err()),
         ("look_up", ledger.look_up(&[delivery(1)]).await.err()),
         ("apply", reserve(&ledger, 0).await.err()),

@@ -56,7 +56,7 @@ async fn a_doubt_is_written_up_once_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn what_was_settled_released_or_ended_stands_though_the_answer_was_lost() {
+async fn what_was_settled_released_put_off_or_ended_stands_though_the_answer_was_lost() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let first = lease(claim(&ledger, 1, 0).await);
@@ -76,6 +76,9 @@ async fn what_was_settled_released_or_ended_stands_though_the_answer_was_lost() 
     let skipped = Outcome::Skipped {
         reason: SkipReason::NoConversation,
     };
+    wire.lose_answers(1);
+    let put_off = ledger.postpone(&delivery(2), at(5), "Installing", 0).await;
+    assert_eq!(put_off.unwrap(), None);
     wire.lose_answers(1);
     assert_eq!(ledger.end(&delivery(2), &skipped).await.unwrap(), skipped);
 }

@@ -258,6 +258,11 @@ async fn everything_else_is_one_request() {
     one("Query");
     ledger.look_up(&[delivery(1), delivery(2)]).await.unwrap();
     one("BatchGetItem");
+    ledger
+        .postpone(&delivery(1), at(5), "Installing", 0)
+        .await
+        .unwrap();
+    one("PutItem");
     ledger.end(&delivery(1), &Outcome::Expired).await.unwrap();
     one("PutItem");
 }

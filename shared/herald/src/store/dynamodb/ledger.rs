@@ -85,6 +85,26 @@ impl Ledger {
         }
     }
 
+    /// Puts the row of a delivery that was never claimed, unless it has ended: so.
+    async fn write_unsettled(
+        &self,
+        verb: &'static str,
+        delivery: &DeliveryKey,
+        row: &Row,
+    ) -> Result<Option<Outcome>, Error> {
+        let mut open = Condition::absent("delivery");
+        open.names.extend(attribute::names(["state"]));
+        open.values.insert(":waiting".to_owned(), text(WAITING));
+        open.expression += " OR #state = :waiting";
+        Ok(match self.write(verb, delivery, row, open).await? {
+            Err(Some(Row {
+                state: State::Settled(standing),
+                ..
+            })) => Some(standing),
+            Ok(()) | Err(_) => None,
+        })
+    }
+
     async fn write_for(
         &self,
         verb: &'static str,
@@ -212,6 +232,24 @@ impl crate::store::Ledger for Ledger {
         self.write_for("release a delivery", delivery, lease, &row).await
     }
 
+    async fn postpone(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        tries: u32,
+    ) -> Result<Option<Outcome>, Error> {
+        let row = Row {
+            state: State::Waiting {
+                until,
+                why: why.to_owned(),
+            },
+            attempt: tries,
+            doubts: 0,
+        };
+        self.write_unsettled("put off a delivery", delivery, &row).await
+    }
+
     async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
         const VERB: &str = "end a delivery";
         let row = Row {
@@ -219,16 +257,8 @@ impl crate::store::Ledger for Ledger {
             attempt: 0,
             doubts: 0,
         };
-        let written = self
-            .write(VERB, delivery, &row, Condition::absent("delivery"))
-            .await?;
-        Ok(match written {
-            Err(Some(Row {
-                state: State::Settled(standing),
-                ..
-            })) => standing,
-            Ok(()) | Err(_) => outcome.clone(),
-        })
+        let standing = self.write_unsettled(VERB, delivery, &row).await?;
+        Ok(standing.unwrap_or_else(|| outcome.clone()))
     }
 
     async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
