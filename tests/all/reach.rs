@@ -365,6 +365,58 @@ async fn a_conversation_that_cannot_be_created_now_is_created_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_conversation_that_cannot_be_created_for_long_is_tried_ever_more_rarely_until_it_expires() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let refuse = Behaviour::Refuse {
+        status: 503,
+        code: "ServiceUnavailable",
+    };
+    world.channel.when("entra-zoe", refuse);
+    let began = world.now();
+    let mut body = created(&json!({"users": ["entra-zoe"], "tenant": "tenant-1"}));
+    body["expiresAt"] = json!(world.in_seconds(24 * 3600).to_string());
+    let id = world.asks(&body).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.expired, 1);
+    assert!(world.now().duration_since(began).as_hours() >= 23);
+    // Every 15 seconds would be 5,760 times.
+    let tried = world.channel.requests();
+    assert!((90..200).contains(&tried), "{tried}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_conversation_is_listed_and_explained_as_such() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let replies = [refusal(503, "ServiceUnavailable")];
+    world
+        .channel
+        .when("entra-zoe", Behaviour::Answers(replies.into()));
+    let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&zoe)).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    let answer = world
+        .notify(get(&format!("/api/notifications/{id}/deliveries?state=open")))
+        .await;
+    let listed = &document(&answer)["deliveries"][0];
+    assert_eq!(
+        (&listed["user"], &listed["why"], &listed["attempts"]),
+        (&json!("entra-zoe"), &json!("ServiceUnavailable"), &json!(1))
+    );
+    let answer = world
+        .notify(get(&format!("/api/notifications/{id}/explain")))
+        .await;
+    let reason = &document(&answer)["reasons"][0];
+    assert_eq!(
+        (&reason["reason"], &reason["code"]),
+        (&json!("retrying"), &json!("ServiceUnavailable"))
+    );
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_became_of_a_created_person_is_told_like_of_any_other() {
     let world = world_of(&["ada"], Vec::new()).await;
     let refused = Behaviour::Answers([refusal(400, "BadSyntax")].into());

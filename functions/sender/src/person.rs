@@ -6,7 +6,7 @@
 use botframework::connector::{self, ConversationParameters, Reason};
 use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Introduction, Made, Person, PersonKey, Sighting, State};
-use herald::delivery::{Outcome, SkipReason, State as RowState};
+use herald::delivery::{Outcome, Row, SkipReason, State as RowState, making_wait};
 use herald::notification::IfUnknown;
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Candidate, Conversations, Ledger, Notifications, Paces, Selection};
@@ -18,10 +18,6 @@ use crate::later;
 
 /// When to ask again for a person whom another worker is making a conversation with. It takes one request.
 const ASK_MAKER_AGAIN: SignedDuration = SignedDuration::from_secs(2);
-
-/// How long a conversation that could not be made now waits, if the channel names no time. To make it can be repeated
-/// without harm.
-const MAKE_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 
 /// How many conversations of one person are looked at.
 const OF_ONE_PERSON: usize = 10;
@@ -65,33 +61,41 @@ where
         let Some(seen) = self.view.newest().await? else {
             return Ok(Place::Nowhere(Outcome::Cancelled));
         };
-        // What has ended without a conversation has ended, though there may be one by now.
-        if seen.head.if_unknown != IfUnknown::Skip
-            && let Some(outcome) = self.ended(seen.head.revision).await?
-        {
-            return Ok(Place::Nowhere(outcome));
+        let row = match seen.head.if_unknown {
+            IfUnknown::Skip => None,
+            IfUnknown::Create => self.row().await?,
+        };
+        let (mut failures, mut waits) = (0, None);
+        match row.map(|row| (row.state, row.attempt)) {
+            // What has ended without a conversation has ended, though there may be one by now.
+            Some((RowState::Settled(outcome), _)) if !outcome.is_behind(seen.head.revision) => {
+                return Ok(Place::Nowhere(outcome));
+            }
+            Some((RowState::Waiting { until, .. }, tries)) => {
+                failures = tries;
+                waits = Some(until).filter(|until| *until > now);
+            }
+            Some((RowState::Settled(_), _)) | None => {}
         }
         if let Some(outcome) = stopped(&seen.head, now) {
             return self.standing_or(outcome, person).await;
         }
+        if let Some(until) = waits {
+            // Another worker who has the same chunk put it off just now.
+            return Ok(Place::Later(until));
+        }
         let person = person.and_then(|person| self.bucket?.person(person));
         match person {
-            Some(person) if seen.head.if_unknown != IfUnknown::Skip => self.meet(person).await,
+            Some(person) if seen.head.if_unknown != IfUnknown::Skip => self.meet(person, failures).await,
             Some(_) | None => Ok(skipped(SkipReason::NoConversation)),
         }
     }
 
-    /// How the delivery ended under the recipient's own name, unless its copy shows something older than this revision.
-    async fn ended(&self, revision: u32) -> Result<Option<Outcome>, store::Error> {
-        let rows = self
-            .context
-            .ledger
-            .look_up(std::slice::from_ref(&self.key))
-            .await?;
-        Ok(match rows.into_iter().flatten().next().map(|row| row.state) {
-            Some(RowState::Settled(outcome)) if !outcome.is_behind(revision) => Some(outcome),
-            Some(RowState::Settled(_) | RowState::Waiting { .. }) | None => None,
-        })
+    /// What is written of the delivery under the recipient's own name.
+    async fn row(&self) -> Result<Option<Row>, store::Error> {
+        let key = std::slice::from_ref(&self.key);
+        let rows = self.context.ledger.look_up(key).await?;
+        Ok(rows.into_iter().flatten().next())
     }
 
     /// The conversation that was made before the notification was stopped: its delivery may have to be brought up to date.
@@ -103,8 +107,8 @@ where
         Ok(known.map_or(Place::Nowhere(outcome), Place::Conversation))
     }
 
-    /// The conversation with a person, made if there is none.
-    async fn meet(&self, person: PersonKey) -> Result<Place, store::Error> {
+    /// The conversation with a person, made if there is none; that may have failed before, so many times.
+    async fn meet(&self, person: PersonKey, failures: u32) -> Result<Place, store::Error> {
         let conversations = &self.context.conversations;
         let now = self.now();
         let until = self.invocation.deadline;
@@ -123,7 +127,7 @@ where
         }
         let (made, place) = match self.make(&person).await? {
             Ok(key) => (Made::Conversation(key.clone()), Place::Conversation(key)),
-            Err(why) => (Made::Nothing, self.not_made(why).await?),
+            Err(why) => (Made::Nothing, self.not_made(why, failures).await?),
         };
         conversations.introduced(&person, &made, self.now()).await?;
         if matches!(place, Place::Conversation(_)) && !self.may_request_again().await? {
@@ -200,10 +204,10 @@ where
     }
 
     /// What becomes of a delivery whose conversation was not made.
-    async fn not_made(&self, why: NotMade) -> Result<Place, store::Error> {
+    async fn not_made(&self, why: NotMade, failures: u32) -> Result<Place, store::Error> {
         let error = match why {
             NotMade::Refused(error) => error,
-            NotMade::AnswerLost => return Ok(Place::Later(later(self.now(), ASK_MAKER_AGAIN))),
+            NotMade::AnswerLost => return self.try_again(failures, None, "NoAnswer").await,
             NotMade::NoServiceUrl => return Ok(skipped(SkipReason::NoConversation)),
         };
         tracing::warn!(
@@ -219,13 +223,14 @@ where
         let asked = error
             .retry_after()
             .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
-        let again = Place::Later(later(now, asked.unwrap_or(MAKE_AGAIN)));
         Ok(match reaction(error.reason()) {
             Reaction::Slow => {
                 self.throttled(asked).await?;
-                again
+                self.try_again(failures, asked, &code(&error)).await?
             }
-            Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => again,
+            Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
+                self.try_again(failures, asked, &code(&error)).await?
+            }
             Reaction::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
             Reaction::Block => skipped(SkipReason::NotInstalled),
             // The bot is turned off there, or cannot read: that is the tenant's to say, and is said as it was.
@@ -237,6 +242,29 @@ where
                 })
             }
         })
+    }
+
+    /// Has the conversation made again later, ever more rarely: to make it can be repeated without harm.
+    async fn try_again(
+        &self,
+        failures: u32,
+        asked: Option<SignedDuration>,
+        why: &str,
+    ) -> Result<Place, store::Error> {
+        let wait = making_wait(failures, asked, self.context.draw());
+        self.put_off(later(self.now(), wait), why, failures.saturating_add(1))
+            .await
+    }
+
+    /// Has the delivery wait for its conversation, and writes down why; unless its time is over by then.
+    async fn put_off(&self, until: Timestamp, why: &str, failures: u32) -> Result<Place, store::Error> {
+        let seen = self.view.newest().await?;
+        if seen.is_none_or(|seen| seen.head.expires_at <= until) {
+            return Ok(Place::Nowhere(Outcome::Expired));
+        }
+        let ledger = &self.context.ledger;
+        let ended = ledger.postpone(&self.key, until, why, failures).await?;
+        Ok(ended.map_or(Place::Later(until), Place::Nowhere))
     }
 }
 

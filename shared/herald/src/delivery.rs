@@ -25,7 +25,7 @@ mod claim;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Attempt, Next, Policy, next};
+pub use attempt::{Attempt, Next, Policy, making_wait, next};
 pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may_write};
 
 /// How many attempts of one delivery may each have reached the channel before it is left as unknown: with

@@ -12,6 +12,12 @@ const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(1);
 /// The shortest wait after a refusal.
 pub(super) const REFUSED_WAIT_MIN: SignedDuration = SignedDuration::from_millis(500);
 
+/// The first wait with a conversation that could not be made.
+const MAKING_WAIT: SignedDuration = SignedDuration::from_secs(15);
+
+/// The longest.
+const MAKING_WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);
+
 /// What one attempt came to; the Connector's classes with what the ledger keeps of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -173,6 +179,19 @@ fn refused_wait(attempt: u32, retry_after: Option<SignedDuration>, chance: u32) 
         .unwrap_or_default()
         .max(SignedDuration::ZERO)
         .saturating_add(ours)
+}
+
+/// How long to wait with a conversation that could not be made, `failures` times before this one: 15 seconds, twice as long each
+/// time, 15 minutes at most, half of it by chance; and no less than the other side asks.
+///
+/// Nothing that may be a copy is made, so this goes on until the notification expires: it must not be often.
+pub fn making_wait(failures: u32, asked: Option<SignedDuration>, chance: u32) -> SignedDuration {
+    let about = MAKING_WAIT
+        .saturating_mul(1 << failures.min(6))
+        .min(MAKING_WAIT_MAX);
+    let ours = (about / 2).saturating_add(by_chance(about / 2, chance));
+    let theirs = asked.map(|asked| asked.saturating_add(by_chance(MAKING_WAIT, chance)));
+    ours.max(theirs.unwrap_or_default())
 }
 
 /// About 15 seconds, one minute, four: an outage of the channel lasts minutes, and each attempt may be a copy.

@@ -346,3 +346,15 @@ fn a_tally_counts_each_outcome_under_its_own_name() {
     }
     assert_eq!(tally.total(), 7);
 }
+
+#[test]
+fn what_cannot_be_made_is_tried_ever_more_rarely_and_never_sooner_than_asked() {
+    let wait = |failures, asked, chance| making_wait(failures, asked, chance).as_secs();
+    let longest = [0, 1, 2, 3, 6, 7, 1_000_000].map(|failures| wait(failures, None, u32::MAX));
+    assert_eq!(longest, [15, 30, 60, 120, 900, 900, 900]);
+    assert_eq!([0, 6].map(|failures| wait(failures, None, 0)), [7, 450]);
+    let asked = |seconds| Some(SignedDuration::from_secs(seconds));
+    assert_eq!([wait(0, asked(90), 0), wait(0, asked(90), u32::MAX)], [90, 105]);
+    assert_eq!(wait(6, asked(90), u32::MAX), 900);
+    assert_eq!(wait(0, asked(-90), 0), 7);
+}
