@@ -3,12 +3,13 @@
 use botframework::activity::Activity;
 use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Sighting};
-use herald::delivery::{Outcome, SkipReason, State};
+use herald::delivery::{Asked, Claim, DeliveryKey, Outcome, SentCopy, SkipReason, State};
 use herald::event::Kind;
 use herald::id::NotificationId;
 use herald::notification::Content;
+use herald::pace::{Limits, Spacing};
 use herald::queue::{Message, Plan, Queue, Task};
-use herald::store::{Conversations, Notifications};
+use herald::store::{Conversations, Ledger, Notifications};
 use serde_json::{Value, json};
 use tests::channel::{Behaviour, Reply, Team, member};
 
@@ -340,6 +341,42 @@ async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
     let shown: Vec<_> = world.channel.received().into_iter().map(|it| it.method).collect();
     assert_eq!(shown, ["POST", "POST", "PUT"]);
     assert_eq!(world.notification(&id).await.copies.current, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_a_dead_worker_did_not_report_is_retracted_without_waiting_for_a_turn_that_nobody_has() {
+    let world = world_of(&["ada", "zoe"], Vec::new()).await;
+    let zoe = json!({"users": ["entra-new"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&zoe)).await;
+    world.plan().await;
+    see(&world, personal("new", "installationUpdate")).await;
+    // It was sent and settled; its worker died before it wrote that under the name that the caller knows.
+    let delivery = DeliveryKey::new(&id, &Recipient::Conversation(key("a:new")));
+    let asked = Asked {
+        delivery: &delivery,
+        revision: 0,
+        now: world.now(),
+        until: world.in_seconds(60),
+        spacing: Spacing::within(&Limits::teams().conversation),
+    };
+    let Claim::Taken(lease) = world.store.claim(asked, &key("a:new")).await.unwrap() else {
+        panic!("not taken");
+    };
+    let sent = Outcome::Delivered(SentCopy {
+        activity: Some("1".into()),
+        shows: 0,
+        tried: 0,
+    });
+    world.store.settle(&delivery, &lease, &sent).await.unwrap();
+    let began = world.now();
+    let path = format!("/api/notifications/{id}/message");
+    let retract = crate::world::request("DELETE", &path, lambda_http::Body::Empty);
+    assert_eq!(world.notify(retract).await.status(), 202);
+    world.work().await;
+    let shown: Vec<_> = world.channel.received().into_iter().map(|it| it.method).collect();
+    assert_eq!(shown, ["DELETE"]);
+    let took = world.now().duration_since(began);
+    assert!(took.as_secs() < 30, "{took}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,7 +140,7 @@ where
         if lease.copy.is_some() && !permitted {
             let ledger = &self.context.ledger;
             ledger
-                .release(&self.key, &lease, now, "NoPermit", lease.doubts)
+                .release(&delivery, &lease, now, "NoPermit", lease.doubts)
                 .await?;
             return Ok(Turn::Copy);
         }
