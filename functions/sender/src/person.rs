@@ -5,7 +5,9 @@
 
 use botframework::connector::{self, ConversationParameters, Reason};
 use herald::audience::Recipient;
-use herald::conversation::{ConversationKey, Introduction, Made, Person, PersonKey, Sighting, State};
+use herald::conversation::{
+    ConversationKey, INSTALLED_WITHIN, Introduction, Made, Person, PersonKey, Sighting, State,
+};
 use herald::delivery::{Outcome, Row, SkipReason, State as RowState, making_wait};
 use herald::notification::IfUnknown;
 use herald::retry::{Reaction, reaction};
@@ -116,6 +118,10 @@ where
             Introduction::Known(key) => return Ok(Place::Conversation(key)),
             Introduction::Busy { until } => {
                 return Ok(Place::Later(until.min(later(now, ASK_MAKER_AGAIN))));
+            }
+            // Whoever began it waits for it, too.
+            Introduction::Installing { since } => {
+                return Ok(Place::Later(later(since, INSTALLED_WITHIN)));
             }
             Introduction::Yours { .. } => {}
         }

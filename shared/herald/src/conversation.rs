@@ -19,7 +19,7 @@ mod sighting;
 mod tests;
 
 pub use key::{ConversationKey, InvalidKey, is_id};
-pub use person::{Acquaintance, Introduction, Made, Person, PersonKey, introduce, made};
+pub use person::{Acquaintance, INSTALLED_WITHIN, Introduction, Made, Person, PersonKey, introduce, made};
 pub use record::{Finding, MISSING_MAX, Missing, note, remember, tag};
 pub use sighting::{Presence, Sighting};
 

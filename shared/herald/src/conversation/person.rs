@@ -6,10 +6,16 @@
 use std::fmt;
 
 use botframework::id::{ChannelAccountId, EntraObjectId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::ConversationKey;
 use super::key::escape;
+
+/// How long an installation has to tell the bot of itself. Until then nobody makes the conversation in another way.
+pub const INSTALLED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long it is known that one was begun. Whoever was to be told of it is gone by then, and it may be, too.
+const BEGUN_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Names a person to a bot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,8 +73,13 @@ pub enum Introduction {
     Known(ConversationKey),
     /// The asker is to make it, and to say what came of it.
     Yours {
-        /// Since when the bot is being installed for them, if it is.
+        /// When the bot was begun to be installed for them, if it was, and has not told of itself in time.
         installing_since: Option<Timestamp>,
+    },
+    /// The bot is being installed for them: the conversation is to come by itself.
+    Installing {
+        /// Since when.
+        since: Timestamp,
     },
     /// Somebody else is making it.
     Busy {
@@ -101,7 +112,11 @@ pub fn introduce(
     if let Some(until) = known.until.filter(|until| *until > now) {
         return (Introduction::Busy { until }, None);
     }
-    let installing_since = known.installing_since;
+    let age = |since: &Timestamp| now.duration_since(*since);
+    let installing_since = known.installing_since.filter(|since| age(since) < BEGUN_FOR);
+    if let Some(since) = installing_since.filter(|since| age(since) < INSTALLED_WITHIN) {
+        return (Introduction::Installing { since }, None);
+    }
     let taken = Acquaintance {
         conversation: None,
         until: Some(until),
@@ -165,19 +180,29 @@ mod tests {
             introduce(Some(&known), at(0), at(60)),
             (Introduction::Known(key), None)
         );
-        let installing = made(None, &Made::Installing(at(5))).unwrap();
-        let (next, taken) = introduce(Some(&installing), at(10), at(60));
-        assert_eq!(
-            next,
-            Introduction::Yours {
-                installing_since: Some(at(5))
-            }
-        );
-        assert_eq!(
-            made(taken.as_ref(), &Made::Nothing),
-            Some(Acquaintance::default())
-        );
         assert_eq!(made(None, &Made::Nothing), None);
+    }
+
+    #[test]
+    fn an_installation_has_a_minute_to_tell_of_itself_and_is_forgotten_after_an_hour() {
+        let installing = made(None, &Made::Installing(at(5))).unwrap();
+        let ask = |second| introduce(Some(&installing), at(second), at(second + 60));
+        for second in [5, 64] {
+            let waits = Introduction::Installing { since: at(5) };
+            assert_eq!(ask(second), (waits, None));
+        }
+        for (second, begun) in [(65, Some(at(5))), (3604, Some(at(5))), (3605, None)] {
+            let (next, taken) = ask(second);
+            let yours = Introduction::Yours {
+                installing_since: begun,
+            };
+            assert_eq!(next, yours);
+            assert_eq!(taken.as_ref().unwrap().installing_since, begun);
+            assert_eq!(
+                made(taken.as_ref(), &Made::Nothing),
+                Some(Acquaintance::default())
+            );
+        }
     }
 
     #[test]

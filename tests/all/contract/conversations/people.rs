@@ -100,7 +100,11 @@ async fn an_installation_is_known_to_the_next<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
     introduced(&store, &ada, &Made::Installing(at(1))).await;
-    for second in [2, 62] {
+    for second in [2, 60] {
+        let waits = Introduction::Installing { since: at(1) };
+        assert_eq!(introduce(&store, &ada, second).await, waits);
+    }
+    for second in [61, 121] {
         // Who dies there leaves it to be known.
         let next = introduce(&store, &ada, second).await;
         let installing_since = Some(at(1));
