@@ -42,6 +42,8 @@ pub mod variable {
     pub const TENANT_LIMIT: &str = "HERALD_TENANT_LIMIT";
     /// For the bot in one conversation, separated by commas: `7/1s,8/2s,60/30s,1800/3600s`.
     pub const CONVERSATION_LIMITS: &str = "HERALD_CONVERSATION_LIMITS";
+    /// For the bot's app at Microsoft Graph, in one tenant: `30/1s`.
+    pub const GRAPH_LIMIT: &str = "HERALD_GRAPH_LIMIT";
 
     // The bot, by the names that bot developers know.
 
@@ -53,6 +55,9 @@ pub mod variable {
     pub const APP_TENANT_ID: &str = "MicrosoftAppTenantId";
     /// The cloud: empty is public, `https://botframework.azure.us` is GCC High.
     pub const CHANNEL_SERVICE: &str = "ChannelService";
+
+    /// The id in the manifest of the bot's Teams app, a GUID, by which it is installed for people; nobody is, if left out.
+    pub const TEAMS_APP_ID: &str = "HERALD_TEAMS_APP_ID";
 
     // Whom it lets in, and where it sends. Lists are separated by commas.
 
@@ -78,6 +83,9 @@ pub mod variable {
     pub const EMULATOR: &str = "HERALD_EMULATOR";
     /// The OpenID metadata of a stand-in for the channels' issuer, on this machine.
     pub const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
+    /// A stand-in for Microsoft Graph, on this machine; beside one for the token endpoint (`HERALD_TOKEN_URL`), unless nobody is
+    /// authenticated at all.
+    pub const GRAPH_URL: &str = "HERALD_GRAPH_URL";
 }
 
 /// Set by the Lambda service, and by nothing that imitates it.

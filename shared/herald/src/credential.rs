@@ -36,7 +36,7 @@ const CERTIFICATE: &str = "HERALD_CERTIFICATE";
 /// `RS256`, as if left out, or `ES384`: how AWS signs what it vouches for.
 const FEDERATION_ALGORITHM: &str = "HERALD_FEDERATION_ALGORITHM";
 /// A stand-in for the token endpoint, on this machine; for development.
-const TOKEN_URL: &str = "HERALD_TOKEN_URL";
+pub(crate) const TOKEN_URL: &str = "HERALD_TOKEN_URL";
 
 /// How long AWS vouches: the assertion is used at once, and this is the service's own default.
 const VOUCHED_FOR: Duration = Duration::from_mins(5);
@@ -62,9 +62,7 @@ pub fn connector(
     };
     let registration = registration(environment, bot)?;
     let prover = prover(environment, transport, clock)?;
-    let (clock, chance) = (clock.clone(), chance.clone());
-    let rim = Rim::new(move || clock.now().into(), move || chance.draw());
-    let credential = Credential::new(transport.clone(), registration, prover, rim);
+    let credential = Credential::new(transport.clone(), registration, prover, rim(clock, chance));
     Ok(Connector::new(
         transport.clone(),
         environment.trust_rule()?,
@@ -88,7 +86,14 @@ fn registration(environment: &Environment<'_>, bot: Bot) -> Result<Registration,
     }
 }
 
-fn prover(
+/// The time and the chance of whoever has tokens.
+pub(crate) fn rim(clock: &Clock, chance: &Chance) -> Rim {
+    let (clock, chance) = (clock.clone(), chance.clone());
+    Rim::new(move || clock.now().into(), move || chance.draw())
+}
+
+/// What the bot proves itself with.
+pub(crate) fn prover(
     environment: &Environment<'_>,
     transport: &HttpTransport,
     clock: &Clock,

@@ -16,7 +16,8 @@
 //! | claim, settle | take a delivery before its attempt; write what became of it | [`delivery::claim`], [`store::Ledger`] |
 //! | unknown | the outcome nobody can know: the request may have been carried out | [`delivery::Outcome::Unknown`] |
 //! | permit | the right to make one request to a tenant at a moment | [`pace::Permits`] |
-//! | bucket | whose requests are counted together: a bot in a tenant | [`pace::Bucket`] |
+//! | bucket | whose requests are counted together: a bot in a tenant, at the channel or at Graph | [`pace::Bucket`] |
+//! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The way of a message
@@ -60,7 +61,7 @@
 //! does, and faults at every step.
 //!
 //! Pure modules take the time and chance as arguments; [`clock`] is the rim. AWS is known to [`store::dynamodb`],
-//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] only.
+//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] only; Microsoft Graph to [`graph`].
 
 pub mod audience;
 pub mod aws;
@@ -73,6 +74,7 @@ pub mod credential;
 pub mod delivery;
 pub mod event;
 pub mod explain;
+pub mod graph;
 pub mod id;
 pub mod notification;
 pub mod pace;

@@ -70,6 +70,13 @@ impl Bucket {
         Self(format!("{}|{}", conversation.place(), tenant.unwrap_or_default()))
     }
 
+    /// The bucket of the same bot at Microsoft Graph, in the same tenant. No channel is called so.
+    #[must_use]
+    pub fn of_graph(&self) -> Self {
+        let after_channel = self.0.split_once('|').map_or("", |(_, rest)| rest);
+        Self(format!("graph|{after_channel}"))
+    }
+
     /// The bucket as it stands in tables and queues.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -126,11 +133,14 @@ pub struct Limits {
     pub tenant: Limit,
     /// For one bot in one conversation; each of them holds.
     pub conversation: Vec<Limit>,
+    /// For the bot's app at Microsoft Graph, in one tenant.
+    pub graph: Limit,
 }
 
 impl Limits {
     /// Those that Teams publishes (`protocol D.7`): 50 requests a second for a bot in a tenant, of which we take 45, and
-    /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour.
+    /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour. Of Graph, 30 a second for an app in a
+    /// tenant (`protocol E`).
     pub fn teams() -> Self {
         let limit = |requests, seconds| Limit {
             requests,
@@ -139,6 +149,7 @@ impl Limits {
         Self {
             tenant: limit(45, 1),
             conversation: vec![limit(7, 1), limit(8, 2), limit(60, 30), limit(1800, 3600)],
+            graph: limit(30, 1),
         }
     }
 }

@@ -13,10 +13,12 @@ impl Environment<'_> {
     /// When a limit is not one; it names the variable.
     pub fn limits(&self) -> Result<Limits, Error> {
         let documented = Limits::teams();
-        let tenant = match self.optional(variable::TENANT_LIMIT) {
-            Some(text) => limit(variable::TENANT_LIMIT, &text)?,
-            None => documented.tenant,
+        let one = |name, documented| match self.optional(name) {
+            Some(text) => limit(name, &text),
+            None => Ok(documented),
         };
+        let tenant = one(variable::TENANT_LIMIT, documented.tenant)?;
+        let graph = one(variable::GRAPH_LIMIT, documented.graph)?;
         let conversation = self
             .list(variable::CONVERSATION_LIMITS)?
             .iter()
@@ -27,7 +29,11 @@ impl Environment<'_> {
         } else {
             conversation
         };
-        Ok(Limits { tenant, conversation })
+        Ok(Limits {
+            tenant,
+            conversation,
+            graph,
+        })
     }
 
     /// The largest audience that goes ahead without a confirmation.
@@ -60,6 +66,7 @@ mod tests {
         let documented = [
             ("HERALD_TENANT_LIMIT", "45/1s"),
             ("HERALD_CONVERSATION_LIMITS", "7/1s,8/2s,60/30s,1800/3600s"),
+            ("HERALD_GRAPH_LIMIT", "30/1s"),
         ];
         assert_eq!(environment(&documented).limits().unwrap(), Limits::teams());
         let own = [("HERALD_CONVERSATION_LIMITS", "1/1s, 10/60s")];
@@ -73,6 +80,7 @@ mod tests {
         for (name, text) in [
             ("HERALD_TENANT_LIMIT", "45"),
             ("HERALD_TENANT_LIMIT", "0/1s"),
+            ("HERALD_GRAPH_LIMIT", "many"),
             ("HERALD_CONVERSATION_LIMITS", "7/1s,8"),
             ("HERALD_CONVERSATION_LIMITS", ","),
         ] {

@@ -80,6 +80,18 @@ impl Environment<'_> {
         }))
     }
 
+    /// The id in the manifest of the bot's Teams app, if it is named: as it is written there, since Graph compares it so.
+    ///
+    /// # Errors
+    /// When it is not a GUID.
+    pub fn teams_app_id(&self) -> Result<Option<String>, Error> {
+        let named = self.optional(variable::TEAMS_APP_ID);
+        if let Some(text) = &named {
+            guid(variable::TEAMS_APP_ID, text)?;
+        }
+        Ok(named)
+    }
+
     /// Which service URLs are trusted: one rule for those that come in and those that are sent to.
     ///
     /// # Errors

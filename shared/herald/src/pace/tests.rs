@@ -252,3 +252,15 @@ fn a_bucket_knows_its_conversations_whatever_the_ids_hold() {
     let other: ConversationKey = "msteams|28:other|a:1".parse().unwrap();
     assert!(!Bucket::of(&"msteams|28:b|a:1".parse().unwrap(), None).is_of(&other));
 }
+
+#[test]
+fn graph_has_a_bucket_of_its_own_for_each_bot_and_tenant() {
+    let bucket = |tenant| {
+        let key: ConversationKey = "msteams|28:bot|a:1".parse().unwrap();
+        Bucket::of(&key, Some(tenant))
+    };
+    let graph = bucket("t1").of_graph();
+    assert_eq!(graph.as_str(), "graph|28:bot|t1");
+    assert_eq!(graph.tenant(), Some("t1"));
+    assert_ne!(graph, bucket("t2").of_graph());
+}

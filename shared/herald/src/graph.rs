@@ -1,0 +1,299 @@
+//! Microsoft Graph in the tenants of the bot's customers: by it the bot's app is installed for people who have not got it.
+//!
+//! Each customer has a client of their own, with tokens of their own tenant: what one administrator refuses says nothing of
+//! the others. Nothing here waits or paces; requests to Graph have a bucket of their own
+//! ([`Bucket::of_graph`](crate::pace::Bucket::of_graph)).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use botframework::cloud::Cloud;
+use botframework::connector::HttpTransport;
+use botframework::credential::{InvalidRegistration, Prove};
+use botframework::graph::{Graph, Tenant};
+use botframework::id::CatalogAppId;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::MutexGuard;
+
+use crate::clock::{Chance, Clock};
+use crate::config::{self, Authentication, Environment, variable};
+use crate::credential;
+
+/// For so long nobody asks a catalog again that did not have the app, or has just been asked.
+const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// Those in whose tenants the bot's app can be installed. Cheap to clone; all clones share the clients.
+#[derive(Clone)]
+pub struct Customers(Arc<Shared>);
+
+struct Shared {
+    manifest: String,
+    open: Open,
+    known: Mutex<HashMap<String, Arc<Customer>>>,
+}
+
+/// Makes the client of a tenant.
+type Open = Box<dyn Fn(&str) -> Result<Graph, InvalidRegistration> + Send + Sync>;
+
+/// One of them.
+#[derive(Debug)]
+pub struct Customer {
+    /// The client of their tenant.
+    pub graph: Graph,
+    catalog: tokio::sync::Mutex<Catalog>,
+}
+
+/// What a tenant's catalog says of the bot's app.
+#[derive(Debug, Default)]
+pub struct Catalog(Option<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    app: Option<CatalogAppId>,
+    at: Timestamp,
+}
+
+impl Customers {
+    /// The app with this id in its manifest, and what makes the client of a tenant, named by its id or one of its domains.
+    pub fn of(
+        manifest: &str,
+        open: impl Fn(&str) -> Result<Graph, InvalidRegistration> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            manifest: manifest.to_owned(),
+            open: Box::new(open),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// The customers of the deployment; none when it does not name the bot's app. Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong; it names it.
+    pub fn from_environment(
+        environment: &Environment<'_>,
+        transport: &HttpTransport,
+        clock: &Clock,
+        chance: &Chance,
+    ) -> Result<Option<Self>, config::Error> {
+        let stand_in = environment.development(variable::GRAPH_URL)?;
+        let Some(manifest) = environment.teams_app_id()? else {
+            return Ok(None);
+        };
+        let bot = match environment.authentication()? {
+            Authentication::LoopbackOnly => {
+                let wrong = "is not set, and without authentication Graph is a stand-in on this machine";
+                let url = stand_in.ok_or_else(|| config::Error::wrong(variable::GRAPH_URL, wrong))?;
+                let graph = Graph::unauthenticated(transport.clone(), &url).map_err(|_| not_local())?;
+                return Ok(Some(Self::of(&manifest, move |_| Ok(graph.clone()))));
+            }
+            Authentication::Required(bot) => bot,
+        };
+        if bot.cloud == Cloud::China {
+            let wrong = "must be left out in China, where Graph installs no apps";
+            return Err(config::Error::wrong(variable::TEAMS_APP_ID, wrong));
+        }
+        let stand_ins = match (environment.development(credential::TOKEN_URL)?, stand_in) {
+            (None, None) => None,
+            (Some(tokens), Some(graph)) => Some((tokens, graph)),
+            (None, Some(_)) | (Some(_), None) => {
+                let wrong = "must be set beside HERALD_TOKEN_URL, and not without it: a stand-in takes no token of the cloud, nor the \
+                             cloud one of a stand-in";
+                return Err(config::Error::wrong(variable::GRAPH_URL, wrong));
+            }
+        };
+        if let Some((tokens, graph)) = &stand_ins {
+            let anybody = Tenant::new(bot.cloud, "anybody", &bot.app_id);
+            anybody
+                .and_then(|tenant| tenant.at_stand_in(tokens, graph))
+                .map_err(|_| not_local())?;
+        }
+        let prover: Arc<dyn Prove> = Arc::from(credential::prover(environment, transport, clock)?);
+        let (transport, clock, chance) = (transport.clone(), clock.clone(), chance.clone());
+        Ok(Some(Self::of(&manifest, move |tenant| {
+            let mut tenant = Tenant::new(bot.cloud, tenant, &bot.app_id)?;
+            if let Some((tokens, graph)) = &stand_ins {
+                tenant = tenant.at_stand_in(tokens, graph)?;
+            }
+            let rim = credential::rim(&clock, &chance);
+            Ok(Graph::new(transport.clone(), tenant, Arc::clone(&prover), rim))
+        })))
+    }
+
+    /// The app's id in its manifest, by which a catalog is asked for it.
+    pub fn manifest(&self) -> &str {
+        &self.0.manifest
+    }
+
+    /// The customer whose tenant this is.
+    ///
+    /// # Errors
+    /// When it can be no tenant.
+    pub fn in_tenant(&self, tenant: &str) -> Result<Arc<Customer>, InvalidRegistration> {
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(customer) = known.get(tenant) {
+            return Ok(Arc::clone(customer));
+        }
+        let customer = Arc::new(Customer {
+            graph: (self.0.open)(tenant)?,
+            catalog: tokio::sync::Mutex::default(),
+        });
+        known.insert(tenant.to_owned(), Arc::clone(&customer));
+        Ok(customer)
+    }
+}
+
+impl Customer {
+    /// What their catalog says. To be held while it is asked, so that those who want to know at the same moment share the
+    /// answer.
+    pub async fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().await
+    }
+}
+
+impl Catalog {
+    /// The app there, `Some(None)` when it has none; `None` when it has to be asked.
+    pub fn known(&self, now: Timestamp) -> Option<Option<&CatalogAppId>> {
+        match &self.0 {
+            Some(Asked { app: Some(app), .. }) => Some(Some(app)),
+            Some(asked) if asked.is_fresh(now) => Some(None),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Keeps what it said.
+    pub fn keep(&mut self, app: Option<CatalogAppId>, now: Timestamp) {
+        self.0 = Some(Asked { app, at: now });
+    }
+
+    /// Graph does not know the app, or the person: forgets what the catalog said, unless that was just now, or is not what was
+    /// asked with. Whether to try once more.
+    pub fn doubt(&mut self, app: &CatalogAppId, now: Timestamp) -> bool {
+        let Some(asked) = &self.0 else { return true };
+        if asked.app.as_ref() != Some(app) {
+            return true;
+        }
+        if asked.is_fresh(now) {
+            return false;
+        }
+        self.0 = None;
+        true
+    }
+}
+
+impl Asked {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        now.duration_since(self.at) < ASKED_AGAIN_AFTER
+    }
+}
+
+impl fmt::Debug for Customers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Customers")
+            .field("manifest", &self.0.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
+fn not_local() -> config::Error {
+    config::Error::wrong(variable::GRAPH_URL, "must be a plain http URL on this machine")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APP: (&str, &str) = ("MicrosoftAppId", "00000000-0000-4000-8000-00000000b07a");
+    const MANIFEST: (&str, &str) = ("HERALD_TEAMS_APP_ID", "11111111-2222-4333-8444-555555555555");
+    const UNAUTHENTICATED: (&str, &str) = ("HERALD_UNAUTHENTICATED", "loopback-only");
+    const GRAPH: (&str, &str) = ("HERALD_GRAPH_URL", "http://127.0.0.1:3981/");
+    const TOKENS: (&str, &str) = ("HERALD_TOKEN_URL", "http://127.0.0.1:3980/token");
+    const IN_AWS: (&str, &str) = ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+
+    fn customers(pairs: &[(&str, &str)]) -> Result<Option<Customers>, config::Error> {
+        let environment = Environment::read_by(|name| {
+            let found = pairs.iter().find(|(known, _)| *known == name);
+            found
+                .map(|(_, value)| (*value).to_owned())
+                .or_else(|| match name {
+                    "AWS_REGION" => Some("eu-west-1".to_owned()),
+                    "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
+                    _ => None,
+                })
+        });
+        let transport = HttpTransport::builder().build().unwrap();
+        Customers::from_environment(&environment, &transport, &Clock::system(), &Chance::system())
+    }
+
+    fn refused(pairs: &[(&str, &str)], by: &str) {
+        let error = customers(pairs).unwrap_err().to_string();
+        assert!(error.starts_with(by), "{pairs:?}: {error}");
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn there_are_customers_when_the_deployment_names_the_app() {
+        assert!(customers(&[APP]).unwrap().is_none());
+        for pairs in [
+            &[APP, MANIFEST][..],
+            &[APP, MANIFEST, IN_AWS],
+            &[APP, MANIFEST, TOKENS, GRAPH],
+            &[UNAUTHENTICATED, MANIFEST, GRAPH],
+        ] {
+            let customers = customers(pairs).unwrap().unwrap();
+            assert_eq!(customers.manifest(), MANIFEST.1);
+            assert!(customers.in_tenant("tenant-1").is_ok(), "{pairs:?}");
+        }
+        refused(&[APP, ("HERALD_TEAMS_APP_ID", "my app")], "HERALD_TEAMS_APP_ID");
+        refused(&[APP, MANIFEST, ("HERALD_CLOUD", "China")], "HERALD_TEAMS_APP_ID");
+        refused(&[MANIFEST], "MicrosoftAppId");
+    }
+
+    #[test]
+    fn a_stand_in_for_graph_is_on_this_machine_has_its_own_tokens_and_is_never_in_aws() {
+        refused(&[APP, MANIFEST, TOKENS], "HERALD_GRAPH_URL");
+        refused(&[APP, MANIFEST, GRAPH], "HERALD_GRAPH_URL");
+        refused(&[UNAUTHENTICATED, MANIFEST], "HERALD_GRAPH_URL");
+        refused(&[APP, MANIFEST, TOKENS, GRAPH, IN_AWS], "HERALD_GRAPH_URL");
+        refused(&[APP, GRAPH, IN_AWS], "HERALD_GRAPH_URL");
+        for url in [
+            "https://graph.microsoft.com",
+            "http://127.0.0.1@evil.example/",
+            "http://10.0.0.1/",
+        ] {
+            let elsewhere = ("HERALD_GRAPH_URL", url);
+            refused(&[APP, MANIFEST, TOKENS, elsewhere], "HERALD_GRAPH_URL");
+            refused(&[UNAUTHENTICATED, MANIFEST, elsewhere], "HERALD_GRAPH_URL");
+        }
+    }
+
+    #[test]
+    fn each_tenant_has_one_client_and_what_is_no_tenant_has_none() {
+        let customers = customers(&[APP, MANIFEST]).unwrap().unwrap();
+        let of = |tenant: &str| customers.clone().in_tenant(tenant);
+        assert!(Arc::ptr_eq(&of("t1").unwrap(), &of("t1").unwrap()));
+        assert!(!Arc::ptr_eq(&of("t1").unwrap(), &of("t2").unwrap()));
+        assert!(of("../botframework.com").is_err());
+    }
+
+    #[test]
+    fn what_a_catalog_said_is_kept_until_it_is_doubted_and_asked_once_a_minute() {
+        let app = CatalogAppId::from("app");
+        let mut catalog = Catalog::default();
+        assert_eq!(catalog.known(at(0)), None);
+        catalog.keep(Some(app.clone()), at(0));
+        assert_eq!(catalog.known(at(1_000_000)), Some(Some(&app)));
+        assert!(!catalog.doubt(&app, at(59)), "it was asked just now");
+        assert!(catalog.doubt(&"older".into(), at(59)), "somebody asked since");
+        assert_eq!(catalog.known(at(59)), Some(Some(&app)));
+        assert!(catalog.doubt(&app, at(60)));
+        assert_eq!(catalog.known(at(60)), None);
+        catalog.keep(None, at(60));
+        assert_eq!(catalog.known(at(119)), Some(None));
+        assert_eq!(catalog.known(at(120)), None);
+    }
+}
