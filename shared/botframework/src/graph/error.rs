@@ -11,8 +11,8 @@ use crate::credential;
 const CORRELATION_HEADERS: [&str; 2] = ["request-id", "client-request-id"];
 
 /// Entra's numbers for a token that is refused because the application is not at home in the tenant: it is not known
-/// there, it is turned off there, or there is no such tenant.
-const NOT_IN_TENANT: [u64; 4] = [700_016, 7_000_229, 7_000_112, 90_002];
+/// there, nobody consented to it, it is turned off there, or there is no such tenant.
+const NOT_IN_TENANT: [u64; 5] = [700_016, 7_000_229, 65_001, 7_000_112, 90_002];
 
 /// The one question a failure answers: what would help?
 ///

@@ -526,6 +526,7 @@ async fn without_a_token_nothing_is_asked_and_a_tenant_that_does_not_know_the_bo
     for (status, number, reason, class) in [
         (400, 700_016, NotConsented, Class::Tenant),
         (401, 7_000_229, NotConsented, Class::Tenant),
+        (400, 65_001, NotConsented, Class::Tenant),
         (401, 7_000_112, NotConsented, Class::Tenant),
         (400, 90_002, NotConsented, Class::Tenant),
         (401, 7_000_215, Unauthorized, Class::Later),
