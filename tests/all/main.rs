@@ -8,6 +8,7 @@ mod contract;
 mod credential;
 mod fuzz;
 mod infra;
+mod install;
 mod messages;
 mod notify;
 mod paced;

@@ -13,7 +13,7 @@ use herald::store::{Conversations, Ledger, Notifications};
 use serde_json::{Value, json};
 use tests::channel::{Behaviour, Reply, Team, member};
 
-use crate::world::{World, document, get, in_channel, personal, post, text};
+use crate::world::{World, document, get, in_channel, personal};
 
 /// The team that [`in_channel`] is about; also the id of its General channel.
 const TEAM: &str = "19:team@thread.tacv2";
@@ -567,18 +567,4 @@ async fn a_roster_that_cannot_be_gone_on_with_is_read_again_and_nobody_gets_it_t
     let id = world.asks(&to(&members())).await;
     world.work().await;
     assert_eq!(counts(&world, &id).await, (96, 1));
-}
-
-#[tokio::test]
-async fn what_is_not_built_is_refused() {
-    let world = World::new();
-    let mut body = to(&members());
-    body["ifUnknown"] = json!("install");
-    let answer = world.notify(post("/api/notifications", &body.to_string())).await;
-    assert_eq!(answer.status(), 400);
-    assert!(
-        text(&answer).contains(r#"must be \"skip\" or \"create\""#),
-        "{}",
-        text(&answer)
-    );
 }

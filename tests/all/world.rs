@@ -7,11 +7,14 @@ use std::time::Duration;
 use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
+use botframework::credential::{Rim, Secret};
+use botframework::graph::{self, Tenant};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::{Chance, Clock};
 use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
+use herald::graph::Customers;
 use herald::id::NotificationId;
 use herald::notification::{Notification, State};
 use herald::pace::Limits;
@@ -26,6 +29,7 @@ use sender::Invocation;
 use serde_json::{Value, json};
 use tests::channel::Channel;
 use tests::credential::given;
+use tests::graph::{Graph, MANIFEST};
 
 pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
 
@@ -38,6 +42,8 @@ pub(crate) struct World {
     pub(crate) events: herald::event::memory::Events,
     /// The largest audience that goes ahead without a confirmation.
     pub(crate) confirm_above: u64,
+    /// Those in whose tenants the bot can be installed for people.
+    pub(crate) customers: Option<Customers>,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
@@ -71,6 +77,7 @@ impl World {
             deliveries: Queue::new(),
             events: herald::event::memory::Events::default(),
             confirm_above: CONFIRM_ABOVE,
+            customers: None,
             seconds,
             clock: Clock::told_by(move || {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
@@ -79,6 +86,20 @@ impl World {
             chance: Chance::dealt_by(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
             connector,
         }
+    }
+
+    /// From now on the tenants have a Graph, by which the bot can be installed for their people.
+    pub(crate) fn opens_graph(&mut self) -> Graph {
+        let (graph, clock) = (Graph::at(self.clock.clone()), self.clock.clone());
+        let transport = graph.clone();
+        self.customers = Some(Customers::of(MANIFEST, move |tenant| {
+            let tenant = Tenant::new(Cloud::Public, tenant, "invented-bot")?;
+            let clock = clock.clone();
+            let rim = Rim::new(move || clock.now().into(), || [0; 16]);
+            let secret = Secret::from("invented".to_owned());
+            Ok(graph::Graph::new(transport.clone(), tenant, secret, rim))
+        }));
+        graph
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -135,6 +156,7 @@ impl World {
             events: self.events.clone(),
             limits: Limits::teams(),
             confirm_above: self.confirm_above,
+            teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
             classic_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),
@@ -182,6 +204,7 @@ impl World {
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),
             connector: self.connector(),
+            customers: self.customers.clone(),
             limits: Limits::teams(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),

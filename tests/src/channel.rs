@@ -419,7 +419,7 @@ fn personal_chat(member: &str) -> String {
     format!("a:{}", person.unwrap_or(member))
 }
 
-fn decode(segment: &str) -> String {
+pub(crate) fn decode(segment: &str) -> String {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

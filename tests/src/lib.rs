@@ -11,6 +11,7 @@ pub mod counter;
 pub mod credential;
 pub mod crowd;
 pub mod database;
+pub mod graph;
 pub mod hostile;
 pub mod issuer;
 pub mod meter;

@@ -235,6 +235,7 @@ pub async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces>(
         deliveries: deliveries.clone(),
         events: Events::new(),
         connector,
+        customers: None,
         limits: Limits::teams(),
         clock,
         chance: Chance::dealt_by(|| [7; 16]),

@@ -41,6 +41,11 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         let document = document(request)?;
         let now = self.clock.now();
         let mut asked = Asked::parse(&document, now).map_err(Problem::invalid)?;
+        if asked.if_unknown == IfUnknown::Install && self.teams_app_id.is_none() {
+            let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
+                          (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
+            return Err(Problem::invalid(vec![Fault::new("#/ifUnknown", detail)]).into());
+        }
         let caller = caller::of(request);
         let key = idempotency_key(request)?;
         let idempotency = key.map(|key| Idempotency {

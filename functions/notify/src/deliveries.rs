@@ -162,6 +162,9 @@ impl Delivery {
             SkipReason::NotInstalled => "notInstalled",
             SkipReason::Removed => "removed",
             SkipReason::Blocked => "blocked",
+            SkipReason::InstallForbidden => "installForbidden",
+            SkipReason::AppNotInCatalog => "appNotInCatalog",
+            SkipReason::NoSuchPerson => "noSuchPerson",
         });
         [
             name,

@@ -70,6 +70,8 @@ pub struct Context<S, C, L, Q, E> {
     pub limits: Limits,
     /// The largest audience that goes ahead without a confirmation.
     pub confirm_above: u64,
+    /// The id in the manifest of the bot's Teams app. Without one the bot can be installed for nobody.
+    pub teams_app_id: Option<String>,
     /// What `GET /api/notify` sends.
     pub classic_text: String,
     /// The time.
@@ -104,6 +106,7 @@ impl
             events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
             limits: environment.limits()?,
             confirm_above: environment.confirm_above()?,
+            teams_app_id: environment.teams_app_id()?,
             classic_text: environment
                 .optional(variable::NOTIFY_TEXT)
                 .unwrap_or_else(|| CLASSIC_TEXT.to_owned()),

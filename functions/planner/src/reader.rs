@@ -115,7 +115,7 @@ where
     async fn home(&self, tenant: Option<&str>) -> Result<Option<Home>, store::Error> {
         match self.if_unknown {
             IfUnknown::Skip => Ok(None),
-            IfUnknown::Create => Homes(self.context).of_tenant(tenant).await,
+            IfUnknown::Create | IfUnknown::Install => Homes(self.context).of_tenant(tenant).await,
         }
     }
 

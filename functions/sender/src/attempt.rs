@@ -7,7 +7,7 @@ use botframework::connector::{self, Class, ConversationParameters, Person, Reaso
 use botframework::id::{ActivityId, ConversationId};
 use herald::conversation::{Conversation, Finding, Scope, Sighting};
 use herald::delivery::{self, Attempt, Lease, Next, Outcome, Policy};
-use herald::pace::{self, Answer, Pace, Wish};
+use herald::pace::{self, Answer, Bucket, Limit, Pace, Wish};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
@@ -390,9 +390,20 @@ where
     }
 
     pub(crate) async fn throttled(&self, asked: Option<SignedDuration>) -> Result<(), store::Error> {
-        let Some(bucket) = self.bucket else { return Ok(()) };
+        match self.bucket {
+            Some(bucket) => self.slow(bucket, self.context.limits.tenant, asked).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A bucket was throttled, and is to wait so long.
+    pub(crate) async fn slow(
+        &self,
+        bucket: &Bucket,
+        limit: Limit,
+        asked: Option<SignedDuration>,
+    ) -> Result<(), store::Error> {
         let now = self.now();
-        let limit = self.context.limits.tenant;
         let rule = |pace: &Pace| {
             let new = pace::throttle(pace, limit, asked, now);
             (new.next, Some(new))
@@ -420,28 +431,39 @@ where
 
     /// Takes a permit for one request more and waits for it; `false` when there is none soon.
     pub(crate) async fn may_request_again(&self) -> Result<bool, store::Error> {
-        let Some(bucket) = self.bucket else {
-            return Ok(true);
-        };
+        match self.bucket {
+            Some(bucket) => Ok(self.permit(bucket, self.context.limits.tenant).await?.is_ok()),
+            None => Ok(true),
+        }
+    }
+
+    /// Takes a bucket's permit for one request and waits for it; when there is none soon, the moment to ask again.
+    pub(crate) async fn permit(
+        &self,
+        bucket: &Bucket,
+        limit: Limit,
+    ) -> Result<Result<(), Timestamp>, store::Error> {
         let now = self.now();
+        if let Some(until) = self.invocation.held_until(bucket, now) {
+            return Ok(Err(until));
+        }
         let wish = Wish {
             block: 1,
             whole: 1,
             turn: Some(now),
         };
-        let limit = self.context.limits.tenant;
         let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
         match self.context.ledger.apply(bucket, rule).await? {
             Answer::Permits(permits) => {
                 self.context.wait_until(permits.slot(0)).await;
-                // It is void if the tenant was throttled meanwhile.
-                Ok(self.invocation.held_until(bucket, self.now()).is_none())
+                // It is void if the bucket was throttled meanwhile.
+                Ok(self.invocation.held_until(bucket, self.now()).map_or(Ok(()), Err))
             }
-            Answer::Later { .. } => Ok(false),
+            Answer::Later { until, .. } => Ok(Err(until)),
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let deadline = self.invocation.deadline;
         self.now() > deadline.saturating_sub(LAST_REQUEST).unwrap_or(deadline)
     }

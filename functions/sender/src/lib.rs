@@ -19,6 +19,7 @@
 //! | `delivery.rs` | one delivery: whether, claim, settle |
 //! | `attempt.rs` | one attempt: its requests, and what follows from each failure |
 //! | `person.rs` | where a recipient is reached; of whom nothing is known, the conversation is made |
+//! | `install.rs` | how the bot is installed for a person who has not got it |
 //! | `successor.rs` | a conversation that is called something else by now |
 //! | `view.rs` | the notification, as it was a second ago at most |
 
@@ -34,6 +35,7 @@ use herald::clock::{Chance, Clock};
 use herald::completion;
 use herald::config::{self, Environment, variable};
 use herald::event::{Events, eventbridge};
+use herald::graph::Customers;
 use herald::pace::{Bucket, Limits, Spacing};
 use herald::queue::batch::Receipt;
 use herald::queue::{Chunk, Queue, sqs};
@@ -47,6 +49,7 @@ use crate::work::Work;
 
 mod attempt;
 mod delivery;
+mod install;
 mod person;
 mod successor;
 mod view;
@@ -81,6 +84,8 @@ pub struct Context<C, N, L, Q, E> {
     pub events: E,
     /// The way to the channel.
     pub connector: Connector,
+    /// Those in whose tenants the bot can be installed for people, if the deployment names its app.
+    pub customers: Option<Customers>,
     /// What the channel lets us do.
     pub limits: Limits,
     /// The time.
@@ -114,6 +119,7 @@ impl
             )?,
             events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
             connector: herald::credential::connector(environment, &transport, &clock, &chance)?,
+            customers: Customers::from_environment(environment, &transport, &clock, &chance)?,
             limits: environment.limits()?,
             clock,
             chance,

@@ -4,11 +4,12 @@
 //! and whoever comes later finds it. Then the delivery goes the way of every other.
 
 use botframework::connector::{self, ConversationParameters, Reason};
+use botframework::graph::Installed;
+use botframework::id::{ConversationId, EntraObjectId};
 use herald::audience::Recipient;
-use herald::conversation::{
-    ConversationKey, INSTALLED_WITHIN, Introduction, Made, Person, PersonKey, Sighting, State,
-};
+use herald::conversation::{ConversationKey, Introduction, Made, Person, PersonKey, Sighting, State};
 use herald::delivery::{Outcome, Row, SkipReason, State as RowState, making_wait};
+use herald::graph::Customers;
 use herald::notification::IfUnknown;
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Candidate, Conversations, Ledger, Notifications, Paces, Selection};
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::attempt::code;
 use crate::delivery::{Delivery, stopped};
+use crate::install::Failure;
 use crate::later;
 
 /// When to ask again for a person whom another worker is making a conversation with. It takes one request.
@@ -42,6 +44,22 @@ enum NotMade {
     AnswerLost,
     /// Nothing tells where this person's tenant is served.
     NoServiceUrl,
+    /// The bot was not installed for them.
+    NotInstalled(Failure),
+    /// A table is away.
+    Store(store::Error),
+}
+
+impl From<store::Error> for NotMade {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for NotMade {
+    fn from(failure: Failure) -> Self {
+        Self::NotInstalled(failure)
+    }
 }
 
 impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
@@ -65,7 +83,7 @@ where
         };
         let row = match seen.head.if_unknown {
             IfUnknown::Skip => None,
-            IfUnknown::Create => self.row().await?,
+            IfUnknown::Create | IfUnknown::Install => self.row().await?,
         };
         let (mut failures, mut waits) = (0, None);
         match row.map(|row| (row.state, row.attempt)) {
@@ -88,7 +106,9 @@ where
         }
         let person = person.and_then(|person| self.bucket?.person(person));
         match person {
-            Some(person) if seen.head.if_unknown != IfUnknown::Skip => self.meet(person, failures).await,
+            Some(person) if seen.head.if_unknown != IfUnknown::Skip => {
+                self.meet(person, seen.head.if_unknown, failures).await
+            }
             Some(_) | None => Ok(skipped(SkipReason::NoConversation)),
         }
     }
@@ -110,37 +130,85 @@ where
     }
 
     /// The conversation with a person, made if there is none; that may have failed before, so many times.
-    async fn meet(&self, person: PersonKey, failures: u32) -> Result<Place, store::Error> {
+    async fn meet(
+        &self,
+        person: PersonKey,
+        if_unknown: IfUnknown,
+        failures: u32,
+    ) -> Result<Place, store::Error> {
         let conversations = &self.context.conversations;
         let now = self.now();
         let until = self.invocation.deadline;
-        match conversations.introduce(&person, now, until).await? {
+        let begun = match conversations.introduce(&person, now, until).await? {
             Introduction::Known(key) => return Ok(Place::Conversation(key)),
             Introduction::Busy { until } => {
                 return Ok(Place::Later(until.min(later(now, ASK_MAKER_AGAIN))));
             }
-            // Whoever began it waits for it, too.
             Introduction::Installing { since } => {
-                return Ok(Place::Later(later(since, INSTALLED_WITHIN)));
+                return match self.known(&person).await? {
+                    Some(key) => Ok(Place::Conversation(key)),
+                    None => self.look_again(since, failures).await,
+                };
             }
-            Introduction::Yours { .. } => {}
-        }
+            Introduction::Yours { installing_since } => installing_since,
+        };
         // They may have written to the bot since the audience was read.
         if let Some(key) = self.known(&person).await? {
             let made = Made::Conversation(key.clone());
             conversations.introduced(&person, &made, now).await?;
             return Ok(Place::Conversation(key));
         }
-        let (made, place) = match self.make(&person).await? {
-            Ok(key) => (Made::Conversation(key.clone()), Place::Conversation(key)),
-            Err(why) => (Made::Nothing, self.not_made(why, failures).await?),
+        // A deployment that does not name the bot's app any more does what it can.
+        let customers = self.context.customers.as_ref();
+        let customers = customers.filter(|_| if_unknown == IfUnknown::Install);
+        let outcome = match (customers, &person.person) {
+            (Some(customers), Person::User(user)) => self.acquaint(&person, customers, user, begun).await,
+            // Graph knows nobody by what a channel calls them.
+            (Some(_), Person::Account(_)) | (None, _) => self.make(&person).await.map(Made::Conversation),
         };
-        conversations.introduced(&person, &made, self.now()).await?;
-        if matches!(place, Place::Conversation(_)) && !self.may_request_again().await? {
-            // It is made; the message has its own permit, later.
-            return Ok(Place::Later(later(self.now(), ASK_MAKER_AGAIN)));
+        let made = outcome.as_ref().map_or(&Made::Nothing, |made| made);
+        conversations.introduced(&person, made, self.now()).await?;
+        match outcome {
+            Ok(Made::Conversation(_)) if !self.may_request_again().await? => {
+                // It is made; the message has its own permit, later.
+                Ok(Place::Later(later(self.now(), ASK_MAKER_AGAIN)))
+            }
+            Ok(Made::Conversation(key)) => Ok(Place::Conversation(key)),
+            Ok(Made::Installing(since)) => self.look_again(since, failures).await,
+            Ok(Made::Nothing) => Ok(skipped(SkipReason::NoConversation)),
+            Err(why) => self.not_made(why, failures).await,
         }
-        Ok(place)
+    }
+
+    /// Makes the conversation with a person for whom the bot may have to be installed first. `begun` is when that was begun, if
+    /// it was, and did not tell of itself in time.
+    async fn acquaint(
+        &self,
+        person: &PersonKey,
+        customers: &Customers,
+        user: &EntraObjectId,
+        begun: Option<Timestamp>,
+    ) -> Result<Made, NotMade> {
+        let customer = customers
+            .in_tenant(&person.tenant)
+            .map_err(|_| NotMade::NotInstalled(Failure::NoSuchTenant))?;
+        if begun.is_none() {
+            match self.install(customers, &customer, user).await? {
+                Installed::Now => return Ok(Made::Installing(self.now())),
+                // Nobody will be told of it.
+                Installed::Already => {}
+            }
+        }
+        let refused = match self.make(person).await {
+            Err(NotMade::Refused(error)) if is_final(&error) => error,
+            made => return made.map(Made::Conversation),
+        };
+        let Some(chat) = self.chat(customers, &customer, user).await? else {
+            return Err(NotMade::Refused(refused));
+        };
+        let service_url = self.service_url(person).await?.ok_or(NotMade::NoServiceUrl)?;
+        let key = self.remember(person, chat, &service_url).await?;
+        Ok(Made::Conversation(key))
     }
 
     /// A conversation of this person that the bot knows by now.
@@ -163,34 +231,32 @@ where
         Ok(listing.found.into_iter().find(of_this_bot).map(|known| known.key))
     }
 
-    /// Makes the conversation, and remembers it like any other.
-    async fn make(&self, person: &PersonKey) -> Result<Result<ConversationKey, NotMade>, store::Error> {
-        let conversations = &self.context.conversations;
-        let Some(service_url) = self.service_url(person).await? else {
-            return Ok(Err(NotMade::NoServiceUrl));
-        };
+    /// Creates the conversation, and remembers it like any other.
+    async fn make(&self, person: &PersonKey) -> Result<ConversationKey, NotMade> {
+        let service_url = self.service_url(person).await?.ok_or(NotMade::NoServiceUrl)?;
         let whom = match &person.person {
             Person::User(id) => connector::Person::Entra(id),
             Person::Account(id) => connector::Person::Account(id),
         };
         let parameters = ConversationParameters::one_person(whom, &person.bot, &person.tenant);
-        let created = match self
-            .context
-            .connector
-            .create_conversation(&service_url, &parameters)
-            .await
-        {
-            Ok(created) => created,
-            Err(error) => return Ok(Err(NotMade::Refused(error))),
-        };
-        let Some(id) = created.id else {
-            return Ok(Err(NotMade::AnswerLost));
-        };
+        let connector = &self.context.connector;
+        let created = connector.create_conversation(&service_url, &parameters).await;
+        let created = created.map_err(NotMade::Refused)?;
+        let id = created.id.ok_or(NotMade::AnswerLost)?;
         let service_url = created.service_url.unwrap_or(service_url);
-        let sighting = Sighting::made(person, id, &service_url);
+        Ok(self.remember(person, id, &service_url).await?)
+    }
+
+    async fn remember(
+        &self,
+        person: &PersonKey,
+        id: ConversationId,
+        service_url: &str,
+    ) -> Result<ConversationKey, store::Error> {
+        let sighting = Sighting::made(person, id, service_url);
         let key = sighting.key.clone();
-        conversations.remember(sighting, self.now()).await?;
-        Ok(Ok(key))
+        self.context.conversations.remember(sighting, self.now()).await?;
+        Ok(key)
     }
 
     /// Where this person's tenant is served: as another conversation there shows it, else the cloud's own.
@@ -215,6 +281,8 @@ where
             NotMade::Refused(error) => error,
             NotMade::AnswerLost => return self.try_again(failures, None, "NoAnswer").await,
             NotMade::NoServiceUrl => return Ok(skipped(SkipReason::NoConversation)),
+            NotMade::NotInstalled(failure) => return self.not_installed(failure, failures).await,
+            NotMade::Store(error) => return Err(error),
         };
         tracing::warn!(
             error_type = "NotIntroduced",
@@ -251,7 +319,7 @@ where
     }
 
     /// Has the conversation made again later, ever more rarely: to make it can be repeated without harm.
-    async fn try_again(
+    pub(crate) async fn try_again(
         &self,
         failures: u32,
         asked: Option<SignedDuration>,
@@ -263,7 +331,12 @@ where
     }
 
     /// Has the delivery wait for its conversation, and writes down why; unless its time is over by then.
-    async fn put_off(&self, until: Timestamp, why: &str, failures: u32) -> Result<Place, store::Error> {
+    pub(crate) async fn put_off(
+        &self,
+        until: Timestamp,
+        why: &str,
+        failures: u32,
+    ) -> Result<Place, store::Error> {
         let seen = self.view.newest().await?;
         if seen.is_none_or(|seen| seen.head.expires_at <= until) {
             return Ok(Place::Nowhere(Outcome::Expired));
@@ -274,6 +347,20 @@ where
     }
 }
 
-fn skipped(reason: SkipReason) -> Place {
+/// Whether the Connector will not create a conversation with this person, whenever it is asked.
+fn is_final(error: &connector::Error) -> bool {
+    match reaction(error.reason()) {
+        Reaction::Block => error.reason() != Reason::BlockedByUser,
+        Reaction::Reject | Reaction::Recreate => true,
+        Reaction::Wait
+        | Reaction::Slow
+        | Reaction::Stop
+        | Reaction::Readdress
+        | Reaction::Strike
+        | Reaction::Doubt { .. } => false,
+    }
+}
+
+pub(crate) fn skipped(reason: SkipReason) -> Place {
     Place::Nowhere(Outcome::Skipped { reason })
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! (no row) ──claim──▶ claimed ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
 //!                       └──release──▶ waiting ──claim──▶ claimed …
+//! (no row) ──postpone, while there is no conversation──▶ waiting
 //! delivered ──claim, at a newer revision──▶ claimed ──settle──▶ delivered
 //! ```
 //!
@@ -33,6 +34,9 @@ pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may
 ///
 /// Refusals do not count: a throttled delivery waits until its notification expires.
 pub const DOUBTS_MAX: u32 = 4;
+
+/// Why a delivery waits to whose person the bot is being installed.
+pub const INSTALLING: &str = "Installing";
 
 /// The longest recipient that stands in a ledger key as it is. DynamoDB's keys hold 2,048 bytes, a notification's id has
 /// 36 of them.
@@ -147,6 +151,12 @@ pub enum SkipReason {
     Removed,
     /// The channel refuses this conversation until the person acts.
     Blocked,
+    /// The bot may not be installed for this person: their tenant has not consented, or a policy forbids it.
+    InstallForbidden,
+    /// The bot's app is not in the catalog of this person's tenant, so it cannot be installed there.
+    AppNotInCatalog,
+    /// Their tenant knows no such person whom it could be installed for. Guests are not.
+    NoSuchPerson,
 }
 
 /// How many deliveries ended in which way.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::audience::Recipient;
-use crate::delivery::{Row, State};
+use crate::delivery::{INSTALLING, Row, State};
 use crate::notification::Notification;
 use crate::pace::{Bucket, HORIZON, Limit, Pace};
 
@@ -39,6 +39,8 @@ pub enum Reason {
     InDoubt,
     /// It was refused, throttled for example, and is tried again.
     Retrying,
+    /// The bot is being installed for its person.
+    WaitingForInstall,
     /// It stands in its tenant's line.
     InLine,
     /// Its tenant's next slot is a moment away.
@@ -58,6 +60,7 @@ impl Reason {
             Self::TenantPaused
             | Self::InDoubt
             | Self::Retrying
+            | Self::WaitingForInstall
             | Self::InLine
             | Self::WaitingForPermit
             | Self::InFlight => true,
@@ -86,7 +89,10 @@ impl Reason {
                 "It may have arrived, which nobody can know, and is tried again as `onUnknown` says."
             }
             Self::Retrying => {
-                "The channel could not take it, as the code says, and it is tried again at that time."
+                "The channel, or Graph, could not take it, as the code says, and it is tried again at that time."
+            }
+            Self::WaitingForInstall => {
+                "The bot is being installed for them; their conversation is looked for again at that time."
             }
             Self::InLine => "It stands in its tenant's line, which ends by that time.",
             Self::WaitingForPermit => "It is sent in its tenant's next free slot.",
@@ -380,7 +386,7 @@ fn verdict(
 ) -> Verdict {
     let waiting = match row.map(|row| (&row.state, row.doubts)) {
         Some((State::Settled(_), _)) => return Reason::Ended.into(),
-        Some((State::Waiting { until, why }, doubts)) if *until > now => Some((*until, why, doubts)),
+        Some((State::Waiting { until, why }, doubts)) if *until > now => Some((*until, why.as_str(), doubts)),
         Some((State::Waiting { .. }, _)) | None => None,
     };
     if let Some(why) = buried {
@@ -406,6 +412,7 @@ fn verdict(
         return Verdict::coded(Reason::TenantPaused, &pause.code, until);
     }
     match waiting {
+        Some((until, INSTALLING, 0)) => Verdict::until(Reason::WaitingForInstall, until),
         Some((until, why, 0)) => Verdict::coded(Reason::Retrying, why, until),
         Some((until, why, _)) => Verdict::coded(Reason::InDoubt, why, until),
         None if pace.line.duration_since(now) > HORIZON => Verdict::until(Reason::InLine, pace.line),

@@ -31,6 +31,10 @@
 //!                                                                 └──▶ EventBridge: what happened
 //! ```
 //!
+//! A person without a conversation gets one on the way, if the notification says so: the sender creates it, or has the bot
+//! installed for them through Graph, and waits until *messages* has been told. No function calls another: the next look at what
+//! is remembered finds it.
+//!
 //! A notification that is edited, retracted or cancelled goes the same way once more: its pages are *swept*, and whoever
 //! handles a chunk again brings its deliveries to what the notification is by then.
 //!
@@ -39,6 +43,7 @@
 //! ```text
 //! (no row) ──claim──▶ claimed ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
 //!                       └──release──▶ waiting ──claim──▶ claimed …
+//! (no row) ──postpone, while there is no conversation──▶ waiting
 //! delivered ──claim, at a newer revision──▶ claimed ──settle──▶ delivered
 //! ```
 //!
@@ -52,6 +57,7 @@
 //! | nobody gets a notification twice for being in its audience twice | [`audience::Matcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
 //! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::note`], by the table of [`retry`] |
+//! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::introduce`] |
 //! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close`] refuses a chunk that was handled at an earlier revision |
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::plan`] and [`store::Notifications::close`] count in the transaction that writes |
 //! | the end of a notification is found, once | [`completion::check`] |

@@ -98,6 +98,8 @@ pub enum IfUnknown {
     Skip,
     /// A conversation is created. That needs the bot to be installed for them.
     Create,
+    /// The bot is installed for them, and writes to them then.
+    Install,
 }
 
 /// When the deliveries of a notification begin.
@@ -143,7 +145,11 @@ impl Unreachable {
     /// Counts one more.
     pub fn count(&mut self, reason: SkipReason) {
         *match reason {
-            SkipReason::NoConversation | SkipReason::NotInstalled => &mut self.no_conversation,
+            SkipReason::NoConversation
+            | SkipReason::NotInstalled
+            | SkipReason::InstallForbidden
+            | SkipReason::AppNotInCatalog
+            | SkipReason::NoSuchPerson => &mut self.no_conversation,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
         } += 1;

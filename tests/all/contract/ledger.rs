@@ -291,6 +291,15 @@ async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
         Outcome::Skipped {
             reason: SkipReason::Blocked,
         },
+        Outcome::Skipped {
+            reason: SkipReason::InstallForbidden,
+        },
+        Outcome::Skipped {
+            reason: SkipReason::AppNotInCatalog,
+        },
+        Outcome::Skipped {
+            reason: SkipReason::NoSuchPerson,
+        },
         Outcome::Expired,
         Outcome::Cancelled,
     ];

@@ -283,6 +283,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
     for (number, start, if_unknown) in [
         (2, Start::Never, IfUnknown::Skip),
         (3, Start::AtOnce, IfUnknown::Create),
+        (4, Start::AtOnce, IfUnknown::Install),
     ] {
         let mut acceptance = self::acceptance(number);
         acceptance.notification.start = start;

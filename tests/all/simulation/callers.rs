@@ -269,6 +269,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             events: tables,
             limits: Limits::teams(),
             confirm_above: run.confirm_above,
+            teams_app_id: None,
             classic_text: String::new(),
             clock: environment.clock(),
             chance: environment.chance(),

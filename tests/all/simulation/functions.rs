@@ -82,6 +82,7 @@ impl Function for Sender {
             deliveries: lane(environment, Which::Deliveries),
             events: tables,
             connector: connector(environment),
+            customers: None,
             limits: Limits::teams(),
             clock: environment.clock(),
             chance: environment.chance(),

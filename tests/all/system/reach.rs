@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use herald::clock::Clock;
 use serde_json::{Value, json};
 use tests::channel::{Team, member};
+use tests::graph::{Graph, MANIFEST};
+use tokio::sync::mpsc;
 
 use super::{System, settled};
 use crate::world::{in_channel, personal};
@@ -113,5 +116,47 @@ async fn three_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_erased(
     assert_eq!(system.call("GET", key).await.0, 404);
     let (_, listed) = system.call("GET", "/api/conversations?user=entra-zoe").await;
     assert_eq!(listed, json!({"conversations": []}));
+    system.host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_must_be_installed_for_first_gets_the_message() {
+    let graph = Graph::at(Clock::system());
+    let served = graph.serve().await.unwrap();
+    let system = System::start_with(|options| {
+        let (parameters, environment) = (&mut options.parameters, &mut options.environment);
+        parameters.insert("TeamsAppId".to_owned(), MANIFEST.to_owned());
+        environment.insert("HERALD_GRAPH_URL".to_owned(), served.url.clone());
+    })
+    .await;
+    assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    graph.tells(move |person| tell.send(person.to_owned()).unwrap());
+
+    let body = json!({
+        "audience": {"users": ["entra-zoe", "entra-ada"], "tenant": "tenant-1"},
+        "message": {"text": "news"},
+        "ifUnknown": "install",
+    });
+    let (status, accepted) = system.post("/api/notifications", body.to_string()).await;
+    assert_eq!(status, 202, "{accepted}");
+    assert_eq!(told.recv().await.as_deref(), Some("entra-zoe"));
+    let mut installation = personal("zoe", "installationUpdate");
+    installation["action"] = json!("add");
+    assert_eq!(system.hears(installation).await, 200);
+    system.host.drained().await;
+
+    let status = system.status(&accepted).await;
+    assert_eq!(
+        (&status["state"], &status["counts"]["delivered"]),
+        (&json!("completed"), &json!(2)),
+        "{status}"
+    );
+    settled(&status);
+    assert_eq!(
+        (system.channel.created("entra-zoe"), system.channel.count("a:zoe")),
+        (0, 1)
+    );
+    assert_eq!(graph.installs(), 1);
     system.host.stop().await;
 }

@@ -221,6 +221,7 @@ fn sender<C, N, L>(
         deliveries: Queue::new(),
         events: Events::new(),
         connector,
+        customers: None,
         limits: Limits {
             tenant: Limit {
                 requests: 1_000_000,

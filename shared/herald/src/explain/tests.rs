@@ -120,6 +120,23 @@ fn each_row_has_its_reason() {
 }
 
 #[test]
+fn who_is_being_installed_for_is_not_said_to_be_refused() {
+    let mut row = waiting(115, 0);
+    row.state = State::Waiting {
+        until: at(115),
+        why: INSTALLING.to_owned(),
+    };
+    let notification = notification(1);
+    let survey = survey(&notification, Pace::default(), None, &[Some(row)]);
+    let group = survey.groups().remove(0);
+    assert_eq!(
+        (group.reason, group.code, group.until),
+        (Reason::WaitingForInstall, None, Some(at(115)))
+    );
+    assert_eq!(survey.finish(), Some(at(115)));
+}
+
+#[test]
 fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
     let notification = notification(1);
     let reason = |pace: Pace, row| {

@@ -231,7 +231,7 @@ fn if_unknown(object: &Map<String, Value>, faults: &mut Faults) -> IfUnknown {
         return IfUnknown::default();
     };
     serde_json::from_value(value.clone()).unwrap_or_else(|_| {
-        faults.note("#/ifUnknown", "must be \"skip\" or \"create\"");
+        faults.note("#/ifUnknown", "must be \"skip\", \"create\" or \"install\"");
         IfUnknown::default()
     })
 }
@@ -373,7 +373,7 @@ mod tests {
         wrong["expiresat"] = json!("2999-01-01T00:00:00Z");
         wrong["expiresAt"] = json!("tomorrow");
         wrong["onUnknown"] = json!("maybe");
-        wrong["ifUnknown"] = json!("install");
+        wrong["ifUnknown"] = json!("invite");
         wrong["category"] = json!("");
         assert_eq!(
             pointers(&wrong),

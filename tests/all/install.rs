@@ -1,0 +1,539 @@
+//! People for whom the bot is installed first, through Graph.
+
+use botframework::activity::Activity;
+use herald::audience::Recipient;
+use herald::conversation::{Person, PersonKey, Sighting};
+use herald::delivery::{Outcome, SkipReason, State};
+use herald::id::NotificationId;
+use herald::notification::Notification;
+use herald::store::Conversations;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tests::channel::{Behaviour, Reply, Team, member};
+use tests::graph::Graph;
+use tokio::sync::mpsc;
+
+use crate::world::{World, document, get, in_channel, personal, post, text};
+
+const TEAM: &str = "19:team@thread.tacv2";
+
+/// A world in which Ada talks to the bot, and nobody else has it.
+async fn world() -> (World, Graph) {
+    let mut world = World::new();
+    let graph = world.opens_graph();
+    see(&world, personal("ada", "installationUpdate")).await;
+    (world, graph)
+}
+
+async fn see(world: &World, activity: Value) {
+    let activity = Activity::from_value(activity).unwrap();
+    for sighting in Sighting::of(&activity) {
+        world.store.remember(sighting, world.now()).await.unwrap();
+    }
+}
+
+fn people(names: &[&str]) -> Value {
+    let users: Vec<String> = names.iter().map(|name| format!("entra-{name}")).collect();
+    json!({"users": users, "tenant": "tenant-1"})
+}
+
+fn installed(audience: &Value) -> Value {
+    json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "install"})
+}
+
+fn user(person: &str) -> Recipient {
+    Recipient::User(format!("entra-{person}").as_str().into())
+}
+
+/// What the channel tells the bot when it was installed for somebody.
+fn installation(user: &str) -> Value {
+    let person = user.trim_start_matches("entra-");
+    let mut activity = personal(person, "installationUpdate");
+    activity["action"] = json!("add");
+    activity
+}
+
+/// Does everything there is to do, while the bot is told of every installation.
+async fn work(world: &World, graph: &Graph) {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    graph.tells(move |person| tell.send(person.to_owned()).unwrap());
+    let telling = async {
+        while let Some(person) = told.recv().await {
+            world.hears(&installation(&person)).await;
+        }
+    };
+    tokio::select! {
+        () = Box::pin(world.work()) => {}
+        () = telling => {}
+    }
+}
+
+async fn ended(world: &World, id: &NotificationId) -> Notification {
+    let done = world.notification(id).await;
+    assert!(done.completed_at.is_some(), "{done:?}");
+    done
+}
+
+/// How many were delivered, and how many skipped.
+async fn counts(world: &World, id: &NotificationId) -> (u64, u64) {
+    let done = ended(world, id).await;
+    (done.tally.delivered, done.tally.skipped)
+}
+
+async fn skipped(world: &World, id: &NotificationId, person: &str) -> SkipReason {
+    match world.row(id, &user(person)).await.state {
+        State::Settled(Outcome::Skipped { reason }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn asked_of(world: &World, id: &NotificationId, what: &str) -> Value {
+    let path = format!("/api/notifications/{id}/{what}");
+    document(&world.notify(get(&path)).await)
+}
+
+fn lines(graph: &Graph) -> Vec<String> {
+    graph.asked().into_iter().map(|asked| asked.line).collect()
+}
+
+fn reply(status: u16, code: &'static str, message: &'static str) -> Reply {
+    Reply {
+        status,
+        code,
+        message,
+        ..Reply::default()
+    }
+}
+
+/// What the Connector says to a conversation with somebody who has not got the bot.
+fn not_installed() -> Behaviour {
+    Behaviour::Refuse {
+        status: 403,
+        code: "ForbiddenOperationException",
+    }
+}
+
+const CATALOG: &str = "GET /v1.0/appCatalogs/teamsApps";
+const INSTALL: &str = "POST /v1.0/users/entra-zoe/teamwork/installedApps";
+const INSTALLED: &str = "GET /v1.0/users/entra-zoe/teamwork/installedApps";
+const CHAT: &str = "GET /v1.0/users/entra-zoe/teamwork/installedApps/installation-of-entra-zoe/chat";
+
+#[tokio::test(start_paused = true)]
+async fn a_person_is_installed_for_and_gets_the_message_when_the_bot_has_been_told() {
+    let (world, graph) = world().await;
+    let began = world.now();
+    let id = world.asks(&installed(&people(&["zoe", "ada"]))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (2, 0));
+    assert_eq!(lines(&graph), [CATALOG, INSTALL]);
+    assert_eq!(
+        (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
+        (0, 1)
+    );
+    let took = world.now().duration_since(began);
+    assert!(took < SignedDuration::from_secs(10), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_being_installed_for_is_explained_and_looked_for_four_times_in_a_minute() {
+    let (world, graph) = world().await;
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.plan().await;
+    let mut looks = Vec::new();
+    while let Some(chunk) = world.deliveries.take() {
+        world.pass(i64::try_from(chunk.delay.as_secs()).unwrap());
+        world.send_one(&chunk.body).await;
+        let State::Waiting { until, why } = world.row(&id, &user("zoe")).await.state else {
+            break;
+        };
+        assert_eq!(why, "Installing");
+        let reasons = asked_of(&world, &id, "explain").await["reasons"].clone();
+        assert_eq!(reasons[0]["reason"], "waitingForInstall", "{reasons}");
+        assert_eq!(reasons[0]["until"], json!(until.to_string()));
+        let listed = asked_of(&world, &id, "deliveries").await["deliveries"][0].clone();
+        assert_eq!(
+            (&listed["user"], &listed["state"], &listed["why"]),
+            (&json!("entra-zoe"), &json!("open"), &json!("Installing"))
+        );
+        looks.push(until);
+    }
+    let since = graph.asked()[1].at;
+    // The first look is waited for in the function that installed.
+    let after: Vec<i64> = looks
+        .iter()
+        .map(|look| look.duration_since(since).as_secs())
+        .collect();
+    assert_eq!(after, [15, 30, 60]);
+    assert_eq!(counts(&world, &id).await, (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installation_that_does_not_tell_of_itself_in_a_minute_is_created_under_the_id_of_the_bots_events()
+{
+    let (world, graph) = world().await;
+    let began = world.now();
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert!(world.now().duration_since(began) >= SignedDuration::from_mins(1));
+    assert_eq!(lines(&graph), [CATALOG, INSTALL]);
+    assert_eq!(
+        (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
+        (1, 1)
+    );
+    // The event comes at last, and nobody is remembered twice.
+    world.hears(&installation("entra-zoe")).await;
+    let everyone = json!({"audience": {"everyone": true}, "message": {"text": "more"}});
+    let id = world.asks(&everyone).await;
+    world.work().await;
+    assert_eq!(ended(&world, &id).await.audience, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_connector_refuses_to_create_it_the_chat_is_graphs() {
+    for there_before in [false, true] {
+        let (world, graph) = world().await;
+        world.channel.when("entra-zoe", not_installed());
+        if there_before {
+            graph.has("entra-zoe");
+        }
+        let id = world.asks(&installed(&people(&["zoe"]))).await;
+        world.work().await;
+        assert_eq!(counts(&world, &id).await, (1, 0));
+        assert_eq!(lines(&graph), [CATALOG, INSTALL, INSTALLED, CHAT]);
+        assert_eq!(world.channel.count("19:entra-zoe@unq.gbl.spaces"), 1);
+        // They are remembered by it.
+        let id = world
+            .asks(&json!({"audience": people(&["zoe"]), "message": {"text": "more"}}))
+            .await;
+        world.work().await;
+        assert_eq!(counts(&world, &id).await, (1, 0));
+        assert_eq!(graph.asked().len(), 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_took_it_off_again_within_the_minute_is_skipped_and_installed_for_by_the_next_notification() {
+    let (world, graph) = world().await;
+    world.channel.when("entra-zoe", not_installed());
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    graph.has_not("entra-zoe");
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (0, 1));
+    assert_eq!(skipped(&world, &id, "zoe").await, SkipReason::NotInstalled);
+
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert_eq!(graph.installs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_app_already_is_created_at_once_since_nobody_will_be_told() {
+    let (world, graph) = world().await;
+    graph.has("entra-zoe");
+    let began = world.now();
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert_eq!((graph.installs(), world.channel.created("entra-zoe")), (0, 1));
+    let took = world.now().duration_since(began);
+    assert!(took < SignedDuration::from_secs(10), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_notifications_at_once_install_for_a_person_once() {
+    let (world, graph) = world().await;
+    let body = installed(&people(&["zoe"]));
+    let ids = [world.asks(&body).await, world.asks(&body).await];
+    world.plan().await;
+    let (first, second) = (world.deliveries.take().unwrap(), world.deliveries.take().unwrap());
+    let telling = async {
+        graph.installed(1).await;
+        world.hears(&installation("entra-zoe")).await;
+    };
+    tokio::join!(world.send_one(&first.body), world.send_one(&second.body), telling);
+    world.work().await;
+    for id in &ids {
+        assert_eq!(counts(&world, id).await, (1, 0));
+    }
+    assert_eq!(lines(&graph), [CATALOG, INSTALL]);
+    assert_eq!(
+        (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
+        (0, 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_after_it_installed_is_followed_by_one_that_finds_it_there() {
+    let (world, graph) = world().await;
+    let zoe = PersonKey {
+        channel: "msteams".into(),
+        bot: "28:bot".into(),
+        tenant: "tenant-1".into(),
+        person: Person::User("entra-zoe".into()),
+    };
+    // It installed, and wrote nothing of it.
+    let deadline = world.in_seconds(90);
+    world.store.introduce(&zoe, world.now(), deadline).await.unwrap();
+    graph.has("entra-zoe");
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert!(world.now() >= deadline);
+    assert_eq!(lines(&graph), [CATALOG, INSTALL]);
+    assert_eq!(world.channel.count("a:zoe"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_graph_refuses_is_skipped_for_its_reason_and_holds_up_nobody() {
+    let (world, graph) = world().await;
+    let consent = "Missing role permissions on the request.";
+    graph.replies("entra-fay", [reply(403, "Forbidden", consent)]);
+    graph.replies(
+        "entra-pol",
+        [reply(403, "Forbidden", "App is blocked by policy.")],
+    );
+    graph.nobody("entra-gus");
+    let id = world
+        .asks(&installed(&people(&["fay", "pol", "gus", "zoe"])))
+        .await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 3));
+    for (person, reason) in [
+        ("fay", SkipReason::InstallForbidden),
+        ("pol", SkipReason::InstallForbidden),
+        ("gus", SkipReason::NoSuchPerson),
+    ] {
+        assert_eq!(skipped(&world, &id, person).await, reason, "{person}");
+    }
+    let listed = asked_of(&world, &id, "deliveries?state=skipped").await["deliveries"].clone();
+    let reasons: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["reason"].clone())
+        .collect();
+    assert_eq!(reasons, ["installForbidden", "installForbidden", "noSuchPerson"]);
+    assert_eq!(world.channel.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_is_not_in_the_catalog_is_asked_for_once_and_installed_for_nobody() {
+    let (world, graph) = world().await;
+    graph.catalog(None);
+    let id = world.asks(&installed(&people(&["zoe", "eve", "fay"]))).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (0, 3));
+    assert_eq!(skipped(&world, &id, "eve").await, SkipReason::AppNotInCatalog);
+    assert_eq!(lines(&graph), [CATALOG]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_was_published_anew_is_found_under_its_new_id() {
+    let (world, graph) = world().await;
+    let id = world.asks(&installed(&people(&["eve"]))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    graph.catalog(Some("app-2"));
+    world.pass(3600);
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert_eq!(lines(&graph)[2..], [INSTALL, CATALOG, INSTALL]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_did_not_consent_is_its_own_fault_and_stops_no_other() {
+    let (world, graph) = world().await;
+    see(&world, in_tenant("bob", "tenant-2")).await;
+    see(&world, in_tenant("pia", "../tenant")).await;
+    graph.gives_no_token("tenant-2", 65_001);
+    let nobody = json!({"users": ["entra-nia"], "tenant": "../tenant"});
+    let other = json!({"users": ["entra-ned"], "tenant": "tenant-2"});
+    let id = world
+        .asks(&installed(&json!([other, people(&["zoe"]), nobody])))
+        .await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 2));
+    assert_eq!(skipped(&world, &id, "ned").await, SkipReason::InstallForbidden);
+    assert_eq!(skipped(&world, &id, "nia").await, SkipReason::NoSuchPerson);
+    assert!(graph.asked().iter().all(|asked| asked.tenant == "tenant-1"));
+}
+
+fn in_tenant(person: &str, tenant: &str) -> Value {
+    let mut activity = personal(person, "installationUpdate");
+    activity["conversation"]["tenantId"] = json!(tenant);
+    activity
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_graph_waits_as_long_as_it_asks_and_the_connector_does_not() {
+    let (world, graph) = world().await;
+    let throttled = Reply {
+        retry_after: Some(90),
+        ..reply(429, "TooManyRequests", "")
+    };
+    graph.replies("entra-eve", [throttled]);
+    let began = world.now();
+    let id = world.asks(&installed(&people(&["eve"]))).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    let reasons = asked_of(&world, &id, "explain").await["reasons"].clone();
+    assert_eq!(
+        (&reasons[0]["reason"], &reasons[0]["code"]),
+        (&json!("retrying"), &json!("GraphTooManyRequests"))
+    );
+    // Others are not asked for either, and say why; who is known gets it at once.
+    let other = world.asks(&installed(&people(&["zoe", "ada"]))).await;
+    world.plan().await;
+    let waiting = world.deliveries.take().unwrap();
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    assert_eq!(world.channel.count("a:ada"), 1);
+    assert_eq!(graph.asked().len(), 2);
+    let State::Waiting { until, why } = world.row(&other, &user("zoe")).await.state else {
+        panic!("not waiting");
+    };
+    assert_eq!(why, "GraphThrottled");
+    assert!(
+        until.duration_since(began) >= SignedDuration::from_secs(80),
+        "{until}"
+    );
+    herald::queue::Queue::send(&world.deliveries, vec![waiting])
+        .await
+        .unwrap();
+    work(&world, &graph).await;
+    for id in [&id, &other] {
+        assert_eq!(ended(&world, id).await.tally.skipped, 0);
+    }
+    let again = graph.asked()[2].at;
+    assert!(
+        again.duration_since(began) >= SignedDuration::from_secs(90),
+        "{again}"
+    );
+    assert_eq!(graph.installs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_that_is_away_is_asked_ever_more_rarely_until_the_notification_expires() {
+    for (about, number) in [("catalog", None), ("entra-zoe", None), ("", Some(7_000_215))] {
+        let (world, graph) = world().await;
+        graph.replies(about, (0..10_000).map(|_| reply(503, "ServiceUnavailable", "")));
+        if let Some(number) = number {
+            // The secret is wrong, which waiting mends once somebody has put it right.
+            graph.gives_no_token("tenant-1", number);
+        }
+        let mut body = installed(&people(&["zoe"]));
+        body["expiresAt"] = json!(world.in_seconds(24 * 3600).to_string());
+        let id = world.asks(&body).await;
+        world.work().await;
+        assert_eq!(ended(&world, &id).await.tally.expired, 1, "{about}");
+        assert!(graph.asked().len() < 200, "{about}: {}", graph.asked().len());
+        assert_eq!(world.channel.requests(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_that_comes_back_is_gone_on_with() {
+    let (world, graph) = world().await;
+    graph.replies(
+        "catalog",
+        [reply(503, "ServiceUnavailable", ""), reply(502, "BadGateway", "")],
+    );
+    graph.replies("entra-zoe", [reply(500, "InternalServerError", "")]);
+    let id = world.asks(&installed(&people(&["zoe", "eve"]))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (2, 0));
+    assert_eq!(graph.installs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn graph_gets_thirty_requests_in_no_second_more_and_everybody_their_message() {
+    let (world, graph) = world().await;
+    let names: Vec<String> = (0..400).map(|number| format!("p{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let id = world.asks(&installed(&people(&names))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (400, 0));
+    assert_eq!(graph.installs(), 400);
+    let asked = graph.asked();
+    for (first, last) in asked.iter().zip(&asked[30..]) {
+        let within = last.at.duration_since(first.at);
+        assert!(
+            within >= SignedDuration::from_millis(990),
+            "31 requests in {within}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_entra_does_not_name_is_created_and_graph_is_not_asked() {
+    let (world, graph) = world().await;
+    see(&world, in_channel(TEAM, "conversationUpdate")).await;
+    let mut zoe = member("zoe");
+    zoe.as_object_mut().unwrap().remove("aadObjectId");
+    let team = Team {
+        channels: vec![TEAM.to_owned()],
+        members: vec![zoe],
+        ..Team::default()
+    };
+    world.channel.team(TEAM, team);
+    let id = world
+        .asks(&installed(&json!({"team": TEAM, "to": "members"})))
+        .await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert_eq!((graph.asked().len(), world.channel.created("29:zoe")), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_written_to_whose_notification_was_cancelled_during_the_installation() {
+    let (world, graph) = world().await;
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    assert_eq!(graph.installs(), 1);
+    let cancel = post(&format!("/api/notifications/{id}/cancel"), "");
+    assert_eq!(world.notify(cancel).await.status(), 200);
+    world.hears(&installation("entra-zoe")).await;
+    world.work().await;
+    assert_eq!(ended(&world, &id).await.tally.cancelled, 1);
+    assert_eq!(world.channel.requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_does_not_name_its_app_any_more_creates_and_says_who_has_not_got_it() {
+    let (mut world, graph) = world().await;
+    world.channel.when("entra-eve", not_installed());
+    let id = world.asks(&installed(&people(&["zoe", "eve"]))).await;
+    world.customers = None;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (1, 1));
+    assert_eq!(skipped(&world, &id, "eve").await, SkipReason::NotInstalled);
+    assert_eq!(graph.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn without_the_apps_name_nothing_is_accepted_that_would_be_installed() {
+    let world = World::new();
+    let body = installed(&people(&["zoe"])).to_string();
+    let answer = world.notify(post("/api/notifications", &body)).await;
+    assert_eq!(answer.status(), 400);
+    let said = text(&answer);
+    assert!(
+        said.contains("#/ifUnknown") && said.contains("HERALD_TEAMS_APP_ID"),
+        "{said}"
+    );
+    // What would only be skipped or created is.
+    let create = body.replace("install", "create");
+    assert_eq!(
+        world.notify(post("/api/notifications", &create)).await.status(),
+        202
+    );
+}
