@@ -10,7 +10,7 @@ use herald::store::Conversations;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tests::channel::{Behaviour, Reply, Team, member};
-use tests::graph::Graph;
+use tests::graph::{Graph, MANIFEST};
 use tokio::sync::mpsc;
 
 use crate::world::{World, document, get, in_channel, personal, post, text};
@@ -329,7 +329,18 @@ async fn an_app_that_is_not_in_the_catalog_is_asked_for_once_and_installed_for_n
     world.work().await;
     assert_eq!(counts(&world, &id).await, (0, 3));
     assert_eq!(skipped(&world, &id, "eve").await, SkipReason::AppNotInCatalog);
-    assert_eq!(lines(&graph), [CATALOG]);
+    // Its own, and the store's.
+    assert_eq!(lines(&graph), [CATALOG, CATALOG]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_from_the_store_is_installed_like_one_of_the_tenants_own() {
+    let (world, graph) = world().await;
+    graph.catalog(Some(MANIFEST));
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert_eq!(lines(&graph), [CATALOG, CATALOG, INSTALL]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -75,7 +75,7 @@ impl Graph {
         }))
     }
 
-    /// From now on the app has this id in the catalog, or is not there.
+    /// From now on the app has this id in the catalog, or is not there. Under that of its [`MANIFEST`] it is from the store.
     pub fn catalog(&self, app: Option<&str>) {
         self.state().app = app.map(str::to_owned);
     }
@@ -181,8 +181,13 @@ impl Graph {
         };
         let person = match (method, parts.as_slice()) {
             ("GET", ["v1.0", "appCatalogs", "teamsApps"]) => {
-                let asked_for = decode(target).contains(MANIFEST);
-                let apps = state.app.iter().filter(|_| asked_for);
+                // What is from the store has the id of its manifest, and is found by no other.
+                let filter = decode(target);
+                let by_manifest = filter.contains(&format!("externalId eq '{MANIFEST}'"));
+                let meant = |app: &&String| {
+                    (by_manifest && *app != MANIFEST) || filter.contains(&format!("filter=id eq '{app}'"))
+                };
+                let apps = state.app.iter().filter(meant);
                 let apps = apps.map(|app| json!({"id": app, "distributionMethod": "organization"}));
                 return (200, None, json!({"value": apps.collect::<Vec<_>>()}));
             }

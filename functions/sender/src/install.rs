@@ -117,7 +117,11 @@ where
         let mut catalog = customer.catalog().await;
         if catalog.known(self.now()).is_none() {
             self.ask_graph().await?;
-            let app = customer.graph.catalog_app(customers.manifest()).await;
+            let mut app = customer.graph.catalog_app(customers.manifest()).await;
+            if matches!(app, Ok(None)) {
+                self.ask_graph().await?;
+                app = customer.graph.store_app(customers.manifest()).await;
+            }
             if let (Err(error), Some(bucket)) = (&app, self.bucket)
                 && error.class() == Class::Later
             {

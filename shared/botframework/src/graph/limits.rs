@@ -14,7 +14,7 @@ pub struct Limit {
     pub per_app: u32,
 }
 
-/// [`catalog_app`](super::Graph::catalog_app), [`installation`](super::Graph::installation) and each of
+/// [`catalog_app`](super::Graph::catalog_app), [`store_app`](super::Graph::store_app), [`installation`](super::Graph::installation) and each of
 /// [`installations`](super::Graph::installations).
 pub const READ: Limit = Limit {
     per_tenant: 30,

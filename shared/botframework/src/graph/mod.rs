@@ -2,14 +2,14 @@
 //! people who never installed it, so that it can write to them.
 //!
 //! ```text
-//! catalog_app ──▶ installation? ──none──▶ install_for_user ──Now──▶ the bot's own endpoint is told, with the conversation
+//! catalog_app, store_app ──▶ installation? ──none──▶ install_for_user ──Now──▶ the bot's own endpoint is told, with the conversation
 //!                       └──there──────────────────┴──Already──▶ installation ──▶ chat: the conversation's id
 //! ```
 //!
 //! An installation tells the bot's endpoint of itself (`installationUpdate`), at some later moment. Where one was there
 //! already nothing will be told, and [`Graph::chat`] finds the conversation. The bot needs the application permissions
 //! `TeamsAppInstallation.ReadWriteSelfForUser.All` and, for teams, `…ForTeam.All`, with the tenant's consent, and a
-//! manifest whose `webApplicationInfo` names it. Guests cannot be installed for.
+//! manifest whose `webApplicationInfo` names it; and `AppCatalog.Read.All`, to find it in the catalog. Guests cannot be installed for.
 //!
 //! Every request may be made twice, and is made once: only one refused for an old token is repeated here, with a new
 //! one. Nothing paces the client either: see [`limits`].
@@ -154,15 +154,28 @@ impl Graph {
     }
 
     /// The app with this id in its manifest, in the tenant's catalog; of several, the organization's own. `None` when
-    /// it has none: nobody can install it there.
+    /// it has none; then it may be a [`store_app`](Self::store_app).
     ///
     /// The id may be kept until an installation fails with [`Reason::NotFound`].
     ///
     /// # Errors
     /// See [`Error::class`].
     pub async fn catalog_app(&self, manifest_id: &str) -> Result<Option<CatalogAppId>, Error> {
+        self.app_by("externalId", manifest_id).await
+    }
+
+    /// The app from the store with this id in its manifest. There it has the same id, and Graph leaves out that it is from
+    /// the manifest: [`catalog_app`](Self::catalog_app) does not find it. `None` when the tenant has none.
+    ///
+    /// # Errors
+    /// See [`Error::class`].
+    pub async fn store_app(&self, manifest_id: &str) -> Result<Option<CatalogAppId>, Error> {
+        self.app_by("id", manifest_id).await
+    }
+
+    async fn app_by(&self, property: &str, value: &str) -> Result<Option<CatalogAppId>, Error> {
         let parts = [Part::Fixed("v1.0/appCatalogs/teamsApps")];
-        let filter = format!("externalId eq {}", literal(manifest_id));
+        let filter = format!("{property} eq {}", literal(value));
         let query = [("$filter", Some(filter.as_str()))];
         let response = success(self.request(Method::GET, &parts, &query, Bytes::new()).await?)?;
         let list: List<CatalogApp> = read(&response)?;

@@ -238,6 +238,7 @@ async fn what_is_not_there_is_none_and_another_apps_installation_is_not_taken_fo
     }
     let nothing = Sky::always(200, "", r#"{"value":[]}"#).graph();
     assert_eq!(nothing.catalog_app(MANIFEST).await.unwrap(), None);
+    assert_eq!(nothing.store_app(MANIFEST).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -518,6 +519,17 @@ async fn a_token_that_is_not_taken_is_replaced_once_and_a_second_refusal_is_fina
         (Reason::Unauthorized, Class::Later)
     );
     assert_eq!(tokens(&refusing), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn an_app_from_the_store_is_found_by_its_own_id() {
+    let listed = json!({"value": [{"id": MANIFEST, "externalId": null, "distributionMethod": "store"}]});
+    let sky = Sky::always(200, "", listed.to_string());
+    let found = sky.graph().store_app(MANIFEST).await.unwrap();
+    assert_eq!(found, Some(MANIFEST.into()));
+    let asked = &sky.asked()[0].line;
+    let filter = "$filter=id%20eq%20%2711111111-2222-4333-8444-555555555555%27";
+    assert!(asked.ends_with(filter), "{asked}");
 }
 
 #[tokio::test]
