@@ -410,7 +410,7 @@ async fn a_throttled_graph_waits_as_long_as_it_asks_and_the_connector_does_not()
     let State::Waiting { until, why } = world.row(&other, &user("zoe")).await.state else {
         panic!("not waiting");
     };
-    assert_eq!(why, "GraphThrottled");
+    assert_eq!(why, "GraphPaused");
     assert!(
         until.duration_since(began) >= SignedDuration::from_secs(80),
         "{until}"
@@ -461,6 +461,52 @@ async fn a_graph_that_comes_back_is_gone_on_with() {
     work(&world, &graph).await;
     assert_eq!(counts(&world, &id).await, (2, 0));
     assert_eq!(graph.installs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_that_fails_is_asked_again_by_one_and_not_by_everybody() {
+    let (world, graph) = world().await;
+    graph.replies("catalog", [reply(503, "ServiceUnavailable", "")]);
+    let names: Vec<String> = (0..50).map(|number| format!("p{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let id = world.asks(&installed(&people(&names))).await;
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (50, 0));
+    let asked = graph.asked();
+    let catalog: Vec<_> = asked.iter().filter(|asked| asked.line == CATALOG).collect();
+    assert_eq!(catalog.len(), 2);
+    let wait = catalog[1].at.duration_since(catalog[0].at);
+    assert!(wait >= SignedDuration::from_secs(7), "{wait}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_expires_before_the_next_look_does_not_wait_for_it() {
+    let (world, graph) = world().await;
+    let began = world.now();
+    let mut body = installed(&people(&["zoe"]));
+    body["expiresAt"] = json!(world.in_seconds(40).to_string());
+    let id = world.asks(&body).await;
+    world.work().await;
+    assert_eq!(ended(&world, &id).await.tally.expired, 1);
+    let took = world.now().duration_since(began);
+    assert!(took < SignedDuration::from_secs(40), "{took}");
+    assert_eq!((graph.installs(), world.channel.requests()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_comes_twice_does_not_ask_before_its_time() {
+    let (world, graph) = world().await;
+    graph.replies("entra-zoe", [reply(500, "InternalServerError", "")]);
+    let id = world.asks(&installed(&people(&["zoe"]))).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    for _ in 0..2 {
+        world.send_one(&chunk.body).await;
+    }
+    assert_eq!(lines(&graph), [CATALOG, INSTALL]);
+    work(&world, &graph).await;
+    assert_eq!(counts(&world, &id).await, (1, 0));
+    assert_eq!(graph.installs(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,7 +161,7 @@ where
             Failure::NotBefore(until) if until <= later(self.now(), HORIZON) => {
                 return Ok(Place::Later(until));
             }
-            Failure::NotBefore(until) => return self.put_off(until, "GraphThrottled", failures).await,
+            Failure::NotBefore(until) => return self.put_off(until, "GraphPaused", failures).await,
             Failure::NotInCatalog => {
                 tracing::error!(
                     error_type = "AppNotInCatalog",
