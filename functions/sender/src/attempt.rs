@@ -430,7 +430,7 @@ where
     }
 
     /// Takes a permit for one request more and waits for it; `false` when there is none soon.
-    pub(crate) async fn may_request_again(&self) -> Result<bool, store::Error> {
+    async fn may_request_again(&self) -> Result<bool, store::Error> {
         match self.bucket {
             Some(bucket) => Ok(self.permit(bucket, self.context.limits.tenant).await?.is_ok()),
             None => Ok(true),

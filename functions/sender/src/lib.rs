@@ -161,6 +161,8 @@ pub struct Invocation {
     held: Mutex<HashMap<Bucket, Timestamp>>,
     /// Buckets in which a conversation refused for what may be its tenant's.
     struck: Mutex<HashSet<Bucket>>,
+    /// Where the tenants are served in which conversations are made.
+    served: Mutex<HashMap<Bucket, String>>,
     /// Deliveries that may be begun beside those that are under way.
     room: Semaphore,
 }
@@ -173,6 +175,7 @@ impl Invocation {
             pause: Mutex::default(),
             held: Mutex::default(),
             struck: Mutex::default(),
+            served: Mutex::default(),
             room: Semaphore::new(AT_ONCE),
         }
     }
@@ -227,6 +230,17 @@ impl Invocation {
     fn held_until(&self, bucket: &Bucket, now: Timestamp) -> Option<Timestamp> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(bucket).copied().filter(|until| *until > now)
+    }
+
+    /// Where conversations of this bucket are made, if that was found out.
+    fn served_at(&self, bucket: &Bucket) -> Option<String> {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.get(bucket).cloned()
+    }
+
+    fn serve_at(&self, bucket: &Bucket, url: &str) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.insert(bucket.clone(), url.to_owned());
     }
 
     /// Whether no delivery may be begun any more.

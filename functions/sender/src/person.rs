@@ -169,11 +169,8 @@ where
         let made = outcome.as_ref().map_or(&Made::Nothing, |made| made);
         conversations.introduced(&person, made, self.now()).await?;
         match outcome {
-            Ok(Made::Conversation(_)) if !self.may_request_again().await? => {
-                // It is made; the message has its own permit, later.
-                Ok(Place::Later(later(self.now(), ASK_MAKER_AGAIN)))
-            }
-            Ok(Made::Conversation(key)) => Ok(Place::Conversation(key)),
+            // The message has a permit of its own, which is asked for with those of the whole chunk.
+            Ok(Made::Conversation(_)) => Ok(Place::Later(self.now())),
             Ok(Made::Installing(since)) => self.look_again(since, failures).await,
             Ok(Made::Nothing) => Ok(skipped(SkipReason::NoConversation)),
             Err(why) => self.not_made(why, failures).await,
@@ -261,6 +258,17 @@ where
 
     /// Where this person's tenant is served: as another conversation there shows it, else the cloud's own.
     async fn service_url(&self, person: &PersonKey) -> Result<Option<String>, store::Error> {
+        if let Some(known) = self.bucket.and_then(|bucket| self.invocation.served_at(bucket)) {
+            return Ok(Some(known));
+        }
+        let found = self.find_service_url(person).await?;
+        if let (Some(url), Some(bucket)) = (&found, self.bucket) {
+            self.invocation.serve_at(bucket, url);
+        }
+        Ok(found)
+    }
+
+    async fn find_service_url(&self, person: &PersonKey) -> Result<Option<String>, store::Error> {
         let conversations = &self.context.conversations;
         let selection = Selection::Tenant(person.tenant.clone());
         let listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
