@@ -13,6 +13,14 @@
 //! Where the event does not come, the conversation is created through the Connector: that can be repeated, and gives the very
 //! id that the bot's events will have, so that nobody is remembered twice. Graph has the chat under another id. It is asked
 //! for that only when the Connector refuses.
+//!
+//! | Graph's reason | what follows |
+//! |---|---|
+//! | `NotConsented`, `NotAllowed` | skipped as `InstallForbidden`; it says nothing of other tenants |
+//! | `NotFound` | the catalog is asked anew, if it was not asked just now; then skipped as `NoSuchPerson` |
+//! | `Throttled` | Graph's bucket waits `Retry-After` and slows down; the delivery waits |
+//! | `Unreachable`, `Unanswered`, `Failed`, `Unauthorized` | the delivery waits, longer each time, until it expires |
+//! | `Refused` | rejected, with Graph's words |
 
 use botframework::credential;
 use botframework::graph::{self, Class, Installed, Reason};
@@ -129,7 +137,16 @@ where
                 let until = later(self.now(), TENANT_WAIT);
                 self.invocation.hold(&bucket.of_graph(), until);
             }
-            catalog.keep(app?, self.now());
+            let app = app?;
+            if app.is_none() {
+                tracing::warn!(
+                    error_type = "AppNotInCatalog",
+                    tenant = self.bucket.and_then(Bucket::tenant),
+                    notification = %self.notification,
+                    "the bot's app is not in the catalog of a tenant: it is installed for nobody there"
+                );
+            }
+            catalog.keep(app, self.now());
         }
         let app = catalog.known(self.now()).flatten();
         app.cloned().ok_or(Failure::NotInCatalog)
@@ -162,55 +179,39 @@ where
                 return Ok(Place::Later(until));
             }
             Failure::NotBefore(until) => return self.put_off(until, "GraphPaused", failures).await,
-            Failure::NotInCatalog => {
-                tracing::error!(
-                    error_type = "AppNotInCatalog",
-                    tenant = self.bucket.and_then(Bucket::tenant),
-                    notification = %self.notification,
-                    "the bot's app is not in the catalog of a tenant: nobody there gets it"
-                );
-                return Ok(skipped(SkipReason::AppNotInCatalog));
-            }
+            Failure::NotInCatalog => return Ok(skipped(SkipReason::AppNotInCatalog)),
             Failure::NoSuchTenant => return Ok(skipped(SkipReason::NoSuchPerson)),
             Failure::Store(error) => return Err(error),
             Failure::Graph(error) => error,
         };
-        let place = match error.reason() {
-            Reason::NotConsented | Reason::NotAllowed => skipped(SkipReason::InstallForbidden),
-            Reason::NotFound => skipped(SkipReason::NoSuchPerson),
-            Reason::Refused => Place::Nowhere(Outcome::Rejected {
-                code: code(&error),
-                detail: error.message().map(str::to_owned),
-            }),
-            Reason::Throttled
-            | Reason::Unreachable
-            | Reason::Unanswered
-            | Reason::Failed
-            | Reason::Unauthorized => {
-                let now = self.now();
-                let asked = error
-                    .retry_after()
-                    .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
-                if error.reason() == Reason::Throttled
-                    && let Some(bucket) = self.bucket
-                {
+        let (place, error_type) = match error.reason() {
+            Reason::NotConsented | Reason::NotAllowed => {
+                (skipped(SkipReason::InstallForbidden), "InstallForbidden")
+            }
+            Reason::NotFound => (skipped(SkipReason::NoSuchPerson), "NoSuchPerson"),
+            Reason::Refused => {
+                let (code, detail) = (code(&error), error.message().map(str::to_owned));
+                (
+                    Place::Nowhere(Outcome::Rejected { code, detail }),
+                    "InstallFailed",
+                )
+            }
+            Reason::Throttled => {
+                let asked = self.asked_by(&error);
+                if let Some(bucket) = self.bucket {
                     let limit = self.context.limits.graph;
                     self.slow(&bucket.of_graph(), limit, asked).await?;
                 }
-                self.try_again(failures, asked, &code(&error)).await?
+                let again = self.try_again(failures, asked, &code(&error)).await?;
+                (again, "InstallFailed")
+            }
+            Reason::Unreachable | Reason::Unanswered | Reason::Failed | Reason::Unauthorized => {
+                let asked = self.asked_by(&error);
+                let again = self.try_again(failures, asked, &code(&error)).await?;
+                (again, "InstallFailed")
             }
         };
-        let error_type = match error.reason() {
-            Reason::NotConsented | Reason::NotAllowed => "InstallForbidden",
-            Reason::NotFound
-            | Reason::Refused
-            | Reason::Throttled
-            | Reason::Unreachable
-            | Reason::Unanswered
-            | Reason::Failed
-            | Reason::Unauthorized => "InstallFailed",
-        };
-        tracing::error!(
+        tracing::warn!(
             error_type,
             reason = ?error.reason(),
             code = error.code(),
@@ -222,6 +223,12 @@ where
             "the bot was not installed for somebody"
         );
         Ok(place)
+    }
+
+    /// How long Graph asks to wait.
+    fn asked_by(&self, error: &graph::Error) -> Option<SignedDuration> {
+        let wait = error.retry_after()?.delay(self.now().into());
+        SignedDuration::try_from(wait).ok()
     }
 }
 
