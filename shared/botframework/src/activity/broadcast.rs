@@ -18,6 +18,8 @@ impl Outgoing for Activity {}
 
 impl Outgoing for Addressed<'_> {}
 
+impl Outgoing for Broadcast {}
+
 /// A message that goes to many conversations. Its own part is written as JSON once; what each request adds is the address.
 ///
 /// # Example: the same message to two conversations
@@ -81,6 +83,13 @@ impl Broadcast {
             conversation: None,
             recipient: reference.user.as_ref(),
         }
+    }
+}
+
+/// Without an address: to whom it goes stands beside it, as in the batch API of Teams.
+impl Serialize for Broadcast {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.members.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -193,6 +202,17 @@ mod tests {
                 assert_eq!(sent, addressed(message, reference));
             }
         }
+    }
+
+    #[test]
+    fn without_an_address_it_says_what_there_is_to_say_and_to_nobody() {
+        let message = json!({"type": "message", "text": "hi", "id": "7", "from": {"id": "28:b"}, "serviceUrl": "s",
+            "conversation": {"id": "y"}, "novel": [1.10, null]});
+        let broadcast = Broadcast::of(&Activity::from_value(message).unwrap()).unwrap();
+        assert_eq!(
+            serde_json::to_value(&broadcast).unwrap(),
+            json!({"type": "message", "text": "hi", "novel": [1.10, null]})
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::error::{Error, Reason, classify};
 use super::said::Said;
 use super::transport::Body;
 use super::{Connector, Success, json};
-use crate::activity::Activity;
+use crate::activity::Outgoing;
 use crate::id::{ConversationId, OperationId};
 
 /// Teams took a message for many.
@@ -45,6 +45,17 @@ pub struct OperationProgress {
     pub retry_after: Option<String>,
 }
 
+/// Whether an operation goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationPhase {
+    /// It does, as far as Teams tells: so does every word for a state that we do not know.
+    Running,
+    /// It is over: whoever is not among its failed entries has the message.
+    Completed,
+    /// It ended before it was through: whoever is not among its failed entries may have the message or not.
+    Stopped,
+}
+
 /// One page of those whom an operation did not reach.
 #[derive(Debug)]
 pub struct FailedEntries {
@@ -65,8 +76,8 @@ pub struct FailedEntry {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Message<'a> {
-    activity: &'a Activity,
+struct Message<'a, A> {
+    activity: &'a A,
     tenant_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     team_id: Option<&'a str>,
@@ -96,7 +107,7 @@ impl Connector {
         service_url: &str,
         tenant: &str,
         users: &[Person<'_>],
-        activity: &Activity,
+        activity: &impl Outgoing,
     ) -> Result<BatchReceipt, Error> {
         let users = users.iter().map(Person::as_str).collect();
         self.begin(
@@ -120,7 +131,7 @@ impl Connector {
         &self,
         service_url: &str,
         tenant: &str,
-        activity: &Activity,
+        activity: &impl Outgoing,
     ) -> Result<BatchReceipt, Error> {
         self.begin(
             service_url,
@@ -144,7 +155,7 @@ impl Connector {
         service_url: &str,
         tenant: &str,
         team: &str,
-        activity: &Activity,
+        activity: &impl Outgoing,
     ) -> Result<BatchReceipt, Error> {
         self.begin(
             service_url,
@@ -168,7 +179,7 @@ impl Connector {
         service_url: &str,
         tenant: &str,
         channels: &[ConversationId],
-        activity: &Activity,
+        activity: &impl Outgoing,
     ) -> Result<BatchReceipt, Error> {
         let channels = channels.iter().map(ConversationId::as_str).collect();
         self.begin(
@@ -234,7 +245,7 @@ impl Connector {
         &self,
         service_url: &str,
         path: &'static str,
-        activity: &Activity,
+        activity: &impl Outgoing,
         tenant: &str,
         team: Option<&str>,
         members: Option<Vec<&str>>,
@@ -275,6 +286,25 @@ impl OperationProgress {
         let failed = self.failed.iter().map(|(_, count)| count);
         let settled = failed.fold(self.delivered, |sum, count| sum.saturating_add(*count));
         self.entries.map(|entries| entries.saturating_sub(settled))
+    }
+
+    /// Whether it goes on, by the counts if they tell, else by the word.
+    ///
+    /// No list of the words is published. `Completed` and `Ongoing` are on record; of the others those are understood that
+    /// say in English that something failed or was cancelled.
+    pub fn phase(&self) -> OperationPhase {
+        // An operation that has not begun may have counted nobody yet.
+        if self.left() == Some(0) && self.entries.is_some_and(|entries| entries > 0) {
+            return OperationPhase::Completed;
+        }
+        let word = self.state.to_ascii_lowercase();
+        if word == "completed" {
+            OperationPhase::Completed
+        } else if (word.starts_with("cancel") || word.starts_with("fail")) && !word.ends_with("ing") {
+            OperationPhase::Stopped
+        } else {
+            OperationPhase::Running
+        }
     }
 
     fn read(document: &Value) -> Result<Self, Lacking> {
@@ -343,6 +373,13 @@ impl FailedEntries {
 }
 
 impl FailedEntry {
+    /// Whether nothing was tried for it, because the operation was cancelled first.
+    pub fn was_cancelled(&self) -> bool {
+        let said = [self.error.code(), self.error.message()];
+        let mut said = said.into_iter().flatten();
+        said.any(|said| said.to_ascii_lowercase().contains("cancel"))
+    }
+
     /// The id has one name in the SDK for JavaScript and another in the one for .NET.
     fn read(entry: &Value) -> Self {
         let id = ["entryId", "id"]

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationProgress};
+pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, OperationProgress};
 pub use self::creation::{ConversationParameters, ConversationResource, Person};
 pub use self::error::{Class, Error, Reason, RetryAfter};
 pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};

@@ -51,6 +51,48 @@ fn progress_counts_by_reason_and_knows_what_is_left() {
 }
 
 #[test]
+fn an_operation_goes_on_until_its_counts_or_its_word_say_otherwise() {
+    let phase = |document: Value| OperationProgress::read(&document).unwrap().phase();
+    for (word, expected) in [
+        ("Ongoing", OperationPhase::Running),
+        ("NotStarted", OperationPhase::Running),
+        ("Cancelling", OperationPhase::Running),
+        ("completed", OperationPhase::Completed),
+        ("Cancelled", OperationPhase::Stopped),
+        ("Canceled", OperationPhase::Stopped),
+        ("Failed", OperationPhase::Stopped),
+    ] {
+        assert_eq!(
+            phase(json!({"state": word, "totalEntriesCount": 3})),
+            expected,
+            "{word}"
+        );
+        let all = json!({"state": word, "totalEntriesCount": 3, "statusMap": {"201": 2, "403": 1}});
+        assert_eq!(phase(all), OperationPhase::Completed, "{word}");
+    }
+    assert_eq!(
+        phase(json!({"state": "Ongoing", "totalEntriesCount": 0})),
+        OperationPhase::Running,
+        "nobody is counted yet"
+    );
+}
+
+#[test]
+fn an_entry_tells_that_it_was_cancelled_by_its_code_or_its_message() {
+    let failed =
+        |error: Value| entries(&json!({"failedEntryResponses": [{"id": "29:a", "error": error}]})).remove(0);
+    assert!(failed(json!({"code": "OperationCanceled"})).was_cancelled());
+    assert!(
+        failed(json!(
+            "{\"code\":400,\"message\":\"The operation was cancelled.\"}"
+        ))
+        .was_cancelled()
+    );
+    assert!(!failed(json!({"code": "Throttled"})).was_cancelled());
+    assert!(!failed(Value::Null).was_cancelled());
+}
+
+#[test]
 fn progress_without_a_state_or_with_counts_that_are_none_cannot_be_read() {
     for document in [
         json!({}),
