@@ -222,6 +222,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
             category: None,
             on_unknown: OnUnknown::default(),
             if_unknown: IfUnknown::default(),
+            transport: None,
             deliver_at: None,
             expires_at: now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX),
             events: Vec::new(),

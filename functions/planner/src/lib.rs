@@ -231,7 +231,7 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
                 cursor,
             };
             match reader.read(place).await {
-                Ok(page) => page,
+                Ok(page) => page.cut(context.limits.batch),
                 Err(Failure::Store(error)) => return Err(error.into()),
                 Err(Failure::Later(wait)) => {
                     let rest = Plan {

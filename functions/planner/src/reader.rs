@@ -7,7 +7,7 @@ use herald::audience::{Audience, Matcher, Recipient, TeamPart, Whom, place};
 use herald::conversation::{Person, State};
 use herald::delivery::SkipReason;
 use herald::id::NotificationId;
-use herald::notification::{IfUnknown, Notification, PAGE_SIZE, Page, Part, Unreachable};
+use herald::notification::{IfUnknown, Lane, Notification, PAGE_SIZE, Page, Part, Transport, Unreachable};
 use herald::pace::Bucket;
 use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,10 @@ pub(crate) struct Reader<'a, C, N, P, Q, E> {
     pub(crate) context: &'a Context<C, N, P, Q, E>,
     pub(crate) id: &'a NotificationId,
     pub(crate) matcher: Matcher<'a>,
+    audience: &'a Audience,
     part: Part<'a>,
     if_unknown: IfUnknown,
+    transport: Transport,
 }
 
 /// Which page is read.
@@ -56,8 +58,10 @@ where
             context,
             id: &notification.id,
             matcher,
+            audience,
             part,
             if_unknown: notification.if_unknown,
+            transport: notification.transport,
         })
     }
 
@@ -119,16 +123,28 @@ where
         }
     }
 
-    /// A person of whom no conversation is known; with a bucket when one can be made.
-    pub(crate) fn person(&self, home: Option<&Home>, person: Person) -> (Option<Bucket>, Recipient) {
+    /// A person of whom no conversation is known; with a lane when one can be made.
+    pub(crate) fn person(&self, home: Option<&Home>, person: Person) -> (Option<Lane>, Recipient) {
         let recipient = match person {
             Person::User(id) => Recipient::User(id),
             Person::Account(id) => Recipient::Account(id),
         };
-        let bucket = home
-            .filter(|_| self.if_unknown != IfUnknown::Skip)
-            .map(|home| home.bucket.clone());
-        (bucket, recipient)
+        let home = home.filter(|_| self.if_unknown != IfUnknown::Skip);
+        let lane = home.map(|Home { bucket }| Lane {
+            transport: self.transport.to_unknown(&recipient, self.audience, bucket),
+            bucket: bucket.clone(),
+        });
+        (lane, recipient)
+    }
+
+    /// A conversation that was found.
+    pub(crate) fn recipient(&self, found: Candidate) -> (Option<Lane>, Recipient) {
+        let bucket = Bucket::of(&found.key, found.facts.tenant.as_deref());
+        let lane = Lane {
+            transport: self.transport.to(&found.facts, &bucket),
+            bucket,
+        };
+        (Some(lane), Recipient::Conversation(found.key))
     }
 
     /// A page of a listing: those that are active and not another selector's.
@@ -147,7 +163,7 @@ where
         let mut reachable = Vec::new();
         for candidate in meant {
             match out_of_reach(&candidate) {
-                None => reachable.push(recipient(candidate)),
+                None => reachable.push(self.recipient(candidate)),
                 Some(reason) => unreachable.count(reason),
             }
         }
@@ -164,7 +180,7 @@ where
         ids: &[T],
         cursor: Option<&str>,
         selection: fn(T) -> Selection,
-        unknown: impl Fn(T) -> (Option<Bucket>, Recipient),
+        unknown: impl Fn(T) -> (Option<Lane>, Recipient),
     ) -> Result<Page, Failure> {
         let start = Position::read(cursor)?;
         let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
@@ -206,7 +222,7 @@ where
             for reason in found.iter().filter_map(out_of_reach) {
                 unreachable.count(reason);
             }
-            page.extend(found.into_iter().map(recipient));
+            page.extend(found.into_iter().map(|found| self.recipient(found)));
             if let Some(after) = listing.next {
                 let after = Some(after);
                 let next = Position { index, after }.write();
@@ -255,9 +271,4 @@ pub(crate) fn out_of_reach(candidate: &Candidate) -> Option<SkipReason> {
         State::Removed => Some(SkipReason::Removed),
         State::Blocked { .. } => Some(SkipReason::Blocked),
     }
-}
-
-pub(crate) fn recipient(candidate: Candidate) -> (Option<Bucket>, Recipient) {
-    let bucket = Bucket::of(&candidate.key, candidate.facts.tenant.as_deref());
-    (Some(bucket), Recipient::Conversation(candidate.key))
 }

@@ -15,7 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
 use herald::conversation::{Conversation, Person, Sighting};
 use herald::delivery::SkipReason;
-use herald::notification::{PAGE_SIZE, Page, Unreachable};
+use herald::notification::{Lane, PAGE_SIZE, Page, Unreachable};
 use herald::pace::{self, Answer, Bucket, Pace, Wish};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::home::{Home, Homes};
-use crate::reader::{LOOK_UPS, Place, Reader, out_of_reach, recipient};
+use crate::reader::{LOOK_UPS, Place, Reader, out_of_reach};
 
 /// How many conversations of one person are looked at.
 const OF_ONE_PERSON: usize = 10;
@@ -36,7 +36,7 @@ const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 const MEMBERS: u16 = 96;
 
 /// Recipients that one member came to, and who of them cannot be reached.
-type Found = (Vec<(Option<Bucket>, Recipient)>, Unreachable);
+type Found = (Vec<(Option<Lane>, Recipient)>, Unreachable);
 
 /// Where a page of a roster begins.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -203,7 +203,7 @@ where
             // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
             // beginning: once.
             return Ok(if here.token.is_some() && !here.again {
-                Page::group([], Some(RosterPlace::AGAIN.write()))
+                Page::group::<Lane>([], Some(RosterPlace::AGAIN.write()))
             } else {
                 self.unknown()
             });
@@ -295,7 +295,7 @@ where
     fn take(
         &self,
         candidates: Vec<Candidate>,
-        found: &mut Vec<(Option<Bucket>, Recipient)>,
+        found: &mut Vec<(Option<Lane>, Recipient)>,
         unreachable: &mut Unreachable,
     ) {
         let matcher = &self.reader.matcher;
@@ -307,7 +307,7 @@ where
             if let Some(reason) = out_of_reach(&candidate) {
                 unreachable.count(reason);
             }
-            found.push(recipient(candidate));
+            found.push(self.reader.recipient(candidate));
         }
     }
 
@@ -318,7 +318,7 @@ where
         unreachable.count(SkipReason::NoConversation);
         Page {
             unreachable,
-            ..Page::group([(None, unknown)], None)
+            ..Page::group::<Lane>([(None, unknown)], None)
         }
     }
 

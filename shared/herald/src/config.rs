@@ -35,6 +35,8 @@ pub mod variable {
     pub const NOTIFY_TEXT: &str = "HERALD_NOTIFY_TEXT";
     /// The largest audience that goes ahead without a confirmation; 10,000 if left out.
     pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
+    /// By which way notifications go whose callers do not say: `conversation`, which it is if left out, or `batch`.
+    pub const TRANSPORT: &str = "HERALD_TRANSPORT";
 
     // The channel's limits, as requests and seconds. Those of Teams if left out.
 
@@ -44,6 +46,8 @@ pub mod variable {
     pub const CONVERSATION_LIMITS: &str = "HERALD_CONVERSATION_LIMITS";
     /// For the bot's app at Microsoft Graph, in one tenant: `30/1s`.
     pub const GRAPH_LIMIT: &str = "HERALD_GRAPH_LIMIT";
+    /// How many people one request of the batch API names: 100.
+    pub const BATCH_SIZE: &str = "HERALD_BATCH_SIZE";
 
     // The bot, by the names that bot developers know.
 

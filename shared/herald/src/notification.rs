@@ -20,6 +20,9 @@ use request::Request;
 pub mod request;
 pub mod size;
 pub mod summary;
+mod transport;
+
+pub use transport::{Lane, Transport};
 
 /// How many conversations a page holds at most.
 ///
@@ -45,6 +48,8 @@ pub struct Notification {
     pub on_unknown: OnUnknown,
     /// What becomes of a person without a conversation.
     pub if_unknown: IfUnknown,
+    /// By which way it goes to whom that way leads.
+    pub transport: Transport,
     /// Nothing is planned or sent before this moment.
     pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
@@ -63,6 +68,8 @@ pub struct Notification {
     pub parts_planned: u16,
     /// Recipients planned so far.
     pub audience: u64,
+    /// Of them, those that go by the channel's batch API.
+    pub batched: u64,
     /// Of them and beside them, those that were seen not to be reachable while planning.
     pub unreachable: Unreachable,
     /// Chunks planned so far.
@@ -241,6 +248,7 @@ impl Notification {
             category: request.category.clone(),
             on_unknown: request.on_unknown,
             if_unknown: request.if_unknown,
+            transport: request.transport.unwrap_or_default(),
             deliver_at: request.deliver_at,
             expires_at: request.expires_at,
             events: request.events.clone(),
@@ -251,6 +259,7 @@ impl Notification {
             parts: u16::try_from(parts).unwrap_or(u16::MAX),
             parts_planned: 0,
             audience: 0,
+            batched: 0,
             unreachable: Unreachable::default(),
             chunks: 0,
             chunks_closed: 0,
@@ -360,7 +369,7 @@ pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
 /// One page of a part, as it was planned once and for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Its recipients, one bucket a chunk.
+    /// Its recipients, one lane a chunk.
     pub chunks: Vec<PageChunk>,
     /// Conversations it found and could not reach.
     #[serde(default)]
@@ -369,7 +378,7 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// Recipients of one page whose requests are made at one pace.
+/// Recipients of one page whose requests are made at one pace, and by one way.
 ///
 /// A page costs by its size, and all conversations of a bucket are of one bot on one channel: as JSON they go by their ids
 /// alone, before the others.
@@ -378,6 +387,8 @@ pub struct Page {
 pub struct PageChunk {
     /// Whose pace; `None` for names that lead to no conversation.
     pub bucket: Option<Bucket>,
+    /// By which way they go.
+    pub transport: Transport,
     /// The recipients.
     pub recipients: Vec<Recipient>,
 }
@@ -387,6 +398,8 @@ pub struct PageChunk {
 struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bucket: Option<Bucket>,
+    #[serde(default, skip_serializing_if = "Transport::is_ordinary")]
+    transport: Transport,
     /// Those of the bucket's own bot and channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conversations: Vec<ConversationId>,
@@ -395,7 +408,12 @@ struct Written {
 }
 
 impl From<PageChunk> for Written {
-    fn from(PageChunk { bucket, recipients }: PageChunk) -> Self {
+    fn from(chunk: PageChunk) -> Self {
+        let PageChunk {
+            bucket,
+            transport,
+            recipients,
+        } = chunk;
         let (mut conversations, mut others) = (Vec::new(), Vec::new());
         for recipient in recipients {
             match recipient {
@@ -407,6 +425,7 @@ impl From<PageChunk> for Written {
         }
         Self {
             bucket,
+            transport,
             conversations,
             others,
         }
@@ -417,6 +436,7 @@ impl From<Written> for PageChunk {
     fn from(written: Written) -> Self {
         let Written {
             bucket,
+            transport,
             conversations,
             others,
         } = written;
@@ -425,22 +445,33 @@ impl From<Written> for PageChunk {
             Some(Recipient::Conversation(key))
         });
         let recipients = known.chain(others).collect();
-        Self { bucket, recipients }
+        Self {
+            bucket,
+            transport,
+            recipients,
+        }
     }
 }
 
 impl Page {
-    /// Groups recipients by bucket, in the order the buckets first appear.
-    pub fn group(
-        recipients: impl IntoIterator<Item = (Option<Bucket>, Recipient)>,
+    /// Groups recipients by lane, in the order the lanes first appear.
+    pub fn group<L: Into<Lane>>(
+        recipients: impl IntoIterator<Item = (Option<L>, Recipient)>,
         next: Option<String>,
     ) -> Self {
         let mut chunks: Vec<PageChunk> = Vec::new();
-        for (bucket, recipient) in recipients {
-            match chunks.iter_mut().find(|chunk| chunk.bucket == bucket) {
+        for (lane, recipient) in recipients {
+            let lane: Option<Lane> = lane.map(Into::into);
+            let transport = lane
+                .as_ref()
+                .map_or_else(Transport::default, |lane| lane.transport);
+            let bucket = lane.map(|lane| lane.bucket);
+            let mut standing = chunks.iter_mut();
+            match standing.find(|chunk| chunk.bucket == bucket && chunk.transport == transport) {
                 Some(chunk) => chunk.recipients.push(recipient),
                 None => chunks.push(PageChunk {
                     bucket,
+                    transport,
                     recipients: vec![recipient],
                 }),
             }

@@ -110,6 +110,11 @@ impl Bucket {
         })
     }
 
+    /// Whether its channel is Teams.
+    pub fn is_of_teams(&self) -> bool {
+        self.0.split('|').next() == Some("msteams")
+    }
+
     /// The tenant, if there is one.
     pub fn tenant(&self) -> Option<&str> {
         let tenant = self.0.splitn(3, '|').nth(2)?;
@@ -135,12 +140,15 @@ pub struct Limits {
     pub conversation: Vec<Limit>,
     /// For the bot's app at Microsoft Graph, in one tenant.
     pub graph: Limit,
+    /// How many people one request of the batch API may name.
+    pub batch: usize,
 }
 
 impl Limits {
     /// Those that Teams publishes (`protocol D.7`): 50 requests a second for a bot in a tenant, of which we take 45, and
     /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour. Of Graph, 30 a second for an app in a
-    /// tenant (`protocol E`).
+    /// tenant (`protocol E`). How long a list of the batch API may be is published nowhere that we could read: a hundred is
+    /// commonly quoted, and not verified.
     pub fn teams() -> Self {
         let limit = |requests, seconds| Limit {
             requests,
@@ -150,6 +158,7 @@ impl Limits {
             tenant: limit(45, 1),
             conversation: vec![limit(7, 1), limit(8, 2), limit(60, 30), limit(1800, 3600)],
             graph: limit(30, 1),
+            batch: 100,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, PageChunk};
+use crate::notification::{ChunkId, Closing, PageChunk, Transport};
 use crate::pace::Bucket;
 
 pub mod batch;
@@ -102,6 +102,9 @@ pub struct Chunk {
     /// Whose pace its requests are made at; without one, it leads to no conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
+    /// By which way they go. Once a batch is over, whoever is left goes the ordinary one.
+    #[serde(default, skip_serializing_if = "Transport::is_ordinary")]
+    pub transport: Transport,
     /// Those whose deliveries are open.
     pub recipients: Vec<Recipient>,
     /// How the chunk's other deliveries ended.
@@ -128,6 +131,7 @@ impl Chunk {
             notification,
             chunk,
             bucket: planned.bucket,
+            transport: planned.transport,
             recipients: planned.recipients,
             closing: Closing::default(),
             revision: 0,

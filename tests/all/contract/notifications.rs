@@ -8,7 +8,7 @@ use herald::delivery::{OnUnknown, Outcome, SentCopy, SkipReason, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
     ChunkId, Closing, Content, Copies, DeliveryEvent, IfUnknown, Notification, PAGE_SIZE, Page, PageChunk,
-    Start, State, Unreachable,
+    Start, State, Transport, Unreachable,
 };
 use herald::pace::Bucket;
 use herald::store::{Acceptance, Accepted, Closed, Idempotency, Notifications, Revised};
@@ -30,6 +30,7 @@ on_every_backend! { notifications:
     withdrawing_takes_back_everything_and_the_key,
     what_is_planned_cannot_be_withdrawn,
     a_page_is_planned_once_and_counted_once,
+    those_who_go_by_batch_are_counted_among_the_others,
     the_latest_page_is_that_of_its_own_part,
     each_page_is_found_by_its_number,
     a_page_of_the_longest_ids_fits,
@@ -67,6 +68,7 @@ fn notification(number: u8) -> Notification {
         category: None,
         on_unknown: OnUnknown::Retry,
         if_unknown: IfUnknown::Skip,
+        transport: Transport::Conversation,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
@@ -76,6 +78,7 @@ fn notification(number: u8) -> Notification {
         parts: 1,
         parts_planned: 0,
         audience: 0,
+        batched: 0,
         unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
@@ -132,6 +135,7 @@ fn bucket(tenant: &str) -> Bucket {
 fn page(chunks: usize, next: Option<&str>) -> Page {
     let chunk = |index: usize| PageChunk {
         bucket: (index > 0).then(|| bucket(&index.to_string())),
+        transport: Transport::Conversation,
         recipients: vec![
             recipient(&format!("a:{index}")),
             Recipient::User(format!("user-{index}").as_str().into()),
@@ -232,6 +236,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
             category: Some("news|#%".into()),
             on_unknown: OnUnknown::GiveUp,
             if_unknown: IfUnknown::Create,
+            transport: Transport::Batch,
             deliver_at: Some(at(3_600)),
             expires_at: at(7_200),
             events: vec![
@@ -245,6 +250,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
             parts: 9,
             parts_planned: 1,
             audience: 2,
+            batched: 1,
             unreachable: Unreachable {
                 no_conversation: 3,
                 removed: 4,
@@ -456,6 +462,23 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
     assert_eq!(head.unreachable, unreachable);
 }
 
+async fn those_who_go_by_batch_are_counted_among_the_others<S: Notifications>(store: S) {
+    let mut acceptance = acceptance(1);
+    acceptance.notification.transport = Transport::Batch;
+    store.accept(&acceptance).await.unwrap();
+    let mut by_both = page(3, Some("next"));
+    by_both.chunks[1].transport = Transport::Batch;
+    assert!(store.plan(&id(1), 0, 0, &by_both).await.unwrap());
+    assert!(store.plan(&id(1), 0, 1, &page(1, None)).await.unwrap());
+    let head = find(&store, 1).await;
+    assert_eq!(
+        (head.transport, head.audience, head.batched),
+        (Transport::Batch, 8, 2)
+    );
+    let standing = store.page(&id(1), 0, 0).await.unwrap();
+    assert_eq!(standing, Some(by_both));
+}
+
 async fn the_latest_page_is_that_of_its_own_part<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.accept(&acceptance(2)).await.unwrap();
@@ -506,6 +529,7 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
     };
     let chunk = PageChunk {
         bucket: Some(Bucket::of(&key, Some(&"\"".repeat(ID_BYTES_MAX)))),
+        transport: Transport::Batch,
         recipients: (0..PAGE_SIZE).map(longest).collect(),
     };
     let page = Page {
@@ -903,6 +927,7 @@ async fn hostile_recipients_survive<S: Notifications>(store: S) {
     let recipients = conversations.chain(names);
     let chunk = PageChunk {
         bucket: Some(bucket("|#%\"\u{1F980}")),
+        transport: Transport::Batch,
         recipients: recipients.collect(),
     };
     let page = Page {

@@ -6,7 +6,8 @@ use herald::conversation::{ConversationKey, Person, PersonKey, Sighting};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, OnUnknown, Outcome, SentCopy, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, IfUnknown, Notification, Page, PageChunk, Start, Unreachable,
+    ChunkId, Closing, Content, Copies, IfUnknown, Notification, Page, PageChunk, Start, Transport,
+    Unreachable,
 };
 use herald::pace::{self, Answer, Bucket, Limits, Pace, Spacing, Wish};
 use herald::store::{Acceptance, Error, Idempotency, Ledger, Paces, dynamodb};
@@ -92,6 +93,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         category: None,
         on_unknown: OnUnknown::Retry,
         if_unknown: IfUnknown::Skip,
+        transport: Transport::Conversation,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
@@ -101,6 +103,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         parts: 1,
         parts_planned: 0,
         audience: 0,
+        batched: 0,
         unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
@@ -126,6 +129,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
 fn page() -> Page {
     let chunk = PageChunk {
         bucket: None,
+        transport: Transport::Conversation,
         recipients: vec![Recipient::User("user".into())],
     };
     Page {

@@ -1,6 +1,7 @@
-//! What the channel lets the bot do, and above which size an audience needs a confirmation.
+//! What the channel lets the bot do, by which way, and above which size an audience needs a confirmation.
 
 use super::{Environment, Error, variable};
+use crate::notification::Transport;
 use crate::pace::{Limit, Limits};
 
 /// The largest audience that goes ahead without a confirmation, if nobody says otherwise.
@@ -29,11 +30,31 @@ impl Environment<'_> {
         } else {
             conversation
         };
+        let batch = match self.optional(variable::BATCH_SIZE) {
+            Some(text) => batch_size(&text)?,
+            None => documented.batch,
+        };
         Ok(Limits {
             tenant,
             conversation,
             graph,
+            batch,
         })
+    }
+
+    /// The way that notifications go whose callers do not say.
+    ///
+    /// # Errors
+    /// When it is set and none.
+    pub fn transport(&self) -> Result<Transport, Error> {
+        match self.optional(variable::TRANSPORT).as_deref().map(str::trim) {
+            None | Some("conversation") => Ok(Transport::Conversation),
+            Some("batch") => Ok(Transport::Batch),
+            Some(_) => Err(Error::wrong(
+                variable::TRANSPORT,
+                "must be `conversation` or `batch`",
+            )),
+        }
     }
 
     /// The largest audience that goes ahead without a confirmation.
@@ -53,6 +74,11 @@ impl Environment<'_> {
 fn limit(name: &'static str, text: &str) -> Result<Limit, Error> {
     text.parse()
         .map_err(|error| Error::wrong(name, format!("{error}")))
+}
+
+fn batch_size(text: &str) -> Result<usize, Error> {
+    let size = text.trim().parse().ok().filter(|size| *size > 0);
+    size.ok_or_else(|| Error::wrong(variable::BATCH_SIZE, "must be a whole number like 100"))
 }
 
 #[cfg(test)]
@@ -88,6 +114,36 @@ mod tests {
             let error = environment(&pairs).limits().unwrap_err().to_string();
             assert!(error.starts_with(name), "{error}");
         }
+    }
+
+    #[test]
+    fn a_batch_names_a_hundred_people_unless_another_number_is_set() {
+        assert_eq!(environment(&[]).limits().unwrap().batch, 100);
+        let batch = |size| {
+            let pairs = [("HERALD_BATCH_SIZE", size)];
+            environment(&pairs).limits().map(|limits| limits.batch)
+        };
+        assert_eq!(batch("5").unwrap(), 5);
+        for size in ["0", "-1", "many"] {
+            assert!(
+                batch(size)
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("HERALD_BATCH_SIZE")
+            );
+        }
+    }
+
+    #[test]
+    fn the_transport_is_the_ordinary_one_unless_the_other_is_set() {
+        let transport = |name| {
+            let pairs = [("HERALD_TRANSPORT", name)];
+            environment(&pairs).transport()
+        };
+        assert_eq!(transport("").unwrap(), Transport::Conversation);
+        assert_eq!(transport("conversation").unwrap(), Transport::Conversation);
+        assert_eq!(transport("batch").unwrap(), Transport::Batch);
+        assert!(transport("both").is_err());
     }
 
     #[test]

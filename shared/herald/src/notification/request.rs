@@ -4,7 +4,7 @@ use botframework::activity::Activity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{DeliveryEvent, IfUnknown, summary};
+use super::{DeliveryEvent, IfUnknown, Transport, summary};
 use crate::audience::{Audience, kind};
 use crate::delivery::OnUnknown;
 use crate::id::NotificationId;
@@ -33,6 +33,8 @@ pub struct Request {
     pub on_unknown: OnUnknown,
     /// What becomes of a person without a conversation.
     pub if_unknown: IfUnknown,
+    /// By which way it goes; by the deployment's own if the caller does not say.
+    pub transport: Option<Transport>,
     /// Nothing is planned or sent before this moment.
     pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
@@ -67,6 +69,7 @@ impl Request {
                     | "category"
                     | "onUnknown"
                     | "ifUnknown"
+                    | "transport"
                     | "deliverAt"
                     | "expiresAt"
                     | "events"
@@ -93,6 +96,7 @@ impl Request {
         let category = category(object, &mut faults);
         let on_unknown = on_unknown(object, &mut faults);
         let if_unknown = if_unknown(object, &mut faults);
+        let transport = transport(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults);
         let events = events(object, &mut faults);
@@ -106,6 +110,7 @@ impl Request {
                 category,
                 on_unknown,
                 if_unknown,
+                transport,
                 deliver_at,
                 expires_at,
                 events,
@@ -234,6 +239,15 @@ fn if_unknown(object: &Map<String, Value>, faults: &mut Faults) -> IfUnknown {
         faults.note("#/ifUnknown", "must be \"skip\", \"create\" or \"install\"");
         IfUnknown::default()
     })
+}
+
+fn transport(object: &Map<String, Value>, faults: &mut Faults) -> Option<Transport> {
+    let value = object.get("transport")?;
+    let transport = serde_json::from_value(value.clone()).ok();
+    if transport.is_none() {
+        faults.note("#/transport", "must be \"conversation\" or \"batch\"");
+    }
+    transport
 }
 
 fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {
@@ -374,6 +388,7 @@ mod tests {
         wrong["expiresAt"] = json!("tomorrow");
         wrong["onUnknown"] = json!("maybe");
         wrong["ifUnknown"] = json!("invite");
+        wrong["transport"] = json!("pigeon");
         wrong["category"] = json!("");
         assert_eq!(
             pointers(&wrong),
@@ -382,6 +397,7 @@ mod tests {
                 "#/category",
                 "#/onUnknown",
                 "#/ifUnknown",
+                "#/transport",
                 "#/expiresAt"
             ]
         );

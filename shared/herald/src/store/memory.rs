@@ -362,6 +362,7 @@ impl Notifications for Store {
         }
         entry.pages.insert((part, number), page.clone());
         entry.head.audience += page.recipients();
+        entry.head.batched += page.batched();
         entry.head.chunks += page.chunks.len() as u64;
         entry.head.unreachable.add(&page.unreachable);
         entry.head.parts_planned += u16::from(page.next.is_none());

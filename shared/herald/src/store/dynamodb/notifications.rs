@@ -303,6 +303,8 @@ impl crate::store::Notifications for Notifications {
             ("partsPlanned", u64::from(page.next.is_none())),
         ];
         counters.extend(unreachable_fields(&page.unreachable));
+        // Most notifications never have this one.
+        counters.extend(Some(("batched", page.batched())).filter(|(_, batched)| *batched > 0));
         Ok(match self.count(VERB, id, new, &counters, None).await? {
             Counted::Counted => true,
             Counted::Refused { .. } => false,

@@ -13,7 +13,7 @@ use super::key::{HEAD, key};
 use super::{Notifications, put, update};
 use crate::delivery::Tally;
 use crate::id::NotificationId;
-use crate::notification::{Copies, IfUnknown, Notification, Unreachable};
+use crate::notification::{Copies, IfUnknown, Notification, Transport, Unreachable};
 
 impl Notifications {
     /// Puts an item and adds to the head's counters: both, or neither. The head must be there, at this revision if one is named.
@@ -157,6 +157,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         category,
         on_unknown,
         if_unknown,
+        transport,
         deliver_at,
         expires_at,
         events,
@@ -166,6 +167,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         parts,
         parts_planned,
         audience,
+        batched,
         unreachable,
         chunks,
         chunks_closed,
@@ -221,6 +223,12 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
     if !events.is_empty() {
         attributes.extend(item([("events", json(verb, "events", events)?)]));
     }
+    if *transport != Transport::default() {
+        attributes.extend(item([
+            ("transport", word(verb, "transport", transport)?),
+            ("batched", number(*batched)),
+        ]));
+    }
     if *retracted {
         attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
     }
@@ -243,6 +251,10 @@ pub(super) fn read_head(head: Record<'_>) -> Result<Notification, Error> {
             Some(_) => head.word("ifUnknown")?,
             None => IfUnknown::Skip,
         },
+        transport: match head.optional_text("transport")? {
+            Some(_) => head.word("transport")?,
+            None => Transport::default(),
+        },
         deliver_at: head.optional_moment("deliverAt")?,
         expires_at: head.moment("expiresAt")?,
         events: match head.optional_text("events")? {
@@ -255,6 +267,7 @@ pub(super) fn read_head(head: Record<'_>) -> Result<Notification, Error> {
         parts: head.number("parts")?,
         parts_planned: head.number("partsPlanned")?,
         audience: head.number("audience")?,
+        batched: head.optional_number("batched")?.unwrap_or_default(),
         unreachable: Unreachable {
             no_conversation: head.number("unreachableNoConversation")?,
             removed: head.number("unreachableRemoved")?,
