@@ -27,6 +27,7 @@ mod claim;
 mod tests;
 
 pub use attempt::{Attempt, Next, Policy, making_wait, next};
+pub(crate) use claim::permits_after;
 pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may_write};
 
 /// How many attempts of one delivery may each have reached the channel before it is left as unknown: with
@@ -252,14 +253,23 @@ pub struct Row {
     /// Where it stands.
     #[serde(flatten)]
     pub state: State,
-    /// The claim that wrote it, from 1; 0 when it ended without any. Of one that leads to no conversation yet, how often somebody
-    /// tried to make one.
+    /// The claim that wrote it, from 1; 0 when it ended, or was left over, without any. Of one that leads to no conversation yet,
+    /// how often somebody tried to make one.
     pub attempt: u32,
     /// How many attempts so far may have reached the channel: their worker died, or nobody knows what came of them.
     pub doubts: u32,
 }
 
 impl Row {
+    /// The row of a delivery that was left over by whoever was to make it with others, and is to be asked for from `until` on.
+    pub(crate) fn left(until: Timestamp, why: String, doubts: u32) -> Self {
+        Self {
+            state: State::Waiting { until, why },
+            attempt: 0,
+            doubts,
+        }
+    }
+
     /// Whether it says that the message arrived.
     pub fn arrived(&self) -> bool {
         matches!(self.state, State::Settled(Outcome::Delivered(_)))

@@ -18,6 +18,8 @@
 //! | permit | the right to make one request to a tenant at a moment | [`pace::Permits`] |
 //! | bucket | whose requests are counted together: a bot in a tenant, at the channel or at Graph | [`pace::Bucket`] |
 //! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
+//! | transport | by which of the channel's two ways a notification goes | [`notification::Transport`] |
+//! | operation | one request of the batch API, for all of a chunk | [`operation`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The way of a message
@@ -56,6 +58,7 @@
 //! | what may have been sent is never taken for unsent | [`delivery::claim`] on a turn past its deadline, [`delivery::next`] |
 //! | nobody gets a notification twice for being in its audience twice | [`audience::Matcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
+//! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::advance`] |
 //! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::note`], by the table of [`retry`] |
 //! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::introduce`] |
 //! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close`] refuses a chunk that was handled at an earlier revision |
@@ -83,6 +86,7 @@ pub mod explain;
 pub mod graph;
 pub mod id;
 pub mod notification;
+pub mod operation;
 pub mod pace;
 pub mod problem;
 pub mod queue;

@@ -16,6 +16,7 @@ use crate::conversation::{
 use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::operation::{Operation, OperationKey};
 use crate::pace::{Bucket, Pace};
 
 pub mod dynamodb;
@@ -435,7 +436,7 @@ pub enum Written {
     Lost,
 }
 
-/// Keeps the ledger: one row a delivery, one turn a conversation.
+/// Keeps the ledger: one row a delivery, one turn a conversation, one operation a chunk that goes by batch.
 pub trait Ledger: Clone + Send + Sync + 'static {
     /// Asks for a delivery to this conversation by the rule of [`crate::delivery::claim`]; of any number who ask at once, for
     /// this delivery or another one to the same conversation, one gets it.
@@ -495,6 +496,39 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         delivery: &DeliveryKey,
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Outcome, Error>> + Send;
+
+    /// Writes down that a delivery that was never claimed is to be asked for from `until` on, after so many doubts; how it had
+    /// ended, if it had. One that waits already goes on as it was.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn leave(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send;
+
+    /// How far the operation of a chunk is, as of all that was written before; `None` when nobody has begun one.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn operation(
+        &self,
+        operation: &OperationKey,
+    ) -> impl Future<Output = Result<Option<Operation>, Error>> + Send;
+
+    /// Writes the next step of an operation over the one before, or [`Written::Lost`] when another one stands there. Of any
+    /// number who take the same step at once, one does.
+    ///
+    /// # Errors
+    /// When the table is away: nothing may be submitted.
+    fn advance(
+        &self,
+        operation: &OperationKey,
+        to: &Operation,
+    ) -> impl Future<Output = Result<Written, Error>> + Send;
 
     /// The rows of these deliveries, in their order; `None` for those about which nothing is written yet.
     ///

@@ -35,6 +35,8 @@ on_every_backend! { ledger:
     what_leads_nowhere_is_ended_once,
     what_leads_nowhere_yet_is_put_off_until_it_ends,
     what_has_ended_is_not_put_off,
+    what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then,
+    what_has_ended_is_not_left_open,
     what_was_delivered_is_not_ended_otherwise,
     rows_are_looked_up_in_the_order_they_are_asked_for,
     deliveries_to_hostile_ids_are_kept_apart,
@@ -502,6 +504,39 @@ async fn what_has_ended_is_not_put_off<S: Ledger>(store: S) {
     assert_eq!(late, Some(delivered("1", 0)));
     let ended = row(&store, &nobody).await.unwrap();
     assert_eq!(ended.state, State::Settled(delivered("1", 0)));
+}
+
+async fn what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    let left = store.leave(&delivery(1, &to), at(30), "Throttled", 1).await;
+    assert_eq!(left.unwrap(), None);
+    // Who says it once more, or says something else by now, changes nothing.
+    let again = store.leave(&delivery(1, &to), at(90), "Other", 3).await;
+    assert_eq!(again.unwrap(), None);
+    let standing = row(&store, &delivery(1, &to)).await.unwrap();
+    let waiting = State::Waiting {
+        until: at(30),
+        why: "Throttled".to_owned(),
+    };
+    assert_eq!((&standing.state, standing.attempt), (&waiting, 0));
+    assert_eq!(
+        claim(&store, 1, &to, 0, 29).await,
+        Claim::Waiting { until: at(30) }
+    );
+    assert_eq!(take(&store, 1, &to, 30).await, lease(1, 1));
+    let settled = store.settle(&delivery(1, &to), &lease(1, 1), &SETTLED).await;
+    assert_eq!(settled.unwrap(), Written::Stands);
+}
+
+async fn what_has_ended_is_not_left_open<S: Ledger>(store: S) {
+    let to = conversation("a:1");
+    store.end(&delivery(1, &to), &Outcome::Expired).await.unwrap();
+    let left = store.leave(&delivery(1, &to), at(30), "Throttled", 0).await;
+    assert_eq!(left.unwrap(), Some(Outcome::Expired));
+    assert_eq!(
+        claim(&store, 1, &to, 0, 60).await,
+        Claim::Settled(Outcome::Expired)
+    );
 }
 
 async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {

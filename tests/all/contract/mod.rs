@@ -7,6 +7,7 @@ mod conversations;
 mod event;
 mod ledger;
 mod notifications;
+mod operations;
 mod paces;
 mod queue;
 mod wire;

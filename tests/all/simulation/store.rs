@@ -11,6 +11,7 @@ use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
+use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Pace};
 use herald::store::memory::Store;
 use herald::store::{
@@ -379,6 +380,27 @@ impl Ledger for Tables {
 
     async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
         self.call("end", self.store().end(delivery, outcome)).await
+    }
+
+    async fn leave(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> Result<Option<Outcome>, Error> {
+        self.call("leave", self.store().leave(delivery, until, why, doubts))
+            .await
+    }
+
+    async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
+        self.call("read an operation", self.store().operation(operation))
+            .await
+    }
+
+    async fn advance(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
+        self.call("advance an operation", self.store().advance(operation, to))
+            .await
     }
 
     async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {

@@ -19,6 +19,7 @@ use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
+use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Limit, Limits, Pace};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::store::{
@@ -451,6 +452,24 @@ impl Ledger for Tables {
 
     async fn end(&self, _: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, StoreError> {
         Ok(outcome.clone())
+    }
+
+    async fn leave(
+        &self,
+        _: &DeliveryKey,
+        _: Timestamp,
+        _: &str,
+        _: u32,
+    ) -> Result<Option<Outcome>, StoreError> {
+        Ok(None)
+    }
+
+    async fn operation(&self, _: &OperationKey) -> Result<Option<Operation>, StoreError> {
+        Ok(None)
+    }
+
+    async fn advance(&self, _: &OperationKey, _: &Operation) -> Result<Written, StoreError> {
+        Ok(Written::Stands)
     }
 
     async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {

@@ -101,7 +101,7 @@ impl Lease {
 }
 
 /// Whether an attempt may follow on so many doubtful ones, of which there may be so many.
-pub(super) fn permits_after(doubts: u32, policy: OnUnknown, most: u32) -> bool {
+pub(crate) fn permits_after(doubts: u32, policy: OnUnknown, most: u32) -> bool {
     match policy {
         OnUnknown::Retry => doubts < most,
         OnUnknown::GiveUp => doubts == 0,

@@ -17,6 +17,7 @@
 //! | deliveries | `delivery` | | one row of the ledger |
 //! | | `turn`, a bar and the conversation | | whose turn it is there |
 //! | | `pace`, a bar and the bucket | | the pace of one bot in one tenant |
+//! | | `operation`, a bar and the chunk | | how far the batch of one chunk is |
 //!
 //! Reading and writing is one step by conditions on writes; where two items must change together, by a transaction.
 //! No call reads what a write can say: a failed condition brings the item it failed on.
@@ -28,7 +29,7 @@
 //!
 //! - A transaction has a token of its own, so DynamoDB answers its repetition as it answered the first; when that fails
 //!   too and the caller calls again, the transaction finds its own items.
-//! - A turn, a pace, a person and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
+//! - A turn, a pace, an operation, a person and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
 //! - To settle, to release or to write up writes a row that says which attempt it is of; who finds the row that it wanted to
 //!   write has written it.
 //! - To remember, note, forget, tag, erase, cancel, release, bury or find once more changes nothing.
@@ -55,6 +56,7 @@ mod attribute;
 mod conversations;
 mod ledger;
 mod notifications;
+mod operations;
 mod paces;
 
 use attribute::{Item, corrupt, names};

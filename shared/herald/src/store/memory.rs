@@ -20,6 +20,7 @@ use crate::delivery::{
 };
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Copies, Notification, Page};
+use crate::operation::{Operation, OperationKey};
 use crate::pace::{Bucket, Pace};
 
 /// All three tables. Clones share them.
@@ -35,6 +36,7 @@ struct Tables {
     people: HashMap<PersonKey, Acquaintance>,
     turns: HashMap<ConversationKey, Turn>,
     paces: HashMap<Bucket, Pace>,
+    operations: HashMap<OperationKey, Operation>,
 }
 
 #[derive(Debug)]
@@ -565,6 +567,41 @@ impl Ledger for Store {
         };
         let standing = self.tables().write_unsettled(delivery, row);
         Ok(standing.unwrap_or_else(|| outcome.clone()))
+    }
+
+    async fn leave(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> Result<Option<Outcome>, Error> {
+        let mut tables = self.tables();
+        let row = tables
+            .deliveries
+            .entry(delivery.clone())
+            .or_insert_with(|| Row::left(until, why.to_owned(), doubts));
+        Ok(match &row.state {
+            delivery::State::Settled(standing) => Some(standing.clone()),
+            delivery::State::Waiting { .. } => None,
+        })
+    }
+
+    async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
+        Ok(self.tables().operations.get(operation).cloned())
+    }
+
+    async fn advance(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
+        let mut tables = self.tables();
+        let standing = tables
+            .operations
+            .get(operation)
+            .map_or(0, |standing| standing.step);
+        if standing + 1 != to.step {
+            return Ok(Written::Lost);
+        }
+        tables.operations.insert(operation.clone(), to.clone());
+        Ok(Written::Stands)
     }
 
     async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {

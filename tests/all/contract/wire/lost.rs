@@ -2,6 +2,7 @@
 
 use herald::conversation::{Finding, Introduction, Made, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
+use herald::operation::{Operation, OperationKey, Stage};
 use herald::pace::Answer;
 use herald::store::{
     Accepted, Closed, Conversations, Error, Idempotency, Ledger, Notifications, Remembered, Revised,
@@ -81,6 +82,27 @@ async fn what_was_settled_released_put_off_or_ended_stands_though_the_answer_was
     assert_eq!(put_off.unwrap(), None);
     wire.lose_answers(1);
     assert_eq!(ledger.end(&delivery(2), &skipped).await.unwrap(), skipped);
+}
+
+#[tokio::test]
+async fn a_step_of_an_operation_stands_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let ledger = ledger_at(wire.address());
+    let operation = OperationKey::new(&id(), CHUNK);
+    wire.lose_answers(1);
+    let begun = Operation::begin(None, at(60), Vec::new());
+    assert_eq!(ledger.advance(&operation, &begun).await.unwrap(), Written::Stands);
+    assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
+    // Another worker that would take the same step, to the letter, has not taken it.
+    let other = ledger_at(wire.address());
+    assert_eq!(other.advance(&operation, &begun).await.unwrap(), Written::Lost);
+    wire.lose_answers(1);
+    let over = begun.at(Stage::Over);
+    assert_eq!(ledger.advance(&operation, &over).await.unwrap(), Written::Stands);
+    wire.lose_answers(1);
+    let left = ledger.leave(&delivery(1), at(5), "Throttled", 0).await;
+    assert_eq!(left.unwrap(), None);
+    assert_eq!(ledger.operation(&operation).await.unwrap(), Some(over));
 }
 
 #[tokio::test]

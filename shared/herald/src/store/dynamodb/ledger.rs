@@ -14,6 +14,7 @@ use crate::delivery::{
     self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, State, Turn,
 };
 use crate::id;
+use crate::operation::{Operation, OperationKey};
 use crate::store::Written;
 
 /// The longest name that stands in a key as it is. DynamoDB's keys hold 2,048 bytes.
@@ -259,6 +260,35 @@ impl crate::store::Ledger for Ledger {
         };
         let standing = self.write_unsettled(VERB, delivery, &row).await?;
         Ok(standing.unwrap_or_else(|| outcome.clone()))
+    }
+
+    async fn leave(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> Result<Option<Outcome>, Error> {
+        const VERB: &str = "leave a delivery open";
+        let row = Row::left(until, why.to_owned(), doubts);
+        let written = self
+            .write(VERB, delivery, &row, Condition::absent("delivery"))
+            .await?;
+        Ok(match written {
+            Err(Some(Row {
+                state: State::Settled(standing),
+                ..
+            })) => Some(standing),
+            Ok(()) | Err(_) => None,
+        })
+    }
+
+    async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
+        self.standing(operation).await
+    }
+
+    async fn advance(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
+        self.step(operation, to).await
     }
 
     async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {

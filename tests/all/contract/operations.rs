@@ -1,0 +1,112 @@
+//! The promises of `store::Ledger` about operations.
+
+use futures_util::future::join_all;
+use herald::audience::Recipient;
+use herald::id::NotificationId;
+use herald::notification::ChunkId;
+use herald::operation::{Operation, OperationKey, Stage, Submitted};
+use herald::store::{Ledger, Written};
+
+use super::{at, on_every_backend};
+
+on_every_backend! { ledger:
+    of_fifty_who_begin_an_operation_one_does,
+    of_fifty_who_take_one_over_one_does,
+    every_stage_of_an_operation_is_kept_whole,
+    a_step_is_written_over_the_one_before_and_no_other,
+    operations_of_chunks_are_kept_apart,
+}
+
+fn operation(index: u16) -> OperationKey {
+    let chunk = ChunkId {
+        part: 0,
+        page: 3,
+        index,
+    };
+    OperationKey::new(&NotificationId::fresh(at(0), [1; 16]), chunk)
+}
+
+async fn of_fifty<S: Ledger>(store: &S, to: &Operation) -> usize {
+    let key = operation(0);
+    let written = join_all((0..50).map(|_| store.advance(&key, to))).await;
+    let stands = |written: &&Result<Written, _>| matches!(written, Ok(Written::Stands));
+    written.iter().filter(stands).count()
+}
+
+async fn of_fifty_who_begin_an_operation_one_does<S: Ledger>(store: S) {
+    assert_eq!(store.operation(&operation(0)).await.unwrap(), None);
+    let begun = Operation::begin(None, at(60), Vec::new());
+    assert_eq!(of_fifty(&store, &begun).await, 1);
+    assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(begun));
+}
+
+async fn of_fifty_who_take_one_over_one_does<S: Ledger>(store: S) {
+    let begun = Operation::begin(None, at(60), Vec::new());
+    store.advance(&operation(0), &begun).await.unwrap();
+    let taken = Operation::begin(Some(&begun), at(120), Vec::new());
+    assert_eq!(of_fifty(&store, &taken).await, 1);
+    let standing = store.operation(&operation(0)).await.unwrap().unwrap();
+    assert_eq!((standing.step, standing.doubts), (2, 1));
+}
+
+async fn every_stage_of_an_operation_is_kept_whole<S: Ledger>(store: S) {
+    let aside = vec![
+        Recipient::User("ada".into()),
+        Recipient::Account("29:|#%\"\u{1F980}".into()),
+    ];
+    let mut standing = Operation::begin(None, at(60), aside);
+    let submitted = Submitted {
+        id: "op/1".into(),
+        service_url: "https://smba.trafficmanager.net/emea/".to_owned(),
+        at: at(7),
+        cancelled: true,
+    };
+    let stages = [
+        Stage::Waiting {
+            until: at(5),
+            why: "Throttled".to_owned(),
+        },
+        Stage::Submitting { until: at(60) },
+        Stage::Submitted(submitted),
+        Stage::Lost,
+        Stage::Over,
+    ];
+    let begun = store.advance(&operation(0), &standing).await;
+    assert_eq!(begun.unwrap(), Written::Stands);
+    for stage in stages {
+        standing = standing.at(stage);
+        let written = store.advance(&operation(0), &standing).await;
+        assert_eq!(written.unwrap(), Written::Stands);
+        assert_eq!(
+            store.operation(&operation(0)).await.unwrap().as_ref(),
+            Some(&standing)
+        );
+    }
+    assert_eq!(standing.doubts, 0);
+}
+
+async fn a_step_is_written_over_the_one_before_and_no_other<S: Ledger>(store: S) {
+    let begun = Operation::begin(None, at(60), Vec::new());
+    let over = begun.at(Stage::Over);
+    let written = store.advance(&operation(0), &over).await;
+    assert_eq!(written.unwrap(), Written::Lost, "there is none before it");
+    store.advance(&operation(0), &begun).await.unwrap();
+    store.advance(&operation(0), &over).await.unwrap();
+    for late in [&begun, &over] {
+        let written = store.advance(&operation(0), late).await;
+        assert_eq!(written.unwrap(), Written::Lost);
+    }
+    assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(over));
+}
+
+async fn operations_of_chunks_are_kept_apart<S: Ledger>(store: S) {
+    let begun = Operation::begin(None, at(60), Vec::new());
+    store.advance(&operation(0), &begun).await.unwrap();
+    assert_eq!(store.operation(&operation(1)).await.unwrap(), None);
+    store.advance(&operation(1), &begun).await.unwrap();
+    store
+        .advance(&operation(1), &begun.at(Stage::Over))
+        .await
+        .unwrap();
+    assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(begun));
+}
