@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub mod batch;
+
 /// Where conversations are created.
 const CREATE: &str = "/v3/conversations";
 
@@ -101,6 +103,7 @@ struct State {
     behaviours: HashMap<String, Behaviour>,
     teams: HashMap<String, Team>,
     received: Vec<Received>,
+    batches: batch::Batches,
 }
 
 enum Answer {
@@ -210,6 +213,9 @@ impl Channel {
 
     async fn answer(&self, host: &str, method: &str, target: &str, body: &[u8]) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if path.contains("/v3/batch/conversation") {
+            return self.batch(method, path, query, body).await;
+        }
         let after = |word| path.split(word).nth(1);
         let named = after("/conversations/").or_else(|| after("/v3/teams/"));
         let named = named.map(|rest| decode(rest.split('/').next().unwrap_or_default()));
@@ -226,27 +232,14 @@ impl Channel {
             .get(&conversation)
             .cloned()
             .unwrap_or(Behaviour::Accept);
-        self.0.requests.send_modify(|requests| *requests += 1);
-        if let Some(reply) = self.next_reply(&conversation).filter(|reply| reply.status != 200) {
-            let document = json!({"error": {"code": reply.code, "message": reply.message}});
-            return match reply.retry_after {
-                Some(seconds) => Answer::Wait(reply.status, document, seconds),
-                None => Answer::Status(reply.status, Some(document)),
-            };
+        if let Some(answer) = self.interferes(&conversation, body).await {
+            return answer;
         }
         if let Behaviour::ServedAt(served) = behaviour
             && served != host
         {
             let error = json!({"code": "BadArgument", "message": "User is from different region"});
             return Answer::Status(403, Some(json!({"error": error})));
-        }
-        if let Behaviour::Refuse { status, code } = behaviour {
-            // Real ones quote what they refuse, too.
-            let message = format!("refused: {}", String::from_utf8_lossy(body));
-            return Answer::Status(status, Some(json!({"error": {"code": code, "message": message}})));
-        }
-        if let Behaviour::Hold = behaviour {
-            let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
         }
         if method == "GET" {
             return self.tell(path, query, &conversation);
@@ -279,6 +272,37 @@ impl Channel {
                 Answer::Status(201, Some(json!({ "id": id })))
             }
         }
+    }
+
+    /// Counts a request, holds it back if it is told to, and answers it before it is carried out if it is told to.
+    async fn interferes(&self, conversation: &str, body: &[u8]) -> Option<Answer> {
+        self.0.requests.send_modify(|requests| *requests += 1);
+        if let Some(reply) = self.next_reply(conversation).filter(|reply| reply.status != 200) {
+            let document = json!({"error": {"code": reply.code, "message": reply.message}});
+            return Some(match reply.retry_after {
+                Some(seconds) => Answer::Wait(reply.status, document, seconds),
+                None => Answer::Status(reply.status, Some(document)),
+            });
+        }
+        let behaviour = self.state().behaviours.get(conversation).cloned()?;
+        match behaviour {
+            Behaviour::Refuse { status, code } => {
+                // Real ones quote what they refuse, too.
+                let message = format!("refused: {}", String::from_utf8_lossy(body));
+                let document = json!({"error": {"code": code, "message": message}});
+                return Some(Answer::Status(status, Some(document)));
+            }
+            Behaviour::Hold => {
+                let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
+            }
+            Behaviour::Accept
+            | Behaviour::AcceptSilently
+            | Behaviour::Answers(_)
+            | Behaviour::ServedAt(_)
+            | Behaviour::Named(_)
+            | Behaviour::Cut => {}
+        }
+        None
     }
 
     /// What it knows of a team: its channels, or a page of its roster. Like the real one it makes a page of 50 at least and
