@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authentication;
+mod batch;
 mod contract;
 mod credential;
 mod fuzz;

@@ -72,7 +72,7 @@ async fn delivered(world: &World, id: &NotificationId) -> u64 {
 }
 
 /// As the notification API does after an edit, a retraction or a cancellation.
-async fn sweep(world: &World, id: &NotificationId) {
+pub(crate) async fn sweep(world: &World, id: &NotificationId) {
     let plan = Plan {
         notification: id.clone(),
         task: Task::Sweep,

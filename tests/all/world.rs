@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) confirm_above: u64,
     /// Those in whose tenants the bot can be installed for people.
     pub(crate) customers: Option<Customers>,
+    /// What the channel lets the bot do.
+    pub(crate) limits: Limits,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
@@ -78,6 +80,7 @@ impl World {
             events: herald::event::memory::Events::default(),
             confirm_above: CONFIRM_ABOVE,
             customers: None,
+            limits: Limits::teams(),
             seconds,
             clock: Clock::told_by(move || {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
@@ -154,7 +157,7 @@ impl World {
             ledger: self.store.clone(),
             plans,
             events: self.events.clone(),
-            limits: Limits::teams(),
+            limits: self.limits.clone(),
             confirm_above: self.confirm_above,
             teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
             classic_text: "proactive hello".to_owned(),
@@ -188,7 +191,7 @@ impl World {
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),
             connector: self.connector(),
-            limits: Limits::teams(),
+            limits: self.limits.clone(),
             bot: None,
             clock: self.clock.clone(),
         }
@@ -205,7 +208,7 @@ impl World {
             events: self.events.clone(),
             connector: self.connector(),
             customers: self.customers.clone(),
-            limits: Limits::teams(),
+            limits: self.limits.clone(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),
         }

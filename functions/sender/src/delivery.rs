@@ -180,7 +180,11 @@ where
         if let Some(until) = self.invocation.paused_until(self.context.clock.now()) {
             return Some(until);
         }
-        let service_url = conversation?.service_urls.first()?;
+        self.speechless_at(conversation?.service_urls.first()?).await
+    }
+
+    /// Until when there is no token for this service URL, if there is none now.
+    pub(crate) async fn speechless_at(&self, service_url: &str) -> Option<Timestamp> {
         let error = self.context.connector.ready(service_url).await.err()?;
         let wait = SignedDuration::try_from(error.wait()).unwrap_or(REFUSED_WAIT);
         let now = self.context.clock.now();

@@ -18,6 +18,7 @@
 //! | `work.rs` | when its deliveries have their turns: permits, waits, the invocation's time |
 //! | `delivery.rs` | one delivery: whether, claim, settle |
 //! | `attempt.rs` | one attempt: its requests, and what follows from each failure |
+//! | `operation.rs` | a chunk that goes by the channel's batch API, as one request |
 //! | `person.rs` | where a recipient is reached; of whom nothing is known, the conversation is made |
 //! | `install.rs` | how the bot is installed for a person who has not got it |
 //! | `successor.rs` | a conversation that is called something else by now |
@@ -50,6 +51,7 @@ use crate::work::Work;
 mod attempt;
 mod delivery;
 mod install;
+mod operation;
 mod person;
 mod successor;
 mod view;

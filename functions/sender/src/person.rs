@@ -209,7 +209,7 @@ where
     }
 
     /// A conversation of this person that the bot knows by now.
-    async fn known(&self, person: &PersonKey) -> Result<Option<ConversationKey>, store::Error> {
+    pub(crate) async fn known(&self, person: &PersonKey) -> Result<Option<ConversationKey>, store::Error> {
         let selection = match &person.person {
             Person::User(id) => Selection::User(id.clone()),
             Person::Account(id) => Selection::Account(id.clone()),
@@ -257,7 +257,7 @@ where
     }
 
     /// Where this person's tenant is served: as another conversation there shows it, else the cloud's own.
-    async fn service_url(&self, person: &PersonKey) -> Result<Option<String>, store::Error> {
+    pub(crate) async fn service_url(&self, person: &PersonKey) -> Result<Option<String>, store::Error> {
         if let Some(known) = self.bucket.and_then(|bucket| self.invocation.served_at(bucket)) {
             return Ok(Some(known));
         }

@@ -9,7 +9,7 @@ use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, State};
 use herald::event::{Event, Events};
-use herald::notification::PAGE_SIZE;
+use herald::notification::{PAGE_SIZE, Transport};
 use herald::pace::{self, Answer, Permits, Wish};
 use herald::queue::{Chunk, Queue};
 use herald::store::{Conversations, Ledger, Notifications, Paces};
@@ -28,22 +28,22 @@ const WAITED_HERE: SignedDuration = SignedDuration::from_secs(5);
 
 /// One chunk under work.
 pub(crate) struct Work<'a, C, N, L, Q, E> {
-    context: &'a Context<C, N, L, Q, E>,
-    view: &'a View<'a, C, N, L, Q, E>,
-    invocation: &'a Invocation,
-    chunk: &'a mut Chunk,
-    open: Vec<Open>,
+    pub(crate) context: &'a Context<C, N, L, Q, E>,
+    pub(crate) view: &'a View<'a, C, N, L, Q, E>,
+    pub(crate) invocation: &'a Invocation,
+    pub(crate) chunk: &'a mut Chunk,
+    pub(crate) open: Vec<Open>,
     /// What is to be told when this is over.
     news: Vec<Event>,
 }
 
 /// A delivery that is open.
-struct Open {
-    recipient: Recipient,
+pub(crate) struct Open {
+    pub(crate) recipient: Recipient,
     /// From when on it may be tried.
-    from: Timestamp,
+    pub(crate) from: Timestamp,
     /// Whether there is a copy to be brought up to date.
-    copy: bool,
+    pub(crate) copy: bool,
 }
 
 /// What a block of deliveries may do.
@@ -91,49 +91,13 @@ where
     /// Works until everything has ended, or has to wait: until then. What ended is counted in the chunk and told; what is
     /// open is left in it.
     pub(crate) async fn run(mut self) -> Result<Option<Timestamp>, Error> {
-        // One that comes twice, or late, may not have begun by itself and have copies all the same.
-        if self.chunk.begun || self.chunk.revision > 0 {
-            self.chunk.begun = true;
-            self.look_up().await?;
-        }
-        let until = loop {
-            let now = self.context.clock.now();
-            let Some(earliest) = self.open.iter().map(|open| open.from).min() else {
-                break None;
-            };
-            if self.invocation.is_late(now) {
-                break Some(earliest.max(now));
-            }
-            if let Some(until) = self.invocation.paused_until(now)
-                && !self.ends(now).await?
-            {
-                // Somebody has to put the bot right: that is not waited for in a running function.
-                break Some(until.max(earliest));
-            }
-            if earliest > now {
-                let here = earliest <= later(now, WAITED_HERE) && !self.invocation.is_late(earliest);
-                if !here {
-                    break Some(earliest);
-                }
-                self.context.wait_until(earliest).await;
-                continue;
-            }
-            let block = self.take_block(now);
-            // Before the permits: nobody has slots who has no room.
-            let _room = self.invocation.room(block.len()).await;
-            match self.permits(&block).await? {
-                Go::NotBefore(until) => {
-                    self.open.extend(block);
-                    if until > later(now, WAITED_HERE) {
-                        break Some(until);
-                    }
-                    for open in &mut self.open {
-                        open.from = until.max(open.from);
-                    }
-                }
-                Go::At(permits) => self.deliver(block, Some(permits)).await?,
-                Go::Free => self.deliver(block, None).await?,
-            }
+        let waits = match self.chunk.transport {
+            Transport::Batch => self.operate().await?,
+            Transport::Conversation => None,
+        };
+        let until = match waits {
+            Some(until) => Some(until),
+            None => self.one_by_one().await?,
         };
         // A worker that dies before this is followed by one that finds the same settled, and tells of it. Whoever is away is
         // not waited for by those who can be sent to.
@@ -147,8 +111,56 @@ where
         Ok(until)
     }
 
+    /// Gives each delivery that is open its turn, until all have ended or have to wait: until then.
+    async fn one_by_one(&mut self) -> Result<Option<Timestamp>, Error> {
+        // One that comes twice, or late, may not have begun by itself and have copies all the same.
+        if self.chunk.begun || self.chunk.revision > 0 {
+            self.chunk.begun = true;
+            self.look_up().await?;
+        }
+        loop {
+            let now = self.context.clock.now();
+            let Some(earliest) = self.open.iter().map(|open| open.from).min() else {
+                return Ok(None);
+            };
+            if self.invocation.is_late(now) {
+                return Ok(Some(earliest.max(now)));
+            }
+            if let Some(until) = self.invocation.paused_until(now)
+                && !self.ends(now).await?
+            {
+                // Somebody has to put the bot right: that is not waited for in a running function.
+                return Ok(Some(until.max(earliest)));
+            }
+            if earliest > now {
+                let here = earliest <= later(now, WAITED_HERE) && !self.invocation.is_late(earliest);
+                if !here {
+                    return Ok(Some(earliest));
+                }
+                self.context.wait_until(earliest).await;
+                continue;
+            }
+            let block = self.take_block(now);
+            // Before the permits: nobody has slots who has no room.
+            let _room = self.invocation.room(block.len()).await;
+            match self.permits(&block).await? {
+                Go::NotBefore(until) => {
+                    self.open.extend(block);
+                    if until > later(now, WAITED_HERE) {
+                        return Ok(Some(until));
+                    }
+                    for open in &mut self.open {
+                        open.from = until.max(open.from);
+                    }
+                }
+                Go::At(permits) => self.deliver(block, Some(permits)).await?,
+                Go::Free => self.deliver(block, None).await?,
+            }
+        }
+    }
+
     /// Finds out what the ledger knows, so that no permit is taken for what has ended or has to wait.
-    async fn look_up(&mut self) -> Result<(), Error> {
+    pub(crate) async fn look_up(&mut self) -> Result<(), Error> {
         let deliveries: Vec<_> = self.open.iter().map(|open| self.key(&open.recipient)).collect();
         let rows = self.context.ledger.look_up(&deliveries).await?;
         let mut ended = Vec::new();
@@ -168,13 +180,26 @@ where
     }
 
     /// Whether what was not sent so far is not to be sent any more.
-    async fn ends(&self, now: Timestamp) -> Result<bool, Error> {
+    pub(crate) async fn ends(&self, now: Timestamp) -> Result<bool, Error> {
         let seen = self.view.newest().await?;
         Ok(seen.is_none_or(|seen| stopped(&seen.head, now).is_some()))
     }
 
-    fn key(&self, recipient: &Recipient) -> DeliveryKey {
+    pub(crate) fn key(&self, recipient: &Recipient) -> DeliveryKey {
         DeliveryKey::new(&self.chunk.notification, recipient)
+    }
+
+    /// The delivery to one of its recipients.
+    pub(crate) fn delivery<'s>(&'s self, recipient: &'s Recipient) -> Delivery<'s, C, N, L, Q, E> {
+        Delivery {
+            context: self.context,
+            view: self.view,
+            invocation: self.invocation,
+            bucket: self.chunk.bucket.as_ref(),
+            notification: &self.chunk.notification,
+            recipient,
+            key: self.key(recipient),
+        }
     }
 
     /// Those that may be tried now, as many as go together: with a copy, or without.
@@ -232,17 +257,8 @@ where
     /// Gives each of the block its turn, all of them together.
     async fn deliver(&mut self, block: Vec<Open>, permits: Option<Permits>) -> Result<(), Error> {
         self.chunk.begun = true;
-        let chunk = &*self.chunk;
         let turns = (0_u32..).zip(&block).map(|(number, Open { recipient, .. })| {
-            let delivery = Delivery {
-                context: self.context,
-                view: self.view,
-                invocation: self.invocation,
-                bucket: chunk.bucket.as_ref(),
-                notification: &chunk.notification,
-                recipient,
-                key: self.key(recipient),
-            };
+            let delivery = self.delivery(recipient);
             let slot = permits.map(|permits| permits.slot(number));
             async move { delivery.turn(slot).await }
         });
@@ -275,7 +291,7 @@ where
     }
 
     /// A message arrived: what was suspected of the tenant is not so.
-    async fn acquit(&self, permits: Option<Permits>) -> Result<(), Error> {
+    pub(crate) async fn acquit(&self, permits: Option<Permits>) -> Result<(), Error> {
         let Some(bucket) = &self.chunk.bucket else {
             return Ok(());
         };
@@ -288,7 +304,7 @@ where
     }
 
     /// Counts those that have ended.
-    async fn count(&mut self, ended: &[(Recipient, Outcome)]) -> Result<(), Error> {
+    pub(crate) async fn count(&mut self, ended: &[(Recipient, Outcome)]) -> Result<(), Error> {
         self.note(ended).await?;
         for (_, outcome) in ended {
             self.chunk.closing.count(outcome, self.chunk.revision);

@@ -1,0 +1,183 @@
+//! Whom a batch is for.
+
+use std::collections::{HashMap, HashSet};
+
+use botframework::connector;
+use botframework::id::{ChannelAccountId, EntraObjectId};
+use futures_util::future::join_all;
+use herald::Error;
+use herald::audience::Recipient;
+use herald::conversation::{Conversation, ConversationKey, Person, PersonKey, Scope, State};
+use herald::delivery::{Outcome, SkipReason};
+use herald::event::Events;
+use herald::operation::Operation;
+use herald::queue::Queue;
+use herald::store::{Conversations, Ledger, Notifications, Paces};
+
+use crate::work::{Open, Work, conversation_key};
+
+/// Whom a batch is for.
+#[derive(Default)]
+pub(super) struct List {
+    /// Those who are in it, by the name that the channel is told.
+    pub(super) names: Vec<Name>,
+    /// Those who cannot be, and go the ordinary way.
+    pub(super) aside: Vec<Recipient>,
+    /// Those who are not to be sent to.
+    pub(super) skipped: Vec<(Recipient, SkipReason)>,
+    /// Where they are served, each as their own conversation shows it.
+    service_urls: Vec<String>,
+}
+
+/// A person by the name that the channel is told.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    Account(ChannelAccountId),
+    User(EntraObjectId),
+}
+
+impl<C, N, L, Q, E> Work<'_, C, N, L, Q, E>
+where
+    C: Conversations,
+    N: Notifications,
+    L: Ledger + Paces,
+    Q: Queue,
+    E: Events,
+{
+    /// Whom the batch is for: read at the last moment, so that who has just uninstalled the bot is not in it.
+    pub(super) async fn list(&self) -> Result<List, Error> {
+        let mut list = List::default();
+        let (conversations, people) = tokio::try_join!(self.recalled(), self.known())?;
+        let mut seen = HashSet::new();
+        for Open { recipient, .. } in &self.open {
+            let name = match recipient {
+                Recipient::Conversation(key) => match conversations.get(key) {
+                    None => Err(Some(SkipReason::NoConversation)),
+                    Some(conversation) => self.name(conversation),
+                },
+                Recipient::User(id) => Ok(Name::User(id.clone())),
+                Recipient::Account(id) => Ok(Name::Account(id.clone())),
+                Recipient::UnknownConversation(_) => Err(None),
+            };
+            match name {
+                Err(Some(reason)) => list.skipped.push((recipient.clone(), reason)),
+                // Who is known by now has a conversation, and who is in it twice would get it twice.
+                Ok(name) if !people.contains(recipient) && seen.insert(name.clone()) => {
+                    list.names.push(name);
+                    let shown = conversation_key(recipient).and_then(|key| conversations.get(key));
+                    let newest = shown.and_then(|conversation| conversation.service_urls.first());
+                    list.service_urls.extend(newest.cloned());
+                }
+                Ok(_) | Err(None) => list.aside.push(recipient.clone()),
+            }
+        }
+        Ok(list)
+    }
+
+    /// The name of the person of a conversation, or why they are skipped, or nothing when no batch can reach them.
+    fn name(&self, conversation: &Conversation) -> Result<Name, Option<SkipReason>> {
+        match conversation.state {
+            State::Active => {}
+            State::Removed => return Err(Some(SkipReason::Removed)),
+            State::Blocked { .. } => return Err(Some(SkipReason::Blocked)),
+        }
+        let facts = &conversation.facts;
+        let tenant = self.chunk.bucket.as_ref().and_then(|bucket| bucket.tenant());
+        if facts.scope != Scope::Personal || facts.tenant.as_deref() != tenant {
+            return Err(None);
+        }
+        let account = facts.account.clone().map(Name::Account);
+        account.or_else(|| facts.user.clone().map(Name::User)).ok_or(None)
+    }
+
+    /// The conversations that are open in this chunk, as they are now.
+    pub(super) async fn recalled(&self) -> Result<HashMap<ConversationKey, Conversation>, Error> {
+        let keys = self
+            .open
+            .iter()
+            .filter_map(|open| conversation_key(&open.recipient));
+        let keys: Vec<ConversationKey> = keys.cloned().collect();
+        let recalled = self.context.conversations.recall(&keys).await?;
+        let recalled = recalled
+            .into_iter()
+            .map(|conversation| (conversation.key.clone(), conversation));
+        Ok(recalled.collect())
+    }
+
+    /// Those whom nobody knew when the audience was read, and who have a conversation by now.
+    async fn known(&self) -> Result<HashSet<Recipient>, Error> {
+        let unknown = self.open.iter().filter_map(|open| {
+            let person = self.person(&open.recipient)?;
+            Some(async move {
+                let known = self.delivery(&open.recipient).known(&person).await?;
+                Ok::<_, Error>(known.map(|_| open.recipient.clone()))
+            })
+        });
+        let known = join_all(unknown).await.into_iter();
+        known.filter_map(Result::transpose).collect()
+    }
+
+    fn person(&self, recipient: &Recipient) -> Option<PersonKey> {
+        let person = match recipient {
+            Recipient::User(id) => Person::User(id.clone()),
+            Recipient::Account(id) => Person::Account(id.clone()),
+            Recipient::Conversation(_) | Recipient::UnknownConversation(_) => return None,
+        };
+        self.chunk.bucket.as_ref()?.person(person)
+    }
+
+    /// Where most of them are served, or their tenant.
+    pub(super) async fn service_url(&self, list: &List) -> Result<Option<String>, Error> {
+        let mut counts: Vec<(&String, usize)> = Vec::new();
+        for url in &list.service_urls {
+            match counts.iter_mut().find(|(known, _)| *known == url) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((url, 1)),
+            }
+        }
+        if let Some((url, _)) = counts.into_iter().max_by_key(|(_, count)| *count) {
+            return Ok(Some(url.clone()));
+        }
+        let someone = self.open.iter().find_map(|open| {
+            let person = self.person(&open.recipient)?;
+            Some((&open.recipient, person))
+        });
+        Ok(match someone {
+            Some((recipient, person)) => self.delivery(recipient).service_url(&person).await?,
+            None => None,
+        })
+    }
+
+    /// Ends those who are not to be sent to.
+    pub(super) async fn skip(
+        &mut self,
+        skipped: &[(Recipient, SkipReason)],
+        begun: &Operation,
+    ) -> Result<(), Error> {
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        self.chunk.begun = true;
+        let ledger = &self.context.ledger;
+        let ends = skipped.iter().map(|(recipient, reason)| {
+            let outcome = begun.lease().ending(Outcome::Skipped { reason: *reason });
+            let key = self.key(recipient);
+            async move { ledger.end(&key, &outcome).await }
+        });
+        let outcomes = join_all(ends).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.open
+            .retain(|open| skipped.iter().all(|(recipient, _)| *recipient != open.recipient));
+        let recipients = skipped.iter().map(|(recipient, _)| recipient.clone());
+        let ended: Vec<_> = recipients.zip(outcomes).collect();
+        self.count(&ended).await
+    }
+}
+
+impl Name {
+    pub(super) fn person(&self) -> connector::Person<'_> {
+        match self {
+            Self::Account(id) => connector::Person::Account(id),
+            Self::User(id) => connector::Person::Entra(id),
+        }
+    }
+}
