@@ -4,13 +4,13 @@ use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, State as Presence};
 use herald::delivery::{Outcome, SkipReason, State};
 use herald::id::NotificationId;
-use herald::notification::{Notification, State as Stage};
+use herald::notification::{Notification, State as Stage, Transport};
 use herald::store::{Conversations, Notifications};
 use serde_json::{Value, json};
 use tests::channel::batch::{ASK, Course, Failure, LIST, SUBMIT};
 use tests::channel::{Behaviour, Reply};
 
-use crate::world::{World, document, in_channel, personal, request};
+use crate::world::{World, document, get, in_channel, personal, post, request};
 
 fn to(audience: &Value) -> Value {
     json!({"audience": audience, "message": {"text": "news"}, "transport": "batch"})
@@ -693,4 +693,78 @@ async fn lists_are_no_longer_than_the_setting() {
         .map(|batch| batch.members.len())
         .collect();
     assert_eq!(lists, [4, 4, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_by_batch_cannot_be_changed_and_says_so() {
+    let world = world_of(&["ada", "eve"]).await;
+    let (id, _) = done(&world, &everyone()).await;
+    let path = format!("/api/notifications/{id}/message");
+    let asked = world.channel.requests();
+    for (method, body) in [
+        ("PUT", json!({"text": "better news"}).to_string()),
+        ("DELETE", String::new()),
+    ] {
+        let answer = world.notify(request(method, &path, body.into())).await;
+        let problem = document(&answer);
+        assert_eq!(answer.status(), 409, "{method}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("batch") && detail.contains("cancelled"),
+            "{detail}"
+        );
+    }
+    world.work().await;
+    assert_eq!(
+        (world.channel.requests(), world.notification(&id).await.revision),
+        (asked, 0)
+    );
+    let status = world.notify(get(&format!("/api/notifications/{id}"))).await;
+    assert_eq!(document(&status)["transport"], "batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deployment_says_by_which_way_unless_the_caller_does() {
+    let mut world = world_of(&["ada", "eve"]).await;
+    world.transport = Transport::Batch;
+    let mut body = everyone();
+    body.as_object_mut().unwrap().remove("transport");
+    let (_, notification) = done(&world, &body).await;
+    assert_eq!(
+        (notification.transport, notification.batched),
+        (Transport::Batch, 2)
+    );
+    body["transport"] = json!("conversation");
+    let (_, notification) = done(&world, &body).await;
+    assert_eq!(
+        (notification.transport, notification.batched),
+        (Transport::Conversation, 0)
+    );
+    assert_eq!(world.channel.batches().len(), 1);
+    body["transport"] = json!("pigeon");
+    let refused = world.notify(post("/api/notifications", &body.to_string())).await;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(document(&refused)["errors"][0]["pointer"], "#/transport");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_how_many_go_by_batch_and_does_not_guess_how_long_that_takes() {
+    let world = world_of(&["ada", "eve"]).await;
+    let mut body = everyone();
+    body["dryRun"] = json!(true);
+    let (id, _) = done(&world, &body).await;
+    let plan = document(&world.notify(get(&format!("/api/notifications/{id}/plan"))).await);
+    assert_eq!((&plan["audience"], &plan["batched"]), (&json!(2), &json!(2)));
+    assert_eq!(plan["predicted"]["atMostSeconds"], Value::Null);
+    // It is confirmed as what it is.
+    let mut confirming = everyone();
+    confirming["confirm"] = json!(id.to_string());
+    confirming["transport"] = json!("conversation");
+    let other = world
+        .notify(post("/api/notifications", &confirming.to_string()))
+        .await;
+    assert_eq!(other.status(), 409);
+    confirming["transport"] = json!("batch");
+    let (_, notification) = done(&world, &confirming).await;
+    assert_eq!(notification.tally.delivered, 2);
 }

@@ -16,7 +16,7 @@ use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
 use herald::graph::Customers;
 use herald::id::NotificationId;
-use herald::notification::{Notification, State};
+use herald::notification::{Notification, State, Transport};
 use herald::pace::Limits;
 use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) customers: Option<Customers>,
     /// What the channel lets the bot do.
     pub(crate) limits: Limits,
+    /// By which way notifications go that do not say.
+    pub(crate) transport: Transport,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
@@ -81,6 +83,7 @@ impl World {
             confirm_above: CONFIRM_ABOVE,
             customers: None,
             limits: Limits::teams(),
+            transport: Transport::default(),
             seconds,
             clock: Clock::told_by(move || {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
@@ -160,6 +163,7 @@ impl World {
             limits: self.limits.clone(),
             confirm_above: self.confirm_above,
             teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
+            transport: self.transport,
             classic_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),

@@ -55,6 +55,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
             body: digest(document.to_string().as_bytes()),
             until: now.saturating_add(IDEMPOTENCY_KEPT).unwrap_or(now),
         });
+        asked.transport.get_or_insert(self.transport);
         let start = self.start(&asked, &caller, now).await?;
         if start == Start::Never {
             // Who wants to see a plan does not want to wait for the day.
@@ -126,6 +127,9 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         }
         if self.store.audience(plan).await?.as_ref() != Some(&asked.audience) {
             return Err(conflict("names the plan of another audience"));
+        }
+        if Some(planned.transport) != asked.transport {
+            return Err(conflict("names a plan by another `transport`"));
         }
         let message = self.store.message(plan, planned.revision).await?;
         if !message.is_some_and(|message| is_same(&message, &asked.message)) {
@@ -222,7 +226,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
             category: None,
             on_unknown: OnUnknown::default(),
             if_unknown: IfUnknown::default(),
-            transport: None,
+            transport: Some(self.transport),
             deliver_at: None,
             expires_at: now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX),
             events: Vec::new(),

@@ -9,7 +9,7 @@ use herald::delivery::{Outcome, State as RowState};
 use herald::event::{Event, Events};
 use herald::id::NotificationId;
 use herald::notification::request::replacement;
-use herald::notification::{Content, Notification, State};
+use herald::notification::{Content, Notification, State, Transport};
 use herald::problem::Problem;
 use herald::queue::{Message, Plan, Queue, Task};
 use herald::store::{Ledger, Notifications, Revised};
@@ -104,6 +104,7 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
         let id = named(id)?;
         let message = replacement(&document(request)?).map_err(Problem::invalid)?;
         let notification = self.store.find(&id).await?.ok_or_else(unknown)?;
+        is_changeable(&notification)?;
         // A repeated request is no other edit: it would have every copy changed to what it shows already.
         if !notification.retracted && self.sends(&notification, &message).await? {
             return self.changed(&notification).await;
@@ -121,6 +122,7 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
     /// `DELETE /api/notifications/{id}/message`
     pub(crate) async fn retract(&self, id: &str) -> Result<Response<Body>, Refusal> {
         let id = named(id)?;
+        is_changeable(&self.store.find(&id).await?.ok_or_else(unknown)?)?;
         match self
             .store
             .revise(&id, &Content::Nothing, self.clock.now())
@@ -179,5 +181,18 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
             .plans
             .send(vec![Message::json(&plan, Duration::ZERO)])
             .await?)
+    }
+}
+
+/// Whether the copies of a notification can be changed at all.
+///
+/// # Errors
+/// 409 when they cannot: nobody is told the ids of those that went by batch.
+fn is_changeable(notification: &Notification) -> Result<(), Refusal> {
+    match notification.transport {
+        Transport::Conversation => Ok(()),
+        Transport::Batch => Err(Refusal::conflict(
+            "This notification goes by Teams' batch API, whose copies can be neither edited nor deleted. What is not sent yet can be cancelled.",
+        )),
     }
 }

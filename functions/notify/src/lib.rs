@@ -5,8 +5,8 @@
 //! | `POST /api/notifications` | 202 `{id, state, statusUrl}` |
 //! | `GET /api/notifications/{id}` | 200, state and counts |
 //! | `POST /api/notifications/{id}/cancel` | 200, what is left open is not sent any more |
-//! | `PUT /api/notifications/{id}/message` | 202, every copy is edited, and what is open sends the new message |
-//! | `DELETE /api/notifications/{id}/message` | 202, every copy is deleted, and nothing more is sent |
+//! | `PUT /api/notifications/{id}/message` | 202, every copy is edited, and what is open sends the new message; 409 of one that goes by batch |
+//! | `DELETE /api/notifications/{id}/message` | 202, every copy is deleted, and nothing more is sent; 409 of one that goes by batch |
 //! | `GET /api/notifications/{id}/explain` | 200, why it is not finished, and when it should be |
 //! | `GET /api/notifications/{id}/plan` | 200, what sending it would come to; of one that is held |
 //! | `GET /api/notifications/{id}/deliveries` | 200, each delivery, in pages, as JSON or CSV |
@@ -26,6 +26,7 @@ use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::event::{Events, eventbridge};
+use herald::notification::Transport;
 use herald::pace::Limits;
 use herald::queue::{Queue, sqs};
 use herald::store::{Conversations, Ledger, Notifications, Paces, dynamodb};
@@ -72,6 +73,8 @@ pub struct Context<S, C, L, Q, E> {
     pub confirm_above: u64,
     /// The id in the manifest of the bot's Teams app. Without one the bot can be installed for nobody.
     pub teams_app_id: Option<String>,
+    /// By which way notifications go whose callers do not say.
+    pub transport: Transport,
     /// What `GET /api/notify` sends.
     pub classic_text: String,
     /// The time.
@@ -107,6 +110,7 @@ impl
             limits: environment.limits()?,
             confirm_above: environment.confirm_above()?,
             teams_app_id: environment.teams_app_id()?,
+            transport: environment.transport()?,
             classic_text: environment
                 .optional(variable::NOTIFY_TEXT)
                 .unwrap_or_else(|| CLASSIC_TEXT.to_owned()),

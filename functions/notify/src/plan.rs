@@ -3,7 +3,7 @@
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
-use herald::notification::{State, Unreachable};
+use herald::notification::{Notification, State, Unreachable};
 use herald::pace::Limit;
 use herald::store::Notifications;
 use lambda_http::http::StatusCode;
@@ -29,6 +29,9 @@ struct Plan<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     largest: Option<u64>,
     audience: u64,
+    /// Of them, those that go by batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batched: Option<u64>,
     unreachable: Unreachable,
     /// `None` after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +55,9 @@ struct Size {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Predicted {
-    at_most_seconds: u64,
+    /// `None` where that is not ours to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_most_seconds: Option<u64>,
     limit: String,
     detail: &'static str,
 }
@@ -87,6 +92,7 @@ impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
             confirm,
             largest: largest(&notification),
             audience: notification.audience,
+            batched: Some(notification.batched).filter(|batched| *batched > 0),
             unreachable: notification.unreachable,
             message: message.map(|message| {
                 let bytes = as_teams_counts(&message);
@@ -96,7 +102,7 @@ impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
                     within_limit: bytes <= TEAMS_BYTES_MAX,
                 }
             }),
-            predicted: Predicted::of(notification.audience, self.limits.tenant),
+            predicted: Predicted::of(&notification, self.limits.tenant),
             cost: Cost {
                 us_dollars: usage.dollars(&PRICES),
                 prices_as_of: PRICES_AS_OF,
@@ -108,11 +114,19 @@ impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
 }
 
 impl Predicted {
-    fn of(audience: u64, limit: Limit) -> Self {
+    fn of(notification: &Notification, limit: Limit) -> Self {
+        if notification.batched > 0 {
+            return Self {
+                at_most_seconds: None,
+                limit: limit.to_string(),
+                detail: "How long a batch takes is Teams' to decide, and it does not say. The limit holds for the requests that begin batches and ask for them, and for whoever is sent to one by one.",
+            };
+        }
+        let audience = notification.audience;
         let per_milliseconds = limit.per.as_millis().unsigned_abs();
         let milliseconds = u128::from(audience) * per_milliseconds / u128::from(limit.requests.max(1));
         Self {
-            at_most_seconds: u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX),
+            at_most_seconds: Some(u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX)),
             limit: limit.to_string(),
             detail: "With everybody in one tenant and nothing else to be sent there; several tenants are sent to at once.",
         }

@@ -2,7 +2,7 @@
 
 use herald::delivery::{OnUnknown, Tally};
 use herald::id::NotificationId;
-use herald::notification::{Copies, Notification, Start, State, Unreachable};
+use herald::notification::{Copies, Notification, Start, State, Transport, Unreachable};
 use herald::store::Notifications;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -23,6 +23,7 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
     on_unknown: OnUnknown,
+    transport: Transport,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliver_at: Option<Timestamp>,
     expires_at: Timestamp,
@@ -129,6 +130,7 @@ impl<'a> Status<'a> {
             caller: &notification.caller,
             category: notification.category.as_deref(),
             on_unknown: notification.on_unknown,
+            transport: notification.transport,
             deliver_at: notification.deliver_at,
             expires_at: notification.expires_at,
             revision: notification.revision,

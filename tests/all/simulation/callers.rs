@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use herald::audience::Whom;
 use herald::delivery::OnUnknown;
+use herald::notification::Transport;
 use herald::pace::Limits;
 use jiff::SignedDuration;
 use lambda_http::http::Request;
@@ -270,6 +271,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             limits: Limits::teams(),
             confirm_above: run.confirm_above,
             teams_app_id: None,
+            transport: Transport::default(),
             classic_text: String::new(),
             clock: environment.clock(),
             chance: environment.chance(),
