@@ -768,3 +768,32 @@ async fn a_plan_says_how_many_go_by_batch_and_does_not_guess_how_long_that_takes
     let (_, notification) = done(&world, &confirming).await;
     assert_eq!(notification.tally.delivered, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_is_explained_that_the_channel_has_it() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.course(Course {
+        at_once: 1,
+        rounds: 3,
+        ..Course::default()
+    });
+    let id = world.asks(&everyone()).await;
+    let message = submitted(&world).await;
+    let explained = document(
+        &world
+            .notify(get(&format!("/api/notifications/{id}/explain")))
+            .await,
+    );
+    let reasons = explained["reasons"].as_array().unwrap();
+    assert_eq!(
+        (reasons.len(), &reasons[0]["reason"], &reasons[0]["deliveries"]),
+        (1, &json!("inBatch"), &json!(2))
+    );
+    assert_eq!(
+        (&explained["open"], &explained["predictedFinish"]),
+        (&json!(2), &Value::Null)
+    );
+    world.send_one(&message).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+}

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::explain::{BucketPace, Group, OpenChunk, Survey};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, State};
+use herald::notification::{ChunkId, State, Transport};
+use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Pace};
 use herald::store::{self, Ledger, Notifications, Paces};
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::answer::{Refusal, json};
-use crate::pages::{self, Bounds, Place};
+use crate::pages::{self, Bounds, Open, Place};
 use crate::query::{self, Query, not_a_cursor};
 
 /// How far one request looks.
@@ -84,11 +85,13 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
         let paces = self
             .paces(walk.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
+        let operations = self.operations(&notification.id, &walk.open).await?;
         let mut survey = Survey::new(&notification, paces, self.limits.tenant, self.clock.now());
         for open in &walk.open {
             survey.examine(OpenChunk {
                 bucket: open.chunk.bucket.as_ref(),
                 buried: buried.get(&open.id).map(String::as_str),
+                operation: operations.get(&open.id),
                 recipients: &open.chunk.recipients,
                 rows: &open.rows,
             });
@@ -127,5 +130,27 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
             Ok((bucket, pace))
         });
         stream::iter(paces).buffer_unordered(LOOK_UPS).try_collect().await
+    }
+
+    /// The operations of those of these chunks that go by batch.
+    async fn operations(
+        &self,
+        id: &NotificationId,
+        open: &[Open],
+    ) -> Result<HashMap<ChunkId, Operation>, store::Error> {
+        let by_batch = open
+            .iter()
+            .filter(|open| open.chunk.transport == Transport::Batch);
+        let by_batch: Vec<ChunkId> = by_batch.map(|open| open.id).collect();
+        let operations = by_batch.into_iter().map(|chunk| async move {
+            let operation = self.ledger.operation(&OperationKey::new(id, chunk)).await?;
+            Ok(operation.map(|operation| (chunk, operation)))
+        });
+        // Those of which nobody has begun one are none.
+        stream::iter(operations)
+            .buffer_unordered(LOOK_UPS)
+            .try_filter_map(async |found| Ok(found))
+            .try_collect()
+            .await
     }
 }

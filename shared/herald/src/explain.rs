@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::audience::Recipient;
 use crate::delivery::{INSTALLING, Row, State};
 use crate::notification::Notification;
+use crate::operation::{Operation, Stage};
 use crate::pace::{Bucket, HORIZON, Limit, Pace};
 
 /// How many deliveries are named for each reason.
@@ -35,6 +36,8 @@ pub enum Reason {
     DeadLetter,
     /// Its tenant is paused.
     TenantPaused,
+    /// The channel has it in an operation of its batch API, and tells what became of it when that is over.
+    InBatch,
     /// It may have arrived, nobody knows, and it is tried again.
     InDoubt,
     /// It was refused, throttled for example, and is tried again.
@@ -68,6 +71,7 @@ impl Reason {
             | Self::Scheduled
             | Self::NotYetPlanned
             | Self::DeadLetter
+            | Self::InBatch
             | Self::Ending
             | Self::Ended => false,
         }
@@ -84,6 +88,9 @@ impl Reason {
             }
             Self::TenantPaused => {
                 "Its tenant refuses the bot, as the code says, and is tried again at that time."
+            }
+            Self::InBatch => {
+                "The channel has it in a batch, and tells what became of it when that is over, whenever that is."
             }
             Self::InDoubt => {
                 "It may have arrived, which nobody can know, and is tried again as `onUnknown` says."
@@ -110,6 +117,8 @@ pub struct OpenChunk<'a> {
     pub bucket: Option<&'a Bucket>,
     /// Why it is in the dead-letter queue, if it is.
     pub buried: Option<&'a str>,
+    /// How far its operation is, if it goes by batch.
+    pub operation: Option<&'a Operation>,
     /// Its recipients.
     pub recipients: &'a [Recipient],
     /// The ledger's rows of them, in their order.
@@ -258,13 +267,7 @@ impl<'a> Survey<'a> {
         let pace = chunk.bucket.map(|bucket| self.seen(bucket).pace.clone());
         let none = std::iter::repeat(&None);
         for (recipient, row) in chunk.recipients.iter().zip(chunk.rows.iter().chain(none)) {
-            let verdict = verdict(
-                self.notification,
-                chunk.buried,
-                pace.as_ref(),
-                row.as_ref(),
-                self.now,
-            );
+            let verdict = verdict(self.notification, &chunk, pace.as_ref(), row.as_ref(), self.now);
             self.examined += 1;
             if verdict.reason.is_before_a_request() {
                 self.latest = self.latest.max(verdict.until);
@@ -315,14 +318,15 @@ impl<'a> Survey<'a> {
     }
 
     /// When the last delivery should be over, as things stand. Those that were not looked at are taken to be like those that
-    /// were. `None` when that depends on somebody (it is held, or dead letters wait to be redriven), or on an audience
-    /// that is not read yet.
+    /// were. `None` when that depends on somebody (it is held, or dead letters wait to be redriven, or the channel has a
+    /// batch), or on an audience that is not read yet.
     pub fn finish(&self) -> Option<Timestamp> {
         let stuck = [
             Reason::Held,
             Reason::NotYetPlanned,
             Reason::DeadLetter,
             Reason::Scheduled,
+            Reason::InBatch,
         ];
         if self.groups.keys().any(|(reason, _)| stuck.contains(reason)) || self.examined == 0 {
             return None;
@@ -379,7 +383,7 @@ impl<'a> Survey<'a> {
 /// Why one delivery of a chunk that is not closed is open.
 fn verdict(
     notification: &Notification,
-    buried: Option<&str>,
+    chunk: &OpenChunk<'_>,
     pace: Option<&Pace>,
     row: Option<&Row>,
     now: Timestamp,
@@ -387,9 +391,18 @@ fn verdict(
     let waiting = match row.map(|row| (&row.state, row.doubts)) {
         Some((State::Settled(_), _)) => return Reason::Ended.into(),
         Some((State::Waiting { until, why }, doubts)) if *until > now => Some((*until, why.as_str(), doubts)),
-        Some((State::Waiting { .. }, _)) | None => None,
+        Some((State::Waiting { .. }, _)) => None,
+        None => match chunk
+            .operation
+            .map(|operation| (&operation.stage, operation.doubts))
+        {
+            Some((Stage::Waiting { until, why }, doubts)) if *until > now => {
+                Some((*until, why.as_str(), doubts))
+            }
+            Some(_) | None => None,
+        },
     };
-    if let Some(why) = buried {
+    if let Some(why) = chunk.buried {
         return Verdict {
             code: Some(why.to_owned()),
             ..Reason::DeadLetter.into()
@@ -400,6 +413,17 @@ fn verdict(
     }
     if let Some(moment) = notification.deliver_at.filter(|moment| *moment > now) {
         return Verdict::until(Reason::Scheduled, moment);
+    }
+    if row.is_none()
+        && matches!(
+            chunk.operation,
+            Some(Operation {
+                stage: Stage::Submitted(_),
+                ..
+            })
+        )
+    {
+        return Reason::InBatch.into();
     }
     if notification.is_stopped() || notification.expires_at <= now {
         return Reason::Ending.into();

@@ -78,6 +78,7 @@ fn survey<'a>(
     survey.examine(OpenChunk {
         bucket: Some(&bucket),
         buried,
+        operation: None,
         recipients: &recipients(rows.len()),
         rows,
     });
@@ -235,10 +236,66 @@ fn rows_that_are_missing_count_as_none() {
     survey.examine(OpenChunk {
         bucket: None,
         buried: None,
+        operation: None,
         recipients: &recipients(3),
         rows: &[],
     });
     assert_eq!(reasons(&survey), [(Reason::InFlight, Some(3))]);
+}
+
+#[test]
+fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
+    let mut notification = notification(2);
+    let begun = Operation::begin(None, at(160), Vec::new());
+    let submitted = begun.at(Stage::Submitted(crate::operation::Submitted {
+        id: "op".into(),
+        service_url: "https://smba.trafficmanager.net/emea/".to_owned(),
+        at: at(90),
+        cancelled: false,
+    }));
+    let waiting_for = |until, doubts| Operation {
+        doubts,
+        ..begun.at(Stage::Waiting {
+            until: at(until),
+            why: "Throttled".to_owned(),
+        })
+    };
+    let bucket = bucket();
+    let rows = [None, Some(delivered())];
+    let said = |notification: &Notification, operation: &Operation| {
+        let mut survey = Survey::new(notification, HashMap::new(), LIMIT, at(100));
+        survey.examine(OpenChunk {
+            bucket: Some(&bucket),
+            buried: None,
+            operation: Some(operation),
+            recipients: &recipients(2),
+            rows: &rows,
+        });
+        let of_first = survey
+            .groups()
+            .into_iter()
+            .find(|group| group.examples == ["person-0"]);
+        let first = of_first.unwrap();
+        ((first.reason, first.until), survey.finish().is_some())
+    };
+    assert_eq!(said(&notification, &begun), ((Reason::InFlight, None), true));
+    assert_eq!(
+        said(&notification, &waiting_for(200, 0)),
+        ((Reason::Retrying, Some(at(200))), true)
+    );
+    assert_eq!(
+        said(&notification, &waiting_for(200, 1)),
+        ((Reason::InDoubt, Some(at(200))), true)
+    );
+    assert_eq!(
+        said(&notification, &waiting_for(50, 0)),
+        ((Reason::InFlight, None), true)
+    );
+    assert_eq!(said(&notification, &submitted), ((Reason::InBatch, None), false));
+    // It is not ended by that.
+    notification.cancelled_at = Some(at(95));
+    assert_eq!(said(&notification, &submitted), ((Reason::InBatch, None), false));
+    assert_eq!(said(&notification, &begun).0, (Reason::Ending, None));
 }
 
 #[test]
