@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::world::{in_channel, personal};
 
+mod batch;
 mod killed;
 mod reach;
 

@@ -16,7 +16,7 @@ const SECOND: &str = "19:second@thread.tacv2";
 const THIRD: &str = "19:third@thread.tacv2";
 
 impl System {
-    async fn call(&self, method: &str, path: &str) -> (u16, Value) {
+    pub(super) async fn call(&self, method: &str, path: &str) -> (u16, Value) {
         let url = format!("{}{path}", self.host.url());
         let request = self.http.request(method.parse().unwrap(), url);
         let response = request.send().await.unwrap();

@@ -209,7 +209,8 @@ where
         progress: &OperationProgress,
     ) -> Result<Result<Failed, Option<connector::Error>>, Error> {
         let mut failed = Failed::default();
-        if progress.failed.is_empty() && progress.left() == Some(0) {
+        let counted: u64 = progress.failed.iter().map(|(_, count)| count).sum();
+        if counted == 0 && progress.left() == Some(0) {
             return Ok(Ok(failed));
         }
         let mut token = None;
@@ -230,7 +231,6 @@ where
             }
             token = page.continuation_token;
             if token.is_none() {
-                let counted: u64 = progress.failed.iter().map(|(_, count)| count).sum();
                 failed.nameless |= told < counted;
                 return Ok(Ok(failed));
             }

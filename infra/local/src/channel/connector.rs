@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Posting, Room,
+    Posting, Room, batch,
     conversation::{Conversation, Person, Scope},
 };
 
@@ -33,18 +33,20 @@ pub(super) fn router(room: Room) -> Router {
         .route("/v3/conversations/{conversation}/members/{member}", get(member))
         .route("/v3/teams/{team}", get(team))
         .route("/v3/teams/{team}/conversations", get(team_conversations))
+        .merge(batch::router())
         .with_state(room);
     Router::new().nest(BASE, connector)
 }
 
 /// An error in the form that the Connector gives it.
 #[derive(Debug, Clone, Copy)]
-enum Refusal {
+pub(super) enum Refusal {
     BadSyntax,
     NoConversation,
     NoMember,
     NoTeam,
     NoActivity,
+    NoOperation,
 }
 
 impl IntoResponse for Refusal {
@@ -71,6 +73,7 @@ impl IntoResponse for Refusal {
                 "ActivityNotFoundInConversation",
                 "Activity not found.",
             ),
+            Refusal::NoOperation => (StatusCode::NOT_FOUND, "NotFound", "Operation not found."),
         };
         (
             status,
@@ -80,7 +83,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-type Answer = Result<(StatusCode, Json<Value>), Refusal>;
+pub(super) type Answer = Result<(StatusCode, Json<Value>), Refusal>;
 
 fn resource(status: StatusCode, id: &str) -> (StatusCode, Json<Value>) {
     (status, Json(json!({ "id": id })))

@@ -3,6 +3,7 @@
 //! It is small and kind: everything it knows of succeeds. What a channel can do to a bot is the business of the tests'
 //! own channel.
 
+mod batch;
 mod connector;
 mod conversation;
 
@@ -168,6 +169,7 @@ struct State {
     conversations: BTreeMap<String, Conversation>,
     posted: Vec<Posted>,
     subscribers: Vec<mpsc::UnboundedSender<Posted>>,
+    operations: Vec<batch::Operation>,
     last_id: i64,
 }
 

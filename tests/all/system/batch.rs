@@ -1,0 +1,111 @@
+//! Teams' batch API: the real functions over DynamoDB's wire and the channel's own, and the local host's own channel.
+
+use botframework::activity::Activity;
+use botframework::connector::{Connector, HttpTransport, OperationPhase, Person as Name};
+use botframework::id::{ChannelAccountId, EntraObjectId};
+use herald_local::channel::{Channel as LocalChannel, Conversation, Person, TENANT};
+use serde_json::json;
+use tests::channel::batch::{Course, Failure};
+
+use super::{System, settled};
+use crate::world::{in_channel, personal};
+
+const PEOPLE: usize = 120;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_and_twenty_people_are_reached_by_a_few_requests_and_who_was_not_one_by_one() {
+    let system = System::start().await;
+    for number in 0..PEOPLE {
+        let person = personal(&format!("p{number}"), "installationUpdate");
+        assert_eq!(system.hears(person).await, 200);
+    }
+    let general = in_channel("19:general@thread.tacv2", "installationUpdate");
+    assert_eq!(system.hears(general).await, 200);
+    let fails = |member: &str, status, code| {
+        let failure = Failure {
+            status,
+            code,
+            told_as: None,
+        };
+        system.channel.fails(member, failure);
+    };
+    fails("29:p3", 403, "ConversationBlockedByUser");
+    fails("29:p7", 429, "Throttled");
+    fails("29:p9", 400, "BadSyntax");
+    system.channel.course(Course {
+        page: 1,
+        ..Course::default()
+    });
+    let body = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "transport": "batch"});
+    let (status, accepted) = system.post("/api/notifications", body.to_string()).await;
+    assert_eq!(status, 202, "{accepted}");
+    system.host.drained().await;
+
+    let status = system.status(&accepted).await;
+    assert_eq!(
+        (&status["state"], &status["transport"]),
+        (&json!("completed"), &json!("batch")),
+        "{status}"
+    );
+    settled(&status);
+    let counts = &status["counts"];
+    assert_eq!(
+        (&counts["delivered"], &counts["gone"], &counts["rejected"]),
+        (&json!(119), &json!(1), &json!(1))
+    );
+    for number in (0..PEOPLE).filter(|number| ![3, 9].contains(number)) {
+        assert_eq!(system.channel.count(&format!("a:p{number}")), 1, "{number}");
+    }
+    let batches = system.channel.batches();
+    let members: usize = batches.iter().map(|batch| batch.members.len()).sum();
+    assert_eq!((batches.len(), members), (2, PEOPLE));
+    // Two taken, two asked for, three pages of failures at most, one tried again, and one channel.
+    assert!(system.channel.requests() <= 9, "{}", system.channel.requests());
+    let blocked = system.call("GET", "/api/conversations?state=blocked").await.1;
+    assert_eq!(blocked["conversations"][0]["user"], "entra-p3", "{blocked}");
+    system.host.stop().await;
+}
+
+#[tokio::test]
+async fn the_local_hosts_own_channel_takes_batches_too() {
+    // There is no bot: nobody is told that it was added, but everybody is there.
+    let channel = LocalChannel::open("http://127.0.0.1:1/").await.unwrap();
+    let people = ["Ada", "Eve"].map(Person::named);
+    for person in &people {
+        let told = channel.add_bot(&Conversation::personal(person), person).await;
+        assert!(told.is_err());
+    }
+    let connector = Connector::unauthenticated(HttpTransport::builder().build().unwrap());
+    let [ada, eve] = people;
+    let (account, user) = (
+        ChannelAccountId::from(ada.id),
+        EntraObjectId::from(eve.entra_object_id),
+    );
+    let nobody = ChannelAccountId::from("29:nobody");
+    let list = [
+        Name::Account(&account),
+        Name::Entra(&user),
+        Name::Account(&nobody),
+    ];
+    let (url, news) = (channel.service_url(), Activity::message("news"));
+    let receipt = connector.send_to_users(url, TENANT, &list, &news).await.unwrap();
+    let operation = receipt.operation.unwrap();
+    let progress = connector.operation(url, &operation).await.unwrap();
+    assert_eq!(
+        (progress.phase(), progress.delivered),
+        (OperationPhase::Completed, 2)
+    );
+    let failed = connector.failed_entries(url, &operation, None).await.unwrap();
+    assert_eq!((failed.entries.len(), &*failed.entries[0].id), (1, "29:nobody"));
+    assert_eq!(failed.continuation_token, None);
+    connector.cancel_operation(url, &operation).await.unwrap();
+    assert!(connector.operation(url, &"another".into()).await.is_err());
+    let posted = channel.posted();
+    assert_eq!(
+        posted
+            .iter()
+            .filter(|posted| posted.text() == Some("news"))
+            .count(),
+        2
+    );
+}
