@@ -48,10 +48,10 @@ async fn the_channel_is_let_in_by_its_token_and_nobody_without_one() {
         )
         .unwrap();
     let elsewhere = signer.token(APP, "http://127.0.0.1:1/", now).unwrap();
-    let teams = {
-        let mut teams = activity.clone();
-        teams["channelId"] = json!("msteams");
-        teams
+    let other_channel = {
+        let mut activity = activity.clone();
+        activity["channelId"] = json!("slack");
+        activity
     };
     for (token, activity, status) in [
         ("", &activity, 401),
@@ -59,7 +59,7 @@ async fn the_channel_is_let_in_by_its_token_and_nobody_without_one() {
         (&for_another_bot, &activity, 401),
         (&of_yesterday, &activity, 401),
         (&elsewhere, &activity, 403),
-        (&valid, &teams, 403),
+        (&valid, &other_channel, 403),
     ] {
         let answer = client.post_as(token, &endpoint, activity).await.unwrap();
         assert_eq!(
