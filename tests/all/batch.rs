@@ -12,6 +12,8 @@ use tests::channel::{Behaviour, Reply};
 
 use crate::world::{World, document, get, in_channel, personal, post, request};
 
+mod measured;
+
 fn to(audience: &Value) -> Value {
     json!({"audience": audience, "message": {"text": "news"}, "transport": "batch"})
 }

@@ -91,6 +91,34 @@ const CHUNK: Usage = Usage {
     schedules: 0.0,
 };
 
+/// For each delivery that goes by batch.
+const DELIVERY_BY_BATCH: Usage = Usage {
+    // The row, once the operation is over.
+    write_units: 1.0,
+    // The conversation, before it; and the planner's part.
+    read_units: 1.25,
+    queue_requests: 0.0,
+    gigabyte_seconds: 0.0,
+    invocations: 0.0,
+    events: 0.0,
+    schedules: 0.0,
+};
+
+/// For each chunk that goes by batch, and is asked for five times: how long Teams takes is not known.
+const CHUNK_BY_BATCH: Usage = Usage {
+    // Closing it, as above; its operation, twice; a reservation for each of six requests.
+    write_units: 2.0 * (1.0 + 2.0) + 2.0 + 6.0,
+    // Head, operation, pace and the chunks that are closed, each time.
+    read_units: 6.0 * 4.0,
+    // Sent, received and deleted, alone, each time.
+    queue_requests: 6.0 * 3.0,
+    // A sender of 256 MB for half a second each time, most of which it waits.
+    gigabyte_seconds: 0.25 * 0.5 * 6.0,
+    invocations: 6.0,
+    events: 0.0,
+    schedules: 0.0,
+};
+
 /// For each page of the plan.
 const PAGE: Usage = Usage {
     // A transaction, which counts double: the page of about 15 KB, and the head of about 2 KB.
@@ -118,22 +146,30 @@ const NOTIFICATION: Usage = Usage {
 };
 
 impl Usage {
-    /// So many deliveries in so many chunks.
-    pub fn of(deliveries: u64, chunks: u64) -> Self {
-        let pages = deliveries.div_ceil(PAGE_SIZE as u64);
+    /// What is used to send this notification, as far as it is planned. Of chunks that cannot be told apart any more, as many
+    /// as can be go by batch, which is the dearer way for a chunk.
+    pub fn to_send(notification: &Notification) -> Self {
+        let Notification {
+            audience,
+            batched,
+            chunks,
+            ..
+        } = notification;
+        let one_by_one = audience.saturating_sub(*batched);
+        let chunks_by_batch = match batched {
+            0 => 0,
+            _ => chunks.saturating_sub(one_by_one.div_ceil(PAGE_SIZE as u64)),
+        };
         [
-            (DELIVERY, deliveries),
-            (CHUNK, chunks),
-            (PAGE, pages),
+            (DELIVERY, one_by_one),
+            (CHUNK, chunks.saturating_sub(chunks_by_batch)),
+            (DELIVERY_BY_BATCH, *batched),
+            (CHUNK_BY_BATCH, chunks_by_batch),
+            (PAGE, audience.div_ceil(PAGE_SIZE as u64)),
             (NOTIFICATION, 1),
         ]
         .into_iter()
         .fold(Self::default(), |sum, (usage, times)| sum.plus(usage, times))
-    }
-
-    /// What is used to send this notification, as far as it is planned.
-    pub fn to_send(notification: &Notification) -> Self {
-        Self::of(notification.audience, notification.chunks)
     }
 
     /// In US dollars.
@@ -166,10 +202,29 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::id::NotificationId;
+    use crate::notification::Start;
+    use crate::notification::request::Request;
+
+    fn usage(audience: u64, batched: u64, chunks: u64) -> Usage {
+        let body = serde_json::json!({"audience": {"everyone": true}, "message": {"text": "hello"}});
+        let request = Request::parse(&body, Timestamp::UNIX_EPOCH).unwrap();
+        let id = NotificationId::fresh(Timestamp::UNIX_EPOCH, [0; 16]);
+        let nobody = "nobody".to_owned();
+        let notification = Notification::begin(id, Timestamp::UNIX_EPOCH, nobody, &request, Start::Never);
+        Usage::to_send(&Notification {
+            audience,
+            batched,
+            chunks,
+            ..notification
+        })
+    }
 
     fn dollars(deliveries: u64, chunks: u64) -> f64 {
-        Usage::of(deliveries, chunks).dollars(&PRICES)
+        usage(deliveries, 0, chunks).dollars(&PRICES)
     }
 
     #[test]
@@ -189,8 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn by_batch_a_million_costs_less_and_small_lists_cost_more() {
+        let batch = |chunks| usage(1_000_000, 1_000_000, chunks).dollars(&PRICES);
+        assert!(batch(10_417) < dollars(1_000_000, 10_417));
+        assert!(batch(200_000) > dollars(1_000_000, 10_417));
+        // Half of them go the ordinary way, in chunks that are full.
+        let half = usage(192, 96, 2);
+        let expected = [DELIVERY, DELIVERY_BY_BATCH].map(|usage| 96.0 * usage.write_units);
+        let chunks = CHUNK.write_units + CHUNK_BY_BATCH.write_units + 2.0 * PAGE.write_units;
+        let expected = expected.iter().sum::<f64>() + chunks + NOTIFICATION.write_units;
+        assert!((half.write_units - expected).abs() < 1e-9);
+    }
+
+    #[test]
     fn usage_adds_up_by_kind() {
-        let (one, none) = (Usage::of(1, 1), Usage::of(0, 0));
+        let (one, none) = (usage(1, 0, 1), usage(0, 0, 0));
         assert_eq!(none, NOTIFICATION);
         let more = DELIVERY.write_units + CHUNK.write_units + PAGE.write_units;
         assert!((one.write_units - none.write_units - more).abs() < 1e-9);

@@ -1,0 +1,146 @@
+//! What a full chunk takes by each transport: counted requests to the channel, and units of the tables.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use botframework::connector::Connector;
+use herald::clock::{Chance, Clock};
+use herald::event::memory::Events;
+use herald::notification::{ChunkId, Lane, PAGE_SIZE, Page, Transport};
+use herald::pace::{Limit, Limits};
+use herald::queue::batch::Receipt;
+use herald::queue::memory::Queue;
+use herald::queue::{Chunk, Queue as _};
+use herald::store::{Acceptance, Conversations, Notifications};
+use jiff::{SignedDuration, Timestamp};
+use sender::Invocation;
+use serde_json::json;
+use tests::channel::Channel;
+use tests::counter::Counter;
+use tests::crowd::{self, Crowd};
+use tests::database::{self, Database};
+
+/// What one chunk took, from its first message to its closing.
+#[derive(Debug, PartialEq)]
+struct Taken {
+    /// Requests to the channel.
+    requests: usize,
+    /// Messages of the queue, the first included.
+    messages: u32,
+    /// Writes to the ledger's table, of a unit each: turns, rows, operations and paces.
+    ledger_writes: u64,
+    /// Writes to the table of notifications: what closes it.
+    closing_writes: u64,
+}
+
+/// Has a chunk of a whole page delivered, over DynamoDB's wire.
+async fn deliver(transport: Transport) -> Taken {
+    let database = Database::start().await;
+    let counter = Counter::to(database.address()).await.unwrap();
+    let seconds = Arc::new(AtomicI64::new(1_800_000_000));
+    let told = Arc::clone(&seconds);
+    let clock = Clock::told_by(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap());
+    let crowd = Crowd {
+        people: PAGE_SIZE as u64,
+        tenants: 1,
+        service_url: "http://127.0.0.1:1/".to_owned(),
+    };
+    let conversations = database.conversations();
+    for person in 0..crowd.people {
+        conversations
+            .remember(crowd.sighting(person), clock.now())
+            .await
+            .unwrap();
+    }
+    let audience = json!({"tenant": crowd.tenant(0)});
+    let (mut notification, request) = crowd::notification(&audience, clock.now(), [1; 16]);
+    notification.transport = transport;
+    let acceptance = Acceptance {
+        notification: notification.clone(),
+        audience: request.audience,
+        message: request.message,
+        idempotency: None,
+    };
+    let notifications = database.notifications();
+    notifications.accept(&acceptance).await.unwrap();
+    let planned = crowd.pages().next().unwrap().chunks.remove(0);
+    let lane = Lane {
+        bucket: planned.bucket.unwrap(),
+        transport,
+    };
+    let recipients = planned
+        .recipients
+        .into_iter()
+        .map(|recipient| (Some(lane.clone()), recipient));
+    let page = Page::group(recipients, None);
+    assert!(notifications.plan(&notification.id, 0, 0, &page).await.unwrap());
+
+    let (channel, queue) = (Channel::new(), Queue::new());
+    let context = sender::Context {
+        conversations: database::conversations_at(counter.address()),
+        notifications: database::notifications_at(counter.address()),
+        ledger: database::ledger_at(counter.address()),
+        deliveries: queue.clone(),
+        events: Events::new(),
+        connector: Connector::unauthenticated(channel.clone()),
+        // Nobody waits for a slot here.
+        limits: Limits {
+            tenant: Limit {
+                requests: 1_000_000,
+                per: SignedDuration::from_secs(1),
+            },
+            ..Limits::teams()
+        },
+        clock: clock.clone(),
+        chance: Chance::dealt_by(|| [7; 16]),
+    };
+    let name = ChunkId {
+        part: 0,
+        page: 0,
+        index: 0,
+    };
+    let chunk = Chunk::whole(notification.id.clone(), name, page.chunks[0].clone());
+    queue.send(vec![chunk.message(Duration::ZERO)]).await.unwrap();
+    let mut messages = 0;
+    while let Some(message) = queue.take() {
+        messages += 1;
+        seconds.fetch_add(
+            i64::try_from(message.delay.as_secs()).unwrap() + 1,
+            Ordering::Relaxed,
+        );
+        let chunk = serde_json::from_str(&message.body).unwrap();
+        let deadline = clock.now().checked_add(SignedDuration::from_secs(90)).unwrap();
+        sender::run(&context, chunk, Receipt::default(), &Invocation::new(deadline))
+            .await
+            .unwrap();
+    }
+    let found = notifications.find(&notification.id).await.unwrap().unwrap();
+    assert_eq!(found.tally.delivered, PAGE_SIZE as u64);
+    let counts = counter.take();
+    let writes = |table: &str| {
+        let of_table = counts.iter().filter(|(name, _)| name.contains(table));
+        let writing = of_table.filter(|(_, count)| count.write_units > 0.0);
+        writing.map(|(_, count)| count.requests).sum()
+    };
+    Taken {
+        requests: channel.requests(),
+        messages,
+        ledger_writes: writes(" Deliveries"),
+        closing_writes: writes(" Notifications"),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_takes_two_requests_and_half_the_writes() {
+    let ordinary = Box::pin(deliver(Transport::Conversation)).await;
+    let batch = Box::pin(deliver(Transport::Batch)).await;
+    let people = PAGE_SIZE as u64;
+    // A turn and a row each; the pace, once.
+    assert_eq!((ordinary.requests, ordinary.messages), (PAGE_SIZE, 1));
+    assert_eq!(ordinary.ledger_writes, 2 * people + 1);
+    // A row each; the operation and the pace, twice.
+    assert_eq!((batch.requests, batch.messages), (2, 2));
+    assert_eq!(batch.ledger_writes, people + 4);
+    assert_eq!(batch.closing_writes, ordinary.closing_writes);
+}
