@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::address::Part;
 use super::creation::Person;
-use super::error::{Error, Reason, classify};
+use super::error::{Class, Error, Reason, classify};
 use super::said::Said;
 use super::transport::Body;
 use super::{Connector, Success, json};
@@ -288,20 +288,26 @@ impl OperationProgress {
         self.entries.map(|entries| entries.saturating_sub(settled))
     }
 
-    /// Whether it goes on, by the counts if they tell, else by the word.
+    /// Whether it goes on, as far as its word and its counts tell.
     ///
-    /// No list of the words is published. `Completed` and `Ongoing` are on record; of the others those are understood that
-    /// say in English that something failed or was cancelled.
+    /// No list of the words is published. `Completed` and `Ongoing` are on record; of the others those are understood that say
+    /// in English that something failed or was cancelled. Whatever the word, it is over when everybody was reached or refused
+    /// for good: who was throttled, Teams may try again.
     pub fn phase(&self) -> OperationPhase {
         // An operation that has not begun may have counted nobody yet.
-        if self.left() == Some(0) && self.entries.is_some_and(|entries| entries > 0) {
-            return OperationPhase::Completed;
-        }
+        let has_counted = self.left() == Some(0) && self.entries.is_some_and(|entries| entries > 0);
+        let is_final = |(reason, count): &(Reason, u64)| {
+            let refused = matches!(reason.class(), Class::Rejected | Class::Gone);
+            refused || *count == 0
+        };
         let word = self.state.to_ascii_lowercase();
-        if word == "completed" {
+        let is_stopped = (word.starts_with("cancel") || word.starts_with("fail")) && !word.ends_with("ing");
+        if word == "completed" || is_stopped && has_counted {
             OperationPhase::Completed
-        } else if (word.starts_with("cancel") || word.starts_with("fail")) && !word.ends_with("ing") {
+        } else if is_stopped {
             OperationPhase::Stopped
+        } else if has_counted && self.retry_after.is_none() && self.failed.iter().all(is_final) {
+            OperationPhase::Completed
         } else {
             OperationPhase::Running
         }

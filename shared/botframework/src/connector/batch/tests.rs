@@ -70,6 +70,17 @@ fn an_operation_goes_on_until_its_counts_or_its_word_say_otherwise() {
         let all = json!({"state": word, "totalEntriesCount": 3, "statusMap": {"201": 2, "403": 1}});
         assert_eq!(phase(all), OperationPhase::Completed, "{word}");
     }
+    for goes_on in [
+        json!({"state": "Ongoing", "totalEntriesCount": 3, "statusMap": {"201": 2, "429": 1}}),
+        json!({"state": "Ongoing", "totalEntriesCount": 3, "statusMap": {"201": 2, "504": 1}}),
+        json!({"state": "Ongoing", "totalEntriesCount": 3, "statusMap": {"201": 2, "403": 1}, "retryAfter": "2026-01-05T09:00:00Z"}),
+    ] {
+        assert_eq!(
+            phase(goes_on),
+            OperationPhase::Running,
+            "somebody may be tried again"
+        );
+    }
     assert_eq!(
         phase(json!({"state": "Ongoing", "totalEntriesCount": 0})),
         OperationPhase::Running,
