@@ -799,3 +799,52 @@ async fn it_is_explained_that_the_channel_has_it() {
     world.work().await;
     assert_eq!(world.notification(&id).await.tally.delivered, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_about_a_mere_name_is_kept_by_ending_it() {
+    let world = world_of(&["ada"]).await;
+    let mut body = to(&json!({"users": ["entra-ada", "entra-kim", "entra-zoe"], "tenant": "tenant-1"}));
+    body["ifUnknown"] = json!("create");
+    world.channel.fails("entra-zoe", failure(502, "BadGateway"));
+    world.channel.fails("entra-kim", failure(429, "Throttled"));
+    let (id, notification) = done(&world, &body).await;
+    assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 1));
+    assert_eq!(
+        (
+            world.channel.created("entra-kim"),
+            world.channel.created("entra-zoe")
+        ),
+        (1, 0)
+    );
+    let listed = world
+        .notify(get(&format!("/api/notifications/{id}/deliveries?state=open")))
+        .await;
+    assert_eq!(document(&listed)["deliveries"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_have_been_in_a_batch_before_is_not_forgotten_when_it_is_refused() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.when(
+        SUBMIT,
+        answers([refusal(502, "BadGateway"), refusal(403, "Forbidden")]),
+    );
+    let (id, notification) = done(&world, &everyone()).await;
+    assert_eq!(notification.tally.delivered, 2);
+    assert_eq!(world.row(&id, &to_chat("ada")).await.doubts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whom_no_batch_can_reach_any_more_stands_aside() {
+    let world = world_of(&["ada", "eve"]).await;
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    // By now this one is heard of in another tenant.
+    let mut moved = personal("eve", "installationUpdate");
+    moved["conversation"]["tenantId"] = json!("tenant-2");
+    world.hears(&moved).await;
+    world.work().await;
+    assert_eq!(world.channel.batches()[0].members, ["29:ada"]);
+    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+    assert!(matches!(outcome(&world, &id, "eve").await, Outcome::Delivered(copy) if copy.activity.is_some()));
+}

@@ -32,7 +32,7 @@ use crate::attempt::{Learned, code};
 use crate::delivery::stopped;
 use crate::later;
 use crate::view::Seen;
-use crate::work::{Open, Work};
+use crate::work::{Open, Work, conversation_key};
 
 mod answer;
 mod list;
@@ -317,7 +317,7 @@ where
         tracing::warn!(error_type = "BatchUnknown", notification = %self.chunk.notification, "nobody can know what became of a batch");
         let verdict = |open: &Open| {
             if operation.aside.contains(&open.recipient) {
-                Verdict::OneByOne
+                self.stood_aside(operation)
             } else {
                 Verdict::Ends(Outcome::Unknown)
             }
@@ -327,6 +327,18 @@ where
         self.leave(key, operation).await
     }
 
+    /// What becomes of somebody who was not in it: the ordinary way. If there were others before it, they may have been in those.
+    fn stood_aside(&self, operation: &Operation) -> Verdict {
+        match operation.doubts {
+            0 => Verdict::OneByOne,
+            doubts => Verdict::Waits {
+                until: self.context.clock.now(),
+                why: "BatchInDoubt".to_owned(),
+                doubts,
+            },
+        }
+    }
+
     /// Writes what became of each that is open, in their order. Those that go on stay open.
     async fn conclude(&mut self, verdicts: Vec<Verdict>) -> Result<(), Error> {
         self.chunk.begun = true;
@@ -334,9 +346,13 @@ where
         let writes = self.open.iter().zip(verdicts).map(|(open, verdict)| {
             let key = self.key(&open.recipient);
             let ledger = &self.context.ledger;
+            let is_name = conversation_key(&open.recipient).is_none();
             async move {
                 Ok::<_, store::Error>(match verdict {
                     Verdict::Ends(outcome) => Ok(ledger.end(&key, &outcome).await?),
+                    // A name has no row of its own to keep a doubt in: its delivery's is its conversation's.
+                    Verdict::Waits { doubts: 0, until, .. } if is_name => Err(Some(until)),
+                    Verdict::Waits { .. } if is_name => Ok(ledger.end(&key, &Outcome::Unknown).await?),
                     Verdict::Waits { until, why, doubts } => {
                         ledger.leave(&key, until, &why, doubts).await?.ok_or(Some(until))
                     }

@@ -7,7 +7,7 @@ use botframework::id::OperationId;
 use herald::Error;
 use herald::audience::Recipient;
 use herald::conversation::{Conversation, ConversationKey, Finding};
-use herald::delivery::{Next, Outcome, SentCopy};
+use herald::delivery::{Lease, Next, Outcome, SentCopy};
 use herald::event::Events;
 use herald::operation::{self, Operation, OperationKey, Stage, Submitted};
 use herald::pace::Permits;
@@ -265,9 +265,11 @@ where
             .open
             .iter()
             .map(|open| {
-                named(&open.recipient)
-                    .iter()
-                    .find_map(|name| failed.entries.remove(name))
+                if operation.aside.contains(&open.recipient) {
+                    return None;
+                }
+                let mut known_as = named(&open.recipient).into_iter();
+                known_as.find_map(|name| failed.entries.remove(&name))
             })
             .collect();
         // An entry that names nobody may be about anyone who has a name that we do not know.
@@ -276,7 +278,7 @@ where
         let mut found = Vec::new();
         for (open, entry) in self.open.iter().zip(entries) {
             if operation.aside.contains(&open.recipient) {
-                verdicts.push(Verdict::OneByOne);
+                verdicts.push(self.stood_aside(operation));
                 continue;
             }
             let conversation = conversation_key(&open.recipient).and_then(|key| conversations.get(key));
@@ -320,24 +322,29 @@ where
         operation: &Operation,
         seen: &Seen,
     ) -> Result<(Verdict, Option<Finding>), Error> {
-        let lease = operation.lease();
+        // Of its own it has had no attempt before.
+        let lease = Lease {
+            attempt: 1,
+            ..operation.lease()
+        };
+        let one_by_one = || self.stood_aside(operation);
         if entry.was_cancelled() {
             let verdict = if seen.head.is_stopped() {
                 Verdict::Ends(lease.ending(Outcome::Cancelled))
             } else {
-                Verdict::OneByOne
+                one_by_one()
             };
             return Ok((verdict, None));
         }
         let word = code(&entry.error);
         match reaction(entry.error.reason()) {
-            Reaction::Readdress | Reaction::Stop => return Ok((Verdict::OneByOne, None)),
+            Reaction::Readdress | Reaction::Stop => return Ok((one_by_one(), None)),
             // Others were reached, so it is not the tenant's.
             Reaction::Strike if arrived && is_known => {
                 let gone = lease.ending(Outcome::Gone { code: word.clone() });
                 return Ok((Verdict::Ends(gone), Some(Finding::Blocked(word))));
             }
-            Reaction::Strike => return Ok((Verdict::OneByOne, None)),
+            Reaction::Strike => return Ok((one_by_one(), None)),
             Reaction::Slow
             | Reaction::Wait
             | Reaction::Recreate
@@ -355,7 +362,7 @@ where
         });
         let verdict = match next {
             // Whoever makes the conversation finds out whether the bot is installed for them.
-            Next::Settle(Outcome::Gone { .. }) | Next::Wait { .. } if !is_known => Verdict::OneByOne,
+            Next::Settle(Outcome::Gone { .. }) if !is_known => Verdict::OneByOne,
             Next::Settle(outcome) => Verdict::Ends(outcome),
             Next::Wait { until, why, doubts } => Verdict::Waits { until, why, doubts },
         };
