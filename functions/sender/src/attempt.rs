@@ -464,8 +464,7 @@ where
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        let deadline = self.invocation.deadline;
-        self.now() > deadline.saturating_sub(LAST_REQUEST).unwrap_or(deadline)
+        later(self.now(), LAST_REQUEST) > self.invocation.deadline
     }
 
     pub(crate) fn now(&self) -> Timestamp {

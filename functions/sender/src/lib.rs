@@ -247,7 +247,7 @@ impl Invocation {
 
     /// Whether no delivery may be begun any more.
     fn is_late(&self, now: Timestamp) -> bool {
-        now > self.deadline.saturating_sub(MARGIN).unwrap_or(self.deadline)
+        later(now, MARGIN) > self.deadline
     }
 }
 

@@ -12,6 +12,8 @@ use super::{Condition, Error, Outrun, Put, ROUNDS, fresh_mark, pause, unavailabl
 use crate::pace::{Bucket, Pace, Pause, Slowed, Strikes};
 use crate::store::Paces;
 
+const VERB: &str = "keep a pace";
+
 /// How many buckets one process knows at a time.
 const SEATS_MAX: usize = 1000;
 
@@ -77,7 +79,23 @@ impl Paces for Ledger {
         bucket: &Bucket,
         rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
     ) -> Result<T, Error> {
-        const VERB: &str = "keep a pace";
+        let mut answer = None;
+        let mut rule = |pace: &Pace| {
+            let (given, new) = rule(pace);
+            answer = Some(given);
+            new
+        };
+        self.keep(bucket, &mut rule).await?;
+        answer.ok_or_else(|| unavailable(VERB)(Outrun))
+    }
+}
+
+/// A rule, of which only what it has written is of interest.
+type Rule<'a> = dyn FnMut(&Pace) -> Option<Pace> + Send + 'a;
+
+impl Ledger {
+    /// Applies a rule until what it says stands. Compiled once for all rules; a function would have a copy for each of its own.
+    async fn keep(&self, bucket: &Bucket, rule: &mut Rule<'_>) -> Result<(), Error> {
         let key = key(&beside("pace", bucket.as_str()));
         let mark = fresh_mark();
         let look = async || Seen::of(VERB, self.table.get(VERB, key.clone()).await?.as_ref());
@@ -89,11 +107,10 @@ impl Paces for Ledger {
             None => look().await?,
         };
         for tries in 1..=ROUNDS {
-            let (answer, new) = rule(&seen.pace);
-            let Some(pace) = new else {
+            let Some(pace) = rule(&seen.pace) else {
                 if seen.at.elapsed() < FRESH {
                     *last = Some(seen);
-                    return Ok(answer);
+                    return Ok(());
                 }
                 seen = look().await?;
                 continue;
@@ -123,7 +140,7 @@ impl Paces for Ledger {
                         version,
                         at: Instant::now(),
                     });
-                    return Ok(answer);
+                    return Ok(());
                 }
                 Some(standing) => seen = standing,
             }
