@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use herald::clock::Clock;
+use herald_local::Event;
 use serde_json::{Value, json};
-use tests::channel::{Team, member};
+use tests::channel::{Reply, Team, member};
 use tests::graph::{Graph, MANIFEST};
 use tokio::sync::mpsc;
 
@@ -130,12 +131,20 @@ async fn a_person_who_must_be_installed_for_first_gets_the_message() {
         environment.insert("HERALD_GRAPH_URL".to_owned(), served.url.clone());
     })
     .await;
+    let mut events = system.host.events();
     assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
     let (tell, mut told) = mpsc::unbounded_channel();
     graph.tells(move |person| tell.send(person.to_owned()).unwrap());
+    let refused = Reply {
+        status: 403,
+        code: "Forbidden",
+        message: "a canary called Fay may not have it",
+        ..Reply::default()
+    };
+    graph.replies("entra-fay", [refused]);
 
     let body = json!({
-        "audience": {"users": ["entra-zoe", "entra-ada"], "tenant": "tenant-1"},
+        "audience": {"users": ["entra-zoe", "entra-fay", "entra-ada"], "tenant": "tenant-1"},
         "message": {"text": "news"},
         "ifUnknown": "install",
     });
@@ -154,10 +163,36 @@ async fn a_person_who_must_be_installed_for_first_gets_the_message() {
         "{status}"
     );
     settled(&status);
+    let path = format!(
+        "{}/deliveries?state=skipped",
+        accepted["statusUrl"].as_str().unwrap()
+    );
+    let (_, skipped) = system.call("GET", &path).await;
+    assert_eq!(
+        skipped["deliveries"][0]["reason"], "installForbidden",
+        "{skipped}"
+    );
     assert_eq!(
         (system.channel.created("entra-zoe"), system.channel.count("a:zoe")),
         (0, 1)
     );
     assert_eq!(graph.installs(), 1);
     system.host.stop().await;
+    let mut lines = Vec::new();
+    while let Some(event) = events.recv().await {
+        if let Event::Logged { line, .. } = event {
+            lines.push(line);
+        }
+    }
+    // An alarm finds it, and nobody is named.
+    assert!(
+        lines.iter().any(|line| line.contains("InstallForbidden")),
+        "{lines:?}"
+    );
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line.contains("canary") || line.contains("entra-")),
+        "{lines:?}"
+    );
 }
