@@ -1,0 +1,206 @@
+//! What the channel tells of an operation, or does not.
+
+use herald::delivery::Outcome;
+use herald::notification::State as Stage;
+use herald::store::Notifications;
+use serde_json::json;
+use tests::channel::batch::{ASK, Course, LIST};
+use tests::channel::{Behaviour, Reply};
+
+use super::{answers, done, everyone, failure, refusal, submitted, to_chat, world_of};
+use crate::world::{document, request};
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_is_asked_for_less_and_less_often_and_when_the_channel_says() {
+    let world = world_of(&["ada", "eve"]).await;
+    let course = Course {
+        at_once: 1,
+        rounds: 10,
+        ..Course::default()
+    };
+    world.channel.course(course.clone());
+    world.asks(&everyone()).await;
+    let mut message = submitted(&world).await;
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        world.send_one(&message).await;
+        let next = world.deliveries.take().unwrap();
+        waits.push(next.delay.as_secs());
+        world.pass(i64::try_from(next.delay.as_secs()).unwrap() + 1);
+        message = next.body;
+    }
+    assert!(waits.is_sorted() && waits[0] == 5 && waits[9] == 60, "{waits:?}");
+    world.channel.course(Course {
+        rounds: 20,
+        retry_after: Some(world.in_seconds(90).to_string()),
+        ..course
+    });
+    world.send_one(&message).await;
+    let next = world.deliveries.take().unwrap();
+    assert_eq!(
+        next.delay.as_secs(),
+        89 + u64::from(next.delay.subsec_millis() == 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_whose_counts_are_complete_is_over_whatever_it_is_called() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.course(Course {
+        rounds: 100,
+        ..Course::default()
+    });
+    let (_, notification) = done(&world, &everyone()).await;
+    assert_eq!((notification.tally.delivered, world.channel.requests()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_operation_is_ended_once_and_says_who_did_not_get_it() {
+    let world = world_of(&["ada", "eve", "joe"]).await;
+    world.channel.course(Course {
+        at_once: 1,
+        rounds: 100,
+        ..Course::default()
+    });
+    let id = world.asks(&everyone()).await;
+    let message = submitted(&world).await;
+    let path = format!("/api/notifications/{id}/cancel");
+    let cancelled = world
+        .notify(request("POST", &path, lambda_http::Body::Empty))
+        .await;
+    assert_eq!(document(&cancelled)["state"], "cancelling");
+    world.work().await;
+    // What was on its way before comes too, late.
+    world.send_one(&message).await;
+    world.work().await;
+    let notification = world.notification(&id).await;
+    assert_eq!(
+        (
+            notification.state(),
+            notification.tally.delivered,
+            notification.tally.cancelled
+        ),
+        (Stage::Cancelled, 1, 2)
+    );
+    assert!(world.channel.batches()[0].cancelled);
+    let asked = world.channel.requests();
+    assert_eq!(asked, 4, "submitted, cancelled, asked, listed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_cancelled_operation_does_not_speak_of_is_unknown() {
+    let world = world_of(&["ada", "eve", "joe"]).await;
+    world.channel.course(Course {
+        at_once: 1,
+        rounds: 100,
+        tells_cancelled: false,
+        ..Course::default()
+    });
+    world
+        .channel
+        .fails("29:joe", failure(403, "ConversationBlockedByUser"));
+    let id = world.asks(&everyone()).await;
+    submitted(&world).await;
+    world.store.cancel(&id, world.now()).await.unwrap();
+    crate::reactions::sweep(&world, &id).await;
+    world.work().await;
+    let tally = world.notification(&id).await.tally;
+    assert_eq!((tally.unknown, tally.gone, tally.total()), (2, 1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_the_channel_has_forgotten_leaves_its_deliveries_unknown() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.when(
+        ASK,
+        Behaviour::Refuse {
+            status: 404,
+            code: "NotFound",
+        },
+    );
+    let (_, notification) = done(&world, &everyone()).await;
+    assert_eq!(
+        (notification.tally.unknown, world.channel.batches().len()),
+        (2, 1)
+    );
+
+    // One that is so new that it may not be known yet is asked for again.
+    let soon = world_of(&["ada", "eve"]).await;
+    soon.channel.when(ASK, answers([refusal(404, "NotFound")]));
+    let (_, notification) = done(&soon, &everyone()).await;
+    assert_eq!(notification.tally.delivered, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_not_answered_is_asked_again() {
+    for place in [ASK, LIST] {
+        let world = world_of(&["ada", "eve"]).await;
+        world.channel.fails("29:eve", failure(400, "BadSyntax"));
+        let throttled = Reply {
+            retry_after: Some(90),
+            ..refusal(429, "Throttled")
+        };
+        world
+            .channel
+            .when(place, answers([throttled, refusal(503, "ServiceUnavailable")]));
+        let began = world.now();
+        let (_, notification) = done(&world, &everyone()).await;
+        assert_eq!(
+            (notification.tally.delivered, notification.tally.rejected),
+            (1, 1)
+        );
+        assert!(world.now().duration_since(began).as_secs() >= 90, "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_never_ends_is_given_up_a_day_after_its_notification_expired() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.course(Course {
+        at_once: 1,
+        rounds: usize::MAX,
+        ..Course::default()
+    });
+    let mut body = everyone();
+    body["expiresAt"] = json!(world.in_seconds(60).to_string());
+    let id = world.asks(&body).await;
+    let message = submitted(&world).await;
+    world.pass(60 + 86_000);
+    world.send_one(&message).await;
+    assert_eq!(world.notification(&id).await.tally.total(), 0);
+    world.work().await;
+    assert!(world.now() >= world.notification(&id).await.expires_at);
+    world.work().await;
+    let tally = world.notification(&id).await.tally;
+    assert_eq!((tally.unknown, tally.expired), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_died_while_it_wrote_is_followed_by_one_that_writes_the_same() {
+    let world = world_of(&["ada", "eve", "joe"]).await;
+    world.channel.fails("29:joe", failure(429, "Throttled"));
+    let id = world.asks(&everyone()).await;
+    let message = submitted(&world).await;
+    // The first wrote one row and no more; the chunk comes again as it was.
+    let copy = herald::delivery::SentCopy {
+        activity: None,
+        shows: 0,
+        tried: 0,
+    };
+    let ada = herald::delivery::DeliveryKey::new(&id, &to_chat("ada"));
+    herald::store::Ledger::end(&world.store, &ada, &Outcome::Delivered(copy))
+        .await
+        .unwrap();
+    world.send_one(&message).await;
+    // And once more, as a queue may have it.
+    world.send_one(&message).await;
+    world.work().await;
+    let notification = world.notification(&id).await;
+    assert_eq!(
+        (notification.state(), notification.tally.delivered),
+        (Stage::Completed, 3)
+    );
+    for person in ["ada", "eve", "joe"] {
+        assert_eq!(world.channel.count(&format!("a:{person}")), 1, "{person}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Whom a batch does not reach.
+
+use herald::audience::Recipient;
+use herald::conversation::State as Presence;
+use herald::delivery::{Outcome, State};
+use herald::store::Conversations;
+use serde_json::json;
+use tests::channel::Reply;
+use tests::channel::batch::{Course, Failure};
+
+use super::{answers, done, everyone, failure, key, outcome, refusal, to, to_chat, world_of};
+use crate::world::{document, get};
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_batch_does_not_reach_is_settled_by_the_table() {
+    let people = ["ada", "eve", "joe", "kim", "lou", "max", "sue"];
+    let world = world_of(&people).await;
+    // Three pages, with either name of the id, and of one person the id that was not asked for.
+    world.channel.course(Course {
+        page: 2,
+        ..Course::default()
+    });
+    let told = Failure {
+        told_as: Some("entra-eve"),
+        ..failure(403, "ConversationBlockedByUser")
+    };
+    world.channel.fails("29:eve", told);
+    world.channel.fails("29:joe", failure(400, "BadSyntax"));
+    world.channel.fails("29:kim", failure(429, "Throttled"));
+    world.channel.fails("29:lou", failure(502, "ServiceError"));
+    world.channel.fails("29:max", failure(412, "PreconditionFailed"));
+    let (id, notification) = done(&world, &everyone()).await;
+    let tally = notification.tally;
+    assert_eq!(
+        (tally.delivered, tally.gone, tally.rejected, tally.total()),
+        (5, 1, 1, 7)
+    );
+    let code = "ConversationBlockedByUser".to_owned();
+    let blocked = Outcome::Gone { code: code.clone() };
+    assert_eq!(outcome(&world, &id, "eve").await, blocked);
+    let eve = world.store.recall(&[key("a:eve")]).await.unwrap().remove(0);
+    assert_eq!(eve.state, Presence::Blocked { code });
+    for (person, in_batch) in [
+        ("ada", true),
+        ("kim", false),
+        ("lou", false),
+        ("max", false),
+        ("sue", true),
+    ] {
+        assert_eq!(world.channel.count(&format!("a:{person}")), 1, "{person}");
+        let Outcome::Delivered(copy) = outcome(&world, &id, person).await else {
+            panic!("{person} has none");
+        };
+        assert_eq!(copy.activity.is_none(), in_batch, "{person}");
+    }
+    // It may have arrived, and that is not forgotten.
+    assert_eq!(world.row(&id, &to_chat("lou")).await.doubts, 1);
+    assert_eq!(world.row(&id, &to_chat("kim")).await.doubts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_once_is_kept_where_a_batch_leaves_a_doubt() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.fails("29:eve", failure(504, "GatewayTimeout"));
+    let mut body = everyone();
+    body["onUnknown"] = json!("giveUp");
+    let (_, notification) = done(&world, &body).await;
+    assert_eq!((notification.tally.delivered, notification.tally.unknown), (1, 1));
+    assert_eq!(world.channel.count("a:eve"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_somebody_unnamed_makes_none_of_the_others_sure() {
+    let world = world_of(&["ada", "eve"]).await;
+    let nameless = Failure {
+        told_as: Some(""),
+        ..failure(403, "ConversationBlockedByUser")
+    };
+    world.channel.fails("29:eve", nameless);
+    let (_, notification) = done(&world, &everyone()).await;
+    assert_eq!(notification.tally.unknown, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_under_a_strange_name_is_not_about_those_whose_names_are_known() {
+    let world = world_of(&["ada", "eve"]).await;
+    let strange = Failure {
+        told_as: Some("29:nobody-knew"),
+        ..failure(403, "ConversationBlockedByUser")
+    };
+    world.channel.fails("entra-zoe", strange);
+    let mut body = to(&json!({"users": ["entra-ada", "entra-eve", "entra-zoe"], "tenant": "tenant-1"}));
+    body["ifUnknown"] = json!("create");
+    let (id, notification) = done(&world, &body).await;
+    assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 1));
+    let zoe = world.row(&id, &Recipient::User("entra-zoe".into())).await.state;
+    assert_eq!(zoe, State::Settled(Outcome::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_may_be_the_tenants_is_not_when_others_were_reached() {
+    let world = world_of(&["ada", "eve", "joe", "kim"]).await;
+    for person in ["eve", "joe", "kim"] {
+        world
+            .channel
+            .fails(&format!("29:{person}"), failure(403, "BotDisabledByAdmin"));
+    }
+    let began = world.now();
+    let (_, notification) = done(&world, &everyone()).await;
+    assert_eq!((notification.tally.delivered, notification.tally.gone), (1, 3));
+    assert!(
+        world.now().duration_since(began).as_secs() < 60,
+        "nobody was paused"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_about_a_mere_name_is_kept_by_ending_it() {
+    let world = world_of(&["ada"]).await;
+    let mut body = to(&json!({"users": ["entra-ada", "entra-kim", "entra-zoe"], "tenant": "tenant-1"}));
+    body["ifUnknown"] = json!("create");
+    world.channel.fails("entra-zoe", failure(502, "BadGateway"));
+    world.channel.fails("entra-kim", failure(429, "Throttled"));
+    let (id, notification) = done(&world, &body).await;
+    assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 1));
+    assert_eq!(
+        (
+            world.channel.created("entra-kim"),
+            world.channel.created("entra-zoe")
+        ),
+        (1, 0)
+    );
+    let listed = world
+        .notify(get(&format!("/api/notifications/{id}/deliveries?state=open")))
+        .await;
+    assert_eq!(document(&listed)["deliveries"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_batch_is_not_asked_for_again() {
+    let world = world_of(&["ada", "eve"]).await;
+    world.channel.fails("29:eve", failure(429, "Throttled"));
+    let throttled = || Reply {
+        retry_after: Some(200),
+        ..refusal(429, "Throttled")
+    };
+    world.channel.when("a:eve", answers([throttled(), throttled()]));
+    let (_, notification) = done(&world, &everyone()).await;
+    assert_eq!(notification.tally.delivered, 2);
+    assert_eq!(
+        world.channel.requests(),
+        3 + 3,
+        "taken, asked, listed, and three times alone"
+    );
+}
