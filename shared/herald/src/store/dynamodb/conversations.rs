@@ -43,27 +43,43 @@ impl Conversations {
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
         Self(Table::new(sdk, table))
     }
+
+    /// Makes a record what a rule says, writing nothing when that says so: the record that stood then, and the one that was
+    /// put in its place.
+    async fn alter(
+        &self,
+        verb: &'static str,
+        key: &ConversationKey,
+        rule: impl Fn(Option<&Conversation>) -> Option<Conversation> + Send + Sync,
+    ) -> Result<(Option<Conversation>, Option<Conversation>), Error> {
+        let item = self.0.get(verb, self::key(key)).await?;
+        let mut standing = item.map(|item| conversation(verb, &item)).transpose()?;
+        for _ in 0..ROUNDS {
+            let Some(record) = rule(standing.as_ref()) else {
+                return Ok((standing, None));
+            };
+            // On the heap: most activities change nothing, and would carry the room for it.
+            match Box::pin(self.replace(verb, standing.as_ref(), &record)).await? {
+                Put::Written => return Ok((standing, Some(record))),
+                Put::Refused(item) => {
+                    standing = item.map(|item| conversation(verb, &item)).transpose()?;
+                }
+            }
+        }
+        Err(unavailable(verb)(Outrun))
+    }
 }
 
 impl crate::store::Conversations for Conversations {
     async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
         const VERB: &str = "remember a conversation";
-        let item = self.0.get(VERB, key(&sighting.key)).await?;
-        let mut standing = item.map(|item| conversation(VERB, &item)).transpose()?;
-        for _ in 0..ROUNDS {
-            let Some(record) = conversation::remember(standing.as_ref(), sighting.clone(), now) else {
-                return Ok(Remembered::Unchanged);
-            };
-            // On the heap: most activities change nothing, and would carry the room for it.
-            match Box::pin(self.replace(VERB, standing.as_ref(), &record)).await? {
-                Put::Written if standing.is_some() => return Ok(Remembered::Changed),
-                Put::Written => return Ok(Remembered::New),
-                Put::Refused(item) => {
-                    standing = item.map(|item| conversation(VERB, &item)).transpose()?;
-                }
-            }
-        }
-        Err(unavailable(VERB)(Outrun))
+        let key = sighting.key.clone();
+        let rule = |old: Option<&Conversation>| conversation::remember(old, sighting.clone(), now);
+        Ok(match self.alter(VERB, &key, rule).await? {
+            (_, None) => Remembered::Unchanged,
+            (Some(_), Some(_)) => Remembered::Changed,
+            (None, Some(_)) => Remembered::New,
+        })
     }
 
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
@@ -134,21 +150,9 @@ impl crate::store::Conversations for Conversations {
         now: Timestamp,
     ) -> Result<Option<Vec<String>>, Error> {
         const VERB: &str = "tag a conversation";
-        let item = self.0.get(VERB, self::key(key)).await?;
-        let mut standing = item.map(|item| conversation(VERB, &item)).transpose()?;
-        for _ in 0..ROUNDS {
-            let Some(old) = &standing else { return Ok(None) };
-            let Some(new) = conversation::tag(old, add, remove, now) else {
-                return Ok(Some(old.facts.tags.clone()));
-            };
-            match self.replace(VERB, Some(old), &new).await? {
-                Put::Written => return Ok(Some(new.facts.tags)),
-                Put::Refused(item) => {
-                    standing = item.map(|item| conversation(VERB, &item)).transpose()?;
-                }
-            }
-        }
-        Err(unavailable(VERB)(Outrun))
+        let rule = |old: Option<&Conversation>| conversation::tag(old?, add, remove, now);
+        let (old, new) = self.alter(VERB, key, rule).await?;
+        Ok(new.or(old).map(|record| record.facts.tags))
     }
 
     async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
