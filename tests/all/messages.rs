@@ -1,7 +1,9 @@
 //! The messaging endpoint.
 
 use botframework::id::ConversationId;
-use herald::conversation::{Conversation, ConversationKey, Introduction, Made, PersonKey, Sighting, State};
+use herald::conversation::{
+    Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State,
+};
 use herald::store::memory::Store;
 use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
 use jiff::Timestamp;
@@ -230,6 +232,9 @@ impl Away {
 impl Conversations for Away {
     async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, Error> {
         Self::away()
+    }
+    async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, Error> {
+        unreachable!("messages hears, and is brought nothing")
     }
     async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
         Self::away()

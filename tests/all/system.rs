@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use crate::world::{in_channel, personal};
 
 mod batch;
+mod imports;
 mod killed;
 mod reach;
 

@@ -154,12 +154,22 @@ impl World {
         plans: Q,
         request: Request<Body>,
     ) -> Response<Body> {
+        self.notify_by(plans, self.store.clone(), request).await
+    }
+
+    pub(crate) async fn notify_by<Q: herald::queue::Queue, C: herald::store::Conversations>(
+        &self,
+        plans: Q,
+        conversations: C,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let context = notify::Context {
             store: self.store.clone(),
-            conversations: self.store.clone(),
+            conversations,
             ledger: self.store.clone(),
             plans,
             events: self.events.clone(),
+            trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted),
             limits: self.limits.clone(),
             confirm_above: self.confirm_above,
             teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),

@@ -277,11 +277,7 @@ fn is_same(one: &Activity, other: &Activity) -> bool {
 /// # Errors
 /// 413 when the body is too large, 400 when it is not JSON.
 pub(crate) fn document(request: &Request) -> Result<Value, Problem> {
-    let body = match request.body() {
-        Body::Text(text) => text.as_bytes(),
-        Body::Binary(bytes) => bytes,
-        _ => &[],
-    };
+    let body = bytes(request);
     if body.len() > BODY_MAX_BYTES {
         let detail = format!("The body may hold {BODY_MAX_BYTES} bytes, found {}.", body.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
@@ -294,6 +290,15 @@ pub(crate) fn document(request: &Request) -> Result<Value, Problem> {
         );
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })
+}
+
+/// The bytes of a request's body.
+pub(crate) fn bytes(request: &Request) -> &[u8] {
+    match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
+    }
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<&str>, Problem> {

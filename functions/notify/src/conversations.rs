@@ -102,7 +102,7 @@ struct Tagged {
 }
 
 /// What conversations are listed by.
-const LISTED_BY: [&str; 5] = ["state", "tenant", "user", "team", "tag"];
+pub(crate) const LISTED_BY: [&str; 5] = ["state", "tenant", "user", "team", "tag"];
 
 impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
     /// `GET /api/conversations`
@@ -115,11 +115,7 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
             .conversations
             .list(&selection, cursor.as_deref(), limit)
             .await;
-        let listing = listing.map_err(|error| match error {
-            // There is nothing in this call that a caller can have made but the cursor.
-            Error::Corrupt { what, .. } if what == "cursor" => not_a_cursor(),
-            Error::Corrupt { .. } | Error::Unavailable { .. } => error.into(),
-        })?;
+        let listing = listing.map_err(not_listed)?;
         let listed = Listed {
             conversations: listing.found.into_iter().map(Known::from).collect(),
             next: listing.next.map(query::cursor),
@@ -168,16 +164,32 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
     }
 }
 
+/// Why nothing is listed.
+pub(crate) fn not_listed(error: Error) -> Refusal {
+    match error {
+        // There is nothing in such a call that a caller can have made but the cursor.
+        Error::Corrupt { what, .. } if what == "cursor" => not_a_cursor(),
+        Error::Corrupt { .. } | Error::Unavailable { .. } => error.into(),
+    }
+}
+
 /// The one thing that the list is by.
 fn selection(query: &Query) -> Result<Selection, Refusal> {
     let mut given = LISTED_BY
         .into_iter()
         .filter_map(|name| query.get(name).map(|value| (name, value)));
-    let (Some((name, value)), None) = (given.next(), given.next()) else {
-        let names = LISTED_BY.join("`, `");
-        let detail = format!("Conversations are listed by exactly one of `{names}`.");
-        return Err(Refusal::bad_request(detail));
-    };
+    match (given.next(), given.next()) {
+        (Some((name, value)), None) => selected_by(name, value),
+        (None | Some(_), _) => {
+            let names = LISTED_BY.join("`, `");
+            let detail = format!("Conversations are listed by exactly one of `{names}`.");
+            Err(Refusal::bad_request(detail))
+        }
+    }
+}
+
+/// What one of [`LISTED_BY`] selects.
+pub(crate) fn selected_by(name: &str, value: &str) -> Result<Selection, Refusal> {
     let text = || {
         let is_id = conversation::is_id(value);
         let bad = || Refusal::bad_request(format!("`{name}` must be an id."));

@@ -11,6 +11,8 @@
 //! | `GET /api/notifications/{id}/plan` | 200, what sending it would come to; of one that is held |
 //! | `GET /api/notifications/{id}/deliveries` | 200, each delivery, in pages, as JSON or CSV |
 //! | `GET /api/conversations` | 200, those of a tenant, person, team or tag, or that blocked or removed the bot, in pages |
+//! | `POST /api/conversations/import` | 200, what was kept elsewhere is remembered; a document a line |
+//! | `POST /api/conversations/export` | 200, what is remembered, in the same form |
 //! | `GET /api/conversations/{key}` | 200, what is remembered of one |
 //! | `DELETE /api/conversations/{key}` | 204, it is forgotten, and so is who led to it |
 //! | `PUT /api/conversations/{key}/tags/{tag}` | 200, it is under the tag |
@@ -22,6 +24,7 @@
 //! queue. Whatever answers 503 may be repeated, and then goes on where it stopped.
 
 use botframework::connector::HttpTransport;
+use botframework::service_url::TrustRule;
 use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
@@ -43,6 +46,8 @@ mod conversations;
 mod csv;
 mod deliveries;
 mod explanation;
+mod export;
+mod import;
 mod pages;
 mod plan;
 mod query;
@@ -50,6 +55,8 @@ mod status;
 mod users;
 
 pub use accept::{BODY_MAX_BYTES, IDEMPOTENCY_KEY_MAX_BYTES};
+pub use export::EXPORT_MAX_BYTES;
+pub use import::IMPORT_MAX_BYTES;
 
 /// What the classic sample sends.
 const CLASSIC_TEXT: &str = "proactive hello";
@@ -69,6 +76,8 @@ pub struct Context<S, C, L, Q, E> {
     pub events: E,
     /// What the channel lets the bot do: what is predicted is predicted from it.
     pub limits: Limits,
+    /// Which service URLs may be brought here.
+    pub trust: TrustRule,
     /// The largest audience that goes ahead without a confirmation.
     pub confirm_above: u64,
     /// The id in the manifest of the bot's Teams app. Without one the bot can be installed for nobody.
@@ -108,6 +117,7 @@ impl
             )?,
             events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
             limits: environment.limits()?,
+            trust: environment.trust_rule()?,
             confirm_above: environment.confirm_above()?,
             teams_app_id: environment.teams_app_id()?,
             transport: environment.transport()?,
@@ -145,6 +155,8 @@ where
             Method::GET => context.conversations(&request).await,
             _ => Err(Refusal::Method("GET")),
         },
+        ["api", "conversations", "import"] if *method == Method::POST => context.import(&request).await,
+        ["api", "conversations", "export"] if *method == Method::POST => context.export(&request).await,
         ["api", "conversations", key] => match *method {
             Method::GET => context.conversation(key).await,
             Method::DELETE => context.forget(key).await,

@@ -1,8 +1,8 @@
 //! What is remembered of a conversation, and what changes it.
 //!
 //! Everything here is pure: [`Sighting::of`] reads an activity; [`remember`] says what the record becomes when that is seen,
-//! [`note`] what it becomes when a sender finds something out, if it changes at all. The store makes the read and the
-//! write one step.
+//! [`note`] what it becomes when a sender finds something out, [`import()`] when somebody brings what was kept elsewhere, if it
+//! changes at all. The store makes the read and the write one step.
 
 use std::str::FromStr;
 
@@ -11,6 +11,7 @@ use botframework::reference::ConversationReference;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod import;
 mod key;
 mod person;
 mod record;
@@ -18,6 +19,7 @@ mod sighting;
 #[cfg(test)]
 mod tests;
 
+pub use import::{Export, Import, Unfit, import};
 pub use key::{ConversationKey, InvalidKey, is_id};
 pub use person::{Acquaintance, INSTALLED_WITHIN, Introduction, Made, Person, PersonKey, introduce, made};
 pub use record::{Finding, MISSING_MAX, Missing, note, remember, tag};

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
-    Conversation, ConversationKey, Facts, Finding, Introduction, Made, PersonKey, Sighting, State,
+    Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Sighting, State,
 };
 use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
@@ -52,7 +52,7 @@ pub struct Listing<T> {
     pub next: Option<String>,
 }
 
-/// What [`Conversations::remember`] did.
+/// What [`Conversations::remember`] or [`Conversations::import`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remembered {
     /// First seen now.
@@ -114,6 +114,17 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     fn remember(
         &self,
         sighting: Sighting,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Remembered, Error>> + Send;
+
+    /// Makes the record what [`crate::conversation::import()`] says, as [`remember`](Self::remember) does: what was kept
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn import(
+        &self,
+        import: Import,
         now: Timestamp,
     ) -> impl Future<Output = Result<Remembered, Error>> + Send;
 

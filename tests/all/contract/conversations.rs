@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{at, on_every_backend};
 
+mod imports;
 mod people;
 mod tags;
 

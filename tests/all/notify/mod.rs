@@ -10,6 +10,8 @@ use crate::world::{World, document, get, personal, post, request, text};
 mod changes;
 mod conversations;
 mod explain;
+mod exports;
+mod imports;
 mod lists;
 mod plans;
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use botframework::cloud::Cloud;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::audience::Whom;
 use herald::delivery::OnUnknown;
 use herald::notification::Transport;
@@ -268,6 +270,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
                 which: Which::Plans,
             },
             events: tables,
+            trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only),
             limits: Limits::teams(),
             confirm_above: run.confirm_above,
             teams_app_id: None,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient};
-use herald::conversation::{Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting};
+use herald::conversation::{
+    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting,
+};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
@@ -118,6 +120,10 @@ impl Conversations for Tables {
             answer
         };
         self.call("remember", act).await
+    }
+
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+        self.call("import", self.store().import(import, now)).await
     }
 
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {

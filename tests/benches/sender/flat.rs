@@ -12,7 +12,7 @@ use bytes::Bytes;
 use herald::audience::{Audience, Recipient};
 use herald::clock::{Chance, Clock};
 use herald::conversation::{
-    Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting, State,
+    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, State,
 };
 use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Standing};
 use herald::event::memory::Events;
@@ -216,6 +216,10 @@ impl Tables {
 
 impl Conversations for Tables {
     async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, StoreError> {
+        Ok(Remembered::Unchanged)
+    }
+
+    async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, StoreError> {
         Ok(Remembered::Unchanged)
     }
 

@@ -88,6 +88,8 @@ fn the_real_template_is_what_runs() {
             ("GET /api/notifications/{id}/plan", "notify"),
             ("GET /api/notifications/{id}/deliveries", "notify"),
             ("GET /api/conversations", "notify"),
+            ("POST /api/conversations/import", "notify"),
+            ("POST /api/conversations/export", "notify"),
             ("GET /api/conversations/{key}", "notify"),
             ("DELETE /api/conversations/{key}", "notify"),
             ("PUT /api/conversations/{key}/tags/{tag}", "notify"),

@@ -188,7 +188,7 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
 }
 
 /// `new`, with what only `old` mentions filled in, at every depth of objects.
-fn overlay(old: &ConversationReference, new: ConversationReference) -> ConversationReference {
+pub(super) fn overlay(old: &ConversationReference, new: ConversationReference) -> ConversationReference {
     fn fill(old: Value, new: &mut Value) {
         if let (Value::Object(old), Value::Object(new)) = (old, new) {
             for (name, value) in old {

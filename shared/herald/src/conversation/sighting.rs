@@ -7,7 +7,7 @@ use botframework::id::{ChannelAccountId, ConversationId};
 use botframework::reference::ConversationReference;
 
 use super::key::is_id;
-use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope};
+use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope, Unfit};
 
 /// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
@@ -54,20 +54,26 @@ impl Sighting {
     /// None when the activity does not name what a later message needs: channel, conversation, bot and service URL.
     pub fn of(activity: &Activity) -> Vec<Self> {
         let reference = ConversationReference::from_activity(activity);
-        let Some(key) = ConversationKey::of(&reference) else {
-            return Vec::new();
-        };
         if reference.service_url.as_deref().is_none_or(str::is_empty) {
             return Vec::new();
         }
+        Self::shown(activity, reference).map_or_else(|_| Vec::new(), Self::with_its_channel)
+    }
+
+    /// What an activity shows of the conversation that a reference leads to.
+    ///
+    /// # Errors
+    /// When the reference does not name it, or is too large to be remembered.
+    pub(super) fn shown(activity: &Activity, reference: ConversationReference) -> Result<Self, Unfit> {
+        let key = ConversationKey::of(&reference).ok_or(Unfit::NoId)?;
         // A record holds 400 KB. What is larger than any real reference by far would be refused by the table, and the
         // channel would repeat it for ever.
         let bytes = serde_json::to_vec(&reference).map_or(usize::MAX, |document| document.len());
         if bytes > REFERENCE_BYTES_MAX {
-            return Vec::new();
+            return Err(Unfit::TooLarge);
         }
         let scope = scope(activity, &reference);
-        let sighting = Self {
+        Ok(Self {
             key,
             presence: presence(activity),
             facts: facts(activity, &reference, scope.unwrap_or(Scope::Personal)),
@@ -75,11 +81,15 @@ impl Sighting {
             address: address(activity),
             scope_named: scope.is_some(),
             by_person: by_person(activity),
-        };
-        if sighting.key.conversation.thread_root().is_some() {
-            vec![sighting.channel_level(), sighting]
+        })
+    }
+
+    /// The conversation; and before a thread in a channel, the channel.
+    pub(super) fn with_its_channel(self) -> Vec<Self> {
+        if self.key.conversation.thread_root().is_some() {
+            vec![self.channel_level(), self]
         } else {
-            vec![sighting]
+            vec![self]
         }
     }
 
@@ -239,7 +249,7 @@ fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope
 fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Facts {
     let person = reference.user.as_ref().filter(|_| scope == Scope::Personal);
     // Only Teams vouches for Entra's and its own names of people and teams; elsewhere a user may choose what they are called.
-    let in_teams = activity.parent_channel() == Some("msteams");
+    let in_teams = is_named_by_teams(activity.channel_id.as_deref());
     let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
     Facts {
         scope,
@@ -260,4 +270,9 @@ fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -
             .filter(|id| in_teams && is_id(id)),
         tags: Vec::new(),
     }
+}
+
+/// Whether people and teams are named by Teams itself in this channel, or in a part of it (`msteams:…`).
+pub(super) fn is_named_by_teams(channel: Option<&str>) -> bool {
+    channel.and_then(|id| id.split(':').next()) == Some("msteams")
 }

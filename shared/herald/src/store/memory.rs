@@ -12,8 +12,8 @@ use super::{
 };
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
-    self, Acquaintance, Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting,
-    State,
+    self, Acquaintance, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey,
+    Sighting, State,
 };
 use crate::delivery::{
     self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, Turn,
@@ -63,22 +63,33 @@ impl Store {
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes a record what a rule says.
+    fn alter(
+        &self,
+        key: &ConversationKey,
+        rule: impl FnOnce(Option<&Conversation>) -> Option<Conversation>,
+    ) -> Remembered {
+        let mut tables = self.tables();
+        let Some(record) = rule(tables.conversations.get(key)) else {
+            return Remembered::Unchanged;
+        };
+        match tables.conversations.insert(key.clone(), record) {
+            Some(_) => Remembered::Changed,
+            None => Remembered::New,
+        }
+    }
 }
 
 impl Conversations for Store {
     async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
-        let mut tables = self.tables();
-        let existing = tables.conversations.get(&sighting.key);
-        let known = existing.is_some();
-        let Some(record) = conversation::remember(existing, sighting, now) else {
-            return Ok(Remembered::Unchanged);
-        };
-        tables.conversations.insert(record.key.clone(), record);
-        Ok(if known {
-            Remembered::Changed
-        } else {
-            Remembered::New
-        })
+        let key = sighting.key.clone();
+        Ok(self.alter(&key, |old| conversation::remember(old, sighting, now)))
+    }
+
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+        let key = import.key.clone();
+        Ok(self.alter(&key, |old| conversation::import(old, import, now)))
     }
 
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {

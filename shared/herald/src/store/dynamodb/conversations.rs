@@ -12,7 +12,7 @@ use super::{
 };
 use crate::aws::Sdk;
 use crate::conversation::{
-    self, Conversation, ConversationKey, Finding, Introduction, Made, PersonKey, Sighting,
+    self, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting,
 };
 use crate::store::{Candidate, Listing, Remembered, Selection};
 
@@ -75,11 +75,14 @@ impl crate::store::Conversations for Conversations {
         const VERB: &str = "remember a conversation";
         let key = sighting.key.clone();
         let rule = |old: Option<&Conversation>| conversation::remember(old, sighting.clone(), now);
-        Ok(match self.alter(VERB, &key, rule).await? {
-            (_, None) => Remembered::Unchanged,
-            (Some(_), Some(_)) => Remembered::Changed,
-            (None, Some(_)) => Remembered::New,
-        })
+        Ok(remembered(&self.alter(VERB, &key, rule).await?))
+    }
+
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+        const VERB: &str = "import a conversation";
+        let key = import.key.clone();
+        let rule = |old: Option<&Conversation>| conversation::import(old, import.clone(), now);
+        Ok(remembered(&self.alter(VERB, &key, rule).await?))
     }
 
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
@@ -288,5 +291,14 @@ impl crate::store::Conversations for Conversations {
         let found = found.collect::<Result<Vec<Candidate>, _>>()?;
         let next = last.map(|last| position.cursor(VERB, &last)).transpose()?;
         Ok(Listing { found, next })
+    }
+}
+
+/// What was done to a record that stood, if one did, and that another was put in the place of, if it was.
+fn remembered(altered: &(Option<Conversation>, Option<Conversation>)) -> Remembered {
+    match altered {
+        (_, None) => Remembered::Unchanged,
+        (Some(_), Some(_)) => Remembered::Changed,
+        (None, Some(_)) => Remembered::New,
     }
 }

@@ -1,0 +1,316 @@
+//! What was kept of a conversation elsewhere, and is brought here: by the classic SDKs, or by another deployment.
+//!
+//! It is old news. What is known here stays, and is only added to: nobody comes back who has left since.
+
+use botframework::activity::{self, Activity};
+use botframework::reference::ConversationReference;
+use botframework::service_url::{TrustRule, Untrusted};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::record::overlay;
+use super::sighting::{REFERENCE_BYTES_MAX, Sighting, is_named_by_teams};
+use super::{Conversation, ConversationKey, Facts, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id, is_tag};
+
+/// A conversation as a document that another deployment can take.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Export<'a> {
+    reference: &'a ConversationReference,
+    scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    service_urls: &'a [String],
+}
+
+impl<'a> From<&'a Conversation> for Export<'a> {
+    fn from(record: &'a Conversation) -> Self {
+        let facts = &record.facts;
+        let (state, code) = match &record.state {
+            State::Active => (ACTIVE, None),
+            State::Blocked { code } => (BLOCKED, Some(code.as_str())),
+            State::Removed => (REMOVED, None),
+        };
+        Self {
+            reference: &record.reference,
+            scope: facts.scope.as_str(),
+            tenant: facts.tenant.as_deref(),
+            user: facts.user.as_ref().map(AsRef::as_ref),
+            account: facts.account.as_ref().map(AsRef::as_ref),
+            team: facts.team.as_deref(),
+            tags: &facts.tags,
+            state,
+            code,
+            service_urls: &record.service_urls,
+        }
+    }
+}
+
+const ACTIVE: &str = "active";
+const BLOCKED: &str = "blocked";
+const REMOVED: &str = "removed";
+
+/// One conversation that is brought.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The conversation.
+    pub key: ConversationKey,
+    reference: ConversationReference,
+    facts: Facts,
+    service_urls: Vec<String>,
+    state: State,
+}
+
+/// Why a document is not taken. It quotes nothing of what the document holds.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// It is no reference, or a property of it has the wrong type.
+    #[error(transparent)]
+    Shape(#[from] activity::Error),
+    /// What a later message cannot do without is not there.
+    #[error("{}: missing", .0.join(", "))]
+    Missing(Vec<&'static str>),
+    /// What names it is too long for a table, or has control characters in it.
+    #[error("conversation.id, channelId or bot.id is no id: too long together, or with control characters")]
+    NoId,
+    /// It is larger than any real one.
+    #[error("the reference is larger than {REFERENCE_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The bot's token must not go there.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// A property of an exported record is not what an export writes.
+    #[error("{0}: must be {1}")]
+    Wrong(&'static str, &'static str),
+}
+
+impl Import {
+    /// The conversations of a document: of a conversation reference as the classic SDKs keep it, one, or two of a thread in
+    /// a channel, as by an activity from there; of a record as [`Export`] writes it, that one.
+    ///
+    /// # Errors
+    /// When a later message could not be sent by it, or must not be: every service URL in it has to be trusted.
+    pub fn read(document: Value, trust: &TrustRule) -> Result<Vec<Self>, Unfit> {
+        match document {
+            Value::Object(mut record) if record.get("reference").is_some_and(Value::is_object) => {
+                let reference = record.remove("reference").unwrap_or_default();
+                let reference = ConversationReference::from_value(reference)?;
+                Ok(vec![Self::exported(reference, &record, trust)?])
+            }
+            document => {
+                let sighting = sighting(ConversationReference::from_value(document)?, trust)?;
+                Ok(sighting.with_its_channel().into_iter().map(Self::from).collect())
+            }
+        }
+    }
+
+    fn exported(
+        reference: ConversationReference,
+        record: &Map<String, Value>,
+        trust: &TrustRule,
+    ) -> Result<Self, Unfit> {
+        let in_teams = is_named_by_teams(reference.channel_id.as_deref());
+        let mut import = Self::from(sighting(reference, trust)?);
+        // What an export wrote was known of the conversation, and nothing else was.
+        if let Some(scope) = scope(record)? {
+            let is_thread = import.key.conversation.thread_root().is_some();
+            let scope = if is_thread { Scope::Channel } else { scope };
+            let is_personal = scope == Scope::Personal;
+            let id = |name| Ok::<_, Unfit>(text(record, name, "an id")?.filter(|id| is_id(id)));
+            import.facts = Facts {
+                scope,
+                tenant: id("tenant")?.map(str::to_owned),
+                user: id("user")?.filter(|_| in_teams && is_personal).map(Into::into),
+                account: id("account")?
+                    .filter(|id| is_personal && (in_teams || !id.starts_with("29:")))
+                    .map(Into::into),
+                team: id("team")?.filter(|_| in_teams).map(str::to_owned),
+                tags: Vec::new(),
+            };
+        }
+        import.facts.tags = tags(record)?;
+        import.state = state(record)?;
+        let urls = texts(record, "serviceUrls", "a list of service URLs")?;
+        for url in &urls {
+            trust.check(url)?;
+        }
+        if !urls.is_empty() {
+            import.service_urls = urls;
+            import.service_urls.truncate(SERVICE_URLS_KEPT);
+        }
+        Ok(import)
+    }
+}
+
+impl From<Sighting> for Import {
+    fn from(sighting: Sighting) -> Self {
+        let mut reference = sighting.reference;
+        reference.activity_id = None;
+        Self {
+            key: sighting.key,
+            service_urls: reference.service_url.iter().cloned().collect(),
+            reference,
+            facts: sighting.facts,
+            state: State::Active,
+        }
+    }
+}
+
+/// What the record becomes when this is brought; `None` when nothing changes. Who brings the same again changes nothing.
+///
+/// Of a conversation that is known, what is brought fills in what is not: the rest of the reference, facts, tags, and service
+/// URLs to fall back on.
+pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -> Option<Conversation> {
+    let Import {
+        key,
+        mut reference,
+        facts,
+        service_urls,
+        state,
+    } = import;
+    let Some(old) = existing else {
+        return Some(Conversation {
+            key,
+            reference,
+            facts,
+            service_urls,
+            state,
+            missing: None,
+            version: 1,
+            remembered_at: now,
+            changed_at: now,
+        });
+    };
+    let mut new = old.clone();
+    let is_personal = old.facts.scope == Scope::Personal;
+    if !is_personal {
+        // Whoever spoke last there is no part of the place.
+        (reference.user, reference.locale) = (None, None);
+    }
+    new.reference = overlay(&reference, new.reference);
+    new.facts.tenant = new.facts.tenant.or(facts.tenant);
+    new.facts.team = new.facts.team.or(facts.team);
+    new.facts.user = new.facts.user.or(facts.user.filter(|_| is_personal));
+    new.facts.account = new.facts.account.or(facts.account.filter(|_| is_personal));
+    for tag in facts.tags {
+        if !new.facts.tags.contains(&tag) && new.facts.tags.len() < TAGS_MAX {
+            new.facts.tags.push(tag);
+        }
+    }
+    new.facts.tags.sort();
+    for url in service_urls {
+        if !new.service_urls.contains(&url) && new.service_urls.len() < SERVICE_URLS_KEPT {
+            new.service_urls.push(url);
+        }
+    }
+    (new != *old).then(|| Conversation {
+        version: old.version + 1,
+        changed_at: now,
+        ..new
+    })
+}
+
+/// What a reference shows, as an activity from there would.
+fn sighting(reference: ConversationReference, trust: &TrustRule) -> Result<Sighting, Unfit> {
+    let essentials = [
+        ("conversation.id", reference.conversation_id().is_some()),
+        ("channelId", is_filled(reference.channel_id.as_deref())),
+        (
+            "bot.id",
+            reference.bot.as_ref().is_some_and(|bot| !bot.id.is_empty()),
+        ),
+        ("serviceUrl", is_filled(reference.service_url.as_deref())),
+    ];
+    let missing: Vec<&str> = essentials
+        .into_iter()
+        .filter_map(|(name, is_there)| (!is_there).then_some(name))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Unfit::Missing(missing));
+    }
+    if let Some(url) = &reference.service_url {
+        trust.check(url)?;
+    }
+    // Some keep beside a reference what old payloads of Teams name the tenant and the team in.
+    let mut activity = Activity {
+        channel_data: reference.extra.get("channelData").cloned(),
+        ..Activity::default()
+    };
+    reference.apply_incoming(&mut activity);
+    Sighting::shown(&activity, reference)
+}
+
+fn is_filled(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
+}
+
+fn scope(record: &Map<String, Value>) -> Result<Option<Scope>, Unfit> {
+    const EXPECTED: &str = "`personal`, `groupChat` or `channel`";
+    let scope = text(record, "scope", EXPECTED)?.map(str::parse).transpose();
+    scope.map_err(|_| Unfit::Wrong("scope", EXPECTED))
+}
+
+fn tags(record: &Map<String, Value>) -> Result<Vec<String>, Unfit> {
+    const EXPECTED: &str = "a list of tags, at most 20 of 1 to 64 bytes without control characters";
+    let mut tags = texts(record, "tags", EXPECTED)?;
+    tags.sort();
+    tags.dedup();
+    if tags.len() > TAGS_MAX || !tags.iter().all(|tag| is_tag(tag)) {
+        return Err(Unfit::Wrong("tags", EXPECTED));
+    }
+    Ok(tags)
+}
+
+fn state(record: &Map<String, Value>) -> Result<State, Unfit> {
+    const EXPECTED: &str = "`active`, `blocked` (with the channel's `code`) or `removed`";
+    let word = text(record, "state", EXPECTED)?;
+    let code = text(record, "code", "the channel's code")?.filter(|code| is_id(code));
+    match (word, code) {
+        (None | Some(ACTIVE), _) => Ok(State::Active),
+        (Some(REMOVED), _) => Ok(State::Removed),
+        (Some(BLOCKED), Some(code)) => Ok(State::Blocked {
+            code: code.to_owned(),
+        }),
+        (Some(_), _) => Err(Unfit::Wrong("state", EXPECTED)),
+    }
+}
+
+fn text<'a>(
+    record: &'a Map<String, Value>,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Option<&'a str>, Unfit> {
+    match record.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Err(Unfit::Wrong(name, expected))
+        }
+    }
+}
+
+fn texts(
+    record: &Map<String, Value>,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Vec<String>, Unfit> {
+    let wrong = || Unfit::Wrong(name, expected);
+    let values = match record.get(name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(values) => values.as_array().ok_or_else(wrong)?,
+    };
+    let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+    texts.collect::<Option<_>>().ok_or_else(wrong)
+}

@@ -1,0 +1,237 @@
+//! What was kept elsewhere, and is brought here.
+
+use botframework::cloud::Cloud;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::conversation::{Export, Import};
+
+use super::super::{at, on_every_backend};
+use super::*;
+
+on_every_backend! { conversations:
+    what_is_imported_is_recalled_whole_and_found_by_its_facts,
+    importing_twice_writes_nothing,
+    imports_that_race_make_one_record,
+    an_import_brings_nobody_back,
+    an_import_fills_in_what_is_not_known_and_changes_nothing_else,
+    an_imported_record_has_its_tags_and_leads_from_them,
+    what_is_exported_and_imported_elsewhere_is_the_same,
+}
+
+const EMEA: &str = "https://smba.trafficmanager.net/emea/";
+const AMER: &str = "https://smba.trafficmanager.net/amer/";
+
+fn read(document: Value) -> Vec<Import> {
+    let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
+    Import::read(document, &trust).unwrap()
+}
+
+async fn bring<S: Conversations>(store: &S, document: Value, second: i64) -> Vec<Remembered> {
+    let mut brought = Vec::new();
+    for import in read(document) {
+        brought.push(store.import(import, at(second)).await.unwrap());
+    }
+    brought
+}
+
+/// A reference as a classic SDK keeps it.
+fn reference(name: &str) -> Value {
+    json!({
+        "activityId": "7", "channelId": "msteams", "serviceUrl": EMEA, "locale": "de-DE",
+        "user": {"id": format!("29:{name}"), "aadObjectId": format!("entra-{name}"), "name": "Ada"},
+        "bot": {"id": "28:bot", "name": "Bot"},
+        "conversation": {"id": format!("a:{name}"), "conversationType": "personal", "tenantId": "tenant-1"},
+        "novel": {"kept": null, "price": 1.10},
+    })
+}
+
+async fn what_is_imported_is_recalled_whole_and_found_by_its_facts<S: Conversations>(store: S) {
+    assert_eq!(bring(&store, reference("ada"), 7).await, [Remembered::New]);
+    let record = recall(&store, "a:ada").await;
+    let mut expected = reference("ada");
+    expected.as_object_mut().unwrap().remove("activityId");
+    assert_eq!(serde_json::to_value(&record.reference).unwrap(), expected);
+    assert_eq!((record.state, record.version), (State::Active, 1));
+    assert_eq!(record.service_urls, [EMEA]);
+    assert_eq!((record.remembered_at, record.changed_at), (at(7), at(7)));
+    for selection in [
+        Selection::Tenant("tenant-1".into()),
+        Selection::User("entra-ada".into()),
+        Selection::Account("29:ada".into()),
+    ] {
+        assert_eq!(ids(&list(&store, &selection, 10).await.0), ["a:ada"]);
+    }
+}
+
+async fn importing_twice_writes_nothing<S: Conversations>(store: S) {
+    bring(&store, reference("ada"), 0).await;
+    let before = recall(&store, "a:ada").await;
+    assert_eq!(bring(&store, reference("ada"), 9).await, [Remembered::Unchanged]);
+    assert_eq!(recall(&store, "a:ada").await, before);
+    // Nor after the bot has heard of it, with what it hears.
+    hear(&store, &personal("ada"), 10).await;
+    let before = recall(&store, "a:ada").await;
+    assert_eq!(bring(&store, reference("ada"), 11).await, [Remembered::Unchanged]);
+    assert_eq!(recall(&store, "a:ada").await, before);
+}
+
+async fn imports_that_race_make_one_record<S: Conversations>(store: S) {
+    let brought = join_all((0..12).map(|number| {
+        let mut document = reference("ada");
+        document[format!("novel{number}")] = json!(number);
+        bring(&store, document, 0)
+    }))
+    .await;
+    let new = brought.iter().flatten().filter(|it| **it == Remembered::New);
+    assert_eq!(new.count(), 1);
+    let record = serde_json::to_value(recall(&store, "a:ada").await.reference).unwrap();
+    for number in 0..12 {
+        assert_eq!(record[format!("novel{number}")], number);
+    }
+}
+
+async fn an_import_brings_nobody_back<S: Conversations>(store: S) {
+    for (name, second) in [("gone", 1), ("blocked", 2)] {
+        hear(&store, &personal(name), 0).await;
+        if name == "gone" {
+            store.forget(&key("a:gone"), at(second)).await.unwrap();
+        } else {
+            block(&store, "a:blocked", "ConversationBlockedByUser", second).await;
+        }
+        let before = recall(&store, &format!("a:{name}")).await.state;
+        let mut document = reference(name);
+        document["novel"] = json!("anything");
+        bring(&store, document, 5).await;
+        assert_eq!(recall(&store, &format!("a:{name}")).await.state, before, "{name}");
+    }
+    // Nor does one that was exported as removed take away who is there.
+    hear(&store, &personal("ada"), 0).await;
+    bring(
+        &store,
+        json!({"reference": reference("ada"), "state": "removed"}),
+        5,
+    )
+    .await;
+    assert_eq!(recall(&store, "a:ada").await.state, State::Active);
+}
+
+async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conversations>(store: S) {
+    let mut heard = personal("ada");
+    heard["from"] = json!({"id": "29:ada"});
+    heard["serviceUrl"] = json!(AMER);
+    hear(&store, &heard, 0).await;
+    assert_eq!(bring(&store, reference("ada"), 5).await, [Remembered::Changed]);
+    let record = recall(&store, "a:ada").await;
+    assert_eq!(record.service_urls, [AMER, EMEA], "what was heard of leads");
+    assert_eq!(record.facts.user, Some("entra-ada".into()));
+    let reference = serde_json::to_value(&record.reference).unwrap();
+    assert_eq!(
+        (&reference["locale"], &reference["serviceUrl"]),
+        (&json!("en-GB"), &json!(AMER))
+    );
+    assert_eq!(reference["novel"], json!({"kept": null, "price": 1.10}));
+    assert_eq!(
+        (record.remembered_at, record.changed_at, record.version),
+        (at(0), at(5), 2)
+    );
+    // Whoever spoke last in a channel is no part of it.
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    let before = recall(&store, "19:channel").await;
+    let mut of_channel = self::reference("eve");
+    of_channel["conversation"] = json!({"id": "19:channel", "conversationType": "channel"});
+    of_channel.as_object_mut().unwrap().remove("novel");
+    of_channel["bot"] = json!({"id": "28:bot"});
+    assert_eq!(bring(&store, of_channel, 5).await, [Remembered::Unchanged]);
+    assert_eq!(recall(&store, "19:channel").await, before);
+}
+
+async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(store: S) {
+    let record = |name: &str, tags: &[&str]| json!({"reference": reference(name), "tags": tags});
+    bring(&store, record("ada", &["vip", "beta", "vip"]), 0).await;
+    assert_eq!(recall(&store, "a:ada").await.facts.tags, ["beta", "vip"]);
+    hear(&store, &personal("eve"), 0).await;
+    store
+        .tag(&key("a:eve"), &["own".to_owned()], &[], at(1))
+        .await
+        .unwrap();
+    bring(&store, record("eve", &["vip"]), 2).await;
+    assert_eq!(recall(&store, "a:eve").await.facts.tags, ["own", "vip"]);
+    let vip = Selection::Tag("vip".into());
+    assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada", "a:eve"]);
+    // As many as there may be, and the same again.
+    let many: Vec<String> = (10..10 + TAGS_MAX).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    bring(&store, record("eve", &many), 3).await;
+    let kept = recall(&store, "a:eve").await;
+    assert_eq!(kept.facts.tags.len(), TAGS_MAX);
+    assert_eq!(
+        bring(&store, record("eve", &many), 4).await,
+        [Remembered::Unchanged]
+    );
+    assert!(store.erase(&key("a:eve")).await.unwrap());
+    assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada"]);
+}
+
+async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(store: S) {
+    hear(&store, &personal("ada"), 0).await;
+    hear(
+        &store,
+        &with(
+            personal("ada"),
+            "serviceUrl",
+            json!("https://smba.trafficmanager.net/in/"),
+        ),
+        1,
+    )
+    .await;
+    store
+        .tag(&key("a:ada"), &["vip".to_owned()], &[], at(1))
+        .await
+        .unwrap();
+    hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
+    hear(&store, &personal("gone"), 0).await;
+    store.forget(&key("a:gone"), at(1)).await.unwrap();
+    hear(&store, &personal("blocked"), 0).await;
+    block(&store, "a:blocked", "MessageWritesBlocked", 1).await;
+    // One that was made: the channel's own name of the person is not known.
+    let zoe = herald::conversation::PersonKey {
+        channel: "msteams".into(),
+        bot: "28:bot".into(),
+        tenant: "tenant-1".into(),
+        person: herald::conversation::Person::User("entra-zoe".into()),
+    };
+    store
+        .remember(Sighting::made(&zoe, "a:zoe".into(), EMEA), at(2))
+        .await
+        .unwrap();
+
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    let exported = |found: Vec<Candidate>, store: S| async move {
+        let mut lines = Vec::new();
+        for found in found {
+            let record = store.recall(&[found.key]).await.unwrap().remove(0);
+            lines.push(serde_json::to_string(&Export::from(&record)).unwrap());
+        }
+        lines.sort();
+        lines
+    };
+    let (found, _) = list(&store, &everyone, 10).await;
+    assert_eq!(found.len(), 6);
+    let lines = exported(found.clone(), store.clone()).await;
+    for found in found {
+        assert!(store.erase(&found.key).await.unwrap());
+    }
+    assert_eq!(list(&store, &everyone, 10).await.0, []);
+    for line in &lines {
+        let brought = bring(&store, serde_json::from_str(line).unwrap(), 9).await;
+        assert_eq!(brought, [Remembered::New]);
+    }
+    let (found, _) = list(&store, &everyone, 10).await;
+    assert_eq!(exported(found, store.clone()).await, lines);
+    assert_eq!(ids(&list(&store, &Selection::Removed, 10).await.0), ["a:gone"]);
+    assert_eq!(ids(&list(&store, &Selection::Blocked, 10).await.0), ["a:blocked"]);
+    let team = Selection::Team("19:team".into());
+    assert_eq!(list(&store, &team, 10).await.0.len(), 2);
+}

@@ -1,0 +1,370 @@
+//! Conversations are brought in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use herald::conversation::{
+    Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Scope, Sighting,
+    State,
+};
+use herald::store::memory::Store;
+use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
+use jiff::Timestamp;
+use lambda_http::{Body, Response};
+use serde_json::{Value, json};
+
+use crate::world::{World, document, personal, post, text};
+
+const TEAMS: &str = "https://smba.trafficmanager.net/emea/";
+
+/// A reference as a classic SDK keeps it.
+pub(super) fn reference(name: &str) -> Value {
+    json!({
+        "activityId": "7", "channelId": "msteams", "serviceUrl": TEAMS, "locale": "de-DE",
+        "user": {"id": format!("29:{name}"), "aadObjectId": format!("entra-{name}")},
+        "bot": {"id": "28:bot"},
+        "conversation": {"id": format!("a:{name}"), "conversationType": "personal", "tenantId": "tenant-1"},
+    })
+}
+
+fn with(mut document: Value, path: &str, value: Value) -> Value {
+    *document.pointer_mut(path).unwrap() = value;
+    document
+}
+
+fn without(mut document: Value, names: &[&str]) -> Value {
+    for name in names {
+        document.as_object_mut().unwrap().remove(*name);
+    }
+    document
+}
+
+async fn bring(world: &World, body: &str) -> Response<Body> {
+    world.notify(post("/api/conversations/import", body)).await
+}
+
+async fn taken(world: &World, lines: &[String]) -> Value {
+    let answer = bring(world, &lines.join("\n")).await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    document(&answer)
+}
+
+async fn recall(world: &World, conversation: &str) -> Conversation {
+    let key = format!("msteams|28:bot|{conversation}").parse().unwrap();
+    world.store.recall(&[key]).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_file_of_references_is_imported_and_once_more_changes_nothing() {
+    let world = World::new();
+    let agent = {
+        let mut document = without(reference("eve"), &["bot"]);
+        document["agent"] = json!({"id": "28:bot"});
+        document
+    };
+    let lines = [
+        format!("\u{feff}{}\r", reference("ada")),
+        String::new(),
+        "  \t\r".to_owned(),
+        agent.to_string(),
+        String::new(),
+    ];
+    let first = taken(&world, &lines).await;
+    assert_eq!(
+        first,
+        json!({"lines": 2, "imported": 2, "unchanged": 0, "refused": [], "refusedCount": 0})
+    );
+    assert_eq!(recall(&world, "a:eve").await.facts.account, Some("29:eve".into()));
+    let again = taken(&world, &lines).await;
+    assert_eq!(
+        (&again["imported"], &again["unchanged"]),
+        (&json!(0), &json!(2)),
+        "{again}"
+    );
+    assert_eq!(recall(&world, "a:ada").await.version, 1);
+    let nothing = document(&bring(&world, "").await);
+    assert_eq!(nothing["lines"], 0);
+}
+
+/// Lines that must not be taken, and what is said of them. None of it may be quoted.
+fn wrong_lines() -> Vec<(String, &'static str)> {
+    let hostile = "https://smba.trafficmanager.net.evil.example/secret/";
+    let record = |record: Value| {
+        let mut whole = json!({"reference": reference("x")});
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(record.as_object().unwrap().clone());
+        whole
+    };
+    vec![
+        ("{secret".to_owned(), "not JSON"),
+        ("\"secret\"".to_owned(), "expected a JSON object"),
+        (
+            "{}".to_owned(),
+            "conversation.id, channelId, bot.id, serviceUrl: missing",
+        ),
+        (
+            without(reference("x"), &["bot", "serviceUrl"]).to_string(),
+            "bot.id, serviceUrl: missing",
+        ),
+        (
+            with(reference("x"), "/conversation/id", json!("")).to_string(),
+            "conversation.id: missing",
+        ),
+        (
+            with(reference("x"), "/conversation/id", json!(5)).to_string(),
+            "conversation.id: expected a string, found a number",
+        ),
+        (
+            with(reference("x"), "/bot/id", json!("secret\n")).to_string(),
+            "no id",
+        ),
+        (
+            with(reference("x"), "/locale", json!("secret".repeat(12_000))).to_string(),
+            "larger than 65536 bytes",
+        ),
+        (
+            with(reference("x"), "/serviceUrl", json!(hostile)).to_string(),
+            "service URL has a host that is not trusted",
+        ),
+        (
+            with(
+                reference("x"),
+                "/serviceUrl",
+                json!("http://smba.trafficmanager.net/emea/"),
+            )
+            .to_string(),
+            "service URL must begin with https://",
+        ),
+        (
+            with(
+                reference("x"),
+                "/serviceUrl",
+                json!("https://secret@smba.trafficmanager.net/"),
+            )
+            .to_string(),
+            "malformed host",
+        ),
+        (
+            with(
+                reference("x"),
+                "/serviceUrl",
+                json!("https://slack.botframework.com/"),
+            )
+            .to_string(),
+            "not trusted",
+        ),
+        (
+            record(json!({"serviceUrls": [TEAMS, hostile]})).to_string(),
+            "service URL has a host that is not trusted",
+        ),
+        (
+            json!({"reference": with(reference("x"), "/serviceUrl", json!(hostile)), "serviceUrls": [TEAMS]})
+                .to_string(),
+            "not trusted",
+        ),
+        (
+            record(json!({"serviceUrls": "secret"})).to_string(),
+            "serviceUrls: must be a list",
+        ),
+        (record(json!({"tags": ["\n"]})).to_string(), "tags: must be"),
+        (
+            record(json!({"tags": ["a", "a"], "state": "secret"})).to_string(),
+            "state: must be",
+        ),
+        (record(json!({"state": "blocked"})).to_string(), "state: must be"),
+        (record(json!({"scope": "secret"})).to_string(), "scope: must be"),
+        (
+            record(json!({"scope": "personal", "tenant": 5})).to_string(),
+            "tenant: must be an id",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_hostile_wrong_or_too_large_is_refused_by_its_line_and_the_rest_is_taken() {
+    let (world, wrong) = (World::new(), wrong_lines());
+    let mut lines = vec![reference("ada").to_string()];
+    lines.extend(wrong.iter().map(|(line, _)| line.clone()));
+    lines.push(reference("eve").to_string());
+    let answer = taken(&world, &lines).await;
+    assert_eq!(
+        (&answer["imported"], &answer["refusedCount"], &answer["lines"]),
+        (&json!(2), &json!(wrong.len()), &json!(wrong.len() + 2)),
+        "{answer}"
+    );
+    for ((refused, (line, reason)), number) in
+        answer["refused"].as_array().unwrap().iter().zip(&wrong).zip(2..)
+    {
+        assert_eq!(refused["line"], number, "{line}");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(reason),
+            "{detail}: {}",
+            &line[..line.len().min(200)]
+        );
+    }
+    assert!(!answer.to_string().contains("secret") && !answer.to_string().contains("evil"));
+    assert_eq!(everyone(&world.store).await.len(), 2);
+}
+
+async fn everyone(store: &Store) -> Vec<Candidate> {
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    store.list(&everyone, None, 100).await.unwrap().found
+}
+
+#[tokio::test]
+async fn all_who_are_refused_are_counted_and_a_hundred_are_told() {
+    let world = World::new();
+    let answer = taken(&world, &vec!["?".to_owned(); 150]).await;
+    assert_eq!(answer["refusedCount"], 150);
+    assert_eq!(answer["refused"].as_array().unwrap().len(), 100);
+}
+
+#[tokio::test]
+async fn what_it_is_looked_up_by_is_what_an_activity_from_there_would_show() {
+    let world = World::new();
+    // As old payloads of Teams are: no type of conversation, and the tenant in the channel data alone.
+    let mut old = with(
+        reference("ada"),
+        "/conversation",
+        json!({"id": "19:general", "isGroup": true}),
+    );
+    old["channelData"] = json!({"team": {"id": "19:general"}, "tenant": {"id": "tenant-9"}});
+    let thread = with(reference("ada"), "/conversation/id", json!("19:c;messageid=5"));
+    let mut elsewhere = with(reference("bob"), "/channelId", json!("slack"));
+    elsewhere["channelData"] = json!({"team": {"id": "19:general"}, "tenant": {"id": "tenant-9"}});
+    let lines = [old, thread, elsewhere].map(|line| line.to_string());
+    assert_eq!(taken(&world, &lines).await["imported"], 3);
+    let general = recall(&world, "19:general").await.facts;
+    let expected = Facts {
+        scope: Scope::Channel,
+        tenant: Some("tenant-9".into()),
+        user: None,
+        account: None,
+        team: Some("19:general".into()),
+        tags: Vec::new(),
+    };
+    assert_eq!(general, expected);
+    // A thread, and the channel that it is in.
+    for id in ["19:c", "19:c;messageid=5"] {
+        assert_eq!(recall(&world, id).await.facts.scope, Scope::Channel);
+    }
+    // Nobody but Teams vouches for Entra's names and its own.
+    let key: ConversationKey = "slack|28:bot|a:bob".parse().unwrap();
+    let slack = world.store.recall(&[key]).await.unwrap().remove(0).facts;
+    assert_eq!((slack.user, slack.account, slack.team), (None, None, None));
+}
+
+#[tokio::test]
+async fn who_left_is_not_brought_back_and_where_they_were_heard_of_last_leads() {
+    let world = World::new();
+    world.hears(&personal("ada", "message")).await;
+    let mut left = personal("ada", "installationUpdate");
+    left["action"] = json!("remove");
+    world.hears(&left).await;
+    taken(&world, &[reference("ada").to_string()]).await;
+    let ada = recall(&world, "a:ada").await;
+    assert_eq!(ada.state, State::Removed);
+    assert_eq!(ada.service_urls, [crate::world::SERVICE_URL, TEAMS]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_told_how_to_split_it() {
+    let world = World::new();
+    let answer = bring(&world, &" ".repeat(notify::IMPORT_MAX_BYTES + 1)).await;
+    assert_eq!(answer.status(), 413);
+    assert!(text(&answer).contains("split -C 4m"), "{}", text(&answer));
+    assert_eq!(
+        bring(&world, &" ".repeat(notify::IMPORT_MAX_BYTES))
+            .await
+            .status(),
+        200
+    );
+}
+
+/// A table that goes away after so many imports.
+#[derive(Clone)]
+struct Failing {
+    store: Store,
+    left: Arc<AtomicUsize>,
+}
+
+impl Conversations for Failing {
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+        let left = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => self.store.import(import, now).await,
+            Err(_) => Err(Error::Unavailable {
+                verb: "do anything",
+                source: "connection refused".into(),
+            }),
+        }
+    }
+    async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, Error> {
+        unreachable!("who imports hears nothing")
+    }
+    async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
+        unreachable!("who imports forgets nothing")
+    }
+    async fn note(&self, _: &ConversationKey, _: u64, _: &Finding, _: Timestamp) -> Result<(), Error> {
+        unreachable!("who imports finds nothing out")
+    }
+    async fn tag(
+        &self,
+        _: &ConversationKey,
+        _: &[String],
+        _: &[String],
+        _: Timestamp,
+    ) -> Result<Option<Vec<String>>, Error> {
+        unreachable!("tags are imported with what carries them")
+    }
+    async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
+        unreachable!("who imports erases nothing")
+    }
+    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<Introduction, Error> {
+        unreachable!("who imports makes no conversation")
+    }
+    async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), Error> {
+        unreachable!("who imports makes no conversation")
+    }
+    async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+        unreachable!("who imports reads nothing")
+    }
+    async fn list(&self, _: &Selection, _: Option<&str>, _: usize) -> Result<Listing<Candidate>, Error> {
+        unreachable!("who imports reads nothing")
+    }
+}
+
+#[tokio::test]
+async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repeated() {
+    let world = World::new();
+    let lines: Vec<String> = (0..60)
+        .map(|number| reference(&format!("p{number}")).to_string())
+        .collect();
+    let failing = Failing {
+        store: world.store.clone(),
+        left: Arc::new(AtomicUsize::new(40)),
+    };
+    let request = post("/api/conversations/import", &lines.join("\n"));
+    let answer = world.notify_by(world.plans.clone(), failing, request).await;
+    assert_eq!(answer.status(), 503);
+    assert!(
+        text(&answer).contains("every line before line 41 stands"),
+        "{}",
+        text(&answer)
+    );
+    assert_eq!(answer.headers()["retry-after"], "2");
+    let again = taken(&world, &lines).await;
+    assert_eq!(
+        (&again["imported"], &again["unchanged"]),
+        (&json!(20), &json!(40)),
+        "{again}"
+    );
+}
