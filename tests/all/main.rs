@@ -19,4 +19,5 @@ mod reactions;
 mod service_url;
 mod simulation;
 mod system;
+mod teams;
 mod world;

@@ -2,7 +2,7 @@
 
 use botframework::id::ConversationId;
 use herald::conversation::{
-    Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State,
+    Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State, TeamEvent,
 };
 use herald::store::memory::Store;
 use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
@@ -235,6 +235,9 @@ impl Conversations for Away {
     }
     async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, Error> {
         unreachable!("messages hears, and is brought nothing")
+    }
+    async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
+        Self::away()
     }
     async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
         Self::away()

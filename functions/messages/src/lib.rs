@@ -17,12 +17,13 @@ use botframework::turn::Adapter;
 use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
-use herald::conversation::{ConversationKey, Presence, Sighting};
+use herald::conversation::{ConversationKey, Presence, Sighting, TeamEvent, TeamNews};
 use herald::credential;
 use herald::store::{self, Candidate, Conversations, Selection, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Request, Response};
+use tokio::task::{JoinError, JoinSet};
 
 pub mod bot;
 
@@ -32,8 +33,12 @@ pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
 /// How long one answer to the channel may take: the function ends after 15 seconds, and so does the channel's patience.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many conversations of a team are marked at a time when the bot leaves it.
+/// How many conversations of a team are listed at a time, when something happens to all of them.
 const TEAM_PAGE: usize = 100;
+
+/// How many of them are changed at once. A change takes two requests, some ten milliseconds: thousands of conversations are
+/// done within the five seconds that an answer may take.
+const AT_ONCE: usize = 16;
 
 /// What the handler works with.
 #[derive(Debug)]
@@ -151,7 +156,7 @@ fn refuse(denied: Denied) -> Response<Body> {
 /// Remembers or forgets the conversations that the activity shows.
 async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> Result<(), store::Error> {
     let now = context.clock.now();
-    let sightings = Sighting::of(activity);
+    let (sightings, news) = (Sighting::of(activity), TeamNews::of(activity));
     if sightings.is_empty() {
         tracing::warn!(
             error_type = "ConversationUnaddressable",
@@ -159,6 +164,12 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
         );
     }
     for sighting in sightings {
+        let is_over = news
+            .as_ref()
+            .is_some_and(|news| news.ends(&sighting.key.conversation));
+        if is_over {
+            continue;
+        }
         let left_team = match sighting.presence {
             Presence::Left => sighting
                 .facts
@@ -170,17 +181,71 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
         let remembered = context.store.remember(sighting, now).await?;
         tracing::debug!(?remembered, "conversation");
         if let Some((team, key)) = left_team {
-            forget_team(context, team, &key).await?;
+            let befalls = Befalls::Forgotten;
+            // Another bot of ours may still be there.
+            let of_bot = |found: &ConversationKey| (&found.bot, &found.channel) == (&key.bot, &key.channel);
+            throughout(context, team, of_bot, befalls).await?;
         }
+    }
+    if let Some(news) = news {
+        hear_of_team(context, activity, news).await?;
     }
     Ok(())
 }
 
-/// A bot is taken out of a team, not of its channels one by one; no event names the other channels.
-async fn forget_team<S: Conversations>(
+/// Has the conversations of a team follow what happened to it, or to one channel of it.
+async fn hear_of_team<S: Conversations>(
+    context: &Context<S>,
+    activity: &Activity,
+    news: TeamNews,
+) -> Result<(), store::Error> {
+    let now = context.clock.now();
+    match news.event {
+        TeamEvent::TeamRenamed => return Ok(()),
+        TeamEvent::ChannelCreated | TeamEvent::ChannelRenamed | TeamEvent::ChannelRestored => {
+            if let Some(channel) = Sighting::of_news(activity, &news) {
+                let key = channel.key.clone();
+                context.store.remember(channel, now).await?;
+                // Listings may not know of it yet.
+                context.store.follow(&key, news.event, now).await?;
+            }
+            if news.event != TeamEvent::ChannelRestored {
+                return Ok(());
+            }
+        }
+        TeamEvent::ChannelDeleted
+        | TeamEvent::TeamArchived
+        | TeamEvent::TeamUnarchived
+        | TeamEvent::TeamDeleted
+        | TeamEvent::TeamHardDeleted
+        | TeamEvent::TeamRestored => {}
+    }
+    let concerned = |found: &ConversationKey| {
+        (&found.bot, &found.channel) == (&news.bot, &news.channel) && news.concerns(&found.conversation)
+    };
+    throughout(
+        context,
+        news.team.clone(),
+        concerned,
+        Befalls::Follows(news.event),
+    )
+    .await
+}
+
+/// What is done to each of many conversations.
+#[derive(Clone, Copy)]
+enum Befalls {
+    Forgotten,
+    Follows(TeamEvent),
+}
+
+/// What befalls those conversations of a team that are concerned. What happens to a team is not told of its channels one by
+/// one.
+async fn throughout<S: Conversations>(
     context: &Context<S>,
     team: String,
-    left: &ConversationKey,
+    is_concerned: impl Fn(&ConversationKey) -> bool,
+    befalls: Befalls,
 ) -> Result<(), store::Error> {
     let selection = Selection::Team(team);
     let mut cursor = None;
@@ -189,16 +254,41 @@ async fn forget_team<S: Conversations>(
             .store
             .list(&selection, cursor.as_deref(), TEAM_PAGE)
             .await?;
+        let mut each = JoinSet::new();
         for Candidate { key, .. } in listing.found {
-            // Another bot of ours may still be there.
-            if (&key.bot, &key.channel) == (&left.bot, &left.channel) {
-                context.store.forget(&key, context.clock.now()).await?;
+            if !is_concerned(&key) {
+                continue;
             }
+            if each.len() == AT_ONCE {
+                settled(each.join_next().await)?;
+            }
+            let (store, now) = (context.store.clone(), context.clock.now());
+            each.spawn(async move {
+                match befalls {
+                    Befalls::Forgotten => store.forget(&key, now).await,
+                    Befalls::Follows(event) => store.follow(&key, event, now).await,
+                }
+            });
+        }
+        while !each.is_empty() {
+            settled(each.join_next().await)?;
         }
         match listing.next {
             Some(next) => cursor = Some(next),
             None => return Ok(()),
         }
+    }
+}
+
+/// What became of one of many. One that was not finished is told like a table that is away: the channel repeats the activity.
+fn settled(ended: Option<Result<Result<(), store::Error>, JoinError>>) -> Result<(), store::Error> {
+    match ended {
+        None => Ok(()),
+        Some(Ok(done)) => done,
+        Some(Err(error)) => Err(store::Error::Unavailable {
+            verb: "have a team followed",
+            source: error.into(),
+        }),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is remembered of a conversation, and what changes it.
 //!
 //! Everything here is pure: [`Sighting::of`] reads an activity; [`remember`] says what the record becomes when that is seen,
-//! [`note`] what it becomes when a sender finds something out, [`import()`] when somebody brings what was kept elsewhere, if it
-//! changes at all. The store makes the read and the write one step.
+//! [`note`] what it becomes when a sender finds something out, [`import()`] when somebody brings what was kept elsewhere,
+//! [`follow`] when something happens to its team, if it changes at all. The store makes the read and the write one step.
 
 use std::str::FromStr;
 
@@ -16,6 +16,7 @@ mod key;
 mod person;
 mod record;
 mod sighting;
+mod team;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use key::{ConversationKey, InvalidKey, is_id};
 pub use person::{Acquaintance, INSTALLED_WITHIN, Introduction, Made, Person, PersonKey, introduce, made};
 pub use record::{Finding, MISSING_MAX, Missing, note, remember, tag};
 pub use sighting::{Presence, Sighting};
+pub use team::{TEAM_ARCHIVED, TeamEvent, TeamNews, follow};
 
 /// How many service URLs are kept for one conversation, the newest first.
 ///
@@ -106,12 +108,12 @@ pub struct Facts {
 pub enum State {
     /// It may.
     Active,
-    /// The channel refused with this code, and will until the person acts.
+    /// The channel refused with this code, and will until the person acts; or, with [`TEAM_ARCHIVED`], would.
     Blocked {
         /// The channel's error code, for example `ConversationBlockedByUser`.
         code: String,
     },
-    /// The bot was uninstalled or taken out.
+    /// The bot was uninstalled or taken out, or the place is gone.
     ///
     /// The channel cannot be relied on to refuse (`protocol A.5`), so we do.
     Removed,
@@ -130,6 +132,8 @@ pub struct Conversation {
     pub service_urls: Vec<String>,
     /// Whether it may be written to.
     pub state: State,
+    /// Whether it is removed only because its team was deleted, with which it comes back.
+    pub with_team: bool,
     /// On how many days in a row it was not found, if it was not when it was last written to.
     pub missing: Option<Missing>,
     /// Counts the writes, from 1.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
     Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Sighting, State,
+    TeamEvent,
 };
 use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
@@ -128,7 +129,18 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Remembered, Error>> + Send;
 
-    /// Marks a conversation removed, if it is remembered and is not so already.
+    /// Makes the record what [`crate::conversation::follow`] says, if there is one.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn follow(
+        &self,
+        key: &ConversationKey,
+        event: TeamEvent,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Marks a conversation removed, if it is remembered and is not so already; for its own sake, whatever becomes of its team.
     ///
     /// # Errors
     /// When the table is away.

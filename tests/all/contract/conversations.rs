@@ -15,6 +15,7 @@ use super::{at, on_every_backend};
 mod imports;
 mod people;
 mod tags;
+mod teams;
 
 on_every_backend! { conversations:
     what_was_remembered_is_recalled_whole,

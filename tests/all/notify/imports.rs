@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use herald::conversation::{
     Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Scope, Sighting,
-    State,
+    State, TeamEvent,
 };
 use herald::store::memory::Store;
 use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
@@ -308,6 +308,9 @@ impl Conversations for Failing {
         }
     }
     async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, Error> {
+        unreachable!("who imports hears nothing")
+    }
+    async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports hears nothing")
     }
     async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient};
 use herald::conversation::{
-    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting,
+    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, TeamEvent,
 };
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use herald::event::{self, Event, Events};
@@ -124,6 +124,16 @@ impl Conversations for Tables {
 
     async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
         self.call("import", self.store().import(import, now)).await
+    }
+
+    async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().follow(key, event, now).await;
+            run.book(|book| book.writable(run, key));
+            answer
+        };
+        self.call("follow", act).await
     }
 
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use herald::audience::{Audience, Recipient};
 use herald::clock::{Chance, Clock};
 use herald::conversation::{
-    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, State,
+    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, State, TeamEvent,
 };
 use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Standing};
 use herald::event::memory::Events;
@@ -221,6 +221,10 @@ impl Conversations for Tables {
 
     async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, StoreError> {
         Ok(Remembered::Unchanged)
+    }
+
+    async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), StoreError> {

@@ -187,6 +187,7 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
             facts,
             service_urls,
             state,
+            with_team: false,
             missing: None,
             version: 1,
             remembered_at: now,

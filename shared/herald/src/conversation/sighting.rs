@@ -7,7 +7,7 @@ use botframework::id::{ChannelAccountId, ConversationId};
 use botframework::reference::ConversationReference;
 
 use super::key::is_id;
-use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope, Unfit};
+use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope, TeamNews, Unfit};
 
 /// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
@@ -125,6 +125,23 @@ impl Sighting {
             place.name = None;
         }
         sighting
+    }
+
+    /// The channel that an activity tells news of, by the name it has there; `None` when they are of no one channel, or the
+    /// activity shows no conversation. Whoever is told in one channel of a team is in the others, too.
+    pub fn of_news(activity: &Activity, news: &TeamNews) -> Option<Self> {
+        let id = news.place.clone()?;
+        let mut channel = Self::of(activity).into_iter().next()?;
+        channel.key.conversation = id.clone();
+        channel.facts.scope = Scope::Channel;
+        channel.scope_named = true;
+        (channel.facts.user, channel.facts.account) = (None, None);
+        channel.reference.user = None;
+        if let Some(place) = &mut channel.reference.conversation {
+            place.id = id;
+            place.name = activity.teams()?.channel?.name;
+        }
+        Some(channel)
     }
 
     /// The conversation that was made with a person.

@@ -32,7 +32,7 @@
 //! - A turn, a pace, an operation, a person and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
 //! - To settle, to release or to write up writes a row that says which attempt it is of; who finds the row that it wanted to
 //!   write has written it.
-//! - To remember, note, forget, tag, erase, cancel, release, bury or find once more changes nothing.
+//! - To remember, import, follow, note, forget, tag, erase, cancel, release, bury or find once more changes nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;

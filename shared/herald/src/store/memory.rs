@@ -13,7 +13,7 @@ use super::{
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
     self, Acquaintance, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey,
-    Sighting, State,
+    Sighting, State, TeamEvent,
 };
 use crate::delivery::{
     self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, Turn,
@@ -92,11 +92,17 @@ impl Conversations for Store {
         Ok(self.alter(&key, |old| conversation::import(old, import, now)))
     }
 
+    async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
+        self.alter(key, |old| conversation::follow(old?, event, now));
+        Ok(())
+    }
+
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         if let Some(record) = self.tables().conversations.get_mut(key)
-            && record.state != State::Removed
+            && (record.state != State::Removed || record.with_team)
         {
             record.state = State::Removed;
+            record.with_team = false;
             record.version += 1;
             record.changed_at = now;
         }

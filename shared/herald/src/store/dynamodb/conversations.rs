@@ -12,7 +12,7 @@ use super::{
 };
 use crate::aws::Sdk;
 use crate::conversation::{
-    self, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting,
+    self, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, TeamEvent,
 };
 use crate::store::{Candidate, Listing, Remembered, Selection};
 
@@ -23,7 +23,7 @@ mod record;
 
 use listing::Position;
 use person::{Known, Led};
-use record::{REMOVED, TROUBLE, candidate, conversation, key, tags};
+use record::{REMOVED, TROUBLE, WITH_TEAM, candidate, conversation, key, tags};
 
 /// The conversations in DynamoDB.
 ///
@@ -85,6 +85,13 @@ impl crate::store::Conversations for Conversations {
         Ok(remembered(&self.alter(VERB, &key, rule).await?))
     }
 
+    async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
+        const VERB: &str = "have a conversation follow its team";
+        let rule = |old: Option<&Conversation>| conversation::follow(old?, event, now);
+        self.alter(VERB, key, rule).await?;
+        Ok(())
+    }
+
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         const VERB: &str = "forget a conversation";
         let update = self
@@ -94,13 +101,16 @@ impl crate::store::Conversations for Conversations {
             .table_name(&self.0.name)
             .set_key(Some(self::key(key)))
             .update_expression(
-                "SET #state = :removed, #trouble = :removed, #changedAt = :now ADD #version :one",
+                "SET #state = :removed, #trouble = :removed, #changedAt = :now REMOVE #withTeam ADD #version :one",
             )
-            .condition_expression("attribute_exists(#conversation) AND #state <> :removed")
+            .condition_expression(
+                "attribute_exists(#conversation) AND (#state <> :removed OR attribute_exists(#withTeam))",
+            )
             .set_expression_attribute_names(Some(names([
                 "conversation",
                 "state",
                 TROUBLE,
+                WITH_TEAM,
                 "changedAt",
                 "version",
             ])))

@@ -27,6 +27,9 @@ pub(super) const REFERENCE: &str = "reference";
 /// There only on what is tagged.
 const TAGS: &str = "tags";
 
+/// There only on what was removed with its team.
+pub(super) const WITH_TEAM: &str = "withTeam";
+
 /// The primary key of a conversation's record.
 pub(super) fn key(key: &ConversationKey) -> Item {
     item([
@@ -42,6 +45,7 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         facts,
         service_urls,
         state,
+        with_team,
         missing,
         version,
         remembered_at,
@@ -80,6 +84,9 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
     );
+    if *with_team {
+        attributes.extend(item([(WITH_TEAM, number(1))]));
+    }
     if !tags.is_empty() {
         attributes.extend(item([(TAGS, texts(tags))]));
     }
@@ -95,6 +102,7 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
         facts: facts(record)?,
         service_urls: service_urls.ok_or_else(|| record.corrupt("serviceUrls"))?,
         state: state(record)?,
+        with_team: record.optional_number::<u8>(WITH_TEAM)?.is_some(),
         missing: missing(record)?,
         version: record.number("version")?,
         remembered_at: record.moment("rememberedAt")?,

@@ -1,0 +1,182 @@
+//! What happens to teams and their channels, as Teams tells the bot.
+
+use std::collections::BTreeMap;
+
+use herald::conversation::State;
+use herald::store::{Conversations, Selection};
+use serde_json::{Value, json};
+
+use crate::world::{World, in_channel, personal};
+
+const TEAM: &str = "19:team@thread.tacv2";
+const BUILDS: &str = "19:builds@thread.tacv2";
+const THREAD: &str = "19:builds@thread.tacv2;messageid=7";
+const NEWS: &str = "19:news@thread.tacv2";
+const OTHER: &str = "19:other@thread.tacv2";
+
+/// A team with two channels beside General, one of them with a thread; another team; and a person.
+async fn world() -> World {
+    let world = World::new();
+    for place in [TEAM, THREAD, NEWS] {
+        world.hears(&in_channel(place, "message")).await;
+    }
+    let mut other = in_channel(OTHER, "message");
+    other["channelData"]["team"]["id"] = json!(OTHER);
+    world.hears(&other).await;
+    world.hears(&personal("ada", "message")).await;
+    world
+}
+
+/// Told in the General channel, whatever channel it is about.
+fn told(event: &str, channel: &str) -> Value {
+    let mut activity = in_channel(TEAM, "conversationUpdate");
+    activity["channelData"]["eventType"] = json!(event);
+    if event.starts_with("channel") {
+        activity["channelData"]["channel"] = json!({"id": channel, "name": "invented"});
+    }
+    activity
+}
+
+/// Everything that is remembered, and what state it is in: its code if it is blocked.
+async fn states(world: &World) -> BTreeMap<String, String> {
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    let found = world.store.list(&everyone, None, 100).await.unwrap().found;
+    let state = |state| match state {
+        State::Active => "active".to_owned(),
+        State::Blocked { code } => code,
+        State::Removed => "removed".to_owned(),
+    };
+    found
+        .into_iter()
+        .map(|found| (found.key.conversation.into_string(), state(found.state)))
+        .collect()
+}
+
+#[tokio::test]
+async fn each_event_changes_the_conversations_that_it_is_about_and_no_other() {
+    let (archived, removed) = ("TeamArchived", "removed");
+    let channel = [(BUILDS, removed), (THREAD, removed)];
+    let team = |state| [(TEAM, state), (BUILDS, state), (THREAD, state), (NEWS, state)];
+    let nothing: &[(&str, &str)] = &[];
+    for (events, changed) in [
+        (&["channelCreated"][..], nothing),
+        (&["channelRenamed"], nothing),
+        (&["teamRenamed"], nothing),
+        (&["novelEvent"], nothing),
+        (&["channelDeleted"], &channel),
+        (&["channelDeleted", "channelRestored"], nothing),
+        (&["teamArchived"], &team(archived)),
+        (&["teamArchived", "teamUnarchived"], nothing),
+        (&["channelDeleted", "teamArchived", "teamUnarchived"], &channel),
+        (&["teamDeleted"], &team(removed)),
+        (&["teamHardDeleted"], &team(removed)),
+        (&["teamDeleted", "teamRestored"], nothing),
+        (&["channelDeleted", "teamDeleted", "teamRestored"], &channel),
+        (
+            &["teamDeleted", "teamHardDeleted", "teamRestored"],
+            &team(removed),
+        ),
+    ] {
+        let world = world().await;
+        let mut expected = states(&world).await;
+        assert!(expected.len() == 6 && expected.values().all(|state| state == "active"));
+        for (place, state) in changed {
+            expected.insert((*place).to_owned(), (*state).to_owned());
+        }
+        for event in events {
+            world.hears(&told(event, BUILDS)).await;
+        }
+        assert_eq!(states(&world).await, expected, "{events:?}");
+        // The channel may repeat itself.
+        if let Some(last) = events.last() {
+            world.hears(&told(last, BUILDS)).await;
+        }
+        assert_eq!(states(&world).await, expected, "{events:?}, and the last again");
+    }
+}
+
+#[tokio::test]
+async fn a_new_channel_is_remembered_and_a_renamed_one_by_its_name() {
+    let world = World::new();
+    world.hears(&told("channelCreated", BUILDS)).await;
+    let key = format!("msteams|28:bot|{BUILDS}").parse().unwrap();
+    let record = world
+        .store
+        .recall(std::slice::from_ref(&key))
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(record.facts.team.as_deref(), Some(TEAM));
+    assert_eq!(record.reference.user, None);
+    let mut renamed = told("channelRenamed", BUILDS);
+    renamed["channelData"]["channel"]["name"] = json!("other");
+    world.hears(&renamed).await;
+    let record = world.store.recall(&[key]).await.unwrap().remove(0);
+    let place = record.reference.conversation.unwrap();
+    assert_eq!(
+        (place.id.as_str(), place.name.as_deref()),
+        (BUILDS, Some("other"))
+    );
+}
+
+#[tokio::test]
+async fn what_ends_is_not_remembered_for_being_named() {
+    let world = World::new();
+    let mut in_itself = told("channelDeleted", BUILDS);
+    in_itself["conversation"]["id"] = json!(BUILDS);
+    world.hears(&in_itself).await;
+    world.hears(&told("teamDeleted", TEAM)).await;
+    assert_eq!(states(&world).await, BTreeMap::new());
+    // What is told of another channel shows the one that it is told in.
+    world.hears(&told("channelDeleted", BUILDS)).await;
+    assert_eq!(states(&world).await.keys().collect::<Vec<_>>(), [TEAM]);
+}
+
+#[tokio::test]
+async fn an_archived_team_is_not_written_to_and_the_bot_that_left_it_stays_away() {
+    let world = world().await;
+    world.hears(&told("teamArchived", TEAM)).await;
+    let news = json!({"audience": {"everyone": true}, "message": {"text": "news"}});
+    let before = world.channel.requests();
+    world.asks(&news).await;
+    world.work().await;
+    assert_eq!(
+        world.channel.requests() - before,
+        2,
+        "the other team and the person"
+    );
+    world.hears(&told("teamDeleted", TEAM)).await;
+    let mut left = in_channel(TEAM, "conversationUpdate");
+    left["membersRemoved"] = json!([{"id": "28:bot"}]);
+    world.hears(&left).await;
+    world.hears(&told("teamRestored", TEAM)).await;
+    let states = states(&world).await;
+    for place in [TEAM, BUILDS, THREAD, NEWS] {
+        assert_eq!(states[place], "removed");
+    }
+    assert_eq!(states[OTHER], "active");
+}
+
+#[tokio::test]
+async fn another_bot_in_the_team_and_a_team_of_many_pages_are_told_apart() {
+    let world = World::new();
+    for bot in ["28:bot", "28:other"] {
+        for number in 0..130 {
+            let mut heard = in_channel(&format!("19:c{number}@thread.tacv2"), "conversationUpdate");
+            heard["recipient"] = json!({"id": bot});
+            world.hears(&heard).await;
+        }
+    }
+    world.hears(&told("teamArchived", TEAM)).await;
+    let everyone = Selection::Everyone {
+        segment: 0,
+        segments: 1,
+    };
+    for found in world.store.list(&everyone, None, 500).await.unwrap().found {
+        let is_blocked = found.state != State::Active;
+        assert_eq!(is_blocked, found.key.bot.as_str() == "28:bot", "{}", found.key);
+    }
+}
