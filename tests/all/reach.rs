@@ -6,7 +6,7 @@ use herald::conversation::{ConversationKey, Sighting};
 use herald::delivery::{Asked, Claim, DeliveryKey, Outcome, SentCopy, SkipReason, State};
 use herald::event::Kind;
 use herald::id::NotificationId;
-use herald::notification::Content;
+use herald::notification::{Content, Page};
 use herald::pace::{Limits, Spacing};
 use herald::queue::{Message, Plan, Queue, Task};
 use herald::store::{Conversations, Ledger, Notifications};
@@ -567,4 +567,65 @@ async fn a_roster_that_cannot_be_gone_on_with_is_read_again_and_nobody_gets_it_t
     let id = world.asks(&to(&members())).await;
     world.work().await;
     assert_eq!(counts(&world, &id).await, (96, 1));
+}
+
+/// What a planner did that died before it planned the page: it found these people on it.
+async fn found_by_the_dead(
+    world: &World,
+    id: &NotificationId,
+    page: u32,
+    people: &[String],
+    next: Option<&str>,
+) {
+    let recipients: Vec<Recipient> = people
+        .iter()
+        .map(|person| Recipient::Conversation(key(&format!("a:{person}"))))
+        .collect();
+    let bucket = herald::pace::Bucket::of(&key("a:p0"), Some("tenant-1"));
+    let found = recipients
+        .iter()
+        .map(|recipient| (Some(bucket.clone()), recipient.clone()));
+    let read = Page::group(found, next.map(str::to_owned));
+    world.store.draft(id, (0, page), &read).await.unwrap();
+    let repeated = world.store.repeated(id, (0, page), &recipients).await.unwrap();
+    assert_eq!(repeated, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planner_that_dies_with_who_it_found_loses_nobody_though_the_roster_changes_meanwhile() {
+    let people = names(0..120);
+    let known: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&known, roster(&people)).await;
+    let id = world.asks(&to(&members())).await;
+    let next = json!({"token": "96", "again": false}).to_string();
+    found_by_the_dead(&world, &id, 0, &people[..96], Some(&next)).await;
+    // Whoever was on the first page stands on the second by now, and others on the first.
+    let mut turned = people.clone();
+    turned.rotate_left(60);
+    let team = Team {
+        members: roster(&turned),
+        ..Team::default()
+    };
+    world.channel.team(TEAM, team);
+    world.work().await;
+    // Those of the first page as it was read first, and those of the second as it is, each once.
+    let expected: std::collections::BTreeSet<String> = people[..96]
+        .iter()
+        .chain(&turned[95..])
+        .map(|person| format!("a:{person}"))
+        .collect();
+    assert_eq!(sent(&world), expected.into_iter().collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_planners_that_are_told_two_rosters_both_plan_the_first() {
+    let people = names(0..6);
+    let known: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&known, roster(&people[3..])).await;
+    let id = world.asks(&to(&members())).await;
+    // The other one was told of these alone, and is still at it when this one plans.
+    found_by_the_dead(&world, &id, 0, &people[..3], None).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (3, 0));
+    assert_eq!(sent(&world), ["a:p0", "a:p1", "a:p2"]);
 }

@@ -191,7 +191,22 @@ where
     }
 
     /// A page of its members, each in their chat with the bot.
+    ///
+    /// The channel may tell something else when it is asked again: a planner may have died here, or be at the same page now.
+    /// So what the page was read as first is what counts; else those who were found on it could be on none.
     pub(crate) async fn members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
+        let read = self.read_members(at, guests).await?;
+        let notifications = &self.reader.context.notifications;
+        let page = notifications.draft(self.reader.id, at.page, &read).await?;
+        // Pages repeat people, and so do rosters; a person is found on one page of the plan.
+        let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
+        let found: Vec<Recipient> = found.collect();
+        let repeated = notifications.repeated(self.reader.id, at.page, &found).await?;
+        Ok(page.without(&repeated.into_iter().collect()))
+    }
+
+    /// A page as the channel tells it now.
+    async fn read_members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
         let Some(shown) = &self.shown else {
             return Ok(self.unknown());
         };
@@ -220,15 +235,6 @@ where
             found.extend(of_one);
             unreachable.add(&reasons);
         }
-        // Pages repeat people, and so do rosters; a person is found on one page of the plan.
-        let recipients: Vec<Recipient> = found.iter().map(|(_, recipient)| recipient.clone()).collect();
-        let notifications = &self.reader.context.notifications;
-        let repeated: HashSet<Recipient> = notifications
-            .repeated(self.reader.id, at.page, &recipients)
-            .await?
-            .into_iter()
-            .collect();
-        found.retain(|(_, recipient)| !repeated.contains(recipient));
         let next = page.continuation_token.map(|token| {
             let again = here.again;
             let token = Some(token);

@@ -6,6 +6,8 @@
 //! once, when all its deliveries have ended, and counted in the same transaction. So the counts add up at every
 //! instant they can be read, whoever dies in between.
 
+use std::collections::HashSet;
+
 use botframework::activity::Activity;
 use botframework::id::ConversationId;
 use jiff::Timestamp;
@@ -481,6 +483,16 @@ impl Page {
             unreachable: Unreachable::default(),
             next,
         }
+    }
+
+    /// The page without these.
+    #[must_use]
+    pub fn without(mut self, others: &HashSet<Recipient>) -> Self {
+        for chunk in &mut self.chunks {
+            chunk.recipients.retain(|recipient| !others.contains(recipient));
+        }
+        self.chunks.retain(|chunk| !chunk.recipients.is_empty());
+        self
     }
 
     /// Recipients on this page.

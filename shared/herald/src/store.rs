@@ -334,8 +334,21 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         page: &Page,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
+    /// Writes down what a page was read as from what may be another the next time it is read, and returns what stands: of
+    /// all who read that page, the first is believed. So a page that is read again, by one who follows or who races, finds
+    /// the same people; whoever was written down as found there is on it.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn draft(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        read: &Page,
+    ) -> impl Future<Output = Result<Page, Error>> + Send;
+
     /// Writes down who was found on a roster, and on which page of the plan, and returns those who had been found on another
-    /// one before: rosters repeat people, and a person may be on several.
+    /// one before: rosters repeat people, and a person may be on several. The page must be drafted with all of them.
     ///
     /// # Errors
     /// When the table is away.

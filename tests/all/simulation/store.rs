@@ -262,6 +262,10 @@ impl Notifications for Tables {
         self.count("plan", id, act).await
     }
 
+    async fn draft(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
+        self.call("draft", self.store().draft(id, page, read)).await
+    }
+
     async fn repeated(
         &self,
         id: &NotificationId,

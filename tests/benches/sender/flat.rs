@@ -366,6 +366,10 @@ impl Notifications for Tables {
         Ok(true)
     }
 
+    async fn draft(&self, _: &NotificationId, _: (u16, u32), read: &Page) -> Result<Page, StoreError> {
+        Ok(read.clone())
+    }
+
     async fn repeated(
         &self,
         _: &NotificationId,

@@ -10,6 +10,7 @@
 //! | | | `audience#000` … | the audience: JSON, cut to what an item holds |
 //! | | | `message#<revision>#000` … | what is sent at this revision, in the same way |
 //! | | | `page#<part>#<number>` | one page of the plan |
+//! | | | `draft#<part>#<number>` | what that page was read as, of a roster, before it was planned |
 //! | | | `found#<digest>` | on which page this recipient was found first, on a roster |
 //! | | | `closed#<part>#<page>#<chunk>` | that this chunk was counted, and at which revision |
 //! | | | `buried#<part>#<page>#<chunk>` | why this chunk is in the dead-letter queue |

@@ -49,6 +49,8 @@ struct Entry {
     /// The revision each is closed at.
     closed: BTreeMap<ChunkId, u32>,
     buried: BTreeMap<ChunkId, String>,
+    /// What pages of rosters were read as.
+    drafts: HashMap<(u16, u32), Page>,
     /// The page each was found on first.
     found: HashMap<Recipient, (u16, u32)>,
 }
@@ -308,6 +310,7 @@ impl Notifications for Store {
             pages: BTreeMap::new(),
             closed: BTreeMap::new(),
             buried: BTreeMap::new(),
+            drafts: HashMap::new(),
             found: HashMap::new(),
         };
         tables.notifications.insert(id, entry);
@@ -386,6 +389,14 @@ impl Notifications for Store {
         entry.head.unreachable.add(&page.unreachable);
         entry.head.parts_planned += u16::from(page.next.is_none());
         Ok(true)
+    }
+
+    async fn draft(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
+        let mut tables = self.tables();
+        let Some(entry) = tables.notifications.get_mut(id) else {
+            return Ok(read.clone());
+        };
+        Ok(entry.drafts.entry(page).or_insert_with(|| read.clone()).clone())
     }
 
     async fn repeated(

@@ -10,6 +10,8 @@ on_every_backend! { notifications:
     of_pages_that_race_one_finds_each,
     more_than_a_page_of_the_hostile_are_found_apart,
     who_was_found_is_no_part_of_the_plan,
+    a_page_is_what_it_was_read_as_first,
+    of_drafts_that_race_one_stands,
 }
 
 fn people(names: &[&str]) -> Vec<Recipient> {
@@ -99,4 +101,40 @@ async fn who_was_found_is_no_part_of_the_plan<S: Notifications>(store: S) {
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     assert_eq!(find(&store, 1).await, acceptance(1).notification);
     assert!(store.withdraw(&id(1)).await.unwrap());
+}
+
+fn read(names: &[&str], next: Option<&str>) -> Page {
+    let found = people(names).into_iter().map(|recipient| (None, recipient));
+    Page::group(found, next.map(str::to_owned))
+}
+
+async fn a_page_is_what_it_was_read_as_first<S: Notifications>(store: S) {
+    for number in [1, 2] {
+        store.accept(&acceptance(number)).await.unwrap();
+    }
+    let first = read(&["ada", "eve"], Some("next"));
+    for other in [first.clone(), read(&["eve", "joe"], None), Page::default()] {
+        assert_eq!(store.draft(&id(1), (0, 3), &other).await.unwrap(), first);
+    }
+    // Each page, part and notification has its own, and none of them is planned.
+    for (number, page) in [(1, (0, 4)), (1, (1, 3)), (2, (0, 3))] {
+        let other = read(&["zoe"], None);
+        assert_eq!(store.draft(&id(number), page, &other).await.unwrap(), other);
+    }
+    assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
+    assert_eq!(find(&store, 1).await, acceptance(1).notification);
+}
+
+async fn of_drafts_that_race_one_stands<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let drafts: Vec<Page> = (0..10).map(|number| read(&[&number.to_string()], None)).collect();
+    let id = id(1);
+    let standing = join_all(drafts.iter().map(|draft| store.draft(&id, (0, 0), draft))).await;
+    let first = standing[0].as_ref().unwrap();
+    assert!(drafts.contains(first));
+    assert!(
+        standing
+            .iter()
+            .all(|standing| standing.as_ref().unwrap() == first)
+    );
 }

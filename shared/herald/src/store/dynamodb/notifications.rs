@@ -311,6 +311,31 @@ impl crate::store::Notifications for Notifications {
         })
     }
 
+    async fn draft(
+        &self,
+        id: &NotificationId,
+        (part, number): (u16, u32),
+        read: &Page,
+    ) -> Result<Page, Error> {
+        const VERB: &str = "draft a page";
+        let mut new = key(id, &key::draft(part, number));
+        new.extend(item([
+            ("content", json(VERB, "content", read)?),
+            ("expires", self.0.expiry()),
+        ]));
+        match self.0.put(VERB, new, Condition::absent("part")).await? {
+            super::Put::Written => Ok(read.clone()),
+            super::Put::Refused(standing) => {
+                let item = standing.unwrap_or_default();
+                let record = Record {
+                    verb: VERB,
+                    item: &item,
+                };
+                record.json("content")
+            }
+        }
+    }
+
     async fn repeated(
         &self,
         id: &NotificationId,

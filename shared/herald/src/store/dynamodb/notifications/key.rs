@@ -27,6 +27,11 @@ pub(super) fn page(part: u16, number: u32) -> String {
     format!("{PAGE}#{part:05}#{number:010}")
 }
 
+/// The key of what a page was read as.
+pub(super) fn draft(part: u16, number: u32) -> String {
+    format!("draft#{part:05}#{number:010}")
+}
+
 /// The key of one who was found on a roster: their name may be too long for a key.
 pub(super) fn found(recipient: &Recipient) -> String {
     format!("{FOUND}#{}", id::digest(recipient.ledger_key().as_bytes()))
