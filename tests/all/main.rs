@@ -16,6 +16,7 @@ mod paced;
 mod pipeline;
 mod reach;
 mod reactions;
+mod rosters;
 mod service_url;
 mod simulation;
 mod system;

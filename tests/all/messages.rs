@@ -4,6 +4,7 @@ use botframework::id::ConversationId;
 use herald::conversation::{
     Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State, TeamEvent,
 };
+use herald::roster::{Answer, Question, TeamKey, Told};
 use herald::store::memory::Store;
 use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
 use jiff::Timestamp;
@@ -268,6 +269,18 @@ impl Conversations for Away {
     }
     async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), Error> {
         unreachable!("messages makes no conversation")
+    }
+
+    async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, Error> {
+        unreachable!("messages asks nothing of a team")
+    }
+
+    async fn tell(&self, _: &TeamKey, _: u64, _: &Question, _: &Answer, _: Timestamp) -> Result<(), Error> {
+        unreachable!("messages is told nothing of a roster")
+    }
+
+    async fn outdate(&self, _: &TeamKey) -> Result<(), Error> {
+        Self::away()
     }
 
     async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

@@ -22,7 +22,7 @@ use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
 use herald::store::memory::Store;
 use herald::store::{Ledger, Notifications};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{Request, Response};
 use lambda_http::{Body, RequestExt};
 use sender::Invocation;
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// By which way notifications go that do not say.
     pub(crate) transport: Transport,
+    /// How long what the channel told of a team is believed: not at all, if a test does not say so.
+    pub(crate) rosters_kept: SignedDuration,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
@@ -84,6 +86,7 @@ impl World {
             customers: None,
             limits: Limits::teams(),
             transport: Transport::default(),
+            rosters_kept: SignedDuration::ZERO,
             seconds,
             clock: Clock::told_by(move || {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
@@ -206,6 +209,7 @@ impl World {
             events: self.events.clone(),
             connector: self.connector(),
             limits: self.limits.clone(),
+            rosters_kept: self.rosters_kept,
             bot: None,
             clock: self.clock.clone(),
         }

@@ -132,6 +132,7 @@ async fn send(
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
         limits: Limits::teams(),
+        rosters_kept: jiff::SignedDuration::ZERO,
         bot: None,
         clock: clock.clone(),
     };

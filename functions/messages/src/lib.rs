@@ -19,6 +19,7 @@ use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::conversation::{ConversationKey, Presence, Sighting, TeamEvent, TeamNews};
 use herald::credential;
+use herald::roster::TeamKey;
 use herald::store::{self, Candidate, Conversations, Selection, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
@@ -189,6 +190,10 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
     }
     if let Some(news) = news {
         hear_of_team(context, activity, news).await?;
+    }
+    if let Some(team) = TeamKey::changed_by(activity) {
+        // What the channel told of it before is not what it would tell now.
+        context.store.outdate(&team).await?;
     }
     Ok(())
 }

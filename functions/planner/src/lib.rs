@@ -25,6 +25,7 @@ use reader::{Place, Reader};
 
 mod home;
 mod reader;
+mod roster;
 mod team;
 
 /// How long one question to the channel may take.
@@ -52,6 +53,8 @@ pub struct Context<C, N, P, Q, E> {
     pub connector: Connector,
     /// What the channel lets us do.
     pub limits: Limits,
+    /// How long it is believed what the channel told of a team; zero asks each time.
+    pub rosters_kept: SignedDuration,
     /// What the deployment says of the bot.
     pub bot: Option<Bot>,
     /// The time.
@@ -81,6 +84,7 @@ impl
             events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
             connector: herald::credential::connector(environment, &transport, &clock, &Chance::system())?,
             limits: environment.limits()?,
+            rosters_kept: environment.rosters_kept()?,
             bot: Bot::from_environment(environment),
             clock,
         })

@@ -1,23 +1,22 @@
 //! What only the channel knows: the channels of a team, and its members.
 //!
-//! Each question is a request to the Connector, and takes a permit of its tenant like every other. What cannot be asked
-//! now makes the plan wait, not fail.
+//! Each question that was not answered lately is a request to the Connector, and takes a permit of its tenant like every
+//! other. What cannot be asked now makes the plan wait, not fail.
 
 use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use botframework::activity::Role;
 use botframework::connector::{self, Class};
 use botframework::id::ConversationId;
-use botframework::teams::TeamsChannelAccount;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
 use herald::conversation::{Conversation, Person, Sighting};
 use herald::delivery::SkipReason;
 use herald::notification::{Lane, PAGE_SIZE, Page, Unreachable};
-use herald::pace::{self, Answer, Bucket, Pace, Wish};
+use herald::pace::{self, Bucket, Pace, Wish};
 use herald::retry::{Reaction, reaction};
+use herald::roster::{Answer, Member, Question};
 use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -25,15 +24,13 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::home::{Home, Homes};
 use crate::reader::{LOOK_UPS, Place, Reader, out_of_reach};
+use crate::roster::Freshness;
 
 /// How many conversations of one person are looked at.
 const OF_ONE_PERSON: usize = 10;
 
 /// How long the plan waits for a channel that does not answer, if it names no time.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
-
-/// How many members are asked for at once: what fits on a page of the plan.
-const MEMBERS: u16 = 96;
 
 /// Recipients that one member came to, and who of them cannot be reached.
 type Found = (Vec<(Option<Lane>, Recipient)>, Unreachable);
@@ -72,8 +69,8 @@ impl RosterPlace {
 
 /// A team, as one of its channels shows it.
 pub(crate) struct Team<'a, C, N, P, Q, E> {
-    reader: &'a Reader<'a, C, N, P, Q, E>,
-    id: ConversationId,
+    pub(crate) reader: &'a Reader<'a, C, N, P, Q, E>,
+    pub(crate) id: ConversationId,
     /// None when the bot was never heard of there.
     shown: Option<Conversation>,
 }
@@ -147,16 +144,14 @@ where
 
     /// The ids of its channels, sorted; `None` when the channel will not tell.
     async fn channel_ids(&self, shown: &Conversation) -> Result<Option<Vec<ConversationId>>, Failure> {
-        let connector = &self.reader.context.connector;
-        let asked = connector.channels(self.ask(shown).await?, self.id.as_str());
-        let channels = self.told(shown, asked.await).await?;
-        Ok(channels.map(|channels| {
-            let ids = channels.into_iter().filter_map(|channel| channel.id);
-            let mut ids: Vec<ConversationId> = ids.map(Into::into).collect();
-            ids.sort();
-            ids.dedup();
-            ids
-        }))
+        let answer = self.answer(shown, Question::Channels, Freshness::Lately).await?;
+        let mut ids = match answer {
+            Some(Answer::Channels(ids)) => ids,
+            Some(Answer::Members { .. }) | None => return Ok(None),
+        };
+        ids.sort();
+        ids.dedup();
+        Ok(Some(ids))
     }
 
     /// A page of its channels, in the order of their ids.
@@ -211,23 +206,30 @@ where
             return Ok(self.unknown());
         };
         let here = RosterPlace::read(at.cursor)?;
-        let connector = &self.reader.context.connector;
-        let url = self.ask(shown).await?;
-        let asked = connector.paged_members(url, &self.id, Some(MEMBERS), here.token.as_deref());
-        let Some(page) = self.told(shown, asked.await).await? else {
+        let question = Question::Members {
+            after: here.token.clone(),
+        };
+        // What led to a token that is refused must not lead there again.
+        let freshness = if here.again {
+            Freshness::Now
+        } else {
+            Freshness::Lately
+        };
+        let (members, next) = match self.answer(shown, question, freshness).await? {
+            Some(Answer::Members { page, next }) => (page, next),
             // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
             // beginning: once.
-            return Ok(if here.token.is_some() && !here.again {
-                Page::group::<Lane>([], Some(RosterPlace::AGAIN.write()))
-            } else {
-                self.unknown()
-            });
+            Some(Answer::Channels(_)) | None if here.token.is_some() && !here.again => {
+                return Ok(Page::group::<Lane>([], Some(RosterPlace::AGAIN.write())));
+            }
+            Some(Answer::Channels(_)) | None => return Ok(self.unknown()),
         };
         let bucket = &bucket_of(shown);
         let mut seen = HashSet::new();
-        let members = page.members.into_iter();
-        let members =
-            members.filter(|member| seen.insert(member.id.clone()) && !is_passed_over(member, guests));
+        let is_wanted =
+            |member: &Member| guests == Guests::Included || member.role.as_deref() != Some("guest");
+        let members = members.into_iter();
+        let members = members.filter(|member| is_wanted(member) && seen.insert(member.id.clone()));
         let look_ups = members.map(|member| self.member(member, bucket));
         let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
         let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
@@ -235,7 +237,7 @@ where
             found.extend(of_one);
             unreachable.add(&reasons);
         }
-        let next = page.continuation_token.map(|token| {
+        let next = next.map(|token| {
             let again = here.again;
             let token = Some(token);
             RosterPlace { token, again }.write()
@@ -247,10 +249,10 @@ where
     }
 
     /// One member: the conversations that are known of them, or themselves.
-    async fn member(&self, member: TeamsChannelAccount, bucket: &Bucket) -> Result<Found, store::Error> {
+    async fn member(&self, member: Member, bucket: &Bucket) -> Result<Found, store::Error> {
         let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
         let account = Person::Account(member.id.clone());
-        let user = member.entra_object_id().cloned().map(Person::User);
+        let user = member.user.map(Person::User);
         let names: Vec<Person> = user.into_iter().chain([account]).collect();
         let (matcher, nowhere) = (&self.reader.matcher, |person: &Person| {
             self.reader.person(None, person.clone()).1
@@ -329,7 +331,7 @@ where
     }
 
     /// The service URL to ask, when there is a permit to.
-    async fn ask<'s>(&self, shown: &'s Conversation) -> Result<&'s str, Failure> {
+    pub(crate) async fn ask<'s>(&self, shown: &'s Conversation) -> Result<&'s str, Failure> {
         let context = self.reader.context;
         let now = context.clock.now();
         let wish = Wish {
@@ -340,17 +342,17 @@ where
         let limit = context.limits.tenant;
         let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
         match context.paces.apply(&bucket_of(shown), rule).await? {
-            Answer::Permits(permits) => {
+            pace::Answer::Permits(permits) => {
                 let wait = permits.slot(0).duration_since(now);
                 tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
             }
-            Answer::Later { until, .. } => return Err(Failure::Later(until.duration_since(now))),
+            pace::Answer::Later { until, .. } => return Err(Failure::Later(until.duration_since(now))),
         }
         Ok(shown.service_urls.first().map_or("", String::as_str))
     }
 
     /// What the channel told; `None` when it never will, and a wait when it may.
-    async fn told<T>(
+    pub(crate) async fn told<T>(
         &self,
         shown: &Conversation,
         answer: Result<T, connector::Error>,
@@ -386,13 +388,4 @@ where
 /// Whose pace a team is asked at.
 fn bucket_of(shown: &Conversation) -> Bucket {
     Bucket::of(&shown.key, shown.facts.tenant.as_deref())
-}
-
-/// Whether a member of a roster is nobody to write to.
-fn is_passed_over(member: &TeamsChannelAccount, guests: Guests) -> bool {
-    let role = |name: &str| member.user_role.as_deref() == Some(name);
-    member.id.as_str().starts_with("28:")
-        || member.role == Some(Role::Bot)
-        || role("anonymous")
-        || (guests == Guests::Skipped && role("guest"))
 }

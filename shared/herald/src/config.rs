@@ -10,7 +10,7 @@ use botframework::connector::BuildError;
 mod limits;
 mod trust;
 
-pub use limits::CONFIRM_ABOVE;
+pub use limits::{CONFIRM_ABOVE, ROSTERS_KEPT};
 pub use trust::{Authentication, Bot, Registration};
 
 /// Names of the environment variables.
@@ -37,6 +37,9 @@ pub mod variable {
     pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
     /// By which way notifications go whose callers do not say: `conversation`, which it is if left out, or `batch`.
     pub const TRANSPORT: &str = "HERALD_TRANSPORT";
+
+    /// How long what the channel told of a team is believed, in seconds; an hour if left out, and 0 asks each time.
+    pub const ROSTER_SECONDS: &str = "HERALD_ROSTER_SECONDS";
 
     // The channel's limits, as requests and seconds. Those of Teams if left out.
 

@@ -20,6 +20,7 @@
 //! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
 //! | transport | by which of the channel's two ways a notification goes | [`notification::Transport`] |
 //! | operation | one request of the batch API, for all of a chunk | [`operation`] |
+//! | epoch | what the channel told of a team counts until the team changes | [`roster`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The way of a message
@@ -91,6 +92,7 @@ pub mod pace;
 pub mod problem;
 pub mod queue;
 pub mod retry;
+pub mod roster;
 pub mod store;
 pub mod telemetry;
 

@@ -19,6 +19,7 @@ use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
 use crate::operation::{Operation, OperationKey};
 use crate::pace::{Bucket, Pace};
+use crate::roster::{Answer, Question, TeamKey, Told};
 
 pub mod dynamodb;
 pub mod memory;
@@ -177,7 +178,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// To erase a person is to erase all of [`Selection::User`] and [`Selection::Account`]. What is known of somebody whom no
     /// conversation was made with goes by itself, thirty days after it was of use, as everything does that is kept of a
-    /// notification.
+    /// notification; and what the channel told of them as a member of a team, when that is not believed any more.
     ///
     /// # Errors
     /// When the table is away.
@@ -206,6 +207,37 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         made: &Made,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What the channel told of a team in its present epoch, if that may still be believed at `now`.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn told(
+        &self,
+        team: &TeamKey,
+        question: &Question,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Told, Error>> + Send;
+
+    /// Keeps what the channel told, to be believed until then. It is of the epoch that [`told`](Self::told) showed before the
+    /// channel was asked: of a team that has changed since, nobody believes it.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn tell(
+        &self,
+        team: &TeamKey,
+        epoch: u64,
+        question: &Question,
+        answer: &Answer,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Begins a new epoch of a team: it has changed.
+    ///
+    /// # Errors
+    /// When the table is away.
+    fn outdate(&self, team: &TeamKey) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The conversations of these keys that are remembered, each once and in any order.
     ///

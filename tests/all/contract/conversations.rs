@@ -14,6 +14,7 @@ use super::{at, on_every_backend};
 
 mod imports;
 mod people;
+mod rosters;
 mod tags;
 mod teams;
 

@@ -7,6 +7,7 @@ use herald::conversation::{
     Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Scope, Sighting,
     State, TeamEvent,
 };
+use herald::roster::{Answer, Question, TeamKey, Told};
 use herald::store::memory::Store;
 use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
 use jiff::Timestamp;
@@ -337,6 +338,18 @@ impl Conversations for Failing {
     async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports makes no conversation")
     }
+    async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, Error> {
+        unreachable!("who imports asks nothing")
+    }
+
+    async fn tell(&self, _: &TeamKey, _: u64, _: &Question, _: &Answer, _: Timestamp) -> Result<(), Error> {
+        unreachable!("who imports asks nothing")
+    }
+
+    async fn outdate(&self, _: &TeamKey) -> Result<(), Error> {
+        unreachable!("who imports asks nothing")
+    }
+
     async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         unreachable!("who imports reads nothing")
     }

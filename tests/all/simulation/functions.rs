@@ -51,6 +51,7 @@ impl Function for Planner {
             events: tables,
             connector: connector(environment),
             limits: Limits::teams(),
+            rosters_kept: jiff::SignedDuration::ZERO,
             bot: None,
             clock: environment.clock(),
         }

@@ -15,6 +15,7 @@ use herald::id::NotificationId;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Pace};
+use herald::roster::{Answer, Question, TeamKey, Told};
 use herald::store::memory::Store;
 use herald::store::{
     Acceptance, Accepted, Candidate, Closed, Conversations, Error, Ledger, Listing, Notifications, Paces,
@@ -190,6 +191,27 @@ impl Conversations for Tables {
     async fn introduced(&self, person: &PersonKey, made: &Made, now: Timestamp) -> Result<(), Error> {
         self.call("keep an introduction", self.store().introduced(person, made, now))
             .await
+    }
+
+    async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
+        self.call("look up what was told", self.store().told(team, question, now))
+            .await
+    }
+
+    async fn tell(
+        &self,
+        team: &TeamKey,
+        epoch: u64,
+        question: &Question,
+        answer: &Answer,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let tell = self.store().tell(team, epoch, question, answer, until);
+        self.call("keep what was told", tell).await
+    }
+
+    async fn outdate(&self, team: &TeamKey) -> Result<(), Error> {
+        self.call("outdate a team", self.store().outdate(team)).await
     }
 
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

@@ -22,6 +22,7 @@ use herald::notification::{ChunkId, Closing, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Limit, Limits, Pace};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
+use herald::roster::{Answer, Question, TeamKey, Told};
 use herald::store::{
     Acceptance, Accepted, Candidate, Closed, Conversations, Error as StoreError, Ledger, Listing,
     Notifications, Paces, Remembered, Revised, Selection, Written,
@@ -63,6 +64,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         events: Events::new(),
         connector: Connector::unauthenticated(Taker(Arc::default())),
         limits: Limits::teams(),
+        rosters_kept: SignedDuration::ZERO,
         bot: None,
         clock: clock.clone(),
     };
@@ -259,6 +261,28 @@ impl Conversations for Tables {
     }
 
     async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, StoreError> {
+        Ok(Told {
+            epoch: 0,
+            answer: None,
+        })
+    }
+
+    async fn tell(
+        &self,
+        _: &TeamKey,
+        _: u64,
+        _: &Question,
+        _: &Answer,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn outdate(&self, _: &TeamKey) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -1,4 +1,6 @@
-//! What the channel lets the bot do, by which way, and above which size an audience needs a confirmation.
+//! What the channel lets the bot do, by which way, how long it is believed, and above which size an audience needs a confirmation.
+
+use jiff::SignedDuration;
 
 use super::{Environment, Error, variable};
 use crate::notification::Transport;
@@ -6,6 +8,13 @@ use crate::pace::{Limit, Limits};
 
 /// The largest audience that goes ahead without a confirmation, if nobody says otherwise.
 pub const CONFIRM_ABOVE: u64 = 10_000;
+
+/// How long what the channel told of a team is believed, if nobody says otherwise. Teams tells of changes; this is for what it
+/// does not tell.
+pub const ROSTERS_KEPT: SignedDuration = SignedDuration::from_hours(1);
+
+/// The longest that it may be believed, in seconds: a week.
+const ROSTER_SECONDS_MAX: u32 = 7 * 24 * 3600;
 
 impl Environment<'_> {
     /// The channel's limits: those of Teams, unless variables name others.
@@ -55,6 +64,25 @@ impl Environment<'_> {
                 "must be `conversation` or `batch`",
             )),
         }
+    }
+
+    /// How long what the channel told of a team is believed.
+    ///
+    /// # Errors
+    /// When it is set and no number of seconds up to a week.
+    pub fn rosters_kept(&self) -> Result<SignedDuration, Error> {
+        let Some(text) = self.optional(variable::ROSTER_SECONDS) else {
+            return Ok(ROSTERS_KEPT);
+        };
+        let seconds = text.trim().parse::<u32>().ok();
+        let seconds = seconds.filter(|seconds| *seconds <= ROSTER_SECONDS_MAX);
+        let wrong = || {
+            Error::wrong(
+                variable::ROSTER_SECONDS,
+                "must be a number of seconds from 0 to 604800",
+            )
+        };
+        Ok(SignedDuration::from_secs(i64::from(seconds.ok_or_else(wrong)?)))
     }
 
     /// The largest audience that goes ahead without a confirmation.
@@ -131,6 +159,22 @@ mod tests {
                     .to_string()
                     .starts_with("HERALD_BATCH_SIZE")
             );
+        }
+    }
+
+    #[test]
+    fn a_roster_is_believed_for_an_hour_unless_another_time_is_set() {
+        assert_eq!(environment(&[]).rosters_kept().unwrap(), ROSTERS_KEPT);
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("90", Some(90)),
+            ("604801", None),
+            ("1h", None),
+            ("-1", None),
+        ] {
+            let pairs = [("HERALD_ROSTER_SECONDS", text)];
+            let kept = environment(&pairs).rosters_kept().ok();
+            assert_eq!(kept, seconds.map(SignedDuration::from_secs), "{text}");
         }
     }
 

@@ -5,6 +5,8 @@
 //! | conversations | `conversation` | `place`: channel and bot | one remembered conversation |
 //! | | | `person\|<digest of place>\|<digest>` | that this person leads to it |
 //! | | `tag\|<name>` | the conversation's name | that this conversation carries the tag |
+//! | | `team\|<team>` | `epoch` | how often the team has changed |
+//! | | | `told#<digest>` | what the channel answered to a question of it, and in which epoch |
 //! | | `person\|<person>` | `person` | what is known of making a conversation with them |
 //! | notifications | `notification` | `part`: `head` | what was asked for, with the counters |
 //! | | | `audience#000` … | the audience: JSON, cut to what an item holds |
@@ -33,7 +35,8 @@
 //! - A turn, a pace, an operation, a person and a completion carry a mark of the call that wrote them; who finds their own mark was the one.
 //! - To settle, to release or to write up writes a row that says which attempt it is of; who finds the row that it wanted to
 //!   write has written it.
-//! - To remember, import, follow, note, forget, tag, erase, cancel, release, bury or find once more changes nothing.
+//! - A further epoch that nobody asked for makes the channel be asked once more.
+//! - To remember, import, follow, tell, note, forget, tag, erase, cancel, release, bury or find once more changes nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -22,6 +22,7 @@ use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Copies, Notification, Page};
 use crate::operation::{Operation, OperationKey};
 use crate::pace::{Bucket, Pace};
+use crate::roster::{Answer, Question, TeamKey, Told};
 
 /// All three tables. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,9 @@ struct Tables {
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
     people: HashMap<PersonKey, Acquaintance>,
+    epochs: HashMap<TeamKey, u64>,
+    /// With the epoch that it is of, and until when it is believed.
+    told: HashMap<(TeamKey, Question), (u64, Answer, Timestamp)>,
     turns: HashMap<ConversationKey, Turn>,
     paces: HashMap<Bucket, Pace>,
     operations: HashMap<OperationKey, Operation>,
@@ -176,6 +180,33 @@ impl Conversations for Store {
         if let Some(new) = conversation::made(tables.people.get(person), made) {
             tables.people.insert(person.clone(), new);
         }
+        Ok(())
+    }
+
+    async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
+        let tables = self.tables();
+        let epoch = tables.epochs.get(team).copied().unwrap_or_default();
+        let told = tables.told.get(&(team.clone(), question.clone()));
+        let told = told.filter(|(of, _, until)| *of == epoch && *until > now);
+        let answer = told.map(|(_, answer, _)| answer.clone());
+        Ok(Told { epoch, answer })
+    }
+
+    async fn tell(
+        &self,
+        team: &TeamKey,
+        epoch: u64,
+        question: &Question,
+        answer: &Answer,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        let told = (epoch, answer.clone(), until);
+        self.tables().told.insert((team.clone(), question.clone()), told);
+        Ok(())
+    }
+
+    async fn outdate(&self, team: &TeamKey) -> Result<(), Error> {
+        *self.tables().epochs.entry(team.clone()).or_default() += 1;
         Ok(())
     }
 

@@ -14,12 +14,14 @@ use crate::aws::Sdk;
 use crate::conversation::{
     self, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, TeamEvent,
 };
+use crate::roster::{Answer, Question, TeamKey, Told};
 use crate::store::{Candidate, Listing, Remembered, Selection};
 
 mod listing;
 mod membership;
 mod person;
 mod record;
+mod roster;
 
 use listing::Position;
 use person::{Known, Led};
@@ -33,8 +35,8 @@ use record::{REMOVED, TROUBLE, WITH_TEAM, candidate, conversation, key, tags};
 ///
 /// What is no record has no `reference`, by which reading the table itself passes over it, and no attribute that an index is
 /// by. A conversation's tags stand on its record; what leads to it from a tag changes with them in one transaction. A person
-/// who leads to a conversation is kept as long as that is remembered, and one who does not goes after a while: they have
-/// `expires`, which no record ever has.
+/// who leads to a conversation is kept as long as that is remembered, and one who does not goes after a while, as what the
+/// channel told of a team does: they have `expires`, which no record ever has.
 #[derive(Clone, Debug)]
 pub struct Conversations(Table);
 
@@ -264,6 +266,34 @@ impl crate::store::Conversations for Conversations {
             }
         }
         Err(unavailable(VERB)(Outrun))
+    }
+
+    async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
+        self.what_was_told("look up what was told of a team", team, question, now)
+            .await
+    }
+
+    async fn tell(
+        &self,
+        team: &TeamKey,
+        epoch: u64,
+        question: &Question,
+        answer: &Answer,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        self.keep_told(
+            "keep what was told of a team",
+            team,
+            epoch,
+            question,
+            answer,
+            until,
+        )
+        .await
+    }
+
+    async fn outdate(&self, team: &TeamKey) -> Result<(), Error> {
+        self.next_epoch("begin a new epoch of a team", team).await
     }
 
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

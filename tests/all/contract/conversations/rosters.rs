@@ -1,0 +1,178 @@
+//! What the channel told of teams.
+
+use herald::roster::{Answer, Member, Question, TeamKey, Told};
+
+use super::super::{at, on_every_backend};
+use super::*;
+
+on_every_backend! { conversations:
+    what_was_told_is_believed_for_its_time,
+    a_team_that_changed_is_to_be_asked_again,
+    what_was_asked_before_a_change_is_not_believed_after_it,
+    each_team_and_each_question_has_its_own_answer,
+    a_thousand_channels_and_hostile_tokens_are_kept,
+    what_was_told_is_no_conversation,
+}
+
+fn team(name: &str) -> TeamKey {
+    TeamKey {
+        channel: "msteams".to_owned(),
+        bot: "28:bot".into(),
+        team: name.to_owned(),
+    }
+}
+
+fn members(names: &[&str], next: Option<&str>) -> Answer {
+    let member = |name: &&str| Member {
+        id: format!("29:{name}").as_str().into(),
+        user: Some(format!("entra-{name}").as_str().into()),
+        role: Some("user".to_owned()),
+    };
+    Answer::Members {
+        page: names.iter().map(member).collect(),
+        next: next.map(str::to_owned),
+    }
+}
+
+fn page(after: Option<&str>) -> Question {
+    Question::Members {
+        after: after.map(str::to_owned),
+    }
+}
+
+async fn told<S: Conversations>(store: &S, name: &str, question: &Question, second: i64) -> Told {
+    store.told(&team(name), question, at(second)).await.unwrap()
+}
+
+async fn what_was_told_is_believed_for_its_time<S: Conversations>(store: S) {
+    let question = page(None);
+    let nothing = Told {
+        epoch: 0,
+        answer: None,
+    };
+    assert_eq!(told(&store, "19:t", &question, 0).await, nothing);
+    let answer = members(&["ada", "eve"], Some("next"));
+    store
+        .tell(&team("19:t"), 0, &question, &answer, at(60))
+        .await
+        .unwrap();
+    assert_eq!(told(&store, "19:t", &question, 59).await.answer, Some(answer));
+    assert_eq!(told(&store, "19:t", &question, 60).await, nothing);
+    // What is told later counts.
+    let later = members(&["ada"], None);
+    store
+        .tell(&team("19:t"), 0, &question, &later, at(99))
+        .await
+        .unwrap();
+    assert_eq!(told(&store, "19:t", &question, 60).await.answer, Some(later));
+}
+
+async fn a_team_that_changed_is_to_be_asked_again<S: Conversations>(store: S) {
+    let question = Question::Channels;
+    let answer = Answer::Channels(vec!["19:t".into(), "19:c".into()]);
+    store
+        .tell(&team("19:t"), 0, &question, &answer, at(60))
+        .await
+        .unwrap();
+    store.outdate(&team("19:other")).await.unwrap();
+    assert_eq!(
+        told(&store, "19:t", &question, 1).await.answer,
+        Some(answer.clone())
+    );
+    store.outdate(&team("19:t")).await.unwrap();
+    let Told { epoch, answer: none } = told(&store, "19:t", &question, 1).await;
+    assert_eq!((epoch, none), (1, None));
+    store
+        .tell(&team("19:t"), epoch, &question, &answer, at(60))
+        .await
+        .unwrap();
+    assert_eq!(told(&store, "19:t", &question, 1).await.answer, Some(answer));
+}
+
+async fn what_was_asked_before_a_change_is_not_believed_after_it<S: Conversations>(store: S) {
+    let question = page(None);
+    let before = told(&store, "19:t", &question, 0).await.epoch;
+    join_all((0..5).map(|_| async { store.outdate(&team("19:t")).await.unwrap() })).await;
+    let old = members(&["gone"], None);
+    store
+        .tell(&team("19:t"), before, &question, &old, at(60))
+        .await
+        .unwrap();
+    let after = told(&store, "19:t", &question, 0).await;
+    assert_eq!((after.epoch, after.answer), (5, None));
+}
+
+async fn each_team_and_each_question_has_its_own_answer<S: Conversations>(store: S) {
+    let other_bot = TeamKey {
+        bot: "28:other".into(),
+        ..team("19:t")
+    };
+    let teams = [team("19:t"), team("19:u"), other_bot];
+    let questions = [
+        Question::Channels,
+        page(None),
+        page(Some("")),
+        page(Some("a")),
+        page(Some("b")),
+    ];
+    for (number, team) in teams.iter().enumerate() {
+        for question in &questions {
+            let answer = members(&[&format!("{number}{question}")], None);
+            store.tell(team, 0, question, &answer, at(60)).await.unwrap();
+        }
+    }
+    for (number, team) in teams.iter().enumerate() {
+        for question in &questions {
+            let answer = members(&[&format!("{number}{question}")], None);
+            assert_eq!(
+                store.told(team, question, at(0)).await.unwrap().answer,
+                Some(answer)
+            );
+        }
+    }
+}
+
+async fn a_thousand_channels_and_hostile_tokens_are_kept<S: Conversations>(store: S) {
+    let channels = (0..1_000).map(|number| {
+        format!("19:{}{number}@thread.tacv2", "x".repeat(60))
+            .as_str()
+            .into()
+    });
+    let answer = Answer::Channels(channels.collect());
+    let hostile = team(&format!("19:{}|#%\"\u{1F980}", "ü".repeat(ID_BYTES_MAX / 2 - 20)));
+    for question in [Question::Channels, page(Some(&"|#\"\u{1F980}".repeat(2_000)))] {
+        store.tell(&hostile, 0, &question, &answer, at(60)).await.unwrap();
+        let told = store.told(&hostile, &question, at(0)).await.unwrap();
+        assert_eq!(told.answer.as_ref(), Some(&answer));
+    }
+    store.outdate(&hostile).await.unwrap();
+    assert_eq!(
+        store
+            .told(&hostile, &Question::Channels, at(0))
+            .await
+            .unwrap()
+            .epoch,
+        1
+    );
+}
+
+async fn what_was_told_is_no_conversation<S: Conversations>(store: S) {
+    store.outdate(&team("19:t")).await.unwrap();
+    let answer = members(&["ada"], None);
+    store
+        .tell(&team("19:t"), 1, &page(None), &answer, at(60))
+        .await
+        .unwrap();
+    for selection in [
+        Selection::Everyone {
+            segment: 0,
+            segments: 1,
+        },
+        Selection::User("entra-ada".into()),
+        Selection::Account("29:ada".into()),
+        Selection::Team("19:t".into()),
+        Selection::Conversation("team|msteams|28:bot|19:t".into()),
+    ] {
+        assert_eq!(list(&store, &selection, 10).await.0, [], "{selection:?}");
+    }
+}

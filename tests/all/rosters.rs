@@ -1,0 +1,214 @@
+//! What the channel told of a team is not asked for again, until it is too old or the team has changed.
+
+use herald::conversation::ConversationKey;
+use herald::pace::Bucket;
+use herald::roster::{Answer, Question, TeamKey};
+use herald::store::{Conversations, Paces};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tests::channel::{Team, member};
+
+use crate::world::{World, in_channel, personal};
+
+const TEAM: &str = "19:team@thread.tacv2";
+const SECOND: &str = "19:second@thread.tacv2";
+const KEPT: i64 = 3_600;
+
+fn team(members: usize) -> Team {
+    Team {
+        channels: vec![TEAM.to_owned(), SECOND.to_owned()],
+        members: (0..members).map(|number| member(&format!("p{number}"))).collect(),
+        ..Team::default()
+    }
+}
+
+fn key() -> TeamKey {
+    TeamKey {
+        channel: "msteams".to_owned(),
+        bot: "28:bot".into(),
+        team: TEAM.to_owned(),
+    }
+}
+
+/// A world that keeps what it is told, with a team of so many who are all known.
+async fn world_of(members: usize) -> World {
+    let mut world = World::new();
+    world.rosters_kept = SignedDuration::from_secs(KEPT);
+    for number in 0..members {
+        world
+            .hears(&personal(&format!("p{number}"), "installationUpdate"))
+            .await;
+    }
+    world.hears(&in_channel(TEAM, "installationUpdate")).await;
+    world.channel.team(TEAM, team(members));
+    world
+}
+
+/// How many requests it takes to plan a notification for the team; and how many it then reaches.
+async fn asked(world: &World, part: &str) -> (usize, u64) {
+    let body = json!({"audience": {"team": TEAM, "to": part}, "message": {"text": "news"}});
+    let before = world.channel.requests();
+    let id = world.asks(&body).await;
+    world.plan().await;
+    let asked = world.channel.requests() - before;
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert!(done.completed_at.is_some(), "{done:?}");
+    (asked, done.tally.delivered)
+}
+
+fn told(event: &str) -> Value {
+    let mut activity = in_channel(TEAM, "conversationUpdate");
+    match event {
+        "membersAdded" | "membersRemoved" => activity[event] = json!([{"id": "29:p0"}]),
+        event => {
+            activity["channelData"]["eventType"] = json!(event);
+            activity["channelData"]["channel"] = json!({"id": SECOND});
+        }
+    }
+    activity
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roster_that_was_told_lately_costs_no_request_and_no_permit() {
+    let world = world_of(220).await;
+    assert_eq!(asked(&world, "members").await, (3, 220));
+    let general: ConversationKey = format!("msteams|28:bot|{TEAM}").parse().unwrap();
+    let bucket = Bucket::of(&general, Some("tenant-1"));
+    let pace = async || {
+        world
+            .store
+            .apply(&bucket, |pace| (pace.clone(), None))
+            .await
+            .unwrap()
+    };
+    let (before, requests) = (pace().await, world.channel.requests());
+    let body = json!({"audience": {"team": TEAM, "to": "members"}, "message": {"text": "news"}});
+    world.asks(&body).await;
+    world.plan().await;
+    assert_eq!((pace().await, world.channel.requests()), (before, requests));
+    world.work().await;
+    assert_eq!(world.channel.requests() - requests, 220);
+    assert_eq!(asked(&world, "members").await, (0, 220));
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_are_kept_like_members() {
+    let world = world_of(0).await;
+    assert_eq!(asked(&world, "channels").await, (1, 2));
+    assert_eq!(asked(&world, "channels").await, (0, 2));
+}
+
+async fn epoch(world: &World) -> u64 {
+    let team = key();
+    let told = world.store.told(&team, &Question::Channels, world.now());
+    told.await.unwrap().epoch
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_changes_a_team_makes_it_be_asked_again() {
+    let world = world_of(3).await;
+    assert_eq!(asked(&world, "members").await.0, 1);
+    world.channel.team(TEAM, team(2));
+    world.hears(&told("membersRemoved")).await;
+    assert_eq!(asked(&world, "members").await, (1, 2));
+    for event in [
+        "membersAdded",
+        "membersRemoved",
+        "channelCreated",
+        "channelRenamed",
+        "channelDeleted",
+        "channelRestored",
+        "teamRenamed",
+        "teamArchived",
+        "teamUnarchived",
+        "teamDeleted",
+        "teamHardDeleted",
+        "teamRestored",
+    ] {
+        let before = epoch(&world).await;
+        world.hears(&told(event)).await;
+        assert_eq!(epoch(&world).await, before + 1, "{event}");
+    }
+    // What changes nothing, and what is told of another team.
+    let mut other = told("membersAdded");
+    other["channelData"]["team"]["id"] = json!("19:other@thread.tacv2");
+    let before = epoch(&world).await;
+    for activity in [in_channel(TEAM, "message"), told("novelEvent"), other] {
+        world.hears(&activity).await;
+        assert_eq!(epoch(&world).await, before, "{activity}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roster_is_asked_for_again_when_its_time_is_over_and_always_if_none_is_kept() {
+    let mut world = world_of(3).await;
+    assert_eq!(asked(&world, "members").await.0, 1);
+    world.pass(KEPT / 2);
+    assert_eq!(asked(&world, "members").await.0, 0);
+    world.pass(KEPT / 2);
+    assert_eq!(asked(&world, "members").await.0, 1);
+    world.rosters_kept = SignedDuration::ZERO;
+    for _ in 0..2 {
+        assert_eq!(asked(&world, "members").await.0, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_people_nothing_is_kept_but_their_ids_and_what_they_are() {
+    let world = world_of(0).await;
+    let mut full = member("ada");
+    let more = json!({"name": "Ada Invented", "givenName": "Ada", "surname": "Invented", "email": "ada@invented.example",
+                      "userPrincipalName": "ada@invented.example", "tenantId": "tenant-1", "userRole": "guest"});
+    full.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let team = Team {
+        members: vec![full, json!({"id": "28:bot"})],
+        ..team(0)
+    };
+    world.channel.team(TEAM, team);
+    asked(&world, "members").await;
+    let question = Question::Members { after: None };
+    let told = world.store.told(&key(), &question, world.now()).await.unwrap();
+    assert_eq!(
+        serde_json::to_value(told.answer).unwrap(),
+        json!({"members": {"page": [{"id": "29:ada", "user": "entra-ada", "role": "guest"}], "next": null}})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_does_not_lead_round_in_circles() {
+    for (forgotten, reached) in [(1, 220), (usize::MAX, 96)] {
+        let world = world_of(220).await;
+        // The first page was told lately. What it says to go on with is not known any more.
+        world.channel.team(
+            TEAM,
+            Team {
+                forgotten,
+                ..team(220)
+            },
+        );
+        let members = (0..96).map(|number| {
+            json!({"id": format!("29:p{number}"), "user": format!("entra-p{number}"), "role": "user"})
+        });
+        let page = json!({"members": {"page": members.collect::<Vec<_>>(), "next": "96"}});
+        let page: Answer = serde_json::from_value(page).unwrap();
+        let (question, until) = (Question::Members { after: None }, world.in_seconds(KEPT));
+        let epoch = world
+            .store
+            .told(&key(), &question, world.now())
+            .await
+            .unwrap()
+            .epoch;
+        world
+            .store
+            .tell(&key(), epoch, &question, &page, until)
+            .await
+            .unwrap();
+        // The token, all pages from the first; or the token, the first page, and the token once more.
+        let requests = if forgotten == 1 { 4 } else { 3 };
+        assert_eq!(asked(&world, "members").await, (requests, reached));
+        assert_eq!(world.channel.count("a:p95"), 1);
+    }
+}
