@@ -192,6 +192,25 @@ async fn a_member_who_is_known_by_one_of_their_names_is_not_taken_for_a_stranger
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_found_by_one_name_is_known_by_both_once_a_roster_told_them() {
+    let world = world_of(&["ada"], vec![member("ada"), member("zoe")]).await;
+    let zoe = json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"accounts": ["29:zoe"]}]);
+    assert_eq!(done(&world, &created(&zoe[0])).await, (1, 0));
+    let known = async |conversation| world.store.recall(&[key(conversation)]).await.unwrap().remove(0);
+    let (before, ada) = (known("a:zoe").await, known("a:ada").await);
+    assert_eq!(before.facts.account, None);
+
+    assert_eq!(done(&world, &to(&members())).await, (2, 0));
+    let after = known("a:zoe").await;
+    assert_eq!(after.facts.account, Some("29:zoe".into()));
+    assert_eq!(after.facts.user, before.facts.user);
+    assert_eq!(known("a:ada").await, ada, "who has both is left alone");
+    // By whichever name she is meant, she is one.
+    assert_eq!(done(&world, &created(&zoe)).await, (1, 0));
+    assert_eq!(world.channel.count("a:zoe"), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_channel_of_a_team_gets_a_thread_though_the_bot_never_heard_of_one() {
     let world = world_of(&[], Vec::new()).await;
     assert_eq!(

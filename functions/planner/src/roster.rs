@@ -1,15 +1,23 @@
 //! What the channel is asked of a team, unless it told that lately.
 
+use std::time::Duration;
+
 use botframework::activity::Role;
-use botframework::connector;
+use botframework::connector::{self, Class};
 use botframework::teams::TeamsChannelAccount;
 use herald::conversation::Conversation;
+use herald::pace::{self, Pace, Wish};
+use herald::retry::{Reaction, reaction};
 use herald::roster::{Answer, Member, Question, TeamKey};
 use herald::store::{Conversations, Notifications, Paces};
 use herald::telemetry::chain;
+use jiff::SignedDuration;
 
 use crate::Failure;
-use crate::team::Team;
+use crate::team::{Team, bucket_of};
+
+/// How long the plan waits for a channel that does not answer, if it names no time.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// How many members are asked for at once: what fits on a page of the plan.
 const MEMBERS: u16 = 96;
@@ -94,6 +102,60 @@ where
             }
         };
         self.told(shown, answer).await
+    }
+
+    /// The service URL to ask, when there is a permit to.
+    async fn ask<'s>(&self, shown: &'s Conversation) -> Result<&'s str, Failure> {
+        let context = self.reader.context;
+        let now = context.clock.now();
+        let wish = Wish {
+            block: 1,
+            whole: 1,
+            turn: Some(now),
+        };
+        let limit = context.limits.tenant;
+        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
+        match context.paces.apply(&bucket_of(shown), rule).await? {
+            pace::Answer::Permits(permits) => {
+                let wait = permits.slot(0).duration_since(now);
+                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+            }
+            pace::Answer::Later { until, .. } => return Err(Failure::Later(until.duration_since(now))),
+        }
+        Ok(shown.service_urls.first().map_or("", String::as_str))
+    }
+
+    /// What the channel told; `None` when it never will, and a wait when it may.
+    async fn told<T>(
+        &self,
+        shown: &Conversation,
+        answer: Result<T, connector::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let error = match answer {
+            Ok(told) => return Ok(Some(told)),
+            Err(error) => error,
+        };
+        tracing::warn!(
+            error_type = "TeamNotTold",
+            reason = ?error.reason(),
+            code = error.code(),
+            status = error.status(),
+            correlation = error.correlation(),
+            "the channel does not tell of a team"
+        );
+        let context = self.reader.context;
+        let now = context.clock.now();
+        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
+        let asked = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
+        if reaction(error.reason()) == Reaction::Slow {
+            let limit = context.limits.tenant;
+            let rule = |pace: &Pace| ((), Some(pace::throttle(pace, limit, asked, now)));
+            context.paces.apply(&bucket_of(shown), rule).await?;
+        }
+        match error.class() {
+            Class::Rejected | Class::Gone => Ok(None),
+            Class::NotSent | Class::Unknown => Err(Failure::Later(asked.unwrap_or(ASK_AGAIN))),
+        }
     }
 }
 

@@ -5,20 +5,16 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::time::Duration;
 
-use botframework::connector::{self, Class};
 use botframework::id::ConversationId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
-use herald::conversation::{Conversation, Person, Sighting};
+use herald::conversation::{Conversation, ConversationKey, Finding, Person, Sighting};
 use herald::delivery::SkipReason;
 use herald::notification::{Lane, PAGE_SIZE, Page, Unreachable};
-use herald::pace::{self, Bucket, Pace, Wish};
-use herald::retry::{Reaction, reaction};
+use herald::pace::Bucket;
 use herald::roster::{Answer, Member, Question};
 use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -29,11 +25,30 @@ use crate::roster::Freshness;
 /// How many conversations of one person are looked at.
 const OF_ONE_PERSON: usize = 10;
 
-/// How long the plan waits for a channel that does not answer, if it names no time.
-const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// What members came to.
+#[derive(Debug, Default)]
+struct Found {
+    recipients: Vec<(Option<Lane>, Recipient)>,
+    /// Who of them cannot be reached.
+    unreachable: Unreachable,
+    /// What conversations do not know yet: both names of their person.
+    named: Vec<(ConversationKey, Finding)>,
+}
 
-/// Recipients that one member came to, and who of them cannot be reached.
-type Found = (Vec<(Option<Lane>, Recipient)>, Unreachable);
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.recipients.extend(other.recipients);
+        self.unreachable.add(&other.unreachable);
+        self.named.extend(other.named);
+    }
+
+    fn page(self, next: Option<String>) -> Page {
+        Page {
+            unreachable: self.unreachable,
+            ..Page::group(self.recipients, next)
+        }
+    }
+}
 
 /// Where a page of a roster begins.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -168,7 +183,7 @@ where
             .filter(|_| ids.len() > PAGE_SIZE)
             .map(ToString::to_string);
         ids.truncate(PAGE_SIZE);
-        let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
+        let mut found = Found::default();
         for id in ids {
             self.discover(&id).await?;
             let listing = self
@@ -177,12 +192,9 @@ where
                 .conversations
                 .list(&Selection::Conversation(id), None, OF_ONE_PERSON)
                 .await?;
-            self.take(listing.found, &mut found, &mut unreachable);
+            self.take(listing.found, &mut found);
         }
-        Ok(Page {
-            unreachable,
-            ..Page::group(found, next)
-        })
+        Ok(found.page(next))
     }
 
     /// A page of its members, each in their chat with the bot.
@@ -190,20 +202,26 @@ where
     /// The channel may tell something else when it is asked again: a planner may have died here, or be at the same page now.
     /// So what the page was read as first is what counts; else those who were found on it could be on none.
     pub(crate) async fn members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
-        let read = self.read_members(at, guests).await?;
+        let (read, named) = self.read_members(at, guests).await?;
         let notifications = &self.reader.context.notifications;
         let page = notifications.draft(self.reader.id, at.page, &read).await?;
         // Pages repeat people, and so do rosters; a person is found on one page of the plan.
         let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
         let found: Vec<Recipient> = found.collect();
         let repeated = notifications.repeated(self.reader.id, at.page, &found).await?;
+        // Now that this page cannot become another by it: whom the other selectors have is told by names, too.
+        self.name(named).await?;
         Ok(page.without(&repeated.into_iter().collect()))
     }
 
-    /// A page as the channel tells it now.
-    async fn read_members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
+    /// A page as the channel tells it now, and what it tells beside.
+    async fn read_members(
+        &self,
+        at: Place<'_>,
+        guests: Guests,
+    ) -> Result<(Page, Vec<(ConversationKey, Finding)>), Failure> {
         let Some(shown) = &self.shown else {
-            return Ok(self.unknown());
+            return Ok((self.unknown(), Vec::new()));
         };
         let here = RosterPlace::read(at.cursor)?;
         let question = Question::Members {
@@ -220,9 +238,10 @@ where
             // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
             // beginning: once.
             Some(Answer::Channels(_)) | None if here.token.is_some() && !here.again => {
-                return Ok(Page::group::<Lane>([], Some(RosterPlace::AGAIN.write())));
+                let again = Page::group::<Lane>([], Some(RosterPlace::AGAIN.write()));
+                return Ok((again, Vec::new()));
             }
-            Some(Answer::Channels(_)) | None => return Ok(self.unknown()),
+            Some(Answer::Channels(_)) | None => return Ok((self.unknown(), Vec::new())),
         };
         let bucket = &bucket_of(shown);
         let mut seen = HashSet::new();
@@ -232,26 +251,42 @@ where
         let members = members.filter(|member| is_wanted(member) && seen.insert(member.id.clone()));
         let look_ups = members.map(|member| self.member(member, bucket));
         let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
-        let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
-        while let Some((of_one, reasons)) = look_ups.try_next().await? {
-            found.extend(of_one);
-            unreachable.add(&reasons);
+        let mut found = Found::default();
+        while let Some(of_one) = look_ups.try_next().await? {
+            found.add(of_one);
         }
         let next = next.map(|token| {
             let again = here.again;
             let token = Some(token);
             RosterPlace { token, again }.write()
         });
-        Ok(Page {
-            unreachable,
-            ..Page::group(found, next)
-        })
+        let named = std::mem::take(&mut found.named);
+        Ok((found.page(next), named))
+    }
+
+    /// Writes down both names of people whose conversations know one: whoever names them by the other finds them, too.
+    async fn name(&self, named: Vec<(ConversationKey, Finding)>) -> Result<(), store::Error> {
+        let context = self.reader.context;
+        let keys: Vec<ConversationKey> = named.iter().map(|(key, _)| key.clone()).collect();
+        for known in context.conversations.recall(&keys).await? {
+            for (_, finding) in named.iter().filter(|(key, _)| *key == known.key) {
+                context
+                    .conversations
+                    .note(&known.key, known.version, finding, context.clock.now())
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// One member: the conversations that are known of them, or themselves.
     async fn member(&self, member: Member, bucket: &Bucket) -> Result<Found, store::Error> {
-        let (mut found, mut unreachable) = (Vec::new(), Unreachable::default());
-        let account = Person::Account(member.id.clone());
+        let mut found = Found::default();
+        let both = member
+            .user
+            .clone()
+            .map(|user| Finding::Named(user, member.id.clone()));
+        let account = Person::Account(member.id);
         let user = member.user.map(Person::User);
         let names: Vec<Person> = user.into_iter().chain([account]).collect();
         let (matcher, nowhere) = (&self.reader.matcher, |person: &Person| {
@@ -261,7 +296,7 @@ where
             .iter()
             .all(|person| matcher.admits_unknown(&nowhere(person)))
         {
-            return Ok((found, unreachable));
+            return Ok(found);
         }
         // Those that are known by one of their names need not be by the other.
         for person in &names {
@@ -276,15 +311,21 @@ where
                 .found
                 .retain(|known| Bucket::of(&known.key, known.facts.tenant.as_deref()) == *bucket);
             if !listing.found.is_empty() {
-                self.take(listing.found, &mut found, &mut unreachable);
-                return Ok((found, unreachable));
+                let half = listing
+                    .found
+                    .iter()
+                    .filter(|known| known.facts.user.is_none() || known.facts.account.is_none());
+                let half = half.map(|known| known.key.clone());
+                found.named = half.zip(std::iter::repeat(both).flatten()).collect();
+                self.take(listing.found, &mut found);
+                return Ok(found);
             }
         }
         if names
             .iter()
             .any(|person| matcher.is_named_before(&nowhere(person)))
         {
-            return Ok((found, unreachable));
+            return Ok(found);
         }
         let home = Home {
             bucket: bucket.clone(),
@@ -292,20 +333,15 @@ where
         if let Some(person) = names.into_iter().next() {
             let unknown = self.reader.person(Some(&home), person);
             if unknown.0.is_none() {
-                unreachable.count(SkipReason::NoConversation);
+                found.unreachable.count(SkipReason::NoConversation);
             }
-            found.push(unknown);
+            found.recipients.push(unknown);
         }
-        Ok((found, unreachable))
+        Ok(found)
     }
 
     /// Takes conversations that the team led to, if no other selector has them.
-    fn take(
-        &self,
-        candidates: Vec<Candidate>,
-        found: &mut Vec<(Option<Lane>, Recipient)>,
-        unreachable: &mut Unreachable,
-    ) {
+    fn take(&self, candidates: Vec<Candidate>, found: &mut Found) {
         let matcher = &self.reader.matcher;
         for candidate in candidates {
             let (conversation, facts) = (&candidate.key.conversation, &candidate.facts);
@@ -313,9 +349,9 @@ where
                 continue;
             }
             if let Some(reason) = out_of_reach(&candidate) {
-                unreachable.count(reason);
+                found.unreachable.count(reason);
             }
-            found.push(self.reader.recipient(candidate));
+            found.recipients.push(self.reader.recipient(candidate));
         }
     }
 
@@ -329,63 +365,9 @@ where
             ..Page::group::<Lane>([(None, unknown)], None)
         }
     }
-
-    /// The service URL to ask, when there is a permit to.
-    pub(crate) async fn ask<'s>(&self, shown: &'s Conversation) -> Result<&'s str, Failure> {
-        let context = self.reader.context;
-        let now = context.clock.now();
-        let wish = Wish {
-            block: 1,
-            whole: 1,
-            turn: Some(now),
-        };
-        let limit = context.limits.tenant;
-        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
-        match context.paces.apply(&bucket_of(shown), rule).await? {
-            pace::Answer::Permits(permits) => {
-                let wait = permits.slot(0).duration_since(now);
-                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
-            }
-            pace::Answer::Later { until, .. } => return Err(Failure::Later(until.duration_since(now))),
-        }
-        Ok(shown.service_urls.first().map_or("", String::as_str))
-    }
-
-    /// What the channel told; `None` when it never will, and a wait when it may.
-    pub(crate) async fn told<T>(
-        &self,
-        shown: &Conversation,
-        answer: Result<T, connector::Error>,
-    ) -> Result<Option<T>, Failure> {
-        let error = match answer {
-            Ok(told) => return Ok(Some(told)),
-            Err(error) => error,
-        };
-        tracing::warn!(
-            error_type = "TeamNotTold",
-            reason = ?error.reason(),
-            code = error.code(),
-            status = error.status(),
-            correlation = error.correlation(),
-            "the channel does not tell of a team"
-        );
-        let context = self.reader.context;
-        let now = context.clock.now();
-        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
-        let asked = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
-        if reaction(error.reason()) == Reaction::Slow {
-            let limit = context.limits.tenant;
-            let rule = |pace: &Pace| ((), Some(pace::throttle(pace, limit, asked, now)));
-            context.paces.apply(&bucket_of(shown), rule).await?;
-        }
-        match error.class() {
-            Class::Rejected | Class::Gone => Ok(None),
-            Class::NotSent | Class::Unknown => Err(Failure::Later(asked.unwrap_or(ASK_AGAIN))),
-        }
-    }
 }
 
 /// Whose pace a team is asked at.
-fn bucket_of(shown: &Conversation) -> Bucket {
+pub(crate) fn bucket_of(shown: &Conversation) -> Bucket {
     Bucket::of(&shown.key, shown.facts.tenant.as_deref())
 }

@@ -1,5 +1,6 @@
 //! What becomes of the record.
 
+use botframework::id::{ChannelAccountId, EntraObjectId};
 use botframework::reference::ConversationReference;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub const MISSING_MAX: u32 = 3;
 /// The least time between two times that count.
 const MISSING_APART: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a sender found out about a conversation.
+/// What a sender or a planner found out about a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// The channel refuses it, with this code.
@@ -34,6 +35,8 @@ pub enum Finding {
     Missing(String),
     /// It is reached at this service URL.
     MovedTo(String),
+    /// Its person has both of these names: a roster has them beside each other.
+    Named(EntraObjectId, ChannelAccountId),
 }
 
 /// What the record becomes when a sender found this; `None` when nothing changes.
@@ -56,6 +59,16 @@ pub fn note(existing: &Conversation, finding: &Finding, now: Timestamp) -> Optio
         }
         Finding::Blocked(_) | Finding::Missing(_) => return None,
         Finding::MovedTo(url) => use_first(&mut new.service_urls, url),
+        Finding::Named(user, account) if existing.facts.scope == Scope::Personal => {
+            let facts = &mut new.facts;
+            // Of somebody else, if either is another.
+            if facts.user.as_ref().is_none_or(|known| known == user)
+                && facts.account.as_ref().is_none_or(|known| known == account)
+            {
+                (facts.user, facts.account) = (Some(user.clone()), Some(account.clone()));
+            }
+        }
+        Finding::Named(..) => return None,
     }
     (new != *existing).then(|| Conversation {
         version: existing.version + 1,

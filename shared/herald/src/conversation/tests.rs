@@ -338,3 +338,35 @@ fn where_it_is_reached_leads_from_then_on() {
     assert_eq!(moved.service_urls.len(), 2);
     assert_eq!(note(&moved, &Finding::MovedTo(there.into()), NOON), None);
 }
+
+#[test]
+fn both_names_of_a_person_are_known_once_they_are_told_together() {
+    let by_user = Conversation {
+        facts: Facts {
+            account: None,
+            ..first(&personal("message")).facts
+        },
+        ..first(&personal("message"))
+    };
+    let user = by_user.facts.user.clone().unwrap();
+    let named = |user: &str, account: &str| Finding::Named(user.into(), account.into());
+    let both = note(&by_user, &named(user.as_str(), "29:told"), NOON).unwrap();
+    assert_eq!(both.facts.user, Some(user.clone()));
+    assert_eq!(both.facts.account, Some("29:told".into()));
+    assert_eq!(both.version, by_user.version + 1);
+    for other in [
+        named(user.as_str(), "29:told"),
+        named(user.as_str(), "29:other"),
+        named("other", "29:told"),
+    ] {
+        assert_eq!(note(&both, &other, NOON), None, "{other:?}");
+    }
+    let group = Conversation {
+        facts: Facts {
+            scope: Scope::GroupChat,
+            ..by_user.facts.clone()
+        },
+        ..by_user
+    };
+    assert_eq!(note(&group, &named(user.as_str(), "29:told"), NOON), None);
+}
