@@ -2,7 +2,8 @@
 
 use botframework::id::ConversationId;
 use herald::conversation::{
-    Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State, TeamEvent,
+    Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State, TAGS_MAX,
+    TeamEvent,
 };
 use herald::roster::{Answer, Question, TeamKey, Told};
 use herald::store::memory::Store;
@@ -53,6 +54,54 @@ async fn the_same_activity_twice_makes_one_record_and_writes_it_once() {
     }
     let key = everyone(&world.store).await.remove(0).key;
     assert_eq!(world.store.recall(&[key]).await.unwrap()[0].version, 1);
+}
+
+#[tokio::test]
+async fn who_subscribes_is_under_the_tag_until_they_unsubscribe() {
+    let world = World::new();
+    let says = async |place: Option<&str>, words: &str| {
+        let mut said = match place {
+            Some(place) => in_channel(place, "message"),
+            None => personal("ada", "message"),
+        };
+        said["text"] = json!(words);
+        world.hears(&said).await;
+        let answers = world.channel.received();
+        answers.last().unwrap().activity["text"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let tagged = async |tag: &str| {
+        let found = world.store.list(&Selection::Tag(tag.to_owned()), None, 10).await;
+        let found = found.unwrap().found.into_iter();
+        found
+            .map(|found| found.key.conversation.into_string())
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        let answer = says(None, "Subscribe  Builds").await;
+        assert_eq!(answer, "From now on I bring news about **builds** here.");
+    }
+    // In a thread it is for the channel.
+    says(Some("19:c@thread.tacv2;messageid=5"), "subscribe builds").await;
+    says(None, "subscribe release notes").await;
+    assert_eq!(tagged("builds").await, ["19:c@thread.tacv2", "a:ada"]);
+    assert_eq!(tagged("release notes").await, ["a:ada"]);
+    assert!(
+        says(None, &format!("subscribe {}", "x".repeat(65)))
+            .await
+            .contains("too long")
+    );
+    assert_eq!(says(None, "subscribe").await, "You said: subscribe");
+    says(None, "unsubscribe builds").await;
+    assert_eq!(tagged("builds").await, ["19:c@thread.tacv2"]);
+    for number in 1..TAGS_MAX {
+        says(None, &format!("subscribe t{number}")).await;
+    }
+    assert!(says(None, "subscribe one-more").await.contains("too many"));
+    assert_eq!(tagged("one-more").await, Vec::<String>::new());
+    assert!(says(None, "HELP").await.contains("**subscribe builds**"));
 }
 
 #[tokio::test]
@@ -259,7 +308,7 @@ impl Conversations for Away {
         _: &[String],
         _: Timestamp,
     ) -> Result<Option<Vec<String>>, Error> {
-        unreachable!("messages puts nothing under a tag")
+        Self::away()
     }
     async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
         unreachable!("messages erases nobody")

@@ -5,19 +5,26 @@
 
 use botframework::activity::ActivityType;
 use botframework::turn::{self, Turn};
+use herald::store::Conversations;
+
+use crate::tags::{Tagged, Tags};
 
 /// Why you get this, what it offers, what to do next: the three things a welcome says.
 const WELCOME: &str = "Hello! You see this because I was just added here, and from now on I can bring you news without \
     being asked: a broken build, a shipped order, a closed office. Type **help** to see what I understand.";
 
-const HELP: &str = "I bring notifications here when there are any. Say anything and I repeat it, so you can see that I \
-    listen. To stop hearing from me, uninstall me or remove me from this chat.";
+const HELP: &str = "I bring notifications here when there are any. Say **subscribe builds** to get those about builds \
+    (or any other word), and **unsubscribe builds** to get them no more. Say anything else and I repeat it, so you can \
+    see that I listen. To stop hearing from me, uninstall me or remove me from this chat.";
 
-/// A small bot that welcomes, helps and echoes.
+/// A small bot that welcomes, helps, subscribes and echoes.
 #[derive(Debug)]
-pub struct Bot;
+pub struct Bot<'a, S> {
+    /// The tags of the conversation it is in, by which notifications find it: `{"audience": {"tag": "builds"}}`.
+    pub tags: Tags<'a, S>,
+}
 
-impl turn::Bot for Bot {
+impl<S: Conversations> turn::Bot for Bot<'_, S> {
     async fn on_turn(&self, turn: &mut Turn<'_>) -> Result<(), turn::Error> {
         match turn.activity().kind {
             // Teams also tells of every member who joins a team; they are not greeted one by one.
@@ -26,13 +33,31 @@ impl turn::Bot for Bot {
             }
             Some(ActivityType::Message) => {
                 let said = turn.activity().text_to_bot();
-                match said.as_str() {
+                let (word, rest) = said.split_once(char::is_whitespace).unwrap_or((&said, ""));
+                let (word, topic) = (word.to_lowercase(), rest.trim().to_lowercase());
+                match (word.as_str(), topic.as_str()) {
                     // A card's button, or a picture: nothing was said.
-                    "" => {}
-                    help if help.eq_ignore_ascii_case("help") => {
+                    ("", _) => {}
+                    ("help", "") => {
                         turn.send_text(HELP).await?;
                     }
-                    said => {
+                    ("subscribe", topic) if !topic.is_empty() => {
+                        let answer = match self.tags.add(topic).await? {
+                            Tagged::Done => format!("From now on I bring news about **{topic}** here."),
+                            Tagged::NoTag => "That is too long for me: say it in a word or two.".to_owned(),
+                            Tagged::TooMany => {
+                                "There are too many already: unsubscribe from one first.".to_owned()
+                            }
+                            Tagged::Nowhere => "I do not know where to bring it.".to_owned(),
+                        };
+                        turn.send_text(answer).await?;
+                    }
+                    ("unsubscribe", topic) if !topic.is_empty() => {
+                        self.tags.remove(topic).await?;
+                        turn.send_text(format!("I bring no news about **{topic}** here any more."))
+                            .await?;
+                    }
+                    _ => {
                         turn.send_text(format!("You said: {said}")).await?;
                     }
                 }

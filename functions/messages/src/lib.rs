@@ -27,6 +27,9 @@ use lambda_http::{Body, Request, Response};
 use tokio::task::{JoinError, JoinSet};
 
 pub mod bot;
+mod tags;
+
+pub use tags::{Tagged, Tags};
 
 /// The largest activity taken, in bytes. Teams' own limit for a message is about 100 KB (`protocol B.1`).
 pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
@@ -132,7 +135,12 @@ pub async fn handle<S: Conversations>(context: &Context<S>, request: Request) ->
         tracing::error!(error_type = "StoreUnavailable", error = %chain(&error), "activity not remembered");
         return status(StatusCode::INTERNAL_SERVER_ERROR);
     }
-    match context.adapter.process(&activity, &bot::Bot).await {
+    let tags = if by_channel {
+        Tags::of(&context.store, &context.clock, &activity)
+    } else {
+        Tags::of_nowhere(&context.store, &context.clock)
+    };
+    match context.adapter.process(&activity, &bot::Bot { tags }).await {
         Ok(answer) => respond(answer.status, answer.body.as_ref()),
         Err(error) => {
             tracing::error!(error_type = "TurnFailed", error = %chain(&error), "the bot's turn failed");
