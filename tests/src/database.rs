@@ -67,6 +67,21 @@ impl Database {
         self.engine.scan(all).unwrap().count
     }
 
+    /// Of the items of the table of conversations that have this text anywhere, when each goes by itself: seconds since 1970,
+    /// if it does.
+    pub fn expiries_of_conversations_naming(&self, text: &str) -> Vec<Option<i64>> {
+        let all = ScanRequest {
+            table_name: CONVERSATIONS.to_owned(),
+            ..ScanRequest::default()
+        };
+        let answer = serde_json::to_value(self.engine.scan(all).unwrap()).unwrap();
+        let items = answer["Items"].as_array().into_iter().flatten();
+        let naming = items.filter(|item| item.to_string().contains(text));
+        naming
+            .map(|item| item["expires"]["N"].as_str()?.parse().ok())
+            .collect()
+    }
+
     /// The conversations.
     pub fn conversations(&self) -> Conversations {
         conversations_at(self.address)

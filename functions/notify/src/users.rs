@@ -34,7 +34,8 @@ struct Found {
 impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
     /// `DELETE /api/users/{id}`, by the id of Entra or of the channel.
     ///
-    /// What is known of somebody whom the bot never met goes by itself, as [`Conversations::erase`] says.
+    /// What is known of somebody whom the bot never met goes by itself, and so does what the channel told of them as a member of
+    /// a team, as [`Conversations::erase`] says.
     pub(crate) async fn erase_user(&self, id: &str) -> Result<Response<Body>, Refusal> {
         let Some(id) = segment(id).filter(|id| conversation::is_id(id)) else {
             return Err(Refusal::bad_request(

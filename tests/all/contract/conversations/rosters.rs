@@ -176,3 +176,30 @@ async fn what_was_told_is_no_conversation<S: Conversations>(store: S) {
         assert_eq!(list(&store, &selection, 10).await.0, [], "{selection:?}");
     }
 }
+
+/// Whatever an erasure does not take goes when its time is over, and says so to `DynamoDB`.
+#[tokio::test]
+async fn of_who_was_erased_nothing_stays_but_what_was_told_lately() {
+    let database = tests::database::Database::start().await;
+    let store = database.conversations();
+    for name in ["ada", "eve"] {
+        hear(&store, &personal(name), 0).await;
+        let tags = ["vip".to_owned(), "beta".to_owned()];
+        store
+            .tag(&key(&format!("a:{name}")), &tags, &[], at(1))
+            .await
+            .unwrap();
+    }
+    let both = members(&["ada", "eve"], Some("next"));
+    let until = at(3_600);
+    store
+        .tell(&team("19:t"), 0, &page(None), &both, until)
+        .await
+        .unwrap();
+    store.outdate(&team("19:t")).await.unwrap();
+    assert_eq!(database.expiries_of_conversations_naming("ada").len(), 4);
+    assert!(store.erase(&key("a:ada")).await.unwrap());
+    let told = [Some(until.as_second())];
+    assert_eq!(database.expiries_of_conversations_naming("ada"), told);
+    assert_eq!(database.expiries_of_conversations_naming("eve").len(), 4);
+}
