@@ -21,6 +21,7 @@ mod away;
 mod lost;
 mod requests;
 mod scripted;
+mod teams;
 
 async fn wired() -> (Wire, Database) {
     let database = Database::start().await;

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use herald::conversation::{Finding, Made};
+use herald::conversation::{Finding, Made, TeamEvent};
+use herald::roster::Question;
 use herald::store::{Conversations, Error, Ledger, Notifications, Selection};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::super::at;
+use super::teams::{channels, import, team};
 use super::{
     CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, member, page, person,
     reserve, sighting, tags, try_claim,
@@ -127,9 +129,34 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     ]
 }
 
+/// The same of what is brought, and of teams.
+async fn errors_of_teams(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
+    let (conversations, notifications) = (conversations_at(address), notifications_at(address));
+    let (team, question) = (team(), Question::Channels);
+    let archived = TeamEvent::TeamArchived;
+    vec![
+        ("import", conversations.import(import(), at(0)).await.err()),
+        (
+            "follow",
+            conversations.follow(&key(), archived, at(0)).await.err(),
+        ),
+        ("told", conversations.told(&team, &question, at(0)).await.err()),
+        (
+            "tell",
+            conversations
+                .tell(&team, 0, &question, &channels(), at(60))
+                .await
+                .err(),
+        ),
+        ("outdate", conversations.outdate(&team).await.err()),
+        ("draft", notifications.draft(&id(), (0, 0), &page()).await.err()),
+    ]
+}
+
 async fn is_away(address: SocketAddr) {
     let started = Instant::now();
-    let errors = Box::pin(errors(address)).await;
+    let mut errors = Box::pin(errors(address)).await;
+    errors.extend(Box::pin(errors_of_teams(address)).await);
     let patience = PATIENCE * u32::try_from(errors.len()).unwrap();
     for (operation, error) in errors {
         assert!(

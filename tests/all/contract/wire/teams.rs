@@ -1,0 +1,107 @@
+//! What is brought, what follows its team, and what was told of it: how many requests, and what a lost answer does.
+
+use botframework::cloud::Cloud;
+use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::conversation::{Import, State, TeamEvent};
+use herald::notification::Page;
+use herald::roster::{Answer, Question, TeamKey};
+use herald::store::{Conversations, Notifications, Remembered};
+use serde_json::json;
+use tests::database::{conversations_at, notifications_at};
+
+use super::super::at;
+use super::{acceptance, id, key, page, wired};
+
+pub(super) fn import() -> Import {
+    let document = json!({
+        "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/emea/",
+        "user": {"id": "29:ada"}, "bot": {"id": "28:bot"}, "conversation": {"id": "a:ada"}});
+    let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
+    Import::read(document, &trust).unwrap().remove(0)
+}
+
+pub(super) fn team() -> TeamKey {
+    TeamKey {
+        channel: "msteams".to_owned(),
+        bot: "28:bot".into(),
+        team: "19:team".to_owned(),
+    }
+}
+
+pub(super) fn channels() -> Answer {
+    Answer::Channels(vec!["19:team".into()])
+}
+
+#[tokio::test]
+async fn an_import_is_a_read_and_a_write_and_of_what_is_known_a_read() {
+    let (wire, _database) = wired().await;
+    let store = conversations_at(wire.address());
+    assert_eq!(store.import(import(), at(0)).await.unwrap(), Remembered::New);
+    assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
+    assert_eq!(
+        store.import(import(), at(1)).await.unwrap(),
+        Remembered::Unchanged
+    );
+    assert_eq!(wire.take_operations(), ["GetItem"]);
+}
+
+#[tokio::test]
+async fn what_was_told_is_one_read_to_believe_and_one_write_to_keep() {
+    let (wire, _database) = wired().await;
+    let store = conversations_at(wire.address());
+    let told = store.told(&team(), &Question::Channels, at(0)).await.unwrap();
+    store
+        .tell(&team(), told.epoch, &Question::Channels, &channels(), at(60))
+        .await
+        .unwrap();
+    store.told(&team(), &Question::Channels, at(0)).await.unwrap();
+    store.outdate(&team()).await.unwrap();
+    assert_eq!(
+        wire.take_operations(),
+        ["BatchGetItem", "PutItem", "BatchGetItem", "UpdateItem"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_brought_or_follows_its_team_changes_once_though_the_answer_was_lost() {
+    let (wire, _database) = wired().await;
+    let store = conversations_at(wire.address());
+    let version = async || store.recall(&[key()]).await.unwrap().remove(0).version;
+    wire.lose_answers_after(1, 1);
+    store.import(import(), at(0)).await.unwrap();
+    assert_eq!(version().await, 1);
+    for (event, expected) in [
+        (TeamEvent::TeamArchived, 2),
+        (TeamEvent::TeamUnarchived, 3),
+        (TeamEvent::TeamDeleted, 4),
+        (TeamEvent::TeamRestored, 5),
+    ] {
+        wire.lose_answers_after(1, 1);
+        store.follow(&key(), event, at(1)).await.unwrap();
+        assert_eq!(version().await, expected, "{event:?}");
+    }
+    assert_eq!(store.recall(&[key()]).await.unwrap()[0].state, State::Active);
+}
+
+#[tokio::test]
+async fn a_draft_stands_though_the_answer_was_lost_and_an_epoch_is_never_taken_back() {
+    let (wire, _database) = wired().await;
+    let notifications = notifications_at(wire.address());
+    notifications.accept(&acceptance(None)).await.unwrap();
+    wire.take_operations();
+    wire.lose_answers(1);
+    assert_eq!(notifications.draft(&id(), (0, 0), &page()).await.unwrap(), page());
+    assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
+    let other = notifications.draft(&id(), (0, 0), &Page::default()).await;
+    assert_eq!(other.unwrap(), page());
+
+    let store = conversations_at(wire.address());
+    store
+        .tell(&team(), 0, &Question::Channels, &channels(), at(60))
+        .await
+        .unwrap();
+    wire.lose_answers(1);
+    store.outdate(&team()).await.unwrap();
+    let told = store.told(&team(), &Question::Channels, at(0)).await.unwrap();
+    assert_eq!((told.epoch, told.answer), (2, None), "it is counted twice");
+}
