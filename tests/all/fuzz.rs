@@ -13,6 +13,7 @@ use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::Clock;
+use herald::conversation::{self, Export, Import};
 use herald::store::memory::Store;
 use jiff::Timestamp;
 use lambda_http::http::header::AUTHORIZATION;
@@ -359,6 +360,45 @@ fn an_activity_is_read_whole_or_not_at_all() {
             prop_assert_eq!(&written, &document);
         }
         prop_assert_eq!(Activity::from_value(written).unwrap(), activity);
+        Ok(())
+    });
+}
+
+/// Whoever brings a file cannot have the token sent elsewhere by it, and what is brought is the same brought again or taken on.
+#[test]
+fn what_is_imported_leads_to_trusted_hosts_only_and_is_exported_as_it_is() {
+    let rule = rule();
+    let reference = json!({
+        "channelId": "msteams", "serviceUrl": SERVICE_URL, "bot": {"id": "28:bot"}, "novel": {"kept": null},
+        "user": {"id": "29:ada", "aadObjectId": "entra-ada"},
+        "conversation": {"id": "a:ada", "conversationType": "personal", "tenantId": "tenant-1"}});
+    let record = json!({
+        "reference": reference, "scope": "channel", "tenant": "tenant-1", "team": "19:team", "tags": ["vip"],
+        "state": "blocked", "code": "MessageWritesBlocked", "serviceUrls": [SERVICE_URL]});
+    let seeds = [reference, record]
+        .map(|line| line.to_string().into_bytes())
+        .to_vec();
+    fuzz("imports", &mangled(seeds), |input| {
+        let Ok(document) = serde_json::from_slice(&input) else {
+            return Ok(());
+        };
+        let Ok(imports) = Import::read(document, &rule) else {
+            return Ok(());
+        };
+        let now = Timestamp::from_second(NOW).unwrap();
+        for brought in imports {
+            let record = conversation::import(None, brought.clone(), now).unwrap();
+            for url in record.service_urls.iter().chain(&record.reference.service_url) {
+                prop_assert!(rule.check(url).is_ok(), "{}", url);
+            }
+            prop_assert_eq!(conversation::import(Some(&record), brought, now), None);
+            let exported = serde_json::to_value(Export::from(&record)).unwrap();
+            let elsewhere = Import::read(exported, &rule);
+            let elsewhere = elsewhere.map_err(|unfit| TestCaseError::fail(unfit.to_string()))?;
+            prop_assert_eq!(elsewhere.len(), 1);
+            let elsewhere = elsewhere.into_iter().next().unwrap();
+            prop_assert_eq!(conversation::import(None, elsewhere, now), Some(record));
+        }
         Ok(())
     });
 }

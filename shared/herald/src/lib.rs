@@ -66,6 +66,8 @@
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::plan`] and [`store::Notifications::close`] count in the transaction that writes |
 //! | the end of a notification is found, once | [`completion::check`] |
 //! | a conversation is remembered whole, and nothing is written when nothing changed | [`conversation::remember`] |
+//! | what was kept elsewhere adds to what is known, and brings nobody back | [`conversation::import()`] |
+//! | whoever was found on a roster is on one page of the plan | [`store::Notifications::draft`], [`store::Notifications::repeated`] |
 //!
 //! All of it is proved by the simulation (`tests/all/simulation`): the real handlers, a channel that behaves as the real one
 //! does, and faults at every step.
