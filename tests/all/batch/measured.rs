@@ -84,6 +84,7 @@ async fn deliver(transport: Transport) -> Taken {
         deliveries: queue.clone(),
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
+        customers: None,
         // Nobody waits for a slot here.
         limits: Limits {
             tenant: Limit {

@@ -104,7 +104,8 @@ async fn who_was_found_is_no_part_of_the_plan<S: Notifications>(store: S) {
 }
 
 fn read(names: &[&str], next: Option<&str>) -> Page {
-    let found = people(names).into_iter().map(|recipient| (None, recipient));
+    let found = people(names).into_iter();
+    let found = found.map(|recipient| (None::<Bucket>, recipient));
     Page::group(found, next.map(str::to_owned))
 }
 
