@@ -1,5 +1,6 @@
 //! The pages of one part of an audience.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -25,6 +26,8 @@ pub(crate) struct Reader<'a, C, N, P, Q, E> {
     pub(crate) id: &'a NotificationId,
     pub(crate) matcher: Matcher<'a>,
     audience: &'a Audience,
+    /// The teams that the audience names: one of which nothing is known may be named as a conversation, too.
+    teams: HashSet<&'a str>,
     part: Part<'a>,
     if_unknown: IfUnknown,
     transport: Transport,
@@ -54,11 +57,23 @@ where
         part: Part<'a>,
     ) -> Option<Self> {
         let matcher = Matcher::new(audience, part.selector.0)?;
+        let teams = audience.0.iter().filter_map(|selector| match &selector.whom {
+            Whom::Team { id, .. } => Some(id.as_str()),
+            Whom::Everyone
+            | Whom::Tenant(_)
+            | Whom::Users { .. }
+            | Whom::Accounts(_)
+            | Whom::Conversations(_)
+            | Whom::Channel { .. }
+            | Whom::GroupChat(_)
+            | Whom::Tag(_) => None,
+        });
         Some(Self {
             context,
             id: &notification.id,
             matcher,
             audience,
+            teams: teams.collect(),
             part,
             if_unknown: notification.if_unknown,
             transport: notification.transport,
@@ -78,30 +93,30 @@ where
             Whom::Users { ids, tenant } => {
                 let home = self.home(tenant.as_deref()).await?;
                 let unknown = |id| self.person(home.as_ref(), Person::User(id));
-                self.named(ids, cursor, Selection::User, unknown).await
+                self.named(ids, at, Selection::User, unknown).await
             }
             Whom::Accounts(ids) => {
                 let home = self.home(None).await?;
                 let unknown = |id| self.person(home.as_ref(), Person::Account(id));
-                self.named(ids, cursor, Selection::Account, unknown).await
+                self.named(ids, at, Selection::Account, unknown).await
             }
             Whom::Conversations(ids) => {
                 let unknown = |id| (None, Recipient::UnknownConversation(id));
-                self.named(ids, cursor, Selection::Conversation, unknown).await
+                self.named(ids, at, Selection::Conversation, unknown).await
             }
-            Whom::GroupChat(id) => self.one(id.clone(), cursor).await,
+            Whom::GroupChat(id) => self.one(id.clone(), at).await,
             Whom::Channel { id, thread, team } => {
                 if let Some(team) = team {
                     Team::new(self, team).await?.discover_channel(id).await?;
                 }
                 let place = place(id, thread.as_deref());
                 Team::of_channel(self, id).await?.discover(&place).await?;
-                self.one(place, cursor).await
+                self.one(place, at).await
             }
             Whom::Team { id, to, guests } => match to {
                 TeamPart::General => {
                     Team::new(self, id).await?.discover(&id.as_str().into()).await?;
-                    self.one(id.as_str().into(), cursor).await
+                    self.one(id.as_str().into(), at).await
                 }
                 TeamPart::Channels => Team::new(self, id).await?.channels(at).await,
                 TeamPart::Members => Team::new(self, id).await?.members(at, *guests).await,
@@ -110,9 +125,9 @@ where
     }
 
     /// One conversation, known or not.
-    async fn one(&self, id: botframework::id::ConversationId, cursor: Option<&str>) -> Result<Page, Failure> {
+    async fn one(&self, id: botframework::id::ConversationId, at: Place<'_>) -> Result<Page, Failure> {
         let unknown = |id| (None, Recipient::UnknownConversation(id));
-        self.named(&[id], cursor, Selection::Conversation, unknown).await
+        self.named(&[id], at, Selection::Conversation, unknown).await
     }
 
     /// Where people of this tenant are reached, if conversations are to be made at all.
@@ -147,6 +162,19 @@ where
         (Some(lane), Recipient::Conversation(found.key))
     }
 
+    fn is_team(&self, unknown: &Recipient) -> bool {
+        matches!(unknown, Recipient::UnknownConversation(id) if self.teams.contains(id.as_str()))
+    }
+
+    /// Whether this was found on another page before; it is kept that it was found on this one, if not.
+    pub(crate) async fn is_repeated(&self, at: Place<'_>, found: &Recipient) -> Result<bool, store::Error> {
+        let notifications = &self.context.notifications;
+        let repeated = notifications
+            .repeated(self.id, at.page, std::slice::from_ref(found))
+            .await?;
+        Ok(!repeated.is_empty())
+    }
+
     /// A page of a listing: those that are active and not another selector's.
     async fn listed(&self, selection: &Selection, cursor: Option<&str>) -> Result<Page, Failure> {
         let listing = self
@@ -178,11 +206,11 @@ where
     async fn named<T: Clone + Send + Sync>(
         &self,
         ids: &[T],
-        cursor: Option<&str>,
+        at: Place<'_>,
         selection: fn(T) -> Selection,
         unknown: impl Fn(T) -> (Option<Lane>, Recipient),
     ) -> Result<Page, Failure> {
-        let start = Position::read(cursor)?;
+        let start = Position::read(at.cursor)?;
         let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
             let after = start.after.as_deref().filter(|_| index == start.index);
             async move {
@@ -211,7 +239,10 @@ where
             found.retain(|found| self.matcher.means(&found.key.conversation, &found.facts));
             if found.is_empty() && !continued && listing.next.is_none() && !excepted {
                 let unknown = unknown(id.clone());
-                if self.matcher.admits_unknown(&unknown.1) && !self.matcher.is_named_before(&unknown.1) {
+                if self.matcher.admits_unknown(&unknown.1)
+                    && !self.matcher.is_named_before(&unknown.1)
+                    && !(self.is_team(&unknown.1) && self.is_repeated(at, &unknown.1).await?)
+                {
                     if unknown.0.is_none() {
                         unreachable.count(SkipReason::NoConversation);
                     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use botframework::activity::Role;
-use botframework::connector::{self, Class};
+use botframework::cloud::GCC_SERVICE_URL;
+use botframework::connector::{self, Reason};
 use botframework::teams::TeamsChannelAccount;
 use herald::conversation::Conversation;
 use herald::pace::{self, Pace, Wish};
@@ -18,6 +19,9 @@ use crate::team::{Team, bucket_of};
 
 /// How long the plan waits for a channel that does not answer, if it names no time.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// How often the channel is asked once more for a team that it does not find.
+const NOT_FOUND_MAX: u32 = 2;
 
 /// How many members are asked for at once: what fits on a page of the plan.
 const MEMBERS: u16 = 96;
@@ -82,30 +86,85 @@ where
         question: &Question,
     ) -> Result<Option<Answer>, Failure> {
         let connector = &self.reader.context.connector;
-        let url = self.ask(shown).await?;
-        let answer: Result<Answer, connector::Error> = match question {
+        match question {
             Question::Channels => {
-                let channels = connector.channels(url, self.id.as_str()).await;
-                channels.map(|channels| {
+                let ask = async |url: &str| connector.channels(url, self.id.as_str()).await;
+                let channels = self.told(shown, ask).await?;
+                Ok(channels.map(|channels| {
                     let ids = channels.into_iter().filter_map(|channel| channel.id);
                     Answer::Channels(ids.map(Into::into).collect())
-                })
+                }))
             }
             Question::Members { after } => {
-                let page = connector
-                    .paged_members(url, &self.id, Some(MEMBERS), after.as_deref())
-                    .await;
-                page.map(|page| Answer::Members {
+                let after = after.as_deref();
+                let ask =
+                    async |url: &str| connector.paged_members(url, &self.id, Some(MEMBERS), after).await;
+                let page = self.told(shown, ask).await?;
+                Ok(page.map(|page| Answer::Members {
                     page: page.members.into_iter().filter_map(person).collect(),
                     next: page.continuation_token,
-                })
+                }))
             }
-        };
-        self.told(shown, answer).await
+        }
     }
 
-    /// The service URL to ask, when there is a permit to.
-    async fn ask<'s>(&self, shown: &'s Conversation) -> Result<&'s str, Failure> {
+    /// What the channel tells; `None` when it never will, and a wait when it may. It is asked where the team is served: as it
+    /// was heard of, else at every address that may be its own. Healthy teams are not found now and then, by chance.
+    async fn told<T>(
+        &self,
+        shown: &Conversation,
+        question: impl AsyncFn(&str) -> Result<T, connector::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let trust = self.reader.context.connector.trust();
+        let own = trust.cloud().endpoints().service_url;
+        let shown_at = shown.service_urls.iter().map(String::as_str);
+        let mut addresses: Vec<&str> = shown_at.chain(own).chain([GCC_SERVICE_URL]).rev().collect();
+        let mut address = addresses.pop().unwrap_or_default();
+        let mut not_found = 0;
+        loop {
+            self.permit(shown).await?;
+            let error = match question(address).await {
+                Ok(told) => return Ok(Some(told)),
+                Err(error) => error,
+            };
+            tracing::warn!(
+                error_type = "TeamNotTold",
+                reason = ?error.reason(),
+                code = error.code(),
+                status = error.status(),
+                correlation = error.correlation(),
+                "the channel does not tell of a team"
+            );
+            match reaction(error.reason()) {
+                Reaction::Readdress => {
+                    addresses.retain(|other| *other != address && trust.check(other).is_ok());
+                    if error.reason() == Reason::OtherHost {
+                        // The tenant is in GCC, and nowhere else.
+                        addresses.retain(|other| *other == GCC_SERVICE_URL);
+                    }
+                    match addresses.pop() {
+                        Some(other) => address = other,
+                        None => return Ok(None),
+                    }
+                }
+                Reaction::Recreate if not_found < NOT_FOUND_MAX => not_found += 1,
+                Reaction::Recreate | Reaction::Block | Reaction::Strike | Reaction::Reject => {
+                    return Ok(None);
+                }
+                Reaction::Slow => {
+                    let wait = self.throttled(shown, &error).await?;
+                    return Err(Failure::Later(wait));
+                }
+                Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
+                    let wait = self.asks_to_wait(&error).unwrap_or(ASK_AGAIN);
+                    return Err(Failure::Later(wait));
+                }
+            }
+        }
+    }
+
+    /// Waits for a permit to ask.
+    async fn permit(&self, shown: &Conversation) -> Result<(), Failure> {
         let context = self.reader.context;
         let now = context.clock.now();
         let wish = Wish {
@@ -119,43 +178,31 @@ where
             pace::Answer::Permits(permits) => {
                 let wait = permits.slot(0).duration_since(now);
                 tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+                Ok(())
             }
-            pace::Answer::Later { until, .. } => return Err(Failure::Later(until.duration_since(now))),
+            pace::Answer::Later { until, .. } => Err(Failure::Later(until.duration_since(now))),
         }
-        Ok(shown.service_urls.first().map_or("", String::as_str))
     }
 
-    /// What the channel told; `None` when it never will, and a wait when it may.
-    async fn told<T>(
+    /// Slows the tenant down; how long the plan waits.
+    async fn throttled(
         &self,
         shown: &Conversation,
-        answer: Result<T, connector::Error>,
-    ) -> Result<Option<T>, Failure> {
-        let error = match answer {
-            Ok(told) => return Ok(Some(told)),
-            Err(error) => error,
-        };
-        tracing::warn!(
-            error_type = "TeamNotTold",
-            reason = ?error.reason(),
-            code = error.code(),
-            status = error.status(),
-            correlation = error.correlation(),
-            "the channel does not tell of a team"
-        );
+        error: &connector::Error,
+    ) -> Result<SignedDuration, Failure> {
         let context = self.reader.context;
-        let now = context.clock.now();
+        let (now, asked) = (context.clock.now(), self.asks_to_wait(error));
+        let limit = context.limits.tenant;
+        let rule = |pace: &Pace| ((), Some(pace::throttle(pace, limit, asked, now)));
+        context.paces.apply(&bucket_of(shown), rule).await?;
+        Ok(asked.unwrap_or(ASK_AGAIN))
+    }
+
+    /// How long the channel asks to wait.
+    fn asks_to_wait(&self, error: &connector::Error) -> Option<SignedDuration> {
+        let now = self.reader.context.clock.now();
         let asked = error.retry_after().map(|wait| wait.delay(now.into()));
-        let asked = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
-        if reaction(error.reason()) == Reaction::Slow {
-            let limit = context.limits.tenant;
-            let rule = |pace: &Pace| ((), Some(pace::throttle(pace, limit, asked, now)));
-            context.paces.apply(&bucket_of(shown), rule).await?;
-        }
-        match error.class() {
-            Class::Rejected | Class::Gone => Ok(None),
-            Class::NotSent | Class::Unknown => Err(Failure::Later(asked.unwrap_or(ASK_AGAIN))),
-        }
+        asked.and_then(|wait| SignedDuration::try_from(wait).ok())
     }
 }
 

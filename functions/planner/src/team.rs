@@ -172,10 +172,10 @@ where
     /// A page of its channels, in the order of their ids.
     pub(crate) async fn channels(&self, at: Place<'_>) -> Result<Page, Failure> {
         let Some(shown) = &self.shown else {
-            return Ok(self.unknown());
+            return self.unknown_once(at).await;
         };
         let Some(mut ids) = self.channel_ids(shown).await? else {
-            return Ok(self.unknown());
+            return self.unknown_once(at).await;
         };
         ids.retain(|id| at.cursor.is_none_or(|cursor| id.as_str() > cursor));
         let next = ids
@@ -364,6 +364,13 @@ where
             unreachable,
             ..Page::group::<Lane>([(None, unknown)], None)
         }
+    }
+
+    /// The same, on one page of the plan alone, however many selectors name the team.
+    async fn unknown_once(&self, at: Place<'_>) -> Result<Page, Failure> {
+        let unknown = Recipient::UnknownConversation(self.id.clone());
+        let repeated = self.reader.is_repeated(at, &unknown).await?;
+        Ok(if repeated { Page::default() } else { self.unknown() })
     }
 }
 

@@ -168,14 +168,15 @@ impl<'a> Matcher<'a> {
 
 impl Selector {
     /// The broader selector has the conversation. It reads the table itself, the narrower ones read indexes that lag
-    /// behind it: who is missed there is found here. Members are last: only their team's roster knows who they are.
+    /// behind it: who is missed there is found here. What only the channel knows is last, the members of a team and its
+    /// channels: of a team that it does not tell of, those are still written to whom another selector names.
     fn breadth(&self) -> u8 {
         match &self.whom {
             Whom::Everyone => 0,
             Whom::Tenant(_) => 1,
             Whom::Tag(_)
             | Whom::Team {
-                to: TeamPart::General | TeamPart::Channels,
+                to: TeamPart::General,
                 ..
             } => 2,
             Whom::Users { .. }
@@ -184,7 +185,7 @@ impl Selector {
             | Whom::Channel { .. }
             | Whom::GroupChat(_) => 3,
             Whom::Team {
-                to: TeamPart::Members,
+                to: TeamPart::Channels | TeamPart::Members,
                 ..
             } => 4,
         }
