@@ -473,6 +473,38 @@ async fn who_waits_for_a_conversation_is_listed_and_explained_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn somebody_new_is_created_where_they_are_served_and_not_where_others_of_their_tenant_are() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let mut eve = personal("eve", "installationUpdate");
+    eve["serviceUrl"] = json!("http://localhost:3979/");
+    see(&world, eve).await;
+    for (person, host) in [("zoe", "localhost"), ("zed", "127.0.0.1")] {
+        let (user, chat) = (format!("entra-{person}"), format!("a:{person}"));
+        let users = json!({"users": [user], "tenant": "tenant-1"});
+        world.channel.when(&user, Behaviour::ServedAt(host));
+        assert_eq!(done(&world, &created(&users)).await, (1, 0), "{person}");
+        let known = world.store.recall(&[key(&chat)]).await.unwrap().remove(0);
+        assert!(known.service_urls[0].contains(host), "{:?}", known.service_urls);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_refuses_to_create_anybody_is_waited_for() {
+    let world = world_of(&["ada"], Vec::new()).await;
+    let people = names(0..12);
+    let users: Vec<String> = people.iter().map(|person| format!("entra-{person}")).collect();
+    for user in &users {
+        let refused = Behaviour::Answers([refusal(403, "BotDisabledByAdmin")].into());
+        world.channel.when(user, refused);
+    }
+    let audience = json!({"users": users, "tenant": "tenant-1"});
+    let id = world.asks(&created(&audience)).await;
+    world.work().await;
+    let tally = world.notification(&id).await.tally;
+    assert!(tally.gone < 12 && tally.gone + tally.delivered == 12, "{tally:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_became_of_a_created_person_is_told_like_of_any_other() {
     let world = world_of(&["ada"], Vec::new()).await;
     let refused = Behaviour::Answers([refusal(400, "BadSyntax")].into());
@@ -566,6 +598,57 @@ async fn a_roster_that_is_throttled_makes_the_plan_wait_and_loses_nobody() {
     assert_eq!(counts(&world, &id).await, (220, 0));
     assert_eq!(sent(&world).len(), 220);
     assert!(world.now().duration_since(began).as_secs() >= 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_named_is_written_to_though_nothing_is_told_of_its_team() {
+    let world = world_of(&[], Vec::new()).await;
+    see(&world, channel_of(TEAM, SECOND)).await;
+    let silent = Behaviour::Refuse {
+        status: 403,
+        code: "BotDisabledByAdmin",
+    };
+    world.channel.when(TEAM, silent);
+    let audience = json!([{"team": TEAM, "to": "channels"}, {"conversations": [SECOND]}]);
+    assert_eq!(done(&world, &to(&audience)).await, (1, 1));
+    assert_eq!(sent(&world), [SECOND]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_of_which_nothing_is_known_is_a_recipient_once_however_it_is_named() {
+    let world = World::new();
+    let part = |part| json!({"team": TEAM, "to": part});
+    let audience = json!([
+        {"conversations": [TEAM]}, part("general"), part("channels"), part("members"),
+        {"team": TEAM, "to": "members", "guests": false},
+    ]);
+    let id = world.asks(&to(&audience)).await;
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (0, 1));
+    assert_eq!(world.notification(&id).await.audience, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_is_asked_where_it_is_served_by_now_and_again_when_it_is_not_found() {
+    let world = world_of(&["ada"], vec![member("ada")]).await;
+    // Heard of last at an address that does not serve it.
+    let mut moved = channel_of(TEAM, TEAM);
+    moved["serviceUrl"] = json!("http://localhost:3979/");
+    see(&world, moved).await;
+    world.channel.when(TEAM, Behaviour::ServedAt("127.0.0.1"));
+    assert_eq!(done(&world, &to(&members())).await, (1, 0));
+
+    let not_found = || refusal(404, "ConversationNotFound");
+    world
+        .channel
+        .when(TEAM, Behaviour::Answers([not_found(), not_found()].into()));
+    assert_eq!(done(&world, &to(&members())).await, (1, 0));
+    let never = Behaviour::Refuse {
+        status: 404,
+        code: "ConversationNotFound",
+    };
+    world.channel.when(TEAM, never);
+    assert_eq!(done(&world, &to(&members())).await, (0, 1));
 }
 
 #[tokio::test(start_paused = true)]

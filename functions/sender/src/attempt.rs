@@ -184,12 +184,7 @@ where
             };
             match reaction(error.reason()) {
                 Reaction::Readdress => {
-                    let others = others.get_or_insert_with(|| self.others(conversation));
-                    if error.reason() == Reason::OtherHost {
-                        // The tenant is in GCC, and nowhere else.
-                        others.retain(|url| *url == GCC_SERVICE_URL);
-                    }
-                    let Some(next) = others.pop() else {
+                    let Some(next) = self.next_address(conversation, &mut others, &error) else {
                         return Ok(Came::To(Err(error)));
                     };
                     place.service_url = Cow::Borrowed(next);
@@ -202,26 +197,35 @@ where
                         return Ok(Came::Short(error));
                     }
                     recreated = true;
-                    let created = self
-                        .context
-                        .connector
-                        .create_conversation(&place.service_url, &parameters);
-                    match created.await {
-                        Ok(created) => {
-                            if let Some(url) = created.service_url {
-                                place.service_url = Cow::Owned(url);
-                            }
-                            if let Some(id) = created.id.filter(|id| *id != *place.id) {
-                                learned.push(Learned::Succeeded(id.clone()));
-                                place.id = Cow::Owned(id);
-                                return self
-                                    .to_successor(lease, conversation, &place, error, learned)
-                                    .await;
-                            }
-                        }
+                    // Nor need the old name have been asked where the person is served by now.
+                    let created = loop {
+                        let connector = &self.context.connector;
+                        let created = connector.create_conversation(&place.service_url, &parameters);
+                        let failure = match created.await {
+                            Ok(created) => break created,
+                            Err(failure) => failure,
+                        };
                         // What creating says is about the person; what is unknown of it leaves the message unsent.
-                        Err(failure) if failure.class() == Class::Unknown => return Ok(Came::Short(error)),
-                        Err(failure) => return Ok(Came::To(Err(failure))),
+                        if failure.class() == Class::Unknown {
+                            return Ok(Came::Short(error));
+                        }
+                        let Some(next) = self.next_address(conversation, &mut others, &failure) else {
+                            return Ok(Came::To(Err(failure)));
+                        };
+                        place.service_url = Cow::Borrowed(next);
+                        if !self.goes_on().await? || self.is_outdated(lease, seen).await? {
+                            return Ok(Came::Short(error));
+                        }
+                    };
+                    if let Some(url) = created.service_url {
+                        place.service_url = Cow::Owned(url);
+                    }
+                    if let Some(id) = created.id.filter(|id| *id != *place.id) {
+                        learned.push(Learned::Succeeded(id.clone()));
+                        place.id = Cow::Owned(id);
+                        return self
+                            .to_successor(lease, conversation, &place, error, learned)
+                            .await;
                     }
                 }
                 _ => return Ok(Came::To(Err(error))),
@@ -230,6 +234,24 @@ where
                 return Ok(Came::Short(error));
             }
         }
+    }
+
+    /// The address to try next after this failure, if there is one; `others` are those that are left.
+    fn next_address<'c>(
+        &'c self,
+        conversation: &'c Conversation,
+        others: &mut Option<Vec<&'c str>>,
+        error: &connector::Error,
+    ) -> Option<&'c str> {
+        if reaction(error.reason()) != Reaction::Readdress {
+            return None;
+        }
+        let others = others.get_or_insert_with(|| self.others(conversation));
+        if error.reason() == Reason::OtherHost {
+            // The tenant is in GCC, and nowhere else.
+            others.retain(|url| *url == GCC_SERVICE_URL);
+        }
+        others.pop()
     }
 
     /// One request: the message is sent, or its copy changed or deleted.
@@ -340,7 +362,7 @@ where
     }
 
     /// Counts a refusal that may be the tenant's; until when the tenant is paused, if it is.
-    async fn strike(&self, code: &str) -> Result<Option<Timestamp>, store::Error> {
+    pub(crate) async fn strike(&self, code: &str) -> Result<Option<Timestamp>, store::Error> {
         let Some(bucket) = self.bucket else {
             return Ok(None);
         };

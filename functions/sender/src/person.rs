@@ -3,6 +3,7 @@
 //! A conversation is made once for each person, whoever races: [`Conversations::introduce`] lets one of all workers make it,
 //! and whoever comes later finds it. Then the delivery goes the way of every other.
 
+use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, ConversationParameters, Reason};
 use botframework::graph::Installed;
 use botframework::id::{ConversationId, EntraObjectId};
@@ -42,6 +43,8 @@ enum NotMade {
     Refused(connector::Error),
     /// It was made, and the answer was lost: to ask again gives the same one.
     AnswerLost,
+    /// Another address is to be tried, and there is no time for it, or no permit.
+    Short,
     /// Nothing tells where this person's tenant is served.
     NoServiceUrl,
     /// The bot was not installed for them.
@@ -228,17 +231,44 @@ where
         Ok(listing.found.into_iter().find(of_this_bot).map(|known| known.key))
     }
 
-    /// Creates the conversation, and remembers it like any other.
+    /// Creates the conversation, and remembers it like any other. Nothing tells where somebody is served of whom nothing is
+    /// known: every address that may be theirs is tried.
     async fn make(&self, person: &PersonKey) -> Result<ConversationKey, NotMade> {
-        let service_url = self.service_url(person).await?.ok_or(NotMade::NoServiceUrl)?;
         let whom = match &person.person {
             Person::User(id) => connector::Person::Entra(id),
             Person::Account(id) => connector::Person::Account(id),
         };
         let parameters = ConversationParameters::one_person(whom, &person.bot, &person.tenant);
-        let connector = &self.context.connector;
-        let created = connector.create_conversation(&service_url, &parameters).await;
-        let created = created.map_err(NotMade::Refused)?;
+        let mut service_url = self.service_url(person).await?.ok_or(NotMade::NoServiceUrl)?;
+        let mut others = None;
+        let created = loop {
+            let connector = &self.context.connector;
+            let error = match connector.create_conversation(&service_url, &parameters).await {
+                Ok(created) => break created,
+                Err(error) if reaction(error.reason()) == Reaction::Readdress => error,
+                Err(error) => return Err(NotMade::Refused(error)),
+            };
+            let mut left: Vec<String> = match others.take() {
+                Some(left) => left,
+                None => self.addresses_of(&self.neighbours(person).await?).await?,
+            };
+            left.retain(|url| *url != service_url);
+            if error.reason() == Reason::OtherHost {
+                // The tenant is in GCC, and nowhere else.
+                left.retain(|url| url == GCC_SERVICE_URL);
+            }
+            if left.is_empty() {
+                return Err(NotMade::Refused(error));
+            }
+            if !self.goes_on().await? {
+                return Err(NotMade::Short);
+            }
+            service_url = left.remove(0);
+            others = Some(left);
+        };
+        if let Some(bucket) = self.bucket {
+            self.invocation.serve_at(bucket, &service_url);
+        }
         let id = created.id.ok_or(NotMade::AnswerLost)?;
         let service_url = created.service_url.unwrap_or(service_url);
         Ok(self.remember(person, id, &service_url).await?)
@@ -256,31 +286,48 @@ where
         Ok(key)
     }
 
-    /// Where this person's tenant is served: as another conversation there shows it, else the cloud's own.
+    /// Where this person is served most likely: as was found out for their tenant, or as another conversation there shows it, else
+    /// at the cloud's own.
     pub(crate) async fn service_url(&self, person: &PersonKey) -> Result<Option<String>, store::Error> {
         if let Some(known) = self.bucket.and_then(|bucket| self.invocation.served_at(bucket)) {
             return Ok(Some(known));
         }
-        let found = self.find_service_url(person).await?;
+        let neighbours = self.neighbours(person).await?;
+        let nearest = &neighbours[..neighbours.len().min(1)];
+        let found = self.addresses_of(nearest).await?.into_iter().next();
         if let (Some(url), Some(bucket)) = (&found, self.bucket) {
             self.invocation.serve_at(bucket, url);
         }
         Ok(found)
     }
 
-    async fn find_service_url(&self, person: &PersonKey) -> Result<Option<String>, store::Error> {
-        let conversations = &self.context.conversations;
+    /// Some conversations of this person's tenant.
+    async fn neighbours(&self, person: &PersonKey) -> Result<Vec<ConversationKey>, store::Error> {
         let selection = Selection::Tenant(person.tenant.clone());
+        let conversations = &self.context.conversations;
         let listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
-        let active = listing
-            .found
-            .into_iter()
-            .find(|known| known.state == State::Active);
-        let keys: Vec<ConversationKey> = active.map(|known| known.key).into_iter().collect();
-        let shown = conversations.recall(&keys).await?.pop();
-        let shown = shown.and_then(|shown| shown.service_urls.into_iter().next());
-        let own = self.context.connector.trust().cloud().endpoints().service_url;
-        Ok(shown.or_else(|| own.map(str::to_owned)))
+        let active = listing.found.into_iter();
+        Ok(active
+            .filter(|known| known.state == State::Active)
+            .map(|known| known.key)
+            .collect())
+    }
+
+    /// Where somebody may be served, each address once: as these conversations of their tenant show it, at the cloud's own,
+    /// or in GCC.
+    async fn addresses_of(&self, neighbours: &[ConversationKey]) -> Result<Vec<String>, store::Error> {
+        let shown = self.context.conversations.recall(neighbours).await?;
+        let shown = shown.into_iter().flat_map(|known| known.service_urls);
+        let trust = self.context.connector.trust();
+        let own = trust.cloud().endpoints().service_url;
+        let fixed = own.into_iter().chain([GCC_SERVICE_URL]).map(str::to_owned);
+        let mut addresses: Vec<String> = Vec::new();
+        for url in shown.chain(fixed).filter(|url| trust.check(url).is_ok()) {
+            if !addresses.contains(&url) {
+                addresses.push(url);
+            }
+        }
+        Ok(addresses)
     }
 
     /// What becomes of a delivery whose conversation was not made.
@@ -288,6 +335,7 @@ where
         let error = match why {
             NotMade::Refused(error) => error,
             NotMade::AnswerLost => return self.try_again(failures, None, "NoAnswer").await,
+            NotMade::Short => return Ok(Place::Later(later(self.now(), ASK_MAKER_AGAIN))),
             NotMade::NoServiceUrl => return Ok(skipped(SkipReason::NoConversation)),
             NotMade::NotInstalled(failure) => return self.not_installed(failure, failures).await,
             NotMade::Store(error) => return Err(error),
@@ -315,8 +363,11 @@ where
             }
             Reaction::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
             Reaction::Block => skipped(SkipReason::NotInstalled),
-            // The bot is turned off there, or cannot read: that is the tenant's to say, and is said as it was.
-            Reaction::Strike => Place::Nowhere(Outcome::Gone { code: code(&error) }),
+            // The bot is turned off there, or cannot read: that may be the tenant's, and then it is waited for.
+            Reaction::Strike => match self.strike(&code(&error)).await? {
+                Some(until) => self.put_off(until, &code(&error), failures).await?,
+                None => Place::Nowhere(Outcome::Gone { code: code(&error) }),
+            },
             Reaction::Readdress | Reaction::Recreate | Reaction::Reject => {
                 Place::Nowhere(Outcome::Rejected {
                     code: code(&error),
