@@ -132,7 +132,7 @@ where
         Ok(self.next(attempt, lease, seen))
     }
 
-    fn next(&self, attempt: Attempt, lease: &Lease, seen: &Seen) -> Next {
+    pub(crate) fn next(&self, attempt: Attempt, lease: &Lease, seen: &Seen) -> Next {
         let head = &seen.head;
         let ends_at = match &lease.copy {
             None => head.expires_at,
@@ -237,7 +237,7 @@ where
     }
 
     /// The address to try next after this failure, if there is one; `others` are those that are left.
-    fn next_address<'c>(
+    pub(crate) fn next_address<'c>(
         &'c self,
         conversation: &'c Conversation,
         others: &mut Option<Vec<&'c str>>,
@@ -443,7 +443,7 @@ where
     }
 
     /// Whether what was to be sent is not any more what it was when the attempt began: it expired, or was cancelled or edited.
-    async fn is_outdated(&self, lease: &Lease, seen: &Seen) -> Result<bool, store::Error> {
+    pub(crate) async fn is_outdated(&self, lease: &Lease, seen: &Seen) -> Result<bool, store::Error> {
         let Some(newest) = self.view.newest().await? else {
             return Ok(true);
         };

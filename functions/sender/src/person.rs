@@ -9,9 +9,9 @@ use botframework::graph::Installed;
 use botframework::id::{ConversationId, EntraObjectId};
 use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Introduction, Made, Person, PersonKey, Sighting, State};
-use herald::delivery::{Outcome, Row, SkipReason, State as RowState, making_wait};
+use herald::delivery::{Outcome, SkipReason, State as RowState, making_wait};
 use herald::graph::Customers;
-use herald::notification::IfUnknown;
+use herald::notification::{IfUnknown, Notification};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Candidate, Conversations, Ledger, Notifications, Paces, Selection};
 use jiff::{SignedDuration, Timestamp};
@@ -84,99 +84,126 @@ where
         let Some(seen) = self.view.newest().await? else {
             return Ok(Place::Nowhere(Outcome::Cancelled));
         };
-        let row = match seen.head.if_unknown {
-            IfUnknown::Skip => None,
-            IfUnknown::Create | IfUnknown::Install => self.row().await?,
+        let stopped = stopped(&seen.head, now);
+        let person = person.and_then(|person| self.bucket?.person(person));
+        let person = person.filter(|_| seen.head.if_unknown != IfUnknown::Skip);
+        let Some(person) = person else {
+            // Nobody ever sends anything to them for this notification.
+            return Ok(stopped.map_or(skipped(SkipReason::NoConversation), Place::Nowhere));
         };
-        let (mut failures, mut waits) = (0, None);
-        match row.map(|row| (row.state, row.attempt)) {
-            // What has ended without a conversation has ended, though there may be one by now.
-            Some((RowState::Settled(outcome), _)) if !outcome.is_behind(seen.head.revision) => {
-                return Ok(Place::Nowhere(outcome));
-            }
-            Some((RowState::Waiting { until, .. }, tries)) => {
-                failures = tries;
-                waits = Some(until).filter(|until| *until > now);
-            }
-            Some((RowState::Settled(_), _)) | None => {}
+        let (ended, waiting) = self.standing(seen.head.revision).await?;
+        if let Some(outcome) = ended {
+            return Ok(Place::Nowhere(outcome));
         }
-        if let Some(outcome) = stopped(&seen.head, now) {
-            return self.standing_or(outcome, person).await;
-        }
-        if let Some(until) = waits {
+        let (until, failures) = waiting.unwrap_or((now, 0));
+        if until > now && stopped.is_none() {
             // Another worker who has the same chunk put it off just now.
             return Ok(Place::Later(until));
         }
-        let person = person.and_then(|person| self.bucket?.person(person));
-        match person {
-            Some(person) if seen.head.if_unknown != IfUnknown::Skip => {
-                self.meet(person, seen.head.if_unknown, failures).await
-            }
-            Some(_) | None => Ok(skipped(SkipReason::NoConversation)),
-        }
+        self.meet(person, &seen.head, stopped, failures).await
     }
 
-    /// What is written of the delivery under the recipient's own name.
-    async fn row(&self) -> Result<Option<Row>, store::Error> {
+    /// How the delivery ended under the recipient's own name, unless its copy shows something older than this revision; or
+    /// until when it waits for a conversation, after how many failures.
+    async fn standing(
+        &self,
+        revision: u32,
+    ) -> Result<(Option<Outcome>, Option<(Timestamp, u32)>), store::Error> {
         let key = std::slice::from_ref(&self.key);
         let rows = self.context.ledger.look_up(key).await?;
-        Ok(rows.into_iter().flatten().next())
-    }
-
-    /// The conversation that was made before the notification was stopped: its delivery may have to be brought up to date.
-    async fn standing_or(&self, outcome: Outcome, person: Option<Person>) -> Result<Place, store::Error> {
-        let Some(person) = person.and_then(|person| self.bucket?.person(person)) else {
-            return Ok(Place::Nowhere(outcome));
+        let Some(row) = rows.into_iter().flatten().next() else {
+            return Ok((None, None));
         };
-        let known = self.known(&person).await?;
-        Ok(known.map_or(Place::Nowhere(outcome), Place::Conversation))
+        Ok(match row.state {
+            RowState::Settled(outcome) => (Some(outcome).filter(|it| !it.is_behind(revision)), None),
+            RowState::Waiting { until, .. } => (None, Some((until, row.attempt))),
+        })
     }
 
-    /// The conversation with a person, made if there is none; that may have failed before, so many times.
+    /// The conversation with a person, made if there is none and the notification was not stopped; to make it may have failed
+    /// before, so many times.
+    ///
+    /// Who may make it is also who may end the delivery without one: another worker may be about to send, and whoever comes
+    /// later finds the end. What has ended without a conversation has ended, though there may be one by now.
     async fn meet(
         &self,
         person: PersonKey,
-        if_unknown: IfUnknown,
+        head: &Notification,
+        stopped: Option<Outcome>,
         failures: u32,
     ) -> Result<Place, store::Error> {
         let conversations = &self.context.conversations;
         let now = self.now();
         let until = self.invocation.deadline;
         let begun = match conversations.introduce(&person, now, until).await? {
-            Introduction::Known(key) => return Ok(Place::Conversation(key)),
+            Introduction::Known(key) => return self.unless_ended(key, head).await,
             Introduction::Busy { until } => {
                 return Ok(Place::Later(until.min(later(now, ASK_MAKER_AGAIN))));
             }
             Introduction::Installing { since } => {
                 return match self.known(&person).await? {
-                    Some(key) => Ok(Place::Conversation(key)),
+                    Some(key) => self.unless_ended(key, head).await,
                     None => self.look_again(since, failures).await,
                 };
             }
             Introduction::Yours { installing_since } => installing_since,
         };
+        let (ended, _) = self.standing(head.revision).await?;
         // They may have written to the bot since the audience was read.
-        if let Some(key) = self.known(&person).await? {
+        let known = self.known(&person).await?;
+        if let Some(key) = known {
             let made = Made::Conversation(key.clone());
             conversations.introduced(&person, &made, now).await?;
-            return Ok(Place::Conversation(key));
+            return Ok(ended.map_or(Place::Conversation(key), Place::Nowhere));
         }
-        // A deployment that does not name the bot's app any more does what it can.
-        let customers = self.context.customers.as_ref();
-        let customers = customers.filter(|_| if_unknown == IfUnknown::Install);
-        let outcome = match (customers, &person.person) {
-            (Some(customers), Person::User(user)) => self.acquaint(&person, customers, user, begun).await,
-            // Graph knows nobody by what a channel calls them.
-            (Some(_), Person::Account(_)) | (None, _) => self.make(&person).await.map(Made::Conversation),
-        };
-        let made = outcome.as_ref().map_or(&Made::Nothing, |made| made);
-        conversations.introduced(&person, made, self.now()).await?;
-        match outcome {
+        if let Some(outcome) = ended.or(stopped) {
+            let place = self.end_here(&outcome).await?;
+            conversations.introduced(&person, &Made::Nothing, now).await?;
+            return Ok(place);
+        }
+        let outcome = self.begin(&person, head.if_unknown, begun).await;
+        let made = outcome.as_ref().map_or(Made::Nothing, Made::clone);
+        let place = match outcome {
             // The message has a permit of its own, which is asked for with those of the whole chunk.
             Ok(Made::Conversation(_)) => Ok(Place::Later(self.now())),
             Ok(Made::Installing(since)) => self.look_again(since, failures).await,
             Ok(Made::Nothing) => Ok(skipped(SkipReason::NoConversation)),
             Err(why) => self.not_made(why, failures).await,
+        };
+        if let Ok(Place::Nowhere(outcome)) = &place {
+            self.end_here(outcome).await?;
+        }
+        conversations.introduced(&person, &made, self.now()).await?;
+        place
+    }
+
+    /// The conversation, unless the delivery ended without one before it was known.
+    async fn unless_ended(&self, key: ConversationKey, head: &Notification) -> Result<Place, store::Error> {
+        let (ended, _) = self.standing(head.revision).await?;
+        Ok(ended.map_or(Place::Conversation(key), Place::Nowhere))
+    }
+
+    /// Ends the delivery without a conversation.
+    async fn end_here(&self, outcome: &Outcome) -> Result<Place, store::Error> {
+        let standing = self.context.ledger.end(&self.key, outcome).await?;
+        Ok(Place::Nowhere(standing))
+    }
+
+    /// Makes the conversation, or has the bot installed, by which it is made. `begun` is when that was begun, if it was, and did
+    /// not tell of itself in time.
+    async fn begin(
+        &self,
+        person: &PersonKey,
+        if_unknown: IfUnknown,
+        begun: Option<Timestamp>,
+    ) -> Result<Made, NotMade> {
+        // A deployment that does not name the bot's app any more does what it can.
+        let customers = self.context.customers.as_ref();
+        let customers = customers.filter(|_| if_unknown == IfUnknown::Install);
+        match (customers, &person.person) {
+            (Some(customers), Person::User(user)) => self.acquaint(person, customers, user, begun).await,
+            // Graph knows nobody by what a channel calls them.
+            (Some(_), Person::Account(_)) | (None, _) => self.make(person).await.map(Made::Conversation),
         }
     }
 

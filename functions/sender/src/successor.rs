@@ -5,14 +5,17 @@
 //! successor's own turn and written into its own row, and whoever has a delivery to it finds that. This delivery ends as
 //! that one does.
 
+use std::borrow::Cow;
+
 use botframework::connector;
 use herald::audience::Recipient;
 use herald::conversation::{Conversation, ConversationKey, State};
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
+use herald::delivery::{Asked, Attempt, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
 
 use crate::attempt::{Came, Learned, Place, code};
 use crate::delivery::{Delivery, stopped};
+use crate::view::Seen;
 
 impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
 where
@@ -87,9 +90,10 @@ where
             }
         };
         let next = if own.permits_attempt(seen.head.on_unknown) {
-            let answer = self.request(&own, &seen, conversation, place).await;
             let mut of_successor = Vec::new();
-            let next = self.follows(answer, &own, &seen, &mut of_successor).await?;
+            let next = self
+                .send_there(&own, &seen, conversation, place, &mut of_successor)
+                .await?;
             for found in of_successor {
                 match found {
                     // Of the conversation that was asked, if it is remembered yet.
@@ -128,5 +132,36 @@ where
             Written::Stands => came,
             Written::Lost => waits(self.now()),
         })
+    }
+
+    /// Sends to the successor; where it is not served, at the other addresses.
+    async fn send_there(
+        &self,
+        own: &Lease,
+        seen: &Seen,
+        conversation: &Conversation,
+        place: &Place<'_>,
+        of_successor: &mut Vec<Learned>,
+    ) -> Result<Next, store::Error> {
+        let mut others = None;
+        let mut place = Place {
+            service_url: place.service_url.clone(),
+            id: place.id.clone(),
+        };
+        loop {
+            let answer = self.request(own, seen, conversation, &place).await;
+            let next = answer
+                .as_ref()
+                .err()
+                .and_then(|error| Some((error, self.next_address(conversation, &mut others, error)?)));
+            let Some((error, next)) = next else {
+                return self.follows(answer, own, seen, of_successor).await;
+            };
+            if !self.goes_on().await? || self.is_outdated(own, seen).await? {
+                let (code, retry_after) = (code(error), None);
+                return Ok(self.next(Attempt::NotSent { code, retry_after }, own, seen));
+            }
+            place.service_url = Cow::Borrowed(next);
+        }
     }
 }
