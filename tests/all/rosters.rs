@@ -99,6 +99,22 @@ async fn channels_are_kept_like_members() {
     assert_eq!(asked(&world, "channels").await, (0, 2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_newer_than_what_was_told_is_found_though_no_event_told_of_it() {
+    let world = world_of(0).await;
+    assert_eq!(asked(&world, "channels").await, (1, 2));
+    let mut grown = team(0);
+    grown.channels.push("19:third@thread.tacv2".to_owned());
+    world.channel.team(TEAM, grown);
+    let body =
+        json!({"audience": {"channel": "19:third@thread.tacv2", "team": TEAM}, "message": {"text": "news"}});
+    let id = world.asks(&body).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.delivered, 1);
+    // That told of it, too.
+    assert_eq!(asked(&world, "channels").await, (0, 3));
+}
+
 async fn epoch(world: &World) -> u64 {
     let team = key();
     let told = world.store.told(&team, &Question::Channels, world.now());

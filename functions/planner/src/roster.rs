@@ -31,7 +31,7 @@ const MEMBERS: u16 = 96;
 pub(crate) enum Freshness {
     /// It may.
     Lately,
-    /// What was told before has led nowhere.
+    /// What was told before has led nowhere, or does not know enough.
     Now,
 }
 

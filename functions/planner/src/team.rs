@@ -145,7 +145,8 @@ where
         if self.is_known(id).await? {
             return Ok(());
         }
-        match self.channel_ids(shown).await? {
+        // It is not remembered, so it may be newer than what was told lately.
+        match self.channel_ids(shown, Freshness::Now).await? {
             Some(ids) if ids.contains(id) => self.discover(id).await,
             Some(_) | None => Ok(()),
         }
@@ -158,8 +159,12 @@ where
     }
 
     /// The ids of its channels, sorted; `None` when the channel will not tell.
-    async fn channel_ids(&self, shown: &Conversation) -> Result<Option<Vec<ConversationId>>, Failure> {
-        let answer = self.answer(shown, Question::Channels, Freshness::Lately).await?;
+    async fn channel_ids(
+        &self,
+        shown: &Conversation,
+        freshness: Freshness,
+    ) -> Result<Option<Vec<ConversationId>>, Failure> {
+        let answer = self.answer(shown, Question::Channels, freshness).await?;
         let mut ids = match answer {
             Some(Answer::Channels(ids)) => ids,
             Some(Answer::Members { .. }) | None => return Ok(None),
@@ -174,7 +179,7 @@ where
         let Some(shown) = &self.shown else {
             return self.unknown_once(at).await;
         };
-        let Some(mut ids) = self.channel_ids(shown).await? else {
+        let Some(mut ids) = self.channel_ids(shown, Freshness::Lately).await? else {
             return self.unknown_once(at).await;
         };
         ids.retain(|id| at.cursor.is_none_or(|cursor| id.as_str() > cursor));
