@@ -40,6 +40,9 @@ use record::{REMOVED, TROUBLE, WITH_TEAM, candidate, conversation, key, tags};
 #[derive(Clone, Debug)]
 pub struct Conversations(Table);
 
+/// What a record becomes, if it becomes another.
+type Rule<'a> = dyn Fn(Option<&Conversation>) -> Option<Conversation> + Send + Sync + 'a;
+
 impl Conversations {
     /// The conversations in the table of this name.
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
@@ -47,12 +50,12 @@ impl Conversations {
     }
 
     /// Makes a record what a rule says, writing nothing when that says so: the record that stood then, and the one that was
-    /// put in its place.
+    /// put in its place. Compiled once for all rules; a function would have a copy for each of its own.
     async fn alter(
         &self,
         verb: &'static str,
         key: &ConversationKey,
-        rule: impl Fn(Option<&Conversation>) -> Option<Conversation> + Send + Sync,
+        rule: &Rule<'_>,
     ) -> Result<(Option<Conversation>, Option<Conversation>), Error> {
         let item = self.0.get(verb, self::key(key)).await?;
         let mut standing = item.map(|item| conversation(verb, &item)).transpose()?;
@@ -77,20 +80,20 @@ impl crate::store::Conversations for Conversations {
         const VERB: &str = "remember a conversation";
         let key = sighting.key.clone();
         let rule = |old: Option<&Conversation>| conversation::remember(old, sighting.clone(), now);
-        Ok(remembered(&self.alter(VERB, &key, rule).await?))
+        Ok(remembered(&self.alter(VERB, &key, &rule).await?))
     }
 
     async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
         const VERB: &str = "import a conversation";
         let key = import.key.clone();
         let rule = |old: Option<&Conversation>| conversation::import(old, import.clone(), now);
-        Ok(remembered(&self.alter(VERB, &key, rule).await?))
+        Ok(remembered(&self.alter(VERB, &key, &rule).await?))
     }
 
     async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
         const VERB: &str = "have a conversation follow its team";
         let rule = |old: Option<&Conversation>| conversation::follow(old?, event, now);
-        self.alter(VERB, key, rule).await?;
+        self.alter(VERB, key, &rule).await?;
         Ok(())
     }
 
@@ -166,7 +169,7 @@ impl crate::store::Conversations for Conversations {
     ) -> Result<Option<Vec<String>>, Error> {
         const VERB: &str = "tag a conversation";
         let rule = |old: Option<&Conversation>| conversation::tag(old?, add, remove, now);
-        let (old, new) = self.alter(VERB, key, rule).await?;
+        let (old, new) = self.alter(VERB, key, &rule).await?;
         Ok(new.or(old).map(|record| record.facts.tags))
     }
 
