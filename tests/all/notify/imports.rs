@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use herald::conversation::{
     Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Scope, Sighting,
@@ -288,15 +289,17 @@ async fn a_body_that_is_too_large_is_told_how_to_split_it() {
     );
 }
 
-/// A table that goes away after so many imports.
+/// A table that goes away after so many imports, each of which takes a while.
 #[derive(Clone)]
 struct Failing {
     store: Store,
     left: Arc<AtomicUsize>,
+    takes: Duration,
 }
 
 impl Conversations for Failing {
     async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+        tokio::time::sleep(self.takes).await;
         let left = self
             .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -367,6 +370,7 @@ async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repea
     let failing = Failing {
         store: world.store.clone(),
         left: Arc::new(AtomicUsize::new(40)),
+        takes: Duration::ZERO,
     };
     let request = post("/api/conversations/import", &lines.join("\n"));
     let answer = world.notify_by(world.plans.clone(), failing, request).await;
@@ -383,4 +387,36 @@ async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repea
         (&json!(20), &json!(40)),
         "{again}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_longer_than_a_request_may_is_answered_in_time_and_gone_on_with() {
+    let world = World::new();
+    let lines: Vec<String> = (0..1_000)
+        .map(|number| reference(&format!("p{number}")).to_string())
+        .collect();
+    let slow = Failing {
+        store: world.store.clone(),
+        left: Arc::new(AtomicUsize::new(usize::MAX)),
+        takes: Duration::from_millis(500),
+    };
+    let began = world.now();
+    let request = post("/api/conversations/import", &lines.join("\n"));
+    let answer = world.notify_by(world.plans.clone(), slow, request).await;
+    assert_eq!(answer.status(), 503);
+    assert!(
+        world.now().duration_since(began).as_secs() < 29,
+        "API Gateway waits no longer"
+    );
+    let detail = text(&answer);
+    let next = detail.split("every line before line ").nth(1).unwrap();
+    let next: usize = next.split(' ').next().unwrap().parse().unwrap();
+    assert!((2..1_000).contains(&next), "{detail}");
+    for line in [0, next - 2] {
+        let name = format!("a:p{line}");
+        assert_eq!(recall(&world, &name).await.state, State::Active);
+    }
+    let rest = taken(&world, &lines[next - 1..]).await;
+    assert_eq!(rest["lines"], 1_001 - next);
+    assert_eq!(taken(&world, &lines).await["unchanged"], 1_000);
 }
