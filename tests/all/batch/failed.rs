@@ -6,7 +6,7 @@ use herald::delivery::{Outcome, State};
 use herald::store::Conversations;
 use serde_json::json;
 use tests::channel::Reply;
-use tests::channel::batch::{Course, Failure};
+use tests::channel::batch::{Course, Failure, SUBMIT};
 
 use super::{answers, done, everyone, failure, key, outcome, refusal, to, to_chat, world_of};
 use crate::world::{document, get};
@@ -145,11 +145,37 @@ async fn what_is_left_of_a_batch_is_not_asked_for_again() {
         ..refusal(429, "Throttled")
     };
     world.channel.when("a:eve", answers([throttled(), throttled()]));
-    let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!(notification.tally.delivered, 2);
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    let next = world.deliveries.take().unwrap();
+    world.pass(6);
+    world.send_one(&next.body).await;
     assert_eq!(
         world.channel.requests(),
-        3 + 3,
-        "taken, asked, listed, and three times alone"
+        4,
+        "taken, asked, listed; and the one that is left was throttled"
     );
+    // The chunk as it was planned comes once more, as after a cancellation.
+    world.send_one(&chunk.body).await;
+    assert_eq!(world.channel.requests(), 4);
+    world.work().await;
+    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+    assert_eq!(world.channel.requests(), 3 + 3, "and three times alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_entry_comes_to_does_not_depend_on_how_often_the_batch_was_submitted() {
+    let world = world_of(&["ada", "eve"]).await;
+    world
+        .channel
+        .fails("29:eve", failure(404, "ConversationNotFound"));
+    let throttled = || refusal(429, "Throttled");
+    world
+        .channel
+        .when(SUBMIT, answers([throttled(), throttled(), throttled()]));
+    let (_, notification) = done(&world, &everyone()).await;
+    // It is looked for in the ordinary way before it is gone.
+    assert_eq!((notification.tally.delivered, notification.tally.gone), (2, 0));
 }

@@ -1,12 +1,14 @@
 //! How a batch is submitted: once, and what follows when it is not known to be.
 
 use herald::delivery::Outcome;
-use herald::store::Notifications;
-use serde_json::json;
+use herald::pace::{Bucket, Pace};
+use herald::store::{Notifications, Paces};
+use serde_json::{Value, json};
 use tests::channel::batch::SUBMIT;
 use tests::channel::{Behaviour, Reply};
 
-use super::{answers, done, everyone, outcome, refusal, submitted, to_chat, world_of};
+use super::{answers, done, everyone, key, outcome, refusal, submitted, to_chat, world_of};
+use crate::world::personal;
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_knows_no_batch_is_written_to_as_ever() {
@@ -170,4 +172,53 @@ async fn who_may_have_been_in_a_batch_before_is_not_forgotten_when_it_is_refused
     let (id, notification) = done(&world, &everyone()).await;
     assert_eq!(notification.tally.delivered, 2);
     assert_eq!(world.row(&id, &to_chat("ada")).await.doubts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_while_the_batch_waits_for_its_slot_is_heard() {
+    let world = world_of(&["ada", "eve"]).await;
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    let bucket = Bucket::of(&key("a:ada"), Some("tenant-1"));
+    let pace = Pace {
+        next: world.in_seconds(3),
+        ..Pace::default()
+    };
+    world
+        .store
+        .apply(&bucket, |_| ((), Some(pace.clone())))
+        .await
+        .unwrap();
+    let cancel = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        world.store.cancel(&id, world.now()).await.unwrap();
+    };
+    tokio::join!(world.send_one(&chunk.body), cancel);
+    world.work().await;
+    assert_eq!(world.channel.requests(), 0);
+    assert_eq!(world.notification(&id).await.tally.cancelled, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_skipped_stays_so_though_they_came_back_before_the_batch_was_taken() {
+    let world = world_of(&["ada", "eve", "joe"]).await;
+    let id = world.asks(&everyone()).await;
+    world.plan().await;
+    let mut left = personal("eve", "installationUpdate");
+    left["action"] = json!("remove");
+    world.hears(&left).await;
+    world.channel.when(SUBMIT, answers([refusal(429, "Throttled")]));
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    world.hears(&personal("eve", "installationUpdate")).await;
+    world.pass(60);
+    // As it was planned, and not for the first time.
+    let mut again: Value = serde_json::from_str(&chunk.body).unwrap();
+    again["begun"] = json!(true);
+    world.send_one(&again.to_string()).await;
+    world.work().await;
+    let tally = world.notification(&id).await.tally;
+    assert_eq!((tally.delivered, tally.skipped), (2, 1));
+    assert_eq!(world.channel.count("a:eve"), 0);
 }

@@ -31,6 +31,8 @@ pub struct Course {
     pub retry_after: Option<String>,
     /// How many failed entries are on a page.
     pub page: usize,
+    /// How often a cancelled one is asked for before it is over.
+    pub lingers: usize,
     /// Whether those whom a cancelled one did not come to are among its failed entries.
     pub tells_cancelled: bool,
 }
@@ -42,6 +44,7 @@ impl Default for Course {
             rounds: 0,
             retry_after: None,
             page: 50,
+            lingers: 0,
             tells_cancelled: true,
         }
     }
@@ -67,10 +70,11 @@ pub struct Batch {
     pub members: Vec<String>,
     /// What is sent.
     pub activity: Value,
-    /// Whether it was cancelled.
-    pub cancelled: bool,
+    /// How often it was cancelled.
+    pub cancelled: usize,
     reached: usize,
     asked: usize,
+    lingered: usize,
 }
 
 /// What the channel knows of batches.
@@ -148,9 +152,10 @@ impl State {
             tenant: text(&document["tenantId"]),
             members: members.map(|member| text(&member["id"])).collect(),
             activity: document["activity"].clone(),
-            cancelled: false,
+            cancelled: 0,
             reached: 0,
             asked: 0,
+            lingered: 0,
         };
         self.batches.operations.push(operation);
         let number = self.batches.operations.len();
@@ -196,11 +201,10 @@ impl State {
         };
         self.batches.operations[number].asked += 1;
         let course = self.batches.course.clone();
-        let (asked, cancelled) = {
-            let operation = &self.batches.operations[number];
-            (operation.asked, operation.cancelled)
-        };
-        let is_over = cancelled || asked > course.rounds;
+        let operation = &mut self.batches.operations[number];
+        let cancelled = operation.cancelled > 0 && operation.lingered >= course.lingers;
+        operation.lingered += usize::from(operation.cancelled > 0);
+        let is_over = cancelled || operation.asked > course.rounds;
         if is_over && !cancelled {
             self.reach(number, usize::MAX);
         }
@@ -232,7 +236,7 @@ impl State {
             Some((member.clone(), failure.clone()))
         });
         let left = self.reachable(number).into_iter().skip(operation.reached);
-        let tells = operation.cancelled && self.batches.course.tells_cancelled;
+        let tells = operation.cancelled > 0 && self.batches.course.tells_cancelled;
         let cancelled = left.filter(|_| tells).map(|member| {
             let failure = Failure {
                 status: 400,
@@ -281,7 +285,7 @@ impl State {
         let Some(operation) = operation else {
             return refused(404);
         };
-        operation.cancelled = true;
+        operation.cancelled += 1;
         Answer::Status(200, None)
     }
 }
