@@ -247,3 +247,15 @@ async fn lists_are_no_longer_than_the_setting() {
         .collect();
     assert_eq!(lists, [4, 4, 2]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_person_with_two_conversations_is_in_a_batch_once() {
+    let world = world_of(&["ada", "eve"]).await;
+    let mut other = personal("ada", "installationUpdate");
+    other["conversation"]["id"] = json!("a:ada-again");
+    world.hears(&other).await;
+    let (_, notification) = done(&world, &everyone()).await;
+    assert_eq!(notification.tally.delivered, 3);
+    assert_eq!(world.channel.batches()[0].members, ["29:ada", "29:eve"]);
+    assert_eq!(world.channel.count("a:ada-again"), 1);
+}

@@ -18,7 +18,6 @@
 
 use botframework::id::OperationId;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::audience::Recipient;
 use crate::delivery::{DOUBTS_MAX, Lease, OnUnknown, permits_after};
@@ -77,8 +76,7 @@ pub struct Operation {
 }
 
 /// Where an operation stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "stage", rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Nobody is to submit it before then.
     Waiting {
@@ -101,8 +99,7 @@ pub enum Stage {
 }
 
 /// An operation that the channel took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The channel's name for it.
     pub id: OperationId,

@@ -1,12 +1,10 @@
 //! What became of an operation: the channel is asked, and what it tells is written down for each who was in it.
 
-use std::collections::HashMap;
-
 use botframework::connector::{self, Class, FailedEntry, OperationPhase, OperationProgress};
 use botframework::id::OperationId;
 use herald::Error;
 use herald::audience::Recipient;
-use herald::conversation::{Conversation, ConversationKey, Finding};
+use herald::conversation::{Conversation, Finding};
 use herald::delivery::{Lease, Next, Outcome, SentCopy};
 use herald::event::Events;
 use herald::operation::{self, Operation, OperationKey, Stage, Submitted};
@@ -16,11 +14,12 @@ use herald::retry::{Reaction, reaction};
 use herald::store::{Conversations, Ledger, Notifications, Paces, Written};
 use jiff::SignedDuration;
 
+use super::list::shown;
 use super::{Onward, Verdict, tell};
 use crate::attempt::{Learned, code};
 use crate::later;
 use crate::view::Seen;
-use crate::work::{Open, Work, conversation_key};
+use crate::work::{Open, Work};
 
 /// How many pages of failed entries are read. An operation has no more members than a page of the plan.
 const FAILED_PAGES_MAX: usize = 100;
@@ -28,7 +27,7 @@ const FAILED_PAGES_MAX: usize = 100;
 /// Whom an operation did not reach.
 #[derive(Default)]
 struct Failed {
-    entries: HashMap<String, FailedEntry>,
+    entries: Vec<FailedEntry>,
     /// Whether some entry names nobody, or there are more than were told.
     nameless: bool,
 }
@@ -225,10 +224,8 @@ where
                 Err(error) => return Ok(Err(Some(error))),
             };
             told += page.entries.len() as u64;
-            for entry in page.entries {
-                failed.nameless |= entry.id.is_empty();
-                failed.entries.insert(entry.id.clone(), entry);
-            }
+            failed.nameless |= page.entries.iter().any(|entry| entry.id.is_empty());
+            failed.entries.extend(page.entries);
             token = page.continuation_token;
             if token.is_none() {
                 failed.nameless |= told < counted;
@@ -258,9 +255,8 @@ where
         let conversations = if someone_failed {
             self.recalled().await?
         } else {
-            HashMap::new()
+            Vec::new()
         };
-        let named = |recipient: &Recipient| names(recipient, &conversations);
         let entries: Vec<Option<FailedEntry>> = self
             .open
             .iter()
@@ -268,12 +264,13 @@ where
                 if operation.aside.contains(&open.recipient) {
                     return None;
                 }
-                let mut known_as = named(&open.recipient).into_iter();
-                known_as.find_map(|name| failed.entries.remove(&name))
+                let own = names(&open.recipient, &conversations);
+                let mut entries = failed.entries.extract_if(.., |entry| own.contains(&entry.id));
+                entries.next()
             })
             .collect();
         // An entry that names nobody may be about anyone who has a name that we do not know.
-        let somebody_else = failed.entries.keys().any(|name| !name.is_empty());
+        let somebody_else = failed.entries.iter().any(|entry| !entry.id.is_empty());
         let mut verdicts = Vec::new();
         let mut found = Vec::new();
         for (open, entry) in self.open.iter().zip(entries) {
@@ -281,9 +278,10 @@ where
                 verdicts.push(self.stood_aside(operation));
                 continue;
             }
-            let conversation = conversation_key(&open.recipient).and_then(|key| conversations.get(key));
+            let conversation = shown(&open.recipient, &conversations);
             let Some(entry) = entry else {
-                let is_sure = !failed.nameless && (!somebody_else || named(&open.recipient).len() > 1);
+                let is_sure =
+                    !failed.nameless && (!somebody_else || names(&open.recipient, &conversations).len() > 1);
                 verdicts.push(Verdict::Ends(if is_sure {
                     rest.clone()
                 } else {
@@ -371,10 +369,10 @@ where
 }
 
 /// All names of a recipient that we know.
-fn names(recipient: &Recipient, conversations: &HashMap<ConversationKey, Conversation>) -> Vec<String> {
+fn names(recipient: &Recipient, conversations: &[Conversation]) -> Vec<String> {
     match recipient {
-        Recipient::Conversation(key) => {
-            let facts = conversations.get(key).map(|conversation| &conversation.facts);
+        Recipient::Conversation(_) => {
+            let facts = shown(recipient, conversations).map(|conversation| &conversation.facts);
             let account = facts.and_then(|facts| Some(facts.account.as_ref()?.as_str()));
             let user = facts.and_then(|facts| Some(facts.user.as_ref()?.as_str()));
             account.into_iter().chain(user).map(str::to_owned).collect()

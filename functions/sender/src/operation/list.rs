@@ -1,10 +1,7 @@
 //! Whom a batch is for.
 
-use std::collections::{HashMap, HashSet};
-
 use botframework::connector;
 use botframework::id::{ChannelAccountId, EntraObjectId};
-use futures_util::future::join_all;
 use herald::Error;
 use herald::audience::Recipient;
 use herald::conversation::{Conversation, ConversationKey, Person, PersonKey, Scope, State};
@@ -30,7 +27,7 @@ pub(super) struct List {
 }
 
 /// A person by the name that the channel is told.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 pub(super) enum Name {
     Account(ChannelAccountId),
     User(EntraObjectId),
@@ -47,25 +44,26 @@ where
     /// Whom the batch is for: read at the last moment, so that who has just uninstalled the bot is not in it.
     pub(super) async fn list(&self) -> Result<List, Error> {
         let mut list = List::default();
-        let (conversations, people) = tokio::try_join!(self.recalled(), self.known())?;
-        let mut seen = HashSet::new();
+        let conversations = self.recalled().await?;
         for Open { recipient, .. } in &self.open {
-            let name = match recipient {
-                Recipient::Conversation(key) => match conversations.get(key) {
-                    None => Err(Some(SkipReason::NoConversation)),
-                    Some(conversation) => self.name(conversation),
-                },
-                Recipient::User(id) => Ok(Name::User(id.clone())),
-                Recipient::Account(id) => Ok(Name::Account(id.clone())),
-                Recipient::UnknownConversation(_) => Err(None),
+            let conversation = shown(recipient, &conversations);
+            let name = match (recipient, conversation) {
+                (Recipient::Conversation(_), None) => Err(Some(SkipReason::NoConversation)),
+                (Recipient::Conversation(_), Some(conversation)) => self.name(conversation),
+                // Who is known by now has a conversation.
+                (Recipient::User(_) | Recipient::Account(_), _) if self.is_known(recipient).await? => {
+                    Err(None)
+                }
+                (Recipient::User(id), _) => Ok(Name::User(id.clone())),
+                (Recipient::Account(id), _) => Ok(Name::Account(id.clone())),
+                (Recipient::UnknownConversation(_), _) => Err(None),
             };
             match name {
                 Err(Some(reason)) => list.skipped.push((recipient.clone(), reason)),
-                // Who is known by now has a conversation, and who is in it twice would get it twice.
-                Ok(name) if !people.contains(recipient) && seen.insert(name.clone()) => {
+                // Who is in it twice would get it twice.
+                Ok(name) if !list.names.contains(&name) => {
                     list.names.push(name);
-                    let shown = conversation_key(recipient).and_then(|key| conversations.get(key));
-                    let newest = shown.and_then(|conversation| conversation.service_urls.first());
+                    let newest = conversation.and_then(|conversation| conversation.service_urls.first());
                     list.service_urls.extend(newest.cloned());
                 }
                 Ok(_) | Err(None) => list.aside.push(recipient.clone()),
@@ -91,30 +89,21 @@ where
     }
 
     /// The conversations that are open in this chunk, as they are now.
-    pub(super) async fn recalled(&self) -> Result<HashMap<ConversationKey, Conversation>, Error> {
+    pub(super) async fn recalled(&self) -> Result<Vec<Conversation>, Error> {
         let keys = self
             .open
             .iter()
             .filter_map(|open| conversation_key(&open.recipient));
         let keys: Vec<ConversationKey> = keys.cloned().collect();
-        let recalled = self.context.conversations.recall(&keys).await?;
-        let recalled = recalled
-            .into_iter()
-            .map(|conversation| (conversation.key.clone(), conversation));
-        Ok(recalled.collect())
+        Ok(self.context.conversations.recall(&keys).await?)
     }
 
-    /// Those whom nobody knew when the audience was read, and who have a conversation by now.
-    async fn known(&self) -> Result<HashSet<Recipient>, Error> {
-        let unknown = self.open.iter().filter_map(|open| {
-            let person = self.person(&open.recipient)?;
-            Some(async move {
-                let known = self.delivery(&open.recipient).known(&person).await?;
-                Ok::<_, Error>(known.map(|_| open.recipient.clone()))
-            })
-        });
-        let known = join_all(unknown).await.into_iter();
-        known.filter_map(Result::transpose).collect()
+    /// Whether somebody whom nobody knew when the audience was read has a conversation by now.
+    async fn is_known(&self, recipient: &Recipient) -> Result<bool, Error> {
+        let Some(person) = self.person(recipient) else {
+            return Ok(false);
+        };
+        Ok(self.delivery(recipient).known(&person).await?.is_some())
     }
 
     fn person(&self, recipient: &Recipient) -> Option<PersonKey> {
@@ -158,17 +147,14 @@ where
             return Ok(());
         }
         self.chunk.begun = true;
-        let ledger = &self.context.ledger;
-        let ends = skipped.iter().map(|(recipient, reason)| {
+        let mut ended = Vec::new();
+        for (recipient, reason) in skipped {
             let outcome = begun.lease().ending(Outcome::Skipped { reason: *reason });
-            let key = self.key(recipient);
-            async move { ledger.end(&key, &outcome).await }
-        });
-        let outcomes = join_all(ends).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let standing = self.context.ledger.end(&self.key(recipient), &outcome).await?;
+            ended.push((recipient.clone(), standing));
+        }
         self.open
             .retain(|open| skipped.iter().all(|(recipient, _)| *recipient != open.recipient));
-        let recipients = skipped.iter().map(|(recipient, _)| recipient.clone());
-        let ended: Vec<_> = recipients.zip(outcomes).collect();
         self.count(&ended).await
     }
 }
@@ -180,4 +166,13 @@ impl Name {
             Self::User(id) => connector::Person::Entra(id),
         }
     }
+}
+
+/// The conversation of a recipient, among these.
+pub(super) fn shown<'c>(
+    recipient: &Recipient,
+    conversations: &'c [Conversation],
+) -> Option<&'c Conversation> {
+    let key = conversation_key(recipient)?;
+    conversations.iter().find(|conversation| conversation.key == *key)
 }

@@ -1,10 +1,18 @@
 //! The operations, in the ledger's table.
 
-use super::attribute::{Item, Record, is_marked, item, json, number, text};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::attribute::{Item, Record, is_marked, item, json, moment, number, text};
 use super::ledger::{Ledger, beside, key};
 use super::{Condition, Error, Put, fresh_mark};
-use crate::operation::{Operation, OperationKey};
+use crate::operation::{Operation, OperationKey, Stage, Submitted};
 use crate::store::Written;
+
+const WAITING: &str = "waiting";
+const SUBMITTING: &str = "submitting";
+const SUBMITTED: &str = "submitted";
+const LOST: &str = "lost";
+const OVER: &str = "over";
 
 impl Ledger {
     pub(super) async fn standing(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
@@ -50,11 +58,29 @@ fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
         stage,
         aside,
     } = operation;
-    let mut attributes = item([
-        ("step", number(*step)),
-        ("doubts", number(*doubts)),
-        ("stage", json(verb, "stage", stage)?),
-    ]);
+    let mut attributes = item([("step", number(*step)), ("doubts", number(*doubts))]);
+    attributes.extend(match stage {
+        Stage::Waiting { until, why } => item([
+            ("stage", text(WAITING)),
+            ("until", moment(*until)),
+            ("why", text(why)),
+        ]),
+        Stage::Submitting { until } => item([("stage", text(SUBMITTING)), ("until", moment(*until))]),
+        Stage::Submitted(Submitted {
+            id,
+            service_url,
+            at,
+            cancelled,
+        }) => item([
+            ("stage", text(SUBMITTED)),
+            ("id", text(id.as_str())),
+            ("serviceUrl", text(service_url)),
+            ("at", moment(*at)),
+            ("cancelled", AttributeValue::Bool(*cancelled)),
+        ]),
+        Stage::Lost => item([("stage", text(LOST))]),
+        Stage::Over => item([("stage", text(OVER))]),
+    });
     if !aside.is_empty() {
         attributes.extend(item([("aside", json(verb, "aside", aside)?)]));
     }
@@ -65,7 +91,24 @@ fn read(record: Record<'_>) -> Result<Operation, Error> {
     Ok(Operation {
         step: record.number("step")?,
         doubts: record.number("doubts")?,
-        stage: record.json("stage")?,
+        stage: match record.text("stage")? {
+            WAITING => Stage::Waiting {
+                until: record.moment("until")?,
+                why: record.text("why")?.to_owned(),
+            },
+            SUBMITTING => Stage::Submitting {
+                until: record.moment("until")?,
+            },
+            SUBMITTED => Stage::Submitted(Submitted {
+                id: record.text("id")?.into(),
+                service_url: record.text("serviceUrl")?.to_owned(),
+                at: record.moment("at")?,
+                cancelled: record.item.get("cancelled") == Some(&AttributeValue::Bool(true)),
+            }),
+            LOST => Stage::Lost,
+            OVER => Stage::Over,
+            _ => return Err(record.corrupt("stage")),
+        },
         aside: match record.optional_text("aside")? {
             Some(_) => record.json("aside")?,
             None => Vec::new(),
