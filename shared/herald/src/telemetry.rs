@@ -28,7 +28,7 @@ const OURS: [&str; 6] = [
 ];
 
 /// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Other crates
-/// are heard from `WARN` on, whatever the level.
+/// are heard from `WARN` on, whatever the level. A release says nothing below `INFO`.
 pub fn start(environment: &Environment<'_>) {
     let level = match environment.optional(LEVEL).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,
