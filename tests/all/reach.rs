@@ -274,6 +274,27 @@ async fn a_channel_that_the_bot_never_heard_of_is_found_by_its_team_and_not_by_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn everybody_in_a_group_chat_is_reached_in_a_chat_of_their_own() {
+    const CHAT: &str = "19:reading@thread.v2";
+    let world = world_of(&["ada"], Vec::new()).await;
+    let mut added = personal("reading", "conversationUpdate");
+    added["conversation"] =
+        json!({"id": CHAT, "conversationType": "groupChat", "isGroup": true, "tenantId": "tenant-1"});
+    see(&world, added).await;
+    let people = Team {
+        members: vec![member("ada"), member("zoe")],
+        ..Team::default()
+    };
+    world.channel.team(CHAT, people);
+    let everybody = json!([{"groupChat": CHAT, "to": "members"}, {"groupChat": CHAT}]);
+    assert_eq!(done(&world, &created(&everybody)).await, (3, 0));
+    assert_eq!(sent(&world), [CHAT, "a:ada", "a:zoe"]);
+    // One that nobody knows of is one recipient, however it is named.
+    let nowhere = json!([{"groupChat": "19:nowhere@thread.v2", "to": "members"}, {"groupChat": "19:nowhere@thread.v2"}]);
+    assert_eq!(done(&world, &created(&nowhere)).await, (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_notifications_at_once_create_one_conversation_with_a_person() {
     let world = world_of(&["ada"], Vec::new()).await;
     world.channel.when("entra-zoe", Behaviour::Hold);

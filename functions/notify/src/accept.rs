@@ -251,7 +251,7 @@ fn at_most(confirmed: u64) -> u64 {
 /// How many an audience can come to, if its lists say so.
 fn listed(audience: &Audience) -> Option<u64> {
     let sizes = audience.0.iter().map(|selector| match &selector.whom {
-        Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_) => None,
+        Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_) | Whom::GroupChatMembers { .. } => None,
         Whom::Team { to, .. } => match to {
             TeamPart::General => Some(1),
             TeamPart::Channels | TeamPart::Members => None,

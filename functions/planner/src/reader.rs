@@ -26,7 +26,7 @@ pub(crate) struct Reader<'a, C, N, P, Q, E> {
     pub(crate) id: &'a NotificationId,
     pub(crate) matcher: Matcher<'a>,
     audience: &'a Audience,
-    /// The teams that the audience names: one of which nothing is known may be named as a conversation, too.
+    /// The teams and chats whose rosters the audience names: one of which nothing is known may be named as a conversation, too.
     teams: HashSet<&'a str>,
     part: Part<'a>,
     if_unknown: IfUnknown,
@@ -59,6 +59,7 @@ where
         let matcher = Matcher::new(audience, part.selector.0)?;
         let teams = audience.0.iter().filter_map(|selector| match &selector.whom {
             Whom::Team { id, .. } => Some(id.as_str()),
+            Whom::GroupChatMembers { id, .. } => Some(id.as_str()),
             Whom::Everyone
             | Whom::Tenant(_)
             | Whom::Users { .. }
@@ -105,12 +106,15 @@ where
                 self.named(ids, at, Selection::Conversation, unknown).await
             }
             Whom::GroupChat(id) => self.one(id.clone(), at).await,
+            Whom::GroupChatMembers { id, guests } => {
+                Team::of_place(self, id).await?.members(at, *guests).await
+            }
             Whom::Channel { id, thread, team } => {
                 if let Some(team) = team {
                     Team::new(self, team).await?.discover_channel(id).await?;
                 }
                 let place = place(id, thread.as_deref());
-                Team::of_channel(self, id).await?.discover(&place).await?;
+                Team::of_place(self, id).await?.discover(&place).await?;
                 self.one(place, at).await
             }
             Whom::Team { id, to, guests } => match to {

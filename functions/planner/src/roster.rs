@@ -6,7 +6,7 @@ use botframework::activity::Role;
 use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Reason};
 use botframework::teams::TeamsChannelAccount;
-use herald::conversation::Conversation;
+use herald::conversation::{Conversation, Scope};
 use herald::pace::{self, Pace, Wish};
 use herald::retry::{Reaction, reaction};
 use herald::roster::{Answer, Member, Question, TeamKey};
@@ -51,7 +51,8 @@ where
         freshness: Freshness,
     ) -> Result<Option<Answer>, Failure> {
         let context = self.reader.context;
-        if context.rosters_kept.is_zero() {
+        // Whoever comes to a group chat or leaves it changes no epoch.
+        if context.rosters_kept.is_zero() || shown.facts.scope != Scope::Channel {
             return self.ask_channel(shown, &question).await;
         }
         let team = TeamKey {

@@ -110,8 +110,8 @@ where
         })
     }
 
-    /// The team of a channel.
-    pub(crate) async fn of_channel(
+    /// The team of a channel; or a group chat, which has a roster as a team has one.
+    pub(crate) async fn of_place(
         reader: &'a Reader<'a, C, N, P, Q, E>,
         id: &ConversationId,
     ) -> Result<Self, Failure> {

@@ -80,6 +80,14 @@ pub enum Whom {
     },
     /// A group chat.
     GroupChat(ConversationId),
+    /// Each of those in a group chat, in their own chat with the bot.
+    GroupChatMembers {
+        /// The group chat.
+        id: ConversationId,
+        /// Whether its guests are members, too.
+        #[serde(default)]
+        guests: Guests,
+    },
     /// Every conversation that carries this tag.
     Tag(String),
 }
@@ -187,7 +195,8 @@ impl Selector {
             Whom::Team {
                 to: TeamPart::Channels | TeamPart::Members,
                 ..
-            } => 4,
+            }
+            | Whom::GroupChatMembers { .. } => 4,
         }
     }
 }
@@ -229,6 +238,7 @@ impl<'a> Members<'a> {
             },
             Whom::Channel { id, thread, .. } => Set::One(place(id, thread.as_deref())),
             Whom::GroupChat(id) => Set::One(id.clone()),
+            Whom::GroupChatMembers { .. } => Set::Roster,
             Whom::Tag(name) => Set::Tag(name),
         };
         Self {

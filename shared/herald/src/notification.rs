@@ -352,6 +352,7 @@ pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
         | Whom::Team { .. }
         | Whom::Channel { .. }
         | Whom::GroupChat(_)
+        | Whom::GroupChatMembers { .. }
         | Whom::Tag(_) => 1,
     };
     audience

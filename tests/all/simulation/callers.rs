@@ -168,7 +168,11 @@ pub(super) fn means(channel: &State, whom: &Whom, place: usize) -> bool {
                 .named(id.as_str())
                 .is_some_and(|named| channel.places[named].account == place.account)
         }),
-        Whom::Team { .. } | Whom::Channel { .. } | Whom::GroupChat(_) | Whom::Tag(_) => {
+        Whom::Team { .. }
+        | Whom::Channel { .. }
+        | Whom::GroupChat(_)
+        | Whom::GroupChatMembers { .. }
+        | Whom::Tag(_) => {
             unreachable!("no caller of a run asks for these")
         }
     }
@@ -182,7 +186,11 @@ fn document(whom: &Whom) -> Value {
         Whom::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
         Whom::Accounts(ids) => json!({ "accounts": ids }),
         Whom::Conversations(ids) => json!({ "conversations": ids }),
-        Whom::Team { .. } | Whom::Channel { .. } | Whom::GroupChat(_) | Whom::Tag(_) => {
+        Whom::Team { .. }
+        | Whom::Channel { .. }
+        | Whom::GroupChat(_)
+        | Whom::GroupChatMembers { .. }
+        | Whom::Tag(_) => {
             unreachable!("no caller of a run asks for these")
         }
     }

@@ -47,7 +47,7 @@ const FORMS: [(&str, &[&str]); 9] = [
     ("conversations", &[]),
     ("team", &["to", "guests"]),
     ("channel", &["thread", "team"]),
-    ("groupChat", &[]),
+    ("groupChat", &["to", "guests"]),
     ("tag", &[]),
     ("tenant", &[]),
 ];
@@ -112,8 +112,36 @@ fn whom(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Fault
             let id = id(object, "channel", at, faults)?.into();
             Some(Whom::Channel { id, thread, team })
         }
-        "groupChat" => id(object, "groupChat", at, faults).map(|id| Whom::GroupChat(id.into())),
+        "groupChat" => {
+            let to = chat_part(object, at, faults);
+            let guests = guests(object, at, faults);
+            let id = id(object, "groupChat", at, faults)?.into();
+            to.map(|to| match to {
+                ChatPart::Chat => Whom::GroupChat(id),
+                ChatPart::Members => Whom::GroupChatMembers { id, guests },
+            })
+        }
         _ => tag(&object[leading], &field, faults).map(Whom::Tag),
+    }
+}
+
+/// What of a group chat is meant.
+enum ChatPart {
+    Chat,
+    Members,
+}
+
+fn chat_part(object: &Map<String, Value>, at: &str, faults: &mut Faults) -> Option<ChatPart> {
+    match object.get("to").map(Value::as_str) {
+        None => Some(ChatPart::Chat),
+        Some(Some("members")) => Some(ChatPart::Members),
+        Some(_) => {
+            faults.note(
+                pointer(at, "to"),
+                "must be \"members\", or left out for the chat itself",
+            );
+            None
+        }
     }
 }
 
@@ -254,7 +282,7 @@ mod tests {
         let audience = parse(&json!([
             {"everyone": true}, {"tenant": "t"}, {"users": ["a", "b", "a"], "tenant": "t"}, {"users": ["a"]},
             {"accounts": ["29:x"]}, {"conversations": ["19:c"]}, {"team": "19:t", "to": "members", "guests": false},
-            {"channel": "19:c", "thread": "17"}, {"channel": "19:c", "team": "19:t"}, {"groupChat": "19:g"}, {"tag": "beta"}]));
+            {"channel": "19:c", "thread": "17"}, {"channel": "19:c", "team": "19:t"}, {"groupChat": "19:g"}, {"groupChat": "19:g", "to": "members"}, {"tag": "beta"}]));
         let expected = [
             Whom::Everyone,
             Whom::Tenant("t".into()),
@@ -284,6 +312,10 @@ mod tests {
                 team: Some("19:t".into()),
             },
             Whom::GroupChat("19:g".into()),
+            Whom::GroupChatMembers {
+                id: "19:g".into(),
+                guests: Guests::Included,
+            },
             Whom::Tag("beta".into()),
         ];
         assert_eq!(audience.unwrap().0, expected.map(Selector::from));
@@ -321,6 +353,7 @@ mod tests {
             (json!({"tag": "a\nb"}), "#/audience/tag"),
             (json!({"team": "19:t"}), "#/audience/to"),
             (json!({"team": "19:t", "to": "all"}), "#/audience/to"),
+            (json!({"groupChat": "19:g", "to": "general"}), "#/audience/to"),
             (json!({"channel": "19:c", "thread": "0"}), "#/audience/thread"),
             (json!({"channel": "19:c", "thread": "1;x"}), "#/audience/thread"),
             (json!({"everyone": true, "scope": "all"}), "#/audience/scope"),
