@@ -211,6 +211,17 @@ async fn who_was_found_by_one_name_is_known_by_both_once_a_roster_told_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_whom_both_the_roster_and_the_bot_know_by_account_alone_is_written_to() {
+    let mut listed = member("ada");
+    listed.as_object_mut().unwrap().remove("aadObjectId");
+    let world = world_of(&[], vec![listed]).await;
+    let mut without_entra = personal("ada", "installationUpdate");
+    without_entra["from"] = json!({"id": "29:ada"});
+    see(&world, without_entra).await;
+    assert_eq!(done(&world, &to(&members())).await, (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_channel_of_a_team_gets_a_thread_though_the_bot_never_heard_of_one() {
     let world = world_of(&[], Vec::new()).await;
     assert_eq!(

@@ -320,8 +320,10 @@ where
                     .found
                     .iter()
                     .filter(|known| known.facts.user.is_none() || known.facts.account.is_none());
-                let half = half.map(|known| known.key.clone());
-                found.named = half.zip(std::iter::repeat(both).flatten()).collect();
+                // A roster need not tell both names.
+                found.named = both.map_or(Vec::new(), |both| {
+                    half.map(|known| (known.key.clone(), both.clone())).collect()
+                });
                 self.take(listing.found, &mut found);
                 return Ok(found);
             }
