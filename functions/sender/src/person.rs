@@ -222,7 +222,8 @@ where
         if begun.is_none() {
             match self.install(customers, &customer, user).await? {
                 Installed::Now => return Ok(Made::Installing(self.now())),
-                // Nobody will be told of it.
+                // Nobody will be told of it. What was asked of Graph took its time, and the permit to write was of before.
+                Installed::Already if !self.goes_on().await? => return Err(NotMade::Short),
                 Installed::Already => {}
             }
         }
