@@ -7,14 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use herald::audience::Whom;
+use herald::audience::Selector;
 use herald::conversation::{ConversationKey, State};
 use herald::delivery::{self, Asked as Claiming, DeliveryKey, OnUnknown, Outcome, Row};
 use herald::id::NotificationId;
-use herald::notification::Notification;
+use herald::notification::{IfUnknown, Notification};
 use jiff::{SignedDuration, Timestamp};
 
+use super::audiences::{Span, may_mean};
 use super::channel::Done;
+use super::introductions::Introductions;
 use super::lambda::Environment;
 use super::run::Run;
 use super::wire::{Asked, Verb};
@@ -36,6 +38,10 @@ pub(super) struct Book {
     unwritten: BTreeSet<String>,
     /// What the channel asked for by `Retry-After`.
     pub(super) holds: Vec<Hold>,
+    /// Who makes conversations with people.
+    pub(super) introductions: Introductions,
+    /// How those ended, by the row, whom only a name led to.
+    ends: BTreeMap<String, Outcome>,
     heads: BTreeMap<NotificationId, Notification>,
     violation: Option<String>,
 }
@@ -48,7 +54,12 @@ pub(super) struct Wanted {
     /// Whether its caller was told that it is accepted.
     pub(super) acknowledged: bool,
     /// Who it is for.
-    pub(super) audience: Vec<Whom>,
+    pub(super) audience: Vec<Selector>,
+    pub(super) if_unknown: IfUnknown,
+    /// When it was asked for first.
+    pub(super) asked_at: Option<Timestamp>,
+    /// When all of its audience was planned.
+    pub(super) planned_at: Option<Timestamp>,
     pub(super) on_unknown: OnUnknown,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) deliver_at: Option<Timestamp>,
@@ -63,6 +74,15 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// The time in which its audience is planned, so far as it has passed.
+    pub(super) fn planning(&self, run: &Run) -> Span {
+        let now = run.now();
+        Span {
+            begins: self.asked_at.unwrap_or(now) - run.rosters_kept - run.off(),
+            ends: self.planned_at.unwrap_or(now),
+        }
+    }
+
     /// It was acknowledged that it shows this from now on; nothing, when it is retracted.
     pub(super) fn revise(&mut self, text: Option<String>, now: Timestamp) {
         match &text {
@@ -94,7 +114,8 @@ pub(super) struct Lease {
 pub(super) struct Holder(String, u32);
 
 impl Holder {
-    fn of(environment: &Environment) -> Self {
+    /// That which is under way in this environment.
+    pub(super) fn of(environment: &Environment) -> Self {
         let invocation = environment.invocation.load(std::sync::atomic::Ordering::Relaxed);
         Self(environment.to_string(), invocation)
     }
@@ -200,14 +221,17 @@ impl Book {
     /// A request leaves a worker.
     pub(super) fn begins(&mut self, run: &Run, environment: &Environment, asked: &Asked) -> usize {
         let (conversation, sends) = match &asked.verb {
-            Verb::Create { .. } => (None, None),
+            Verb::Create { .. } | Verb::Ask(_) => (None, None),
             Verb::Send { conversation, text } => (Some(conversation), Some(Self::read(text))),
             Verb::Update { conversation, .. } | Verb::Delete { conversation, .. } => {
                 (Some(conversation), None)
             }
         };
         let number = self.requests.len();
-        let place = conversation.and_then(|name| run.channel.with(|channel| channel.named(name)));
+        let place = run.channel.with(|channel| match conversation {
+            Some(name) => channel.named(name),
+            None => channel.find(asked),
+        });
         let mut request = Request {
             fate: Fate::UnderWay,
             sends,
@@ -220,17 +244,63 @@ impl Book {
         };
         if let Some(conversation) = conversation {
             let about = match &asked.verb {
-                Verb::Create { .. } => None,
+                Verb::Create { .. } | Verb::Ask(_) => None,
                 Verb::Send { .. } => sends.map(|(number, _)| number),
                 Verb::Update { activity, .. } | Verb::Delete { activity, .. } => self.sender_of(activity),
             };
             self.alone(run, &request);
             request.delivery = self.entitled(run, &request, about, conversation);
-            self.paced(run, &request);
+            self.meant(run, &request);
         }
+        if let Verb::Create { tenant, member } = &asked.verb {
+            self.creates(run, &request, tenant, member);
+        }
+        self.paced(run, &request);
         self.requests.push(request);
         self.open.push(number);
         number
+    }
+
+    /// Nobody is written to who is not meant.
+    fn meant(&mut self, run: &Run, request: &Request) {
+        let (Some((number, _)), Some(place)) = (request.sends, request.place) else {
+            return;
+        };
+        let wanted = &self.wanted[number];
+        let span = wanted.planning(run);
+        let is_meant = run.channel.with(|channel| {
+            let means = |selector| may_mean(channel, selector, place, span);
+            wanted.audience.iter().any(means)
+        });
+        if !is_meant {
+            let to = request.conversation.clone().unwrap_or_default();
+            self.violated(7, format_args!("n{number} goes to {to}, who is not meant"));
+        }
+    }
+
+    /// A delivery ends under a name that led to a conversation, or to none.
+    pub(super) fn ended(&mut self, key: &DeliveryKey, outcome: &Outcome) {
+        let tried = |outcome: &Outcome| match outcome {
+            Outcome::Delivered(copy) => Some(copy.tried),
+            Outcome::Rejected { .. }
+            | Outcome::Gone { .. }
+            | Outcome::Unknown
+            | Outcome::Skipped { .. }
+            | Outcome::Expired
+            | Outcome::Cancelled => None,
+        };
+        let standing = self
+            .ends
+            .entry(key.as_str().to_owned())
+            .or_insert_with(|| outcome.clone());
+        if tried(standing).is_some() && tried(outcome) >= tried(standing) {
+            *standing = outcome.clone();
+        }
+    }
+
+    /// What came last of a delivery to whom a name led.
+    pub(super) fn end_of(&self, key: &DeliveryKey) -> Option<&Outcome> {
+        self.ends.get(key.as_str())
     }
 
     /// The notification of a message that was shown.
@@ -354,6 +424,14 @@ impl Book {
         };
         if let Some(fault) = fault {
             self.violated(1, format_args!("{fault}: {head:?}"));
+        }
+        if head.parts_planned == head.parts
+            && let Some(wanted) = self
+                .wanted
+                .iter_mut()
+                .find(|wanted| wanted.id.as_ref() == Some(id))
+        {
+            wanted.planned_at.get_or_insert(run.now());
         }
         self.heads.insert(id.clone(), head);
     }

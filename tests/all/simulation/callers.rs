@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use herald::audience::Whom;
+use herald::audience::{Selector, Whom};
 use herald::delivery::OnUnknown;
-use herald::notification::Transport;
+use herald::notification::{IfUnknown, Transport};
 use herald::pace::Limits;
 use jiff::SignedDuration;
 use lambda_http::http::Request;
@@ -15,9 +15,10 @@ use lambda_http::{Body, RequestExt};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::audiences::{audience, document};
 use super::book::Wanted;
-use super::channel::{Kind, State};
 use super::fate::Chance;
+use super::graph::MANIFEST;
 use super::lambda::Environment;
 use super::queues::{Lane, Which};
 use super::run::Run;
@@ -32,7 +33,9 @@ pub(super) struct Wish {
     /// When it is asked for.
     pub(super) at: Duration,
     /// Who it is for.
-    pub(super) audience: Vec<Whom>,
+    pub(super) audience: Vec<Selector>,
+    /// What becomes of those of whom nothing is known.
+    pub(super) if_unknown: IfUnknown,
     /// What an unknown outcome becomes.
     pub(super) on_unknown: OnUnknown,
     /// Nothing is sent so long after it was asked for.
@@ -60,7 +63,7 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
         let at = chance.wait(Duration::ZERO, within / 2);
         let burst = (0..chance.between(9, 14)).map(|_| Wish {
             at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
-            audience: vec![Whom::Everyone],
+            audience: vec![Whom::Everyone.into()],
             begins: None,
             words: Vec::new(),
             ..wish(run, chance, within)
@@ -72,21 +75,6 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
 }
 
 fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
-    let selectors = if chance.below(4) == 0 {
-        chance.between(2, 3)
-    } else {
-        1
-    };
-    let audience = run.channel.with(|channel| {
-        let mut audience: Vec<Whom> = Vec::new();
-        for _ in 0..selectors {
-            let selector = selector(channel, chance);
-            if !audience.contains(&selector) {
-                audience.push(selector);
-            }
-        }
-        audience
-    });
     let soon =
         |chance: &Chance, seconds: u64| chance.wait(Duration::from_secs(1), Duration::from_secs(seconds));
     let mut words = Vec::new();
@@ -104,95 +92,19 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     }
     Wish {
         at: chance.wait(Duration::ZERO, within / 2),
-        audience,
+        audience: run.channel.with(|channel| audience(channel, chance)),
+        if_unknown: *chance.pick(&[
+            IfUnknown::Skip,
+            IfUnknown::Create,
+            IfUnknown::Create,
+            IfUnknown::Install,
+            IfUnknown::Install,
+        ]),
         on_unknown: *chance.pick(&[OnUnknown::Retry, OnUnknown::Retry, OnUnknown::GiveUp]),
         expires: (chance.below(4) == 0).then(|| soon(chance, 900)),
         begins: (chance.below(6) == 0).then(|| soon(chance, 3000)),
         dry_run: chance.below(15) == 0,
         words,
-    }
-}
-
-fn selector(channel: &State, chance: &Chance) -> Whom {
-    let place = || &channel.places[chance.index(channel.places.len())];
-    let tenant = || channel.tenants[chance.index(channel.tenants.len())].id.clone();
-    let several = || 1 + chance.index(channel.places.len());
-    let unknown = |name: &str| format!("{name}{}", chance.below(1000));
-    match chance.below(10) {
-        0..4 => Whom::Everyone,
-        4 | 5 => Whom::Tenant(tenant()),
-        6 | 7 => {
-            let mut ids: Vec<String> = (0..several()).map(|_| place().user.clone()).collect();
-            ids.extend((0..chance.below(4)).map(|_| unknown("stranger")));
-            distinct(&mut ids);
-            Whom::Users {
-                ids: ids.into_iter().map(Into::into).collect(),
-                tenant: (chance.below(3) == 0).then(tenant),
-            }
-        }
-        8 => {
-            let mut ids: Vec<String> = (0..several()).map(|_| place().account.clone()).collect();
-            distinct(&mut ids);
-            Whom::Accounts(ids.into_iter().map(Into::into).collect())
-        }
-        _ => {
-            let mut ids: Vec<String> = (0..several()).map(|_| place().conversation.clone()).collect();
-            ids.extend((0..chance.below(4)).map(|_| unknown("19:nowhere")));
-            distinct(&mut ids);
-            Whom::Conversations(ids.into_iter().map(Into::into).collect())
-        }
-    }
-}
-
-fn distinct(ids: &mut Vec<String>) {
-    ids.sort();
-    ids.dedup();
-}
-
-/// Whether a selector means this place, by what is true and not by what is remembered.
-pub(super) fn means(channel: &State, whom: &Whom, place: usize) -> bool {
-    let place = &channel.places[place];
-    let tenant = channel.tenants[place.tenant].id.as_str();
-    let person = place.kind == Kind::Person;
-    match whom {
-        Whom::Everyone => place.kind != Kind::Thread,
-        Whom::Tenant(id) => place.kind != Kind::Thread && id == tenant,
-        Whom::Users { ids, tenant: only } => {
-            person
-                && ids.iter().any(|id| id.as_str() == place.user)
-                && only.as_ref().is_none_or(|only| only == tenant)
-        }
-        Whom::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
-        Whom::Conversations(ids) => ids.iter().any(|id| {
-            channel
-                .named(id.as_str())
-                .is_some_and(|named| channel.places[named].account == place.account)
-        }),
-        Whom::Team { .. }
-        | Whom::Channel { .. }
-        | Whom::GroupChat(_)
-        | Whom::GroupChatMembers { .. }
-        | Whom::Tag(_) => {
-            unreachable!("no caller of a run asks for these")
-        }
-    }
-}
-
-fn document(whom: &Whom) -> Value {
-    match whom {
-        Whom::Everyone => json!({"everyone": true}),
-        Whom::Tenant(tenant) => json!({ "tenant": tenant }),
-        Whom::Users { ids, tenant: None } => json!({ "users": ids }),
-        Whom::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
-        Whom::Accounts(ids) => json!({ "accounts": ids }),
-        Whom::Conversations(ids) => json!({ "conversations": ids }),
-        Whom::Team { .. }
-        | Whom::Channel { .. }
-        | Whom::GroupChat(_)
-        | Whom::GroupChatMembers { .. }
-        | Whom::Tag(_) => {
-            unreachable!("no caller of a run asks for these")
-        }
     }
 }
 
@@ -210,6 +122,7 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
         "message": {"text": text},
         "onUnknown": wish.on_unknown,
+        "ifUnknown": wish.if_unknown,
         "events": ["gone", "rejected", "unknown"],
     });
     let document = body.as_object_mut().unwrap();
@@ -221,6 +134,8 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     run.book(|book| {
         book.wanted[number] = Wanted {
             audience: wish.audience.clone(),
+            if_unknown: wish.if_unknown,
+            asked_at: Some(now),
             on_unknown: wish.on_unknown,
             expires_at: expires,
             deliver_at: begins,
@@ -281,7 +196,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only),
             limits: Limits::teams(),
             confirm_above: run.confirm_above,
-            teams_app_id: None,
+            teams_app_id: Some(MANIFEST.to_owned()),
             transport: Transport::default(),
             classic_text: String::new(),
             clock: environment.clock(),

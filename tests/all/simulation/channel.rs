@@ -3,15 +3,19 @@
 //! A request goes its way whoever made it: once it has left, it arrives, is refused or carried out, and answered, even if
 //! nobody is there any more to hear the answer. What is carried out is what people see; the rest is what the bot is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use herald::conversation::{Person, PersonKey};
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::graph;
 use super::limits::{self, Window};
 use super::lock;
 use super::run::Run;
+use super::teams::{Question, Team};
 use super::wire::{Address, Asked, Verb};
 
 /// The codes of a channel that refuses a conversation, and no message will do.
@@ -22,11 +26,18 @@ pub(super) const REFUSALS: [&str; 4] = [
     "ForbiddenOperationException",
 ];
 
+/// The code of a channel that creates no conversation with somebody for whom the bot is not installed.
+pub(super) const NOT_INSTALLED: &str = "ForbiddenOperationException";
+
 /// How many regions there are.
 pub(super) const REGIONS: usize = 3;
 
 /// A tenant.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each may be so whatever the others are"
+)]
 pub(super) struct Tenant {
     /// Its name in Entra.
     pub(super) id: String,
@@ -36,6 +47,11 @@ pub(super) struct Tenant {
     pub(super) is_global: bool,
     /// Whether its administrator has turned the bot off.
     pub(super) disabled: bool,
+    /// Whether that ever was so.
+    pub(super) was_disabled: bool,
+    /// What Graph may do there.
+    pub(super) graph: graph::Tenant,
+    pub(super) at_graph: Window,
     requests: Window,
 }
 
@@ -68,9 +84,42 @@ pub(super) struct Place {
     pub(super) region: usize,
     /// The code by which the channel refuses it, if it does.
     pub(super) refusal: Option<&'static str>,
+    /// Whether the bot is installed there.
+    pub(super) installed: bool,
+    /// Whether a policy forbids to install it there.
+    pub(super) forbidden: bool,
+    /// The team of a channel.
+    pub(super) team: Option<usize>,
+    /// What callers have put it under.
+    pub(super) tags: Vec<String>,
+    /// What ever happened there.
+    pub(super) past: Past,
     /// Requests under way.
     under_way: usize,
     requests: Window,
+}
+
+/// What ever happened in a place.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each may be so whatever the others are"
+)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Past {
+    /// The bot was not installed there.
+    pub(super) not_installed: bool,
+    /// The bot was uninstalled, or taken out.
+    pub(super) left: bool,
+    /// The channel refused it.
+    pub(super) refused: bool,
+    /// Another region came to serve it.
+    pub(super) moved: bool,
+    /// Nobody had told the bot of it when the run began.
+    pub(super) strange: bool,
+    /// So many questions were answered as if there were no such place.
+    pub(super) missed: u32,
+    /// So many were refused because what they go on with was too old.
+    pub(super) too_late: u32,
 }
 
 /// A message as people see it, or saw it.
@@ -93,12 +142,18 @@ pub(super) struct State {
     pub(super) tenants: Vec<Tenant>,
     /// The places.
     pub(super) places: Vec<Place>,
+    /// The teams.
+    pub(super) teams: Vec<Team>,
     /// Every message that was ever shown, by its id.
     pub(super) shown: BTreeMap<String, Shown>,
     /// Whether the bot's token is not taken.
     pub(super) refuses_the_bot: bool,
     /// Whether the channel cannot read its own ids.
     pub(super) undecryptable: bool,
+    /// Whether that ever was so.
+    pub(super) was_undecryptable: bool,
+    /// The chats that Graph has told of, which are other names of conversations.
+    chats: BTreeSet<String>,
     /// Every name that a conversation ever had.
     names: BTreeMap<String, usize>,
 }
@@ -133,6 +188,8 @@ pub(super) enum Done {
     Changed,
     /// A conversation is there, by this name.
     Created(String),
+    /// A question is answered.
+    Told(Value),
 }
 
 impl Channel {
@@ -180,7 +237,7 @@ impl Channel {
             });
         }
         let Some(place) = place else {
-            return Err(Refusal::new(404, "ConversationNotFound"));
+            return Err(asked.leads_nowhere());
         };
         state.address(asked, place)?;
         if state.tenants[state.places[place].tenant].disabled && !matches!(asked.verb, Verb::Create { .. }) {
@@ -189,8 +246,16 @@ impl Channel {
         if let Some(code) = state.places[place].refusal {
             return Err(Refusal::new(403, code));
         }
+        if matches!(asked.verb, Verb::Create { .. })
+            && (!state.places[place].installed || run.strikes(troubles.behind))
+        {
+            return Err(Refusal::new(403, NOT_INSTALLED));
+        }
         if let Some(refusal) = state.refusal_of(run, asked, place) {
             return Err(refusal);
+        }
+        if asked.is_question() {
+            return Ok(place);
         }
         let under_way = &mut state.places[place].under_way;
         if *under_way > 0 {
@@ -201,7 +266,7 @@ impl Channel {
     }
 
     /// Carries a request out that was admitted.
-    pub(super) fn carry_out(&self, asked: &Asked, place: usize) -> Done {
+    pub(super) fn carry_out(&self, run: &Run, asked: &Asked, place: usize) -> Done {
         let mut state = lock(&self.0);
         match &asked.verb {
             Verb::Create { .. } => Done::Created(state.places[place].conversation.clone()),
@@ -220,12 +285,15 @@ impl Channel {
                 state.shown.insert(activity.clone(), Shown { place, text: None });
                 Done::Changed
             }
+            Verb::Ask(question) => Done::Told(state.tells(run, place, question)),
         }
     }
 
     /// A request that was admitted is over.
-    pub(super) fn finish(&self, place: usize) {
-        lock(&self.0).places[place].under_way -= 1;
+    pub(super) fn finish(&self, asked: &Asked, place: usize) {
+        if !asked.is_question() {
+            lock(&self.0).places[place].under_way -= 1;
+        }
     }
 }
 
@@ -249,6 +317,16 @@ impl State {
             Kind::Channel => format!("19:channel{number}@thread.tacv2"),
             Kind::Thread => format!("{};messageid={number}", self.places[number - 1].conversation),
         };
+        let team = match kind {
+            Kind::Person | Kind::Group => None,
+            Kind::Channel => self.teams.len().checked_sub(1),
+            Kind::Thread => self.places[number - 1].team,
+        };
+        if kind == Kind::Channel
+            && let Some(team) = team
+        {
+            self.teams[team].channels.push(number);
+        }
         self.names.insert(conversation.clone(), number);
         self.places.push(Place {
             kind,
@@ -259,6 +337,11 @@ impl State {
             renamed: 0,
             region,
             refusal: None,
+            installed: true,
+            forbidden: false,
+            team,
+            tags: Vec::new(),
+            past: Past::default(),
             under_way: 0,
             requests: Window::default(),
         });
@@ -281,12 +364,36 @@ impl State {
         }
     }
 
+    /// Every name that a person's conversation ever had.
+    pub(super) fn names_of(&self, person: &PersonKey) -> Vec<String> {
+        let is = |place: &Place| match &person.person {
+            Person::User(id) => place.user == id.as_str(),
+            Person::Account(id) => place.account == id.as_str(),
+        };
+        let names = self.names.iter().filter(|(_, place)| is(&self.places[**place]));
+        names.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The place that a conversation's name leads to, whatever it is called now.
     pub(super) fn named(&self, conversation: &str) -> Option<usize> {
         self.names.get(conversation).copied()
     }
 
-    fn find(&self, asked: &Asked) -> Option<usize> {
+    /// A conversation has this name, too.
+    pub(super) fn call_also(&mut self, chat: &str, place: usize) {
+        self.chats.insert(chat.to_owned());
+        self.names.insert(chat.to_owned(), place);
+    }
+
+    /// All places that a place shares its fate with: the channels of its team and their threads, or itself.
+    pub(super) fn beside(&self, place: usize) -> Vec<usize> {
+        let team = self.places[place].team;
+        let beside = |other: &usize| *other == place || (team.is_some() && self.places[*other].team == team);
+        (0..self.places.len()).filter(beside).collect()
+    }
+
+    /// The place that a request leads to, if it does.
+    pub(super) fn find(&self, asked: &Asked) -> Option<usize> {
         match &asked.verb {
             Verb::Create { tenant, member } => self.places.iter().position(|place| {
                 place.kind == Kind::Person
@@ -295,9 +402,12 @@ impl State {
             }),
             Verb::Send { conversation, .. }
             | Verb::Update { conversation, .. }
-            | Verb::Delete { conversation, .. } => self
-                .named(conversation)
-                .filter(|place| self.places[*place].conversation == *conversation),
+            | Verb::Delete { conversation, .. }
+            | Verb::Ask(Question::Members { conversation, .. } | Question::Channels { team: conversation }) => {
+                self.named(conversation).filter(|place| {
+                    self.places[*place].conversation == *conversation || self.chats.contains(conversation)
+                })
+            }
         }
     }
 
@@ -314,7 +424,11 @@ impl State {
             {
                 self.places[place].requests.count(limits::CONVERSATION, now)
             }
-            Verb::Create { .. } | Verb::Send { .. } | Verb::Update { .. } | Verb::Delete { .. } => None,
+            Verb::Create { .. }
+            | Verb::Send { .. }
+            | Verb::Update { .. }
+            | Verb::Delete { .. }
+            | Verb::Ask(_) => None,
         };
         of_tenant
             .map(|limit| told(limit, "to a tenant"))
@@ -341,7 +455,7 @@ impl State {
     }
 
     /// What chance has against this request.
-    fn refusal_of(&self, run: &Run, asked: &Asked, place: usize) -> Option<Refusal> {
+    fn refusal_of(&mut self, run: &Run, asked: &Asked, place: usize) -> Option<Refusal> {
         let troubles = &run.troubles.channel;
         match &asked.verb {
             Verb::Create { .. } => None,
@@ -360,6 +474,7 @@ impl State {
                     .then(|| Refusal::new(400, "BadSyntax")),
                 _ => Some(Refusal::new(404, "ActivityNotFoundInConversation")),
             },
+            Verb::Ask(question) => self.keeps_silent(run, place, question),
         }
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herald::audience::Recipient;
+use herald::audience::{Recipient, Selector, Whom};
 use herald::delivery::{DOUBTS_MAX, DeliveryKey, OnUnknown, Outcome, Row, State as RowState, Tally};
 use herald::event::{Event, Kind};
 use herald::id::NotificationId;
 use herald::notification::{Copies, Notification, State};
 use herald::store::Notifications;
 
-use super::book::{Book, Fate};
-use super::callers::means;
+use super::audiences::{may_mean, must_mean, names};
+use super::book::{Book, Fate, Request};
+use super::reasons::untrue;
 use super::run::{Run, at_once};
 
 /// Holds everything against everything.
-pub(super) fn check(run: &Run, strangers: &[usize]) {
+pub(super) fn check(run: &Run) {
     if run.deliveries.dead() + run.plans.dead() > 0 {
         run.violated(3, format_args!("there are dead letters after a redrive"));
     }
@@ -34,7 +35,7 @@ pub(super) fn check(run: &Run, strangers: &[usize]) {
         };
         let recipients = recipients(run, &head);
         complete(run, number, &head, &events);
-        audience(run, number, &recipients, strangers);
+        audience(run, number, &recipients);
         rows(run, number, &head, &recipients);
     }
 }
@@ -81,11 +82,12 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
 }
 
 /// Whoever is meant is a recipient once, and nobody else is.
-fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usize]) {
-    let (selectors, stopped) = run.book(|book| {
+fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
+    let (selectors, span, stopped) = run.book(|book| {
         let wanted = &book.wanted[number];
         (
             wanted.audience.clone(),
+            wanted.planning(run),
             wanted.cancelled.is_some() || wanted.retracted.is_some(),
         )
     });
@@ -96,30 +98,67 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient], strangers: &[usi
     if let Some((key, count)) = times.iter().find(|(_, count)| **count > 1) {
         run.violated(1, format_args!("{key} is a recipient of n{number} {count} times"));
     }
-    let planned: BTreeSet<&str> = recipients
-        .iter()
-        .filter_map(|recipient| match recipient {
-            Recipient::Conversation(key) => Some(key.conversation.as_str()),
-            Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
-        })
-        .collect();
     run.channel.with(|channel| {
-        let meant = |place| selectors.iter().any(|selector| means(channel, selector, place));
-        for name in &planned {
-            if !channel.named(name).is_some_and(meant) {
+        for recipient in recipients {
+            let is_meant = |selector: &Selector| match recipient {
+                Recipient::Conversation(_) => channel
+                    .led_to(recipient)
+                    .is_some_and(|place| may_mean(channel, selector, place, span)),
+                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => {
+                    names(channel, selector, recipient, span)
+                }
+            };
+            if !selectors.iter().any(is_meant) {
+                let (_, name) = recipient.name();
                 run.violated(
-                    1,
+                    7,
                     format_args!("{name} is a recipient of n{number}, and is not meant"),
                 );
             }
         }
+        let reached: BTreeSet<usize> = recipients
+            .iter()
+            .filter_map(|recipient| channel.led_to(recipient))
+            .collect();
+        let silent = |selector: &Selector| match &selector.whom {
+            // That nothing is told of a team is said in the place of its members.
+            Whom::Team { id, .. } => {
+                times.contains_key(&Recipient::UnknownConversation(id.as_str().into()).ledger_key())
+            }
+            Whom::Everyone
+            | Whom::Tenant(_)
+            | Whom::Users { .. }
+            | Whom::Accounts(_)
+            | Whom::Conversations(_)
+            | Whom::Channel { .. }
+            | Whom::GroupChat(_)
+            | Whom::GroupChatMembers { .. }
+            | Whom::Tag(_) => false,
+        };
+        // The broadest selector has whoever cannot be written to, and lists nobody of them; nor is anybody in both lists who
+        // came between the readings of the two.
+        let is_broad = selectors
+            .iter()
+            .any(|selector| matches!(selector.whom, Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_)));
         for (index, place) in channel.places.iter().enumerate() {
-            let steady = place.renamed == 0
-                && !strangers.contains(&index)
-                && !run.book(|book| book.was_ever_unwritable(&place.conversation));
-            if steady && !stopped && meant(index) && !planned.contains(place.conversation.as_str()) {
+            let unwritten = run.book(|book| book.was_ever_unwritable(&place.conversation));
+            let between = is_broad && unwritten || selectors.len() > 1 && place.past.strange;
+            let listed = |selector: &Selector| match &selector.whom {
+                Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_) => !place.past.strange && !unwritten,
+                // Whoever is on two rosters is of the one that was read first, though it cannot be read once more.
+                Whom::Team { .. } => !between && !selectors.iter().any(silent),
+                Whom::Users { .. }
+                | Whom::Accounts(_)
+                | Whom::Conversations(_)
+                | Whom::Channel { .. }
+                | Whom::GroupChat(_)
+                | Whom::GroupChatMembers { .. } => !between,
+            };
+            let is_meant =
+                |selector: &Selector| listed(selector) && must_mean(channel, selector, index, span);
+            if place.renamed == 0 && !stopped && !reached.contains(&index) && selectors.iter().any(is_meant) {
                 run.violated(
-                    1,
+                    7,
                     format_args!(
                         "{} is meant by n{number}, and is no recipient",
                         place.conversation
@@ -149,6 +188,8 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             );
             continue;
         };
+        // A name leads to a conversation, whose own row is the one that is kept up to date.
+        let outcome = run.book(|book| book.end_of(&key).cloned()).unwrap_or(outcome);
         tally.count(&outcome);
         if let Outcome::Delivered(copy) = &outcome {
             if copy.shows >= head.revision {
@@ -160,7 +201,15 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
         if let Recipient::Conversation(conversation) = recipient {
             let name = (number, conversation.conversation.as_str().to_owned());
             run.book(|book| truthful(book, run, &name, &outcome, &head.id, head.revision));
+        } else {
+            led(run, number, recipient, recipients, &outcome);
         }
+        run.book(|book| {
+            if let Some(fault) = untrue(run, &book.wanted[number], recipient, &outcome) {
+                let (_, name) = recipient.name();
+                book.violated(9, format_args!("{name} of n{number}: {fault}: {outcome:?}"));
+            }
+        });
     }
     if tally != head.tally || tally.total() != head.audience {
         run.violated(
@@ -173,6 +222,37 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             6,
             format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies),
         );
+    }
+}
+
+/// One whom a name led to, against what people see.
+fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient], outcome: &Outcome) {
+    let place = run.channel.with(|channel| channel.led_to(recipient));
+    let alone = run.channel.with(|channel| {
+        let here = |other: &&Recipient| channel.led_to(other) == place;
+        recipients.iter().filter(here).count() == 1
+    });
+    let arrived = run.book(|book| {
+        let own = |request: &&Request| {
+            request.sends.is_some_and(|sends| sends.0 == number)
+                && request.fate == Fate::CarriedOut
+                && place.is_some()
+                && request.place == place
+        };
+        book.requests.iter().filter(own).count()
+    });
+    let fault = match outcome {
+        Outcome::Delivered(_) => (arrived == 0).then_some("it is said to be delivered, and never was"),
+        Outcome::Unknown => None,
+        Outcome::Rejected { .. }
+        | Outcome::Gone { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Expired
+        | Outcome::Cancelled => (alone && arrived > 0).then_some("it is said not to have arrived, and did"),
+    };
+    if let Some(fault) = fault {
+        let (_, name) = recipient.name();
+        run.violated(1, format_args!("{name} of n{number}: {fault}: {outcome:?}"));
     }
 }
 

@@ -140,6 +140,14 @@ pub(super) struct ChannelTroubles {
     pub(super) missing: Odds,
     /// The message is refused for what it is.
     pub(super) refused: Odds,
+    /// A page of a roster repeats somebody of an earlier one.
+    pub(super) repeating: Odds,
+    /// Whoever a conversation is created with writes in it at once.
+    pub(super) eager: Odds,
+    /// No conversation is created with somebody for whom the bot is installed, as if it were not.
+    pub(super) behind: Odds,
+    /// How long a roster can be read on from where a page ended; for ever, without it.
+    pub(super) roster_kept: Option<Duration>,
 }
 
 impl Troubles {
@@ -184,6 +192,11 @@ impl Troubles {
                 slow: odds(20, 300),
                 missing: odds(20, 800),
                 refused: odds(10, 500),
+                repeating: odds(50, 8000),
+                eager: odds(50, 8000),
+                behind: odds(30, 7000),
+                roster_kept: (chance.below(4) == 0)
+                    .then(|| chance.wait(Duration::from_secs(1), Duration::from_mins(5))),
             },
         }
     }

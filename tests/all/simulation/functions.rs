@@ -9,9 +9,12 @@ use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::pace::Limits;
 use jiff::Timestamp;
+use planner::Bot;
 use tests::credential::given;
 
+use super::graph::customers;
 use super::lambda::{Environment, Function};
+use super::people::BOT;
 use super::queues::{Lane, Which};
 use super::store::Tables;
 use super::wire::Wire;
@@ -51,8 +54,11 @@ impl Function for Planner {
             events: tables,
             connector: connector(environment),
             limits: Limits::teams(),
-            rosters_kept: jiff::SignedDuration::ZERO,
-            bot: None,
+            rosters_kept: environment.run.rosters_kept,
+            bot: Some(Bot {
+                account: BOT.into(),
+                tenant: environment.run.tenant.clone(),
+            }),
             clock: environment.clock(),
         }
     }
@@ -83,7 +89,7 @@ impl Function for Sender {
             deliveries: lane(environment, Which::Deliveries),
             events: tables,
             connector: connector(environment),
-            customers: None,
+            customers: Some(customers(environment)),
             limits: Limits::teams(),
             clock: environment.clock(),
             chance: environment.chance(),

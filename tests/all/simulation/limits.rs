@@ -11,6 +11,9 @@ type Limit = (usize, Duration);
 /// For one bot in one tenant, all its conversations together.
 pub(super) const TENANT: &[Limit] = &[(50, Duration::from_secs(1))];
 
+/// For one app at Graph in one tenant (`protocol E`).
+pub(super) const GRAPH: &[Limit] = &[(30, Duration::from_secs(1))];
+
 /// For one bot in one conversation.
 pub(super) const CONVERSATION: &[Limit] = &[
     (7, Duration::from_secs(1)),

@@ -7,6 +7,8 @@ use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::turn::Adapter;
+use herald::conversation::ConversationKey;
+use herald::store::Conversations;
 use lambda_http::Body;
 use lambda_http::http::Request;
 use serde_json::{Value, json};
@@ -15,9 +17,13 @@ use tokio::time::sleep;
 use super::channel::{Kind, REFUSALS, REGIONS};
 use super::fate::Chance;
 use super::lambda::Environment;
-use super::run::Run;
+use super::run::{Run, at_once};
 use super::store::Tables;
+use super::teams::Team;
 use super::wire::{Elsewhere, service_url};
+
+/// What callers put conversations under.
+pub(super) const TAGS: [&str; 2] = ["beta", "board"];
 
 /// The bot, as the channel names it.
 pub(super) const BOT: &str = "28:bot";
@@ -30,6 +36,14 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub(super) enum Happening {
     /// Somebody is heard of for the first time.
     Appears(usize),
+    /// The bot is installed for somebody, and nobody is told.
+    IsInstalled(usize),
+    /// The bot is told that it was installed for somebody.
+    IsTold(usize),
+    /// Somebody comes into a team.
+    Joins(usize, usize),
+    /// Somebody goes out of it.
+    Quits(usize, usize),
     /// The bot is uninstalled, or taken out.
     Leaves(usize),
     /// It is installed again.
@@ -52,36 +66,98 @@ pub(super) enum Happening {
     FailsToDecrypt(bool),
 }
 
-/// Who there is: tenants and places, as a seed draws them. Those who are strangers at the beginning come last.
+/// Who there is: tenants, places and teams, as a seed draws them.
 pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
     let tenants = chance.between(1, 4);
     run.channel.with(|channel| {
         for _ in 0..tenants {
             channel.found(chance.below(8) == 0, chance.below(3) > 0);
         }
+        for tenant in &mut channel.tenants {
+            tenant.graph.consents = chance.below(8) > 0;
+            tenant.graph.has_app = chance.below(8) > 0;
+        }
         while channel.places.len() < places {
             let tenant = chance.index(channel.tenants.len());
             let region = chance.index(REGIONS);
             match chance.below(10) {
-                0..7 => channel.settle(Kind::Person, tenant, region),
-                7 => channel.settle(Kind::Group, tenant, region),
-                8 => channel.settle(Kind::Channel, tenant, region),
+                0..7 => _ = channel.settle(Kind::Person, tenant, region),
+                7 => _ = channel.settle(Kind::Group, tenant, region),
                 _ => {
-                    channel.settle(Kind::Channel, tenant, region);
-                    channel.settle(Kind::Thread, tenant, region)
+                    channel.teams.push(Team::default());
+                    for _ in 0..chance.between(1, 3) {
+                        channel.settle(Kind::Channel, tenant, region);
+                    }
+                    if chance.below(2) == 0 {
+                        channel.settle(Kind::Thread, tenant, region);
+                    }
                 }
-            };
+            }
+        }
+        let people: Vec<usize> = (0..channel.places.len())
+            .filter(|place| channel.places[*place].kind == Kind::Person)
+            .collect();
+        for team in 0..channel.teams.len() {
+            for person in &people {
+                let tenant = channel.places[channel.teams[team].channels[0]].tenant;
+                // Few are guests.
+                let odds = if channel.places[*person].tenant == tenant {
+                    2
+                } else {
+                    12
+                };
+                if chance.below(odds) == 0 {
+                    channel.join(team, *person, run.now());
+                }
+            }
+        }
+    });
+}
+
+/// Those places that the bot hears of before the run begins. Of the others nobody has told it, though it may be installed
+/// for some of them.
+pub(super) fn known(run: &Run, chance: &Chance) -> Vec<usize> {
+    run.channel.with(|channel| {
+        // In some worlds every second one is a stranger.
+        let odds = *chance.pick(&[8, 8, 4, 2]);
+        let mut known = Vec::new();
+        for (number, place) in channel.places.iter_mut().enumerate() {
+            place.past.strange = chance.below(odds) == 0;
+            if place.past.strange {
+                place.installed = chance.below(2) == 0;
+                place.past.not_installed = !place.installed;
+                place.forbidden = chance.below(12) == 0;
+            } else {
+                known.push(number);
+            }
+        }
+        known
+    })
+}
+
+/// Callers put some of what is known under tags.
+pub(super) fn tag(run: &Run, chance: &Chance) {
+    run.channel.with(|channel| {
+        for place in channel.places.iter_mut().filter(|place| !place.past.strange) {
+            for tag in TAGS {
+                if chance.below(6) == 0 {
+                    let key = ConversationKey {
+                        conversation: place.conversation.clone().into(),
+                        channel: "msteams".to_owned(),
+                        bot: BOT.into(),
+                    };
+                    let tags = [tag.to_owned()];
+                    if at_once(run.store.tag(&key, &tags, &[], run.now())).is_some() {
+                        place.tags.extend(tags);
+                    }
+                }
+            }
         }
     });
 }
 
 /// What the people do within this time, as a seed draws it, in the order in which it happens.
-pub(super) fn happenings(
-    run: &Run,
-    chance: &Chance,
-    strangers: &[usize],
-    within: Duration,
-) -> Vec<(Duration, Happening)> {
+pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(Duration, Happening)> {
     let places = run.channel.with(|channel| channel.places.len());
     let tenants = run.channel.with(|channel| channel.tenants.len());
     let person = |place: usize| {
@@ -89,8 +165,29 @@ pub(super) fn happenings(
             .with(|channel| channel.places[place].kind == Kind::Person)
     };
     let mut all = Vec::new();
-    for stranger in strangers {
-        all.push((chance.wait(Duration::ZERO, within), Happening::Appears(*stranger)));
+    let (strange, teams) = run.channel.with(|channel| {
+        let strange = |place: &usize| channel.places[*place].past.strange;
+        let strange: Vec<usize> = (0..places).filter(strange).collect();
+        (strange, channel.teams.len())
+    });
+    for place in strange {
+        let moment = chance.wait(Duration::ZERO, within);
+        match chance.below(4) {
+            0 | 1 => all.push((moment, Happening::Appears(place))),
+            2 => all.push((moment, Happening::IsInstalled(place))),
+            _ => {}
+        }
+    }
+    if teams > 0 {
+        for _ in 0..[0, 0, 2, 8][chance.index(4)] * teams {
+            let (team, place) = (chance.index(teams), chance.index(places));
+            if person(place) {
+                let moment = chance.wait(Duration::ZERO, within);
+                let comes = Happening::Joins(team, place);
+                let goes = Happening::Quits(team, place);
+                all.push((moment, *chance.pick(&[comes, goes])));
+            }
+        }
     }
     // In some worlds nobody does anything, in some everybody does.
     let busy = [0, 1, 4, 12][chance.index(4)];
@@ -157,6 +254,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
     run.tell(&"people", format_args!("{happening:?}"));
     match happening {
         Happening::Appears(place) => {
+            run.channel.with(|channel| channel.places[place].installed = true);
             hears(
                 run,
                 place,
@@ -167,8 +265,14 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
         Happening::Leaves(place) => {
             // After an uninstallation the channel may refuse, or may not.
             let refusal = [Some("BotNotInConversationRoster"), None][run.chance.index(2)];
-            run.channel
-                .with(|channel| channel.places[place].refusal = refusal);
+            run.channel.with(|channel| {
+                for other in channel.beside(place) {
+                    let left = &mut channel.places[other];
+                    left.refusal = refusal;
+                    left.installed = false;
+                    (left.past.left, left.past.not_installed) = (true, true);
+                }
+            });
             hears(
                 run,
                 place,
@@ -177,7 +281,12 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             .await;
         }
         Happening::Returns(place) => {
-            run.channel.with(|channel| channel.places[place].refusal = None);
+            run.channel.with(|channel| {
+                for other in channel.beside(place) {
+                    channel.places[other].refusal = None;
+                    channel.places[other].installed = true;
+                }
+            });
             hears(
                 run,
                 place,
@@ -185,28 +294,59 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             )
             .await;
         }
-        Happening::Refuses(place, code) => run
-            .channel
-            .with(|channel| channel.places[place].refusal = Some(code)),
+        Happening::IsInstalled(place) => {
+            run.channel.with(|channel| channel.places[place].installed = true);
+        }
+        // Whoever has uninstalled it since is not told of again.
+        Happening::IsTold(place) if run.channel.with(|channel| !channel.places[place].installed) => {}
+        Happening::IsTold(place) => {
+            let installed = json!({"type": "installationUpdate", "action": "add"});
+            hears(run, place, &installed).await;
+        }
+        Happening::Joins(team, place) => run.channel.with(|channel| channel.join(team, place, run.now())),
+        Happening::Quits(team, place) => run.channel.with(|channel| channel.quit(team, place, run.now())),
+        Happening::Refuses(place, code) => run.channel.with(|channel| {
+            channel.places[place].refusal = Some(code);
+            channel.places[place].past.refused = true;
+        }),
+        // Whoever does not have the bot cannot speak to it.
+        Happening::Speaks(place) | Happening::Reacts(place)
+            if run.channel.with(|channel| {
+                let place = &channel.places[place];
+                !place.installed && !place.past.left
+            }) => {}
         Happening::Speaks(place) => {
             run.channel.with(|channel| channel.places[place].refusal = None);
             hears(run, place, &json!({"type": "message", "text": "hello"})).await;
         }
         Happening::Reacts(place) => hears(run, place, &json!({"type": "messageReaction"})).await,
-        Happening::Moves(place, region) => run.channel.with(|channel| channel.places[place].region = region),
+        Happening::Moves(place, region) => run.channel.with(|channel| {
+            for other in channel.beside(place) {
+                channel.places[other].region = region;
+                channel.places[other].past.moved = true;
+            }
+        }),
         Happening::Renames(place) => run.channel.with(|channel| channel.rename(place)),
         Happening::Disables(tenant, disabled) => {
-            run.channel
-                .with(|channel| channel.tenants[tenant].disabled = disabled);
+            run.channel.with(|channel| {
+                let tenant = &mut channel.tenants[tenant];
+                tenant.disabled = disabled;
+                tenant.was_disabled |= disabled;
+            });
         }
         Happening::RefusesTheBot(refuses) => run.channel.with(|channel| channel.refuses_the_bot = refuses),
-        Happening::FailsToDecrypt(fails) => run.channel.with(|channel| channel.undecryptable = fails),
+        Happening::FailsToDecrypt(fails) => run.channel.with(|channel| {
+            channel.undecryptable = fails;
+            channel.was_undecryptable |= fails;
+        }),
     }
 }
 
 /// The bot is told of something that happened in a place; again and again, until it says that it heard.
 async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
     let mut activity = run.channel.with(|channel| {
+        let team = channel.team(place).map(|team| team.channels[0]);
+        let team = team.map(|general| channel.places[general].conversation.clone());
         let place = &channel.places[place];
         let tenant = &channel.tenants[place.tenant];
         let kind = match place.kind {
@@ -221,7 +361,7 @@ async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
             "from": {"id": place.account, "aadObjectId": place.user},
             "recipient": {"id": BOT},
             "conversation": {"id": place.conversation, "conversationType": kind, "tenantId": tenant.id},
-            "channelData": {"tenant": {"id": tenant.id}},
+            "channelData": {"tenant": {"id": tenant.id}, "team": team.map(|id| json!({"id": id}))},
         })
     });
     activity

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use herald::audience::Whom;
 use herald::delivery::OnUnknown;
+use herald::notification::IfUnknown;
 use tokio::task::spawn_local;
 
 use super::callers::{Wish, call};
@@ -50,7 +51,8 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
             }
             let wish = Wish {
                 at: Duration::ZERO,
-                audience: vec![Whom::Everyone],
+                audience: vec![Whom::Everyone.into()],
+                if_unknown: IfUnknown::Skip,
                 on_unknown: OnUnknown::Retry,
                 expires: None,
                 begins: None,
@@ -59,7 +61,7 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
             };
             call(Arc::clone(&run), 0, wish).await;
             quiet(&run).await;
-            ends::check(&run, &[]);
+            ends::check(&run);
             run.book(|book| (book.violation().map(str::to_owned), book.sending()))
         });
         assert_eq!(violation, None);
@@ -90,7 +92,8 @@ fn many_notifications_to_one_conversation_stay_within_its_limits() {
             .map(|number| {
                 let wish = Wish {
                     at: Duration::ZERO,
-                    audience: vec![Whom::Everyone],
+                    audience: vec![Whom::Everyone.into()],
+                    if_unknown: IfUnknown::Skip,
                     on_unknown: OnUnknown::Retry,
                     expires: None,
                     begins: None,
@@ -104,7 +107,7 @@ fn many_notifications_to_one_conversation_stay_within_its_limits() {
             call.await.unwrap();
         }
         quiet(&run).await;
-        ends::check(&run, &[]);
+        ends::check(&run);
         run.book(|book| book.violation().map(str::to_owned))
     });
     assert!(

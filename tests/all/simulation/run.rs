@@ -51,6 +51,10 @@ pub(super) struct Run {
     pub(super) events: Events,
     /// Conversations on a page of a listing, at most.
     pub(super) page: usize,
+    /// The bot's own tenant, if it has one.
+    pub(super) tenant: Option<String>,
+    /// How long is believed what the channel told of a team.
+    pub(super) rosters_kept: SignedDuration,
     /// The largest audience that goes ahead without a confirmation.
     pub(super) confirm_above: u64,
     /// Told once something happened that must not be.
@@ -71,6 +75,8 @@ impl Run {
             } else {
                 10_000
             },
+            rosters_kept: *chance.pick(&[SignedDuration::ZERO, SignedDuration::from_mins(5)]),
+            tenant: (chance.below(2) == 0).then(|| "tenant0".to_owned()),
             plans: Sqs::new("plans", failed, scheduler),
             deliveries: Sqs::new("deliveries", failed, scheduler),
             troubles,
@@ -178,6 +184,9 @@ impl Run {
     /// Writes a line into the trace.
     pub(super) fn tell(&self, who: &dyn fmt::Display, what: fmt::Arguments<'_>) {
         self.trace.line(self.elapsed(), who, what);
+        if self.trace.is_endless() {
+            self.stopped.notify_one();
+        }
     }
 
     /// Asks something of the book, or tells it. It notices what must not be; the run ends there.

@@ -30,6 +30,9 @@ use super::queues::pause;
 /// How long a worker waits for an answer of a table.
 const GIVEN_UP: Duration = Duration::from_secs(5);
 
+/// So many conversations are listed at once.
+const FEW: usize = 10;
+
 /// The longest that a write is on its way.
 const LANDS_WITHIN: Duration = Duration::from_mins(2);
 
@@ -184,13 +187,25 @@ impl Conversations for Tables {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Introduction, Error> {
-        self.call("introduce", self.store().introduce(person, now, until))
-            .await
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().introduce(person, now, until).await?;
+            run.tell(&self.0, format_args!("asks to meet: {answer:?} {person}"));
+            run.book(|book| book.introduces(run, &self.0, person, until, &answer));
+            Ok(answer)
+        };
+        self.call("introduce", act).await
     }
 
     async fn introduced(&self, person: &PersonKey, made: &Made, now: Timestamp) -> Result<(), Error> {
-        self.call("keep an introduction", self.store().introduced(person, made, now))
-            .await
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().introduced(person, made, now).await;
+            run.tell(&self.0, format_args!("has met {person}: {made:?}"));
+            run.book(|book| book.introduced(run, &self.0, person, made));
+            answer
+        };
+        self.call("keep an introduction", act).await
     }
 
     async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
@@ -224,8 +239,12 @@ impl Conversations for Tables {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Listing<Candidate>, Error> {
-        // A listing may be shorter than asked for; so small worlds have many pages too.
-        let limit = limit.min(self.0.run.page);
+        // A listing may be shorter than asked for; so small worlds have many pages too. Whoever asks for a few gets them.
+        let limit = if limit > FEW {
+            limit.min(self.0.run.page)
+        } else {
+            limit
+        };
         self.call("list", self.store().list(selection, cursor, limit))
             .await
     }
@@ -421,7 +440,18 @@ impl Ledger for Tables {
     }
 
     async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
-        self.call("end", self.store().end(delivery, outcome)).await
+        let run = &self.0.run;
+        let act = async {
+            let standing = self.store().end(delivery, outcome).await;
+            let name = delivery.as_str();
+            run.tell(
+                &self.0,
+                format_args!("ends {name} as {outcome:?}, it stands as {standing:?}"),
+            );
+            run.book(|book| book.ended(delivery, outcome));
+            standing
+        };
+        self.call("end", act).await
     }
 
     async fn leave(

@@ -7,6 +7,9 @@ use jiff::SignedDuration;
 
 use super::lock;
 
+/// The longest trace of a run that comes to rest, in bytes, many times over.
+const LONGEST: usize = 8 * 1024 * 1024;
+
 /// The lines of one run.
 #[derive(Debug, Default)]
 pub(super) struct Trace(Mutex<String>);
@@ -18,6 +21,11 @@ impl Trace {
         let (seconds, milliseconds) = (after.as_secs(), after.subsec_millis());
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{seconds:>6}.{milliseconds:03}  {who:<12} {what}");
+    }
+
+    /// Whether more has happened than ever does in a run that comes to rest.
+    pub(super) fn is_endless(&self) -> bool {
+        lock(&self.0).len() > LONGEST
     }
 
     /// All of it as one number: FNV-1a.

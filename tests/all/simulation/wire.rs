@@ -11,18 +11,21 @@ use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::channel::{Done, Refusal};
+use super::channel::{Done, NOT_INSTALLED, Refusal};
 use super::lambda::Environment;
+use super::people::{Happening, happens};
 use super::queues::pause;
 use super::run::Run;
+use super::teams::Question;
 
 /// How long a worker's transport waits for an answer: the sender's own time-out.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a request is on its way.
-const THERE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
+pub(super) const THERE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
 /// How long the channel takes, and its answer.
 const AND_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(280));
@@ -60,6 +63,8 @@ pub(super) enum Verb {
     },
     /// Delete a message.
     Delete { conversation: String, activity: String },
+    /// Tell something.
+    Ask(Question),
 }
 
 impl fmt::Display for Asked {
@@ -76,6 +81,7 @@ impl fmt::Display for Asked {
                 conversation,
                 activity,
             } => write!(formatter, "delete {activity} in {conversation}")?,
+            Verb::Ask(question) => write!(formatter, "{question}")?,
         }
         match self.address {
             Address::Region(region) => write!(formatter, " at region {region}"),
@@ -93,7 +99,8 @@ pub(super) fn service_url(region: usize) -> String {
 impl Asked {
     fn read(request: &Request<Bytes>) -> Self {
         let uri = request.uri().to_string();
-        let (base, path) = uri.split_once("/v3/conversations").unwrap();
+        let (base, path) = uri.split_once("/v3/").unwrap();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let global = Cloud::Public.endpoints().service_url.unwrap();
         let address = if base == GCC_SERVICE_URL {
             Address::Gcc
@@ -133,13 +140,30 @@ impl Asked {
                 conversation: conversation.clone(),
                 activity: activity.clone(),
             },
-            _ => panic!("nothing that a sender asks: {} {uri}", request.method()),
+            ("GET", [about, _]) => Verb::Ask(Question::read(&parts[0], about, query)),
+            _ => panic!("nothing that a worker asks: {} {uri}", request.method()),
         };
         Self { address, verb }
     }
+
+    /// Whether it changes nothing.
+    pub(super) fn is_question(&self) -> bool {
+        matches!(self.verb, Verb::Ask(_))
+    }
+
+    /// What the channel says of a request that leads nowhere. An account that is none is no argument at all.
+    pub(super) fn leads_nowhere(&self) -> Refusal {
+        match &self.verb {
+            Verb::Create { member, .. } if member.starts_with("29:") => Refusal::new(400, "BadSyntax"),
+            Verb::Create { .. } => Refusal::new(403, NOT_INSTALLED),
+            Verb::Send { .. } | Verb::Update { .. } | Verb::Delete { .. } | Verb::Ask(_) => {
+                Refusal::new(404, "ConversationNotFound")
+            }
+        }
+    }
 }
 
-fn decoded(segment: &str) -> String {
+pub(super) fn decoded(segment: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = segment.bytes();
     while let Some(byte) = rest.next() {
@@ -163,6 +187,9 @@ impl Transport for Wire {
     }
 }
 
+/// What comes back.
+pub(super) type Answer = Result<Response<Body>, TransportError>;
+
 /// A worker waits for an answer until this goes.
 struct Waiting<'a> {
     run: &'a Run,
@@ -184,6 +211,7 @@ impl Wire {
             environment.die("before a request").await;
         }
         let asked = Asked::read(&request);
+        let verb = asked.verb.clone();
         let number = run.book(|book| book.begins(run, environment, &asked));
         run.tell(environment, format_args!("request {number}: {asked}"));
         let _waiting = Waiting { run, request: number };
@@ -194,40 +222,50 @@ impl Wire {
             return Err(TransportError::NotSent("no connection".into()));
         }
         let (answer, answered) = oneshot::channel();
-        tokio::spawn(serve(Arc::clone(run), asked, number, answer));
-        let patience = if run.strikes(run.troubles.crash) {
-            run.chance.wait(Duration::ZERO, Duration::from_millis(350))
-        } else {
-            PATIENCE
-        };
-        let answer = timeout(patience, answered).await;
-        if patience < PATIENCE {
-            environment.die("while a request is under way").await;
+        spawn_local(serve(Arc::clone(run), asked, number, answer));
+        let answer = hears(environment, &format!("request {number}"), answered).await;
+        if let (Ok(response), Verb::Create { tenant, member }) = (&answer, &verb)
+            && let Body::Whole(body) = response.body()
+            && response.status().is_success()
+            && !body.is_empty()
+        {
+            run.book(|book| book.hears_of_conversation(number, tenant, member));
         }
-        match answer {
-            Ok(Ok(Ok(response))) => {
-                run.tell(
-                    environment,
-                    format_args!("request {number}: {}", response.status()),
-                );
-                Ok(response)
-            }
-            Ok(Ok(Err(error))) => {
-                run.tell(
-                    environment,
-                    format_args!("request {number}: the connection broke"),
-                );
-                Err(error)
-            }
-            Ok(Err(_)) | Err(_) => {
-                run.tell(environment, format_args!("request {number}: no answer in time"));
-                Err(TransportError::MaybeSent("no answer in time".into()))
-            }
-        }
+        answer
     }
 }
 
-type Answer = Result<Response<Body>, TransportError>;
+/// A worker waits for an answer, as long as it lives and has patience.
+pub(super) async fn hears(
+    environment: &Environment,
+    what: &str,
+    answered: oneshot::Receiver<Answer>,
+) -> Answer {
+    let run = &environment.run;
+    let patience = if run.strikes(run.troubles.crash) {
+        run.chance.wait(Duration::ZERO, Duration::from_millis(350))
+    } else {
+        PATIENCE
+    };
+    let answer = timeout(patience, answered).await;
+    if patience < PATIENCE {
+        environment.die("while a request is under way").await;
+    }
+    match answer {
+        Ok(Ok(Ok(response))) => {
+            run.tell(environment, format_args!("{what}: {}", response.status()));
+            Ok(response)
+        }
+        Ok(Ok(Err(error))) => {
+            run.tell(environment, format_args!("{what}: the connection broke"));
+            Err(error)
+        }
+        Ok(Err(_)) | Err(_) => {
+            run.tell(environment, format_args!("{what}: no answer in time"));
+            Err(TransportError::MaybeSent("no answer in time".into()))
+        }
+    }
+}
 
 /// What becomes of a request once it has left. Nobody may be there any more to hear the answer.
 async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Sender<Answer>) {
@@ -255,7 +293,7 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
     if run.strikes(troubles.failed_before) {
         pause(back).await;
         run.book(|book| book.refused(number));
-        run.channel.finish(place);
+        run.channel.finish(&asked, place);
         drop(answer.send(Ok(failed(&run))));
         return;
     }
@@ -265,13 +303,20 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
         back / 2
     };
     pause(takes).await;
-    let done = run.channel.carry_out(&asked, place);
+    let done = run.channel.carry_out(&run, &asked, place);
     run.tell(
         &"channel",
         format_args!("request {number} is carried out: {done:?}"),
     );
     run.book(|book| book.carried_out(number, &done));
-    run.channel.finish(place);
+    run.channel.finish(&asked, place);
+    if matches!(done, Done::Created(_)) && run.strikes(troubles.eager) {
+        // Whom the bot makes a conversation with may write in it before the bot knows that it is there.
+        spawn_local({
+            let run = Arc::clone(&run);
+            async move { happens(&run, Happening::Speaks(place)).await }
+        });
+    }
     pause(back / 2).await;
     let response = if run.strikes(troubles.failed_after) {
         Ok(failed(&run))
@@ -287,19 +332,20 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
         let document = match done {
             Done::Shown(id) | Done::Created(id) => json!({ "id": id }),
             Done::Changed => json!({}),
+            Done::Told(document) => document,
         };
         Ok(response(201, Body::Whole(document.to_string().into())))
     };
     drop(answer.send(response));
 }
 
-fn response(status: u16, body: Body) -> Response<Body> {
+pub(super) fn response(status: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status.try_into().unwrap();
     response
 }
 
-fn refused(refusal: &Refusal) -> Response<Body> {
+pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
     let document = json!({"error": {"code": refusal.code, "message": refusal.message}});
     let mut response = response(refusal.status, Body::Whole(document.to_string().into()));
     if let Some(seconds) = refusal.retry_after {
@@ -308,7 +354,7 @@ fn refused(refusal: &Refusal) -> Response<Body> {
     response
 }
 
-fn failed(run: &Run) -> Response<Body> {
+pub(super) fn failed(run: &Run) -> Response<Body> {
     let status = *run.chance.pick(&[500, 502, 503, 504, 408]);
     response(status, Body::Whole(Bytes::from_static(b"{}")))
 }

@@ -1,0 +1,304 @@
+//! Audiences: how callers say whom they mean, and whom they mean in truth, whatever is remembered.
+
+use herald::audience::{Guests, Recipient, Selector, TeamPart, Whom, place as place_of};
+use herald::conversation::Scope;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::channel::{Kind, Place, State};
+use super::fate::Chance;
+use super::people::TAGS;
+
+/// An audience of one selector or several, as a seed draws it.
+pub(super) fn audience(channel: &State, chance: &Chance) -> Vec<Selector> {
+    let selectors = if chance.below(3) == 0 {
+        chance.between(2, 4)
+    } else {
+        1
+    };
+    let mut audience: Vec<Selector> = Vec::new();
+    for _ in 0..selectors {
+        let selector = selector(channel, chance);
+        if !audience.contains(&selector) {
+            audience.push(selector);
+        }
+    }
+    audience
+}
+
+fn selector(channel: &State, chance: &Chance) -> Selector {
+    let scopes = [Scope::Personal, Scope::GroupChat, Scope::Channel];
+    let scope = (chance.below(12) == 0).then(|| *chance.pick(&scopes));
+    let mut except = Vec::new();
+    if chance.below(6) == 0 {
+        for _ in 0..chance.between(1, 4) {
+            let place = &channel.places[chance.index(channel.places.len())];
+            let names = [&place.conversation, &place.user, &place.account];
+            except.push((*chance.pick(&names)).clone());
+        }
+        distinct(&mut except);
+    }
+    Selector {
+        whom: whom(channel, chance),
+        scope,
+        except,
+    }
+}
+
+fn whom(channel: &State, chance: &Chance) -> Whom {
+    let place = || &channel.places[chance.index(channel.places.len())];
+    let tenant = || channel.tenants[chance.index(channel.tenants.len())].id.clone();
+    let several = || 1 + chance.index(channel.places.len());
+    let unknown = |name: &str| format!("{name}{}", chance.below(1000));
+    let of = |kind: Kind| {
+        let all: Vec<&Place> = channel.places.iter().filter(|place| place.kind == kind).collect();
+        (!all.is_empty()).then(|| chance.pick(&all).conversation.clone())
+    };
+    let team = |to| {
+        let team = channel.teams.get(chance.index(channel.teams.len()));
+        let id = team.map(|team| channel.places[team.channels[0]].conversation.clone());
+        Whom::Team {
+            id: id.unwrap_or_else(|| unknown("19:noteam")),
+            to,
+            guests: *chance.pick(&[Guests::Included, Guests::Skipped]),
+        }
+    };
+    match chance.below(24) {
+        0..6 => Whom::Everyone,
+        6 | 7 => Whom::Tenant(tenant()),
+        8..12 => {
+            let mut ids: Vec<String> = (0..several()).map(|_| place().user.clone()).collect();
+            ids.extend((0..chance.below(4)).map(|_| unknown("stranger")));
+            distinct(&mut ids);
+            Whom::Users {
+                ids: ids.into_iter().map(Into::into).collect(),
+                tenant: (chance.below(3) == 0).then(tenant),
+            }
+        }
+        12 | 13 => {
+            let mut ids: Vec<String> = (0..several()).map(|_| place().account.clone()).collect();
+            distinct(&mut ids);
+            Whom::Accounts(ids.into_iter().map(Into::into).collect())
+        }
+        14 | 15 => {
+            let mut ids: Vec<String> = (0..several()).map(|_| place().conversation.clone()).collect();
+            ids.extend((0..chance.below(4)).map(|_| unknown("19:nowhere")));
+            distinct(&mut ids);
+            Whom::Conversations(ids.into_iter().map(Into::into).collect())
+        }
+        16..19 => team(TeamPart::Members),
+        19 => team(TeamPart::Channels),
+        20 => team(TeamPart::General),
+        21 => {
+            // In a new thread, or in one that is there.
+            let thread = of(Kind::Thread).filter(|_| chance.below(2) == 0);
+            let id = thread.or_else(|| of(Kind::Channel));
+            let id = id.unwrap_or_else(|| unknown("19:nowhere"));
+            let (id, thread) = match id.split_once(";messageid=") {
+                Some((channel, root)) => (channel.to_owned(), Some(root.to_owned())),
+                None => (id, None),
+            };
+            let whole = channel.named(&id).and_then(|place| channel.team(place));
+            let team = whole.map(|team| channel.places[team.channels[0]].conversation.clone());
+            Whom::Channel {
+                id: id.into(),
+                thread,
+                team: team.filter(|_| chance.below(2) == 0),
+            }
+        }
+        22 => Whom::GroupChat(of(Kind::Group).unwrap_or_else(|| unknown("19:nowhere")).into()),
+        _ => Whom::Tag((*chance.pick(&TAGS)).to_owned()),
+    }
+}
+
+fn distinct(ids: &mut Vec<String>) {
+    ids.sort();
+    ids.dedup();
+}
+
+/// A selector as a caller writes it.
+pub(super) fn document(selector: &Selector) -> Value {
+    let mut document = match &selector.whom {
+        Whom::Everyone => json!({"everyone": true}),
+        Whom::Tenant(tenant) => json!({ "tenant": tenant }),
+        Whom::Users { ids, tenant: None } => json!({ "users": ids }),
+        Whom::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
+        Whom::Accounts(ids) => json!({ "accounts": ids }),
+        Whom::Conversations(ids) => json!({ "conversations": ids }),
+        Whom::Team { id, to, guests } => {
+            json!({"team": id, "to": to, "guests": *guests == Guests::Included})
+        }
+        Whom::Channel { id, thread, team } => {
+            let mut document = json!({ "channel": id });
+            for (name, value) in [("thread", thread), ("team", team)] {
+                if let Some(value) = value {
+                    document[name] = json!(value);
+                }
+            }
+            document
+        }
+        Whom::GroupChat(id) => json!({ "groupChat": id }),
+        Whom::GroupChatMembers { id, guests } => {
+            json!({"groupChat": id, "to": "members", "guests": *guests == Guests::Included})
+        }
+        Whom::Tag(name) => json!({ "tag": name }),
+    };
+    if let Some(scope) = selector.scope {
+        document["scope"] = json!(scope);
+    }
+    if !selector.except.is_empty() {
+        document["except"] = json!(selector.except);
+    }
+    document
+}
+
+/// A span of time: that in which an audience was planned, and that from which on it was believed what the channel had told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) begins: Timestamp,
+    pub(super) ends: Timestamp,
+}
+
+/// Whether a selector may mean this place, by what was true at some moment of this time.
+pub(super) fn may_mean(channel: &State, selector: &Selector, number: usize, span: Span) -> bool {
+    let place = &channel.places[number];
+    let excepted = place.renamed == 0 && selector.except.contains(&place.conversation) || {
+        let names = [&place.user, &place.account];
+        place.kind == Kind::Person && names.into_iter().any(|name| selector.except.contains(name))
+    };
+    // What is not known of a stranger excepts nobody.
+    let excepted = excepted && !place.past.strange;
+    !excepted
+        && selector.scope.is_none_or(|scope| scope == place.scope())
+        && whom_means(channel, &selector.whom, number, |member| {
+            member.was_since(span.begins)
+        })
+}
+
+/// Whether a selector means this place, whatever is looked at when in this time.
+pub(super) fn must_mean(channel: &State, selector: &Selector, number: usize, span: Span) -> bool {
+    let place = &channel.places[number];
+    let names = [&place.conversation, &place.user, &place.account];
+    !names.into_iter().any(|name| selector.except.contains(name))
+        && selector.scope.is_none_or(|scope| scope == place.scope())
+        && whom_means(channel, &selector.whom, number, |member| {
+            member.was_throughout(span.begins, span.ends)
+        })
+}
+
+fn whom_means(
+    channel: &State,
+    whom: &Whom,
+    number: usize,
+    counts: impl Fn(&super::teams::Member) -> bool,
+) -> bool {
+    let place = &channel.places[number];
+    let tenant = channel.tenants[place.tenant].id.as_str();
+    let person = place.kind == Kind::Person;
+    let named = |id: &str| channel.named(id) == Some(number);
+    match whom {
+        Whom::Everyone => place.kind != Kind::Thread,
+        Whom::Tenant(id) => place.kind != Kind::Thread && id == tenant,
+        Whom::Users { ids, tenant: only } => {
+            person
+                && ids.iter().any(|id| id.as_str() == place.user)
+                && only.as_ref().is_none_or(|only| only == tenant)
+        }
+        Whom::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
+        Whom::Conversations(ids) => ids.iter().any(|id| named(id.as_str())),
+        Whom::Team { id, to, guests: _ } => {
+            let Some(general) = channel.named(id) else {
+                return false;
+            };
+            let Some(team) = channel.team(general) else {
+                return false;
+            };
+            match to {
+                TeamPart::General => general == number,
+                TeamPart::Channels => team.channels.contains(&number),
+                // Guests have the bot at home, if they have it.
+                TeamPart::Members => {
+                    place.tenant == channel.places[general].tenant
+                        && team
+                            .members
+                            .iter()
+                            .any(|member| member.place == number && counts(member))
+                }
+            }
+        }
+        Whom::Channel { id, thread, .. } => named(place_of(id, thread.as_deref()).as_str()),
+        Whom::GroupChat(id) => named(id.as_str()),
+        // Its roster is read as a team's is.
+        Whom::GroupChatMembers { .. } => unreachable!("no caller of a run asks for these"),
+        Whom::Tag(name) => place.tags.contains(name),
+    }
+}
+
+/// Whether a selector names a recipient of whom nothing is known.
+pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, span: Span) -> bool {
+    let (id, scope) = match unknown {
+        Recipient::Conversation(_) => return false,
+        Recipient::User(id) => (id.as_str(), Some(Scope::Personal)),
+        Recipient::Account(id) => (id.as_str(), Some(Scope::Personal)),
+        Recipient::UnknownConversation(id) => (id.as_str(), None),
+    };
+    if let (Whom::Team { id, .. }, Recipient::UnknownConversation(unknown)) = (&selector.whom, unknown) {
+        // That nothing is told of a team is said whoever is excepted.
+        return unknown.as_str() == id;
+    }
+    let is_admitted = !selector.except.iter().any(|except| except == id)
+        && (selector.scope.is_none() || scope.is_none() || selector.scope == scope);
+    let is_named = match (&selector.whom, unknown) {
+        (Whom::Users { ids, .. }, Recipient::User(id)) => ids.contains(id),
+        (Whom::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+        (Whom::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
+        (Whom::GroupChat(one), Recipient::UnknownConversation(id)) => one == id,
+        (Whom::Channel { id, thread, .. }, Recipient::UnknownConversation(unknown)) => {
+            place_of(id, thread.as_deref()) == *unknown
+        }
+        (Whom::Team { id, guests, .. }, Recipient::User(_) | Recipient::Account(_)) => {
+            let general = channel.named(id);
+            let team = general.and_then(|general| channel.team(general));
+            let home = general.map(|general| channel.places[general].tenant);
+            let (_, name_of) = unknown.name();
+            team.is_some_and(|team| {
+                team.members.iter().any(|member| {
+                    let person = &channel.places[member.place];
+                    let named = [&person.user, &person.account];
+                    let wanted = *guests == Guests::Included || Some(person.tenant) == home;
+                    member.was_since(span.begins) && wanted && named.into_iter().any(|name| *name == name_of)
+                })
+            })
+        }
+        _ => false,
+    };
+    is_admitted && is_named
+}
+
+impl Place {
+    /// What kind of place the bot takes it for.
+    pub(super) fn scope(&self) -> Scope {
+        match self.kind {
+            Kind::Person => Scope::Personal,
+            Kind::Group => Scope::GroupChat,
+            Kind::Channel | Kind::Thread => Scope::Channel,
+        }
+    }
+}
+
+impl State {
+    /// The place that a recipient leads to, in truth.
+    pub(super) fn led_to(&self, recipient: &Recipient) -> Option<usize> {
+        let person = |is: &dyn Fn(&Place) -> bool| {
+            self.places
+                .iter()
+                .position(|place| place.kind == Kind::Person && is(place))
+        };
+        match recipient {
+            Recipient::Conversation(key) => self.named(key.conversation.as_str()),
+            Recipient::User(id) => person(&|place| place.user == id.as_str()),
+            Recipient::Account(id) => person(&|place| place.account == id.as_str()),
+            Recipient::UnknownConversation(id) => self.named(id.as_str()),
+        }
+    }
+}

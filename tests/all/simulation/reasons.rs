@@ -1,0 +1,192 @@
+//! Whether what was not delivered has a reason, and whether the reason given is true.
+
+use herald::audience::{Recipient, Whom};
+use herald::delivery::{Outcome, SkipReason};
+use herald::notification::IfUnknown;
+
+use super::book::Wanted;
+use super::channel::{Kind, REFUSALS, State};
+use super::fate::Odds;
+use super::run::Run;
+
+/// What is wrong with the reason for which a delivery ended so; nothing, if it is true.
+pub(super) fn untrue(run: &Run, wanted: &Wanted, recipient: &Recipient, outcome: &Outcome) -> Option<String> {
+    let fault = |is_true: bool, what: &str| (!is_true).then(|| what.to_owned());
+    match outcome {
+        // What people see tells.
+        Outcome::Delivered(_) => None,
+        // That it may have arrived is what it says.
+        Outcome::Unknown => None,
+        Outcome::Expired => fault(wanted.expires_at.is_some(), "it never expires"),
+        Outcome::Cancelled => fault(
+            wanted.cancelled.is_some() || wanted.retracted.is_some(),
+            "nobody wanted it stopped",
+        ),
+        Outcome::Skipped { reason } => run
+            .channel
+            .with(|channel| skipped(run, channel, wanted, recipient, *reason)),
+        Outcome::Gone { code } => run.channel.with(|channel| gone(run, channel, recipient, code)),
+        Outcome::Rejected { code, .. } => run
+            .channel
+            .with(|channel| rejected(run, channel, recipient, code)),
+    }
+}
+
+fn skipped(
+    run: &Run,
+    channel: &State,
+    wanted: &Wanted,
+    recipient: &Recipient,
+    reason: SkipReason,
+) -> Option<String> {
+    let place = channel.led_to(recipient).map(|place| &channel.places[place]);
+    let is_true = match (reason, recipient) {
+        (SkipReason::NoConversation, Recipient::Conversation(_)) => false,
+        (SkipReason::NoConversation, Recipient::UnknownConversation(id)) => {
+            let is_strange = place.is_none_or(|place| {
+                let beside = channel.led_to(recipient).map(|place| channel.beside(place));
+                let known = |other: &usize| !channel.places[*other].past.strange;
+                place.past.strange
+                    || place.past.left
+                    || place.kind == Kind::Thread
+                    || !beside.is_some_and(|beside| beside.iter().any(known))
+            });
+            is_strange || is_silent(channel, id.as_str())
+        }
+        (SkipReason::NoConversation, Recipient::User(_) | Recipient::Account(_)) => {
+            let has_home = run.tenant.is_some() || homes(wanted);
+            let is_created = wanted.if_unknown != IfUnknown::Skip && has_home;
+            // The bot may know them in another tenant than the one that is meant.
+            let is_strange = place.is_none_or(|place| {
+                place.past.strange
+                    || wanted.audience.iter().any(|selector| match &selector.whom {
+                        Whom::Users {
+                            tenant: Some(tenant), ..
+                        } => *tenant != channel.tenants[place.tenant].id,
+                        Whom::Team { id, .. } => channel
+                            .named(id)
+                            .is_some_and(|general| channel.places[general].tenant != place.tenant),
+                        Whom::Everyone
+                        | Whom::Tenant(_)
+                        | Whom::Users { tenant: None, .. }
+                        | Whom::Accounts(_)
+                        | Whom::Conversations(_)
+                        | Whom::Channel { .. }
+                        | Whom::GroupChat(_)
+                        | Whom::GroupChatMembers { .. }
+                        | Whom::Tag(_) => false,
+                    })
+            });
+            !is_created && is_strange
+        }
+        // Whoever is asked for in a tenant that is not theirs has not installed it there.
+        (SkipReason::NotInstalled, _) => place.is_none_or(|place| {
+            place.past.not_installed
+                || is_behind(run)
+                || place.past.refused
+                || place.past.left
+                || channel.tenants.len() > 1 && place.past.strange
+                || is_elsewhere(channel, wanted, place.tenant)
+        }),
+        (SkipReason::InstallForbidden, _) => {
+            place.is_some_and(|place| place.forbidden)
+                || channel.tenants.iter().any(|tenant| !tenant.graph.consents)
+        }
+        (SkipReason::AppNotInCatalog, _) => channel.tenants.iter().any(|tenant| !tenant.graph.has_app),
+        (SkipReason::NoSuchPerson, _) => place
+            .is_none_or(|place| place.kind != Kind::Person || is_elsewhere(channel, wanted, place.tenant)),
+        // A name that is no more was left for another.
+        (SkipReason::Removed, Recipient::Conversation(_)) => {
+            place.is_some_and(|place| place.past.left || place.renamed > 0)
+        }
+        (SkipReason::Removed, _) => place.is_some_and(|place| place.past.left),
+        (SkipReason::Blocked, _) => place.is_some_and(|place| {
+            place.past.refused
+                || place.past.left
+                || is_behind(run)
+                || run.troubles.channel.missing > Odds(0)
+                || channel.was_undecryptable
+                || channel.tenants[place.tenant].was_disabled
+        }),
+    };
+    (!is_true).then(|| format!("{reason:?} is not so"))
+}
+
+/// Whether the channel may not know that the bot is installed.
+fn is_behind(run: &Run) -> bool {
+    run.troubles.channel.behind > Odds(0)
+}
+
+/// Whether a selector may lead to people of a tenant by itself.
+fn homes(wanted: &Wanted) -> bool {
+    wanted.audience.iter().all(|selector| {
+        matches!(
+            &selector.whom,
+            Whom::Users { tenant: Some(_), .. } | Whom::Team { .. }
+        )
+    })
+}
+
+/// Whether somebody of this tenant may have been asked for in another one.
+fn is_elsewhere(channel: &State, wanted: &Wanted, tenant: usize) -> bool {
+    wanted.audience.iter().any(|selector| match &selector.whom {
+        Whom::Users {
+            tenant: Some(only), ..
+        } => *only != channel.tenants[tenant].id,
+        Whom::Users { tenant: None, .. } | Whom::Accounts(_) => tenant != 0,
+        Whom::Team { id, .. } => channel
+            .named(id)
+            .is_some_and(|general| channel.places[general].tenant != tenant),
+        Whom::Everyone
+        | Whom::Tenant(_)
+        | Whom::Conversations(_)
+        | Whom::Channel { .. }
+        | Whom::GroupChat(_)
+        | Whom::GroupChatMembers { .. }
+        | Whom::Tag(_) => false,
+    })
+}
+
+fn gone(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option<String> {
+    let place = channel.led_to(recipient).map(|place| &channel.places[place]);
+    let is_true = code == "BadArgument" && channel.was_undecryptable
+        || place.is_some_and(|place| match code {
+            "BotDisabledByAdmin" => channel.tenants[place.tenant].was_disabled,
+            "ConversationNotFound" => run.troubles.channel.missing > Odds(0) || place.renamed > 0,
+            code if REFUSALS.contains(&code) => {
+                place.past.refused || place.past.left || place.past.not_installed || is_behind(run)
+            }
+            _ => false,
+        });
+    (!is_true).then(|| format!("gone for {code}, which is not so"))
+}
+
+fn rejected(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option<String> {
+    let place = channel.led_to(recipient).map(|place| &channel.places[place]);
+    let is_true = match code {
+        "BadSyntax" => place.is_none_or(|_| run.troubles.channel.refused > Odds(0)) || is_a_name(recipient),
+        // It is served at no address that the bot can know.
+        "BadArgument" => place.is_none_or(|place| !channel.tenants[place.tenant].is_global),
+        _ => false,
+    };
+    (!is_true).then(|| format!("rejected for {code}, which is not so"))
+}
+
+/// Whether it is somebody's name in one tenant, by which they may be looked for in another.
+fn is_a_name(recipient: &Recipient) -> bool {
+    matches!(recipient, Recipient::Account(_))
+}
+
+/// Whether the channel may have said nothing of a team.
+fn is_silent(channel: &State, team: &str) -> bool {
+    let Some(place) = channel.named(team).map(|place| &channel.places[place]) else {
+        return true;
+    };
+    place.past.left
+        || place.past.refused
+        || channel.tenants[place.tenant].was_disabled
+        || channel.was_undecryptable
+        || place.past.missed > 2
+        || place.past.too_late > 1
+        || place.past.moved && !channel.tenants[place.tenant].is_global
+}
