@@ -381,13 +381,22 @@ const KINDS: &[&str] = &[
 
 #[test]
 fn everything_that_can_go_wrong_does_in_some_seed() {
-    let mut missing: Vec<_> = KINDS.to_vec();
-    for seed in 0..number("SEEDS").unwrap_or(1500) {
-        let told = simulate(seed).run.trace.whole();
-        missing.retain(|kind| !told.contains(kind));
-        if missing.is_empty() {
-            return;
+    let missing = Mutex::new(KINDS.to_vec());
+    let (next, seeds) = (AtomicU64::new(0), number("SEEDS").unwrap_or(1500));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while !lock(&missing).is_empty() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let told = simulate(seed).run.trace.whole();
+                    lock(&missing).retain(|kind| !told.contains(kind));
+                }
+            });
         }
-    }
-    panic!("never happened: {missing:#?}");
+    });
+    let missing = missing.into_inner().unwrap();
+    assert!(missing.is_empty(), "never happened: {missing:#?}");
 }
