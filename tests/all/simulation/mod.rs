@@ -37,7 +37,7 @@
 //! pages, under the old name and the new. By whichever names somebody is meant, their conversation has one copy.
 //!
 //! What no invariant asks for: a union may miss whoever becomes known between the readings of two selectors that both mean
-//! them; one who is listed and cannot be written to is no recipient beside `everyone`, a tenant or a tag; and whoever is on two
+//! them, or count somebody twice (who gets one copy) whose second name becomes known there; one who is listed and cannot be written to is no recipient beside `everyone`, a tenant or a tag; and whoever is on two
 //! rosters may be missed if one of them was read by a planner that died, and cannot be read again.
 //!
 //! `SEEDS=n` says how many seeds are run, `SEED=n` runs one and prints its whole trace.
