@@ -13,7 +13,7 @@ use herald::store::{Conversations, Ledger, Notifications};
 use serde_json::{Value, json};
 use tests::channel::{Behaviour, Reply, Team, member};
 
-use crate::world::{World, document, get, in_channel, personal};
+use crate::world::{World, document, get, in_channel, personal, post, text};
 
 /// The team that [`in_channel`] is about; also the id of its General channel.
 const TEAM: &str = "19:team@thread.tacv2";
@@ -762,4 +762,126 @@ async fn of_two_planners_that_are_told_two_rosters_both_plan_the_first() {
     world.work().await;
     assert_eq!(counts(&world, &id).await, (3, 0));
     assert_eq!(sent(&world), ["a:p0", "a:p1", "a:p2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_team_is_found_by_the_one_channel_that_is_alive_behind_many_that_are_gone() {
+    let world = world_of(&["p0"], roster(&names(0..3))).await;
+    for number in 0..120 {
+        let gone = format!("19:a{number:03}@thread.tacv2");
+        see(&world, channel_of(TEAM, &gone)).await;
+        world.store.forget(&key(&gone), world.now()).await.unwrap();
+    }
+    assert_eq!(done(&world, &created(&members())).await, (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_the_channel_never_answers_ends_with_its_notification() {
+    let world = world_of(&[], Vec::new()).await;
+    let broken = Behaviour::Refuse {
+        status: 500,
+        code: "ServiceError",
+    };
+    world.channel.when(TEAM, broken);
+    let mut body = created(&members());
+    body["expiresAt"] = json!(world.in_seconds(600).to_string());
+    let id = world.asks(&body).await;
+    for _ in 0..100 {
+        let Some(message) = world.plans.take() else { break };
+        assert!(message.delay <= std::time::Duration::from_mins(15));
+        world.pass(i64::try_from(message.delay.as_secs()).unwrap());
+        world.plan_one(&message.body).await;
+    }
+    let done = world.notification(&id).await;
+    assert!(done.completed_at.is_some(), "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_the_bot_out_while_their_conversation_is_about_to_be_made_is_left_alone() {
+    let world = world_of(&[], Vec::new()).await;
+    let bob = json!({"users": ["entra-bob"], "tenant": "tenant-1"});
+    let id = world.asks(&created(&bob)).await;
+    world.plan().await;
+    see(&world, personal("bob", "installationUpdate")).await;
+    world.store.forget(&key("a:bob"), world.now()).await.unwrap();
+    world.work().await;
+    assert_eq!(counts(&world, &id).await, (0, 1));
+    assert_eq!((world.channel.created("entra-bob"), sent(&world).len()), (0, 0));
+    let bob = world.store.recall(&[key("a:bob")]).await.unwrap().remove(0);
+    assert_eq!(bob.state, herald::conversation::State::Removed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn entras_ids_are_the_same_in_either_case() {
+    const ADA: &str = "0f1e2d3c-0000-4000-8000-00000000000a";
+    const TENANT: &str = "0f1e2d3c-0000-4000-8000-0000000000ff";
+    let world = World::new();
+    let mut seen = personal("ada", "installationUpdate");
+    seen["from"]["aadObjectId"] = json!(ADA.to_uppercase());
+    seen["conversation"]["tenantId"] = json!(TENANT);
+    seen["channelData"]["tenant"]["id"] = json!(TENANT);
+    see(&world, seen).await;
+    for (id, tenant) in [
+        (ADA.to_uppercase(), TENANT.to_uppercase()),
+        (ADA.to_owned(), TENANT.to_owned()),
+    ] {
+        let ada = json!({"users": [id], "tenant": tenant});
+        assert_eq!(done(&world, &created(&ada)).await, (1, 0), "{ada}");
+        let but = json!({"tenant": tenant, "except": [id]});
+        assert_eq!(done(&world, &to(&but)).await, (0, 0), "{but}");
+    }
+    assert_eq!(sent(&world), ["a:ada"; 2]);
+    let path = format!("/api/users/{}", ADA.to_uppercase());
+    let erased = world
+        .notify(crate::world::request("DELETE", &path, lambda_http::Body::Empty))
+        .await;
+    assert_eq!(document(&erased)["conversations"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_who_spoke_in_a_channel_is_kept_with_it() {
+    let world = World::new();
+    let mut spoken = in_channel(&format!("{TEAM};messageid=5"), "message");
+    spoken["from"] = json!({"id": "29:bob", "name": "Bob Invented", "aadObjectId": "entra-bob"});
+    see(&world, spoken).await;
+    let exported = world.notify(post("/api/conversations/export", "{}")).await;
+    let exported = text(&exported);
+    assert!(exported.contains(TEAM), "{exported}");
+    for personal in ["Bob Invented", "29:bob", "entra-bob"] {
+        assert!(!exported.contains(personal), "{exported}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_of_whom_one_name_is_known_is_in_no_two_batches() {
+    let world = world_of(&[], Vec::new()).await;
+    let mut half = personal("zoe", "installationUpdate");
+    half["from"].as_object_mut().unwrap().remove("aadObjectId");
+    see(&world, half).await;
+    let twice =
+        json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"tenant": "tenant-1", "scope": "personal"}]);
+    let mut body = created(&twice);
+    body["transport"] = json!("batch");
+    world.asks(&body).await;
+    world.work().await;
+    let names: Vec<_> = world
+        .channel
+        .batches()
+        .iter()
+        .flat_map(|batch| batch.members.clone())
+        .collect();
+    assert_eq!(names, ["29:zoe"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roster_that_leads_back_to_where_it_came_from_ends() {
+    let world = world_of(&[], Vec::new()).await;
+    let people = Team {
+        members: roster(&names(0..120)),
+        circles: true,
+        ..Team::default()
+    };
+    world.channel.team(TEAM, people);
+    assert_eq!(done(&world, &to(&members())).await, (0, 120));
+    assert_eq!(world.channel.requests(), 2);
 }

@@ -54,6 +54,8 @@ pub struct Team {
     pub members: Vec<Value>,
     /// How many requests that go on with the roster are refused, because what they go on with is too old.
     pub forgotten: usize,
+    /// Whether what goes on with the roster is answered with where it goes on from.
+    pub circles: bool,
 }
 
 /// A member of a team, as a roster names them: by both of their ids.
@@ -328,10 +330,12 @@ impl Channel {
             team.forgotten -= 1;
             return refused(400, "BadArgument");
         }
-        let from: usize = token.and_then(|token| token.parse().ok()).unwrap_or(0);
+        let from: usize = token.as_ref().and_then(|token| token.parse().ok()).unwrap_or(0);
         let end = (from + size).min(team.members.len());
         let mut page = json!({"members": &team.members[from.saturating_sub(1)..end]});
-        if end < team.members.len() {
+        if let Some(token) = token.filter(|_| team.circles) {
+            page["continuationToken"] = json!(token);
+        } else if end < team.members.len() {
             page["continuationToken"] = json!(end.to_string());
         }
         Answer::Status(200, Some(page))

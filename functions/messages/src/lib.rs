@@ -172,6 +172,10 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
             "no bot or service URL: not remembered"
         );
     }
+    if let Some(team) = TeamKey::changed_by(activity) {
+        // What the channel told of it before is not what it would tell now.
+        context.store.outdate(&team).await?;
+    }
     for sighting in sightings {
         let is_over = news
             .as_ref()
@@ -198,10 +202,6 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
     }
     if let Some(news) = news {
         hear_of_team(context, activity, news).await?;
-    }
-    if let Some(team) = TeamKey::changed_by(activity) {
-        // What the channel told of it before is not what it would tell now.
-        context.store.outdate(&team).await?;
     }
     Ok(())
 }

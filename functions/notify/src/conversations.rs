@@ -1,6 +1,7 @@
 //! `/api/conversations`: what is remembered, found by what it is looked up by; its tags; and that it is forgotten.
 
 use herald::conversation::{self, Conversation, ConversationKey, Facts, State, TAG_BYTES_MAX, TAGS_MAX};
+use herald::id::canonical;
 use herald::store::{Candidate, Conversations, Error, Selection};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -196,8 +197,8 @@ pub(crate) fn selected_by(name: &str, value: &str) -> Result<Selection, Refusal>
         is_id.then(|| value.to_owned()).ok_or_else(bad)
     };
     match name {
-        "tenant" => text().map(Selection::Tenant),
-        "user" => text().map(|id| Selection::User(id.into())),
+        "tenant" => text().map(|id| Selection::Tenant(canonical(&id))),
+        "user" => text().map(|id| Selection::User(canonical(&id).into())),
         "team" => text().map(Selection::Team),
         "tag" if conversation::is_tag(value) => Ok(Selection::Tag(value.to_owned())),
         "tag" => Err(not_a_tag()),

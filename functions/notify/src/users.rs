@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use botframework::id::{ChannelAccountId, EntraObjectId};
 use herald::conversation::{self, ConversationKey};
+use herald::id::canonical;
 use herald::store::{self, Conversations, Selection};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
@@ -43,7 +44,10 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
             ));
         };
         let mut named = Found::default();
-        for selection in [Selection::User(id.as_str().into()), Selection::Account(id.into())] {
+        for selection in [
+            Selection::User(canonical(&id).into()),
+            Selection::Account(id.into()),
+        ] {
             self.find(&selection, &mut named).await?;
         }
         // A conversation may know them by another of their names alone. These go first: while one that knows this name is

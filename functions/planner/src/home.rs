@@ -2,14 +2,15 @@
 
 use botframework::id::ChannelAccountId;
 use herald::config::{Environment, variable};
-use herald::conversation::{Conversation, ConversationKey, State};
+use herald::conversation::{Conversation, ConversationKey, State, TEAM_ARCHIVED};
+use herald::id::canonical;
 use herald::pace::Bucket;
-use herald::store::{self, Conversations, Selection};
+use herald::store::{self, Candidate, Conversations, Selection};
 
 use crate::Context;
 
-/// How many conversations are looked at for one that shows it.
-const LOOKED_AT: usize = 10;
+/// How many conversations are looked at together for one that shows it.
+const LOOKED_AT: usize = 100;
 
 /// The bot in one tenant.
 #[derive(Clone, Debug)]
@@ -33,7 +34,9 @@ impl Bot {
         let app_id = environment.optional(variable::APP_ID)?;
         Some(Self {
             account: format!("28:{app_id}").into(),
-            tenant: environment.optional(variable::APP_TENANT_ID),
+            tenant: environment
+                .optional(variable::APP_TENANT_ID)
+                .map(|tenant| canonical(&tenant)),
         })
     }
 }
@@ -61,16 +64,30 @@ impl<C: Conversations, N, P, Q, E> Homes<'_, C, N, P, Q, E> {
         }))
     }
 
-    /// Some conversation of a selection that may be written to.
+    /// Some conversation of a selection that the bot is in: one that may be written to if there is one, else a channel of a team
+    /// that is archived, which has its roster still.
     pub(crate) async fn example(&self, selection: &Selection) -> Result<Option<Conversation>, store::Error> {
-        let listing = self.0.conversations.list(selection, None, LOOKED_AT).await?;
-        let keys: Vec<ConversationKey> = listing
-            .found
-            .into_iter()
-            .filter(|candidate| candidate.state == State::Active)
-            .map(|candidate| candidate.key)
-            .take(1)
-            .collect();
+        let (mut archived, mut cursor) = (None, None);
+        let key = loop {
+            let listing = self
+                .0
+                .conversations
+                .list(selection, cursor.as_deref(), LOOKED_AT)
+                .await?;
+            let mut active = None;
+            for Candidate { key, state, .. } in listing.found {
+                match state {
+                    State::Active => active = active.or(Some(key)),
+                    State::Blocked { code } if code == TEAM_ARCHIVED => archived = archived.or(Some(key)),
+                    State::Blocked { .. } | State::Removed => {}
+                }
+            }
+            cursor = listing.next;
+            if active.is_some() || cursor.is_none() {
+                break active.or(archived);
+            }
+        };
+        let keys: Vec<ConversationKey> = key.into_iter().collect();
         Ok(self.0.conversations.recall(&keys).await?.pop())
     }
 }

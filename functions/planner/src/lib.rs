@@ -31,6 +31,12 @@ mod team;
 /// How long one question to the channel may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a plan waits at least for what the channel cannot tell now.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// And how long at most.
+const WAIT_MAX: Duration = Duration::from_mins(15);
+
 /// How long before the invocation's end no new page is begun: one page must fit in, with its retries.
 const MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
@@ -237,6 +243,8 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
             match reader.read(place).await {
                 Ok(page) => page.cut(context.limits.batch),
                 Err(Failure::Store(error)) => return Err(error.into()),
+                // Nobody is written to any more who is not found by now.
+                Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => Page::default(),
                 Err(Failure::Later(wait)) => {
                     let rest = Plan {
                         notification: id.clone(),
@@ -245,6 +253,8 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
                         enqueued,
                     };
                     let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+                    // Whoever names no time at all is not asked without end, nor is it waited for longer than anybody would.
+                    let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
                     return Ok(context.plans.send(vec![Message::json(&rest, wait)]).await?);
                 }
             }

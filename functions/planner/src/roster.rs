@@ -6,7 +6,8 @@ use botframework::activity::Role;
 use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Reason};
 use botframework::teams::TeamsChannelAccount;
-use herald::conversation::{Conversation, Scope};
+use herald::conversation::{Conversation, Scope, is_id};
+use herald::id::canonical;
 use herald::pace::{self, Pace, Wish};
 use herald::retry::{Reaction, reaction};
 use herald::roster::{Answer, Member, Question, TeamKey};
@@ -210,11 +211,12 @@ where
 /// The person who a member of a roster is; bots and people without a name of their own are nobody to write to.
 fn person(member: TeamsChannelAccount) -> Option<Member> {
     let is_bot = member.id.as_str().starts_with("28:") || member.role == Some(Role::Bot);
-    if is_bot || member.user_role.as_deref() == Some("anonymous") {
+    if is_bot || member.user_role.as_deref() == Some("anonymous") || !is_id(member.id.as_str()) {
         return None;
     }
+    let user = member.entra_object_id().filter(|user| is_id(user.as_str()));
     Some(Member {
-        user: member.entra_object_id().cloned(),
+        user: user.map(|user| canonical(user.as_str()).into()),
         id: member.id,
         role: member.user_role,
     })

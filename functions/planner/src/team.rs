@@ -260,6 +260,8 @@ where
         while let Some(of_one) = look_ups.try_next().await? {
             found.add(of_one);
         }
+        // One that leads where it came from leads on for ever.
+        let next = next.filter(|token| here.token.as_ref() != Some(token));
         let next = next.map(|token| {
             let again = here.again;
             let token = Some(token);

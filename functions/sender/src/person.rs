@@ -27,6 +27,12 @@ const ASK_MAKER_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 /// How many conversations of one person are looked at.
 const OF_ONE_PERSON: usize = 10;
 
+/// How many conversations of a tenant tell where it is served.
+const NEIGHBOURS: usize = 10;
+
+/// How many are looked at together for them: many may be gone.
+const LOOKED_AT: usize = 100;
+
 /// Where a recipient is reached.
 pub(crate) enum Place {
     /// In this conversation.
@@ -254,9 +260,11 @@ where
             known.key.bot == person.bot
                 && known.key.channel == person.channel
                 && known.facts.tenant.as_deref() == Some(person.tenant.as_str())
-                && known.state == State::Active
         };
-        Ok(listing.found.into_iter().find(of_this_bot).map(|known| known.key))
+        // Who took the bot out, or blocked it, since the audience was read is known too, and is not written to.
+        let known = listing.found.into_iter().filter(of_this_bot);
+        let best = known.min_by_key(|known| known.state != State::Active);
+        Ok(best.map(|known| known.key))
     }
 
     /// Creates the conversation, and remembers it like any other. Nothing tells where somebody is served of whom nothing is
@@ -329,16 +337,23 @@ where
         Ok(found)
     }
 
-    /// Some conversations of this person's tenant.
+    /// Some conversations of this person's tenant that the bot is in.
     async fn neighbours(&self, person: &PersonKey) -> Result<Vec<ConversationKey>, store::Error> {
         let selection = Selection::Tenant(person.tenant.clone());
         let conversations = &self.context.conversations;
-        let listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
-        let active = listing.found.into_iter();
-        Ok(active
-            .filter(|known| known.state == State::Active)
-            .map(|known| known.key)
-            .collect())
+        let mut cursor = None;
+        loop {
+            let listing = conversations
+                .list(&selection, cursor.as_deref(), LOOKED_AT)
+                .await?;
+            let active = listing.found.into_iter();
+            let active = active.filter(|known| known.state == State::Active);
+            let keys: Vec<ConversationKey> = active.map(|known| known.key).take(NEIGHBOURS).collect();
+            cursor = listing.next;
+            if !keys.is_empty() || cursor.is_none() {
+                return Ok(keys);
+            }
+        }
     }
 
     /// Where somebody may be served, each address once: as these conversations of their tenant show it, at the cloud's own,

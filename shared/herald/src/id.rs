@@ -37,6 +37,19 @@ impl NotificationId {
     }
 }
 
+/// An id as it is compared: what has the form of a GUID in lower case, as Entra's own answers have it, for some tools write them
+/// in upper case; everything else as it is.
+pub fn canonical(id: &str) -> String {
+    let parts = [8, 4, 4, 4, 12];
+    let is_guid = id.split('-').map(str::len).eq(parts)
+        && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+    if is_guid {
+        id.to_ascii_lowercase()
+    } else {
+        id.to_owned()
+    }
+}
+
 /// What stands for a text that is too long, or too secret, to stand itself: its SHA-256, in hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)

@@ -490,7 +490,13 @@ impl Page {
     #[must_use]
     pub fn without(mut self, others: &HashSet<Recipient>) -> Self {
         for chunk in &mut self.chunks {
+            let before = chunk.recipients.len();
             chunk.recipients.retain(|recipient| !others.contains(recipient));
+            if chunk.bucket.is_none() {
+                // Nothing is known of them, so they were counted for that.
+                let fewer = (before - chunk.recipients.len()) as u64;
+                self.unreachable.no_conversation = self.unreachable.no_conversation.saturating_sub(fewer);
+            }
         }
         self.chunks.retain(|chunk| !chunk.recipients.is_empty());
         self

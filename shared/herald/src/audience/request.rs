@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, TeamPart, Whom};
 use crate::conversation::{self, ID_BYTES_MAX, Scope};
+use crate::id::canonical;
 use crate::problem::{Faults, pointer};
 
 const KNOWN: &str =
@@ -205,7 +206,7 @@ fn tag(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
 
 fn id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
     match &object[name] {
-        Value::String(id) if is_id(id) => Some(id.clone()),
+        Value::String(id) if is_id(id) => Some(canonical(id)),
         other => {
             faults.note(format!("{at}/{name}"), not_an_id(other));
             None
@@ -227,8 +228,9 @@ fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults) -> Option<
     for (index, item) in items.iter().enumerate() {
         match item {
             Value::String(id) if is_id(id) => {
-                if seen.insert(id.as_str()) {
-                    list.push(T::from(id.clone()));
+                let id = canonical(id);
+                if seen.insert(id.clone()) {
+                    list.push(T::from(id));
                 }
             }
             other => faults.note(format!("{at}/{index}"), not_an_id(other)),

@@ -170,8 +170,8 @@ impl From<Sighting> for Import {
 
 /// What the record becomes when this is brought; `None` when nothing changes. Who brings the same again changes nothing.
 ///
-/// Of a conversation that is known, what is brought fills in what is not: the rest of the reference, facts, tags, and service
-/// URLs to fall back on.
+/// Of a conversation that is known, what is brought fills in what is not: the rest of the reference, facts, and service URLs to
+/// fall back on. Its tags stay as they are: somebody may have taken off what is brought.
 pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -> Option<Conversation> {
     let Import {
         key,
@@ -180,6 +180,12 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
         service_urls,
         state,
     } = import;
+    let scope = existing.map_or(facts.scope, |old| old.facts.scope);
+    let is_personal = scope == Scope::Personal;
+    if !is_personal {
+        // Whoever spoke last there is no part of the place.
+        (reference.user, reference.locale) = (None, None);
+    }
     let Some(old) = existing else {
         return Some(Conversation {
             key,
@@ -195,22 +201,11 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
         });
     };
     let mut new = old.clone();
-    let is_personal = old.facts.scope == Scope::Personal;
-    if !is_personal {
-        // Whoever spoke last there is no part of the place.
-        (reference.user, reference.locale) = (None, None);
-    }
     new.reference = overlay(&reference, new.reference);
     new.facts.tenant = new.facts.tenant.or(facts.tenant);
     new.facts.team = new.facts.team.or(facts.team);
     new.facts.user = new.facts.user.or(facts.user.filter(|_| is_personal));
     new.facts.account = new.facts.account.or(facts.account.filter(|_| is_personal));
-    for tag in facts.tags {
-        if !new.facts.tags.contains(&tag) && new.facts.tags.len() < TAGS_MAX {
-            new.facts.tags.push(tag);
-        }
-    }
-    new.facts.tags.sort();
     for url in service_urls {
         if !new.service_urls.contains(&url) && new.service_urls.len() < SERVICE_URLS_KEPT {
             new.service_urls.push(url);

@@ -133,6 +133,12 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
     // The activity a reference was made from is a moment, not a place.
     reference.activity_id = None;
 
+    let known = existing.map(|old| old.facts.scope).filter(|_| !scope_named);
+    let scope = known.unwrap_or(facts.scope);
+    if scope != Scope::Personal {
+        // Whoever speaks in a group or a channel is no part of the place, and could not be erased from it.
+        (reference.user, reference.locale) = (None, None);
+    }
     let Some(old) = existing else {
         if presence == Presence::Left {
             return None;
@@ -152,11 +158,6 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
         });
     };
 
-    let scope = if scope_named { facts.scope } else { old.facts.scope };
-    if scope != Scope::Personal {
-        reference.user.clone_from(&old.reference.user);
-        reference.locale.clone_from(&old.reference.locale);
-    }
     if address == Address::Doubted || presence == Presence::Left {
         reference.service_url.clone_from(&old.reference.service_url);
     }
@@ -166,7 +167,7 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
     }
     let new = Conversation {
         key,
-        reference: overlay(&old.reference, reference),
+        reference: overlay(&place_of(&old.reference, scope), reference),
         facts: Facts {
             scope,
             tenant: facts.tenant.or_else(|| old.facts.tenant.clone()),
@@ -200,6 +201,15 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
         changed_at: now,
         ..new
     })
+}
+
+/// The reference without whoever spoke there, unless it is one person's.
+fn place_of(reference: &ConversationReference, scope: Scope) -> ConversationReference {
+    let mut place = reference.clone();
+    if scope != Scope::Personal {
+        (place.user, place.locale) = (None, None);
+    }
+    place
 }
 
 /// `new`, with what only `old` mentions filled in, at every depth of objects.

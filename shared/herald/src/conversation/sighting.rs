@@ -8,6 +8,7 @@ use botframework::reference::ConversationReference;
 
 use super::key::is_id;
 use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope, TeamNews, Unfit};
+use crate::id::canonical;
 
 /// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
@@ -180,7 +181,8 @@ impl Sighting {
                 channel: with.channel.clone(),
                 bot: with.bot.clone(),
             },
-            presence: Presence::Arrived,
+            // One that is known already keeps its state.
+            presence: Presence::Seen,
             facts: Facts {
                 scope: Scope::Personal,
                 tenant: Some(with.tenant.clone()),
@@ -270,13 +272,11 @@ fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -
     let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
     Facts {
         scope,
-        tenant: activity
-            .tenant_id()
-            .filter(|tenant| is_id(tenant))
-            .map(str::to_owned),
+        tenant: activity.tenant_id().filter(|tenant| is_id(tenant)).map(canonical),
         user: person
-            .and_then(|user| user.entra_object_id.clone())
-            .filter(|id| in_teams && is_id(id.as_str())),
+            .and_then(|user| user.entra_object_id.as_ref())
+            .filter(|id| in_teams && is_id(id.as_str()))
+            .map(|id| canonical(id.as_str()).into()),
         account: person
             .map(|user| user.id.clone())
             .filter(|id| is_id(id.as_str()) && (in_teams || !of_teams(id))),

@@ -53,19 +53,21 @@ impl Transport {
     /// too. Who is sent to in a conversation is found there by all their names, and gets one copy; a batch has names alone.
     #[must_use]
     pub fn to_unknown(self, person: &Recipient, audience: &Audience, bucket: &Bucket) -> Self {
-        let names = |named: fn(&Whom) -> bool| audience.0.iter().any(|selector| named(&selector.whom));
+        let all = |is_so: fn(&Whom) -> bool| audience.0.iter().all(|selector| is_so(&selector.whom));
+        // A roster names everybody in both ways.
+        let is_roster = |whom: &Whom| {
+            let members = matches!(
+                whom,
+                Whom::Team {
+                    to: TeamPart::Members,
+                    ..
+                }
+            );
+            members || matches!(whom, Whom::GroupChatMembers { .. })
+        };
         let alone = match person {
-            Recipient::User(_) => !names(|whom| matches!(whom, Whom::Accounts(_))),
-            Recipient::Account(_) => !names(|whom| {
-                let is_roster = matches!(
-                    whom,
-                    Whom::Team {
-                        to: TeamPart::Members,
-                        ..
-                    }
-                );
-                is_roster || matches!(whom, Whom::Users { .. })
-            }),
+            Recipient::User(_) => all(|whom| matches!(whom, Whom::Users { .. })) || all(is_roster),
+            Recipient::Account(_) => all(|whom| matches!(whom, Whom::Accounts(_))) || all(is_roster),
             Recipient::Conversation(_) | Recipient::UnknownConversation(_) => false,
         };
         if alone {
@@ -252,7 +254,10 @@ mod tests {
             let audience = audience.iter().map(|whom| Selector::from((*whom).clone()));
             Transport::Batch.to_unknown(person, &Audience(audience.collect()), &bucket())
         };
-        assert_eq!(to(&user, &[&users, &members]), Transport::Batch);
+        assert_eq!(to(&user, &[&users]), Transport::Batch);
+        assert_eq!(to(&user, &[&members, &members]), Transport::Batch);
+        // Somebody whose conversation is known by the one name alone is found there by the other.
+        assert_eq!(to(&user, &[&users, &members]), Transport::Conversation);
         assert_eq!(to(&account, &[&accounts]), Transport::Batch);
         assert_eq!(to(&user, &[&users, &accounts]), Transport::Conversation);
         assert_eq!(to(&account, &[&users, &accounts]), Transport::Conversation);

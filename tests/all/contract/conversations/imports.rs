@@ -154,21 +154,12 @@ async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(s
         .await
         .unwrap();
     bring(&store, record("eve", &["vip"]), 2).await;
-    assert_eq!(recall(&store, "a:eve").await.facts.tags, ["own", "vip"]);
+    // Of one that is known somebody may have taken off what is brought.
+    assert_eq!(recall(&store, "a:eve").await.facts.tags, ["own"]);
     let vip = Selection::Tag("vip".into());
-    assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada", "a:eve"]);
-    // As many as there may be, and the same again.
-    let many: Vec<String> = (10..10 + TAGS_MAX).map(|number| number.to_string()).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    bring(&store, record("eve", &many), 3).await;
-    let kept = recall(&store, "a:eve").await;
-    assert_eq!(kept.facts.tags.len(), TAGS_MAX);
-    assert_eq!(
-        bring(&store, record("eve", &many), 4).await,
-        [Remembered::Unchanged]
-    );
-    assert!(store.erase(&key("a:eve")).await.unwrap());
     assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada"]);
+    assert!(store.erase(&key("a:ada")).await.unwrap());
+    assert_eq!(ids(&list(&store, &vip, 10).await.0), [""; 0]);
 }
 
 async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(store: S) {
