@@ -19,7 +19,8 @@
 //! | `delivery.rs` | one delivery: whether, claim, settle |
 //! | `attempt.rs` | one attempt: its requests, and what follows from each failure |
 //! | `operation.rs` | a chunk that goes by the channel's batch API, as one request |
-//! | `person.rs` | where a recipient is reached; of whom nothing is known, the conversation is made |
+//! | `person.rs` | where a recipient is reached; of whom nothing is known, the conversation is made, by one of all workers |
+//! | `creation.rs` | the conversation with a person, created where they are served |
 //! | `install.rs` | how the bot is installed for a person who has not got it |
 //! | `successor.rs` | a conversation that is called something else by now |
 //! | `view.rs` | the notification, as it was a second ago at most |
@@ -49,6 +50,7 @@ use crate::view::View;
 use crate::work::Work;
 
 mod attempt;
+mod creation;
 mod delivery;
 mod install;
 mod operation;
