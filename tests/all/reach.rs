@@ -392,6 +392,9 @@ async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
     let shown: Vec<_> = world.channel.received().into_iter().map(|it| it.method).collect();
     assert_eq!(shown, ["POST", "POST", "PUT"]);
     assert_eq!(world.notification(&id).await.copies.current, 1);
+    // By the name that the caller knows it is told, too.
+    let told = document(&world.notify(get(&format!("/api/notifications/{id}/deliveries"))).await);
+    assert_eq!(told["deliveries"][0]["revision"], 1, "{told}");
 }
 
 #[tokio::test(start_paused = true)]

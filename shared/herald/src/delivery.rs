@@ -138,6 +138,11 @@ impl Outcome {
     pub fn is_behind(&self, revision: u32) -> bool {
         matches!(self, Self::Delivered(copy) if copy.is_behind(revision))
     }
+
+    /// Whether the other one tells of the same copy, as it is after a later revision.
+    pub fn is_outdated_by(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Delivered(one), Self::Delivered(other)) if one.tried < other.tried)
+    }
 }
 
 /// Why a delivery was not tried.

@@ -555,7 +555,8 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         tries: u32,
     ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send;
 
-    /// Ends a delivery that leads to no conversation and was never claimed, put off or not; how it ended, now or before.
+    /// Ends a delivery that leads to no conversation and was never claimed, put off or not; how it ended, now or before. Of one
+    /// that led to a conversation it is told here what became of its copy there, after each revision.
     ///
     /// # Errors
     /// When the table is away.

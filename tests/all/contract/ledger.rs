@@ -38,6 +38,7 @@ on_every_backend! { ledger:
     what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then,
     what_has_ended_is_not_left_open,
     what_was_delivered_is_not_ended_otherwise,
+    what_led_to_a_conversation_tells_of_its_copy_after_each_revision,
     rows_are_looked_up_in_the_order_they_are_asked_for,
     deliveries_to_hostile_ids_are_kept_apart,
 }
@@ -546,6 +547,19 @@ async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {
     store.settle(&delivery, &lease, &delivered("1", 0)).await.unwrap();
     let ended = store.end(&delivery, &Outcome::Cancelled).await.unwrap();
     assert_eq!(ended, delivered("1", 0));
+}
+
+async fn what_led_to_a_conversation_tells_of_its_copy_after_each_revision<S: Ledger>(store: S) {
+    let person = DeliveryKey::new(
+        &NotificationId::fresh(at(0), [1; 16]),
+        &Recipient::User("u".into()),
+    );
+    for (told, stands) in [(0, 0), (2, 2), (1, 2), (3, 3)] {
+        let ended = store.end(&person, &delivered("1", told)).await.unwrap();
+        assert_eq!(ended, delivered("1", stands));
+        let standing = row(&store, &person).await.unwrap();
+        assert_eq!(standing.state, State::Settled(delivered("1", stands)));
+    }
 }
 
 async fn rows_are_looked_up_in_the_order_they_are_asked_for<S: Ledger>(store: S) {

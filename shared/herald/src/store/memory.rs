@@ -624,8 +624,15 @@ impl Ledger for Store {
             attempt: 0,
             doubts: 0,
         };
-        let standing = self.tables().write_unsettled(delivery, row);
-        Ok(standing.unwrap_or_else(|| outcome.clone()))
+        let mut tables = self.tables();
+        Ok(match tables.write_unsettled(delivery, row.clone()) {
+            Some(standing) if standing.is_outdated_by(outcome) => {
+                tables.deliveries.insert(delivery.clone(), row);
+                outcome.clone()
+            }
+            Some(standing) => standing,
+            None => outcome.clone(),
+        })
     }
 
     async fn leave(

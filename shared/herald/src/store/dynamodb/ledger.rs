@@ -258,8 +258,16 @@ impl crate::store::Ledger for Ledger {
             attempt: 0,
             doubts: 0,
         };
-        let standing = self.write_unsettled(VERB, delivery, &row).await?;
-        Ok(standing.unwrap_or_else(|| outcome.clone()))
+        let Some(standing) = self.write_unsettled(VERB, delivery, &row).await? else {
+            return Ok(outcome.clone());
+        };
+        if !standing.is_outdated_by(outcome) {
+            return Ok(standing);
+        }
+        let unchanged = Condition::equal("outcome", json(VERB, "outcome", &standing)?);
+        // Whoever was faster has written the same, or what is newer still.
+        self.write(VERB, delivery, &row, unchanged).await?.ok();
+        Ok(outcome.clone())
     }
 
     async fn leave(
