@@ -252,7 +252,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "somebody new is looked for at one address",
-        file: "functions/sender/src/person.rs",
+        file: "functions/sender/src/creation.rs",
         from: "            if left.is_empty() {",
         to: "            if left.is_empty() || !left.is_empty() {",
     },
