@@ -393,7 +393,11 @@ async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
     assert_eq!(shown, ["POST", "POST", "PUT"]);
     assert_eq!(world.notification(&id).await.copies.current, 1);
     // By the name that the caller knows it is told, too.
-    let told = document(&world.notify(get(&format!("/api/notifications/{id}/deliveries"))).await);
+    let told = document(
+        &world
+            .notify(get(&format!("/api/notifications/{id}/deliveries")))
+            .await,
+    );
     assert_eq!(told["deliveries"][0]["revision"], 1, "{told}");
 }
 
@@ -795,8 +799,14 @@ async fn a_plan_that_the_channel_never_answers_ends_with_its_notification() {
         world.pass(i64::try_from(message.delay.as_secs()).unwrap());
         world.plan_one(&message.body).await;
     }
+    world.work().await;
     let done = world.notification(&id).await;
     assert!(done.completed_at.is_some(), "{done:?}");
+    assert_eq!(
+        (done.audience, done.tally.expired),
+        (1, 1),
+        "the team, in the place of its members"
+    );
 }
 
 #[tokio::test(start_paused = true)]

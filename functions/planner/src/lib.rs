@@ -244,7 +244,9 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
                 Ok(page) => page.cut(context.limits.batch),
                 Err(Failure::Store(error)) => return Err(error.into()),
                 // Nobody is written to any more who is not found by now.
-                Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => Page::default(),
+                Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => {
+                    reader.unanswered(place).await?
+                }
                 Err(Failure::Later(wait)) => {
                     let rest = Plan {
                         notification: id.clone(),

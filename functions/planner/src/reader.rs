@@ -128,6 +128,26 @@ where
         }
     }
 
+    /// The last page of a part about which the channel tells nothing, and need not any more: what it was asked about is a
+    /// recipient, so that it is said.
+    pub(crate) async fn unanswered(&self, at: Place<'_>) -> Result<Page, store::Error> {
+        let asked = match &self.part.selector.1.whom {
+            Whom::Team { id, .. } => id.as_str().into(),
+            Whom::GroupChatMembers { id, .. } => id.clone(),
+            Whom::Channel { id, thread, .. } => place(id, thread.as_deref()),
+            Whom::Everyone
+            | Whom::Tenant(_)
+            | Whom::Users { .. }
+            | Whom::Accounts(_)
+            | Whom::Conversations(_)
+            | Whom::GroupChat(_)
+            | Whom::Tag(_) => return Ok(Page::default()),
+        };
+        let asked = Recipient::UnknownConversation(asked);
+        let repeated = self.is_repeated(at, &asked).await?;
+        Ok(Page::group((!repeated).then_some((None::<Lane>, asked)), None))
+    }
+
     /// One conversation, known or not.
     async fn one(&self, id: botframework::id::ConversationId, at: Place<'_>) -> Result<Page, Failure> {
         let unknown = |id| (None, Recipient::UnknownConversation(id));
