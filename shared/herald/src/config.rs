@@ -47,7 +47,7 @@ pub mod variable {
     pub const TENANT_LIMIT: &str = "HERALD_TENANT_LIMIT";
     /// For the bot in one conversation, separated by commas: `7/1s,8/2s,60/30s,1800/3600s`.
     pub const CONVERSATION_LIMITS: &str = "HERALD_CONVERSATION_LIMITS";
-    /// For the bot's app at Microsoft Graph, in one tenant: `30/1s`.
+    /// For the bot's app at Microsoft Graph, in one tenant: `27/1s`.
     pub const GRAPH_LIMIT: &str = "HERALD_GRAPH_LIMIT";
     /// How many people one request of the batch API names: 100.
     pub const BATCH_SIZE: &str = "HERALD_BATCH_SIZE";

@@ -146,7 +146,7 @@ pub struct Limits {
 
 impl Limits {
     /// Those that Teams publishes (`protocol D.7`): 50 requests a second for a bot in a tenant, of which we take 45, and
-    /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour. Of Graph, 30 a second for an app in a
+    /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour. Of Graph, 27 of 30 a second for an app in a
     /// tenant (`protocol E`). How long a list of the batch API may be is published nowhere that we could read: a hundred is
     /// commonly quoted, and not verified.
     pub fn teams() -> Self {
@@ -157,7 +157,7 @@ impl Limits {
         Self {
             tenant: limit(45, 1),
             conversation: vec![limit(7, 1), limit(8, 2), limit(60, 30), limit(1800, 3600)],
-            graph: limit(30, 1),
+            graph: limit(27, 1),
             batch: 100,
         }
     }

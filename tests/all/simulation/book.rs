@@ -83,6 +83,13 @@ impl Wanted {
         }
     }
 
+    /// Whether it may have ended, by somebody's clock, before its audience was planned: who was not found by then is in the
+    /// place of nobody.
+    pub(super) fn ended_first(&self, run: &Run) -> bool {
+        let planned = self.planning(run).ends + run.off();
+        self.expires_at.is_some_and(|expires| expires <= planned)
+    }
+
     /// It was acknowledged that it shows this from now on; nothing, when it is retracted.
     pub(super) fn revise(&mut self, text: Option<String>, now: Timestamp) {
         match &text {

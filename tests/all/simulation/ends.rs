@@ -88,7 +88,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
         (
             wanted.audience.clone(),
             wanted.planning(run),
-            wanted.cancelled.is_some() || wanted.retracted.is_some(),
+            wanted.cancelled.is_some() || wanted.retracted.is_some() || wanted.ended_first(run),
         )
     });
     let mut times: BTreeMap<String, usize> = BTreeMap::new();

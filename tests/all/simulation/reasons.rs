@@ -51,7 +51,7 @@ fn skipped(
                     || place.kind == Kind::Thread
                     || !beside.is_some_and(|beside| beside.iter().any(known))
             });
-            is_strange || is_silent(channel, id.as_str())
+            is_strange || is_silent(channel, id.as_str()) || wanted.ended_first(run)
         }
         (SkipReason::NoConversation, Recipient::User(_) | Recipient::Account(_)) => {
             let has_home = run.tenant.is_some() || homes(wanted);

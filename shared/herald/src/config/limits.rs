@@ -120,7 +120,7 @@ mod tests {
         let documented = [
             ("HERALD_TENANT_LIMIT", "45/1s"),
             ("HERALD_CONVERSATION_LIMITS", "7/1s,8/2s,60/30s,1800/3600s"),
-            ("HERALD_GRAPH_LIMIT", "30/1s"),
+            ("HERALD_GRAPH_LIMIT", "27/1s"),
         ];
         assert_eq!(environment(&documented).limits().unwrap(), Limits::teams());
         let own = [("HERALD_CONVERSATION_LIMITS", "1/1s, 10/60s")];
