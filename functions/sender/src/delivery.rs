@@ -83,6 +83,7 @@ where
             Place::Nowhere(outcome) => {
                 return Ok(Turn::Ended(self.context.ledger.end(&self.key, &outcome).await?));
             }
+            Place::Ended(outcome) => return Ok(Turn::Ended(outcome)),
             Place::Later(until) => return Ok(Turn::Open(until)),
         };
         // Read at the last moment: who has just uninstalled the bot is not written to.

@@ -33,6 +33,8 @@ pub(crate) enum Place {
     Conversation(ConversationKey),
     /// Nowhere: the delivery ends so.
     Nowhere(Outcome),
+    /// Nowhere, and the delivery has ended so: that is written.
+    Ended(Outcome),
     /// That is known later.
     Later(Timestamp),
 }
@@ -65,7 +67,7 @@ where
         };
         let (ended, waiting) = self.standing(seen.head.revision).await?;
         if let Some(outcome) = ended {
-            return Ok(Place::Nowhere(outcome));
+            return Ok(Place::Ended(outcome));
         }
         let (until, failures) = waiting.unwrap_or((now, 0));
         if until > now && stopped.is_none() {
@@ -126,24 +128,24 @@ where
         if let Some(key) = known {
             let made = Made::Conversation(key.clone());
             conversations.introduced(&person, &made, now).await?;
-            return Ok(ended.map_or(Place::Conversation(key), Place::Nowhere));
+            return Ok(ended.map_or(Place::Conversation(key), Place::Ended));
         }
         if let Some(outcome) = ended.or(stopped) {
-            let place = self.end_here(&outcome).await?;
+            let place = self.end_here(outcome).await?;
             conversations.introduced(&person, &Made::Nothing, now).await?;
             return Ok(place);
         }
         let outcome = self.begin(&person, head.if_unknown, begun).await;
         let made = outcome.as_ref().map_or(Made::Nothing, Made::clone);
-        let place = match outcome {
+        let mut place = match outcome {
             // The message has a permit of its own, which is asked for with those of the whole chunk.
             Ok(Made::Conversation(_)) => Ok(Place::Later(self.now())),
             Ok(Made::Installing(since)) => self.look_again(since, failures).await,
             Ok(Made::Nothing) => Ok(skipped(SkipReason::NoConversation)),
             Err(why) => self.not_made(why, failures).await,
         };
-        if let Ok(Place::Nowhere(outcome)) = &place {
-            self.end_here(outcome).await?;
+        if let Ok(Place::Nowhere(outcome)) = place {
+            place = Ok(self.end_here(outcome).await?);
         }
         conversations.introduced(&person, &made, self.now()).await?;
         place
@@ -152,13 +154,13 @@ where
     /// The conversation, unless the delivery ended without one before it was known.
     async fn unless_ended(&self, key: ConversationKey, head: &Notification) -> Result<Place, store::Error> {
         let (ended, _) = self.standing(head.revision).await?;
-        Ok(ended.map_or(Place::Conversation(key), Place::Nowhere))
+        Ok(ended.map_or(Place::Conversation(key), Place::Ended))
     }
 
     /// Ends the delivery without a conversation.
-    async fn end_here(&self, outcome: &Outcome) -> Result<Place, store::Error> {
-        let standing = self.context.ledger.end(&self.key, outcome).await?;
-        Ok(Place::Nowhere(standing))
+    async fn end_here(&self, outcome: Outcome) -> Result<Place, store::Error> {
+        let standing = self.context.ledger.end(&self.key, &outcome).await?;
+        Ok(Place::Ended(standing))
     }
 
     /// Makes the conversation, or has the bot installed, by which it is made. `begun` is when that was begun, if it was, and did
@@ -305,7 +307,7 @@ where
         }
         let ledger = &self.context.ledger;
         let ended = ledger.postpone(&self.key, until, why, failures).await?;
-        Ok(ended.map_or(Place::Later(until), Place::Nowhere))
+        Ok(ended.map_or(Place::Later(until), Place::Ended))
     }
 }
 
