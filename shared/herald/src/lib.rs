@@ -77,6 +77,7 @@
 
 pub mod audience;
 pub mod aws;
+pub mod backend;
 pub mod clock;
 pub mod completion;
 pub mod config;
