@@ -11,7 +11,7 @@ use herald::audience::Recipient;
 use herald::aws::Sdk;
 use herald::clock::Clock;
 use herald::config::Environment;
-use herald::conversation::Sighting;
+use herald::conversation::Observation;
 use herald::delivery::{DeliveryKey, State};
 use herald::store::{Conversations, Ledger, dynamodb};
 use herald_local::issuer::Issuer;
@@ -109,9 +109,9 @@ impl System {
         let conversations = dynamodb::Conversations::new(&self.sdk(), self.table("Conversations"));
         let mut activity = personal(person, "installationUpdate");
         activity["serviceUrl"] = json!(service_url);
-        for sighting in Sighting::of(&Activity::from_value(activity).unwrap()) {
+        for observation in Observation::from_activity(&Activity::from_value(activity).unwrap()) {
             conversations
-                .remember(sighting, Clock::system().now())
+                .remember(observation, Clock::system().now())
                 .await
                 .unwrap();
         }

@@ -2,7 +2,7 @@
 
 use botframework::activity::Activity;
 use herald::audience::Recipient;
-use herald::conversation::{Person, PersonKey, Sighting};
+use herald::conversation::{Observation, Person, PersonKey};
 use herald::delivery::{Outcome, SkipReason, State};
 use herald::id::NotificationId;
 use herald::notification::Notification;
@@ -27,8 +27,8 @@ async fn world() -> (World, Graph) {
 
 async fn see(world: &World, activity: Value) {
     let activity = Activity::from_value(activity).unwrap();
-    for sighting in Sighting::of(&activity) {
-        world.store.remember(sighting, world.now()).await.unwrap();
+    for observation in Observation::from_activity(&activity) {
+        world.store.remember(observation, world.now()).await.unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use botframework::id::ConversationId;
 use herald::conversation::{
-    Conversation, ConversationKey, Import, Introduction, Made, PersonKey, Sighting, State, TAGS_MAX,
+    Conversation, ConversationKey, Creation, CreationLease, Import, Observation, PersonKey, State, TAGS_MAX,
     TeamEvent,
 };
 use herald::roster::{Answer, Question, TeamKey, Told};
@@ -280,7 +280,7 @@ impl Away {
 }
 
 impl Conversations for Away {
-    async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Remembered, Error> {
         Self::away()
     }
     async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, Error> {
@@ -296,7 +296,7 @@ impl Conversations for Away {
         &self,
         _: &ConversationKey,
         _: u64,
-        _: &herald::conversation::Finding,
+        _: &herald::conversation::Feedback,
         _: Timestamp,
     ) -> Result<(), Error> {
         unreachable!("messages is told, it finds nothing out")
@@ -313,10 +313,10 @@ impl Conversations for Away {
     async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
         unreachable!("messages erases nobody")
     }
-    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<Introduction, Error> {
+    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<CreationLease, Error> {
         unreachable!("messages makes no conversation")
     }
-    async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), Error> {
+    async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
         unreachable!("messages makes no conversation")
     }
 

@@ -2,7 +2,7 @@
 
 use botframework::activity::Activity;
 use herald::audience::Recipient;
-use herald::conversation::{ConversationKey, Sighting};
+use herald::conversation::{ConversationKey, Observation};
 use herald::delivery::{Asked, Claim, DeliveryKey, Outcome, SentCopy, SkipReason, State};
 use herald::event::Kind;
 use herald::id::NotificationId;
@@ -39,8 +39,8 @@ fn roster(people: &[String]) -> Vec<Value> {
 /// Remembers a conversation, as if an activity had come from it.
 async fn see(world: &World, activity: Value) {
     let activity = Activity::from_value(activity).unwrap();
-    for sighting in Sighting::of(&activity) {
-        world.store.remember(sighting, world.now()).await.unwrap();
+    for observation in Observation::from_activity(&activity) {
+        world.store.remember(observation, world.now()).await.unwrap();
     }
 }
 
@@ -198,12 +198,12 @@ async fn who_was_found_by_one_name_is_known_by_both_once_a_roster_told_them() {
     assert_eq!(done(&world, &created(&zoe[0])).await, (1, 0));
     let known = async |conversation| world.store.recall(&[key(conversation)]).await.unwrap().remove(0);
     let (before, ada) = (known("a:zoe").await, known("a:ada").await);
-    assert_eq!(before.facts.account, None);
+    assert_eq!(before.attributes.account, None);
 
     assert_eq!(done(&world, &to(&members())).await, (2, 0));
     let after = known("a:zoe").await;
-    assert_eq!(after.facts.account, Some("29:zoe".into()));
-    assert_eq!(after.facts.user, before.facts.user);
+    assert_eq!(after.attributes.account, Some("29:zoe".into()));
+    assert_eq!(after.attributes.user, before.attributes.user);
     assert_eq!(known("a:ada").await, ada, "who has both is left alone");
     // By whichever name she is meant, she is one.
     assert_eq!(done(&world, &created(&zoe)).await, (1, 0));
@@ -230,7 +230,7 @@ async fn every_channel_of_a_team_gets_a_thread_though_the_bot_never_heard_of_one
     );
     assert_eq!(sent(&world), [SECOND, TEAM]);
     let known = world.store.recall(&[key(SECOND)]).await.unwrap().remove(0);
-    assert_eq!(known.facts.team.as_deref(), Some(TEAM));
+    assert_eq!(known.attributes.team.as_deref(), Some(TEAM));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use botframework::activity::Activity;
 use botframework::cloud::Cloud;
-use herald::conversation::{Sighting, State as Presence};
+use herald::conversation::{Observation, State as Presence};
 use herald::delivery::{Outcome, State};
 use herald::event::Kind;
 use herald::id::NotificationId;
@@ -40,8 +40,8 @@ async fn see(world: &World, person: &str, service_url: &str) {
     let mut activity = personal(person, "installationUpdate");
     activity["serviceUrl"] = json!(service_url);
     let activity = Activity::from_value(activity).unwrap();
-    for sighting in Sighting::of(&activity) {
-        world.store.remember(sighting, world.now()).await.unwrap();
+    for observation in Observation::from_activity(&activity) {
+        world.store.remember(observation, world.now()).await.unwrap();
     }
 }
 

@@ -11,7 +11,7 @@ use botframework::connector::{
 use botframework::id::ConversationId;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use bytes::Bytes;
-use herald::conversation::Sighting;
+use herald::conversation::Observation;
 use herald::store::Conversations;
 use http::{Request, Response};
 use serde_json::json;
@@ -44,8 +44,8 @@ async fn one_that_is_in_the_table_already_is_not_sent_to() {
         for (number, url) in [trusted(cloud)].iter().chain(&hostile).enumerate() {
             let mut activity = personal(&format!("p{number}"), "installationUpdate");
             activity["serviceUrl"] = json!(url);
-            for sighting in Sighting::of(&Activity::from_value(activity).unwrap()) {
-                world.store.remember(sighting, world.now()).await.unwrap();
+            for observation in Observation::from_activity(&Activity::from_value(activity).unwrap()) {
+                world.store.remember(observation, world.now()).await.unwrap();
             }
         }
         let id = world

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use herald::aws::Sdk;
 use herald::clock::Clock;
 use herald::config::Environment;
-use herald::conversation::Sighting;
+use herald::conversation::Observation;
 use herald::store::{Conversations, dynamodb};
 use herald_local::{Event, Host, Options, front};
 use serde_json::{Value, json};
@@ -466,8 +466,8 @@ async fn ten_thousand_conversations_get_one_message_each() {
             let conversations = &conversations;
             async move {
                 let activity = Activity::from_value(activity).unwrap();
-                for sighting in Sighting::of(&activity) {
-                    conversations.remember(sighting, now).await.unwrap();
+                for observation in Observation::from_activity(&activity) {
+                    conversations.remember(observation, now).await.unwrap();
                 }
             }
         })

@@ -109,7 +109,7 @@ async fn a_new_channel_is_remembered_and_a_renamed_one_by_its_name() {
         .await
         .unwrap()
         .remove(0);
-    assert_eq!(record.facts.team.as_deref(), Some(TEAM));
+    assert_eq!(record.attributes.team.as_deref(), Some(TEAM));
     assert_eq!(record.reference.user, None);
     let mut renamed = told("channelRenamed", BUILDS);
     renamed["channelData"]["channel"]["name"] = json!("other");

@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let clock = paced::clock();
     let now = clock.now();
     let mut remembering = stream::iter(0..PEOPLE)
-        .map(|person| tables.conversations.remember(crowd.sighting(person), now))
+        .map(|person| tables.conversations.remember(crowd.observation(person), now))
         .buffer_unordered(32);
     while let Some(remembered) = remembering.next().await {
         remembered?;

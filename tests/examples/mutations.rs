@@ -216,15 +216,15 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "everybody may make a conversation",
-        file: "shared/herald/src/conversation/person.rs",
+        file: "shared/herald/src/conversation/creation_lease.rs",
         from: "if let Some(until) = known.until.filter(|until| *until > now) {",
         to: "if let Some(until) = known.until.filter(|_| false) {",
     },
     Mutation {
         name: "a conversation that was made is not kept",
         file: "functions/sender/src/person.rs",
-        from: "let made = outcome.as_ref().map_or(Made::Nothing, Made::clone);",
-        to: "let made = Made::Nothing;",
+        from: "let made = outcome.as_ref().map_or(Creation::Nothing, Creation::clone);",
+        to: "let made = Creation::Nothing;",
     },
     Mutation {
         name: "an exception is not looked at",

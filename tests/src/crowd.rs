@@ -2,7 +2,7 @@
 
 use botframework::activity::Activity;
 use herald::audience::Recipient;
-use herald::conversation::{self, Conversation, ConversationKey, Facts, Sighting};
+use herald::conversation::{self, Attributes, Conversation, ConversationKey, Observation};
 use herald::notification::{Notification, PAGE_SIZE, Page, Start, request::Request};
 use herald::pace::Bucket;
 use jiff::Timestamp;
@@ -52,23 +52,23 @@ impl Crowd {
     }
 
     /// Their conversation, as this activity shows it.
-    pub fn sighting(&self, person: u64) -> Sighting {
-        Sighting::of(&self.activity(person)).pop().unwrap()
+    pub fn observation(&self, person: u64) -> Observation {
+        Observation::from_activity(&self.activity(person)).pop().unwrap()
     }
 
     /// Their conversation, as it is remembered.
     pub fn conversation(&self, person: u64, now: Timestamp) -> Conversation {
-        conversation::remember(None, self.sighting(person), now).unwrap()
+        conversation::remember(None, self.observation(person), now).unwrap()
     }
 
-    /// The key and the facts of their conversation, at a small part of the price of the whole.
-    pub fn candidate(&self, person: u64) -> (ConversationKey, Facts) {
+    /// The key and the attributes of their conversation, at a small part of the price of the whole.
+    pub fn candidate(&self, person: u64) -> (ConversationKey, Attributes) {
         let key = ConversationKey {
             conversation: conversation_id(person).into(),
             channel: "msteams".to_owned(),
             bot: "28:b0700000-0000-4000-8000-0000000000b0".into(),
         };
-        let facts = Facts {
+        let attributes = Attributes {
             scope: conversation::Scope::Personal,
             tenant: Some(self.tenant(person)),
             user: Some(format!("e0000000-0000-4000-8000-{person:012x}").as_str().into()),
@@ -76,7 +76,7 @@ impl Crowd {
             team: None,
             tags: Vec::new(),
         };
-        (key, facts)
+        (key, attributes)
     }
 
     /// Whose conversation this is.
@@ -95,8 +95,8 @@ impl Crowd {
             let first = page * PAGE_SIZE as u64;
             let people = first..(first + PAGE_SIZE as u64).min(self.people);
             let recipients = people.map(|person| {
-                let (key, facts) = self.candidate(person);
-                let bucket = Bucket::of(&key, facts.tenant.as_deref());
+                let (key, attributes) = self.candidate(person);
+                let bucket = Bucket::of(&key, attributes.tenant.as_deref());
                 (Some(bucket), Recipient::Conversation(key))
             });
             Page::group(recipients, (page < last).then(|| page.to_string()))
@@ -153,7 +153,7 @@ mod tests {
             let conversation = crowd.conversation(person, Timestamp::UNIX_EPOCH);
             assert_eq!(
                 crowd.candidate(person),
-                (conversation.key.clone(), conversation.facts.clone())
+                (conversation.key.clone(), conversation.attributes.clone())
             );
             assert_eq!(Crowd::person(&conversation.key), person);
             assert_eq!(

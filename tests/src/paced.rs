@@ -258,7 +258,7 @@ pub async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces>(
 
 async fn planned(crowd: &Crowd, store: &Store, now: Timestamp) -> (Notification, Vec<Message>) {
     for person in 0..crowd.people {
-        store.remember(crowd.sighting(person), now).await.unwrap();
+        store.remember(crowd.observation(person), now).await.unwrap();
     }
     let (notification, request) = crowd::notification(&json!({"tenant": crowd.tenant(0)}), now, [1; 16]);
     let acceptance = Acceptance {

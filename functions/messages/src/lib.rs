@@ -17,7 +17,7 @@ use botframework::turn::Adapter;
 use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
-use herald::conversation::{ConversationKey, Presence, Sighting, TeamEvent, TeamNews};
+use herald::conversation::{ConversationKey, Membership, Observation, TeamChange, TeamEvent};
 use herald::credential;
 use herald::roster::TeamKey;
 use herald::store::{self, Candidate, Conversations, Selection, dynamodb};
@@ -113,8 +113,7 @@ pub async fn handle<S: Conversations>(context: &Context<S>, request: Request) ->
         );
         return status(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let activity = match Activity::from_slice(body).and_then(|read| read.require_essentials().map(|()| read))
-    {
+    let activity = match Activity::from_slice(body).and_then(|read| read.validate().map(|()| read)) {
         Ok(activity) => activity,
         Err(error) => {
             tracing::warn!(error_type = "ActivityMalformed", %error, "activity refused");
@@ -165,8 +164,8 @@ fn refuse(denied: Denied) -> Response<Body> {
 /// Remembers or forgets the conversations that the activity shows.
 async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> Result<(), store::Error> {
     let now = context.clock.now();
-    let (sightings, news) = (Sighting::of(activity), TeamNews::of(activity));
-    if sightings.is_empty() {
+    let (observations, change) = (Observation::from_activity(activity), TeamChange::of(activity));
+    if observations.is_empty() {
         tracing::warn!(
             error_type = "ConversationUnaddressable",
             "no bot or service URL: not remembered"
@@ -176,53 +175,53 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
         // What the channel told of it before is not what it would tell now.
         context.store.outdate(&team).await?;
     }
-    for sighting in sightings {
-        let is_over = news
+    for observation in observations {
+        let is_over = change
             .as_ref()
-            .is_some_and(|news| news.ends(&sighting.key.conversation));
+            .is_some_and(|change| change.ends(&observation.key.conversation));
         if is_over {
             continue;
         }
-        let left_team = match sighting.presence {
-            Presence::Left => sighting
-                .facts
+        let left_team = match observation.membership {
+            Membership::Left => observation
+                .attributes
                 .team
                 .clone()
-                .map(|team| (team, sighting.key.clone())),
-            Presence::Arrived | Presence::Seen => None,
+                .map(|team| (team, observation.key.clone())),
+            Membership::Joined | Membership::Unchanged => None,
         };
-        let remembered = context.store.remember(sighting, now).await?;
+        let remembered = context.store.remember(observation, now).await?;
         tracing::debug!(?remembered, "conversation");
         if let Some((team, key)) = left_team {
-            let befalls = Befalls::Forgotten;
+            let action = TeamAction::Forget;
             // Another bot of ours may still be there.
             let of_bot = |found: &ConversationKey| (&found.bot, &found.channel) == (&key.bot, &key.channel);
-            throughout(context, team, of_bot, befalls).await?;
+            for_each_in_team(context, team, of_bot, action).await?;
         }
     }
-    if let Some(news) = news {
-        hear_of_team(context, activity, news).await?;
+    if let Some(change) = change {
+        handle_team_change(context, activity, change).await?;
     }
     Ok(())
 }
 
 /// Has the conversations of a team follow what happened to it, or to one channel of it.
-async fn hear_of_team<S: Conversations>(
+async fn handle_team_change<S: Conversations>(
     context: &Context<S>,
     activity: &Activity,
-    news: TeamNews,
+    change: TeamChange,
 ) -> Result<(), store::Error> {
     let now = context.clock.now();
-    match news.event {
+    match change.event {
         TeamEvent::TeamRenamed => return Ok(()),
         TeamEvent::ChannelCreated | TeamEvent::ChannelRenamed | TeamEvent::ChannelRestored => {
-            if let Some(channel) = Sighting::of_news(activity, &news) {
+            if let Some(channel) = Observation::from_team_change(activity, &change) {
                 let key = channel.key.clone();
                 context.store.remember(channel, now).await?;
                 // Listings may not know of it yet.
-                context.store.follow(&key, news.event, now).await?;
+                context.store.follow(&key, change.event, now).await?;
             }
-            if news.event != TeamEvent::ChannelRestored {
+            if change.event != TeamEvent::ChannelRestored {
                 return Ok(());
             }
         }
@@ -234,31 +233,31 @@ async fn hear_of_team<S: Conversations>(
         | TeamEvent::TeamRestored => {}
     }
     let concerned = |found: &ConversationKey| {
-        (&found.bot, &found.channel) == (&news.bot, &news.channel) && news.concerns(&found.conversation)
+        (&found.bot, &found.channel) == (&change.bot, &change.channel) && change.concerns(&found.conversation)
     };
-    throughout(
+    for_each_in_team(
         context,
-        news.team.clone(),
+        change.team.clone(),
         concerned,
-        Befalls::Follows(news.event),
+        TeamAction::Apply(change.event),
     )
     .await
 }
 
 /// What is done to each of many conversations.
 #[derive(Clone, Copy)]
-enum Befalls {
-    Forgotten,
-    Follows(TeamEvent),
+enum TeamAction {
+    Forget,
+    Apply(TeamEvent),
 }
 
-/// What befalls those conversations of a team that are concerned. What happens to a team is not told of its channels one by
+/// What action those conversations of a team that are concerned. What happens to a team is not told of its channels one by
 /// one.
-async fn throughout<S: Conversations>(
+async fn for_each_in_team<S: Conversations>(
     context: &Context<S>,
     team: String,
     is_concerned: impl Fn(&ConversationKey) -> bool,
-    befalls: Befalls,
+    action: TeamAction,
 ) -> Result<(), store::Error> {
     let selection = Selection::Team(team);
     let mut cursor = None;
@@ -277,9 +276,9 @@ async fn throughout<S: Conversations>(
             }
             let (store, now) = (context.store.clone(), context.clock.now());
             each.spawn(async move {
-                match befalls {
-                    Befalls::Forgotten => store.forget(&key, now).await,
-                    Befalls::Follows(event) => store.follow(&key, event, now).await,
+                match action {
+                    TeamAction::Forget => store.forget(&key, now).await,
+                    TeamAction::Apply(event) => store.follow(&key, event, now).await,
                 }
             });
         }

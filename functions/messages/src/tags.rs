@@ -92,7 +92,7 @@ enum Change {
 
 #[cfg(test)]
 mod tests {
-    use herald::conversation::Sighting;
+    use herald::conversation::Observation;
     use herald::store::memory::Store;
 
     use super::*;
@@ -110,7 +110,7 @@ mod tests {
             "not remembered yet"
         );
         store
-            .remember(Sighting::of(&activity).remove(0), clock.now())
+            .remember(Observation::from_activity(&activity).remove(0), clock.now())
             .await
             .unwrap();
         let nowhere = Tags::of_nowhere(&store, &clock);
@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(here.add("").await.unwrap(), Tagged::NoTag);
         assert_eq!(nowhere.remove("beta").await.unwrap(), Tagged::Nowhere);
         let known = store.recall(&[here.here.clone().unwrap()]).await.unwrap();
-        assert_eq!(known[0].facts.tags, ["beta"]);
+        assert_eq!(known[0].attributes.tags, ["beta"]);
     }
 }

@@ -1,6 +1,6 @@
 //! `/api/conversations`: what is remembered, found by what it is looked up by; its tags; and that it is forgotten.
 
-use herald::conversation::{self, Conversation, ConversationKey, Facts, State, TAG_BYTES_MAX, TAGS_MAX};
+use herald::conversation::{self, Attributes, Conversation, ConversationKey, State, TAG_BYTES_MAX, TAGS_MAX};
 use herald::id::canonical;
 use herald::store::{Candidate, Conversations, Error, Selection};
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ struct Known {
 }
 
 impl Known {
-    fn new(conversation: ConversationKey, facts: Facts, state: State, since: Timestamp) -> Self {
+    fn new(conversation: ConversationKey, attributes: Attributes, state: State, since: Timestamp) -> Self {
         let (state, code) = match state {
             State::Active => ("active", None),
             State::Blocked { code } => ("blocked", Some(code)),
@@ -46,12 +46,12 @@ impl Known {
         };
         Self {
             conversation,
-            scope: facts.scope.as_str(),
-            tenant: facts.tenant,
-            user: facts.user.map(|user| user.as_str().to_owned()),
-            account: facts.account.map(|account| account.as_str().to_owned()),
-            team: facts.team,
-            tags: facts.tags,
+            scope: attributes.scope.as_str(),
+            tenant: attributes.tenant,
+            user: attributes.user.map(|user| user.as_str().to_owned()),
+            account: attributes.account.map(|account| account.as_str().to_owned()),
+            team: attributes.team,
+            tags: attributes.tags,
             state,
             code,
             since,
@@ -61,7 +61,7 @@ impl Known {
 
 impl From<Candidate> for Known {
     fn from(found: Candidate) -> Self {
-        Self::new(found.key, found.facts, found.state, found.changed_at)
+        Self::new(found.key, found.attributes, found.state, found.changed_at)
     }
 }
 
@@ -79,7 +79,7 @@ struct Whole {
 impl From<Conversation> for Whole {
     fn from(found: Conversation) -> Self {
         Self {
-            known: Known::new(found.key, found.facts, found.state, found.changed_at),
+            known: Known::new(found.key, found.attributes, found.state, found.changed_at),
             service_urls: found.service_urls,
             remembered_at: found.remembered_at,
         }

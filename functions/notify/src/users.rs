@@ -77,8 +77,8 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
                 .list(selection, cursor.as_deref(), PAGE)
                 .await?;
             for candidate in listing.found {
-                found.users.extend(candidate.facts.user);
-                found.accounts.extend(candidate.facts.account);
+                found.users.extend(candidate.attributes.user);
+                found.accounts.extend(candidate.attributes.account);
                 found.conversations.insert(candidate.key);
             }
             cursor = listing.next;

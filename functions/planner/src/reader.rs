@@ -178,9 +178,9 @@ where
 
     /// A conversation that was found.
     pub(crate) fn recipient(&self, found: Candidate) -> (Option<Lane>, Recipient) {
-        let bucket = Bucket::of(&found.key, found.facts.tenant.as_deref());
+        let bucket = Bucket::of(&found.key, found.attributes.tenant.as_deref());
         let lane = Lane {
-            transport: self.transport.to(&found.facts, &bucket),
+            transport: self.transport.to(&found.attributes, &bucket),
             bucket,
         };
         (Some(lane), Recipient::Conversation(found.key))
@@ -209,8 +209,8 @@ where
         let meant = listing
             .found
             .into_iter()
-            .filter(|found| self.matcher.means(&found.key.conversation, &found.facts))
-            .filter(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+            .filter(|found| self.matcher.means(&found.key.conversation, &found.attributes))
+            .filter(|found| !self.matcher.is_taken(&found.key.conversation, &found.attributes));
         let mut unreachable = Unreachable::default();
         let mut reachable = Vec::new();
         for candidate in meant {
@@ -258,9 +258,10 @@ where
                 });
             }
             let mut found = listing.found;
-            let excepted = |found: &Candidate| !self.matcher.admits(&found.key.conversation, &found.facts);
+            let excepted =
+                |found: &Candidate| !self.matcher.admits(&found.key.conversation, &found.attributes);
             let excepted = found.iter().any(excepted);
-            found.retain(|found| self.matcher.means(&found.key.conversation, &found.facts));
+            found.retain(|found| self.matcher.means(&found.key.conversation, &found.attributes));
             if found.is_empty() && !continued && listing.next.is_none() && !excepted {
                 let unknown = unknown(id.clone());
                 if self.matcher.admits_unknown(&unknown.1)
@@ -273,7 +274,7 @@ where
                     page.push(unknown);
                 }
             }
-            found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.facts));
+            found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.attributes));
             for reason in found.iter().filter_map(out_of_reach) {
                 unreachable.count(reason);
             }

@@ -53,7 +53,7 @@ where
     ) -> Result<Option<Answer>, Failure> {
         let context = self.reader.context;
         // Whoever comes to a group chat or leaves it changes no epoch.
-        if context.rosters_kept.is_zero() || shown.facts.scope != Scope::Channel {
+        if context.rosters_kept.is_zero() || shown.attributes.scope != Scope::Channel {
             return self.ask_channel(shown, &question).await;
         }
         let team = TeamKey {

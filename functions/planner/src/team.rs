@@ -9,7 +9,7 @@ use std::pin::pin;
 use botframework::id::ConversationId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
-use herald::conversation::{Conversation, ConversationKey, Finding, Person, Sighting};
+use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, Person};
 use herald::delivery::SkipReason;
 use herald::notification::{Lane, PAGE_SIZE, Page, Unreachable};
 use herald::pace::Bucket;
@@ -32,7 +32,7 @@ struct Found {
     /// Who of them cannot be reached.
     unreachable: Unreachable,
     /// What conversations do not know yet: both names of their person.
-    named: Vec<(ConversationKey, Finding)>,
+    named: Vec<(ConversationKey, Feedback)>,
 }
 
 impl Found {
@@ -130,10 +130,10 @@ where
         let Some(shown) = &self.shown else { return Ok(()) };
         if !self.is_known(id).await? {
             let context = self.reader.context;
-            let sighting = Sighting::beside(shown, id.clone());
+            let observation = Observation::sibling_channel(shown, id.clone());
             context
                 .conversations
-                .remember(sighting, context.clock.now())
+                .remember(observation, context.clock.now())
                 .await?;
         }
         Ok(())
@@ -224,7 +224,7 @@ where
         &self,
         at: Place<'_>,
         guests: Guests,
-    ) -> Result<(Page, Vec<(ConversationKey, Finding)>), Failure> {
+    ) -> Result<(Page, Vec<(ConversationKey, Feedback)>), Failure> {
         let Some(shown) = &self.shown else {
             return Ok((self.unknown(), Vec::new()));
         };
@@ -272,14 +272,14 @@ where
     }
 
     /// Writes down both names of people whose conversations know one: whoever names them by the other finds them, too.
-    async fn name(&self, named: Vec<(ConversationKey, Finding)>) -> Result<(), store::Error> {
+    async fn name(&self, named: Vec<(ConversationKey, Feedback)>) -> Result<(), store::Error> {
         let context = self.reader.context;
         let keys: Vec<ConversationKey> = named.iter().map(|(key, _)| key.clone()).collect();
         for known in context.conversations.recall(&keys).await? {
-            for (_, finding) in named.iter().filter(|(key, _)| *key == known.key) {
+            for (_, feedback) in named.iter().filter(|(key, _)| *key == known.key) {
                 context
                     .conversations
-                    .note(&known.key, known.version, finding, context.clock.now())
+                    .note(&known.key, known.version, feedback, context.clock.now())
                     .await?;
             }
         }
@@ -292,7 +292,7 @@ where
         let both = member
             .user
             .clone()
-            .map(|user| Finding::Named(user, member.id.clone()));
+            .map(|user| Feedback::Identity(user, member.id.clone()));
         let account = Person::Account(member.id);
         let user = member.user.map(Person::User);
         let names: Vec<Person> = user.into_iter().chain([account]).collect();
@@ -316,12 +316,12 @@ where
             // A bot of ours that is not in this team may know them, too.
             listing
                 .found
-                .retain(|known| Bucket::of(&known.key, known.facts.tenant.as_deref()) == *bucket);
+                .retain(|known| Bucket::of(&known.key, known.attributes.tenant.as_deref()) == *bucket);
             if !listing.found.is_empty() {
                 let half = listing
                     .found
                     .iter()
-                    .filter(|known| known.facts.user.is_none() || known.facts.account.is_none());
+                    .filter(|known| known.attributes.user.is_none() || known.attributes.account.is_none());
                 // A roster need not tell both names.
                 found.named = both.map_or(Vec::new(), |both| {
                     half.map(|known| (known.key.clone(), both.clone())).collect()
@@ -353,8 +353,8 @@ where
     fn take(&self, candidates: Vec<Candidate>, found: &mut Found) {
         let matcher = &self.reader.matcher;
         for candidate in candidates {
-            let (conversation, facts) = (&candidate.key.conversation, &candidate.facts);
-            if !matcher.admits(conversation, facts) || matcher.is_taken(conversation, facts) {
+            let (conversation, attributes) = (&candidate.key.conversation, &candidate.attributes);
+            if !matcher.admits(conversation, attributes) || matcher.is_taken(conversation, attributes) {
                 continue;
             }
             if let Some(reason) = out_of_reach(&candidate) {
@@ -385,5 +385,5 @@ where
 
 /// Whose pace a team is asked at.
 pub(crate) fn bucket_of(shown: &Conversation) -> Bucket {
-    Bucket::of(&shown.key, shown.facts.tenant.as_deref())
+    Bucket::of(&shown.key, shown.attributes.tenant.as_deref())
 }

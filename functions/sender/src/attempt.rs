@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Class, ConversationParameters, Person, Reason, SendReceipt};
 use botframework::id::{ActivityId, ConversationId};
-use herald::conversation::{Conversation, Finding, Scope, Sighting};
+use herald::conversation::{Conversation, Feedback, Observation, Scope};
 use herald::delivery::{self, Attempt, Lease, Next, Outcome, Policy};
 use herald::pace::{self, Answer, Bucket, Limit, Pace, Wish};
 use herald::retry::{Reaction, reaction};
@@ -39,7 +39,7 @@ pub(crate) struct Made {
 /// What an attempt found out about more than its delivery.
 pub(crate) enum Learned {
     /// Of the conversation.
-    Found(Finding),
+    Found(Feedback),
     /// The conversation has another id by now.
     Succeeded(ConversationId),
     /// The tenant was throttled.
@@ -176,7 +176,7 @@ where
                 Ok(activity) => {
                     if place.service_url != first {
                         let url = place.service_url.into_owned();
-                        learned.push(Learned::Found(Finding::MovedTo(url)));
+                        learned.push(Learned::Found(Feedback::ServiceUrl(url)));
                     }
                     return Ok(Came::To(Ok(activity)));
                 }
@@ -267,10 +267,10 @@ where
         let copy = lease.copy.as_ref().and_then(|copy| copy.activity.as_ref());
         let message = seen.message.as_ref().map(|message| {
             let message = message.to(&conversation.reference).in_conversation(id);
-            match conversation.facts.scope {
+            match conversation.attributes.scope {
                 Scope::Personal => message,
                 // Whoever spoke last there is not who this is for.
-                Scope::GroupChat | Scope::Channel => message.to_nobody_in_particular(),
+                Scope::GroupChat | Scope::Channel => message.without_recipient(),
             }
         });
         let receipt = match (&message, copy) {
@@ -343,17 +343,17 @@ where
             // Healthy ones are not found now and then, and nothing was carried out.
             Reaction::Recreate if lease.attempt < NOT_FOUND_MAX => not_sent(code, Some(NOT_FOUND_WAIT)),
             Reaction::Recreate => {
-                learned.push(Learned::Found(Finding::Missing(code.clone())));
+                learned.push(Learned::Found(Feedback::NotFound(code.clone())));
                 Attempt::Gone(code)
             }
             Reaction::Block => {
-                learned.push(Learned::Found(Finding::Blocked(code.clone())));
+                learned.push(Learned::Found(Feedback::Blocked(code.clone())));
                 Attempt::Gone(code)
             }
             Reaction::Strike => match self.strike(&code).await? {
                 Some(until) => not_sent(code, Some(until.duration_since(now))),
                 None => {
-                    learned.push(Learned::Found(Finding::Blocked(code.clone())));
+                    learned.push(Learned::Found(Feedback::Blocked(code.clone())));
                     Attempt::Gone(code)
                 }
             },
@@ -394,14 +394,14 @@ where
         let (conversations, now) = (&self.context.conversations, self.now());
         for learned in learned {
             match learned {
-                Learned::Found(finding) => {
+                Learned::Found(feedback) => {
                     conversations
-                        .note(&conversation.key, conversation.version, &finding, now)
+                        .note(&conversation.key, conversation.version, &feedback, now)
                         .await?;
                 }
                 Learned::Succeeded(id) => {
                     conversations
-                        .remember(Sighting::successor(conversation, id), now)
+                        .remember(Observation::replacement(conversation, id), now)
                         .await?;
                     conversations.forget(&conversation.key, now).await?;
                 }
@@ -496,16 +496,16 @@ where
 
 /// What creates the conversation with this person once more; `None` when it is not one person's, or we do not know whose.
 fn parameters(conversation: &Conversation) -> Option<ConversationParameters> {
-    let facts = &conversation.facts;
-    if facts.scope != Scope::Personal {
+    let attributes = &conversation.attributes;
+    if attributes.scope != Scope::Personal {
         return None;
     }
-    let person = match (&facts.account, &facts.user) {
+    let person = match (&attributes.account, &attributes.user) {
         (Some(account), _) => Person::Account(account),
         (None, Some(user)) => Person::Entra(user),
         (None, None) => return None,
     };
-    let tenant = facts.tenant.as_deref()?;
+    let tenant = attributes.tenant.as_deref()?;
     Some(ConversationParameters::one_person(
         person,
         &conversation.key.bot,

@@ -3,7 +3,7 @@
 use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, ConversationParameters, Reason};
 use botframework::id::ConversationId;
-use herald::conversation::{ConversationKey, Person, PersonKey, Sighting, State};
+use herald::conversation::{ConversationKey, Observation, Person, PersonKey, State};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces, Selection};
 
@@ -101,9 +101,12 @@ where
         id: ConversationId,
         service_url: &str,
     ) -> Result<ConversationKey, store::Error> {
-        let sighting = Sighting::made(person, id, service_url);
-        let key = sighting.key.clone();
-        self.context.conversations.remember(sighting, self.now()).await?;
+        let observation = Observation::created(person, id, service_url);
+        let key = observation.key.clone();
+        self.context
+            .conversations
+            .remember(observation, self.now())
+            .await?;
         Ok(key)
     }
 

@@ -25,7 +25,7 @@
 use botframework::credential;
 use botframework::graph::{self, Class, Installed, Reason};
 use botframework::id::{CatalogAppId, ConversationId, EntraObjectId};
-use herald::conversation::INSTALLED_WITHIN;
+use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
 use herald::graph::{Customer, Customers};
 use herald::pace::{Bucket, HORIZON};
@@ -41,7 +41,7 @@ const LOOKS: [SignedDuration; 4] = [
     SignedDuration::from_secs(3),
     SignedDuration::from_secs(15),
     SignedDuration::from_secs(30),
-    INSTALLED_WITHIN,
+    INSTALL_EVENT_TIMEOUT,
 ];
 
 /// How long nobody of an invocation asks Graph, after it failed for a whole tenant.

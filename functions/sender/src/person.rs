@@ -7,7 +7,7 @@ use botframework::connector::{self, Reason};
 use botframework::graph::Installed;
 use botframework::id::EntraObjectId;
 use herald::audience::Recipient;
-use herald::conversation::{ConversationKey, Introduction, Made, Person, PersonKey, State};
+use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
 use herald::delivery::{Outcome, SkipReason, State as RowState, making_wait};
 use herald::graph::Customers;
 use herald::notification::{IfUnknown, Notification};
@@ -110,38 +110,38 @@ where
         let now = self.now();
         let until = self.invocation.deadline;
         let begun = match conversations.introduce(&person, now, until).await? {
-            Introduction::Known(key) => return self.unless_ended(key, head).await,
-            Introduction::Busy { until } => {
+            CreationLease::Exists(key) => return self.unless_ended(key, head).await,
+            CreationLease::HeldElsewhere { until } => {
                 return Ok(Place::Later(until.min(later(now, ASK_MAKER_AGAIN))));
             }
-            Introduction::Installing { since } => {
+            CreationLease::InstallPending { since } => {
                 return match self.known(&person).await? {
                     Some(key) => self.unless_ended(key, head).await,
                     None => self.look_again(since, failures).await,
                 };
             }
-            Introduction::Yours { installing_since } => installing_since,
+            CreationLease::Acquired { installing_since } => installing_since,
         };
         let (ended, _) = self.standing(head.revision).await?;
         // They may have written to the bot since the audience was read.
         let known = self.known(&person).await?;
         if let Some(key) = known {
-            let made = Made::Conversation(key.clone());
+            let made = Creation::Conversation(key.clone());
             conversations.introduced(&person, &made, now).await?;
             return Ok(ended.map_or(Place::Conversation(key), Place::Ended));
         }
         if let Some(outcome) = ended.or(stopped) {
             let place = self.end_here(outcome).await?;
-            conversations.introduced(&person, &Made::Nothing, now).await?;
+            conversations.introduced(&person, &Creation::Nothing, now).await?;
             return Ok(place);
         }
         let outcome = self.begin(&person, head.if_unknown, begun).await;
-        let made = outcome.as_ref().map_or(Made::Nothing, Made::clone);
+        let made = outcome.as_ref().map_or(Creation::Nothing, Creation::clone);
         let mut place = match outcome {
             // The message has a permit of its own, which is asked for with those of the whole chunk.
-            Ok(Made::Conversation(_)) => Ok(Place::Later(self.now())),
-            Ok(Made::Installing(since)) => self.look_again(since, failures).await,
-            Ok(Made::Nothing) => Ok(skipped(SkipReason::NoConversation)),
+            Ok(Creation::Conversation(_)) => Ok(Place::Later(self.now())),
+            Ok(Creation::InstallPending(since)) => self.look_again(since, failures).await,
+            Ok(Creation::Nothing) => Ok(skipped(SkipReason::NoConversation)),
             Err(why) => self.not_made(why, failures).await,
         };
         if let Ok(Place::Nowhere(outcome)) = place {
@@ -170,14 +170,14 @@ where
         person: &PersonKey,
         if_unknown: IfUnknown,
         begun: Option<Timestamp>,
-    ) -> Result<Made, NotMade> {
+    ) -> Result<Creation, NotMade> {
         // A deployment that does not name the bot's app any more does what it can.
         let customers = self.context.customers.as_ref();
         let customers = customers.filter(|_| if_unknown == IfUnknown::Install);
         match (customers, &person.person) {
             (Some(customers), Person::User(user)) => self.acquaint(person, customers, user, begun).await,
             // Graph knows nobody by what a channel calls them.
-            (Some(_), Person::Account(_)) | (None, _) => self.make(person).await.map(Made::Conversation),
+            (Some(_), Person::Account(_)) | (None, _) => self.make(person).await.map(Creation::Conversation),
         }
     }
 
@@ -189,13 +189,13 @@ where
         customers: &Customers,
         user: &EntraObjectId,
         begun: Option<Timestamp>,
-    ) -> Result<Made, NotMade> {
+    ) -> Result<Creation, NotMade> {
         let customer = customers
             .in_tenant(&person.tenant)
             .map_err(|_| NotMade::NotInstalled(Failure::NoSuchTenant))?;
         if begun.is_none() {
             match self.install(customers, &customer, user).await? {
-                Installed::Now => return Ok(Made::Installing(self.now())),
+                Installed::Now => return Ok(Creation::InstallPending(self.now())),
                 // Nobody will be told of it. What was asked of Graph took its time, and the permit to write was of before.
                 Installed::Already if !self.goes_on().await? => return Err(NotMade::Short),
                 Installed::Already => {}
@@ -203,14 +203,14 @@ where
         }
         let refused = match self.make(person).await {
             Err(NotMade::Refused(error)) if is_final(&error) => error,
-            made => return made.map(Made::Conversation),
+            made => return made.map(Creation::Conversation),
         };
         let Some(chat) = self.chat(customers, &customer, user).await? else {
             return Err(NotMade::Refused(refused));
         };
         let service_url = self.service_url(person).await?.ok_or(NotMade::NoServiceUrl)?;
         let key = self.remember(person, chat, &service_url).await?;
-        Ok(Made::Conversation(key))
+        Ok(Creation::Conversation(key))
     }
 
     /// A conversation of this person that the bot knows by now.
@@ -227,7 +227,7 @@ where
         let of_this_bot = |known: &Candidate| {
             known.key.bot == person.bot
                 && known.key.channel == person.channel
-                && known.facts.tenant.as_deref() == Some(person.tenant.as_str())
+                && known.attributes.tenant.as_deref() == Some(person.tenant.as_str())
         };
         // Who took the bot out, or blocked it, since the audience was read is known too, and is not written to.
         let known = listing.found.into_iter().filter(of_this_bot);

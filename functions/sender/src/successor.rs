@@ -97,11 +97,11 @@ where
             for found in of_successor {
                 match found {
                     // Of the conversation that was asked, if it is remembered yet.
-                    Learned::Found(finding) => {
+                    Learned::Found(feedback) => {
                         if let Some(known) = known.first() {
                             let conversations = &self.context.conversations;
                             conversations
-                                .note(&known.key, known.version, &finding, self.now())
+                                .note(&known.key, known.version, &feedback, self.now())
                                 .await?;
                         }
                     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use botframework::activity::Broadcast;
+use botframework::outgoing::SharedMessage;
 use herald::id::NotificationId;
 use herald::notification::Notification;
 use herald::store::{self, Notifications};
@@ -26,7 +26,7 @@ pub(crate) struct View<'a, C, N, L, Q, E> {
 pub(crate) struct Seen {
     pub(crate) head: Notification,
     /// None once it is retracted.
-    pub(crate) message: Option<Arc<Broadcast>>,
+    pub(crate) message: Option<Arc<SharedMessage>>,
 }
 
 impl<'a, C, N: Notifications, L, Q, E> View<'a, C, N, L, Q, E> {
@@ -56,8 +56,8 @@ impl<'a, C, N: Notifications, L, Q, E> View<'a, C, N, L, Q, E> {
             _ => {
                 let message = self.context.notifications.message(self.id, head.revision).await?;
                 // A message that was read can be written.
-                let broadcast = message.as_ref().map(Broadcast::of).transpose();
-                broadcast
+                let shared = message.as_ref().map(SharedMessage::from_activity).transpose();
+                shared
                     .map_err(|_| store::Error::Corrupt {
                         verb: "read a message",
                         what: "message".to_owned(),

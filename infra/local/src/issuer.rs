@@ -16,7 +16,7 @@ use ring::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-/// The made-up key. Made by hand, once, for this file.
+/// The made-up key. Creation by hand, once, for this file.
 const KEY: &[u8] = include_bytes!("made-up-key.der");
 const KEY_ID: &str = "made-up";
 /// What the public cloud's issuer calls itself, and where it keeps what it publishes.

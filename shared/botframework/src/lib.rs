@@ -6,6 +6,7 @@
 //! | [`activity`] | the schema, lossless: what was parsed is written back as it came |
 //! | [`teams`], [`invoke`] | what Microsoft Teams and invoke activities put inside it |
 //! | [`mod@reference`] | where a conversation is, and how an activity is addressed to it |
+//! | [`outgoing`] | what a bot sends: an activity, or one message to many conversations |
 //! | [`cloud`], [`service_url`] | every host of every cloud, and which URLs may see the bot's token |
 //! | [`auth`] | who may speak to the bot: the token on an incoming activity |
 //! | [`connector`] | the client of the Connector's REST API and its one table of error classes |
@@ -26,6 +27,7 @@ pub mod credential;
 pub mod graph;
 pub mod id;
 pub mod invoke;
+pub mod outgoing;
 pub mod reference;
 pub mod service_url;
 pub mod teams;

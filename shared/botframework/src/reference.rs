@@ -263,7 +263,7 @@ mod tests {
         );
         assert_eq!(event.relates_to.as_deref(), Some(&reference));
         assert_eq!((&event.from, &event.recipient), (&reference.user, &reference.bot));
-        assert!(event.require_essentials().is_ok());
+        assert!(event.validate().is_ok());
     }
 
     #[test]

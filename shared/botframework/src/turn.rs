@@ -67,7 +67,7 @@ impl Error {
 
 /// The HTTP answer to the request that brought an activity.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct TurnResponse {
     /// The status.
     pub status: u16,
     /// The body, JSON, if there is one.
@@ -96,7 +96,7 @@ enum Replies {
     /// To the Connector, at once.
     Sent,
     /// Into the HTTP answer, when the turn is over.
-    Gathered(Vec<Activity>),
+    Buffered(Vec<Activity>),
 }
 
 impl Adapter {
@@ -111,16 +111,16 @@ impl Adapter {
     }
 
     /// Gives an incoming activity to the bot. It must have been authenticated and have its
-    /// [essentials](Activity::require_essentials).
+    /// [essentials](Activity::validate).
     ///
     /// The answer is 200; to an invoke, what the bot responded or 501; to an activity that expects its
     /// replies, 200 with them.
     ///
     /// # Errors
     /// When the bot fails; the endpoint answers 500.
-    pub async fn process(&self, activity: &Activity, bot: &impl Bot) -> Result<Answer, Error> {
+    pub async fn process(&self, activity: &Activity, bot: &impl Bot) -> Result<TurnResponse, Error> {
         let replies = match &activity.delivery_mode {
-            Some(DeliveryMode::ExpectReplies) => Replies::Gathered(Vec::new()),
+            Some(DeliveryMode::ExpectReplies) => Replies::Buffered(Vec::new()),
             _ => Replies::Sent,
         };
         let mut turn = Turn {
@@ -131,7 +131,7 @@ impl Adapter {
             invoke_response: None,
         };
         bot.on_turn(&mut turn).await?;
-        turn.into_answer()
+        turn.into_response()
     }
 
     /// Gives the bot a turn of its own in a conversation it knows: what it says there answers nothing. `id`
@@ -190,7 +190,7 @@ impl Turn<'_> {
         if *kind == ActivityType::Trace && activity.parent_channel() != Some("emulator") {
             return Ok(SendReceipt::default());
         }
-        if let Replies::Gathered(replies) = &mut self.replies {
+        if let Replies::Buffered(replies) = &mut self.replies {
             replies.push(activity);
             return Ok(SendReceipt::default());
         }
@@ -225,10 +225,10 @@ impl Turn<'_> {
         self.invoke_response = Some(response);
     }
 
-    fn into_answer(self) -> Result<Answer, Error> {
-        if let Replies::Gathered(replies) = self.replies {
+    fn into_response(self) -> Result<TurnResponse, Error> {
+        if let Replies::Buffered(replies) = self.replies {
             let replies = serde_json::to_value(replies).map_err(Error::bot)?;
-            return Ok(Answer {
+            return Ok(TurnResponse {
                 status: 200,
                 body: Some(json!({ "activities": replies })),
             });
@@ -236,9 +236,9 @@ impl Turn<'_> {
         if self.activity.kind == Some(ActivityType::Invoke) {
             let InvokeResponse { status, body } =
                 self.invoke_response.unwrap_or(InvokeResponse::NOT_IMPLEMENTED);
-            return Ok(Answer { status, body });
+            return Ok(TurnResponse { status, body });
         }
-        Ok(Answer {
+        Ok(TurnResponse {
             status: 200,
             body: None,
         })

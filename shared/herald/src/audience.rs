@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, Facts, Scope};
+use crate::conversation::{Attributes, ConversationKey, Scope};
 
 mod request;
 
@@ -146,14 +146,14 @@ impl<'a> Matcher<'a> {
     }
 
     /// Whether this selector means the conversation, alone or with others.
-    pub fn means(&self, conversation: &ConversationId, facts: &Facts) -> bool {
-        self.own.contain(conversation, facts)
+    pub fn means(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        self.own.contain(conversation, attributes)
     }
 
     /// Whether this selector lets in a conversation that it found by other means than what the conversation tells: on a
     /// roster.
-    pub fn admits(&self, conversation: &ConversationId, facts: &Facts) -> bool {
-        self.own.admit(conversation, facts)
+    pub fn admits(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        self.own.admit(conversation, attributes)
     }
 
     /// Whether this selector lets in somebody or something of whom nothing is known but this name.
@@ -162,10 +162,10 @@ impl<'a> Matcher<'a> {
     }
 
     /// Whether the conversation belongs to another selector that means it too.
-    pub fn is_taken(&self, conversation: &ConversationId, facts: &Facts) -> bool {
+    pub fn is_taken(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.before
             .iter()
-            .any(|members| members.contain(conversation, facts))
+            .any(|members| members.contain(conversation, attributes))
     }
 
     /// Whether a selector before this one has the same name in its list: if that leads nowhere, it is a recipient there.
@@ -249,37 +249,37 @@ impl<'a> Members<'a> {
     }
 
     /// Whether the selector means this conversation, as far as the conversation itself tells.
-    fn contain(&self, conversation: &ConversationId, facts: &Facts) -> bool {
-        self.name(conversation, facts) && self.admit(conversation, facts)
+    fn contain(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        self.name(conversation, attributes) && self.admit(conversation, attributes)
     }
 
-    fn name(&self, conversation: &ConversationId, facts: &Facts) -> bool {
+    fn name(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         let is_place = conversation.thread_root().is_none();
         match &self.whom {
             Set::Everyone => is_place,
-            Set::Tenant(tenant) => is_place && facts.tenant.as_deref() == Some(tenant),
+            Set::Tenant(tenant) => is_place && attributes.tenant.as_deref() == Some(tenant),
             Set::Users(ids, tenant) => {
-                facts.user.as_ref().is_some_and(|user| ids.contains(user))
-                    && (tenant.is_none() || *tenant == facts.tenant.as_deref())
+                attributes.user.as_ref().is_some_and(|user| ids.contains(user))
+                    && (tenant.is_none() || *tenant == attributes.tenant.as_deref())
             }
-            Set::Accounts(ids) => facts
+            Set::Accounts(ids) => attributes
                 .account
                 .as_ref()
                 .is_some_and(|account| ids.contains(account)),
             Set::Conversations(ids) => ids.contains(conversation),
             Set::One(id) => id == conversation,
-            Set::Team(team) => is_place && facts.team.as_deref() == Some(team),
-            Set::Tag(name) => facts.tags.iter().any(|tag| tag == name),
+            Set::Team(team) => is_place && attributes.team.as_deref() == Some(team),
+            Set::Tag(name) => attributes.tags.iter().any(|tag| tag == name),
             Set::Roster => false,
         }
     }
 
     /// Whether the selector's own conditions let the conversation in.
-    fn admit(&self, conversation: &ConversationId, facts: &Facts) -> bool {
-        let user = facts.user.as_ref().map(EntraObjectId::as_str);
-        let account = facts.account.as_ref().map(ChannelAccountId::as_str);
+    fn admit(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        let user = attributes.user.as_ref().map(EntraObjectId::as_str);
+        let account = attributes.account.as_ref().map(ChannelAccountId::as_str);
         let ids = [Some(conversation.as_str()), user, account];
-        self.scope.is_none_or(|scope| scope == facts.scope)
+        self.scope.is_none_or(|scope| scope == attributes.scope)
             && !ids.into_iter().flatten().any(|id| self.except.contains(id))
     }
 
@@ -371,7 +371,7 @@ mod tests {
             Whom::Accounts(vec!["29:x".into()]),
         ];
         let audience = Audience(audience.map(Selector::from).to_vec());
-        let facts = |user: Option<&str>| Facts {
+        let attributes = |user: Option<&str>| Attributes {
             scope: Scope::Personal,
             tenant: None,
             user: user.map(Into::into),
@@ -382,8 +382,8 @@ mod tests {
         let owner = |conversation: &str, user| {
             (0..audience.0.len()).find(|index| {
                 let matcher = Matcher::new(&audience, *index).unwrap();
-                let (conversation, facts) = (conversation.into(), facts(user));
-                matcher.means(&conversation, &facts) && !matcher.is_taken(&conversation, &facts)
+                let (conversation, attributes) = (conversation.into(), attributes(user));
+                matcher.means(&conversation, &attributes) && !matcher.is_taken(&conversation, &attributes)
             })
         };
         assert_eq!(owner("a:1", Some("a")), Some(2));
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn who_is_excepted_is_left_to_the_others_and_a_scope_is_kept() {
-        let facts = |scope, user: &str| Facts {
+        let attributes = |scope, user: &str| Attributes {
             scope,
             tenant: Some("t".into()),
             user: Some(user.into()),
@@ -437,8 +437,8 @@ mod tests {
         let owner = |conversation: &str, scope, user| {
             (0..audience.0.len()).find(|index| {
                 let matcher = Matcher::new(&audience, *index).unwrap();
-                let (conversation, facts) = (conversation.into(), facts(scope, user));
-                matcher.means(&conversation, &facts) && !matcher.is_taken(&conversation, &facts)
+                let (conversation, attributes) = (conversation.into(), attributes(scope, user));
+                matcher.means(&conversation, &attributes) && !matcher.is_taken(&conversation, &attributes)
             })
         };
         assert_eq!(owner("a:ada", Scope::Personal, "ada"), Some(1));

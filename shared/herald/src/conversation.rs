@@ -1,8 +1,8 @@
 //! What is remembered of a conversation, and what changes it.
 //!
-//! Everything here is pure: [`Sighting::of`] reads an activity; [`remember`] says what the record becomes when that is seen,
-//! [`note`] what it becomes when a sender finds something out, [`import()`] when somebody brings what was kept elsewhere,
-//! [`follow`] when something happens to its team, if it changes at all. The store makes the read and the write one step.
+//! Everything here is pure: [`Observation::from_activity`] reads an activity; [`remember`] says what the record becomes when that is seen,
+//! [`apply_feedback`] what it becomes when a sender finds something out, [`import()`] when somebody brings what was kept elsewhere,
+//! [`apply_team_change`] when something happens to its team, if it changes at all. The store makes the read and the write one step.
 
 use std::str::FromStr;
 
@@ -11,21 +11,24 @@ use botframework::reference::ConversationReference;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod creation_lease;
 mod import;
 mod key;
-mod person;
+mod observation;
 mod record;
-mod sighting;
 mod team;
 #[cfg(test)]
 mod tests;
 
-pub use import::{Export, Import, Unfit, import};
+pub use creation_lease::{
+    Creation, CreationLease, INSTALL_EVENT_TIMEOUT, Person, PersonKey, PersonRecord, acquire_creation_lease,
+    finish_creation,
+};
+pub use import::{Export, Import, ImportError, import};
 pub use key::{ConversationKey, InvalidKey, is_id};
-pub use person::{Acquaintance, INSTALLED_WITHIN, Introduction, Made, Person, PersonKey, introduce, made};
-pub use record::{Finding, MISSING_MAX, Missing, note, remember, tag};
-pub use sighting::{Presence, Sighting};
-pub use team::{TEAM_ARCHIVED, TeamEvent, TeamNews, follow};
+pub use observation::{Membership, Observation};
+pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
+pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, apply_team_change};
 
 /// How many service URLs are kept for one conversation, the newest first.
 ///
@@ -88,7 +91,7 @@ pub struct UnknownScope;
 
 /// What a conversation is looked up by; the attributes of the indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct Attributes {
     /// What kind of place it is.
     pub scope: Scope,
     /// The customer's Entra tenant; channels other than Teams have none.
@@ -127,15 +130,15 @@ pub struct Conversation {
     /// The reference, whole: unknown fields are kept. Without an activity id, since a proactive message replies to nothing.
     pub reference: ConversationReference,
     /// What it is looked up by.
-    pub facts: Facts,
+    pub attributes: Attributes,
     /// Service URLs seen, the one to use first.
     pub service_urls: Vec<String>,
     /// Whether it may be written to.
     pub state: State,
     /// Whether it is removed only because its team was deleted, with which it comes back.
-    pub with_team: bool,
+    pub removed_with_team: bool,
     /// On how many days in a row it was not found, if it was not when it was last written to.
-    pub missing: Option<Missing>,
+    pub not_found: Option<NotFoundStreak>,
     /// Counts the writes, from 1.
     pub version: u64,
     /// When it was first seen.

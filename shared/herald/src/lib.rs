@@ -60,7 +60,7 @@
 //! | nobody gets a notification twice for being in its audience twice | [`audience::Matcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
 //! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::advance`] |
-//! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::note`], by the table of [`retry`] |
+//! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
 //! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::introduce`] |
 //! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close`] refuses a chunk that was handled at an earlier revision |
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::plan`] and [`store::Notifications::close`] count in the transaction that writes |

@@ -10,7 +10,7 @@ use botframework::activity::{Activity, ActivityType};
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, TeamNews, is_id};
+use crate::conversation::{ConversationKey, TeamChange, is_id};
 
 /// Names a team to a bot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,7 @@ impl TeamKey {
             return None;
         }
         let has_changed_members = !activity.members_added.is_empty() || !activity.members_removed.is_empty();
-        if !has_changed_members && TeamNews::of(activity).is_none() {
+        if !has_changed_members && TeamChange::of(activity).is_none() {
             return None;
         }
         Some(Self {

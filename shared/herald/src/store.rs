@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
-    Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Sighting, State,
-    TeamEvent,
+    Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
+    PersonKey, State, TeamEvent,
 };
 use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
@@ -99,7 +99,7 @@ pub struct Candidate {
     /// Its name.
     pub key: ConversationKey,
     /// What it is looked up by.
-    pub facts: Facts,
+    pub attributes: Attributes,
     /// Whether it may be written to, at a recent moment: listings may lag behind writes by a second or so.
     pub state: State,
     /// When the record last changed.
@@ -108,14 +108,14 @@ pub struct Candidate {
 
 /// Remembers conversations.
 pub trait Conversations: Clone + Send + Sync + 'static {
-    /// Makes the record what [`crate::conversation::remember`] says, writing nothing when nothing changes. Sightings
+    /// Makes the record what [`crate::conversation::remember`] says, writing nothing when nothing changes. Observations
     /// that race are applied one after the other.
     ///
     /// # Errors
     /// When the table is away: the activity must not be acknowledged.
     fn remember(
         &self,
-        sighting: Sighting,
+        observation: Observation,
         now: Timestamp,
     ) -> impl Future<Output = Result<Remembered, Error>> + Send;
 
@@ -130,7 +130,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Remembered, Error>> + Send;
 
-    /// Makes the record what [`crate::conversation::follow`] says, if there is one.
+    /// Makes the record what [`crate::conversation::apply_team_change`] says, if there is one.
     ///
     /// # Errors
     /// When the table is away.
@@ -148,7 +148,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     fn forget(&self, key: &ConversationKey, now: Timestamp)
     -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Makes the record what [`crate::conversation::note`] says, if it is still of this version: what an activity has said
+    /// Makes the record what [`crate::conversation::apply_feedback`] says, if it is still of this version: what an activity has said
     /// since is newer than what a sender found.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         &self,
         key: &ConversationKey,
         version: u64,
-        finding: &Finding,
+        feedback: &Feedback,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -184,7 +184,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     /// When the table is away.
     fn erase(&self, key: &ConversationKey) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Asks to make a conversation with a person by the rule of [`crate::conversation::introduce`]; of any number who ask at
+    /// Asks to make a conversation with a person by the rule of [`crate::conversation::acquire_creation_lease`]; of any number who ask at
     /// once, one may.
     ///
     /// # Errors
@@ -194,17 +194,17 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         person: &PersonKey,
         now: Timestamp,
         until: Timestamp,
-    ) -> impl Future<Output = Result<Introduction, Error>> + Send;
+    ) -> impl Future<Output = Result<CreationLease, Error>> + Send;
 
-    /// Writes what came of it, by the rule of [`crate::conversation::made`]. A person leads only to a conversation that is
-    /// remembered, so it is to be remembered first: of one that is not, this is written as [`Made::Nothing`].
+    /// Writes what came of it, by the rule of [`crate::conversation::finish_creation`]. A person leads only to a conversation that is
+    /// remembered, so it is to be remembered first: of one that is not, this is written as [`Creation::Nothing`].
     ///
     /// # Errors
     /// When the table is away: nobody else may try before the asker's time is over.
     fn introduced(
         &self,
         person: &PersonKey,
-        made: &Made,
+        made: &Creation,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use botframework::auth::Admitted;
+use botframework::auth::AllowList;
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use lambda_http::http::header::AUTHORIZATION;
@@ -870,8 +870,8 @@ fn service_urls() -> Vec<Case> {
 }
 
 fn lists() -> Vec<Case> {
-    fn only(names: &[&str]) -> Admitted {
-        Admitted::Only(names.iter().map(|name| (*name).to_owned()).collect())
+    fn only(names: &[&str]) -> AllowList {
+        AllowList::Only(names.iter().map(|name| (*name).to_owned()).collect())
     }
     vec![
         Case::admitted(

@@ -49,7 +49,7 @@ async fn deliver(transport: Transport) -> Taken {
     let conversations = database.conversations();
     for person in 0..crowd.people {
         conversations
-            .remember(crowd.sighting(person), clock.now())
+            .remember(crowd.observation(person), clock.now())
             .await
             .unwrap();
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use botframework::activity::Activity;
 use futures_util::future::join_all;
 use herald::conversation::{
-    Conversation, ConversationKey, Facts, Finding, ID_BYTES_MAX, Missing, Scope, Sighting, State, TAGS_MAX,
+    Attributes, Conversation, ConversationKey, Feedback, ID_BYTES_MAX, NotFoundStreak, Observation, Scope,
+    State, TAGS_MAX,
 };
 use herald::store::{Candidate, Conversations, Error, Remembered, Selection};
 use serde_json::{Value, json};
@@ -47,14 +48,14 @@ on_every_backend! { conversations:
     hostile_ids_survive,
 }
 
-fn sightings(activity: &Value) -> Vec<Sighting> {
-    Sighting::of(&Activity::from_slice(activity.to_string().as_bytes()).unwrap())
+fn observations(activity: &Value) -> Vec<Observation> {
+    Observation::from_activity(&Activity::from_slice(activity.to_string().as_bytes()).unwrap())
 }
 
 async fn hear<S: Conversations>(store: &S, activity: &Value, second: i64) -> Vec<Remembered> {
     let mut heard = Vec::new();
-    for sighting in sightings(activity) {
-        heard.push(store.remember(sighting, at(second)).await.unwrap());
+    for observation in observations(activity) {
+        heard.push(store.remember(observation, at(second)).await.unwrap());
     }
     heard
 }
@@ -138,7 +139,7 @@ async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
     assert_eq!(record.service_urls, ["https://smba.trafficmanager.net/emea/"]);
     assert_eq!((record.state, record.version), (State::Active, 1));
     assert_eq!((record.remembered_at, record.changed_at), (at(7), at(7)));
-    let facts = Facts {
+    let attributes = Attributes {
         scope: Scope::Personal,
         tenant: Some("tenant-1".into()),
         user: Some("entra-ada".into()),
@@ -146,7 +147,7 @@ async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
         team: None,
         tags: Vec::new(),
     };
-    assert_eq!(record.facts, facts);
+    assert_eq!(record.attributes, attributes);
 }
 
 async fn remembering_twice_writes_nothing<S: Conversations>(store: S) {
@@ -436,15 +437,15 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
         for found in found {
             let record = &recalled[&found.key];
             assert_eq!(
-                (&found.facts, &found.state, found.changed_at),
-                (&record.facts, &record.state, record.changed_at),
+                (&found.attributes, &found.state, found.changed_at),
+                (&record.attributes, &record.state, record.changed_at),
                 "{selection:?}"
             );
         }
     }
     let thread = &recalled[&key("19:channel;messageid=5")];
     assert_eq!(
-        (thread.facts.scope, thread.facts.tenant.as_deref()),
+        (thread.attributes.scope, thread.attributes.tenant.as_deref()),
         (Scope::Channel, Some("tenant-1"))
     );
 }
@@ -481,22 +482,22 @@ async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
 }
 
 /// Notes what a sender found, about the record as it is.
-async fn note<S: Conversations>(store: &S, conversation: &str, finding: &Finding, second: i64) {
+async fn note<S: Conversations>(store: &S, conversation: &str, feedback: &Feedback, second: i64) {
     let version = recall(store, conversation).await.version;
     store
-        .note(&key(conversation), version, finding, at(second))
+        .note(&key(conversation), version, feedback, at(second))
         .await
         .unwrap();
 }
 
 async fn block<S: Conversations>(store: &S, conversation: &str, code: &str, second: i64) {
-    note(store, conversation, &Finding::Blocked(code.into()), second).await;
+    note(store, conversation, &Feedback::Blocked(code.into()), second).await;
 }
 
 async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let amer = "https://smba.trafficmanager.net/amer/";
-    note(&store, "a:ada", &Finding::MovedTo(amer.into()), 1).await;
+    note(&store, "a:ada", &Feedback::ServiceUrl(amer.into()), 1).await;
     let moved = recall(&store, "a:ada").await;
     assert_eq!(
         moved.service_urls,
@@ -515,13 +516,13 @@ async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
     assert_eq!(blocked, expected, "all else is as it was");
     // Again, and what is no news: nothing is written.
     block(&store, "a:ada", code, 3).await;
-    note(&store, "a:ada", &Finding::MovedTo(amer.into()), 3).await;
+    note(&store, "a:ada", &Feedback::ServiceUrl(amer.into()), 3).await;
     assert_eq!(recall(&store, "a:ada").await, blocked);
     // The person comes back.
     hear(&store, &personal("ada"), 4).await;
     assert_eq!(recall(&store, "a:ada").await.state, State::Active);
-    let finding = Finding::Blocked(code.into());
-    store.note(&key("a:eve"), 1, &finding, at(5)).await.unwrap();
+    let feedback = Feedback::Blocked(code.into());
+    store.note(&key("a:eve"), 1, &feedback, at(5)).await.unwrap();
     assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
 }
 
@@ -536,8 +537,11 @@ async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: 
     let before = recall(&store, "a:ada").await;
     assert_eq!(before.version, 2);
     for version in [1, 3] {
-        let finding = Finding::Blocked("ConversationBlockedByUser".into());
-        store.note(&key("a:ada"), version, &finding, at(2)).await.unwrap();
+        let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
+        store
+            .note(&key("a:ada"), version, &feedback, at(2))
+            .await
+            .unwrap();
         assert_eq!(recall(&store, "a:ada").await, before);
     }
 }
@@ -545,10 +549,15 @@ async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: 
 async fn of_twenty_findings_about_one_version_one_is_noted<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let ada = key("a:ada");
-    let findings: Vec<Finding> = (0..20)
-        .map(|number| Finding::MovedTo(format!("https://smba.trafficmanager.net/r{number}/")))
+    let feedback: Vec<Feedback> = (0..20)
+        .map(|number| Feedback::ServiceUrl(format!("https://smba.trafficmanager.net/r{number}/")))
         .collect();
-    let noted = join_all(findings.iter().map(|finding| store.note(&ada, 1, finding, at(1)))).await;
+    let noted = join_all(
+        feedback
+            .iter()
+            .map(|feedback| store.note(&ada, 1, feedback, at(1))),
+    )
+    .await;
     assert!(noted.iter().all(Result::is_ok));
     let record = recall(&store, "a:ada").await;
     assert_eq!((record.version, record.service_urls.len()), (2, 2));
@@ -556,14 +565,14 @@ async fn of_twenty_findings_about_one_version_one_is_noted<S: Conversations>(sto
 
 async fn a_conversation_that_is_missing_on_three_days_is_blocked<S: Conversations>(store: S) {
     const DAY: i64 = 24 * 3600;
-    let missing = Finding::Missing("ConversationNotFound".into());
+    let missing = Feedback::NotFound("ConversationNotFound".into());
     hear(&store, &personal("ada"), 0).await;
     for (times, second) in [(1, 0), (1, DAY - 1), (2, DAY), (2, 2 * DAY - 1)] {
         note(&store, "a:ada", &missing, second).await;
         let record = recall(&store, "a:ada").await;
         assert_eq!(record.state, State::Active);
         let last = at(second / DAY * DAY);
-        assert_eq!(record.missing, Some(Missing { times, last }));
+        assert_eq!(record.not_found, Some(NotFoundStreak { times, last }));
     }
     note(&store, "a:ada", &missing, 2 * DAY).await;
     let expected = State::Blocked {
@@ -572,16 +581,19 @@ async fn a_conversation_that_is_missing_on_three_days_is_blocked<S: Conversation
     assert_eq!(recall(&store, "a:ada").await.state, expected);
     hear(&store, &personal("ada"), 3 * DAY).await;
     let record = recall(&store, "a:ada").await;
-    assert_eq!((record.state, record.missing), (State::Active, None));
+    assert_eq!((record.state, record.not_found), (State::Active, None));
 }
 
 async fn a_successor_is_remembered_beside_the_one_it_follows<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let old = recall(&store, "a:ada").await;
-    let successor = Sighting::successor(&old, "a:new".into());
+    let successor = Observation::replacement(&old, "a:new".into());
     assert_eq!(store.remember(successor, at(1)).await.unwrap(), Remembered::New);
     let new = recall(&store, "a:new").await;
-    assert_eq!((&new.facts, &new.service_urls), (&old.facts, &old.service_urls));
+    assert_eq!(
+        (&new.attributes, &new.service_urls),
+        (&old.attributes, &old.service_urls)
+    );
     assert_eq!(recall(&store, "a:ada").await, old);
 }
 
@@ -671,7 +683,7 @@ async fn hostile_ids_survive<S: Conversations>(store: S) {
         ] {
             assert_eq!(list(&store, &selection, 1).await.0, found, "{selection:?}");
         }
-        assert_eq!(recall(&store, id).await.facts, found[0].facts);
+        assert_eq!(recall(&store, id).await.attributes, found[0].attributes);
     }
     for bot in hostile[..5].iter().copied().chain([longest_place.as_str()]) {
         hear(&store, &with(personal("ada"), "recipient", json!({"id": bot})), 0).await;

@@ -2,7 +2,7 @@
 
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient, Whom};
-use herald::conversation::{ConversationKey, Person, PersonKey, Sighting};
+use herald::conversation::{ConversationKey, Observation, Person, PersonKey};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, OnUnknown, Outcome, SentCopy, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
@@ -28,15 +28,15 @@ async fn wired() -> (Wire, Database) {
     (Wire::to(database.address()).await, database)
 }
 
-fn sighting() -> Sighting {
+fn observation() -> Observation {
     let activity = json!({
         "type": "message", "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/emea/",
         "from": {"id": "29:ada"}, "recipient": {"id": "28:bot"}, "conversation": {"id": "a:ada"}});
-    Sighting::of(&Activity::from_slice(activity.to_string().as_bytes()).unwrap()).remove(0)
+    Observation::from_activity(&Activity::from_slice(activity.to_string().as_bytes()).unwrap()).remove(0)
 }
 
 fn key() -> ConversationKey {
-    sighting().key
+    observation().key
 }
 
 fn person() -> PersonKey {

@@ -1,6 +1,6 @@
 //! What is remembered, as callers see it: conversations, their tags, and that people are forgotten.
 
-use herald::conversation::{Introduction, Made, Person, PersonKey, TAGS_MAX};
+use herald::conversation::{Creation, CreationLease, Person, PersonKey, TAGS_MAX};
 use herald::store::Conversations;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -150,7 +150,7 @@ async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
             person: Person::User("entra-ada".into()),
         };
         let until = world.in_seconds(60);
-        let made = Made::Conversation("msteams|28:bot|a:ada".parse().unwrap());
+        let made = Creation::Conversation("msteams|28:bot|a:ada".parse().unwrap());
         world.store.introduce(&person, world.now(), until).await.unwrap();
         world.store.introduced(&person, &made, world.now()).await.unwrap();
 
@@ -166,7 +166,7 @@ async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
             "{name}"
         );
         let asked = world.store.introduce(&person, world.now(), until).await.unwrap();
-        assert!(matches!(asked, Introduction::Yours { .. }), "{asked:?}");
+        assert!(matches!(asked, CreationLease::Acquired { .. }), "{asked:?}");
         let again = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(document(&again)["conversations"], Value::from(0));
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use herald::conversation::{
-    Conversation, ConversationKey, Facts, Finding, Import, Introduction, Made, PersonKey, Scope, Sighting,
-    State, TeamEvent,
+    Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
+    PersonKey, Scope, State, TeamEvent,
 };
 use herald::roster::{Answer, Question, TeamKey, Told};
 use herald::store::memory::Store;
@@ -76,7 +76,10 @@ async fn a_file_of_references_is_imported_and_once_more_changes_nothing() {
         first,
         json!({"lines": 2, "imported": 2, "unchanged": 0, "refused": [], "refusedCount": 0})
     );
-    assert_eq!(recall(&world, "a:eve").await.facts.account, Some("29:eve".into()));
+    assert_eq!(
+        recall(&world, "a:eve").await.attributes.account,
+        Some("29:eve".into())
+    );
     let again = taken(&world, &lines).await;
     assert_eq!(
         (&again["imported"], &again["unchanged"]),
@@ -242,8 +245,8 @@ async fn what_it_is_looked_up_by_is_what_an_activity_from_there_would_show() {
     elsewhere["channelData"] = json!({"team": {"id": "19:general"}, "tenant": {"id": "tenant-9"}});
     let lines = [old, thread, elsewhere].map(|line| line.to_string());
     assert_eq!(taken(&world, &lines).await["imported"], 3);
-    let general = recall(&world, "19:general").await.facts;
-    let expected = Facts {
+    let general = recall(&world, "19:general").await.attributes;
+    let expected = Attributes {
         scope: Scope::Channel,
         tenant: Some("tenant-9".into()),
         user: None,
@@ -254,11 +257,11 @@ async fn what_it_is_looked_up_by_is_what_an_activity_from_there_would_show() {
     assert_eq!(general, expected);
     // A thread, and the channel that it is in.
     for id in ["19:c", "19:c;messageid=5"] {
-        assert_eq!(recall(&world, id).await.facts.scope, Scope::Channel);
+        assert_eq!(recall(&world, id).await.attributes.scope, Scope::Channel);
     }
     // Nobody but Teams vouches for Entra's names and its own.
     let key: ConversationKey = "slack|28:bot|a:bob".parse().unwrap();
-    let slack = world.store.recall(&[key]).await.unwrap().remove(0).facts;
+    let slack = world.store.recall(&[key]).await.unwrap().remove(0).attributes;
     assert_eq!((slack.user, slack.account, slack.team), (None, None, None));
 }
 
@@ -311,7 +314,7 @@ impl Conversations for Failing {
             }),
         }
     }
-    async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Remembered, Error> {
         unreachable!("who imports hears nothing")
     }
     async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
@@ -320,7 +323,7 @@ impl Conversations for Failing {
     async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports forgets nothing")
     }
-    async fn note(&self, _: &ConversationKey, _: u64, _: &Finding, _: Timestamp) -> Result<(), Error> {
+    async fn note(&self, _: &ConversationKey, _: u64, _: &Feedback, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports finds nothing out")
     }
     async fn tag(
@@ -335,10 +338,10 @@ impl Conversations for Failing {
     async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
         unreachable!("who imports erases nothing")
     }
-    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<Introduction, Error> {
+    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<CreationLease, Error> {
         unreachable!("who imports makes no conversation")
     }
-    async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), Error> {
+    async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports makes no conversation")
     }
     async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, Error> {

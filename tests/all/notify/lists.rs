@@ -1,6 +1,6 @@
 //! The lists: what became of each recipient, and who blocked or removed the bot.
 
-use herald::conversation::Finding;
+use herald::conversation::Feedback;
 use herald::id::NotificationId;
 use herald::store::{Conversations, Notifications};
 use lambda_http::http::HeaderValue;
@@ -200,7 +200,7 @@ async fn those_that_blocked_or_removed_the_bot_are_listed_with_the_code() {
     }
     let key = |person: &str| format!("msteams|28:bot|a:{person}").parse().unwrap();
     for person in ["ada", "eve"] {
-        let blocked = Finding::Blocked("ConversationBlockedByUser".to_owned());
+        let blocked = Feedback::Blocked("ConversationBlockedByUser".to_owned());
         let version = world.store.recall(&[key(person)]).await.unwrap()[0].version;
         let now = world.now();
         world

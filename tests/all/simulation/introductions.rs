@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use herald::conversation::{Conversation, ConversationKey, Introduction, Made, Person, PersonKey, State};
+use herald::conversation::{
+    Conversation, ConversationKey, Creation, CreationLease, Person, PersonKey, State,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::{Book, Fate, Holder, Request};
@@ -51,10 +53,12 @@ fn is_named(person: &PersonKey, tenant: &str, member: &str) -> bool {
 /// Whether a record is of this person, by the name that they are asked for by.
 fn is_of(person: &PersonKey, record: &Conversation) -> bool {
     let named = match &person.person {
-        Person::User(id) => record.facts.user.as_ref() == Some(id),
-        Person::Account(id) => record.facts.account.as_ref() == Some(id),
+        Person::User(id) => record.attributes.user.as_ref() == Some(id),
+        Person::Account(id) => record.attributes.account.as_ref() == Some(id),
     };
-    named && record.facts.tenant.as_deref() == Some(person.tenant.as_str()) && record.state == State::Active
+    named
+        && record.attributes.tenant.as_deref() == Some(person.tenant.as_str())
+        && record.state == State::Active
 }
 
 impl Book {
@@ -65,9 +69,9 @@ impl Book {
         environment: &Environment,
         person: &PersonKey,
         until: Timestamp,
-        answer: &Introduction,
+        answer: &CreationLease,
     ) {
-        let Introduction::Yours { .. } = answer else {
+        let CreationLease::Acquired { .. } = answer else {
             return;
         };
         let others = self.introductions.grants.get(person);
@@ -110,7 +114,7 @@ impl Book {
         run: &Run,
         environment: &Environment,
         person: &PersonKey,
-        made: &Made,
+        made: &Creation,
     ) {
         let holder = Holder::of(environment);
         let own = self.introductions.grants.get_mut(person);
@@ -125,14 +129,14 @@ impl Book {
         });
         match made {
             // A person leads only to what is remembered.
-            Made::Conversation(key) if run.conversation(key).is_some() => {
+            Creation::Conversation(key) if run.conversation(key).is_some() => {
                 self.introductions.made.insert(person.clone(), key.clone());
                 self.introductions.installing.remove(person);
             }
-            Made::Installing(since) => {
+            Creation::InstallPending(since) => {
                 self.introductions.installing.insert(person.clone(), *since);
             }
-            Made::Conversation(_) | Made::Nothing => {
+            Creation::Conversation(_) | Creation::Nothing => {
                 self.introductions.installing.remove(person);
                 // Whoever cannot write that it is there cannot keep it either.
                 if let Some(what) = forgotten.filter(|_| run.troubles.tables_are_well()) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient};
 use herald::conversation::{
-    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, TeamEvent,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey,
+    TeamEvent,
 };
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use herald::event::{self, Event, Events};
@@ -116,10 +117,10 @@ impl Tables {
 }
 
 impl Conversations for Tables {
-    async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
-        let (run, key) = (&self.0.run, sighting.key.clone());
+    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Remembered, Error> {
+        let (run, key) = (&self.0.run, observation.key.clone());
         let act = async {
-            let answer = self.store().remember(sighting, now).await;
+            let answer = self.store().remember(observation, now).await;
             run.book(|book| book.writable(run, &key));
             answer
         };
@@ -154,13 +155,16 @@ impl Conversations for Tables {
         &self,
         key: &ConversationKey,
         version: u64,
-        finding: &Finding,
+        feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            run.tell(&self.0, format_args!("notes of {} {finding:?}", key.conversation));
-            let answer = self.store().note(key, version, finding, now).await;
+            run.tell(
+                &self.0,
+                format_args!("notes of {} {feedback:?}", key.conversation),
+            );
+            let answer = self.store().note(key, version, feedback, now).await;
             run.book(|book| book.writable(run, key));
             answer
         };
@@ -186,7 +190,7 @@ impl Conversations for Tables {
         person: &PersonKey,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Introduction, Error> {
+    ) -> Result<CreationLease, Error> {
         let run = &self.0.run;
         let act = async {
             let answer = self.store().introduce(person, now, until).await?;
@@ -197,7 +201,7 @@ impl Conversations for Tables {
         self.call("introduce", act).await
     }
 
-    async fn introduced(&self, person: &PersonKey, made: &Made, now: Timestamp) -> Result<(), Error> {
+    async fn introduced(&self, person: &PersonKey, made: &Creation, now: Timestamp) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
             let answer = self.store().introduced(person, made, now).await;

@@ -153,7 +153,7 @@ async fn round(people: u64, seed: u64, hurried: bool) -> Found {
 async fn remember(system: &System, crowd: &Crowd) {
     let (conversations, now) = (system.conversations(), Clock::system().now());
     stream::iter(0..crowd.people)
-        .map(|person| conversations.remember(crowd.sighting(person), now))
+        .map(|person| conversations.remember(crowd.observation(person), now))
         .buffer_unordered(32)
         .for_each(async |remembered| {
             remembered.unwrap();

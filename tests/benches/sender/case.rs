@@ -179,7 +179,7 @@ async fn planned<C: Conversations, N: Notifications>(
 ) -> Result<(Notification, Vec<Chunk>), Box<dyn Error>> {
     let now = Clock::system().now();
     let mut remembering = stream::iter(0..crowd.people)
-        .map(|person| conversations.remember(crowd.sighting(person), now))
+        .map(|person| conversations.remember(crowd.observation(person), now))
         .buffer_unordered(32);
     while let Some(remembered) = remembering.next().await {
         remembered?;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use herald::audience::{Audience, Recipient};
 use herald::clock::{Chance, Clock};
 use herald::conversation::{
-    Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, State, TeamEvent,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey, State,
+    TeamEvent,
 };
 use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Standing};
 use herald::event::memory::Events;
@@ -217,7 +218,7 @@ impl Tables {
 }
 
 impl Conversations for Tables {
-    async fn remember(&self, _: Sighting, _: Timestamp) -> Result<Remembered, StoreError> {
+    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Remembered, StoreError> {
         Ok(Remembered::Unchanged)
     }
 
@@ -233,7 +234,7 @@ impl Conversations for Tables {
         Ok(())
     }
 
-    async fn note(&self, _: &ConversationKey, _: u64, _: &Finding, _: Timestamp) -> Result<(), StoreError> {
+    async fn note(&self, _: &ConversationKey, _: u64, _: &Feedback, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -256,11 +257,11 @@ impl Conversations for Tables {
         _: &PersonKey,
         _: Timestamp,
         until: Timestamp,
-    ) -> Result<Introduction, StoreError> {
-        Ok(Introduction::Busy { until })
+    ) -> Result<CreationLease, StoreError> {
+        Ok(CreationLease::HeldElsewhere { until })
     }
 
-    async fn introduced(&self, _: &PersonKey, _: &Made, _: Timestamp) -> Result<(), StoreError> {
+    async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -314,10 +315,10 @@ impl Conversations for Tables {
         let after = first + limit as u64 * step;
         let people = (first..after.min(crowd.people)).step_by(usize::from(*segments));
         let found = people.map(|person| {
-            let (key, facts) = crowd.candidate(person);
+            let (key, attributes) = crowd.candidate(person);
             Candidate {
                 key,
-                facts,
+                attributes,
                 state: State::Active,
                 changed_at: *now,
             }

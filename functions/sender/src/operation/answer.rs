@@ -4,7 +4,7 @@ use botframework::connector::{self, Class, FailedEntry, OperationPhase, Operatio
 use botframework::id::OperationId;
 use herald::Error;
 use herald::audience::Recipient;
-use herald::conversation::{Conversation, Finding};
+use herald::conversation::{Conversation, Feedback};
 use herald::delivery::{Lease, Next, Outcome, SentCopy};
 use herald::event::Events;
 use herald::operation::{self, Operation, OperationKey, Stage, Submitted};
@@ -289,19 +289,19 @@ where
                 }));
                 continue;
             };
-            let (verdict, finding) = self
+            let (verdict, feedback) = self
                 .not_reached(open, entry, conversation.is_some(), arrived, operation, seen)
                 .await?;
             verdicts.push(verdict);
-            found.extend(finding.zip(conversation.cloned()));
+            found.extend(feedback.zip(conversation.cloned()));
         }
         self.conclude(verdicts).await?;
         // After they are settled, as everything that is found out beside a delivery.
-        for (finding, conversation) in found {
+        for (feedback, conversation) in found {
             let now = self.context.clock.now();
             let conversations = &self.context.conversations;
             conversations
-                .note(&conversation.key, conversation.version, &finding, now)
+                .note(&conversation.key, conversation.version, &feedback, now)
                 .await?;
         }
         if arrived {
@@ -319,7 +319,7 @@ where
         arrived: bool,
         operation: &Operation,
         seen: &Seen,
-    ) -> Result<(Verdict, Option<Finding>), Error> {
+    ) -> Result<(Verdict, Option<Feedback>), Error> {
         // Of its own it has had no attempt before.
         let lease = Lease {
             attempt: 1,
@@ -340,7 +340,7 @@ where
             // Others were reached, so it is not the tenant's.
             Reaction::Strike if arrived && is_known => {
                 let gone = lease.ending(Outcome::Gone { code: word.clone() });
-                return Ok((Verdict::Ends(gone), Some(Finding::Blocked(word))));
+                return Ok((Verdict::Ends(gone), Some(Feedback::Blocked(word))));
             }
             Reaction::Strike => return Ok((one_by_one(), None)),
             Reaction::Slow
@@ -353,8 +353,8 @@ where
         let mut learned = Vec::new();
         let hand = self.delivery(&open.recipient);
         let next = hand.follows(Err(entry.error), &lease, seen, &mut learned).await?;
-        let finding = learned.into_iter().find_map(|learned| match learned {
-            Learned::Found(finding) => Some(finding),
+        let feedback = learned.into_iter().find_map(|learned| match learned {
+            Learned::Found(feedback) => Some(feedback),
             // The operation was throttled, not we.
             Learned::Throttled(_) | Learned::Succeeded(_) => None,
         });
@@ -364,7 +364,7 @@ where
             Next::Settle(outcome) => Verdict::Ends(outcome),
             Next::Wait { until, why, doubts } => Verdict::Waits { until, why, doubts },
         };
-        Ok((verdict, finding))
+        Ok((verdict, feedback))
     }
 }
 
@@ -372,9 +372,9 @@ where
 fn names(recipient: &Recipient, conversations: &[Conversation]) -> Vec<String> {
     match recipient {
         Recipient::Conversation(_) => {
-            let facts = shown(recipient, conversations).map(|conversation| &conversation.facts);
-            let account = facts.and_then(|facts| Some(facts.account.as_ref()?.as_str()));
-            let user = facts.and_then(|facts| Some(facts.user.as_ref()?.as_str()));
+            let attributes = shown(recipient, conversations).map(|conversation| &conversation.attributes);
+            let account = attributes.and_then(|attributes| Some(attributes.account.as_ref()?.as_str()));
+            let user = attributes.and_then(|attributes| Some(attributes.user.as_ref()?.as_str()));
             account.into_iter().chain(user).map(str::to_owned).collect()
         }
         Recipient::User(id) => vec![id.as_str().to_owned()],

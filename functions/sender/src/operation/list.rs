@@ -79,13 +79,15 @@ where
             State::Removed => return Err(Some(SkipReason::Removed)),
             State::Blocked { .. } => return Err(Some(SkipReason::Blocked)),
         }
-        let facts = &conversation.facts;
+        let attributes = &conversation.attributes;
         let tenant = self.chunk.bucket.as_ref().and_then(|bucket| bucket.tenant());
-        if facts.scope != Scope::Personal || facts.tenant.as_deref() != tenant {
+        if attributes.scope != Scope::Personal || attributes.tenant.as_deref() != tenant {
             return Err(None);
         }
-        let account = facts.account.clone().map(Name::Account);
-        account.or_else(|| facts.user.clone().map(Name::User)).ok_or(None)
+        let account = attributes.account.clone().map(Name::Account);
+        account
+            .or_else(|| attributes.user.clone().map(Name::User))
+            .ok_or(None)
     }
 
     /// The conversations that are open in this chunk, as they are now.

@@ -327,7 +327,7 @@ fn environment(function: &template::Function, surroundings: &Surroundings<'_>) -
         ("AWS_LAMBDA_LOG_STREAM_NAME", "local".into()),
         ("AWS_REGION", place.region.clone()),
         ("AWS_DEFAULT_REGION", place.region.clone()),
-        // Made up: the services of this host check no signatures, but the SDK signs nothing without.
+        // Creation up: the services of this host check no signatures, but the SDK signs nothing without.
         ("AWS_ACCESS_KEY_ID", "local".into()),
         ("AWS_SECRET_ACCESS_KEY", "local".into()),
         ("AWS_SESSION_TOKEN", "local".into()),

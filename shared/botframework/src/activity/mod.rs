@@ -24,7 +24,6 @@
 
 mod account;
 mod attachment;
-mod broadcast;
 mod entity;
 mod vocabulary;
 
@@ -32,7 +31,6 @@ use serde_json::{Number, Value};
 
 pub use account::{ChannelAccount, ConversationAccount};
 pub use attachment::{Attachment, CardAction, SuggestedActions};
-pub use broadcast::{Addressed, Broadcast, Outgoing};
 pub use entity::{ClientInfo, Entity, Mention, SemanticAction, StreamInfo};
 pub use vocabulary::{
     ActivityType, AttachmentLayout, DeliveryMode, EndOfConversationCode, Importance, InputHint,
@@ -72,7 +70,7 @@ pub enum Error {
 }
 
 wire_object! {
-    /// One activity. Every field is optional here; [`Activity::require_essentials`] is the check at an
+    /// One activity. Every field is optional here; [`Activity::validate`] is the check at an
     /// endpoint.
     Activity {
         /// What kind of activity this is; `type` on the wire.
@@ -218,7 +216,7 @@ impl Activity {
     ///
     /// # Errors
     /// With the path of the first one missing; an endpoint answers 400.
-    pub fn require_essentials(&self) -> Result<(), Error> {
+    pub fn validate(&self) -> Result<(), Error> {
         let named = matches!(
             self.kind,
             Some(

@@ -47,7 +47,7 @@ fn every_fixture_is_written_as_it_was_read() {
             activity,
             "{name}"
         );
-        assert!(activity.require_essentials().is_ok(), "{name}");
+        assert!(activity.validate().is_ok(), "{name}");
     }
 }
 
@@ -267,11 +267,11 @@ fn what_an_endpoint_needs_is_named_when_it_is_missing() {
     for (missing, remove) in removals {
         let mut activity = whole.clone();
         remove(&mut activity);
-        assert!(matches!(activity.require_essentials(), Err(Error::Missing { path }) if path == missing));
+        assert!(matches!(activity.validate(), Err(Error::Missing { path }) if path == missing));
     }
     let mut message = fixture("teams-message-personal");
     message.recipient = None;
-    assert!(message.require_essentials().is_ok());
+    assert!(message.validate().is_ok());
 }
 
 #[test]

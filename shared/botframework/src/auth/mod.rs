@@ -74,9 +74,9 @@ const EMULATOR: &str = "emulator";
 
 /// Which names are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admitted {
+pub enum AllowList {
     /// All of them.
-    Everyone,
+    Any,
     /// Those in the list, compared exactly.
     Only(BTreeSet<String>),
 }
@@ -102,9 +102,9 @@ pub struct Policy {
     /// The bot's own tenant, if it is registered as single-tenant: other bots may have their tokens from it.
     pub own_tenant: Option<String>,
     /// The tenants whose conversations are let in. An activity without a tenant is none of a list's.
-    pub tenants: Admitted,
+    pub tenants: AllowList,
     /// The channels that are let in.
-    pub channels: Admitted,
+    pub channels: AllowList,
     /// Whether the emulator is.
     pub emulator: Emulator,
     /// The app ids of other bots that are.
@@ -127,29 +127,29 @@ pub struct Caller {
 #[derive(Debug)]
 pub struct Authenticator {
     trust: TrustRule,
-    mode: Mode,
+    mode: AuthMode,
 }
 
 #[derive(Debug)]
-enum Mode {
+enum AuthMode {
     /// Whoever reaches us may speak, from this machine.
     Loopback,
     /// Whoever has a token may.
-    Tokens(Box<Gate>),
+    Tokens(Box<TokenVerifier>),
 }
 
 /// The policy, with the keys it needs.
 #[derive(Debug)]
-struct Gate {
+struct TokenVerifier {
     policy: Policy,
     channels: Keys,
     entra: Option<Keys>,
 }
 
-impl Admitted {
-    fn admits(&self, name: Option<&str>) -> bool {
+impl AllowList {
+    fn contains(&self, name: Option<&str>) -> bool {
         match self {
-            Self::Everyone => true,
+            Self::Any => true,
             Self::Only(names) => name.is_some_and(|name| names.contains(name)),
         }
     }
@@ -162,18 +162,18 @@ impl Policy {
             cloud,
             app_id,
             own_tenant: None,
-            tenants: Admitted::Everyone,
-            channels: Admitted::Everyone,
+            tenants: AllowList::Any,
+            channels: AllowList::Any,
             emulator: Emulator::Refused,
             callers: BTreeSet::new(),
         }
     }
 
-    fn check_lists(&self, activity: &Activity) -> Result<(), Denied> {
-        if !self.channels.admits(activity.channel_id.as_deref()) {
+    fn check_allow_lists(&self, activity: &Activity) -> Result<(), Denied> {
+        if !self.channels.contains(activity.channel_id.as_deref()) {
             return Err(Denied::ChannelRefused);
         }
-        if !self.tenants.admits(activity.tenant_id()) {
+        if !self.tenants.contains(activity.tenant_id()) {
             return Err(Denied::TenantRefused);
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Authenticator {
             .map(|source| Keys::new(source, transport.clone(), jitter));
         Self {
             trust,
-            mode: Mode::Tokens(Box::new(Gate {
+            mode: AuthMode::Tokens(Box::new(TokenVerifier {
                 policy,
                 channels: Keys::new(source, transport, jitter),
                 entra,
@@ -215,7 +215,7 @@ impl Authenticator {
     pub const fn unauthenticated(cloud: Cloud) -> Self {
         Self {
             trust: TrustRule::new(cloud, OtherChannels::Refused, Loopback::Only),
-            mode: Mode::Loopback,
+            mode: AuthMode::Loopback,
         }
     }
 
@@ -228,8 +228,8 @@ impl Authenticator {
     /// serve for up to a week.
     pub async fn prefetch(&self, now: SystemTime) {
         match &self.mode {
-            Mode::Loopback => {}
-            Mode::Tokens(gate) => gate.channels.prefetch(now).await,
+            AuthMode::Loopback => {}
+            AuthMode::Tokens(verifier) => verifier.channels.prefetch(now).await,
         }
     }
 
@@ -244,14 +244,14 @@ impl Authenticator {
         now: SystemTime,
     ) -> Result<Caller, Denied> {
         let caller = match &self.mode {
-            Mode::Loopback => {
+            AuthMode::Loopback => {
                 self.check_trust(activity)?;
                 Caller::default()
             }
-            Mode::Tokens(gate) => {
-                let caller = gate.identify(headers, activity, now).await?;
+            AuthMode::Tokens(verifier) => {
+                let caller = verifier.identify(headers, activity, now).await?;
                 self.check_trust(activity)?;
-                gate.policy.check_lists(activity)?;
+                verifier.policy.check_allow_lists(activity)?;
                 caller
             }
         };
@@ -270,7 +270,7 @@ impl Authenticator {
     }
 }
 
-impl Gate {
+impl TokenVerifier {
     /// Whom the token speaks for, once it is verified and bound to the activity.
     async fn identify(
         &self,

@@ -19,8 +19,8 @@ use super::error::{Class, Error, Reason, classify};
 use super::said::Said;
 use super::transport::Body;
 use super::{Connector, Success, json};
-use crate::activity::Outgoing;
 use crate::id::{ConversationId, OperationId};
+use crate::outgoing::OutgoingActivity;
 
 /// Teams took a message for many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl Connector {
         service_url: &str,
         tenant: &str,
         users: &[Person<'_>],
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
         let users = users.iter().map(Person::as_str).collect();
         self.begin(
@@ -131,7 +131,7 @@ impl Connector {
         &self,
         service_url: &str,
         tenant: &str,
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
         self.begin(
             service_url,
@@ -155,7 +155,7 @@ impl Connector {
         service_url: &str,
         tenant: &str,
         team: &str,
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
         self.begin(
             service_url,
@@ -179,7 +179,7 @@ impl Connector {
         service_url: &str,
         tenant: &str,
         channels: &[ConversationId],
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
         let channels = channels.iter().map(ConversationId::as_str).collect();
         self.begin(
@@ -245,7 +245,7 @@ impl Connector {
         &self,
         service_url: &str,
         path: &'static str,
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
         tenant: &str,
         team: Option<&str>,
         members: Option<Vec<&str>>,

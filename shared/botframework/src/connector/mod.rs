@@ -32,10 +32,11 @@ pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
 pub(crate) use self::address::{OUTSIDE_UNRESERVED, Part, address};
 pub(crate) use self::error::correlation;
 pub(crate) use self::said::Said;
-use crate::activity::{Activity, Outgoing};
+use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, Tokens};
 use crate::id::{ActivityId, ConversationId};
+use crate::outgoing::OutgoingActivity;
 use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 
@@ -189,7 +190,7 @@ impl Connector {
         &self,
         service_url: &str,
         conversation: &ConversationId,
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
     ) -> Result<SendReceipt, Error> {
         let parts = [
             Part::Fixed("v3/conversations"),
@@ -229,7 +230,7 @@ impl Connector {
         service_url: &str,
         conversation: &ConversationId,
         sent: &ActivityId,
-        activity: &impl Outgoing,
+        activity: &impl OutgoingActivity,
     ) -> Result<SendReceipt, Error> {
         let parts = activity_path(conversation, sent);
         let success = self

@@ -82,7 +82,7 @@ async fn an_answer_goes_back_as_a_reply_with_what_a_bot_sends_and_nothing_else()
         .unwrap();
     assert_eq!(
         answer,
-        Answer {
+        TurnResponse {
             status: 200,
             body: None
         }
@@ -157,7 +157,7 @@ async fn an_invoke_is_answered_by_the_bot_or_not_implemented() {
     let message = json!({"statusCode": 200, "type": "application/vnd.microsoft.activity.message", "value": "Thank you"});
     assert_eq!(
         answer,
-        Answer {
+        TurnResponse {
             status: 200,
             body: Some(message)
         }
@@ -168,7 +168,7 @@ async fn an_invoke_is_answered_by_the_bot_or_not_implemented() {
         .unwrap();
     assert_eq!(
         unknown,
-        Answer {
+        TurnResponse {
             status: 501,
             body: None
         }
@@ -179,7 +179,7 @@ async fn an_invoke_is_answered_by_the_bot_or_not_implemented() {
         .unwrap();
     assert_eq!(
         no_invoke,
-        Answer {
+        TurnResponse {
             status: 200,
             body: None
         }

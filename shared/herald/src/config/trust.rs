@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use botframework::auth::{Admitted, Authenticator, Emulator, Policy, Source};
+use botframework::auth::{AllowList, Authenticator, Emulator, Policy, Source};
 use botframework::cloud::Cloud;
 use botframework::connector::HttpTransport;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
@@ -187,11 +187,11 @@ impl Environment<'_> {
                 Registration::MultiTenant => None,
             },
             tenants: if tenants.is_empty() {
-                Admitted::Everyone
+                AllowList::Any
             } else {
-                Admitted::Only(tenants)
+                AllowList::Only(tenants)
             },
-            channels: Admitted::Only(self.channels()?),
+            channels: AllowList::Only(self.channels()?),
             emulator: self.emulator()?,
             callers: self.guids(variable::CALLERS)?,
             ..Policy::new(bot.cloud, bot.app_id)

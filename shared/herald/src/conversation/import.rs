@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::observation::{Observation, REFERENCE_BYTES_MAX, is_named_by_teams};
 use super::record::overlay;
-use super::sighting::{REFERENCE_BYTES_MAX, Sighting, is_named_by_teams};
-use super::{Conversation, ConversationKey, Facts, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id, is_tag};
+use super::{
+    Attributes, Conversation, ConversationKey, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id, is_tag,
+};
 
 /// A conversation as a document that another deployment can take.
 #[derive(Debug, Serialize)]
@@ -37,7 +39,7 @@ pub struct Export<'a> {
 
 impl<'a> From<&'a Conversation> for Export<'a> {
     fn from(record: &'a Conversation) -> Self {
-        let facts = &record.facts;
+        let attributes = &record.attributes;
         let (state, code) = match &record.state {
             State::Active => (ACTIVE, None),
             State::Blocked { code } => (BLOCKED, Some(code.as_str())),
@@ -45,12 +47,12 @@ impl<'a> From<&'a Conversation> for Export<'a> {
         };
         Self {
             reference: &record.reference,
-            scope: facts.scope.as_str(),
-            tenant: facts.tenant.as_deref(),
-            user: facts.user.as_ref().map(AsRef::as_ref),
-            account: facts.account.as_ref().map(AsRef::as_ref),
-            team: facts.team.as_deref(),
-            tags: &facts.tags,
+            scope: attributes.scope.as_str(),
+            tenant: attributes.tenant.as_deref(),
+            user: attributes.user.as_ref().map(AsRef::as_ref),
+            account: attributes.account.as_ref().map(AsRef::as_ref),
+            team: attributes.team.as_deref(),
+            tags: &attributes.tags,
             state,
             code,
             service_urls: &record.service_urls,
@@ -68,14 +70,14 @@ pub struct Import {
     /// The conversation.
     pub key: ConversationKey,
     reference: ConversationReference,
-    facts: Facts,
+    attributes: Attributes,
     service_urls: Vec<String>,
     state: State,
 }
 
 /// Why a document is not taken. It quotes nothing of what the document holds.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum ImportError {
     /// It is no reference, or a property of it has the wrong type.
     #[error(transparent)]
     Shape(#[from] activity::Error),
@@ -102,7 +104,7 @@ impl Import {
     ///
     /// # Errors
     /// When a later message could not be sent by it, or must not be: every service URL in it has to be trusted.
-    pub fn read(document: Value, trust: &TrustRule) -> Result<Vec<Self>, Unfit> {
+    pub fn read(document: Value, trust: &TrustRule) -> Result<Vec<Self>, ImportError> {
         match document {
             Value::Object(mut record) if record.get("reference").is_some_and(Value::is_object) => {
                 let reference = record.remove("reference").unwrap_or_default();
@@ -110,8 +112,12 @@ impl Import {
                 Ok(vec![Self::exported(reference, &record, trust)?])
             }
             document => {
-                let sighting = sighting(ConversationReference::from_value(document)?, trust)?;
-                Ok(sighting.with_its_channel().into_iter().map(Self::from).collect())
+                let observation = observation(ConversationReference::from_value(document)?, trust)?;
+                Ok(observation
+                    .with_parent_channel()
+                    .into_iter()
+                    .map(Self::from)
+                    .collect())
             }
         }
     }
@@ -120,16 +126,16 @@ impl Import {
         reference: ConversationReference,
         record: &Map<String, Value>,
         trust: &TrustRule,
-    ) -> Result<Self, Unfit> {
+    ) -> Result<Self, ImportError> {
         let in_teams = is_named_by_teams(reference.channel_id.as_deref());
-        let mut import = Self::from(sighting(reference, trust)?);
+        let mut import = Self::from(observation(reference, trust)?);
         // What an export wrote was known of the conversation, and nothing else was.
         if let Some(scope) = scope(record)? {
             let is_thread = import.key.conversation.thread_root().is_some();
             let scope = if is_thread { Scope::Channel } else { scope };
             let is_personal = scope == Scope::Personal;
-            let id = |name| Ok::<_, Unfit>(text(record, name, "an id")?.filter(|id| is_id(id)));
-            import.facts = Facts {
+            let id = |name| Ok::<_, ImportError>(text(record, name, "an id")?.filter(|id| is_id(id)));
+            import.attributes = Attributes {
                 scope,
                 tenant: id("tenant")?.map(str::to_owned),
                 user: id("user")?.filter(|_| in_teams && is_personal).map(Into::into),
@@ -140,7 +146,7 @@ impl Import {
                 tags: Vec::new(),
             };
         }
-        import.facts.tags = tags(record)?;
+        import.attributes.tags = tags(record)?;
         import.state = state(record)?;
         let urls = texts(record, "serviceUrls", "a list of service URLs")?;
         for url in &urls {
@@ -154,15 +160,15 @@ impl Import {
     }
 }
 
-impl From<Sighting> for Import {
-    fn from(sighting: Sighting) -> Self {
-        let mut reference = sighting.reference;
+impl From<Observation> for Import {
+    fn from(observation: Observation) -> Self {
+        let mut reference = observation.reference;
         reference.activity_id = None;
         Self {
-            key: sighting.key,
+            key: observation.key,
             service_urls: reference.service_url.iter().cloned().collect(),
             reference,
-            facts: sighting.facts,
+            attributes: observation.attributes,
             state: State::Active,
         }
     }
@@ -170,17 +176,17 @@ impl From<Sighting> for Import {
 
 /// What the record becomes when this is brought; `None` when nothing changes. Who brings the same again changes nothing.
 ///
-/// Of a conversation that is known, what is brought fills in what is not: the rest of the reference, facts, and service URLs to
+/// Of a conversation that is known, what is brought fills in what is not: the rest of the reference, attributes, and service URLs to
 /// fall back on. Its tags stay as they are: somebody may have taken off what is brought.
 pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -> Option<Conversation> {
     let Import {
         key,
         mut reference,
-        facts,
+        attributes,
         service_urls,
         state,
     } = import;
-    let scope = existing.map_or(facts.scope, |old| old.facts.scope);
+    let scope = existing.map_or(attributes.scope, |old| old.attributes.scope);
     let is_personal = scope == Scope::Personal;
     if !is_personal {
         // Whoever spoke last there is no part of the place.
@@ -190,11 +196,11 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
         return Some(Conversation {
             key,
             reference,
-            facts,
+            attributes,
             service_urls,
             state,
-            with_team: false,
-            missing: None,
+            removed_with_team: false,
+            not_found: None,
             version: 1,
             remembered_at: now,
             changed_at: now,
@@ -202,10 +208,13 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
     };
     let mut new = old.clone();
     new.reference = overlay(&reference, new.reference);
-    new.facts.tenant = new.facts.tenant.or(facts.tenant);
-    new.facts.team = new.facts.team.or(facts.team);
-    new.facts.user = new.facts.user.or(facts.user.filter(|_| is_personal));
-    new.facts.account = new.facts.account.or(facts.account.filter(|_| is_personal));
+    new.attributes.tenant = new.attributes.tenant.or(attributes.tenant);
+    new.attributes.team = new.attributes.team.or(attributes.team);
+    new.attributes.user = new.attributes.user.or(attributes.user.filter(|_| is_personal));
+    new.attributes.account = new
+        .attributes
+        .account
+        .or(attributes.account.filter(|_| is_personal));
     for url in service_urls {
         if !new.service_urls.contains(&url) && new.service_urls.len() < SERVICE_URLS_KEPT {
             new.service_urls.push(url);
@@ -219,7 +228,7 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
 }
 
 /// What a reference shows, as an activity from there would.
-fn sighting(reference: ConversationReference, trust: &TrustRule) -> Result<Sighting, Unfit> {
+fn observation(reference: ConversationReference, trust: &TrustRule) -> Result<Observation, ImportError> {
     let essentials = [
         ("conversation.id", reference.conversation_id().is_some()),
         ("channelId", is_filled(reference.channel_id.as_deref())),
@@ -234,7 +243,7 @@ fn sighting(reference: ConversationReference, trust: &TrustRule) -> Result<Sight
         .filter_map(|(name, is_there)| (!is_there).then_some(name))
         .collect();
     if !missing.is_empty() {
-        return Err(Unfit::Missing(missing));
+        return Err(ImportError::Missing(missing));
     }
     if let Some(url) = &reference.service_url {
         trust.check(url)?;
@@ -245,31 +254,31 @@ fn sighting(reference: ConversationReference, trust: &TrustRule) -> Result<Sight
         ..Activity::default()
     };
     reference.apply_incoming(&mut activity);
-    Sighting::shown(&activity, reference)
+    Observation::from_reference(&activity, reference)
 }
 
 fn is_filled(text: Option<&str>) -> bool {
     text.is_some_and(|text| !text.is_empty())
 }
 
-fn scope(record: &Map<String, Value>) -> Result<Option<Scope>, Unfit> {
+fn scope(record: &Map<String, Value>) -> Result<Option<Scope>, ImportError> {
     const EXPECTED: &str = "`personal`, `groupChat` or `channel`";
     let scope = text(record, "scope", EXPECTED)?.map(str::parse).transpose();
-    scope.map_err(|_| Unfit::Wrong("scope", EXPECTED))
+    scope.map_err(|_| ImportError::Wrong("scope", EXPECTED))
 }
 
-fn tags(record: &Map<String, Value>) -> Result<Vec<String>, Unfit> {
+fn tags(record: &Map<String, Value>) -> Result<Vec<String>, ImportError> {
     const EXPECTED: &str = "a list of tags, at most 20 of 1 to 64 bytes without control characters";
     let mut tags = texts(record, "tags", EXPECTED)?;
     tags.sort();
     tags.dedup();
     if tags.len() > TAGS_MAX || !tags.iter().all(|tag| is_tag(tag)) {
-        return Err(Unfit::Wrong("tags", EXPECTED));
+        return Err(ImportError::Wrong("tags", EXPECTED));
     }
     Ok(tags)
 }
 
-fn state(record: &Map<String, Value>) -> Result<State, Unfit> {
+fn state(record: &Map<String, Value>) -> Result<State, ImportError> {
     const EXPECTED: &str = "`active`, `blocked` (with the channel's `code`) or `removed`";
     let word = text(record, "state", EXPECTED)?;
     let code = text(record, "code", "the channel's code")?.filter(|code| is_id(code));
@@ -279,7 +288,7 @@ fn state(record: &Map<String, Value>) -> Result<State, Unfit> {
         (Some(BLOCKED), Some(code)) => Ok(State::Blocked {
             code: code.to_owned(),
         }),
-        (Some(_), _) => Err(Unfit::Wrong("state", EXPECTED)),
+        (Some(_), _) => Err(ImportError::Wrong("state", EXPECTED)),
     }
 }
 
@@ -287,12 +296,12 @@ fn text<'a>(
     record: &'a Map<String, Value>,
     name: &'static str,
     expected: &'static str,
-) -> Result<Option<&'a str>, Unfit> {
+) -> Result<Option<&'a str>, ImportError> {
     match record.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Err(Unfit::Wrong(name, expected))
+            Err(ImportError::Wrong(name, expected))
         }
     }
 }
@@ -301,8 +310,8 @@ fn texts(
     record: &Map<String, Value>,
     name: &'static str,
     expected: &'static str,
-) -> Result<Vec<String>, Unfit> {
-    let wrong = || Unfit::Wrong(name, expected);
+) -> Result<Vec<String>, ImportError> {
+    let wrong = || ImportError::Wrong(name, expected);
     let values = match record.get(name) {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(values) => values.as_array().ok_or_else(wrong)?,

@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::sighting::Address;
-use super::{Conversation, Facts, Presence, SERVICE_URLS_KEPT, Scope, Sighting, State, TAGS_MAX};
+use super::observation::UrlSource;
+use super::{Attributes, Conversation, Membership, Observation, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX};
 
 /// How often the channel did not know a conversation.
 ///
-/// Healthy ones are not found now and then, by chance (`protocol D.6`): one is given up only after [`MISSING_MAX`] days.
+/// Healthy ones are not found now and then, by chance (`protocol D.6`): one is given up only after [`NOT_FOUND_DAYS`] days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
+pub struct NotFoundStreak {
     /// Times, no two of them on one day.
     pub times: u32,
     /// The last time.
@@ -21,54 +21,54 @@ pub struct Missing {
 }
 
 /// So many times, each on a day of its own, a conversation may be missing before it counts as blocked.
-pub const MISSING_MAX: u32 = 3;
+pub const NOT_FOUND_DAYS: u32 = 3;
 
 /// The least time between two times that count.
-const MISSING_APART: SignedDuration = SignedDuration::from_hours(24);
+const NOT_FOUND_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a sender or a planner found out about a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum Feedback {
     /// The channel refuses it, with this code.
     Blocked(String),
     /// The channel does not know it.
-    Missing(String),
+    NotFound(String),
     /// It is reached at this service URL.
-    MovedTo(String),
+    ServiceUrl(String),
     /// Its person has both of these names: a roster has them beside each other.
-    Named(EntraObjectId, ChannelAccountId),
+    Identity(EntraObjectId, ChannelAccountId),
 }
 
 /// What the record becomes when a sender found this; `None` when nothing changes.
-pub fn note(existing: &Conversation, finding: &Finding, now: Timestamp) -> Option<Conversation> {
+pub fn apply_feedback(existing: &Conversation, feedback: &Feedback, now: Timestamp) -> Option<Conversation> {
     let mut new = existing.clone();
-    match finding {
-        Finding::Blocked(code) if existing.state == State::Active => {
+    match feedback {
+        Feedback::Blocked(code) if existing.state == State::Active => {
             new.state = State::Blocked { code: code.clone() };
         }
-        Finding::Missing(code) if existing.state == State::Active => {
-            let times = match existing.missing {
-                Some(missing) if now.duration_since(missing.last) < MISSING_APART => return None,
-                Some(missing) => missing.times + 1,
+        Feedback::NotFound(code) if existing.state == State::Active => {
+            let times = match existing.not_found {
+                Some(streak) if now.duration_since(streak.last) < NOT_FOUND_INTERVAL => return None,
+                Some(streak) => streak.times + 1,
                 None => 1,
             };
-            new.missing = Some(Missing { times, last: now });
-            if times >= MISSING_MAX {
+            new.not_found = Some(NotFoundStreak { times, last: now });
+            if times >= NOT_FOUND_DAYS {
                 new.state = State::Blocked { code: code.clone() };
             }
         }
-        Finding::Blocked(_) | Finding::Missing(_) => return None,
-        Finding::MovedTo(url) => use_first(&mut new.service_urls, url),
-        Finding::Named(user, account) if existing.facts.scope == Scope::Personal => {
-            let facts = &mut new.facts;
+        Feedback::Blocked(_) | Feedback::NotFound(_) => return None,
+        Feedback::ServiceUrl(url) => use_first(&mut new.service_urls, url),
+        Feedback::Identity(user, account) if existing.attributes.scope == Scope::Personal => {
+            let attributes = &mut new.attributes;
             // Of somebody else, if either is another.
-            if facts.user.as_ref().is_none_or(|known| known == user)
-                && facts.account.as_ref().is_none_or(|known| known == account)
+            if attributes.user.as_ref().is_none_or(|known| known == user)
+                && attributes.account.as_ref().is_none_or(|known| known == account)
             {
-                (facts.user, facts.account) = (Some(user.clone()), Some(account.clone()));
+                (attributes.user, attributes.account) = (Some(user.clone()), Some(account.clone()));
             }
         }
-        Finding::Named(..) => return None,
+        Feedback::Identity(..) => return None,
     }
     (new != *existing).then(|| Conversation {
         version: existing.version + 1,
@@ -85,7 +85,7 @@ pub fn tag(
     now: Timestamp,
 ) -> Option<Conversation> {
     let mut new = existing.clone();
-    let tags = &mut new.facts.tags;
+    let tags = &mut new.attributes.tags;
     tags.retain(|tag| !remove.contains(tag));
     for tag in add {
         if !tags.contains(tag) && tags.len() < TAGS_MAX {
@@ -116,49 +116,53 @@ impl State {
     }
 }
 
-/// What the record becomes when `sighting` is seen at `now`; `None` when nothing changes and nothing is to be written.
+/// What the record becomes when `observation` is seen at `now`; `None` when nothing changes and nothing is to be written.
 ///
 /// What the new reference does not mention is kept from the old one: Teams' events differ in what they carry, and a
 /// record must not flap between two shapes. In a group or a channel the person who spoke last is no part of the place.
-pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timestamp) -> Option<Conversation> {
-    let Sighting {
+pub fn remember(
+    existing: Option<&Conversation>,
+    observation: Observation,
+    now: Timestamp,
+) -> Option<Conversation> {
+    let Observation {
         key,
-        presence,
-        facts,
+        membership,
+        attributes,
         mut reference,
-        address,
-        scope_named,
-        by_person,
-    } = sighting;
+        url_source,
+        scope_known,
+        by_user,
+    } = observation;
     // The activity a reference was made from is a moment, not a place.
     reference.activity_id = None;
 
-    let known = existing.map(|old| old.facts.scope).filter(|_| !scope_named);
-    let scope = known.unwrap_or(facts.scope);
+    let known = existing.map(|old| old.attributes.scope).filter(|_| !scope_known);
+    let scope = known.unwrap_or(attributes.scope);
     if scope != Scope::Personal {
         // Whoever speaks in a group or a channel is no part of the place, and could not be erased from it.
         (reference.user, reference.locale) = (None, None);
     }
     let Some(old) = existing else {
-        if presence == Presence::Left {
+        if membership == Membership::Left {
             return None;
         }
         let service_urls = reference.service_url.iter().cloned().collect();
         return Some(Conversation {
             key,
             reference,
-            facts,
+            attributes,
             service_urls,
             state: State::Active,
-            with_team: false,
-            missing: None,
+            removed_with_team: false,
+            not_found: None,
             version: 1,
             remembered_at: now,
             changed_at: now,
         });
     };
 
-    if address == Address::Doubted || presence == Presence::Left {
+    if url_source == UrlSource::Hint || membership == Membership::Left {
         reference.service_url.clone_from(&old.reference.service_url);
     }
     let mut service_urls = old.service_urls.clone();
@@ -168,30 +172,30 @@ pub fn remember(existing: Option<&Conversation>, sighting: Sighting, now: Timest
     let new = Conversation {
         key,
         reference: overlay(&place_of(&old.reference, scope), reference),
-        facts: Facts {
+        attributes: Attributes {
             scope,
-            tenant: facts.tenant.or_else(|| old.facts.tenant.clone()),
-            user: facts
+            tenant: attributes.tenant.or_else(|| old.attributes.tenant.clone()),
+            user: attributes
                 .user
-                .or_else(|| old.facts.user.clone())
+                .or_else(|| old.attributes.user.clone())
                 .filter(|_| scope == Scope::Personal),
-            account: facts
+            account: attributes
                 .account
-                .or_else(|| old.facts.account.clone())
+                .or_else(|| old.attributes.account.clone())
                 .filter(|_| scope == Scope::Personal),
-            team: facts.team.or_else(|| old.facts.team.clone()),
+            team: attributes.team.or_else(|| old.attributes.team.clone()),
             // An activity says nothing of tags.
-            tags: old.facts.tags.clone(),
+            tags: old.attributes.tags.clone(),
         },
         service_urls,
-        state: match presence {
-            Presence::Arrived => State::Active,
-            Presence::Seen if by_person && old.state.is_ended_by_the_person() => State::Active,
-            Presence::Seen => old.state.clone(),
-            Presence::Left => State::Removed,
+        state: match membership {
+            Membership::Joined => State::Active,
+            Membership::Unchanged if by_user && old.state.is_ended_by_the_person() => State::Active,
+            Membership::Unchanged => old.state.clone(),
+            Membership::Left => State::Removed,
         },
-        with_team: old.with_team && presence == Presence::Seen,
-        missing: old.missing.filter(|_| presence != Presence::Arrived),
+        removed_with_team: old.removed_with_team && membership == Membership::Unchanged,
+        not_found: old.not_found.filter(|_| membership != Membership::Joined),
         version: old.version,
         remembered_at: old.remembered_at,
         changed_at: old.changed_at,

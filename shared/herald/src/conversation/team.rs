@@ -4,7 +4,7 @@ use botframework::activity::{Activity, ActivityType};
 use botframework::id::{ChannelAccountId, ConversationId};
 use jiff::Timestamp;
 
-use super::sighting::is_named_by_teams;
+use super::observation::is_named_by_teams;
 use super::{Conversation, State, is_id};
 
 /// Why the channels of a team that was archived are blocked: our own word, since nobody may write there until it is not any
@@ -56,7 +56,7 @@ impl TeamEvent {
 
 /// What an activity tells of a team.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TeamNews {
+pub struct TeamChange {
     /// What happened.
     pub event: TeamEvent,
     /// The channel, as activities name it.
@@ -69,7 +69,7 @@ pub struct TeamNews {
     pub place: Option<ConversationId>,
 }
 
-impl TeamNews {
+impl TeamChange {
     /// What an activity tells of a team; `None` of any other activity, and of one that does not name what it is about.
     pub fn of(activity: &Activity) -> Option<Self> {
         if activity.kind != Some(ActivityType::ConversationUpdate)
@@ -128,14 +128,14 @@ impl TeamNews {
 ///
 /// A team that is back brings back the channels that went with it, and those alone: one that was deleted on its own, or that
 /// the bot was taken out of, stays away. So what goes with its team is marked, until anything else is heard of it.
-pub fn follow(existing: &Conversation, event: TeamEvent, now: Timestamp) -> Option<Conversation> {
+pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timestamp) -> Option<Conversation> {
     let archived = State::Blocked {
         code: TEAM_ARCHIVED.to_owned(),
     };
-    let (state, with_team) = match event {
+    let (state, removed_with_team) = match event {
         TeamEvent::ChannelDeleted | TeamEvent::TeamHardDeleted => (State::Removed, false),
         TeamEvent::TeamDeleted if existing.state != State::Removed => (State::Removed, true),
-        TeamEvent::TeamRestored if existing.with_team => (State::Active, false),
+        TeamEvent::TeamRestored if existing.removed_with_team => (State::Active, false),
         TeamEvent::ChannelRestored if existing.state == State::Removed => (State::Active, false),
         TeamEvent::TeamArchived if existing.state == State::Active => (archived, false),
         TeamEvent::TeamUnarchived if existing.state == archived => (State::Active, false),
@@ -150,7 +150,7 @@ pub fn follow(existing: &Conversation, event: TeamEvent, now: Timestamp) -> Opti
     };
     let new = Conversation {
         state,
-        with_team,
+        removed_with_team,
         ..existing.clone()
     };
     (new != *existing).then(|| Conversation {
@@ -164,7 +164,7 @@ pub fn follow(existing: &Conversation, event: TeamEvent, now: Timestamp) -> Opti
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::{Sighting, remember};
+    use super::super::{Observation, remember};
     use super::*;
 
     const TEAM: &str = "19:team@thread.tacv2";
@@ -181,13 +181,13 @@ mod tests {
         })
     }
 
-    fn news(activity: Value) -> Option<TeamNews> {
-        TeamNews::of(&Activity::from_value(activity).unwrap())
+    fn news(activity: Value) -> Option<TeamChange> {
+        TeamChange::of(&Activity::from_value(activity).unwrap())
     }
 
     fn known() -> Conversation {
         let told = Activity::from_value(activity("channelCreated")).unwrap();
-        let channel = Sighting::of_news(&told, &TeamNews::of(&told).unwrap()).unwrap();
+        let channel = Observation::from_team_change(&told, &TeamChange::of(&told).unwrap()).unwrap();
         remember(None, channel, Timestamp::UNIX_EPOCH).unwrap()
     }
 
@@ -195,12 +195,12 @@ mod tests {
     fn after(events: &[TeamEvent]) -> String {
         let mut record = known();
         for event in events {
-            if let Some(new) = follow(&record, *event, Timestamp::UNIX_EPOCH) {
+            if let Some(new) = apply_team_change(&record, *event, Timestamp::UNIX_EPOCH) {
                 assert_eq!(new.version, record.version + 1);
                 record = new;
             }
             assert_eq!(
-                follow(&record, *event, Timestamp::UNIX_EPOCH),
+                apply_team_change(&record, *event, Timestamp::UNIX_EPOCH),
                 None,
                 "{event:?} twice"
             );
@@ -295,21 +295,21 @@ mod tests {
             TeamEvent::TeamUnarchived,
             TeamEvent::TeamRestored,
         ] {
-            assert_eq!(follow(&refused, event, Timestamp::UNIX_EPOCH), None);
+            assert_eq!(apply_team_change(&refused, event, Timestamp::UNIX_EPOCH), None);
         }
     }
 
     #[test]
     fn what_was_removed_with_its_team_and_is_heard_of_is_there_for_its_own_sake() {
-        let away = follow(&known(), TeamEvent::TeamDeleted, Timestamp::UNIX_EPOCH).unwrap();
+        let away = apply_team_change(&known(), TeamEvent::TeamDeleted, Timestamp::UNIX_EPOCH).unwrap();
         let mut told = activity("");
         told["conversation"]["id"] = json!(CHANNEL);
         told["membersRemoved"] = json!([{"id": "28:bot"}]);
-        let left = Sighting::of(&Activity::from_value(told).unwrap()).remove(0);
+        let left = Observation::from_activity(&Activity::from_value(told).unwrap()).remove(0);
         let left = remember(Some(&away), left, Timestamp::UNIX_EPOCH).unwrap();
-        assert!(!left.with_team);
+        assert!(!left.removed_with_team);
         assert_eq!(
-            follow(&left, TeamEvent::TeamRestored, Timestamp::UNIX_EPOCH),
+            apply_team_change(&left, TeamEvent::TeamRestored, Timestamp::UNIX_EPOCH),
             None
         );
     }

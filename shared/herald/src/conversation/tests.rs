@@ -1,4 +1,4 @@
-use super::sighting::REFERENCE_BYTES_MAX;
+use super::observation::REFERENCE_BYTES_MAX;
 use super::*;
 use botframework::activity::Activity;
 use serde_json::{Value, json};
@@ -14,12 +14,12 @@ fn personal(kind: &str) -> Value {
     })
 }
 
-fn see(activity: &Value) -> Sighting {
-    sightings(activity).pop().unwrap()
+fn see(activity: &Value) -> Observation {
+    observations(activity).pop().unwrap()
 }
 
-fn sightings(activity: &Value) -> Vec<Sighting> {
-    Sighting::of(&Activity::from_slice(activity.to_string().as_bytes()).unwrap())
+fn observations(activity: &Value) -> Vec<Observation> {
+    Observation::from_activity(&Activity::from_slice(activity.to_string().as_bytes()).unwrap())
 }
 
 fn first(activity: &Value) -> Conversation {
@@ -59,8 +59,8 @@ fn a_first_sighting_is_kept_whole_but_for_its_moment() {
     assert_eq!(reference["conversation"]["novel"], json!({"kept": null}));
     assert_eq!(reference["user"]["name"], "A");
     assert!(reference.get("activityId").is_none());
-    assert_eq!(record.facts.account, Some("29:ada".into()));
-    assert_eq!(record.facts.tenant.as_deref(), Some("t1"));
+    assert_eq!(record.attributes.account, Some("29:ada".into()));
+    assert_eq!(record.attributes.tenant.as_deref(), Some("t1"));
 }
 
 #[test]
@@ -152,17 +152,20 @@ fn a_thread_shows_its_channel_too_and_both_know_the_team() {
     post["conversation"] =
         json!({"id": "19:c@thread.tacv2;messageid=5", "conversationType": "channel", "isGroup": true});
     post["channelData"] = json!({"team": {"id": "19:t@thread.tacv2"}, "tenant": {"id": "t1"}});
-    let seen = sightings(&post);
+    let seen = observations(&post);
     let ids: Vec<_> = seen
         .iter()
-        .map(|sighting| sighting.key.conversation.as_str())
+        .map(|observation| observation.key.conversation.as_str())
         .collect();
     assert_eq!(ids, ["19:c@thread.tacv2", "19:c@thread.tacv2;messageid=5"]);
-    for sighting in seen {
-        assert_eq!(sighting.facts.team.as_deref(), Some("19:t@thread.tacv2"));
-        assert_eq!(sighting.facts.tenant.as_deref(), Some("t1"));
+    for observation in seen {
+        assert_eq!(observation.attributes.team.as_deref(), Some("19:t@thread.tacv2"));
+        assert_eq!(observation.attributes.tenant.as_deref(), Some("t1"));
         assert_eq!(
-            (sighting.facts.scope, sighting.facts.account.as_ref()),
+            (
+                observation.attributes.scope,
+                observation.attributes.account.as_ref()
+            ),
             (Scope::Channel, None)
         );
     }
@@ -196,13 +199,13 @@ fn an_event_that_does_not_say_what_kind_of_place_it_is_changes_none() {
     assert_eq!(remember(Some(&record), see(&silent), NOON), None);
     // First seen by such an event it is taken for a person's; what says more corrects it, and nobody's it is then.
     let guessed = first(&silent);
-    assert_eq!(guessed.facts.account, Some("29:ada".into()));
+    assert_eq!(guessed.attributes.account, Some("29:ada".into()));
     let corrected = remember(Some(&guessed), see(&group), NOON).unwrap();
     assert_eq!(
         (
-            corrected.facts.scope,
-            corrected.facts.account,
-            corrected.facts.user
+            corrected.attributes.scope,
+            corrected.attributes.account,
+            corrected.attributes.user
         ),
         (Scope::GroupChat, None, None)
     );
@@ -211,14 +214,14 @@ fn an_event_that_does_not_say_what_kind_of_place_it_is_changes_none() {
         "/conversation/conversationType",
         json!("hologram"),
     );
-    assert_eq!(first(&novel).facts.scope, Scope::GroupChat);
+    assert_eq!(first(&novel).attributes.scope, Scope::GroupChat);
 }
 
 #[test]
 fn nobody_is_a_teams_user_by_saying_so_on_another_channel() {
     let posing = with(personal("message"), "/channelId", json!("webchat"));
     let record = first(&posing);
-    assert_eq!((record.facts.user, record.facts.account), (None, None));
+    assert_eq!((record.attributes.user, record.attributes.account), (None, None));
     let slack = with(
         posing,
         "/from",
@@ -226,7 +229,7 @@ fn nobody_is_a_teams_user_by_saying_so_on_another_channel() {
     );
     let record = first(&slack);
     assert_eq!(
-        (record.facts.user, record.facts.account),
+        (record.attributes.user, record.attributes.account),
         (None, Some("U1:T1".into()))
     );
 }
@@ -238,27 +241,27 @@ fn a_reference_larger_than_any_record_is_not_remembered() {
         "/conversation/name",
         json!("x".repeat(REFERENCE_BYTES_MAX)),
     );
-    assert!(sightings(&large).is_empty());
+    assert!(observations(&large).is_empty());
 }
 
 #[test]
 fn what_is_no_id_is_not_remembered() {
     for conversation in ["", "a:\u{7}", &"x".repeat(ID_BYTES_MAX + 1)] {
         let activity = with(personal("message"), "/conversation/id", json!(conversation));
-        assert!(sightings(&activity).is_empty());
+        assert!(observations(&activity).is_empty());
     }
     let longest = with(
         personal("message"),
         "/conversation/id",
         json!("x".repeat(ID_BYTES_MAX)),
     );
-    assert_eq!(sightings(&longest).len(), 1);
+    assert_eq!(observations(&longest).len(), 1);
     let endless_tenant = with(
         personal("message"),
         "/conversation/tenantId",
         json!("x".repeat(ID_BYTES_MAX + 1)),
     );
-    assert_eq!(see(&endless_tenant).facts.tenant, None);
+    assert_eq!(see(&endless_tenant).attributes.tenant, None);
 }
 
 #[test]
@@ -266,7 +269,7 @@ fn what_cannot_be_answered_is_not_remembered() {
     for missing in ["serviceUrl", "channelId", "recipient", "conversation"] {
         let mut activity = personal("message");
         activity.as_object_mut().unwrap().remove(missing);
-        assert!(sightings(&activity).is_empty(), "{missing}");
+        assert!(observations(&activity).is_empty(), "{missing}");
     }
 }
 
@@ -275,7 +278,12 @@ fn at(hour: i64) -> Timestamp {
 }
 
 fn blocked(code: &str) -> Conversation {
-    let blocked = note(&first(&personal("message")), &Finding::Blocked(code.into()), NOON).unwrap();
+    let blocked = apply_feedback(
+        &first(&personal("message")),
+        &Feedback::Blocked(code.into()),
+        NOON,
+    )
+    .unwrap();
     assert_eq!(blocked.state, State::Blocked { code: code.into() });
     blocked
 }
@@ -306,67 +314,80 @@ fn whatever_was_blocked_is_revived_by_an_installation_or_a_message() {
 
 #[test]
 fn a_conversation_that_is_not_found_is_given_up_after_days_and_not_before() {
-    let missing = Finding::Missing("ConversationNotFound".into());
-    let once = note(&first(&personal("message")), &missing, at(0)).unwrap();
+    let missing = Feedback::NotFound("ConversationNotFound".into());
+    let once = apply_feedback(&first(&personal("message")), &missing, at(0)).unwrap();
     assert_eq!(once.state, State::Active);
-    assert_eq!(note(&once, &missing, at(23)), None, "the same day counts once");
-    let twice = note(&once, &missing, at(24)).unwrap();
+    assert_eq!(
+        apply_feedback(&once, &missing, at(23)),
+        None,
+        "the same day counts once"
+    );
+    let twice = apply_feedback(&once, &missing, at(24)).unwrap();
     assert_eq!(twice.state, State::Active);
-    let gone = note(&twice, &missing, at(48)).unwrap();
+    let gone = apply_feedback(&twice, &missing, at(48)).unwrap();
     assert!(matches!(gone.state, State::Blocked { .. }));
     let back = remember(Some(&twice), see(&personal("message")), at(25)).unwrap();
-    assert_eq!(back.missing, None, "who was heard of is not missing");
+    assert_eq!(back.not_found, None, "who was heard of is not missing");
 }
 
 #[test]
 fn a_sender_does_not_unsay_that_the_bot_was_removed() {
     let removed = with(personal("installationUpdate"), "/action", json!("remove"));
     let removed = remember(Some(&first(&personal("message"))), see(&removed), NOON).unwrap();
-    assert_eq!(note(&removed, &Finding::Blocked("X".into()), NOON), None);
+    assert_eq!(
+        apply_feedback(&removed, &Feedback::Blocked("X".into()), NOON),
+        None
+    );
 }
 
 #[test]
 fn where_it_is_reached_leads_from_then_on() {
     let there = "https://smba.trafficmanager.net/amer/";
-    let moved = note(
+    let moved = apply_feedback(
         &first(&personal("message")),
-        &Finding::MovedTo(there.into()),
+        &Feedback::ServiceUrl(there.into()),
         NOON,
     )
     .unwrap();
     assert_eq!(moved.service_urls[0], there);
     assert_eq!(moved.service_urls.len(), 2);
-    assert_eq!(note(&moved, &Finding::MovedTo(there.into()), NOON), None);
+    assert_eq!(
+        apply_feedback(&moved, &Feedback::ServiceUrl(there.into()), NOON),
+        None
+    );
 }
 
 #[test]
 fn both_names_of_a_person_are_known_once_they_are_told_together() {
     let by_user = Conversation {
-        facts: Facts {
+        attributes: Attributes {
             account: None,
-            ..first(&personal("message")).facts
+            ..first(&personal("message")).attributes
         },
         ..first(&personal("message"))
     };
-    let user = by_user.facts.user.clone().unwrap();
-    let named = |user: &str, account: &str| Finding::Named(user.into(), account.into());
-    let both = note(&by_user, &named(user.as_str(), "29:told"), NOON).unwrap();
-    assert_eq!(both.facts.user, Some(user.clone()));
-    assert_eq!(both.facts.account, Some("29:told".into()));
+    let user = by_user.attributes.user.clone().unwrap();
+    let named = |user: &str, account: &str| Feedback::Identity(user.into(), account.into());
+    let both = apply_feedback(&by_user, &named(user.as_str(), "29:told"), NOON).unwrap();
+    assert_eq!(both.attributes.user, Some(user.clone()));
+    assert_eq!(both.attributes.account, Some("29:told".into()));
     assert_eq!(both.version, by_user.version + 1);
     for other in [
         named(user.as_str(), "29:told"),
         named(user.as_str(), "29:other"),
         named("other", "29:told"),
     ] {
-        assert_eq!(note(&both, &other, NOON), None, "{other:?}");
+        assert_eq!(apply_feedback(&both, &other, NOON), None, "{other:?}");
     }
     let group = Conversation {
-        facts: Facts {
+        attributes: Attributes {
             scope: Scope::GroupChat,
-            ..by_user.facts.clone()
+            ..by_user.attributes.clone()
         },
         ..by_user
     };
-    assert_eq!(note(&group, &named(user.as_str(), "29:told"), NOON), None);
+    assert_eq!(
+        apply_feedback(&group, &named(user.as_str(), "29:told"), NOON),
+        None
+    );
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Page, PageChunk};
 use crate::audience::{Audience, Recipient, TeamPart, Whom};
-use crate::conversation::{Facts, Scope};
+use crate::conversation::{Attributes, Scope};
 use crate::pace::Bucket;
 
 /// A way to the recipients.
@@ -33,10 +33,10 @@ impl Transport {
 
     /// The way to a conversation: by batch if it is one with a person in Teams, in a tenant, who can be named.
     #[must_use]
-    pub fn to(self, facts: &Facts, bucket: &Bucket) -> Self {
-        let is_named = facts.account.is_some() || facts.user.is_some();
+    pub fn to(self, attributes: &Attributes, bucket: &Bucket) -> Self {
+        let is_named = attributes.account.is_some() || attributes.user.is_some();
         match self {
-            Self::Batch if facts.scope == Scope::Personal && is_named => self.within(bucket),
+            Self::Batch if attributes.scope == Scope::Personal && is_named => self.within(bucket),
             Self::Batch | Self::Conversation => Self::Conversation,
         }
     }
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn only_a_person_of_a_tenant_whom_the_channel_can_be_told_goes_by_batch() {
-        let ada = Facts {
+        let ada = Attributes {
             scope: Scope::Personal,
             tenant: Some("t".to_owned()),
             user: Some("ada".into()),
@@ -217,17 +217,17 @@ mod tests {
         for elsewhere in [bucket_of("slack", Some("t")), bucket_of("msteams", None)] {
             assert_eq!(batch.to(&ada, &elsewhere), Transport::Conversation);
         }
-        let one_name = Facts {
+        let one_name = Attributes {
             account: None,
             ..ada.clone()
         };
         assert_eq!(batch.to(&one_name, &bucket), Transport::Batch);
         let others = [
-            Facts {
+            Attributes {
                 scope: Scope::GroupChat,
                 ..ada.clone()
             },
-            Facts {
+            Attributes {
                 user: None,
                 ..one_name
             },

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
-    self, Acquaintance, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey,
-    Sighting, State, TeamEvent,
+    self, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey,
+    PersonRecord, State, TeamEvent,
 };
 use crate::delivery::{
     self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, Turn,
@@ -34,7 +34,7 @@ struct Tables {
     notifications: HashMap<NotificationId, Entry>,
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
-    people: HashMap<PersonKey, Acquaintance>,
+    people: HashMap<PersonKey, PersonRecord>,
     epochs: HashMap<TeamKey, u64>,
     /// With the epoch that it is of, and until when it is believed.
     told: HashMap<(TeamKey, Question), (u64, Answer, Timestamp)>,
@@ -88,9 +88,9 @@ impl Store {
 }
 
 impl Conversations for Store {
-    async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
-        let key = sighting.key.clone();
-        Ok(self.alter(&key, |old| conversation::remember(old, sighting, now)))
+    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Remembered, Error> {
+        let key = observation.key.clone();
+        Ok(self.alter(&key, |old| conversation::remember(old, observation, now)))
     }
 
     async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
@@ -99,16 +99,16 @@ impl Conversations for Store {
     }
 
     async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
-        self.alter(key, |old| conversation::follow(old?, event, now));
+        self.alter(key, |old| conversation::apply_team_change(old?, event, now));
         Ok(())
     }
 
     async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         if let Some(record) = self.tables().conversations.get_mut(key)
-            && (record.state != State::Removed || record.with_team)
+            && (record.state != State::Removed || record.removed_with_team)
         {
             record.state = State::Removed;
-            record.with_team = false;
+            record.removed_with_team = false;
             record.version += 1;
             record.changed_at = now;
         }
@@ -119,12 +119,12 @@ impl Conversations for Store {
         &self,
         key: &ConversationKey,
         version: u64,
-        finding: &Finding,
+        feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), Error> {
         if let Some(record) = self.tables().conversations.get_mut(key)
             && record.version == version
-            && let Some(new) = conversation::note(record, finding, now)
+            && let Some(new) = conversation::apply_feedback(record, feedback, now)
         {
             *record = new;
         }
@@ -143,7 +143,7 @@ impl Conversations for Store {
             if let Some(new) = conversation::tag(record, add, remove, now) {
                 *record = new;
             }
-            record.facts.tags.clone()
+            record.attributes.tags.clone()
         }))
     }
 
@@ -162,22 +162,22 @@ impl Conversations for Store {
         person: &PersonKey,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Introduction, Error> {
+    ) -> Result<CreationLease, Error> {
         let mut tables = self.tables();
-        let (introduction, new) = conversation::introduce(tables.people.get(person), now, until);
+        let (introduction, new) = conversation::acquire_creation_lease(tables.people.get(person), now, until);
         if let Some(new) = new {
             tables.people.insert(person.clone(), new);
         }
         Ok(introduction)
     }
 
-    async fn introduced(&self, person: &PersonKey, made: &Made, _: Timestamp) -> Result<(), Error> {
+    async fn introduced(&self, person: &PersonKey, made: &Creation, _: Timestamp) -> Result<(), Error> {
         let mut tables = self.tables();
         let made = match made {
-            Made::Conversation(key) if !tables.conversations.contains_key(key) => &Made::Nothing,
-            Made::Conversation(_) | Made::Installing(_) | Made::Nothing => made,
+            Creation::Conversation(key) if !tables.conversations.contains_key(key) => &Creation::Nothing,
+            Creation::Conversation(_) | Creation::InstallPending(_) | Creation::Nothing => made,
         };
-        if let Some(new) = conversation::made(tables.people.get(person), made) {
+        if let Some(new) = conversation::finish_creation(tables.people.get(person), made) {
             tables.people.insert(person.clone(), new);
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Conversations for Store {
             .iter()
             .map(|record| Candidate {
                 key: record.key.clone(),
-                facts: record.facts.clone(),
+                attributes: record.attributes.clone(),
                 state: record.state.clone(),
                 changed_at: record.changed_at,
             })
@@ -301,12 +301,12 @@ fn selects(selection: &Selection, record: &Conversation) -> bool {
             });
             bucket % u32::from((*segments).max(1)) == u32::from(*segment)
         }
-        Selection::Tenant(tenant) => record.facts.tenant.as_ref() == Some(tenant) && !record.is_thread(),
-        Selection::User(id) => record.facts.user.as_ref() == Some(id),
-        Selection::Account(id) => record.facts.account.as_ref() == Some(id),
+        Selection::Tenant(tenant) => record.attributes.tenant.as_ref() == Some(tenant) && !record.is_thread(),
+        Selection::User(id) => record.attributes.user.as_ref() == Some(id),
+        Selection::Account(id) => record.attributes.account.as_ref() == Some(id),
         Selection::Conversation(id) => record.key.conversation == *id,
-        Selection::Team(team) => record.facts.team.as_ref() == Some(team),
-        Selection::Tag(name) => record.facts.tags.contains(name),
+        Selection::Team(team) => record.attributes.team.as_ref() == Some(team),
+        Selection::Tag(name) => record.attributes.tags.contains(name),
         Selection::Blocked => matches!(record.state, State::Blocked { .. }),
         Selection::Removed => record.state == State::Removed,
     }

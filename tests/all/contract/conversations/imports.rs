@@ -122,7 +122,7 @@ async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conver
     assert_eq!(bring(&store, reference("ada"), 5).await, [Remembered::Changed]);
     let record = recall(&store, "a:ada").await;
     assert_eq!(record.service_urls, [AMER, EMEA], "what was heard of leads");
-    assert_eq!(record.facts.user, Some("entra-ada".into()));
+    assert_eq!(record.attributes.user, Some("entra-ada".into()));
     let reference = serde_json::to_value(&record.reference).unwrap();
     assert_eq!(
         (&reference["locale"], &reference["serviceUrl"]),
@@ -147,7 +147,7 @@ async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conver
 async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(store: S) {
     let record = |name: &str, tags: &[&str]| json!({"reference": reference(name), "tags": tags});
     bring(&store, record("ada", &["vip", "beta", "vip"]), 0).await;
-    assert_eq!(recall(&store, "a:ada").await.facts.tags, ["beta", "vip"]);
+    assert_eq!(recall(&store, "a:ada").await.attributes.tags, ["beta", "vip"]);
     hear(&store, &personal("eve"), 0).await;
     store
         .tag(&key("a:eve"), &["own".to_owned()], &[], at(1))
@@ -155,7 +155,7 @@ async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(s
         .unwrap();
     bring(&store, record("eve", &["vip"]), 2).await;
     // Of one that is known somebody may have taken off what is brought.
-    assert_eq!(recall(&store, "a:eve").await.facts.tags, ["own"]);
+    assert_eq!(recall(&store, "a:eve").await.attributes.tags, ["own"]);
     let vip = Selection::Tag("vip".into());
     assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada"]);
     assert!(store.erase(&key("a:ada")).await.unwrap());
@@ -191,7 +191,7 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
         person: herald::conversation::Person::User("entra-zoe".into()),
     };
     store
-        .remember(Sighting::made(&zoe, "a:zoe".into(), EMEA), at(2))
+        .remember(Observation::created(&zoe, "a:zoe".into(), EMEA), at(2))
         .await
         .unwrap();
 

@@ -1,6 +1,6 @@
 //! Making conversations with people.
 
-use herald::conversation::{Introduction, Made, Person, PersonKey};
+use herald::conversation::{Creation, CreationLease, Person, PersonKey};
 
 use super::super::{at, on_every_backend};
 use super::*;
@@ -21,7 +21,7 @@ on_every_backend! { conversations:
     hostile_people_are_kept_apart,
 }
 
-const YOURS: Introduction = Introduction::Yours {
+const YOURS: CreationLease = CreationLease::Acquired {
     installing_since: None,
 };
 
@@ -35,32 +35,32 @@ fn person(id: &str) -> PersonKey {
 }
 
 /// Asks at this second, for a minute.
-async fn introduce<S: Conversations>(store: &S, person: &PersonKey, second: i64) -> Introduction {
+async fn introduce<S: Conversations>(store: &S, person: &PersonKey, second: i64) -> CreationLease {
     let asked = store.introduce(person, at(second), at(second + 60)).await;
     asked.unwrap()
 }
 
-async fn introduced<S: Conversations>(store: &S, person: &PersonKey, made: &Made) {
+async fn introduced<S: Conversations>(store: &S, person: &PersonKey, made: &Creation) {
     store.introduced(person, made, at(1)).await.unwrap();
 }
 
 /// Makes a conversation with a person, and remembers it.
 async fn make<S: Conversations>(store: &S, person: &PersonKey, conversation: &str) {
     let url = "https://smba.trafficmanager.net/emea/";
-    let sighting = Sighting::made(person, conversation.into(), url);
-    store.remember(sighting, at(1)).await.unwrap();
-    introduced(store, person, &Made::Conversation(key(conversation))).await;
+    let observation = Observation::created(person, conversation.into(), url);
+    store.remember(observation, at(1)).await.unwrap();
+    introduced(store, person, &Creation::Conversation(key(conversation))).await;
 }
 
 async fn one_at_a_time_makes_a_conversation_and_the_dead_are_followed<S: Conversations>(store: S) {
     let ada = person("ada");
     assert_eq!(introduce(&store, &ada, 0).await, YOURS);
     for second in [0, 59] {
-        let busy = Introduction::Busy { until: at(60) };
+        let busy = CreationLease::HeldElsewhere { until: at(60) };
         assert_eq!(introduce(&store, &ada, second).await, busy);
     }
     assert_eq!(introduce(&store, &ada, 60).await, YOURS);
-    let busy = Introduction::Busy { until: at(120) };
+    let busy = CreationLease::HeldElsewhere { until: at(120) };
     assert_eq!(introduce(&store, &ada, 61).await, busy);
     assert_eq!(introduce(&store, &person("eve"), 61).await, YOURS);
 }
@@ -78,40 +78,40 @@ async fn what_was_made_is_found_by_everyone_after<S: Conversations>(store: S) {
     introduce(&store, &ada, 0).await;
     for _ in 0..2 {
         make(&store, &ada, "a:ada").await;
-        let known = Introduction::Known(key("a:ada"));
+        let known = CreationLease::Exists(key("a:ada"));
         assert_eq!(introduce(&store, &ada, 2).await, known);
     }
     let record = recall(&store, "a:ada").await;
     assert_eq!(record.version, 1);
-    assert_eq!(record.facts.user, Some("ada".into()));
+    assert_eq!(record.attributes.user, Some("ada".into()));
 }
 
 async fn who_made_none_leaves_it_to_the_next<S: Conversations>(store: S) {
     let ada = person("ada");
-    introduced(&store, &ada, &Made::Nothing).await;
+    introduced(&store, &ada, &Creation::Nothing).await;
     for second in 0..3 {
         assert_eq!(introduce(&store, &ada, second).await, YOURS);
-        introduced(&store, &ada, &Made::Nothing).await;
-        introduced(&store, &ada, &Made::Nothing).await;
+        introduced(&store, &ada, &Creation::Nothing).await;
+        introduced(&store, &ada, &Creation::Nothing).await;
     }
 }
 
 async fn an_installation_is_known_to_the_next<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
-    introduced(&store, &ada, &Made::Installing(at(1))).await;
+    introduced(&store, &ada, &Creation::InstallPending(at(1))).await;
     for second in [2, 60] {
-        let waits = Introduction::Installing { since: at(1) };
+        let waits = CreationLease::InstallPending { since: at(1) };
         assert_eq!(introduce(&store, &ada, second).await, waits);
     }
     for second in [61, 121] {
         // Who dies there leaves it to be known.
         let next = introduce(&store, &ada, second).await;
         let installing_since = Some(at(1));
-        assert_eq!(next, Introduction::Yours { installing_since });
+        assert_eq!(next, CreationLease::Acquired { installing_since });
     }
     make(&store, &ada, "a:ada").await;
-    let known = Introduction::Known(key("a:ada"));
+    let known = CreationLease::Exists(key("a:ada"));
     assert_eq!(introduce(&store, &ada, 200).await, known);
 }
 
@@ -119,9 +119,9 @@ async fn what_was_made_is_not_unsaid<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
     make(&store, &ada, "a:ada").await;
-    for late in [Made::Nothing, Made::Installing(at(1))] {
+    for late in [Creation::Nothing, Creation::InstallPending(at(1))] {
         introduced(&store, &ada, &late).await;
-        let known = Introduction::Known(key("a:ada"));
+        let known = CreationLease::Exists(key("a:ada"));
         assert_eq!(introduce(&store, &ada, 2).await, known);
     }
 }
@@ -129,15 +129,15 @@ async fn what_was_made_is_not_unsaid<S: Conversations>(store: S) {
 async fn a_person_leads_only_to_what_is_remembered<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
-    introduced(&store, &ada, &Made::Conversation(key("a:ada"))).await;
+    introduced(&store, &ada, &Creation::Conversation(key("a:ada"))).await;
     assert_eq!(
         introduce(&store, &ada, 1).await,
         YOURS,
         "it is nobody's turn any more"
     );
     make(&store, &ada, "a:ada").await;
-    introduced(&store, &ada, &Made::Conversation(key("a:never"))).await;
-    let known = Introduction::Known(key("a:ada"));
+    introduced(&store, &ada, &Creation::Conversation(key("a:never"))).await;
+    let known = CreationLease::Exists(key("a:ada"));
     assert_eq!(introduce(&store, &ada, 2).await, known);
 }
 
@@ -145,7 +145,7 @@ async fn a_person_leads_elsewhere_once_told<S: Conversations>(store: S) {
     let ada = person("ada");
     make(&store, &ada, "a:old").await;
     make(&store, &ada, "a:new").await;
-    let known = Introduction::Known(key("a:new"));
+    let known = CreationLease::Exists(key("a:new"));
     assert_eq!(introduce(&store, &ada, 2).await, known);
     assert!(store.erase(&key("a:old")).await.unwrap());
     assert_eq!(introduce(&store, &ada, 2).await, known);
@@ -173,18 +173,23 @@ async fn erasing_a_conversation_erases_who_led_to_it_and_nobody_else<S: Conversa
     }
     make(&store, &person("eve"), "a:eve").await;
     let url = "https://smba.trafficmanager.net/emea/";
-    let sighting = Sighting::made(&other_bot("ada"), "a:ada".into(), url);
-    let other_key = sighting.key.clone();
-    store.remember(sighting, at(1)).await.unwrap();
-    introduced(&store, &other_bot("ada"), &Made::Conversation(other_key.clone())).await;
+    let observation = Observation::created(&other_bot("ada"), "a:ada".into(), url);
+    let other_key = observation.key.clone();
+    store.remember(observation, at(1)).await.unwrap();
+    introduced(
+        &store,
+        &other_bot("ada"),
+        &Creation::Conversation(other_key.clone()),
+    )
+    .await;
 
     assert!(store.erase(&key("a:ada")).await.unwrap());
     for name in &names {
         assert_eq!(introduce(&store, name, 2).await, YOURS);
     }
-    let eve = Introduction::Known(key("a:eve"));
+    let eve = CreationLease::Exists(key("a:eve"));
     assert_eq!(introduce(&store, &person("eve"), 2).await, eve);
-    let known = Introduction::Known(other_key);
+    let known = CreationLease::Exists(other_key);
     assert_eq!(introduce(&store, &other_bot("ada"), 2).await, known);
     assert!(!store.erase(&key("a:ada")).await.unwrap());
 }
@@ -205,7 +210,7 @@ async fn introducing_and_erasing_that_race_leave_nobody_who_leads_nowhere<S: Con
             .map(|number| person(&format!("{round}-{number}")))
             .collect();
         hear(&store, &personal("ada"), 0).await;
-        let made = Made::Conversation(ada.clone());
+        let made = Creation::Conversation(ada.clone());
         let making = join_all(names.iter().map(|name| introduced(&store, name, &made)));
         let (_, erased) = futures_util::future::join(making, store.erase(&ada)).await;
         assert!(erased.unwrap());
@@ -270,11 +275,11 @@ async fn hostile_people_are_kept_apart<S: Conversations>(store: S) {
         let mut message = personal("x");
         message["conversation"]["id"] = json!(id);
         hear(&store, &message, 0).await;
-        introduced(&store, person, &Made::Conversation(key(&id))).await;
+        introduced(&store, person, &Creation::Conversation(key(&id))).await;
     }
     for (number, person) in people.iter().enumerate() {
         let id = format!("tag|{number}");
-        let known = Introduction::Known(key(&id));
+        let known = CreationLease::Exists(key(&id));
         assert_eq!(introduce(&store, person, 1).await, known, "{person:?}");
         assert!(store.erase(&key(&id)).await.unwrap());
     }

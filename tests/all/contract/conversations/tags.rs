@@ -52,7 +52,7 @@ async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations
     );
     let record = recall(&store, "a:ada").await;
     assert_eq!((record.version, record.changed_at), (2, at(1)));
-    assert_eq!(record.facts.tags, words(&["beta", "vip"]));
+    assert_eq!(record.attributes.tags, words(&["beta", "vip"]));
     // In every listing, since any may be asked whose a conversation is.
     store.forget(&key("a:ada"), at(2)).await.unwrap();
     for selection in [
@@ -69,11 +69,11 @@ async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations
     ] {
         let (found, _) = list(&store, &selection, 10).await;
         let ada = found.iter().find(|found| found.key == key("a:ada")).unwrap();
-        assert_eq!(ada.facts.tags, words(&["beta", "vip"]), "{selection:?}");
+        assert_eq!(ada.attributes.tags, words(&["beta", "vip"]), "{selection:?}");
         assert_eq!((&ada.state, ada.changed_at), (&State::Removed, at(2)));
     }
     let (team, _) = list(&store, &Selection::Team("19:team".into()), 10).await;
-    let tags: Vec<_> = team.iter().map(|found| found.facts.tags.len()).collect();
+    let tags: Vec<_> = team.iter().map(|found| found.attributes.tags.len()).collect();
     assert_eq!(tags.iter().sum::<usize>(), 1);
     let left = tag(&store, "a:ada", &[], &["vip"]).await;
     assert_eq!(left, Some(words(&["beta"])));
@@ -120,7 +120,7 @@ async fn those_who_tag_at_once_lose_nothing<S: Conversations>(store: S) {
     let hearing = hear(&store, &message, 3);
     futures_util::future::join(join_all(tagging), hearing).await;
     let record = recall(&store, "a:ada").await;
-    assert_eq!(record.facts.tags, names);
+    assert_eq!(record.attributes.tags, names);
     assert_eq!(record.reference.locale.as_deref(), Some("fr-FR"));
     for name in &names {
         assert_eq!(ids(&tagged(&store, name).await), ["a:ada"]);
@@ -136,7 +136,7 @@ async fn tags_stay_whatever_the_channel_says<S: Conversations>(store: S) {
     block(&store, "a:ada", "ConversationBlockedByUser", 4).await;
     let found = tagged(&store, "vip").await;
     assert!(matches!(found[0].state, State::Blocked { .. }));
-    assert_eq!(recall(&store, "a:ada").await.facts.tags, words(&["vip"]));
+    assert_eq!(recall(&store, "a:ada").await.attributes.tags, words(&["vip"]));
 }
 
 async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store: S) {
@@ -190,7 +190,7 @@ async fn one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered<S: Con
 async fn a_successor_carries_the_tags_and_a_channel_beside_does_not<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
-    let successor = Sighting::successor(&recall(&store, "a:ada").await, "a:new".into());
+    let successor = Observation::replacement(&recall(&store, "a:ada").await, "a:new".into());
     store.remember(successor, at(2)).await.unwrap();
     assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada", "a:new"]);
     let tags = tag(&store, "a:new", &[], &["vip"]).await;
@@ -198,7 +198,7 @@ async fn a_successor_carries_the_tags_and_a_channel_beside_does_not<S: Conversat
     assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
     hear(&store, &thread("19:general", "5", "19:general"), 0).await;
     tag(&store, "19:general", &["news"], &[]).await;
-    let beside = Sighting::beside(&recall(&store, "19:general").await, "19:random".into());
+    let beside = Observation::sibling_channel(&recall(&store, "19:general").await, "19:random".into());
     store.remember(beside, at(2)).await.unwrap();
     assert_eq!(ids(&tagged(&store, "news").await), ["19:general"]);
 }
@@ -260,7 +260,7 @@ async fn what_is_erased_and_comes_back_is_new<S: Conversations>(store: S) {
     assert_eq!(hear(&store, &personal("ada"), 5).await, [Remembered::New]);
     let record = recall(&store, "a:ada").await;
     assert_eq!((record.version, record.remembered_at), (1, at(5)));
-    assert_eq!(record.facts.tags, Vec::<String>::new());
+    assert_eq!(record.attributes.tags, Vec::<String>::new());
     assert_eq!(tagged(&store, "vip").await, []);
 }
 
@@ -290,7 +290,7 @@ async fn erasing_and_tagging_that_race_leave_no_half<S: Conversations>(store: S)
         assert!(erased.unwrap());
         // What was tagged too late was not there any more, and what comes back has no tags from before.
         hear(&store, &personal(&name), 1).await;
-        assert_eq!(recall(&store, &id).await.facts.tags, Vec::<String>::new());
+        assert_eq!(recall(&store, &id).await.attributes.tags, Vec::<String>::new());
     }
     for word in ["x", "y", "z"] {
         assert_eq!(tagged(&store, word).await, []);

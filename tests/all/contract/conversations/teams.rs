@@ -31,7 +31,7 @@ async fn a_channel_follows_its_team_away_and_back<S: Conversations>(store: S) {
         State::Active
     );
     let deleted = follow(&store, TeamEvent::TeamDeleted, 3).await;
-    assert_eq!((deleted.state, deleted.with_team), (State::Removed, true));
+    assert_eq!((deleted.state, deleted.removed_with_team), (State::Removed, true));
     assert_eq!(ids(&list(&store, &Selection::Removed, 10).await.0), ["19:c"]);
     let back = follow(&store, TeamEvent::TeamRestored, 4).await;
     let expected = Conversation {
@@ -48,7 +48,7 @@ async fn what_was_forgotten_for_its_own_sake_does_not_come_back_with_its_team<S:
     follow(&store, TeamEvent::TeamDeleted, 1).await;
     store.forget(&key("19:c"), at(2)).await.unwrap();
     let forgotten = recall(&store, "19:c").await;
-    assert_eq!((forgotten.version, forgotten.with_team), (3, false));
+    assert_eq!((forgotten.version, forgotten.removed_with_team), (3, false));
     assert_eq!(follow(&store, TeamEvent::TeamRestored, 3).await, forgotten);
     store.forget(&key("19:c"), at(4)).await.unwrap();
     assert_eq!(recall(&store, "19:c").await, forgotten, "once");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use herald::conversation::{Finding, Made, TeamEvent};
+use herald::conversation::{Creation, Feedback, TeamEvent};
 use herald::roster::Question;
 use herald::store::{Conversations, Error, Ledger, Notifications, Selection};
 use tests::database::{conversations_at, ledger_at, notifications_at};
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::super::at;
 use super::teams::{channels, import, team};
 use super::{
-    CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, member, page, person,
-    reserve, sighting, tags, try_claim,
+    CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, member, observation,
+    page, person, reserve, tags, try_claim,
 };
 
 /// How long anything may take when the table is away: the SDK's whole time, and a second to give up in.
@@ -52,11 +52,17 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         ledger_at(address),
     );
     let lease = first_lease();
-    let finding = Finding::Missing("ConversationNotFound".into());
+    let feedback = Feedback::NotFound("ConversationNotFound".into());
     vec![
-        ("remember", conversations.remember(sighting(), at(0)).await.err()),
+        (
+            "remember",
+            conversations.remember(observation(), at(0)).await.err(),
+        ),
         ("forget", conversations.forget(&key(), at(0)).await.err()),
-        ("note", conversations.note(&key(), 1, &finding, at(0)).await.err()),
+        (
+            "note",
+            conversations.note(&key(), 1, &feedback, at(0)).await.err(),
+        ),
         (
             "tag",
             conversations.tag(&key(), &tags(&["vip"]), &[], at(0)).await.err(),
@@ -69,7 +75,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         (
             "introduced",
             conversations
-                .introduced(&person(), &Made::Nothing, at(0))
+                .introduced(&person(), &Creation::Nothing, at(0))
                 .await
                 .err(),
         ),

@@ -1,6 +1,6 @@
 //! An answer is lost: the request was carried out, and is made again.
 
-use herald::conversation::{Finding, Introduction, Made, State as ConversationState};
+use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::operation::{Operation, OperationKey, Stage};
 use herald::pace::Answer;
@@ -13,7 +13,7 @@ use tests::database::{conversations_at, ledger_at, notifications_at};
 use super::super::at;
 use super::{
     CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, first_lease, id, key, lease, member,
-    page, person, reserve, sighting, tags, wired,
+    observation, page, person, reserve, tags, wired,
 };
 
 /// Lets go by the reads of a claim, so that it is the answer to a write that is lost.
@@ -241,10 +241,10 @@ async fn what_is_called_again_after_all_answers_were_lost_counts_once() {
 async fn what_was_found_is_noted_once_though_the_answer_was_lost() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.remember(observation(), at(0)).await.unwrap();
     wire.lose_answers_after(READ, 1);
-    let finding = Finding::Blocked("ConversationBlockedByUser".into());
-    conversations.note(&key(), 1, &finding, at(1)).await.unwrap();
+    let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
+    conversations.note(&key(), 1, &feedback, at(1)).await.unwrap();
     let record = conversations.recall(&[key()]).await.unwrap().remove(0);
     assert_eq!(record.version, 2);
     assert!(matches!(record.state, ConversationState::Blocked { .. }));
@@ -254,12 +254,12 @@ async fn what_was_found_is_noted_once_though_the_answer_was_lost() {
 async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.remember(observation(), at(0)).await.unwrap();
     conversations.forget(&key(), at(1)).await.unwrap();
     // The read's answer, then the write's.
     wire.lose_answers(1);
     assert_eq!(
-        conversations.remember(sighting(), at(2)).await.unwrap(),
+        conversations.remember(observation(), at(2)).await.unwrap(),
         Remembered::Changed
     );
     assert_eq!(conversations.recall(&[key()]).await.unwrap()[0].version, 3);
@@ -269,7 +269,7 @@ async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost(
 async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
     let (wire, database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.remember(observation(), at(0)).await.unwrap();
     let vip = tags(&["vip"]);
     wire.lose_answers_after(READ, 1);
     let tagged = conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
@@ -308,10 +308,10 @@ async fn erasing_goes_on_where_it_was_cut_off() {
     let conversations = conversations_at(wire.address());
     // Lost are the answers to the write that removes the person, to that which removes the record, and to the last look.
     for passing in [1, 3, 4] {
-        conversations.remember(sighting(), at(0)).await.unwrap();
+        conversations.remember(observation(), at(0)).await.unwrap();
         let vip = tags(&["vip"]);
         conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
-        let made = Made::Conversation(key());
+        let made = Creation::Conversation(key());
         conversations.introduced(&person(), &made, at(1)).await.unwrap();
         wire.lose_answers_after(passing, 3);
         let cut = conversations.erase(&key()).await;
@@ -327,8 +327,8 @@ async fn erasing_goes_on_where_it_was_cut_off() {
 async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
-    let yours = Introduction::Yours {
+    conversations.remember(observation(), at(0)).await.unwrap();
+    let yours = CreationLease::Acquired {
         installing_since: None,
     };
     for second in [0, 60] {
@@ -339,16 +339,16 @@ async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
         assert_eq!(asked.unwrap(), yours);
     }
     wire.lose_answers_after(READ, 1);
-    let installing = Made::Installing(at(61));
+    let installing = Creation::InstallPending(at(61));
     conversations
         .introduced(&person(), &installing, at(61))
         .await
         .unwrap();
-    let made = Made::Conversation(key());
+    let made = Creation::Conversation(key());
     wire.lose_answers_after(READ, 1);
     conversations.introduced(&person(), &made, at(62)).await.unwrap();
     let asked = conversations.introduce(&person(), at(63), at(123)).await;
-    assert_eq!(asked.unwrap(), Introduction::Known(key()));
+    assert_eq!(asked.unwrap(), CreationLease::Exists(key()));
 }
 
 #[tokio::test]

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use herald::conversation::{Finding, Made};
+use herald::conversation::{Creation, Feedback};
 use herald::delivery::{Claim, Outcome};
 use herald::store::{Conversations, Ledger, Notifications, Selection};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 
 use super::super::at;
 use super::{
-    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, member, page, person,
-    read_pace, reserve, sighting, tags, wired,
+    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, member, observation,
+    page, person, read_pace, reserve, tags, wired,
 };
 
 #[tokio::test]
@@ -124,14 +124,14 @@ async fn those_of_one_process_do_not_race_each_other() {
 async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.remember(observation(), at(0)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
-    conversations.remember(sighting(), at(1)).await.unwrap();
+    conversations.remember(observation(), at(1)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
-    let finding = Finding::Blocked("ConversationBlockedByUser".into());
-    conversations.note(&key(), 1, &finding, at(2)).await.unwrap();
+    let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
+    conversations.note(&key(), 1, &feedback, at(2)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
-    conversations.note(&key(), 1, &finding, at(3)).await.unwrap();
+    conversations.note(&key(), 1, &feedback, at(3)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
     conversations.forget(&key(), at(4)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem"]);
@@ -141,7 +141,7 @@ async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
 async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.remember(observation(), at(0)).await.unwrap();
     wire.take_operations();
     let vip = tags(&["vip"]);
     conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
@@ -150,7 +150,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
     assert_eq!(wire.take_operations(), ["GetItem"]);
     // What is tagged is remembered as cheaply as everything.
     conversations.forget(&key(), at(2)).await.unwrap();
-    conversations.remember(sighting(), at(3)).await.unwrap();
+    conversations.remember(observation(), at(3)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem", "GetItem", "PutItem"]);
     let selection = Selection::Tag("vip".into());
     assert_eq!(
@@ -175,16 +175,18 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
 async fn to_be_introduced_is_a_read_and_a_write_and_to_be_known_a_read() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
-    conversations.remember(sighting(), at(0)).await.unwrap();
+    conversations.remember(observation(), at(0)).await.unwrap();
     wire.take_operations();
     conversations.introduce(&person(), at(0), at(60)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
     conversations.introduce(&person(), at(1), at(61)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
-    let nothing = conversations.introduced(&person(), &Made::Nothing, at(1)).await;
+    let nothing = conversations
+        .introduced(&person(), &Creation::Nothing, at(1))
+        .await;
     nothing.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
-    let made = Made::Conversation(key());
+    let made = Creation::Conversation(key());
     conversations.introduced(&person(), &made, at(1)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "TransactWriteItems"]);
     conversations.introduced(&person(), &made, at(1)).await.unwrap();

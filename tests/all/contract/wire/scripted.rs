@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use herald::conversation::{ConversationKey, Finding, Made};
+use herald::conversation::{ConversationKey, Creation, Feedback};
 use herald::delivery::Claim;
 use herald::store::{Conversations, Error, Ledger, Notifications, Remembered, Selection};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use tests::script::Script;
 use tokio::time::Instant;
 
 use super::super::at;
-use super::{CHUNK, DELIVERED, claim, closing, delivery, id, key, page, person, sighting, tags};
+use super::{CHUNK, DELIVERED, claim, closing, delivery, id, key, observation, page, person, tags};
 
 fn cancelled(codes: &[&str]) -> (u16, Value) {
     let reasons: Vec<Value> = codes.iter().map(|code| json!({"Code": code})).collect();
@@ -87,7 +87,7 @@ async fn a_write_that_met_a_transaction_is_made_again() {
     let done = (200, json!({}));
     let script = Script::of([done.clone(), conflict(), conflict(), done.clone()]).await;
     let conversations = conversations_at(script.address());
-    let remembered = conversations.remember(sighting(), at(0)).await;
+    let remembered = conversations.remember(observation(), at(0)).await;
     assert_eq!(remembered.unwrap(), Remembered::New);
     let script = Script::of([conflict(), done]).await;
     let conversations = conversations_at(script.address());
@@ -198,7 +198,7 @@ async fn who_leads_nowhere_goes_by_themselves_and_who_leads_somewhere_stays() {
     let script = Script::of([nobody.clone(), done.clone(), nobody, done]).await;
     let conversations = conversations_at(script.address());
     conversations.introduce(&person(), at(0), at(60)).await.unwrap();
-    let made = Made::Conversation(key());
+    let made = Creation::Conversation(key());
     conversations.introduced(&person(), &made, at(1)).await.unwrap();
     let requests = script.requests();
     assert!(requests[1]["Item"]["expires"]["N"].is_string());
@@ -354,9 +354,9 @@ async fn a_finding_is_written_on_the_version_it_is_about_and_on_no_later_one() {
         "reference": {"S": "{}"}, "serviceUrls": {"L": []}, "version": {"N": "3"}, "scope": {"S": "personal"},
         "rememberedAt": {"N": "0"}, "changedAt": {"N": "0"}});
     let script = Script::of([(200, json!({"Item": item})), refused(&item)]).await;
-    let finding = Finding::Blocked("ConversationBlockedByUser".into());
+    let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
     let conversations = conversations_at(script.address());
-    conversations.note(&key(), 3, &finding, at(0)).await.unwrap();
+    conversations.note(&key(), 3, &feedback, at(0)).await.unwrap();
     let requests = script.requests();
     assert_eq!(requests.len(), 2, "what the other wrote is left alone");
     let put = &requests[1];

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::aws::Sdk;
 use crate::conversation::{
-    self, Conversation, ConversationKey, Finding, Import, Introduction, Made, PersonKey, Sighting, TeamEvent,
+    self, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey,
+    TeamEvent,
 };
 use crate::roster::{Answer, Question, TeamKey, Told};
 use crate::store::{Candidate, Listing, Remembered, Selection};
@@ -30,7 +31,7 @@ use record::{REMOVED, TROUBLE, WITH_TEAM, candidate, conversation, key, tags};
 /// The conversations in DynamoDB.
 ///
 /// A listing by tenant leaves out threads because they have no `scope`, which the index is sorted by: a thread's scope
-/// is always a channel. All other facts stand as they are, and each is there only if it is known. What may not be written to
+/// is always a channel. All other attributes stand as they are, and each is there only if it is known. What may not be written to
 /// has a `trouble` beside its state, so that it is found without the others.
 ///
 /// What is no record has no `reference`, by which reading the table itself passes over it, and no attribute that an index is
@@ -76,10 +77,10 @@ impl Conversations {
 }
 
 impl crate::store::Conversations for Conversations {
-    async fn remember(&self, sighting: Sighting, now: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Remembered, Error> {
         const VERB: &str = "remember a conversation";
-        let key = sighting.key.clone();
-        let rule = |old: Option<&Conversation>| conversation::remember(old, sighting.clone(), now);
+        let key = observation.key.clone();
+        let rule = |old: Option<&Conversation>| conversation::remember(old, observation.clone(), now);
         Ok(remembered(&self.alter(VERB, &key, &rule).await?))
     }
 
@@ -92,7 +93,7 @@ impl crate::store::Conversations for Conversations {
 
     async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
         const VERB: &str = "have a conversation follow its team";
-        let rule = |old: Option<&Conversation>| conversation::follow(old?, event, now);
+        let rule = |old: Option<&Conversation>| conversation::apply_team_change(old?, event, now);
         self.alter(VERB, key, &rule).await?;
         Ok(())
     }
@@ -140,7 +141,7 @@ impl crate::store::Conversations for Conversations {
         &self,
         key: &ConversationKey,
         version: u64,
-        finding: &Finding,
+        feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), Error> {
         const VERB: &str = "note what became of a conversation";
@@ -151,7 +152,7 @@ impl crate::store::Conversations for Conversations {
         if standing.version != version {
             return Ok(());
         }
-        if let Some(record) = conversation::note(&standing, finding, now) {
+        if let Some(record) = conversation::apply_feedback(&standing, feedback, now) {
             match self.replace(VERB, Some(&standing), &record).await? {
                 // Somebody was faster, and knows better; or it was us, and the answer was lost.
                 Put::Written | Put::Refused(_) => {}
@@ -170,7 +171,7 @@ impl crate::store::Conversations for Conversations {
         const VERB: &str = "tag a conversation";
         let rule = |old: Option<&Conversation>| conversation::tag(old?, add, remove, now);
         let (old, new) = self.alter(VERB, key, &rule).await?;
-        Ok(new.or(old).map(|record| record.facts.tags))
+        Ok(new.or(old).map(|record| record.attributes.tags))
     }
 
     async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
@@ -210,13 +211,13 @@ impl crate::store::Conversations for Conversations {
         person: &PersonKey,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Introduction, Error> {
+    ) -> Result<CreationLease, Error> {
         const VERB: &str = "introduce a person";
         let mark = fresh_mark();
         let mut standing = self.known(VERB, person).await?;
         for _ in 0..ROUNDS {
-            let known = standing.as_ref().map(|standing| &standing.acquaintance);
-            let (introduction, new) = conversation::introduce(known, now, until);
+            let known = standing.as_ref().map(|standing| &standing.record);
+            let (introduction, new) = conversation::acquire_creation_lease(known, now, until);
             let Some(new) = new else {
                 return Ok(introduction);
             };
@@ -235,14 +236,14 @@ impl crate::store::Conversations for Conversations {
         Err(unavailable(VERB)(Outrun))
     }
 
-    async fn introduced(&self, person: &PersonKey, made: &Made, _: Timestamp) -> Result<(), Error> {
+    async fn introduced(&self, person: &PersonKey, made: &Creation, _: Timestamp) -> Result<(), Error> {
         const VERB: &str = "write down who was introduced";
         let mark = fresh_mark();
         let mut made = made;
         let mut standing = self.known(VERB, person).await?;
         for _ in 0..ROUNDS {
-            let known = standing.as_ref().map(|standing| &standing.acquaintance);
-            let Some(new) = conversation::made(known, made) else {
+            let known = standing.as_ref().map(|standing| &standing.record);
+            let Some(new) = conversation::finish_creation(known, made) else {
                 return Ok(());
             };
             let Some(conversation) = &new.conversation else {
@@ -264,7 +265,7 @@ impl crate::store::Conversations for Conversations {
                 .await?
             {
                 Led::There => return Ok(()),
-                Led::Nowhere => made = &Made::Nothing,
+                Led::Nowhere => made = &Creation::Nothing,
                 Led::Outrun(known) => standing = known,
             }
         }

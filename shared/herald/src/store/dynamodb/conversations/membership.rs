@@ -33,18 +33,18 @@ impl Conversations {
             None => Condition::absent("conversation"),
             Some(standing) => Condition::equal("version", number(standing.version)),
         };
-        let old_tags = standing.map_or(&[][..], |standing| &standing.facts.tags);
+        let old_tags = standing.map_or(&[][..], |standing| &standing.attributes.tags);
         let record = write(verb, new)?;
-        if *old_tags == new.facts.tags {
+        if *old_tags == new.attributes.tags {
             return self.0.put(verb, record, condition).await;
         }
         let mut writes = vec![self.0.putting(verb, record, Some(condition))?];
-        for joined in new.facts.tags.iter().filter(|tag| !old_tags.contains(tag)) {
+        for joined in new.attributes.tags.iter().filter(|tag| !old_tags.contains(tag)) {
             let mut membership = membership_key(joined, &new.key);
             membership.extend(item([(MEMBER, text(new.key.to_string()))]));
             writes.push(self.0.putting(verb, membership, None)?);
         }
-        for left in old_tags.iter().filter(|tag| !new.facts.tags.contains(tag)) {
+        for left in old_tags.iter().filter(|tag| !new.attributes.tags.contains(tag)) {
             writes.push(self.leaving(verb, left, &new.key)?);
         }
         Ok(match self.0.transact(verb, writes).await? {

@@ -6,7 +6,7 @@ use super::super::ledger::beside;
 use super::super::{Condition, Error, Put, Transaction, failed, unavailable};
 use super::Conversations;
 use super::record::key as record_key;
-use crate::conversation::{Acquaintance, ConversationKey, PersonKey};
+use crate::conversation::{ConversationKey, PersonKey, PersonRecord};
 use crate::id;
 
 /// The sort key of a person, and the beginning of those of what leads back to them.
@@ -17,7 +17,7 @@ const LEADS_TO: &str = "leadsTo";
 
 /// A person as they stand in the table.
 pub(super) struct Known {
-    pub(super) acquaintance: Acquaintance,
+    pub(super) record: PersonRecord,
     /// Counts the puts, from 1.
     version: u64,
 }
@@ -28,7 +28,7 @@ impl Known {
         let conversation = record.optional_text(LEADS_TO)?;
         let conversation = conversation.map(|name| name.parse().map_err(|_| record.corrupt(LEADS_TO)));
         Ok(Self {
-            acquaintance: Acquaintance {
+            record: PersonRecord {
                 conversation: conversation.transpose()?,
                 until: record.optional_moment("until")?,
                 installing_since: record.optional_moment("installingSince")?,
@@ -60,7 +60,7 @@ impl Conversations {
         verb: &'static str,
         person: &PersonKey,
         standing: Option<&Known>,
-        new: &Acquaintance,
+        new: &PersonRecord,
         mark: &str,
     ) -> Result<Put, Error> {
         let mut attributes = write(person, standing, new);
@@ -75,7 +75,7 @@ impl Conversations {
         verb: &'static str,
         person: &PersonKey,
         standing: Option<&Known>,
-        new: &Acquaintance,
+        new: &PersonRecord,
         conversation: &ConversationKey,
     ) -> Result<Led, Error> {
         let partition = partition(person);
@@ -88,7 +88,7 @@ impl Conversations {
                 .putting(verb, write(person, standing, new), Some(version_of(standing)))?,
             self.0.putting(verb, way_back, None)?,
         ];
-        let before = standing.and_then(|standing| standing.acquaintance.conversation.as_ref());
+        let before = standing.and_then(|standing| standing.record.conversation.as_ref());
         if let Some(before) = before.filter(|before| *before != conversation) {
             writes.push(self.0.deleting(verb, self::way_back(before, &partition), None)?);
         }
@@ -155,8 +155,8 @@ impl Conversations {
     }
 }
 
-fn write(person: &PersonKey, standing: Option<&Known>, new: &Acquaintance) -> Item {
-    let Acquaintance {
+fn write(person: &PersonKey, standing: Option<&Known>, new: &PersonRecord) -> Item {
+    let PersonRecord {
         conversation,
         until,
         installing_since,

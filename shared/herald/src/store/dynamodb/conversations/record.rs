@@ -4,7 +4,7 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, texts};
-use crate::conversation::{Conversation, ConversationKey, Facts, Missing, Scope, State};
+use crate::conversation::{Attributes, Conversation, ConversationKey, NotFoundStreak, Scope, State};
 use crate::store::Candidate;
 
 /// What a listing needs of a record. Every index carries it.
@@ -42,25 +42,25 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
     let Conversation {
         key,
         reference,
-        facts,
+        attributes,
         service_urls,
         state,
-        with_team,
-        missing,
+        removed_with_team,
+        not_found,
         version,
         remembered_at,
         changed_at,
     } = record;
-    let Facts {
+    let Attributes {
         scope,
         tenant,
         user,
         account,
         team,
         tags,
-    } = facts;
-    let mut attributes = self::key(key);
-    attributes.extend(item([
+    } = attributes;
+    let mut new = self::key(key);
+    new.extend(item([
         ("state", text(state_word(state))),
         (REFERENCE, json(verb, REFERENCE, reference)?),
         ("serviceUrls", texts(service_urls)),
@@ -68,8 +68,8 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         ("rememberedAt", moment(*remembered_at)),
         ("changedAt", moment(*changed_at)),
     ]));
-    if let Some(Missing { times, last }) = missing {
-        attributes.extend(item([("missing", number(*times)), ("missingAt", moment(*last))]));
+    if let Some(NotFoundStreak { times, last }) = not_found {
+        new.extend(item([("missing", number(*times)), ("missingAt", moment(*last))]));
     }
     let known = [
         (TROUBLE, trouble(state)),
@@ -79,18 +79,18 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         ("channelUserId", account.as_ref().map(ChannelAccountId::as_str)),
         ("team", team.as_deref()),
     ];
-    attributes.extend(
+    new.extend(
         known
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
     );
-    if *with_team {
-        attributes.extend(item([(WITH_TEAM, number(1))]));
+    if *removed_with_team {
+        new.extend(item([(WITH_TEAM, number(1))]));
     }
     if !tags.is_empty() {
-        attributes.extend(item([(TAGS, texts(tags))]));
+        new.extend(item([(TAGS, texts(tags))]));
     }
-    Ok(attributes)
+    Ok(new)
 }
 
 pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversation, Error> {
@@ -99,11 +99,11 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
     Ok(Conversation {
         key: read_key(record)?,
         reference: record.json(REFERENCE)?,
-        facts: facts(record)?,
+        attributes: attributes(record)?,
         service_urls: service_urls.ok_or_else(|| record.corrupt("serviceUrls"))?,
         state: state(record)?,
-        with_team: record.optional_number::<u8>(WITH_TEAM)?.is_some(),
-        missing: missing(record)?,
+        removed_with_team: record.optional_number::<u8>(WITH_TEAM)?.is_some(),
+        not_found: not_found(record)?,
         version: record.number("version")?,
         remembered_at: record.moment("rememberedAt")?,
         changed_at: record.moment("changedAt")?,
@@ -115,7 +115,7 @@ pub(super) fn candidate(verb: &'static str, item: &Item) -> Result<Candidate, Er
     let record = Record { verb, item };
     Ok(Candidate {
         key: read_key(record)?,
-        facts: facts(record)?,
+        attributes: attributes(record)?,
         state: state(record)?,
         changed_at: record.moment("changedAt")?,
     })
@@ -126,12 +126,12 @@ pub(super) fn tags(record: Record<'_>) -> Result<Vec<String>, Error> {
     Ok(record.optional_texts(TAGS)?.unwrap_or_default())
 }
 
-fn missing(record: Record<'_>) -> Result<Option<Missing>, Error> {
+fn not_found(record: Record<'_>) -> Result<Option<NotFoundStreak>, Error> {
     let Some(times) = record.optional_number("missing")? else {
         return Ok(None);
     };
     let last = record.moment("missingAt")?;
-    Ok(Some(Missing { times, last }))
+    Ok(Some(NotFoundStreak { times, last }))
 }
 
 pub(super) fn read_key(record: Record<'_>) -> Result<ConversationKey, Error> {
@@ -139,8 +139,8 @@ pub(super) fn read_key(record: Record<'_>) -> Result<ConversationKey, Error> {
         .map_err(|_| record.corrupt("place"))
 }
 
-fn facts(record: Record<'_>) -> Result<Facts, Error> {
-    Ok(Facts {
+fn attributes(record: Record<'_>) -> Result<Attributes, Error> {
+    Ok(Attributes {
         scope: match record.optional_text("scope")? {
             None => Scope::Channel,
             Some(word) => word.parse().map_err(|_| record.corrupt("scope"))?,

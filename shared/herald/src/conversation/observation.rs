@@ -7,86 +7,89 @@ use botframework::id::{ChannelAccountId, ConversationId};
 use botframework::reference::ConversationReference;
 
 use super::key::is_id;
-use super::{Conversation, ConversationKey, Facts, Person, PersonKey, Scope, TeamNews, Unfit};
+use super::{Attributes, Conversation, ConversationKey, ImportError, Person, PersonKey, Scope, TeamChange};
 use crate::id::canonical;
 
 /// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
 
-/// What an activity says about the bot's presence.
+/// What an activity says about the bot's membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
+pub enum Membership {
     /// Installed, added, or spoken to: the conversation is active from now on.
-    Arrived,
+    Joined,
     /// Something else happened there: a removed conversation stays removed.
-    Seen,
+    Unchanged,
     /// Uninstalled or taken out.
     Left,
 }
 
 /// Whether an activity's service URL may replace the one that is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Address {
-    Believed,
+pub(super) enum UrlSource {
+    Authoritative,
     /// A small share of invokes name a region that does not work for the user (`protocol A.5`).
-    Doubted,
+    Hint,
 }
 
 /// One conversation as one activity showed it.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct Observation {
     /// The conversation.
     pub key: ConversationKey,
-    /// What the activity says about the bot's presence.
-    pub presence: Presence,
+    /// What the activity says about the bot's membership.
+    pub membership: Membership,
     /// What it is looked up by.
-    pub facts: Facts,
+    pub attributes: Attributes,
     pub(super) reference: ConversationReference,
-    pub(super) address: Address,
-    /// Whether the activity says what kind of place it is, or the facts only suppose so.
-    pub(super) scope_named: bool,
+    pub(super) url_source: UrlSource,
+    /// Whether the activity says what kind of place it is, or the attributes only suppose so.
+    pub(super) scope_known: bool,
     /// Whether it is something that a person did, not the channel.
-    pub(super) by_person: bool,
+    pub(super) by_user: bool,
 }
 
-impl Sighting {
+impl Observation {
     /// The conversations an activity shows: one, or two for a thread in a channel (the channel, then the thread).
     ///
     /// None when the activity does not name what a later message needs: channel, conversation, bot and service URL.
-    pub fn of(activity: &Activity) -> Vec<Self> {
+    pub fn from_activity(activity: &Activity) -> Vec<Self> {
         let reference = ConversationReference::from_activity(activity);
         if reference.service_url.as_deref().is_none_or(str::is_empty) {
             return Vec::new();
         }
-        Self::shown(activity, reference).map_or_else(|_| Vec::new(), Self::with_its_channel)
+        Self::from_reference(activity, reference).map_or_else(|_| Vec::new(), Self::with_parent_channel)
     }
 
     /// What an activity shows of the conversation that a reference leads to.
     ///
     /// # Errors
     /// When the reference does not name it, or is too large to be remembered.
-    pub(super) fn shown(activity: &Activity, reference: ConversationReference) -> Result<Self, Unfit> {
-        let key = ConversationKey::of(&reference).ok_or(Unfit::NoId)?;
+    pub(super) fn from_reference(
+        activity: &Activity,
+        reference: ConversationReference,
+    ) -> Result<Self, ImportError> {
+        let key = ConversationKey::of(&reference).ok_or(ImportError::NoId)?;
         // A record holds 400 KB. What is larger than any real reference by far would be refused by the table, and the
         // channel would repeat it for ever.
         let bytes = serde_json::to_vec(&reference).map_or(usize::MAX, |document| document.len());
         if bytes > REFERENCE_BYTES_MAX {
-            return Err(Unfit::TooLarge);
+            return Err(ImportError::TooLarge);
         }
         let scope = scope(activity, &reference);
         Ok(Self {
             key,
-            presence: presence(activity),
-            facts: facts(activity, &reference, scope.unwrap_or(Scope::Personal)),
+            membership: membership(activity),
+            attributes: attributes(activity, &reference, scope.unwrap_or(Scope::Personal)),
             reference,
-            address: address(activity),
-            scope_named: scope.is_some(),
-            by_person: by_person(activity),
+            url_source: url_source(activity),
+            scope_known: scope.is_some(),
+            by_user: by_user(activity),
         })
     }
 
     /// The conversation; and before a thread in a channel, the channel.
-    pub(super) fn with_its_channel(self) -> Vec<Self> {
+    pub(super) fn with_parent_channel(self) -> Vec<Self> {
         if self.key.conversation.thread_root().is_some() {
             vec![self.channel_level(), self]
         } else {
@@ -95,7 +98,7 @@ impl Sighting {
     }
 
     /// The conversation that took the place of one that the channel does not know any more.
-    pub fn successor(of: &Conversation, id: ConversationId) -> Self {
+    pub fn replacement(of: &Conversation, id: ConversationId) -> Self {
         let mut reference = of.reference.clone();
         if let Some(place) = &mut reference.conversation {
             place.id = id.clone();
@@ -106,37 +109,37 @@ impl Sighting {
                 ..of.key.clone()
             },
             // One that is known already keeps its state.
-            presence: Presence::Seen,
-            facts: of.facts.clone(),
+            membership: Membership::Unchanged,
+            attributes: of.attributes.clone(),
             reference,
-            address: Address::Believed,
-            scope_named: true,
-            by_person: false,
+            url_source: UrlSource::Authoritative,
+            scope_known: true,
+            by_user: false,
         }
     }
 
     /// A channel of the team that `of` is a channel of, or a thread in it: the bot is there, though it has not heard of it.
-    pub fn beside(of: &Conversation, id: ConversationId) -> Self {
-        let mut sighting = Self::successor(of, id);
+    pub fn sibling_channel(of: &Conversation, id: ConversationId) -> Self {
+        let mut observation = Self::replacement(of, id);
         // What somebody put one channel under says nothing of the others.
-        sighting.facts.tags.clear();
-        sighting.reference.user = None;
-        sighting.reference.activity_id = None;
-        if let Some(place) = &mut sighting.reference.conversation {
+        observation.attributes.tags.clear();
+        observation.reference.user = None;
+        observation.reference.activity_id = None;
+        if let Some(place) = &mut observation.reference.conversation {
             place.name = None;
         }
-        sighting
+        observation
     }
 
     /// The channel that an activity tells news of, by the name it has there; `None` when they are of no one channel, or the
     /// activity shows no conversation. Whoever is told in one channel of a team is in the others, too.
-    pub fn of_news(activity: &Activity, news: &TeamNews) -> Option<Self> {
+    pub fn from_team_change(activity: &Activity, news: &TeamChange) -> Option<Self> {
         let id = news.place.clone()?;
-        let mut channel = Self::of(activity).into_iter().next()?;
+        let mut channel = Self::from_activity(activity).into_iter().next()?;
         channel.key.conversation = id.clone();
-        channel.facts.scope = Scope::Channel;
-        channel.scope_named = true;
-        (channel.facts.user, channel.facts.account) = (None, None);
+        channel.attributes.scope = Scope::Channel;
+        channel.scope_known = true;
+        (channel.attributes.user, channel.attributes.account) = (None, None);
         channel.reference.user = None;
         if let Some(place) = &mut channel.reference.conversation {
             place.id = id;
@@ -146,7 +149,7 @@ impl Sighting {
     }
 
     /// The conversation that was made with a person.
-    pub fn made(with: &PersonKey, id: ConversationId, service_url: &str) -> Self {
+    pub fn created(with: &PersonKey, id: ConversationId, service_url: &str) -> Self {
         let (user, account) = match &with.person {
             Person::User(id) => (Some(id.clone()), None),
             Person::Account(id) => (None, Some(id.clone())),
@@ -182,8 +185,8 @@ impl Sighting {
                 bot: with.bot.clone(),
             },
             // One that is known already keeps its state.
-            presence: Presence::Seen,
-            facts: Facts {
+            membership: Membership::Unchanged,
+            attributes: Attributes {
                 scope: Scope::Personal,
                 tenant: Some(with.tenant.clone()),
                 user,
@@ -192,9 +195,9 @@ impl Sighting {
                 tags: Vec::new(),
             },
             reference,
-            address: Address::Believed,
-            scope_named: true,
-            by_person: false,
+            url_source: UrlSource::Authoritative,
+            scope_known: true,
+            by_user: false,
         }
     }
 
@@ -210,22 +213,22 @@ impl Sighting {
     }
 }
 
-fn presence(activity: &Activity) -> Presence {
+fn membership(activity: &Activity) -> Membership {
     match &activity.kind {
-        _ if activity.is_message() => Presence::Arrived,
+        _ if activity.is_message() => Membership::Joined,
         Some(ActivityType::InstallationUpdate) => match &activity.action {
-            Some(InstallationAction::Add | InstallationAction::AddUpgrade) => Presence::Arrived,
-            Some(InstallationAction::Remove | InstallationAction::RemoveUpgrade) => Presence::Left,
-            Some(InstallationAction::Other(_)) | None => Presence::Seen,
+            Some(InstallationAction::Add | InstallationAction::AddUpgrade) => Membership::Joined,
+            Some(InstallationAction::Remove | InstallationAction::RemoveUpgrade) => Membership::Left,
+            Some(InstallationAction::Other(_)) | None => Membership::Unchanged,
         },
-        Some(ActivityType::ConversationUpdate) if activity.removes_bot() => Presence::Left,
-        Some(ActivityType::ConversationUpdate) if activity.adds_bot() => Presence::Arrived,
-        _ => Presence::Seen,
+        Some(ActivityType::ConversationUpdate) if activity.removes_bot() => Membership::Left,
+        Some(ActivityType::ConversationUpdate) if activity.adds_bot() => Membership::Joined,
+        _ => Membership::Unchanged,
     }
 }
 
 /// Whether a person did this: wrote, reacted, pressed something. What the channel tells of members and installations is not.
-fn by_person(activity: &Activity) -> bool {
+fn by_user(activity: &Activity) -> bool {
     matches!(
         &activity.kind,
         Some(
@@ -238,11 +241,11 @@ fn by_person(activity: &Activity) -> bool {
     )
 }
 
-fn address(activity: &Activity) -> Address {
+fn url_source(activity: &Activity) -> UrlSource {
     match &activity.kind {
-        _ if activity.is_message() => Address::Believed,
-        Some(ActivityType::ConversationUpdate | ActivityType::InstallationUpdate) => Address::Believed,
-        _ => Address::Doubted,
+        _ if activity.is_message() => UrlSource::Authoritative,
+        Some(ActivityType::ConversationUpdate | ActivityType::InstallationUpdate) => UrlSource::Authoritative,
+        _ => UrlSource::Hint,
     }
 }
 
@@ -265,12 +268,12 @@ fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope
     }
 }
 
-fn facts(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Facts {
+fn attributes(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Attributes {
     let person = reference.user.as_ref().filter(|_| scope == Scope::Personal);
     // Only Teams vouches for Entra's and its own names of people and teams; elsewhere a user may choose what they are called.
     let in_teams = is_named_by_teams(activity.channel_id.as_deref());
     let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
-    Facts {
+    Attributes {
         scope,
         tenant: activity.tenant_id().filter(|tenant| is_id(tenant)).map(canonical),
         user: person

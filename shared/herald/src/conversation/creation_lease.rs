@@ -12,10 +12,10 @@ use super::ConversationKey;
 use super::key::escape;
 
 /// How long an installation has to tell the bot of itself. Until then nobody makes the conversation in another way.
-pub const INSTALLED_WITHIN: SignedDuration = SignedDuration::from_mins(1);
+pub const INSTALL_EVENT_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long it is known that one was begun. Whoever was to be told of it is gone by then, and it may be, too.
-const BEGUN_FOR: SignedDuration = SignedDuration::from_hours(1);
+const INSTALL_PENDING_TTL: SignedDuration = SignedDuration::from_hours(1);
 
 /// Names a person to a bot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +57,7 @@ impl fmt::Display for PersonKey {
 
 /// What is known of making a conversation with a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Acquaintance {
+pub struct PersonRecord {
     /// The conversation, once it is made.
     pub conversation: Option<ConversationKey>,
     /// Somebody is making it until then.
@@ -68,21 +68,21 @@ pub struct Acquaintance {
 
 /// What came of asking to make a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Introduction {
+pub enum CreationLease {
     /// There is one.
-    Known(ConversationKey),
+    Exists(ConversationKey),
     /// The asker is to make it, and to say what came of it.
-    Yours {
+    Acquired {
         /// When the bot was begun to be installed for them, if it was, and has not told of itself in time.
         installing_since: Option<Timestamp>,
     },
     /// The bot is being installed for them: the conversation is to come by itself.
-    Installing {
+    InstallPending {
         /// Since when.
         since: Timestamp,
     },
     /// Somebody else is making it.
-    Busy {
+    HeldElsewhere {
         /// Until then at most.
         until: Timestamp,
     },
@@ -90,56 +90,58 @@ pub enum Introduction {
 
 /// What came of making it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Made {
+pub enum Creation {
     /// This conversation.
     Conversation(ConversationKey),
     /// The bot is being installed, since then; the conversation comes after it.
-    Installing(Timestamp),
+    InstallPending(Timestamp),
     /// None; whoever asks next may try.
     Nothing,
 }
 
 /// What asking comes to at `now`, of an asker whose time ends at `until`; and what is written, if anything is.
-pub fn introduce(
-    known: Option<&Acquaintance>,
+pub fn acquire_creation_lease(
+    known: Option<&PersonRecord>,
     now: Timestamp,
     until: Timestamp,
-) -> (Introduction, Option<Acquaintance>) {
+) -> (CreationLease, Option<PersonRecord>) {
     let known = known.cloned().unwrap_or_default();
     if let Some(conversation) = known.conversation {
-        return (Introduction::Known(conversation), None);
+        return (CreationLease::Exists(conversation), None);
     }
     if let Some(until) = known.until.filter(|until| *until > now) {
-        return (Introduction::Busy { until }, None);
+        return (CreationLease::HeldElsewhere { until }, None);
     }
     let age = |since: &Timestamp| now.duration_since(*since);
-    let installing_since = known.installing_since.filter(|since| age(since) < BEGUN_FOR);
-    if let Some(since) = installing_since.filter(|since| age(since) < INSTALLED_WITHIN) {
-        return (Introduction::Installing { since }, None);
+    let installing_since = known
+        .installing_since
+        .filter(|since| age(since) < INSTALL_PENDING_TTL);
+    if let Some(since) = installing_since.filter(|since| age(since) < INSTALL_EVENT_TIMEOUT) {
+        return (CreationLease::InstallPending { since }, None);
     }
-    let taken = Acquaintance {
+    let taken = PersonRecord {
         conversation: None,
         until: Some(until),
         installing_since,
     };
-    (Introduction::Yours { installing_since }, Some(taken))
+    (CreationLease::Acquired { installing_since }, Some(taken))
 }
 
 /// What is written of what came of it; `None` when nothing is to be written. A conversation that is known stays so, whatever
 /// one says who found none.
-pub fn made(known: Option<&Acquaintance>, made: &Made) -> Option<Acquaintance> {
+pub fn finish_creation(known: Option<&PersonRecord>, made: &Creation) -> Option<PersonRecord> {
     let known = known.cloned().unwrap_or_default();
     let new = match made {
-        Made::Conversation(key) => Acquaintance {
+        Creation::Conversation(key) => PersonRecord {
             conversation: Some(key.clone()),
-            ..Acquaintance::default()
+            ..PersonRecord::default()
         },
-        Made::Installing(_) | Made::Nothing if known.conversation.is_some() => return None,
-        Made::Installing(since) => Acquaintance {
+        Creation::InstallPending(_) | Creation::Nothing if known.conversation.is_some() => return None,
+        Creation::InstallPending(since) => PersonRecord {
             installing_since: Some(*since),
-            ..Acquaintance::default()
+            ..PersonRecord::default()
         },
-        Made::Nothing => Acquaintance::default(),
+        Creation::Nothing => PersonRecord::default(),
     };
     (new != known).then_some(new)
 }
@@ -154,53 +156,53 @@ mod tests {
 
     #[test]
     fn one_at_a_time_makes_a_conversation_and_a_dead_one_is_followed() {
-        let (first, taken) = introduce(None, at(0), at(60));
+        let (first, taken) = acquire_creation_lease(None, at(0), at(60));
         assert_eq!(
             first,
-            Introduction::Yours {
+            CreationLease::Acquired {
                 installing_since: None
             }
         );
         let taken = taken.unwrap();
         assert_eq!(
-            introduce(Some(&taken), at(59), at(119)).0,
-            Introduction::Busy { until: at(60) }
+            acquire_creation_lease(Some(&taken), at(59), at(119)).0,
+            CreationLease::HeldElsewhere { until: at(60) }
         );
         assert!(matches!(
-            introduce(Some(&taken), at(60), at(120)).0,
-            Introduction::Yours { .. }
+            acquire_creation_lease(Some(&taken), at(60), at(120)).0,
+            CreationLease::Acquired { .. }
         ));
     }
 
     #[test]
     fn what_came_of_it_is_what_the_next_one_finds() {
         let key: ConversationKey = "msteams|28:b|a:1".parse().unwrap();
-        let known = made(None, &Made::Conversation(key.clone())).unwrap();
+        let known = finish_creation(None, &Creation::Conversation(key.clone())).unwrap();
         assert_eq!(
-            introduce(Some(&known), at(0), at(60)),
-            (Introduction::Known(key), None)
+            acquire_creation_lease(Some(&known), at(0), at(60)),
+            (CreationLease::Exists(key), None)
         );
-        assert_eq!(made(None, &Made::Nothing), None);
+        assert_eq!(finish_creation(None, &Creation::Nothing), None);
     }
 
     #[test]
     fn an_installation_has_a_minute_to_tell_of_itself_and_is_forgotten_after_an_hour() {
-        let installing = made(None, &Made::Installing(at(5))).unwrap();
-        let ask = |second| introduce(Some(&installing), at(second), at(second + 60));
+        let installing = finish_creation(None, &Creation::InstallPending(at(5))).unwrap();
+        let ask = |second| acquire_creation_lease(Some(&installing), at(second), at(second + 60));
         for second in [5, 64] {
-            let waits = Introduction::Installing { since: at(5) };
+            let waits = CreationLease::InstallPending { since: at(5) };
             assert_eq!(ask(second), (waits, None));
         }
         for (second, begun) in [(65, Some(at(5))), (3604, Some(at(5))), (3605, None)] {
             let (next, taken) = ask(second);
-            let yours = Introduction::Yours {
+            let yours = CreationLease::Acquired {
                 installing_since: begun,
             };
             assert_eq!(next, yours);
             assert_eq!(taken.as_ref().unwrap().installing_since, begun);
             assert_eq!(
-                made(taken.as_ref(), &Made::Nothing),
-                Some(Acquaintance::default())
+                finish_creation(taken.as_ref(), &Creation::Nothing),
+                Some(PersonRecord::default())
             );
         }
     }
@@ -208,12 +210,16 @@ mod tests {
     #[test]
     fn a_conversation_that_was_made_is_not_unsaid_by_who_made_none() {
         let key: ConversationKey = "msteams|28:b|a:1".parse().unwrap();
-        let known = made(None, &Made::Conversation(key.clone())).unwrap();
-        for late in [Made::Nothing, Made::Installing(at(5)), Made::Conversation(key)] {
-            assert_eq!(made(Some(&known), &late), None);
+        let known = finish_creation(None, &Creation::Conversation(key.clone())).unwrap();
+        for late in [
+            Creation::Nothing,
+            Creation::InstallPending(at(5)),
+            Creation::Conversation(key),
+        ] {
+            assert_eq!(finish_creation(Some(&known), &late), None);
         }
-        let moved = Made::Conversation("msteams|28:b|a:2".parse().unwrap());
-        assert!(made(Some(&known), &moved).is_some());
+        let moved = Creation::Conversation("msteams|28:b|a:2".parse().unwrap());
+        assert!(finish_creation(Some(&known), &moved).is_some());
     }
 
     #[test]

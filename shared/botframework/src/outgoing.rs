@@ -1,4 +1,4 @@
-//! One message to many: written once, and addressed to each.
+//! What a bot sends: an activity, or one message to many conversations that is serialised once.
 
 use std::borrow::Cow;
 
@@ -7,27 +7,30 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Activity, ChannelAccount, ConversationAccount};
+use crate::activity::{Activity, ChannelAccount, ConversationAccount};
 use crate::id::ConversationId;
 use crate::reference::ConversationReference;
 
-/// What a bot can send: an activity, or a broadcast that is addressed.
-pub trait Outgoing: Serialize + Sync {}
+/// What the Connector can be asked to send.
+pub trait OutgoingActivity: Serialize + Sync {}
 
-impl Outgoing for Activity {}
+impl OutgoingActivity for Activity {}
 
-impl Outgoing for Addressed<'_> {}
+impl OutgoingActivity for AddressedMessage<'_> {}
 
-impl Outgoing for Broadcast {}
+impl OutgoingActivity for SharedMessage {}
 
-/// A message that goes to many conversations. Its own part is written as JSON once; what each request adds is the address.
+/// A message that goes to many conversations. Its content is serialised once; each request adds the address.
+///
+/// Serialised by itself it has no address, as the batch API of Teams takes it.
 ///
 /// # Example: the same message to two conversations
 /// ```
-/// use botframework::activity::{Activity, Broadcast};
+/// use botframework::activity::Activity;
+/// use botframework::outgoing::SharedMessage;
 /// use botframework::reference::ConversationReference;
 ///
-/// let news = Broadcast::of(&Activity::message("news"))?;
+/// let news = SharedMessage::from_activity(&Activity::message("news"))?;
 /// for id in ["a:1", "a:2"] {
 ///     let reference = ConversationReference::from_value(serde_json::json!({"conversation": {"id": id}}))?;
 ///     let sent = serde_json::to_value(news.to(&reference))?;
@@ -36,29 +39,30 @@ impl Outgoing for Broadcast {}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Broadcast {
+pub struct SharedMessage {
     members: Vec<(String, Box<RawValue>)>,
-    names_locale: bool,
+    has_locale: bool,
 }
 
-/// A broadcast on its way to one conversation: as JSON what [`ConversationReference::address`] makes of the message.
+/// A shared message addressed to one conversation. Its JSON equals that of the activity after
+/// [`ConversationReference::address`].
 #[derive(Clone, Copy, Debug)]
-pub struct Addressed<'a> {
-    broadcast: &'a Broadcast,
+pub struct AddressedMessage<'a> {
+    message: &'a SharedMessage,
     reference: &'a ConversationReference,
     conversation: Option<&'a ConversationId>,
     recipient: Option<&'a ChannelAccount>,
 }
 
-impl Broadcast {
-    /// The message, without what a bot must not send and what the address will set.
+impl SharedMessage {
+    /// Takes the content of an activity: without the properties that a bot must not send or that the address sets.
     ///
     /// # Errors
-    /// When the message cannot be written as JSON.
-    pub fn of(message: &Activity) -> Result<Self, serde_json::Error> {
-        let mut own = message.clone();
+    /// When the activity cannot be serialised.
+    pub fn from_activity(activity: &Activity) -> Result<Self, serde_json::Error> {
+        let mut own = activity.clone();
         own.strip_unsendable();
-        let names_locale = own.locale.is_some();
+        let has_locale = own.locale.is_some();
         own.from = None;
         own.recipient = None;
         own.conversation = None;
@@ -69,16 +73,13 @@ impl Broadcast {
             .into_iter()
             .map(|(name, value)| Ok((name, serde_json::value::to_raw_value(&value)?)))
             .collect::<Result<_, serde_json::Error>>()?;
-        Ok(Self {
-            members,
-            names_locale,
-        })
+        Ok(Self { members, has_locale })
     }
 
-    /// Addressed to the conversation of this reference, and in a personal one to the person, in answer to nothing.
-    pub fn to<'a>(&'a self, reference: &'a ConversationReference) -> Addressed<'a> {
-        Addressed {
-            broadcast: self,
+    /// Addresses the message to the reference's conversation and user. It replies to no activity.
+    pub fn to<'a>(&'a self, reference: &'a ConversationReference) -> AddressedMessage<'a> {
+        AddressedMessage {
+            message: self,
             reference,
             conversation: None,
             recipient: reference.user.as_ref(),
@@ -86,24 +87,23 @@ impl Broadcast {
     }
 }
 
-/// Without an address: to whom it goes stands beside it, as in the batch API of Teams.
-impl Serialize for Broadcast {
+impl Serialize for SharedMessage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.members.iter().map(|(name, value)| (name, value)))
     }
 }
 
-impl<'a> Addressed<'a> {
-    /// Addressed to nobody there in particular.
+impl<'a> AddressedMessage<'a> {
+    /// Leaves out the recipient, as for a group or a channel.
     #[must_use]
-    pub fn to_nobody_in_particular(self) -> Self {
+    pub fn without_recipient(self) -> Self {
         Self {
             recipient: None,
             ..self
         }
     }
 
-    /// In the same place, which has another id by now.
+    /// Replaces the conversation id of the reference.
     #[must_use]
     pub fn in_conversation(self, id: &'a ConversationId) -> Self {
         Self {
@@ -112,28 +112,28 @@ impl<'a> Addressed<'a> {
         }
     }
 
-    fn place(&self) -> Option<Cow<'a, ConversationAccount>> {
-        let mut place = self.reference.conversation.as_ref()?.to_sent();
-        if let Some(id) = self.conversation.filter(|id| **id != place.id) {
-            place.to_mut().id = id.clone();
+    fn account(&self) -> Option<Cow<'a, ConversationAccount>> {
+        let mut account = self.reference.conversation.as_ref()?.to_sent();
+        if let Some(id) = self.conversation.filter(|id| **id != account.id) {
+            account.to_mut().id = id.clone();
         }
-        Some(place)
+        Some(account)
     }
 }
 
-impl Serialize for Addressed<'_> {
+impl Serialize for AddressedMessage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let from = self.reference.bot.as_ref().map(ChannelAccount::to_sent);
         let recipient = self.recipient.map(ChannelAccount::to_sent);
-        let conversation = self.place();
+        let conversation = self.account();
         let channel = self.reference.channel_id.as_deref();
         let locale = self.reference.locale.as_deref();
-        let locale = locale.filter(|_| !self.broadcast.names_locale);
+        let locale = locale.filter(|_| !self.message.has_locale);
 
         let mut map = serializer.serialize_map(None)?;
-        for (name, value) in &self.broadcast.members {
-            // A member of the message that no field could hold gives way to the address.
-            let is_address = match name.as_str() {
+        for (name, value) in &self.message.members {
+            // The address replaces a property of the same name that no typed field could hold.
+            let is_replaced = match name.as_str() {
                 "from" => from.is_some(),
                 "recipient" => recipient.is_some(),
                 "conversation" => conversation.is_some(),
@@ -141,7 +141,7 @@ impl Serialize for Addressed<'_> {
                 "locale" => locale.is_some(),
                 _ => false,
             };
-            if !is_address {
+            if !is_replaced {
                 map.serialize_entry(name, value)?;
             }
         }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broadcast_is_addressed_as_an_activity_is() {
+    fn an_addressed_message_equals_the_addressed_activity() {
         let whole = json!({
             "activityId": "1", "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/in/", "locale": "nl-BE",
             "user": {"id": "29:mina", "name": null, "hat": "red"}, "bot": {"id": "28:bot", "name": "Herald"},
@@ -196,8 +196,8 @@ mod tests {
         .map(|message| Activity::from_value(message).unwrap());
         for reference in &references {
             for message in &messages {
-                let broadcast = Broadcast::of(message).unwrap();
-                let sent = serde_json::to_string(&broadcast.to(reference)).unwrap();
+                let shared = SharedMessage::from_activity(message).unwrap();
+                let sent = serde_json::to_string(&shared.to(reference)).unwrap();
                 let sent: Value = serde_json::from_str(&sent).unwrap();
                 assert_eq!(sent, addressed(message, reference));
             }
@@ -205,26 +205,23 @@ mod tests {
     }
 
     #[test]
-    fn without_an_address_it_says_what_there_is_to_say_and_to_nobody() {
+    fn a_shared_message_without_an_address_has_content_only() {
         let message = json!({"type": "message", "text": "hi", "id": "7", "from": {"id": "28:b"}, "serviceUrl": "s",
             "conversation": {"id": "y"}, "novel": [1.10, null]});
-        let broadcast = Broadcast::of(&Activity::from_value(message).unwrap()).unwrap();
+        let shared = SharedMessage::from_activity(&Activity::from_value(message).unwrap()).unwrap();
         assert_eq!(
-            serde_json::to_value(&broadcast).unwrap(),
+            serde_json::to_value(&shared).unwrap(),
             json!({"type": "message", "text": "hi", "novel": [1.10, null]})
         );
     }
 
     #[test]
-    fn the_place_may_have_another_id_and_nobody_in_particular_to_write_to() {
+    fn an_addressed_message_can_replace_the_conversation_and_omit_the_recipient() {
         let reference = json!({"user": {"id": "29:mina"}, "conversation": {"id": "a:1", "isGroup": true}});
         let reference = ConversationReference::from_value(reference).unwrap();
-        let broadcast = Broadcast::of(&Activity::message("hi")).unwrap();
+        let shared = SharedMessage::from_activity(&Activity::message("hi")).unwrap();
         let id = "a:2".into();
-        let sent = broadcast
-            .to(&reference)
-            .to_nobody_in_particular()
-            .in_conversation(&id);
+        let sent = shared.to(&reference).without_recipient().in_conversation(&id);
         assert_eq!(
             serde_json::to_value(sent).unwrap(),
             json!({"type": "message", "text": "hi", "conversation": {"id": "a:2", "isGroup": true}})
