@@ -336,7 +336,7 @@ async fn messages_that_the_queue_repeats_are_not_sent_twice() {
         );
     }
     for queue in ["PlansQueue", "DeliveriesQueue"] {
-        system.host.double(queue, 100).unwrap();
+        system.host.duplicate_next(queue, 100).unwrap();
     }
     let accepted = system.asks("news").await;
     system.host.drained().await;

@@ -277,7 +277,7 @@ impl Host {
         &self.stack
     }
 
-    /// The queues: to look into, to double messages in, to deliver again from.
+    /// The queues.
     pub fn queues(&self) -> &Broker {
         &self.broker
     }
@@ -335,12 +335,12 @@ impl Host {
         self.functions.kill(function, "it was killed on request").await
     }
 
-    /// The next `count` messages sent to a queue are delivered twice. See [`Broker::double`].
+    /// Delivers the next `count` messages of a queue twice. See [`Broker::duplicate_next`].
     ///
     /// # Errors
     /// When there is no such queue.
-    pub fn double(&self, queue: &str, count: usize) -> Result<(), NoSuchQueue> {
-        self.broker.double(queue, count)
+    pub fn duplicate_next(&self, queue: &str, count: usize) -> Result<(), NoSuchQueue> {
+        self.broker.duplicate_next(queue, count)
     }
 
     /// Delivers a queue's deleted messages once more. See [`Broker::redeliver`].

@@ -295,7 +295,7 @@ async fn good_messages_are_done_and_a_poisoned_one_is_given_up() {
 async fn a_crash_in_the_middle_of_a_batch_brings_the_whole_batch_again() {
     let host = started().await;
     let mut events = host.events();
-    host.double("Work", 1).unwrap();
+    host.duplicate_next("Work", 1).unwrap();
     let message = Message {
         body: "exit".into(),
         ..Message::default()

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use herald::clock::{Chance, Clock};
+use herald_local::sqs::Received;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::queues::{Received, Which, pause};
+use super::queues::{Which, pause};
 use super::run::Run;
 
 /// How long an ordinary call takes.
@@ -183,8 +184,8 @@ pub(super) async fn poll<F: Function>(run: Arc<Run>, function: F, number: usize)
         loop {
             let most = run.chance.between(1, F::BATCH);
             let batch = queue.receive(&run, usize::try_from(most).unwrap()).await;
-            let numbers: Vec<u64> = batch.iter().map(|received| received.number).collect();
-            run.tell(&environment, format_args!("receives {numbers:?}"));
+            let ids: Vec<&str> = batch.iter().map(|received| received.id.as_str()).collect();
+            run.tell(&environment, format_args!("receives {ids:?}"));
             let deadline = run.now() + SignedDuration::try_from(F::LIMIT).unwrap();
             let handling = F::handle(&context, event(&batch), deadline);
             let answer = environment.invoke(F::LIMIT, handling).await;
@@ -206,8 +207,8 @@ pub(super) async fn poll<F: Function>(run: Arc<Run>, function: F, number: usize)
 fn event(batch: &[Received]) -> SqsEvent {
     let record = |received: &Received| {
         let mut message = SqsMessage::default();
-        message.message_id = Some(received.number.to_string());
-        message.body = Some(received.body.clone());
+        message.message_id = Some(received.id.clone());
+        message.body = Some(received.message.body.clone());
         let attributes = [
             ("ApproximateReceiveCount", received.receives.to_string()),
             ("SentTimestamp", received.sent.as_millisecond().to_string()),
@@ -220,10 +221,7 @@ fn event(batch: &[Received]) -> SqsEvent {
     event
 }
 
-fn failures(answer: &SqsBatchResponse) -> Vec<u64> {
-    let failures = &answer.batch_item_failures;
-    failures
-        .iter()
-        .map(|failure| failure.item_identifier.parse().unwrap())
-        .collect()
+fn failures(answer: &SqsBatchResponse) -> Vec<String> {
+    let failures = answer.batch_item_failures.iter();
+    failures.map(|failure| failure.item_identifier.clone()).collect()
 }

@@ -197,8 +197,8 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         quiet(run).await;
         if run.deliveries.dead() + run.plans.dead() > 0 {
             run.tell(&"fate", format_args!("dead letters are redriven"));
-            run.deliveries.redrive();
-            run.plans.redrive();
+            run.deliveries.redrive(run);
+            run.plans.redrive(run);
             quiet(run).await;
         }
     };

@@ -1,12 +1,11 @@
-//! SQS, as far as it matters: a message is hidden while it is worked on, comes again if it is not deleted in time, comes
-//! twice or in another order if chance will have it, and lies with the dead after twenty receives.
+//! SQS: the local host's model of a queue with faults around it. Messages are delivered late, twice and out of order.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use herald::queue::{self, DELAY_MAX, Message, Queue, RECEIVES_MAX};
-use jiff::Timestamp;
+use herald_local::sqs::{self, DeadLetter, Moment, Received};
+use herald_local::template;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -14,13 +13,14 @@ use super::lambda::Environment;
 use super::lock;
 use super::run::Run;
 
+/// How long a message is hidden once it was received.
+const VISIBILITY: Duration = Duration::from_mins(9);
+
 /// One queue, and its dead letters.
 #[derive(Debug)]
 pub(super) struct Sqs {
     name: &'static str,
-    /// How long a message is hidden once it was received.
-    visibility: Duration,
-    /// How soon one comes again that was reported as failed.
+    /// How soon a failed message is visible again.
     failed: Duration,
     /// Whether waits beyond 15 minutes go through EventBridge Scheduler, or end early.
     scheduler: bool,
@@ -28,46 +28,38 @@ pub(super) struct Sqs {
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// By order of arrival.
-    entries: BTreeMap<u64, Entry>,
-    dead: Vec<Entry>,
-    arrived: u64,
-    /// Invocations that work on messages of this queue.
+    queue: sqs::Queue,
+    dead_letters: Vec<DeadLetter>,
+    sent: u64,
+    /// Invocations that process messages of this queue.
     working: usize,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    body: String,
-    sent: Timestamp,
-    visible: Instant,
-    receives: u32,
-}
-
-/// A message as a worker gets it.
-#[derive(Clone, Debug)]
-pub(super) struct Received {
-    /// Which message.
-    pub(super) number: u64,
-    /// Its body.
-    pub(super) body: String,
-    /// How often it was received, this time included.
-    pub(super) receives: u32,
-    /// When it was sent.
-    pub(super) sent: Timestamp,
 }
 
 impl Sqs {
     /// An empty queue.
     pub(super) fn new(name: &'static str, failed: Duration, scheduler: bool) -> Self {
+        let settings = template::Queue {
+            name: name.to_owned(),
+            arn: String::new(),
+            visibility: VISIBILITY,
+            delay: Duration::ZERO,
+            redrive: Some(template::Redrive {
+                target: String::new(),
+                max_receives: RECEIVES_MAX,
+            }),
+        };
         Self {
             name,
-            visibility: Duration::from_mins(9),
             failed,
             scheduler,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                queue: sqs::Queue::new(&settings),
+                dead_letters: Vec::new(),
+                sent: 0,
+                working: 0,
+            }),
             changed: Notify::new(),
         }
     }
@@ -75,22 +67,21 @@ impl Sqs {
     fn put(&self, run: &Run, message: &Message) {
         let longest = if self.scheduler { Duration::MAX } else { DELAY_MAX };
         let copies = if run.strikes(run.troubles.doubled) { 2 } else { 1 };
+        let sent = sqs::Message {
+            body: message.body.clone(),
+            group: message.group.clone(),
+            ..sqs::Message::default()
+        };
+        let delay = whole_seconds(message.delay.min(longest));
         let mut state = lock(&self.state);
         for _ in 0..copies {
-            let number = state.arrived;
-            state.arrived += 1;
-            let entry = Entry {
-                body: message.body.clone(),
-                sent: run.now(),
-                // SQS counts whole seconds.
-                visible: Instant::now() + whole_seconds(message.delay.min(longest)),
-                receives: 0,
-            };
-            state.entries.insert(number, entry);
+            let id = state.sent.to_string();
+            state.sent += 1;
+            state.queue.send(&id, sent.clone(), Some(delay), moment(run));
         }
     }
 
-    /// Up to so many messages, as soon as there is one.
+    /// Up to `most` messages, as soon as there is one.
     pub(super) async fn receive(&self, run: &Run, most: usize) -> Vec<Received> {
         loop {
             let changed = self.changed.notified();
@@ -98,11 +89,7 @@ impl Sqs {
             if !batch.is_empty() {
                 return batch;
             }
-            let next = lock(&self.state)
-                .entries
-                .values()
-                .map(|entry| entry.visible)
-                .min();
+            let next = lock(&self.state).queue.next_visible();
             tokio::select! {
                 biased;
                 () = changed => {}
@@ -112,74 +99,48 @@ impl Sqs {
     }
 
     fn take(&self, run: &Run, most: usize) -> Vec<Received> {
-        let now = Instant::now();
+        let now = moment(run);
         let mut state = lock(&self.state);
-        let mut visible: Vec<u64> = state
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.visible <= now)
-            .map(|(number, _)| *number)
-            .collect();
+        for dead in state.queue.give_up(now) {
+            let id = dead.id().to_owned();
+            state.dead_letters.push(dead);
+            self.changed.notify_waiters();
+            run.tell(&self.name, format_args!("{id} goes to the dead letters"));
+        }
+        let reordered = run.troubles.reordered && !run.is_calm();
+        let mut visible = state.queue.visible(usize::MAX, now.instant);
         let mut batch = Vec::new();
         while batch.len() < most && !visible.is_empty() {
-            let index = if run.troubles.reordered && !run.is_calm() {
+            let index = if reordered {
                 run.chance.index(visible.len())
             } else {
                 0
             };
-            let number = visible.remove(index);
-            let Some(entry) = state.entries.get_mut(&number) else {
-                continue;
-            };
-            if entry.receives >= RECEIVES_MAX {
-                let dead = state.entries.remove(&number);
-                state.dead.extend(dead);
-                self.changed.notify_waiters();
-                run.tell(&self.name, format_args!("{number} goes to the dead letters"));
-                continue;
-            }
-            entry.receives += 1;
-            let hidden = if run.strikes(run.troubles.redelivered) {
-                run.chance.wait(Duration::ZERO, Duration::from_secs(100))
-            } else {
-                self.visibility
-            };
-            entry.visible = now + hidden;
-            batch.push(Received {
-                number,
-                body: entry.body.clone(),
-                receives: entry.receives,
-                sent: entry.sent,
-            });
+            let hidden = run
+                .strikes(run.troubles.redelivered)
+                .then(|| run.chance.wait(Duration::ZERO, Duration::from_secs(100)));
+            batch.extend(state.queue.take(visible.remove(index), hidden, now));
         }
         state.working += usize::from(!batch.is_empty());
         batch
     }
 
-    /// An invocation has ended: what it did not report as failed is deleted, if it lived to tell.
-    pub(super) fn ended(&self, run: &Run, batch: &[Received], failed: Option<&[u64]>) {
-        let now = Instant::now();
+    /// An invocation has ended. What it did not report as failed is deleted; `failed` is `None` if it did not answer.
+    pub(super) fn ended(&self, run: &Run, batch: &[Received], failed: Option<&[String]>) {
+        let now = moment(run);
         let mut state = lock(&self.state);
         state.working -= 1;
-        for received in batch {
-            let Some(entry) = state.entries.get_mut(&received.number) else {
-                continue;
-            };
-            // An old receipt deletes nothing.
-            if entry.receives != received.receives {
-                continue;
-            }
+        for Received { id, receipt, .. } in batch {
             match failed {
                 None => {}
-                Some(failed) if failed.contains(&received.number) => {
-                    entry.visible = entry.visible.min(now + self.failed);
+                Some(failed) if failed.contains(id) => {
+                    state.queue.change_visibility(receipt, self.failed, now).unwrap();
                 }
                 Some(_) if run.strikes(run.troubles.redelivered) => {
-                    entry.visible = now + run.chance.wait(Duration::ZERO, Duration::from_secs(30));
+                    let hidden = run.chance.wait(Duration::ZERO, Duration::from_secs(30));
+                    state.queue.change_visibility(receipt, hidden, now).unwrap();
                 }
-                Some(_) => {
-                    state.entries.remove(&received.number);
-                }
+                Some(_) => state.queue.delete(receipt).unwrap(),
             }
         }
         drop(state);
@@ -191,42 +152,35 @@ impl Sqs {
         self.changed.notified().await;
     }
 
-    /// Whether there is nothing on it, and nobody at work on it.
+    /// Whether it is empty, and no invocation processes messages of it.
     pub(super) fn is_quiet(&self) -> bool {
         let state = lock(&self.state);
-        state.entries.is_empty() && state.working == 0
+        state.queue.is_empty() && state.working == 0
     }
 
     /// How many dead letters there are.
     pub(super) fn dead(&self) -> usize {
-        lock(&self.state).dead.len()
+        lock(&self.state).dead_letters.len()
     }
 
-    /// Puts the dead letters back on the queue.
-    pub(super) fn redrive(&self) {
+    /// Moves the dead letters back to the queue.
+    pub(super) fn redrive(&self, run: &Run) {
         let mut state = lock(&self.state);
-        for entry in std::mem::take(&mut state.dead) {
-            let number = state.arrived;
-            state.arrived += 1;
-            let entry = Entry {
-                receives: 0,
-                visible: Instant::now(),
-                ..entry
-            };
-            state.entries.insert(number, entry);
+        for dead in std::mem::take(&mut state.dead_letters) {
+            state.queue.move_in(dead, moment(run));
         }
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// What is on it, for whoever finds out why a run did not end.
+    /// What is on it, to find out why a run did not end.
     pub(super) fn contents(&self) -> Vec<String> {
         let state = lock(&self.state);
-        let of = |(number, entry): (&u64, &Entry)| {
-            let wait = entry.visible.saturating_duration_since(Instant::now()).as_secs();
-            format!("{} {number} in {wait} s: {}", self.name, entry.body)
-        };
-        state.entries.iter().map(of).collect()
+        let contents = state.queue.contents().map(|(body, visible)| {
+            let wait = visible.saturating_duration_since(Instant::now()).as_secs();
+            format!("{} in {wait} s: {body}", self.name)
+        });
+        contents.collect()
     }
 }
 
@@ -290,7 +244,14 @@ pub(super) async fn pause(wait: Duration) {
     }
 }
 
-/// As SQS counts delays: rounded up.
+fn moment(run: &Run) -> Moment {
+    Moment {
+        instant: Instant::now(),
+        wall: run.now(),
+    }
+}
+
+/// Rounded up: SQS counts delays in whole seconds.
 fn whole_seconds(delay: Duration) -> Duration {
     Duration::from_secs(delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
 }

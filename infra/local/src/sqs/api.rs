@@ -90,7 +90,7 @@ impl From<ReceiptError> for Fault {
     fn from(error: ReceiptError) -> Fault {
         match error {
             ReceiptError::NoSuchQueue(queue) => queue.into(),
-            ReceiptError::NotAReceipt => Fault::new(
+            ReceiptError::InvalidReceipt(_) => Fault::new(
                 "ReceiptHandleIsInvalid",
                 "ReceiptHandleIsInvalid",
                 "The input receipt handle is invalid.",

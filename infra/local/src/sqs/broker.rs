@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     message::Message,
-    queue::{Counts, Moment, NotAReceipt, Queue, Received},
+    queue::{Counts, InvalidReceipt, Moment, Queue, Received},
 };
 use crate::{
     clock,
@@ -43,15 +43,9 @@ pub enum ReceiptError {
     /// There is no such queue.
     #[error(transparent)]
     NoSuchQueue(#[from] NoSuchQueue),
-    /// The receipt handle is none that the queue gave.
-    #[error("the receipt handle is not valid")]
-    NotAReceipt,
-}
-
-impl From<NotAReceipt> for ReceiptError {
-    fn from(NotAReceipt: NotAReceipt) -> ReceiptError {
-        ReceiptError::NotAReceipt
-    }
+    /// The receipt handle is not one of the queue.
+    #[error(transparent)]
+    InvalidReceipt(#[from] InvalidReceipt),
 }
 
 impl Broker {
@@ -90,7 +84,9 @@ impl Broker {
         message: Message,
         delay: Option<Duration>,
     ) -> Result<String, NoSuchQueue> {
-        self.change(queue, |queue, now| queue.send(message, delay, now))
+        let id = uuid::Uuid::new_v4().to_string();
+        self.change(queue, |queue, now| queue.send(&id, message, delay, now))?;
+        Ok(id)
     }
 
     /// Receives what is visible now, up to `most` messages, and moves to the dead-letter queue what was received too often.
@@ -117,7 +113,7 @@ impl Broker {
                 };
                 self.events.tell(&event);
                 if let Some(target) = queues.get_mut(&target) {
-                    target.bury(dead, now);
+                    target.move_in(dead, now);
                 }
             }
         }
@@ -196,8 +192,8 @@ impl Broker {
     ///
     /// # Errors
     /// When there is no such queue.
-    pub fn double(&self, queue: &str, count: usize) -> Result<(), NoSuchQueue> {
-        self.change(queue, |queue, _| queue.double(count))
+    pub fn duplicate_next(&self, queue: &str, count: usize) -> Result<(), NoSuchQueue> {
+        self.change(queue, |queue, _| queue.duplicate_next(count))
     }
 
     /// Delivers the queue's deleted messages (the last 1,000) once more, and returns how many.

@@ -1,4 +1,6 @@
-//! One standard queue, as a state machine over time: every operation is told what time it is.
+//! One standard queue as a pure state machine: the time and the ids of new messages are arguments.
+//!
+//! The local host serves it over HTTP; the simulation of the tests injects faults around it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,15 +11,15 @@ use tokio::time::Instant;
 use super::message::Message;
 use crate::template::Redrive;
 
-/// How many acknowledged messages a queue can deliver once more.
-const REMEMBERED: usize = 1_000;
+/// How many deleted messages a queue can deliver again.
+const DELETED_KEPT: usize = 1_000;
 
-/// What a receiver gets.
+/// A received message.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The message's id, the same at every receive.
     pub id: String,
-    /// What deletes it; another at every receive.
+    /// The receipt handle, new at every receive.
     pub receipt: String,
     /// The message.
     pub message: Message,
@@ -41,23 +43,25 @@ struct Entry {
 
 /// A standard queue.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub struct Queue {
     visibility: Duration,
     delay: Duration,
     pub(super) redrive: Option<Redrive>,
     /// By order of arrival.
     entries: BTreeMap<u64, Entry>,
     next: u64,
-    acknowledged: VecDeque<Entry>,
-    /// How many of the coming messages are kept in two copies.
-    doubled: usize,
+    deleted: VecDeque<Entry>,
+    /// How many of the next messages are stored in two copies.
+    duplicated: usize,
 }
 
-/// The moment of an operation: the clock that timers run on, and the one that people read.
+/// The time of an operation, by the monotonic clock of timers and by the wall clock of timestamps.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) instant: Instant,
-    pub(super) wall: Timestamp,
+pub struct Moment {
+    /// Decides what is visible.
+    pub instant: Instant,
+    /// Written into messages.
+    pub wall: Timestamp,
 }
 
 /// How many messages a queue holds.
@@ -72,98 +76,107 @@ pub struct Counts {
 }
 
 impl Queue {
-    pub(super) fn new(queue: &crate::template::Queue) -> Queue {
+    /// An empty queue with these settings.
+    pub fn new(queue: &crate::template::Queue) -> Queue {
         Queue {
             visibility: queue.visibility,
             delay: queue.delay,
             redrive: queue.redrive.clone(),
             entries: BTreeMap::new(),
             next: 0,
-            acknowledged: VecDeque::new(),
-            doubled: 0,
+            deleted: VecDeque::new(),
+            duplicated: 0,
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many messages it holds: visible, delayed and in flight.
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Takes in a message and returns its id. Without a delay of its own it gets the queue's.
-    pub(super) fn send(&mut self, message: Message, delay: Option<Duration>, now: Moment) -> String {
-        let id = uuid::Uuid::new_v4().to_string();
+    /// Whether it holds no message.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The bodies of all messages with the time at which each becomes visible, by order of arrival.
+    pub fn contents(&self) -> impl Iterator<Item = (&str, Instant)> {
+        let entries = self.entries.values();
+        entries.map(|entry| (entry.message.body.as_str(), entry.visible_at))
+    }
+
+    /// Stores a message under a new id. A missing `delay` is the queue's own.
+    pub fn send(&mut self, id: &str, message: Message, delay: Option<Duration>, now: Moment) {
         let entry = Entry {
-            id: id.clone(),
+            id: id.to_owned(),
             message,
             sent: now.wall,
             visible_at: now.instant + delay.unwrap_or(self.delay),
             receives: 0,
             first_received: None,
         };
-        if self.doubled > 0 {
-            self.doubled -= 1;
+        if self.duplicated > 0 {
+            self.duplicated -= 1;
             self.insert(entry.clone());
         }
         self.insert(entry);
-        id
     }
 
-    /// Takes in a message that another queue gave up: same id, same age, visible at once.
-    pub(super) fn bury(&mut self, dead: Dead, now: Moment) {
+    /// Stores a message that a queue gave up, visible at once: under the same id and with the same age.
+    pub fn move_in(&mut self, DeadLetter(entry): DeadLetter, now: Moment) {
         self.insert(Entry {
             visible_at: now.instant,
             receives: 0,
             first_received: None,
-            ..dead.0
+            ..entry
         });
     }
 
-    /// Up to `most` visible messages, invisible from now on for `visibility` or the queue's own; and those that were
-    /// received too often before and are received no more.
-    ///
-    /// It is fair at once, where SQS is when a group gets loud: the next message is the oldest of the group with the
-    /// fewest in flight. A message without a group is one by itself.
-    pub(super) fn receive(
+    /// Receives up to `most` visible messages and hides them for `visibility` or the queue's own time-out; and gives up
+    /// those that were received too often.
+    pub fn receive(
         &mut self,
         most: usize,
         visibility: Option<Duration>,
         now: Moment,
-    ) -> (Vec<Received>, Vec<Dead>) {
+    ) -> (Vec<Received>, Vec<DeadLetter>) {
+        let dead = self.give_up(now);
+        let next = self.visible(most, now.instant).into_iter();
+        let received = next.filter_map(|number| self.take(number, visibility, now));
+        (received.collect(), dead)
+    }
+
+    /// Removes the visible messages that were received as often as the redrive policy allows.
+    pub fn give_up(&mut self, now: Moment) -> Vec<DeadLetter> {
         let max_receives = self
             .redrive
             .as_ref()
             .map_or(u32::MAX, |redrive| redrive.max_receives);
-        let visible_at = now.instant + visibility.unwrap_or(self.visibility);
-        let worn_out: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.visible_at <= now.instant && entry.receives >= max_receives)
-            .map(|(number, _)| *number)
-            .collect();
-        let dead = worn_out
-            .into_iter()
-            .filter_map(|number| self.entries.remove(&number).map(Dead))
-            .collect();
-        let mut received = Vec::new();
-        for number in self.fairest(most, now.instant) {
-            let Some(entry) = self.entries.get_mut(&number) else {
-                continue;
-            };
-            entry.receives += 1;
-            entry.visible_at = visible_at;
-            received.push(Received {
-                id: entry.id.clone(),
-                receipt: format!("{number}.{}", entry.receives),
-                message: entry.message.clone(),
-                receives: entry.receives,
-                sent: entry.sent,
-                first_received: *entry.first_received.get_or_insert(now.wall),
-            });
-        }
-        (received, dead)
+        let is_dead =
+            |_: &u64, entry: &mut Entry| entry.visible_at <= now.instant && entry.receives >= max_receives;
+        let dead = self.entries.extract_if(.., is_dead);
+        dead.map(|(_, entry)| DeadLetter(entry)).collect()
     }
 
-    /// The numbers of up to `most` visible messages, in the order in which they are handed out.
-    fn fairest(&self, most: usize, now: Instant) -> Vec<u64> {
+    /// Receives the message of this number and hides it for `visibility` or the queue's own time-out.
+    pub fn take(&mut self, number: u64, visibility: Option<Duration>, now: Moment) -> Option<Received> {
+        let entry = self.entries.get_mut(&number)?;
+        entry.receives += 1;
+        entry.visible_at = now.instant + visibility.unwrap_or(self.visibility);
+        Some(Received {
+            id: entry.id.clone(),
+            receipt: format!("{number}.{}", entry.receives),
+            message: entry.message.clone(),
+            receives: entry.receives,
+            sent: entry.sent,
+            first_received: *entry.first_received.get_or_insert(now.wall),
+        })
+    }
+
+    /// The numbers of up to `most` visible messages, in the order in which they are received: the next is the oldest of
+    /// the group with the fewest in flight, and a message without a group is a group of its own. SQS does so once a group
+    /// has a backlog; here it is always so.
+    pub fn visible(&self, most: usize, now: Instant) -> Vec<u64> {
         let mut in_flight: BTreeMap<&str, usize> = BTreeMap::new();
         let mut waiting: BTreeMap<&str, VecDeque<u64>> = BTreeMap::new();
         let mut alone = VecDeque::new();
@@ -180,7 +193,6 @@ impl Queue {
                 (Some(_) | None, _) => {}
             }
         }
-        // Each group by how many it has in flight, then by its oldest; those alone have none.
         let mut next: BTreeSet<(usize, u64, Option<&str>)> =
             alone.into_iter().map(|number| (0, number, None)).collect();
         for (group, numbers) in &mut waiting {
@@ -191,11 +203,11 @@ impl Queue {
                     .map(|oldest| (in_flight, oldest, Some(*group))),
             );
         }
-        let mut fairest = Vec::new();
-        while fairest.len() < most
+        let mut order = Vec::new();
+        while order.len() < most
             && let Some((in_flight, number, group)) = next.pop_first()
         {
-            fairest.push(number);
+            order.push(number);
             let numbers = group.and_then(|group| waiting.get_mut(group));
             next.extend(
                 numbers
@@ -203,14 +215,14 @@ impl Queue {
                     .map(|older| (in_flight + 1, older, group)),
             );
         }
-        fairest
+        order
     }
 
-    /// Deletes by the latest receipt; an older one deletes nothing, and that is no error either.
+    /// Deletes a message by its latest receipt. An older receipt deletes nothing, and is no error.
     ///
     /// # Errors
-    /// When the receipt is none that this queue ever gave.
-    pub(super) fn delete(&mut self, receipt: &str) -> Result<(), NotAReceipt> {
+    /// The text is not a receipt handle of this queue.
+    pub fn delete(&mut self, receipt: &str) -> Result<(), InvalidReceipt> {
         let (number, receives) = parse(receipt)?;
         if self
             .entries
@@ -218,24 +230,24 @@ impl Queue {
             .is_some_and(|entry| entry.receives == receives)
             && let Some(entry) = self.entries.remove(&number)
         {
-            if self.acknowledged.len() == REMEMBERED {
-                self.acknowledged.pop_front();
+            if self.deleted.len() == DELETED_KEPT {
+                self.deleted.pop_front();
             }
-            self.acknowledged.push_back(entry);
+            self.deleted.push_back(entry);
         }
         Ok(())
     }
 
-    /// Sets when a received message becomes visible again.
+    /// Sets how long a received message stays hidden from now on. An older receipt changes nothing, and is no error.
     ///
     /// # Errors
-    /// When the receipt is none that this queue ever gave. One that is no longer the latest changes nothing.
-    pub(super) fn change_visibility(
+    /// The text is not a receipt handle of this queue.
+    pub fn change_visibility(
         &mut self,
         receipt: &str,
         visibility: Duration,
         now: Moment,
-    ) -> Result<(), NotAReceipt> {
+    ) -> Result<(), InvalidReceipt> {
         let (number, receives) = parse(receipt)?;
         if let Some(entry) = self
             .entries
@@ -248,11 +260,12 @@ impl Queue {
     }
 
     /// When the next message becomes visible; `None` in an empty queue.
-    pub(super) fn next_visible(&self) -> Option<Instant> {
+    pub fn next_visible(&self) -> Option<Instant> {
         self.entries.values().map(|entry| entry.visible_at).min()
     }
 
-    pub(super) fn counts(&self, now: Instant) -> Counts {
+    /// How many messages are visible, in flight and delayed.
+    pub fn counts(&self, now: Instant) -> Counts {
         let mut counts = Counts::default();
         for entry in self.entries.values() {
             match (entry.visible_at <= now, entry.receives) {
@@ -264,16 +277,16 @@ impl Queue {
         counts
     }
 
-    /// Keeps the next `count` messages in two copies of the same id, so that two receivers can hold one message.
-    pub(super) fn double(&mut self, count: usize) {
-        self.doubled += count;
+    /// Stores the next `count` messages in two copies of the same id, so that two receivers can hold one message.
+    pub fn duplicate_next(&mut self, count: usize) {
+        self.duplicated += count;
     }
 
-    /// Makes the acknowledged messages (the last 1,000) visible once more, and says how many those are.
-    pub(super) fn redeliver(&mut self, now: Instant) -> usize {
-        let again = std::mem::take(&mut self.acknowledged);
-        let count = again.len();
-        for entry in again {
+    /// Makes the last 1,000 deleted messages visible again, and returns how many those are.
+    pub fn redeliver(&mut self, now: Instant) -> usize {
+        let deleted = std::mem::take(&mut self.deleted);
+        let count = deleted.len();
+        for entry in deleted {
             self.insert(Entry {
                 visible_at: now,
                 ..entry
@@ -289,24 +302,26 @@ impl Queue {
 }
 
 /// A message that was received too often.
-#[derive(Debug)]
-pub(super) struct Dead(Entry);
+#[derive(Clone, Debug)]
+pub struct DeadLetter(Entry);
 
-impl Dead {
-    pub(super) fn id(&self) -> &str {
+impl DeadLetter {
+    /// The message's id.
+    pub fn id(&self) -> &str {
         &self.0.id
     }
 }
 
-/// The text is no receipt handle of this queue.
-#[derive(Debug)]
-pub(super) struct NotAReceipt;
+/// The text is not a receipt handle of this queue.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the receipt handle is not valid")]
+pub struct InvalidReceipt;
 
-fn parse(receipt: &str) -> Result<(u64, u32), NotAReceipt> {
-    let (number, receives) = receipt.split_once('.').ok_or(NotAReceipt)?;
+fn parse(receipt: &str) -> Result<(u64, u32), InvalidReceipt> {
+    let (number, receives) = receipt.split_once('.').ok_or(InvalidReceipt)?;
     Ok((
-        number.parse().map_err(|_| NotAReceipt)?,
-        receives.parse().map_err(|_| NotAReceipt)?,
+        number.parse().map_err(|_| InvalidReceipt)?,
+        receives.parse().map_err(|_| InvalidReceipt)?,
     ))
 }
 

@@ -47,7 +47,7 @@ fn bodies(received: &[Received]) -> Vec<&str> {
 #[test]
 fn a_received_message_is_invisible_until_its_time_is_over() {
     let (mut queue, now) = (queue(5), start());
-    queue.send(message("a"), None, now);
+    queue.send("id", message("a"), None, now);
     assert_eq!(bodies(&queue.receive(10, None, now).0), ["a"]);
     assert!(queue.receive(10, None, after(now, VISIBILITY / 2)).0.is_empty());
     assert_eq!(
@@ -65,8 +65,8 @@ fn a_received_message_is_invisible_until_its_time_is_over() {
 #[test]
 fn a_delayed_message_comes_when_its_delay_is_over() {
     let (mut queue, now) = (queue(5), start());
-    queue.send(message("later"), Some(Duration::from_mins(15)), now);
-    queue.send(message("now"), None, now);
+    queue.send("id", message("later"), Some(Duration::from_mins(15)), now);
+    queue.send("id", message("now"), None, now);
     assert_eq!(
         queue.counts(now.instant),
         Counts {
@@ -84,7 +84,7 @@ fn a_delayed_message_comes_when_its_delay_is_over() {
 #[test]
 fn an_old_receipt_deletes_nothing() {
     let (mut queue, now) = (queue(5), start());
-    queue.send(message("a"), None, now);
+    queue.send("id", message("a"), None, now);
     let (first, _) = queue.receive(1, None, now);
     let (second, _) = queue.receive(1, None, after(now, VISIBILITY));
     queue.delete(&first[0].receipt).unwrap();
@@ -95,9 +95,9 @@ fn an_old_receipt_deletes_nothing() {
 }
 
 #[test]
-fn a_message_received_too_often_is_dead_and_keeps_its_id() {
+fn a_message_received_too_often_becomes_a_dead_letter_and_keeps_its_id() {
     let (mut queue, mut dead_letters, mut now) = (queue(2), queue(5), start());
-    let id = queue.send(message("poison"), None, now);
+    queue.send("id", message("poison"), None, now);
     for _ in 0..2 {
         let (received, dead) = queue.receive(1, None, now);
         assert_eq!((received.len(), dead.len()), (1, 0));
@@ -106,16 +106,16 @@ fn a_message_received_too_often_is_dead_and_keeps_its_id() {
     let (received, dead) = queue.receive(1, None, now);
     assert!(received.is_empty());
     for dead in dead {
-        dead_letters.bury(dead, now);
+        dead_letters.move_in(dead, now);
     }
-    let (buried, _) = dead_letters.receive(1, None, now);
-    assert_eq!((buried[0].id.as_str(), buried[0].receives), (id.as_str(), 1));
+    let (moved, _) = dead_letters.receive(1, None, now);
+    assert_eq!((moved[0].id.as_str(), moved[0].receives), ("id", 1));
 }
 
 #[test]
 fn visibility_can_be_ended_at_once() {
     let (mut queue, now) = (queue(5), start());
-    queue.send(message("a"), None, now);
+    queue.send("id", message("a"), None, now);
     let (received, _) = queue.receive(1, None, now);
     queue
         .change_visibility(&received[0].receipt, Duration::ZERO, now)
@@ -124,29 +124,29 @@ fn visibility_can_be_ended_at_once() {
 }
 
 #[test]
-fn a_doubled_message_can_be_held_twice_at_once() {
+fn a_duplicated_message_can_be_received_twice_at_once() {
     let (mut queue, now) = (queue(5), start());
-    queue.double(1);
-    let id = queue.send(message("a"), None, now);
+    queue.duplicate_next(1);
+    queue.send("id", message("a"), None, now);
     let (received, _) = queue.receive(10, None, now);
     assert_eq!(
         received
             .iter()
             .map(|received| received.id.as_str())
             .collect::<Vec<_>>(),
-        [&id, &id]
+        ["id", "id"]
     );
 }
 
 #[test]
-fn an_acknowledged_message_can_come_again() {
+fn a_deleted_message_can_be_redelivered() {
     let (mut queue, now) = (queue(5), start());
-    let id = queue.send(message("a"), None, now);
+    queue.send("id", message("a"), None, now);
     let (received, _) = queue.receive(1, None, now);
     queue.delete(&received[0].receipt).unwrap();
     assert_eq!(queue.redeliver(now.instant), 1);
     let (again, _) = queue.receive(1, None, now);
-    assert_eq!((again[0].id.as_str(), again[0].receives), (id.as_str(), 2));
+    assert_eq!((again[0].id.as_str(), again[0].receives), ("id", 2));
 }
 
 /// A message of a group; its body is the group's name and a number.
@@ -161,11 +161,11 @@ fn of(group: &str, number: usize) -> Message {
 fn a_backlog_of_one_group_does_not_hold_up_another() {
     let (mut queue, now) = (queue(5), start());
     for number in 0..10 {
-        queue.send(of("loud", number), None, now);
+        queue.send("id", of("loud", number), None, now);
     }
-    queue.send(of("quiet", 0), None, now);
-    queue.send(of("quiet", 1), None, now);
-    queue.send(message("alone"), None, now);
+    queue.send("id", of("quiet", 0), None, now);
+    queue.send("id", of("quiet", 1), None, now);
+    queue.send("id", message("alone"), None, now);
     assert_eq!(
         bodies(&queue.receive(3, None, now).0),
         ["loud0", "quiet0", "alone"],
@@ -175,20 +175,20 @@ fn a_backlog_of_one_group_does_not_hold_up_another() {
         bodies(&queue.receive(3, None, now).0),
         ["loud1", "quiet1", "loud2"]
     );
-    queue.send(of("late", 0), None, now);
+    queue.send("id", of("late", 0), None, now);
     assert_eq!(bodies(&queue.receive(2, None, now).0), ["late0", "loud3"]);
 }
 
 #[test]
 fn what_was_deleted_or_is_visible_again_is_in_flight_no_more() {
     let (mut queue, now) = (queue(5), start());
-    queue.send(of("a", 0), None, now);
+    queue.send("id", of("a", 0), None, now);
     let (received, _) = queue.receive(1, None, now);
     for (group, number) in [("b", 0), ("a", 1)] {
-        queue.send(of(group, number), None, now);
+        queue.send("id", of(group, number), None, now);
     }
     // Delayed is not in flight.
-    queue.send(of("a", 2), Some(Duration::from_mins(15)), now);
+    queue.send("id", of("a", 2), Some(Duration::from_mins(15)), now);
     queue.delete(&received[0].receipt).unwrap();
     let (received, _) = queue.receive(1, None, now);
     assert_eq!(bodies(&received), ["b0"]);
@@ -205,14 +205,14 @@ fn what_was_deleted_or_is_visible_again_is_in_flight_no_more() {
 fn within_a_group_and_without_any_the_oldest_comes_first() {
     let (mut queue, now) = (queue(5), start());
     for number in 0..5 {
-        queue.send(of("a", number), None, now);
+        queue.send("id", of("a", number), None, now);
     }
     assert_eq!(
         bodies(&queue.receive(5, None, now).0),
         ["a0", "a1", "a2", "a3", "a4"]
     );
     for body in ["x", "y", "z"] {
-        queue.send(message(body), None, now);
+        queue.send("id", message(body), None, now);
     }
     assert_eq!(bodies(&queue.receive(2, None, now).0), ["x", "y"]);
     assert_eq!(bodies(&queue.receive(2, None, now).0), ["z"]);
@@ -221,9 +221,9 @@ fn within_a_group_and_without_any_the_oldest_comes_first() {
 #[test]
 fn what_is_worn_out_makes_room_for_what_is_not() {
     let (mut queue, now) = (queue(1), start());
-    queue.send(message("worn out"), None, now);
+    queue.send("id", message("worn out"), None, now);
     queue.receive(1, None, now);
-    queue.send(message("new"), None, now);
+    queue.send("id", message("new"), None, now);
     let (received, dead) = queue.receive(1, None, after(now, VISIBILITY));
     assert_eq!((bodies(&received), dead.len()), (vec!["new"], 1));
 }
