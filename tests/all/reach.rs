@@ -738,7 +738,7 @@ async fn a_planner_that_dies_with_who_it_found_loses_nobody_though_the_roster_ch
     let known: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&known, roster(&people)).await;
     let id = world.asks(&to(&members())).await;
-    let next = json!({"token": "96", "again": false}).to_string();
+    let next = json!({"token": "96@0", "again": false}).to_string();
     found_by_the_dead(&world, &id, 0, &people[..96], Some(&next)).await;
     // Whoever was on the first page stands on the second by now, and others on the first.
     let mut turned = people.clone();

@@ -13,7 +13,8 @@ use herald::conversation::Observation;
 use herald::store::{Conversations, dynamodb};
 use herald_local::{Event, Host, Options, front};
 use serde_json::{Value, json};
-use tests::channel::{Behaviour, Channel, Served};
+use tests::channel::{Behaviour, Channel};
+use tests::server::Served;
 use tokio::io::AsyncWriteExt;
 
 use crate::world::{in_channel, personal};

@@ -1,24 +1,25 @@
-//! A fake Microsoft Graph, with its token endpoints: a catalog with one app, people for whom it is installed once, and chats.
+//! The model's Graph with its token endpoints, which misbehaves on request.
 //!
-//! It is one thing with two doors: in-process as a [`Transport`], and over real HTTP with [`Graph::serve`]. Everybody is a
-//! person of theirs, until it is told otherwise. By the first door it gives each tenant tokens of its own, and takes no other.
+//! Every person exists, unless it is said otherwise, and has no installation. Graph has two doors: in-process as a
+//! [`Transport`], by which a tenant's token is of use for that tenant alone, and over HTTP with [`Graph::serve`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use botframework::connector::{Body, Exchange, Transport};
+use botframework::connector::{Exchange, Transport};
 use bytes::Bytes;
 use herald::clock::Clock;
-use http::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
-use http::{Request, Response, StatusCode};
+use herald_local::teams::{GraphOperation, GraphRequest, Refusal, Response, Teams, decoded};
+use http::Request;
+use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::channel::{Reply, decode};
-use crate::recorder::Recorder;
+use crate::channel::{Reply, http_response, open_world};
+use crate::server::{self, Served};
 
 /// The id of the bot's app in its manifest.
 pub const MANIFEST: &str = "11111111-2222-4333-8444-555555555555";
@@ -33,14 +34,11 @@ struct Shared {
     installed: watch::Sender<usize>,
 }
 
-#[derive(Default)]
 struct State {
-    /// The app's id in the catalog.
-    app: Option<String>,
+    teams: Teams,
     nobody: HashSet<String>,
-    installed: HashSet<String>,
     replies: HashMap<String, VecDeque<Reply>>,
-    /// By tenant, Entra's number for why it has no token.
+    /// Entra's error number for tenants without a token.
     without_token: HashMap<String, u64>,
     asked: Vec<Asked>,
     told: Option<Told>,
@@ -53,20 +51,22 @@ type Told = Box<dyn Fn(&str) + Send>;
 pub struct Asked {
     /// When.
     pub at: Timestamp,
-    /// In which tenant, by its token; empty without one.
+    /// The tenant of its token; empty without one.
     pub tenant: String,
     /// Method and path, decoded, without a query.
     pub line: String,
 }
 
-type Answer = (u16, Option<u32>, Value);
-
 impl Graph {
-    /// A Graph that tells the time by this clock.
+    /// A Graph with this clock.
     pub fn at(clock: Clock) -> Self {
         let state = State {
-            app: Some("app-1".to_owned()),
-            ..State::default()
+            teams: open_world(),
+            nobody: HashSet::new(),
+            replies: HashMap::new(),
+            without_token: HashMap::new(),
+            asked: Vec::new(),
+            told: None,
         };
         Self(Arc::new(Shared {
             clock,
@@ -77,7 +77,7 @@ impl Graph {
 
     /// From now on the app has this id in the catalog, or is not there. Under that of its [`MANIFEST`] it is from the store.
     pub fn catalog(&self, app: Option<&str>) {
-        self.state().app = app.map(str::to_owned);
+        self.state().teams.app = app.map(str::to_owned);
     }
 
     /// There is no such person.
@@ -85,18 +85,26 @@ impl Graph {
         self.state().nobody.insert(person.to_owned());
     }
 
-    /// It is installed for this person already.
+    /// The app is installed for this person.
     pub fn has(&self, person: &str) {
-        self.state().installed.insert(person.to_owned());
+        self.set_installed(person, true);
     }
 
-    /// It is installed for this person no more.
+    /// The app is not installed for this person.
     pub fn has_not(&self, person: &str) {
-        self.state().installed.remove(person);
+        self.set_installed(person, false);
     }
 
-    /// Answers requests about this person, or the `catalog`, with these first, one each. One of status 200 is what it would
-    /// have answered anyway.
+    fn set_installed(&self, person: &str, installed: bool) {
+        let teams = &mut self.state().teams;
+        let tenant = teams.tenant("");
+        let place = teams
+            .person(person)
+            .unwrap_or_else(|| teams.create_person(tenant, person));
+        teams.places[place].installed = installed;
+    }
+
+    /// Answers requests about this person, or the `catalog`, with these first, one each. One of status 200 is carried out.
     pub fn replies(&self, about: &str, replies: impl IntoIterator<Item = Reply>) {
         let replies = replies.into_iter().collect();
         self.state().replies.insert(about.to_owned(), replies);
@@ -107,24 +115,24 @@ impl Graph {
         self.state().without_token.insert(tenant.to_owned(), number);
     }
 
-    /// From now on somebody is told for whom it was installed, as the bot's endpoint is.
+    /// From now on `told` is called with the person of each installation.
     pub fn tells(&self, told: impl Fn(&str) + Send + 'static) {
         self.state().told = Some(Box::new(told));
     }
 
-    /// Waits until it was installed so often.
+    /// Waits until there were so many installations.
     pub async fn installed(&self, count: usize) {
         let mut installed = self.0.installed.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
         let _ = installed.wait_for(|installed| *installed >= count).await;
     }
 
-    /// How often it was installed for somebody who did not have it.
+    /// How many installations there were.
     pub fn installs(&self) -> usize {
         *self.0.installed.borrow()
     }
 
-    /// Everything that was asked so far.
+    /// Every request so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state().asked.clone()
     }
@@ -132,16 +140,14 @@ impl Graph {
     /// Opens the second door. Its token endpoint is at `/token`.
     ///
     /// # Errors
-    /// When there is no free port.
-    pub async fn serve(&self) -> io::Result<Recorder> {
+    /// No port is free.
+    pub async fn serve(&self) -> io::Result<Served> {
         let graph = self.clone();
-        Recorder::answering(move |request, _| {
-            let mut words = request.line.split(' ');
-            let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let token = request.authorization.first().map_or("", String::as_str);
-            let (status, wait, body) = graph.answer(method, target, token, &request.body);
-            let headers = wait.map_or(String::new(), |wait| format!("retry-after: {wait}\r\n"));
-            (status, headers, body.to_string())
+        server::serve(move |request| {
+            let (method, target) = request.target();
+            let token = request.values("authorization").pop().unwrap_or_default();
+            let answer = graph.answer(method, target, &token, &request.body);
+            async move { Some(answer.into()) }
         })
         .await
     }
@@ -150,99 +156,61 @@ impl Graph {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, method: &str, target: &str, token: &str, body: &str) -> Answer {
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
+    fn answer(&self, method: &str, target: &str, token: &str, body: &[u8]) -> Response {
+        let path = target.split('?').next().unwrap_or_default();
         if path.ends_with("/token") {
             return self.token(path);
         }
-        let parts: Vec<String> = path.trim_start_matches('/').split('/').map(decode).collect();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let operation = GraphOperation::read(method, target, &body);
+        let user = operation
+            .as_ref()
+            .ok()
+            .and_then(GraphOperation::user)
+            .map(str::to_owned);
+        let tenant = token.trim_start_matches("Bearer token-of-").to_owned();
         let mut state = self.state();
         state.asked.push(Asked {
             at: self.0.clock.now(),
-            tenant: token.trim_start_matches("Bearer token-of-").to_owned(),
-            line: format!("{method} /{}", parts.join("/")),
+            tenant: tenant.clone(),
+            line: format!("{method} {}", decoded(path)),
         });
-        let about = match parts.as_slice() {
-            ["v1.0", "users", person, "teamwork", ..] => *person,
-            _ => "catalog",
-        };
+        let about = user.as_deref().unwrap_or("catalog");
         let reply = state.replies.get_mut(about).and_then(VecDeque::pop_front);
         if let Some(reply) = reply.filter(|reply| reply.status != 200) {
-            let error = json!({"error": {"code": reply.code, "message": reply.message}});
-            return (reply.status, reply.retry_after, error);
+            return reply.into();
         }
-        let refused = |status, code: &str| {
-            (
-                status,
-                None,
-                json!({"error": {"code": code, "message": "refused"}}),
-            )
-        };
-        let person = match (method, parts.as_slice()) {
-            ("GET", ["v1.0", "appCatalogs", "teamsApps"]) => {
-                // What is from the store has the id of its manifest, and is found by no other.
-                let filter = decode(target);
-                let by_manifest = filter.contains(&format!("externalId eq '{MANIFEST}'"));
-                let meant = |app: &&String| {
-                    (by_manifest && *app != MANIFEST) || filter.contains(&format!("filter=id eq '{app}'"))
-                };
-                let apps = state.app.iter().filter(meant);
-                let apps = apps.map(|app| json!({"id": app, "distributionMethod": "organization"}));
-                return (200, None, json!({"value": apps.collect::<Vec<_>>()}));
-            }
-            (_, ["v1.0", "users", person, "teamwork", "installedApps", ..]) => (*person).to_owned(),
-            _ => return refused(400, "BadRequest"),
-        };
-        if state.nobody.contains(&person) {
-            return refused(404, "NotFound");
+        if state.nobody.contains(about) {
+            return Refusal::new(404, "NotFound").into();
         }
-        let installation = format!("installation-of-{person}");
-        let is_installed = state.installed.contains(&person);
-        match (method, &parts[5..]) {
-            ("GET", []) => {
-                let there = is_installed.then(|| json!({"id": installation, "teamsApp": {"id": state.app}}));
-                (200, None, json!({"value": there.into_iter().collect::<Vec<_>>()}))
-            }
-            ("GET", [id, "chat"]) if is_installed && *id == installation => {
-                (200, None, json!({"id": format!("19:{person}@unq.gbl.spaces")}))
-            }
-            ("POST", []) => {
-                let bound: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-                let bound = bound["teamsApp@odata.bind"].as_str().unwrap_or_default();
-                let known = state
-                    .app
-                    .as_deref()
-                    .is_some_and(|app| bound.ends_with(&format!("/{app}")));
-                if !known {
-                    return refused(404, "NotFound");
+        let request = operation.map(|operation| GraphRequest { tenant, operation });
+        match request.and_then(|request| state.teams.graph(&request)) {
+            Ok(done) => {
+                if done.installed.is_some() {
+                    if let Some(told) = &state.told {
+                        told(about);
+                    }
+                    drop(state);
+                    self.0.installed.send_modify(|installed| *installed += 1);
                 }
-                if !state.installed.insert(person.clone()) {
-                    return refused(409, "Conflict");
-                }
-                if let Some(told) = &state.told {
-                    told(&person);
-                }
-                drop(state);
-                self.0.installed.send_modify(|installed| *installed += 1);
-                (201, None, Value::Null)
+                done.response
             }
-            _ => refused(404, "NotFound"),
+            Err(refusal) => refusal.into(),
         }
     }
 
-    /// A token for the tenant in the path; of one tenant's no other makes use.
-    fn token(&self, path: &str) -> Answer {
+    /// A token of the tenant in the path.
+    fn token(&self, path: &str) -> Response {
         let tenant = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match self.state().without_token.get(tenant) {
-            Some(number) => {
-                let refusal = json!({"error": "unauthorized_client", "error_codes": [number]});
-                (400, None, refusal)
-            }
+            Some(number) => Response::new(
+                400,
+                json!({"error": "unauthorized_client", "error_codes": [number]}),
+            ),
             None => {
                 let token = format!("token-of-{tenant}");
                 let grant = json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token});
-                (200, None, grant)
+                Response::new(200, grant)
             }
         }
     }
@@ -251,23 +219,12 @@ impl Graph {
 impl Transport for Graph {
     fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
         Box::pin(async move {
-            let target = request
-                .uri()
-                .path_and_query()
-                .map_or("", |target| target.as_str());
+            let target = request.uri().path_and_query();
+            let target = target.map_or("", |target| target.as_str());
             let token = request.headers().get(AUTHORIZATION);
             let token = token.and_then(|token| token.to_str().ok()).unwrap_or_default();
-            let body = String::from_utf8_lossy(request.body());
-            let (status, wait, body) = self.answer(request.method().as_str(), target, token, &body);
-            let mut response = Response::new(Body::Whole(body.to_string().into()));
-            *response.status_mut() =
-                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            if let Some(wait) = wait {
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from(wait));
-            }
-            Ok(response)
+            let response = self.answer(request.method().as_str(), target, token, request.body());
+            Ok(http_response(response))
         })
     }
 }

@@ -18,4 +18,5 @@ pub mod meter;
 pub mod paced;
 pub mod recorder;
 pub mod script;
+pub mod server;
 pub mod wire;

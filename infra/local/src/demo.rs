@@ -87,8 +87,7 @@ impl Story<'_> {
     async fn a_team_is_told(&mut self) -> anyhow::Result<()> {
         let people = TEAM_MEMBERS.map(Person::named);
         // Nobody told the bot of her: for whoever tries what the README says of people that only Entra knows.
-        self.channel
-            .open_place(&Conversation::personal(&Person::named("Noor")));
+        self.channel.add(&Conversation::personal(&Person::named("Noor")));
         say("\nA program tells everybody in a team, each in a chat of their own");
         for channel in TEAM_CHANNELS {
             let place = Conversation::channel(TEAM_CHANNELS[0], channel, &people);
@@ -98,7 +97,7 @@ impl Story<'_> {
                     .context("the bot did not take note of a team")?;
                 self.arrived("the welcome to the team", |_| true).await?;
             } else {
-                self.channel.open_place(&place);
+                self.channel.add(&place);
             }
         }
         let team = Conversation::channel(TEAM_CHANNELS[0], TEAM_CHANNELS[0], &[]).id;
@@ -109,11 +108,9 @@ impl Story<'_> {
         let is_news = |posted: &Posted| posted.text() == Some(TEAM_NEWS);
         for _ in &people {
             let news = self.arrived("the notification", is_news).await?;
-            let reader = people
-                .iter()
-                .find(|person| Conversation::personal(person).id == news.conversation)
-                .context("it went where nobody of the team is")?;
-            self.tells("bot", &format!("to {}: {}", reader.name, shown(&news)));
+            let reader = self.channel.name_of(&news.conversation);
+            let reader = reader.context("it went to nobody of the team")?;
+            self.tells("bot", &format!("to {reader}: {}", shown(&news)));
         }
         self.ends(&status_url).await
     }

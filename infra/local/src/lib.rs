@@ -22,6 +22,7 @@ pub mod issuer;
 pub mod runtime;
 mod scheduler;
 pub mod sqs;
+pub mod teams;
 pub mod template;
 
 pub use event::{Event, Events};

@@ -53,14 +53,17 @@ async fn until_asked_to_stop(
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
     let mut asked_to_stop = pin!(asked_to_stop()?);
-    // Before the functions, which fetch its keys when they start.
+    // Before the functions, which fetch the issuer's keys when they start.
     let issuer = match arguments.app_id() {
-        Some(app_id) => Some((Issuer::open(channel::CHANNEL_ID).await?, app_id)),
+        Some(app_id) => {
+            let issuer = Issuer::open(channel::CHANNEL_ID).await?;
+            options.authenticate(app_id, &issuer);
+            Some((issuer, app_id.to_owned()))
+        }
         None => None,
     };
-    if let Some((issuer, app_id)) = &issuer {
-        options.authenticate(app_id, issuer);
-    }
+    let bot = format!("http://{}/api/messages", listener.local_addr()?);
+    let channel = Channel::open(&bot, issuer).await?;
     options.environment.extend(arguments.environment.clone());
     let start = Instant::now();
     let events = Events::default();
@@ -76,10 +79,6 @@ async fn until_asked_to_stop(
             .collect();
         let lines = lines.concat();
         std::fs::write(file, lines).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    let mut channel = Channel::open(&format!("{}/api/messages", host.url())).await?;
-    if let Some((issuer, app_id)) = issuer {
-        channel = channel.signed_by(issuer, app_id);
     }
     say(&introduction(&host, &channel, &options, start.elapsed()));
     let ended = tokio::select! {

@@ -29,21 +29,26 @@ async fn the_channel_is_let_in_by_its_token_and_nobody_without_one() {
     let host = Host::start(listener, &options).await.unwrap();
     let endpoint = format!("{}/api/messages", host.url());
     let signer = Issuer::open(CHANNEL_ID).await.unwrap();
-    let channel = Channel::open(&endpoint).await.unwrap().signed_by(issuer, APP);
+    let channel = Channel::open(&endpoint, Some((issuer, APP.to_owned())))
+        .await
+        .unwrap();
     let (ada, client, now) = (Person::named("Ada"), Client::default(), Clock::system().now());
     let chat = Conversation::personal(&ada);
 
-    let mut activity = chat.message(&ada, "Good morning!");
-    activity["serviceUrl"] = json!(channel.service_url());
-    let valid = signer.token(APP, channel.service_url(), now).unwrap();
+    let activity = channel.message(&chat, &ada, "Good morning!");
+    let valid = signer.token(APP, &channel.service_url(), now).unwrap();
     let spoilt = valid.replace('.', "..");
     let for_another_bot = signer
-        .token("0000000c-0000-4000-8000-000000000001", channel.service_url(), now)
+        .token(
+            "0000000c-0000-4000-8000-000000000001",
+            &channel.service_url(),
+            now,
+        )
         .unwrap();
     let of_yesterday = signer
         .token(
             APP,
-            channel.service_url(),
+            &channel.service_url(),
             now - jiff::SignedDuration::from_hours(24),
         )
         .unwrap();

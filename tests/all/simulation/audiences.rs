@@ -2,6 +2,7 @@
 
 use herald::audience::{Guests, Recipient, Selector, TeamPart, Whom, place as place_of};
 use herald::conversation::Scope;
+use herald_local::teams::Member;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -169,7 +170,7 @@ pub(super) fn may_mean(channel: &State, selector: &Selector, number: usize, span
     // What is not known of a stranger excepts nobody.
     let excepted = excepted && !place.past.strange;
     !excepted
-        && selector.scope.is_none_or(|scope| scope == place.scope())
+        && selector.scope.is_none_or(|scope| scope == scope_of(place))
         && whom_means(channel, &selector.whom, number, |member| {
             member.was_since(span.begins)
         })
@@ -180,18 +181,13 @@ pub(super) fn must_mean(channel: &State, selector: &Selector, number: usize, spa
     let place = &channel.places[number];
     let names = [&place.conversation, &place.user, &place.account];
     !names.into_iter().any(|name| selector.except.contains(name))
-        && selector.scope.is_none_or(|scope| scope == place.scope())
+        && selector.scope.is_none_or(|scope| scope == scope_of(place))
         && whom_means(channel, &selector.whom, number, |member| {
             member.was_throughout(span.begins, span.ends)
         })
 }
 
-fn whom_means(
-    channel: &State,
-    whom: &Whom,
-    number: usize,
-    counts: impl Fn(&super::teams::Member) -> bool,
-) -> bool {
+fn whom_means(channel: &State, whom: &Whom, number: usize, counts: impl Fn(&Member) -> bool) -> bool {
     let place = &channel.places[number];
     let tenant = channel.tenants[place.tenant].id.as_str();
     let person = place.kind == Kind::Person;
@@ -275,30 +271,21 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
     is_admitted && is_named
 }
 
-impl Place {
-    /// What kind of place the bot takes it for.
-    pub(super) fn scope(&self) -> Scope {
-        match self.kind {
-            Kind::Person => Scope::Personal,
-            Kind::Group => Scope::GroupChat,
-            Kind::Channel | Kind::Thread => Scope::Channel,
-        }
+/// The scope of a place for the bot.
+fn scope_of(place: &Place) -> Scope {
+    match place.kind {
+        Kind::Person => Scope::Personal,
+        Kind::Group => Scope::GroupChat,
+        Kind::Channel | Kind::Thread => Scope::Channel,
     }
 }
 
-impl State {
-    /// The place that a recipient leads to, in truth.
-    pub(super) fn led_to(&self, recipient: &Recipient) -> Option<usize> {
-        let person = |is: &dyn Fn(&Place) -> bool| {
-            self.places
-                .iter()
-                .position(|place| place.kind == Kind::Person && is(place))
-        };
-        match recipient {
-            Recipient::Conversation(key) => self.named(key.conversation.as_str()),
-            Recipient::User(id) => person(&|place| place.user == id.as_str()),
-            Recipient::Account(id) => person(&|place| place.account == id.as_str()),
-            Recipient::UnknownConversation(id) => self.named(id.as_str()),
-        }
+/// The place that a recipient leads to, in truth.
+pub(super) fn led_to(channel: &State, recipient: &Recipient) -> Option<usize> {
+    match recipient {
+        Recipient::Conversation(key) => channel.named(key.conversation.as_str()),
+        Recipient::User(id) => channel.person(id.as_str()),
+        Recipient::Account(id) => channel.person(id.as_str()),
+        Recipient::UnknownConversation(id) => channel.named(id.as_str()),
     }
 }

@@ -12,14 +12,14 @@ use herald::conversation::{ConversationKey, State};
 use herald::delivery::{self, Asked as Claiming, DeliveryKey, OnUnknown, Outcome, Row};
 use herald::id::NotificationId;
 use herald::notification::{IfUnknown, Notification};
+use herald_local::teams::{Operation, text_of};
 use jiff::{SignedDuration, Timestamp};
 
 use super::audiences::{Span, may_mean};
-use super::channel::Done;
+use super::channel::{Done, Request as Asked};
 use super::introductions::Introductions;
 use super::lambda::Environment;
 use super::run::Run;
-use super::wire::{Asked, Verb};
 
 /// What a run has come to.
 #[derive(Debug, Default)]
@@ -227,17 +227,23 @@ impl Book {
 
     /// A request leaves a worker.
     pub(super) fn begins(&mut self, run: &Run, environment: &Environment, asked: &Asked) -> usize {
-        let (conversation, sends) = match &asked.verb {
-            Verb::Create { .. } | Verb::Ask(_) => (None, None),
-            Verb::Send { conversation, text } => (Some(conversation), Some(Self::read(text))),
-            Verb::Update { conversation, .. } | Verb::Delete { conversation, .. } => {
+        let (conversation, sends) = match &asked.operation {
+            Operation::Create { .. }
+            | Operation::CreateThread { .. }
+            | Operation::Read(_)
+            | Operation::Batch(_) => (None, None),
+            Operation::Send {
+                conversation,
+                activity,
+            } => (Some(conversation), Some(Self::read(text_of(activity)))),
+            Operation::Update { conversation, .. } | Operation::Delete { conversation, .. } => {
                 (Some(conversation), None)
             }
         };
         let number = self.requests.len();
         let place = run.channel.with(|channel| match conversation {
             Some(name) => channel.named(name),
-            None => channel.find(asked),
+            None => channel.find(&asked.operation),
         });
         let mut request = Request {
             fate: Fate::UnderWay,
@@ -250,16 +256,19 @@ impl Book {
             conversation: conversation.cloned(),
         };
         if let Some(conversation) = conversation {
-            let about = match &asked.verb {
-                Verb::Create { .. } | Verb::Ask(_) => None,
-                Verb::Send { .. } => sends.map(|(number, _)| number),
-                Verb::Update { activity, .. } | Verb::Delete { activity, .. } => self.sender_of(activity),
+            let about = match &asked.operation {
+                Operation::Create { .. }
+                | Operation::CreateThread { .. }
+                | Operation::Read(_)
+                | Operation::Batch(_) => None,
+                Operation::Send { .. } => sends.map(|(number, _)| number),
+                Operation::Update { id, .. } | Operation::Delete { id, .. } => self.sender_of(id),
             };
             self.alone(run, &request);
             request.delivery = self.entitled(run, &request, about, conversation);
             self.meant(run, &request);
         }
-        if let Verb::Create { tenant, member } = &asked.verb {
+        if let Operation::Create { tenant, member, .. } = &asked.operation {
             self.creates(run, &request, tenant, member);
         }
         self.paced(run, &request);

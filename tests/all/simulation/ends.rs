@@ -9,7 +9,7 @@ use herald::id::NotificationId;
 use herald::notification::{Copies, Notification, State};
 use herald::store::Notifications;
 
-use super::audiences::{may_mean, must_mean, names};
+use super::audiences::{led_to, may_mean, must_mean, names};
 use super::book::{Book, Fate, Request};
 use super::reasons::untrue;
 use super::run::{Run, at_once};
@@ -99,7 +99,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
     let named_since = |key: &str| {
         let known = |recipient: &&Recipient| recipient.ledger_key() == key;
         let place = recipients.iter().find(known);
-        let place = place.and_then(|recipient| run.channel.with(|channel| channel.led_to(recipient)));
+        let place = place.and_then(|recipient| run.channel.with(|channel| led_to(channel, recipient)));
         let is_strange = |place: usize| run.channel.with(|channel| channel.places[place].past.strange);
         selectors.len() > 1 && place.is_some_and(is_strange)
     };
@@ -109,9 +109,9 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
     run.channel.with(|channel| {
         for recipient in recipients {
             let is_meant = |selector: &Selector| match recipient {
-                Recipient::Conversation(_) => channel
-                    .led_to(recipient)
-                    .is_some_and(|place| may_mean(channel, selector, place, span)),
+                Recipient::Conversation(_) => {
+                    led_to(channel, recipient).is_some_and(|place| may_mean(channel, selector, place, span))
+                }
                 Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => {
                     names(channel, selector, recipient, span)
                 }
@@ -126,7 +126,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
         }
         let reached: BTreeSet<usize> = recipients
             .iter()
-            .filter_map(|recipient| channel.led_to(recipient))
+            .filter_map(|recipient| led_to(channel, recipient))
             .collect();
         let silent = |selector: &Selector| match &selector.whom {
             // That nothing is told of a team is said in the place of its members.
@@ -235,9 +235,9 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
 
 /// One whom a name led to, against what people see.
 fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient], outcome: &Outcome) {
-    let place = run.channel.with(|channel| channel.led_to(recipient));
+    let place = run.channel.with(|channel| led_to(channel, recipient));
     let alone = run.channel.with(|channel| {
-        let here = |other: &&Recipient| channel.led_to(other) == place;
+        let here = |other: &&Recipient| led_to(channel, other) == place;
         recipients.iter().filter(here).count() == 1
     });
     let arrived = run.book(|book| {
@@ -297,7 +297,7 @@ fn truthful(
         Outcome::Delivered(copy) => {
             let shown = copy.activity.as_ref().and_then(|activity| {
                 run.channel
-                    .with(|channel| channel.shown.get(activity.as_str()).cloned())
+                    .with(|channel| channel.messages.get(activity.as_str()).cloned())
             });
             let brought = copy
                 .activity
@@ -309,7 +309,7 @@ fn truthful(
                 Some("its copy is not one that it brought")
             } else if copy.activity.is_some() && copy.tried < revision {
                 Some("its copy was not brought up to date")
-            } else if copy.shows == revision && shown.is_some_and(|shown| shown.text != text) {
+            } else if copy.shows == revision && shown.is_some_and(|shown| shown.text() != text) {
                 Some("its copy shows something else than is said")
             } else {
                 None

@@ -43,11 +43,14 @@ struct Grant {
 
 /// The person as a request to make a conversation names them.
 fn is_named(person: &PersonKey, tenant: &str, member: &str) -> bool {
-    let name = match &person.person {
+    person.tenant == tenant && name_of(person) == member
+}
+
+fn name_of(person: &PersonKey) -> &str {
+    match &person.person {
         Person::User(id) => id.as_str(),
         Person::Account(id) => id.as_str(),
-    };
-    person.tenant == tenant && name == member
+    }
 }
 
 /// Whether a record is of this person, by the name that they are asked for by.
@@ -87,14 +90,17 @@ impl Book {
             );
         }
         let records = run.channel.with(|channel| {
-            let names = channel.names_of(person);
-            names.into_iter().map(|conversation| ConversationKey {
+            let place = channel.person(name_of(person));
+            let names = place.into_iter().flat_map(|place| channel.names_of(place));
+            let records = names.map(|conversation| ConversationKey {
                 conversation: conversation.into(),
                 channel: person.channel.clone(),
                 bot: person.bot.clone(),
-            })
+            });
+            records.collect::<Vec<_>>()
         });
         let known = records
+            .into_iter()
             .filter_map(|key| run.conversation(&key))
             .find(|record| is_of(person, record));
         let grant = Grant {

@@ -10,7 +10,7 @@
 //! | `lambda` | environments, where and how they die, and the pollers that feed them |
 //! | `queues` | SQS |
 //! | `store` | the tables and the event bus, as a worker reaches them |
-//! | `wire`, `channel`, `limits` | a request's way, and what the channel does with it |
+//! | `wire`, `channel` | a request's way, and what the channel does with it |
 //! | `graph` | Microsoft Graph, by which the bot is installed for people |
 //! | `people`, `teams` | who is there, and what they do meanwhile |
 //! | `callers`, `audiences` | what callers want meanwhile, and whom they mean in truth |
@@ -74,7 +74,6 @@ mod graph;
 mod introductions;
 mod invariants;
 mod lambda;
-mod limits;
 mod people;
 mod queues;
 mod rate;
@@ -193,7 +192,7 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
             caller.await.unwrap();
         }
         people.await.unwrap();
-        run.channel.with(channel::State::put_right);
+        run.channel.with(channel::State::recover);
         quiet(run).await;
         if run.deliveries.dead() + run.plans.dead() > 0 {
             run.tell(&"fate", format_args!("dead letters are redriven"));
@@ -349,8 +348,8 @@ const KINDS: &[&str] = &[
     "as Cancelled",
     "at 2: Ok(Closed)",
     "Ok(Outdated)",
-    "update activity",
-    "delete activity",
+    "update 18",
+    "delete 18",
     "pause: Some",
     "\"task\":\"sweep\"",
     "Retract is acknowledged",

@@ -9,17 +9,18 @@ use botframework::connector::Connector;
 use botframework::turn::Adapter;
 use herald::conversation::ConversationKey;
 use herald::store::Conversations;
+use herald_local::teams::{Account, Team};
 use lambda_http::Body;
 use lambda_http::http::Request;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::channel::{Kind, REFUSALS, REGIONS};
+use super::channel::{Kind, Place, REFUSALS, REGIONS, State};
 use super::fate::Chance;
 use super::lambda::Environment;
 use super::run::{Run, at_once};
 use super::store::Tables;
-use super::teams::Team;
+use super::teams::join;
 use super::wire::{Elsewhere, service_url};
 
 /// What callers put conversations under.
@@ -71,25 +72,25 @@ pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
     let tenants = chance.between(1, 4);
     run.channel.with(|channel| {
         for _ in 0..tenants {
-            channel.found(chance.below(8) == 0, chance.below(3) > 0);
+            found(channel, chance.below(8) == 0, chance.below(3) > 0);
         }
         for tenant in &mut channel.tenants {
-            tenant.graph.consents = chance.below(8) > 0;
-            tenant.graph.has_app = chance.below(8) > 0;
+            tenant.lacks_consent = chance.below(8) == 0;
+            tenant.lacks_app = chance.below(8) == 0;
         }
         while channel.places.len() < places {
             let tenant = chance.index(channel.tenants.len());
             let region = chance.index(REGIONS);
             match chance.below(10) {
-                0..7 => _ = channel.settle(Kind::Person, tenant, region),
-                7 => _ = channel.settle(Kind::Group, tenant, region),
+                0..7 => _ = settle(channel, Kind::Person, tenant, region),
+                7 => _ = settle(channel, Kind::Group, tenant, region),
                 _ => {
                     channel.teams.push(Team::default());
                     for _ in 0..chance.between(1, 3) {
-                        channel.settle(Kind::Channel, tenant, region);
+                        settle(channel, Kind::Channel, tenant, region);
                     }
                     if chance.below(2) == 0 {
-                        channel.settle(Kind::Thread, tenant, region);
+                        settle(channel, Kind::Thread, tenant, region);
                     }
                 }
             }
@@ -107,11 +108,46 @@ pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
                     12
                 };
                 if chance.below(odds) == 0 {
-                    channel.join(team, *person, run.now());
+                    join(channel, team, *person, run.now());
                 }
             }
         }
     });
+}
+
+/// A new tenant.
+pub(super) fn found(channel: &mut State, is_gcc: bool, is_global: bool) {
+    let id = format!("tenant{}", channel.tenants.len());
+    let index = channel.tenant(&id);
+    let tenant = &mut channel.tenants[index];
+    (tenant.is_gcc, tenant.is_global) = (is_gcc, is_global);
+}
+
+/// A new place.
+pub(super) fn settle(channel: &mut State, kind: Kind, tenant: usize, region: usize) -> usize {
+    let number = channel.places.len();
+    let conversation = match kind {
+        Kind::Person => format!("a:{number}"),
+        Kind::Group => format!("19:group{number}@thread.v2"),
+        Kind::Channel => format!("19:channel{number}@thread.tacv2"),
+        Kind::Thread => format!("{};messageid={number}", channel.places[number - 1].conversation),
+    };
+    let team = match kind {
+        Kind::Person | Kind::Group => None,
+        Kind::Channel => channel.teams.len().checked_sub(1),
+        Kind::Thread => channel.places[number - 1].team,
+    };
+    if let (Kind::Channel, Some(team)) = (kind, team) {
+        channel.teams[team].channels.push(number);
+    }
+    let account = Account {
+        id: format!("29:person{number}"),
+        user: format!("00000000-0000-4000-8000-{number:012}"),
+        name: String::new(),
+    };
+    let mut place = Place::new(kind, tenant, conversation, account);
+    (place.region, place.team) = (region, team);
+    channel.add(place)
 }
 
 /// Those places that the bot hears of before the run begins. Of the others nobody has told it, though it may be installed
@@ -265,14 +301,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
         Happening::Leaves(place) => {
             // After an uninstallation the channel may refuse, or may not.
             let refusal = [Some("BotNotInConversationRoster"), None][run.chance.index(2)];
-            run.channel.with(|channel| {
-                for other in channel.beside(place) {
-                    let left = &mut channel.places[other];
-                    left.refusal = refusal;
-                    left.installed = false;
-                    (left.past.left, left.past.not_installed) = (true, true);
-                }
-            });
+            run.channel.with(|channel| channel.uninstall(place, refusal));
             hears(
                 run,
                 place,
@@ -281,12 +310,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             .await;
         }
         Happening::Returns(place) => {
-            run.channel.with(|channel| {
-                for other in channel.beside(place) {
-                    channel.places[other].refusal = None;
-                    channel.places[other].installed = true;
-                }
-            });
+            run.channel.with(|channel| channel.install(place));
             hears(
                 run,
                 place,
@@ -303,12 +327,9 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             let installed = json!({"type": "installationUpdate", "action": "add"});
             hears(run, place, &installed).await;
         }
-        Happening::Joins(team, place) => run.channel.with(|channel| channel.join(team, place, run.now())),
+        Happening::Joins(team, place) => run.channel.with(|channel| join(channel, team, place, run.now())),
         Happening::Quits(team, place) => run.channel.with(|channel| channel.quit(team, place, run.now())),
-        Happening::Refuses(place, code) => run.channel.with(|channel| {
-            channel.places[place].refusal = Some(code);
-            channel.places[place].past.refused = true;
-        }),
+        Happening::Refuses(place, code) => run.channel.with(|channel| channel.refuse(place, code)),
         // Whoever does not have the bot cannot speak to it.
         Happening::Speaks(place) | Happening::Reacts(place)
             if run.channel.with(|channel| {
@@ -320,19 +341,10 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             hears(run, place, &json!({"type": "message", "text": "hello"})).await;
         }
         Happening::Reacts(place) => hears(run, place, &json!({"type": "messageReaction"})).await,
-        Happening::Moves(place, region) => run.channel.with(|channel| {
-            for other in channel.beside(place) {
-                channel.places[other].region = region;
-                channel.places[other].past.moved = true;
-            }
-        }),
+        Happening::Moves(place, region) => run.channel.with(|channel| channel.relocate(place, region)),
         Happening::Renames(place) => run.channel.with(|channel| channel.rename(place)),
         Happening::Disables(tenant, disabled) => {
-            run.channel.with(|channel| {
-                let tenant = &mut channel.tenants[tenant];
-                tenant.disabled = disabled;
-                tenant.was_disabled |= disabled;
-            });
+            run.channel.with(|channel| channel.disable(tenant, disabled));
         }
         Happening::RefusesTheBot(refuses) => run.channel.with(|channel| channel.refuses_the_bot = refuses),
         Happening::FailsToDecrypt(fails) => run.channel.with(|channel| {
@@ -345,24 +357,8 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
 /// The bot is told of something that happened in a place; again and again, until it says that it heard.
 async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
     let mut activity = run.channel.with(|channel| {
-        let team = channel.team(place).map(|team| team.channels[0]);
-        let team = team.map(|general| channel.places[general].conversation.clone());
-        let place = &channel.places[place];
-        let tenant = &channel.tenants[place.tenant];
-        let kind = match place.kind {
-            Kind::Person => "personal",
-            Kind::Group => "groupChat",
-            Kind::Channel | Kind::Thread => "channel",
-        };
-        json!({
-            "id": "1",
-            "channelId": "msteams",
-            "serviceUrl": service_url(place.region),
-            "from": {"id": place.account, "aadObjectId": place.user},
-            "recipient": {"id": BOT},
-            "conversation": {"id": place.conversation, "conversationType": kind, "tenantId": tenant.id},
-            "channelData": {"tenant": {"id": tenant.id}, "team": team.map(|id| json!({"id": id}))},
-        })
+        let service_url = service_url(channel.places[place].region);
+        channel.activity(place, place, "1", &service_url)
     });
     activity
         .as_object_mut()

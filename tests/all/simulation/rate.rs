@@ -13,7 +13,7 @@ use super::channel::{Kind, REGIONS};
 use super::fate::{Chance, Troubles};
 use super::functions::{Planner, Sender};
 use super::lambda::poll;
-use super::people::{Happening, happens};
+use super::people::{Happening, found, happens, settle};
 use super::run::Run;
 use super::{ends, in_a_run, quiet};
 
@@ -36,9 +36,9 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
             };
             let run = Arc::new(Run::new(troubles, chance.fork(), 96));
             run.channel.with(|channel| {
-                channel.found(false, true);
+                found(channel, false, true);
                 for _ in 0..RECIPIENTS {
-                    channel.settle(Kind::Person, 0, chance.index(REGIONS));
+                    settle(channel, Kind::Person, 0, chance.index(REGIONS));
                 }
             });
             for place in 0..usize::from(RECIPIENTS) {
@@ -79,8 +79,8 @@ fn many_notifications_to_one_conversation_stay_within_its_limits() {
     let violation = in_a_run(0, async |chance: Chance| {
         let run = Arc::new(Run::new(Troubles::default(), chance.fork(), 96));
         run.channel.with(|channel| {
-            channel.found(false, true);
-            channel.settle(Kind::Person, 0, chance.index(REGIONS));
+            found(channel, false, true);
+            settle(channel, Kind::Person, 0, chance.index(REGIONS));
         });
         happens(&run, Happening::Appears(0)).await;
         run.book(|book| book.wanted.resize_with(NOTIFICATIONS, Default::default));

@@ -4,6 +4,7 @@ use herald::audience::{Recipient, Whom};
 use herald::delivery::{Outcome, SkipReason};
 use herald::notification::IfUnknown;
 
+use super::audiences::led_to;
 use super::book::Wanted;
 use super::channel::{Kind, REFUSALS, State};
 use super::fate::Odds;
@@ -39,12 +40,12 @@ fn skipped(
     recipient: &Recipient,
     reason: SkipReason,
 ) -> Option<String> {
-    let place = channel.led_to(recipient).map(|place| &channel.places[place]);
+    let place = led_to(channel, recipient).map(|place| &channel.places[place]);
     let is_true = match (reason, recipient) {
         (SkipReason::NoConversation, Recipient::Conversation(_)) => false,
         (SkipReason::NoConversation, Recipient::UnknownConversation(id)) => {
             let is_strange = place.is_none_or(|place| {
-                let beside = channel.led_to(recipient).map(|place| channel.beside(place));
+                let beside = led_to(channel, recipient).map(|place| channel.beside(place));
                 let known = |other: &usize| !channel.places[*other].past.strange;
                 place.past.strange
                     || place.past.left
@@ -90,9 +91,9 @@ fn skipped(
         }),
         (SkipReason::InstallForbidden, _) => {
             place.is_some_and(|place| place.forbidden)
-                || channel.tenants.iter().any(|tenant| !tenant.graph.consents)
+                || channel.tenants.iter().any(|tenant| tenant.lacks_consent)
         }
-        (SkipReason::AppNotInCatalog, _) => channel.tenants.iter().any(|tenant| !tenant.graph.has_app),
+        (SkipReason::AppNotInCatalog, _) => channel.tenants.iter().any(|tenant| tenant.lacks_app),
         (SkipReason::NoSuchPerson, _) => place
             .is_none_or(|place| place.kind != Kind::Person || is_elsewhere(channel, wanted, place.tenant)),
         // A name that is no more was left for another.
@@ -148,7 +149,7 @@ fn is_elsewhere(channel: &State, wanted: &Wanted, tenant: usize) -> bool {
 }
 
 fn gone(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option<String> {
-    let place = channel.led_to(recipient).map(|place| &channel.places[place]);
+    let place = led_to(channel, recipient).map(|place| &channel.places[place]);
     let is_true = code == "BadArgument" && channel.was_undecryptable
         || place.is_some_and(|place| match code {
             "BotDisabledByAdmin" => channel.tenants[place.tenant].was_disabled,
@@ -162,7 +163,7 @@ fn gone(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option
 }
 
 fn rejected(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option<String> {
-    let place = channel.led_to(recipient).map(|place| &channel.places[place]);
+    let place = led_to(channel, recipient).map(|place| &channel.places[place]);
     let is_true = match code {
         "BadSyntax" => place.is_none_or(|_| run.troubles.channel.refused > Odds(0)) || is_a_name(recipient),
         // It is served at no address that the bot can know.

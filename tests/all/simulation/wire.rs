@@ -1,25 +1,25 @@
 //! The wire between a worker and the channel: requests as the channel reads them, and everything that can happen to one on
 //! its way there and back.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use botframework::cloud::{Cloud, GCC_SERVICE_URL};
 use botframework::connector::{Body, Exchange, Transport, TransportError};
 use bytes::Bytes;
-use http::{Request, Response};
-use serde_json::{Value, json};
+use herald_local::teams::{Address, Operation};
+use http::Response;
+use serde_json::Value;
+use tests::channel::http_response;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::channel::{Done, NOT_INSTALLED, Refusal};
+use super::channel::{Done, Request};
 use super::lambda::Environment;
 use super::people::{Happening, happens};
 use super::queues::pause;
 use super::run::Run;
-use super::teams::Question;
 
 /// How long a worker's transport waits for an answer: the sender's own time-out.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,151 +30,28 @@ pub(super) const THERE: (Duration, Duration) = (Duration::from_millis(1), Durati
 /// How long the channel takes, and its answer.
 const AND_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(280));
 
-/// A request as the channel reads it.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) address: Address,
-    pub(super) verb: Verb,
-}
-
-/// Which service URL it came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Address {
-    /// That of a region.
-    Region(usize),
-    /// The cloud's one for all.
-    Global,
-    /// That of GCC.
-    Gcc,
-}
-
-/// What is asked.
-#[derive(Clone, Debug)]
-pub(super) enum Verb {
-    /// Make a conversation with this person, or say which it is.
-    Create { tenant: String, member: String },
-    /// Show a message.
-    Send { conversation: String, text: String },
-    /// Change a message.
-    Update {
-        conversation: String,
-        activity: String,
-        text: String,
-    },
-    /// Delete a message.
-    Delete { conversation: String, activity: String },
-    /// Tell something.
-    Ask(Question),
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.verb {
-            Verb::Create { tenant, member } => write!(formatter, "create {member} of {tenant}")?,
-            Verb::Send { conversation, text } => write!(formatter, "send {text:?} to {conversation}")?,
-            Verb::Update {
-                conversation,
-                activity,
-                text,
-            } => write!(formatter, "update {activity} to {text:?} in {conversation}")?,
-            Verb::Delete {
-                conversation,
-                activity,
-            } => write!(formatter, "delete {activity} in {conversation}")?,
-            Verb::Ask(question) => write!(formatter, "{question}")?,
-        }
-        match self.address {
-            Address::Region(region) => write!(formatter, " at region {region}"),
-            Address::Global => formatter.write_str(" at the global address"),
-            Address::Gcc => formatter.write_str(" at GCC"),
-        }
-    }
-}
-
 /// The service URL of a region.
 pub(super) fn service_url(region: usize) -> String {
     format!("http://127.0.0.1/region{region}/")
 }
 
-impl Asked {
-    fn read(request: &Request<Bytes>) -> Self {
-        let uri = request.uri().to_string();
-        let (base, path) = uri.split_once("/v3/").unwrap();
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let global = Cloud::Public.endpoints().service_url.unwrap();
-        let address = if base == GCC_SERVICE_URL {
-            Address::Gcc
-        } else if base == global.trim_end_matches('/') {
-            Address::Global
-        } else {
-            let region = base.rsplit("region").next().unwrap();
-            Address::Region(
-                region
-                    .parse()
-                    .unwrap_or_else(|_| panic!("no address of ours: {uri}")),
-            )
-        };
-        let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-        let text = |pointer: &str| {
-            body.pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let parts: Vec<String> = path.split('/').map(decoded).collect();
-        let verb = match (request.method().as_str(), &parts[1..]) {
-            ("POST", []) => Verb::Create {
-                tenant: text("/tenantId"),
-                member: text("/members/0/id"),
-            },
-            ("POST", [conversation, _]) => Verb::Send {
-                conversation: conversation.clone(),
-                text: text("/text"),
-            },
-            ("PUT", [conversation, _, activity]) => Verb::Update {
-                conversation: conversation.clone(),
-                activity: activity.clone(),
-                text: text("/text"),
-            },
-            ("DELETE", [conversation, _, activity]) => Verb::Delete {
-                conversation: conversation.clone(),
-                activity: activity.clone(),
-            },
-            ("GET", [about, _]) => Verb::Ask(Question::read(&parts[0], about, query)),
-            _ => panic!("nothing that a worker asks: {} {uri}", request.method()),
-        };
-        Self { address, verb }
-    }
-
-    /// Whether it changes nothing.
-    pub(super) fn is_question(&self) -> bool {
-        matches!(self.verb, Verb::Ask(_))
-    }
-
-    /// What the channel says of a request that leads nowhere. An account that is none is no argument at all.
-    pub(super) fn leads_nowhere(&self) -> Refusal {
-        match &self.verb {
-            Verb::Create { member, .. } if member.starts_with("29:") => Refusal::new(400, "BadSyntax"),
-            Verb::Create { .. } => Refusal::new(403, NOT_INSTALLED),
-            Verb::Send { .. } | Verb::Update { .. } | Verb::Delete { .. } | Verb::Ask(_) => {
-                Refusal::new(404, "ConversationNotFound")
-            }
-        }
-    }
-}
-
-pub(super) fn decoded(segment: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits: String = rest.by_ref().take(2).map(char::from).collect();
-            bytes.push(u8::from_str_radix(&digits, 16).unwrap());
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).unwrap()
+fn read(request: &http::Request<Bytes>) -> Request {
+    let uri = request.uri().to_string();
+    let (base, _) = uri.split_once("/v3/").unwrap();
+    let global = Cloud::Public.endpoints().service_url.unwrap();
+    let address = if base == GCC_SERVICE_URL {
+        Address::Gcc
+    } else if base == global.trim_end_matches('/') {
+        Address::Global
+    } else {
+        let region = base.rsplit("region").next().unwrap();
+        let region = region.parse();
+        Address::Region(region.unwrap_or_else(|_| panic!("no address of ours: {uri}")))
+    };
+    let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+    let operation = Operation::read(request.method().as_str(), &uri[base.len()..], &body);
+    let operation = operation.unwrap_or_else(|_| panic!("no worker asks for {} {uri}", request.method()));
+    Request { address, operation }
 }
 
 /// The wire of one worker.
@@ -182,7 +59,7 @@ pub(super) fn decoded(segment: &str) -> String {
 pub(super) struct Wire(pub(super) Arc<Environment>);
 
 impl Transport for Wire {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
         Box::pin(self.exchange(request))
     }
 }
@@ -203,15 +80,15 @@ impl Drop for Waiting<'_> {
 }
 
 impl Wire {
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Body>, TransportError> {
+    async fn exchange(&self, request: http::Request<Bytes>) -> Result<Response<Body>, TransportError> {
         let environment = &self.0;
         let run = &environment.run;
         let troubles = &run.troubles.channel;
         if run.strikes(run.troubles.crash) {
             environment.die("before a request").await;
         }
-        let asked = Asked::read(&request);
-        let verb = asked.verb.clone();
+        let asked = read(&request);
+        let operation = asked.operation.clone();
         let number = run.book(|book| book.begins(run, environment, &asked));
         run.tell(environment, format_args!("request {number}: {asked}"));
         let _waiting = Waiting { run, request: number };
@@ -224,7 +101,7 @@ impl Wire {
         let (answer, answered) = oneshot::channel();
         spawn_local(serve(Arc::clone(run), asked, number, answer));
         let answer = hears(environment, &format!("request {number}"), answered).await;
-        if let (Ok(response), Verb::Create { tenant, member }) = (&answer, &verb)
+        if let (Ok(response), Operation::Create { tenant, member, .. }) = (&answer, &operation)
             && let Body::Whole(body) = response.body()
             && response.status().is_success()
             && !body.is_empty()
@@ -268,7 +145,7 @@ pub(super) async fn hears(
 }
 
 /// What becomes of a request once it has left. Nobody may be there any more to hear the answer.
-async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Sender<Answer>) {
+async fn serve(run: Arc<Run>, asked: Request, number: usize, answer: oneshot::Sender<Answer>) {
     let troubles = &run.troubles.channel;
     pause(run.chance.wait(THERE.0, THERE.1)).await;
     let back = run.chance.wait(AND_BACK.0, AND_BACK.1);
@@ -286,7 +163,7 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
             if let Some(seconds) = refusal.retry_after {
                 run.book(|book| book.told_to_wait(&run, number, seconds));
             }
-            drop(answer.send(Ok(refused(&refusal))));
+            drop(answer.send(Ok(http_response(refusal.into()))));
             return;
         }
     };
@@ -310,7 +187,7 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
     );
     run.book(|book| book.carried_out(number, &done));
     run.channel.finish(&asked, place);
-    if matches!(done, Done::Created(_)) && run.strikes(troubles.eager) {
+    if matches!(done, Done::Created { .. }) && run.strikes(troubles.eager) {
         // Whom the bot makes a conversation with may write in it before the bot knows that it is there.
         spawn_local({
             let run = Arc::clone(&run);
@@ -329,12 +206,7 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
     } else if run.strikes(troubles.silent) {
         Ok(response(202, Body::Whole(Bytes::new())))
     } else {
-        let document = match done {
-            Done::Shown(id) | Done::Created(id) => json!({ "id": id }),
-            Done::Changed => json!({}),
-            Done::Told(document) => document,
-        };
-        Ok(response(201, Body::Whole(document.to_string().into())))
+        Ok(http_response(done.into()))
     };
     drop(answer.send(response));
 }
@@ -342,15 +214,6 @@ async fn serve(run: Arc<Run>, asked: Asked, number: usize, answer: oneshot::Send
 pub(super) fn response(status: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status.try_into().unwrap();
-    response
-}
-
-pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
-    let document = json!({"error": {"code": refusal.code, "message": refusal.message}});
-    let mut response = response(refusal.status, Body::Whole(document.to_string().into()));
-    if let Some(seconds) = refusal.retry_after {
-        response.headers_mut().insert("retry-after", seconds.into());
-    }
     response
 }
 
@@ -364,7 +227,7 @@ pub(super) fn failed(run: &Run) -> Response<Body> {
 pub(super) struct Elsewhere;
 
 impl Transport for Elsewhere {
-    fn send(&self, _: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, _: http::Request<Bytes>) -> Exchange<'_> {
         Box::pin(async { Ok(response(201, Body::Whole(Bytes::from_static(b"{}")))) })
     }
 }

@@ -69,7 +69,7 @@ async fn a_hundred_and_twenty_people_are_reached_by_a_few_requests_and_who_was_n
 #[tokio::test]
 async fn the_local_hosts_own_channel_takes_batches_too() {
     // There is no bot: nobody is told that it was added, but everybody is there.
-    let channel = LocalChannel::open("http://127.0.0.1:1/").await.unwrap();
+    let channel = LocalChannel::open("http://127.0.0.1:1/", None).await.unwrap();
     let people = ["Ada", "Eve"].map(Person::named);
     for person in &people {
         let told = channel.add_bot(&Conversation::personal(person), person).await;
@@ -87,7 +87,7 @@ async fn the_local_hosts_own_channel_takes_batches_too() {
         Name::Entra(&user),
         Name::Account(&nobody),
     ];
-    let (url, news) = (channel.service_url(), Activity::message("news"));
+    let (url, news) = (&channel.service_url(), Activity::message("news"));
     let receipt = connector.send_to_users(url, TENANT, &list, &news).await.unwrap();
     let operation = receipt.operation.unwrap();
     let progress = connector.operation(url, &operation).await.unwrap();

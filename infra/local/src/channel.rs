@@ -1,0 +1,430 @@
+//! The model of [Teams](crate::teams) served over HTTP on loopback, for development without a Teams tenant: a Connector, a
+//! Graph, and invented people who talk to the bot.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response as HttpResponse},
+};
+use http::{Method, StatusCode, Uri, header};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+
+pub use crate::teams::{CHANNEL_ID, Posted, Posting};
+use crate::{
+    client::{self, Answer, Client},
+    clock,
+    issuer::{self, Issuer},
+    teams::{
+        Account, Address, GraphOperation, GraphRequest, Kind, Member, Operation, Place, Request, Response,
+        Team, Teams,
+    },
+};
+
+/// The tenant of all people.
+pub const TENANT: &str = "11111111-2222-4333-8444-555555555555";
+/// The bot's account id.
+pub const BOT: &str = "28:00000000-0000-4000-8000-00000000b07a";
+/// The id in the manifest of the bot's Teams app.
+pub const TEAMS_APP: &str = "00000000-0000-4000-8000-00000000a443";
+/// The path of the Connector. Real service URLs have a path, too.
+const CONNECTOR: &str = "/connector";
+/// The path of Graph.
+const GRAPH: &str = "/graph";
+
+/// An invented person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The display name.
+    pub name: String,
+    /// The channel account id, `29:…`.
+    pub id: String,
+    /// The Entra object id.
+    pub entra_object_id: String,
+}
+
+/// A conversation of people with the bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id, in Teams' form.
+    pub id: String,
+    /// Its kind.
+    pub scope: Scope,
+    /// Its members without the bot.
+    pub members: Vec<Person>,
+}
+
+/// The kind of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One person and the bot.
+    Personal,
+    /// Several people and the bot.
+    GroupChat,
+    /// A channel of a team.
+    Channel {
+        /// The team's id.
+        team: String,
+    },
+}
+
+impl Person {
+    /// The person of this name. Equal names are the same person.
+    pub fn named(name: &str) -> Person {
+        let number = name.bytes().fold(0_u64, |number, byte| {
+            number.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        Person {
+            name: name.to_owned(),
+            id: format!("29:1{number:016x}"),
+            entra_object_id: format!("00000000-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff),
+        }
+    }
+
+    /// Their entry in rosters.
+    fn entry(&self) -> Value {
+        json!({
+            "id": self.id, "name": self.name, "aadObjectId": self.entra_object_id, "objectId": self.entra_object_id,
+            "tenantId": TENANT, "role": "user", "userRole": "user",
+        })
+    }
+}
+
+impl Conversation {
+    /// A person's personal conversation.
+    pub fn personal(person: &Person) -> Conversation {
+        Conversation {
+            id: format!("a:{}", person.id.trim_start_matches("29:")),
+            scope: Scope::Personal,
+            members: vec![person.clone()],
+        }
+    }
+
+    /// A group chat of this name.
+    pub fn group_chat(name: &str, members: &[Person]) -> Conversation {
+        Conversation {
+            id: format!("19:{name}@thread.v2"),
+            scope: Scope::GroupChat,
+            members: members.to_vec(),
+        }
+    }
+
+    /// The channel of this name in a team. The General channel has the name of the team.
+    pub fn channel(team: &str, name: &str, members: &[Person]) -> Conversation {
+        Conversation {
+            id: format!("19:{name}@thread.tacv2"),
+            scope: Scope::Channel {
+                team: format!("19:{team}@thread.tacv2"),
+            },
+            members: members.to_vec(),
+        }
+    }
+}
+
+/// An activity that did not reach the bot.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bot does not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] client::Error),
+    /// The activity's token cannot be signed.
+    #[error(transparent)]
+    Unsigned(#[from] issuer::Error),
+}
+
+/// The channel. It closes when it is dropped.
+#[derive(Debug)]
+pub struct Channel {
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    world: Mutex<World>,
+    url: String,
+    bot: String,
+    client: Client,
+    /// The issuer that signs the channel's activities, and the app id of the bot.
+    issuer: Option<(Issuer, String)>,
+}
+
+#[derive(Debug)]
+struct World {
+    teams: Teams,
+    subscribers: Vec<mpsc::UnboundedSender<Posted>>,
+    /// How much of what was posted the subscribers have.
+    published: usize,
+}
+
+impl Channel {
+    /// Opens the channel on a free loopback port for the bot at this messaging endpoint. Activities are signed by `issuer`
+    /// for the bot of the app id beside it.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn open(bot: &str, issuer: Option<(Issuer, String)>) -> io::Result<Channel> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut teams = Teams::new(BOT, TEAMS_APP);
+        teams.tenant(TENANT);
+        let shared = Arc::new(Shared {
+            world: Mutex::new(World {
+                teams,
+                subscribers: Vec::new(),
+                published: 0,
+            }),
+            url: format!("http://{}", listener.local_addr()?),
+            bot: bot.to_owned(),
+            client: Client::default(),
+            issuer,
+        });
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { drop(axum::serve(listener, router).await) });
+        Ok(Channel {
+            shared,
+            _serving: serving,
+        })
+    }
+
+    /// The service URL of its activities.
+    pub fn service_url(&self) -> String {
+        self.shared.service_url()
+    }
+
+    /// Where its Graph is, without a version.
+    pub fn graph_url(&self) -> String {
+        format!("{}{GRAPH}", self.shared.url)
+    }
+
+    /// Everything that the bot posts, changes and deletes from now on.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Posted> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.shared.lock().subscribers.push(sender);
+        receiver
+    }
+
+    /// Everything that the bot posted, changed and deleted so far.
+    pub fn posted(&self) -> Vec<Posted> {
+        self.shared.lock().teams.posted.clone()
+    }
+
+    /// Adds the bot to a conversation and returns the bot's answer to the activity about it.
+    ///
+    /// # Errors
+    /// The activity did not reach the bot.
+    pub async fn add_bot(&self, conversation: &Conversation, from: &Person) -> Result<Answer, Error> {
+        let mut activity = self.activity(conversation, from, "conversationUpdate");
+        let people = conversation.members.iter().map(|member| member.id.as_str());
+        let added: Vec<Value> = [BOT]
+            .into_iter()
+            .chain(people)
+            .map(|id| json!({ "id": id }))
+            .collect();
+        activity["membersAdded"] = added.into();
+        self.shared.post(&activity).await
+    }
+
+    /// Sends a message to the bot and returns its answer.
+    ///
+    /// # Errors
+    /// The activity did not reach the bot.
+    pub async fn say(&self, conversation: &Conversation, from: &Person, text: &str) -> Result<Answer, Error> {
+        self.shared.post(&self.message(conversation, from, text)).await
+    }
+
+    /// The activity of a message, which is not sent.
+    pub fn message(&self, conversation: &Conversation, from: &Person, text: &str) -> Value {
+        let mut activity = self.activity(conversation, from, "message");
+        activity["text"] = text.into();
+        activity["textFormat"] = "plain".into();
+        activity
+    }
+
+    /// Adds a conversation without telling the bot.
+    pub fn add(&self, conversation: &Conversation) {
+        self.shared.lock().teams.register(conversation);
+    }
+
+    /// Adds a person for whom the bot is not installed.
+    pub fn add_without_bot(&self, person: &Person) {
+        let teams = &mut self.shared.lock().teams;
+        let place = teams.register_person(person);
+        teams.places[place].installed = false;
+    }
+
+    /// The name of the person whose personal conversation this is.
+    pub fn name_of(&self, conversation: &str) -> Option<String> {
+        let teams = &self.shared.lock().teams;
+        let place = &teams.places[teams.named(conversation)?];
+        (place.kind == Kind::Person).then(|| place.name.clone())
+    }
+
+    fn activity(&self, conversation: &Conversation, from: &Person, kind: &str) -> Value {
+        let now = clock::now();
+        let teams = &mut self.shared.lock().teams;
+        let (place, from) = (teams.register(conversation), teams.register_person(from));
+        let id = teams.next_id(now);
+        let mut activity = teams.activity(place, from, &id, &self.shared.service_url());
+        activity["type"] = kind.into();
+        activity["timestamp"] = now.to_string().into();
+        activity
+    }
+}
+
+impl Shared {
+    fn service_url(&self) -> String {
+        format!("{}{CONNECTOR}", self.url)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn post(&self, activity: &Value) -> Result<Answer, Error> {
+        let answer = match &self.issuer {
+            Some((issuer, app_id)) => {
+                let token = issuer.token(app_id, &self.service_url(), clock::now())?;
+                self.client.post_as(&token, &self.bot, activity).await?
+            }
+            None => self.client.post(&self.bot, activity).await?,
+        };
+        Ok(answer)
+    }
+
+    fn connector(&self, method: &Method, target: &str, body: &Value) -> Response {
+        let operation = match Operation::read(method.as_str(), target, body) {
+            Ok(operation) => operation,
+            Err(refusal) => return refusal.into(),
+        };
+        let address = Address::Region(0);
+        let mut world = self.lock();
+        let response = world.teams.handle(&Request { address, operation }, clock::now());
+        world.publish();
+        response
+    }
+
+    /// Answers a request to Graph. Everybody is of one tenant, so that the token is not needed. The bot is sent the activity
+    /// about an installation.
+    fn graph(self: &Arc<Self>, method: &Method, target: &str, body: &Value) -> Response {
+        let now = clock::now();
+        let mut world = self.lock();
+        let done = world.teams.count_at_graph(TENANT, now).and_then(|()| {
+            let operation = GraphOperation::read(method.as_str(), target, body)?;
+            let tenant = TENANT.to_owned();
+            world.teams.graph(&GraphRequest { tenant, operation })
+        });
+        let done = match done {
+            Ok(done) => done,
+            Err(refusal) => return refusal.into(),
+        };
+        if let Some(place) = done.installed {
+            let id = world.teams.next_id(now);
+            let mut activity = world.teams.activity(place, place, &id, &self.service_url());
+            activity["type"] = "installationUpdate".into();
+            activity["action"] = "add".into();
+            let shared = Arc::clone(self);
+            // A bot that does not answer learns of the installation from Graph.
+            tokio::spawn(async move { shared.post(&activity).await });
+        }
+        done.response
+    }
+}
+
+impl World {
+    fn publish(&mut self) {
+        for posted in &self.teams.posted[self.published..] {
+            self.subscribers
+                .retain(|subscriber| subscriber.send(posted.clone()).is_ok());
+        }
+        self.published = self.teams.posted.len();
+    }
+}
+
+impl Teams {
+    /// The index of a conversation, which is added if it is missing, as are its members.
+    fn register(&mut self, conversation: &Conversation) -> usize {
+        let people: Vec<usize> = conversation
+            .members
+            .iter()
+            .map(|person| self.register_person(person))
+            .collect();
+        if let Some(known) = self.named(&conversation.id) {
+            return known;
+        }
+        let tenant = self.tenant(TENANT);
+        let entries = people
+            .iter()
+            .copied()
+            .zip(conversation.members.iter().map(Person::entry));
+        let kind = match conversation.scope {
+            Scope::Personal => Kind::Person,
+            Scope::GroupChat => Kind::Group,
+            Scope::Channel { .. } => Kind::Channel,
+        };
+        let mut place = Place::new(kind, tenant, conversation.id.clone(), Account::default());
+        if let Scope::Channel { team } = &conversation.scope {
+            let general = self.named(team).and_then(|general| self.places[general].team);
+            let team = general.unwrap_or_else(|| {
+                self.teams.push(Team::default());
+                self.teams.len() - 1
+            });
+            for (person, entry) in entries {
+                self.join(team, person, entry, clock::now());
+            }
+            place.team = Some(team);
+            let index = self.add(place);
+            self.teams[team].channels.push(index);
+            return index;
+        }
+        place.members = entries
+            .map(|(person, entry)| Member::new(person, entry, clock::now()))
+            .collect();
+        self.add(place)
+    }
+
+    fn register_person(&mut self, person: &Person) -> usize {
+        if let Some(known) = self.person(&person.id) {
+            return known;
+        }
+        let tenant = self.tenant(TENANT);
+        let account = Account {
+            id: person.id.clone(),
+            user: person.entra_object_id.clone(),
+            name: person.name.clone(),
+        };
+        let chat = Conversation::personal(person).id;
+        let index = self.add(Place::new(Kind::Person, tenant, chat, account));
+        self.places[index]
+            .members
+            .push(Member::new(index, person.entry(), clock::now()));
+        index
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, body: Bytes) -> HttpResponse {
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let response = if let Some(target) = target.strip_prefix(CONNECTOR) {
+        shared.connector(&method, target, &body)
+    } else if let Some(target) = target.strip_prefix(GRAPH) {
+        shared.graph(&method, target, &body)
+    } else {
+        Response::empty(404)
+    };
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = match response.body {
+        Some(body) => (status, axum::Json(body)).into_response(),
+        None => status.into_response(),
+    };
+    if let Some(seconds) = response.retry_after {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    answer
+}

@@ -1,0 +1,382 @@
+//! The Connector's endpoints.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::limits::Limit;
+use super::{
+    Account, Address, Kind, Member, Operation, Place, Posting, Query, Refusal, Request, Response, Strangers,
+    Teams,
+};
+
+/// The code for a person for whom the bot is not installed.
+const NOT_INSTALLED: Refusal = Refusal::new(403, "ForbiddenOperationException");
+
+/// What carrying out a request came to.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// A conversation was created or found. The first message has an id of its own in a thread.
+    Created {
+        /// The conversation's id.
+        id: String,
+        /// The first message's id.
+        activity: Option<String>,
+    },
+    /// A message was posted under this id.
+    Shown(String),
+    /// The message of this id was changed.
+    Changed(String),
+    /// A message was deleted.
+    Deleted,
+    /// What was read.
+    Told(Value),
+}
+
+impl From<Done> for Response {
+    fn from(done: Done) -> Response {
+        match done {
+            Done::Created { id, activity: None } => Response::new(201, json!({ "id": id })),
+            Done::Created { id, activity } => Response::new(201, json!({ "id": id, "activityId": activity })),
+            Done::Shown(id) => Response::new(201, json!({ "id": id })),
+            Done::Changed(id) => Response::new(200, json!({ "id": id })),
+            Done::Deleted => Response::empty(200),
+            Done::Told(document) => Response::new(200, document),
+        }
+    }
+}
+
+impl Teams {
+    /// Answers a request at once.
+    pub fn handle(&mut self, request: &Request, now: Timestamp) -> Response {
+        if let Operation::Batch(operation) = &request.operation {
+            return self.batch(operation, now);
+        }
+        match self.admit(request, now) {
+            Ok(place) => {
+                let done = self.carry_out(request, place, now);
+                self.finish(request, place);
+                done.into()
+            }
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// Counts a request that arrives and checks it: the index of its conversation, or why it is refused. An admitted
+    /// request has to [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// Why the request is not carried out.
+    pub fn admit(&mut self, request: &Request, now: Timestamp) -> Result<usize, Refusal> {
+        // A request without access is not counted.
+        if self.refuses_the_bot {
+            return Err(Refusal::new(401, "BotNotRegistered"));
+        }
+        let place = self.find_or_create(&request.operation);
+        if let Some(exceeded) = place.and_then(|place| self.count(request, place, now)) {
+            return Err(exceeded);
+        }
+        if self.undecryptable {
+            return Err(Refusal::new(403, "BadArgument").saying("Failed to decrypt conversation id"));
+        }
+        let place = place.ok_or_else(|| not_found(&request.operation))?;
+        self.check_address(request.address, place)?;
+        let creates = matches!(request.operation, Operation::Create { .. });
+        if self.tenants[self.places[place].tenant].disabled && !creates {
+            return Err(Refusal::new(403, "BotDisabledByAdmin"));
+        }
+        if let Some(code) = self.places[place].refusal {
+            return Err(Refusal::new(403, code));
+        }
+        if creates && !self.places[place].installed {
+            return Err(NOT_INSTALLED);
+        }
+        match &request.operation {
+            Operation::Update { id, .. } | Operation::Delete { id, .. } => self.check_message(place, id)?,
+            Operation::Read(query) => self.check_query(place, query, now)?,
+            Operation::Create { .. }
+            | Operation::CreateThread { .. }
+            | Operation::Send { .. }
+            | Operation::Batch(_) => {}
+        }
+        if !matches!(request.operation, Operation::Read(_)) {
+            let in_flight = &mut self.places[place].in_flight;
+            if *in_flight > 0 {
+                return Err(Refusal::new(412, "PreconditionFailed"));
+            }
+            *in_flight += 1;
+        }
+        Ok(place)
+    }
+
+    /// Carries out a request that was admitted to this conversation.
+    pub fn carry_out(&mut self, request: &Request, place: usize, now: Timestamp) -> Done {
+        match &request.operation {
+            Operation::Create { activity, .. } => {
+                let id = self.places[place].conversation.clone();
+                if let Some(activity) = activity {
+                    self.post(place, &id, activity, now);
+                }
+                Done::Created { id, activity: None }
+            }
+            Operation::CreateThread { channel, activity } => {
+                let id = self.post(place, channel, activity, now);
+                Done::Created {
+                    id: format!("{channel};messageid={id}"),
+                    activity: Some(id),
+                }
+            }
+            Operation::Send {
+                conversation,
+                activity,
+            } => Done::Shown(self.post(place, conversation, activity, now)),
+            Operation::Update {
+                conversation,
+                id,
+                activity,
+            } => {
+                self.record(place, conversation, id, Posting::Update, activity);
+                Done::Changed(id.clone())
+            }
+            Operation::Delete { conversation, id } => {
+                self.record(place, conversation, id, Posting::Delete, &Value::Null);
+                Done::Deleted
+            }
+            Operation::Read(query) => Done::Told(self.read(place, query, now)),
+            Operation::Batch(_) => Done::Told(Value::Null),
+        }
+    }
+
+    /// Ends a request that was admitted: the next one to its conversation may come.
+    pub fn finish(&mut self, request: &Request, place: usize) {
+        if !matches!(request.operation, Operation::Read(_)) {
+            self.places[place].in_flight -= 1;
+        }
+    }
+
+    /// The index of the conversation that a request leads to. A former conversation id leads nowhere.
+    pub fn find(&self, operation: &Operation) -> Option<usize> {
+        if let Operation::Create { tenant, member, .. } = operation {
+            let is_meant =
+                |place: &Place| place.is_person(member) && self.tenants[place.tenant].id == *tenant;
+            return self.places.iter().position(is_meant);
+        }
+        let id = operation.conversation()?;
+        let is_current = |place: &usize| self.places[*place].conversation == id || self.chats.contains(id);
+        let exact = self.named(id).filter(is_current);
+        // A thread that nobody added belongs to its channel.
+        exact.or_else(|| {
+            let (channel, _) = id.split_once(";messageid=")?;
+            self.named(channel)
+        })
+    }
+
+    fn find_or_create(&mut self, operation: &Operation) -> Option<usize> {
+        let found = self.find(operation);
+        if found.is_some() || self.strangers == Strangers::Refused {
+            return found;
+        }
+        match operation {
+            Operation::Create { tenant, member, .. } => {
+                let tenant = self.tenant(tenant);
+                Some(self.create_person(tenant, member))
+            }
+            Operation::Read(_) | Operation::Batch(_) => None,
+            Operation::CreateThread { .. }
+            | Operation::Send { .. }
+            | Operation::Update { .. }
+            | Operation::Delete { .. } => {
+                let id = operation.conversation()?.to_owned();
+                let kind = if id.starts_with("19:") {
+                    Kind::Group
+                } else {
+                    Kind::Person
+                };
+                let tenant = self.tenant("");
+                Some(self.add(Place::new(kind, tenant, id, Account::default())))
+            }
+        }
+    }
+
+    /// The index of a new person, whose two ids and conversation id are derived from this one.
+    pub fn create_person(&mut self, tenant: usize, id: &str) -> usize {
+        let name = id
+            .strip_prefix("29:")
+            .or_else(|| id.strip_prefix("entra-"))
+            .unwrap_or(id);
+        let account = Account {
+            id: format!("29:{name}"),
+            user: format!("entra-{name}"),
+            name: String::new(),
+        };
+        let chat = format!("a:{name}");
+        if let Some(known) = self.named(&chat) {
+            let place = &mut self.places[known];
+            (place.tenant, place.account, place.user) = (tenant, account.id, account.user);
+            return known;
+        }
+        self.add(Place::new(Kind::Person, tenant, chat, account))
+    }
+
+    /// Counts a request against the limits. A conversation is counted where it is served.
+    fn count(&mut self, request: &Request, place: usize, now: Timestamp) -> Option<Refusal> {
+        let is_served = self.check_address(request.address, place).is_ok();
+        let Teams {
+            tenants,
+            places,
+            limits,
+            ..
+        } = self;
+        let place = &mut places[place];
+        let of_tenant = tenants[place.tenant].requests.count(&limits.tenant, now);
+        let of_tenant = of_tenant.map(|limit| exceeded(limit, "the tenant's rate limit is exceeded"));
+        let writes = is_served && request.operation.writes_message();
+        let of_place = writes
+            .then(|| place.requests.count(&limits.conversation, now))
+            .flatten();
+        of_tenant
+            .or_else(|| of_place.map(|limit| exceeded(limit, "the conversation's rate limit is exceeded")))
+    }
+
+    /// Whether this address serves this place.
+    fn check_address(&self, address: Address, place: usize) -> Result<(), Refusal> {
+        let tenant = &self.tenants[self.places[place].tenant];
+        let is_served = match address {
+            Address::Gcc => tenant.is_gcc,
+            Address::Global | Address::Region(_) if tenant.is_gcc => {
+                return Err(Refusal::new(403, "InvalidBotApiHost"));
+            }
+            Address::Global => tenant.is_global,
+            Address::Region(region) => self.places[place].region == region,
+        };
+        let elsewhere = Refusal::new(403, "BadArgument").saying("User is from different region");
+        if is_served { Ok(()) } else { Err(elsewhere) }
+    }
+
+    fn check_message(&self, place: usize, id: &str) -> Result<(), Refusal> {
+        let is_shown = match self.messages.get(id) {
+            Some(message) => message.place == place && message.activity.is_some(),
+            None => self.strangers == Strangers::Created,
+        };
+        if is_shown {
+            Ok(())
+        } else {
+            Err(Refusal::NO_ACTIVITY)
+        }
+    }
+
+    fn check_query(&self, place: usize, query: &Query, now: Timestamp) -> Result<(), Refusal> {
+        let is_general = || {
+            self.team(place)
+                .is_some_and(|team| team.channels.first() == Some(&place))
+        };
+        match query {
+            Query::Team { .. } | Query::Channels { .. } if !is_general() => Err(Refusal::NO_TEAM),
+            Query::Team { .. } | Query::Channels { .. } | Query::Members { .. } => Ok(()),
+            Query::PagedMembers { token: None, .. } => Ok(()),
+            Query::PagedMembers {
+                token: Some(token), ..
+            } => {
+                let expired = Refusal::new(400, "BadArgument").saying("the continuation token has expired");
+                let (_, issued) = read_token(token).ok_or(expired.clone())?;
+                let is_old = |ttl: &SignedDuration| issued + *ttl < now;
+                self.token_ttl.filter(is_old).map_or(Ok(()), |_| Err(expired))
+            }
+            Query::Member { member, .. } => {
+                let member = self
+                    .roster(place)
+                    .iter()
+                    .find(|known| self.is_member(known, member));
+                member.map(|_| ()).ok_or(Refusal::NO_MEMBER)
+            }
+            Query::ActivityMembers { id, .. } => self.check_message(place, id),
+        }
+    }
+
+    fn is_member(&self, member: &Member, id: &str) -> bool {
+        member.quit.is_none() && self.places[member.place].is_person(id)
+    }
+
+    /// The members of a conversation: of its team, if it has one.
+    fn roster(&self, place: usize) -> &[Member] {
+        let team = self.team(place).map(|team| &team.members);
+        team.unwrap_or(&self.places[place].members)
+    }
+
+    fn read(&self, place: usize, query: &Query, now: Timestamp) -> Value {
+        match query {
+            Query::Members { .. } | Query::ActivityMembers { .. } => {
+                let present = self.roster(place).iter().filter(|member| member.quit.is_none());
+                present.map(|member| member.entry.clone()).collect()
+            }
+            Query::PagedMembers { size, token, .. } => {
+                let start = token
+                    .as_deref()
+                    .and_then(read_token)
+                    .map_or(0, |(start, _)| start);
+                let size = size.unwrap_or(200);
+                let size = size.clamp(*self.page_size.start(), *self.page_size.end());
+                self.page(place, start, size, now)
+            }
+            Query::Member { member, .. } => {
+                let found = self
+                    .roster(place)
+                    .iter()
+                    .find(|known| self.is_member(known, member));
+                found.map_or(Value::Null, |member| member.entry.clone())
+            }
+            Query::Team { team } => {
+                let channels = self.team(place).map_or(0, |team| team.channels.len());
+                json!({ "id": team, "name": "team", "channelCount": channels })
+            }
+            Query::Channels { .. } => {
+                // The General channel has the team's own id, and no name.
+                let channels = self.team(place).map_or(&[][..], |team| &team.channels);
+                let shown = channels.iter().map(|channel| {
+                    let id = &self.places[*channel].conversation;
+                    json!({ "id": id, "name": (*channel != place).then_some(id) })
+                });
+                json!({ "conversations": shown.collect::<Vec<_>>() })
+            }
+        }
+    }
+
+    /// A page of a roster. Teams may repeat members: a page begins with the last one of the page before.
+    fn page(&self, place: usize, start: usize, size: usize, now: Timestamp) -> Value {
+        let roster = self.roster(place);
+        let present = |index: &usize| roster[*index].quit.is_none();
+        let mut page: Vec<usize> = (start..roster.len()).filter(present).collect();
+        let next = page.get(size).copied();
+        page.truncate(size);
+        let repeated = (0..start.min(roster.len())).rev().find(present);
+        let listed = repeated.into_iter().chain(page);
+        let members: Vec<Value> = listed.map(|index| roster[index].entry.clone()).collect();
+        let token = next.map(|next| format!("{next}@{}", now.as_millisecond()));
+        json!({ "members": members, "continuationToken": token })
+    }
+}
+
+/// Where the page begins that a continuation token leads to, and when the token was issued.
+fn read_token(token: &str) -> Option<(usize, Timestamp)> {
+    let (start, issued) = token.split_once('@')?;
+    let issued = Timestamp::from_millisecond(issued.parse().ok()?).ok()?;
+    Some((start.parse().ok()?, issued))
+}
+
+fn exceeded((_, per): Limit, what: &'static str) -> Refusal {
+    let seconds = u64::try_from(per.as_secs()).unwrap_or(1);
+    Refusal::new(429, "Throttled").saying(what).retry_after(seconds)
+}
+
+/// An account id that does not exist is a malformed argument; a user may exist in another tenant.
+fn not_found(operation: &Operation) -> Refusal {
+    match operation {
+        Operation::Create { member, .. } if member.starts_with("29:") => Refusal::BAD_SYNTAX,
+        Operation::Create { .. } => NOT_INSTALLED,
+        Operation::CreateThread { .. }
+        | Operation::Send { .. }
+        | Operation::Update { .. }
+        | Operation::Delete { .. }
+        | Operation::Read(_)
+        | Operation::Batch(_) => Refusal::NO_CONVERSATION,
+    }
+}

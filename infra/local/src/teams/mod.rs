@@ -1,0 +1,342 @@
+//! A model of Teams: a pure state machine that the local host, the integration tests and the simulation share.
+//!
+//! It holds [tenants, people, conversations and teams](Place), and answers requests to the [Connector](Teams::handle), to the
+//! batch API and to [Graph](Teams::graph) with the codes and limits of the real services. It has no clock, no randomness and
+//! no I/O: the time is an argument, and faults are injected around it by [`Teams::admit`] and [`Teams::carry_out`], between
+//! which the simulation lets time pass.
+
+mod batch;
+mod connector;
+mod graph;
+mod limits;
+mod request;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+pub use batch::{Batch, Course, Failure};
+pub use connector::Done;
+pub use graph::{GraphDone, GraphOperation, GraphRequest};
+pub use limits::{Limit, Limits};
+pub use request::{Address, BatchOperation, Operation, Query, Refusal, Request, Response, decoded, text_of};
+pub use world::{Account, Kind, Member, Past, Place, Team, Tenant};
+
+/// Teams' name in activities.
+pub const CHANNEL_ID: &str = "msteams";
+
+/// What is done with a conversation or a person that does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strangers {
+    /// A request to it is refused.
+    #[default]
+    Refused,
+    /// A request creates it, a read excepted.
+    Created,
+}
+
+/// The model.
+#[derive(Debug)]
+pub struct Teams {
+    /// The bot's account id, `28:…`.
+    pub bot: String,
+    /// The tenants.
+    pub tenants: Vec<Tenant>,
+    /// Conversations, and people by their personal conversation.
+    pub places: Vec<Place>,
+    /// The teams.
+    pub teams: Vec<Team>,
+    /// All messages by their ids.
+    pub messages: BTreeMap<String, Message>,
+    /// Everything that the bot posted, changed and deleted, in order.
+    pub posted: Vec<Posted>,
+    /// What is done with a conversation or a person that does not exist.
+    pub strangers: Strangers,
+    /// The rate limits.
+    pub limits: Limits,
+    /// The size that a page of a roster has, whatever the request asks for.
+    pub page_size: RangeInclusive<usize>,
+    /// For how long a continuation token is accepted.
+    pub token_ttl: Option<SignedDuration>,
+    /// Whether the bot's token is refused.
+    pub refuses_the_bot: bool,
+    /// Whether Teams cannot read its own conversation ids.
+    pub undecryptable: bool,
+    /// Whether that was ever so.
+    pub was_undecryptable: bool,
+    /// The id in the manifest of the bot's app.
+    pub manifest: String,
+    /// The app's id in the catalogs of tenants.
+    pub app: Option<String>,
+    /// How batches proceed.
+    pub course: Course,
+    /// The batches so far.
+    pub batches: Vec<Batch>,
+    /// Members whom no batch reaches.
+    pub batch_failures: BTreeMap<String, Failure>,
+    /// Chat ids that Graph returned: second names of conversations.
+    chats: BTreeSet<String>,
+    /// All present and former conversation ids.
+    names: BTreeMap<String, usize>,
+    last_id: i64,
+}
+
+/// A message as people see it.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The index of its conversation.
+    pub place: usize,
+    /// The activity; `None` once it is deleted.
+    pub activity: Option<Value>,
+}
+
+impl Message {
+    /// The text that is shown; `None` once it is deleted.
+    pub fn text(&self) -> Option<String> {
+        let activity = self.activity.as_ref()?;
+        Some(text_of(activity).to_owned())
+    }
+}
+
+/// What the bot posted, changed or deleted.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    /// The conversation id of the request, with its thread if it has one.
+    pub conversation: String,
+    /// The id of the message.
+    pub id: String,
+    /// What was done.
+    pub posting: Posting,
+    /// The activity; null for a deletion.
+    pub activity: Value,
+}
+
+impl Posted {
+    /// The text of the activity, if it has one.
+    pub fn text(&self) -> Option<&str> {
+        self.activity.get("text").and_then(Value::as_str)
+    }
+}
+
+/// What the bot did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posting {
+    /// Posted it.
+    New,
+    /// Changed it.
+    Update,
+    /// Deleted it.
+    Delete,
+}
+
+impl Teams {
+    /// A world without people, with Teams' documented limits.
+    pub fn new(bot: &str, manifest: &str) -> Teams {
+        Teams {
+            bot: bot.to_owned(),
+            tenants: Vec::new(),
+            places: Vec::new(),
+            teams: Vec::new(),
+            messages: BTreeMap::new(),
+            posted: Vec::new(),
+            strangers: Strangers::default(),
+            limits: Limits::documented(),
+            page_size: 50..=500,
+            token_ttl: None,
+            refuses_the_bot: false,
+            undecryptable: false,
+            was_undecryptable: false,
+            manifest: manifest.to_owned(),
+            app: Some("app-1".to_owned()),
+            course: Course::default(),
+            batches: Vec::new(),
+            batch_failures: BTreeMap::new(),
+            chats: BTreeSet::new(),
+            names: BTreeMap::new(),
+            last_id: 0,
+        }
+    }
+
+    /// Adds a place, and returns its index.
+    pub fn add(&mut self, place: Place) -> usize {
+        let index = self.places.len();
+        self.names.insert(place.conversation.clone(), index);
+        self.places.push(place);
+        index
+    }
+
+    /// The index of the tenant of this id; it is added if it is missing.
+    pub fn tenant(&mut self, id: &str) -> usize {
+        let known = self.tenants.iter().position(|tenant| tenant.id == id);
+        known.unwrap_or_else(|| {
+            self.tenants.push(Tenant {
+                id: id.to_owned(),
+                is_global: true,
+                ..Tenant::default()
+            });
+            self.tenants.len() - 1
+        })
+    }
+
+    /// The index of the conversation that has or had this id.
+    pub fn named(&self, conversation: &str) -> Option<usize> {
+        self.names.get(conversation).copied()
+    }
+
+    /// The index of the person with this account id or Entra object id, in any tenant.
+    pub fn person(&self, id: &str) -> Option<usize> {
+        self.places.iter().position(|place| place.is_person(id))
+    }
+
+    /// Every id that a conversation has or had.
+    pub fn names_of(&self, place: usize) -> impl Iterator<Item = &str> {
+        let names = self.names.iter().filter(move |(_, known)| **known == place);
+        names.map(|(name, _)| name.as_str())
+    }
+
+    /// The team of a channel or thread.
+    pub fn team(&self, place: usize) -> Option<&Team> {
+        self.places[place].team.map(|team| &self.teams[team])
+    }
+
+    /// The indices of all channels and threads of the same team, or the place alone.
+    pub fn beside(&self, place: usize) -> Vec<usize> {
+        let team = self.places[place].team;
+        let beside = |other: &usize| *other == place || (team.is_some() && self.places[*other].team == team);
+        (0..self.places.len()).filter(beside).collect()
+    }
+
+    /// Adds a member to a team, unless they are one.
+    pub fn join(&mut self, team: usize, place: usize, entry: Value, now: Timestamp) {
+        let members = &mut self.teams[team].members;
+        let is_present = |member: &Member| member.place == place && member.quit.is_none();
+        if !members.iter().any(is_present) {
+            members.push(Member::new(place, entry, now));
+        }
+    }
+
+    /// Removes a member from a team.
+    pub fn quit(&mut self, team: usize, place: usize, now: Timestamp) {
+        let mut members = self.teams[team].members.iter_mut();
+        if let Some(member) = members.find(|member| member.place == place && member.quit.is_none()) {
+            member.quit = Some(now);
+        }
+    }
+
+    /// Installs the bot in a conversation and those beside it, which also ends a refusal.
+    pub fn install(&mut self, place: usize) {
+        for other in self.beside(place) {
+            let place = &mut self.places[other];
+            (place.refusal, place.installed) = (None, true);
+        }
+    }
+
+    /// Uninstalls the bot from a conversation and those beside it. Teams may refuse messages from then on, or accept them.
+    pub fn uninstall(&mut self, place: usize, refusal: Option<&'static str>) {
+        for other in self.beside(place) {
+            let place = &mut self.places[other];
+            (place.refusal, place.installed) = (refusal, false);
+            (place.past.left, place.past.not_installed) = (true, true);
+        }
+    }
+
+    /// Refuses all messages to a conversation with this code from now on.
+    pub fn refuse(&mut self, place: usize, code: &'static str) {
+        self.places[place].refusal = Some(code);
+        self.places[place].past.refused = true;
+    }
+
+    /// Another region serves a conversation and those beside it from now on.
+    pub fn relocate(&mut self, place: usize, region: usize) {
+        for other in self.beside(place) {
+            self.places[other].region = region;
+            self.places[other].past.moved = true;
+        }
+    }
+
+    /// A person deleted the chat: their conversation has a new id.
+    pub fn rename(&mut self, place: usize) {
+        let renamed = &mut self.places[place];
+        renamed.renamed += 1;
+        renamed.conversation = format!("a:{place}-{}", renamed.renamed);
+        self.names.insert(renamed.conversation.clone(), place);
+    }
+
+    /// An administrator disables the bot in a tenant, or enables it again.
+    pub fn disable(&mut self, tenant: usize, disabled: bool) {
+        let tenant = &mut self.tenants[tenant];
+        tenant.disabled = disabled;
+        tenant.was_disabled |= disabled;
+    }
+
+    /// Ends every incident and enables the bot in every tenant.
+    pub fn recover(&mut self) {
+        (self.refuses_the_bot, self.undecryptable) = (false, false);
+        for tenant in &mut self.tenants {
+            tenant.disabled = false;
+        }
+    }
+
+    /// An activity about a conversation, from a person in it, without a type.
+    pub fn activity(&self, place: usize, from: usize, id: &str, service_url: &str) -> Value {
+        let team = self.team(place).map(|team| team.channels[0]);
+        let place = &self.places[place];
+        let tenant = &self.tenants[place.tenant].id;
+        let mut channel_data = json!({ "tenant": { "id": tenant } });
+        if let Some(general) = team {
+            let channel = place.conversation.split(';').next();
+            channel_data["team"] = json!({ "id": self.places[general].conversation });
+            channel_data["channel"] = json!({ "id": channel });
+        }
+        json!({
+            "id": id,
+            "channelId": CHANNEL_ID,
+            "serviceUrl": service_url,
+            "from": self.places[from].from(),
+            "recipient": { "id": self.bot, "name": "bot", "role": "bot" },
+            "conversation": {
+                "id": place.conversation,
+                "conversationType": place.conversation_type(),
+                "isGroup": place.kind != Kind::Person,
+                "tenantId": tenant,
+            },
+            "channelData": channel_data,
+            "locale": "en-GB",
+        })
+    }
+
+    /// A new id of a message: the time in milliseconds, but never the same twice.
+    pub fn next_id(&mut self, now: Timestamp) -> String {
+        self.last_id = now.as_millisecond().max(self.last_id + 1);
+        self.last_id.to_string()
+    }
+
+    fn post(&mut self, place: usize, conversation: &str, activity: &Value, now: Timestamp) -> String {
+        let id = self.next_id(now);
+        self.record(place, conversation, &id, Posting::New, activity);
+        id
+    }
+
+    fn record(&mut self, place: usize, conversation: &str, id: &str, posting: Posting, activity: &Value) {
+        let shown = (posting != Posting::Delete).then(|| activity.clone());
+        self.messages.insert(
+            id.to_owned(),
+            Message {
+                place,
+                activity: shown,
+            },
+        );
+        self.posted.push(Posted {
+            conversation: conversation.to_owned(),
+            id: id.to_owned(),
+            posting,
+            activity: activity.clone(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
