@@ -88,6 +88,8 @@ impl Story<'_> {
         let people = TEAM_MEMBERS.map(Person::named);
         // Nobody told the bot of her: for whoever tries what the README says of people that only Entra knows.
         self.channel.add(&Conversation::personal(&Person::named("Noor")));
+        // For the README's example of an installation.
+        self.channel.add_without_bot(&Person::named("Vera"));
         say("\nA program tells everybody in a team, each in a chat of their own");
         for channel in TEAM_CHANNELS {
             let place = Conversation::channel(TEAM_CHANNELS[0], channel, &people);

@@ -12,6 +12,7 @@ use tokio::{net, sync::mpsc, task::JoinSet};
 
 use crate::{
     binaries,
+    channel::TEAMS_APP,
     dynamodb::{self, Database},
     event::{Event, Events},
     eventbridge::{Buses, Published},
@@ -85,6 +86,13 @@ impl Options {
             ("HERALD_LOOPBACK_SERVICE_URLS".into(), "trusted".into()),
             ("HERALD_OPENID_METADATA_URL".into(), issuer.metadata_url()),
         ]);
+    }
+
+    /// Has the functions install the bot for people through this Graph, which asks for no token.
+    pub fn install_through(&mut self, graph_url: &str) {
+        self.parameters.insert("TeamsAppId".into(), TEAMS_APP.into());
+        self.environment
+            .insert("HERALD_GRAPH_URL".into(), graph_url.into());
     }
 
     /// Whether the functions ask for tokens.

@@ -64,6 +64,9 @@ async fn until_asked_to_stop(
     };
     let bot = format!("http://{}/api/messages", listener.local_addr()?);
     let channel = Channel::open(&bot, issuer).await?;
+    if !options.authenticates() {
+        options.install_through(&channel.graph_url());
+    }
     options.environment.extend(arguments.environment.clone());
     let start = Instant::now();
     let events = Events::default();

@@ -11,7 +11,7 @@ use std::{
 
 use herald_local::{
     Event, Events, Host, Options,
-    channel::{Channel, Posted},
+    channel::{Channel, Posting},
     eventbridge::Published,
 };
 use serde_json::Value;
@@ -113,8 +113,15 @@ impl Narrator {
     pub(crate) async fn tell_everything(&self, channel: &Channel) {
         let mut posts = channel.subscribe();
         self.everything.store(true, Ordering::Relaxed);
-        while let Some(Posted { conversation, id, .. }) = posts.recv().await {
-            say(&format!("{:>10}  {id} posted in {conversation}", "channel"));
+        while let Some(posted) = posts.recv().await {
+            let reader = channel.name_of(&posted.conversation);
+            let reader = reader.as_ref().unwrap_or(&posted.conversation);
+            let line = match posted.posting {
+                Posting::New => format!("to {reader}: {}", posted.text().unwrap_or_default()),
+                Posting::Update => format!("edited for {reader}: {}", posted.text().unwrap_or_default()),
+                Posting::Delete => format!("deleted for {reader}"),
+            };
+            say(&format!("{:>10}  {line}", "channel"));
         }
     }
 }
