@@ -5,6 +5,7 @@
 
 mod authentication;
 mod batch;
+mod citations;
 mod contract;
 mod credential;
 mod fuzz;
