@@ -5,9 +5,9 @@ use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Import, Observation, PersonKey, State, TAGS_MAX,
     TeamEvent,
 };
-use herald::roster::{Answer, Question, TeamKey, Told};
+use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
-use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
+use herald::store::{Candidate, ConversationFilter, Conversations, Error, Listing, Remembered};
 use jiff::Timestamp;
 use lambda_http::Body;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::world::{World, get, in_channel, personal, post, request, text};
 async fn everyone(store: &Store) -> Vec<Candidate> {
     store
         .list(
-            &Selection::Everyone {
+            &ConversationFilter::Everyone {
                 segment: 0,
                 segments: 1,
             },
@@ -73,7 +73,10 @@ async fn who_subscribes_is_under_the_tag_until_they_unsubscribe() {
             .to_owned()
     };
     let tagged = async |tag: &str| {
-        let found = world.store.list(&Selection::Tag(tag.to_owned()), None, 10).await;
+        let found = world
+            .store
+            .list(&ConversationFilter::Tag(tag.to_owned()), None, 10)
+            .await;
         let found = found.unwrap().found.into_iter();
         found
             .map(|found| found.key.conversation.into_string())
@@ -320,22 +323,34 @@ impl Conversations for Away {
         unreachable!("messages makes no conversation")
     }
 
-    async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, Error> {
+    async fn cached_roster(&self, _: &TeamKey, _: &RosterQuery, _: Timestamp) -> Result<CachedRoster, Error> {
         unreachable!("messages asks nothing of a team")
     }
 
-    async fn tell(&self, _: &TeamKey, _: u64, _: &Question, _: &Answer, _: Timestamp) -> Result<(), Error> {
+    async fn cache_roster(
+        &self,
+        _: &TeamKey,
+        _: u64,
+        _: &RosterQuery,
+        _: &RosterPage,
+        _: Timestamp,
+    ) -> Result<(), Error> {
         unreachable!("messages is told nothing of a roster")
     }
 
-    async fn outdate(&self, _: &TeamKey) -> Result<(), Error> {
+    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), Error> {
         Self::away()
     }
 
     async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         Self::away()
     }
-    async fn list(&self, _: &Selection, _: Option<&str>, _: usize) -> Result<Listing<Candidate>, Error> {
+    async fn list(
+        &self,
+        _: &ConversationFilter,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Listing<Candidate>, Error> {
         Self::away()
     }
 }

@@ -2,7 +2,7 @@
 
 use herald::conversation::ConversationKey;
 use herald::pace::Bucket;
-use herald::roster::{Answer, Question, TeamKey};
+use herald::roster_cache::{RosterPage, RosterQuery, TeamKey};
 use herald::store::{Conversations, Paces};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ fn key() -> TeamKey {
 /// A world that keeps what it is told, with a team of so many who are all known.
 async fn world_of(members: usize) -> World {
     let mut world = World::new();
-    world.rosters_kept = SignedDuration::from_secs(KEPT);
+    world.roster_ttl = SignedDuration::from_secs(KEPT);
     for number in 0..members {
         world
             .hears(&personal(&format!("p{number}"), "installationUpdate"))
@@ -115,10 +115,12 @@ async fn a_channel_that_is_newer_than_what_was_told_is_found_though_no_event_tol
     assert_eq!(asked(&world, "channels").await, (0, 3));
 }
 
-async fn epoch(world: &World) -> u64 {
+async fn generation(world: &World) -> u64 {
     let team = key();
-    let told = world.store.told(&team, &Question::Channels, world.now());
-    told.await.unwrap().epoch
+    let told = world
+        .store
+        .cached_roster(&team, &RosterQuery::Channels, world.now());
+    told.await.unwrap().generation
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,17 +144,17 @@ async fn whatever_changes_a_team_makes_it_be_asked_again() {
         "teamHardDeleted",
         "teamRestored",
     ] {
-        let before = epoch(&world).await;
+        let before = generation(&world).await;
         world.hears(&told(event)).await;
-        assert_eq!(epoch(&world).await, before + 1, "{event}");
+        assert_eq!(generation(&world).await, before + 1, "{event}");
     }
     // What changes nothing, and what is told of another team.
     let mut other = told("membersAdded");
     other["channelData"]["team"]["id"] = json!("19:other@thread.tacv2");
-    let before = epoch(&world).await;
+    let before = generation(&world).await;
     for activity in [in_channel(TEAM, "message"), told("novelEvent"), other] {
         world.hears(&activity).await;
-        assert_eq!(epoch(&world).await, before, "{activity}");
+        assert_eq!(generation(&world).await, before, "{activity}");
     }
 }
 
@@ -164,7 +166,7 @@ async fn a_roster_is_asked_for_again_when_its_time_is_over_and_always_if_none_is
     assert_eq!(asked(&world, "members").await.0, 0);
     world.pass(KEPT / 2);
     assert_eq!(asked(&world, "members").await.0, 1);
-    world.rosters_kept = SignedDuration::ZERO;
+    world.roster_ttl = SignedDuration::ZERO;
     for _ in 0..2 {
         assert_eq!(asked(&world, "members").await.0, 1);
     }
@@ -185,10 +187,14 @@ async fn of_people_nothing_is_kept_but_their_ids_and_what_they_are() {
     };
     world.channel.team(TEAM, team);
     asked(&world, "members").await;
-    let question = Question::Members { after: None };
-    let told = world.store.told(&key(), &question, world.now()).await.unwrap();
+    let question = RosterQuery::Members { after: None };
+    let told = world
+        .store
+        .cached_roster(&key(), &question, world.now())
+        .await
+        .unwrap();
     assert_eq!(
-        serde_json::to_value(told.answer).unwrap(),
+        serde_json::to_value(told.page).unwrap(),
         json!({"members": {"page": [{"id": "29:ada", "user": "entra-ada", "role": "guest"}], "next": null}})
     );
 }
@@ -209,17 +215,17 @@ async fn a_token_that_is_refused_does_not_lead_round_in_circles() {
             json!({"id": format!("29:p{number}"), "user": format!("entra-p{number}"), "role": "user"})
         });
         let page = json!({"members": {"page": members.collect::<Vec<_>>(), "next": "96"}});
-        let page: Answer = serde_json::from_value(page).unwrap();
-        let (question, until) = (Question::Members { after: None }, world.in_seconds(KEPT));
-        let epoch = world
+        let page: RosterPage = serde_json::from_value(page).unwrap();
+        let (question, until) = (RosterQuery::Members { after: None }, world.in_seconds(KEPT));
+        let generation = world
             .store
-            .told(&key(), &question, world.now())
+            .cached_roster(&key(), &question, world.now())
             .await
             .unwrap()
-            .epoch;
+            .generation;
         world
             .store
-            .tell(&key(), epoch, &question, &page, until)
+            .cache_roster(&key(), generation, &question, &page, until)
             .await
             .unwrap();
         // The token, all pages from the first; or the token, the first page, and the token once more.

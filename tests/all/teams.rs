@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use herald::conversation::State;
-use herald::store::{Conversations, Selection};
+use herald::store::{ConversationFilter, Conversations};
 use serde_json::{Value, json};
 
 use crate::world::{World, in_channel, personal};
@@ -39,7 +39,7 @@ fn told(event: &str, channel: &str) -> Value {
 
 /// Everything that is remembered, and what state it is in: its code if it is blocked.
 async fn states(world: &World) -> BTreeMap<String, String> {
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };
@@ -171,7 +171,7 @@ async fn another_bot_in_the_team_and_a_team_of_many_pages_are_told_apart() {
         }
     }
     world.hears(&told("teamArchived", TEAM)).await;
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };

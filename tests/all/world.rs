@@ -16,7 +16,7 @@ use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
 use herald::graph::Customers;
 use herald::id::NotificationId;
-use herald::notification::{Notification, State, Transport};
+use herald::notification::{Notification, SendMode, State};
 use herald::pace::Limits;
 use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
@@ -47,9 +47,9 @@ pub(crate) struct World {
     /// What the channel lets the bot do.
     pub(crate) limits: Limits,
     /// By which way notifications go that do not say.
-    pub(crate) transport: Transport,
+    pub(crate) send_mode: SendMode,
     /// How long what the channel told of a team is believed: not at all, if a test does not say so.
-    pub(crate) rosters_kept: SignedDuration,
+    pub(crate) roster_ttl: SignedDuration,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     chance: Chance,
@@ -85,8 +85,8 @@ impl World {
             confirm_above: CONFIRM_ABOVE,
             customers: None,
             limits: Limits::teams(),
-            transport: Transport::default(),
-            rosters_kept: SignedDuration::ZERO,
+            send_mode: SendMode::default(),
+            roster_ttl: SignedDuration::ZERO,
             seconds,
             clock: Clock::told_by(move || {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
@@ -176,7 +176,7 @@ impl World {
             limits: self.limits.clone(),
             confirm_above: self.confirm_above,
             teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
-            transport: self.transport,
+            send_mode: self.send_mode,
             classic_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),
@@ -209,7 +209,7 @@ impl World {
             events: self.events.clone(),
             connector: self.connector(),
             limits: self.limits.clone(),
-            rosters_kept: self.rosters_kept,
+            roster_ttl: self.roster_ttl,
             bot: None,
             clock: self.clock.clone(),
         }

@@ -132,7 +132,7 @@ async fn send(
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
         limits: Limits::teams(),
-        rosters_kept: jiff::SignedDuration::ZERO,
+        roster_ttl: jiff::SignedDuration::ZERO,
         bot: None,
         clock: clock.clone(),
     };

@@ -74,8 +74,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "giveUp is taken for retry",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "OnUnknown::GiveUp => doubts == 0,",
-        to: "OnUnknown::GiveUp => doubts < most,",
+        from: "Guarantee::AtMostOnce => doubts == 0,",
+        to: "Guarantee::AtMostOnce => doubts < most,",
     },
     Mutation {
         name: "what may have been sent is said to be refused",
@@ -186,9 +186,9 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a page is written after its chunks are enqueued",
         file: "functions/planner/src/lib.rs",
-        from: "Ok(page) => page.cut(context.limits.batch),",
+        from: "Ok(page) => page.split_batches(context.limits.batch),",
         to: "Ok(page) => {
-                    let page = page.cut(context.limits.batch);
+                    let page = page.split_batches(context.limits.batch);
                     if !notification.is_held() {
                         context.deliveries.send(chunks(id, part_number, number, &page, false, |_| true)).await?;
                         enqueued = Some(number);

@@ -3,7 +3,7 @@
 use botframework::activity::Activity;
 use herald::audience::Recipient;
 use herald::conversation::{self, Attributes, Conversation, ConversationKey, Observation};
-use herald::notification::{Notification, PAGE_SIZE, Page, Start, request::Request};
+use herald::notification::{Notification, PAGE_SIZE, Page, StartPolicy, request::Request};
 use herald::pace::Bucket;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ pub fn news() -> Value {
 pub fn notification(audience: &Value, now: Timestamp, chance: [u8; 16]) -> (Notification, Request) {
     let request = Request::parse(&json!({"audience": audience, "message": news()}), now).unwrap();
     let id = herald::id::NotificationId::fresh(now, chance);
-    let notification = Notification::begin(id, now, "crowd".to_owned(), &request, Start::AtOnce);
+    let notification = Notification::begin(id, now, "crowd".to_owned(), &request, StartPolicy::Immediate);
     (notification, request)
 }
 

@@ -19,8 +19,8 @@ use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::conversation::{ConversationKey, Membership, Observation, TeamChange, TeamEvent};
 use herald::credential;
-use herald::roster::TeamKey;
-use herald::store::{self, Candidate, Conversations, Selection, dynamodb};
+use herald::roster_cache::TeamKey;
+use herald::store::{self, Candidate, ConversationFilter, Conversations, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Request, Response};
@@ -173,7 +173,7 @@ async fn record<S: Conversations>(context: &Context<S>, activity: &Activity) -> 
     }
     if let Some(team) = TeamKey::changed_by(activity) {
         // What the channel told of it before is not what it would tell now.
-        context.store.outdate(&team).await?;
+        context.store.invalidate_roster(&team).await?;
     }
     for observation in observations {
         let is_over = change
@@ -259,7 +259,7 @@ async fn for_each_in_team<S: Conversations>(
     is_concerned: impl Fn(&ConversationKey) -> bool,
     action: TeamAction,
 ) -> Result<(), store::Error> {
-    let selection = Selection::Team(team);
+    let selection = ConversationFilter::Team(team);
     let mut cursor = None;
     loop {
         let listing = context

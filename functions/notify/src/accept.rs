@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use botframework::activity::Activity;
-use herald::audience::{Audience, TeamPart, Whom};
-use herald::delivery::OnUnknown;
-use herald::id::{NotificationId, digest};
+use herald::audience::{Audience, Target, TeamPart};
+use herald::delivery::Guarantee;
+use herald::digest::sha256_hex;
+use herald::id::NotificationId;
 use herald::notification::request::{Request as Asked, SENT_FOR_MAX};
-use herald::notification::{IfUnknown, Notification, Start, State};
+use herald::notification::{IfNoConversation, Notification, StartPolicy, State};
 use herald::problem::{Fault, Problem};
 use herald::queue::{Message, Plan, Queue, Task};
 use herald::store::{Acceptance, Accepted, Idempotency, Notifications};
@@ -41,7 +42,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         let document = document(request)?;
         let now = self.clock.now();
         let mut asked = Asked::parse(&document, now).map_err(Problem::invalid)?;
-        if asked.if_unknown == IfUnknown::Install && self.teams_app_id.is_none() {
+        if asked.if_no_conversation == IfNoConversation::Install && self.teams_app_id.is_none() {
             let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
                           (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
             return Err(Problem::invalid(vec![Fault::new("#/ifUnknown", detail)]).into());
@@ -50,14 +51,14 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         let key = idempotency_key(request)?;
         let idempotency = key.map(|key| Idempotency {
             // Each caller's keys are their own. No name of a caller has a line break in it.
-            key: digest(format!("{}\n{key}", caller::principal(&caller)).as_bytes()),
+            key: sha256_hex(format!("{}\n{key}", caller::principal(&caller)).as_bytes()),
             // Of the document, not of its bytes: a caller who repeats a request may well print it anew.
-            body: digest(document.to_string().as_bytes()),
+            body: sha256_hex(document.to_string().as_bytes()),
             until: now.saturating_add(IDEMPOTENCY_KEPT).unwrap_or(now),
         });
-        asked.transport.get_or_insert(self.transport);
+        asked.send_mode.get_or_insert(self.send_mode);
         let start = self.start(&asked, &caller, now).await?;
-        if start == Start::Never {
+        if start == StartPolicy::DryRun {
             // Who wants to see a plan does not want to wait for the day.
             asked.deliver_at = None;
         }
@@ -72,19 +73,19 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
     }
 
     /// When the deliveries begin: an audience that may be too large is counted first.
-    async fn start(&self, asked: &Asked, caller: &str, now: Timestamp) -> Result<Start, Refusal> {
+    async fn start(&self, asked: &Asked, caller: &str, now: Timestamp) -> Result<StartPolicy, Refusal> {
         if asked.dry_run {
-            return Ok(Start::Never);
+            return Ok(StartPolicy::DryRun);
         }
         if let Some(plan) = &asked.confirm {
             let confirmed = self.confirmed(plan, asked, caller, now).await?;
-            return Ok(Start::Counted {
+            return Ok(StartPolicy::AfterCount {
                 at_most: at_most(confirmed),
             });
         }
         Ok(match listed(&asked.audience) {
-            Some(ids) if ids <= self.confirm_above => Start::AtOnce,
-            Some(_) | None => Start::Counted {
+            Some(ids) if ids <= self.confirm_above => StartPolicy::Immediate,
+            Some(_) | None => StartPolicy::AfterCount {
                 at_most: self.confirm_above,
             },
         })
@@ -128,7 +129,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         if self.store.audience(plan).await?.as_ref() != Some(&asked.audience) {
             return Err(conflict("names the plan of another audience"));
         }
-        if Some(planned.transport) != asked.transport {
+        if Some(planned.send_mode) != asked.send_mode {
             return Err(conflict("names a plan by another `transport`"));
         }
         let message = self.store.message(plan, planned.revision).await?;
@@ -155,7 +156,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
     async fn accept(
         &self,
         asked: Asked,
-        start: Start,
+        start: StartPolicy,
         caller: String,
         idempotency: Option<Idempotency>,
         now: Timestamp,
@@ -221,12 +222,12 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
         // An activity of one text can be written.
         let message_bytes = serde_json::to_string(&message).map_or(0, |text| text.len() as u64);
         let asked = Asked {
-            audience: Audience(vec![Whom::Everyone.into()]),
+            audience: Audience(vec![Target::Everyone.into()]),
             message,
             category: None,
-            on_unknown: OnUnknown::default(),
-            if_unknown: IfUnknown::default(),
-            transport: Some(self.transport),
+            guarantee: Guarantee::default(),
+            if_no_conversation: IfNoConversation::default(),
+            send_mode: Some(self.send_mode),
             deliver_at: None,
             expires_at: now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX),
             events: Vec::new(),
@@ -234,7 +235,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
             dry_run: false,
             confirm: None,
         };
-        let start = Start::Counted {
+        let start = StartPolicy::AfterCount {
             at_most: self.confirm_above,
         };
         self.accept(asked, start, caller::of(request), None, now).await?;
@@ -250,16 +251,16 @@ fn at_most(confirmed: u64) -> u64 {
 
 /// How many an audience can come to, if its lists say so.
 fn listed(audience: &Audience) -> Option<u64> {
-    let sizes = audience.0.iter().map(|selector| match &selector.whom {
-        Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_) | Whom::GroupChatMembers { .. } => None,
-        Whom::Team { to, .. } => match to {
+    let sizes = audience.0.iter().map(|selector| match &selector.target {
+        Target::Everyone | Target::Tenant(_) | Target::Tag(_) | Target::GroupChatMembers { .. } => None,
+        Target::Team { to, .. } => match to {
             TeamPart::General => Some(1),
             TeamPart::Channels | TeamPart::Members => None,
         },
-        Whom::Users { ids, .. } => Some(ids.len() as u64),
-        Whom::Accounts(ids) => Some(ids.len() as u64),
-        Whom::Conversations(ids) => Some(ids.len() as u64),
-        Whom::Channel { .. } | Whom::GroupChat(_) => Some(1),
+        Target::Users { ids, .. } => Some(ids.len() as u64),
+        Target::Accounts(ids) => Some(ids.len() as u64),
+        Target::Conversations(ids) => Some(ids.len() as u64),
+        Target::Channel { .. } | Target::GroupChat(_) => Some(1),
     });
     sizes.sum()
 }

@@ -9,7 +9,7 @@ use herald::delivery::{Outcome, State as RowState};
 use herald::event::{Event, Events};
 use herald::id::NotificationId;
 use herald::notification::request::replacement;
-use herald::notification::{Content, Notification, State, Transport};
+use herald::notification::{Content, Notification, SendMode, State};
 use herald::problem::Problem;
 use herald::queue::{Message, Plan, Queue, Task};
 use herald::store::{Ledger, Notifications, Revised};
@@ -189,9 +189,9 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
 /// # Errors
 /// 409 when they cannot: nobody is told the ids of those that went by batch.
 fn is_changeable(notification: &Notification) -> Result<(), Refusal> {
-    match notification.transport {
-        Transport::Conversation => Ok(()),
-        Transport::Batch => Err(Refusal::conflict(
+    match notification.send_mode {
+        SendMode::Individual => Ok(()),
+        SendMode::Batch => Err(Refusal::conflict(
             "This notification goes by Teams' batch API, whose copies can be neither edited nor deleted. What is not sent yet can be cancelled.",
         )),
     }

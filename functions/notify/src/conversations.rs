@@ -1,8 +1,8 @@
 //! `/api/conversations`: what is remembered, found by what it is looked up by; its tags; and that it is forgotten.
 
 use herald::conversation::{self, Attributes, Conversation, ConversationKey, State, TAG_BYTES_MAX, TAGS_MAX};
-use herald::id::canonical;
-use herald::store::{Candidate, Conversations, Error, Selection};
+use herald::id::normalize_guid;
+use herald::store::{Candidate, ConversationFilter, Conversations, Error};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -175,7 +175,7 @@ pub(crate) fn not_listed(error: Error) -> Refusal {
 }
 
 /// The one thing that the list is by.
-fn selection(query: &Query) -> Result<Selection, Refusal> {
+fn selection(query: &Query) -> Result<ConversationFilter, Refusal> {
     let mut given = LISTED_BY
         .into_iter()
         .filter_map(|name| query.get(name).map(|value| (name, value)));
@@ -190,21 +190,21 @@ fn selection(query: &Query) -> Result<Selection, Refusal> {
 }
 
 /// What one of [`LISTED_BY`] selects.
-pub(crate) fn selected_by(name: &str, value: &str) -> Result<Selection, Refusal> {
+pub(crate) fn selected_by(name: &str, value: &str) -> Result<ConversationFilter, Refusal> {
     let text = || {
         let is_id = conversation::is_id(value);
         let bad = || Refusal::bad_request(format!("`{name}` must be an id."));
         is_id.then(|| value.to_owned()).ok_or_else(bad)
     };
     match name {
-        "tenant" => text().map(|id| Selection::Tenant(canonical(&id))),
-        "user" => text().map(|id| Selection::User(canonical(&id).into())),
-        "team" => text().map(Selection::Team),
-        "tag" if conversation::is_tag(value) => Ok(Selection::Tag(value.to_owned())),
+        "tenant" => text().map(|id| ConversationFilter::Tenant(normalize_guid(&id))),
+        "user" => text().map(|id| ConversationFilter::User(normalize_guid(&id).into())),
+        "team" => text().map(ConversationFilter::Team),
+        "tag" if conversation::is_tag(value) => Ok(ConversationFilter::Tag(value.to_owned())),
         "tag" => Err(not_a_tag()),
         _ => match value {
-            "blocked" => Ok(Selection::Blocked),
-            "removed" => Ok(Selection::Removed),
+            "blocked" => Ok(ConversationFilter::Blocked),
+            "removed" => Ok(ConversationFilter::Removed),
             _ => {
                 let detail = "`state` must be `blocked` (the channel refuses the bot there) or `removed` (the bot was uninstalled or taken out).";
                 Err(Refusal::bad_request(detail))

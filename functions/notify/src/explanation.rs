@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::explain::{BucketPace, Group, OpenChunk, Survey};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, State, Transport};
+use herald::notification::{ChunkId, SendMode, State};
 use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Pace};
 use herald::store::{self, Ledger, Notifications, Paces};
@@ -138,9 +138,7 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
         id: &NotificationId,
         open: &[Open],
     ) -> Result<HashMap<ChunkId, Operation>, store::Error> {
-        let by_batch = open
-            .iter()
-            .filter(|open| open.chunk.transport == Transport::Batch);
+        let by_batch = open.iter().filter(|open| open.chunk.send_mode == SendMode::Batch);
         let by_batch: Vec<ChunkId> = by_batch.map(|open| open.id).collect();
         let operations = by_batch.into_iter().map(|chunk| async move {
             let operation = self.ledger.operation(&OperationKey::new(id, chunk)).await?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use herald::conversation::{Conversation, ConversationKey, Export};
-use herald::store::{Conversations, Selection};
+use herald::store::{ConversationFilter, Conversations};
 use jiff::SignedDuration;
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
@@ -86,7 +86,7 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
 }
 
 /// What is exported: what one of [`LISTED_BY`] selects, or everything, or a segment of that.
-fn selection(request: &Request) -> Result<Selection, Refusal> {
+fn selection(request: &Request) -> Result<ConversationFilter, Refusal> {
     let wanted = if bytes(request).is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
@@ -107,7 +107,7 @@ fn selection(request: &Request) -> Result<Selection, Refusal> {
         .collect();
     let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
     match *members.as_slice() {
-        [] => Ok(Selection::Everyone {
+        [] => Ok(ConversationFilter::Everyone {
             segment: 0,
             segments: 1,
         }),
@@ -115,7 +115,7 @@ fn selection(request: &Request) -> Result<Selection, Refusal> {
         [("segment", segment), ("segments", segments)] | [("segments", segments), ("segment", segment)] => {
             match (number(segment), number(segments)) {
                 (Some(segment), Some(segments)) if segment < segments && segments <= SEGMENTS_MAX => {
-                    Ok(Selection::Everyone { segment, segments })
+                    Ok(ConversationFilter::Everyone { segment, segments })
                 }
                 _ => Err(bad()),
             }

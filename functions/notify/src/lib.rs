@@ -29,7 +29,7 @@ use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::event::{Events, eventbridge};
-use herald::notification::Transport;
+use herald::notification::SendMode;
 use herald::pace::Limits;
 use herald::queue::{Queue, sqs};
 use herald::store::{Conversations, Ledger, Notifications, Paces, dynamodb};
@@ -83,7 +83,7 @@ pub struct Context<S, C, L, Q, E> {
     /// The id in the manifest of the bot's Teams app. Without one the bot can be installed for nobody.
     pub teams_app_id: Option<String>,
     /// By which way notifications go whose callers do not say.
-    pub transport: Transport,
+    pub send_mode: SendMode,
     /// What `GET /api/notify` sends.
     pub classic_text: String,
     /// The time.
@@ -120,7 +120,7 @@ impl
             trust: environment.trust_rule()?,
             confirm_above: environment.confirm_above()?,
             teams_app_id: environment.teams_app_id()?,
-            transport: environment.transport()?,
+            send_mode: environment.send_mode()?,
             classic_text: environment
                 .optional(variable::NOTIFY_TEXT)
                 .unwrap_or_else(|| CLASSIC_TEXT.to_owned()),

@@ -1,8 +1,8 @@
 //! `GET /api/notifications/{id}`: how far a notification has come.
 
-use herald::delivery::{OnUnknown, Tally};
+use herald::delivery::{Guarantee, Tally};
 use herald::id::NotificationId;
-use herald::notification::{Copies, Notification, Start, State, Transport, Unreachable};
+use herald::notification::{Copies, Notification, SendMode, StartPolicy, State, Unreachable};
 use herald::store::Notifications;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -22,8 +22,10 @@ struct Status<'a> {
     caller: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
-    on_unknown: OnUnknown,
-    transport: Transport,
+    #[serde(rename = "onUnknown")]
+    guarantee: Guarantee,
+    #[serde(rename = "transport")]
+    send_mode: SendMode,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliver_at: Option<Timestamp>,
     expires_at: Timestamp,
@@ -109,8 +111,8 @@ impl<'a> Held<'a> {
 /// The largest audience that goes ahead, of a notification that is counted first.
 pub(crate) fn largest(notification: &Notification) -> Option<u64> {
     match notification.start {
-        Start::Counted { at_most } => Some(at_most),
-        Start::AtOnce | Start::Never => None,
+        StartPolicy::AfterCount { at_most } => Some(at_most),
+        StartPolicy::Immediate | StartPolicy::DryRun => None,
     }
 }
 
@@ -129,8 +131,8 @@ impl<'a> Status<'a> {
             accepted_at: notification.accepted_at,
             caller: &notification.caller,
             category: notification.category.as_deref(),
-            on_unknown: notification.on_unknown,
-            transport: notification.transport,
+            guarantee: notification.guarantee,
+            send_mode: notification.send_mode,
             deliver_at: notification.deliver_at,
             expires_at: notification.expires_at,
             revision: notification.revision,

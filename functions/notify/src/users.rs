@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use botframework::id::{ChannelAccountId, EntraObjectId};
 use herald::conversation::{self, ConversationKey};
-use herald::id::canonical;
-use herald::store::{self, Conversations, Selection};
+use herald::id::normalize_guid;
+use herald::store::{self, ConversationFilter, Conversations};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
 use serde::Serialize;
@@ -45,16 +45,16 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
         };
         let mut named = Found::default();
         for selection in [
-            Selection::User(canonical(&id).into()),
-            Selection::Account(id.into()),
+            ConversationFilter::User(normalize_guid(&id).into()),
+            ConversationFilter::Account(id.into()),
         ] {
             self.find(&selection, &mut named).await?;
         }
         // A conversation may know them by another of their names alone. These go first: while one that knows this name is
         // there, the same request finds the others again.
         let mut others = Found::default();
-        let users = named.users.iter().cloned().map(Selection::User);
-        let accounts = named.accounts.iter().cloned().map(Selection::Account);
+        let users = named.users.iter().cloned().map(ConversationFilter::User);
+        let accounts = named.accounts.iter().cloned().map(ConversationFilter::Account);
         for selection in users.chain(accounts) {
             self.find(&selection, &mut others).await?;
         }
@@ -69,7 +69,7 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
     }
 
     /// Adds the conversations of a selection to what was found.
-    async fn find(&self, selection: &Selection, found: &mut Found) -> Result<(), store::Error> {
+    async fn find(&self, selection: &ConversationFilter, found: &mut Found) -> Result<(), store::Error> {
         let mut cursor = None::<String>;
         loop {
             let listing = self

@@ -3,9 +3,9 @@
 use botframework::id::ChannelAccountId;
 use herald::config::{Environment, variable};
 use herald::conversation::{Conversation, ConversationKey, State, TEAM_ARCHIVED};
-use herald::id::canonical;
+use herald::id::normalize_guid;
 use herald::pace::Bucket;
-use herald::store::{self, Candidate, Conversations, Selection};
+use herald::store::{self, Candidate, ConversationFilter, Conversations};
 
 use crate::Context;
 
@@ -36,7 +36,7 @@ impl Bot {
             account: format!("28:{app_id}").into(),
             tenant: environment
                 .optional(variable::APP_TENANT_ID)
-                .map(|tenant| canonical(&tenant)),
+                .map(|tenant| normalize_guid(&tenant)),
         })
     }
 }
@@ -51,7 +51,9 @@ impl<C: Conversations, N, P, Q, E> Homes<'_, C, N, P, Q, E> {
         let Some(tenant) = tenant.or(own) else {
             return Ok(None);
         };
-        let shown = self.example(&Selection::Tenant(tenant.to_owned())).await?;
+        let shown = self
+            .example(&ConversationFilter::Tenant(tenant.to_owned()))
+            .await?;
         let key = shown.map(|shown| shown.key).or_else(|| {
             Some(ConversationKey {
                 conversation: "".into(),
@@ -66,7 +68,10 @@ impl<C: Conversations, N, P, Q, E> Homes<'_, C, N, P, Q, E> {
 
     /// Some conversation of a selection that the bot is in: one that may be written to if there is one, else a channel of a team
     /// that is archived, which has its roster still.
-    pub(crate) async fn example(&self, selection: &Selection) -> Result<Option<Conversation>, store::Error> {
+    pub(crate) async fn example(
+        &self,
+        selection: &ConversationFilter,
+    ) -> Result<Option<Conversation>, store::Error> {
         let (mut archived, mut cursor) = (None, None);
         let key = loop {
             let listing = self

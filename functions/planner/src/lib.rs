@@ -14,7 +14,7 @@ use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, variable};
 use herald::event::{Event, Events, eventbridge};
 use herald::id::NotificationId;
-use herald::notification::{self, ChunkId, Notification, Page, Start};
+use herald::notification::{self, ChunkId, Notification, Page, StartPolicy};
 use herald::pace::Limits;
 use herald::queue::{Chunk, Message, Plan, Queue, Task, sqs};
 use herald::store::{self, Conversations, Notifications, Paces, dynamodb};
@@ -60,7 +60,7 @@ pub struct Context<C, N, P, Q, E> {
     /// What the channel lets us do.
     pub limits: Limits,
     /// How long it is believed what the channel told of a team; zero asks each time.
-    pub rosters_kept: SignedDuration,
+    pub roster_ttl: SignedDuration,
     /// What the deployment says of the bot.
     pub bot: Option<Bot>,
     /// The time.
@@ -90,7 +90,7 @@ impl
             events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
             connector: herald::credential::connector(environment, &transport, &clock, &Chance::system())?,
             limits: environment.limits()?,
-            rosters_kept: environment.rosters_kept()?,
+            roster_ttl: environment.roster_ttl()?,
             bot: Bot::from_environment(environment),
             clock,
         })
@@ -241,7 +241,7 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
                 cursor,
             };
             match reader.read(place).await {
-                Ok(page) => page.cut(context.limits.batch),
+                Ok(page) => page.split_batches(context.limits.batch),
                 Err(Failure::Store(error)) => return Err(error.into()),
                 // Nobody is written to any more who is not found by now.
                 Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => {
@@ -284,7 +284,7 @@ async fn planned<C, N: Notifications, P, Q: Queue, E: Events>(
     if notification.parts_planned < notification.parts {
         return Ok(());
     }
-    if let Start::Counted { at_most } = notification.start
+    if let StartPolicy::AfterCount { at_most } = notification.start
         && notification.audience <= at_most
         && !notification.is_stopped()
     {

@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::pin::pin;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herald::audience::{Audience, Matcher, Recipient, TeamPart, Whom, place};
+use herald::audience::{Audience, Recipient, SelectorMatcher, Target, TeamPart, thread_id};
 use herald::conversation::{Person, State};
 use herald::delivery::SkipReason;
 use herald::id::NotificationId;
-use herald::notification::{IfUnknown, Lane, Notification, PAGE_SIZE, Page, Part, Transport, Unreachable};
+use herald::notification::{
+    IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendMode, SendPath, Unreachable,
+};
 use herald::pace::Bucket;
-use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
+use herald::store::{self, Candidate, ConversationFilter, Conversations, Notifications, Paces};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, Homes};
@@ -24,13 +26,13 @@ pub(crate) const LOOK_UPS: usize = 16;
 pub(crate) struct Reader<'a, C, N, P, Q, E> {
     pub(crate) context: &'a Context<C, N, P, Q, E>,
     pub(crate) id: &'a NotificationId,
-    pub(crate) matcher: Matcher<'a>,
+    pub(crate) matcher: SelectorMatcher<'a>,
     audience: &'a Audience,
     /// The teams and chats whose rosters the audience names: one of which nothing is known may be named as a conversation, too.
     teams: HashSet<&'a str>,
     part: Part<'a>,
-    if_unknown: IfUnknown,
-    transport: Transport,
+    if_no_conversation: IfNoConversation,
+    send_mode: SendMode,
 }
 
 /// Which page is read.
@@ -56,18 +58,18 @@ where
         audience: &'a Audience,
         part: Part<'a>,
     ) -> Option<Self> {
-        let matcher = Matcher::new(audience, part.selector.0)?;
-        let teams = audience.0.iter().filter_map(|selector| match &selector.whom {
-            Whom::Team { id, .. } => Some(id.as_str()),
-            Whom::GroupChatMembers { id, .. } => Some(id.as_str()),
-            Whom::Everyone
-            | Whom::Tenant(_)
-            | Whom::Users { .. }
-            | Whom::Accounts(_)
-            | Whom::Conversations(_)
-            | Whom::Channel { .. }
-            | Whom::GroupChat(_)
-            | Whom::Tag(_) => None,
+        let matcher = SelectorMatcher::new(audience, part.selector.0)?;
+        let teams = audience.0.iter().filter_map(|selector| match &selector.target {
+            Target::Team { id, .. } => Some(id.as_str()),
+            Target::GroupChatMembers { id, .. } => Some(id.as_str()),
+            Target::Everyone
+            | Target::Tenant(_)
+            | Target::Users { .. }
+            | Target::Accounts(_)
+            | Target::Conversations(_)
+            | Target::Channel { .. }
+            | Target::GroupChat(_)
+            | Target::Tag(_) => None,
         });
         Some(Self {
             context,
@@ -76,48 +78,52 @@ where
             audience,
             teams: teams.collect(),
             part,
-            if_unknown: notification.if_unknown,
-            transport: notification.transport,
+            if_no_conversation: notification.if_no_conversation,
+            send_mode: notification.send_mode,
         })
     }
 
     pub(crate) async fn read(&self, at: Place<'_>) -> Result<Page, Failure> {
         let cursor = at.cursor;
-        match &self.part.selector.1.whom {
-            Whom::Everyone => {
+        match &self.part.selector.1.target {
+            Target::Everyone => {
                 let (segment, segments) = self.part.segment;
-                self.listed(&Selection::Everyone { segment, segments }, cursor)
+                self.listed(&ConversationFilter::Everyone { segment, segments }, cursor)
                     .await
             }
-            Whom::Tenant(tenant) => self.listed(&Selection::Tenant(tenant.clone()), cursor).await,
-            Whom::Tag(name) => self.listed(&Selection::Tag(name.clone()), cursor).await,
-            Whom::Users { ids, tenant } => {
+            Target::Tenant(tenant) => {
+                self.listed(&ConversationFilter::Tenant(tenant.clone()), cursor)
+                    .await
+            }
+            Target::Tag(name) => self.listed(&ConversationFilter::Tag(name.clone()), cursor).await,
+            Target::Users { ids, tenant } => {
                 let home = self.home(tenant.as_deref()).await?;
                 let unknown = |id| self.person(home.as_ref(), Person::User(id));
-                self.named(ids, at, Selection::User, unknown).await
+                self.named(ids, at, ConversationFilter::User, unknown).await
             }
-            Whom::Accounts(ids) => {
+            Target::Accounts(ids) => {
                 let home = self.home(None).await?;
                 let unknown = |id| self.person(home.as_ref(), Person::Account(id));
-                self.named(ids, at, Selection::Account, unknown).await
+                self.named(ids, at, ConversationFilter::Account, unknown).await
             }
-            Whom::Conversations(ids) => {
+            Target::Conversations(ids) => {
                 let unknown = |id| (None, Recipient::UnknownConversation(id));
-                self.named(ids, at, Selection::Conversation, unknown).await
+                self.named(ids, at, ConversationFilter::Conversation, unknown)
+                    .await
             }
-            Whom::GroupChat(id) => self.one(id.clone(), at).await,
-            Whom::GroupChatMembers { id, guests } => {
+            Target::GroupChat(id) => self.one(id.clone(), at).await,
+            Target::GroupChatMembers { id, guests } => {
                 Team::of_place(self, id).await?.members(at, *guests).await
             }
-            Whom::Channel { id, thread, team } => {
+            Target::Channel { id, thread, team } => {
                 if let Some(team) = team {
                     Team::new(self, team).await?.discover_channel(id).await?;
                 }
-                let place = place(id, thread.as_deref());
+                let place = thread_id(id, thread.as_deref());
                 Team::of_place(self, id).await?.discover(&place).await?;
                 self.one(place, at).await
             }
-            Whom::Team { id, to, guests } => match to {
+            Target::Team { id, to, guests } => match to {
                 TeamPart::General => {
                     Team::new(self, id).await?.discover(&id.as_str().into()).await?;
                     self.one(id.as_str().into(), at).await
@@ -131,56 +137,62 @@ where
     /// The last page of a part about which the channel tells nothing, and need not any more: what it was asked about is a
     /// recipient, so that it is said.
     pub(crate) async fn unanswered(&self, at: Place<'_>) -> Result<Page, store::Error> {
-        let asked = match &self.part.selector.1.whom {
-            Whom::Team { id, .. } => id.as_str().into(),
-            Whom::GroupChatMembers { id, .. } => id.clone(),
-            Whom::Channel { id, thread, .. } => place(id, thread.as_deref()),
-            Whom::Everyone
-            | Whom::Tenant(_)
-            | Whom::Users { .. }
-            | Whom::Accounts(_)
-            | Whom::Conversations(_)
-            | Whom::GroupChat(_)
-            | Whom::Tag(_) => return Ok(Page::default()),
+        let asked = match &self.part.selector.1.target {
+            Target::Team { id, .. } => id.as_str().into(),
+            Target::GroupChatMembers { id, .. } => id.clone(),
+            Target::Channel { id, thread, .. } => thread_id(id, thread.as_deref()),
+            Target::Everyone
+            | Target::Tenant(_)
+            | Target::Users { .. }
+            | Target::Accounts(_)
+            | Target::Conversations(_)
+            | Target::GroupChat(_)
+            | Target::Tag(_) => return Ok(Page::default()),
         };
         let asked = Recipient::UnknownConversation(asked);
         let repeated = self.is_repeated(at, &asked).await?;
-        Ok(Page::group((!repeated).then_some((None::<Lane>, asked)), None))
+        Ok(Page::group(
+            (!repeated).then_some((None::<SendPath>, asked)),
+            None,
+        ))
     }
 
     /// One conversation, known or not.
     async fn one(&self, id: botframework::id::ConversationId, at: Place<'_>) -> Result<Page, Failure> {
         let unknown = |id| (None, Recipient::UnknownConversation(id));
-        self.named(&[id], at, Selection::Conversation, unknown).await
+        self.named(&[id], at, ConversationFilter::Conversation, unknown)
+            .await
     }
 
     /// Where people of this tenant are reached, if conversations are to be made at all.
     async fn home(&self, tenant: Option<&str>) -> Result<Option<Home>, store::Error> {
-        match self.if_unknown {
-            IfUnknown::Skip => Ok(None),
-            IfUnknown::Create | IfUnknown::Install => Homes(self.context).of_tenant(tenant).await,
+        match self.if_no_conversation {
+            IfNoConversation::Skip => Ok(None),
+            IfNoConversation::Create | IfNoConversation::Install => {
+                Homes(self.context).of_tenant(tenant).await
+            }
         }
     }
 
     /// A person of whom no conversation is known; with a lane when one can be made.
-    pub(crate) fn person(&self, home: Option<&Home>, person: Person) -> (Option<Lane>, Recipient) {
+    pub(crate) fn person(&self, home: Option<&Home>, person: Person) -> (Option<SendPath>, Recipient) {
         let recipient = match person {
             Person::User(id) => Recipient::User(id),
             Person::Account(id) => Recipient::Account(id),
         };
-        let home = home.filter(|_| self.if_unknown != IfUnknown::Skip);
-        let lane = home.map(|Home { bucket }| Lane {
-            transport: self.transport.to_unknown(&recipient, self.audience, bucket),
+        let home = home.filter(|_| self.if_no_conversation != IfNoConversation::Skip);
+        let lane = home.map(|Home { bucket }| SendPath {
+            send_mode: self.send_mode.for_person(&recipient, self.audience, bucket),
             bucket: bucket.clone(),
         });
         (lane, recipient)
     }
 
     /// A conversation that was found.
-    pub(crate) fn recipient(&self, found: Candidate) -> (Option<Lane>, Recipient) {
+    pub(crate) fn recipient(&self, found: Candidate) -> (Option<SendPath>, Recipient) {
         let bucket = Bucket::of(&found.key, found.attributes.tenant.as_deref());
-        let lane = Lane {
-            transport: self.transport.to(&found.attributes, &bucket),
+        let lane = SendPath {
+            send_mode: self.send_mode.for_conversation(&found.attributes, &bucket),
             bucket,
         };
         (Some(lane), Recipient::Conversation(found.key))
@@ -200,7 +212,7 @@ where
     }
 
     /// A page of a listing: those that are active and not another selector's.
-    async fn listed(&self, selection: &Selection, cursor: Option<&str>) -> Result<Page, Failure> {
+    async fn listed(&self, selection: &ConversationFilter, cursor: Option<&str>) -> Result<Page, Failure> {
         let listing = self
             .context
             .conversations
@@ -210,7 +222,11 @@ where
             .found
             .into_iter()
             .filter(|found| self.matcher.means(&found.key.conversation, &found.attributes))
-            .filter(|found| !self.matcher.is_taken(&found.key.conversation, &found.attributes));
+            .filter(|found| {
+                !self
+                    .matcher
+                    .belongs_to_earlier(&found.key.conversation, &found.attributes)
+            });
         let mut unreachable = Unreachable::default();
         let mut reachable = Vec::new();
         for candidate in meant {
@@ -231,8 +247,8 @@ where
         &self,
         ids: &[T],
         at: Place<'_>,
-        selection: fn(T) -> Selection,
-        unknown: impl Fn(T) -> (Option<Lane>, Recipient),
+        selection: fn(T) -> ConversationFilter,
+        unknown: impl Fn(T) -> (Option<SendPath>, Recipient),
     ) -> Result<Page, Failure> {
         let start = Position::read(at.cursor)?;
         let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
@@ -274,7 +290,11 @@ where
                     page.push(unknown);
                 }
             }
-            found.retain(|found| !self.matcher.is_taken(&found.key.conversation, &found.attributes));
+            found.retain(|found| {
+                !self
+                    .matcher
+                    .belongs_to_earlier(&found.key.conversation, &found.attributes)
+            });
             for reason in found.iter().filter_map(out_of_reach) {
                 unreachable.count(reason);
             }

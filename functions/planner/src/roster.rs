@@ -7,10 +7,10 @@ use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Reason};
 use botframework::teams::TeamsChannelAccount;
 use herald::conversation::{Conversation, Scope, is_id};
-use herald::id::canonical;
+use herald::id::normalize_guid;
 use herald::pace::{self, Pace, Wish};
 use herald::retry::{Reaction, reaction};
-use herald::roster::{Answer, Member, Question, TeamKey};
+use herald::roster_cache::{Member, RosterPage, RosterQuery, TeamKey};
 use herald::store::{Conversations, Notifications, Paces};
 use herald::telemetry::chain;
 use jiff::SignedDuration;
@@ -48,12 +48,12 @@ where
     pub(crate) async fn answer(
         &self,
         shown: &Conversation,
-        question: Question,
+        question: RosterQuery,
         freshness: Freshness,
-    ) -> Result<Option<Answer>, Failure> {
+    ) -> Result<Option<RosterPage>, Failure> {
         let context = self.reader.context;
         // Whoever comes to a group chat or leaves it changes no epoch.
-        if context.rosters_kept.is_zero() || shown.attributes.scope != Scope::Channel {
+        if context.roster_ttl.is_zero() || shown.attributes.scope != Scope::Channel {
             return self.ask_channel(shown, &question).await;
         }
         let team = TeamKey {
@@ -63,17 +63,17 @@ where
         };
         let now = context.clock.now();
         // The epoch before the channel is asked: whatever changes from now on, the answer may not show.
-        let told = context.conversations.told(&team, &question, now).await?;
-        match (told.answer, freshness) {
+        let told = context.conversations.cached_roster(&team, &question, now).await?;
+        match (told.page, freshness) {
             (Some(answer), Freshness::Lately) => return Ok(Some(answer)),
             (Some(_), Freshness::Now) | (None, Freshness::Lately | Freshness::Now) => {}
         }
         let answer = self.ask_channel(shown, &question).await?;
         if let Some(answer) = &answer
-            && let Ok(until) = context.clock.now().checked_add(context.rosters_kept)
+            && let Ok(until) = context.clock.now().checked_add(context.roster_ttl)
             && let Err(error) = context
                 .conversations
-                .tell(&team, told.epoch, &question, answer, until)
+                .cache_roster(&team, told.generation, &question, answer, until)
                 .await
         {
             // The next one asks again.
@@ -85,24 +85,24 @@ where
     async fn ask_channel(
         &self,
         shown: &Conversation,
-        question: &Question,
-    ) -> Result<Option<Answer>, Failure> {
+        question: &RosterQuery,
+    ) -> Result<Option<RosterPage>, Failure> {
         let connector = &self.reader.context.connector;
         match question {
-            Question::Channels => {
+            RosterQuery::Channels => {
                 let ask = async |url: &str| connector.channels(url, self.id.as_str()).await;
                 let channels = self.told(shown, ask).await?;
                 Ok(channels.map(|channels| {
                     let ids = channels.into_iter().filter_map(|channel| channel.id);
-                    Answer::Channels(ids.map(Into::into).collect())
+                    RosterPage::Channels(ids.map(Into::into).collect())
                 }))
             }
-            Question::Members { after } => {
+            RosterQuery::Members { after } => {
                 let after = after.as_deref();
                 let ask =
                     async |url: &str| connector.paged_members(url, &self.id, Some(MEMBERS), after).await;
                 let page = self.told(shown, ask).await?;
-                Ok(page.map(|page| Answer::Members {
+                Ok(page.map(|page| RosterPage::Members {
                     page: page.members.into_iter().filter_map(person).collect(),
                     next: page.continuation_token,
                 }))
@@ -216,7 +216,7 @@ fn person(member: TeamsChannelAccount) -> Option<Member> {
     }
     let user = member.entra_object_id().filter(|user| is_id(user.as_str()));
     Some(Member {
-        user: user.map(|user| canonical(user.as_str()).into()),
+        user: user.map(|user| normalize_guid(user.as_str()).into()),
         id: member.id,
         role: member.user_role,
     })

@@ -11,10 +11,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, Person};
 use herald::delivery::SkipReason;
-use herald::notification::{Lane, PAGE_SIZE, Page, Unreachable};
+use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
 use herald::pace::Bucket;
-use herald::roster::{Answer, Member, Question};
-use herald::store::{self, Candidate, Conversations, Notifications, Paces, Selection};
+use herald::roster_cache::{Member, RosterPage, RosterQuery};
+use herald::store::{self, Candidate, ConversationFilter, Conversations, Notifications, Paces};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -28,7 +28,7 @@ const OF_ONE_PERSON: usize = 10;
 /// What members came to.
 #[derive(Debug, Default)]
 struct Found {
-    recipients: Vec<(Option<Lane>, Recipient)>,
+    recipients: Vec<(Option<SendPath>, Recipient)>,
     /// Who of them cannot be reached.
     unreachable: Unreachable,
     /// What conversations do not know yet: both names of their person.
@@ -101,7 +101,7 @@ where
     /// The team with this id.
     pub(crate) async fn new(reader: &'a Reader<'a, C, N, P, Q, E>, id: &str) -> Result<Self, Failure> {
         let shown = Homes(reader.context)
-            .example(&Selection::Team(id.to_owned()))
+            .example(&ConversationFilter::Team(id.to_owned()))
             .await?;
         Ok(Self {
             reader,
@@ -116,7 +116,7 @@ where
         id: &ConversationId,
     ) -> Result<Self, Failure> {
         let shown = Homes(reader.context)
-            .example(&Selection::Conversation(id.clone()))
+            .example(&ConversationFilter::Conversation(id.clone()))
             .await?;
         Ok(Self {
             reader,
@@ -153,7 +153,7 @@ where
     }
 
     async fn is_known(&self, id: &ConversationId) -> Result<bool, store::Error> {
-        let selection = Selection::Conversation(id.clone());
+        let selection = ConversationFilter::Conversation(id.clone());
         let conversations = &self.reader.context.conversations;
         Ok(!conversations.list(&selection, None, 1).await?.found.is_empty())
     }
@@ -164,10 +164,10 @@ where
         shown: &Conversation,
         freshness: Freshness,
     ) -> Result<Option<Vec<ConversationId>>, Failure> {
-        let answer = self.answer(shown, Question::Channels, freshness).await?;
+        let answer = self.answer(shown, RosterQuery::Channels, freshness).await?;
         let mut ids = match answer {
-            Some(Answer::Channels(ids)) => ids,
-            Some(Answer::Members { .. }) | None => return Ok(None),
+            Some(RosterPage::Channels(ids)) => ids,
+            Some(RosterPage::Members { .. }) | None => return Ok(None),
         };
         ids.sort();
         ids.dedup();
@@ -195,7 +195,7 @@ where
                 .reader
                 .context
                 .conversations
-                .list(&Selection::Conversation(id), None, OF_ONE_PERSON)
+                .list(&ConversationFilter::Conversation(id), None, OF_ONE_PERSON)
                 .await?;
             self.take(listing.found, &mut found);
         }
@@ -229,7 +229,7 @@ where
             return Ok((self.unknown(), Vec::new()));
         };
         let here = RosterPlace::read(at.cursor)?;
-        let question = Question::Members {
+        let question = RosterQuery::Members {
             after: here.token.clone(),
         };
         // What led to a token that is refused must not lead there again.
@@ -239,14 +239,14 @@ where
             Freshness::Lately
         };
         let (members, next) = match self.answer(shown, question, freshness).await? {
-            Some(Answer::Members { page, next }) => (page, next),
+            Some(RosterPage::Members { page, next }) => (page, next),
             // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
             // beginning: once.
-            Some(Answer::Channels(_)) | None if here.token.is_some() && !here.again => {
-                let again = Page::group::<Lane>([], Some(RosterPlace::AGAIN.write()));
+            Some(RosterPage::Channels(_)) | None if here.token.is_some() && !here.again => {
+                let again = Page::group::<SendPath>([], Some(RosterPlace::AGAIN.write()));
                 return Ok((again, Vec::new()));
             }
-            Some(Answer::Channels(_)) | None => return Ok((self.unknown(), Vec::new())),
+            Some(RosterPage::Channels(_)) | None => return Ok((self.unknown(), Vec::new())),
         };
         let bucket = &bucket_of(shown);
         let mut seen = HashSet::new();
@@ -308,8 +308,8 @@ where
         // Those that are known by one of their names need not be by the other.
         for person in &names {
             let selection = match person {
-                Person::User(id) => Selection::User(id.clone()),
-                Person::Account(id) => Selection::Account(id.clone()),
+                Person::User(id) => ConversationFilter::User(id.clone()),
+                Person::Account(id) => ConversationFilter::Account(id.clone()),
             };
             let conversations = &self.reader.context.conversations;
             let mut listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
@@ -354,7 +354,9 @@ where
         let matcher = &self.reader.matcher;
         for candidate in candidates {
             let (conversation, attributes) = (&candidate.key.conversation, &candidate.attributes);
-            if !matcher.admits(conversation, attributes) || matcher.is_taken(conversation, attributes) {
+            if !matcher.admits(conversation, attributes)
+                || matcher.belongs_to_earlier(conversation, attributes)
+            {
                 continue;
             }
             if let Some(reason) = out_of_reach(&candidate) {
@@ -371,7 +373,7 @@ where
         unreachable.count(SkipReason::NoConversation);
         Page {
             unreachable,
-            ..Page::group::<Lane>([(None, unknown)], None)
+            ..Page::group::<SendPath>([(None, unknown)], None)
         }
     }
 

@@ -139,7 +139,7 @@ where
             Some(_) => later(head.revised_at.unwrap_or(head.accepted_at), REVISED_FOR_MAX),
         };
         let policy = Policy {
-            on_unknown: head.on_unknown,
+            guarantee: head.guarantee,
             revision: head.revision,
             ends_at,
         };

@@ -5,7 +5,7 @@ use botframework::connector::{self, ConversationParameters, Reason};
 use botframework::id::ConversationId;
 use herald::conversation::{ConversationKey, Observation, Person, PersonKey, State};
 use herald::retry::{Reaction, reaction};
-use herald::store::{self, Conversations, Ledger, Notifications, Paces, Selection};
+use herald::store::{self, ConversationFilter, Conversations, Ledger, Notifications, Paces};
 
 use crate::delivery::Delivery;
 use crate::install::Failure;
@@ -127,7 +127,7 @@ where
 
     /// Some conversations of this person's tenant that the bot is in.
     async fn neighbours(&self, person: &PersonKey) -> Result<Vec<ConversationKey>, store::Error> {
-        let selection = Selection::Tenant(person.tenant.clone());
+        let selection = ConversationFilter::Tenant(person.tenant.clone());
         let conversations = &self.context.conversations;
         let mut cursor = None;
         loop {

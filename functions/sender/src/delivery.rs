@@ -202,7 +202,7 @@ where
         seen: &Seen,
         conversation: Option<&'c Conversation>,
     ) -> Result<&'c Conversation, Outcome> {
-        if !lease.permits_attempt(seen.head.on_unknown) {
+        if !lease.permits_attempt(seen.head.guarantee) {
             return Err(Outcome::Unknown);
         }
         // A copy that cannot be reached any more stays as it is; it was tried.

@@ -20,7 +20,7 @@ use herald::audience::Recipient;
 use herald::delivery::{Next, Outcome};
 use herald::event::Events;
 use herald::id::NotificationId;
-use herald::notification::Transport;
+use herald::notification::SendMode;
 use herald::operation::{self, Operation, OperationKey, Stage, Step, Submitted};
 use herald::pace::{self, Answer, Pace, Permits, Wish};
 use herald::queue::Queue;
@@ -86,7 +86,7 @@ where
         Ok(match self.carry_on().await? {
             Onward::Back(until) => Some(until),
             Onward::OneByOne => {
-                self.chunk.transport = Transport::Conversation;
+                self.chunk.send_mode = SendMode::Individual;
                 None
             }
         })
@@ -103,7 +103,7 @@ where
         let key = OperationKey::new(&self.chunk.notification, self.chunk.chunk);
         let standing = self.context.ledger.operation(&key).await?;
         match (
-            operation::next(standing.as_ref(), seen.head.on_unknown, now),
+            operation::next(standing.as_ref(), seen.head.guarantee, now),
             standing,
         ) {
             (Step::Wait(until), _) => Ok(Onward::Back(until)),

@@ -10,9 +10,9 @@ use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
 use herald::delivery::{Outcome, SkipReason, State as RowState, making_wait};
 use herald::graph::Customers;
-use herald::notification::{IfUnknown, Notification};
+use herald::notification::{IfNoConversation, Notification};
 use herald::retry::{Reaction, reaction};
-use herald::store::{self, Candidate, Conversations, Ledger, Notifications, Paces, Selection};
+use herald::store::{self, Candidate, ConversationFilter, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attempt::code;
@@ -60,7 +60,7 @@ where
         };
         let stopped = stopped(&seen.head, now);
         let person = person.and_then(|person| self.bucket?.person(person));
-        let person = person.filter(|_| seen.head.if_unknown != IfUnknown::Skip);
+        let person = person.filter(|_| seen.head.if_no_conversation != IfNoConversation::Skip);
         let Some(person) = person else {
             // Nobody ever sends anything to them for this notification.
             return Ok(stopped.map_or(skipped(SkipReason::NoConversation), Place::Nowhere));
@@ -135,7 +135,7 @@ where
             conversations.introduced(&person, &Creation::Nothing, now).await?;
             return Ok(place);
         }
-        let outcome = self.begin(&person, head.if_unknown, begun).await;
+        let outcome = self.begin(&person, head.if_no_conversation, begun).await;
         let made = outcome.as_ref().map_or(Creation::Nothing, Creation::clone);
         let mut place = match outcome {
             // The message has a permit of its own, which is asked for with those of the whole chunk.
@@ -168,12 +168,12 @@ where
     async fn begin(
         &self,
         person: &PersonKey,
-        if_unknown: IfUnknown,
+        if_no_conversation: IfNoConversation,
         begun: Option<Timestamp>,
     ) -> Result<Creation, NotMade> {
         // A deployment that does not name the bot's app any more does what it can.
         let customers = self.context.customers.as_ref();
-        let customers = customers.filter(|_| if_unknown == IfUnknown::Install);
+        let customers = customers.filter(|_| if_no_conversation == IfNoConversation::Install);
         match (customers, &person.person) {
             (Some(customers), Person::User(user)) => self.acquaint(person, customers, user, begun).await,
             // Graph knows nobody by what a channel calls them.
@@ -216,8 +216,8 @@ where
     /// A conversation of this person that the bot knows by now.
     pub(crate) async fn known(&self, person: &PersonKey) -> Result<Option<ConversationKey>, store::Error> {
         let selection = match &person.person {
-            Person::User(id) => Selection::User(id.clone()),
-            Person::Account(id) => Selection::Account(id.clone()),
+            Person::User(id) => ConversationFilter::User(id.clone()),
+            Person::Account(id) => ConversationFilter::Account(id.clone()),
         };
         let listing = self
             .context

@@ -89,7 +89,7 @@ where
                 return Ok(waits(until));
             }
         };
-        let next = if own.permits_attempt(seen.head.on_unknown) {
+        let next = if own.permits_attempt(seen.head.guarantee) {
             let mut of_successor = Vec::new();
             let next = self
                 .send_there(&own, &seen, conversation, place, &mut of_successor)

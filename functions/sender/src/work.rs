@@ -9,7 +9,7 @@ use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, State};
 use herald::event::{Event, Events};
-use herald::notification::{PAGE_SIZE, Transport};
+use herald::notification::{PAGE_SIZE, SendMode};
 use herald::pace::{self, Answer, Permits, Wish};
 use herald::queue::{Chunk, Queue};
 use herald::store::{Conversations, Ledger, Notifications, Paces};
@@ -91,9 +91,9 @@ where
     /// Works until everything has ended, or has to wait: until then. What ended is counted in the chunk and told; what is
     /// open is left in it.
     pub(crate) async fn run(mut self) -> Result<Option<Timestamp>, Error> {
-        let waits = match self.chunk.transport {
-            Transport::Batch => self.operate().await?,
-            Transport::Conversation => None,
+        let waits = match self.chunk.send_mode {
+            SendMode::Batch => self.operate().await?,
+            SendMode::Individual => None,
         };
         let until = match waits {
             Some(until) => Some(until),

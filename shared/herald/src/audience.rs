@@ -1,7 +1,7 @@
 //! Who a notification is for: the selectors a caller may use, and what they come to.
 //!
 //! A union must not reach anyone twice. That needs no set of everyone seen so far: a conversation belongs to the
-//! broadest selector that means it (of two alike, the first), and the [`Matcher`] of each other passes over it.
+//! broadest selector that means it (of two alike, the first), and the [`SelectorMatcher`] of each other passes over it.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,8 @@ pub struct Audience(pub Vec<Selector>);
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// Whom it names.
-    pub whom: Whom,
+    #[serde(rename = "whom")]
+    pub target: Target,
     /// Only places of this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
@@ -42,7 +43,7 @@ pub struct Selector {
 /// Whom a selector names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Whom {
+pub enum Target {
     /// Every person, group chat and channel that is active.
     Everyone,
     /// All of those in one Entra tenant.
@@ -115,10 +116,10 @@ pub enum Guests {
     Skipped,
 }
 
-impl From<Whom> for Selector {
-    fn from(whom: Whom) -> Self {
+impl From<Target> for Selector {
+    fn from(target: Target) -> Self {
         Self {
-            whom,
+            target,
             scope: None,
             except: Vec::new(),
         }
@@ -127,21 +128,23 @@ impl From<Whom> for Selector {
 
 /// Tells which conversations belong to one selector of an audience, and not to another.
 #[derive(Debug)]
-pub struct Matcher<'a> {
-    own: Members<'a>,
-    before: Vec<Members<'a>>,
+pub struct SelectorMatcher<'a> {
+    own: CompiledSelector<'a>,
+    before: Vec<CompiledSelector<'a>>,
 }
 
-impl<'a> Matcher<'a> {
+impl<'a> SelectorMatcher<'a> {
     /// The matcher of the selector at `index`; `None` when the audience has none there.
     pub fn new(audience: &'a Audience, index: usize) -> Option<Self> {
         let own = audience.0.get(index)?;
-        let rank = |(place, selector): (usize, &Selector)| (selector.breadth(), place);
+        let rank = |(place, selector): (usize, &Selector)| (selector.precedence(), place);
         let selectors = audience.0.iter().enumerate();
         let before = selectors.filter(|it| rank(*it) < rank((index, own)));
         Some(Self {
-            own: Members::of(own),
-            before: before.map(|(_, selector)| Members::of(selector)).collect(),
+            own: CompiledSelector::of(own),
+            before: before
+                .map(|(_, selector)| CompiledSelector::of(selector))
+                .collect(),
         })
     }
 
@@ -162,7 +165,7 @@ impl<'a> Matcher<'a> {
     }
 
     /// Whether the conversation belongs to another selector that means it too.
-    pub fn is_taken(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    pub fn belongs_to_earlier(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.before
             .iter()
             .any(|members| members.contain(conversation, attributes))
@@ -178,39 +181,39 @@ impl Selector {
     /// The broader selector has the conversation. It reads the table itself, the narrower ones read indexes that lag
     /// behind it: who is missed there is found here. What only the channel knows is last, the members of a team and its
     /// channels: of a team that it does not tell of, those are still written to whom another selector names.
-    fn breadth(&self) -> u8 {
-        match &self.whom {
-            Whom::Everyone => 0,
-            Whom::Tenant(_) => 1,
-            Whom::Tag(_)
-            | Whom::Team {
+    fn precedence(&self) -> u8 {
+        match &self.target {
+            Target::Everyone => 0,
+            Target::Tenant(_) => 1,
+            Target::Tag(_)
+            | Target::Team {
                 to: TeamPart::General,
                 ..
             } => 2,
-            Whom::Users { .. }
-            | Whom::Accounts(_)
-            | Whom::Conversations(_)
-            | Whom::Channel { .. }
-            | Whom::GroupChat(_) => 3,
-            Whom::Team {
+            Target::Users { .. }
+            | Target::Accounts(_)
+            | Target::Conversations(_)
+            | Target::Channel { .. }
+            | Target::GroupChat(_) => 3,
+            Target::Team {
                 to: TeamPart::Channels | TeamPart::Members,
                 ..
             }
-            | Whom::GroupChatMembers { .. } => 4,
+            | Target::GroupChatMembers { .. } => 4,
         }
     }
 }
 
 /// A selector with its lists as sets: `everyone` after a list of 20,000 ids asks it for every conversation there is.
 #[derive(Debug)]
-struct Members<'a> {
-    whom: Set<'a>,
+struct CompiledSelector<'a> {
+    target: CompiledTarget<'a>,
     scope: Option<Scope>,
     except: HashSet<&'a str>,
 }
 
 #[derive(Debug)]
-enum Set<'a> {
+enum CompiledTarget<'a> {
     Everyone,
     Tenant(&'a str),
     Users(HashSet<&'a EntraObjectId>, Option<&'a str>),
@@ -223,26 +226,26 @@ enum Set<'a> {
     Roster,
 }
 
-impl<'a> Members<'a> {
+impl<'a> CompiledSelector<'a> {
     fn of(selector: &'a Selector) -> Self {
-        let whom = match &selector.whom {
-            Whom::Everyone => Set::Everyone,
-            Whom::Tenant(tenant) => Set::Tenant(tenant),
-            Whom::Users { ids, tenant } => Set::Users(ids.iter().collect(), tenant.as_deref()),
-            Whom::Accounts(ids) => Set::Accounts(ids.iter().collect()),
-            Whom::Conversations(ids) => Set::Conversations(ids.iter().collect()),
-            Whom::Team { id, to, .. } => match to {
-                TeamPart::General => Set::One(id.as_str().into()),
-                TeamPart::Channels => Set::Team(id),
-                TeamPart::Members => Set::Roster,
+        let target = match &selector.target {
+            Target::Everyone => CompiledTarget::Everyone,
+            Target::Tenant(tenant) => CompiledTarget::Tenant(tenant),
+            Target::Users { ids, tenant } => CompiledTarget::Users(ids.iter().collect(), tenant.as_deref()),
+            Target::Accounts(ids) => CompiledTarget::Accounts(ids.iter().collect()),
+            Target::Conversations(ids) => CompiledTarget::Conversations(ids.iter().collect()),
+            Target::Team { id, to, .. } => match to {
+                TeamPart::General => CompiledTarget::One(id.as_str().into()),
+                TeamPart::Channels => CompiledTarget::Team(id),
+                TeamPart::Members => CompiledTarget::Roster,
             },
-            Whom::Channel { id, thread, .. } => Set::One(place(id, thread.as_deref())),
-            Whom::GroupChat(id) => Set::One(id.clone()),
-            Whom::GroupChatMembers { .. } => Set::Roster,
-            Whom::Tag(name) => Set::Tag(name),
+            Target::Channel { id, thread, .. } => CompiledTarget::One(thread_id(id, thread.as_deref())),
+            Target::GroupChat(id) => CompiledTarget::One(id.clone()),
+            Target::GroupChatMembers { .. } => CompiledTarget::Roster,
+            Target::Tag(name) => CompiledTarget::Tag(name),
         };
         Self {
-            whom,
+            target,
             scope: selector.scope,
             except: selector.except.iter().map(String::as_str).collect(),
         }
@@ -254,23 +257,23 @@ impl<'a> Members<'a> {
     }
 
     fn name(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
-        let is_place = conversation.thread_root().is_none();
-        match &self.whom {
-            Set::Everyone => is_place,
-            Set::Tenant(tenant) => is_place && attributes.tenant.as_deref() == Some(tenant),
-            Set::Users(ids, tenant) => {
+        let is_root = conversation.thread_root().is_none();
+        match &self.target {
+            CompiledTarget::Everyone => is_root,
+            CompiledTarget::Tenant(tenant) => is_root && attributes.tenant.as_deref() == Some(tenant),
+            CompiledTarget::Users(ids, tenant) => {
                 attributes.user.as_ref().is_some_and(|user| ids.contains(user))
                     && (tenant.is_none() || *tenant == attributes.tenant.as_deref())
             }
-            Set::Accounts(ids) => attributes
+            CompiledTarget::Accounts(ids) => attributes
                 .account
                 .as_ref()
                 .is_some_and(|account| ids.contains(account)),
-            Set::Conversations(ids) => ids.contains(conversation),
-            Set::One(id) => id == conversation,
-            Set::Team(team) => is_place && attributes.team.as_deref() == Some(team),
-            Set::Tag(name) => attributes.tags.iter().any(|tag| tag == name),
-            Set::Roster => false,
+            CompiledTarget::Conversations(ids) => ids.contains(conversation),
+            CompiledTarget::One(id) => id == conversation,
+            CompiledTarget::Team(team) => is_root && attributes.team.as_deref() == Some(team),
+            CompiledTarget::Tag(name) => attributes.tags.iter().any(|tag| tag == name),
+            CompiledTarget::Roster => false,
         }
     }
 
@@ -301,18 +304,18 @@ impl<'a> Members<'a> {
         if !self.admit_unknown(unknown) {
             return false;
         }
-        match (&self.whom, unknown) {
-            (Set::Users(ids, _), Recipient::User(id)) => ids.contains(id),
-            (Set::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
-            (Set::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
-            (Set::One(one), Recipient::UnknownConversation(id)) => one == id,
+        match (&self.target, unknown) {
+            (CompiledTarget::Users(ids, _), Recipient::User(id)) => ids.contains(id),
+            (CompiledTarget::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+            (CompiledTarget::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
+            (CompiledTarget::One(one), Recipient::UnknownConversation(id)) => one == id,
             _ => false,
         }
     }
 }
 
 /// The conversation that is a channel, or a thread in it.
-pub fn place(channel: &ConversationId, thread: Option<&str>) -> ConversationId {
+pub fn thread_id(channel: &ConversationId, thread: Option<&str>) -> ConversationId {
     match thread {
         None => channel.clone(),
         Some(root) => format!("{};messageid={root}", channel.channel()).into(),
@@ -362,13 +365,13 @@ mod tests {
     #[test]
     fn a_conversation_belongs_to_the_broadest_selector_that_means_it() {
         let audience = [
-            Whom::Users {
+            Target::Users {
                 ids: vec!["a".into()],
                 tenant: None,
             },
-            Whom::Conversations(vec!["19:c;messageid=1".into()]),
-            Whom::Everyone,
-            Whom::Accounts(vec!["29:x".into()]),
+            Target::Conversations(vec!["19:c;messageid=1".into()]),
+            Target::Everyone,
+            Target::Accounts(vec!["29:x".into()]),
         ];
         let audience = Audience(audience.map(Selector::from).to_vec());
         let attributes = |user: Option<&str>| Attributes {
@@ -381,9 +384,10 @@ mod tests {
         };
         let owner = |conversation: &str, user| {
             (0..audience.0.len()).find(|index| {
-                let matcher = Matcher::new(&audience, *index).unwrap();
+                let matcher = SelectorMatcher::new(&audience, *index).unwrap();
                 let (conversation, attributes) = (conversation.into(), attributes(user));
-                matcher.means(&conversation, &attributes) && !matcher.is_taken(&conversation, &attributes)
+                matcher.means(&conversation, &attributes)
+                    && !matcher.belongs_to_earlier(&conversation, &attributes)
             })
         };
         assert_eq!(owner("a:1", Some("a")), Some(2));
@@ -399,18 +403,22 @@ mod tests {
     #[test]
     fn a_name_in_two_lists_is_a_recipient_of_the_first() {
         let audience = [
-            Whom::Users {
+            Target::Users {
                 ids: vec!["a".into()],
                 tenant: Some("t".into()),
             },
-            Whom::Users {
+            Target::Users {
                 ids: vec!["b".into(), "a".into()],
                 tenant: None,
             },
-            Whom::Accounts(vec!["a".into()]),
+            Target::Accounts(vec!["a".into()]),
         ];
         let audience = Audience(audience.map(Selector::from).to_vec());
-        let is_named = |index, unknown| Matcher::new(&audience, index).unwrap().is_named_before(&unknown);
+        let is_named = |index, unknown| {
+            SelectorMatcher::new(&audience, index)
+                .unwrap()
+                .is_named_before(&unknown)
+        };
         let user = |id: &str| Recipient::User(id.into());
         assert!(!is_named(0, user("a")));
         assert!(is_named(1, user("a")));
@@ -431,14 +439,15 @@ mod tests {
         let everyone = Selector {
             scope: Some(Scope::Personal),
             except: vec!["eve".into(), "a:joe".into()],
-            ..Whom::Everyone.into()
+            ..Target::Everyone.into()
         };
-        let audience = Audience(vec![Whom::Tag("beta".into()).into(), everyone]);
+        let audience = Audience(vec![Target::Tag("beta".into()).into(), everyone]);
         let owner = |conversation: &str, scope, user| {
             (0..audience.0.len()).find(|index| {
-                let matcher = Matcher::new(&audience, *index).unwrap();
+                let matcher = SelectorMatcher::new(&audience, *index).unwrap();
                 let (conversation, attributes) = (conversation.into(), attributes(scope, user));
-                matcher.means(&conversation, &attributes) && !matcher.is_taken(&conversation, &attributes)
+                matcher.means(&conversation, &attributes)
+                    && !matcher.belongs_to_earlier(&conversation, &attributes)
             })
         };
         assert_eq!(owner("a:ada", Scope::Personal, "ada"), Some(1));

@@ -10,7 +10,7 @@ use botframework::connector::BuildError;
 mod limits;
 mod trust;
 
-pub use limits::{CONFIRM_ABOVE, ROSTERS_KEPT};
+pub use limits::{CONFIRM_ABOVE, DEFAULT_ROSTER_TTL};
 pub use trust::{Authentication, Bot, Registration};
 
 /// Names of the environment variables.

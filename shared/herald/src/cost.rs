@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::id::NotificationId;
-    use crate::notification::Start;
+    use crate::notification::StartPolicy;
     use crate::notification::request::Request;
 
     fn usage(audience: u64, batched: u64, chunks: u64) -> Usage {
@@ -214,7 +214,8 @@ mod tests {
         let request = Request::parse(&body, Timestamp::UNIX_EPOCH).unwrap();
         let id = NotificationId::fresh(Timestamp::UNIX_EPOCH, [0; 16]);
         let nobody = "nobody".to_owned();
-        let notification = Notification::begin(id, Timestamp::UNIX_EPOCH, nobody, &request, Start::Never);
+        let notification =
+            Notification::begin(id, Timestamp::UNIX_EPOCH, nobody, &request, StartPolicy::DryRun);
         Usage::to_send(&Notification {
             audience,
             batched,

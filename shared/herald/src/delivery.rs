@@ -19,7 +19,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Recipient;
-use crate::id::{self, NotificationId};
+use crate::digest::sha256_hex;
+use crate::id::NotificationId;
 
 mod attempt;
 mod claim;
@@ -31,7 +32,7 @@ pub(crate) use claim::permits_after;
 pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may_write};
 
 /// How many attempts of one delivery may each have reached the channel before it is left as unknown: with
-/// [`OnUnknown::Retry`], so many copies at the very worst.
+/// [`Guarantee::AtLeastOnce`], so many copies at the very worst.
 ///
 /// Refusals do not count: a throttled delivery waits until its notification expires.
 pub const DOUBTS_MAX: u32 = 4;
@@ -56,7 +57,7 @@ impl DeliveryKey {
         } else {
             Self(format!(
                 "{notification}|sha256|{}",
-                id::digest(recipient.as_bytes())
+                sha256_hex(recipient.as_bytes())
             ))
         }
     }
@@ -72,15 +73,17 @@ impl DeliveryKey {
     }
 }
 
-/// What an unknown outcome becomes; the caller's choice for each notification.
+/// How often a message may arrive when the channel's answer to a request is lost; the caller's choice for each notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum OnUnknown {
-    /// Sent again: at least once, as the channel's documentation advises.
+pub enum Guarantee {
+    /// The request is repeated, as the channel's documentation advises.
     #[default]
-    Retry,
-    /// Left alone and counted as unknown: at most once.
-    GiveUp,
+    #[serde(rename = "retry")]
+    AtLeastOnce,
+    /// The request is not repeated; the delivery ends as unknown.
+    #[serde(rename = "giveUp")]
+    AtMostOnce,
 }
 
 /// The copy of a notification that a conversation has.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::conversation::ConversationKey;
 use crate::delivery::{DeliveryKey, Outcome};
-use crate::id::digest;
+use crate::digest::sha256_hex;
 use crate::notification::{DeliveryEvent, Notification};
 
 pub mod eventbridge;
@@ -107,7 +107,7 @@ impl Event {
         if let Some(code) = code {
             detail.push(("code", Value::from(code.as_str())));
         }
-        let about = digest(delivery.as_str().as_bytes());
+        let about = sha256_hex(delivery.as_str().as_bytes());
         Some(Self::of(notification, kind, &about, at, detail))
     }
 

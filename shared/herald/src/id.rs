@@ -1,11 +1,10 @@
 //! Ids that Herald makes.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Names one notification: `ntf_` and 32 hexadecimal digits that sort by the time of acceptance (UUID version 7).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,7 +38,7 @@ impl NotificationId {
 
 /// An id as it is compared: what has the form of a GUID in lower case, as Entra's own answers have it, for some tools write them
 /// in upper case; everything else as it is.
-pub fn canonical(id: &str) -> String {
+pub fn normalize_guid(id: &str) -> String {
     let parts = [8, 4, 4, 4, 12];
     let is_guid = id.split('-').map(str::len).eq(parts)
         && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
@@ -48,17 +47,6 @@ pub fn canonical(id: &str) -> String {
     } else {
         id.to_owned()
     }
-}
-
-/// What stands for a text that is too long, or too secret, to stand itself: its SHA-256, in hexadecimal digits.
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut digits, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        })
 }
 
 /// The text is not the id of a notification.

@@ -18,9 +18,9 @@
 //! | permit | the right to make one request to a tenant at a moment | [`pace::Permits`] |
 //! | bucket | whose requests are counted together: a bot in a tenant, at the channel or at Graph | [`pace::Bucket`] |
 //! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
-//! | transport | by which of the channel's two ways a notification goes | [`notification::Transport`] |
+//! | transport | by which of the channel's two ways a notification goes | [`notification::SendMode`] |
 //! | operation | one request of the batch API, for all of a chunk | [`operation`] |
-//! | epoch | what the channel told of a team counts until the team changes | [`roster`] |
+//! | epoch | what the channel told of a team counts until the team changes | [`roster_cache`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The way of a message
@@ -57,7 +57,7 @@
 //! | nothing that was accepted is forgotten | [`store::Notifications::accept`] is one transaction; a page of the plan is written before its chunks are enqueued ([`store::Notifications::plan`]) |
 //! | of any number of workers one sends, and each conversation has one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
 //! | what may have been sent is never taken for unsent | [`delivery::claim`] on a turn past its deadline, [`delivery::next`] |
-//! | nobody gets a notification twice for being in its audience twice | [`audience::Matcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
+//! | nobody gets a notification twice for being in its audience twice | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
 //! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::advance`] |
 //! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
@@ -85,6 +85,7 @@ pub mod conversation;
 pub mod cost;
 pub mod credential;
 pub mod delivery;
+pub mod digest;
 pub mod event;
 pub mod explain;
 pub mod graph;
@@ -95,7 +96,7 @@ pub mod pace;
 pub mod problem;
 pub mod queue;
 pub mod retry;
-pub mod roster;
+pub mod roster_cache;
 pub mod store;
 pub mod telemetry;
 

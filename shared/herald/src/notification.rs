@@ -13,18 +13,18 @@ use botframework::id::ConversationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::{Audience, Recipient, Selector, Whom};
-use crate::delivery::{OnUnknown, Outcome, SkipReason, Tally};
+use crate::audience::{Audience, Recipient, Selector, Target};
+use crate::delivery::{Guarantee, Outcome, SkipReason, Tally};
 use crate::id::NotificationId;
 use crate::pace::Bucket;
 use request::Request;
 
 pub mod request;
+mod send_mode;
 pub mod size;
 pub mod summary;
-mod transport;
 
-pub use transport::{Lane, Transport};
+pub use send_mode::{SendMode, SendPath};
 
 /// How many conversations a page holds at most.
 ///
@@ -47,11 +47,11 @@ pub struct Notification {
     /// The caller's word for its kind.
     pub category: Option<String>,
     /// What an unknown outcome becomes.
-    pub on_unknown: OnUnknown,
+    pub guarantee: Guarantee,
     /// What becomes of a person without a conversation.
-    pub if_unknown: IfUnknown,
+    pub if_no_conversation: IfNoConversation,
     /// By which way it goes to whom that way leads.
-    pub transport: Transport,
+    pub send_mode: SendMode,
     /// Nothing is planned or sent before this moment.
     pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
@@ -59,7 +59,7 @@ pub struct Notification {
     /// Which of its deliveries' ends are told one by one.
     pub events: Vec<DeliveryEvent>,
     /// When its deliveries begin.
-    pub start: Start,
+    pub start: StartPolicy,
     /// The size of its message, in bytes of JSON.
     pub message_bytes: u64,
     /// In how many segments `everyone` is read; kept with the notification, since its pages are numbered by them.
@@ -101,7 +101,7 @@ pub struct Notification {
 /// What becomes of a person of whom no conversation is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum IfUnknown {
+pub enum IfNoConversation {
     /// They are skipped, and it says why.
     #[default]
     Skip,
@@ -114,16 +114,19 @@ pub enum IfUnknown {
 /// When the deliveries of a notification begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Start {
+pub enum StartPolicy {
     /// As soon as the first page is planned.
-    AtOnce,
+    #[serde(rename = "atOnce")]
+    Immediate,
     /// When the whole audience is counted, and is no larger than this.
-    Counted {
+    #[serde(rename = "counted")]
+    AfterCount {
         /// The largest audience that goes ahead.
         at_most: u64,
     },
     /// Never: it is a plan, to be looked at.
-    Never,
+    #[serde(rename = "never")]
+    DryRun,
 }
 
 /// A delivery's end that is told on the event bus, if the caller asked for it.
@@ -240,7 +243,7 @@ impl Notification {
         accepted_at: Timestamp,
         caller: String,
         request: &Request,
-        start: Start,
+        start: StartPolicy,
     ) -> Self {
         let parts = parts(&request.audience, EVERYONE_SEGMENTS).len();
         Self {
@@ -248,9 +251,9 @@ impl Notification {
             accepted_at,
             caller,
             category: request.category.clone(),
-            on_unknown: request.on_unknown,
-            if_unknown: request.if_unknown,
-            transport: request.transport.unwrap_or_default(),
+            guarantee: request.guarantee,
+            if_no_conversation: request.if_no_conversation,
+            send_mode: request.send_mode.unwrap_or_default(),
             deliver_at: request.deliver_at,
             expires_at: request.expires_at,
             events: request.events.clone(),
@@ -306,8 +309,8 @@ impl Notification {
     /// Whether nothing of it may be enqueued.
     pub fn is_held(&self) -> bool {
         match self.start {
-            Start::AtOnce => false,
-            Start::Counted { .. } | Start::Never => self.released_at.is_none(),
+            StartPolicy::Immediate => false,
+            StartPolicy::AfterCount { .. } | StartPolicy::DryRun => self.released_at.is_none(),
         }
     }
 
@@ -343,17 +346,17 @@ pub struct Part<'a> {
 
 /// The parts an audience is planned in, `everyone` in so many segments, in an order that never changes.
 pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
-    let segments = |selector: &Selector| match selector.whom {
-        Whom::Everyone => segments,
-        Whom::Tenant(_)
-        | Whom::Users { .. }
-        | Whom::Accounts(_)
-        | Whom::Conversations(_)
-        | Whom::Team { .. }
-        | Whom::Channel { .. }
-        | Whom::GroupChat(_)
-        | Whom::GroupChatMembers { .. }
-        | Whom::Tag(_) => 1,
+    let segments = |selector: &Selector| match selector.target {
+        Target::Everyone => segments,
+        Target::Tenant(_)
+        | Target::Users { .. }
+        | Target::Accounts(_)
+        | Target::Conversations(_)
+        | Target::Team { .. }
+        | Target::Channel { .. }
+        | Target::GroupChat(_)
+        | Target::GroupChatMembers { .. }
+        | Target::Tag(_) => 1,
     };
     audience
         .0
@@ -391,7 +394,7 @@ pub struct PageChunk {
     /// Whose pace; `None` for names that lead to no conversation.
     pub bucket: Option<Bucket>,
     /// By which way they go.
-    pub transport: Transport,
+    pub send_mode: SendMode,
     /// The recipients.
     pub recipients: Vec<Recipient>,
 }
@@ -401,8 +404,12 @@ pub struct PageChunk {
 struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bucket: Option<Bucket>,
-    #[serde(default, skip_serializing_if = "Transport::is_ordinary")]
-    transport: Transport,
+    #[serde(
+        default,
+        rename = "transport",
+        skip_serializing_if = "SendMode::is_individual"
+    )]
+    send_mode: SendMode,
     /// Those of the bucket's own bot and channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conversations: Vec<ConversationId>,
@@ -414,7 +421,7 @@ impl From<PageChunk> for Written {
     fn from(chunk: PageChunk) -> Self {
         let PageChunk {
             bucket,
-            transport,
+            send_mode,
             recipients,
         } = chunk;
         let (mut conversations, mut others) = (Vec::new(), Vec::new());
@@ -428,7 +435,7 @@ impl From<PageChunk> for Written {
         }
         Self {
             bucket,
-            transport,
+            send_mode,
             conversations,
             others,
         }
@@ -439,7 +446,7 @@ impl From<Written> for PageChunk {
     fn from(written: Written) -> Self {
         let Written {
             bucket,
-            transport,
+            send_mode,
             conversations,
             others,
         } = written;
@@ -450,7 +457,7 @@ impl From<Written> for PageChunk {
         let recipients = known.chain(others).collect();
         Self {
             bucket,
-            transport,
+            send_mode,
             recipients,
         }
     }
@@ -458,23 +465,23 @@ impl From<Written> for PageChunk {
 
 impl Page {
     /// Groups recipients by lane, in the order the lanes first appear.
-    pub fn group<L: Into<Lane>>(
+    pub fn group<L: Into<SendPath>>(
         recipients: impl IntoIterator<Item = (Option<L>, Recipient)>,
         next: Option<String>,
     ) -> Self {
         let mut chunks: Vec<PageChunk> = Vec::new();
         for (lane, recipient) in recipients {
-            let lane: Option<Lane> = lane.map(Into::into);
-            let transport = lane
+            let lane: Option<SendPath> = lane.map(Into::into);
+            let send_mode = lane
                 .as_ref()
-                .map_or_else(Transport::default, |lane| lane.transport);
+                .map_or_else(SendMode::default, |lane| lane.send_mode);
             let bucket = lane.map(|lane| lane.bucket);
             let mut standing = chunks.iter_mut();
-            match standing.find(|chunk| chunk.bucket == bucket && chunk.transport == transport) {
+            match standing.find(|chunk| chunk.bucket == bucket && chunk.send_mode == send_mode) {
                 Some(chunk) => chunk.recipients.push(recipient),
                 None => chunks.push(PageChunk {
                     bucket,
-                    transport,
+                    send_mode,
                     recipients: vec![recipient],
                 }),
             }

@@ -10,7 +10,7 @@
 //!
 //! One record is the claim of all the deliveries of its chunk: of any number of workers one submits, because each step is
 //! written over the step that it was decided by ([`crate::store::Ledger::advance`]). A worker that died while it submitted leaves
-//! a doubt, as one that died while it sent does; the notification's [`OnUnknown`] says what follows.
+//! a doubt, as one that died while it sent does; the notification's [`Guarantee`] says what follows.
 //!
 //! Whom the operation reached is told when it is over, and only then are rows written: one write for each delivery. A crash in
 //! between is followed by a worker that asks the channel again and writes the same. Whoever is left is delivered the ordinary
@@ -20,7 +20,7 @@ use botframework::id::OperationId;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audience::Recipient;
-use crate::delivery::{DOUBTS_MAX, Lease, OnUnknown, permits_after};
+use crate::delivery::{DOUBTS_MAX, Guarantee, Lease, permits_after};
 use crate::id::NotificationId;
 use crate::notification::ChunkId;
 
@@ -185,7 +185,7 @@ fn doubts(standing: Option<&Operation>, stage: &Stage) -> u32 {
 }
 
 /// What is to be done about an operation.
-pub fn next(standing: Option<&Operation>, policy: OnUnknown, now: Timestamp) -> Step {
+pub fn next(standing: Option<&Operation>, policy: Guarantee, now: Timestamp) -> Step {
     let Some(Operation { stage, doubts, .. }) = standing else {
         return Step::Submit;
     };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, PageChunk, Transport};
+use crate::notification::{ChunkId, Closing, PageChunk, SendMode};
 use crate::pace::Bucket;
 
 pub mod batch;
@@ -103,8 +103,12 @@ pub struct Chunk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
     /// By which way they go. Once a batch is over, whoever is left goes the ordinary one.
-    #[serde(default, skip_serializing_if = "Transport::is_ordinary")]
-    pub transport: Transport,
+    #[serde(
+        default,
+        rename = "transport",
+        skip_serializing_if = "SendMode::is_individual"
+    )]
+    pub send_mode: SendMode,
     /// Those whose deliveries are open.
     pub recipients: Vec<Recipient>,
     /// How the chunk's other deliveries ended.
@@ -131,7 +135,7 @@ impl Chunk {
             notification,
             chunk,
             bucket: planned.bucket,
-            transport: planned.transport,
+            send_mode: planned.send_mode,
             recipients: planned.recipients,
             closing: Closing::default(),
             revision: 0,

@@ -19,7 +19,7 @@ use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
 use crate::operation::{Operation, OperationKey};
 use crate::pace::{Bucket, Pace};
-use crate::roster::{Answer, Question, TeamKey, Told};
+use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
 pub mod dynamodb;
 pub mod memory;
@@ -67,7 +67,7 @@ pub enum Remembered {
 
 /// Which conversations to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
+pub enum ConversationFilter {
     /// One of so many segments of the whole table. A scan: the only one.
     Everyone {
         /// Which segment, from 0.
@@ -212,24 +212,24 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn told(
+    fn cached_roster(
         &self,
         team: &TeamKey,
-        question: &Question,
+        question: &RosterQuery,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Told, Error>> + Send;
+    ) -> impl Future<Output = Result<CachedRoster, Error>> + Send;
 
-    /// Keeps what the channel told, to be believed until then. It is of the epoch that [`told`](Self::told) showed before the
+    /// Keeps what the channel told, to be believed until then. It is of the epoch that [`cached_roster`](Self::cached_roster) showed before the
     /// channel was asked: of a team that has changed since, nobody believes it.
     ///
     /// # Errors
     /// When the table is away.
-    fn tell(
+    fn cache_roster(
         &self,
         team: &TeamKey,
-        epoch: u64,
-        question: &Question,
-        answer: &Answer,
+        generation: u64,
+        question: &RosterQuery,
+        answer: &RosterPage,
         until: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -237,7 +237,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn outdate(&self, team: &TeamKey) -> impl Future<Output = Result<(), Error>> + Send;
+    fn invalidate_roster(&self, team: &TeamKey) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The conversations of these keys that are remembered, each once and in any order.
     ///
@@ -255,7 +255,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     /// When the table is away, or the cursor is not one of ours.
     fn list(
         &self,
-        selection: &Selection,
+        selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
     ) -> impl Future<Output = Result<Listing<Candidate>, Error>> + Send;

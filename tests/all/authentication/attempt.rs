@@ -10,7 +10,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::Clock;
 use herald::store::memory::Store;
-use herald::store::{Conversations, Selection};
+use herald::store::{ConversationFilter, Conversations};
 use herald_local::issuer::SigningKey;
 use jiff::Timestamp;
 use lambda_http::http::header::AUTHORIZATION;
@@ -126,7 +126,7 @@ impl Attempt {
         let mut request = post("/api/messages", &self.activity.to_string());
         *request.headers_mut() = self.sealed();
         let answer = messages::handle(&context, request).await;
-        let everyone = Selection::Everyone {
+        let everyone = ConversationFilter::Everyone {
             segment: 0,
             segments: 1,
         };

@@ -1,6 +1,6 @@
 //! What callers see of it.
 
-use herald::notification::Transport;
+use herald::notification::SendMode;
 use serde_json::{Value, json};
 use tests::channel::batch::Course;
 
@@ -38,19 +38,19 @@ async fn what_went_by_batch_cannot_be_changed_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn the_deployment_says_by_which_way_unless_the_caller_does() {
     let mut world = world_of(&["ada", "eve"]).await;
-    world.transport = Transport::Batch;
+    world.send_mode = SendMode::Batch;
     let mut body = everyone();
     body.as_object_mut().unwrap().remove("transport");
     let (_, notification) = done(&world, &body).await;
     assert_eq!(
-        (notification.transport, notification.batched),
-        (Transport::Batch, 2)
+        (notification.send_mode, notification.batched),
+        (SendMode::Batch, 2)
     );
     body["transport"] = json!("conversation");
     let (_, notification) = done(&world, &body).await;
     assert_eq!(
-        (notification.transport, notification.batched),
-        (Transport::Conversation, 0)
+        (notification.send_mode, notification.batched),
+        (SendMode::Individual, 0)
     );
     assert_eq!(world.channel.batches().len(), 1);
     body["transport"] = json!("pigeon");

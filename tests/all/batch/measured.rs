@@ -7,7 +7,7 @@ use std::time::Duration;
 use botframework::connector::Connector;
 use herald::clock::{Chance, Clock};
 use herald::event::memory::Events;
-use herald::notification::{ChunkId, Lane, PAGE_SIZE, Page, Transport};
+use herald::notification::{ChunkId, PAGE_SIZE, Page, SendMode, SendPath};
 use herald::pace::{Limit, Limits};
 use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
@@ -35,7 +35,7 @@ struct Taken {
 }
 
 /// Has a chunk of a whole page delivered, over DynamoDB's wire.
-async fn deliver(transport: Transport) -> Taken {
+async fn deliver(send_mode: SendMode) -> Taken {
     let database = Database::start().await;
     let counter = Counter::to(database.address()).await.unwrap();
     let seconds = Arc::new(AtomicI64::new(1_800_000_000));
@@ -55,7 +55,7 @@ async fn deliver(transport: Transport) -> Taken {
     }
     let audience = json!({"tenant": crowd.tenant(0)});
     let (mut notification, request) = crowd::notification(&audience, clock.now(), [1; 16]);
-    notification.transport = transport;
+    notification.send_mode = send_mode;
     let acceptance = Acceptance {
         notification: notification.clone(),
         audience: request.audience,
@@ -65,9 +65,9 @@ async fn deliver(transport: Transport) -> Taken {
     let notifications = database.notifications();
     notifications.accept(&acceptance).await.unwrap();
     let planned = crowd.pages().next().unwrap().chunks.remove(0);
-    let lane = Lane {
+    let lane = SendPath {
         bucket: planned.bucket.unwrap(),
-        transport,
+        send_mode,
     };
     let recipients = planned
         .recipients
@@ -134,8 +134,8 @@ async fn deliver(transport: Transport) -> Taken {
 
 #[tokio::test]
 async fn a_batch_takes_two_requests_and_half_the_writes() {
-    let ordinary = Box::pin(deliver(Transport::Conversation)).await;
-    let batch = Box::pin(deliver(Transport::Batch)).await;
+    let ordinary = Box::pin(deliver(SendMode::Individual)).await;
+    let batch = Box::pin(deliver(SendMode::Batch)).await;
     let people = PAGE_SIZE as u64;
     // A turn and a row each; the pace, once.
     assert_eq!((ordinary.requests, ordinary.messages), (PAGE_SIZE, 1));

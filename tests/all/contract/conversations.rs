@@ -8,7 +8,7 @@ use herald::conversation::{
     Attributes, Conversation, ConversationKey, Feedback, ID_BYTES_MAX, NotFoundStreak, Observation, Scope,
     State, TAGS_MAX,
 };
-use herald::store::{Candidate, Conversations, Error, Remembered, Selection};
+use herald::store::{Candidate, ConversationFilter, Conversations, Error, Remembered};
 use serde_json::{Value, json};
 
 use super::{at, on_every_backend};
@@ -99,7 +99,11 @@ async fn recall<S: Conversations>(store: &S, conversation: &str) -> Conversation
 }
 
 /// Everything of a selection, and how many pages that took.
-async fn list<S: Conversations>(store: &S, selection: &Selection, limit: usize) -> (Vec<Candidate>, usize) {
+async fn list<S: Conversations>(
+    store: &S,
+    selection: &ConversationFilter,
+    limit: usize,
+) -> (Vec<Candidate>, usize) {
     let (mut found, mut cursor, mut pages) = (Vec::new(), None::<String>, 0);
     loop {
         let listing = store.list(selection, cursor.as_deref(), limit).await.unwrap();
@@ -297,7 +301,7 @@ async fn everyone_is_listed_once_over_all_segments<S: Conversations>(store: S) {
         let mut found = Vec::new();
         let mut longest = 0;
         for segment in 0..segments {
-            let (part, pages) = list(&store, &Selection::Everyone { segment, segments }, 10).await;
+            let (part, pages) = list(&store, &ConversationFilter::Everyone { segment, segments }, 10).await;
             found.extend(part);
             longest = longest.max(pages);
         }
@@ -325,14 +329,14 @@ async fn a_tenant_is_listed_page_by_page_without_its_threads<S: Conversations>(s
     slack["conversation"].as_object_mut().unwrap().remove("tenantId");
     hear(&store, &slack, 0).await;
 
-    let (found, pages) = list(&store, &Selection::Tenant("tenant-1".into()), 4).await;
+    let (found, pages) = list(&store, &ConversationFilter::Tenant("tenant-1".into()), 4).await;
     assert_eq!(
         ids(&found),
         expected.iter().map(String::as_str).collect::<Vec<_>>()
     );
     assert!(pages > 1);
     assert_eq!(
-        list(&store, &Selection::Tenant("tenant-2".into()), 100)
+        list(&store, &ConversationFilter::Tenant("tenant-2".into()), 100)
             .await
             .0
             .len(),
@@ -355,8 +359,8 @@ async fn a_person_is_found_by_either_of_their_ids<S: Conversations>(store: S) {
     group["conversation"] = json!({"id": "19:group", "conversationType": "groupChat", "isGroup": true});
     hear(&store, &group, 0).await;
     for selection in [
-        Selection::User("entra-ada".into()),
-        Selection::Account("29:ada".into()),
+        ConversationFilter::User("entra-ada".into()),
+        ConversationFilter::Account("29:ada".into()),
     ] {
         let (found, _) = list(&store, &selection, 10).await;
         assert_eq!(ids(&found), ["a:ada", "a:ada"]);
@@ -371,7 +375,7 @@ async fn a_conversation_id_is_found_with_every_bot<S: Conversations>(store: S) {
         hear(&store, &with(personal("ada"), "recipient", json!({"id": bot})), 0).await;
     }
     hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
-    let of = |id: &str| Selection::Conversation(id.into());
+    let of = |id: &str| ConversationFilter::Conversation(id.into());
     assert_eq!(ids(&list(&store, &of("a:ada"), 2).await.0), ["a:ada"; 3]);
     assert_eq!(
         ids(&list(&store, &of("19:channel;messageid=5"), 2).await.0),
@@ -385,7 +389,7 @@ async fn a_team_is_listed_with_its_threads<S: Conversations>(store: S) {
     hear(&store, &thread("19:general", "6", "19:general"), 0).await;
     hear(&store, &thread("19:random", "7", "19:general"), 0).await;
     hear(&store, &thread("19:elsewhere", "8", "19:elsewhere"), 0).await;
-    let (found, _) = list(&store, &Selection::Team("19:general".into()), 2).await;
+    let (found, _) = list(&store, &ConversationFilter::Team("19:general".into()), 2).await;
     let expected = [
         "19:general",
         "19:general;messageid=5",
@@ -406,7 +410,7 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
     store.forget(&key("19:channel;messageid=5"), at(1)).await.unwrap();
     block(&store, "19:channel", "BotNotInConversationRoster", 2).await;
 
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };
@@ -422,14 +426,14 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
     assert_eq!((listed.len(), recalled.len()), (4, 4));
     let selections = [
         everyone,
-        Selection::Tenant("tenant-1".into()),
-        Selection::Team("19:team".into()),
-        Selection::User("entra-ada".into()),
-        Selection::Account("29:ada".into()),
-        Selection::Account("U1:T1".into()),
-        Selection::Conversation("19:channel;messageid=5".into()),
-        Selection::Blocked,
-        Selection::Removed,
+        ConversationFilter::Tenant("tenant-1".into()),
+        ConversationFilter::Team("19:team".into()),
+        ConversationFilter::User("entra-ada".into()),
+        ConversationFilter::Account("29:ada".into()),
+        ConversationFilter::Account("U1:T1".into()),
+        ConversationFilter::Conversation("19:channel;messageid=5".into()),
+        ConversationFilter::Blocked,
+        ConversationFilter::Removed,
     ];
     for selection in selections {
         let (found, _) = list(&store, &selection, 10).await;
@@ -452,18 +456,18 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
 
 async fn what_nobody_is_in_is_listed_empty<S: Conversations>(store: S) {
     for selection in [
-        Selection::Everyone {
+        ConversationFilter::Everyone {
             segment: 3,
             segments: 4,
         },
-        Selection::Tenant("t".into()),
-        Selection::User("u".into()),
-        Selection::Account("a".into()),
-        Selection::Conversation("c".into()),
-        Selection::Team("t".into()),
-        Selection::Tag("t".into()),
-        Selection::Blocked,
-        Selection::Removed,
+        ConversationFilter::Tenant("t".into()),
+        ConversationFilter::User("u".into()),
+        ConversationFilter::Account("a".into()),
+        ConversationFilter::Conversation("c".into()),
+        ConversationFilter::Team("t".into()),
+        ConversationFilter::Tag("t".into()),
+        ConversationFilter::Blocked,
+        ConversationFilter::Removed,
     ] {
         assert_eq!(list(&store, &selection, 10).await.0, []);
     }
@@ -473,10 +477,10 @@ async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     for cursor in ["", "7", "{}", "[\"a\"]"] {
         let listed = store
-            .list(&Selection::Tenant("tenant-1".into()), Some(cursor), 10)
+            .list(&ConversationFilter::Tenant("tenant-1".into()), Some(cursor), 10)
             .await;
         assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
-        let listed = store.list(&Selection::Blocked, Some(cursor), 10).await;
+        let listed = store.list(&ConversationFilter::Blocked, Some(cursor), 10).await;
         assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
     }
 }
@@ -615,7 +619,7 @@ async fn the_blocked_are_listed_with_those_blocked_longest_ago_first<S: Conversa
     hear(&store, &personal("p1"), 100).await;
     expected.retain(|(_, id)| id != "a:p1");
     for limit in [4, 100] {
-        let (found, pages) = list(&store, &Selection::Blocked, limit).await;
+        let (found, pages) = list(&store, &ConversationFilter::Blocked, limit).await;
         let found: Vec<_> = found
             .into_iter()
             .inspect(|found| assert!(matches!(found.state, State::Blocked { .. })))
@@ -624,7 +628,7 @@ async fn the_blocked_are_listed_with_those_blocked_longest_ago_first<S: Conversa
         assert_eq!(found, expected);
         assert_eq!(pages > 1, limit == 4);
     }
-    assert_eq!(list(&store, &Selection::Removed, 10).await.0, []);
+    assert_eq!(list(&store, &ConversationFilter::Removed, 10).await.0, []);
 }
 
 async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(store: S) {
@@ -640,7 +644,7 @@ async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(stor
     hear(&store, &uninstall, 5).await;
     block(&store, "a:blocked-and-removed", "ConversationBlockedByUser", 6).await;
     store.forget(&key("a:blocked-and-removed"), at(7)).await.unwrap();
-    let (found, _) = list(&store, &Selection::Removed, 2).await;
+    let (found, _) = list(&store, &ConversationFilter::Removed, 2).await;
     let found: Vec<_> = found
         .iter()
         .map(|found| (found.key.conversation.as_str(), found.changed_at))
@@ -651,7 +655,7 @@ async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(stor
         ("a:forgotten", at(9)),
     ];
     assert_eq!(found, expected, "the earliest first");
-    assert_eq!(list(&store, &Selection::Blocked, 10).await.0, []);
+    assert_eq!(list(&store, &ConversationFilter::Blocked, 10).await.0, []);
 }
 
 async fn hostile_ids_survive<S: Conversations>(store: S) {
@@ -671,15 +675,15 @@ async fn hostile_ids_survive<S: Conversations>(store: S) {
         message["conversation"]["tenantId"] = json!(id);
         message["from"] = json!({"id": id, "aadObjectId": id});
         hear(&store, &message, 0).await;
-        let (found, _) = list(&store, &Selection::Conversation(id.into()), 10).await;
+        let (found, _) = list(&store, &ConversationFilter::Conversation(id.into()), 10).await;
         assert_eq!(
             found.iter().map(|found| &found.key).collect::<Vec<_>>(),
             [&key(id)]
         );
         for selection in [
-            Selection::Tenant(id.into()),
-            Selection::User(id.into()),
-            Selection::Account(id.into()),
+            ConversationFilter::Tenant(id.into()),
+            ConversationFilter::User(id.into()),
+            ConversationFilter::Account(id.into()),
         ] {
             assert_eq!(list(&store, &selection, 1).await.0, found, "{selection:?}");
         }
@@ -696,7 +700,7 @@ async fn hostile_ids_survive<S: Conversations>(store: S) {
             key
         );
     }
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };

@@ -2,13 +2,13 @@
 
 use botframework::activity::Activity;
 use futures_util::future::{join, join_all};
-use herald::audience::{Audience, Guests, Recipient, Selector, TeamPart, Whom};
+use herald::audience::{Audience, Guests, Recipient, Selector, Target, TeamPart};
 use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
-use herald::delivery::{OnUnknown, Outcome, SentCopy, SkipReason, Tally};
+use herald::delivery::{Guarantee, Outcome, SentCopy, SkipReason, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, DeliveryEvent, IfUnknown, Notification, PAGE_SIZE, Page, PageChunk,
-    Start, State, Transport, Unreachable,
+    ChunkId, Closing, Content, Copies, DeliveryEvent, IfNoConversation, Notification, PAGE_SIZE, Page,
+    PageChunk, SendMode, StartPolicy, State, Unreachable,
 };
 use herald::pace::Bucket;
 use herald::store::{Acceptance, Accepted, Closed, Idempotency, Notifications, Revised};
@@ -66,13 +66,13 @@ fn notification(number: u8) -> Notification {
         accepted_at: at(0),
         caller: "iam:invented".into(),
         category: None,
-        on_unknown: OnUnknown::Retry,
-        if_unknown: IfUnknown::Skip,
-        transport: Transport::Conversation,
+        guarantee: Guarantee::AtLeastOnce,
+        if_no_conversation: IfNoConversation::Skip,
+        send_mode: SendMode::Individual,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
-        start: Start::AtOnce,
+        start: StartPolicy::Immediate,
         message_bytes: 34,
         segments: 1,
         parts: 1,
@@ -97,7 +97,7 @@ fn notification(number: u8) -> Notification {
 fn acceptance(number: u8) -> Acceptance {
     Acceptance {
         notification: notification(number),
-        audience: Audience(vec![Whom::Everyone.into()]),
+        audience: Audience(vec![Target::Everyone.into()]),
         message: Activity::message("hello"),
         idempotency: None,
     }
@@ -135,7 +135,7 @@ fn bucket(tenant: &str) -> Bucket {
 fn page(chunks: usize, next: Option<&str>) -> Page {
     let chunk = |index: usize| PageChunk {
         bucket: (index > 0).then(|| bucket(&index.to_string())),
-        transport: Transport::Conversation,
+        send_mode: SendMode::Individual,
         recipients: vec![
             recipient(&format!("a:{index}")),
             Recipient::User(format!("user-{index}").as_str().into()),
@@ -191,37 +191,37 @@ async fn find<S: Notifications>(store: &S, number: u8) -> Notification {
 /// An audience of all selectors there are.
 fn of_every_kind() -> Audience {
     Audience(vec![
-        Whom::Tenant("t".into()).into(),
-        Whom::Users {
+        Target::Tenant("t".into()).into(),
+        Target::Users {
             ids: vec!["u".into()],
             tenant: Some("t".into()),
         }
         .into(),
-        Whom::Users {
+        Target::Users {
             ids: vec!["u".into()],
             tenant: None,
         }
         .into(),
-        Whom::Accounts(vec!["29:a".into()]).into(),
-        Whom::Conversations(vec!["19:c;messageid=5".into()]).into(),
-        Whom::Team {
+        Target::Accounts(vec!["29:a".into()]).into(),
+        Target::Conversations(vec!["19:c;messageid=5".into()]).into(),
+        Target::Team {
             id: "19:team".into(),
             to: TeamPart::Members,
             guests: Guests::Skipped,
         }
         .into(),
-        Whom::Channel {
+        Target::Channel {
             id: "19:c".into(),
             thread: Some("5".into()),
             team: Some("19:team".into()),
         }
         .into(),
-        Whom::GroupChat("19:g".into()).into(),
-        Whom::Tag("vip|#%".into()).into(),
+        Target::GroupChat("19:g".into()).into(),
+        Target::Tag("vip|#%".into()).into(),
         Selector {
             scope: Some(Scope::GroupChat),
             except: vec!["a:1".into()],
-            ..Whom::Everyone.into()
+            ..Target::Everyone.into()
         },
     ])
 }
@@ -234,9 +234,9 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
         notification: Notification {
             caller: "iam:invented".into(),
             category: Some("news|#%".into()),
-            on_unknown: OnUnknown::GiveUp,
-            if_unknown: IfUnknown::Create,
-            transport: Transport::Batch,
+            guarantee: Guarantee::AtMostOnce,
+            if_no_conversation: IfNoConversation::Create,
+            send_mode: SendMode::Batch,
             deliver_at: Some(at(3_600)),
             expires_at: at(7_200),
             events: vec![
@@ -244,7 +244,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
                 DeliveryEvent::Rejected,
                 DeliveryEvent::Unknown,
             ],
-            start: Start::Counted { at_most: 10_000 },
+            start: StartPolicy::AfterCount { at_most: 10_000 },
             message_bytes: 262_144,
             segments: 4,
             parts: 9,
@@ -286,14 +286,14 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
     assert_eq!(find(&store, 1).await, acceptance.notification);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
-    for (number, start, if_unknown) in [
-        (2, Start::Never, IfUnknown::Skip),
-        (3, Start::AtOnce, IfUnknown::Create),
-        (4, Start::AtOnce, IfUnknown::Install),
+    for (number, start, if_no_conversation) in [
+        (2, StartPolicy::DryRun, IfNoConversation::Skip),
+        (3, StartPolicy::Immediate, IfNoConversation::Create),
+        (4, StartPolicy::Immediate, IfNoConversation::Install),
     ] {
         let mut acceptance = self::acceptance(number);
         acceptance.notification.start = start;
-        acceptance.notification.if_unknown = if_unknown;
+        acceptance.notification.if_no_conversation = if_no_conversation;
         store.accept(&acceptance).await.unwrap();
         assert_eq!(find(&store, number).await, acceptance.notification);
     }
@@ -305,7 +305,7 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
     let ids = (0..20_000)
         .map(|number| format!("{number:08}-ä{}", "x".repeat(40)).into())
         .collect();
-    let audience = Audience(vec![Whom::Accounts(ids).into()]);
+    let audience = Audience(vec![Target::Accounts(ids).into()]);
     assert!(serde_json::to_vec(&audience).unwrap().len() > 1024 * 1024);
     let acceptance = Acceptance {
         audience,
@@ -464,16 +464,16 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
 
 async fn those_who_go_by_batch_are_counted_among_the_others<S: Notifications>(store: S) {
     let mut acceptance = acceptance(1);
-    acceptance.notification.transport = Transport::Batch;
+    acceptance.notification.send_mode = SendMode::Batch;
     store.accept(&acceptance).await.unwrap();
     let mut by_both = page(3, Some("next"));
-    by_both.chunks[1].transport = Transport::Batch;
+    by_both.chunks[1].send_mode = SendMode::Batch;
     assert!(store.plan(&id(1), 0, 0, &by_both).await.unwrap());
     assert!(store.plan(&id(1), 0, 1, &page(1, None)).await.unwrap());
     let head = find(&store, 1).await;
     assert_eq!(
-        (head.transport, head.audience, head.batched),
-        (Transport::Batch, 8, 2)
+        (head.send_mode, head.audience, head.batched),
+        (SendMode::Batch, 8, 2)
     );
     let standing = store.page(&id(1), 0, 0).await.unwrap();
     assert_eq!(standing, Some(by_both));
@@ -529,7 +529,7 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
     };
     let chunk = PageChunk {
         bucket: Some(Bucket::of(&key, Some(&"\"".repeat(ID_BYTES_MAX)))),
-        transport: Transport::Batch,
+        send_mode: SendMode::Batch,
         recipients: (0..PAGE_SIZE).map(longest).collect(),
     };
     let page = Page {
@@ -783,7 +783,7 @@ async fn what_was_revised_cannot_be_withdrawn<S: Notifications>(store: S) {
 
 async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
     let mut waiting = acceptance(1);
-    waiting.notification.start = Start::Counted { at_most: 10 };
+    waiting.notification.start = StartPolicy::AfterCount { at_most: 10 };
     store.accept(&waiting).await.unwrap();
     assert!(find(&store, 1).await.is_held());
     for second in [5, 9] {
@@ -795,7 +795,7 @@ async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
 
 async fn a_held_notification_that_was_cancelled_is_not_released<S: Notifications>(store: S) {
     let mut waiting = acceptance(1);
-    waiting.notification.start = Start::Counted { at_most: 10 };
+    waiting.notification.start = StartPolicy::AfterCount { at_most: 10 };
     store.accept(&waiting).await.unwrap();
     store.cancel(&id(1), at(1)).await.unwrap();
     store.release(&id(1), at(2)).await.unwrap();
@@ -927,7 +927,7 @@ async fn hostile_recipients_survive<S: Notifications>(store: S) {
     let recipients = conversations.chain(names);
     let chunk = PageChunk {
         bucket: Some(bucket("|#%\"\u{1F980}")),
-        transport: Transport::Batch,
+        send_mode: SendMode::Batch,
         recipients: recipients.collect(),
     };
     let page = Page {

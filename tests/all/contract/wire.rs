@@ -1,13 +1,13 @@
 //! What DynamoDB sees: how many requests an operation is, and what becomes of it when the wire fails.
 
 use botframework::activity::Activity;
-use herald::audience::{Audience, Recipient, Whom};
+use herald::audience::{Audience, Recipient, Target};
 use herald::conversation::{ConversationKey, Observation, Person, PersonKey};
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, OnUnknown, Outcome, SentCopy, Tally};
+use herald::delivery::{Asked, Claim, DeliveryKey, Guarantee, Lease, Outcome, SentCopy, Tally};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, IfUnknown, Notification, Page, PageChunk, Start, Transport,
-    Unreachable,
+    ChunkId, Closing, Content, Copies, IfNoConversation, Notification, Page, PageChunk, SendMode,
+    StartPolicy, Unreachable,
 };
 use herald::pace::{self, Answer, Bucket, Limits, Pace, Spacing, Wish};
 use herald::store::{Acceptance, Error, Idempotency, Ledger, Paces, dynamodb};
@@ -92,13 +92,13 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         accepted_at: at(0),
         caller: "iam:invented".into(),
         category: None,
-        on_unknown: OnUnknown::Retry,
-        if_unknown: IfUnknown::Skip,
-        transport: Transport::Conversation,
+        guarantee: Guarantee::AtLeastOnce,
+        if_no_conversation: IfNoConversation::Skip,
+        send_mode: SendMode::Individual,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
-        start: Start::AtOnce,
+        start: StartPolicy::Immediate,
         message_bytes: 34,
         segments: 1,
         parts: 1,
@@ -118,7 +118,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         cancelled_at: None,
         completed_at: None,
     };
-    let audience = Audience(vec![Whom::Everyone.into()]);
+    let audience = Audience(vec![Target::Everyone.into()]);
     Acceptance {
         notification,
         audience,
@@ -130,7 +130,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
 fn page() -> Page {
     let chunk = PageChunk {
         bucket: None,
-        transport: Transport::Conversation,
+        send_mode: SendMode::Individual,
         recipients: vec![Recipient::User("user".into())],
     };
     Page {

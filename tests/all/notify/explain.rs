@@ -3,7 +3,7 @@
 use herald::audience::Recipient;
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, SentCopy};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Closing, Page, PageChunk, Transport};
+use herald::notification::{ChunkId, Closing, Page, PageChunk, SendMode};
 use herald::pace::{self, Bucket, Limits, Spacing};
 use herald::store::{Ledger, Notifications, Paces};
 use proptest::prelude::*;
@@ -119,7 +119,7 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
             .iter()
             .map(|made| PageChunk {
                 bucket: made.tenant.map(bucket),
-                transport: Transport::Conversation,
+                send_mode: SendMode::Individual,
                 recipients: made
                     .deeds
                     .iter()

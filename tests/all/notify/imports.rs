@@ -8,9 +8,9 @@ use herald::conversation::{
     Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
     PersonKey, Scope, State, TeamEvent,
 };
-use herald::roster::{Answer, Question, TeamKey, Told};
+use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
-use herald::store::{Candidate, Conversations, Error, Listing, Remembered, Selection};
+use herald::store::{Candidate, ConversationFilter, Conversations, Error, Listing, Remembered};
 use jiff::Timestamp;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -215,7 +215,7 @@ async fn what_is_hostile_wrong_or_too_large_is_refused_by_its_line_and_the_rest_
 }
 
 async fn everyone(store: &Store) -> Vec<Candidate> {
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };
@@ -344,22 +344,34 @@ impl Conversations for Failing {
     async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports makes no conversation")
     }
-    async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, Error> {
+    async fn cached_roster(&self, _: &TeamKey, _: &RosterQuery, _: Timestamp) -> Result<CachedRoster, Error> {
         unreachable!("who imports asks nothing")
     }
 
-    async fn tell(&self, _: &TeamKey, _: u64, _: &Question, _: &Answer, _: Timestamp) -> Result<(), Error> {
+    async fn cache_roster(
+        &self,
+        _: &TeamKey,
+        _: u64,
+        _: &RosterQuery,
+        _: &RosterPage,
+        _: Timestamp,
+    ) -> Result<(), Error> {
         unreachable!("who imports asks nothing")
     }
 
-    async fn outdate(&self, _: &TeamKey) -> Result<(), Error> {
+    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), Error> {
         unreachable!("who imports asks nothing")
     }
 
     async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         unreachable!("who imports reads nothing")
     }
-    async fn list(&self, _: &Selection, _: Option<&str>, _: usize) -> Result<Listing<Candidate>, Error> {
+    async fn list(
+        &self,
+        _: &ConversationFilter,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Listing<Candidate>, Error> {
         unreachable!("who imports reads nothing")
     }
 }

@@ -1,6 +1,6 @@
 //! Audiences: how callers say whom they mean, and whom they mean in truth, whatever is remembered.
 
-use herald::audience::{Guests, Recipient, Selector, TeamPart, Whom, place as place_of};
+use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_id as place_of};
 use herald::conversation::Scope;
 use herald_local::teams::Member;
 use jiff::Timestamp;
@@ -40,13 +40,13 @@ fn selector(channel: &State, chance: &Chance) -> Selector {
         distinct(&mut except);
     }
     Selector {
-        whom: whom(channel, chance),
+        target: target(channel, chance),
         scope,
         except,
     }
 }
 
-fn whom(channel: &State, chance: &Chance) -> Whom {
+fn target(channel: &State, chance: &Chance) -> Target {
     let place = || &channel.places[chance.index(channel.places.len())];
     let tenant = || channel.tenants[chance.index(channel.tenants.len())].id.clone();
     let several = || 1 + chance.index(channel.places.len());
@@ -58,20 +58,20 @@ fn whom(channel: &State, chance: &Chance) -> Whom {
     let team = |to| {
         let team = channel.teams.get(chance.index(channel.teams.len()));
         let id = team.map(|team| channel.places[team.channels[0]].conversation.clone());
-        Whom::Team {
+        Target::Team {
             id: id.unwrap_or_else(|| unknown("19:noteam")),
             to,
             guests: *chance.pick(&[Guests::Included, Guests::Skipped]),
         }
     };
     match chance.below(24) {
-        0..6 => Whom::Everyone,
-        6 | 7 => Whom::Tenant(tenant()),
+        0..6 => Target::Everyone,
+        6 | 7 => Target::Tenant(tenant()),
         8..12 => {
             let mut ids: Vec<String> = (0..several()).map(|_| place().user.clone()).collect();
             ids.extend((0..chance.below(4)).map(|_| unknown("stranger")));
             distinct(&mut ids);
-            Whom::Users {
+            Target::Users {
                 ids: ids.into_iter().map(Into::into).collect(),
                 tenant: (chance.below(3) == 0).then(tenant),
             }
@@ -79,13 +79,13 @@ fn whom(channel: &State, chance: &Chance) -> Whom {
         12 | 13 => {
             let mut ids: Vec<String> = (0..several()).map(|_| place().account.clone()).collect();
             distinct(&mut ids);
-            Whom::Accounts(ids.into_iter().map(Into::into).collect())
+            Target::Accounts(ids.into_iter().map(Into::into).collect())
         }
         14 | 15 => {
             let mut ids: Vec<String> = (0..several()).map(|_| place().conversation.clone()).collect();
             ids.extend((0..chance.below(4)).map(|_| unknown("19:nowhere")));
             distinct(&mut ids);
-            Whom::Conversations(ids.into_iter().map(Into::into).collect())
+            Target::Conversations(ids.into_iter().map(Into::into).collect())
         }
         16..19 => team(TeamPart::Members),
         19 => team(TeamPart::Channels),
@@ -101,14 +101,14 @@ fn whom(channel: &State, chance: &Chance) -> Whom {
             };
             let whole = channel.named(&id).and_then(|place| channel.team(place));
             let team = whole.map(|team| channel.places[team.channels[0]].conversation.clone());
-            Whom::Channel {
+            Target::Channel {
                 id: id.into(),
                 thread,
                 team: team.filter(|_| chance.below(2) == 0),
             }
         }
-        22 => Whom::GroupChat(of(Kind::Group).unwrap_or_else(|| unknown("19:nowhere")).into()),
-        _ => Whom::Tag((*chance.pick(&TAGS)).to_owned()),
+        22 => Target::GroupChat(of(Kind::Group).unwrap_or_else(|| unknown("19:nowhere")).into()),
+        _ => Target::Tag((*chance.pick(&TAGS)).to_owned()),
     }
 }
 
@@ -119,17 +119,17 @@ fn distinct(ids: &mut Vec<String>) {
 
 /// A selector as a caller writes it.
 pub(super) fn document(selector: &Selector) -> Value {
-    let mut document = match &selector.whom {
-        Whom::Everyone => json!({"everyone": true}),
-        Whom::Tenant(tenant) => json!({ "tenant": tenant }),
-        Whom::Users { ids, tenant: None } => json!({ "users": ids }),
-        Whom::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
-        Whom::Accounts(ids) => json!({ "accounts": ids }),
-        Whom::Conversations(ids) => json!({ "conversations": ids }),
-        Whom::Team { id, to, guests } => {
+    let mut document = match &selector.target {
+        Target::Everyone => json!({"everyone": true}),
+        Target::Tenant(tenant) => json!({ "tenant": tenant }),
+        Target::Users { ids, tenant: None } => json!({ "users": ids }),
+        Target::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
+        Target::Accounts(ids) => json!({ "accounts": ids }),
+        Target::Conversations(ids) => json!({ "conversations": ids }),
+        Target::Team { id, to, guests } => {
             json!({"team": id, "to": to, "guests": *guests == Guests::Included})
         }
-        Whom::Channel { id, thread, team } => {
+        Target::Channel { id, thread, team } => {
             let mut document = json!({ "channel": id });
             for (name, value) in [("thread", thread), ("team", team)] {
                 if let Some(value) = value {
@@ -138,11 +138,11 @@ pub(super) fn document(selector: &Selector) -> Value {
             }
             document
         }
-        Whom::GroupChat(id) => json!({ "groupChat": id }),
-        Whom::GroupChatMembers { id, guests } => {
+        Target::GroupChat(id) => json!({ "groupChat": id }),
+        Target::GroupChatMembers { id, guests } => {
             json!({"groupChat": id, "to": "members", "guests": *guests == Guests::Included})
         }
-        Whom::Tag(name) => json!({ "tag": name }),
+        Target::Tag(name) => json!({ "tag": name }),
     };
     if let Some(scope) = selector.scope {
         document["scope"] = json!(scope);
@@ -171,7 +171,7 @@ pub(super) fn may_mean(channel: &State, selector: &Selector, number: usize, span
     let excepted = excepted && !place.past.strange;
     !excepted
         && selector.scope.is_none_or(|scope| scope == scope_of(place))
-        && whom_means(channel, &selector.whom, number, |member| {
+        && target_means(channel, &selector.target, number, |member| {
             member.was_since(span.begins)
         })
 }
@@ -182,27 +182,27 @@ pub(super) fn must_mean(channel: &State, selector: &Selector, number: usize, spa
     let names = [&place.conversation, &place.user, &place.account];
     !names.into_iter().any(|name| selector.except.contains(name))
         && selector.scope.is_none_or(|scope| scope == scope_of(place))
-        && whom_means(channel, &selector.whom, number, |member| {
+        && target_means(channel, &selector.target, number, |member| {
             member.was_throughout(span.begins, span.ends)
         })
 }
 
-fn whom_means(channel: &State, whom: &Whom, number: usize, counts: impl Fn(&Member) -> bool) -> bool {
+fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn(&Member) -> bool) -> bool {
     let place = &channel.places[number];
     let tenant = channel.tenants[place.tenant].id.as_str();
     let person = place.kind == Kind::Person;
     let named = |id: &str| channel.named(id) == Some(number);
-    match whom {
-        Whom::Everyone => place.kind != Kind::Thread,
-        Whom::Tenant(id) => place.kind != Kind::Thread && id == tenant,
-        Whom::Users { ids, tenant: only } => {
+    match target {
+        Target::Everyone => place.kind != Kind::Thread,
+        Target::Tenant(id) => place.kind != Kind::Thread && id == tenant,
+        Target::Users { ids, tenant: only } => {
             person
                 && ids.iter().any(|id| id.as_str() == place.user)
                 && only.as_ref().is_none_or(|only| only == tenant)
         }
-        Whom::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
-        Whom::Conversations(ids) => ids.iter().any(|id| named(id.as_str())),
-        Whom::Team { id, to, guests: _ } => {
+        Target::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
+        Target::Conversations(ids) => ids.iter().any(|id| named(id.as_str())),
+        Target::Team { id, to, guests: _ } => {
             let Some(general) = channel.named(id) else {
                 return false;
             };
@@ -222,11 +222,11 @@ fn whom_means(channel: &State, whom: &Whom, number: usize, counts: impl Fn(&Memb
                 }
             }
         }
-        Whom::Channel { id, thread, .. } => named(place_of(id, thread.as_deref()).as_str()),
-        Whom::GroupChat(id) => named(id.as_str()),
+        Target::Channel { id, thread, .. } => named(place_of(id, thread.as_deref()).as_str()),
+        Target::GroupChat(id) => named(id.as_str()),
         // Its roster is read as a team's is.
-        Whom::GroupChatMembers { .. } => unreachable!("no caller of a run asks for these"),
-        Whom::Tag(name) => place.tags.contains(name),
+        Target::GroupChatMembers { .. } => unreachable!("no caller of a run asks for these"),
+        Target::Tag(name) => place.tags.contains(name),
     }
 }
 
@@ -238,21 +238,21 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
         Recipient::Account(id) => (id.as_str(), Some(Scope::Personal)),
         Recipient::UnknownConversation(id) => (id.as_str(), None),
     };
-    if let (Whom::Team { id, .. }, Recipient::UnknownConversation(unknown)) = (&selector.whom, unknown) {
+    if let (Target::Team { id, .. }, Recipient::UnknownConversation(unknown)) = (&selector.target, unknown) {
         // That nothing is told of a team is said whoever is excepted.
         return unknown.as_str() == id;
     }
     let is_admitted = !selector.except.iter().any(|except| except == id)
         && (selector.scope.is_none() || scope.is_none() || selector.scope == scope);
-    let is_named = match (&selector.whom, unknown) {
-        (Whom::Users { ids, .. }, Recipient::User(id)) => ids.contains(id),
-        (Whom::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
-        (Whom::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
-        (Whom::GroupChat(one), Recipient::UnknownConversation(id)) => one == id,
-        (Whom::Channel { id, thread, .. }, Recipient::UnknownConversation(unknown)) => {
+    let is_named = match (&selector.target, unknown) {
+        (Target::Users { ids, .. }, Recipient::User(id)) => ids.contains(id),
+        (Target::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+        (Target::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
+        (Target::GroupChat(one), Recipient::UnknownConversation(id)) => one == id,
+        (Target::Channel { id, thread, .. }, Recipient::UnknownConversation(unknown)) => {
             place_of(id, thread.as_deref()) == *unknown
         }
-        (Whom::Team { id, guests, .. }, Recipient::User(_) | Recipient::Account(_)) => {
+        (Target::Team { id, guests, .. }, Recipient::User(_) | Recipient::Account(_)) => {
             let general = channel.named(id);
             let team = general.and_then(|general| channel.team(general));
             let home = general.map(|general| channel.places[general].tenant);

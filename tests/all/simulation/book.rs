@@ -9,9 +9,9 @@ use std::fmt;
 
 use herald::audience::Selector;
 use herald::conversation::{ConversationKey, State};
-use herald::delivery::{self, Asked as Claiming, DeliveryKey, OnUnknown, Outcome, Row};
+use herald::delivery::{self, Asked as Claiming, DeliveryKey, Guarantee, Outcome, Row};
 use herald::id::NotificationId;
-use herald::notification::{IfUnknown, Notification};
+use herald::notification::{IfNoConversation, Notification};
 use herald_local::teams::{Operation, text_of};
 use jiff::{SignedDuration, Timestamp};
 
@@ -55,12 +55,12 @@ pub(super) struct Wanted {
     pub(super) acknowledged: bool,
     /// Who it is for.
     pub(super) audience: Vec<Selector>,
-    pub(super) if_unknown: IfUnknown,
+    pub(super) if_no_conversation: IfNoConversation,
     /// When it was asked for first.
     pub(super) asked_at: Option<Timestamp>,
     /// When all of its audience was planned.
     pub(super) planned_at: Option<Timestamp>,
-    pub(super) on_unknown: OnUnknown,
+    pub(super) guarantee: Guarantee,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) deliver_at: Option<Timestamp>,
     /// When it was acknowledged that it is cancelled.
@@ -78,7 +78,7 @@ impl Wanted {
     pub(super) fn planning(&self, run: &Run) -> Span {
         let now = run.now();
         Span {
-            begins: self.asked_at.unwrap_or(now) - run.rosters_kept - run.off(),
+            begins: self.asked_at.unwrap_or(now) - run.roster_ttl - run.off(),
             ends: self.planned_at.unwrap_or(now),
         }
     }

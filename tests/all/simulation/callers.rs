@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use herald::audience::{Selector, Whom};
-use herald::delivery::OnUnknown;
-use herald::notification::{IfUnknown, Transport};
+use herald::audience::{Selector, Target};
+use herald::delivery::Guarantee;
+use herald::notification::{IfNoConversation, SendMode};
 use herald::pace::Limits;
 use jiff::SignedDuration;
 use lambda_http::http::Request;
@@ -35,9 +35,9 @@ pub(super) struct Wish {
     /// Who it is for.
     pub(super) audience: Vec<Selector>,
     /// What becomes of those of whom nothing is known.
-    pub(super) if_unknown: IfUnknown,
+    pub(super) if_no_conversation: IfNoConversation,
     /// What an unknown outcome becomes.
-    pub(super) on_unknown: OnUnknown,
+    pub(super) guarantee: Guarantee,
     /// Nothing is sent so long after it was asked for.
     pub(super) expires: Option<Duration>,
     /// It begins so long after it was asked for.
@@ -63,7 +63,7 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
         let at = chance.wait(Duration::ZERO, within / 2);
         let burst = (0..chance.between(9, 14)).map(|_| Wish {
             at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
-            audience: vec![Whom::Everyone.into()],
+            audience: vec![Target::Everyone.into()],
             begins: None,
             words: Vec::new(),
             ..wish(run, chance, within)
@@ -93,14 +93,18 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     Wish {
         at: chance.wait(Duration::ZERO, within / 2),
         audience: run.channel.with(|channel| audience(channel, chance)),
-        if_unknown: *chance.pick(&[
-            IfUnknown::Skip,
-            IfUnknown::Create,
-            IfUnknown::Create,
-            IfUnknown::Install,
-            IfUnknown::Install,
+        if_no_conversation: *chance.pick(&[
+            IfNoConversation::Skip,
+            IfNoConversation::Create,
+            IfNoConversation::Create,
+            IfNoConversation::Install,
+            IfNoConversation::Install,
         ]),
-        on_unknown: *chance.pick(&[OnUnknown::Retry, OnUnknown::Retry, OnUnknown::GiveUp]),
+        guarantee: *chance.pick(&[
+            Guarantee::AtLeastOnce,
+            Guarantee::AtLeastOnce,
+            Guarantee::AtMostOnce,
+        ]),
         expires: (chance.below(4) == 0).then(|| soon(chance, 900)),
         begins: (chance.below(6) == 0).then(|| soon(chance, 3000)),
         dry_run: chance.below(15) == 0,
@@ -121,8 +125,8 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     let mut body = json!({
         "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
         "message": {"text": text},
-        "onUnknown": wish.on_unknown,
-        "ifUnknown": wish.if_unknown,
+        "onUnknown": wish.guarantee,
+        "ifUnknown": wish.if_no_conversation,
         "events": ["gone", "rejected", "unknown"],
     });
     let document = body.as_object_mut().unwrap();
@@ -134,9 +138,9 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     run.book(|book| {
         book.wanted[number] = Wanted {
             audience: wish.audience.clone(),
-            if_unknown: wish.if_unknown,
+            if_no_conversation: wish.if_no_conversation,
             asked_at: Some(now),
-            on_unknown: wish.on_unknown,
+            guarantee: wish.guarantee,
             expires_at: expires,
             deliver_at: begins,
             text: Some(text),
@@ -197,7 +201,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             limits: Limits::teams(),
             confirm_above: run.confirm_above,
             teams_app_id: Some(MANIFEST.to_owned()),
-            transport: Transport::default(),
+            send_mode: SendMode::default(),
             classic_text: String::new(),
             clock: environment.clock(),
             chance: environment.chance(),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herald::audience::{Recipient, Selector, Whom};
-use herald::delivery::{DOUBTS_MAX, DeliveryKey, OnUnknown, Outcome, Row, State as RowState, Tally};
+use herald::audience::{Recipient, Selector, Target};
+use herald::delivery::{DOUBTS_MAX, DeliveryKey, Guarantee, Outcome, Row, State as RowState, Tally};
 use herald::event::{Event, Kind};
 use herald::id::NotificationId;
 use herald::notification::{Copies, Notification, State};
@@ -128,39 +128,42 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             .iter()
             .filter_map(|recipient| led_to(channel, recipient))
             .collect();
-        let silent = |selector: &Selector| match &selector.whom {
+        let silent = |selector: &Selector| match &selector.target {
             // That nothing is told of a team is said in the place of its members.
-            Whom::Team { id, .. } => {
+            Target::Team { id, .. } => {
                 times.contains_key(&Recipient::UnknownConversation(id.as_str().into()).ledger_key())
             }
-            Whom::Everyone
-            | Whom::Tenant(_)
-            | Whom::Users { .. }
-            | Whom::Accounts(_)
-            | Whom::Conversations(_)
-            | Whom::Channel { .. }
-            | Whom::GroupChat(_)
-            | Whom::GroupChatMembers { .. }
-            | Whom::Tag(_) => false,
+            Target::Everyone
+            | Target::Tenant(_)
+            | Target::Users { .. }
+            | Target::Accounts(_)
+            | Target::Conversations(_)
+            | Target::Channel { .. }
+            | Target::GroupChat(_)
+            | Target::GroupChatMembers { .. }
+            | Target::Tag(_) => false,
         };
         // The broadest selector has whoever cannot be written to, and lists nobody of them; nor is anybody in both lists who
         // came between the readings of the two.
-        let is_broad = selectors
-            .iter()
-            .any(|selector| matches!(selector.whom, Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_)));
+        let is_broad = selectors.iter().any(|selector| {
+            matches!(
+                selector.target,
+                Target::Everyone | Target::Tenant(_) | Target::Tag(_)
+            )
+        });
         for (index, place) in channel.places.iter().enumerate() {
             let unwritten = run.book(|book| book.was_ever_unwritable(&place.conversation));
             let between = is_broad && unwritten || selectors.len() > 1 && place.past.strange;
-            let listed = |selector: &Selector| match &selector.whom {
-                Whom::Everyone | Whom::Tenant(_) | Whom::Tag(_) => !place.past.strange && !unwritten,
+            let listed = |selector: &Selector| match &selector.target {
+                Target::Everyone | Target::Tenant(_) | Target::Tag(_) => !place.past.strange && !unwritten,
                 // Whoever is on two rosters is of the one that was read first, though it cannot be read once more.
-                Whom::Team { .. } => !between && !selectors.iter().any(silent),
-                Whom::Users { .. }
-                | Whom::Accounts(_)
-                | Whom::Conversations(_)
-                | Whom::Channel { .. }
-                | Whom::GroupChat(_)
-                | Whom::GroupChatMembers { .. } => !between,
+                Target::Team { .. } => !between && !selectors.iter().any(silent),
+                Target::Users { .. }
+                | Target::Accounts(_)
+                | Target::Conversations(_)
+                | Target::Channel { .. }
+                | Target::GroupChat(_)
+                | Target::GroupChatMembers { .. } => !between,
             };
             let is_meant =
                 |selector: &Selector| listed(selector) && must_mean(channel, selector, index, span);
@@ -291,7 +294,7 @@ fn truthful(
         .collect();
     let (at_most_once, text) = {
         let wanted = &book.wanted[name.0];
-        (wanted.on_unknown == OnUnknown::GiveUp, wanted.text.clone())
+        (wanted.guarantee == Guarantee::AtMostOnce, wanted.text.clone())
     };
     let fault = match outcome {
         Outcome::Delivered(copy) => {

@@ -54,7 +54,7 @@ impl Function for Planner {
             events: tables,
             connector: connector(environment),
             limits: Limits::teams(),
-            rosters_kept: environment.run.rosters_kept,
+            roster_ttl: environment.run.roster_ttl,
             bot: Some(Bot {
                 account: BOT.into(),
                 tenant: environment.run.tenant.clone(),

@@ -1,6 +1,6 @@
 //! Whether a request may leave: what the book asks of each of them at the instant at which it does.
 
-use herald::delivery::OnUnknown;
+use herald::delivery::Guarantee;
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::{Book, Fate, Lease, Request};
@@ -96,7 +96,7 @@ impl Book {
                 ),
             );
         }
-        if own > 0 && self.wanted[about].on_unknown == OnUnknown::GiveUp {
+        if own > 0 && self.wanted[about].guarantee == Guarantee::AtMostOnce {
             self.violated(
                 2,
                 format_args!("n{about} goes to {} again, and was to give up", name.1),

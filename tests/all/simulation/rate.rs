@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::audience::Whom;
-use herald::delivery::OnUnknown;
-use herald::notification::IfUnknown;
+use herald::audience::Target;
+use herald::delivery::Guarantee;
+use herald::notification::IfNoConversation;
 use tokio::task::spawn_local;
 
 use super::callers::{Wish, call};
@@ -51,9 +51,9 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
             }
             let wish = Wish {
                 at: Duration::ZERO,
-                audience: vec![Whom::Everyone.into()],
-                if_unknown: IfUnknown::Skip,
-                on_unknown: OnUnknown::Retry,
+                audience: vec![Target::Everyone.into()],
+                if_no_conversation: IfNoConversation::Skip,
+                guarantee: Guarantee::AtLeastOnce,
                 expires: None,
                 begins: None,
                 dry_run: false,
@@ -92,9 +92,9 @@ fn many_notifications_to_one_conversation_stay_within_its_limits() {
             .map(|number| {
                 let wish = Wish {
                     at: Duration::ZERO,
-                    audience: vec![Whom::Everyone.into()],
-                    if_unknown: IfUnknown::Skip,
-                    on_unknown: OnUnknown::Retry,
+                    audience: vec![Target::Everyone.into()],
+                    if_no_conversation: IfNoConversation::Skip,
+                    guarantee: Guarantee::AtLeastOnce,
                     expires: None,
                     begins: None,
                     dry_run: false,

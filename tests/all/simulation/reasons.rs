@@ -1,8 +1,8 @@
 //! Whether what was not delivered has a reason, and whether the reason given is true.
 
-use herald::audience::{Recipient, Whom};
+use herald::audience::{Recipient, Target};
 use herald::delivery::{Outcome, SkipReason};
-use herald::notification::IfUnknown;
+use herald::notification::IfNoConversation;
 
 use super::audiences::led_to;
 use super::book::Wanted;
@@ -56,26 +56,26 @@ fn skipped(
         }
         (SkipReason::NoConversation, Recipient::User(_) | Recipient::Account(_)) => {
             let has_home = run.tenant.is_some() || homes(wanted);
-            let is_created = wanted.if_unknown != IfUnknown::Skip && has_home;
+            let is_created = wanted.if_no_conversation != IfNoConversation::Skip && has_home;
             // The bot may know them in another tenant than the one that is meant.
             let is_strange = place.is_none_or(|place| {
                 place.past.strange
-                    || wanted.audience.iter().any(|selector| match &selector.whom {
-                        Whom::Users {
+                    || wanted.audience.iter().any(|selector| match &selector.target {
+                        Target::Users {
                             tenant: Some(tenant), ..
                         } => *tenant != channel.tenants[place.tenant].id,
-                        Whom::Team { id, .. } => channel
+                        Target::Team { id, .. } => channel
                             .named(id)
                             .is_some_and(|general| channel.places[general].tenant != place.tenant),
-                        Whom::Everyone
-                        | Whom::Tenant(_)
-                        | Whom::Users { tenant: None, .. }
-                        | Whom::Accounts(_)
-                        | Whom::Conversations(_)
-                        | Whom::Channel { .. }
-                        | Whom::GroupChat(_)
-                        | Whom::GroupChatMembers { .. }
-                        | Whom::Tag(_) => false,
+                        Target::Everyone
+                        | Target::Tenant(_)
+                        | Target::Users { tenant: None, .. }
+                        | Target::Accounts(_)
+                        | Target::Conversations(_)
+                        | Target::Channel { .. }
+                        | Target::GroupChat(_)
+                        | Target::GroupChatMembers { .. }
+                        | Target::Tag(_) => false,
                     })
             });
             !is_created && is_strange
@@ -122,29 +122,29 @@ fn is_behind(run: &Run) -> bool {
 fn homes(wanted: &Wanted) -> bool {
     wanted.audience.iter().all(|selector| {
         matches!(
-            &selector.whom,
-            Whom::Users { tenant: Some(_), .. } | Whom::Team { .. }
+            &selector.target,
+            Target::Users { tenant: Some(_), .. } | Target::Team { .. }
         )
     })
 }
 
 /// Whether somebody of this tenant may have been asked for in another one.
 fn is_elsewhere(channel: &State, wanted: &Wanted, tenant: usize) -> bool {
-    wanted.audience.iter().any(|selector| match &selector.whom {
-        Whom::Users {
+    wanted.audience.iter().any(|selector| match &selector.target {
+        Target::Users {
             tenant: Some(only), ..
         } => *only != channel.tenants[tenant].id,
-        Whom::Users { tenant: None, .. } | Whom::Accounts(_) => tenant != 0,
-        Whom::Team { id, .. } => channel
+        Target::Users { tenant: None, .. } | Target::Accounts(_) => tenant != 0,
+        Target::Team { id, .. } => channel
             .named(id)
             .is_some_and(|general| channel.places[general].tenant != tenant),
-        Whom::Everyone
-        | Whom::Tenant(_)
-        | Whom::Conversations(_)
-        | Whom::Channel { .. }
-        | Whom::GroupChat(_)
-        | Whom::GroupChatMembers { .. }
-        | Whom::Tag(_) => false,
+        Target::Everyone
+        | Target::Tenant(_)
+        | Target::Conversations(_)
+        | Target::Channel { .. }
+        | Target::GroupChat(_)
+        | Target::GroupChatMembers { .. }
+        | Target::Tag(_) => false,
     })
 }
 

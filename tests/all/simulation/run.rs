@@ -54,7 +54,7 @@ pub(super) struct Run {
     /// The bot's own tenant, if it has one.
     pub(super) tenant: Option<String>,
     /// How long is believed what the channel told of a team.
-    pub(super) rosters_kept: SignedDuration,
+    pub(super) roster_ttl: SignedDuration,
     /// The largest audience that goes ahead without a confirmation.
     pub(super) confirm_above: u64,
     /// Told once something happened that must not be.
@@ -75,7 +75,7 @@ impl Run {
             } else {
                 10_000
             },
-            rosters_kept: *chance.pick(&[SignedDuration::ZERO, SignedDuration::from_mins(5)]),
+            roster_ttl: *chance.pick(&[SignedDuration::ZERO, SignedDuration::from_mins(5)]),
             tenant: (chance.below(2) == 0).then(|| "tenant0".to_owned()),
             plans: Sqs::new("plans", failed, scheduler),
             deliveries: Sqs::new("deliveries", failed, scheduler),

@@ -16,11 +16,11 @@ use herald::id::NotificationId;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Pace};
-use herald::roster::{Answer, Question, TeamKey, Told};
+use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
-    Acceptance, Accepted, Candidate, Closed, Conversations, Error, Ledger, Listing, Notifications, Paces,
-    Remembered, Revised, Selection, Written,
+    Acceptance, Accepted, Candidate, Closed, ConversationFilter, Conversations, Error, Ledger, Listing,
+    Notifications, Paces, Remembered, Revised, Written,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -212,25 +212,36 @@ impl Conversations for Tables {
         self.call("keep an introduction", act).await
     }
 
-    async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
-        self.call("look up what was told", self.store().told(team, question, now))
-            .await
-    }
-
-    async fn tell(
+    async fn cached_roster(
         &self,
         team: &TeamKey,
-        epoch: u64,
-        question: &Question,
-        answer: &Answer,
+        question: &RosterQuery,
+        now: Timestamp,
+    ) -> Result<CachedRoster, Error> {
+        self.call(
+            "look up what was told",
+            self.store().cached_roster(team, question, now),
+        )
+        .await
+    }
+
+    async fn cache_roster(
+        &self,
+        team: &TeamKey,
+        generation: u64,
+        question: &RosterQuery,
+        answer: &RosterPage,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let tell = self.store().tell(team, epoch, question, answer, until);
+        let tell = self
+            .store()
+            .cache_roster(team, generation, question, answer, until);
         self.call("keep what was told", tell).await
     }
 
-    async fn outdate(&self, team: &TeamKey) -> Result<(), Error> {
-        self.call("outdate a team", self.store().outdate(team)).await
+    async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
+        self.call("outdate a team", self.store().invalidate_roster(team))
+            .await
     }
 
     async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
@@ -239,7 +250,7 @@ impl Conversations for Tables {
 
     async fn list(
         &self,
-        selection: &Selection,
+        selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Listing<Candidate>, Error> {

@@ -23,10 +23,10 @@ use herald::notification::{ChunkId, Closing, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
 use herald::pace::{Bucket, Limit, Limits, Pace};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
-use herald::roster::{Answer, Question, TeamKey, Told};
+use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
-    Acceptance, Accepted, Candidate, Closed, Conversations, Error as StoreError, Ledger, Listing,
-    Notifications, Paces, Remembered, Revised, Selection, Written,
+    Acceptance, Accepted, Candidate, Closed, ConversationFilter, Conversations, Error as StoreError, Ledger,
+    Listing, Notifications, Paces, Remembered, Revised, Written,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -65,7 +65,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         events: Events::new(),
         connector: Connector::unauthenticated(Taker(Arc::default())),
         limits: Limits::teams(),
-        rosters_kept: SignedDuration::ZERO,
+        roster_ttl: SignedDuration::ZERO,
         bot: None,
         clock: clock.clone(),
     };
@@ -265,25 +265,30 @@ impl Conversations for Tables {
         Ok(())
     }
 
-    async fn told(&self, _: &TeamKey, _: &Question, _: Timestamp) -> Result<Told, StoreError> {
-        Ok(Told {
-            epoch: 0,
-            answer: None,
+    async fn cached_roster(
+        &self,
+        _: &TeamKey,
+        _: &RosterQuery,
+        _: Timestamp,
+    ) -> Result<CachedRoster, StoreError> {
+        Ok(CachedRoster {
+            generation: 0,
+            page: None,
         })
     }
 
-    async fn tell(
+    async fn cache_roster(
         &self,
         _: &TeamKey,
         _: u64,
-        _: &Question,
-        _: &Answer,
+        _: &RosterQuery,
+        _: &RosterPage,
         _: Timestamp,
     ) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn outdate(&self, _: &TeamKey) -> Result<(), StoreError> {
+    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -298,12 +303,12 @@ impl Conversations for Tables {
     /// Of everyone each segment has every fourth person, and the cursor is the next of them.
     async fn list(
         &self,
-        selection: &Selection,
+        selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Listing<Candidate>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
-        let Selection::Everyone { segment, segments } = selection else {
+        let ConversationFilter::Everyone { segment, segments } = selection else {
             return Ok(Listing {
                 found: Vec::new(),
                 next: None,

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, TeamPart, Whom};
+use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, Target, TeamPart};
 use crate::conversation::{self, ID_BYTES_MAX, Scope};
-use crate::id::canonical;
+use crate::id::normalize_guid;
 use crate::problem::{Faults, pointer};
 
 const KNOWN: &str =
@@ -74,55 +74,59 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
             faults.note(pointer(at, name), format!("does not belong beside `{leading}`"));
         }
     }
-    let whom = whom(object, leading, at, faults);
+    let target = target(object, leading, at, faults);
     let scope = object.get("scope").and_then(|value| scope(value, at, faults));
     let except = match object.get("except") {
         None => Vec::new(),
         Some(value) => ids(value, &format!("{at}/except"), faults).unwrap_or_default(),
     };
-    let selector = whom.map(|whom| Selector { whom, scope, except });
+    let selector = target.map(|target| Selector {
+        target,
+        scope,
+        except,
+    });
     selector.filter(|_| faults.count() == before && !faults.are_full())
 }
 
-fn whom(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Faults) -> Option<Whom> {
+fn target(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Faults) -> Option<Target> {
     let field = format!("{at}/{leading}");
     match leading {
-        "everyone" if object[leading] == Value::Bool(true) => Some(Whom::Everyone),
+        "everyone" if object[leading] == Value::Bool(true) => Some(Target::Everyone),
         "everyone" => {
             faults.note(field, "must be true");
             None
         }
-        "tenant" => id(object, "tenant", at, faults).map(Whom::Tenant),
+        "tenant" => id(object, "tenant", at, faults).map(Target::Tenant),
         "users" => {
             let tenant = object
                 .get("tenant")
                 .and_then(|_| id(object, "tenant", at, faults));
-            ids(&object[leading], &field, faults).map(|ids| Whom::Users { ids, tenant })
+            ids(&object[leading], &field, faults).map(|ids| Target::Users { ids, tenant })
         }
-        "accounts" => ids(&object[leading], &field, faults).map(Whom::Accounts),
-        "conversations" => ids(&object[leading], &field, faults).map(Whom::Conversations),
+        "accounts" => ids(&object[leading], &field, faults).map(Target::Accounts),
+        "conversations" => ids(&object[leading], &field, faults).map(Target::Conversations),
         "team" => {
             let to = team_part(object, at, faults);
             let guests = guests(object, at, faults);
             let id = id(object, "team", at, faults)?;
-            to.map(|to| Whom::Team { id, to, guests })
+            to.map(|to| Target::Team { id, to, guests })
         }
         "channel" => {
             let thread = object.get("thread").and_then(|value| thread(value, at, faults));
             let team = object.get("team").and_then(|_| id(object, "team", at, faults));
             let id = id(object, "channel", at, faults)?.into();
-            Some(Whom::Channel { id, thread, team })
+            Some(Target::Channel { id, thread, team })
         }
         "groupChat" => {
             let to = chat_part(object, at, faults);
             let guests = guests(object, at, faults);
             let id = id(object, "groupChat", at, faults)?.into();
             to.map(|to| match to {
-                ChatPart::Chat => Whom::GroupChat(id),
-                ChatPart::Members => Whom::GroupChatMembers { id, guests },
+                ChatPart::Chat => Target::GroupChat(id),
+                ChatPart::Members => Target::GroupChatMembers { id, guests },
             })
         }
-        _ => tag(&object[leading], &field, faults).map(Whom::Tag),
+        _ => tag(&object[leading], &field, faults).map(Target::Tag),
     }
 }
 
@@ -206,7 +210,7 @@ fn tag(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
 
 fn id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
     match &object[name] {
-        Value::String(id) if is_id(id) => Some(canonical(id)),
+        Value::String(id) if is_id(id) => Some(normalize_guid(id)),
         other => {
             faults.note(format!("{at}/{name}"), not_an_id(other));
             None
@@ -228,7 +232,7 @@ fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults) -> Option<
     for (index, item) in items.iter().enumerate() {
         match item {
             Value::String(id) if is_id(id) => {
-                let id = canonical(id);
+                let id = normalize_guid(id);
                 if seen.insert(id.clone()) {
                     list.push(T::from(id));
                 }
@@ -286,50 +290,50 @@ mod tests {
             {"accounts": ["29:x"]}, {"conversations": ["19:c"]}, {"team": "19:t", "to": "members", "guests": false},
             {"channel": "19:c", "thread": "17"}, {"channel": "19:c", "team": "19:t"}, {"groupChat": "19:g"}, {"groupChat": "19:g", "to": "members"}, {"tag": "beta"}]));
         let expected = [
-            Whom::Everyone,
-            Whom::Tenant("t".into()),
-            Whom::Users {
+            Target::Everyone,
+            Target::Tenant("t".into()),
+            Target::Users {
                 ids: vec!["a".into(), "b".into()],
                 tenant: Some("t".into()),
             },
-            Whom::Users {
+            Target::Users {
                 ids: vec!["a".into()],
                 tenant: None,
             },
-            Whom::Accounts(vec!["29:x".into()]),
-            Whom::Conversations(vec!["19:c".into()]),
-            Whom::Team {
+            Target::Accounts(vec!["29:x".into()]),
+            Target::Conversations(vec!["19:c".into()]),
+            Target::Team {
                 id: "19:t".into(),
                 to: TeamPart::Members,
                 guests: Guests::Skipped,
             },
-            Whom::Channel {
+            Target::Channel {
                 id: "19:c".into(),
                 thread: Some("17".into()),
                 team: None,
             },
-            Whom::Channel {
+            Target::Channel {
                 id: "19:c".into(),
                 thread: None,
                 team: Some("19:t".into()),
             },
-            Whom::GroupChat("19:g".into()),
-            Whom::GroupChatMembers {
+            Target::GroupChat("19:g".into()),
+            Target::GroupChatMembers {
                 id: "19:g".into(),
                 guests: Guests::Included,
             },
-            Whom::Tag("beta".into()),
+            Target::Tag("beta".into()),
         ];
         assert_eq!(audience.unwrap().0, expected.map(Selector::from));
         assert_eq!(
             parse(&json!({"everyone": true})).unwrap().0,
-            [Whom::Everyone.into()]
+            [Target::Everyone.into()]
         );
         let narrowed = json!({"tag": "beta", "scope": "personal", "except": ["a:1", "a:1"]});
         let expected = Selector {
             scope: Some(Scope::Personal),
             except: vec!["a:1".into()],
-            ..Whom::Tag("beta".into()).into()
+            ..Target::Tag("beta".into()).into()
         };
         assert_eq!(parse(&narrowed).unwrap().0, [expected]);
     }

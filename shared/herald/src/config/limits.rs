@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Environment, Error, variable};
-use crate::notification::Transport;
+use crate::notification::SendMode;
 use crate::pace::{Limit, Limits};
 
 /// The largest audience that goes ahead without a confirmation, if nobody says otherwise.
@@ -11,7 +11,7 @@ pub const CONFIRM_ABOVE: u64 = 10_000;
 
 /// How long what the channel told of a team is believed, if nobody says otherwise. Teams tells of changes; this is for what it
 /// does not tell.
-pub const ROSTERS_KEPT: SignedDuration = SignedDuration::from_hours(1);
+pub const DEFAULT_ROSTER_TTL: SignedDuration = SignedDuration::from_hours(1);
 
 /// The longest that it may be believed, in seconds: a week.
 const ROSTER_SECONDS_MAX: u32 = 7 * 24 * 3600;
@@ -55,10 +55,10 @@ impl Environment<'_> {
     ///
     /// # Errors
     /// When it is set and none.
-    pub fn transport(&self) -> Result<Transport, Error> {
+    pub fn send_mode(&self) -> Result<SendMode, Error> {
         match self.optional(variable::TRANSPORT).as_deref().map(str::trim) {
-            None | Some("conversation") => Ok(Transport::Conversation),
-            Some("batch") => Ok(Transport::Batch),
+            None | Some("conversation") => Ok(SendMode::Individual),
+            Some("batch") => Ok(SendMode::Batch),
             Some(_) => Err(Error::wrong(
                 variable::TRANSPORT,
                 "must be `conversation` or `batch`",
@@ -70,9 +70,9 @@ impl Environment<'_> {
     ///
     /// # Errors
     /// When it is set and no number of seconds up to a week.
-    pub fn rosters_kept(&self) -> Result<SignedDuration, Error> {
+    pub fn roster_ttl(&self) -> Result<SignedDuration, Error> {
         let Some(text) = self.optional(variable::ROSTER_SECONDS) else {
-            return Ok(ROSTERS_KEPT);
+            return Ok(DEFAULT_ROSTER_TTL);
         };
         let seconds = text.trim().parse::<u32>().ok();
         let seconds = seconds.filter(|seconds| *seconds <= ROSTER_SECONDS_MAX);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_roster_is_believed_for_an_hour_unless_another_time_is_set() {
-        assert_eq!(environment(&[]).rosters_kept().unwrap(), ROSTERS_KEPT);
+        assert_eq!(environment(&[]).roster_ttl().unwrap(), DEFAULT_ROSTER_TTL);
         for (text, seconds) in [
             ("0", Some(0)),
             ("90", Some(90)),
@@ -173,21 +173,21 @@ mod tests {
             ("-1", None),
         ] {
             let pairs = [("HERALD_ROSTER_SECONDS", text)];
-            let kept = environment(&pairs).rosters_kept().ok();
+            let kept = environment(&pairs).roster_ttl().ok();
             assert_eq!(kept, seconds.map(SignedDuration::from_secs), "{text}");
         }
     }
 
     #[test]
     fn the_transport_is_the_ordinary_one_unless_the_other_is_set() {
-        let transport = |name| {
+        let send_mode = |name| {
             let pairs = [("HERALD_TRANSPORT", name)];
-            environment(&pairs).transport()
+            environment(&pairs).send_mode()
         };
-        assert_eq!(transport("").unwrap(), Transport::Conversation);
-        assert_eq!(transport("conversation").unwrap(), Transport::Conversation);
-        assert_eq!(transport("batch").unwrap(), Transport::Batch);
-        assert!(transport("both").is_err());
+        assert_eq!(send_mode("").unwrap(), SendMode::Individual);
+        assert_eq!(send_mode("conversation").unwrap(), SendMode::Individual);
+        assert_eq!(send_mode("batch").unwrap(), SendMode::Batch);
+        assert!(send_mode("both").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use botframework::reference::ConversationReference;
 
 use super::key::is_id;
 use super::{Attributes, Conversation, ConversationKey, ImportError, Person, PersonKey, Scope, TeamChange};
-use crate::id::canonical;
+use crate::id::normalize_guid;
 
 /// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
@@ -275,11 +275,14 @@ fn attributes(activity: &Activity, reference: &ConversationReference, scope: Sco
     let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
     Attributes {
         scope,
-        tenant: activity.tenant_id().filter(|tenant| is_id(tenant)).map(canonical),
+        tenant: activity
+            .tenant_id()
+            .filter(|tenant| is_id(tenant))
+            .map(normalize_guid),
         user: person
             .and_then(|user| user.entra_object_id.as_ref())
             .filter(|id| in_teams && is_id(id.as_str()))
-            .map(|id| canonical(id.as_str()).into()),
+            .map(|id| normalize_guid(id.as_str()).into()),
         account: person
             .map(|user| user.id.clone())
             .filter(|id| is_id(id.as_str()) && (in_teams || !of_teams(id))),

@@ -4,7 +4,7 @@ use botframework::id::ActivityId;
 use jiff::{SignedDuration, Timestamp};
 
 use super::claim::permits_after;
-use super::{Lease, OnUnknown, Outcome, SentCopy};
+use super::{Guarantee, Lease, Outcome, SentCopy};
 
 /// The longest wait that is ours to choose after a refusal. The channel's own `Retry-After` may be longer.
 const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(1);
@@ -70,7 +70,7 @@ pub enum Next {
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// What an unknown outcome becomes.
-    pub on_unknown: OnUnknown,
+    pub guarantee: Guarantee,
     /// The revision that the attempt brought.
     pub revision: u32,
     /// Nothing is tried from then on.
@@ -87,7 +87,7 @@ pub fn next(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, cha
 
 fn after_sending(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, chance: u32) -> Next {
     let Policy {
-        on_unknown,
+        guarantee,
         revision,
         ends_at,
     } = policy;
@@ -114,7 +114,7 @@ fn after_sending(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp
         ),
         Attempt::Unknown { code, most } => {
             let doubts = lease.doubts + 1;
-            if !permits_after(doubts, on_unknown, most) {
+            if !permits_after(doubts, guarantee, most) {
                 return Next::Settle(Outcome::Unknown);
             }
             (doubtful_wait(lease.doubts, chance), code, doubts)

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DOUBTS_MAX, DeliveryKey, OnUnknown, Outcome, Row, SentCopy, State};
+use super::{DOUBTS_MAX, DeliveryKey, Guarantee, Outcome, Row, SentCopy, State};
 use crate::pace::Spacing;
 
 /// How long a delivery whose turn another one has lets it have it before it asks again. A request takes a fraction of it.
@@ -77,7 +77,7 @@ impl Lease {
 
     /// Whether an attempt may be made, or the delivery has to end as unknown instead. To change or delete a copy can be
     /// repeated without harm.
-    pub fn permits_attempt(&self, policy: OnUnknown) -> bool {
+    pub fn permits_attempt(&self, policy: Guarantee) -> bool {
         self.copy.is_some() || permits_after(self.doubts, policy, DOUBTS_MAX)
     }
 
@@ -101,10 +101,10 @@ impl Lease {
 }
 
 /// Whether an attempt may follow on so many doubtful ones, of which there may be so many.
-pub(crate) fn permits_after(doubts: u32, policy: OnUnknown, most: u32) -> bool {
+pub(crate) fn permits_after(doubts: u32, policy: Guarantee, most: u32) -> bool {
     match policy {
-        OnUnknown::Retry => doubts < most,
-        OnUnknown::GiveUp => doubts == 0,
+        Guarantee::AtLeastOnce => doubts < most,
+        Guarantee::AtMostOnce => doubts == 0,
     }
 }
 

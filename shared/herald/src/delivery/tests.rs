@@ -83,9 +83,9 @@ fn delivered(activity: &str, revision: u32) -> Outcome {
     })
 }
 
-fn policy(on_unknown: OnUnknown, ends_at: i64) -> Policy {
+fn policy(guarantee: Guarantee, ends_at: i64) -> Policy {
     Policy {
-        on_unknown,
+        guarantee,
         revision: 0,
         ends_at: at(ends_at),
     }
@@ -107,7 +107,13 @@ fn throttled(retry_after: Option<i64>) -> Attempt {
 }
 
 fn waits(lease: &Lease, attempt: Attempt, chance: u32) -> (SignedDuration, u32) {
-    match next(lease, attempt, policy(OnUnknown::Retry, 1_000_000), at(0), chance) {
+    match next(
+        lease,
+        attempt,
+        policy(Guarantee::AtLeastOnce, 1_000_000),
+        at(0),
+        chance,
+    ) {
         Next::Wait { until, doubts, .. } => (until.duration_since(at(0)), doubts),
         Next::Settle(outcome) => panic!("settled as {outcome:?}"),
     }
@@ -196,7 +202,7 @@ fn an_editor_that_died_leaves_no_doubt() {
     assert_eq!(tables.claim(&one, 1, 11), Claim::Held { until: at(70) });
     let edit = tables.take(&one, 1, 70);
     assert_eq!((edit.doubts, edit.attempt), (0, 3));
-    assert!(edit.permits_attempt(OnUnknown::GiveUp));
+    assert!(edit.permits_attempt(Guarantee::AtMostOnce));
 }
 
 #[test]
@@ -205,10 +211,9 @@ fn an_unknown_outcome_follows_the_policy() {
         code: "Timeout".into(),
         most,
     };
-    let after =
-        |lease, most, on_unknown| next(&lease, unknown(most), policy(on_unknown, 1_000_000), at(0), 0);
+    let after = |lease, most, guarantee| next(&lease, unknown(most), policy(guarantee, 1_000_000), at(0), 0);
     assert_eq!(
-        after(lease(1, 0), DOUBTS_MAX, OnUnknown::GiveUp),
+        after(lease(1, 0), DOUBTS_MAX, Guarantee::AtMostOnce),
         Next::Settle(Outcome::Unknown)
     );
     let waited: Vec<_> = (0..3)
@@ -222,15 +227,15 @@ fn an_unknown_outcome_follows_the_policy() {
         );
         assert_eq!(doubts, expected);
     }
-    let last = after(lease(9, DOUBTS_MAX - 1), DOUBTS_MAX, OnUnknown::Retry);
+    let last = after(lease(9, DOUBTS_MAX - 1), DOUBTS_MAX, Guarantee::AtLeastOnce);
     assert_eq!(last, Next::Settle(Outcome::Unknown));
     assert_eq!(
-        after(lease(2, 1), 2, OnUnknown::Retry),
+        after(lease(2, 1), 2, Guarantee::AtLeastOnce),
         Next::Settle(Outcome::Unknown)
     );
-    assert!(lease(2, 1).permits_attempt(OnUnknown::Retry));
-    assert!(!lease(2, 1).permits_attempt(OnUnknown::GiveUp));
-    assert!(!lease(5, DOUBTS_MAX).permits_attempt(OnUnknown::Retry));
+    assert!(lease(2, 1).permits_attempt(Guarantee::AtLeastOnce));
+    assert!(!lease(2, 1).permits_attempt(Guarantee::AtMostOnce));
+    assert!(!lease(5, DOUBTS_MAX).permits_attempt(Guarantee::AtLeastOnce));
 }
 
 #[test]
@@ -248,7 +253,7 @@ fn no_number_of_refusals_gives_a_delivery_up_but_its_expiry_does() {
         next(
             &lease,
             throttled(Some(100)),
-            policy(OnUnknown::Retry, 100),
+            policy(Guarantee::AtLeastOnce, 100),
             at(0),
             0,
         )
@@ -261,7 +266,15 @@ fn no_number_of_refusals_gives_a_delivery_up_but_its_expiry_does() {
 #[test]
 fn what_may_have_been_sent_is_not_said_to_have_been_refused() {
     let gone = || Attempt::Gone("ConversationBlockedByUser".into());
-    let after = |doubts| next(&lease(2, doubts), gone(), policy(OnUnknown::Retry, 100), at(0), 0);
+    let after = |doubts| {
+        next(
+            &lease(2, doubts),
+            gone(),
+            policy(Guarantee::AtLeastOnce, 100),
+            at(0),
+            0,
+        )
+    };
     assert!(matches!(after(0), Next::Settle(Outcome::Gone { .. })));
     assert_eq!(after(1), Next::Settle(Outcome::Unknown));
     let removed = Outcome::Skipped {
@@ -282,7 +295,7 @@ fn a_change_that_is_refused_leaves_the_copy_as_it_was() {
     };
     let to_revision = Policy {
         revision: 3,
-        ..policy(OnUnknown::GiveUp, 100)
+        ..policy(Guarantee::AtMostOnce, 100)
     };
     let after = |attempt| next(&edit, attempt, to_revision, at(0), 0);
     let copy = |activity: Option<&str>, shows| {

@@ -3,7 +3,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::delivery::{Outcome, SentCopy};
 use crate::id::NotificationId;
-use crate::notification::Start;
+use crate::notification::StartPolicy;
 use crate::notification::request::Request;
 use crate::pace::Pause;
 
@@ -21,7 +21,8 @@ fn notification(audience: u64) -> Notification {
     let body = serde_json::json!({"audience": {"everyone": true}, "message": {"text": "hello"}});
     let request = Request::parse(&body, at(0)).unwrap();
     let id = NotificationId::fresh(at(0), [0; 16]);
-    let mut notification = Notification::begin(id, at(0), "nobody".to_owned(), &request, Start::AtOnce);
+    let mut notification =
+        Notification::begin(id, at(0), "nobody".to_owned(), &request, StartPolicy::Immediate);
     notification.parts_planned = notification.parts;
     notification.audience = audience;
     notification
@@ -198,7 +199,7 @@ fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_pace()
         (reason(&changed, None).reason, reason(&changed, None).until),
         (Reason::Scheduled, Some(at(1000)))
     );
-    changed.start = Start::Never;
+    changed.start = StartPolicy::DryRun;
     assert_eq!(reason(&changed, None).reason, Reason::Held);
     let mut stopped = notification(1);
     stopped.cancelled_at = Some(at(90));

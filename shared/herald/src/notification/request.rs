@@ -4,9 +4,9 @@ use botframework::activity::Activity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{DeliveryEvent, IfUnknown, Transport, summary};
+use super::{DeliveryEvent, IfNoConversation, SendMode, summary};
 use crate::audience::{Audience, kind};
-use crate::delivery::OnUnknown;
+use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer};
 
@@ -30,11 +30,11 @@ pub struct Request {
     /// The caller's word for its kind.
     pub category: Option<String>,
     /// What an unknown outcome becomes.
-    pub on_unknown: OnUnknown,
+    pub guarantee: Guarantee,
     /// What becomes of a person without a conversation.
-    pub if_unknown: IfUnknown,
+    pub if_no_conversation: IfNoConversation,
     /// By which way it goes; by the deployment's own if the caller does not say.
-    pub transport: Option<Transport>,
+    pub send_mode: Option<SendMode>,
     /// Nothing is planned or sent before this moment.
     pub deliver_at: Option<Timestamp>,
     /// Nothing is sent from this moment on.
@@ -94,9 +94,9 @@ impl Request {
             }
         };
         let category = category(object, &mut faults);
-        let on_unknown = on_unknown(object, &mut faults);
-        let if_unknown = if_unknown(object, &mut faults);
-        let transport = transport(object, &mut faults);
+        let guarantee = guarantee(object, &mut faults);
+        let if_no_conversation = if_no_conversation(object, &mut faults);
+        let send_mode = send_mode(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults);
         let events = events(object, &mut faults);
@@ -108,9 +108,9 @@ impl Request {
                 audience,
                 message,
                 category,
-                on_unknown,
-                if_unknown,
-                transport,
+                guarantee,
+                if_no_conversation,
+                send_mode,
                 deliver_at,
                 expires_at,
                 events,
@@ -220,34 +220,34 @@ fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> 
     }
 }
 
-fn on_unknown(object: &Map<String, Value>, faults: &mut Faults) -> OnUnknown {
+fn guarantee(object: &Map<String, Value>, faults: &mut Faults) -> Guarantee {
     match object.get("onUnknown").map(Value::as_str) {
-        None | Some(Some("retry")) => OnUnknown::Retry,
-        Some(Some("giveUp")) => OnUnknown::GiveUp,
+        None | Some(Some("retry")) => Guarantee::AtLeastOnce,
+        Some(Some("giveUp")) => Guarantee::AtMostOnce,
         Some(_) => {
             faults.note("#/onUnknown", "must be \"retry\" or \"giveUp\"");
-            OnUnknown::default()
+            Guarantee::default()
         }
     }
 }
 
-fn if_unknown(object: &Map<String, Value>, faults: &mut Faults) -> IfUnknown {
+fn if_no_conversation(object: &Map<String, Value>, faults: &mut Faults) -> IfNoConversation {
     let Some(value) = object.get("ifUnknown") else {
-        return IfUnknown::default();
+        return IfNoConversation::default();
     };
     serde_json::from_value(value.clone()).unwrap_or_else(|_| {
         faults.note("#/ifUnknown", "must be \"skip\", \"create\" or \"install\"");
-        IfUnknown::default()
+        IfNoConversation::default()
     })
 }
 
-fn transport(object: &Map<String, Value>, faults: &mut Faults) -> Option<Transport> {
+fn send_mode(object: &Map<String, Value>, faults: &mut Faults) -> Option<SendMode> {
     let value = object.get("transport")?;
-    let transport = serde_json::from_value(value.clone()).ok();
-    if transport.is_none() {
+    let send_mode = serde_json::from_value(value.clone()).ok();
+    if send_mode.is_none() {
         faults.note("#/transport", "must be \"conversation\" or \"batch\"");
     }
-    transport
+    send_mode
 }
 
 fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {
@@ -354,8 +354,8 @@ mod tests {
         assert_eq!(serde_json::to_value(&request.message).unwrap()["type"], "message");
         let latest = Timestamp::UNIX_EPOCH.checked_add(SENT_FOR_MAX).unwrap();
         assert_eq!(
-            (request.on_unknown, request.expires_at),
-            (OnUnknown::Retry, latest)
+            (request.guarantee, request.expires_at),
+            (Guarantee::AtLeastOnce, latest)
         );
     }
 

@@ -14,7 +14,7 @@ fn submitted() -> Submitted {
 }
 
 fn retry(standing: Option<&Operation>, now: i64) -> Step {
-    next(standing, OnUnknown::Retry, at(now))
+    next(standing, Guarantee::AtLeastOnce, at(now))
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn what_was_certainly_not_carried_out_is_submitted_again_without_a_doubt() {
         until: at(30),
         why: "Throttled".to_owned(),
     });
-    for policy in [OnUnknown::Retry, OnUnknown::GiveUp] {
+    for policy in [Guarantee::AtLeastOnce, Guarantee::AtMostOnce] {
         assert_eq!(next(Some(&waiting), policy, at(29)), Step::Wait(at(30)));
         assert_eq!(next(Some(&waiting), policy, at(30)), Step::Submit);
     }
@@ -47,7 +47,7 @@ fn what_was_certainly_not_carried_out_is_submitted_again_without_a_doubt() {
 #[test]
 fn a_worker_that_died_leaves_a_doubt_and_the_policy_says_what_follows() {
     let mut standing = Operation::begin(None, at(60), Vec::new());
-    assert_eq!(next(Some(&standing), OnUnknown::GiveUp, at(60)), Step::GiveUp);
+    assert_eq!(next(Some(&standing), Guarantee::AtMostOnce, at(60)), Step::GiveUp);
     for doubts in 1..DOUBTS_MAX {
         assert_eq!(retry(Some(&standing), 60), Step::Submit);
         standing = Operation::begin(Some(&standing), at(60), Vec::new());

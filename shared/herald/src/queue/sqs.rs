@@ -16,7 +16,7 @@ use super::{DELAY_MAX, Error, Message};
 use crate::aws::Sdk;
 use crate::aws::signed::{self, Client, TARGET, code};
 use crate::config::{self, Environment};
-use crate::id::digest;
+use crate::digest::sha256_hex;
 use crate::telemetry::chain;
 
 mod schedule;
@@ -268,7 +268,7 @@ fn group(name: &str) -> String {
     if plain {
         name.to_owned()
     } else {
-        digest(name.as_bytes())
+        sha256_hex(name.as_bytes())
     }
 }
 
@@ -315,7 +315,7 @@ mod tests {
         }
         let long = "x".repeat(129);
         for other in ["", "two words", "caf\u{e9}", "line\n", &long] {
-            assert_eq!(group(other), digest(other.as_bytes()), "{other:?}");
+            assert_eq!(group(other), sha256_hex(other.as_bytes()), "{other:?}");
         }
     }
 

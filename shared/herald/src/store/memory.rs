@@ -7,8 +7,8 @@ use botframework::activity::Activity;
 use jiff::Timestamp;
 
 use super::{
-    Acceptance, Accepted, Candidate, Closed, Conversations, Error, Idempotency, Ledger, Listing,
-    Notifications, Paces, Remembered, Revised, Selection, Written,
+    Acceptance, Accepted, Candidate, Closed, ConversationFilter, Conversations, Error, Idempotency, Ledger,
+    Listing, Notifications, Paces, Remembered, Revised, Written,
 };
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
@@ -22,7 +22,7 @@ use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Copies, Notification, Page};
 use crate::operation::{Operation, OperationKey};
 use crate::pace::{Bucket, Pace};
-use crate::roster::{Answer, Question, TeamKey, Told};
+use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
 /// All three tables. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ struct Tables {
     people: HashMap<PersonKey, PersonRecord>,
     epochs: HashMap<TeamKey, u64>,
     /// With the epoch that it is of, and until when it is believed.
-    told: HashMap<(TeamKey, Question), (u64, Answer, Timestamp)>,
+    told: HashMap<(TeamKey, RosterQuery), (u64, RosterPage, Timestamp)>,
     turns: HashMap<ConversationKey, Turn>,
     paces: HashMap<Bucket, Pace>,
     operations: HashMap<OperationKey, Operation>,
@@ -183,29 +183,34 @@ impl Conversations for Store {
         Ok(())
     }
 
-    async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
-        let tables = self.tables();
-        let epoch = tables.epochs.get(team).copied().unwrap_or_default();
-        let told = tables.told.get(&(team.clone(), question.clone()));
-        let told = told.filter(|(of, _, until)| *of == epoch && *until > now);
-        let answer = told.map(|(_, answer, _)| answer.clone());
-        Ok(Told { epoch, answer })
-    }
-
-    async fn tell(
+    async fn cached_roster(
         &self,
         team: &TeamKey,
-        epoch: u64,
-        question: &Question,
-        answer: &Answer,
+        question: &RosterQuery,
+        now: Timestamp,
+    ) -> Result<CachedRoster, Error> {
+        let tables = self.tables();
+        let generation = tables.epochs.get(team).copied().unwrap_or_default();
+        let told = tables.told.get(&(team.clone(), question.clone()));
+        let told = told.filter(|(of, _, until)| *of == generation && *until > now);
+        let page = told.map(|(_, page, _)| page.clone());
+        Ok(CachedRoster { generation, page })
+    }
+
+    async fn cache_roster(
+        &self,
+        team: &TeamKey,
+        generation: u64,
+        question: &RosterQuery,
+        answer: &RosterPage,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let told = (epoch, answer.clone(), until);
+        let told = (generation, answer.clone(), until);
         self.tables().told.insert((team.clone(), question.clone()), told);
         Ok(())
     }
 
-    async fn outdate(&self, team: &TeamKey) -> Result<(), Error> {
+    async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
         *self.tables().epochs.entry(team.clone()).or_default() += 1;
         Ok(())
     }
@@ -222,7 +227,7 @@ impl Conversations for Store {
 
     async fn list(
         &self,
-        selection: &Selection,
+        selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Listing<Candidate>, Error> {
@@ -233,14 +238,14 @@ impl Conversations for Store {
             .map_err(|_| corrupt("cursor"))?;
         let tables = self.tables();
         let place = |record: &Conversation| match selection {
-            Selection::Blocked | Selection::Removed => Some(record.changed_at),
-            Selection::Everyone { .. }
-            | Selection::Tenant(_)
-            | Selection::User(_)
-            | Selection::Account(_)
-            | Selection::Conversation(_)
-            | Selection::Team(_)
-            | Selection::Tag(_) => None,
+            ConversationFilter::Blocked | ConversationFilter::Removed => Some(record.changed_at),
+            ConversationFilter::Everyone { .. }
+            | ConversationFilter::Tenant(_)
+            | ConversationFilter::User(_)
+            | ConversationFilter::Account(_)
+            | ConversationFilter::Conversation(_)
+            | ConversationFilter::Team(_)
+            | ConversationFilter::Tag(_) => None,
         };
         let selected = tables
             .conversations
@@ -251,19 +256,19 @@ impl Conversations for Store {
                 after.is_none_or(|after| (place(record), &record.key) > after)
             });
         let listed: Vec<&Conversation> = match selection {
-            Selection::Blocked | Selection::Removed => {
+            ConversationFilter::Blocked | ConversationFilter::Removed => {
                 let mut selected: Vec<_> = selected.collect();
                 selected.sort_by_key(|record| record.changed_at);
                 selected.truncate(limit + 1);
                 selected
             }
-            Selection::Everyone { .. }
-            | Selection::Tenant(_)
-            | Selection::User(_)
-            | Selection::Account(_)
-            | Selection::Conversation(_)
-            | Selection::Team(_)
-            | Selection::Tag(_) => selected.take(limit + 1).collect(),
+            ConversationFilter::Everyone { .. }
+            | ConversationFilter::Tenant(_)
+            | ConversationFilter::User(_)
+            | ConversationFilter::Account(_)
+            | ConversationFilter::Conversation(_)
+            | ConversationFilter::Team(_)
+            | ConversationFilter::Tag(_) => selected.take(limit + 1).collect(),
         };
         let more = listed.len() > limit;
         let listed = &listed[..listed.len().min(limit)];
@@ -293,22 +298,24 @@ fn corrupt(what: &str) -> Error {
     }
 }
 
-fn selects(selection: &Selection, record: &Conversation) -> bool {
+fn selects(selection: &ConversationFilter, record: &Conversation) -> bool {
     match selection {
-        Selection::Everyone { segment, segments } => {
+        ConversationFilter::Everyone { segment, segments } => {
             let bucket = record.key.conversation.as_str().bytes().fold(0_u32, |sum, byte| {
                 sum.wrapping_mul(31).wrapping_add(u32::from(byte))
             });
             bucket % u32::from((*segments).max(1)) == u32::from(*segment)
         }
-        Selection::Tenant(tenant) => record.attributes.tenant.as_ref() == Some(tenant) && !record.is_thread(),
-        Selection::User(id) => record.attributes.user.as_ref() == Some(id),
-        Selection::Account(id) => record.attributes.account.as_ref() == Some(id),
-        Selection::Conversation(id) => record.key.conversation == *id,
-        Selection::Team(team) => record.attributes.team.as_ref() == Some(team),
-        Selection::Tag(name) => record.attributes.tags.contains(name),
-        Selection::Blocked => matches!(record.state, State::Blocked { .. }),
-        Selection::Removed => record.state == State::Removed,
+        ConversationFilter::Tenant(tenant) => {
+            record.attributes.tenant.as_ref() == Some(tenant) && !record.is_thread()
+        }
+        ConversationFilter::User(id) => record.attributes.user.as_ref() == Some(id),
+        ConversationFilter::Account(id) => record.attributes.account.as_ref() == Some(id),
+        ConversationFilter::Conversation(id) => record.key.conversation == *id,
+        ConversationFilter::Team(team) => record.attributes.team.as_ref() == Some(team),
+        ConversationFilter::Tag(name) => record.attributes.tags.contains(name),
+        ConversationFilter::Blocked => matches!(record.state, State::Blocked { .. }),
+        ConversationFilter::Removed => record.state == State::Removed,
     }
 }
 

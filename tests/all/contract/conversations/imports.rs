@@ -54,9 +54,9 @@ async fn what_is_imported_is_recalled_whole_and_found_by_its_facts<S: Conversati
     assert_eq!(record.service_urls, [EMEA]);
     assert_eq!((record.remembered_at, record.changed_at), (at(7), at(7)));
     for selection in [
-        Selection::Tenant("tenant-1".into()),
-        Selection::User("entra-ada".into()),
-        Selection::Account("29:ada".into()),
+        ConversationFilter::Tenant("tenant-1".into()),
+        ConversationFilter::User("entra-ada".into()),
+        ConversationFilter::Account("29:ada".into()),
     ] {
         assert_eq!(ids(&list(&store, &selection, 10).await.0), ["a:ada"]);
     }
@@ -156,7 +156,7 @@ async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(s
     bring(&store, record("eve", &["vip"]), 2).await;
     // Of one that is known somebody may have taken off what is brought.
     assert_eq!(recall(&store, "a:eve").await.attributes.tags, ["own"]);
-    let vip = Selection::Tag("vip".into());
+    let vip = ConversationFilter::Tag("vip".into());
     assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada"]);
     assert!(store.erase(&key("a:ada")).await.unwrap());
     assert_eq!(ids(&list(&store, &vip, 10).await.0), [""; 0]);
@@ -195,7 +195,7 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
         .await
         .unwrap();
 
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };
@@ -221,8 +221,14 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
     }
     let (found, _) = list(&store, &everyone, 10).await;
     assert_eq!(exported(found, store.clone()).await, lines);
-    assert_eq!(ids(&list(&store, &Selection::Removed, 10).await.0), ["a:gone"]);
-    assert_eq!(ids(&list(&store, &Selection::Blocked, 10).await.0), ["a:blocked"]);
-    let team = Selection::Team("19:team".into());
+    assert_eq!(
+        ids(&list(&store, &ConversationFilter::Removed, 10).await.0),
+        ["a:gone"]
+    );
+    assert_eq!(
+        ids(&list(&store, &ConversationFilter::Blocked, 10).await.0),
+        ["a:blocked"]
+    );
+    let team = ConversationFilter::Team("19:team".into());
     assert_eq!(list(&store, &team, 10).await.0.len(), 2);
 }

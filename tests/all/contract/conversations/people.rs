@@ -231,18 +231,18 @@ async fn people_are_no_conversations<S: Conversations>(store: S) {
     for segments in [1, 3] {
         let mut found = Vec::new();
         for segment in 0..segments {
-            let everyone = Selection::Everyone { segment, segments };
+            let everyone = ConversationFilter::Everyone { segment, segments };
             found.extend(list(&store, &everyone, 3).await.0);
         }
         assert_eq!(found.len(), 10);
     }
     for selection in [
-        Selection::Conversation("a:p0".into()),
-        Selection::User("p0".into()),
+        ConversationFilter::Conversation("a:p0".into()),
+        ConversationFilter::User("p0".into()),
     ] {
         assert_eq!(list(&store, &selection, 3).await.0.len(), 1, "{selection:?}");
     }
-    let user = Selection::User("p1".into());
+    let user = ConversationFilter::User("p1".into());
     assert_eq!(list(&store, &user, 3).await.0, []);
 }
 

@@ -1,6 +1,6 @@
 //! What the channel told of teams.
 
-use herald::roster::{Answer, Member, Question, TeamKey, Told};
+use herald::roster_cache::{CachedRoster, Member, RosterPage, RosterQuery, TeamKey};
 
 use super::super::{at, on_every_backend};
 use super::*;
@@ -22,84 +22,90 @@ fn team(name: &str) -> TeamKey {
     }
 }
 
-fn members(names: &[&str], next: Option<&str>) -> Answer {
+fn members(names: &[&str], next: Option<&str>) -> RosterPage {
     let member = |name: &&str| Member {
         id: format!("29:{name}").as_str().into(),
         user: Some(format!("entra-{name}").as_str().into()),
         role: Some("user".to_owned()),
     };
-    Answer::Members {
+    RosterPage::Members {
         page: names.iter().map(member).collect(),
         next: next.map(str::to_owned),
     }
 }
 
-fn page(after: Option<&str>) -> Question {
-    Question::Members {
+fn page(after: Option<&str>) -> RosterQuery {
+    RosterQuery::Members {
         after: after.map(str::to_owned),
     }
 }
 
-async fn told<S: Conversations>(store: &S, name: &str, question: &Question, second: i64) -> Told {
-    store.told(&team(name), question, at(second)).await.unwrap()
+async fn told<S: Conversations>(store: &S, name: &str, question: &RosterQuery, second: i64) -> CachedRoster {
+    store
+        .cached_roster(&team(name), question, at(second))
+        .await
+        .unwrap()
 }
 
 async fn what_was_told_is_believed_for_its_time<S: Conversations>(store: S) {
     let question = page(None);
-    let nothing = Told {
-        epoch: 0,
-        answer: None,
+    let nothing = CachedRoster {
+        generation: 0,
+        page: None,
     };
     assert_eq!(told(&store, "19:t", &question, 0).await, nothing);
     let answer = members(&["ada", "eve"], Some("next"));
     store
-        .tell(&team("19:t"), 0, &question, &answer, at(60))
+        .cache_roster(&team("19:t"), 0, &question, &answer, at(60))
         .await
         .unwrap();
-    assert_eq!(told(&store, "19:t", &question, 59).await.answer, Some(answer));
+    assert_eq!(told(&store, "19:t", &question, 59).await.page, Some(answer));
     assert_eq!(told(&store, "19:t", &question, 60).await, nothing);
     // What is told later counts.
     let later = members(&["ada"], None);
     store
-        .tell(&team("19:t"), 0, &question, &later, at(99))
+        .cache_roster(&team("19:t"), 0, &question, &later, at(99))
         .await
         .unwrap();
-    assert_eq!(told(&store, "19:t", &question, 60).await.answer, Some(later));
+    assert_eq!(told(&store, "19:t", &question, 60).await.page, Some(later));
 }
 
 async fn a_team_that_changed_is_to_be_asked_again<S: Conversations>(store: S) {
-    let question = Question::Channels;
-    let answer = Answer::Channels(vec!["19:t".into(), "19:c".into()]);
+    let question = RosterQuery::Channels;
+    let answer = RosterPage::Channels(vec!["19:t".into(), "19:c".into()]);
     store
-        .tell(&team("19:t"), 0, &question, &answer, at(60))
+        .cache_roster(&team("19:t"), 0, &question, &answer, at(60))
         .await
         .unwrap();
-    store.outdate(&team("19:other")).await.unwrap();
+    store.invalidate_roster(&team("19:other")).await.unwrap();
     assert_eq!(
-        told(&store, "19:t", &question, 1).await.answer,
+        told(&store, "19:t", &question, 1).await.page,
         Some(answer.clone())
     );
-    store.outdate(&team("19:t")).await.unwrap();
-    let Told { epoch, answer: none } = told(&store, "19:t", &question, 1).await;
-    assert_eq!((epoch, none), (1, None));
+    store.invalidate_roster(&team("19:t")).await.unwrap();
+    let CachedRoster {
+        generation,
+        page: none,
+    } = told(&store, "19:t", &question, 1).await;
+    assert_eq!((generation, none), (1, None));
     store
-        .tell(&team("19:t"), epoch, &question, &answer, at(60))
+        .cache_roster(&team("19:t"), generation, &question, &answer, at(60))
         .await
         .unwrap();
-    assert_eq!(told(&store, "19:t", &question, 1).await.answer, Some(answer));
+    assert_eq!(told(&store, "19:t", &question, 1).await.page, Some(answer));
 }
 
 async fn what_was_asked_before_a_change_is_not_believed_after_it<S: Conversations>(store: S) {
     let question = page(None);
-    let before = told(&store, "19:t", &question, 0).await.epoch;
-    join_all((0..5).map(|_| async { store.outdate(&team("19:t")).await.unwrap() })).await;
+    let before = told(&store, "19:t", &question, 0).await.generation;
+    join_all((0..5).map(|_| async { store.invalidate_roster(&team("19:t")).await.unwrap() })).await;
     let old = members(&["gone"], None);
     store
-        .tell(&team("19:t"), before, &question, &old, at(60))
+        .cache_roster(&team("19:t"), before, &question, &old, at(60))
         .await
         .unwrap();
     let after = told(&store, "19:t", &question, 0).await;
-    assert_eq!((after.epoch, after.answer), (5, None));
+    assert_eq!((after.generation, after.page), (5, None));
 }
 
 async fn each_team_and_each_question_has_its_own_answer<S: Conversations>(store: S) {
@@ -109,7 +115,7 @@ async fn each_team_and_each_question_has_its_own_answer<S: Conversations>(store:
     };
     let teams = [team("19:t"), team("19:u"), other_bot];
     let questions = [
-        Question::Channels,
+        RosterQuery::Channels,
         page(None),
         page(Some("")),
         page(Some("a")),
@@ -118,14 +124,17 @@ async fn each_team_and_each_question_has_its_own_answer<S: Conversations>(store:
     for (number, team) in teams.iter().enumerate() {
         for question in &questions {
             let answer = members(&[&format!("{number}{question}")], None);
-            store.tell(team, 0, question, &answer, at(60)).await.unwrap();
+            store
+                .cache_roster(team, 0, question, &answer, at(60))
+                .await
+                .unwrap();
         }
     }
     for (number, team) in teams.iter().enumerate() {
         for question in &questions {
             let answer = members(&[&format!("{number}{question}")], None);
             assert_eq!(
-                store.told(team, question, at(0)).await.unwrap().answer,
+                store.cached_roster(team, question, at(0)).await.unwrap().page,
                 Some(answer)
             );
         }
@@ -138,40 +147,43 @@ async fn a_thousand_channels_and_hostile_tokens_are_kept<S: Conversations>(store
             .as_str()
             .into()
     });
-    let answer = Answer::Channels(channels.collect());
+    let answer = RosterPage::Channels(channels.collect());
     let hostile = team(&format!("19:{}|#%\"\u{1F980}", "ü".repeat(ID_BYTES_MAX / 2 - 20)));
-    for question in [Question::Channels, page(Some(&"|#\"\u{1F980}".repeat(2_000)))] {
-        store.tell(&hostile, 0, &question, &answer, at(60)).await.unwrap();
-        let told = store.told(&hostile, &question, at(0)).await.unwrap();
-        assert_eq!(told.answer.as_ref(), Some(&answer));
+    for question in [RosterQuery::Channels, page(Some(&"|#\"\u{1F980}".repeat(2_000)))] {
+        store
+            .cache_roster(&hostile, 0, &question, &answer, at(60))
+            .await
+            .unwrap();
+        let told = store.cached_roster(&hostile, &question, at(0)).await.unwrap();
+        assert_eq!(told.page.as_ref(), Some(&answer));
     }
-    store.outdate(&hostile).await.unwrap();
+    store.invalidate_roster(&hostile).await.unwrap();
     assert_eq!(
         store
-            .told(&hostile, &Question::Channels, at(0))
+            .cached_roster(&hostile, &RosterQuery::Channels, at(0))
             .await
             .unwrap()
-            .epoch,
+            .generation,
         1
     );
 }
 
 async fn what_was_told_is_no_conversation<S: Conversations>(store: S) {
-    store.outdate(&team("19:t")).await.unwrap();
+    store.invalidate_roster(&team("19:t")).await.unwrap();
     let answer = members(&["ada"], None);
     store
-        .tell(&team("19:t"), 1, &page(None), &answer, at(60))
+        .cache_roster(&team("19:t"), 1, &page(None), &answer, at(60))
         .await
         .unwrap();
     for selection in [
-        Selection::Everyone {
+        ConversationFilter::Everyone {
             segment: 0,
             segments: 1,
         },
-        Selection::User("entra-ada".into()),
-        Selection::Account("29:ada".into()),
-        Selection::Team("19:t".into()),
-        Selection::Conversation("team|msteams|28:bot|19:t".into()),
+        ConversationFilter::User("entra-ada".into()),
+        ConversationFilter::Account("29:ada".into()),
+        ConversationFilter::Team("19:t".into()),
+        ConversationFilter::Conversation("team|msteams|28:bot|19:t".into()),
     ] {
         assert_eq!(list(&store, &selection, 10).await.0, [], "{selection:?}");
     }
@@ -193,10 +205,10 @@ async fn of_who_was_erased_nothing_stays_but_what_was_told_lately() {
     let both = members(&["ada", "eve"], Some("next"));
     let until = at(3_600);
     store
-        .tell(&team("19:t"), 0, &page(None), &both, until)
+        .cache_roster(&team("19:t"), 0, &page(None), &both, until)
         .await
         .unwrap();
-    store.outdate(&team("19:t")).await.unwrap();
+    store.invalidate_roster(&team("19:t")).await.unwrap();
     assert_eq!(database.expiries_of_conversations_naming("ada").len(), 4);
     assert!(store.erase(&key("a:ada")).await.unwrap());
     let told = [Some(until.as_second())];

@@ -37,7 +37,7 @@ async fn tag<S: Conversations>(
 }
 
 async fn tagged<S: Conversations>(store: &S, name: &str) -> Vec<Candidate> {
-    list(store, &Selection::Tag(name.into()), 10).await.0
+    list(store, &ConversationFilter::Tag(name.into()), 10).await.0
 }
 
 async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations>(store: S) {
@@ -56,23 +56,23 @@ async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations
     // In every listing, since any may be asked whose a conversation is.
     store.forget(&key("a:ada"), at(2)).await.unwrap();
     for selection in [
-        Selection::Everyone {
+        ConversationFilter::Everyone {
             segment: 0,
             segments: 1,
         },
-        Selection::Tenant("tenant-1".into()),
-        Selection::User("entra-ada".into()),
-        Selection::Account("29:ada".into()),
-        Selection::Conversation("a:ada".into()),
-        Selection::Tag("beta".into()),
-        Selection::Removed,
+        ConversationFilter::Tenant("tenant-1".into()),
+        ConversationFilter::User("entra-ada".into()),
+        ConversationFilter::Account("29:ada".into()),
+        ConversationFilter::Conversation("a:ada".into()),
+        ConversationFilter::Tag("beta".into()),
+        ConversationFilter::Removed,
     ] {
         let (found, _) = list(&store, &selection, 10).await;
         let ada = found.iter().find(|found| found.key == key("a:ada")).unwrap();
         assert_eq!(ada.attributes.tags, words(&["beta", "vip"]), "{selection:?}");
         assert_eq!((&ada.state, ada.changed_at), (&State::Removed, at(2)));
     }
-    let (team, _) = list(&store, &Selection::Team("19:team".into()), 10).await;
+    let (team, _) = list(&store, &ConversationFilter::Team("19:team".into()), 10).await;
     let tags: Vec<_> = team.iter().map(|found| found.attributes.tags.len()).collect();
     assert_eq!(tags.iter().sum::<usize>(), 1);
     let left = tag(&store, "a:ada", &[], &["vip"]).await;
@@ -163,7 +163,7 @@ async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store:
         }
     }
     for limit in [4, 100] {
-        let (found, pages) = list(&store, &Selection::Tag("vip".into()), limit).await;
+        let (found, pages) = list(&store, &ConversationFilter::Tag("vip".into()), limit).await;
         assert_eq!(
             ids(&found),
             expected.iter().map(String::as_str).collect::<Vec<_>>()
@@ -171,7 +171,9 @@ async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store:
         assert_eq!(pages > 1, limit == 4);
     }
     for cursor in ["", "[\"a\"]"] {
-        let listed = store.list(&Selection::Tag("vip".into()), Some(cursor), 10).await;
+        let listed = store
+            .list(&ConversationFilter::Tag("vip".into()), Some(cursor), 10)
+            .await;
         assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
     }
 }
@@ -215,7 +217,7 @@ async fn everyone_is_listed_without_what_leads_to_them<S: Conversations>(store: 
     for segments in [1, 3] {
         let mut found = Vec::new();
         for segment in 0..segments {
-            let everyone = Selection::Everyone { segment, segments };
+            let everyone = ConversationFilter::Everyone { segment, segments };
             found.extend(list(&store, &everyone, 7).await.0);
         }
         assert_eq!(ids(&found), expected);
@@ -231,21 +233,21 @@ async fn what_is_erased_is_found_nowhere<S: Conversations>(store: S) {
     assert!(store.erase(&key("a:ada")).await.unwrap());
     assert!(store.recall(&[key("a:ada")]).await.unwrap().is_empty());
     for selection in [
-        Selection::Tag("vip".into()),
-        Selection::Tag("beta".into()),
-        Selection::Removed,
+        ConversationFilter::Tag("vip".into()),
+        ConversationFilter::Tag("beta".into()),
+        ConversationFilter::Removed,
     ] {
         assert_eq!(list(&store, &selection, 10).await.0, [], "{selection:?}");
     }
     for selection in [
-        Selection::Everyone {
+        ConversationFilter::Everyone {
             segment: 0,
             segments: 1,
         },
-        Selection::Tenant("tenant-1".into()),
-        Selection::User("entra-ada".into()),
-        Selection::Account("29:ada".into()),
-        Selection::Conversation("a:ada".into()),
+        ConversationFilter::Tenant("tenant-1".into()),
+        ConversationFilter::User("entra-ada".into()),
+        ConversationFilter::Account("29:ada".into()),
+        ConversationFilter::Conversation("a:ada".into()),
     ] {
         let (found, _) = list(&store, &selection, 10).await;
         let bots: Vec<_> = found.iter().map(|found| found.key.bot.as_str()).collect();
@@ -343,20 +345,22 @@ async fn hostile_tags_and_ids_survive<S: Conversations>(store: S) {
     expected.sort_unstable();
     for name in ["vip", "#\"|%\\ \u{1F980}"] {
         assert_eq!(
-            ids(&list(&store, &Selection::Tag(name.into()), 2).await.0),
+            ids(&list(&store, &ConversationFilter::Tag(name.into()), 2).await.0),
             expected
         );
     }
     assert_eq!(tagged(&store, "tag|vip").await, []);
     for id in hostile {
         assert_eq!(
-            ids(&list(&store, &Selection::Conversation(id.into()), 2).await.0),
+            ids(&list(&store, &ConversationFilter::Conversation(id.into()), 2)
+                .await
+                .0),
             [id]
         );
         assert!(store.erase(&key(id)).await.unwrap(), "{id}");
     }
     assert_eq!(tagged(&store, "vip").await, []);
-    let everyone = Selection::Everyone {
+    let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };

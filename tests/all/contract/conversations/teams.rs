@@ -25,14 +25,20 @@ async fn a_channel_follows_its_team_away_and_back<S: Conversations>(store: S) {
         (archived.state, archived.changed_at),
         (State::Blocked { code }, at(1))
     );
-    assert_eq!(ids(&list(&store, &Selection::Blocked, 10).await.0), ["19:c"]);
+    assert_eq!(
+        ids(&list(&store, &ConversationFilter::Blocked, 10).await.0),
+        ["19:c"]
+    );
     assert_eq!(
         follow(&store, TeamEvent::TeamUnarchived, 2).await.state,
         State::Active
     );
     let deleted = follow(&store, TeamEvent::TeamDeleted, 3).await;
     assert_eq!((deleted.state, deleted.removed_with_team), (State::Removed, true));
-    assert_eq!(ids(&list(&store, &Selection::Removed, 10).await.0), ["19:c"]);
+    assert_eq!(
+        ids(&list(&store, &ConversationFilter::Removed, 10).await.0),
+        ["19:c"]
+    );
     let back = follow(&store, TeamEvent::TeamRestored, 4).await;
     let expected = Conversation {
         version: 5,

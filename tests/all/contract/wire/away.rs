@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use herald::conversation::{Creation, Feedback, TeamEvent};
-use herald::roster::Question;
-use herald::store::{Conversations, Error, Ledger, Notifications, Selection};
+use herald::roster_cache::RosterQuery;
+use herald::store::{ConversationFilter, Conversations, Error, Ledger, Notifications};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -83,7 +83,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         (
             "list",
             conversations
-                .list(&Selection::Team("t".into()), None, 10)
+                .list(&ConversationFilter::Team("t".into()), None, 10)
                 .await
                 .err(),
         ),
@@ -138,7 +138,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
 /// The same of what is brought, and of teams.
 async fn errors_of_teams(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     let (conversations, notifications) = (conversations_at(address), notifications_at(address));
-    let (team, question) = (team(), Question::Channels);
+    let (team, question) = (team(), RosterQuery::Channels);
     let archived = TeamEvent::TeamArchived;
     vec![
         ("import", conversations.import(import(), at(0)).await.err()),
@@ -146,15 +146,18 @@ async fn errors_of_teams(address: SocketAddr) -> Vec<(&'static str, Option<Error
             "follow",
             conversations.follow(&key(), archived, at(0)).await.err(),
         ),
-        ("told", conversations.told(&team, &question, at(0)).await.err()),
+        (
+            "told",
+            conversations.cached_roster(&team, &question, at(0)).await.err(),
+        ),
         (
             "tell",
             conversations
-                .tell(&team, 0, &question, &channels(), at(60))
+                .cache_roster(&team, 0, &question, &channels(), at(60))
                 .await
                 .err(),
         ),
-        ("outdate", conversations.outdate(&team).await.err()),
+        ("outdate", conversations.invalidate_roster(&team).await.err()),
         ("draft", notifications.draft(&id(), (0, 0), &page()).await.err()),
     ]
 }

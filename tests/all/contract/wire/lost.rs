@@ -5,8 +5,8 @@ use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::operation::{Operation, OperationKey, Stage};
 use herald::pace::Answer;
 use herald::store::{
-    Accepted, Closed, Conversations, Error, Idempotency, Ledger, Notifications, Remembered, Revised,
-    Selection, Written,
+    Accepted, Closed, ConversationFilter, Conversations, Error, Idempotency, Ledger, Notifications,
+    Remembered, Revised, Written,
 };
 use tests::database::{conversations_at, ledger_at, notifications_at};
 
@@ -286,7 +286,7 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
     let record = conversations.recall(&[key()]).await.unwrap().remove(0);
     assert_eq!((record.version, record.changed_at), (3, at(1)));
     let under = async |name: &str| {
-        let selection = Selection::Tag(name.into());
+        let selection = ConversationFilter::Tag(name.into());
         conversations
             .list(&selection, None, 10)
             .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use herald::conversation::{Creation, Feedback};
 use herald::delivery::{Claim, Outcome};
-use herald::store::{Conversations, Ledger, Notifications, Selection};
+use herald::store::{ConversationFilter, Conversations, Ledger, Notifications};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 
 use super::super::at;
@@ -152,7 +152,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
     conversations.forget(&key(), at(2)).await.unwrap();
     conversations.remember(observation(), at(3)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem", "GetItem", "PutItem"]);
-    let selection = Selection::Tag("vip".into());
+    let selection = ConversationFilter::Tag("vip".into());
     assert_eq!(
         conversations
             .list(&selection, None, 96)
@@ -163,7 +163,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
         1
     );
     assert_eq!(wire.take_operations(), ["Query", "BatchGetItem"]);
-    let nobody = Selection::Tag("nobody".into());
+    let nobody = ConversationFilter::Tag("nobody".into());
     conversations.list(&nobody, None, 96).await.unwrap();
     assert_eq!(wire.take_operations(), ["Query"]);
     conversations.erase(&key()).await.unwrap();
@@ -215,7 +215,7 @@ async fn everything_else_is_one_request() {
     one("BatchGetItem");
     conversations
         .list(
-            &Selection::Everyone {
+            &ConversationFilter::Everyone {
                 segment: 0,
                 segments: 1,
             },
@@ -226,7 +226,7 @@ async fn everything_else_is_one_request() {
         .unwrap();
     one("Scan");
     conversations
-        .list(&Selection::Tenant("t".into()), None, 10)
+        .list(&ConversationFilter::Tenant("t".into()), None, 10)
         .await
         .unwrap();
     one("Query");

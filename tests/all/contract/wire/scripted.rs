@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use herald::conversation::{ConversationKey, Creation, Feedback};
 use herald::delivery::Claim;
-use herald::store::{Conversations, Error, Ledger, Notifications, Remembered, Selection};
+use herald::store::{ConversationFilter, Conversations, Error, Ledger, Notifications, Remembered};
 use serde_json::{Value, json};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 use tests::script::Script;
@@ -128,7 +128,7 @@ async fn what_does_not_carry_the_tag_any_more_is_not_listed_under_it() {
             (200, json!({"Responses": records, "UnprocessedKeys": {}})),
         ])
         .await;
-        let selection = Selection::Tag("vip".into());
+        let selection = ConversationFilter::Tag("vip".into());
         let conversations = conversations_at(script.address());
         let listing = conversations.list(&selection, None, 1).await.unwrap();
         assert_eq!(listing.found.len(), listed);

@@ -4,7 +4,7 @@ use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::conversation::{Import, State, TeamEvent};
 use herald::notification::Page;
-use herald::roster::{Answer, Question, TeamKey};
+use herald::roster_cache::{RosterPage, RosterQuery, TeamKey};
 use herald::store::{Conversations, Notifications, Remembered};
 use serde_json::json;
 use tests::database::{conversations_at, notifications_at};
@@ -28,8 +28,8 @@ pub(super) fn team() -> TeamKey {
     }
 }
 
-pub(super) fn channels() -> Answer {
-    Answer::Channels(vec!["19:team".into()])
+pub(super) fn channels() -> RosterPage {
+    RosterPage::Channels(vec!["19:team".into()])
 }
 
 #[tokio::test]
@@ -49,13 +49,25 @@ async fn an_import_is_a_read_and_a_write_and_of_what_is_known_a_read() {
 async fn what_was_told_is_one_read_to_believe_and_one_write_to_keep() {
     let (wire, _database) = wired().await;
     let store = conversations_at(wire.address());
-    let told = store.told(&team(), &Question::Channels, at(0)).await.unwrap();
-    store
-        .tell(&team(), told.epoch, &Question::Channels, &channels(), at(60))
+    let told = store
+        .cached_roster(&team(), &RosterQuery::Channels, at(0))
         .await
         .unwrap();
-    store.told(&team(), &Question::Channels, at(0)).await.unwrap();
-    store.outdate(&team()).await.unwrap();
+    store
+        .cache_roster(
+            &team(),
+            told.generation,
+            &RosterQuery::Channels,
+            &channels(),
+            at(60),
+        )
+        .await
+        .unwrap();
+    store
+        .cached_roster(&team(), &RosterQuery::Channels, at(0))
+        .await
+        .unwrap();
+    store.invalidate_roster(&team()).await.unwrap();
     assert_eq!(
         wire.take_operations(),
         ["BatchGetItem", "PutItem", "BatchGetItem", "UpdateItem"]
@@ -97,11 +109,14 @@ async fn a_draft_stands_though_the_answer_was_lost_and_an_epoch_is_never_taken_b
 
     let store = conversations_at(wire.address());
     store
-        .tell(&team(), 0, &Question::Channels, &channels(), at(60))
+        .cache_roster(&team(), 0, &RosterQuery::Channels, &channels(), at(60))
         .await
         .unwrap();
     wire.lose_answers(1);
-    store.outdate(&team()).await.unwrap();
-    let told = store.told(&team(), &Question::Channels, at(0)).await.unwrap();
-    assert_eq!((told.epoch, told.answer), (2, None), "it is counted twice");
+    store.invalidate_roster(&team()).await.unwrap();
+    let told = store
+        .cached_roster(&team(), &RosterQuery::Channels, at(0))
+        .await
+        .unwrap();
+    assert_eq!((told.generation, told.page), (2, None), "it is counted twice");
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::aws::signed::{Client, Error};
 use crate::clock::Clock;
 use crate::config::{self, Environment, variable};
-use crate::id::digest;
+use crate::digest::sha256_hex;
 use crate::queue::Message;
 
 /// Most bytes that a schedule hands to its target: 256 KiB.
@@ -81,7 +81,7 @@ impl Schedules {
     pub(super) async fn put_off(&self, message: &Message, queue: &QueueArn) -> Result<(), Error> {
         const OPERATION: &str = "scheduler:CreateSchedule";
         let due = due(self.client.now(), message);
-        let name = digest(format!("{}\n{}\n{}", queue.0, due.as_second(), message.body).as_bytes());
+        let name = sha256_hex(format!("{}\n{}\n{}", queue.0, due.as_second(), message.body).as_bytes());
         let schedule = json!({
             "GroupName": self.group,
             // A whole second prints as `2027-01-15T08:00:00Z`.

@@ -15,8 +15,8 @@ use crate::conversation::{
     self, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey,
     TeamEvent,
 };
-use crate::roster::{Answer, Question, TeamKey, Told};
-use crate::store::{Candidate, Listing, Remembered, Selection};
+use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
+use crate::store::{Candidate, ConversationFilter, Listing, Remembered};
 
 mod listing;
 mod membership;
@@ -272,23 +272,28 @@ impl crate::store::Conversations for Conversations {
         Err(unavailable(VERB)(Outrun))
     }
 
-    async fn told(&self, team: &TeamKey, question: &Question, now: Timestamp) -> Result<Told, Error> {
+    async fn cached_roster(
+        &self,
+        team: &TeamKey,
+        question: &RosterQuery,
+        now: Timestamp,
+    ) -> Result<CachedRoster, Error> {
         self.what_was_told("look up what was told of a team", team, question, now)
             .await
     }
 
-    async fn tell(
+    async fn cache_roster(
         &self,
         team: &TeamKey,
-        epoch: u64,
-        question: &Question,
-        answer: &Answer,
+        generation: u64,
+        question: &RosterQuery,
+        answer: &RosterPage,
         until: Timestamp,
     ) -> Result<(), Error> {
         self.keep_told(
             "keep what was told of a team",
             team,
-            epoch,
+            generation,
             question,
             answer,
             until,
@@ -296,7 +301,7 @@ impl crate::store::Conversations for Conversations {
         .await
     }
 
-    async fn outdate(&self, team: &TeamKey) -> Result<(), Error> {
+    async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
         self.next_epoch("begin a new epoch of a team", team).await
     }
 
@@ -311,7 +316,7 @@ impl crate::store::Conversations for Conversations {
 
     async fn list(
         &self,
-        selection: &Selection,
+        selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Listing<Candidate>, Error> {
@@ -321,15 +326,15 @@ impl crate::store::Conversations for Conversations {
         let start = cursor.map(|cursor| position.start(VERB, cursor)).transpose()?;
         let (items, last) = self.read(VERB, &position, start, limit).await?;
         let items = match selection {
-            Selection::Tag(name) => self.carrying(VERB, name, &items).await?,
-            Selection::Everyone { .. }
-            | Selection::Tenant(_)
-            | Selection::User(_)
-            | Selection::Account(_)
-            | Selection::Conversation(_)
-            | Selection::Team(_)
-            | Selection::Blocked
-            | Selection::Removed => items,
+            ConversationFilter::Tag(name) => self.carrying(VERB, name, &items).await?,
+            ConversationFilter::Everyone { .. }
+            | ConversationFilter::Tenant(_)
+            | ConversationFilter::User(_)
+            | ConversationFilter::Account(_)
+            | ConversationFilter::Conversation(_)
+            | ConversationFilter::Team(_)
+            | ConversationFilter::Blocked
+            | ConversationFilter::Removed => items,
         };
         let found = items.iter().map(|item| candidate(VERB, item));
         let found = found.collect::<Result<Vec<Candidate>, _>>()?;

@@ -13,7 +13,7 @@ use crate::conversation::ConversationKey;
 use crate::delivery::{
     self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Stage, Standing, State, Turn,
 };
-use crate::id;
+use crate::digest::sha256_hex;
 use crate::operation::{Operation, OperationKey};
 use crate::store::Written;
 
@@ -446,7 +446,7 @@ pub(super) fn beside(kind: &str, name: &str) -> String {
         key
     } else {
         // Names have two bars in them at least, and this has none.
-        format!("{kind}|{}", id::digest(name.as_bytes()))
+        format!("{kind}|{}", sha256_hex(name.as_bytes()))
     }
 }
 

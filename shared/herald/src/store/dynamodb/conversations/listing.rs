@@ -10,7 +10,7 @@ use super::super::{Error, corrupt, unavailable};
 use super::Conversations;
 use super::membership::{self, MEMBER};
 use super::record::{BLOCKED, CANDIDATE, REFERENCE, REMOVED, TROUBLE};
-use crate::store::Selection;
+use crate::store::ConversationFilter;
 
 /// Where a selection is read.
 pub(super) enum Position<'a> {
@@ -93,32 +93,34 @@ impl Conversations {
 }
 
 impl<'a> Position<'a> {
-    pub(super) fn of(selection: &'a Selection) -> Self {
+    pub(super) fn of(selection: &'a ConversationFilter) -> Self {
         let (index, attribute, value) = match selection {
-            Selection::Everyone { segment, segments } => {
+            ConversationFilter::Everyone { segment, segments } => {
                 return Self::Segment {
                     segment: *segment,
                     segments: *segments,
                 };
             }
-            Selection::Conversation(id) => {
+            ConversationFilter::Conversation(id) => {
                 return Self::Partition {
                     value: id.as_str().into(),
                     holding: REFERENCE,
                 };
             }
-            Selection::Tag(name) => {
+            ConversationFilter::Tag(name) => {
                 return Self::Partition {
                     value: membership::partition(name).into(),
                     holding: MEMBER,
                 };
             }
-            Selection::Tenant(tenant) => ("byTenant", "tenant", tenant.as_str()),
-            Selection::User(id) => ("byEntraObjectId", "entraObjectId", EntraObjectId::as_str(id)),
-            Selection::Account(id) => ("byChannelUserId", "channelUserId", ChannelAccountId::as_str(id)),
-            Selection::Team(team) => ("byTeam", "team", team.as_str()),
-            Selection::Blocked => ("byTrouble", TROUBLE, BLOCKED),
-            Selection::Removed => ("byTrouble", TROUBLE, REMOVED),
+            ConversationFilter::Tenant(tenant) => ("byTenant", "tenant", tenant.as_str()),
+            ConversationFilter::User(id) => ("byEntraObjectId", "entraObjectId", EntraObjectId::as_str(id)),
+            ConversationFilter::Account(id) => {
+                ("byChannelUserId", "channelUserId", ChannelAccountId::as_str(id))
+            }
+            ConversationFilter::Team(team) => ("byTeam", "team", team.as_str()),
+            ConversationFilter::Blocked => ("byTrouble", TROUBLE, BLOCKED),
+            ConversationFilter::Removed => ("byTrouble", TROUBLE, REMOVED),
         };
         Self::Index {
             index,

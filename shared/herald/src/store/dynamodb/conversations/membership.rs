@@ -9,7 +9,7 @@ use super::super::{AsOf, Condition, Error, Put, Transaction};
 use super::Conversations;
 use super::record::{self, key, tags, write};
 use crate::conversation::{Conversation, ConversationKey, ID_BYTES_MAX};
-use crate::id;
+use crate::digest::sha256_hex;
 
 /// The name of the conversation that carries the tag. Nothing but memberships has this attribute.
 pub(super) const MEMBER: &str = "member";
@@ -101,7 +101,7 @@ fn membership_key(tag: &str, conversation: &ConversationKey) -> Item {
     let name = if name.len() <= ID_BYTES_MAX {
         name
     } else {
-        id::digest(name.as_bytes())
+        sha256_hex(name.as_bytes())
     };
     item([("conversation", text(partition(tag))), ("place", text(name))])
 }

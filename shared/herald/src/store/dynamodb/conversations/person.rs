@@ -7,7 +7,7 @@ use super::super::{Condition, Error, Put, Transaction, failed, unavailable};
 use super::Conversations;
 use super::record::key as record_key;
 use crate::conversation::{ConversationKey, PersonKey, PersonRecord};
-use crate::id;
+use crate::digest::sha256_hex;
 
 /// The sort key of a person, and the beginning of those of what leads back to them.
 const PERSON: &str = "person";
@@ -194,7 +194,7 @@ fn key(partition: &str) -> Item {
 
 /// The key of what leads back from a conversation to a person. A record's sort key has one bar in it, and this has two.
 fn way_back(conversation: &ConversationKey, person: &str) -> Item {
-    let place = ways_back(conversation) + &id::digest(person.as_bytes());
+    let place = ways_back(conversation) + &sha256_hex(person.as_bytes());
     item([
         ("conversation", text(conversation.conversation.as_str())),
         ("place", text(place)),
@@ -203,5 +203,5 @@ fn way_back(conversation: &ConversationKey, person: &str) -> Item {
 
 /// The beginning of those sort keys, which holds for one bot only.
 fn ways_back(conversation: &ConversationKey) -> String {
-    format!("{PERSON}|{}|", id::digest(conversation.place().as_bytes()))
+    format!("{PERSON}|{}|", sha256_hex(conversation.place().as_bytes()))
 }

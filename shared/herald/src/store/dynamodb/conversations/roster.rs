@@ -6,8 +6,8 @@ use super::super::attribute::{Item, Record, item, json, moment, names, number, t
 use super::super::ledger::beside;
 use super::super::{AsOf, Error, unavailable};
 use super::Conversations;
-use crate::id;
-use crate::roster::{Answer, Question, TeamKey, Told};
+use crate::digest::sha256_hex;
+use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
 /// The counter, and the sort key of the item that it is in.
 const EPOCH: &str = "epoch";
@@ -17,36 +17,36 @@ impl Conversations {
         &self,
         verb: &'static str,
         team: &TeamKey,
-        question: &Question,
+        question: &RosterQuery,
         now: Timestamp,
-    ) -> Result<Told, Error> {
+    ) -> Result<CachedRoster, Error> {
         let keys = [key(team, EPOCH), key(team, &name(question))];
-        let (mut epoch, mut told) = (0, None);
+        let (mut generation, mut told) = (0, None);
         for item in self.0.batch_get(AsOf::Now, verb, &keys).await? {
             let record = Record { verb, item: &item };
             let number = record.number::<u64>(EPOCH)?;
             match record.optional_moment("until")? {
-                None => epoch = number,
-                Some(until) if until > now => told = Some((number, record.json::<Answer>("answer")?)),
+                None => generation = number,
+                Some(until) if until > now => told = Some((number, record.json::<RosterPage>("answer")?)),
                 Some(_) => {}
             }
         }
-        let answer = told.filter(|(of, _)| *of == epoch).map(|(_, answer)| answer);
-        Ok(Told { epoch, answer })
+        let page = told.filter(|(of, _)| *of == generation).map(|(_, answer)| answer);
+        Ok(CachedRoster { generation, page })
     }
 
     pub(super) async fn keep_told(
         &self,
         verb: &'static str,
         team: &TeamKey,
-        epoch: u64,
-        question: &Question,
-        answer: &Answer,
+        generation: u64,
+        question: &RosterQuery,
+        answer: &RosterPage,
         until: Timestamp,
     ) -> Result<(), Error> {
         let mut attributes = key(team, &name(question));
         attributes.extend(item([
-            (EPOCH, number(epoch)),
+            (EPOCH, number(generation)),
             ("answer", json(verb, "answer", answer)?),
             ("until", moment(until)),
             // It is of no use to anybody from then on.
@@ -80,6 +80,6 @@ fn key(team: &TeamKey, place: &str) -> Item {
 }
 
 /// Tokens may be longer than a key.
-fn name(question: &Question) -> String {
-    format!("told#{}", id::digest(question.to_string().as_bytes()))
+fn name(question: &RosterQuery) -> String {
+    format!("told#{}", sha256_hex(question.to_string().as_bytes()))
 }

@@ -13,7 +13,7 @@ use super::key::{HEAD, key};
 use super::{Notifications, put, update};
 use crate::delivery::Tally;
 use crate::id::NotificationId;
-use crate::notification::{Copies, IfUnknown, Notification, Transport, Unreachable};
+use crate::notification::{Copies, IfNoConversation, Notification, SendMode, Unreachable};
 
 impl Notifications {
     /// Puts an item and adds to the head's counters: both, or neither. The head must be there, at this revision if one is named.
@@ -155,9 +155,9 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         accepted_at,
         caller,
         category,
-        on_unknown,
-        if_unknown,
-        transport,
+        guarantee,
+        if_no_conversation,
+        send_mode,
         deliver_at,
         expires_at,
         events,
@@ -185,8 +185,8 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
     attributes.extend(item([
         ("acceptedAt", moment(*accepted_at)),
         ("caller", text(caller)),
-        ("onUnknown", word(verb, "onUnknown", on_unknown)?),
-        ("ifUnknown", word(verb, "ifUnknown", if_unknown)?),
+        ("onUnknown", word(verb, "onUnknown", guarantee)?),
+        ("ifUnknown", word(verb, "ifUnknown", if_no_conversation)?),
         ("expiresAt", moment(*expires_at)),
         ("start", json(verb, "start", start)?),
         ("messageBytes", number(*message_bytes)),
@@ -223,9 +223,9 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
     if !events.is_empty() {
         attributes.extend(item([("events", json(verb, "events", events)?)]));
     }
-    if *transport != Transport::default() {
+    if *send_mode != SendMode::default() {
         attributes.extend(item([
-            ("transport", word(verb, "transport", transport)?),
+            ("transport", word(verb, "transport", send_mode)?),
             ("batched", number(*batched)),
         ]));
     }
@@ -245,15 +245,15 @@ pub(super) fn read_head(head: Record<'_>) -> Result<Notification, Error> {
         accepted_at: head.moment("acceptedAt")?,
         caller: head.text("caller")?.to_owned(),
         category: head.optional_text("category")?.map(str::to_owned),
-        on_unknown: head.word("onUnknown")?,
+        guarantee: head.word("onUnknown")?,
         // Those that were accepted before this could be chosen have none.
-        if_unknown: match head.optional_text("ifUnknown")? {
+        if_no_conversation: match head.optional_text("ifUnknown")? {
             Some(_) => head.word("ifUnknown")?,
-            None => IfUnknown::Skip,
+            None => IfNoConversation::Skip,
         },
-        transport: match head.optional_text("transport")? {
+        send_mode: match head.optional_text("transport")? {
             Some(_) => head.word("transport")?,
-            None => Transport::default(),
+            None => SendMode::default(),
         },
         deliver_at: head.optional_moment("deliverAt")?,
         expires_at: head.moment("expiresAt")?,

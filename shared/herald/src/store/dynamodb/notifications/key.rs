@@ -3,7 +3,8 @@
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, text};
 use crate::audience::Recipient;
-use crate::id::{self, NotificationId};
+use crate::digest::sha256_hex;
+use crate::id::NotificationId;
 use crate::notification::ChunkId;
 
 /// The sort key of the item with the counters.
@@ -34,7 +35,7 @@ pub(super) fn draft(part: u16, number: u32) -> String {
 
 /// The key of one who was found on a roster: their name may be too long for a key.
 pub(super) fn found(recipient: &Recipient) -> String {
-    format!("{FOUND}#{}", id::digest(recipient.ledger_key().as_bytes()))
+    format!("{FOUND}#{}", sha256_hex(recipient.ledger_key().as_bytes()))
 }
 
 pub(super) fn of_chunk(what: &str, chunk: ChunkId) -> String {

@@ -7,37 +7,38 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Page, PageChunk};
-use crate::audience::{Audience, Recipient, TeamPart, Whom};
+use crate::audience::{Audience, Recipient, Target, TeamPart};
 use crate::conversation::{Attributes, Scope};
 use crate::pace::Bucket;
 
 /// A way to the recipients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Transport {
+pub enum SendMode {
     /// A request for each of them, in their conversation.
     #[default]
-    Conversation,
+    #[serde(rename = "conversation")]
+    Individual,
     /// One request for many people of a tenant, whom the channel sends it to by itself. Whoever cannot be reached so gets it
     /// the other way.
     Batch,
 }
 
-impl Transport {
+impl SendMode {
     /// Whether this is the ordinary way, which goes without saying.
     // It is serde that asks, by reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
-    pub(crate) fn is_ordinary(&self) -> bool {
-        *self == Self::Conversation
+    pub(crate) fn is_individual(&self) -> bool {
+        *self == Self::Individual
     }
 
     /// The way to a conversation: by batch if it is one with a person in Teams, in a tenant, who can be named.
     #[must_use]
-    pub fn to(self, attributes: &Attributes, bucket: &Bucket) -> Self {
+    pub fn for_conversation(self, attributes: &Attributes, bucket: &Bucket) -> Self {
         let is_named = attributes.account.is_some() || attributes.user.is_some();
         match self {
             Self::Batch if attributes.scope == Scope::Personal && is_named => self.within(bucket),
-            Self::Batch | Self::Conversation => Self::Conversation,
+            Self::Batch | Self::Individual => Self::Individual,
         }
     }
 
@@ -45,53 +46,53 @@ impl Transport {
     fn within(self, bucket: &Bucket) -> Self {
         match self {
             Self::Batch if bucket.is_of_teams() && bucket.tenant().is_some() => Self::Batch,
-            Self::Batch | Self::Conversation => Self::Conversation,
+            Self::Batch | Self::Individual => Self::Individual,
         }
     }
 
     /// The way to a person of whom nothing is known but this name: by batch unless the audience may name them in another way,
     /// too. Who is sent to in a conversation is found there by all their names, and gets one copy; a batch has names alone.
     #[must_use]
-    pub fn to_unknown(self, person: &Recipient, audience: &Audience, bucket: &Bucket) -> Self {
-        let all = |is_so: fn(&Whom) -> bool| audience.0.iter().all(|selector| is_so(&selector.whom));
+    pub fn for_person(self, person: &Recipient, audience: &Audience, bucket: &Bucket) -> Self {
+        let all = |is_so: fn(&Target) -> bool| audience.0.iter().all(|selector| is_so(&selector.target));
         // A roster names everybody in both ways.
-        let is_roster = |whom: &Whom| {
+        let is_roster = |target: &Target| {
             let members = matches!(
-                whom,
-                Whom::Team {
+                target,
+                Target::Team {
                     to: TeamPart::Members,
                     ..
                 }
             );
-            members || matches!(whom, Whom::GroupChatMembers { .. })
+            members || matches!(target, Target::GroupChatMembers { .. })
         };
         let alone = match person {
-            Recipient::User(_) => all(|whom| matches!(whom, Whom::Users { .. })) || all(is_roster),
-            Recipient::Account(_) => all(|whom| matches!(whom, Whom::Accounts(_))) || all(is_roster),
+            Recipient::User(_) => all(|target| matches!(target, Target::Users { .. })) || all(is_roster),
+            Recipient::Account(_) => all(|target| matches!(target, Target::Accounts(_))) || all(is_roster),
             Recipient::Conversation(_) | Recipient::UnknownConversation(_) => false,
         };
         if alone {
             self.within(bucket)
         } else {
-            Self::Conversation
+            Self::Individual
         }
     }
 }
 
 /// What the recipients of one chunk have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane {
+pub struct SendPath {
     /// Whose pace requests are made at.
     pub bucket: Bucket,
     /// By which way they go.
-    pub transport: Transport,
+    pub send_mode: SendMode,
 }
 
-impl From<Bucket> for Lane {
+impl From<Bucket> for SendPath {
     fn from(bucket: Bucket) -> Self {
         Self {
             bucket,
-            transport: Transport::Conversation,
+            send_mode: SendMode::Individual,
         }
     }
 }
@@ -99,23 +100,23 @@ impl From<Bucket> for Lane {
 impl Page {
     /// The same page with no more than so many people in a chunk that goes by batch.
     #[must_use]
-    pub fn cut(mut self, most: usize) -> Self {
-        let is_within = |chunk: &PageChunk| match chunk.transport {
-            Transport::Conversation => true,
-            Transport::Batch => chunk.recipients.len() <= most.max(1),
+    pub fn split_batches(mut self, most: usize) -> Self {
+        let is_within = |chunk: &PageChunk| match chunk.send_mode {
+            SendMode::Individual => true,
+            SendMode::Batch => chunk.recipients.len() <= most.max(1),
         };
         if self.chunks.iter().all(is_within) {
             return self;
         }
         let chunks = self.chunks.into_iter().flat_map(|chunk| {
-            let size = match chunk.transport {
-                Transport::Conversation => chunk.recipients.len(),
-                Transport::Batch => most,
+            let size = match chunk.send_mode {
+                SendMode::Individual => chunk.recipients.len(),
+                SendMode::Batch => most,
             };
             let lists: Vec<_> = chunk.recipients.chunks(size.max(1)).map(<[_]>::to_vec).collect();
             lists.into_iter().map(move |recipients| PageChunk {
                 bucket: chunk.bucket.clone(),
-                transport: chunk.transport,
+                send_mode: chunk.send_mode,
                 recipients,
             })
         });
@@ -125,7 +126,7 @@ impl Page {
 
     /// Recipients on this page that go by batch.
     pub fn batched(&self) -> u64 {
-        let by_batch = |chunk: &&PageChunk| chunk.transport == Transport::Batch;
+        let by_batch = |chunk: &&PageChunk| chunk.send_mode == SendMode::Batch;
         let chunks = self.chunks.iter().filter(by_batch);
         chunks.map(|chunk| chunk.recipients.len() as u64).sum()
     }
@@ -152,32 +153,32 @@ mod tests {
 
     #[test]
     fn lists_are_cut_and_nobody_is_lost_or_moved() {
-        let lane = |transport| {
-            Some(Lane {
+        let lane = |send_mode| {
+            Some(SendPath {
                 bucket: bucket(),
-                transport,
+                send_mode,
             })
         };
         let batch = people(0..7)
             .into_iter()
-            .map(|person| (lane(Transport::Batch), person));
+            .map(|person| (lane(SendMode::Batch), person));
         let ordinary = people(7..20)
             .into_iter()
-            .map(|person| (lane(Transport::Conversation), person));
+            .map(|person| (lane(SendMode::Individual), person));
         let page = Page::group(batch.chain(ordinary), Some("on".to_owned()));
         assert_eq!((page.chunks.len(), page.batched()), (2, 7));
-        assert_eq!(page.clone().cut(7), page);
-        let cut = page.cut(3);
+        assert_eq!(page.clone().split_batches(7), page);
+        let cut = page.split_batches(3);
         let lists: Vec<_> = cut
             .chunks
             .iter()
-            .map(|chunk| (chunk.transport, chunk.recipients.clone()))
+            .map(|chunk| (chunk.send_mode, chunk.recipients.clone()))
             .collect();
         let expected = [
-            (Transport::Batch, people(0..3)),
-            (Transport::Batch, people(3..6)),
-            (Transport::Batch, people(6..7)),
-            (Transport::Conversation, people(7..20)),
+            (SendMode::Batch, people(0..3)),
+            (SendMode::Batch, people(3..6)),
+            (SendMode::Batch, people(6..7)),
+            (SendMode::Individual, people(7..20)),
         ];
         assert_eq!((lists, cut.batched()), (expected.to_vec(), 7));
         assert_eq!(cut.next.as_deref(), Some("on"));
@@ -185,20 +186,20 @@ mod tests {
 
     #[test]
     fn a_chunk_of_the_ordinary_way_is_written_as_it_ever_was() {
-        let written = |transport| {
+        let written = |send_mode| {
             let chunk = PageChunk {
                 bucket: Some(bucket()),
-                transport,
+                send_mode,
                 recipients: people(0..1),
             };
             serde_json::to_value(&chunk).unwrap()
         };
         let ordinary = serde_json::json!({"bucket": "msteams|28:b|t", "others": [{"user": "0"}]});
-        assert_eq!(written(Transport::Conversation), ordinary);
+        assert_eq!(written(SendMode::Individual), ordinary);
         let read: PageChunk = serde_json::from_value(ordinary).unwrap();
-        assert_eq!(read.transport, Transport::Conversation);
-        let batch: PageChunk = serde_json::from_value(written(Transport::Batch)).unwrap();
-        assert_eq!(batch.transport, Transport::Batch);
+        assert_eq!(read.send_mode, SendMode::Individual);
+        let batch: PageChunk = serde_json::from_value(written(SendMode::Batch)).unwrap();
+        assert_eq!(batch.send_mode, SendMode::Batch);
     }
 
     #[test]
@@ -211,17 +212,20 @@ mod tests {
             team: None,
             tags: Vec::new(),
         };
-        let (batch, bucket) = (Transport::Batch, bucket());
-        assert_eq!(batch.to(&ada, &bucket), Transport::Batch);
-        assert_eq!(Transport::Conversation.to(&ada, &bucket), Transport::Conversation);
+        let (batch, bucket) = (SendMode::Batch, bucket());
+        assert_eq!(batch.for_conversation(&ada, &bucket), SendMode::Batch);
+        assert_eq!(
+            SendMode::Individual.for_conversation(&ada, &bucket),
+            SendMode::Individual
+        );
         for elsewhere in [bucket_of("slack", Some("t")), bucket_of("msteams", None)] {
-            assert_eq!(batch.to(&ada, &elsewhere), Transport::Conversation);
+            assert_eq!(batch.for_conversation(&ada, &elsewhere), SendMode::Individual);
         }
         let one_name = Attributes {
             account: None,
             ..ada.clone()
         };
-        assert_eq!(batch.to(&one_name, &bucket), Transport::Batch);
+        assert_eq!(batch.for_conversation(&one_name, &bucket), SendMode::Batch);
         let others = [
             Attributes {
                 scope: Scope::GroupChat,
@@ -233,36 +237,40 @@ mod tests {
             },
         ];
         for other in others {
-            assert_eq!(batch.to(&other, &bucket), Transport::Conversation, "{other:?}");
+            assert_eq!(
+                batch.for_conversation(&other, &bucket),
+                SendMode::Individual,
+                "{other:?}"
+            );
         }
     }
 
     #[test]
     fn whoever_may_be_named_twice_goes_where_they_are_found_by_both_names() {
         let (user, account) = (Recipient::User("ada".into()), Recipient::Account("29:ada".into()));
-        let users = Whom::Users {
+        let users = Target::Users {
             ids: vec!["ada".into()],
             tenant: None,
         };
-        let accounts = Whom::Accounts(vec!["29:ada".into()]);
-        let members = Whom::Team {
+        let accounts = Target::Accounts(vec!["29:ada".into()]);
+        let members = Target::Team {
             id: "19:t".to_owned(),
             to: TeamPart::Members,
             guests: Guests::Included,
         };
-        let to = |person: &Recipient, audience: &[&Whom]| {
-            let audience = audience.iter().map(|whom| Selector::from((*whom).clone()));
-            Transport::Batch.to_unknown(person, &Audience(audience.collect()), &bucket())
+        let to = |person: &Recipient, audience: &[&Target]| {
+            let audience = audience.iter().map(|target| Selector::from((*target).clone()));
+            SendMode::Batch.for_person(person, &Audience(audience.collect()), &bucket())
         };
-        assert_eq!(to(&user, &[&users]), Transport::Batch);
-        assert_eq!(to(&user, &[&members, &members]), Transport::Batch);
+        assert_eq!(to(&user, &[&users]), SendMode::Batch);
+        assert_eq!(to(&user, &[&members, &members]), SendMode::Batch);
         // Somebody whose conversation is known by the one name alone is found there by the other.
-        assert_eq!(to(&user, &[&users, &members]), Transport::Conversation);
-        assert_eq!(to(&account, &[&accounts]), Transport::Batch);
-        assert_eq!(to(&user, &[&users, &accounts]), Transport::Conversation);
-        assert_eq!(to(&account, &[&users, &accounts]), Transport::Conversation);
-        assert_eq!(to(&account, &[&accounts, &members]), Transport::Conversation);
+        assert_eq!(to(&user, &[&users, &members]), SendMode::Individual);
+        assert_eq!(to(&account, &[&accounts]), SendMode::Batch);
+        assert_eq!(to(&user, &[&users, &accounts]), SendMode::Individual);
+        assert_eq!(to(&account, &[&users, &accounts]), SendMode::Individual);
+        assert_eq!(to(&account, &[&accounts, &members]), SendMode::Individual);
         let unknown = Recipient::UnknownConversation("a:1".into());
-        assert_eq!(to(&unknown, &[&users]), Transport::Conversation);
+        assert_eq!(to(&unknown, &[&users]), SendMode::Individual);
     }
 }

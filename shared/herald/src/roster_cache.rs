@@ -1,7 +1,7 @@
 //! What the channel told of a team: its channels, and who is in it. It is kept for a while, so that the next notification to
 //! the team need not ask again.
 //!
-//! Whatever changes a team begins a new *epoch* of it ([`crate::store::Conversations::outdate`]), and what was told before is
+//! Whatever changes a team begins a new *epoch* of it ([`crate::store::Conversations::invalidate_roster`]), and what was told before is
 //! not used in it. Of people only their ids and what they are in the team are kept.
 
 use std::fmt;
@@ -57,7 +57,7 @@ impl fmt::Display for TeamKey {
 
 /// What the channel is asked of a team.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Question {
+pub enum RosterQuery {
     /// Which channels it has.
     Channels,
     /// Who is on a page of its roster.
@@ -67,7 +67,7 @@ pub enum Question {
     },
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for RosterQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channels => f.write_str("channels"),
@@ -80,7 +80,7 @@ impl fmt::Display for Question {
 /// What it answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Answer {
+pub enum RosterPage {
     /// These channels.
     Channels(Vec<ConversationId>),
     /// These members.
@@ -107,11 +107,11 @@ pub struct Member {
 
 /// What is known of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The epoch of the team.
-    pub epoch: u64,
-    /// What was answered in it, unless that is too long ago.
-    pub answer: Option<Answer>,
+pub struct CachedRoster {
+    /// The generation of the team.
+    pub generation: u64,
+    /// The answer that is cached for it, unless it has expired.
+    pub page: Option<RosterPage>,
 }
 
 #[cfg(test)]
@@ -167,12 +167,12 @@ mod tests {
         assert_ne!(key("a|b", "c", "d"), key("a", "b|c", "d"));
         assert_ne!(key("a", "b", "c|d"), key("a", "b|c", "d"));
         let members = |after: &str| {
-            Question::Members {
+            RosterQuery::Members {
                 after: Some(after.to_owned()),
             }
             .to_string()
         };
-        assert_ne!(members(""), Question::Members { after: None }.to_string());
+        assert_ne!(members(""), RosterQuery::Members { after: None }.to_string());
         assert_ne!(members("1"), members("2"));
     }
 }
