@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use botframework::activity::Activity;
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use herald::audience::Recipient;
 use herald::aws::Sdk;
 use herald::clock::Clock;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use herald::aws::Sdk;
 use herald::clock::Clock;
 use herald::config::Environment;

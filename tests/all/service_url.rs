@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use botframework::activity::Activity;
 use botframework::cloud::Cloud;
-use botframework::connector::{
-    Body, Class, Connector, ConversationParameters, Exchange, HttpTransport, Transport,
-};
+use botframework::connector::{Class, Connector, ConversationParameters};
+use botframework::http::{Body, Exchange, HttpTransport, Transport};
 use botframework::id::ConversationId;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use bytes::Bytes;

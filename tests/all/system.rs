@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use botframework::activity::Activity;
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use futures_util::{StreamExt, stream};
 use herald::aws::Sdk;
 use herald::clock::Clock;

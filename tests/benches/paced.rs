@@ -9,7 +9,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use botframework::connector::{Connector, HttpTransport};
+use botframework::connector::Connector;
+use botframework::http::HttpTransport;
 use tests::paced::{Limited, run};
 use tests::recorder::Recorder;
 use tokio::time::{Instant, sleep_until};

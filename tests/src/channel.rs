@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use botframework::connector::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, Exchange, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::teams::{
     Account, Address, Batch, BatchOperation, Course, Failure, Kind, Limits, Member, Operation, Place, Query,

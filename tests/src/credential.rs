@@ -1,8 +1,8 @@
 //! A bot's credential whose token endpoint stands in the same process, and always gives a token.
 
 use botframework::cloud::Cloud;
-use botframework::connector::{Body, Exchange, Transport};
 use botframework::credential::{Credential, Registration, Rim, Secret, Tenancy};
+use botframework::http::{Body, Exchange, Transport};
 use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;

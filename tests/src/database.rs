@@ -6,7 +6,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use dynoxide::Database as Engine;
 use dynoxide::actions::scan::ScanRequest;
 use herald::aws::Sdk;

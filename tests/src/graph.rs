@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use botframework::connector::{Exchange, Transport};
+use botframework::http::{Exchange, Transport};
 use bytes::Bytes;
 use herald::clock::Clock;
 use herald_local::teams::{GraphOperation, GraphRequest, Refusal, Response, Teams, decoded};

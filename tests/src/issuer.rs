@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use botframework::connector::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, Exchange, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::issuer::SigningKey;
 use serde_json::{Value, json};

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use botframework::connector::{Body, Connector, Exchange, Transport};
+use botframework::connector::Connector;
+use botframework::http::{Body, Exchange, Transport};
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 use herald::clock::{Chance, Clock};

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use botframework::activity::Activity;
 use botframework::auth::{Authenticator, Caller, Denied};
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use botframework::turn::Adapter;
 use herald::aws;
 use herald::clock::{Chance, Clock};

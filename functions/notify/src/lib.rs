@@ -23,7 +23,7 @@
 //! Problems are RFC 9457 documents. A 202 is a promise: the notification, or the change to it, is in the table and on the
 //! queue. Whatever answers 503 may be repeated, and then goes on where it stopped.
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use botframework::service_url::TrustRule;
 use herald::aws;
 use herald::clock::{Chance, Clock};

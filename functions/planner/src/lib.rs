@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use botframework::connector::{Connector, HttpTransport};
+use botframework::connector::Connector;
+use botframework::http::HttpTransport;
 use herald::Error;
 use herald::aws;
 use herald::clock::{Chance, Clock};

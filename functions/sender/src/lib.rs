@@ -30,7 +30,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use botframework::connector::{Connector, HttpTransport};
+use botframework::connector::Connector;
+use botframework::http::HttpTransport;
 use herald::Error;
 use herald::aws;
 use herald::clock::{Chance, Clock};

@@ -12,6 +12,7 @@
 //! | [`connector`] | the client of the Connector's REST API and its one table of error classes |
 //! | [`credential`] | the bot's own token: how it is had, how long it is kept, and where alone it goes |
 //! | [`graph`] | the client of Microsoft Graph in one customer's tenant: installs the bot for people first |
+//! | [`mod@http`] | the HTTP client beneath connector, credential, graph and auth |
 //! | [`turn`] | one incoming activity, the bot's answer to it, and the HTTP answer that follows |
 //!
 //! The crate has no clock, no randomness and no environment of its own: a token is judged and a `Retry-After`
@@ -25,6 +26,7 @@ pub mod cloud;
 pub mod connector;
 pub mod credential;
 pub mod graph;
+pub mod http;
 pub mod id;
 pub mod invoke;
 pub mod outgoing;

@@ -3,7 +3,8 @@
 //! # Example: a bot that repeats what it hears
 //! ```
 //! use botframework::activity::Activity;
-//! use botframework::connector::{Connector, HttpTransport};
+//! use botframework::connector::Connector;
+//! use botframework::http::HttpTransport;
 //! use botframework::turn::{self, Adapter, Bot, Turn};
 //!
 //! struct Parrot;
@@ -32,7 +33,8 @@
 use serde_json::{Value, json};
 
 use crate::activity::{Activity, ActivityType, DeliveryMode};
-use crate::connector::{self, Cause, Connector, SendReceipt};
+use crate::connector::{self, Connector, SendReceipt};
+use crate::http::Cause;
 use crate::id::ActivityId;
 use crate::invoke::InvokeResponse;
 use crate::reference::ConversationReference;

@@ -19,7 +19,7 @@ use aws_smithy_types::retry::{RetryConfig, RetrySpec};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use botframework::connector::{Body, HttpTransport, TransportError};
+use botframework::http::{Body, HttpTransport, TransportError};
 use bytes::Bytes;
 use tokio::time::error::Elapsed;
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use botframework::connector::BuildError;
+use botframework::http::BuildError;
 
 mod limits;
 mod trust;

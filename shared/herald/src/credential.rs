@@ -14,11 +14,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use botframework::connector::{Connector, HttpTransport};
+use botframework::connector::Connector;
 use botframework::credential::{
     Certificate, Credential, InvalidCertificate, Occasion, Proof, ProofError, Prove, Proving, Registration,
     Renewal, Renewing, Rim, Secret, Signing, Tenancy,
 };
+use botframework::http::HttpTransport;
 use tokio::sync::Mutex;
 
 use crate::aws::signed::{self, Algorithm};

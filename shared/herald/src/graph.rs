@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use botframework::cloud::Cloud;
-use botframework::connector::HttpTransport;
 use botframework::credential::{InvalidRegistration, Prove};
 use botframework::graph::{Graph, Tenant};
+use botframework::http::HttpTransport;
 use botframework::id::CatalogAppId;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::MutexGuard;

@@ -1,6 +1,6 @@
 //! What EventBridge is sent, and what becomes of what it refuses.
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use herald::clock::Clock;
 use herald::config::variable;
 use herald::event::eventbridge::Bus;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use herald::aws::Sdk;
 use herald::clock::Clock;
 use herald::config::variable;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use botframework::connector::{Body, Exchange, Transport, TransportError};
 use botframework::graph::Graph;
+use botframework::http::{Body, Exchange, Transport, TransportError};
 use bytes::Bytes;
 use herald::graph::Customers;
 use herald_local::teams::{GraphOperation, GraphRequest, Refusal};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use botframework::cloud::{Cloud, GCC_SERVICE_URL};
-use botframework::connector::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, Exchange, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::teams::{Address, Operation};
 use http::Response;

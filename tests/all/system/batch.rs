@@ -1,7 +1,8 @@
 //! Teams' batch API: the real functions over DynamoDB's wire and the channel's own, and the local host's own channel.
 
 use botframework::activity::Activity;
-use botframework::connector::{Connector, HttpTransport, OperationPhase, Person as Name};
+use botframework::connector::{Connector, OperationPhase, Person as Name};
+use botframework::http::HttpTransport;
 use botframework::id::{ChannelAccountId, EntraObjectId};
 use herald_local::channel::{Channel as LocalChannel, Conversation, Person, TENANT};
 use serde_json::json;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use botframework::connector::{Body, Connector, Exchange, HttpTransport, Transport};
+use botframework::connector::Connector;
+use botframework::http::{Body, Exchange, HttpTransport, Transport};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use herald::clock::{Chance, Clock};

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use botframework::activity::Activity;
-use botframework::connector::{Connector, Exchange, Transport};
+use botframework::connector::Connector;
+use botframework::http::{Exchange, Transport};
 use bytes::Bytes;
 use herald::audience::{Audience, Recipient};
 use herald::clock::{Chance, Clock};

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Denied;
 use crate::cloud::Cloud;
-use crate::connector::{Body, Transport, TransportError};
+use crate::http::{Body, Transport, TransportError};
 use crate::service_url::{Loopback, OtherChannels, TrustRule, Untrusted};
 
 /// How old keys may become before they are fetched again, as the Bot Framework asks.

@@ -31,7 +31,7 @@
 //! use botframework::activity::Activity;
 //! use botframework::auth::{Authenticator, Denied, Policy};
 //! use botframework::cloud::Cloud;
-//! use botframework::connector::HttpTransport;
+//! use botframework::http::HttpTransport;
 //! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -66,7 +66,7 @@ use self::keys::{Key, Keys};
 use self::token::{Claims, Token};
 use crate::activity::Activity;
 use crate::cloud::Cloud;
-use crate::connector::Transport;
+use crate::http::Transport;
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
 /// The channel id of the emulator, the only one that its tokens are taken for.

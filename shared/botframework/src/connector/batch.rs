@@ -13,12 +13,10 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::address::Part;
 use super::creation::Person;
 use super::error::{Class, Error, Reason, classify};
-use super::said::Said;
-use super::transport::Body;
 use super::{Connector, Success, json};
+use crate::http::{Body, Cause, Part, Said};
 use crate::id::{ConversationId, OperationId};
 use crate::outgoing::OutgoingActivity;
 
@@ -274,7 +272,7 @@ impl Connector {
 
 impl Success {
     fn understand<T>(&self, read: impl FnOnce(&Value) -> Result<T, Lacking>) -> Result<T, Error> {
-        let unreadable = |error: super::Cause| Error::unreadable(self.status, &self.headers, error);
+        let unreadable = |error: Cause| Error::unreadable(self.status, &self.headers, error);
         let document: Value = self.read().map_err(|error| unreadable(error.into()))?;
         read(&document).map_err(|error| unreadable(error.into()))
     }

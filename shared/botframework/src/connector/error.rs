@@ -1,14 +1,11 @@
 //! What a failed request means: one class for whoever decides, the rest for the log.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
-use super::said::{LONGEST_TEXT, Said};
-use super::transport::{Body, Cause, TransportError};
 use crate::credential;
+use crate::http::{Body, Cause, RetryAfter, Said, TransportError, correlation};
 
 /// The headers by which Microsoft finds a request again.
 const CORRELATION_HEADERS: [&str; 3] = ["x-correlating-operationid", "ms-cv", "x-ms-request-id"];
@@ -173,15 +170,6 @@ enum Says {
     Anything,
 }
 
-/// How long the other side asks to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryAfter {
-    /// So long from now.
-    Delay(Duration),
-    /// Until then.
-    At(SystemTime),
-}
-
 /// A request to the Connector that did not succeed.
 ///
 /// Its `Display` leaves the other side's message out, which may quote what was sent; see
@@ -196,25 +184,6 @@ struct Inner {
     retry_after: Option<RetryAfter>,
     correlation: String,
     source: Option<Cause>,
-}
-
-impl RetryAfter {
-    /// The wait that is left at `now`; nothing when the moment has passed.
-    pub fn delay(self, now: SystemTime) -> Duration {
-        match self {
-            Self::Delay(delay) => delay,
-            Self::At(moment) => moment.duration_since(now).unwrap_or_default(),
-        }
-    }
-
-    /// Reads the headers of an answer.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse() {
-            return Some(Self::Delay(Duration::from_secs(seconds)));
-        }
-        httpdate::parse_http_date(text).ok().map(Self::At)
-    }
 }
 
 impl Error {
@@ -374,19 +343,6 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
-}
-
-/// Those of the headers `names` that are there, `name=value` joined by spaces.
-pub(crate) fn correlation(headers: &HeaderMap, names: &[&str]) -> String {
-    let mut found = String::new();
-    for name in names {
-        if let Some(value) = headers.get(*name).and_then(|value| value.to_str().ok()) {
-            let space = if found.is_empty() { "" } else { " " };
-            found.extend([space, *name, "="]);
-            found.extend(value.chars().take(LONGEST_TEXT));
-        }
-    }
-    found
 }
 
 /// Why something failed with this status, or without one for its words alone, and the code that decided it, if one

@@ -5,49 +5,32 @@
 //! refused for an old token, once with a new one: an [`Error`] says what has become of the request, and what
 //! follows is the caller's policy.
 
-mod address;
 mod batch;
 mod creation;
 mod error;
-mod http;
-mod said;
 #[cfg(test)]
 pub(crate) mod tests;
-mod transport;
 
 use std::sync::Arc;
 
-use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, OperationProgress};
 pub use self::creation::{ConversationParameters, ConversationResource, Person};
-pub use self::error::{Class, Error, Reason, RetryAfter};
-pub use self::http::{BuildError, HttpTransport, HttpTransportBuilder};
-pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
+pub use self::error::{Class, Error, Reason};
 
-pub(crate) use self::address::{OUTSIDE_UNRESERVED, Part, address};
-pub(crate) use self::error::correlation;
-pub(crate) use self::said::Said;
 use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, Tokens};
+use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
 use crate::id::{ActivityId, ConversationId};
 use crate::outgoing::OutgoingActivity;
 use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
-
-/// Telemetry only, in the form the Bot Framework's own clients use.
-pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!(
-    "Microsoft-BotFramework/3.1 (botframework/",
-    env!("CARGO_PKG_VERSION"),
-    "; Rust)"
-));
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-pub(crate) const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// A client of the Connector. Cheap to clone; all clones share one transport.
 #[derive(Clone)]
@@ -371,7 +354,7 @@ impl Connector {
         *request.method_mut() = method;
         *request.uri_mut() = url
             .try_into()
-            .map_err(|error: ::http::uri::InvalidUri| Error::refused(error))?;
+            .map_err(|error: http::uri::InvalidUri| Error::refused(error))?;
         let has_body = !request.body().is_empty();
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::activity::ChannelAccount;
 use crate::credential::tests::Endpoint;
+use crate::http::{Exchange, HttpTransport, RetryAfter};
 use crate::service_url::{Loopback, OtherChannels};
 
 /// What the server does when it has read a request.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use super::proof::ProofError;
-use crate::connector::{Cause, RetryAfter};
+use crate::http::{Cause, RetryAfter};
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::application::Application;
 use super::error::{Error, Patience, Refusal};
 use super::proof::Proof;
-use crate::connector::{Body, OUTSIDE_UNRESERVED, RetryAfter};
+use crate::http::{Body, OUTSIDE_UNRESERVED, RetryAfter};
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

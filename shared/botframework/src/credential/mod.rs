@@ -14,7 +14,8 @@
 //! use std::time::SystemTime;
 //!
 //! use botframework::cloud::Cloud;
-//! use botframework::connector::{Connector, HttpTransport};
+//! use botframework::connector::Connector;
+//! use botframework::http::HttpTransport;
 //! use botframework::credential::{Credential, Registration, Rim, Secret, Tenancy};
 //! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 //!
@@ -54,7 +55,7 @@ pub use self::tokens::Rim;
 pub(crate) use self::application::{Application, stand_in};
 use self::registration::Origin;
 pub(crate) use self::tokens::{Token, Tokens};
-use crate::connector::Transport;
+use crate::http::Transport;
 use crate::service_url::ServiceUrl;
 
 /// The right to the bot's tokens for the Connector: fetches one when it is needed, and keeps it. Cheap to clone; all

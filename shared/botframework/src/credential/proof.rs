@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::secret::Secret;
-use crate::connector::Cause;
+use crate::http::Cause;
 
 /// What shows the token endpoint that the one who asks is the bot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::tokens::ANSWER_TIMEOUT;
 use super::*;
 use crate::cloud::Cloud;
-use crate::connector::{Body, Exchange, HttpTransport, TransportError};
+use crate::http::{Body, Exchange, HttpTransport, TransportError};
 
 const APP: &str = "00000000-0000-4000-8000-00000000b07a";
 /// What must not be seen anywhere.
@@ -540,7 +540,7 @@ async fn a_refused_secret_is_read_again_and_used_if_it_has_changed() {
 
 #[tokio::test]
 async fn without_a_proof_nothing_is_asked() {
-    struct Nothing(fn(crate::connector::Cause) -> ProofError);
+    struct Nothing(fn(crate::http::Cause) -> ProofError);
     impl Prove for Nothing {
         fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
             Box::pin(async { Err((self.0)("the keeper is away".into())) })

@@ -11,7 +11,7 @@ use super::application::Application;
 use super::error::{Error, Patience};
 use super::grant::{self, Grant};
 use super::proof::{Occasion, Prove, Renewal};
-use crate::connector::Transport;
+use crate::http::Transport;
 
 /// How long the token endpoint may take. A channel gives a bot 15 seconds for a whole turn, with the answer to it.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

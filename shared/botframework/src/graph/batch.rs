@@ -9,7 +9,7 @@ use super::{
     Error, Graph, Unreadable, found, installed_apps, installed_filter, installed_query, json, limits, read,
     success,
 };
-use crate::connector::{Body, Part, address};
+use crate::http::{Body, Part, address};
 use crate::id::{CatalogAppId, EntraObjectId, InstallationId};
 
 #[derive(Deserialize)]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::connector::{Body, Cause, RetryAfter, Said, TransportError, correlation};
 use crate::credential;
+use crate::http::{Body, Cause, RetryAfter, Said, TransportError, correlation};
 
 /// The headers by which Microsoft finds a request to Graph again.
 const CORRELATION_HEADERS: [&str; 2] = ["request-id", "client-request-id"];

@@ -51,8 +51,8 @@ use serde::{Deserialize, Serialize};
 pub use self::error::{Class, Error, Reason};
 pub use self::tenant::Tenant;
 
-use crate::connector::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
 use crate::credential::{InvalidRegistration, Prove, Rim, Token, Tokens};
+use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
 use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, InstallationId};
 
 /// A client of Graph in one tenant. Cheap to clone; all clones share one token.

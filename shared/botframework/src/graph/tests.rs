@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cloud::Cloud;
+use crate::connector::Connector;
 use crate::connector::tests::{Act, Server, answer, serve};
-use crate::connector::{Connector, Exchange, HttpTransport};
 use crate::credential::{
     Credential, InvalidRegistration, Occasion, Proof, Proving, Registration, Secret, Tenancy,
 };
+use crate::http::{Exchange, HttpTransport};
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
 const APP: &str = "00000000-0000-4000-8000-00000000b07a";

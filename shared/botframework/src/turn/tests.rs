@@ -5,8 +5,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::cloud::Cloud;
-use crate::connector::{Body, Class, Exchange, Transport};
+use crate::connector::Class;
 use crate::credential::tests::Endpoint;
+use crate::http::{Body, Exchange, Transport};
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
 /// A channel in this process: keeps what it is sent, as `METHOD path` and document.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use botframework::auth::{AllowList, Authenticator, Emulator, Policy, Source};
 use botframework::cloud::Cloud;
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use uuid::Uuid;
 

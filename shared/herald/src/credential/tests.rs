@@ -1,6 +1,6 @@
 use std::time::UNIX_EPOCH;
 
-use botframework::connector::Cause;
+use botframework::http::Cause;
 use serde_json::json;
 
 use super::*;

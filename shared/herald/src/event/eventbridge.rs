@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Request;
 use http::header::CONTENT_TYPE;

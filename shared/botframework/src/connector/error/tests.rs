@@ -6,6 +6,7 @@ use serde_json::json;
 use bytes::Bytes;
 
 use super::*;
+use crate::http::LONGEST_TEXT;
 
 fn answered(status: u16, body: impl Into<Bytes>) -> Error {
     Error::answered(
@@ -175,32 +176,6 @@ fn long_texts_are_kept_in_part() {
     let error = with_code(400, &"é".repeat(2000), &"m".repeat(2000));
     assert_eq!(error.code().unwrap().chars().count(), LONGEST_TEXT);
     assert_eq!(error.message().unwrap().chars().count(), LONGEST_TEXT);
-}
-
-#[test]
-fn retry_after_is_seconds_or_a_date() {
-    let now = httpdate::parse_http_date("Mon, 05 Jan 2026 09:00:00 GMT").unwrap();
-    for (header, delay) in [
-        ("7", Some(7)),
-        (" 0 ", Some(0)),
-        ("Mon, 05 Jan 2026 09:02:00 GMT", Some(120)),
-        ("Mon, 05 Jan 2026 08:00:00 GMT", Some(0)),
-        ("soon", None),
-        ("-1", None),
-        ("1.5", None),
-        ("", None),
-    ] {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, HeaderValue::from_static(header));
-        let error = Error::answered(
-            StatusCode::TOO_MANY_REQUESTS,
-            &headers,
-            &Body::Whole(Bytes::new()),
-        );
-        let found = error.retry_after().map(|after| after.delay(now));
-        assert_eq!(found, delay.map(Duration::from_secs), "{header:?}");
-    }
-    assert_eq!(answered(429, "").retry_after(), None);
 }
 
 #[test]

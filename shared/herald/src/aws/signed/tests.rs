@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use botframework::connector::Exchange;
+use botframework::http::Exchange;
 use bytes::Bytes;
 use jiff::Timestamp;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use botframework::connector::HttpTransport;
+use botframework::http::HttpTransport;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};

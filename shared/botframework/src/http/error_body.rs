@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::transport::Body;
 
 /// The longest text that is kept of what the other side sent, in characters.
-pub(super) const LONGEST_TEXT: usize = 512;
+pub(crate) const LONGEST_TEXT: usize = 512;
 
 /// How far documents inside documents are followed.
 const DEEPEST: u8 = 4;
@@ -27,7 +27,7 @@ impl Said {
         document.as_ref().map(Self::from_document).unwrap_or_default()
     }
 
-    pub(super) fn from_document(document: &Value) -> Self {
+    pub(crate) fn from_document(document: &Value) -> Self {
         let mut said = Self::default();
         said.read(document, DEEPEST);
         said
@@ -35,7 +35,7 @@ impl Said {
 
     /// What `error` of a failed entry says, and the status in it: a document, a document in a string, a word, or a
     /// text such as `400 user not found`. Which it is nobody publishes.
-    pub(super) fn from_error(error: &Value) -> (Option<u16>, Self) {
+    pub(crate) fn from_error(error: &Value) -> (Option<u16>, Self) {
         let mut said = Self::default();
         match error {
             Value::String(text) => {
