@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use botframework::activity::Activity;
 use botframework::cloud::Cloud;
 use botframework::connector::{Class, Connector, ConversationParameters};
-use botframework::http::{Body, Exchange, HttpTransport, Transport};
+use botframework::http::{Body, HttpTransport, ResponseFuture, Transport};
 use botframework::id::ConversationId;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use bytes::Bytes;
@@ -70,10 +70,10 @@ struct Elsewhere {
 }
 
 impl Transport for Elsewhere {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
         self.asked.lock().unwrap().push(request.uri().to_string());
         let document = json!({"id": "a:new", "serviceUrl": self.url}).to_string();
-        Box::pin(async move { Ok(Response::new(Body::Whole(document.into()))) })
+        Box::pin(async move { Ok(Response::new(Body::Complete(document.into()))) })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
-use botframework::credential::{Rim, Secret};
+use botframework::credential::{Runtime, Secret};
 use botframework::graph::{self, Tenant};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
@@ -104,7 +104,7 @@ impl World {
         self.customers = Some(Customers::of(MANIFEST, move |tenant| {
             let tenant = Tenant::new(Cloud::Public, tenant, "invented-bot")?;
             let clock = clock.clone();
-            let rim = Rim::new(move || clock.now().into(), || [0; 16]);
+            let rim = Runtime::new(move || clock.now().into(), || [0; 16]);
             let secret = Secret::from("invented".to_owned());
             Ok(graph::Graph::new(transport.clone(), tenant, secret, rim))
         }));

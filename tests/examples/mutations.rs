@@ -92,8 +92,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a time-out is taken for not sent",
         file: "shared/herald/src/retry.rs",
-        from: "Reason::Unanswered => Reaction::Doubt {\n            most: crate::delivery::DOUBTS_MAX,\n        },",
-        to: "Reason::Unanswered => Reaction::Wait,",
+        from: "Reason::NoResponse => Reaction::Doubt {\n            most: crate::delivery::DOUBTS_MAX,\n        },",
+        to: "Reason::NoResponse => Reaction::Wait,",
     },
     Mutation {
         name: "it is settled before it is sent",

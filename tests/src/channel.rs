@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use botframework::http::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::teams::{
     Account, Address, Batch, BatchOperation, Course, Failure, Kind, Limits, Member, Operation, Place, Query,
@@ -425,7 +425,7 @@ impl State {
 }
 
 impl Transport for Channel {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         Box::pin(async move {
             let host = request.uri().host().unwrap_or_default();
             let method = request.method().as_str();
@@ -442,7 +442,7 @@ impl Transport for Channel {
 /// A response of the model as a transport returns it.
 pub fn http_response(response: Response) -> http::Response<Body> {
     let body = response.body.map(|body| body.to_string()).unwrap_or_default();
-    let mut answer = http::Response::new(Body::Whole(body.into()));
+    let mut answer = http::Response::new(Body::Complete(body.into()));
     *answer.status_mut() = http::StatusCode::from_u16(response.status).unwrap();
     if let Some(seconds) = response.retry_after {
         answer

@@ -1,8 +1,8 @@
 //! A bot's credential whose token endpoint stands in the same process, and always gives a token.
 
 use botframework::cloud::Cloud;
-use botframework::credential::{Credential, Registration, Rim, Secret, Tenancy};
-use botframework::http::{Body, Exchange, Transport};
+use botframework::credential::{Credential, Registration, Runtime, Secret, Tenancy};
+use botframework::http::{Body, ResponseFuture, Transport};
 use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;
@@ -11,16 +11,16 @@ use serde_json::json;
 /// The credential of an invented bot, registered in `cloud`.
 pub fn given(cloud: Cloud) -> Credential {
     let registration = Registration::new(cloud, &Tenancy::MultiTenant, "invented-bot").unwrap();
-    let rim = Rim::new(|| Timestamp::UNIX_EPOCH.into(), || [0; 16]);
+    let rim = Runtime::new(|| Timestamp::UNIX_EPOCH.into(), || [0; 16]);
     Credential::new(Generous, registration, Secret::from("invented".to_owned()), rim)
 }
 
 struct Generous;
 
 impl Transport for Generous {
-    fn send(&self, _: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, _: Request<Bytes>) -> ResponseFuture<'_> {
         let answer =
             json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "invented"}).to_string();
-        Box::pin(async move { Ok(Response::new(Body::Whole(answer.into()))) })
+        Box::pin(async move { Ok(Response::new(Body::Complete(answer.into()))) })
     }
 }

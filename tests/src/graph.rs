@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use botframework::http::{Exchange, Transport};
+use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
 use herald::clock::Clock;
 use herald_local::teams::{GraphOperation, GraphRequest, Refusal, Response, Teams, decoded};
@@ -217,7 +217,7 @@ impl Graph {
 }
 
 impl Transport for Graph {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
         Box::pin(async move {
             let target = request.uri().path_and_query();
             let target = target.map_or("", |target| target.as_str());

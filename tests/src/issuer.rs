@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use botframework::http::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::issuer::SigningKey;
 use serde_json::{Value, json};
@@ -173,10 +173,10 @@ fn is_key_set(url: &str) -> bool {
 }
 
 impl Transport for Issuer {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         Box::pin(async move {
             let (behaviour, document) = self.consider(&request.uri().to_string());
-            let mut answer = http::Response::new(Body::Cut);
+            let mut answer = http::Response::new(Body::Truncated);
             match behaviour {
                 Behaviour::Down => return Err(TransportError::NotSent("connection refused".into())),
                 Behaviour::Hang => std::future::pending().await,
@@ -184,13 +184,13 @@ impl Transport for Issuer {
                 Behaviour::Status(status) => {
                     *answer.status_mut() =
                         http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::IM_A_TEAPOT);
-                    *answer.body_mut() = Body::Whole(document.to_string().into());
+                    *answer.body_mut() = Body::Complete(document.to_string().into());
                 }
-                Behaviour::Say(body) => *answer.body_mut() = Body::Whole(body),
-                Behaviour::Answer => *answer.body_mut() = Body::Whole(document.to_string().into()),
+                Behaviour::Say(body) => *answer.body_mut() = Body::Complete(body),
+                Behaviour::Answer => *answer.body_mut() = Body::Complete(document.to_string().into()),
                 Behaviour::Hold => {
                     let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
-                    *answer.body_mut() = Body::Whole(document.to_string().into());
+                    *answer.body_mut() = Body::Complete(document.to_string().into());
                 }
             }
             Ok(answer)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use botframework::connector::Connector;
-use botframework::http::{Body, Exchange, Transport};
+use botframework::http::{Body, ResponseFuture, Transport};
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 use herald::clock::{Chance, Clock};
@@ -112,13 +112,13 @@ impl Limited {
 }
 
 impl Transport for Limited {
-    fn send(&self, _: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, _: http::Request<Bytes>) -> ResponseFuture<'_> {
         let (status, body) = if self.takes() {
             (http::StatusCode::CREATED, r#"{"id":"1767000100001"}"#)
         } else {
             (http::StatusCode::TOO_MANY_REQUESTS, "")
         };
-        let mut response = http::Response::new(Body::Whole(Bytes::from_static(body.as_bytes())));
+        let mut response = http::Response::new(Body::Complete(Bytes::from_static(body.as_bytes())));
         *response.status_mut() = status;
         if status == http::StatusCode::TOO_MANY_REQUESTS {
             let second = http::HeaderValue::from_static("1");

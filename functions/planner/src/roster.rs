@@ -140,7 +140,7 @@ where
             match reaction(error.reason()) {
                 Reaction::Readdress => {
                     addresses.retain(|other| *other != address && trust.check(other).is_ok());
-                    if error.reason() == Reason::OtherHost {
+                    if error.reason() == Reason::WrongCloud {
                         // The tenant is in GCC, and nowhere else.
                         addresses.retain(|other| *other == GCC_SERVICE_URL);
                     }

@@ -206,7 +206,7 @@ where
                             Err(failure) => failure,
                         };
                         // What creating says is about the person; what is unknown of it leaves the message unsent.
-                        if failure.class() == Class::Unknown {
+                        if failure.class() == Class::Ambiguous {
                             return Ok(Came::Short(error));
                         }
                         let Some(next) = self.next_address(conversation, &mut others, &failure) else {
@@ -247,7 +247,7 @@ where
             return None;
         }
         let others = others.get_or_insert_with(|| self.others(conversation));
-        if error.reason() == Reason::OtherHost {
+        if error.reason() == Reason::WrongCloud {
             // The tenant is in GCC, and nowhere else.
             others.retain(|url| *url == GCC_SERVICE_URL);
         }
@@ -519,7 +519,7 @@ pub(crate) fn code(error: &connector::Error) -> String {
         (Some(code), _, _) => code.to_owned(),
         (None, Some(status), _) => format!("Http{status}"),
         (None, None, Reason::Unreachable) => "NotConnected".to_owned(),
-        (None, None, Reason::Unanswered) => "NoAnswer".to_owned(),
+        (None, None, Reason::NoResponse) => "NoAnswer".to_owned(),
         (None, None, _) => "NotSendable".to_owned(),
     }
 }

@@ -74,7 +74,7 @@ where
                 None => self.addresses_of(&self.neighbours(person).await?).await?,
             };
             left.retain(|url| *url != service_url);
-            if error.reason() == Reason::OtherHost {
+            if error.reason() == Reason::WrongCloud {
                 // The tenant is in GCC, and nowhere else.
                 left.retain(|url| url == GCC_SERVICE_URL);
             }

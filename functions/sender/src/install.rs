@@ -23,7 +23,7 @@
 //! | `Refused` | rejected, with Graph's words |
 
 use botframework::credential;
-use botframework::graph::{self, Class, Installed, Reason};
+use botframework::graph::{self, Class, Installation, Reason};
 use botframework::id::{CatalogAppId, ConversationId, EntraObjectId};
 use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
@@ -87,7 +87,7 @@ where
         customers: &Customers,
         customer: &Customer,
         user: &EntraObjectId,
-    ) -> Result<Installed, Failure> {
+    ) -> Result<Installation, Failure> {
         loop {
             let app = self.app(customers, customer).await?;
             self.ask_graph().await?;
@@ -205,7 +205,7 @@ where
                 let again = self.try_again(failures, asked, &code(&error)).await?;
                 (again, "InstallFailed")
             }
-            Reason::Unreachable | Reason::Unanswered | Reason::Failed | Reason::Unauthorized => {
+            Reason::Unreachable | Reason::NoResponse | Reason::ServerError | Reason::Unauthorized => {
                 let asked = self.asked_by(&error);
                 let again = self.try_again(failures, asked, &code(&error)).await?;
                 (again, "InstallFailed")

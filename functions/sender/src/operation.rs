@@ -181,7 +181,7 @@ where
                     (_, Reaction::Readdress) | (Class::Rejected | Class::Gone, _) => {
                         self.refused_whole(key, &begun, Some(&begun), &code(&error)).await
                     }
-                    (Class::NotSent | Class::Unknown, _) => self.not_taken(key, &begun, error, seen).await,
+                    (Class::NotSent | Class::Ambiguous, _) => self.not_taken(key, &begun, error, seen).await,
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! and whoever comes later finds it. Then the delivery goes the way of every other.
 
 use botframework::connector::{self, Reason};
-use botframework::graph::Installed;
+use botframework::graph::Installation;
 use botframework::id::EntraObjectId;
 use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
@@ -195,10 +195,10 @@ where
             .map_err(|_| NotMade::NotInstalled(Failure::NoSuchTenant))?;
         if begun.is_none() {
             match self.install(customers, &customer, user).await? {
-                Installed::Now => return Ok(Creation::InstallPending(self.now())),
+                Installation::Created => return Ok(Creation::InstallPending(self.now())),
                 // Nobody will be told of it. What was asked of Graph took its time, and the permit to write was of before.
-                Installed::Already if !self.goes_on().await? => return Err(NotMade::Short),
-                Installed::Already => {}
+                Installation::Existing if !self.goes_on().await? => return Err(NotMade::Short),
+                Installation::Existing => {}
             }
         }
         let refused = match self.make(person).await {

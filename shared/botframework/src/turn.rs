@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 
 use crate::activity::{Activity, ActivityType, DeliveryMode};
 use crate::connector::{self, Connector, SendReceipt};
-use crate::http::Cause;
+use crate::http::BoxError;
 use crate::id::ActivityId;
 use crate::invoke::InvokeResponse;
 use crate::reference::ConversationReference;
@@ -57,12 +57,12 @@ pub enum Error {
     Send(#[from] connector::Error),
     /// The bot itself failed.
     #[error("bot failed in the turn")]
-    Bot(#[source] Cause),
+    Bot(#[source] BoxError),
 }
 
 impl Error {
     /// A failure of the bot itself.
-    pub fn bot(cause: impl Into<Cause>) -> Self {
+    pub fn bot(cause: impl Into<BoxError>) -> Self {
         Self::Bot(cause.into())
     }
 }

@@ -126,9 +126,12 @@ impl HttpConnector for Connector {
         let (transport, timeout) = (self.transport.clone(), self.timeout);
         let request = prepare(request);
         HttpConnectorFuture::new(async move {
-            let response = transport.exchange(request?, timeout).await.map_err(classify)?;
+            let response = transport
+                .send_with_timeout(request?, timeout)
+                .await
+                .map_err(classify)?;
             let (head, body) = response.into_parts();
-            let Body::Whole(body) = body else {
+            let Body::Complete(body) = body else {
                 return Err(ConnectorError::io("the answer was cut short".into()));
             };
             let answer = http::Response::from_parts(head, SdkBody::from(body));

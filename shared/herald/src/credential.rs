@@ -16,10 +16,10 @@ use std::time::{Duration, SystemTime};
 
 use botframework::connector::Connector;
 use botframework::credential::{
-    Certificate, Credential, InvalidCertificate, Occasion, Proof, ProofError, Prove, Proving, Registration,
-    Renewal, Renewing, Rim, Secret, Signing, Tenancy,
+    AssertionContext, Certificate, ClientAuth, ClientAuthError, ClientCredential, Credential,
+    InvalidCertificate, Registration, Reload, Runtime, Secret, Signing, Tenancy,
 };
-use botframework::http::HttpTransport;
+use botframework::http::{BoxFuture, HttpTransport};
 use tokio::sync::Mutex;
 
 use crate::aws::signed::{self, Algorithm};
@@ -88,9 +88,9 @@ fn registration(environment: &Environment<'_>, bot: Bot) -> Result<Registration,
 }
 
 /// The time and the chance of whoever has tokens.
-pub(crate) fn rim(clock: &Clock, chance: &Chance) -> Rim {
+pub(crate) fn rim(clock: &Clock, chance: &Chance) -> Runtime {
     let (clock, chance) = (clock.clone(), chance.clone());
-    Rim::new(move || clock.now().into(), move || chance.draw())
+    Runtime::new(move || clock.now().into(), move || chance.draw())
 }
 
 /// What the bot proves itself with.
@@ -98,7 +98,7 @@ pub(crate) fn prover(
     environment: &Environment<'_>,
     transport: &HttpTransport,
     clock: &Clock,
-) -> Result<Box<dyn Prove>, config::Error> {
+) -> Result<Box<dyn ClientAuth>, config::Error> {
     let (variable, value, kind) = match (
         environment.optional(APP_PASSWORD),
         environment.optional(CERTIFICATE),
@@ -133,7 +133,7 @@ fn federation(
     environment: &Environment<'_>,
     transport: &HttpTransport,
     clock: &Clock,
-) -> Result<Box<dyn Prove>, config::Error> {
+) -> Result<Box<dyn ClientAuth>, config::Error> {
     let algorithm = match environment.optional(FEDERATION_ALGORITHM).as_deref() {
         None | Some("RS256") => Algorithm::Rs256,
         Some("ES384") => Algorithm::Es384,
@@ -180,7 +180,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn prover(self, text: &Secret) -> Result<Box<dyn Prove>, InvalidCertificate> {
+    fn prover(self, text: &Secret) -> Result<Box<dyn ClientAuth>, InvalidCertificate> {
         Ok(match self {
             // A secret that came through a file ends in a line feed; no client secret has one.
             Self::Password => Box::new(Secret::from(text.expose().trim().to_owned())),
@@ -235,30 +235,33 @@ impl Kept {
     }
 }
 
-impl Prove for Kept {
-    fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a> {
+impl ClientAuth for Kept {
+    fn authenticate<'a>(
+        &'a self,
+        occasion: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         Box::pin(async move {
             let text = self.text(occasion.now).await?;
             let prover = self
                 .kind
                 .prover(&text)
-                .map_err(|error| ProofError::Configuration(Box::new(error)))?;
-            prover.prove(occasion).await
+                .map_err(|error| ClientAuthError::Configuration(Box::new(error)))?;
+            prover.authenticate(occasion).await
         })
     }
 
-    fn renew(&self) -> Renewing<'_> {
+    fn reload(&self) -> BoxFuture<'_, Reload> {
         Box::pin(async {
             let mut last = self.last.lock().await;
             match (self.read().await, last.as_mut()) {
                 (Ok(text), Some(reading)) if reading.text != text => {
                     reading.text = text;
-                    Renewal::Changed
+                    Reload::Changed
                 }
-                (Ok(_), _) => Renewal::Unchanged,
+                (Ok(_), _) => Reload::Unchanged,
                 (Err(error), _) => {
                     tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "it was refused, and is not read again");
-                    Renewal::Unchanged
+                    Reload::Unchanged
                 }
             }
         })
@@ -271,14 +274,17 @@ struct WebIdentity {
     algorithm: Algorithm,
 }
 
-impl Prove for WebIdentity {
-    fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
+impl ClientAuth for WebIdentity {
+    fn authenticate<'a>(
+        &'a self,
+        _: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         Box::pin(async {
             let token = self
                 .client
                 .web_identity_token(AUDIENCE, self.algorithm, VOUCHED_FOR)
                 .await?;
-            Ok(Proof::Assertion(token))
+            Ok(ClientCredential::Assertion(token))
         })
     }
 }
@@ -292,9 +298,12 @@ struct Nothing;
 #[error("MicrosoftAppPassword is not set, and on one machine there is no AWS identity in its place")]
 struct NothingSet;
 
-impl Prove for Nothing {
-    fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
-        Box::pin(async { Err(ProofError::Configuration(Box::new(NothingSet))) })
+impl ClientAuth for Nothing {
+    fn authenticate<'a>(
+        &'a self,
+        _: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
+        Box::pin(async { Err(ClientAuthError::Configuration(Box::new(NothingSet))) })
     }
 }
 

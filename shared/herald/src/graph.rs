@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use botframework::cloud::Cloud;
-use botframework::credential::{InvalidRegistration, Prove};
+use botframework::credential::{ClientAuth, InvalidRegistration};
 use botframework::graph::{Graph, Tenant};
 use botframework::http::HttpTransport;
 use botframework::id::CatalogAppId;
@@ -109,7 +109,7 @@ impl Customers {
                 .and_then(|tenant| tenant.at_stand_in(tokens, graph))
                 .map_err(|_| not_local())?;
         }
-        let prover: Arc<dyn Prove> = Arc::from(credential::prover(environment, transport, clock)?);
+        let prover: Arc<dyn ClientAuth> = Arc::from(credential::prover(environment, transport, clock)?);
         let (transport, clock, chance) = (transport.clone(), clock.clone(), chance.clone());
         Ok(Some(Self::of(&manifest, move |tenant| {
             let mut tenant = Tenant::new(bot.cloud, tenant, &bot.app_id)?;

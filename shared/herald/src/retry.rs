@@ -49,15 +49,15 @@ pub enum Reaction {
 pub const fn reaction(reason: Reason) -> Reaction {
     match reason {
         Reason::Throttled => Reaction::Slow,
-        Reason::Concurrent | Reason::Unreachable => Reaction::Wait,
+        Reason::PreconditionFailed | Reason::Unreachable => Reaction::Wait,
         Reason::Unauthorized => Reaction::Stop,
-        Reason::OtherRegion | Reason::OtherHost => Reaction::Readdress,
+        Reason::WrongRegion | Reason::WrongCloud => Reaction::Readdress,
         Reason::NotFound => Reaction::Recreate,
         Reason::BlockedByUser | Reason::NotInRoster | Reason::NotInstalled => Reaction::Block,
-        Reason::DisabledByAdmin | Reason::Undecryptable => Reaction::Strike,
+        Reason::DisabledByAdmin | Reason::ForeignConversationId => Reaction::Strike,
         Reason::ActivityNotFound | Reason::TooLarge | Reason::Refused => Reaction::Reject,
-        Reason::Failed => Reaction::Doubt { most: 2 },
-        Reason::Unanswered => Reaction::Doubt {
+        Reason::ServerError => Reaction::Doubt { most: 2 },
+        Reason::NoResponse => Reaction::Doubt {
             most: crate::delivery::DOUBTS_MAX,
         },
     }

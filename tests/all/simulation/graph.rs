@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use botframework::graph::Graph;
-use botframework::http::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald::graph::Customers;
 use herald_local::teams::{GraphOperation, GraphRequest, Refusal};
@@ -54,7 +54,7 @@ fn read(request: &Request<Bytes>) -> GraphRequest {
 struct Portal(Arc<Environment>);
 
 impl Transport for Portal {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
         Box::pin(self.exchange(request))
     }
 }

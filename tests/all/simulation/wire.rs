@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use botframework::cloud::{Cloud, GCC_SERVICE_URL};
-use botframework::http::{Body, Exchange, Transport, TransportError};
+use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::teams::{Address, Operation};
 use http::Response;
@@ -59,7 +59,7 @@ fn read(request: &http::Request<Bytes>) -> Request {
 pub(super) struct Wire(pub(super) Arc<Environment>);
 
 impl Transport for Wire {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         Box::pin(self.exchange(request))
     }
 }
@@ -102,7 +102,7 @@ impl Wire {
         spawn_local(serve(Arc::clone(run), asked, number, answer));
         let answer = hears(environment, &format!("request {number}"), answered).await;
         if let (Ok(response), Operation::Create { tenant, member, .. }) = (&answer, &operation)
-            && let Body::Whole(body) = response.body()
+            && let Body::Complete(body) = response.body()
             && response.status().is_success()
             && !body.is_empty()
         {
@@ -199,12 +199,12 @@ async fn serve(run: Arc<Run>, asked: Request, number: usize, answer: oneshot::Se
         Ok(failed(&run))
     } else if run.strikes(troubles.cut_after) {
         if run.chance.below(2) == 0 {
-            Ok(response(201, Body::Cut))
+            Ok(response(201, Body::Truncated))
         } else {
             Err(TransportError::MaybeSent("cut".into()))
         }
     } else if run.strikes(troubles.silent) {
-        Ok(response(202, Body::Whole(Bytes::new())))
+        Ok(response(202, Body::Complete(Bytes::new())))
     } else {
         Ok(http_response(done.into()))
     };
@@ -219,7 +219,7 @@ pub(super) fn response(status: u16, body: Body) -> Response<Body> {
 
 pub(super) fn failed(run: &Run) -> Response<Body> {
     let status = *run.chance.pick(&[500, 502, 503, 504, 408]);
-    response(status, Body::Whole(Bytes::from_static(b"{}")))
+    response(status, Body::Complete(Bytes::from_static(b"{}")))
 }
 
 /// A wire that leads to somebody who takes everything: for what the bot answers in its turns, which is not simulated.
@@ -227,7 +227,7 @@ pub(super) fn failed(run: &Run) -> Response<Body> {
 pub(super) struct Elsewhere;
 
 impl Transport for Elsewhere {
-    fn send(&self, _: http::Request<Bytes>) -> Exchange<'_> {
-        Box::pin(async { Ok(response(201, Body::Whole(Bytes::from_static(b"{}")))) })
+    fn send(&self, _: http::Request<Bytes>) -> ResponseFuture<'_> {
+        Box::pin(async { Ok(response(201, Body::Complete(Bytes::from_static(b"{}")))) })
     }
 }

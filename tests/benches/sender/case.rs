@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use botframework::connector::Connector;
-use botframework::http::{Body, Exchange, HttpTransport, Transport};
+use botframework::http::{Body, HttpTransport, ResponseFuture, Transport};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use herald::clock::{Chance, Clock};
@@ -287,7 +287,7 @@ struct Recorder {
 }
 
 impl Transport for Recorder {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -298,7 +298,7 @@ impl Transport for Recorder {
 
 /// The answer of a channel that took a message.
 pub(crate) fn created() -> http::Response<Body> {
-    let mut response = http::Response::new(Body::Whole(Bytes::from_static(b"{\"id\":\"1767000100001\"}")));
+    let mut response = http::Response::new(Body::Complete(Bytes::from_static(b"{\"id\":\"1767000100001\"}")));
     *response.status_mut() = http::StatusCode::CREATED;
     response
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use botframework::activity::Activity;
 use botframework::connector::Connector;
-use botframework::http::{Exchange, Transport};
+use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
 use herald::audience::{Audience, Recipient};
 use herald::clock::{Chance, Clock};
@@ -144,7 +144,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
 struct Taker(Arc<AtomicU64>);
 
 impl Transport for Taker {
-    fn send(&self, _: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, _: http::Request<Bytes>) -> ResponseFuture<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { Ok(created()) })
     }

@@ -85,7 +85,7 @@ where
                     Class::Rejected | Class::Gone if !submitted.is_new(self.context.clock.now()) => {
                         self.give_up(key, &operation).await
                     }
-                    Class::Rejected | Class::Gone | Class::NotSent | Class::Unknown => {
+                    Class::Rejected | Class::Gone | Class::NotSent | Class::Ambiguous => {
                         self.not_told(&error, &operation, &submitted).await
                     }
                 };
@@ -115,7 +115,7 @@ where
                     "the channel does not tell whom a batch did not reach",
                 );
                 match error.class() {
-                    Class::NotSent | Class::Unknown => {
+                    Class::NotSent | Class::Ambiguous => {
                         return self.not_told(&error, &operation, &submitted).await;
                     }
                     Class::Rejected | Class::Gone => Failed {
@@ -151,7 +151,7 @@ where
             match error.class() {
                 // There is nothing left that could be.
                 Class::Rejected | Class::Gone => {}
-                Class::NotSent | Class::Unknown => {
+                Class::NotSent | Class::Ambiguous => {
                     return Ok(Err(self.not_told(&error, operation, submitted).await?));
                 }
             }

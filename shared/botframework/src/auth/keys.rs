@@ -290,9 +290,9 @@ impl Keys {
             return Err(FetchError::Status(answer.status()));
         }
         match answer.body() {
-            Body::Cut => Err(FetchError::Cut),
-            Body::Whole(body) if body.len() > LARGEST => Err(FetchError::TooLarge),
-            Body::Whole(body) => serde_json::from_slice(body).map_err(FetchError::Malformed),
+            Body::Truncated => Err(FetchError::Cut),
+            Body::Complete(body) if body.len() > LARGEST => Err(FetchError::TooLarge),
+            Body::Complete(body) => serde_json::from_slice(body).map_err(FetchError::Malformed),
         }
     }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::creation::Person;
 use super::error::{Class, Error, Reason, classify};
 use super::{Connector, Success, json};
-use crate::http::{Body, Cause, Part, Said};
+use crate::http::{Body, BoxError, Part, Said};
 use crate::id::{ConversationId, OperationId};
 use crate::outgoing::OutgoingActivity;
 
@@ -272,7 +272,7 @@ impl Connector {
 
 impl Success {
     fn understand<T>(&self, read: impl FnOnce(&Value) -> Result<T, Lacking>) -> Result<T, Error> {
-        let unreadable = |error: Cause| Error::unreadable(self.status, &self.headers, error);
+        let unreadable = |error: BoxError| Error::unreadable(self.status, &self.headers, error);
         let document: Value = self.read().map_err(|error| unreadable(error.into()))?;
         read(&document).map_err(|error| unreadable(error.into()))
     }
@@ -400,7 +400,7 @@ impl FailedEntry {
 
 /// The operation's id: a bare string, or in an object.
 fn operation_id(body: &Body) -> Option<OperationId> {
-    let Body::Whole(bytes) = body else { return None };
+    let Body::Complete(bytes) = body else { return None };
     let id = match serde_json::from_slice(bytes).ok()? {
         Value::String(id) => id,
         document => document.get("operationId")?.as_str()?.to_owned(),

@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderMap, StatusCode};
 
 use crate::credential;
-use crate::http::{Body, Cause, RetryAfter, Said, TransportError, correlation};
+use crate::http::{Body, BoxError, RetryAfter, Said, TransportError, correlation};
 
 /// The headers by which Microsoft finds a request again.
 const CORRELATION_HEADERS: [&str; 3] = ["x-correlating-operationid", "ms-cv", "x-ms-request-id"];
@@ -20,7 +20,7 @@ pub enum Class {
     /// The conversation cannot be reached by this bot until something happens there.
     Gone,
     /// It may have been carried out; nobody can know.
-    Unknown,
+    Ambiguous,
 }
 
 /// Why a request failed: the words of the Teams documentation and of field reports, by what a sender does about
@@ -30,13 +30,13 @@ pub enum Reason {
     /// Too many requests (429).
     Throttled,
     /// Another operation on the conversation was under way (412).
-    Concurrent,
+    PreconditionFailed,
     /// The bot itself was refused: no token, or a fresh one was not taken (401).
     Unauthorized,
     /// The tenant is served in another region, at another service URL of the same cloud.
-    OtherRegion,
+    WrongRegion,
     /// The tenant is in GCC, whose service URL is [`GCC_SERVICE_URL`](crate::cloud::GCC_SERVICE_URL).
-    OtherHost,
+    WrongCloud,
     /// Not a byte left: no name, no connection, no TLS.
     Unreachable,
     /// The person blocked or uninstalled the bot. No event will tell when that ends, but anything they do will.
@@ -48,7 +48,7 @@ pub enum Reason {
     /// The bot is not installed for this person.
     NotInstalled,
     /// The conversation's id was made for another registration of the bot; seen for everybody at once when the platform fails.
-    Undecryptable,
+    ForeignConversationId,
     /// There is no such conversation; one in a hundred healthy ones says so at random.
     NotFound,
     /// There is no such activity: what was to be changed or deleted is gone.
@@ -58,9 +58,9 @@ pub enum Reason {
     /// Refused for what it is.
     Refused,
     /// The channel failed (500), which the documentation advises against repeating.
-    Failed,
+    ServerError,
     /// No answer, or one that says that somebody on the way got none.
-    Unanswered,
+    NoResponse,
 }
 
 impl Reason {
@@ -68,19 +68,19 @@ impl Reason {
     pub const fn class(self) -> Class {
         match self {
             Self::Throttled
-            | Self::Concurrent
+            | Self::PreconditionFailed
             | Self::Unauthorized
-            | Self::OtherRegion
-            | Self::OtherHost
+            | Self::WrongRegion
+            | Self::WrongCloud
             | Self::Unreachable => Class::NotSent,
             Self::BlockedByUser
             | Self::NotInRoster
             | Self::DisabledByAdmin
             | Self::NotInstalled
-            | Self::Undecryptable
+            | Self::ForeignConversationId
             | Self::NotFound => Class::Gone,
             Self::ActivityNotFound | Self::TooLarge | Self::Refused => Class::Rejected,
-            Self::Failed | Self::Unanswered => Class::Unknown,
+            Self::ServerError | Self::NoResponse => Class::Ambiguous,
         }
     }
 }
@@ -90,22 +90,22 @@ const REASONS: &[(Statuses, Says, Reason)] = &[
     (
         Statuses::ClientErrors,
         Says::InMessage("failed to decrypt"),
-        Reason::Undecryptable,
+        Reason::ForeignConversationId,
     ),
     (
         Statuses::ClientErrors,
         Says::InMessage("different region"),
-        Reason::OtherRegion,
+        Reason::WrongRegion,
     ),
     (
         Statuses::ClientErrors,
         Says::InMessage("wrong geo"),
-        Reason::OtherRegion,
+        Reason::WrongRegion,
     ),
     (
         Statuses::One(403),
         Says::Code("InvalidBotApiHost"),
-        Reason::OtherHost,
+        Reason::WrongCloud,
     ),
     (
         Statuses::One(403),
@@ -143,17 +143,17 @@ const REASONS: &[(Statuses, Says, Reason)] = &[
         Reason::ActivityNotFound,
     ),
     (Statuses::One(401), Says::Anything, Reason::Unauthorized),
-    (Statuses::One(408), Says::Anything, Reason::Unanswered),
-    (Statuses::One(412), Says::Anything, Reason::Concurrent),
+    (Statuses::One(408), Says::Anything, Reason::NoResponse),
+    (Statuses::One(412), Says::Anything, Reason::PreconditionFailed),
     (Statuses::One(413), Says::Anything, Reason::TooLarge),
     (Statuses::One(429), Says::Anything, Reason::Throttled),
     (Statuses::Redirects, Says::Anything, Reason::Refused),
     (Statuses::ClientErrors, Says::Anything, Reason::Refused),
-    (Statuses::One(500), Says::Anything, Reason::Failed),
+    (Statuses::One(500), Says::Anything, Reason::ServerError),
 ];
 
 /// What no row speaks of: the other 5xx, and statuses that do not exist.
-const OTHERWISE: Reason = Reason::Unanswered;
+const OTHERWISE: Reason = Reason::NoResponse;
 
 #[derive(Clone, Copy)]
 enum Statuses {
@@ -183,7 +183,7 @@ struct Inner {
     message: Option<String>,
     retry_after: Option<RetryAfter>,
     correlation: String,
-    source: Option<Cause>,
+    source: Option<BoxError>,
 }
 
 impl Error {
@@ -231,7 +231,7 @@ impl Error {
     }
 
     /// A request that was refused here and never left.
-    pub(super) fn refused(source: impl Into<Cause>) -> Self {
+    pub(super) fn refused(source: impl Into<BoxError>) -> Self {
         Self::without_answer(Reason::Refused, source.into())
     }
 
@@ -252,15 +252,15 @@ impl Error {
     pub(super) fn unanswered(failure: TransportError) -> Self {
         let reason = match failure {
             TransportError::NotSent(_) => Reason::Unreachable,
-            TransportError::MaybeSent(_) => Reason::Unanswered,
+            TransportError::MaybeSent(_) => Reason::NoResponse,
         };
         Self::without_answer(reason, Box::new(failure))
     }
 
     /// A success whose body was needed and cannot be read.
-    pub(super) fn unreadable(status: StatusCode, headers: &HeaderMap, source: impl Into<Cause>) -> Self {
+    pub(super) fn unreadable(status: StatusCode, headers: &HeaderMap, source: impl Into<BoxError>) -> Self {
         Self(Box::new(Inner {
-            reason: Reason::Unanswered,
+            reason: Reason::NoResponse,
             status: Some(status),
             code: None,
             message: None,
@@ -293,7 +293,7 @@ impl Error {
         }))
     }
 
-    fn without_answer(reason: Reason, source: Cause) -> Self {
+    fn without_answer(reason: Reason, source: BoxError) -> Self {
         Self(Box::new(Inner {
             reason,
             status: None,
@@ -312,7 +312,7 @@ impl fmt::Display for Error {
             Class::NotSent => "request to the connector was not carried out",
             Class::Rejected => "request to the connector was rejected",
             Class::Gone => "conversation cannot be reached",
-            Class::Unknown => "request to the connector may or may not have been carried out",
+            Class::Ambiguous => "request to the connector may or may not have been carried out",
         })?;
         if let Some(status) = self.0.status {
             write!(formatter, " (status {}", status.as_u16())?;

@@ -424,8 +424,8 @@ impl Success {
     /// The body as a document, or why it is none.
     fn read<T: DeserializeOwned>(&self) -> Result<T, Unreadable> {
         match &self.body {
-            Body::Whole(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
-            Body::Cut => Err(Unreadable::Cut),
+            Body::Complete(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
+            Body::Truncated => Err(Unreadable::Cut),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::activity::ChannelAccount;
 use crate::credential::tests::Endpoint;
-use crate::http::{Exchange, HttpTransport, RetryAfter};
+use crate::http::{HttpTransport, ResponseFuture, RetryAfter};
 use crate::service_url::{Loopback, OtherChannels};
 
 /// What the server does when it has read a request.
@@ -327,7 +327,7 @@ async fn a_list_whose_body_is_cut_is_unknown() {
     let error = connector().members(&server.url, &"a:1".into()).await.unwrap_err();
     assert_eq!(
         (error.class(), error.status(), error.correlation()),
-        (Class::Unknown, Some(200), "ms-cv=c")
+        (Class::Ambiguous, Some(200), "ms-cv=c")
     );
 }
 
@@ -353,7 +353,7 @@ async fn a_page_is_the_last_without_a_token_and_none_without_its_members() {
             .paged_members(&server.url, &conversation, None, None)
             .await
             .unwrap_err();
-        assert_eq!(error.class(), Class::Unknown);
+        assert_eq!(error.class(), Class::Ambiguous);
     }
 }
 
@@ -377,7 +377,7 @@ async fn a_long_answer_in_many_pieces_is_read_whole_and_an_endless_one_is_not() 
 async fn a_connection_cut_before_any_answer_is_unknown_and_the_request_is_not_repeated() {
     let server = serve(vec![Act::SayAndClose(Vec::new())]).await;
     let error = send(&connector(), &server.url).await.unwrap_err();
-    assert_eq!(error.class(), Class::Unknown);
+    assert_eq!(error.class(), Class::Ambiguous);
     assert!(std::error::Error::source(&error).is_some());
     assert_eq!(server.requests().len(), 1);
 }
@@ -389,7 +389,7 @@ async fn a_kept_connection_cut_under_a_second_request_is_unknown_and_not_repeate
     send(&connector, &server.url).await.unwrap();
     assert_eq!(
         send(&connector, &server.url).await.unwrap_err().class(),
-        Class::Unknown
+        Class::Ambiguous
     );
     assert_eq!((server.requests().len(), server.connections()), (2, 1));
 }
@@ -400,7 +400,7 @@ async fn a_time_out_before_the_answer_is_unknown() {
     let error = send(&impatient(Duration::from_millis(50)), &server.url)
         .await
         .unwrap_err();
-    assert_eq!((error.class(), error.status()), (Class::Unknown, None));
+    assert_eq!((error.class(), error.status()), (Class::Ambiguous, None));
 }
 
 #[tokio::test]
@@ -462,7 +462,7 @@ async fn a_refusal_says_what_when_and_which() {
 async fn nothing_at_all_is_sent_to_a_url_that_is_not_trusted() {
     struct Untouched;
     impl Transport for Untouched {
-        fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+        fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
             panic!("{} was asked", request.uri())
         }
     }
@@ -504,9 +504,9 @@ async fn nothing_at_all_is_sent_to_a_url_that_is_not_trusted() {
 async fn a_transport_in_the_same_process_takes_the_place_of_http() {
     struct Echo;
     impl Transport for Echo {
-        fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+        fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
             let id = json!({"id": request.uri().path()}).to_string();
-            Box::pin(async move { Ok(::http::Response::new(Body::Whole(id.into()))) })
+            Box::pin(async move { Ok(::http::Response::new(Body::Complete(id.into()))) })
         }
     }
     let connector = Connector::new(Echo, rule(Loopback::Refused), Endpoint::new().credential());

@@ -13,8 +13,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-use super::proof::{Occasion, Proof, ProofError, Prove, Proving};
+use super::client_auth::{AssertionContext, ClientAuth, ClientAuthError, ClientCredential};
 use super::secret::Secret;
+use crate::http::BoxFuture;
 
 /// How long an assertion holds: it is used at once, the rest is for clocks that differ.
 const LIFETIME: Duration = Duration::from_mins(5);
@@ -87,7 +88,7 @@ impl Certificate {
     }
 
     /// A JWT by which the bot speaks for itself, on this occasion only.
-    fn assertion(&self, occasion: Occasion<'_>) -> Result<Secret, Unsigned> {
+    fn assertion(&self, occasion: AssertionContext<'_>) -> Result<Secret, Unsigned> {
         let (algorithm, padding): (_, &dyn RsaEncoding) = match self.signing {
             Signing::Ps256 => ("PS256", &RSA_PSS_SHA256),
             Signing::Rs256 => ("RS256", &RSA_PKCS1_SHA256),
@@ -120,12 +121,15 @@ impl Certificate {
     }
 }
 
-impl Prove for Certificate {
-    fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a> {
+impl ClientAuth for Certificate {
+    fn authenticate<'a>(
+        &'a self,
+        occasion: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         Box::pin(async move {
             match self.assertion(occasion) {
-                Ok(assertion) => Ok(Proof::Assertion(assertion)),
-                Err(error) => Err(ProofError::Unavailable(Box::new(error))),
+                Ok(assertion) => Ok(ClientCredential::Assertion(assertion)),
+                Err(error) => Err(ClientAuthError::Unavailable(Box::new(error))),
             }
         })
     }

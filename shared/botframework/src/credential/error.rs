@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use super::proof::ProofError;
-use crate::http::{Cause, RetryAfter};
+use super::client_auth::ClientAuthError;
+use crate::http::{BoxError, RetryAfter};
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ struct Inner {
     error_codes: Vec<u64>,
     correlation: Option<String>,
     wait: Duration,
-    source: Option<Cause>,
+    source: Option<BoxError>,
 }
 
 /// What a token endpoint that gives no token says about it.
@@ -122,20 +122,20 @@ impl Error {
     }
 
     /// There was no answer, or none that can be read.
-    pub(super) fn unanswered(source: impl Into<Cause>, patience: Patience) -> Self {
+    pub(super) fn unanswered(source: impl Into<BoxError>, patience: Patience) -> Self {
         Self::without_answer(Fault::Unavailable, source.into(), patience)
     }
 
     /// There was nothing to ask with.
-    pub(super) fn unproved(error: ProofError, patience: Patience) -> Self {
+    pub(super) fn unproved(error: ClientAuthError, patience: Patience) -> Self {
         let fault = match &error {
-            ProofError::Configuration(_) => Fault::Configuration,
-            ProofError::Unavailable(_) => Fault::Unavailable,
+            ClientAuthError::Configuration(_) => Fault::Configuration,
+            ClientAuthError::Unavailable(_) => Fault::Unavailable,
         };
         Self::without_answer(fault, Box::new(error), patience)
     }
 
-    fn without_answer(fault: Fault, source: Cause, patience: Patience) -> Self {
+    fn without_answer(fault: Fault, source: BoxError, patience: Patience) -> Self {
         Self(Arc::new(Inner {
             fault,
             status: None,

@@ -1,7 +1,7 @@
 //! The bot's own token: how it is had, how long it is kept, and where alone it goes.
 //!
 //! ```text
-//! Prove ── proof ──▶ token endpoint ── token ──▶ Credential ──▶ Connector, to a URL that passed the trust rule
+//! ClientAuth ── proof ──▶ token endpoint ── token ──▶ Credential ──▶ Connector, to a URL that passed the trust rule
 //! ```
 //!
 //! The token works for every conversation of the bot, like a password. Nothing here gives it out: a
@@ -16,7 +16,7 @@
 //! use botframework::cloud::Cloud;
 //! use botframework::connector::Connector;
 //! use botframework::http::HttpTransport;
-//! use botframework::credential::{Credential, Registration, Rim, Secret, Tenancy};
+//! use botframework::credential::{Credential, Registration, Runtime, Secret, Tenancy};
 //! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,7 +24,7 @@
 //! let bot = Registration::new(Cloud::Public, &tenancy, "00000000-0000-4000-8000-00000000b07a")?;
 //! let secret = Secret::from("read from a safe place".to_owned());
 //! let transport = HttpTransport::builder().build()?;
-//! let rim = Rim::new(SystemTime::now, random_bytes);
+//! let rim = Runtime::new(SystemTime::now, random_bytes);
 //! let credential = Credential::new(transport.clone(), bot, secret, rim);
 //! let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
 //! let connector = Connector::new(transport, trust, credential);
@@ -33,28 +33,28 @@
 //! # }
 //! ```
 
-mod application;
 mod certificate;
+mod client;
+mod client_auth;
 mod error;
-mod grant;
-mod proof;
 mod registration;
 mod secret;
 #[cfg(test)]
 pub(crate) mod tests;
-mod tokens;
+mod token_cache;
+mod token_request;
 
-pub use self::application::InvalidRegistration;
 pub use self::certificate::{Certificate, InvalidCertificate, Signing};
+pub use self::client::InvalidRegistration;
+pub use self::client_auth::{AssertionContext, ClientAuth, ClientAuthError, ClientCredential, Reload};
 pub use self::error::{Error, Fault};
-pub use self::proof::{Occasion, Proof, ProofError, Prove, Proving, Renewal, Renewing};
 pub use self::registration::{Registration, Tenancy};
 pub use self::secret::Secret;
-pub use self::tokens::Rim;
+pub use self::token_cache::Runtime;
 
-pub(crate) use self::application::{Application, stand_in};
+pub(crate) use self::client::{Application, stand_in};
 use self::registration::Origin;
-pub(crate) use self::tokens::{Token, Tokens};
+pub(crate) use self::token_cache::{Token, Tokens};
 use crate::http::Transport;
 use crate::service_url::ServiceUrl;
 
@@ -76,8 +76,8 @@ impl Credential {
     pub fn new(
         transport: impl Transport + 'static,
         registration: Registration,
-        prover: impl Prove + 'static,
-        rim: Rim,
+        prover: impl ClientAuth + 'static,
+        rim: Runtime,
     ) -> Self {
         let (application, origin) = registration.into_parts();
         Self {

@@ -1,4 +1,4 @@
-use super::application::{Application, InvalidRegistration};
+use super::client::{Application, InvalidRegistration};
 use crate::cloud::Cloud;
 use crate::service_url::ServiceUrl;
 

@@ -13,10 +13,10 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::tokens::ANSWER_TIMEOUT;
+use super::token_cache::ANSWER_TIMEOUT;
 use super::*;
 use crate::cloud::Cloud;
-use crate::http::{Body, Exchange, HttpTransport, TransportError};
+use crate::http::{Body, BoxFuture, HttpTransport, ResponseFuture, TransportError};
 
 const APP: &str = "00000000-0000-4000-8000-00000000b07a";
 /// What must not be seen anywhere.
@@ -76,13 +76,13 @@ impl Endpoint {
         self.credential_at(&Clock::default(), secret())
     }
 
-    fn credential_at(&self, clock: &Clock, prover: impl Prove + 'static) -> Credential {
+    fn credential_at(&self, clock: &Clock, prover: impl ClientAuth + 'static) -> Credential {
         Credential::new(self.clone(), registration(), prover, clock.rim(0))
     }
 }
 
 impl Transport for Endpoint {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         let body = String::from_utf8(request.body().to_vec()).unwrap();
         let number = {
             let mut asked = self.asked.lock().unwrap();
@@ -96,7 +96,7 @@ impl Transport for Endpoint {
             for (name, value) in headers.lines().filter_map(|line| line.split_once(": ")) {
                 response = response.header(name, value);
             }
-            Ok(response.body(Body::Whole(body.into())).unwrap())
+            Ok(response.body(Body::Complete(body.into())).unwrap())
         })
     }
 }
@@ -110,9 +110,9 @@ impl Clock {
         self.0.store(second, Ordering::SeqCst);
     }
 
-    fn rim(&self, chance: u8) -> Rim {
+    fn rim(&self, chance: u8) -> Runtime {
         let told = Arc::clone(&self.0);
-        Rim::new(
+        Runtime::new(
             move || UNIX_EPOCH + Duration::from_secs(told.load(Ordering::SeqCst)),
             move || [chance; 16],
         )
@@ -231,10 +231,13 @@ fn a_certificate_that_cannot_work_is_refused_with_the_reason() {
 /// Something else vouches for the bot.
 struct Vouched(AtomicUsize);
 
-impl Prove for Vouched {
-    fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
+impl ClientAuth for Vouched {
+    fn authenticate<'a>(
+        &'a self,
+        _: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         let number = self.0.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async move { Ok(Proof::Assertion(format!("vouched-{number}").into())) })
+        Box::pin(async move { Ok(ClientCredential::Assertion(format!("vouched-{number}").into())) })
     }
 }
 
@@ -506,19 +509,22 @@ struct Kept {
     rotated: bool,
 }
 
-impl Prove for Kept {
-    fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
+impl ClientAuth for Kept {
+    fn authenticate<'a>(
+        &'a self,
+        _: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         let version = self.reads.load(Ordering::SeqCst);
-        Box::pin(async move { Ok(Proof::Secret(format!("version-{version}").into())) })
+        Box::pin(async move { Ok(ClientCredential::Secret(format!("version-{version}").into())) })
     }
 
-    fn renew(&self) -> Renewing<'_> {
+    fn reload(&self) -> BoxFuture<'_, Reload> {
         self.reads.fetch_add(usize::from(self.rotated), Ordering::SeqCst);
         Box::pin(async {
             if self.rotated {
-                Renewal::Changed
+                Reload::Changed
             } else {
-                Renewal::Unchanged
+                Reload::Unchanged
             }
         })
     }
@@ -540,15 +546,18 @@ async fn a_refused_secret_is_read_again_and_used_if_it_has_changed() {
 
 #[tokio::test]
 async fn without_a_proof_nothing_is_asked() {
-    struct Nothing(fn(crate::http::Cause) -> ProofError);
-    impl Prove for Nothing {
-        fn prove<'a>(&'a self, _: Occasion<'a>) -> Proving<'a> {
+    struct Nothing(fn(crate::http::BoxError) -> ClientAuthError);
+    impl ClientAuth for Nothing {
+        fn authenticate<'a>(
+            &'a self,
+            _: AssertionContext<'a>,
+        ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
             Box::pin(async { Err((self.0)("the keeper is away".into())) })
         }
     }
     for (kind, fault) in [
-        (ProofError::Configuration as fn(_) -> _, Fault::Configuration),
-        (ProofError::Unavailable, Fault::Unavailable),
+        (ClientAuthError::Configuration as fn(_) -> _, Fault::Configuration),
+        (ClientAuthError::Unavailable, Fault::Unavailable),
     ] {
         let endpoint = Endpoint::new();
         let credential = endpoint.credential_at(&Clock::default(), Nothing(kind));
@@ -587,13 +596,13 @@ async fn nothing_that_can_be_printed_holds_a_secret() {
     let token = credential.tokens.token().await.unwrap();
     assert_eq!(text(&token), format!("Bearer {CANARY}"));
     let secret = secret();
-    let occasion = Occasion {
+    let occasion = AssertionContext {
         token_url: "",
         app_id: "",
         now: UNIX_EPOCH,
         chance: [0; 16],
     };
-    let proof = secret.prove(occasion).await.unwrap();
+    let proof = secret.authenticate(occasion).await.unwrap();
     let mut request = http::Request::new(Bytes::new());
     request
         .headers_mut()
@@ -620,7 +629,7 @@ async fn nothing_that_can_be_printed_holds_a_secret() {
 struct Untouched;
 
 impl Transport for Untouched {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         Box::pin(async move {
             Err(TransportError::NotSent(
                 format!("{} was asked", request.uri()).into(),

@@ -81,7 +81,7 @@ impl Graph {
 /// One answer out of a batch, as if it had come alone; `None` when it is none.
 fn batched(answer: &Value) -> Option<Response<Body>> {
     let status = answer.get("status")?.as_u64()?;
-    let mut response = Response::new(Body::Cut);
+    let mut response = Response::new(Body::Truncated);
     *response.status_mut() = StatusCode::from_u16(status.try_into().ok()?).ok()?;
     let headers = answer.get("headers").and_then(Value::as_object);
     for (name, value) in headers.into_iter().flatten() {
@@ -92,6 +92,6 @@ fn batched(answer: &Value) -> Option<Response<Body>> {
         }
     }
     let body = serde_json::to_vec(answer.get("body").unwrap_or(&Value::Null));
-    *response.body_mut() = Body::Whole(body.ok()?.into());
+    *response.body_mut() = Body::Complete(body.ok()?.into());
     Some(response)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderMap, StatusCode};
 
 use crate::credential;
-use crate::http::{Body, Cause, RetryAfter, Said, TransportError, correlation};
+use crate::http::{Body, BoxError, RetryAfter, Said, TransportError, correlation};
 
 /// The headers by which Microsoft finds a request to Graph again.
 const CORRELATION_HEADERS: [&str; 2] = ["request-id", "client-request-id"];
@@ -37,9 +37,9 @@ pub enum Reason {
     /// Not a byte left: no name, no connection, no TLS.
     Unreachable,
     /// No answer, or none that can be read.
-    Unanswered,
+    NoResponse,
     /// Graph failed (5xx).
-    Failed,
+    ServerError,
     /// No token for a reason that is not the tenant's, or a fresh one was not taken (401).
     Unauthorized,
     /// The bot has no consent in the tenant for what it asks, is unknown there, or is not the one that its manifest names
@@ -58,9 +58,11 @@ impl Reason {
     /// What would help after a failure for this reason.
     pub const fn class(self) -> Class {
         match self {
-            Self::Throttled | Self::Unreachable | Self::Unanswered | Self::Failed | Self::Unauthorized => {
-                Class::Later
-            }
+            Self::Throttled
+            | Self::Unreachable
+            | Self::NoResponse
+            | Self::ServerError
+            | Self::Unauthorized => Class::Later,
             Self::NotConsented => Class::Tenant,
             Self::NotAllowed | Self::NotFound => Class::Target,
             Self::Refused => Class::Rejected,
@@ -80,7 +82,7 @@ struct Inner {
     message: Option<String>,
     retry_after: Option<RetryAfter>,
     correlation: String,
-    source: Option<Cause>,
+    source: Option<BoxError>,
 }
 
 impl Error {
@@ -117,7 +119,7 @@ impl Error {
     }
 
     /// A request that was refused here and never left.
-    pub(super) fn refused(source: impl Into<Cause>) -> Self {
+    pub(super) fn refused(source: impl Into<BoxError>) -> Self {
         Self::without_answer(Reason::Refused, source.into())
     }
 
@@ -143,14 +145,14 @@ impl Error {
     pub(super) fn unanswered(failure: TransportError) -> Self {
         let reason = match failure {
             TransportError::NotSent(_) => Reason::Unreachable,
-            TransportError::MaybeSent(_) => Reason::Unanswered,
+            TransportError::MaybeSent(_) => Reason::NoResponse,
         };
         Self::without_answer(reason, Box::new(failure))
     }
 
     /// A success whose body was needed and cannot be read.
-    pub(super) fn unreadable(status: StatusCode, headers: &HeaderMap, source: impl Into<Cause>) -> Self {
-        let mut failed = Self::without_answer(Reason::Unanswered, source.into());
+    pub(super) fn unreadable(status: StatusCode, headers: &HeaderMap, source: impl Into<BoxError>) -> Self {
+        let mut failed = Self::without_answer(Reason::NoResponse, source.into());
         failed.0.status = Some(status);
         failed.0.correlation = correlation(headers, &CORRELATION_HEADERS);
         failed
@@ -170,7 +172,7 @@ impl Error {
         }))
     }
 
-    fn without_answer(reason: Reason, source: Cause) -> Self {
+    fn without_answer(reason: Reason, source: BoxError) -> Self {
         Self(Box::new(Inner {
             reason,
             status: None,
@@ -189,10 +191,10 @@ fn reason(status: StatusCode, said: &Said) -> Reason {
         403 if speaks_of_consent(said) => Reason::NotConsented,
         403 => Reason::NotAllowed,
         404 => Reason::NotFound,
-        408 => Reason::Unanswered,
+        408 => Reason::NoResponse,
         429 => Reason::Throttled,
         ..500 => Reason::Refused,
-        _ => Reason::Failed,
+        _ => Reason::ServerError,
     }
 }
 
@@ -218,8 +220,8 @@ impl fmt::Display for Error {
         formatter.write_str(match self.0.reason {
             Reason::Throttled => "graph takes no more requests now",
             Reason::Unreachable => "graph cannot be reached",
-            Reason::Unanswered => "graph gave no answer that can be read",
-            Reason::Failed => "graph failed",
+            Reason::NoResponse => "graph gave no answer that can be read",
+            Reason::ServerError => "graph failed",
             Reason::Unauthorized => "graph does not know the bot, or there is no token for it",
             Reason::NotConsented => "the bot has no consent in the tenant",
             Reason::NotAllowed => "graph does not allow it for this person or team",

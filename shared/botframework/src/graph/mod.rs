@@ -2,8 +2,8 @@
 //! people who never installed it, so that it can write to them.
 //!
 //! ```text
-//! catalog_app, store_app ──▶ installation? ──none──▶ install_for_user ──Now──▶ the bot's own endpoint is told, with the conversation
-//!                       └──there──────────────────┴──Already──▶ installation ──▶ chat: the conversation's id
+//! catalog_app, store_app ──▶ installation? ──none──▶ install_for_user ──Created──▶ the bot's own endpoint is told, with the conversation
+//!                       └──there──────────────────┴──Existing──▶ installation ──▶ chat: the conversation's id
 //! ```
 //!
 //! An installation tells the bot's endpoint of itself (`installationUpdate`), at some later moment. Where one was there
@@ -16,15 +16,15 @@
 //!
 //! # Example: a person, an app
 //! ```no_run
-//! # use botframework::{graph::{Error, Graph, Installed}, id::{ConversationId, EntraObjectId}};
+//! # use botframework::{graph::{Error, Graph, Installation}, id::{ConversationId, EntraObjectId}};
 //! # async fn reach(graph: Graph, person: EntraObjectId) -> Result<Option<ConversationId>, Error> {
 //! let Some(app) = graph.catalog_app("11111111-2222-4333-8444-555555555555").await? else {
 //!     return Ok(None);
 //! };
 //! match graph.install_for_user(&person, &app).await? {
 //!     // The conversation comes to the bot's endpoint.
-//!     Installed::Now => Ok(None),
-//!     Installed::Already => match graph.installation(&person, &app).await? {
+//!     Installation::Created => Ok(None),
+//!     Installation::Existing => match graph.installation(&person, &app).await? {
 //!         Some(installation) => graph.chat(&person, &installation).await.map(Some),
 //!         None => Ok(None),
 //!     },
@@ -51,7 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use self::error::{Class, Error, Reason};
 pub use self::tenant::Tenant;
 
-use crate::credential::{InvalidRegistration, Prove, Rim, Token, Tokens};
+use crate::credential::{ClientAuth, InvalidRegistration, Runtime, Token, Tokens};
 use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
 use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, InstallationId};
 
@@ -68,11 +68,11 @@ pub struct Graph {
 
 /// What installing came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Installed {
+pub enum Installation {
     /// It was done. The bot's endpoint will be told.
-    Now,
+    Created,
     /// It was there already. The bot's endpoint will not be told.
-    Already,
+    Existing,
 }
 
 /// A list as Graph gives it. One that has more than a page is not followed: what is asked for stands at its beginning.
@@ -90,7 +90,7 @@ struct CatalogApp {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Installation {
+struct InstalledApp {
     id: InstallationId,
     teams_app: Option<CatalogApp>,
 }
@@ -127,8 +127,8 @@ impl Graph {
     pub fn new(
         transport: impl Transport + Clone + 'static,
         tenant: Tenant,
-        prover: impl Prove + 'static,
-        rim: Rim,
+        prover: impl ClientAuth + 'static,
+        rim: Runtime,
     ) -> Self {
         let tokens = Tokens::new(transport.clone(), tenant.application, prover, rim);
         Self {
@@ -216,7 +216,7 @@ impl Graph {
         &self,
         user: &EntraObjectId,
         app: &CatalogAppId,
-    ) -> Result<Installed, Error> {
+    ) -> Result<Installation, Error> {
         self.install(&installed_apps(user), app).await
     }
 
@@ -224,7 +224,11 @@ impl Graph {
     ///
     /// # Errors
     /// See [`Error::class`].
-    pub async fn install_in_team(&self, team: &EntraGroupId, app: &CatalogAppId) -> Result<Installed, Error> {
+    pub async fn install_in_team(
+        &self,
+        team: &EntraGroupId,
+        app: &CatalogAppId,
+    ) -> Result<Installation, Error> {
         let parts = [
             Part::Fixed("v1.0/teams"),
             Part::Id(team.as_str()),
@@ -265,15 +269,15 @@ impl Graph {
         success(response).map(drop)
     }
 
-    async fn install(&self, parts: &[Part<'_>], app: &CatalogAppId) -> Result<Installed, Error> {
+    async fn install(&self, parts: &[Part<'_>], app: &CatalogAppId) -> Result<Installation, Error> {
         let catalog = [Part::Fixed("v1.0/appCatalogs/teamsApps"), Part::Id(app.as_str())];
         let app = address(&self.url, &catalog, &[]).map_err(Error::refused)?;
         let body = json(&Install { app: &app })?;
         let response = self.request(Method::POST, parts, &[], body).await?;
         if response.status() == StatusCode::CONFLICT {
-            return Ok(Installed::Already);
+            return Ok(Installation::Existing);
         }
-        success(response).map(|_| Installed::Now)
+        success(response).map(|_| Installation::Created)
     }
 
     /// The one way out: every request is made here, to the one host. A token that is not taken is replaced, and the
@@ -364,8 +368,8 @@ fn literal(text: &str) -> String {
 /// uninstalled.
 fn found(response: Response<Body>, app: &CatalogAppId) -> Result<Option<InstallationId>, Error> {
     let response = success(response)?;
-    let list: List<Installation> = read(&response)?;
-    let is_its = |installation: &Installation| {
+    let list: List<InstalledApp> = read(&response)?;
+    let is_its = |installation: &InstalledApp| {
         let of = installation.teams_app.as_ref();
         of.is_none_or(|of| of.id.as_str().eq_ignore_ascii_case(app.as_str()))
     };
@@ -388,8 +392,8 @@ fn success(response: Response<Body>) -> Result<Response<Body>, Error> {
 
 fn read<T: DeserializeOwned>(response: &Response<Body>) -> Result<T, Error> {
     let document = match response.body() {
-        Body::Whole(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
-        Body::Cut => Err(Unreadable::Cut),
+        Body::Complete(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
+        Body::Truncated => Err(Unreadable::Cut),
     };
     document.map_err(|error| unreadable(response, error))
 }

@@ -14,16 +14,17 @@ use crate::cloud::Cloud;
 use crate::connector::Connector;
 use crate::connector::tests::{Act, Server, answer, serve};
 use crate::credential::{
-    Credential, InvalidRegistration, Occasion, Proof, Proving, Registration, Secret, Tenancy,
+    AssertionContext, ClientAuthError, ClientCredential, Credential, InvalidRegistration, Registration,
+    Secret, Tenancy,
 };
-use crate::http::{Exchange, HttpTransport};
+use crate::http::{BoxFuture, HttpTransport, ResponseFuture};
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
 const APP: &str = "00000000-0000-4000-8000-00000000b07a";
 const MANIFEST: &str = "11111111-2222-4333-8444-555555555555";
 
-fn rim() -> Rim {
-    Rim::new(|| UNIX_EPOCH, || [0; 16])
+fn rim() -> Runtime {
+    Runtime::new(|| UNIX_EPOCH, || [0; 16])
 }
 
 fn secret() -> Secret {
@@ -105,7 +106,7 @@ impl Asked {
 }
 
 impl Transport for Sky {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
         let headers = request.headers().get_all(AUTHORIZATION);
         let said: Vec<_> = headers.iter().map(|value| value.to_str().unwrap()).collect();
         assert!(said.len() <= 1, "two headers: {said:?}");
@@ -136,7 +137,7 @@ impl Transport for Sky {
         for (name, value) in headers.lines().filter_map(|line| line.split_once(": ")) {
             response = response.header(name, value);
         }
-        Box::pin(async move { Ok(response.body(Body::Whole(body.into())).unwrap()) })
+        Box::pin(async move { Ok(response.body(Body::Complete(body.into())).unwrap()) })
     }
 }
 
@@ -181,11 +182,11 @@ async fn every_call_has_its_method_its_address_its_body_and_its_answer() {
     assert_eq!(installation.as_str(), "in==/1");
     assert_eq!(
         graph.install_for_user(&person, &app()).await.unwrap(),
-        Installed::Now
+        Installation::Created
     );
     assert_eq!(
         graph.install_in_team(&group, &app()).await.unwrap(),
-        Installed::Already
+        Installation::Existing
     );
     let chat = graph.chat(&person, &installation).await.unwrap();
     assert_eq!(chat.as_str(), "19:1@unq.gbl.spaces");
@@ -262,7 +263,7 @@ async fn a_success_that_cannot_be_read_is_asked_for_again() {
         for error in errors {
             assert_eq!(
                 (error.reason(), error.class()),
-                (Reason::Unanswered, Class::Later),
+                (Reason::NoResponse, Class::Later),
                 "{body}"
             );
             assert_eq!(error.correlation(), "request-id=r");
@@ -271,7 +272,7 @@ async fn a_success_that_cannot_be_read_is_asked_for_again() {
     let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n{\"value\":[".to_vec();
     let (_server, graph) = serve_graph(vec![Act::SayAndClose(cut)]).await;
     let error = graph.catalog_app(MANIFEST).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::Unanswered);
+    assert_eq!(error.reason(), Reason::NoResponse);
 }
 
 fn said(code: &str, message: &str) -> String {
@@ -280,7 +281,9 @@ fn said(code: &str, message: &str) -> String {
 
 #[tokio::test]
 async fn the_table_knows_what_each_answer_means() {
-    use Reason::{Failed, NotAllowed, NotConsented, NotFound, Refused, Throttled, Unanswered, Unauthorized};
+    use Reason::{
+        NoResponse, NotAllowed, NotConsented, NotFound, Refused, ServerError, Throttled, Unauthorized,
+    };
     let policy = "App is blocked by app permission policy. TenantId: t, UserObjectId: u";
     let missing = "Missing role permissions on the request. API requires one of 'TeamsAppInstallation.…'.";
     for (status, code, message, reason, class) in [
@@ -312,12 +315,12 @@ async fn the_table_knows_what_each_answer_means() {
         ),
         (404, "NotFound", "User not found", NotFound, Class::Target),
         (404, "Request_ResourceNotFound", "", NotFound, Class::Target),
-        (408, "", "", Unanswered, Class::Later),
+        (408, "", "", NoResponse, Class::Later),
         (429, "TooManyRequests", "", Throttled, Class::Later),
-        (500, "InternalServerError", "", Failed, Class::Later),
-        (502, "BadGateway", "", Failed, Class::Later),
-        (503, "ServiceUnavailable", "", Failed, Class::Later),
-        (504, "", "", Failed, Class::Later),
+        (500, "InternalServerError", "", ServerError, Class::Later),
+        (502, "BadGateway", "", ServerError, Class::Later),
+        (503, "ServiceUnavailable", "", ServerError, Class::Later),
+        (504, "", "", ServerError, Class::Later),
     ] {
         let sky = Sky::always(status, "retry-after: 7\nrequest-id: r1", said(code, message));
         let graph = sky.graph();
@@ -353,7 +356,7 @@ async fn an_installation_that_is_there_already_is_a_success_and_only_there() {
     let graph = Sky::always(409, "", "").graph();
     assert_eq!(
         graph.install_for_user(&user("u"), &app()).await.unwrap(),
-        Installed::Already
+        Installation::Existing
     );
     let error = graph.uninstall(&user("u"), &"i".into()).await.unwrap_err();
     assert_eq!(error.class(), Class::Rejected);
@@ -365,7 +368,7 @@ async fn a_request_that_fails_on_its_way_may_be_made_again_and_is_not_here() {
     let error = graph.install_for_user(&user("u"), &app()).await.unwrap_err();
     assert_eq!(
         (error.reason(), error.class()),
-        (Reason::Unanswered, Class::Later)
+        (Reason::NoResponse, Class::Later)
     );
     assert_eq!(server.requests().len(), 2, "the token, the request");
     let nobody = {
@@ -438,10 +441,13 @@ async fn in_each_cloud_the_token_is_the_tenants_and_goes_to_graph_alone() {
 /// Something that vouches for the bot, shared by all who ask.
 struct Vouched(Mutex<Vec<String>>);
 
-impl Prove for Vouched {
-    fn prove<'a>(&'a self, occasion: Occasion<'a>) -> Proving<'a> {
+impl ClientAuth for Vouched {
+    fn authenticate<'a>(
+        &'a self,
+        occasion: AssertionContext<'a>,
+    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         self.0.lock().unwrap().push(occasion.token_url.to_owned());
-        Box::pin(async { Ok(Proof::Assertion("vouched".to_owned().into())) })
+        Box::pin(async { Ok(ClientCredential::Assertion("vouched".to_owned().into())) })
     }
 }
 

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
-use super::transport::{Body, Cause, Exchange, Transport, TransportError};
+use super::transport::{Body, BoxError, ResponseFuture, Transport, TransportError};
 
 /// The largest body that is read, in bytes. A roster of 10,000 members, the longest that Teams lists, has
 /// about 6 MB.
@@ -42,7 +42,7 @@ pub struct HttpTransportBuilder {
 /// The client could not be made: TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP client could not be made")]
-pub struct BuildError(#[source] Cause);
+pub struct BuildError(#[source] BoxError);
 
 impl HttpTransport {
     /// Begins with 3 seconds to connect, 15 seconds for the whole exchange (what a channel itself gives a
@@ -61,7 +61,7 @@ impl HttpTransport {
     /// # Errors
     /// When there is no response. The cause of [`TransportError::MaybeSent`] is tokio's [`Elapsed`](tokio::time::error::Elapsed)
     /// when the time was over.
-    pub async fn exchange(
+    pub async fn send_with_timeout(
         &self,
         request: Request<Bytes>,
         within: Duration,
@@ -75,7 +75,7 @@ impl HttpTransport {
             Err(elapsed) => return Err(TransportError::MaybeSent(Box::new(elapsed))),
         };
         let (head, body) = response.into_parts();
-        let body = timeout_at(deadline, read(body)).await.unwrap_or(Body::Cut);
+        let body = timeout_at(deadline, read(body)).await.unwrap_or(Body::Truncated);
         Ok(Response::from_parts(head, body))
     }
 }
@@ -141,28 +141,28 @@ impl HttpTransportBuilder {
 }
 
 impl Transport for HttpTransport {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
-        Box::pin(self.exchange(request, self.timeout))
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
+        Box::pin(self.send_with_timeout(request, self.timeout))
     }
 }
 
 async fn read(mut body: Incoming) -> Body {
     let first = match frame(&mut body).await {
         Ok(Some(first)) => first,
-        Ok(None) => return Body::Whole(Bytes::new()),
-        Err(_) => return Body::Cut,
+        Ok(None) => return Body::Complete(Bytes::new()),
+        Err(_) => return Body::Truncated,
     };
     if body.is_end_stream() && first.len() <= LARGEST_BODY {
         // Nearly every answer comes in one piece.
-        return Body::Whole(first);
+        return Body::Complete(first);
     }
     let mut whole = BytesMut::from(first);
     loop {
         match frame(&mut body).await {
-            Ok(Some(piece)) if whole.len() + piece.len() > LARGEST_BODY => return Body::Cut,
+            Ok(Some(piece)) if whole.len() + piece.len() > LARGEST_BODY => return Body::Truncated,
             Ok(Some(piece)) => whole.extend_from_slice(&piece),
-            Ok(None) => return Body::Whole(whole.freeze()),
-            Err(_) => return Body::Cut,
+            Ok(None) => return Body::Complete(whole.freeze()),
+            Err(_) => return Body::Truncated,
         }
     }
 }
@@ -186,7 +186,7 @@ struct TimedConnector {
 
 impl Service<Uri> for TimedConnector {
     type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-    type Error = Cause;
+    type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

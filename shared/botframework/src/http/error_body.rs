@@ -21,8 +21,8 @@ pub(crate) struct Said {
 impl Said {
     pub(crate) fn from_body(body: &Body) -> Self {
         let document = match body {
-            Body::Whole(bytes) => serde_json::from_slice(bytes).ok(),
-            Body::Cut => None,
+            Body::Complete(bytes) => serde_json::from_slice(bytes).ok(),
+            Body::Truncated => None,
         };
         document.as_ref().map(Self::from_document).unwrap_or_default()
     }

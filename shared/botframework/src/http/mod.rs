@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 
 pub use self::client::{BuildError, HttpTransport, HttpTransportBuilder};
 pub use self::retry_after::RetryAfter;
-pub use self::transport::{Body, Cause, Exchange, Transport, TransportError};
+pub use self::transport::{Body, BoxError, BoxFuture, ResponseFuture, Transport, TransportError};
 
 pub(crate) use self::error_body::{LONGEST_TEXT, Said};
 pub(crate) use self::url::{OUTSIDE_UNRESERVED, Part, address};

@@ -3,36 +3,37 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
-/// A cause that a transport gives for its failure.
-pub type Cause = Box<dyn StdError + Send + Sync>;
+/// The cause of a failure.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What a transport promises to bring.
-pub type Exchange<'a> =
-    Pin<Box<dyn Future<Output = Result<http::Response<Body>, TransportError>> + Send + 'a>>;
+/// A future of a port that is used as a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What carries a request to the Connector and its response back: [`HttpTransport`](super::HttpTransport),
-/// or a channel inside the same process.
+/// The response to one request.
+pub type ResponseFuture<'a> = BoxFuture<'a, Result<http::Response<Body>, TransportError>>;
+
+/// The HTTP client port: [`HttpTransport`](super::HttpTransport), or a server inside the same process.
 pub trait Transport: Send + Sync {
-    /// Sends the request once. Follows no redirect and repeats nothing that may have left.
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_>;
+    /// Sends the request once. Follows no redirect and repeats no request that may have left.
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_>;
 }
 
-/// What came of a response's body after its head.
+/// The body of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// All of it.
-    Whole(Bytes),
-    /// The connection broke, the time ran out or the size went beyond all bounds before its end.
-    Cut,
+    /// The whole body.
+    Complete(Bytes),
+    /// The connection broke, the time-out struck or the size limit was exceeded before the body's end.
+    Truncated,
 }
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// Not a byte of the request left: the connection was never there.
+    /// No byte of the request left: there was no connection.
     #[error("request was not sent")]
-    NotSent(#[source] Cause),
+    NotSent(#[source] BoxError),
     /// The request may have arrived and been carried out.
-    #[error("request may have been sent, but no answer came")]
-    MaybeSent(#[source] Cause),
+    #[error("request may have been sent, but no response came")]
+    MaybeSent(#[source] BoxError),
 }

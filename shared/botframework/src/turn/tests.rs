@@ -7,7 +7,7 @@ use super::*;
 use crate::cloud::Cloud;
 use crate::connector::Class;
 use crate::credential::tests::Endpoint;
-use crate::http::{Body, Exchange, Transport};
+use crate::http::{Body, ResponseFuture, Transport};
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
 /// A channel in this process: keeps what it is sent, as `METHOD path` and document.
@@ -17,12 +17,12 @@ struct Channel {
 }
 
 impl Transport for Channel {
-    fn send(&self, request: http::Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: http::Request<Bytes>) -> ResponseFuture<'_> {
         let line = format!("{} {}", request.method(), request.uri().path());
         let document = serde_json::from_slice(request.body()).unwrap();
         self.sent.lock().unwrap().push((line, document));
         Box::pin(async {
-            Ok(http::Response::new(Body::Whole(Bytes::from_static(
+            Ok(http::Response::new(Body::Complete(Bytes::from_static(
                 b"{\"id\":\"sent\"}",
             ))))
         })

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
-use botframework::credential::{ProofError, Secret};
-use botframework::http::{Body, Cause, Transport, TransportError};
+use botframework::credential::{ClientAuthError, Secret};
+use botframework::http::{Body, BoxError, Transport, TransportError};
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
@@ -65,7 +65,10 @@ pub(crate) enum Algorithm {
 pub(crate) enum Error {
     /// The request cannot be signed or made.
     #[error("{operation} cannot be asked")]
-    Request { operation: &'static str, source: Cause },
+    Request {
+        operation: &'static str,
+        source: BoxError,
+    },
     /// There was no answer in time.
     #[error("{operation} did not answer in time")]
     Late { operation: &'static str },
@@ -238,7 +241,7 @@ impl Client {
         request: http::Result<Request<String>>,
     ) -> Result<bytes::Bytes, Error> {
         let request = request
-            .map_err(Cause::from)
+            .map_err(BoxError::from)
             .and_then(|request| self.sign(service, request))
             .map_err(|source| Error::Request { operation, source })?;
         let answer = timeout(ATTEMPT_TIMEOUT, self.0.transport.send(request))
@@ -247,14 +250,14 @@ impl Client {
             .map_err(|source| Error::Unanswered { operation, source })?;
         let (head, body) = answer.into_parts();
         match body {
-            Body::Whole(body) if head.status == StatusCode::OK => Ok(body),
-            Body::Cut if head.status == StatusCode::OK => Err(Error::Unreadable { operation }),
-            Body::Whole(body) => Err(Error::refused(operation, head.status, &head.headers, &body)),
-            Body::Cut => Err(Error::refused(operation, head.status, &head.headers, &[])),
+            Body::Complete(body) if head.status == StatusCode::OK => Ok(body),
+            Body::Truncated if head.status == StatusCode::OK => Err(Error::Unreadable { operation }),
+            Body::Complete(body) => Err(Error::refused(operation, head.status, &head.headers, &body)),
+            Body::Truncated => Err(Error::refused(operation, head.status, &head.headers, &[])),
         }
     }
 
-    fn sign(&self, service: &str, request: Request<String>) -> Result<Request<bytes::Bytes>, Cause> {
+    fn sign(&self, service: &str, request: Request<String>) -> Result<Request<bytes::Bytes>, BoxError> {
         let parameters = v4::SigningParams::builder()
             .identity(&self.0.identity)
             .region(&self.0.region)
@@ -331,7 +334,7 @@ pub(crate) fn code(said: Option<&str>) -> String {
     said.filter(plain).unwrap_or("no code").to_owned()
 }
 
-impl From<Error> for ProofError {
+impl From<Error> for ClientAuthError {
     fn from(error: Error) -> Self {
         let passes = error.may_pass();
         let cause = Box::new(error);

@@ -1,6 +1,6 @@
 use std::time::UNIX_EPOCH;
 
-use botframework::http::Cause;
+use botframework::http::BoxError;
 use serde_json::json;
 
 use super::*;
@@ -133,8 +133,8 @@ fn kept(aws: &Aws, kind: Kind) -> Kept {
     }
 }
 
-fn at(second: u64) -> Occasion<'static> {
-    Occasion {
+fn at(second: u64) -> AssertionContext<'static> {
+    AssertionContext {
         token_url: "https://login.microsoftonline.com/x/oauth2/v2.0/token",
         app_id: APP.1,
         now: UNIX_EPOCH + Duration::from_secs(second),
@@ -142,8 +142,8 @@ fn at(second: u64) -> Occasion<'static> {
     }
 }
 
-fn secret(text: &str) -> Proof {
-    Proof::Secret(text.to_owned().into())
+fn secret(text: &str) -> ClientCredential {
+    ClientCredential::Secret(text.to_owned().into())
 }
 
 fn version(number: usize) -> (u16, String) {
@@ -164,7 +164,7 @@ async fn a_kept_secret_is_read_again_after_a_while() {
         (1_799, "version-2"),
     ] {
         assert_eq!(
-            kept.prove(at(second)).await.unwrap(),
+            kept.authenticate(at(second)).await.unwrap(),
             secret(expected),
             "at {second}"
         );
@@ -174,18 +174,18 @@ async fn a_kept_secret_is_read_again_after_a_while() {
 
 #[tokio::test]
 async fn a_refused_secret_is_read_again_at_once() {
-    for (rotated, renewal) in [(true, Renewal::Changed), (false, Renewal::Unchanged)] {
+    for (rotated, renewal) in [(true, Reload::Changed), (false, Reload::Unchanged)] {
         let aws = Aws::answering(move |number| version(if rotated { number } else { 1 }));
         let kept = kept(&aws, Kind::Password);
         assert_eq!(
-            kept.renew().await,
-            Renewal::Unchanged,
+            kept.reload().await,
+            Reload::Unchanged,
             "there was none to be refused"
         );
-        kept.prove(at(0)).await.unwrap();
-        assert_eq!(kept.renew().await, renewal);
+        kept.authenticate(at(0)).await.unwrap();
+        assert_eq!(kept.reload().await, renewal);
         assert_eq!(
-            kept.prove(at(1)).await.unwrap(),
+            kept.authenticate(at(1)).await.unwrap(),
             secret(if rotated { "version-3" } else { "version-1" })
         );
     }
@@ -199,12 +199,15 @@ async fn while_a_secret_cannot_be_read_the_last_one_read_serves() {
     });
     let kept = kept(&aws, Kind::Password);
     for second in [0, 900, 100_000] {
-        assert_eq!(kept.prove(at(second)).await.unwrap(), secret("version-1"));
+        assert_eq!(kept.authenticate(at(second)).await.unwrap(), secret("version-1"));
     }
-    assert_eq!(kept.renew().await, Renewal::Unchanged);
+    assert_eq!(kept.reload().await, Reload::Unchanged);
     let away = Aws::answering(|_| (500, String::new()));
-    let error = self::kept(&away, Kind::Password).prove(at(0)).await.unwrap_err();
-    assert!(matches!(error, ProofError::Unavailable(_)));
+    let error = self::kept(&away, Kind::Password)
+        .authenticate(at(0))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientAuthError::Unavailable(_)));
 }
 
 #[tokio::test]
@@ -213,14 +216,17 @@ async fn a_kept_certificate_signs_and_one_that_cannot_is_somebodys_turn() {
         let text = if number == 1 { BOT } else { CANARY };
         (200, json!({"SecretString": text}).to_string())
     });
-    let proof = kept(&aws, Kind::Certificate).prove(at(0)).await.unwrap();
-    assert!(matches!(proof, Proof::Assertion(assertion) if assertion.expose().starts_with("eyJ")));
-    let error = kept(&aws, Kind::Certificate).prove(at(0)).await.unwrap_err();
-    let ProofError::Configuration(cause) = error else {
+    let proof = kept(&aws, Kind::Certificate).authenticate(at(0)).await.unwrap();
+    assert!(matches!(proof, ClientCredential::Assertion(assertion) if assertion.expose().starts_with("eyJ")));
+    let error = kept(&aws, Kind::Certificate)
+        .authenticate(at(0))
+        .await
+        .unwrap_err();
+    let ClientAuthError::Configuration(cause) = error else {
         panic!("{error}");
     };
     assert!(!format!("{cause} {cause:?}").contains("canary"));
-    let _: Cause = cause;
+    let _: BoxError = cause;
 }
 
 #[tokio::test]
@@ -231,7 +237,7 @@ async fn aws_vouches_anew_for_each_token() {
         algorithm: Algorithm::Rs256,
     };
     for number in 1..=2 {
-        let expected = Proof::Assertion(format!("a.b.{number}").into());
-        assert_eq!(vouched.prove(at(0)).await.unwrap(), expected);
+        let expected = ClientCredential::Assertion(format!("a.b.{number}").into());
+        assert_eq!(vouched.authenticate(at(0)).await.unwrap(), expected);
     }
 }

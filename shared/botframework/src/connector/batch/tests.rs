@@ -9,7 +9,7 @@ fn entries(document: &Value) -> Vec<FailedEntry> {
 }
 
 fn body(text: &str) -> Body {
-    Body::Whole(Bytes::copy_from_slice(text.as_bytes()))
+    Body::Complete(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn the_id_of_an_operation_is_a_bare_string_or_in_an_object() {
     ] {
         assert_eq!(operation_id(&body(text)), id.map(OperationId::from), "{text}");
     }
-    assert_eq!(operation_id(&Body::Cut), None);
+    assert_eq!(operation_id(&Body::Truncated), None);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn progress_counts_by_reason_and_knows_what_is_left() {
     let mut failed = progress.failed.clone();
     failed.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     assert_eq!(failed[0], (Reason::Refused, 4));
-    for reason in [Reason::Throttled, Reason::Failed, Reason::Unanswered] {
+    for reason in [Reason::Throttled, Reason::ServerError, Reason::NoResponse] {
         assert!(failed.contains(&(reason, 1)), "{reason:?}");
     }
     assert_eq!((progress.delivered, progress.left()), (7, Some(6)));
@@ -119,7 +119,7 @@ fn progress_without_a_state_or_with_counts_that_are_none_cannot_be_read() {
 
 #[test]
 fn a_failed_entry_is_classified_in_whichever_shape_its_error_has() {
-    use Class::{Gone, NotSent, Rejected, Unknown};
+    use Class::{Ambiguous, Gone, NotSent, Rejected};
     for (error, class, code, message) in [
         (
             json!("BotNotInConversationRoster"),
@@ -146,7 +146,7 @@ fn a_failed_entry_is_classified_in_whichever_shape_its_error_has() {
             Some("user not found"),
         ),
         (json!("429"), NotSent, None, None),
-        (json!("504: gateway"), Unknown, Some("gateway"), None),
+        (json!("504: gateway"), Ambiguous, Some("gateway"), None),
         (json!(429), NotSent, None, None),
         (json!("404abc"), Rejected, Some("404abc"), None),
         (

@@ -12,7 +12,7 @@ fn answered(status: u16, body: impl Into<Bytes>) -> Error {
     Error::answered(
         StatusCode::from_u16(status).unwrap(),
         &HeaderMap::new(),
-        &Body::Whole(body.into()),
+        &Body::Complete(body.into()),
     )
 }
 
@@ -25,7 +25,7 @@ fn with_code(status: u16, code: &str, message: &str) -> Error {
 
 #[test]
 fn the_table_knows_what_each_answer_means() {
-    use Class::{Gone, NotSent, Rejected, Unknown};
+    use Class::{Ambiguous, Gone, NotSent, Rejected};
     for (status, code, message, class) in [
         (400, "Bad Argument", "", Rejected),
         (
@@ -67,18 +67,18 @@ fn the_table_knows_what_each_answer_means() {
         (404, "ConversationNotFound", "Conversation not found.", Gone),
         (404, "ActivityNotFoundInConversation", "", Rejected),
         (405, "", "", Rejected),
-        (408, "", "", Unknown),
+        (408, "", "", Ambiguous),
         (412, "PreconditionFailed", "", NotSent),
         (413, "MessageSizeTooBig", "", Rejected),
         (429, "Throttled", "", NotSent),
-        (500, "ServiceError", "", Unknown),
-        (500, "BotNotInConversationRoster", "", Unknown),
-        (502, "ServiceError", "", Unknown),
-        (503, "", "", Unknown),
-        (504, "GatewayTimeout", "", Unknown),
+        (500, "ServiceError", "", Ambiguous),
+        (500, "BotNotInConversationRoster", "", Ambiguous),
+        (502, "ServiceError", "", Ambiguous),
+        (503, "", "", Ambiguous),
+        (504, "GatewayTimeout", "", Ambiguous),
         (300, "", "", Rejected),
         (307, "", "", Rejected),
-        (999, "", "", Unknown),
+        (999, "", "", Ambiguous),
     ] {
         let error = with_code(status, code, message);
         assert_eq!(error.class(), class, "{status} {code} {message}");
@@ -157,7 +157,7 @@ fn a_body_that_says_nothing_leaves_the_status_to_decide() {
             "{body}"
         );
     }
-    let cut = Error::answered(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Body::Cut);
+    let cut = Error::answered(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Body::Truncated);
     assert_eq!(cut.class(), Class::NotSent);
 }
 
@@ -185,7 +185,7 @@ fn an_error_shows_what_finds_it_again_and_not_what_was_said() {
     headers.insert("X-Correlating-OperationId", HeaderValue::from_static("op"));
     headers.insert("x-ms-request-id", HeaderValue::from_bytes(b"\xff").unwrap());
     let body = json!({"error": {"code": "BadSyntax", "message": "near: dear Mina"}}).to_string();
-    let error = Error::answered(StatusCode::BAD_REQUEST, &headers, &Body::Whole(body.into()));
+    let error = Error::answered(StatusCode::BAD_REQUEST, &headers, &Body::Complete(body.into()));
     assert_eq!(error.correlation(), "x-correlating-operationid=op ms-cv=cv.1");
     assert_eq!(
         error.to_string(),
@@ -196,12 +196,12 @@ fn an_error_shows_what_finds_it_again_and_not_what_was_said() {
 
 #[test]
 fn a_failure_of_the_transport_keeps_its_cause() {
-    let failure = |kind: fn(Cause) -> TransportError| Error::unanswered(kind("cable cut".into()));
+    let failure = |kind: fn(BoxError) -> TransportError| Error::unanswered(kind("cable cut".into()));
     assert_eq!(failure(TransportError::NotSent).class(), Class::NotSent);
     let unknown = failure(TransportError::MaybeSent);
     assert_eq!(
         (unknown.class(), unknown.status(), unknown.correlation()),
-        (Class::Unknown, None, "")
+        (Class::Ambiguous, None, "")
     );
     assert_eq!(
         unknown.source().unwrap().source().unwrap().to_string(),

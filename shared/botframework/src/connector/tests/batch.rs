@@ -109,7 +109,7 @@ async fn an_operation_begun_with_a_lost_answer_is_begun_and_one_that_may_not_be_
     let receipt = connector.send_to_tenant(url, "t", &message).await.unwrap();
     assert_eq!(receipt, BatchReceipt { operation: None });
     let error = connector.send_to_tenant(url, "t", &message).await.unwrap_err();
-    assert_eq!(error.class(), Class::Unknown);
+    assert_eq!(error.class(), Class::Ambiguous);
     assert_eq!(server.requests().len(), 2, "nothing is repeated");
 }
 
@@ -123,9 +123,9 @@ async fn an_answer_about_an_operation_that_cannot_be_read_is_unknown_and_one_too
     .await;
     let (url, connector, id) = (server.url.as_str(), connector(), OperationId::from("1"));
     let unread = connector.operation(url, &id).await.unwrap_err();
-    assert_eq!((unread.class(), unread.status()), (Class::Unknown, Some(200)));
+    assert_eq!((unread.class(), unread.status()), (Class::Ambiguous, Some(200)));
     let unread = connector.failed_entries(url, &id, None).await.unwrap_err();
-    assert_eq!(unread.class(), Class::Unknown);
+    assert_eq!(unread.class(), Class::Ambiguous);
     let throttled = connector.cancel_operation(url, &id).await.unwrap_err();
     assert_eq!(throttled.reason(), Reason::Throttled);
     assert!(throttled.retry_after().is_some());

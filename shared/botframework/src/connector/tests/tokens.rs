@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::credential::tests::Endpoint;
-use crate::credential::{Credential, Registration, Rim, Secret, Tenancy};
+use crate::credential::{Credential, Registration, Runtime, Secret, Tenancy};
 
 const CLOUD: &str = "https://smba.trafficmanager.net/in/";
 
@@ -36,7 +36,7 @@ impl Channel {
 }
 
 impl Transport for Channel {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
         let headers = request.headers().get_all(AUTHORIZATION);
         let said: Vec<_> = headers.iter().map(|value| value.to_str().unwrap()).collect();
         assert!(said.len() <= 1, "two headers: {said:?}");
@@ -49,7 +49,7 @@ impl Transport for Channel {
             (401, self.refusal)
         };
         let response = ::http::Response::builder().status(status);
-        Box::pin(async move { Ok(response.body(Body::Whole(body.into())).unwrap()) })
+        Box::pin(async move { Ok(response.body(Body::Complete(body.into())).unwrap()) })
     }
 }
 
@@ -60,7 +60,7 @@ fn stand_in(endpoint: &Endpoint) -> Credential {
         endpoint.clone(),
         bot.at_stand_in("http://127.0.0.1:1/token").unwrap(),
         Secret::from(String::new()),
-        Rim::new(|| UNIX_EPOCH, || [0; 16]),
+        Runtime::new(|| UNIX_EPOCH, || [0; 16]),
     )
 }
 
@@ -206,9 +206,9 @@ async fn without_a_token_nothing_is_sent_and_the_wait_is_told() {
 async fn a_service_url_in_an_answer_is_kept_only_if_it_is_trusted() {
     struct Elsewhere(&'static str);
     impl Transport for Elsewhere {
-        fn send(&self, _: Request<Bytes>) -> Exchange<'_> {
+        fn send(&self, _: Request<Bytes>) -> ResponseFuture<'_> {
             let body = json!({"id": "a:1", "serviceUrl": self.0}).to_string();
-            Box::pin(async move { Ok(::http::Response::new(Body::Whole(body.into()))) })
+            Box::pin(async move { Ok(::http::Response::new(Body::Complete(body.into()))) })
         }
     }
     for (url, kept) in [

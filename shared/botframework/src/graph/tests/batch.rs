@@ -43,14 +43,14 @@ async fn twenty_people_are_asked_for_at_once_each_with_an_outcome_of_their_own()
     ]});
     let sky = Sky::always(200, "request-id: whole", answers.to_string());
     let outcomes = check(&sky, &people(20)).await.unwrap();
-    let mut expected = vec!["Unanswered"; 20];
+    let mut expected = vec!["NoResponse"; 20];
     for (place, word) in [
         (0, "i-0"),
         (1, "none"),
         (2, "Throttled"),
         (3, "NotConsented"),
         (4, "NotFound"),
-        (19, "Failed"),
+        (19, "ServerError"),
     ] {
         expected[place] = word;
     }
@@ -105,10 +105,10 @@ async fn an_id_that_cannot_stand_in_a_url_is_refused_alone() {
 async fn what_fails_as_a_whole_fails_for_all_with_one_answer() {
     for (status, body, reason) in [
         (429, "", Reason::Throttled),
-        (503, "", Reason::Failed),
+        (503, "", Reason::ServerError),
         (400, "", Reason::Refused),
-        (200, "", Reason::Unanswered),
-        (200, "{}", Reason::Unanswered),
+        (200, "", Reason::NoResponse),
+        (200, "{}", Reason::NoResponse),
     ] {
         let error = check(&Sky::always(status, "", body), &people(2))
             .await
@@ -137,11 +137,11 @@ proptest! {
         let sky = Sky::always(200, "", json!({"responses": answers}).to_string());
         let outcomes = run(check(&sky, &people(statuses.len()))).unwrap();
         let expected: Vec<_> = statuses.iter().enumerate().map(|(place, status)| match status {
-            _ if place == lost => "Unanswered".to_owned(),
+            _ if place == lost => "NoResponse".to_owned(),
             200 => format!("i-{place}"),
             404 => "NotFound".to_owned(),
             429 => "Throttled".to_owned(),
-            _ => "Failed".to_owned(),
+            _ => "ServerError".to_owned(),
         }).collect();
         prop_assert_eq!(words(&outcomes), expected);
     }

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use botframework::http::Exchange;
+use botframework::http::ResponseFuture;
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -59,7 +59,7 @@ impl Aws {
 }
 
 impl Transport for Aws {
-    fn send(&self, request: Request<Bytes>) -> Exchange<'_> {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture<'_> {
         let number = {
             let mut asked = self.asked.lock().unwrap();
             asked.push(request);
@@ -67,7 +67,7 @@ impl Transport for Aws {
         };
         let (status, body) = (self.answer)(number);
         let response = http::Response::builder().status(status);
-        Box::pin(async move { Ok(response.body(Body::Whole(body.into())).unwrap()) })
+        Box::pin(async move { Ok(response.body(Body::Complete(body.into())).unwrap()) })
     }
 }
 
@@ -231,16 +231,19 @@ async fn what_brings_nothing_says_whose_turn_it_is_and_quotes_nothing() {
         let error = vouch(&aws.client()).await.unwrap_err();
         let told = format!("{error} {error:?}");
         assert!(told.contains(code) && !told.contains(CANARY), "{told}");
-        let whose = ProofError::from(error);
+        let whose = ClientAuthError::from(error);
         assert_eq!(
-            matches!(whose, ProofError::Configuration(_)),
+            matches!(whose, ClientAuthError::Configuration(_)),
             configuration,
             "{status} {code}"
         );
     }
     let binary = Aws::answering(|_| (200, json!({"SecretBinary": "AAAA"}).to_string()));
     let error = binary.client().secret("bot").await.unwrap_err();
-    assert!(matches!(ProofError::from(error), ProofError::Configuration(_)));
+    assert!(matches!(
+        ClientAuthError::from(error),
+        ClientAuthError::Configuration(_)
+    ));
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::application::Application;
+use super::client::Application;
+use super::client_auth::ClientCredential;
 use super::error::{Error, Patience, Refusal};
-use super::proof::Proof;
 use crate::http::{Body, OUTSIDE_UNRESERVED, RetryAfter};
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -68,7 +68,10 @@ enum Unreadable {
 }
 
 /// The request that a token is asked for with.
-pub(super) fn request(application: &Application, proof: &Proof) -> Result<Request<Bytes>, http::Error> {
+pub(super) fn request(
+    application: &Application,
+    proof: &ClientCredential,
+) -> Result<Request<Bytes>, http::Error> {
     let mut form = String::from("grant_type=client_credentials");
     let mut field = |name: &str, value: &str| {
         form.extend(["&", name, "="]);
@@ -77,8 +80,8 @@ pub(super) fn request(application: &Application, proof: &Proof) -> Result<Reques
     field("client_id", application.app_id());
     field("scope", application.scope());
     match proof {
-        Proof::Secret(secret) => field("client_secret", secret.expose()),
-        Proof::Assertion(assertion) => {
+        ClientCredential::Secret(secret) => field("client_secret", secret.expose()),
+        ClientCredential::Assertion(assertion) => {
             field(
                 "client_assertion_type",
                 "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
@@ -97,8 +100,8 @@ pub(super) fn request(application: &Application, proof: &Proof) -> Result<Reques
 /// What the endpoint answered.
 pub(super) fn read(response: &Response<Body>, patience: Patience) -> Result<Grant, Error> {
     let body = match response.body() {
-        Body::Whole(bytes) if bytes.len() <= LARGEST_ANSWER => Some(bytes),
-        Body::Whole(_) | Body::Cut => None,
+        Body::Complete(bytes) if bytes.len() <= LARGEST_ANSWER => Some(bytes),
+        Body::Complete(_) | Body::Truncated => None,
     };
     if response.status() != StatusCode::OK {
         let refusal = refusal(response, body);

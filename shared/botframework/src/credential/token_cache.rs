@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use tokio::time::timeout;
 
-use super::application::Application;
+use super::client::Application;
+use super::client_auth::{AssertionContext, ClientAuth, Reload};
 use super::error::{Error, Patience};
-use super::grant::{self, Grant};
-use super::proof::{Occasion, Prove, Renewal};
+use super::token_request::{self, Grant};
 use crate::http::Transport;
 
 /// How long the token endpoint may take. A channel gives a bot 15 seconds for a whole turn, with the answer to it.
@@ -29,7 +29,7 @@ const REFUSALS_APART: Duration = Duration::from_mins(1);
 ///
 /// The time is the wall clock's: others stand still while an execution environment is frozen, and a token does
 /// not.
-pub struct Rim {
+pub struct Runtime {
     now: Box<dyn Fn() -> SystemTime + Send + Sync>,
     chance: Box<dyn Fn() -> [u8; 16] + Send + Sync>,
 }
@@ -42,8 +42,8 @@ pub(crate) struct Tokens(Arc<Shared>);
 struct Shared {
     transport: Box<dyn Transport>,
     application: Application,
-    prover: Box<dyn Prove>,
-    rim: Rim,
+    prover: Box<dyn ClientAuth>,
+    rim: Runtime,
     state: Mutex<State>,
     /// Held by the one who asks.
     asking: tokio::sync::Mutex<()>,
@@ -91,7 +91,7 @@ enum Standing {
     Failing(Error),
 }
 
-impl Rim {
+impl Runtime {
     /// The time by `now`, and sixteen bytes of chance at a time by `chance`.
     pub fn new(
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
@@ -109,8 +109,8 @@ impl Tokens {
     pub(crate) fn new(
         transport: impl Transport + 'static,
         application: Application,
-        prover: impl Prove + 'static,
-        rim: Rim,
+        prover: impl ClientAuth + 'static,
+        rim: Runtime,
     ) -> Self {
         Self(Arc::new(Shared {
             transport: Box::new(transport),
@@ -233,9 +233,9 @@ impl Tokens {
     /// Asks; and once more, if what proves us was refused and has changed since it was read.
     async fn ask(&self) -> Result<Grant, Error> {
         match self.ask_once().await {
-            Err(error) if error.refuses_proof() => match self.0.prover.renew().await {
-                Renewal::Changed => self.ask_once().await,
-                Renewal::Unchanged => Err(error),
+            Err(error) if error.refuses_proof() => match self.0.prover.reload().await {
+                Reload::Changed => self.ask_once().await,
+                Reload::Unchanged => Err(error),
             },
             outcome => outcome,
         }
@@ -254,20 +254,20 @@ impl Tokens {
             failures: self.state().failures,
             now,
         };
-        let occasion = Occasion {
+        let occasion = AssertionContext {
             token_url: application.token_url(),
             app_id: application.app_id(),
             now,
             chance: (rim.chance)(),
         };
         let proof = prover
-            .prove(occasion)
+            .authenticate(occasion)
             .await
             .map_err(|error| Error::unproved(error, patience))?;
-        let request =
-            grant::request(application, &proof).map_err(|error| Error::unanswered(error, patience))?;
+        let request = token_request::request(application, &proof)
+            .map_err(|error| Error::unanswered(error, patience))?;
         match timeout(ANSWER_TIMEOUT, transport.send(request)).await {
-            Ok(Ok(response)) => grant::read(&response, patience),
+            Ok(Ok(response)) => token_request::read(&response, patience),
             Ok(Err(error)) => Err(Error::unanswered(error, patience)),
             Err(error) => Err(Error::unanswered(error, patience)),
         }
