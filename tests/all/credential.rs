@@ -295,7 +295,7 @@ async fn while_there_is_no_token_nothing_is_sent_nothing_is_lost_and_nothing_cou
         let recipient = Recipient::Conversation(format!("msteams|28:bot|a:p{number}").parse().unwrap());
         let delivery = DeliveryKey::new(&accepted["id"].as_str().unwrap().parse().unwrap(), &recipient);
         assert_eq!(
-            ledger.look_up(std::slice::from_ref(&delivery)).await.unwrap()[0]
+            ledger.rows(std::slice::from_ref(&delivery)).await.unwrap()[0]
                 .as_ref()
                 .unwrap()
                 .attempt,

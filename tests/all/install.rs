@@ -278,7 +278,11 @@ async fn a_worker_that_dies_after_it_installed_is_followed_by_one_that_finds_it_
     };
     // It installed, and wrote nothing of it.
     let deadline = world.in_seconds(90);
-    world.store.introduce(&zoe, world.now(), deadline).await.unwrap();
+    world
+        .store
+        .acquire_creation_lease(&zoe, world.now(), deadline)
+        .await
+        .unwrap();
     graph.has("entra-zoe");
     let id = world.asks(&installed(&people(&["zoe"]))).await;
     world.work().await;

@@ -7,14 +7,14 @@ use herald::conversation::{
 };
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
-use herald::store::{Candidate, ConversationFilter, Conversations, Error, Listing, Remembered};
+use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error, ListPage, Upsert};
 use jiff::Timestamp;
 use lambda_http::Body;
 use serde_json::json;
 
 use crate::world::{World, get, in_channel, personal, post, request, text};
 
-async fn everyone(store: &Store) -> Vec<Candidate> {
+async fn everyone(store: &Store) -> Vec<ConversationSummary> {
     store
         .list(
             &ConversationFilter::Everyone {
@@ -26,7 +26,7 @@ async fn everyone(store: &Store) -> Vec<Candidate> {
         )
         .await
         .unwrap()
-        .found
+        .items
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn the_same_activity_twice_makes_one_record_and_writes_it_once() {
         world.hears(&personal("ada", "message")).await;
     }
     let key = everyone(&world.store).await.remove(0).key;
-    assert_eq!(world.store.recall(&[key]).await.unwrap()[0].version, 1);
+    assert_eq!(world.store.get_many(&[key]).await.unwrap()[0].version, 1);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn who_subscribes_is_under_the_tag_until_they_unsubscribe() {
             .store
             .list(&ConversationFilter::Tag(tag.to_owned()), None, 10)
             .await;
-        let found = found.unwrap().found.into_iter();
+        let found = found.unwrap().items.into_iter();
         found
             .map(|found| found.key.conversation.into_string())
             .collect::<Vec<_>>()
@@ -283,19 +283,19 @@ impl Away {
 }
 
 impl Conversations for Away {
-    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Upsert, Error> {
         Self::away()
     }
-    async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, Error> {
+    async fn import(&self, _: Import, _: Timestamp) -> Result<Upsert, Error> {
         unreachable!("messages hears, and is brought nothing")
     }
-    async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
+    async fn apply_team_change(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
         Self::away()
     }
-    async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
+    async fn mark_removed(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
         Self::away()
     }
-    async fn note(
+    async fn apply_feedback(
         &self,
         _: &ConversationKey,
         _: u64,
@@ -316,10 +316,15 @@ impl Conversations for Away {
     async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
         unreachable!("messages erases nobody")
     }
-    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<CreationLease, Error> {
+    async fn acquire_creation_lease(
+        &self,
+        _: &PersonKey,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<CreationLease, Error> {
         unreachable!("messages makes no conversation")
     }
-    async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
+    async fn finish_creation(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
         unreachable!("messages makes no conversation")
     }
 
@@ -342,7 +347,7 @@ impl Conversations for Away {
         Self::away()
     }
 
-    async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+    async fn get_many(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         Self::away()
     }
     async fn list(
@@ -350,7 +355,7 @@ impl Conversations for Away {
         _: &ConversationFilter,
         _: Option<&str>,
         _: usize,
-    ) -> Result<Listing<Candidate>, Error> {
+    ) -> Result<ListPage<ConversationSummary>, Error> {
         Self::away()
     }
 }

@@ -220,7 +220,7 @@ async fn what_was_throttled_is_sent_later_and_once() {
         if world.notification(&id).await.state() == notification::State::Sending
             && world
                 .store
-                .look_up(&[DeliveryKey::new(&id, &recipient("ada"))])
+                .rows(&[DeliveryKey::new(&id, &recipient("ada"))])
                 .await
                 .unwrap()[0]
                 .is_some()
@@ -337,7 +337,7 @@ async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planne
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
     let bucket = Bucket::of(&"msteams|28:bot|a:ada".parse().unwrap(), Some("tenant-1"));
     let page = Page::group([(Some(bucket), recipient("ada"))], None);
-    assert!(world.store.plan(&id, 0, 0, &page).await.unwrap());
+    assert!(world.store.put_page(&id, 0, 0, &page).await.unwrap());
     // A newcomer does not change what was planned.
     world.hears(&personal("eve", "installationUpdate")).await;
     world.work().await;

@@ -196,7 +196,14 @@ async fn who_was_found_by_one_name_is_known_by_both_once_a_roster_told_them() {
     let world = world_of(&["ada"], vec![member("ada"), member("zoe")]).await;
     let zoe = json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"accounts": ["29:zoe"]}]);
     assert_eq!(done(&world, &created(&zoe[0])).await, (1, 0));
-    let known = async |conversation| world.store.recall(&[key(conversation)]).await.unwrap().remove(0);
+    let known = async |conversation| {
+        world
+            .store
+            .get_many(&[key(conversation)])
+            .await
+            .unwrap()
+            .remove(0)
+    };
     let (before, ada) = (known("a:zoe").await, known("a:ada").await);
     assert_eq!(before.attributes.account, None);
 
@@ -229,7 +236,7 @@ async fn every_channel_of_a_team_gets_a_thread_though_the_bot_never_heard_of_one
         (2, 0)
     );
     assert_eq!(sent(&world), [SECOND, TEAM]);
-    let known = world.store.recall(&[key(SECOND)]).await.unwrap().remove(0);
+    let known = world.store.get_many(&[key(SECOND)]).await.unwrap().remove(0);
     assert_eq!(known.attributes.team.as_deref(), Some(TEAM));
 }
 
@@ -276,7 +283,7 @@ async fn a_channel_that_the_bot_never_heard_of_is_found_by_its_team_and_not_by_a
     assert_eq!(done(&world, &to(&json!({"channel": SECOND}))).await, (0, 1));
     let beside = |channel: &str| to(&json!({"channel": channel, "team": TEAM}));
     assert_eq!(done(&world, &beside(ELSEWHERE)).await, (0, 1));
-    assert_eq!(world.store.recall(&[key(ELSEWHERE)]).await.unwrap(), []);
+    assert_eq!(world.store.get_many(&[key(ELSEWHERE)]).await.unwrap(), []);
     assert_eq!(done(&world, &beside(SECOND)).await, (1, 0));
     let thread = json!({"channel": SECOND, "team": TEAM, "thread": "1700000000001"});
     assert_eq!(done(&world, &to(&thread)).await, (1, 0));
@@ -522,7 +529,7 @@ async fn somebody_new_is_created_where_they_are_served_and_not_where_others_of_t
         let users = json!({"users": [user], "tenant": "tenant-1"});
         world.channel.when(&user, Behaviour::ServedAt(host));
         assert_eq!(done(&world, &created(&users)).await, (1, 0), "{person}");
-        let known = world.store.recall(&[key(&chat)]).await.unwrap().remove(0);
+        let known = world.store.get_many(&[key(&chat)]).await.unwrap().remove(0);
         assert!(known.service_urls[0].contains(host), "{:?}", known.service_urls);
     }
 }
@@ -727,8 +734,12 @@ async fn found_by_the_dead(
         .iter()
         .map(|recipient| (Some(bucket.clone()), recipient.clone()));
     let read = Page::group(found, next.map(str::to_owned));
-    world.store.draft(id, (0, page), &read).await.unwrap();
-    let repeated = world.store.repeated(id, (0, page), &recipients).await.unwrap();
+    world.store.freeze_page(id, (0, page), &read).await.unwrap();
+    let repeated = world
+        .store
+        .claim_recipients(id, (0, page), &recipients)
+        .await
+        .unwrap();
     assert_eq!(repeated, []);
 }
 
@@ -777,7 +788,7 @@ async fn a_team_is_found_by_the_one_channel_that_is_alive_behind_many_that_are_g
     for number in 0..120 {
         let gone = format!("19:a{number:03}@thread.tacv2");
         see(&world, channel_of(TEAM, &gone)).await;
-        world.store.forget(&key(&gone), world.now()).await.unwrap();
+        world.store.mark_removed(&key(&gone), world.now()).await.unwrap();
     }
     assert_eq!(done(&world, &created(&members())).await, (3, 0));
 }
@@ -816,11 +827,15 @@ async fn who_takes_the_bot_out_while_their_conversation_is_about_to_be_made_is_l
     let id = world.asks(&created(&bob)).await;
     world.plan().await;
     see(&world, personal("bob", "installationUpdate")).await;
-    world.store.forget(&key("a:bob"), world.now()).await.unwrap();
+    world
+        .store
+        .mark_removed(&key("a:bob"), world.now())
+        .await
+        .unwrap();
     world.work().await;
     assert_eq!(counts(&world, &id).await, (0, 1));
     assert_eq!((world.channel.created("entra-bob"), sent(&world).len()), (0, 0));
-    let bob = world.store.recall(&[key("a:bob")]).await.unwrap().remove(0);
+    let bob = world.store.get_many(&[key("a:bob")]).await.unwrap().remove(0);
     assert_eq!(bob.state, herald::conversation::State::Removed);
 }
 

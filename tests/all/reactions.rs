@@ -52,7 +52,13 @@ fn key(person: &str) -> herald::conversation::ConversationKey {
 }
 
 async fn state(world: &World, person: &str) -> Presence {
-    world.store.recall(&[key(person)]).await.unwrap().remove(0).state
+    world
+        .store
+        .get_many(&[key(person)])
+        .await
+        .unwrap()
+        .remove(0)
+        .state
 }
 
 fn answers(replies: impl IntoIterator<Item = Reply>) -> Behaviour {
@@ -118,7 +124,7 @@ async fn a_tenant_that_moved_is_found_at_its_other_address_and_that_is_kept() {
     let id = world.asks(&everyone()).await;
     world.work().await;
     assert_eq!(delivered(&world, &id).await, 1);
-    let ada = world.store.recall(&[key("ada")]).await.unwrap().remove(0);
+    let ada = world.store.get_many(&[key("ada")]).await.unwrap().remove(0);
     assert_eq!(ada.service_urls[0], EUROPE);
     let requests = world.channel.requests();
     world.asks(&everyone()).await;
@@ -139,7 +145,7 @@ async fn a_tenant_of_gcc_is_reached_there() {
     let id = world.asks(&everyone()).await;
     world.work().await;
     assert_eq!(delivered(&world, &id).await, 1);
-    let ada = world.store.recall(&[key("ada")]).await.unwrap().remove(0);
+    let ada = world.store.get_many(&[key("ada")]).await.unwrap().remove(0);
     assert_eq!(ada.service_urls[0], botframework::cloud::GCC_SERVICE_URL);
 }
 

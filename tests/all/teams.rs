@@ -43,7 +43,7 @@ async fn states(world: &World) -> BTreeMap<String, String> {
         segment: 0,
         segments: 1,
     };
-    let found = world.store.list(&everyone, None, 100).await.unwrap().found;
+    let found = world.store.list(&everyone, None, 100).await.unwrap().items;
     let state = |state| match state {
         State::Active => "active".to_owned(),
         State::Blocked { code } => code,
@@ -105,7 +105,7 @@ async fn a_new_channel_is_remembered_and_a_renamed_one_by_its_name() {
     let key = format!("msteams|28:bot|{BUILDS}").parse().unwrap();
     let record = world
         .store
-        .recall(std::slice::from_ref(&key))
+        .get_many(std::slice::from_ref(&key))
         .await
         .unwrap()
         .remove(0);
@@ -114,7 +114,7 @@ async fn a_new_channel_is_remembered_and_a_renamed_one_by_its_name() {
     let mut renamed = told("channelRenamed", BUILDS);
     renamed["channelData"]["channel"]["name"] = json!("other");
     world.hears(&renamed).await;
-    let record = world.store.recall(&[key]).await.unwrap().remove(0);
+    let record = world.store.get_many(&[key]).await.unwrap().remove(0);
     let place = record.reference.conversation.unwrap();
     assert_eq!(
         (place.id.as_str(), place.name.as_deref()),
@@ -175,7 +175,7 @@ async fn another_bot_in_the_team_and_a_team_of_many_pages_are_told_apart() {
         segment: 0,
         segments: 1,
     };
-    for found in world.store.list(&everyone, None, 500).await.unwrap().found {
+    for found in world.store.list(&everyone, None, 500).await.unwrap().items {
         let is_blocked = found.state != State::Active;
         assert_eq!(is_blocked, found.key.bot.as_str() == "28:bot", "{}", found.key);
     }

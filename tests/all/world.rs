@@ -292,7 +292,7 @@ impl World {
 
     pub(crate) async fn row(&self, id: &NotificationId, recipient: &herald::audience::Recipient) -> Row {
         self.store
-            .look_up(&[DeliveryKey::new(id, recipient)])
+            .rows(&[DeliveryKey::new(id, recipient)])
             .await
             .unwrap()
             .pop()

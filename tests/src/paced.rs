@@ -271,7 +271,7 @@ async fn planned(crowd: &Crowd, store: &Store, now: Timestamp) -> (Notification,
     store.accept(&acceptance).await.unwrap();
     let mut messages = Vec::new();
     for (page, planned) in (0..).zip(crowd.pages()) {
-        store.plan(&notification.id, 0, page, &planned).await.unwrap();
+        store.put_page(&notification.id, 0, page, &planned).await.unwrap();
         let of_page = (0..).zip(planned.chunks).map(|(index, chunk)| {
             let name = ChunkId { part: 0, page, index };
             Chunk::whole(notification.id.clone(), name, chunk).message(Duration::ZERO)

@@ -20,7 +20,7 @@ use herald::config::{self, Environment, variable};
 use herald::conversation::{ConversationKey, Membership, Observation, TeamChange, TeamEvent};
 use herald::credential;
 use herald::roster_cache::TeamKey;
-use herald::store::{self, Candidate, ConversationFilter, Conversations, dynamodb};
+use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, dynamodb};
 use herald::telemetry::chain;
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Request, Response};
@@ -219,7 +219,7 @@ async fn handle_team_change<S: Conversations>(
                 let key = channel.key.clone();
                 context.store.remember(channel, now).await?;
                 // Listings may not know of it yet.
-                context.store.follow(&key, change.event, now).await?;
+                context.store.apply_team_change(&key, change.event, now).await?;
             }
             if change.event != TeamEvent::ChannelRestored {
                 return Ok(());
@@ -267,7 +267,7 @@ async fn for_each_in_team<S: Conversations>(
             .list(&selection, cursor.as_deref(), TEAM_PAGE)
             .await?;
         let mut each = JoinSet::new();
-        for Candidate { key, .. } in listing.found {
+        for ConversationSummary { key, .. } in listing.items {
             if !is_concerned(&key) {
                 continue;
             }
@@ -277,15 +277,15 @@ async fn for_each_in_team<S: Conversations>(
             let (store, now) = (context.store.clone(), context.clock.now());
             each.spawn(async move {
                 match action {
-                    TeamAction::Forget => store.forget(&key, now).await,
-                    TeamAction::Apply(event) => store.follow(&key, event, now).await,
+                    TeamAction::Forget => store.mark_removed(&key, now).await,
+                    TeamAction::Apply(event) => store.apply_team_change(&key, event, now).await,
                 }
             });
         }
         while !each.is_empty() {
             settled(each.join_next().await)?;
         }
-        match listing.next {
+        match listing.cursor {
             Some(next) => cursor = Some(next),
             None => return Ok(()),
         }

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(here.add("beta").await.unwrap(), Tagged::Done);
         assert_eq!(here.add("").await.unwrap(), Tagged::NoTag);
         assert_eq!(nowhere.remove("beta").await.unwrap(), Tagged::Nowhere);
-        let known = store.recall(&[here.here.clone().unwrap()]).await.unwrap();
+        let known = store.get_many(&[here.here.clone().unwrap()]).await.unwrap();
         assert_eq!(known[0].attributes.tags, ["beta"]);
     }
 }

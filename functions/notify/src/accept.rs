@@ -11,7 +11,7 @@ use herald::notification::request::{Request as Asked, SENT_FOR_MAX};
 use herald::notification::{IfNoConversation, Notification, StartPolicy, State};
 use herald::problem::{Fault, Problem};
 use herald::queue::{Message, Plan, Queue, Task};
-use herald::store::{Acceptance, Accepted, Idempotency, Notifications};
+use herald::store::{Accept, Acceptance, Idempotency, Notifications};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderValue, StatusCode, header};
@@ -170,13 +170,13 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
             idempotency,
         };
         let id = match self.store.accept(&acceptance).await? {
-            Accepted::New => id,
-            Accepted::Conflict => {
+            Accept::Created => id,
+            Accept::Conflict => {
                 let detail =
                     "This Idempotency-Key was used for another body. Use a new key for a new request.";
                 return Err(Refusal::conflict(detail));
             }
-            Accepted::Repeated(id) => match self.store.find(&id).await? {
+            Accept::Duplicate(id) => match self.store.find(&id).await? {
                 // The first request may have died between the table and the queue; then this one finishes its work.
                 Some(earlier) if earlier.state() == State::Accepted => id,
                 _ => return Ok(id),
@@ -203,7 +203,7 @@ impl<S: Notifications, C, L, Q: Queue, E> Context<S, C, L, Q, E> {
             // The caller's repetition finds it and goes on.
             return Err(away.into());
         }
-        match self.store.withdraw(&id).await {
+        match self.store.roll_back(&id).await {
             Ok(true) => Err(away.into()),
             // The answer was lost, not the message: it is being planned.
             Ok(false) => Ok(id),

@@ -12,7 +12,7 @@ use herald::notification::request::replacement;
 use herald::notification::{Content, Notification, SendMode, State};
 use herald::problem::Problem;
 use herald::queue::{Message, Plan, Queue, Task};
-use herald::store::{Ledger, Notifications, Revised};
+use herald::store::{Ledger, Notifications, Revise};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -111,9 +111,9 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
         }
         let content = Content::Message(Box::new(message));
         match self.store.revise(&id, &content, self.clock.now()).await? {
-            Revised::Revised(notification) => self.changed(&notification).await,
-            Revised::Unknown => Err(unknown()),
-            Revised::Retracted => Err(Refusal::conflict(
+            Revise::Revised(notification) => self.changed(&notification).await,
+            Revise::NotFound => Err(unknown()),
+            Revise::Retracted => Err(Refusal::conflict(
                 "This notification was retracted: its copies are deleted, for good. Ask for a new one.",
             )),
         }
@@ -128,10 +128,10 @@ impl<S: Notifications, C, L: Ledger, Q: Queue, E: Events> Context<S, C, L, Q, E>
             .revise(&id, &Content::Nothing, self.clock.now())
             .await?
         {
-            Revised::Revised(notification) => self.changed(&notification).await,
-            Revised::Unknown => Err(unknown()),
+            Revise::Revised(notification) => self.changed(&notification).await,
+            Revise::NotFound => Err(unknown()),
             // By an earlier request, which may not have come as far as the queue.
-            Revised::Retracted => {
+            Revise::Retracted => {
                 let notification = self.store.find(&id).await?.ok_or_else(unknown)?;
                 self.changed(&notification).await
             }

@@ -2,7 +2,7 @@
 
 use herald::conversation::{self, Attributes, Conversation, ConversationKey, State, TAG_BYTES_MAX, TAGS_MAX};
 use herald::id::normalize_guid;
-use herald::store::{Candidate, ConversationFilter, Conversations, Error};
+use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -59,8 +59,8 @@ impl Known {
     }
 }
 
-impl From<Candidate> for Known {
-    fn from(found: Candidate) -> Self {
+impl From<ConversationSummary> for Known {
+    fn from(found: ConversationSummary) -> Self {
         Self::new(found.key, found.attributes, found.state, found.changed_at)
     }
 }
@@ -118,15 +118,15 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
             .await;
         let listing = listing.map_err(not_listed)?;
         let listed = Listed {
-            conversations: listing.found.into_iter().map(Known::from).collect(),
-            next: listing.next.map(query::cursor),
+            conversations: listing.items.into_iter().map(Known::from).collect(),
+            next: listing.cursor.map(query::cursor),
         };
         Ok(json(StatusCode::OK, &listed))
     }
 
     /// `GET /api/conversations/{key}`
     pub(crate) async fn conversation(&self, key: &str) -> Result<Response<Body>, Refusal> {
-        let found = self.conversations.recall(&[named(key)?]).await?.pop();
+        let found = self.conversations.get_many(&[named(key)?]).await?.pop();
         let found = found.ok_or_else(unknown)?;
         Ok(json(StatusCode::OK, &Whole::from(found)))
     }

@@ -80,7 +80,11 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
         let buried: HashMap<ChunkId, String> = if walk.open.is_empty() {
             HashMap::new()
         } else {
-            self.store.buried(&notification.id).await?.into_iter().collect()
+            self.store
+                .dead_letters(&notification.id)
+                .await?
+                .into_iter()
+                .collect()
         };
         let paces = self
             .paces(walk.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))

@@ -43,7 +43,7 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
                 .list(&selection, cursor.as_deref(), PAGE)
                 .await
                 .map_err(not_listed)?;
-            let keys: Vec<ConversationKey> = listing.found.into_iter().map(|found| found.key).collect();
+            let keys: Vec<ConversationKey> = listing.items.into_iter().map(|found| found.key).collect();
             let page = self.page(&keys).await?;
             let page_size = size_in_json(&page);
             if size > 0 && size + page_size > EXPORT_MAX_BYTES {
@@ -52,7 +52,7 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
             }
             text.push_str(&page);
             size += page_size;
-            cursor = listing.next;
+            cursor = listing.cursor;
             if cursor.is_none() || self.clock.now().duration_since(began) > PATIENCE {
                 break;
             }
@@ -72,7 +72,7 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
 
     /// The conversations of these keys, a line each, in their order.
     async fn page(&self, keys: &[ConversationKey]) -> Result<String, Refusal> {
-        let records = self.conversations.recall(keys).await?;
+        let records = self.conversations.get_many(keys).await?;
         let records: HashMap<&ConversationKey, &Conversation> =
             records.iter().map(|record| (&record.key, record)).collect();
         let mut page = String::new();

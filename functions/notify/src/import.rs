@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures_util::{StreamExt, stream};
 use herald::conversation::Import;
 use herald::problem::Problem;
-use herald::store::{Conversations, Error, Remembered};
+use herald::store::{Conversations, Error, Upsert};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::StatusCode;
@@ -127,8 +127,8 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
         let mut taken = Taken::Unchanged;
         for import in imports {
             match self.conversations.import(import, now).await {
-                Ok(Remembered::New | Remembered::Changed) => taken = Taken::Imported,
-                Ok(Remembered::Unchanged) => {}
+                Ok(Upsert::Created | Upsert::Changed) => taken = Taken::Imported,
+                Ok(Upsert::Unchanged) => {}
                 Err(error @ Error::Corrupt { .. }) => {
                     tracing::error!(error_type = "RecordCorrupt", error = %chain(&error), "a line was not imported");
                     return Ok(Taken::Refused(

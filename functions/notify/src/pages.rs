@@ -82,7 +82,7 @@ pub(crate) async fn rows<L: Ledger>(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    ledger.look_up(&keys).await
+    ledger.rows(&keys).await
 }
 
 /// A chunk that is not closed, with the rows of its recipients.
@@ -129,7 +129,9 @@ pub(crate) async fn open<S: Notifications, L: Ledger>(
             walk.next = Some(here);
             break;
         }
-        let closed = store.closed(&notification.id, here.part, here.page).await?;
+        let closed = store
+            .closed_chunks(&notification.id, here.part, here.page)
+            .await?;
         let closed: HashSet<u16> = closed.into_iter().map(|(index, _)| index).collect();
         let chunks: Vec<_> = (0_u16..)
             .zip(page.chunks)

@@ -76,12 +76,12 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
                 .conversations
                 .list(selection, cursor.as_deref(), PAGE)
                 .await?;
-            for candidate in listing.found {
+            for candidate in listing.items {
                 found.users.extend(candidate.attributes.user);
                 found.accounts.extend(candidate.attributes.account);
                 found.conversations.insert(candidate.key);
             }
-            cursor = listing.next;
+            cursor = listing.cursor;
             if cursor.is_none() {
                 return Ok(());
             }

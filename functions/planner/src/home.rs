@@ -5,7 +5,7 @@ use herald::config::{Environment, variable};
 use herald::conversation::{Conversation, ConversationKey, State, TEAM_ARCHIVED};
 use herald::id::normalize_guid;
 use herald::pace::Bucket;
-use herald::store::{self, Candidate, ConversationFilter, Conversations};
+use herald::store::{self, ConversationFilter, ConversationSummary, Conversations};
 
 use crate::Context;
 
@@ -80,19 +80,19 @@ impl<C: Conversations, N, P, Q, E> Homes<'_, C, N, P, Q, E> {
                 .list(selection, cursor.as_deref(), LOOKED_AT)
                 .await?;
             let mut active = None;
-            for Candidate { key, state, .. } in listing.found {
+            for ConversationSummary { key, state, .. } in listing.items {
                 match state {
                     State::Active => active = active.or(Some(key)),
                     State::Blocked { code } if code == TEAM_ARCHIVED => archived = archived.or(Some(key)),
                     State::Blocked { .. } | State::Removed => {}
                 }
             }
-            cursor = listing.next;
+            cursor = listing.cursor;
             if active.is_some() || cursor.is_none() {
                 break active.or(archived);
             }
         };
         let keys: Vec<ConversationKey> = key.into_iter().collect();
-        Ok(self.0.conversations.recall(&keys).await?.pop())
+        Ok(self.0.conversations.get_many(&keys).await?.pop())
     }
 }

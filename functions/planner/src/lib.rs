@@ -262,7 +262,11 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
                 }
             }
         };
-        standing = if context.notifications.plan(id, part_number, number, &page).await? {
+        standing = if context
+            .notifications
+            .put_page(id, part_number, number, &page)
+            .await?
+        {
             Some((number, page))
         } else {
             // Another planner was first, or the notification is gone; what stands is what counts.
@@ -289,7 +293,7 @@ async fn planned<C, N: Notifications, P, Q: Queue, E: Events>(
         && notification.audience <= at_most
         && !notification.is_stopped()
     {
-        context.notifications.release(id, context.clock.now()).await?;
+        context.notifications.start(id, context.clock.now()).await?;
         let sweep = Plan {
             notification: id.clone(),
             task: Task::Sweep,
@@ -335,7 +339,7 @@ async fn sweep_part<C, N: Notifications, P, Q: Queue, E>(
         }
         let found = tokio::try_join!(
             context.notifications.page(id, part, number),
-            context.notifications.closed(id, part, number)
+            context.notifications.closed_chunks(id, part, number)
         )?;
         let (Some(page), closed) = found else {
             return Ok(());

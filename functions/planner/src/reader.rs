@@ -12,7 +12,7 @@ use herald::notification::{
     IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendMode, SendPath, Unreachable,
 };
 use herald::pace::Bucket;
-use herald::store::{self, Candidate, ConversationFilter, Conversations, Notifications, Paces};
+use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, Homes};
@@ -189,7 +189,7 @@ where
     }
 
     /// A conversation that was found.
-    pub(crate) fn recipient(&self, found: Candidate) -> (Option<SendPath>, Recipient) {
+    pub(crate) fn recipient(&self, found: ConversationSummary) -> (Option<SendPath>, Recipient) {
         let bucket = Bucket::of(&found.key, found.attributes.tenant.as_deref());
         let lane = SendPath {
             send_mode: self.send_mode.for_conversation(&found.attributes, &bucket),
@@ -206,7 +206,7 @@ where
     pub(crate) async fn is_repeated(&self, at: Place<'_>, found: &Recipient) -> Result<bool, store::Error> {
         let notifications = &self.context.notifications;
         let repeated = notifications
-            .repeated(self.id, at.page, std::slice::from_ref(found))
+            .claim_recipients(self.id, at.page, std::slice::from_ref(found))
             .await?;
         Ok(!repeated.is_empty())
     }
@@ -219,7 +219,7 @@ where
             .list(selection, cursor, PAGE_SIZE)
             .await?;
         let meant = listing
-            .found
+            .items
             .into_iter()
             .filter(|found| self.matcher.means(&found.key.conversation, &found.attributes))
             .filter(|found| {
@@ -237,7 +237,7 @@ where
         }
         Ok(Page {
             unreachable,
-            ..Page::group(reachable, listing.next)
+            ..Page::group(reachable, listing.cursor)
         })
     }
 
@@ -266,19 +266,20 @@ where
         let mut page = Vec::new();
         let mut unreachable = Unreachable::default();
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
-            if page.len() + listing.found.len().max(1) > PAGE_SIZE {
+            if page.len() + listing.items.len().max(1) > PAGE_SIZE {
                 let next = Position { index, after: None }.write();
                 return Ok(Page {
                     unreachable,
                     ..Page::group(page, Some(next))
                 });
             }
-            let mut found = listing.found;
-            let excepted =
-                |found: &Candidate| !self.matcher.admits(&found.key.conversation, &found.attributes);
+            let mut found = listing.items;
+            let excepted = |found: &ConversationSummary| {
+                !self.matcher.admits(&found.key.conversation, &found.attributes)
+            };
             let excepted = found.iter().any(excepted);
             found.retain(|found| self.matcher.means(&found.key.conversation, &found.attributes));
-            if found.is_empty() && !continued && listing.next.is_none() && !excepted {
+            if found.is_empty() && !continued && listing.cursor.is_none() && !excepted {
                 let unknown = unknown(id.clone());
                 if self.matcher.admits_unknown(&unknown.1)
                     && !self.matcher.is_named_before(&unknown.1)
@@ -299,7 +300,7 @@ where
                 unreachable.count(reason);
             }
             page.extend(found.into_iter().map(|found| self.recipient(found)));
-            if let Some(after) = listing.next {
+            if let Some(after) = listing.cursor {
                 let after = Some(after);
                 let next = Position { index, after }.write();
                 return Ok(Page {
@@ -341,7 +342,7 @@ impl Position {
 }
 
 /// Why this conversation would be skipped, if it would.
-pub(crate) fn out_of_reach(candidate: &Candidate) -> Option<SkipReason> {
+pub(crate) fn out_of_reach(candidate: &ConversationSummary) -> Option<SkipReason> {
     match candidate.state {
         State::Active => None,
         State::Removed => Some(SkipReason::Removed),

@@ -14,7 +14,7 @@ use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
 use herald::pace::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
-use herald::store::{self, Candidate, ConversationFilter, Conversations, Notifications, Paces};
+use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -155,7 +155,7 @@ where
     async fn is_known(&self, id: &ConversationId) -> Result<bool, store::Error> {
         let selection = ConversationFilter::Conversation(id.clone());
         let conversations = &self.reader.context.conversations;
-        Ok(!conversations.list(&selection, None, 1).await?.found.is_empty())
+        Ok(!conversations.list(&selection, None, 1).await?.items.is_empty())
     }
 
     /// The ids of its channels, sorted; `None` when the channel will not tell.
@@ -197,7 +197,7 @@ where
                 .conversations
                 .list(&ConversationFilter::Conversation(id), None, OF_ONE_PERSON)
                 .await?;
-            self.take(listing.found, &mut found);
+            self.take(listing.items, &mut found);
         }
         Ok(found.page(next))
     }
@@ -209,11 +209,13 @@ where
     pub(crate) async fn members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
         let (read, named) = self.read_members(at, guests).await?;
         let notifications = &self.reader.context.notifications;
-        let page = notifications.draft(self.reader.id, at.page, &read).await?;
+        let page = notifications.freeze_page(self.reader.id, at.page, &read).await?;
         // Pages repeat people, and so do rosters; a person is found on one page of the plan.
         let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
         let found: Vec<Recipient> = found.collect();
-        let repeated = notifications.repeated(self.reader.id, at.page, &found).await?;
+        let repeated = notifications
+            .claim_recipients(self.reader.id, at.page, &found)
+            .await?;
         // Now that this page cannot become another by it: whom the other selectors have is told by names, too.
         self.name(named).await?;
         Ok(page.without(&repeated.into_iter().collect()))
@@ -275,11 +277,11 @@ where
     async fn name(&self, named: Vec<(ConversationKey, Feedback)>) -> Result<(), store::Error> {
         let context = self.reader.context;
         let keys: Vec<ConversationKey> = named.iter().map(|(key, _)| key.clone()).collect();
-        for known in context.conversations.recall(&keys).await? {
+        for known in context.conversations.get_many(&keys).await? {
             for (_, feedback) in named.iter().filter(|(key, _)| *key == known.key) {
                 context
                     .conversations
-                    .note(&known.key, known.version, feedback, context.clock.now())
+                    .apply_feedback(&known.key, known.version, feedback, context.clock.now())
                     .await?;
             }
         }
@@ -315,18 +317,18 @@ where
             let mut listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
             // A bot of ours that is not in this team may know them, too.
             listing
-                .found
+                .items
                 .retain(|known| Bucket::of(&known.key, known.attributes.tenant.as_deref()) == *bucket);
-            if !listing.found.is_empty() {
+            if !listing.items.is_empty() {
                 let half = listing
-                    .found
+                    .items
                     .iter()
                     .filter(|known| known.attributes.user.is_none() || known.attributes.account.is_none());
                 // A roster need not tell both names.
                 found.named = both.map_or(Vec::new(), |both| {
                     half.map(|known| (known.key.clone(), both.clone())).collect()
                 });
-                self.take(listing.found, &mut found);
+                self.take(listing.items, &mut found);
                 return Ok(found);
             }
         }
@@ -350,7 +352,7 @@ where
     }
 
     /// Takes conversations that the team led to, if no other selector has them.
-    fn take(&self, candidates: Vec<Candidate>, found: &mut Found) {
+    fn take(&self, candidates: Vec<ConversationSummary>, found: &mut Found) {
         let matcher = &self.reader.matcher;
         for candidate in candidates {
             let (conversation, attributes) = (&candidate.key.conversation, &candidate.attributes);

@@ -396,14 +396,14 @@ where
             match learned {
                 Learned::Found(feedback) => {
                     conversations
-                        .note(&conversation.key, conversation.version, &feedback, now)
+                        .apply_feedback(&conversation.key, conversation.version, &feedback, now)
                         .await?;
                 }
                 Learned::Succeeded(id) => {
                     conversations
                         .remember(Observation::replacement(conversation, id), now)
                         .await?;
-                    conversations.forget(&conversation.key, now).await?;
+                    conversations.mark_removed(&conversation.key, now).await?;
                 }
                 Learned::Throttled(asked) => self.throttled(asked).await?,
             }

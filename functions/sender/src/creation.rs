@@ -134,10 +134,10 @@ where
             let listing = conversations
                 .list(&selection, cursor.as_deref(), LOOKED_AT)
                 .await?;
-            let active = listing.found.into_iter();
+            let active = listing.items.into_iter();
             let active = active.filter(|known| known.state == State::Active);
             let keys: Vec<ConversationKey> = active.map(|known| known.key).take(NEIGHBOURS).collect();
-            cursor = listing.next;
+            cursor = listing.cursor;
             if !keys.is_empty() || cursor.is_none() {
                 return Ok(keys);
             }
@@ -147,7 +147,7 @@ where
     /// Where somebody may be served, each address once: as these conversations of their tenant show it, at the cloud's own,
     /// or in GCC.
     async fn addresses_of(&self, neighbours: &[ConversationKey]) -> Result<Vec<String>, store::Error> {
-        let shown = self.context.conversations.recall(neighbours).await?;
+        let shown = self.context.conversations.get_many(neighbours).await?;
         let shown = shown.into_iter().flat_map(|known| known.service_urls);
         let trust = self.context.connector.trust();
         let own = trust.cloud().endpoints().service_url;

@@ -8,7 +8,7 @@ use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReas
 use herald::id::NotificationId;
 use herald::notification::Notification;
 use herald::pace::Bucket;
-use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
+use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 
@@ -81,7 +81,9 @@ where
         let key = match self.place(now).await? {
             Place::Conversation(key) => key,
             Place::Nowhere(outcome) => {
-                return Ok(Turn::Ended(self.context.ledger.end(&self.key, &outcome).await?));
+                return Ok(Turn::Ended(
+                    self.context.ledger.settle_unclaimed(&self.key, &outcome).await?,
+                ));
             }
             Place::Ended(outcome) => return Ok(Turn::Ended(outcome)),
             Place::Later(until) => return Ok(Turn::Open(until)),
@@ -90,7 +92,7 @@ where
         let conversation = self
             .context
             .conversations
-            .recall(std::slice::from_ref(&key))
+            .get_many(std::slice::from_ref(&key))
             .await?
             .pop();
         let Some(seen) = self.view.newest().await? else {
@@ -106,7 +108,7 @@ where
         match turn {
             Turn::Ended(outcome) | Turn::Known(outcome) if conversation_key(self.recipient).is_none() => {
                 // Also under the name that the caller knows, for whoever asks what became of it.
-                self.context.ledger.end(&self.key, &outcome).await?;
+                self.context.ledger.settle_unclaimed(&self.key, &outcome).await?;
                 Ok(Turn::EndedIn(key, outcome))
             }
             turn => Ok(turn),
@@ -170,9 +172,9 @@ where
             self.learn(conversation, made.learned).await?;
         }
         match written {
-            Written::Stands => Ok(turn),
+            CasResult::Committed => Ok(turn),
             // We overran our deadline and somebody took over. What they write is what counts: ask again.
-            Written::Lost => Ok(Turn::Open(self.context.clock.now())),
+            CasResult::Conflict => Ok(Turn::Open(self.context.clock.now())),
         }
     }
 

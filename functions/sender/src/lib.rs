@@ -42,7 +42,7 @@ use herald::graph::Customers;
 use herald::pace::{Bucket, Limits, Spacing};
 use herald::queue::batch::Receipt;
 use herald::queue::{Chunk, Queue, sqs};
-use herald::store::{Closed, Conversations, Ledger, Notifications, Paces, dynamodb};
+use herald::store::{Close, Conversations, Ledger, Notifications, Paces, dynamodb};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -283,7 +283,7 @@ pub async fn run<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue
     if receipt.is_last() {
         // It is in the dead-letter queue from now on. To redrive it is safe: whatever has ended is in the ledger.
         let reason = chain(&error);
-        if let Err(error) = context.notifications.bury(&id, name, &reason).await {
+        if let Err(error) = context.notifications.mark_dead_lettered(&id, name, &reason).await {
             tracing::error!(error_type = "NotBuried", notification = %id, error = %chain(&error), "nobody is told why");
         }
     }
@@ -305,7 +305,10 @@ async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue
         tracing::warn!(error_type = "ChunkWithoutNotification", notification = %id, "nothing is sent");
         return Ok(());
     };
-    let closed = context.notifications.closed(&id, name.part, name.page).await?;
+    let closed = context
+        .notifications
+        .closed_chunks(&id, name.part, name.page)
+        .await?;
     if closed
         .iter()
         .any(|closed| closed.0 == name.index && closed.1 >= seen.head.revision)
@@ -329,13 +332,17 @@ async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces, Q: Queue
         let Chunk {
             revision, closing, ..
         } = &chunk;
-        match context.notifications.close(&id, name, *revision, closing).await? {
-            Closed::Closed => {
+        match context
+            .notifications
+            .close_chunk(&id, name, *revision, closing)
+            .await?
+        {
+            Close::Closed => {
                 tracing::info!(notification = %id, deliveries = closing.tally.total(), delivered = closing.tally.delivered, "chunk ended");
                 return completion::check(&context.notifications, &context.events, &id, context.clock.now())
                     .await;
             }
-            Closed::Outdated => view.forget().await,
+            Close::StaleRevision => view.forget().await,
         }
     }
 }

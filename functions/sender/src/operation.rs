@@ -25,7 +25,7 @@ use herald::operation::{self, Operation, OperationKey, Stage, Step, Submitted};
 use herald::pace::{self, Answer, Pace, Permits, Wish};
 use herald::queue::Queue;
 use herald::retry::{Reaction, reaction};
-use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
+use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attempt::{Learned, code};
@@ -146,7 +146,7 @@ where
         };
         let begun = Operation { aside, ..begun };
         self.chunk.begun = true;
-        if self.context.ledger.advance(key, &begun).await? == Written::Lost {
+        if self.context.ledger.compare_and_set_batch(key, &begun).await? == CasResult::Conflict {
             return Ok(self.look_again());
         }
         let people: Vec<Person<'_>> = names.iter().map(Name::person).collect();
@@ -167,11 +167,13 @@ where
                 };
                 let again = submitted.asked_again(None, now);
                 let taken = begun.at(Stage::Submitted(submitted));
-                Ok(match self.context.ledger.advance(key, &taken).await? {
-                    Written::Stands => Onward::Back(again),
-                    // We overran our deadline, and somebody took over.
-                    Written::Lost => self.look_again(),
-                })
+                Ok(
+                    match self.context.ledger.compare_and_set_batch(key, &taken).await? {
+                        CasResult::Committed => Onward::Back(again),
+                        // We overran our deadline, and somebody took over.
+                        CasResult::Conflict => self.look_again(),
+                    },
+                )
             }
             Ok(BatchReceipt { operation: None }) => self.lose(key, &begun).await,
             Err(error) => {
@@ -267,28 +269,32 @@ where
             doubts,
             ..begun.at(Stage::Waiting { until, why })
         };
-        Ok(match self.context.ledger.advance(key, &waiting).await? {
-            Written::Stands => Onward::Back(until),
-            Written::Lost => self.look_again(),
-        })
+        Ok(
+            match self.context.ledger.compare_and_set_batch(key, &waiting).await? {
+                CasResult::Committed => Onward::Back(until),
+                CasResult::Conflict => self.look_again(),
+            },
+        )
     }
 
     /// The channel may have taken it, and nobody can ask what became of it.
     async fn lose(&mut self, key: &OperationKey, begun: &Operation) -> Result<Onward, Error> {
         let lost = begun.at(Stage::Lost);
-        match self.context.ledger.advance(key, &lost).await? {
-            Written::Stands => self.give_up(key, &lost).await,
-            Written::Lost => Ok(self.look_again()),
+        match self.context.ledger.compare_and_set_batch(key, &lost).await? {
+            CasResult::Committed => self.give_up(key, &lost).await,
+            CasResult::Conflict => Ok(self.look_again()),
         }
     }
 
     /// Nothing is submitted any more, and nothing was: the ordinary way ends each as it has to.
     async fn pass_over(&mut self, key: &OperationKey, standing: Option<&Operation>) -> Result<Onward, Error> {
         let over = Operation::over(standing);
-        Ok(match self.context.ledger.advance(key, &over).await? {
-            Written::Stands => Onward::OneByOne,
-            Written::Lost => self.look_again(),
-        })
+        Ok(
+            match self.context.ledger.compare_and_set_batch(key, &over).await? {
+                CasResult::Committed => Onward::OneByOne,
+                CasResult::Conflict => self.look_again(),
+            },
+        )
     }
 
     /// The channel takes no batch of these people, or of any: they go the ordinary way, with the doubts there are.
@@ -349,13 +355,16 @@ where
             let is_name = conversation_key(&open.recipient).is_none();
             async move {
                 Ok::<_, store::Error>(match verdict {
-                    Verdict::Ends(outcome) => Ok(ledger.end(&key, &outcome).await?),
+                    Verdict::Ends(outcome) => Ok(ledger.settle_unclaimed(&key, &outcome).await?),
                     // A name has no row of its own to keep a doubt in: its delivery's is its conversation's.
                     Verdict::Waits { doubts: 0, until, .. } if is_name => Err(Some(until)),
-                    Verdict::Waits { .. } if is_name => Ok(ledger.end(&key, &Outcome::Unknown).await?),
-                    Verdict::Waits { until, why, doubts } => {
-                        ledger.leave(&key, until, &why, doubts).await?.ok_or(Some(until))
+                    Verdict::Waits { .. } if is_name => {
+                        Ok(ledger.settle_unclaimed(&key, &Outcome::Unknown).await?)
                     }
+                    Verdict::Waits { until, why, doubts } => ledger
+                        .mark_retryable(&key, until, &why, doubts)
+                        .await?
+                        .ok_or(Some(until)),
                     Verdict::OneByOne => Err(None),
                 })
             }
@@ -388,7 +397,7 @@ where
             // Who is faster has written the same, or that it was cancelled, and then it is found to be over once more.
             self.context
                 .ledger
-                .advance(key, &operation.at(Stage::Over))
+                .compare_and_set_batch(key, &operation.at(Stage::Over))
                 .await?;
         }
         Ok(Onward::OneByOne)

@@ -12,7 +12,9 @@ use herald::delivery::{Outcome, SkipReason, State as RowState, making_wait};
 use herald::graph::Customers;
 use herald::notification::{IfNoConversation, Notification};
 use herald::retry::{Reaction, reaction};
-use herald::store::{self, Candidate, ConversationFilter, Conversations, Ledger, Notifications, Paces};
+use herald::store::{
+    self, ConversationFilter, ConversationSummary, Conversations, Ledger, Notifications, Paces,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::attempt::code;
@@ -84,7 +86,7 @@ where
         revision: u32,
     ) -> Result<(Option<Outcome>, Option<(Timestamp, u32)>), store::Error> {
         let key = std::slice::from_ref(&self.key);
-        let rows = self.context.ledger.look_up(key).await?;
+        let rows = self.context.ledger.rows(key).await?;
         let Some(row) = rows.into_iter().flatten().next() else {
             return Ok((None, None));
         };
@@ -109,7 +111,7 @@ where
         let conversations = &self.context.conversations;
         let now = self.now();
         let until = self.invocation.deadline;
-        let begun = match conversations.introduce(&person, now, until).await? {
+        let begun = match conversations.acquire_creation_lease(&person, now, until).await? {
             CreationLease::Exists(key) => return self.unless_ended(key, head).await,
             CreationLease::HeldElsewhere { until } => {
                 return Ok(Place::Later(until.min(later(now, ASK_MAKER_AGAIN))));
@@ -127,12 +129,14 @@ where
         let known = self.known(&person).await?;
         if let Some(key) = known {
             let made = Creation::Conversation(key.clone());
-            conversations.introduced(&person, &made, now).await?;
+            conversations.finish_creation(&person, &made, now).await?;
             return Ok(ended.map_or(Place::Conversation(key), Place::Ended));
         }
         if let Some(outcome) = ended.or(stopped) {
             let place = self.end_here(outcome).await?;
-            conversations.introduced(&person, &Creation::Nothing, now).await?;
+            conversations
+                .finish_creation(&person, &Creation::Nothing, now)
+                .await?;
             return Ok(place);
         }
         let outcome = self.begin(&person, head.if_no_conversation, begun).await;
@@ -147,7 +151,7 @@ where
         if let Ok(Place::Nowhere(outcome)) = place {
             place = Ok(self.end_here(outcome).await?);
         }
-        conversations.introduced(&person, &made, self.now()).await?;
+        conversations.finish_creation(&person, &made, self.now()).await?;
         place
     }
 
@@ -159,7 +163,7 @@ where
 
     /// Ends the delivery without a conversation.
     async fn end_here(&self, outcome: Outcome) -> Result<Place, store::Error> {
-        let standing = self.context.ledger.end(&self.key, &outcome).await?;
+        let standing = self.context.ledger.settle_unclaimed(&self.key, &outcome).await?;
         Ok(Place::Ended(standing))
     }
 
@@ -224,13 +228,13 @@ where
             .conversations
             .list(&selection, None, OF_ONE_PERSON)
             .await?;
-        let of_this_bot = |known: &Candidate| {
+        let of_this_bot = |known: &ConversationSummary| {
             known.key.bot == person.bot
                 && known.key.channel == person.channel
                 && known.attributes.tenant.as_deref() == Some(person.tenant.as_str())
         };
         // Who took the bot out, or blocked it, since the audience was read is known too, and is not written to.
-        let known = listing.found.into_iter().filter(of_this_bot);
+        let known = listing.items.into_iter().filter(of_this_bot);
         let best = known.min_by_key(|known| known.state != State::Active);
         Ok(best.map(|known| known.key))
     }
@@ -306,7 +310,7 @@ where
             return Ok(Place::Nowhere(Outcome::Expired));
         }
         let ledger = &self.context.ledger;
-        let ended = ledger.postpone(&self.key, until, why, failures).await?;
+        let ended = ledger.defer(&self.key, until, why, failures).await?;
         Ok(ended.map_or(Place::Later(until), Place::Ended))
     }
 }

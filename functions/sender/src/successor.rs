@@ -11,7 +11,7 @@ use botframework::connector;
 use herald::audience::Recipient;
 use herald::conversation::{Conversation, ConversationKey, State};
 use herald::delivery::{Asked, Attempt, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
-use herald::store::{self, Conversations, Ledger, Notifications, Paces, Written};
+use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
 
 use crate::attempt::{Came, Learned, Place, code};
 use crate::delivery::{Delivery, stopped};
@@ -42,7 +42,7 @@ where
         let known = self
             .context
             .conversations
-            .recall(std::slice::from_ref(&key))
+            .get_many(std::slice::from_ref(&key))
             .await?;
         let skipped = known.first().and_then(|known| match known.state {
             State::Active => None,
@@ -101,7 +101,7 @@ where
                         if let Some(known) = known.first() {
                             let conversations = &self.context.conversations;
                             conversations
-                                .note(&known.key, known.version, &feedback, self.now())
+                                .apply_feedback(&known.key, known.version, &feedback, self.now())
                                 .await?;
                         }
                     }
@@ -129,8 +129,8 @@ where
             }
         };
         Ok(match written {
-            Written::Stands => came,
-            Written::Lost => waits(self.now()),
+            CasResult::Committed => came,
+            CasResult::Conflict => waits(self.now()),
         })
     }
 

@@ -162,7 +162,7 @@ where
     /// Finds out what the ledger knows, so that no permit is taken for what has ended or has to wait.
     pub(crate) async fn look_up(&mut self) -> Result<(), Error> {
         let deliveries: Vec<_> = self.open.iter().map(|open| self.key(&open.recipient)).collect();
-        let rows = self.context.ledger.look_up(&deliveries).await?;
+        let rows = self.context.ledger.rows(&deliveries).await?;
         let mut ended = Vec::new();
         for (mut open, row) in std::mem::take(&mut self.open).into_iter().zip(rows) {
             match row.map(|row| row.state) {

@@ -54,20 +54,20 @@
 //!
 //! | promise | kept by |
 //! |---|---|
-//! | nothing that was accepted is forgotten | [`store::Notifications::accept`] is one transaction; a page of the plan is written before its chunks are enqueued ([`store::Notifications::plan`]) |
+//! | nothing that was accepted is forgotten | [`store::Notifications::accept`] is one transaction; a page of the plan is written before its chunks are enqueued ([`store::Notifications::put_page`]) |
 //! | of any number of workers one sends, and each conversation has one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
 //! | what may have been sent is never taken for unsent | [`delivery::claim`] on a turn past its deadline, [`delivery::next`] |
 //! | nobody gets a notification twice for being in its audience twice | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
-//! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::advance`] |
+//! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::compare_and_set_batch`] |
 //! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
-//! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::introduce`] |
-//! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close`] refuses a chunk that was handled at an earlier revision |
-//! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::plan`] and [`store::Notifications::close`] count in the transaction that writes |
+//! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::acquire_creation_lease`] |
+//! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close_chunk`] refuses a chunk that was handled at an earlier revision |
+//! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::put_page`] and [`store::Notifications::close_chunk`] count in the transaction that writes |
 //! | the end of a notification is found, once | [`completion::check`] |
 //! | a conversation is remembered whole, and nothing is written when nothing changed | [`conversation::remember`] |
 //! | what was kept elsewhere adds to what is known, and brings nobody back | [`conversation::import()`] |
-//! | whoever was found on a roster is on one page of the plan | [`store::Notifications::draft`], [`store::Notifications::repeated`] |
+//! | whoever was found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
 //! All of it is proved by the simulation (`tests/all/simulation`): the real handlers, a channel that behaves as the real one
 //! does, and faults at every step.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! One record is the claim of all the deliveries of its chunk: of any number of workers one submits, because each step is
-//! written over the step that it was decided by ([`crate::store::Ledger::advance`]). A worker that died while it submitted leaves
+//! written over the step that it was decided by ([`crate::store::Ledger::compare_and_set_batch`]). A worker that died while it submitted leaves
 //! a doubt, as one that died while it sent does; the notification's [`Guarantee`] says what follows.
 //!
 //! Whom the operation reached is told when it is over, and only then are rows written: one write for each delivery. A crash in

@@ -47,18 +47,18 @@ pub enum Error {
 
 /// A part of a long answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<T> {
+pub struct ListPage<T> {
     /// What was found; may be empty although there is more.
-    pub found: Vec<T>,
+    pub items: Vec<T>,
     /// Where to go on; `None` at the end.
-    pub next: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// What [`Conversations::remember`] or [`Conversations::import`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remembered {
+pub enum Upsert {
     /// First seen now.
-    New,
+    Created,
     /// Known, and changed.
     Changed,
     /// Known as it is; nothing was written.
@@ -95,7 +95,7 @@ pub enum ConversationFilter {
 
 /// A conversation as a listing shows it: enough to decide whether it is meant, without its document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct ConversationSummary {
     /// Its name.
     pub key: ConversationKey,
     /// What it is looked up by.
@@ -117,24 +117,20 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         &self,
         observation: Observation,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Remembered, Error>> + Send;
+    ) -> impl Future<Output = Result<Upsert, Error>> + Send;
 
     /// Makes the record what [`crate::conversation::import()`] says, as [`remember`](Self::remember) does: what was kept
     /// elsewhere.
     ///
     /// # Errors
     /// When the table is away.
-    fn import(
-        &self,
-        import: Import,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Remembered, Error>> + Send;
+    fn import(&self, import: Import, now: Timestamp) -> impl Future<Output = Result<Upsert, Error>> + Send;
 
     /// Makes the record what [`crate::conversation::apply_team_change`] says, if there is one.
     ///
     /// # Errors
     /// When the table is away.
-    fn follow(
+    fn apply_team_change(
         &self,
         key: &ConversationKey,
         event: TeamEvent,
@@ -145,15 +141,18 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn forget(&self, key: &ConversationKey, now: Timestamp)
-    -> impl Future<Output = Result<(), Error>> + Send;
+    fn mark_removed(
+        &self,
+        key: &ConversationKey,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Makes the record what [`crate::conversation::apply_feedback`] says, if it is still of this version: what an activity has said
     /// since is newer than what a sender found.
     ///
     /// # Errors
     /// When the table is away.
-    fn note(
+    fn apply_feedback(
         &self,
         key: &ConversationKey,
         version: u64,
@@ -176,7 +175,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
 
     /// Removes everything that is kept of a conversation, and of the people who led to it; `false` when nothing was.
     ///
-    /// To erase a person is to erase all of [`Selection::User`] and [`Selection::Account`]. What is known of somebody whom no
+    /// To erase a person is to erase all of [`ConversationFilter::User`] and [`ConversationFilter::Account`]. What is known of somebody whom no
     /// conversation was made with goes by itself, thirty days after it was of use, as everything does that is kept of a
     /// notification; and what the channel told of them as a member of a team, when that is not believed any more.
     ///
@@ -189,7 +188,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn introduce(
+    fn acquire_creation_lease(
         &self,
         person: &PersonKey,
         now: Timestamp,
@@ -201,7 +200,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away: nobody else may try before the asker's time is over.
-    fn introduced(
+    fn finish_creation(
         &self,
         person: &PersonKey,
         made: &Creation,
@@ -243,7 +242,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn recall(
+    fn get_many(
         &self,
         keys: &[ConversationKey],
     ) -> impl Future<Output = Result<Vec<Conversation>, Error>> + Send;
@@ -258,7 +257,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> impl Future<Output = Result<Listing<Candidate>, Error>> + Send;
+    ) -> impl Future<Output = Result<ListPage<ConversationSummary>, Error>> + Send;
 }
 
 /// What [`Notifications::accept`] stores in one step.
@@ -287,11 +286,11 @@ pub struct Idempotency {
 
 /// What became of an [`Acceptance`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub enum Accept {
     /// It stands.
-    New,
+    Created,
     /// The same request was accepted before as this notification.
-    Repeated(NotificationId),
+    Duplicate(NotificationId),
     /// The key was used for another body.
     Conflict,
 }
@@ -302,13 +301,13 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accepted, Error>> + Send;
+    fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accept, Error>> + Send;
 
     /// Takes back a notification, unless something of it is planned already or its content was revised; `false` then.
     ///
     /// # Errors
     /// When the table is away.
-    fn withdraw(&self, id: &NotificationId) -> impl Future<Output = Result<bool, Error>> + Send;
+    fn roll_back(&self, id: &NotificationId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// The notification with its counters, as of all that was written before.
     ///
@@ -358,7 +357,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn plan(
+    fn put_page(
         &self,
         id: &NotificationId,
         part: u16,
@@ -372,7 +371,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn draft(
+    fn freeze_page(
         &self,
         id: &NotificationId,
         page: (u16, u32),
@@ -384,7 +383,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn repeated(
+    fn claim_recipients(
         &self,
         id: &NotificationId,
         page: (u16, u32),
@@ -396,19 +395,19 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn close(
+    fn close_chunk(
         &self,
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
         closing: &Closing,
-    ) -> impl Future<Output = Result<Closed, Error>> + Send;
+    ) -> impl Future<Output = Result<Close, Error>> + Send;
 
     /// The chunks of a page that are closed, by their index on it, each with the revision it is closed at.
     ///
     /// # Errors
     /// When the table is away.
-    fn closed(
+    fn closed_chunks(
         &self,
         id: &NotificationId,
         part: u16,
@@ -426,7 +425,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Notification>, Error>> + Send;
 
     /// Gives the notification another content; the notification as it is then, at its new revision. One that was
-    /// retracted stays so, and `Revised::Retracted` says it.
+    /// retracted stays so, and `Revise::Retracted` says it.
     ///
     /// # Errors
     /// When the table is away.
@@ -435,14 +434,14 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         id: &NotificationId,
         content: &Content,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Revised, Error>> + Send;
+    ) -> impl Future<Output = Result<Revise, Error>> + Send;
 
     /// Lets a notification go that was held until its audience was counted, unless it was cancelled: then it is complete as
     /// it is.
     ///
     /// # Errors
     /// When the table is away.
-    fn release(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
+    fn start(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Writes down that the notification is complete; `false` when that stands already.
     ///
@@ -458,7 +457,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn bury(
+    fn mark_dead_lettered(
         &self,
         id: &NotificationId,
         chunk: ChunkId,
@@ -469,7 +468,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn buried(
+    fn dead_letters(
         &self,
         id: &NotificationId,
     ) -> impl Future<Output = Result<Vec<(ChunkId, String)>, Error>> + Send;
@@ -477,31 +476,31 @@ pub trait Notifications: Clone + Send + Sync + 'static {
 
 /// What became of closing a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
+pub enum Close {
     /// It is closed at this revision, now or before.
     Closed,
     /// The notification has another revision by now: the chunk has to be handled at that one.
-    Outdated,
+    StaleRevision,
 }
 
 /// What became of a new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revised {
+pub enum Revise {
     /// The notification has it.
     Revised(Box<Notification>),
     /// It was retracted before, for good.
     Retracted,
     /// There is no such notification.
-    Unknown,
+    NotFound,
 }
 
 /// What a settling or releasing worker finds out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum CasResult {
     /// It stands.
-    Stands,
+    Committed,
     /// The lease had been taken over; what the taker writes counts.
-    Lost,
+    Conflict,
 }
 
 /// Keeps the ledger: one row a delivery, one turn a conversation, one operation a chunk that goes by batch.
@@ -526,7 +525,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         delivery: &DeliveryKey,
         lease: &Lease,
         outcome: &Outcome,
-    ) -> impl Future<Output = Result<Written, Error>> + Send;
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
 
     /// Gives the delivery back, to be asked for again from `until` on. To write the same again changes nothing and
     /// stands.
@@ -540,14 +539,14 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         until: Timestamp,
         why: &str,
         doubts: u32,
-    ) -> impl Future<Output = Result<Written, Error>> + Send;
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
 
     /// Puts off a delivery that leads to no conversation yet, and so was never claimed: nobody need look before `until`. `tries`
     /// is how often somebody tried to make one. Of a delivery that has ended nothing is written: how it ended.
     ///
     /// # Errors
     /// When the table is away.
-    fn postpone(
+    fn defer(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
@@ -560,7 +559,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn end(
+    fn settle_unclaimed(
         &self,
         delivery: &DeliveryKey,
         outcome: &Outcome,
@@ -571,7 +570,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is away.
-    fn leave(
+    fn mark_retryable(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
@@ -588,22 +587,22 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         operation: &OperationKey,
     ) -> impl Future<Output = Result<Option<Operation>, Error>> + Send;
 
-    /// Writes the next step of an operation over the one before, or [`Written::Lost`] when another one stands there. Of any
+    /// Writes the next step of an operation over the one before, or [`CasResult::Conflict`] when another one stands there. Of any
     /// number who take the same step at once, one does.
     ///
     /// # Errors
     /// When the table is away: nothing may be submitted.
-    fn advance(
+    fn compare_and_set_batch(
         &self,
         operation: &OperationKey,
         to: &Operation,
-    ) -> impl Future<Output = Result<Written, Error>> + Send;
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
 
     /// The rows of these deliveries, in their order; `None` for those about which nothing is written yet.
     ///
     /// # Errors
     /// When the table is away.
-    fn look_up(
+    fn rows(
         &self,
         deliveries: &[DeliveryKey],
     ) -> impl Future<Output = Result<Vec<Option<Row>>, Error>> + Send;

@@ -130,7 +130,7 @@ impl Attempt {
             segment: 0,
             segments: 1,
         };
-        let remembered = store.list(&everyone, None, 10).await.unwrap().found;
+        let remembered = store.list(&everyone, None, 10).await.unwrap().items;
         let believed = !remembered.is_empty() || channel.requests() > 0;
         (answer.status().as_u16(), text(&answer), believed)
     }

@@ -189,7 +189,7 @@ async fn a_sender_that_died_while_it_wrote_is_followed_by_one_that_writes_the_sa
         tried: 0,
     };
     let ada = herald::delivery::DeliveryKey::new(&id, &to_chat("ada"));
-    herald::store::Ledger::end(&world.store, &ada, &Outcome::Delivered(copy))
+    herald::store::Ledger::settle_unclaimed(&world.store, &ada, &Outcome::Delivered(copy))
         .await
         .unwrap();
     world.send_one(&message).await;

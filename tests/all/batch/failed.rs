@@ -38,7 +38,7 @@ async fn whom_a_batch_does_not_reach_is_settled_by_the_table() {
     let code = "ConversationBlockedByUser".to_owned();
     let blocked = Outcome::Gone { code: code.clone() };
     assert_eq!(outcome(&world, &id, "eve").await, blocked);
-    let eve = world.store.recall(&[key("a:eve")]).await.unwrap().remove(0);
+    let eve = world.store.get_many(&[key("a:eve")]).await.unwrap().remove(0);
     assert_eq!(eve.state, Presence::Blocked { code });
     for (person, in_batch) in [
         ("ada", true),

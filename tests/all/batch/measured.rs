@@ -74,7 +74,12 @@ async fn deliver(send_mode: SendMode) -> Taken {
         .into_iter()
         .map(|recipient| (Some(lane.clone()), recipient));
     let page = Page::group(recipients, None);
-    assert!(notifications.plan(&notification.id, 0, 0, &page).await.unwrap());
+    assert!(
+        notifications
+            .put_page(&notification.id, 0, 0, &page)
+            .await
+            .unwrap()
+    );
 
     let (channel, queue) = (Channel::new(), Queue::new());
     let context = sender::Context {

@@ -8,7 +8,7 @@ use herald::conversation::{
     Attributes, Conversation, ConversationKey, Feedback, ID_BYTES_MAX, NotFoundStreak, Observation, Scope,
     State, TAGS_MAX,
 };
-use herald::store::{Candidate, ConversationFilter, Conversations, Error, Remembered};
+use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error, Upsert};
 use serde_json::{Value, json};
 
 use super::{at, on_every_backend};
@@ -52,7 +52,7 @@ fn observations(activity: &Value) -> Vec<Observation> {
     Observation::from_activity(&Activity::from_slice(activity.to_string().as_bytes()).unwrap())
 }
 
-async fn hear<S: Conversations>(store: &S, activity: &Value, second: i64) -> Vec<Remembered> {
+async fn hear<S: Conversations>(store: &S, activity: &Value, second: i64) -> Vec<Upsert> {
     let mut heard = Vec::new();
     for observation in observations(activity) {
         heard.push(store.remember(observation, at(second)).await.unwrap());
@@ -95,7 +95,7 @@ fn key(conversation: &str) -> ConversationKey {
 }
 
 async fn recall<S: Conversations>(store: &S, conversation: &str) -> Conversation {
-    store.recall(&[key(conversation)]).await.unwrap().pop().unwrap()
+    store.get_many(&[key(conversation)]).await.unwrap().pop().unwrap()
 }
 
 /// Everything of a selection, and how many pages that took.
@@ -103,24 +103,24 @@ async fn list<S: Conversations>(
     store: &S,
     selection: &ConversationFilter,
     limit: usize,
-) -> (Vec<Candidate>, usize) {
+) -> (Vec<ConversationSummary>, usize) {
     let (mut found, mut cursor, mut pages) = (Vec::new(), None::<String>, 0);
     loop {
         let listing = store.list(selection, cursor.as_deref(), limit).await.unwrap();
         assert!(
-            listing.found.len() <= limit,
+            listing.items.len() <= limit,
             "a page holds at most what was asked for"
         );
-        found.extend(listing.found);
+        found.extend(listing.items);
         pages += 1;
-        match listing.next {
+        match listing.cursor {
             Some(next) => cursor = Some(next),
             None => return (found, pages),
         }
     }
 }
 
-fn ids(candidates: &[Candidate]) -> Vec<&str> {
+fn ids(candidates: &[ConversationSummary]) -> Vec<&str> {
     let mut ids: Vec<&str> = candidates
         .iter()
         .map(|found| found.key.conversation.as_str())
@@ -133,7 +133,7 @@ async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
     let mut message = personal("ada");
     message["conversation"]["novel"] =
         json!({"kept": null, "price": 1.10, "big": 123_456_789_012_345_678_901_u128});
-    assert_eq!(hear(&store, &message, 7).await, [Remembered::New]);
+    assert_eq!(hear(&store, &message, 7).await, [Upsert::Created]);
     let record = recall(&store, "a:ada").await;
     assert_eq!(record.key, key("a:ada"));
     let reference = serde_json::to_value(&record.reference).unwrap();
@@ -159,7 +159,7 @@ async fn remembering_twice_writes_nothing<S: Conversations>(store: S) {
     let before = recall(&store, "a:ada").await;
     assert_eq!(
         hear(&store, &with(personal("ada"), "id", json!("2")), 9).await,
-        [Remembered::Unchanged]
+        [Upsert::Unchanged]
     );
     assert_eq!(recall(&store, "a:ada").await, before);
 }
@@ -186,12 +186,12 @@ async fn one_of_those_who_see_it_first_makes_it_new<S: Conversations>(store: S) 
     let new = heard
         .iter()
         .flatten()
-        .filter(|remembered| **remembered == Remembered::New)
+        .filter(|remembered| **remembered == Upsert::Created)
         .count();
     let unchanged = heard
         .iter()
         .flatten()
-        .filter(|remembered| **remembered == Remembered::Unchanged)
+        .filter(|remembered| **remembered == Upsert::Unchanged)
         .count();
     assert_eq!((new, unchanged), (1, 19));
 }
@@ -203,7 +203,7 @@ async fn a_new_service_url_leads_and_the_old_one_stays_to_fall_back_on<S: Conver
         "serviceUrl",
         json!("https://smba.trafficmanager.net/amer/"),
     );
-    assert_eq!(hear(&store, &moved, 5).await, [Remembered::Changed]);
+    assert_eq!(hear(&store, &moved, 5).await, [Upsert::Changed]);
     let record = recall(&store, "a:ada").await;
     let urls = [
         "https://smba.trafficmanager.net/amer/",
@@ -224,7 +224,7 @@ async fn an_invoke_does_not_move_the_service_url<S: Conversations>(store: S) {
         json!("https://smba.trafficmanager.net/jp/"),
     );
     invoke["type"] = json!("invoke");
-    assert_eq!(hear(&store, &invoke, 5).await, [Remembered::Unchanged]);
+    assert_eq!(hear(&store, &invoke, 5).await, [Upsert::Unchanged]);
     assert_eq!(
         recall(&store, "a:ada").await.service_urls,
         ["https://smba.trafficmanager.net/emea/"]
@@ -244,7 +244,7 @@ async fn removed_stays_removed_until_installed_or_spoken_to<S: Conversations>(st
         hear(&store, &personal("ada"), 0).await;
         hear(&store, &installation("remove"), 1).await;
         assert_eq!(recall(&store, "a:ada").await.state, State::Removed);
-        assert_eq!(hear(&store, &reaction, 2).await, [Remembered::Unchanged]);
+        assert_eq!(hear(&store, &reaction, 2).await, [Upsert::Unchanged]);
         assert_eq!(recall(&store, "a:ada").await.state, State::Removed);
         hear(&store, &return_, 3).await;
         assert_eq!(recall(&store, "a:ada").await.state, State::Active);
@@ -253,16 +253,16 @@ async fn removed_stays_removed_until_installed_or_spoken_to<S: Conversations>(st
 
 async fn forgetting_marks_what_is_remembered_and_nothing_else<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
-    store.forget(&key("a:ada"), at(5)).await.unwrap();
+    store.mark_removed(&key("a:ada"), at(5)).await.unwrap();
     let removed = recall(&store, "a:ada").await;
     assert_eq!(
         (&removed.state, removed.version, removed.changed_at),
         (&State::Removed, 2, at(5))
     );
-    store.forget(&key("a:ada"), at(9)).await.unwrap();
+    store.mark_removed(&key("a:ada"), at(9)).await.unwrap();
     assert_eq!(recall(&store, "a:ada").await, removed);
-    store.forget(&key("a:eve"), at(9)).await.unwrap();
-    assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
+    store.mark_removed(&key("a:eve"), at(9)).await.unwrap();
+    assert!(store.get_many(&[key("a:eve")]).await.unwrap().is_empty());
     hear(&store, &personal("ada"), 10).await;
     assert_eq!(recall(&store, "a:ada").await.version, 3);
 }
@@ -272,12 +272,12 @@ async fn recalling_finds_each_once_however_often_it_is_asked_for<S: Conversation
     let mut other_bot = key("a:ada");
     other_bot.bot = "28:other".into();
     let keys = [key("a:ada"), key("a:ada"), key("a:nobody"), other_bot];
-    let found = store.recall(&keys).await.unwrap();
+    let found = store.get_many(&keys).await.unwrap();
     assert_eq!(
         found.iter().map(|found| &found.key).collect::<Vec<_>>(),
         [&keys[0]]
     );
-    assert!(store.recall(&[]).await.unwrap().is_empty());
+    assert!(store.get_many(&[]).await.unwrap().is_empty());
 }
 
 async fn more_than_a_hundred_are_recalled_at_once<S: Conversations>(store: S) {
@@ -286,7 +286,7 @@ async fn more_than_a_hundred_are_recalled_at_once<S: Conversations>(store: S) {
         hear(&store, &personal(name), 0).await;
     }
     let keys: Vec<_> = names.iter().map(|name| key(&format!("a:{name}"))).collect();
-    let found = store.recall(&keys).await.unwrap();
+    let found = store.get_many(&keys).await.unwrap();
     assert_eq!(found.len(), keys.len());
     let found: BTreeSet<_> = found.into_iter().map(|found| found.key).collect();
     assert_eq!(found, keys.into_iter().collect());
@@ -407,7 +407,10 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
     slack["from"] = json!({"id": "U1:T1"});
     slack["conversation"] = json!({"id": "B1:T1:D1"});
     hear(&store, &slack, 0).await;
-    store.forget(&key("19:channel;messageid=5"), at(1)).await.unwrap();
+    store
+        .mark_removed(&key("19:channel;messageid=5"), at(1))
+        .await
+        .unwrap();
     block(&store, "19:channel", "BotNotInConversationRoster", 2).await;
 
     let everyone = ConversationFilter::Everyone {
@@ -417,7 +420,7 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
     let (listed, _) = list(&store, &everyone, 10).await;
     let keys: Vec<_> = listed.iter().map(|found| found.key.clone()).collect();
     let recalled: BTreeMap<_, _> = store
-        .recall(&keys)
+        .get_many(&keys)
         .await
         .unwrap()
         .into_iter()
@@ -489,7 +492,7 @@ async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
 async fn note<S: Conversations>(store: &S, conversation: &str, feedback: &Feedback, second: i64) {
     let version = recall(store, conversation).await.version;
     store
-        .note(&key(conversation), version, feedback, at(second))
+        .apply_feedback(&key(conversation), version, feedback, at(second))
         .await
         .unwrap();
 }
@@ -526,8 +529,11 @@ async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 4).await;
     assert_eq!(recall(&store, "a:ada").await.state, State::Active);
     let feedback = Feedback::Blocked(code.into());
-    store.note(&key("a:eve"), 1, &feedback, at(5)).await.unwrap();
-    assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
+    store
+        .apply_feedback(&key("a:eve"), 1, &feedback, at(5))
+        .await
+        .unwrap();
+    assert!(store.get_many(&[key("a:eve")]).await.unwrap().is_empty());
 }
 
 async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: S) {
@@ -543,7 +549,7 @@ async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: 
     for version in [1, 3] {
         let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
         store
-            .note(&key("a:ada"), version, &feedback, at(2))
+            .apply_feedback(&key("a:ada"), version, &feedback, at(2))
             .await
             .unwrap();
         assert_eq!(recall(&store, "a:ada").await, before);
@@ -559,7 +565,7 @@ async fn of_twenty_findings_about_one_version_one_is_noted<S: Conversations>(sto
     let noted = join_all(
         feedback
             .iter()
-            .map(|feedback| store.note(&ada, 1, feedback, at(1))),
+            .map(|feedback| store.apply_feedback(&ada, 1, feedback, at(1))),
     )
     .await;
     assert!(noted.iter().all(Result::is_ok));
@@ -592,7 +598,7 @@ async fn a_successor_is_remembered_beside_the_one_it_follows<S: Conversations>(s
     hear(&store, &personal("ada"), 0).await;
     let old = recall(&store, "a:ada").await;
     let successor = Observation::replacement(&old, "a:new".into());
-    assert_eq!(store.remember(successor, at(1)).await.unwrap(), Remembered::New);
+    assert_eq!(store.remember(successor, at(1)).await.unwrap(), Upsert::Created);
     let new = recall(&store, "a:new").await;
     assert_eq!(
         (&new.attributes, &new.service_urls),
@@ -635,7 +641,7 @@ async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(stor
     for name in ["forgotten", "uninstalled", "blocked-and-removed", "present"] {
         hear(&store, &personal(name), 0).await;
     }
-    store.forget(&key("a:forgotten"), at(9)).await.unwrap();
+    store.mark_removed(&key("a:forgotten"), at(9)).await.unwrap();
     let uninstall = with(
         with(personal("uninstalled"), "type", json!("installationUpdate")),
         "action",
@@ -643,7 +649,10 @@ async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(stor
     );
     hear(&store, &uninstall, 5).await;
     block(&store, "a:blocked-and-removed", "ConversationBlockedByUser", 6).await;
-    store.forget(&key("a:blocked-and-removed"), at(7)).await.unwrap();
+    store
+        .mark_removed(&key("a:blocked-and-removed"), at(7))
+        .await
+        .unwrap();
     let (found, _) = list(&store, &ConversationFilter::Removed, 2).await;
     let found: Vec<_> = found
         .iter()
@@ -696,7 +705,7 @@ async fn hostile_ids_survive<S: Conversations>(store: S) {
             ..key("a:ada")
         };
         assert_eq!(
-            store.recall(std::slice::from_ref(&key)).await.unwrap()[0].key,
+            store.get_many(std::slice::from_ref(&key)).await.unwrap()[0].key,
             key
         );
     }

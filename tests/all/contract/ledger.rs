@@ -9,7 +9,7 @@ use herald::conversation::ConversationKey;
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row, SentCopy, SkipReason, State};
 use herald::id::NotificationId;
 use herald::pace::{Limits, Spacing};
-use herald::store::{Ledger, Written};
+use herald::store::{CasResult, Ledger};
 use jiff::Timestamp;
 use tests::database::Database;
 
@@ -91,7 +91,7 @@ fn leased(claim: Claim) -> Lease {
 }
 
 async fn row<S: Ledger>(store: &S, delivery: &DeliveryKey) -> Option<Row> {
-    let mut rows = store.look_up(std::slice::from_ref(delivery)).await.unwrap();
+    let mut rows = store.rows(std::slice::from_ref(delivery)).await.unwrap();
     assert_eq!(rows.len(), 1);
     rows.pop().unwrap()
 }
@@ -153,7 +153,7 @@ async fn a_conversation_has_one_turn_after_the_other<S: Ledger>(store: S) {
             assert_eq!(claim, expected);
         }
         let settled = store.settle(&delivery(number, &to), &lease, &SETTLED).await;
-        assert_eq!(settled.unwrap(), Written::Stands);
+        assert_eq!(settled.unwrap(), CasResult::Committed);
     }
 }
 
@@ -242,12 +242,12 @@ async fn who_was_written_up_is_too_late_but_for_saying_that_it_arrived<S: Ledger
         let late = take(&store, number, &to, 0).await;
         take(&store, taker, &to, 60).await;
         let released = store.release(&delivery, &late, at(70), "Throttled", 0).await;
-        assert_eq!(released.unwrap(), Written::Lost);
+        assert_eq!(released.unwrap(), CasResult::Conflict);
         let expired = store.settle(&delivery, &late, &Outcome::Expired).await;
-        assert_eq!(expired.unwrap(), Written::Lost);
+        assert_eq!(expired.unwrap(), CasResult::Conflict);
         for _ in 0..2 {
             let arrived = store.settle(&delivery, &late, &delivered("1", 0)).await;
-            assert_eq!(arrived.unwrap(), Written::Stands);
+            assert_eq!(arrived.unwrap(), CasResult::Committed);
         }
         let row = row(&store, &delivery).await.unwrap();
         assert_eq!(row.state, State::Settled(delivered("1", 0)));
@@ -261,7 +261,7 @@ async fn who_was_written_up_is_too_late_but_for_saying_that_it_arrived<S: Ledger
     let settled = store
         .settle(&delivery(1, &to), &lease(2, 1), &delivered("2", 0))
         .await;
-    assert_eq!(settled.unwrap(), Written::Lost);
+    assert_eq!(settled.unwrap(), CasResult::Conflict);
 }
 
 async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
@@ -310,7 +310,7 @@ async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
         let to = conversation(&format!("a:{number}"));
         let lease = take(&store, 1, &to, 0).await;
         let settled = store.settle(&delivery(1, &to), &lease, &outcome).await;
-        assert_eq!(settled.unwrap(), Written::Stands);
+        assert_eq!(settled.unwrap(), CasResult::Committed);
         let expected = Row {
             state: State::Settled(outcome.clone()),
             attempt: 1,
@@ -327,11 +327,11 @@ async fn settling_again_stands_and_changes_nothing<S: Ledger>(store: S) {
     let lease = take(&store, 1, &to, 0).await;
     for _ in 0..2 {
         let settled = store.settle(&delivery, &lease, &SETTLED).await;
-        assert_eq!(settled.unwrap(), Written::Stands);
+        assert_eq!(settled.unwrap(), CasResult::Committed);
     }
     for other in [Outcome::Expired, delivered("1", 0)] {
         let settled = store.settle(&delivery, &lease, &other).await;
-        assert_eq!(settled.unwrap(), Written::Lost);
+        assert_eq!(settled.unwrap(), CasResult::Conflict);
     }
     let row = row(&store, &delivery).await.unwrap();
     assert_eq!(row.state, State::Settled(SETTLED));
@@ -343,7 +343,7 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
     let first = take(&store, 1, &to, 0).await;
     for _ in 0..2 {
         let released = store.release(&delivery, &first, at(90), "Throttled", 0).await;
-        assert_eq!(released.unwrap(), Written::Stands);
+        assert_eq!(released.unwrap(), CasResult::Committed);
     }
     let waiting = Row {
         state: State::Waiting {
@@ -368,9 +368,9 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
     let again = take(&store, 1, &to, 90).await;
     assert_eq!(again, lease(2, 0));
     let settled = store.settle(&delivery, &first, &SETTLED).await;
-    assert_eq!(settled.unwrap(), Written::Lost);
+    assert_eq!(settled.unwrap(), CasResult::Conflict);
     let settled = store.settle(&delivery, &again, &SETTLED).await;
-    assert_eq!(settled.unwrap(), Written::Stands);
+    assert_eq!(settled.unwrap(), CasResult::Committed);
 }
 
 async fn what_may_have_been_sent_stays_so_over_a_release<S: Ledger>(store: S) {
@@ -404,15 +404,15 @@ async fn a_delivered_copy_is_claimed_again_to_be_brought_up_to_date<S: Ledger>(s
     // Put off, it leaves the copy as it is, and is asked for again.
     for _ in 0..2 {
         let released = store.release(&delivery, &editing, at(20), "Throttled", 0).await;
-        assert_eq!(released.unwrap(), Written::Stands);
+        assert_eq!(released.unwrap(), CasResult::Committed);
     }
     let again = leased(claim(&store, 1, &to, 1, 20).await);
     assert_eq!((again.attempt, &again.copy), (3, &Some(copy("1", 0))));
     let late = store.settle(&delivery, &editing, &delivered("1", 1)).await;
-    assert_eq!(late.unwrap(), Written::Lost);
+    assert_eq!(late.unwrap(), CasResult::Conflict);
     for _ in 0..2 {
         let settled = store.settle(&delivery, &again, &delivered("1", 1)).await;
-        assert_eq!(settled.unwrap(), Written::Stands);
+        assert_eq!(settled.unwrap(), CasResult::Committed);
     }
     assert_eq!(
         claim(&store, 1, &to, 1, 30).await,
@@ -420,7 +420,7 @@ async fn a_delivered_copy_is_claimed_again_to_be_brought_up_to_date<S: Ledger>(s
     );
     // What sent it does not write over what was made of it since.
     let late = store.settle(&delivery, &sending, &delivered("1", 0)).await;
-    assert_eq!(late.unwrap(), Written::Lost);
+    assert_eq!(late.unwrap(), CasResult::Conflict);
 }
 
 async fn an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was<S: Ledger>(store: S) {
@@ -449,9 +449,9 @@ async fn what_leads_nowhere_is_ended_once<S: Ledger>(store: S) {
         reason: SkipReason::NoConversation,
     };
     for _ in 0..2 {
-        assert_eq!(store.end(&nobody, &skipped).await.unwrap(), skipped);
+        assert_eq!(store.settle_unclaimed(&nobody, &skipped).await.unwrap(), skipped);
     }
-    let stands = store.end(&nobody, &Outcome::Expired).await.unwrap();
+    let stands = store.settle_unclaimed(&nobody, &Outcome::Expired).await.unwrap();
     assert_eq!(stands, skipped, "how it ended before");
     let expected = Row {
         state: State::Settled(skipped),
@@ -473,10 +473,7 @@ async fn what_leads_nowhere_yet_is_put_off_until_it_ends<S: Ledger>(store: S) {
         (30, "Throttled", 2),
         (20, "Größe", 1),
     ] {
-        assert_eq!(
-            store.postpone(&nobody, at(until), why, tries).await.unwrap(),
-            None
-        );
+        assert_eq!(store.defer(&nobody, at(until), why, tries).await.unwrap(), None);
         let expected = Row {
             state: State::Waiting {
                 until: at(until),
@@ -488,7 +485,7 @@ async fn what_leads_nowhere_yet_is_put_off_until_it_ends<S: Ledger>(store: S) {
         assert_eq!(row(&store, &nobody).await, Some(expected));
     }
     assert_eq!(
-        store.end(&nobody, &Outcome::Expired).await.unwrap(),
+        store.settle_unclaimed(&nobody, &Outcome::Expired).await.unwrap(),
         Outcome::Expired
     );
     let ended = row(&store, &nobody).await.unwrap();
@@ -500,8 +497,8 @@ async fn what_has_ended_is_not_put_off<S: Ledger>(store: S) {
         &NotificationId::fresh(at(0), [1; 16]),
         &Recipient::User("u".into()),
     );
-    store.end(&nobody, &delivered("1", 0)).await.unwrap();
-    let late = store.postpone(&nobody, at(5), "Installing", 0).await.unwrap();
+    store.settle_unclaimed(&nobody, &delivered("1", 0)).await.unwrap();
+    let late = store.defer(&nobody, at(5), "Installing", 0).await.unwrap();
     assert_eq!(late, Some(delivered("1", 0)));
     let ended = row(&store, &nobody).await.unwrap();
     assert_eq!(ended.state, State::Settled(delivered("1", 0)));
@@ -509,10 +506,12 @@ async fn what_has_ended_is_not_put_off<S: Ledger>(store: S) {
 
 async fn what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then<S: Ledger>(store: S) {
     let to = conversation("a:1");
-    let left = store.leave(&delivery(1, &to), at(30), "Throttled", 1).await;
+    let left = store
+        .mark_retryable(&delivery(1, &to), at(30), "Throttled", 1)
+        .await;
     assert_eq!(left.unwrap(), None);
     // Who says it once more, or says something else by now, changes nothing.
-    let again = store.leave(&delivery(1, &to), at(90), "Other", 3).await;
+    let again = store.mark_retryable(&delivery(1, &to), at(90), "Other", 3).await;
     assert_eq!(again.unwrap(), None);
     let standing = row(&store, &delivery(1, &to)).await.unwrap();
     let waiting = State::Waiting {
@@ -526,13 +525,18 @@ async fn what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then<S: Ledger>
     );
     assert_eq!(take(&store, 1, &to, 30).await, lease(1, 1));
     let settled = store.settle(&delivery(1, &to), &lease(1, 1), &SETTLED).await;
-    assert_eq!(settled.unwrap(), Written::Stands);
+    assert_eq!(settled.unwrap(), CasResult::Committed);
 }
 
 async fn what_has_ended_is_not_left_open<S: Ledger>(store: S) {
     let to = conversation("a:1");
-    store.end(&delivery(1, &to), &Outcome::Expired).await.unwrap();
-    let left = store.leave(&delivery(1, &to), at(30), "Throttled", 0).await;
+    store
+        .settle_unclaimed(&delivery(1, &to), &Outcome::Expired)
+        .await
+        .unwrap();
+    let left = store
+        .mark_retryable(&delivery(1, &to), at(30), "Throttled", 0)
+        .await;
     assert_eq!(left.unwrap(), Some(Outcome::Expired));
     assert_eq!(
         claim(&store, 1, &to, 0, 60).await,
@@ -545,7 +549,10 @@ async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {
     let delivery = delivery(1, &to);
     let lease = take(&store, 1, &to, 0).await;
     store.settle(&delivery, &lease, &delivered("1", 0)).await.unwrap();
-    let ended = store.end(&delivery, &Outcome::Cancelled).await.unwrap();
+    let ended = store
+        .settle_unclaimed(&delivery, &Outcome::Cancelled)
+        .await
+        .unwrap();
     assert_eq!(ended, delivered("1", 0));
 }
 
@@ -555,7 +562,10 @@ async fn what_led_to_a_conversation_tells_of_its_copy_after_each_revision<S: Led
         &Recipient::User("u".into()),
     );
     for (told, stands) in [(0, 0), (2, 2), (1, 2), (3, 3)] {
-        let ended = store.end(&person, &delivered("1", told)).await.unwrap();
+        let ended = store
+            .settle_unclaimed(&person, &delivered("1", told))
+            .await
+            .unwrap();
         assert_eq!(ended, delivered("1", stands));
         let standing = row(&store, &person).await.unwrap();
         assert_eq!(standing.state, State::Settled(delivered("1", stands)));
@@ -574,19 +584,22 @@ async fn rows_are_looked_up_in_the_order_they_are_asked_for<S: Ledger>(store: S)
         code: delivery.to_string(),
     };
     for even in (0..250).step_by(2) {
-        store.end(&number(even), &outcome(even)).await.unwrap();
+        store
+            .settle_unclaimed(&number(even), &outcome(even))
+            .await
+            .unwrap();
     }
     // Downwards, and one of them three times.
     let asked: Vec<usize> = (0..250).rev().chain([8, 8]).collect();
     let keys: Vec<DeliveryKey> = asked.iter().map(|delivery| number(*delivery)).collect();
-    let rows = store.look_up(&keys).await.unwrap();
+    let rows = store.rows(&keys).await.unwrap();
     let found: Vec<Option<State>> = rows.into_iter().map(|row| Some(row?.state)).collect();
     let expected: Vec<Option<State>> = asked
         .into_iter()
         .map(|delivery| (delivery % 2 == 0).then(|| State::Settled(outcome(delivery))))
         .collect();
     assert_eq!(found, expected);
-    assert_eq!(store.look_up(&[]).await.unwrap(), []);
+    assert_eq!(store.rows(&[]).await.unwrap(), []);
 }
 
 async fn deliveries_to_hostile_ids_are_kept_apart<S: Ledger>(store: S) {
@@ -612,7 +625,7 @@ async fn deliveries_to_hostile_ids_are_kept_apart<S: Ledger>(store: S) {
         let busy = claim(&store, 2, &to, 0, 1).await;
         assert_eq!(busy, Claim::Busy { until: at(2) }, "{id}");
         let settled = store.settle(&delivery(1, &to), &lease(1, 0), &SETTLED).await;
-        assert_eq!(settled.unwrap(), Written::Stands);
+        assert_eq!(settled.unwrap(), CasResult::Committed);
     }
 }
 
@@ -680,8 +693,8 @@ async fn whatever_is_asked_both_backends_say_the_same() {
                 .iter()
                 .map(|(number, to)| delivery(*number, &places[*to]))
                 .collect();
-            let rows = memory.look_up(&all).await.unwrap();
-            assert_eq!(dynamodb.look_up(&all).await.unwrap(), rows, "{place}");
+            let rows = memory.rows(&all).await.unwrap();
+            assert_eq!(dynamodb.rows(&all).await.unwrap(), rows, "{place}");
         }
     }
 }

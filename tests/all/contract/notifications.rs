@@ -11,7 +11,7 @@ use herald::notification::{
     PageChunk, SendMode, StartPolicy, State, Unreachable,
 };
 use herald::pace::Bucket;
-use herald::store::{Acceptance, Accepted, Closed, Idempotency, Notifications, Revised};
+use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
 use serde_json::json;
 
 use super::{at, on_every_backend};
@@ -174,7 +174,7 @@ fn closing(outcomes: &[Outcome], revision: u32) -> Closing {
 async fn revise<S: Notifications>(store: &S, number: u8, text: &str, second: i64) -> Notification {
     let content = Content::Message(Box::new(Activity::message(text)));
     match store.revise(&id(number), &content, at(second)).await.unwrap() {
-        Revised::Revised(notification) => *notification,
+        Revise::Revised(notification) => *notification,
         other => panic!("not revised: {other:?}"),
     }
 }
@@ -283,7 +283,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
         message: serde_json::from_value(message.clone()).unwrap(),
         idempotency: None,
     };
-    assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
+    assert_eq!(store.accept(&acceptance).await.unwrap(), Accept::Created);
     assert_eq!(find(&store, 1).await, acceptance.notification);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
     for (number, start, if_no_conversation) in [
@@ -311,10 +311,10 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
         audience,
         ..acceptance(1)
     };
-    assert_eq!(store.accept(&acceptance).await.unwrap(), Accepted::New);
+    assert_eq!(store.accept(&acceptance).await.unwrap(), Accept::Created);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
     assert!(store.message(&id(1), 0).await.unwrap().is_some());
-    assert!(store.withdraw(&id(1)).await.unwrap());
+    assert!(store.roll_back(&id(1)).await.unwrap());
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
 }
 
@@ -323,25 +323,31 @@ async fn what_was_not_accepted_is_not_found<S: Notifications>(store: S) {
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
     assert!(store.message(&id(1), 0).await.unwrap().is_none());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
-    assert!(store.withdraw(&id(1)).await.unwrap());
+    assert!(store.roll_back(&id(1)).await.unwrap());
 }
 
 async fn accepting_again_leaves_what_stands<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(1, Some("next"))).await.unwrap();
-    assert_eq!(store.accept(&acceptance(1)).await.unwrap(), Accepted::New);
+    store
+        .put_page(&id(1), 0, 0, &page(1, Some("next")))
+        .await
+        .unwrap();
+    assert_eq!(store.accept(&acceptance(1)).await.unwrap(), Accept::Created);
     assert_eq!(find(&store, 1).await.audience, 2);
 }
 
 async fn a_request_repeated_under_its_key_is_the_same_notification<S: Notifications>(store: S) {
-    assert_eq!(store.accept(&under_key(1, "body")).await.unwrap(), Accepted::New);
     assert_eq!(
         store.accept(&under_key(1, "body")).await.unwrap(),
-        Accepted::Repeated(id(1))
+        Accept::Created
+    );
+    assert_eq!(
+        store.accept(&under_key(1, "body")).await.unwrap(),
+        Accept::Duplicate(id(1))
     );
     assert_eq!(
         store.accept(&under_key(2, "body")).await.unwrap(),
-        Accepted::Repeated(id(1))
+        Accept::Duplicate(id(1))
     );
     assert_eq!(store.find(&id(2)).await.unwrap(), None);
     assert_eq!(store.audience(&id(2)).await.unwrap(), None);
@@ -358,11 +364,11 @@ async fn of_twenty_requests_under_one_key_one_is_new<S: Notifications>(store: S)
         panic!("one is stored, not {}", found.len())
     };
     let accepted: Vec<_> = accepted.into_iter().map(Result::unwrap).collect();
-    assert_eq!(accepted.iter().filter(|it| **it == Accepted::New).count(), 1);
+    assert_eq!(accepted.iter().filter(|it| **it == Accept::Created).count(), 1);
     assert_eq!(
         accepted
             .iter()
-            .filter(|it| **it == Accepted::Repeated(only.id.clone()))
+            .filter(|it| **it == Accept::Duplicate(only.id.clone()))
             .count(),
         19
     );
@@ -374,7 +380,7 @@ async fn another_request_under_the_same_key_is_a_conflict_and_nothing_of_it_is_s
     store.accept(&under_key(1, "body")).await.unwrap();
     assert_eq!(
         store.accept(&under_key(2, "other")).await.unwrap(),
-        Accepted::Conflict
+        Accept::Conflict
     );
     assert_eq!(store.find(&id(2)).await.unwrap(), None);
     assert_eq!(store.audience(&id(2)).await.unwrap(), None);
@@ -390,30 +396,36 @@ async fn a_key_may_be_used_anew_when_its_time_is_over<S: Notifications>(store: S
     store.accept(&under_key(1, "body")).await.unwrap();
     assert_eq!(
         store.accept(&later(2, 86_399, "other")).await.unwrap(),
-        Accepted::Conflict
+        Accept::Conflict
     );
     assert_eq!(
         store.accept(&later(3, 86_400, "other")).await.unwrap(),
-        Accepted::New
+        Accept::Created
     );
     assert!(store.find(&id(1)).await.unwrap().is_some());
 }
 
 async fn withdrawing_takes_back_everything_and_the_key<S: Notifications>(store: S) {
     store.accept(&under_key(1, "body")).await.unwrap();
-    assert!(store.withdraw(&id(1)).await.unwrap());
+    assert!(store.roll_back(&id(1)).await.unwrap());
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
     assert!(store.message(&id(1), 0).await.unwrap().is_none());
-    assert!(store.withdraw(&id(1)).await.unwrap());
-    assert_eq!(store.accept(&under_key(2, "other")).await.unwrap(), Accepted::New);
+    assert!(store.roll_back(&id(1)).await.unwrap());
+    assert_eq!(
+        store.accept(&under_key(2, "other")).await.unwrap(),
+        Accept::Created
+    );
 }
 
 async fn what_is_planned_cannot_be_withdrawn<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     // A page nobody is on: the plan has begun all the same.
-    store.plan(&id(1), 0, 0, &page(0, Some("next"))).await.unwrap();
-    assert!(!store.withdraw(&id(1)).await.unwrap());
+    store
+        .put_page(&id(1), 0, 0, &page(0, Some("next")))
+        .await
+        .unwrap();
+    assert!(!store.roll_back(&id(1)).await.unwrap());
     assert!(store.find(&id(1)).await.unwrap().is_some());
     assert!(store.audience(&id(1)).await.unwrap().is_some());
 }
@@ -427,9 +439,9 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
         blocked: 3,
     };
     let unreachable = first.unreachable;
-    assert!(store.plan(&id(1), 0, 0, &first).await.unwrap());
+    assert!(store.put_page(&id(1), 0, 0, &first).await.unwrap());
     assert!(
-        !store.plan(&id(1), 0, 0, &last).await.unwrap(),
+        !store.put_page(&id(1), 0, 0, &last).await.unwrap(),
         "what stands is never changed"
     );
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), Some((0, first)));
@@ -441,7 +453,7 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
     assert_eq!(head.unreachable, unreachable);
 
     let notification = id(1);
-    let raced = join_all((0..20).map(|_| store.plan(&notification, 0, 1, &last))).await;
+    let raced = join_all((0..20).map(|_| store.put_page(&notification, 0, 1, &last))).await;
     assert_eq!(
         raced.iter().filter(|planned| matches!(planned, Ok(true))).count(),
         1
@@ -468,8 +480,8 @@ async fn those_who_go_by_batch_are_counted_among_the_others<S: Notifications>(st
     store.accept(&acceptance).await.unwrap();
     let mut by_both = page(3, Some("next"));
     by_both.chunks[1].send_mode = SendMode::Batch;
-    assert!(store.plan(&id(1), 0, 0, &by_both).await.unwrap());
-    assert!(store.plan(&id(1), 0, 1, &page(1, None)).await.unwrap());
+    assert!(store.put_page(&id(1), 0, 0, &by_both).await.unwrap());
+    assert!(store.put_page(&id(1), 0, 1, &page(1, None)).await.unwrap());
     let head = find(&store, 1).await;
     assert_eq!(
         (head.send_mode, head.audience, head.batched),
@@ -484,14 +496,14 @@ async fn the_latest_page_is_that_of_its_own_part<S: Notifications>(store: S) {
     store.accept(&acceptance(2)).await.unwrap();
     for number in [0, 9, 10, 11, 100] {
         store
-            .plan(&id(1), 1, number, &page(1, Some(&number.to_string())))
+            .put_page(&id(1), 1, number, &page(1, Some(&number.to_string())))
             .await
             .unwrap();
     }
-    store.plan(&id(1), 10, 7, &page(2, None)).await.unwrap();
-    store.plan(&id(2), 1, 500, &page(2, None)).await.unwrap();
+    store.put_page(&id(1), 10, 7, &page(2, None)).await.unwrap();
+    store.put_page(&id(2), 1, 500, &page(2, None)).await.unwrap();
     store
-        .close(
+        .close_chunk(
             &id(1),
             ChunkId {
                 part: 1,
@@ -538,16 +550,19 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
         next: Some("n".repeat(4096)),
     };
     store.accept(&acceptance(1)).await.unwrap();
-    assert!(store.plan(&id(1), 0, 0, &page).await.unwrap());
+    assert!(store.put_page(&id(1), 0, 0, &page).await.unwrap());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), Some((0, page)));
 }
 
 async fn nothing_is_planned_of_what_was_withdrawn<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    assert!(store.withdraw(&id(1)).await.unwrap());
-    assert!(!store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap());
+    assert!(store.roll_back(&id(1)).await.unwrap());
+    assert!(!store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
-    store.close(&id(1), CHUNK, 0, &Closing::default()).await.unwrap();
+    store
+        .close_chunk(&id(1), CHUNK, 0, &Closing::default())
+        .await
+        .unwrap();
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
 }
 
@@ -555,7 +570,7 @@ async fn each_page_is_found_by_its_number<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     for number in [0, 1, 10] {
         let page = page(1, Some(&number.to_string()));
-        store.plan(&id(1), 1, number, &page).await.unwrap();
+        store.put_page(&id(1), 1, number, &page).await.unwrap();
         assert_eq!(store.page(&id(1), 1, number).await.unwrap(), Some(page));
     }
     assert_eq!(store.page(&id(1), 1, 2).await.unwrap(), None);
@@ -565,12 +580,12 @@ async fn each_page_is_found_by_its_number<S: Notifications>(store: S) {
 
 async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(2, None)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(2, None)).await.unwrap();
     let gone = Outcome::Gone { code: "x".into() };
     let first = closing(&[delivered(0), gone], 0);
     for _ in 0..2 {
-        let closed = store.close(&id(1), CHUNK, 0, &first).await.unwrap();
-        assert_eq!(closed, Closed::Closed);
+        let closed = store.close_chunk(&id(1), CHUNK, 0, &first).await.unwrap();
+        assert_eq!(closed, Close::Closed);
         let head = find(&store, 1).await;
         assert_eq!(
             (head.chunks_closed, head.tally, head.open(), head.state()),
@@ -583,10 +598,10 @@ async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
         reason: SkipReason::Removed,
     };
     let other = closing(&[skipped.clone(), skipped], 0);
-    store.close(&id(1), CHUNK, 0, &other).await.unwrap();
+    store.close_chunk(&id(1), CHUNK, 0, &other).await.unwrap();
     assert_eq!(find(&store, 1).await.tally, first.tally);
     let second = ChunkId { index: 1, ..CHUNK };
-    store.close(&id(1), second, 0, &other).await.unwrap();
+    store.close_chunk(&id(1), second, 0, &other).await.unwrap();
     let head = find(&store, 1).await;
     assert_eq!(
         (head.chunks_closed, head.tally.total(), head.open(), head.state()),
@@ -596,9 +611,9 @@ async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
 
 async fn a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
     let first = closing(&[delivered(0), delivered(0)], 0);
-    store.close(&id(1), CHUNK, 0, &first).await.unwrap();
+    store.close_chunk(&id(1), CHUNK, 0, &first).await.unwrap();
     for revision in 1..4 {
         revise(&store, 1, "new", 1).await;
         let head = find(&store, 1).await;
@@ -606,8 +621,8 @@ async fn a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew
         // One of the two copies cannot be edited.
         let again = closing(&[delivered(revision), delivered(0)], revision);
         for _ in 0..2 {
-            let closed = store.close(&id(1), CHUNK, revision, &again).await.unwrap();
-            assert_eq!(closed, Closed::Closed);
+            let closed = store.close_chunk(&id(1), CHUNK, revision, &again).await.unwrap();
+            assert_eq!(closed, Close::Closed);
         }
         let head = find(&store, 1).await;
         assert_eq!(
@@ -621,45 +636,49 @@ async fn a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew
         assert_eq!(head.copies, copies);
     }
     // Who is late with an earlier revision finds it closed.
-    let closed = store.close(&id(1), CHUNK, 1, &first).await.unwrap();
-    assert_eq!(closed, Closed::Closed);
+    let closed = store.close_chunk(&id(1), CHUNK, 1, &first).await.unwrap();
+    assert_eq!(closed, Close::Closed);
     assert_eq!(find(&store, 1).await.chunks_current, 1);
 }
 
 async fn a_chunk_that_was_handled_at_another_revision_is_outdated<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
     let early = closing(&[delivered(0), delivered(0)], 0);
     revise(&store, 1, "new", 1).await;
     for revision in [0, 2] {
-        let closed = store.close(&id(1), CHUNK, revision, &early).await.unwrap();
-        assert_eq!(closed, Closed::Outdated, "{revision}");
+        let closed = store.close_chunk(&id(1), CHUNK, revision, &early).await.unwrap();
+        assert_eq!(closed, Close::StaleRevision, "{revision}");
     }
-    assert_eq!(store.closed(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
     assert_eq!(find(&store, 1).await.chunks_closed, 0);
-    let closed = store.close(&id(1), CHUNK, 1, &early).await.unwrap();
-    assert_eq!(closed, Closed::Closed, "the first closing, at a later revision");
+    let closed = store.close_chunk(&id(1), CHUNK, 1, &early).await.unwrap();
+    assert_eq!(closed, Close::Closed, "the first closing, at a later revision");
     assert_eq!(find(&store, 1).await.chunks_closed, 1);
     revise(&store, 1, "newer", 2).await;
-    let closed = store.close(&id(1), CHUNK, 3, &early).await.unwrap();
-    assert_eq!(closed, Closed::Outdated, "closed before, and not yet there again");
+    let closed = store.close_chunk(&id(1), CHUNK, 3, &early).await.unwrap();
+    assert_eq!(
+        closed,
+        Close::StaleRevision,
+        "closed before, and not yet there again"
+    );
 }
 
 async fn a_closing_and_a_revision_that_race_never_both_count<S: Notifications>(store: S) {
     for number in 0..10 {
         store.accept(&acceptance(number)).await.unwrap();
-        store.plan(&id(number), 0, 0, &page(1, None)).await.unwrap();
+        store.put_page(&id(number), 0, 0, &page(1, None)).await.unwrap();
         let first = closing(&[delivered(0), delivered(0)], 0);
         let id = id(number);
         let (closed, _) = join(
-            store.close(&id, CHUNK, 0, &first),
+            store.close_chunk(&id, CHUNK, 0, &first),
             revise(&store, number, "new", 1),
         )
         .await;
         let head = find(&store, number).await;
         let counted = match closed.unwrap() {
-            Closed::Closed => 1,
-            Closed::Outdated => 0,
+            Close::Closed => 1,
+            Close::StaleRevision => 0,
         };
         assert_eq!(
             (head.chunks_closed, head.chunks_current, head.copies),
@@ -670,13 +689,18 @@ async fn a_closing_and_a_revision_that_race_never_both_count<S: Notifications>(s
 
 async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(12, Some("next"))).await.unwrap();
-    store.plan(&id(1), 0, 10, &page(1, None)).await.unwrap();
-    store.plan(&id(1), 1, 0, &page(1, None)).await.unwrap();
-    assert_eq!(store.closed(&id(1), 0, 0).await.unwrap(), []);
+    store
+        .put_page(&id(1), 0, 0, &page(12, Some("next")))
+        .await
+        .unwrap();
+    store.put_page(&id(1), 0, 10, &page(1, None)).await.unwrap();
+    store.put_page(&id(1), 1, 0, &page(1, None)).await.unwrap();
+    assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
     let close = async |chunk, revision| {
-        let closed = store.close(&id(1), chunk, revision, &Closing::default()).await;
-        assert_eq!(closed.unwrap(), Closed::Closed);
+        let closed = store
+            .close_chunk(&id(1), chunk, revision, &Closing::default())
+            .await;
+        assert_eq!(closed.unwrap(), Close::Closed);
     };
     for index in [11, 2, 0] {
         close(ChunkId { index, ..CHUNK }, 0).await;
@@ -686,14 +710,14 @@ async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifica
     revise(&store, 1, "new", 1).await;
     close(ChunkId { index: 2, ..CHUNK }, 1).await;
     assert_eq!(
-        store.closed(&id(1), 0, 0).await.unwrap(),
+        store.closed_chunks(&id(1), 0, 0).await.unwrap(),
         [(0, 0), (2, 1), (11, 0)]
     );
 }
 
 async fn cancelling_is_for_good_and_its_first_moment_stands<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
     for second in [5, 9] {
         let cancelled = store.cancel(&id(1), at(second)).await.unwrap().unwrap();
         assert_eq!(cancelled.cancelled_at, Some(at(5)));
@@ -701,8 +725,8 @@ async fn cancelling_is_for_good_and_its_first_moment_stands<S: Notifications>(st
         assert_eq!(find(&store, 1).await, cancelled);
     }
     // It is counted, revised and completed as before.
-    let closed = store.close(&id(1), CHUNK, 0, &Closing::default()).await;
-    assert_eq!(closed.unwrap(), Closed::Closed);
+    let closed = store.close_chunk(&id(1), CHUNK, 0, &Closing::default()).await;
+    assert_eq!(closed.unwrap(), Close::Closed);
     assert_eq!(find(&store, 1).await.state(), State::Cancelled);
 }
 
@@ -725,9 +749,9 @@ async fn a_revision_brings_another_content_and_the_earlier_ones_stay<S: Notifica
 
 async fn a_revision_takes_the_counts_of_copies_back_and_no_others<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    store.plan(&id(1), 0, 0, &page(2, None)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(2, None)).await.unwrap();
     let first = closing(&[delivered(0), delivered(0)], 0);
-    store.close(&id(1), CHUNK, 0, &first).await.unwrap();
+    store.close_chunk(&id(1), CHUNK, 0, &first).await.unwrap();
     let before = find(&store, 1).await;
     let revised = revise(&store, 1, "new", 1).await;
     let expected = Notification {
@@ -744,7 +768,7 @@ async fn what_was_retracted_stays_so<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     revise(&store, 1, "new", 1).await;
     let retracted = store.revise(&id(1), &Content::Nothing, at(2)).await.unwrap();
-    let Revised::Revised(retracted) = retracted else {
+    let Revise::Revised(retracted) = retracted else {
         panic!("{retracted:?}")
     };
     assert_eq!((retracted.revision, retracted.retracted), (2, true));
@@ -755,7 +779,7 @@ async fn what_was_retracted_stays_so<S: Notifications>(store: S) {
         Content::Message(Box::new(Activity::message("again"))),
     ] {
         let again = store.revise(&id(1), &content, at(3)).await.unwrap();
-        assert_eq!(again, Revised::Retracted);
+        assert_eq!(again, Revise::Retracted);
     }
     assert_eq!(find(&store, 1).await, *retracted);
 }
@@ -776,7 +800,7 @@ async fn of_twenty_revisions_each_has_a_number_of_its_own<S: Notifications>(stor
 async fn what_was_revised_cannot_be_withdrawn<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     revise(&store, 1, "new", 1).await;
-    assert!(!store.withdraw(&id(1)).await.unwrap());
+    assert!(!store.roll_back(&id(1)).await.unwrap());
     assert_eq!(find(&store, 1).await.revision, 1);
     assert_eq!(text(&store, 1, 0).await.as_deref(), Some("hello"));
 }
@@ -787,7 +811,7 @@ async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
     store.accept(&waiting).await.unwrap();
     assert!(find(&store, 1).await.is_held());
     for second in [5, 9] {
-        store.release(&id(1), at(second)).await.unwrap();
+        store.start(&id(1), at(second)).await.unwrap();
         let head = find(&store, 1).await;
         assert_eq!((head.released_at, head.is_held()), (Some(at(5)), false));
     }
@@ -798,7 +822,7 @@ async fn a_held_notification_that_was_cancelled_is_not_released<S: Notifications
     waiting.notification.start = StartPolicy::AfterCount { at_most: 10 };
     store.accept(&waiting).await.unwrap();
     store.cancel(&id(1), at(1)).await.unwrap();
-    store.release(&id(1), at(2)).await.unwrap();
+    store.start(&id(1), at(2)).await.unwrap();
     assert!(find(&store, 1).await.is_held());
 }
 
@@ -822,7 +846,7 @@ async fn of_twenty_who_complete_it_one_did<S: Notifications>(store: S) {
 async fn what_is_buried_is_listed_with_its_last_reason<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.accept(&acceptance(2)).await.unwrap();
-    assert_eq!(store.buried(&id(1)).await.unwrap(), []);
+    assert_eq!(store.dead_letters(&id(1)).await.unwrap(), []);
     let chunks: Vec<ChunkId> = (0..3)
         .flat_map(|part| (9..12).map(move |page| (part, page)))
         .map(|(part, page)| ChunkId {
@@ -832,28 +856,28 @@ async fn what_is_buried_is_listed_with_its_last_reason<S: Notifications>(store: 
         })
         .collect();
     for chunk in chunks.iter().rev() {
-        store.bury(&id(1), *chunk, "first").await.unwrap();
-        store.bury(&id(1), *chunk, "last |#").await.unwrap();
+        store.mark_dead_lettered(&id(1), *chunk, "first").await.unwrap();
+        store.mark_dead_lettered(&id(1), *chunk, "last |#").await.unwrap();
     }
     let expected: Vec<_> = chunks
         .into_iter()
         .map(|chunk| (chunk, "last |#".to_owned()))
         .collect();
-    assert_eq!(store.buried(&id(1)).await.unwrap(), expected);
-    assert_eq!(store.buried(&id(2)).await.unwrap(), []);
+    assert_eq!(store.dead_letters(&id(1)).await.unwrap(), expected);
+    assert_eq!(store.dead_letters(&id(2)).await.unwrap(), []);
     // It is no page, and closes nothing.
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
-    assert_eq!(store.closed(&id(1), 0, 9).await.unwrap(), []);
+    assert_eq!(store.closed_chunks(&id(1), 0, 9).await.unwrap(), []);
 }
 
 async fn nothing_comes_of_what_is_not_there<S: Notifications>(store: S) {
     assert_eq!(store.cancel(&id(1), at(0)).await.unwrap(), None);
     let revised = store.revise(&id(1), &Content::Nothing, at(0)).await.unwrap();
-    assert_eq!(revised, Revised::Unknown);
-    store.release(&id(1), at(0)).await.unwrap();
+    assert_eq!(revised, Revise::NotFound);
+    store.start(&id(1), at(0)).await.unwrap();
     assert!(!store.complete(&id(1), at(0)).await.unwrap());
-    assert_eq!(store.buried(&id(1)).await.unwrap(), []);
-    assert_eq!(store.closed(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(store.dead_letters(&id(1)).await.unwrap(), []);
+    assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
 }
 
@@ -870,16 +894,16 @@ async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: 
         async move {
             for number in 0..PAGES {
                 let next = (number + 1 < PAGES).then_some("next");
-                assert!(store.plan(id, part, number, &page(2, next)).await.unwrap());
+                assert!(store.put_page(id, part, number, &page(2, next)).await.unwrap());
                 let chunk = ChunkId {
                     part,
                     page: number,
                     index: 0,
                 };
                 // Each chunk is closed by three workers at once.
-                join_all((0..3).map(|_| store.close(id, chunk, 0, expired))).await;
+                join_all((0..3).map(|_| store.close_chunk(id, chunk, 0, expired))).await;
                 store
-                    .close(id, ChunkId { index: 1, ..chunk }, 0, unknown)
+                    .close_chunk(id, ChunkId { index: 1, ..chunk }, 0, unknown)
                     .await
                     .unwrap();
             }
@@ -935,6 +959,6 @@ async fn hostile_recipients_survive<S: Notifications>(store: S) {
         unreachable: Unreachable::default(),
         next: Some("|#%\"".into()),
     };
-    store.plan(&id(1), 0, 0, &page).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page).await.unwrap();
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), Some((0, page)));
 }

@@ -5,7 +5,7 @@ use herald::audience::Recipient;
 use herald::id::NotificationId;
 use herald::notification::ChunkId;
 use herald::operation::{Operation, OperationKey, Stage, Submitted};
-use herald::store::{Ledger, Written};
+use herald::store::{CasResult, Ledger};
 
 use super::{at, on_every_backend};
 
@@ -28,8 +28,8 @@ fn operation(index: u16) -> OperationKey {
 
 async fn of_fifty<S: Ledger>(store: &S, to: &Operation) -> usize {
     let key = operation(0);
-    let written = join_all((0..50).map(|_| store.advance(&key, to))).await;
-    let stands = |written: &&Result<Written, _>| matches!(written, Ok(Written::Stands));
+    let written = join_all((0..50).map(|_| store.compare_and_set_batch(&key, to))).await;
+    let stands = |written: &&Result<CasResult, _>| matches!(written, Ok(CasResult::Committed));
     written.iter().filter(stands).count()
 }
 
@@ -42,7 +42,7 @@ async fn of_fifty_who_begin_an_operation_one_does<S: Ledger>(store: S) {
 
 async fn of_fifty_who_take_one_over_one_does<S: Ledger>(store: S) {
     let begun = Operation::begin(None, at(60), Vec::new());
-    store.advance(&operation(0), &begun).await.unwrap();
+    store.compare_and_set_batch(&operation(0), &begun).await.unwrap();
     let taken = Operation::begin(Some(&begun), at(120), Vec::new());
     assert_eq!(of_fifty(&store, &taken).await, 1);
     let standing = store.operation(&operation(0)).await.unwrap().unwrap();
@@ -71,12 +71,12 @@ async fn every_stage_of_an_operation_is_kept_whole<S: Ledger>(store: S) {
         Stage::Lost,
         Stage::Over,
     ];
-    let begun = store.advance(&operation(0), &standing).await;
-    assert_eq!(begun.unwrap(), Written::Stands);
+    let begun = store.compare_and_set_batch(&operation(0), &standing).await;
+    assert_eq!(begun.unwrap(), CasResult::Committed);
     for stage in stages {
         standing = standing.at(stage);
-        let written = store.advance(&operation(0), &standing).await;
-        assert_eq!(written.unwrap(), Written::Stands);
+        let written = store.compare_and_set_batch(&operation(0), &standing).await;
+        assert_eq!(written.unwrap(), CasResult::Committed);
         assert_eq!(
             store.operation(&operation(0)).await.unwrap().as_ref(),
             Some(&standing)
@@ -88,24 +88,24 @@ async fn every_stage_of_an_operation_is_kept_whole<S: Ledger>(store: S) {
 async fn a_step_is_written_over_the_one_before_and_no_other<S: Ledger>(store: S) {
     let begun = Operation::begin(None, at(60), Vec::new());
     let over = begun.at(Stage::Over);
-    let written = store.advance(&operation(0), &over).await;
-    assert_eq!(written.unwrap(), Written::Lost, "there is none before it");
-    store.advance(&operation(0), &begun).await.unwrap();
-    store.advance(&operation(0), &over).await.unwrap();
+    let written = store.compare_and_set_batch(&operation(0), &over).await;
+    assert_eq!(written.unwrap(), CasResult::Conflict, "there is none before it");
+    store.compare_and_set_batch(&operation(0), &begun).await.unwrap();
+    store.compare_and_set_batch(&operation(0), &over).await.unwrap();
     for late in [&begun, &over] {
-        let written = store.advance(&operation(0), late).await;
-        assert_eq!(written.unwrap(), Written::Lost);
+        let written = store.compare_and_set_batch(&operation(0), late).await;
+        assert_eq!(written.unwrap(), CasResult::Conflict);
     }
     assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(over));
 }
 
 async fn operations_of_chunks_are_kept_apart<S: Ledger>(store: S) {
     let begun = Operation::begin(None, at(60), Vec::new());
-    store.advance(&operation(0), &begun).await.unwrap();
+    store.compare_and_set_batch(&operation(0), &begun).await.unwrap();
     assert_eq!(store.operation(&operation(1)).await.unwrap(), None);
-    store.advance(&operation(1), &begun).await.unwrap();
+    store.compare_and_set_batch(&operation(1), &begun).await.unwrap();
     store
-        .advance(&operation(1), &begun.at(Stage::Over))
+        .compare_and_set_batch(&operation(1), &begun.at(Stage::Over))
         .await
         .unwrap();
     assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(begun));

@@ -151,8 +151,16 @@ async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
         };
         let until = world.in_seconds(60);
         let made = Creation::Conversation("msteams|28:bot|a:ada".parse().unwrap());
-        world.store.introduce(&person, world.now(), until).await.unwrap();
-        world.store.introduced(&person, &made, world.now()).await.unwrap();
+        world
+            .store
+            .acquire_creation_lease(&person, world.now(), until)
+            .await
+            .unwrap();
+        world
+            .store
+            .finish_creation(&person, &made, world.now())
+            .await
+            .unwrap();
 
         let answer = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(
@@ -165,7 +173,11 @@ async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
             ["msteams|28:bot|a:eve"],
             "{name}"
         );
-        let asked = world.store.introduce(&person, world.now(), until).await.unwrap();
+        let asked = world
+            .store
+            .acquire_creation_lease(&person, world.now(), until)
+            .await
+            .unwrap();
         assert!(matches!(asked, CreationLease::Acquired { .. }), "{asked:?}");
         let again = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(document(&again)["conversations"], Value::from(0));

@@ -110,7 +110,7 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
     let id = world
         .asks(&json!({"audience": {"tenant": "tenant-0"}, "message": {"text": "hello"}}))
         .await;
-    Notifications::release(&world.store, &id, world.now())
+    Notifications::start(&world.store, &id, world.now())
         .await
         .unwrap();
     let mut numbers = 0..;
@@ -134,7 +134,7 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
             next: (!is_last).then(|| "more".to_owned()),
             ..Page::default()
         };
-        world.store.plan(&id, 0, number, &planned).await.unwrap();
+        world.store.put_page(&id, 0, number, &planned).await.unwrap();
         for (index, (made, chunk)) in (0_u16..).zip(page.iter().zip(&chunks)) {
             let chunk_id = ChunkId {
                 part: 0,
@@ -148,12 +148,12 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
                 closing.count(&Outcome::Unknown, 0);
             }
             if made.is_closed {
-                world.store.close(&id, chunk_id, 0, &closing).await.unwrap();
+                world.store.close_chunk(&id, chunk_id, 0, &closing).await.unwrap();
             }
             if made.is_buried {
                 world
                     .store
-                    .bury(&id, chunk_id, "the table was away")
+                    .mark_dead_lettered(&id, chunk_id, "the table was away")
                     .await
                     .unwrap();
             }

@@ -10,7 +10,7 @@ use herald::conversation::{
 };
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
-use herald::store::{Candidate, ConversationFilter, Conversations, Error, Listing, Remembered};
+use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error, ListPage, Upsert};
 use jiff::Timestamp;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ async fn taken(world: &World, lines: &[String]) -> Value {
 
 async fn recall(world: &World, conversation: &str) -> Conversation {
     let key = format!("msteams|28:bot|{conversation}").parse().unwrap();
-    world.store.recall(&[key]).await.unwrap().remove(0)
+    world.store.get_many(&[key]).await.unwrap().remove(0)
 }
 
 #[tokio::test]
@@ -214,12 +214,12 @@ async fn what_is_hostile_wrong_or_too_large_is_refused_by_its_line_and_the_rest_
     assert_eq!(everyone(&world.store).await.len(), 2);
 }
 
-async fn everyone(store: &Store) -> Vec<Candidate> {
+async fn everyone(store: &Store) -> Vec<ConversationSummary> {
     let everyone = ConversationFilter::Everyone {
         segment: 0,
         segments: 1,
     };
-    store.list(&everyone, None, 100).await.unwrap().found
+    store.list(&everyone, None, 100).await.unwrap().items
 }
 
 #[tokio::test]
@@ -261,7 +261,7 @@ async fn what_it_is_looked_up_by_is_what_an_activity_from_there_would_show() {
     }
     // Nobody but Teams vouches for Entra's names and its own.
     let key: ConversationKey = "slack|28:bot|a:bob".parse().unwrap();
-    let slack = world.store.recall(&[key]).await.unwrap().remove(0).attributes;
+    let slack = world.store.get_many(&[key]).await.unwrap().remove(0).attributes;
     assert_eq!((slack.user, slack.account, slack.team), (None, None, None));
 }
 
@@ -301,7 +301,7 @@ struct Failing {
 }
 
 impl Conversations for Failing {
-    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Upsert, Error> {
         tokio::time::sleep(self.takes).await;
         let left = self
             .left
@@ -314,16 +314,22 @@ impl Conversations for Failing {
             }),
         }
     }
-    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Upsert, Error> {
         unreachable!("who imports hears nothing")
     }
-    async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
+    async fn apply_team_change(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports hears nothing")
     }
-    async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
+    async fn mark_removed(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports forgets nothing")
     }
-    async fn note(&self, _: &ConversationKey, _: u64, _: &Feedback, _: Timestamp) -> Result<(), Error> {
+    async fn apply_feedback(
+        &self,
+        _: &ConversationKey,
+        _: u64,
+        _: &Feedback,
+        _: Timestamp,
+    ) -> Result<(), Error> {
         unreachable!("who imports finds nothing out")
     }
     async fn tag(
@@ -338,10 +344,15 @@ impl Conversations for Failing {
     async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
         unreachable!("who imports erases nothing")
     }
-    async fn introduce(&self, _: &PersonKey, _: Timestamp, _: Timestamp) -> Result<CreationLease, Error> {
+    async fn acquire_creation_lease(
+        &self,
+        _: &PersonKey,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<CreationLease, Error> {
         unreachable!("who imports makes no conversation")
     }
-    async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
+    async fn finish_creation(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
         unreachable!("who imports makes no conversation")
     }
     async fn cached_roster(&self, _: &TeamKey, _: &RosterQuery, _: Timestamp) -> Result<CachedRoster, Error> {
@@ -363,7 +374,7 @@ impl Conversations for Failing {
         unreachable!("who imports asks nothing")
     }
 
-    async fn recall(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+    async fn get_many(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         unreachable!("who imports reads nothing")
     }
     async fn list(
@@ -371,7 +382,7 @@ impl Conversations for Failing {
         _: &ConversationFilter,
         _: Option<&str>,
         _: usize,
-    ) -> Result<Listing<Candidate>, Error> {
+    ) -> Result<ListPage<ConversationSummary>, Error> {
         unreachable!("who imports reads nothing")
     }
 }

@@ -201,15 +201,15 @@ async fn those_that_blocked_or_removed_the_bot_are_listed_with_the_code() {
     let key = |person: &str| format!("msteams|28:bot|a:{person}").parse().unwrap();
     for person in ["ada", "eve"] {
         let blocked = Feedback::Blocked("ConversationBlockedByUser".to_owned());
-        let version = world.store.recall(&[key(person)]).await.unwrap()[0].version;
+        let version = world.store.get_many(&[key(person)]).await.unwrap()[0].version;
         let now = world.now();
         world
             .store
-            .note(&key(person), version, &blocked, now)
+            .apply_feedback(&key(person), version, &blocked, now)
             .await
             .unwrap();
     }
-    world.store.forget(&key("bob"), world.now()).await.unwrap();
+    world.store.mark_removed(&key("bob"), world.now()).await.unwrap();
     let list = |query: &str| {
         let (world, path) = (&world, format!("/api/conversations?{query}"));
         async move { document(&world.notify(get(&path)).await) }

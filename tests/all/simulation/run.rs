@@ -161,7 +161,7 @@ impl Run {
 
     /// The row of a delivery, as it stands.
     pub(super) fn row(&self, delivery: &DeliveryKey) -> Option<Row> {
-        at_once(self.store.look_up(std::slice::from_ref(delivery)))
+        at_once(self.store.rows(std::slice::from_ref(delivery)))
             .pop()
             .flatten()
     }
@@ -173,7 +173,7 @@ impl Run {
 
     /// The record of a conversation, as it stands.
     pub(super) fn conversation(&self, key: &ConversationKey) -> Option<Conversation> {
-        at_once(self.store.recall(std::slice::from_ref(key))).pop()
+        at_once(self.store.get_many(std::slice::from_ref(key))).pop()
     }
 
     /// The pace of a bucket, as it stands.

@@ -19,8 +19,8 @@ use herald::pace::{Bucket, Pace};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
-    Acceptance, Accepted, Candidate, Closed, ConversationFilter, Conversations, Error, Ledger, Listing,
-    Notifications, Paces, Remembered, Revised, Written,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Error,
+    Ledger, ListPage, Notifications, Paces, Revise, Upsert,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -82,8 +82,8 @@ impl Tables {
         delivery: &DeliveryKey,
         lease: &Lease,
         what: &str,
-        write: impl Future<Output = Result<Written, Error>>,
-    ) -> Result<Written, Error> {
+        write: impl Future<Output = Result<CasResult, Error>>,
+    ) -> Result<CasResult, Error> {
         let run = &self.0.run;
         let before = run.row(delivery);
         let written = write.await;
@@ -96,8 +96,8 @@ impl Tables {
     async fn write_late_or(
         &self,
         verb: &'static str,
-        write: impl Future<Output = Result<Written, Error>> + 'static,
-    ) -> Result<Written, Error> {
+        write: impl Future<Output = Result<CasResult, Error>> + 'static,
+    ) -> Result<CasResult, Error> {
         let run = &self.0.run;
         if !run.strikes(run.troubles.stall) {
             return self.call(verb, write).await;
@@ -117,7 +117,7 @@ impl Tables {
 }
 
 impl Conversations for Tables {
-    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Upsert, Error> {
         let (run, key) = (&self.0.run, observation.key.clone());
         let act = async {
             let answer = self.store().remember(observation, now).await;
@@ -127,31 +127,36 @@ impl Conversations for Tables {
         self.call("remember", act).await
     }
 
-    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Upsert, Error> {
         self.call("import", self.store().import(import, now)).await
     }
 
-    async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
+    async fn apply_team_change(
+        &self,
+        key: &ConversationKey,
+        event: TeamEvent,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().follow(key, event, now).await;
+            let answer = self.store().apply_team_change(key, event, now).await;
             run.book(|book| book.writable(run, key));
             answer
         };
         self.call("follow", act).await
     }
 
-    async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
+    async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().forget(key, now).await;
+            let answer = self.store().mark_removed(key, now).await;
             run.book(|book| book.writable(run, key));
             answer
         };
         self.call("forget", act).await
     }
 
-    async fn note(
+    async fn apply_feedback(
         &self,
         key: &ConversationKey,
         version: u64,
@@ -164,7 +169,7 @@ impl Conversations for Tables {
                 &self.0,
                 format_args!("notes of {} {feedback:?}", key.conversation),
             );
-            let answer = self.store().note(key, version, feedback, now).await;
+            let answer = self.store().apply_feedback(key, version, feedback, now).await;
             run.book(|book| book.writable(run, key));
             answer
         };
@@ -185,7 +190,7 @@ impl Conversations for Tables {
         self.call("erase", self.store().erase(key)).await
     }
 
-    async fn introduce(
+    async fn acquire_creation_lease(
         &self,
         person: &PersonKey,
         now: Timestamp,
@@ -193,7 +198,7 @@ impl Conversations for Tables {
     ) -> Result<CreationLease, Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().introduce(person, now, until).await?;
+            let answer = self.store().acquire_creation_lease(person, now, until).await?;
             run.tell(&self.0, format_args!("asks to meet: {answer:?} {person}"));
             run.book(|book| book.introduces(run, &self.0, person, until, &answer));
             Ok(answer)
@@ -201,10 +206,15 @@ impl Conversations for Tables {
         self.call("introduce", act).await
     }
 
-    async fn introduced(&self, person: &PersonKey, made: &Creation, now: Timestamp) -> Result<(), Error> {
+    async fn finish_creation(
+        &self,
+        person: &PersonKey,
+        made: &Creation,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().introduced(person, made, now).await;
+            let answer = self.store().finish_creation(person, made, now).await;
             run.tell(&self.0, format_args!("has met {person}: {made:?}"));
             run.book(|book| book.introduced(run, &self.0, person, made));
             answer
@@ -244,8 +254,8 @@ impl Conversations for Tables {
             .await
     }
 
-    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
-        self.call("recall", self.store().recall(keys)).await
+    async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+        self.call("recall", self.store().get_many(keys)).await
     }
 
     async fn list(
@@ -253,7 +263,7 @@ impl Conversations for Tables {
         selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Listing<Candidate>, Error> {
+    ) -> Result<ListPage<ConversationSummary>, Error> {
         // A listing may be shorter than asked for; so small worlds have many pages too. Whoever asks for a few gets them.
         let limit = if limit > FEW {
             limit.min(self.0.run.page)
@@ -266,11 +276,11 @@ impl Conversations for Tables {
 }
 
 impl Notifications for Tables {
-    async fn accept(&self, acceptance: &Acceptance) -> Result<Accepted, Error> {
+    async fn accept(&self, acceptance: &Acceptance) -> Result<Accept, Error> {
         let run = &self.0.run;
         let act = async {
             let answer = self.store().accept(acceptance).await;
-            if let Ok(Accepted::New) = answer {
+            if let Ok(Accept::Created) = answer {
                 let text = acceptance.message.text.as_deref().unwrap_or_default();
                 run.book(|book| book.accepted(&acceptance.notification.id, text));
             }
@@ -279,8 +289,8 @@ impl Notifications for Tables {
         self.call("accept", act).await
     }
 
-    async fn withdraw(&self, id: &NotificationId) -> Result<bool, Error> {
-        self.call("withdraw", self.store().withdraw(id)).await
+    async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
+        self.call("withdraw", self.store().roll_back(id)).await
     }
 
     async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
@@ -306,41 +316,50 @@ impl Notifications for Tables {
             .await
     }
 
-    async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
+    async fn put_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> Result<bool, Error> {
         let act = async {
             let (recipients, last) = (page.recipients(), page.next.is_none());
             self.0.run.tell(
                 &self.0,
                 format_args!("plans page {part}/{number} of {recipients}, the last: {last}"),
             );
-            self.store().plan(id, part, number, page).await
+            self.store().put_page(id, part, number, page).await
         };
         self.count("plan", id, act).await
     }
 
-    async fn draft(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
-        self.call("draft", self.store().draft(id, page, read)).await
+    async fn freeze_page(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
+        self.call("draft", self.store().freeze_page(id, page, read)).await
     }
 
-    async fn repeated(
+    async fn claim_recipients(
         &self,
         id: &NotificationId,
         page: (u16, u32),
         found: &[Recipient],
     ) -> Result<Vec<Recipient>, Error> {
-        self.call("keep who was found", self.store().repeated(id, page, found))
-            .await
+        self.call(
+            "keep who was found",
+            self.store().claim_recipients(id, page, found),
+        )
+        .await
     }
 
-    async fn close(
+    async fn close_chunk(
         &self,
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
         closing: &Closing,
-    ) -> Result<Closed, Error> {
+    ) -> Result<Close, Error> {
         let act = async {
-            let answer = self.store().close(id, chunk, revision, closing).await;
+            let answer = self.store().close_chunk(id, chunk, revision, closing).await;
             let ChunkId { part, page, index } = chunk;
             self.0.run.tell(
                 &self.0,
@@ -351,8 +370,13 @@ impl Notifications for Tables {
         self.count("close", id, act).await
     }
 
-    async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
-        self.call("read what is closed", self.store().closed(id, part, page))
+    async fn closed_chunks(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        page: u32,
+    ) -> Result<Vec<(u16, u32)>, Error> {
+        self.call("read what is closed", self.store().closed_chunks(id, part, page))
             .await
     }
 
@@ -360,13 +384,13 @@ impl Notifications for Tables {
         self.count("cancel", id, self.store().cancel(id, now)).await
     }
 
-    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
+    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revise, Error> {
         self.count("revise", id, self.store().revise(id, content, now))
             .await
     }
 
-    async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
-        self.count("let go", id, Notifications::release(self.store(), id, now))
+    async fn start(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
+        self.count("let go", id, Notifications::start(self.store(), id, now))
             .await
     }
 
@@ -374,12 +398,19 @@ impl Notifications for Tables {
         self.count("complete", id, self.store().complete(id, now)).await
     }
 
-    async fn bury(&self, id: &NotificationId, chunk: ChunkId, reason: &str) -> Result<(), Error> {
-        self.call("bury", self.store().bury(id, chunk, reason)).await
+    async fn mark_dead_lettered(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        reason: &str,
+    ) -> Result<(), Error> {
+        self.call("bury", self.store().mark_dead_lettered(id, chunk, reason))
+            .await
     }
 
-    async fn buried(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
-        self.call("read what is buried", self.store().buried(id)).await
+    async fn dead_letters(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+        self.call("read what is buried", self.store().dead_letters(id))
+            .await
     }
 }
 
@@ -406,7 +437,7 @@ impl Ledger for Tables {
         delivery: &DeliveryKey,
         lease: &Lease,
         outcome: &Outcome,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let write = {
             let (tables, delivery, lease, outcome) =
                 (self.clone(), delivery.clone(), lease.clone(), outcome.clone());
@@ -427,7 +458,7 @@ impl Ledger for Tables {
         until: Timestamp,
         why: &str,
         doubts: u32,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let write = {
             let (tables, delivery, lease, why) =
                 (self.clone(), delivery.clone(), lease.clone(), why.to_owned());
@@ -443,21 +474,21 @@ impl Ledger for Tables {
         self.write_late_or("release", write).await
     }
 
-    async fn postpone(
+    async fn defer(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
         why: &str,
         tries: u32,
     ) -> Result<Option<Outcome>, Error> {
-        self.call("put off", self.store().postpone(delivery, until, why, tries))
+        self.call("put off", self.store().defer(delivery, until, why, tries))
             .await
     }
 
-    async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
+    async fn settle_unclaimed(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
         let run = &self.0.run;
         let act = async {
-            let standing = self.store().end(delivery, outcome).await;
+            let standing = self.store().settle_unclaimed(delivery, outcome).await;
             let name = delivery.as_str();
             run.tell(
                 &self.0,
@@ -469,14 +500,14 @@ impl Ledger for Tables {
         self.call("end", act).await
     }
 
-    async fn leave(
+    async fn mark_retryable(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
         why: &str,
         doubts: u32,
     ) -> Result<Option<Outcome>, Error> {
-        self.call("leave", self.store().leave(delivery, until, why, doubts))
+        self.call("leave", self.store().mark_retryable(delivery, until, why, doubts))
             .await
     }
 
@@ -485,13 +516,20 @@ impl Ledger for Tables {
             .await
     }
 
-    async fn advance(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
-        self.call("advance an operation", self.store().advance(operation, to))
-            .await
+    async fn compare_and_set_batch(
+        &self,
+        operation: &OperationKey,
+        to: &Operation,
+    ) -> Result<CasResult, Error> {
+        self.call(
+            "advance an operation",
+            self.store().compare_and_set_batch(operation, to),
+        )
+        .await
     }
 
-    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
-        self.call("look up", self.store().look_up(deliveries)).await
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+        self.call("look up", self.store().rows(deliveries)).await
     }
 }
 

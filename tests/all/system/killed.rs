@@ -184,7 +184,7 @@ async fn check(system: &System, crowd: &Crowd, accepted: &Value, seed: u64, foun
         .iter()
         .map(|key| DeliveryKey::new(&id, &Recipient::Conversation(key.clone())))
         .collect();
-    let rows = system.ledger().look_up(&deliveries).await.unwrap();
+    let rows = system.ledger().rows(&deliveries).await.unwrap();
     for (key, row) in keys.iter().zip(rows) {
         let conversation = key.conversation.as_str();
         let row = row.unwrap_or_else(|| panic!("seed {seed}: {conversation} has no row"));

@@ -196,7 +196,7 @@ async fn planned<C: Conversations, N: Notifications>(
     notifications.accept(&acceptance).await?;
     let mut chunks = Vec::new();
     for (number, page) in (0..).zip(crowd.pages()) {
-        notifications.plan(&notification.id, 0, number, &page).await?;
+        notifications.put_page(&notification.id, 0, number, &page).await?;
         let name = |index| ChunkId {
             part: 0,
             page: number,

@@ -26,8 +26,8 @@ use herald::pace::{Bucket, Limit, Limits, Pace};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
-    Acceptance, Accepted, Candidate, Closed, ConversationFilter, Conversations, Error as StoreError, Ledger,
-    Listing, Notifications, Paces, Remembered, Revised, Written,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations,
+    Error as StoreError, Ledger, ListPage, Notifications, Paces, Revise, Upsert,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -219,23 +219,34 @@ impl Tables {
 }
 
 impl Conversations for Tables {
-    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Remembered, StoreError> {
-        Ok(Remembered::Unchanged)
+    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Upsert, StoreError> {
+        Ok(Upsert::Unchanged)
     }
 
-    async fn import(&self, _: Import, _: Timestamp) -> Result<Remembered, StoreError> {
-        Ok(Remembered::Unchanged)
+    async fn import(&self, _: Import, _: Timestamp) -> Result<Upsert, StoreError> {
+        Ok(Upsert::Unchanged)
     }
 
-    async fn follow(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), StoreError> {
+    async fn apply_team_change(
+        &self,
+        _: &ConversationKey,
+        _: TeamEvent,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn forget(&self, _: &ConversationKey, _: Timestamp) -> Result<(), StoreError> {
+    async fn mark_removed(&self, _: &ConversationKey, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn note(&self, _: &ConversationKey, _: u64, _: &Feedback, _: Timestamp) -> Result<(), StoreError> {
+    async fn apply_feedback(
+        &self,
+        _: &ConversationKey,
+        _: u64,
+        _: &Feedback,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -253,7 +264,7 @@ impl Conversations for Tables {
         Ok(false)
     }
 
-    async fn introduce(
+    async fn acquire_creation_lease(
         &self,
         _: &PersonKey,
         _: Timestamp,
@@ -262,7 +273,7 @@ impl Conversations for Tables {
         Ok(CreationLease::HeldElsewhere { until })
     }
 
-    async fn introduced(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), StoreError> {
+    async fn finish_creation(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -293,7 +304,7 @@ impl Conversations for Tables {
         Ok(())
     }
 
-    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
+    async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
         let conversations = keys
             .iter()
@@ -307,12 +318,12 @@ impl Conversations for Tables {
         selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Listing<Candidate>, StoreError> {
+    ) -> Result<ListPage<ConversationSummary>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
         let ConversationFilter::Everyone { segment, segments } = selection else {
-            return Ok(Listing {
-                found: Vec::new(),
-                next: None,
+            return Ok(ListPage {
+                items: Vec::new(),
+                cursor: None,
             });
         };
         let step = u64::from(*segments);
@@ -322,26 +333,26 @@ impl Conversations for Tables {
         let people = (first..after.min(crowd.people)).step_by(usize::from(*segments));
         let found = people.map(|person| {
             let (key, attributes) = crowd.candidate(person);
-            Candidate {
+            ConversationSummary {
                 key,
                 attributes,
                 state: State::Active,
                 changed_at: *now,
             }
         });
-        Ok(Listing {
-            found: found.collect(),
-            next: (after < crowd.people).then(|| after.to_string()),
+        Ok(ListPage {
+            items: found.collect(),
+            cursor: (after < crowd.people).then(|| after.to_string()),
         })
     }
 }
 
 impl Notifications for Tables {
-    async fn accept(&self, _: &Acceptance) -> Result<Accepted, StoreError> {
-        Ok(Accepted::New)
+    async fn accept(&self, _: &Acceptance) -> Result<Accept, StoreError> {
+        Ok(Accept::Created)
     }
 
-    async fn withdraw(&self, _: &NotificationId) -> Result<bool, StoreError> {
+    async fn roll_back(&self, _: &NotificationId) -> Result<bool, StoreError> {
         Ok(false)
     }
 
@@ -376,7 +387,7 @@ impl Notifications for Tables {
         Ok(None)
     }
 
-    async fn plan(
+    async fn put_page(
         &self,
         _: &NotificationId,
         part: u16,
@@ -397,11 +408,11 @@ impl Notifications for Tables {
         Ok(true)
     }
 
-    async fn draft(&self, _: &NotificationId, _: (u16, u32), read: &Page) -> Result<Page, StoreError> {
+    async fn freeze_page(&self, _: &NotificationId, _: (u16, u32), read: &Page) -> Result<Page, StoreError> {
         Ok(read.clone())
     }
 
-    async fn repeated(
+    async fn claim_recipients(
         &self,
         _: &NotificationId,
         _: (u16, u32),
@@ -410,21 +421,21 @@ impl Notifications for Tables {
         Ok(Vec::new())
     }
 
-    async fn close(
+    async fn close_chunk(
         &self,
         _: &NotificationId,
         _: ChunkId,
         _: u32,
         closing: &Closing,
-    ) -> Result<Closed, StoreError> {
+    ) -> Result<Close, StoreError> {
         self.change(|head| {
             head.chunks_closed += 1;
             head.tally.add(&closing.tally);
         });
-        Ok(Closed::Closed)
+        Ok(Close::Closed)
     }
 
-    async fn closed(&self, _: &NotificationId, _: u16, _: u32) -> Result<Vec<(u16, u32)>, StoreError> {
+    async fn closed_chunks(&self, _: &NotificationId, _: u16, _: u32) -> Result<Vec<(u16, u32)>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -432,11 +443,11 @@ impl Notifications for Tables {
         Ok(None)
     }
 
-    async fn revise(&self, _: &NotificationId, _: &Content, _: Timestamp) -> Result<Revised, StoreError> {
-        Ok(Revised::Unknown)
+    async fn revise(&self, _: &NotificationId, _: &Content, _: Timestamp) -> Result<Revise, StoreError> {
+        Ok(Revise::NotFound)
     }
 
-    async fn release(&self, _: &NotificationId, _: Timestamp) -> Result<(), StoreError> {
+    async fn start(&self, _: &NotificationId, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -444,11 +455,11 @@ impl Notifications for Tables {
         Ok(self.change(|head| head.completed_at.replace(now).is_none()))
     }
 
-    async fn bury(&self, _: &NotificationId, _: ChunkId, _: &str) -> Result<(), StoreError> {
+    async fn mark_dead_lettered(&self, _: &NotificationId, _: ChunkId, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn buried(&self, _: &NotificationId) -> Result<Vec<(ChunkId, String)>, StoreError> {
+    async fn dead_letters(&self, _: &NotificationId) -> Result<Vec<(ChunkId, String)>, StoreError> {
         Ok(Vec::new())
     }
 }
@@ -468,8 +479,8 @@ impl Ledger for Tables {
         })
     }
 
-    async fn settle(&self, _: &DeliveryKey, _: &Lease, _: &Outcome) -> Result<Written, StoreError> {
-        Ok(Written::Stands)
+    async fn settle(&self, _: &DeliveryKey, _: &Lease, _: &Outcome) -> Result<CasResult, StoreError> {
+        Ok(CasResult::Committed)
     }
 
     async fn release(
@@ -479,11 +490,11 @@ impl Ledger for Tables {
         _: Timestamp,
         _: &str,
         _: u32,
-    ) -> Result<Written, StoreError> {
-        Ok(Written::Stands)
+    ) -> Result<CasResult, StoreError> {
+        Ok(CasResult::Committed)
     }
 
-    async fn postpone(
+    async fn defer(
         &self,
         _: &DeliveryKey,
         _: Timestamp,
@@ -493,11 +504,11 @@ impl Ledger for Tables {
         Ok(None)
     }
 
-    async fn end(&self, _: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, StoreError> {
+    async fn settle_unclaimed(&self, _: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, StoreError> {
         Ok(outcome.clone())
     }
 
-    async fn leave(
+    async fn mark_retryable(
         &self,
         _: &DeliveryKey,
         _: Timestamp,
@@ -511,11 +522,11 @@ impl Ledger for Tables {
         Ok(None)
     }
 
-    async fn advance(&self, _: &OperationKey, _: &Operation) -> Result<Written, StoreError> {
-        Ok(Written::Stands)
+    async fn compare_and_set_batch(&self, _: &OperationKey, _: &Operation) -> Result<CasResult, StoreError> {
+        Ok(CasResult::Committed)
     }
 
-    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
         Ok(deliveries.iter().map(|_| None).collect())
     }
 }

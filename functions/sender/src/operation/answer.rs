@@ -11,7 +11,7 @@ use herald::operation::{self, Operation, OperationKey, Stage, Submitted};
 use herald::pace::Permits;
 use herald::queue::Queue;
 use herald::retry::{Reaction, reaction};
-use herald::store::{Conversations, Ledger, Notifications, Paces, Written};
+use herald::store::{CasResult, Conversations, Ledger, Notifications, Paces};
 use jiff::SignedDuration;
 
 use super::list::shown;
@@ -160,10 +160,12 @@ where
             cancelled: true,
             ..submitted.clone()
         }));
-        Ok(match self.context.ledger.advance(key, &cancelled).await? {
-            Written::Stands => Ok(cancelled),
-            Written::Lost => Err(self.look_again()),
-        })
+        Ok(
+            match self.context.ledger.compare_and_set_batch(key, &cancelled).await? {
+                CasResult::Committed => Ok(cancelled),
+                CasResult::Conflict => Err(self.look_again()),
+            },
+        )
     }
 
     /// The channel was asked and did not tell.
@@ -301,7 +303,7 @@ where
             let now = self.context.clock.now();
             let conversations = &self.context.conversations;
             conversations
-                .note(&conversation.key, conversation.version, &feedback, now)
+                .apply_feedback(&conversation.key, conversation.version, &feedback, now)
                 .await?;
         }
         if arrived {

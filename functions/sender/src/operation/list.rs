@@ -97,7 +97,7 @@ where
             .iter()
             .filter_map(|open| conversation_key(&open.recipient));
         let keys: Vec<ConversationKey> = keys.cloned().collect();
-        Ok(self.context.conversations.recall(&keys).await?)
+        Ok(self.context.conversations.get_many(&keys).await?)
     }
 
     /// Whether somebody whom nobody knew when the audience was read has a conversation by now.
@@ -152,7 +152,11 @@ where
         let mut ended = Vec::new();
         for (recipient, reason) in skipped {
             let outcome = begun.lease().ending(Outcome::Skipped { reason: *reason });
-            let standing = self.context.ledger.end(&self.key(recipient), &outcome).await?;
+            let standing = self
+                .context
+                .ledger
+                .settle_unclaimed(&self.key(recipient), &outcome)
+                .await?;
             ended.push((recipient.clone(), standing));
         }
         self.open

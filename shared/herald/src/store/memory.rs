@@ -7,8 +7,8 @@ use botframework::activity::Activity;
 use jiff::Timestamp;
 
 use super::{
-    Acceptance, Accepted, Candidate, Closed, ConversationFilter, Conversations, Error, Idempotency, Ledger,
-    Listing, Notifications, Paces, Remembered, Revised, Written,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Error,
+    Idempotency, Ledger, ListPage, Notifications, Paces, Revise, Upsert,
 };
 use crate::audience::{Audience, Recipient};
 use crate::conversation::{
@@ -75,35 +75,40 @@ impl Store {
         &self,
         key: &ConversationKey,
         rule: impl FnOnce(Option<&Conversation>) -> Option<Conversation>,
-    ) -> Remembered {
+    ) -> Upsert {
         let mut tables = self.tables();
         let Some(record) = rule(tables.conversations.get(key)) else {
-            return Remembered::Unchanged;
+            return Upsert::Unchanged;
         };
         match tables.conversations.insert(key.clone(), record) {
-            Some(_) => Remembered::Changed,
-            None => Remembered::New,
+            Some(_) => Upsert::Changed,
+            None => Upsert::Created,
         }
     }
 }
 
 impl Conversations for Store {
-    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Upsert, Error> {
         let key = observation.key.clone();
         Ok(self.alter(&key, |old| conversation::remember(old, observation, now)))
     }
 
-    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Upsert, Error> {
         let key = import.key.clone();
         Ok(self.alter(&key, |old| conversation::import(old, import, now)))
     }
 
-    async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
+    async fn apply_team_change(
+        &self,
+        key: &ConversationKey,
+        event: TeamEvent,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.alter(key, |old| conversation::apply_team_change(old?, event, now));
         Ok(())
     }
 
-    async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
+    async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         if let Some(record) = self.tables().conversations.get_mut(key)
             && (record.state != State::Removed || record.removed_with_team)
         {
@@ -115,7 +120,7 @@ impl Conversations for Store {
         Ok(())
     }
 
-    async fn note(
+    async fn apply_feedback(
         &self,
         key: &ConversationKey,
         version: u64,
@@ -157,7 +162,7 @@ impl Conversations for Store {
         Ok(tables.conversations.remove(key).is_some() || led_here)
     }
 
-    async fn introduce(
+    async fn acquire_creation_lease(
         &self,
         person: &PersonKey,
         now: Timestamp,
@@ -171,7 +176,7 @@ impl Conversations for Store {
         Ok(introduction)
     }
 
-    async fn introduced(&self, person: &PersonKey, made: &Creation, _: Timestamp) -> Result<(), Error> {
+    async fn finish_creation(&self, person: &PersonKey, made: &Creation, _: Timestamp) -> Result<(), Error> {
         let mut tables = self.tables();
         let made = match made {
             Creation::Conversation(key) if !tables.conversations.contains_key(key) => &Creation::Nothing,
@@ -215,7 +220,7 @@ impl Conversations for Store {
         Ok(())
     }
 
-    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+    async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         let tables = self.tables();
         let distinct: BTreeSet<_> = keys.iter().collect();
         Ok(distinct
@@ -230,7 +235,7 @@ impl Conversations for Store {
         selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Listing<Candidate>, Error> {
+    ) -> Result<ListPage<ConversationSummary>, Error> {
         // The moment only where it is listed by.
         let after: Option<(Option<Timestamp>, ConversationKey)> = cursor
             .map(serde_json::from_str)
@@ -280,14 +285,17 @@ impl Conversations for Store {
             .map_err(|_| corrupt("cursor"))?;
         let found = listed
             .iter()
-            .map(|record| Candidate {
+            .map(|record| ConversationSummary {
                 key: record.key.clone(),
                 attributes: record.attributes.clone(),
                 state: record.state.clone(),
                 changed_at: record.changed_at,
             })
             .collect();
-        Ok(Listing { found, next })
+        Ok(ListPage {
+            items: found,
+            cursor: next,
+        })
     }
 }
 
@@ -320,21 +328,21 @@ fn selects(selection: &ConversationFilter, record: &Conversation) -> bool {
 }
 
 impl Notifications for Store {
-    async fn accept(&self, acceptance: &Acceptance) -> Result<Accepted, Error> {
+    async fn accept(&self, acceptance: &Acceptance) -> Result<Accept, Error> {
         let mut tables = self.tables();
         let id = acceptance.notification.id.clone();
         if let Some(idempotency) = &acceptance.idempotency {
             match tables.idempotency.get(&idempotency.key) {
                 Some((earlier, _)) if earlier.until <= acceptance.notification.accepted_at => {}
                 Some((earlier, id)) if earlier.body == idempotency.body => {
-                    return Ok(Accepted::Repeated(id.clone()));
+                    return Ok(Accept::Duplicate(id.clone()));
                 }
-                Some(_) => return Ok(Accepted::Conflict),
+                Some(_) => return Ok(Accept::Conflict),
                 None => {}
             }
         }
         if tables.notifications.contains_key(&id) {
-            return Ok(Accepted::New);
+            return Ok(Accept::Created);
         }
         if let Some(idempotency) = &acceptance.idempotency {
             tables
@@ -352,10 +360,10 @@ impl Notifications for Store {
             found: HashMap::new(),
         };
         tables.notifications.insert(id, entry);
-        Ok(Accepted::New)
+        Ok(Accept::Created)
     }
 
-    async fn withdraw(&self, id: &NotificationId) -> Result<bool, Error> {
+    async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
         let mut tables = self.tables();
         if tables
             .notifications
@@ -412,7 +420,13 @@ impl Notifications for Store {
         Ok(entry.and_then(|entry| entry.pages.get(&(part, number)).cloned()))
     }
 
-    async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
+    async fn put_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> Result<bool, Error> {
         let mut tables = self.tables();
         let Some(entry) = tables.notifications.get_mut(id) else {
             return Ok(false);
@@ -429,7 +443,7 @@ impl Notifications for Store {
         Ok(true)
     }
 
-    async fn draft(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
+    async fn freeze_page(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
         let mut tables = self.tables();
         let Some(entry) = tables.notifications.get_mut(id) else {
             return Ok(read.clone());
@@ -437,7 +451,7 @@ impl Notifications for Store {
         Ok(entry.drafts.entry(page).or_insert_with(|| read.clone()).clone())
     }
 
-    async fn repeated(
+    async fn claim_recipients(
         &self,
         id: &NotificationId,
         page: (u16, u32),
@@ -453,23 +467,23 @@ impl Notifications for Store {
         Ok(repeated.cloned().collect())
     }
 
-    async fn close(
+    async fn close_chunk(
         &self,
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
         closing: &Closing,
-    ) -> Result<Closed, Error> {
+    ) -> Result<Close, Error> {
         let mut tables = self.tables();
         let Some(entry) = tables.notifications.get_mut(id) else {
-            return Ok(Closed::Closed);
+            return Ok(Close::Closed);
         };
         let standing = entry.closed.get(&chunk).copied();
         if standing.is_some_and(|standing| standing >= revision) {
-            return Ok(Closed::Closed);
+            return Ok(Close::Closed);
         }
         if entry.head.revision != revision {
-            return Ok(Closed::Outdated);
+            return Ok(Close::StaleRevision);
         }
         entry.closed.insert(chunk, revision);
         let head = &mut entry.head;
@@ -480,10 +494,15 @@ impl Notifications for Store {
         head.chunks_current += 1;
         head.copies.current += closing.copies.current;
         head.copies.uneditable += closing.copies.uneditable;
-        Ok(Closed::Closed)
+        Ok(Close::Closed)
     }
 
-    async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
+    async fn closed_chunks(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        page: u32,
+    ) -> Result<Vec<(u16, u32)>, Error> {
         let tables = self.tables();
         let Some(entry) = tables.notifications.get(id) else {
             return Ok(Vec::new());
@@ -503,14 +522,14 @@ impl Notifications for Store {
         }))
     }
 
-    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
+    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revise, Error> {
         let mut tables = self.tables();
         let Some(entry) = tables.notifications.get_mut(id) else {
-            return Ok(Revised::Unknown);
+            return Ok(Revise::NotFound);
         };
         let head = &mut entry.head;
         if head.retracted {
-            return Ok(Revised::Retracted);
+            return Ok(Revise::Retracted);
         }
         head.revision += 1;
         head.revised_at = Some(now);
@@ -518,10 +537,10 @@ impl Notifications for Store {
         head.chunks_current = 0;
         head.copies = Copies::default();
         entry.contents.push(content.clone());
-        Ok(Revised::Revised(Box::new(head.clone())))
+        Ok(Revise::Revised(Box::new(head.clone())))
     }
 
-    async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
+    async fn start(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
         if let Some(entry) = self.tables().notifications.get_mut(id)
             && entry.head.cancelled_at.is_none()
         {
@@ -540,14 +559,19 @@ impl Notifications for Store {
         }))
     }
 
-    async fn bury(&self, id: &NotificationId, chunk: ChunkId, reason: &str) -> Result<(), Error> {
+    async fn mark_dead_lettered(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        reason: &str,
+    ) -> Result<(), Error> {
         if let Some(entry) = self.tables().notifications.get_mut(id) {
             entry.buried.insert(chunk, reason.to_owned());
         }
         Ok(())
     }
 
-    async fn buried(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+    async fn dead_letters(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
         let tables = self.tables();
         let entry = tables.notifications.get(id);
         Ok(entry.map_or(Vec::new(), |entry| {
@@ -590,7 +614,7 @@ impl Ledger for Store {
         delivery: &DeliveryKey,
         lease: &Lease,
         outcome: &Outcome,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let row = lease.settled(outcome.clone());
         Ok(self.tables().write(delivery, row, lease.stage()))
     }
@@ -602,12 +626,12 @@ impl Ledger for Store {
         until: Timestamp,
         why: &str,
         doubts: u32,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let row = lease.released(until, why.to_owned(), doubts);
         Ok(self.tables().write(delivery, row, lease.stage()))
     }
 
-    async fn postpone(
+    async fn defer(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
@@ -625,7 +649,7 @@ impl Ledger for Store {
         Ok(self.tables().write_unsettled(delivery, row))
     }
 
-    async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
+    async fn settle_unclaimed(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
         let row = Row {
             state: delivery::State::Settled(outcome.clone()),
             attempt: 0,
@@ -642,7 +666,7 @@ impl Ledger for Store {
         })
     }
 
-    async fn leave(
+    async fn mark_retryable(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
@@ -664,20 +688,24 @@ impl Ledger for Store {
         Ok(self.tables().operations.get(operation).cloned())
     }
 
-    async fn advance(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
+    async fn compare_and_set_batch(
+        &self,
+        operation: &OperationKey,
+        to: &Operation,
+    ) -> Result<CasResult, Error> {
         let mut tables = self.tables();
         let standing = tables
             .operations
             .get(operation)
             .map_or(0, |standing| standing.step);
         if standing + 1 != to.step {
-            return Ok(Written::Lost);
+            return Ok(CasResult::Conflict);
         }
         tables.operations.insert(operation.clone(), to.clone());
-        Ok(Written::Stands)
+        Ok(CasResult::Committed)
     }
 
-    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
         let tables = self.tables();
         Ok(deliveries
             .iter()
@@ -700,16 +728,16 @@ impl Tables {
         None
     }
 
-    fn write(&mut self, delivery: &DeliveryKey, new: Row, stage: Stage) -> Written {
+    fn write(&mut self, delivery: &DeliveryKey, new: Row, stage: Stage) -> CasResult {
         let standing = self.deliveries.get(delivery);
         if standing == Some(&new) {
-            return Written::Stands;
+            return CasResult::Committed;
         }
         if !delivery::may_write(standing, &new, stage) {
-            return Written::Lost;
+            return CasResult::Conflict;
         }
         self.deliveries.insert(delivery.clone(), new);
-        Written::Stands
+        CasResult::Committed
     }
 }
 

@@ -25,7 +25,7 @@ fn read(document: Value) -> Vec<Import> {
     Import::read(document, &trust).unwrap()
 }
 
-async fn bring<S: Conversations>(store: &S, document: Value, second: i64) -> Vec<Remembered> {
+async fn bring<S: Conversations>(store: &S, document: Value, second: i64) -> Vec<Upsert> {
     let mut brought = Vec::new();
     for import in read(document) {
         brought.push(store.import(import, at(second)).await.unwrap());
@@ -45,7 +45,7 @@ fn reference(name: &str) -> Value {
 }
 
 async fn what_is_imported_is_recalled_whole_and_found_by_its_facts<S: Conversations>(store: S) {
-    assert_eq!(bring(&store, reference("ada"), 7).await, [Remembered::New]);
+    assert_eq!(bring(&store, reference("ada"), 7).await, [Upsert::Created]);
     let record = recall(&store, "a:ada").await;
     let mut expected = reference("ada");
     expected.as_object_mut().unwrap().remove("activityId");
@@ -65,12 +65,12 @@ async fn what_is_imported_is_recalled_whole_and_found_by_its_facts<S: Conversati
 async fn importing_twice_writes_nothing<S: Conversations>(store: S) {
     bring(&store, reference("ada"), 0).await;
     let before = recall(&store, "a:ada").await;
-    assert_eq!(bring(&store, reference("ada"), 9).await, [Remembered::Unchanged]);
+    assert_eq!(bring(&store, reference("ada"), 9).await, [Upsert::Unchanged]);
     assert_eq!(recall(&store, "a:ada").await, before);
     // Nor after the bot has heard of it, with what it hears.
     hear(&store, &personal("ada"), 10).await;
     let before = recall(&store, "a:ada").await;
-    assert_eq!(bring(&store, reference("ada"), 11).await, [Remembered::Unchanged]);
+    assert_eq!(bring(&store, reference("ada"), 11).await, [Upsert::Unchanged]);
     assert_eq!(recall(&store, "a:ada").await, before);
 }
 
@@ -81,7 +81,7 @@ async fn imports_that_race_make_one_record<S: Conversations>(store: S) {
         bring(&store, document, 0)
     }))
     .await;
-    let new = brought.iter().flatten().filter(|it| **it == Remembered::New);
+    let new = brought.iter().flatten().filter(|it| **it == Upsert::Created);
     assert_eq!(new.count(), 1);
     let record = serde_json::to_value(recall(&store, "a:ada").await.reference).unwrap();
     for number in 0..12 {
@@ -93,7 +93,7 @@ async fn an_import_brings_nobody_back<S: Conversations>(store: S) {
     for (name, second) in [("gone", 1), ("blocked", 2)] {
         hear(&store, &personal(name), 0).await;
         if name == "gone" {
-            store.forget(&key("a:gone"), at(second)).await.unwrap();
+            store.mark_removed(&key("a:gone"), at(second)).await.unwrap();
         } else {
             block(&store, "a:blocked", "ConversationBlockedByUser", second).await;
         }
@@ -119,7 +119,7 @@ async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conver
     heard["from"] = json!({"id": "29:ada"});
     heard["serviceUrl"] = json!(AMER);
     hear(&store, &heard, 0).await;
-    assert_eq!(bring(&store, reference("ada"), 5).await, [Remembered::Changed]);
+    assert_eq!(bring(&store, reference("ada"), 5).await, [Upsert::Changed]);
     let record = recall(&store, "a:ada").await;
     assert_eq!(record.service_urls, [AMER, EMEA], "what was heard of leads");
     assert_eq!(record.attributes.user, Some("entra-ada".into()));
@@ -140,7 +140,7 @@ async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conver
     of_channel["conversation"] = json!({"id": "19:channel", "conversationType": "channel"});
     of_channel.as_object_mut().unwrap().remove("novel");
     of_channel["bot"] = json!({"id": "28:bot"});
-    assert_eq!(bring(&store, of_channel, 5).await, [Remembered::Unchanged]);
+    assert_eq!(bring(&store, of_channel, 5).await, [Upsert::Unchanged]);
     assert_eq!(recall(&store, "19:channel").await, before);
 }
 
@@ -180,7 +180,7 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
         .unwrap();
     hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
     hear(&store, &personal("gone"), 0).await;
-    store.forget(&key("a:gone"), at(1)).await.unwrap();
+    store.mark_removed(&key("a:gone"), at(1)).await.unwrap();
     hear(&store, &personal("blocked"), 0).await;
     block(&store, "a:blocked", "MessageWritesBlocked", 1).await;
     // One that was made: the channel's own name of the person is not known.
@@ -199,10 +199,10 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
         segment: 0,
         segments: 1,
     };
-    let exported = |found: Vec<Candidate>, store: S| async move {
+    let exported = |found: Vec<ConversationSummary>, store: S| async move {
         let mut lines = Vec::new();
         for found in found {
-            let record = store.recall(&[found.key]).await.unwrap().remove(0);
+            let record = store.get_many(&[found.key]).await.unwrap().remove(0);
             lines.push(serde_json::to_string(&Export::from(&record)).unwrap());
         }
         lines.sort();
@@ -217,7 +217,7 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
     assert_eq!(list(&store, &everyone, 10).await.0, []);
     for line in &lines {
         let brought = bring(&store, serde_json::from_str(line).unwrap(), 9).await;
-        assert_eq!(brought, [Remembered::New]);
+        assert_eq!(brought, [Upsert::Created]);
     }
     let (found, _) = list(&store, &everyone, 10).await;
     assert_eq!(exported(found, store.clone()).await, lines);

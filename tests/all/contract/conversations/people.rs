@@ -36,12 +36,14 @@ fn person(id: &str) -> PersonKey {
 
 /// Asks at this second, for a minute.
 async fn introduce<S: Conversations>(store: &S, person: &PersonKey, second: i64) -> CreationLease {
-    let asked = store.introduce(person, at(second), at(second + 60)).await;
+    let asked = store
+        .acquire_creation_lease(person, at(second), at(second + 60))
+        .await;
     asked.unwrap()
 }
 
 async fn introduced<S: Conversations>(store: &S, person: &PersonKey, made: &Creation) {
-    store.introduced(person, made, at(1)).await.unwrap();
+    store.finish_creation(person, made, at(1)).await.unwrap();
 }
 
 /// Makes a conversation with a person, and remembers it.

@@ -36,7 +36,7 @@ async fn tag<S: Conversations>(
         .unwrap()
 }
 
-async fn tagged<S: Conversations>(store: &S, name: &str) -> Vec<Candidate> {
+async fn tagged<S: Conversations>(store: &S, name: &str) -> Vec<ConversationSummary> {
     list(store, &ConversationFilter::Tag(name.into()), 10).await.0
 }
 
@@ -54,7 +54,7 @@ async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations
     assert_eq!((record.version, record.changed_at), (2, at(1)));
     assert_eq!(record.attributes.tags, words(&["beta", "vip"]));
     // In every listing, since any may be asked whose a conversation is.
-    store.forget(&key("a:ada"), at(2)).await.unwrap();
+    store.mark_removed(&key("a:ada"), at(2)).await.unwrap();
     for selection in [
         ConversationFilter::Everyone {
             segment: 0,
@@ -130,7 +130,7 @@ async fn those_who_tag_at_once_lose_nothing<S: Conversations>(store: S) {
 async fn tags_stay_whatever_the_channel_says<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
-    store.forget(&key("a:ada"), at(2)).await.unwrap();
+    store.mark_removed(&key("a:ada"), at(2)).await.unwrap();
     assert_eq!(tagged(&store, "vip").await[0].state, State::Removed);
     hear(&store, &personal("ada"), 3).await;
     block(&store, "a:ada", "ConversationBlockedByUser", 4).await;
@@ -154,7 +154,7 @@ async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store:
                 tag(&store, &id, &[], &["vip"]).await;
             }
             2 => {
-                store.forget(&key(&id), at(2)).await.unwrap();
+                store.mark_removed(&key(&id), at(2)).await.unwrap();
                 expected.insert(id);
             }
             _ => {
@@ -185,7 +185,7 @@ async fn one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered<S: Con
         assert_eq!(tagged(&store, other).await, []);
     }
     assert_eq!(tag(&store, "a:eve", &["vip"], &[]).await, None);
-    assert!(store.recall(&[key("a:eve")]).await.unwrap().is_empty());
+    assert!(store.get_many(&[key("a:eve")]).await.unwrap().is_empty());
     assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
 }
 
@@ -229,9 +229,9 @@ async fn what_is_erased_is_found_nowhere<S: Conversations>(store: S) {
     let other_bot = with(personal("ada"), "recipient", json!({"id": "28:bot2"}));
     hear(&store, &other_bot, 0).await;
     tag(&store, "a:ada", &["vip", "beta"], &[]).await;
-    store.forget(&key("a:ada"), at(2)).await.unwrap();
+    store.mark_removed(&key("a:ada"), at(2)).await.unwrap();
     assert!(store.erase(&key("a:ada")).await.unwrap());
-    assert!(store.recall(&[key("a:ada")]).await.unwrap().is_empty());
+    assert!(store.get_many(&[key("a:ada")]).await.unwrap().is_empty());
     for selection in [
         ConversationFilter::Tag("vip".into()),
         ConversationFilter::Tag("beta".into()),
@@ -259,7 +259,7 @@ async fn what_is_erased_and_comes_back_is_new<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
     store.erase(&key("a:ada")).await.unwrap();
-    assert_eq!(hear(&store, &personal("ada"), 5).await, [Remembered::New]);
+    assert_eq!(hear(&store, &personal("ada"), 5).await, [Upsert::Created]);
     let record = recall(&store, "a:ada").await;
     assert_eq!((record.version, record.remembered_at), (1, at(5)));
     assert_eq!(record.attributes.tags, Vec::<String>::new());
@@ -275,7 +275,7 @@ async fn to_erase_twice_is_to_erase_once<S: Conversations>(store: S) {
     let ada = key("a:ada");
     let erased = join_all((0..20).map(|_| store.erase(&ada))).await;
     assert!(erased.into_iter().any(Result::unwrap));
-    assert!(store.recall(&[ada]).await.unwrap().is_empty());
+    assert!(store.get_many(&[ada]).await.unwrap().is_empty());
 }
 
 async fn erasing_and_tagging_that_race_leave_no_half<S: Conversations>(store: S) {

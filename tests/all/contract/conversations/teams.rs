@@ -12,7 +12,10 @@ on_every_backend! { conversations:
 }
 
 async fn follow<S: Conversations>(store: &S, event: TeamEvent, second: i64) -> Conversation {
-    store.follow(&key("19:c"), event, at(second)).await.unwrap();
+    store
+        .apply_team_change(&key("19:c"), event, at(second))
+        .await
+        .unwrap();
     recall(store, "19:c").await
 }
 
@@ -52,17 +55,17 @@ async fn a_channel_follows_its_team_away_and_back<S: Conversations>(store: S) {
 async fn what_was_forgotten_for_its_own_sake_does_not_come_back_with_its_team<S: Conversations>(store: S) {
     hear(&store, &thread("19:c", "5", "19:team"), 0).await;
     follow(&store, TeamEvent::TeamDeleted, 1).await;
-    store.forget(&key("19:c"), at(2)).await.unwrap();
+    store.mark_removed(&key("19:c"), at(2)).await.unwrap();
     let forgotten = recall(&store, "19:c").await;
     assert_eq!((forgotten.version, forgotten.removed_with_team), (3, false));
     assert_eq!(follow(&store, TeamEvent::TeamRestored, 3).await, forgotten);
-    store.forget(&key("19:c"), at(4)).await.unwrap();
+    store.mark_removed(&key("19:c"), at(4)).await.unwrap();
     assert_eq!(recall(&store, "19:c").await, forgotten, "once");
 }
 
 async fn what_is_not_remembered_follows_nothing<S: Conversations>(store: S) {
     for event in [TeamEvent::TeamArchived, TeamEvent::TeamRestored] {
-        store.follow(&key("19:c"), event, at(1)).await.unwrap();
+        store.apply_team_change(&key("19:c"), event, at(1)).await.unwrap();
     }
-    assert!(store.recall(&[key("19:c")]).await.unwrap().is_empty());
+    assert!(store.get_many(&[key("19:c")]).await.unwrap().is_empty());
 }

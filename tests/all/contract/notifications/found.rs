@@ -24,7 +24,7 @@ async fn repeated<S: Notifications>(
     page: (u16, u32),
     found: &[Recipient],
 ) -> Vec<Recipient> {
-    store.repeated(&id(number), page, found).await.unwrap()
+    store.claim_recipients(&id(number), page, found).await.unwrap()
 }
 
 async fn who_is_found_on_two_pages_is_repeated_on_the_second<S: Notifications>(store: S) {
@@ -100,7 +100,7 @@ async fn who_was_found_is_no_part_of_the_plan<S: Notifications>(store: S) {
     repeated(&store, 1, (0, 0), &people(&["ada"])).await;
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     assert_eq!(find(&store, 1).await, acceptance(1).notification);
-    assert!(store.withdraw(&id(1)).await.unwrap());
+    assert!(store.roll_back(&id(1)).await.unwrap());
 }
 
 fn read(names: &[&str], next: Option<&str>) -> Page {
@@ -115,12 +115,12 @@ async fn a_page_is_what_it_was_read_as_first<S: Notifications>(store: S) {
     }
     let first = read(&["ada", "eve"], Some("next"));
     for other in [first.clone(), read(&["eve", "joe"], None), Page::default()] {
-        assert_eq!(store.draft(&id(1), (0, 3), &other).await.unwrap(), first);
+        assert_eq!(store.freeze_page(&id(1), (0, 3), &other).await.unwrap(), first);
     }
     // Each page, part and notification has its own, and none of them is planned.
     for (number, page) in [(1, (0, 4)), (1, (1, 3)), (2, (0, 3))] {
         let other = read(&["zoe"], None);
-        assert_eq!(store.draft(&id(number), page, &other).await.unwrap(), other);
+        assert_eq!(store.freeze_page(&id(number), page, &other).await.unwrap(), other);
     }
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     assert_eq!(find(&store, 1).await, acceptance(1).notification);
@@ -130,7 +130,7 @@ async fn of_drafts_that_race_one_stands<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let drafts: Vec<Page> = (0..10).map(|number| read(&[&number.to_string()], None)).collect();
     let id = id(1);
-    let standing = join_all(drafts.iter().map(|draft| store.draft(&id, (0, 0), draft))).await;
+    let standing = join_all(drafts.iter().map(|draft| store.freeze_page(&id, (0, 0), draft))).await;
     let first = standing[0].as_ref().unwrap();
     assert!(drafts.contains(first));
     assert!(

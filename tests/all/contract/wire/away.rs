@@ -46,22 +46,20 @@ async fn impostor(answer: Option<&'static str>) -> SocketAddr {
 
 /// What each operation says to whatever listens there.
 async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
-    let (conversations, notifications, ledger) = (
-        conversations_at(address),
-        notifications_at(address),
-        ledger_at(address),
-    );
-    let lease = first_lease();
+    let (conversations, notifications) = (conversations_at(address), notifications_at(address));
     let feedback = Feedback::NotFound("ConversationNotFound".into());
     vec![
         (
             "remember",
             conversations.remember(observation(), at(0)).await.err(),
         ),
-        ("forget", conversations.forget(&key(), at(0)).await.err()),
+        ("forget", conversations.mark_removed(&key(), at(0)).await.err()),
         (
             "note",
-            conversations.note(&key(), 1, &feedback, at(0)).await.err(),
+            conversations
+                .apply_feedback(&key(), 1, &feedback, at(0))
+                .await
+                .err(),
         ),
         (
             "tag",
@@ -70,16 +68,19 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         ("erase", conversations.erase(&key()).await.err()),
         (
             "introduce",
-            conversations.introduce(&person(), at(0), at(60)).await.err(),
+            conversations
+                .acquire_creation_lease(&person(), at(0), at(60))
+                .await
+                .err(),
         ),
         (
             "introduced",
             conversations
-                .introduced(&person(), &Creation::Nothing, at(0))
+                .finish_creation(&person(), &Creation::Nothing, at(0))
                 .await
                 .err(),
         ),
-        ("recall", conversations.recall(&[key()]).await.err()),
+        ("recall", conversations.get_many(&[key()]).await.err()),
         (
             "list",
             conversations
@@ -88,22 +89,25 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
                 .err(),
         ),
         ("accept", notifications.accept(&acceptance(None)).await.err()),
-        ("withdraw", notifications.withdraw(&id()).await.err()),
+        ("withdraw", notifications.roll_back(&id()).await.err()),
         ("find", notifications.find(&id()).await.err()),
         ("audience", notifications.audience(&id()).await.err()),
         ("message", notifications.message(&id(), 0).await.err()),
         ("latest_page", notifications.latest_page(&id(), 0).await.err()),
-        ("plan", notifications.plan(&id(), 0, 0, &page()).await.err()),
+        ("plan", notifications.put_page(&id(), 0, 0, &page()).await.err()),
         (
             "repeated",
-            notifications.repeated(&id(), (0, 0), &[member()]).await.err(),
+            notifications
+                .claim_recipients(&id(), (0, 0), &[member()])
+                .await
+                .err(),
         ),
         (
             "close",
-            notifications.close(&id(), CHUNK, 0, &closing()).await.err(),
+            notifications.close_chunk(&id(), CHUNK, 0, &closing()).await.err(),
         ),
         ("page", notifications.page(&id(), 0, 0).await.err()),
-        ("closed", notifications.closed(&id(), 0, 0).await.err()),
+        ("closed", notifications.closed_chunks(&id(), 0, 0).await.err()),
         ("cancel", notifications.cancel(&id(), at(0)).await.err()),
         (
             "revise",
@@ -111,11 +115,24 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         ),
         (
             "release a notification",
-            notifications.release(&id(), at(0)).await.err(),
+            notifications.start(&id(), at(0)).await.err(),
         ),
         ("complete", notifications.complete(&id(), at(0)).await.err()),
-        ("bury", notifications.bury(&id(), CHUNK, "reason").await.err()),
-        ("buried", notifications.buried(&id()).await.err()),
+        (
+            "bury",
+            notifications
+                .mark_dead_lettered(&id(), CHUNK, "reason")
+                .await
+                .err(),
+        ),
+        ("buried", notifications.dead_letters(&id()).await.err()),
+    ]
+}
+
+/// The same of the ledger.
+async fn errors_of_the_ledger(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
+    let (ledger, lease) = (ledger_at(address), first_lease());
+    vec![
         ("claim", try_claim(&ledger, 1, 0).await.err()),
         (
             "settle",
@@ -127,10 +144,13 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         ),
         (
             "postpone",
-            ledger.postpone(&delivery(1), at(5), "why", 0).await.err(),
+            ledger.defer(&delivery(1), at(5), "why", 0).await.err(),
         ),
-        ("end", ledger.end(&delivery(1), &DELIVERED).await.err()),
-        ("look_up", ledger.look_up(&[delivery(1)]).await.err()),
+        (
+            "end",
+            ledger.settle_unclaimed(&delivery(1), &DELIVERED).await.err(),
+        ),
+        ("look_up", ledger.rows(&[delivery(1)]).await.err()),
         ("apply", reserve(&ledger, 0).await.err()),
     ]
 }
@@ -144,7 +164,10 @@ async fn errors_of_teams(address: SocketAddr) -> Vec<(&'static str, Option<Error
         ("import", conversations.import(import(), at(0)).await.err()),
         (
             "follow",
-            conversations.follow(&key(), archived, at(0)).await.err(),
+            conversations
+                .apply_team_change(&key(), archived, at(0))
+                .await
+                .err(),
         ),
         (
             "told",
@@ -158,13 +181,17 @@ async fn errors_of_teams(address: SocketAddr) -> Vec<(&'static str, Option<Error
                 .err(),
         ),
         ("outdate", conversations.invalidate_roster(&team).await.err()),
-        ("draft", notifications.draft(&id(), (0, 0), &page()).await.err()),
+        (
+            "draft",
+            notifications.freeze_page(&id(), (0, 0), &page()).await.err(),
+        ),
     ]
 }
 
 async fn is_away(address: SocketAddr) {
     let started = Instant::now();
     let mut errors = Box::pin(errors(address)).await;
+    errors.extend(Box::pin(errors_of_the_ledger(address)).await);
     errors.extend(Box::pin(errors_of_teams(address)).await);
     let patience = PATIENCE * u32::try_from(errors.len()).unwrap();
     for (operation, error) in errors {

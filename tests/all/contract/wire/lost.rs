@@ -5,8 +5,8 @@ use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::operation::{Operation, OperationKey, Stage};
 use herald::pace::Answer;
 use herald::store::{
-    Accepted, Closed, ConversationFilter, Conversations, Error, Idempotency, Ledger, Notifications,
-    Remembered, Revised, Written,
+    Accept, CasResult, Close, ConversationFilter, Conversations, Error, Idempotency, Ledger, Notifications,
+    Revise, Upsert,
 };
 use tests::database::{conversations_at, ledger_at, notifications_at};
 
@@ -48,7 +48,7 @@ async fn a_doubt_is_written_up_once_though_the_answer_was_lost() {
         claim(&ledger, 1, 0).await;
         wire.lose_answers_after(reads, 1);
         lease(claim(&ledger, taker, 60).await);
-        let row = ledger.look_up(&[delivery(1)]).await.unwrap().remove(0).unwrap();
+        let row = ledger.rows(&[delivery(1)]).await.unwrap().remove(0).unwrap();
         assert_eq!((row.attempt, row.doubts), (1, 1));
         // And when the taker's own turn is the one that is lost.
         wire.lose_answers_after(READ + 1, 1);
@@ -64,24 +64,27 @@ async fn what_was_settled_released_put_off_or_ended_stands_though_the_answer_was
     wire.take_operations();
     wire.lose_answers(1);
     let released = ledger.release(&delivery(1), &first, at(5), "Throttled", 0).await;
-    assert_eq!(released.unwrap(), Written::Stands);
+    assert_eq!(released.unwrap(), CasResult::Committed);
     assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
     let second = lease(claim(&ledger, 1, 5).await);
     for lost in [1, 1] {
         wire.lose_answers(lost);
         let settled = ledger.settle(&delivery(1), &second, &DELIVERED).await;
-        assert_eq!(settled.unwrap(), Written::Stands);
+        assert_eq!(settled.unwrap(), CasResult::Committed);
     }
-    let row = ledger.look_up(&[delivery(1)]).await.unwrap().remove(0).unwrap();
+    let row = ledger.rows(&[delivery(1)]).await.unwrap().remove(0).unwrap();
     assert_eq!(row.state, State::Settled(DELIVERED));
     let skipped = Outcome::Skipped {
         reason: SkipReason::NoConversation,
     };
     wire.lose_answers(1);
-    let put_off = ledger.postpone(&delivery(2), at(5), "Installing", 0).await;
+    let put_off = ledger.defer(&delivery(2), at(5), "Installing", 0).await;
     assert_eq!(put_off.unwrap(), None);
     wire.lose_answers(1);
-    assert_eq!(ledger.end(&delivery(2), &skipped).await.unwrap(), skipped);
+    assert_eq!(
+        ledger.settle_unclaimed(&delivery(2), &skipped).await.unwrap(),
+        skipped
+    );
 }
 
 #[tokio::test]
@@ -91,16 +94,25 @@ async fn a_step_of_an_operation_stands_though_the_answer_was_lost() {
     let operation = OperationKey::new(&id(), CHUNK);
     wire.lose_answers(1);
     let begun = Operation::begin(None, at(60), Vec::new());
-    assert_eq!(ledger.advance(&operation, &begun).await.unwrap(), Written::Stands);
+    assert_eq!(
+        ledger.compare_and_set_batch(&operation, &begun).await.unwrap(),
+        CasResult::Committed
+    );
     assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
     // Another worker that would take the same step, to the letter, has not taken it.
     let other = ledger_at(wire.address());
-    assert_eq!(other.advance(&operation, &begun).await.unwrap(), Written::Lost);
+    assert_eq!(
+        other.compare_and_set_batch(&operation, &begun).await.unwrap(),
+        CasResult::Conflict
+    );
     wire.lose_answers(1);
     let over = begun.at(Stage::Over);
-    assert_eq!(ledger.advance(&operation, &over).await.unwrap(), Written::Stands);
+    assert_eq!(
+        ledger.compare_and_set_batch(&operation, &over).await.unwrap(),
+        CasResult::Committed
+    );
     wire.lose_answers(1);
-    let left = ledger.leave(&delivery(1), at(5), "Throttled", 0).await;
+    let left = ledger.mark_retryable(&delivery(1), at(5), "Throttled", 0).await;
     assert_eq!(left.unwrap(), None);
     assert_eq!(ledger.operation(&operation).await.unwrap(), Some(over));
 }
@@ -146,26 +158,29 @@ async fn a_notification_is_cancelled_revised_and_completed_once_though_answers_w
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();
-    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    notifications
+        .close_chunk(&id(), CHUNK, 0, &closing())
+        .await
+        .unwrap();
     wire.lose_answers(1);
     let cancelled = notifications.cancel(&id(), at(1)).await.unwrap().unwrap();
     assert_eq!(cancelled.cancelled_at, Some(at(1)));
     // The read's, the transaction's, the second read's.
     for (number, lost) in [(1, 0), (2, 1), (3, 2)] {
         wire.lose_answers_after(lost, 1);
-        let Revised::Revised(revised) = notifications.revise(&id(), &content(), at(2)).await.unwrap() else {
+        let Revise::Revised(revised) = notifications.revise(&id(), &content(), at(2)).await.unwrap() else {
             panic!("not revised");
         };
         assert_eq!(revised.revision, number);
     }
     // The transaction that is refused, and the one that is not.
     wire.lose_answers(1);
-    let closed = notifications.close(&id(), CHUNK, 3, &closing()).await;
-    assert_eq!(closed.unwrap(), Closed::Closed);
+    let closed = notifications.close_chunk(&id(), CHUNK, 3, &closing()).await;
+    assert_eq!(closed.unwrap(), Close::Closed);
     notifications.revise(&id(), &content(), at(2)).await.unwrap();
     wire.lose_answers_after(1, 1);
-    let closed = notifications.close(&id(), CHUNK, 4, &closing()).await;
-    assert_eq!(closed.unwrap(), Closed::Closed);
+    let closed = notifications.close_chunk(&id(), CHUNK, 4, &closing()).await;
+    assert_eq!(closed.unwrap(), Close::Closed);
     wire.lose_answers(1);
     assert!(notifications.complete(&id(), at(3)).await.unwrap());
     assert!(!notifications.complete(&id(), at(3)).await.unwrap());
@@ -184,12 +199,15 @@ async fn what_was_accepted_planned_and_closed_counts_once_though_answers_were_lo
     wire.lose_answers(1);
     assert_eq!(
         notifications.accept(&acceptance(None)).await.unwrap(),
-        Accepted::New
+        Accept::Created
     );
     wire.lose_answers(1);
-    assert!(notifications.plan(&id(), 0, 0, &page()).await.unwrap());
+    assert!(notifications.put_page(&id(), 0, 0, &page()).await.unwrap());
     wire.lose_answers(1);
-    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    notifications
+        .close_chunk(&id(), CHUNK, 0, &closing())
+        .await
+        .unwrap();
     let head = notifications.find(&id()).await.unwrap().unwrap();
     assert_eq!(
         (head.audience, head.chunks, head.parts_planned, head.chunks_closed),
@@ -216,20 +234,23 @@ async fn what_is_called_again_after_all_answers_were_lost_counts_once() {
     ));
     assert_eq!(
         notifications.accept(&acceptance).await.unwrap(),
-        Accepted::Repeated(id())
+        Accept::Duplicate(id())
     );
     wire.lose_answers(3);
     assert!(matches!(
-        notifications.plan(&id(), 0, 0, &page()).await,
+        notifications.put_page(&id(), 0, 0, &page()).await,
         Err(Error::Unavailable { .. })
     ));
-    assert!(!notifications.plan(&id(), 0, 0, &page()).await.unwrap());
+    assert!(!notifications.put_page(&id(), 0, 0, &page()).await.unwrap());
     wire.lose_answers(3);
     assert!(matches!(
-        notifications.close(&id(), CHUNK, 0, &closing()).await,
+        notifications.close_chunk(&id(), CHUNK, 0, &closing()).await,
         Err(Error::Unavailable { .. })
     ));
-    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    notifications
+        .close_chunk(&id(), CHUNK, 0, &closing())
+        .await
+        .unwrap();
     let head = notifications.find(&id()).await.unwrap().unwrap();
     assert_eq!(
         (head.audience, head.chunks_closed, head.tally),
@@ -244,8 +265,11 @@ async fn what_was_found_is_noted_once_though_the_answer_was_lost() {
     conversations.remember(observation(), at(0)).await.unwrap();
     wire.lose_answers_after(READ, 1);
     let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
-    conversations.note(&key(), 1, &feedback, at(1)).await.unwrap();
-    let record = conversations.recall(&[key()]).await.unwrap().remove(0);
+    conversations
+        .apply_feedback(&key(), 1, &feedback, at(1))
+        .await
+        .unwrap();
+    let record = conversations.get_many(&[key()]).await.unwrap().remove(0);
     assert_eq!(record.version, 2);
     assert!(matches!(record.state, ConversationState::Blocked { .. }));
 }
@@ -255,14 +279,14 @@ async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost(
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
-    conversations.forget(&key(), at(1)).await.unwrap();
+    conversations.mark_removed(&key(), at(1)).await.unwrap();
     // The read's answer, then the write's.
     wire.lose_answers(1);
     assert_eq!(
         conversations.remember(observation(), at(2)).await.unwrap(),
-        Remembered::Changed
+        Upsert::Changed
     );
-    assert_eq!(conversations.recall(&[key()]).await.unwrap()[0].version, 3);
+    assert_eq!(conversations.get_many(&[key()]).await.unwrap()[0].version, 3);
 }
 
 #[tokio::test]
@@ -274,7 +298,7 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
     wire.lose_answers_after(READ, 1);
     let tagged = conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
     assert_eq!(tagged, Some(vip.clone()));
-    let record = conversations.recall(&[key()]).await.unwrap().remove(0);
+    let record = conversations.get_many(&[key()]).await.unwrap().remove(0);
     assert_eq!(record.version, 2);
     // After all answers were lost, and then called again.
     wire.lose_answers_after(READ, 3);
@@ -283,7 +307,7 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
     assert!(matches!(away, Err(Error::Unavailable { .. })));
     let tagged = conversations.tag(&key(), &beta, &vip, at(2)).await.unwrap();
     assert_eq!(tagged, Some(beta));
-    let record = conversations.recall(&[key()]).await.unwrap().remove(0);
+    let record = conversations.get_many(&[key()]).await.unwrap().remove(0);
     assert_eq!((record.version, record.changed_at), (3, at(1)));
     let under = async |name: &str| {
         let selection = ConversationFilter::Tag(name.into());
@@ -291,14 +315,14 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
             .list(&selection, None, 10)
             .await
             .unwrap()
-            .found
+            .items
             .len()
     };
     assert_eq!((under("vip").await, under("beta").await), (0, 1));
     assert_eq!(database.items_of_conversations(), 2, "what led to it is gone");
     wire.lose_answers_after(2 * READ, 1);
     assert!(conversations.erase(&key()).await.unwrap());
-    assert!(conversations.recall(&[key()]).await.unwrap().is_empty());
+    assert!(conversations.get_many(&[key()]).await.unwrap().is_empty());
     assert_eq!(under("beta").await, 0);
 }
 
@@ -312,7 +336,10 @@ async fn erasing_goes_on_where_it_was_cut_off() {
         let vip = tags(&["vip"]);
         conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
         let made = Creation::Conversation(key());
-        conversations.introduced(&person(), &made, at(1)).await.unwrap();
+        conversations
+            .finish_creation(&person(), &made, at(1))
+            .await
+            .unwrap();
         wire.lose_answers_after(passing, 3);
         let cut = conversations.erase(&key()).await;
         assert!(matches!(cut, Err(Error::Unavailable { .. })));
@@ -334,20 +361,25 @@ async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
     for second in [0, 60] {
         wire.lose_answers_after(READ, 1);
         let asked = conversations
-            .introduce(&person(), at(second), at(second + 60))
+            .acquire_creation_lease(&person(), at(second), at(second + 60))
             .await;
         assert_eq!(asked.unwrap(), yours);
     }
     wire.lose_answers_after(READ, 1);
     let installing = Creation::InstallPending(at(61));
     conversations
-        .introduced(&person(), &installing, at(61))
+        .finish_creation(&person(), &installing, at(61))
         .await
         .unwrap();
     let made = Creation::Conversation(key());
     wire.lose_answers_after(READ, 1);
-    conversations.introduced(&person(), &made, at(62)).await.unwrap();
-    let asked = conversations.introduce(&person(), at(63), at(123)).await;
+    conversations
+        .finish_creation(&person(), &made, at(62))
+        .await
+        .unwrap();
+    let asked = conversations
+        .acquire_creation_lease(&person(), at(63), at(123))
+        .await;
     assert_eq!(asked.unwrap(), CreationLease::Exists(key()));
 }
 
@@ -356,9 +388,9 @@ async fn nobody_is_repeated_by_an_answer_that_was_lost() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     wire.lose_answers(1);
-    let repeated = notifications.repeated(&id(), (0, 0), &[member()]).await;
+    let repeated = notifications.claim_recipients(&id(), (0, 0), &[member()]).await;
     assert_eq!(repeated.unwrap(), []);
     wire.lose_answers(1);
-    let repeated = notifications.repeated(&id(), (0, 1), &[member()]).await;
+    let repeated = notifications.claim_recipients(&id(), (0, 1), &[member()]).await;
     assert_eq!(repeated.unwrap(), [member()]);
 }

@@ -129,11 +129,17 @@ async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
     conversations.remember(observation(), at(1)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
     let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
-    conversations.note(&key(), 1, &feedback, at(2)).await.unwrap();
+    conversations
+        .apply_feedback(&key(), 1, &feedback, at(2))
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
-    conversations.note(&key(), 1, &feedback, at(3)).await.unwrap();
+    conversations
+        .apply_feedback(&key(), 1, &feedback, at(3))
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
-    conversations.forget(&key(), at(4)).await.unwrap();
+    conversations.mark_removed(&key(), at(4)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem"]);
 }
 
@@ -149,7 +155,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
     conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
     // What is tagged is remembered as cheaply as everything.
-    conversations.forget(&key(), at(2)).await.unwrap();
+    conversations.mark_removed(&key(), at(2)).await.unwrap();
     conversations.remember(observation(), at(3)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem", "GetItem", "PutItem"]);
     let selection = ConversationFilter::Tag("vip".into());
@@ -158,7 +164,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
             .list(&selection, None, 96)
             .await
             .unwrap()
-            .found
+            .items
             .len(),
         1
     );
@@ -177,19 +183,31 @@ async fn to_be_introduced_is_a_read_and_a_write_and_to_be_known_a_read() {
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
     wire.take_operations();
-    conversations.introduce(&person(), at(0), at(60)).await.unwrap();
+    conversations
+        .acquire_creation_lease(&person(), at(0), at(60))
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
-    conversations.introduce(&person(), at(1), at(61)).await.unwrap();
+    conversations
+        .acquire_creation_lease(&person(), at(1), at(61))
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
     let nothing = conversations
-        .introduced(&person(), &Creation::Nothing, at(1))
+        .finish_creation(&person(), &Creation::Nothing, at(1))
         .await;
     nothing.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
     let made = Creation::Conversation(key());
-    conversations.introduced(&person(), &made, at(1)).await.unwrap();
+    conversations
+        .finish_creation(&person(), &made, at(1))
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "TransactWriteItems"]);
-    conversations.introduced(&person(), &made, at(1)).await.unwrap();
+    conversations
+        .finish_creation(&person(), &made, at(1))
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
 }
 
@@ -198,7 +216,10 @@ async fn a_roster_is_one_write_a_member() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     let found = vec![member(); 40];
-    notifications.repeated(&id(), (0, 0), &found).await.unwrap();
+    notifications
+        .claim_recipients(&id(), (0, 0), &found)
+        .await
+        .unwrap();
     assert_eq!(wire.take_operations(), ["PutItem"; 40]);
 }
 
@@ -211,7 +232,7 @@ async fn everything_else_is_one_request() {
         ledger_at(wire.address()),
     );
     let one = |operation: &str| assert_eq!(wire.take_operations(), [operation]);
-    conversations.recall(&[key()]).await.unwrap();
+    conversations.get_many(&[key()]).await.unwrap();
     one("BatchGetItem");
     conversations
         .list(
@@ -242,30 +263,36 @@ async fn everything_else_is_one_request() {
     one("Query");
     notifications.page(&id(), 0, 0).await.unwrap();
     one("GetItem");
-    notifications.plan(&id(), 0, 0, &page()).await.unwrap();
+    notifications.put_page(&id(), 0, 0, &page()).await.unwrap();
     one("TransactWriteItems");
-    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    notifications
+        .close_chunk(&id(), CHUNK, 0, &closing())
+        .await
+        .unwrap();
     one("TransactWriteItems");
-    notifications.closed(&id(), 0, 0).await.unwrap();
+    notifications.closed_chunks(&id(), 0, 0).await.unwrap();
     one("Query");
     notifications.cancel(&id(), at(0)).await.unwrap();
     one("UpdateItem");
-    notifications.release(&id(), at(0)).await.unwrap();
+    notifications.start(&id(), at(0)).await.unwrap();
     one("UpdateItem");
     notifications.complete(&id(), at(0)).await.unwrap();
     one("UpdateItem");
-    notifications.bury(&id(), CHUNK, "reason").await.unwrap();
-    one("PutItem");
-    notifications.buried(&id()).await.unwrap();
-    one("Query");
-    ledger.look_up(&[delivery(1), delivery(2)]).await.unwrap();
-    one("BatchGetItem");
-    ledger
-        .postpone(&delivery(1), at(5), "Installing", 0)
+    notifications
+        .mark_dead_lettered(&id(), CHUNK, "reason")
         .await
         .unwrap();
     one("PutItem");
-    ledger.end(&delivery(1), &Outcome::Expired).await.unwrap();
+    notifications.dead_letters(&id()).await.unwrap();
+    one("Query");
+    ledger.rows(&[delivery(1), delivery(2)]).await.unwrap();
+    one("BatchGetItem");
+    ledger.defer(&delivery(1), at(5), "Installing", 0).await.unwrap();
+    one("PutItem");
+    ledger
+        .settle_unclaimed(&delivery(1), &Outcome::Expired)
+        .await
+        .unwrap();
     one("PutItem");
 }
 
@@ -274,14 +301,20 @@ async fn a_revision_is_a_transaction_between_two_reads_and_a_closing_anew_finds_
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();
-    notifications.close(&id(), CHUNK, 0, &closing()).await.unwrap();
+    notifications
+        .close_chunk(&id(), CHUNK, 0, &closing())
+        .await
+        .unwrap();
     wire.take_operations();
     notifications.revise(&id(), &content(), at(1)).await.unwrap();
     assert_eq!(
         wire.take_operations(),
         ["GetItem", "TransactWriteItems", "GetItem"]
     );
-    notifications.close(&id(), CHUNK, 1, &closing()).await.unwrap();
+    notifications
+        .close_chunk(&id(), CHUNK, 1, &closing())
+        .await
+        .unwrap();
     assert_eq!(
         wire.take_operations(),
         ["TransactWriteItems", "TransactWriteItems"]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use herald::conversation::{ConversationKey, Creation, Feedback};
 use herald::delivery::Claim;
-use herald::store::{ConversationFilter, Conversations, Error, Ledger, Notifications, Remembered};
+use herald::store::{ConversationFilter, Conversations, Error, Ledger, Notifications, Upsert};
 use serde_json::{Value, json};
 use tests::database::{conversations_at, ledger_at, notifications_at};
 use tests::script::Script;
@@ -28,7 +28,7 @@ async fn a_transaction_that_met_another_is_tried_again() {
     let conflict = cancelled(&["None", "TransactionConflict"]);
     let script = Script::of([conflict.clone(), conflict, (200, json!({}))]).await;
     let notifications = notifications_at(script.address());
-    assert!(notifications.plan(&id(), 0, 0, &page()).await.unwrap());
+    assert!(notifications.put_page(&id(), 0, 0, &page()).await.unwrap());
     let requests = script.requests();
     let tokens: BTreeSet<_> = requests
         .iter()
@@ -42,7 +42,7 @@ async fn a_transaction_that_always_meets_others_is_given_up() {
     let script = Script::of(vec![cancelled(&["TransactionConflict", "None"]); 100]).await;
     let started = Instant::now();
     let closed = notifications_at(script.address())
-        .close(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &closing())
         .await;
     assert!(matches!(closed, Err(Error::Unavailable { .. })));
     assert_eq!(script.requests().len(), 8);
@@ -58,7 +58,7 @@ async fn a_failed_condition_beside_a_conflict_is_final() {
     let script = Script::of([cancelled(&["ConditionalCheckFailed", "TransactionConflict"])]).await;
     assert!(
         !notifications_at(script.address())
-            .plan(&id(), 0, 0, &page())
+            .put_page(&id(), 0, 0, &page())
             .await
             .unwrap()
     );
@@ -68,7 +68,7 @@ async fn a_failed_condition_beside_a_conflict_is_final() {
 async fn a_transaction_that_was_refused_for_good_is_not_tried_again() {
     let script = Script::of([cancelled(&["ValidationError", "None"])]).await;
     let planned = notifications_at(script.address())
-        .plan(&id(), 0, 0, &page())
+        .put_page(&id(), 0, 0, &page())
         .await;
     assert!(matches!(planned, Err(Error::Unavailable { .. })));
     assert_eq!(script.requests().len(), 1);
@@ -88,17 +88,17 @@ async fn a_write_that_met_a_transaction_is_made_again() {
     let script = Script::of([done.clone(), conflict(), conflict(), done.clone()]).await;
     let conversations = conversations_at(script.address());
     let remembered = conversations.remember(observation(), at(0)).await;
-    assert_eq!(remembered.unwrap(), Remembered::New);
+    assert_eq!(remembered.unwrap(), Upsert::Created);
     let script = Script::of([conflict(), done]).await;
     let conversations = conversations_at(script.address());
-    conversations.forget(&key(), at(0)).await.unwrap();
+    conversations.mark_removed(&key(), at(0)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_always_meets_transactions_is_given_up() {
     let script = Script::of(vec![conflict(); 100]).await;
     let conversations = conversations_at(script.address());
-    let forgotten = conversations.forget(&key(), at(0)).await;
+    let forgotten = conversations.mark_removed(&key(), at(0)).await;
     assert!(matches!(forgotten, Err(Error::Unavailable { .. })));
     assert_eq!(script.requests().len(), 9);
 }
@@ -131,9 +131,9 @@ async fn what_does_not_carry_the_tag_any_more_is_not_listed_under_it() {
         let selection = ConversationFilter::Tag("vip".into());
         let conversations = conversations_at(script.address());
         let listing = conversations.list(&selection, None, 1).await.unwrap();
-        assert_eq!(listing.found.len(), listed);
+        assert_eq!(listing.items.len(), listed);
         assert!(
-            listing.next.is_some(),
+            listing.cursor.is_some(),
             "there may be more although nothing is found"
         );
     }
@@ -197,9 +197,15 @@ async fn who_leads_nowhere_goes_by_themselves_and_who_leads_somewhere_stays() {
     let (nobody, done) = ((200, json!({})), (200, json!({})));
     let script = Script::of([nobody.clone(), done.clone(), nobody, done]).await;
     let conversations = conversations_at(script.address());
-    conversations.introduce(&person(), at(0), at(60)).await.unwrap();
+    conversations
+        .acquire_creation_lease(&person(), at(0), at(60))
+        .await
+        .unwrap();
     let made = Creation::Conversation(key());
-    conversations.introduced(&person(), &made, at(1)).await.unwrap();
+    conversations
+        .finish_creation(&person(), &made, at(1))
+        .await
+        .unwrap();
     let requests = script.requests();
     assert!(requests[1]["Item"]["expires"]["N"].is_string());
     let written = requests[3]["TransactItems"].as_array().unwrap();
@@ -246,7 +252,7 @@ async fn what_an_answer_had_no_room_for_is_asked_for_again() {
     };
     assert!(
         conversations_at(script.address())
-            .recall(&[key(), other])
+            .get_many(&[key(), other])
             .await
             .unwrap()
             .is_empty()
@@ -356,7 +362,10 @@ async fn a_finding_is_written_on_the_version_it_is_about_and_on_no_later_one() {
     let script = Script::of([(200, json!({"Item": item})), refused(&item)]).await;
     let feedback = Feedback::Blocked("ConversationBlockedByUser".into());
     let conversations = conversations_at(script.address());
-    conversations.note(&key(), 3, &feedback, at(0)).await.unwrap();
+    conversations
+        .apply_feedback(&key(), 3, &feedback, at(0))
+        .await
+        .unwrap();
     let requests = script.requests();
     assert_eq!(requests.len(), 2, "what the other wrote is left alone");
     let put = &requests[1];
@@ -370,7 +379,7 @@ async fn a_record_of_another_shape_is_an_error_that_names_the_attribute_and_not_
     item["state"] = json!({"S": "secret"});
     let script = Script::of([rows(&json!([item]))]).await;
     let error = ledger_at(script.address())
-        .look_up(&[delivery(1)])
+        .rows(&[delivery(1)])
         .await
         .unwrap_err();
     assert_eq!(

@@ -5,7 +5,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::conversation::{Import, State, TeamEvent};
 use herald::notification::Page;
 use herald::roster_cache::{RosterPage, RosterQuery, TeamKey};
-use herald::store::{Conversations, Notifications, Remembered};
+use herald::store::{Conversations, Notifications, Upsert};
 use serde_json::json;
 use tests::database::{conversations_at, notifications_at};
 
@@ -36,12 +36,9 @@ pub(super) fn channels() -> RosterPage {
 async fn an_import_is_a_read_and_a_write_and_of_what_is_known_a_read() {
     let (wire, _database) = wired().await;
     let store = conversations_at(wire.address());
-    assert_eq!(store.import(import(), at(0)).await.unwrap(), Remembered::New);
+    assert_eq!(store.import(import(), at(0)).await.unwrap(), Upsert::Created);
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
-    assert_eq!(
-        store.import(import(), at(1)).await.unwrap(),
-        Remembered::Unchanged
-    );
+    assert_eq!(store.import(import(), at(1)).await.unwrap(), Upsert::Unchanged);
     assert_eq!(wire.take_operations(), ["GetItem"]);
 }
 
@@ -78,7 +75,7 @@ async fn what_was_told_is_one_read_to_believe_and_one_write_to_keep() {
 async fn what_is_brought_or_follows_its_team_changes_once_though_the_answer_was_lost() {
     let (wire, _database) = wired().await;
     let store = conversations_at(wire.address());
-    let version = async || store.recall(&[key()]).await.unwrap().remove(0).version;
+    let version = async || store.get_many(&[key()]).await.unwrap().remove(0).version;
     wire.lose_answers_after(1, 1);
     store.import(import(), at(0)).await.unwrap();
     assert_eq!(version().await, 1);
@@ -89,10 +86,10 @@ async fn what_is_brought_or_follows_its_team_changes_once_though_the_answer_was_
         (TeamEvent::TeamRestored, 5),
     ] {
         wire.lose_answers_after(1, 1);
-        store.follow(&key(), event, at(1)).await.unwrap();
+        store.apply_team_change(&key(), event, at(1)).await.unwrap();
         assert_eq!(version().await, expected, "{event:?}");
     }
-    assert_eq!(store.recall(&[key()]).await.unwrap()[0].state, State::Active);
+    assert_eq!(store.get_many(&[key()]).await.unwrap()[0].state, State::Active);
 }
 
 #[tokio::test]
@@ -102,9 +99,12 @@ async fn a_draft_stands_though_the_answer_was_lost_and_an_epoch_is_never_taken_b
     notifications.accept(&acceptance(None)).await.unwrap();
     wire.take_operations();
     wire.lose_answers(1);
-    assert_eq!(notifications.draft(&id(), (0, 0), &page()).await.unwrap(), page());
+    assert_eq!(
+        notifications.freeze_page(&id(), (0, 0), &page()).await.unwrap(),
+        page()
+    );
     assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
-    let other = notifications.draft(&id(), (0, 0), &Page::default()).await;
+    let other = notifications.freeze_page(&id(), (0, 0), &Page::default()).await;
     assert_eq!(other.unwrap(), page());
 
     let store = conversations_at(wire.address());

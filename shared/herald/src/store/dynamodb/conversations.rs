@@ -16,7 +16,7 @@ use crate::conversation::{
     TeamEvent,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
-use crate::store::{Candidate, ConversationFilter, Listing, Remembered};
+use crate::store::{ConversationFilter, ConversationSummary, ListPage, Upsert};
 
 mod listing;
 mod membership;
@@ -77,28 +77,33 @@ impl Conversations {
 }
 
 impl crate::store::Conversations for Conversations {
-    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Remembered, Error> {
+    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Upsert, Error> {
         const VERB: &str = "remember a conversation";
         let key = observation.key.clone();
         let rule = |old: Option<&Conversation>| conversation::remember(old, observation.clone(), now);
         Ok(remembered(&self.alter(VERB, &key, &rule).await?))
     }
 
-    async fn import(&self, import: Import, now: Timestamp) -> Result<Remembered, Error> {
+    async fn import(&self, import: Import, now: Timestamp) -> Result<Upsert, Error> {
         const VERB: &str = "import a conversation";
         let key = import.key.clone();
         let rule = |old: Option<&Conversation>| conversation::import(old, import.clone(), now);
         Ok(remembered(&self.alter(VERB, &key, &rule).await?))
     }
 
-    async fn follow(&self, key: &ConversationKey, event: TeamEvent, now: Timestamp) -> Result<(), Error> {
+    async fn apply_team_change(
+        &self,
+        key: &ConversationKey,
+        event: TeamEvent,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         const VERB: &str = "have a conversation follow its team";
         let rule = |old: Option<&Conversation>| conversation::apply_team_change(old?, event, now);
         self.alter(VERB, key, &rule).await?;
         Ok(())
     }
 
-    async fn forget(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
+    async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         const VERB: &str = "forget a conversation";
         let update = self
             .0
@@ -137,7 +142,7 @@ impl crate::store::Conversations for Conversations {
         }
     }
 
-    async fn note(
+    async fn apply_feedback(
         &self,
         key: &ConversationKey,
         version: u64,
@@ -206,7 +211,7 @@ impl crate::store::Conversations for Conversations {
         Err(unavailable(VERB)(Outrun))
     }
 
-    async fn introduce(
+    async fn acquire_creation_lease(
         &self,
         person: &PersonKey,
         now: Timestamp,
@@ -236,7 +241,7 @@ impl crate::store::Conversations for Conversations {
         Err(unavailable(VERB)(Outrun))
     }
 
-    async fn introduced(&self, person: &PersonKey, made: &Creation, _: Timestamp) -> Result<(), Error> {
+    async fn finish_creation(&self, person: &PersonKey, made: &Creation, _: Timestamp) -> Result<(), Error> {
         const VERB: &str = "write down who was introduced";
         let mark = fresh_mark();
         let mut made = made;
@@ -305,7 +310,7 @@ impl crate::store::Conversations for Conversations {
         self.next_epoch("begin a new epoch of a team", team).await
     }
 
-    async fn recall(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+    async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         const VERB: &str = "recall conversations";
         let distinct: HashSet<&ConversationKey> = keys.iter().collect();
         let keys: Vec<Item> = distinct.into_iter().map(key).collect();
@@ -319,7 +324,7 @@ impl crate::store::Conversations for Conversations {
         selection: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Listing<Candidate>, Error> {
+    ) -> Result<ListPage<ConversationSummary>, Error> {
         const VERB: &str = "list conversations";
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let position = Position::of(selection);
@@ -337,17 +342,20 @@ impl crate::store::Conversations for Conversations {
             | ConversationFilter::Removed => items,
         };
         let found = items.iter().map(|item| candidate(VERB, item));
-        let found = found.collect::<Result<Vec<Candidate>, _>>()?;
+        let found = found.collect::<Result<Vec<ConversationSummary>, _>>()?;
         let next = last.map(|last| position.cursor(VERB, &last)).transpose()?;
-        Ok(Listing { found, next })
+        Ok(ListPage {
+            items: found,
+            cursor: next,
+        })
     }
 }
 
 /// What was done to a record that stood, if one did, and that another was put in the place of, if it was.
-fn remembered(altered: &(Option<Conversation>, Option<Conversation>)) -> Remembered {
+fn remembered(altered: &(Option<Conversation>, Option<Conversation>)) -> Upsert {
     match altered {
-        (_, None) => Remembered::Unchanged,
-        (Some(_), Some(_)) => Remembered::Changed,
-        (None, Some(_)) => Remembered::New,
+        (_, None) => Upsert::Unchanged,
+        (Some(_), Some(_)) => Upsert::Changed,
+        (None, Some(_)) => Upsert::Created,
     }
 }

@@ -15,7 +15,7 @@ use crate::delivery::{
 };
 use crate::digest::sha256_hex;
 use crate::operation::{Operation, OperationKey};
-use crate::store::Written;
+use crate::store::CasResult;
 
 /// The longest name that stands in a key as it is. DynamoDB's keys hold 2,048 bytes.
 const NAME_BYTES_MAX: usize = 2000;
@@ -112,13 +112,13 @@ impl Ledger {
         delivery: &DeliveryKey,
         lease: &Lease,
         row: &Row,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let written = self
             .write(verb, delivery, row, writable(row, lease.stage()))
             .await?;
         Ok(match written {
-            Ok(()) => Written::Stands,
-            Err(_) => Written::Lost,
+            Ok(()) => CasResult::Committed,
+            Err(_) => CasResult::Conflict,
         })
     }
 }
@@ -216,7 +216,7 @@ impl crate::store::Ledger for Ledger {
         delivery: &DeliveryKey,
         lease: &Lease,
         outcome: &Outcome,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let row = lease.settled(outcome.clone());
         self.write_for("settle a delivery", delivery, lease, &row).await
     }
@@ -228,12 +228,12 @@ impl crate::store::Ledger for Ledger {
         until: Timestamp,
         why: &str,
         doubts: u32,
-    ) -> Result<Written, Error> {
+    ) -> Result<CasResult, Error> {
         let row = lease.released(until, why.to_owned(), doubts);
         self.write_for("release a delivery", delivery, lease, &row).await
     }
 
-    async fn postpone(
+    async fn defer(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
@@ -251,7 +251,7 @@ impl crate::store::Ledger for Ledger {
         self.write_unsettled("put off a delivery", delivery, &row).await
     }
 
-    async fn end(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
+    async fn settle_unclaimed(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
         const VERB: &str = "end a delivery";
         let row = Row {
             state: State::Settled(outcome.clone()),
@@ -270,7 +270,7 @@ impl crate::store::Ledger for Ledger {
         Ok(outcome.clone())
     }
 
-    async fn leave(
+    async fn mark_retryable(
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
@@ -295,11 +295,15 @@ impl crate::store::Ledger for Ledger {
         self.standing(operation).await
     }
 
-    async fn advance(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
+    async fn compare_and_set_batch(
+        &self,
+        operation: &OperationKey,
+        to: &Operation,
+    ) -> Result<CasResult, Error> {
         self.step(operation, to).await
     }
 
-    async fn look_up(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
         const VERB: &str = "look up deliveries";
         let mut distinct: Vec<&str> = deliveries.iter().map(DeliveryKey::as_str).collect();
         distinct.sort_unstable();

@@ -15,7 +15,7 @@ use crate::audience::{Audience, Recipient};
 use crate::aws::Sdk;
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
-use crate::store::{Acceptance, Accepted, Closed, Idempotency, Revised};
+use crate::store::{Accept, Acceptance, Close, Idempotency, Revise};
 
 mod document;
 mod head;
@@ -135,7 +135,7 @@ fn update(verb: &'static str, update: UpdateBuilder) -> Result<TransactWriteItem
 }
 
 impl crate::store::Notifications for Notifications {
-    async fn accept(&self, acceptance: &Acceptance) -> Result<Accepted, Error> {
+    async fn accept(&self, acceptance: &Acceptance) -> Result<Accept, Error> {
         const VERB: &str = "accept a notification";
         let Acceptance {
             notification,
@@ -174,7 +174,7 @@ impl crate::store::Notifications for Notifications {
             writes.push(put(VERB, self.put(piece))?);
         }
         let reasons = match self.0.transact(VERB, writes).await? {
-            Transaction::Done => return Ok(Accepted::New),
+            Transaction::Done => return Ok(Accept::Created),
             Transaction::Refused(reasons) => reasons,
         };
         match (idempotency, reasons.first()) {
@@ -185,17 +185,17 @@ impl crate::store::Notifications for Notifications {
                     item: earlier,
                 };
                 if earlier.text("body")? == idempotency.body {
-                    Ok(Accepted::Repeated(earlier.word("acceptedAs")?))
+                    Ok(Accept::Duplicate(earlier.word("acceptedAs")?))
                 } else {
-                    Ok(Accepted::Conflict)
+                    Ok(Accept::Conflict)
                 }
             }
             // A fresh id that is there already is our own, from a call that was answered with an error.
-            _ => Ok(Accepted::New),
+            _ => Ok(Accept::Created),
         }
     }
 
-    async fn withdraw(&self, id: &NotificationId) -> Result<bool, Error> {
+    async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
         const VERB: &str = "withdraw a notification";
         let Some(head) = self.head(VERB, id).await? else {
             return Ok(true);
@@ -284,7 +284,13 @@ impl crate::store::Notifications for Notifications {
         .transpose()
     }
 
-    async fn plan(&self, id: &NotificationId, part: u16, number: u32, page: &Page) -> Result<bool, Error> {
+    async fn put_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> Result<bool, Error> {
         const VERB: &str = "plan a page";
         let mut new = key(id, &self::page(part, number));
         new.extend(item([
@@ -311,7 +317,7 @@ impl crate::store::Notifications for Notifications {
         })
     }
 
-    async fn draft(
+    async fn freeze_page(
         &self,
         id: &NotificationId,
         (part, number): (u16, u32),
@@ -336,7 +342,7 @@ impl crate::store::Notifications for Notifications {
         }
     }
 
-    async fn repeated(
+    async fn claim_recipients(
         &self,
         id: &NotificationId,
         page: (u16, u32),
@@ -351,13 +357,13 @@ impl crate::store::Notifications for Notifications {
         Ok(repeated.map(|(recipient, _)| recipient.clone()).collect())
     }
 
-    async fn close(
+    async fn close_chunk(
         &self,
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
         closing: &Closing,
-    ) -> Result<Closed, Error> {
+    ) -> Result<Close, Error> {
         const VERB: &str = "close a chunk";
         let mut standing: Option<u32> = None;
         for _ in 0..ROUNDS {
@@ -387,7 +393,7 @@ impl crate::store::Notifications for Notifications {
                 counters.extend(closing.tally.fields());
             }
             let (new, head) = match self.count(VERB, id, new, &counters, Some(revision)).await? {
-                Counted::Counted => return Ok(Closed::Closed),
+                Counted::Counted => return Ok(Close::Closed),
                 Counted::Refused { new, head } => (new, head),
             };
             standing = match &new {
@@ -395,12 +401,12 @@ impl crate::store::Notifications for Notifications {
                 Met::No(None) | Met::Yes => None,
             };
             if standing.is_some_and(|standing| standing >= revision) {
-                return Ok(Closed::Closed);
+                return Ok(Close::Closed);
             }
             match head {
-                Met::No(Some(_)) => return Ok(Closed::Outdated),
+                Met::No(Some(_)) => return Ok(Close::StaleRevision),
                 // There is no such notification any more, and nothing to count on.
-                Met::No(None) => return Ok(Closed::Closed),
+                Met::No(None) => return Ok(Close::Closed),
                 // Closed at an earlier revision, or that was let go meanwhile.
                 Met::Yes => {}
             }
@@ -408,7 +414,12 @@ impl crate::store::Notifications for Notifications {
         Err(unavailable(VERB)(Outrun))
     }
 
-    async fn closed(&self, id: &NotificationId, part: u16, page: u32) -> Result<Vec<(u16, u32)>, Error> {
+    async fn closed_chunks(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        page: u32,
+    ) -> Result<Vec<(u16, u32)>, Error> {
         const VERB: &str = "read which chunks are closed";
         let items = self
             .all(VERB, id, &format!("{CLOSED}#{part:05}#{page:010}#"))
@@ -440,14 +451,14 @@ impl crate::store::Notifications for Notifications {
         }
     }
 
-    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revised, Error> {
+    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revise, Error> {
         const VERB: &str = "revise a notification";
         for _ in 0..ROUNDS {
             let Some(head) = self.find(id).await? else {
-                return Ok(Revised::Unknown);
+                return Ok(Revise::NotFound);
             };
             if head.retracted {
-                return Ok(Revised::Retracted);
+                return Ok(Revise::Retracted);
             }
             let revision = head.revision.saturating_add(1);
             let mut set = "SET #revision = :new, #revisedAt = :now, #chunksCurrent = :none, \
@@ -487,7 +498,7 @@ impl crate::store::Notifications for Notifications {
                 Transaction::Done => {
                     // Read anew: whoever acts on its counters must not miss what was closed while it was revised.
                     let head = self.find(id).await?;
-                    return Ok(head.map_or(Revised::Unknown, |head| Revised::Revised(Box::new(head))));
+                    return Ok(head.map_or(Revise::NotFound, |head| Revise::Revised(Box::new(head))));
                 }
                 Transaction::Refused(_) => {}
             }
@@ -495,7 +506,7 @@ impl crate::store::Notifications for Notifications {
         Err(unavailable(VERB)(Outrun))
     }
 
-    async fn release(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
+    async fn start(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
         let update = self
             .set_once(id, "releasedAt", now)
             .condition_expression("attribute_exists(#part) AND attribute_not_exists(#cancelledAt)")
@@ -528,7 +539,12 @@ impl crate::store::Notifications for Notifications {
         }
     }
 
-    async fn bury(&self, id: &NotificationId, chunk: ChunkId, reason: &str) -> Result<(), Error> {
+    async fn mark_dead_lettered(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        reason: &str,
+    ) -> Result<(), Error> {
         const VERB: &str = "bury a chunk";
         let mut new = key(id, &of_chunk(BURIED, chunk));
         new.extend(item([("reason", text(reason)), ("expires", self.0.expiry())]));
@@ -542,7 +558,7 @@ impl crate::store::Notifications for Notifications {
         Ok(())
     }
 
-    async fn buried(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+    async fn dead_letters(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
         const VERB: &str = "read which chunks are buried";
         let items = self.all(VERB, id, &format!("{BURIED}#")).await?;
         items

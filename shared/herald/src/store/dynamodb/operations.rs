@@ -6,7 +6,7 @@ use super::attribute::{Item, Record, is_marked, item, json, moment, number, text
 use super::ledger::{Ledger, beside, key};
 use super::{Condition, Error, Put, fresh_mark};
 use crate::operation::{Operation, OperationKey, Stage, Submitted};
-use crate::store::Written;
+use crate::store::CasResult;
 
 const WAITING: &str = "waiting";
 const SUBMITTING: &str = "submitting";
@@ -28,7 +28,7 @@ impl Ledger {
     }
 
     /// Puts a step where the one before it stands.
-    pub(super) async fn step(&self, operation: &OperationKey, to: &Operation) -> Result<Written, Error> {
+    pub(super) async fn step(&self, operation: &OperationKey, to: &Operation) -> Result<CasResult, Error> {
         const VERB: &str = "advance an operation";
         let mark = fresh_mark();
         let condition = match to.step {
@@ -39,10 +39,10 @@ impl Ledger {
         attributes.extend(place(operation));
         attributes.extend(item([("mark", text(&mark)), ("expires", self.table.expiry())]));
         Ok(match self.table.put(VERB, attributes, condition).await? {
-            Put::Written => Written::Stands,
+            Put::Written => CasResult::Committed,
             // Our own, whose answer was lost.
-            Put::Refused(Some(standing)) if is_marked(VERB, &standing, &mark)? => Written::Stands,
-            Put::Refused(_) => Written::Lost,
+            Put::Refused(Some(standing)) if is_marked(VERB, &standing, &mark)? => CasResult::Committed,
+            Put::Refused(_) => CasResult::Conflict,
         })
     }
 }

@@ -9,7 +9,7 @@ use super::super::attribute::{Item, names, number, text};
 use super::super::{Error, corrupt, unavailable};
 use super::Conversations;
 use super::membership::{self, MEMBER};
-use super::record::{BLOCKED, CANDIDATE, REFERENCE, REMOVED, TROUBLE};
+use super::record::{BLOCKED, REFERENCE, REMOVED, SUMMARY, TROUBLE};
 use crate::store::ConversationFilter;
 
 /// Where a selection is read.
@@ -133,7 +133,7 @@ impl<'a> Position<'a> {
     fn shown(&self) -> &'static [&'static str] {
         match self {
             Self::Partition { holding: MEMBER, .. } => &["conversation", "place", MEMBER],
-            Self::Segment { .. } | Self::Partition { .. } | Self::Index { .. } => &CANDIDATE,
+            Self::Segment { .. } | Self::Partition { .. } | Self::Index { .. } => &SUMMARY,
         }
     }
 

@@ -5,10 +5,10 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, texts};
 use crate::conversation::{Attributes, Conversation, ConversationKey, NotFoundStreak, Scope, State};
-use crate::store::Candidate;
+use crate::store::ConversationSummary;
 
 /// What a listing needs of a record. Every index carries it.
-pub(super) const CANDIDATE: [&str; 10] = [
+pub(super) const SUMMARY: [&str; 10] = [
     "conversation",
     "place",
     "state",
@@ -111,9 +111,9 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
 }
 
 /// The record as a listing shows it.
-pub(super) fn candidate(verb: &'static str, item: &Item) -> Result<Candidate, Error> {
+pub(super) fn candidate(verb: &'static str, item: &Item) -> Result<ConversationSummary, Error> {
     let record = Record { verb, item };
-    Ok(Candidate {
+    Ok(ConversationSummary {
         key: read_key(record)?,
         attributes: attributes(record)?,
         state: state(record)?,
