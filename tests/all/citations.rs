@@ -1,7 +1,7 @@
 //! Links between the repository's papers, and from comments to them, lead somewhere.
 //!
-//! Two kinds are checked. In `.md` files: each relative link, and its anchor. In `.rs` files and `.md` files: each citation of an
-//! anchor, such as `PROTOCOL.md#d6`; the name alone says which paper is meant.
+//! In `.md` files: each relative link, and its anchor. In `.rs` files and `.md` files: each citation of an anchor, such as
+//! `PROTOCOL.md#d6`; the name alone says which paper is meant. And each `error_type` of a log line is in the glossary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -141,6 +141,30 @@ fn every_citation_in_a_comment_leads_somewhere() {
         }
     }
     assert!(dangling.is_empty(), "{dangling:#?}");
+}
+
+#[test]
+fn every_log_word_is_in_the_glossary() {
+    let glossary = fs::read_to_string(root().join("functions/notify/README.md")).unwrap();
+    let mut missing = BTreeSet::new();
+    for (path, text) in all() {
+        if !is(&path, "rs") || path.starts_with(root().join("tests")) {
+            continue;
+        }
+        for word in text
+            .split("error_type = \"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+        {
+            if !glossary.contains(&format!("`{word}`")) {
+                missing.insert(word.to_owned());
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "functions/notify/README.md#log-words: {missing:?}"
+    );
 }
 
 #[test]
