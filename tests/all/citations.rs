@@ -144,6 +144,22 @@ fn every_citation_in_a_comment_leads_somewhere() {
 }
 
 #[test]
+fn the_protocol_is_cited_by_anchors_alone() {
+    // A chapter's letter without the paper and the anchor leads a reader nowhere.
+    let is_loose = |line: &str| {
+        line.split("protocol ").skip(1).any(|rest| {
+            let mut rest = rest.trim_start_matches('`').chars();
+            let letter = rest.next().is_some_and(|letter| ('A'..='H').contains(&letter));
+            letter && rest.next().is_none_or(|next| !next.is_alphanumeric())
+        })
+    };
+    for (path, text) in all() {
+        let found: Vec<&str> = text.lines().filter(|line| is_loose(line)).collect();
+        assert!(found.is_empty(), "{}: {found:#?}", path.display());
+    }
+}
+
+#[test]
 fn every_log_word_is_in_the_glossary() {
     let glossary = fs::read_to_string(root().join("functions/notify/README.md")).unwrap();
     let mut missing = BTreeSet::new();

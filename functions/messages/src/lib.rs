@@ -31,7 +31,7 @@ mod tags;
 
 pub use tags::{Tagged, Tags};
 
-/// The largest activity taken, in bytes. Teams' own limit for a message is about 100 KB (`protocol B.1`).
+/// The largest activity taken, in bytes. Teams' own limit for a message is about 100 KB (`PROTOCOL.md#b1`).
 pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
 
 /// How long one answer to the channel may take: the function ends after 15 seconds, and so does the channel's patience.

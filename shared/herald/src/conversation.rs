@@ -32,7 +32,7 @@ pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, apply_team_change};
 
 /// How many service URLs are kept for one conversation, the newest first.
 ///
-/// Nothing announces a tenant's move to another region (`protocol A.5`); the older ones are what a sender can fall
+/// Nothing announces a tenant's move to another region (`PROTOCOL.md#a5`); the older ones are what a sender can fall
 /// back to. Four is more regions than any conversation was ever seen in.
 pub const SERVICE_URLS_KEPT: usize = 4;
 
@@ -118,7 +118,7 @@ pub enum State {
     },
     /// The bot was uninstalled or taken out, or the place is gone.
     ///
-    /// The channel cannot be relied on to refuse (`protocol A.5`), so we do.
+    /// The channel cannot be relied on to refuse (`PROTOCOL.md#a5`), so we do.
     Removed,
 }
 

@@ -145,9 +145,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those that Teams publishes (`protocol D.7`): 50 requests a second for a bot in a tenant, of which we take 45, and
+    /// Those that Teams publishes (`PROTOCOL.md#d7`): 50 requests a second for a bot in a tenant, of which we take 45, and
     /// for a conversation 7 in one second, 8 in two, 60 in thirty, 1,800 in an hour. Of Graph, 27 of 30 a second for an app in a
-    /// tenant (`protocol E`). How long a list of the batch API may be is published nowhere that we could read: a hundred is
+    /// tenant (`PROTOCOL.md#e`). How long a list of the batch API may be is published nowhere that we could read: a hundred is
     /// commonly quoted, and not verified.
     pub fn teams() -> Self {
         let limit = |requests, seconds| Limit {

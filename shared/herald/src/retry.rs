@@ -1,4 +1,4 @@
-//! What follows from each way a request can fail: the one table, beside protocol D.6.
+//! What follows from each way a request can fail: the one table, beside `PROTOCOL.md#d6`.
 //!
 //! | reason | what the channel said | what follows |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Tokens that Entra issued: protocol C.2.
+//! Tokens that Entra issued: `PROTOCOL.md#c2`.
 
 use botframework::auth::Emulator;
 use botframework::cloud::Cloud;

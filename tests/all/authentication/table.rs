@@ -1,4 +1,4 @@
-//! The table of tokens: protocol C.1, check by check, with what each case comes to.
+//! The table of tokens: `PROTOCOL.md#c1`, check by check, with what each case comes to.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};

@@ -1,7 +1,7 @@
 //! The proof: the whole system in one process, with everything going wrong that can.
 //!
 //! The real handlers run over the tables in memory, through calls that fail, hang and kill; queues that repeat themselves; a
-//! channel that behaves by protocol D, its limits included; people who leave, block and move; callers who change their
+//! channel that behaves by `PROTOCOL.md#d`, its limits included; people who leave, block and move; callers who change their
 //! minds. One seed decides all of it, on one thread, by a clock that moves when everybody waits: a seed replays exactly.
 //!
 //! | file | what is in it |

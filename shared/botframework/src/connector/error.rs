@@ -24,7 +24,7 @@ pub enum Class {
 }
 
 /// Why a request failed: the words of the Teams documentation and of field reports, by what a sender does about
-/// them (`protocol D.6`). Each belongs to one [`Class`].
+/// them (`PROTOCOL.md#d6`). Each belongs to one [`Class`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Too many requests (429).

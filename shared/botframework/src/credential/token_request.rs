@@ -1,4 +1,4 @@
-//! One request to the token endpoint, and its answer: `protocol C.5`.
+//! One request to the token endpoint, and its answer: `PROTOCOL.md#c5`.
 
 use std::borrow::Cow;
 use std::time::Duration;

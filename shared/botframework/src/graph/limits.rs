@@ -1,4 +1,4 @@
-//! How much Graph takes: its published limits for Teams, as of 2026 (`protocol E`). For whoever paces the client,
+//! How much Graph takes: its published limits for Teams, as of 2026 (`PROTOCOL.md#e`). For whoever paces the client,
 //! which does not pace itself. They are subject to change, and [`Reason::Throttled`](super::Reason::Throttled) comes
 //! all the same.
 //!

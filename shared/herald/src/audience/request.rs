@@ -173,7 +173,7 @@ fn guests(object: &Map<String, Value>, at: &str, faults: &mut Faults) -> Guests 
     }
 }
 
-/// A thread is named by its first message, whose id is a number other than zero (`protocol A.4`).
+/// A thread is named by its first message, whose id is a number other than zero (`PROTOCOL.md#a4`).
 fn thread(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
     let id = value.as_str().filter(|id| {
         (1..=32).contains(&id.len())

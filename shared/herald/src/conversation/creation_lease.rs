@@ -1,6 +1,6 @@
 //! A person without a conversation, and who may make one with them.
 //!
-//! Creating a conversation with one person is idempotent (`protocol D.3`), but it costs a request, and installing the bot for
+//! Creating a conversation with one person is idempotent (`PROTOCOL.md#d3`), but it costs a request, and installing the bot for
 //! them costs more: of any number of workers that want to, one does.
 
 use std::fmt;

@@ -28,7 +28,7 @@ pub enum Membership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UrlSource {
     Authoritative,
-    /// A small share of invokes name a region that does not work for the user (`protocol A.5`).
+    /// A small share of invokes name a region that does not work for the user (`PROTOCOL.md#a5`).
     Hint,
 }
 

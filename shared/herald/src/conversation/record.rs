@@ -11,7 +11,7 @@ use super::{Attributes, Conversation, Membership, Observation, SERVICE_URLS_KEPT
 
 /// How often the channel did not know a conversation.
 ///
-/// Healthy ones are not found now and then, by chance (`protocol D.6`): one is given up only after [`NOT_FOUND_DAYS`] days.
+/// Healthy ones are not found now and then, by chance (`PROTOCOL.md#d6`): one is given up only after [`NOT_FOUND_DAYS`] days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotFoundStreak {
     /// Times, no two of them on one day.
@@ -110,7 +110,7 @@ fn use_first(urls: &mut Vec<String>, url: &str) {
 }
 
 impl State {
-    /// Whether anything the person does there ends it: Teams tells nobody when a bot is unblocked (`protocol D.6`).
+    /// Whether anything the person does there ends it: Teams tells nobody when a bot is unblocked (`PROTOCOL.md#d6`).
     fn is_ended_by_the_person(&self) -> bool {
         matches!(self, Self::Blocked { code } if ["ConversationBlockedByUser", "MessageWritesBlocked"].contains(&code.as_str()))
     }

@@ -1,4 +1,4 @@
-//! What happens to teams and their channels (`protocol A.7`), and what becomes of the conversations in them.
+//! What happens to teams and their channels (`PROTOCOL.md#a7`), and what becomes of the conversations in them.
 
 use botframework::activity::{Activity, ActivityType};
 use botframework::id::{ChannelAccountId, ConversationId};

@@ -10,7 +10,7 @@ use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer};
 
-/// The largest message, in bytes of JSON. Teams takes about 100 KB, pictures in it not counted (`protocol B.1`).
+/// The largest message, in bytes of JSON. Teams takes about 100 KB, pictures in it not counted (`PROTOCOL.md#b1`).
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// How far ahead a notification may be asked for.

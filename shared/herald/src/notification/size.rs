@@ -1,4 +1,4 @@
-//! How large Teams finds a message (`protocol B.1`).
+//! How large Teams finds a message (`PROTOCOL.md#b1`).
 
 use botframework::activity::Activity;
 use serde_json::Value;
