@@ -4,7 +4,7 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use herald::audience::Recipient;
 use herald::delivery::{Asked, DeliveryKey, Outcome, SkipReason, State};
 use herald::notification::{self, PAGE_SIZE, Page};
-use herald::pace::{Bucket, Limits, Spacing};
+use herald::rate_limit::{Bucket, ConversationRate, Limits};
 use herald::store::{Ledger, Notifications};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -295,7 +295,7 @@ async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
             revision: 0,
             now: world.now(),
             until: deadline,
-            spacing: Spacing::within(&Limits::teams().conversation),
+            spacing: ConversationRate::within(&Limits::teams().conversation),
         };
         world
             .store

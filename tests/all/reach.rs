@@ -7,8 +7,8 @@ use herald::delivery::{Asked, Claim, DeliveryKey, Outcome, SentCopy, SkipReason,
 use herald::event::Kind;
 use herald::id::NotificationId;
 use herald::notification::{Content, Page};
-use herald::pace::{Limits, Spacing};
 use herald::queue::{Message, Plan, Queue, Task};
+use herald::rate_limit::{ConversationRate, Limits};
 use herald::store::{Conversations, Ledger, Notifications};
 use serde_json::{Value, json};
 use tests::channel::{Behaviour, Reply, Team, member};
@@ -422,7 +422,7 @@ async fn a_copy_that_a_dead_worker_did_not_report_is_retracted_without_waiting_f
         revision: 0,
         now: world.now(),
         until: world.in_seconds(60),
-        spacing: Spacing::within(&Limits::teams().conversation),
+        spacing: ConversationRate::within(&Limits::teams().conversation),
     };
     let Claim::Taken(lease) = world.store.claim(asked, &key("a:new")).await.unwrap() else {
         panic!("not taken");
@@ -729,7 +729,7 @@ async fn found_by_the_dead(
         .iter()
         .map(|person| Recipient::Conversation(key(&format!("a:{person}"))))
         .collect();
-    let bucket = herald::pace::Bucket::of(&key("a:p0"), Some("tenant-1"));
+    let bucket = herald::rate_limit::Bucket::of(&key("a:p0"), Some("tenant-1"));
     let found = recipients
         .iter()
         .map(|recipient| (Some(bucket.clone()), recipient.clone()));

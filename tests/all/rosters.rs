@@ -1,7 +1,7 @@
 //! What the channel told of a team is not asked for again, until it is too old or the team has changed.
 
 use herald::conversation::ConversationKey;
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use herald::roster_cache::{RosterPage, RosterQuery, TeamKey};
 use herald::store::{Conversations, Paces};
 use jiff::SignedDuration;

@@ -4,7 +4,7 @@ use botframework::activity::Activity;
 use herald::audience::Recipient;
 use herald::conversation::{self, Attributes, Conversation, ConversationKey, Observation};
 use herald::notification::{Notification, PAGE_SIZE, Page, StartPolicy, request::Request};
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

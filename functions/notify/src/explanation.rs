@@ -7,7 +7,7 @@ use herald::explain::{BucketPace, Group, OpenChunk, Survey};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, SendMode, State};
 use herald::operation::{Operation, OperationKey};
-use herald::pace::{Bucket, Pace};
+use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::{self, Ledger, Notifications, Paces};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -127,7 +127,7 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
     async fn paces<'a>(
         &self,
         buckets: impl Iterator<Item = &'a Bucket>,
-    ) -> Result<HashMap<Bucket, Pace>, store::Error> {
+    ) -> Result<HashMap<Bucket, TenantRate>, store::Error> {
         let buckets: BTreeSet<Bucket> = buckets.cloned().collect();
         let paces = buckets.into_iter().map(|bucket| async move {
             let pace = self.ledger.apply(&bucket, |pace| (pace.clone(), None)).await?;

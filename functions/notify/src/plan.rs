@@ -4,7 +4,7 @@ use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
 use herald::notification::{Notification, State, Unreachable};
-use herald::pace::Limit;
+use herald::rate_limit::Limit;
 use herald::store::Notifications;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};

@@ -4,7 +4,7 @@ use botframework::id::ChannelAccountId;
 use herald::config::{Environment, variable};
 use herald::conversation::{Conversation, ConversationKey, State, TEAM_ARCHIVED};
 use herald::id::normalize_guid;
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations};
 
 use crate::Context;

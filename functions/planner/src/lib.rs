@@ -16,8 +16,8 @@ use herald::config::{self, Environment, variable};
 use herald::event::{Event, Events, eventbridge};
 use herald::id::NotificationId;
 use herald::notification::{self, ChunkId, Notification, Page, StartPolicy};
-use herald::pace::Limits;
 use herald::queue::{Chunk, Message, Plan, Queue, Task, sqs};
+use herald::rate_limit::Limits;
 use herald::store::{self, Conversations, Notifications, Paces, dynamodb};
 use jiff::{SignedDuration, Timestamp};
 

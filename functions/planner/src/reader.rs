@@ -11,7 +11,7 @@ use herald::id::NotificationId;
 use herald::notification::{
     IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendMode, SendPath, Unreachable,
 };
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces};
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ use botframework::connector::{self, Reason};
 use botframework::teams::TeamsChannelAccount;
 use herald::conversation::{Conversation, Scope, is_id};
 use herald::id::normalize_guid;
-use herald::pace::{self, Pace, Wish};
+use herald::rate_limit::{self, PermitRequest, TenantRate};
 use herald::retry::{Reaction, reaction};
 use herald::roster_cache::{Member, RosterPage, RosterQuery, TeamKey};
 use herald::store::{Conversations, Notifications, Paces};
@@ -169,20 +169,20 @@ where
     async fn permit(&self, shown: &Conversation) -> Result<(), Failure> {
         let context = self.reader.context;
         let now = context.clock.now();
-        let wish = Wish {
-            block: 1,
-            whole: 1,
-            turn: Some(now),
+        let wish = PermitRequest {
+            slots: 1,
+            total: 1,
+            ticket: Some(now),
         };
         let limit = context.limits.tenant;
-        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
+        let rule = |pace: &TenantRate| rate_limit::reserve(pace, limit, wish, now);
         match context.paces.apply(&bucket_of(shown), rule).await? {
-            pace::Answer::Permits(permits) => {
+            rate_limit::Reservation::Permits(permits) => {
                 let wait = permits.slot(0).duration_since(now);
                 tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
                 Ok(())
             }
-            pace::Answer::Later { until, .. } => Err(Failure::Later(until.duration_since(now))),
+            rate_limit::Reservation::Later { until, .. } => Err(Failure::Later(until.duration_since(now))),
         }
     }
 
@@ -195,7 +195,7 @@ where
         let context = self.reader.context;
         let (now, asked) = (context.clock.now(), self.asks_to_wait(error));
         let limit = context.limits.tenant;
-        let rule = |pace: &Pace| ((), Some(pace::throttle(pace, limit, asked, now)));
+        let rule = |pace: &TenantRate| ((), Some(rate_limit::throttle(pace, limit, asked, now)));
         context.paces.apply(&bucket_of(shown), rule).await?;
         Ok(asked.unwrap_or(ASK_AGAIN))
     }

@@ -12,7 +12,7 @@ use herald::audience::{Guests, Recipient};
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, Person};
 use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces};
 use serde::{Deserialize, Serialize};

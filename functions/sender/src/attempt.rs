@@ -7,7 +7,7 @@ use botframework::connector::{self, Class, ConversationParameters, Person, Reaso
 use botframework::id::{ActivityId, ConversationId};
 use herald::conversation::{Conversation, Feedback, Observation, Scope};
 use herald::delivery::{self, Attempt, Lease, Next, Outcome, Policy};
-use herald::pace::{self, Answer, Bucket, Limit, Pace, Wish};
+use herald::rate_limit::{self, Bucket, Limit, PermitRequest, Reservation, TenantRate};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
@@ -367,9 +367,9 @@ where
             return Ok(None);
         };
         let now = self.now();
-        let rule = |pace: &Pace| {
-            let new = pace::strike(pace, code, now);
-            (new.pause.clone(), Some(new))
+        let rule = |pace: &TenantRate| {
+            let new = rate_limit::record_failure(pace, code, now);
+            (new.breaker.clone(), Some(new))
         };
         let pause = self.context.ledger.apply(bucket, rule).await?;
         self.invocation.suspect(bucket);
@@ -426,9 +426,9 @@ where
         asked: Option<SignedDuration>,
     ) -> Result<(), store::Error> {
         let now = self.now();
-        let rule = |pace: &Pace| {
-            let new = pace::throttle(pace, limit, asked, now);
-            (new.next, Some(new))
+        let rule = |pace: &TenantRate| {
+            let new = rate_limit::throttle(pace, limit, asked, now);
+            (new.next_slot, Some(new))
         };
         if let Some(asked) = asked {
             self.invocation.hold(bucket, later(now, asked));
@@ -469,19 +469,19 @@ where
         if let Some(until) = self.invocation.held_until(bucket, now) {
             return Ok(Err(until));
         }
-        let wish = Wish {
-            block: 1,
-            whole: 1,
-            turn: Some(now),
+        let wish = PermitRequest {
+            slots: 1,
+            total: 1,
+            ticket: Some(now),
         };
-        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
+        let rule = |pace: &TenantRate| rate_limit::reserve(pace, limit, wish, now);
         match self.context.ledger.apply(bucket, rule).await? {
-            Answer::Permits(permits) => {
+            Reservation::Permits(permits) => {
                 self.context.wait_until(permits.slot(0)).await;
                 // It is void if the bucket was throttled meanwhile.
                 Ok(self.invocation.held_until(bucket, self.now()).map_or(Ok(()), Err))
             }
-            Answer::Later { until, .. } => Ok(Err(until)),
+            Reservation::Later { until, .. } => Ok(Err(until)),
         }
     }
 

@@ -7,7 +7,7 @@ use herald::conversation::{Conversation, ConversationKey, State};
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
 use herald::id::NotificationId;
 use herald::notification::Notification;
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};

@@ -28,7 +28,7 @@ use botframework::id::{CatalogAppId, ConversationId, EntraObjectId};
 use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
 use herald::graph::{Customer, Customers};
-use herald::pace::{Bucket, HORIZON};
+use herald::rate_limit::{Bucket, MAX_LOOKAHEAD};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
@@ -135,7 +135,7 @@ where
             {
                 // Those who want to know the same need not wait for the same time-out, one after the other.
                 let until = later(self.now(), TENANT_WAIT);
-                self.invocation.hold(&bucket.of_graph(), until);
+                self.invocation.hold(&bucket.for_graph(), until);
             }
             let app = app?;
             if app.is_none() {
@@ -154,7 +154,7 @@ where
 
     /// Waits for the permit of one request to Graph.
     async fn ask_graph(&self) -> Result<(), Failure> {
-        let Some(bucket) = self.bucket.map(Bucket::of_graph) else {
+        let Some(bucket) = self.bucket.map(Bucket::for_graph) else {
             return Ok(());
         };
         if self.is_over() {
@@ -175,7 +175,7 @@ where
     /// What becomes of a delivery to a person for whom the bot is not installed.
     pub(crate) async fn not_installed(&self, failure: Failure, failures: u32) -> Result<Place, store::Error> {
         let error = match failure {
-            Failure::NotBefore(until) if until <= later(self.now(), HORIZON) => {
+            Failure::NotBefore(until) if until <= later(self.now(), MAX_LOOKAHEAD) => {
                 return Ok(Place::Later(until));
             }
             Failure::NotBefore(until) => return self.put_off(until, "GraphPaused", failures).await,
@@ -200,7 +200,7 @@ where
                 let asked = self.asked_by(&error);
                 if let Some(bucket) = self.bucket {
                     let limit = self.context.limits.graph;
-                    self.slow(&bucket.of_graph(), limit, asked).await?;
+                    self.slow(&bucket.for_graph(), limit, asked).await?;
                 }
                 let again = self.try_again(failures, asked, &code(&error)).await?;
                 (again, "InstallFailed")

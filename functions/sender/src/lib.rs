@@ -39,9 +39,9 @@ use herald::completion;
 use herald::config::{self, Environment, variable};
 use herald::event::{Events, eventbridge};
 use herald::graph::Customers;
-use herald::pace::{Bucket, Limits, Spacing};
 use herald::queue::batch::Receipt;
 use herald::queue::{Chunk, Queue, sqs};
+use herald::rate_limit::{Bucket, ConversationRate, Limits};
 use herald::store::{Close, Conversations, Ledger, Notifications, Paces, dynamodb};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
@@ -151,8 +151,8 @@ impl<C, N, L, Q, E> Context<C, N, L, Q, E> {
         u32::from_be_bytes([a, b, c, d])
     }
 
-    fn spacing(&self) -> Spacing {
-        Spacing::within(&self.limits.conversation)
+    fn spacing(&self) -> ConversationRate {
+        ConversationRate::within(&self.limits.conversation)
     }
 }
 
@@ -362,7 +362,7 @@ async fn anew<C, N: Notifications, L, Q, E>(
     };
     *chunk = Chunk {
         begun: true,
-        turn: chunk.turn,
+        ticket: chunk.ticket,
         ..Chunk::whole(chunk.notification.clone(), name, planned)
     };
     Ok(true)

@@ -22,8 +22,8 @@ use herald::event::Events;
 use herald::id::NotificationId;
 use herald::notification::SendMode;
 use herald::operation::{self, Operation, OperationKey, Stage, Step, Submitted};
-use herald::pace::{self, Answer, Pace, Permits, Wish};
 use herald::queue::Queue;
+use herald::rate_limit::{self, PermitRequest, Permits, Reservation, TenantRate};
 use herald::retry::{Reaction, reaction};
 use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
@@ -412,22 +412,22 @@ where
         if let Some(until) = self.invocation.held_until(&bucket, now) {
             return Ok(Err(until));
         }
-        let wish = Wish {
-            block: 1,
-            whole: 1,
-            turn: self.chunk.turn,
+        let wish = PermitRequest {
+            slots: 1,
+            total: 1,
+            ticket: self.chunk.ticket,
         };
         let limit = self.context.limits.tenant;
-        let rule = |pace: &Pace| pace::reserve(pace, limit, wish, now);
+        let rule = |pace: &TenantRate| rate_limit::reserve(pace, limit, wish, now);
         let permits = match self.context.ledger.apply(&bucket, rule).await? {
-            Answer::Permits(permits) => permits,
-            Answer::Later { until, turn, .. } => {
-                self.chunk.turn = turn;
+            Reservation::Permits(permits) => permits,
+            Reservation::Later { until, ticket, .. } => {
+                self.chunk.ticket = ticket;
                 return Ok(Err(until));
             }
         };
         // Its turn has come: what follows need not stand in line again.
-        self.chunk.turn.get_or_insert(now);
+        self.chunk.ticket.get_or_insert(now);
         self.context.wait_until(permits.slot(0)).await;
         let now = self.context.clock.now();
         Ok(match self.invocation.held_until(&bucket, now) {

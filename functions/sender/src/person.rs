@@ -7,8 +7,9 @@ use botframework::connector::{self, Reason};
 use botframework::graph::Installation;
 use botframework::id::EntraObjectId;
 use herald::audience::Recipient;
+use herald::backoff::creation_backoff;
 use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
-use herald::delivery::{Outcome, SkipReason, State as RowState, making_wait};
+use herald::delivery::{Outcome, SkipReason, State as RowState};
 use herald::graph::Customers;
 use herald::notification::{IfNoConversation, Notification};
 use herald::retry::{Reaction, reaction};
@@ -293,7 +294,7 @@ where
         asked: Option<SignedDuration>,
         why: &str,
     ) -> Result<Place, store::Error> {
-        let wait = making_wait(failures, asked, self.context.draw());
+        let wait = creation_backoff(failures, asked, self.context.draw());
         self.put_off(later(self.now(), wait), why, failures.saturating_add(1))
             .await
     }

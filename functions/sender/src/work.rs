@@ -10,8 +10,8 @@ use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, State};
 use herald::event::{Event, Events};
 use herald::notification::{PAGE_SIZE, SendMode};
-use herald::pace::{self, Answer, Permits, Wish};
 use herald::queue::{Chunk, Queue};
+use herald::rate_limit::{self, PermitRequest, Permits, Reservation};
 use herald::store::{Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
@@ -234,21 +234,21 @@ where
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         // Of a notification that ends, only copies take requests.
         let rest = self.open.iter().filter(|open| open.copy || !ends).count();
-        let wish = Wish {
-            block: count(block.len()),
-            whole: count(block.len() + rest),
-            turn: self.chunk.turn,
+        let wish = PermitRequest {
+            slots: count(block.len()),
+            total: count(block.len() + rest),
+            ticket: self.chunk.ticket,
         };
         let limit = self.context.limits.tenant;
-        let rule = |pace: &pace::Pace| pace::reserve(pace, limit, wish, now);
+        let rule = |pace: &rate_limit::TenantRate| rate_limit::reserve(pace, limit, wish, now);
         Ok(match self.context.ledger.apply(bucket, rule).await? {
-            Answer::Permits(permits) => {
+            Reservation::Permits(permits) => {
                 // Its turn has come: the blocks after this one need not stand in line again.
-                self.chunk.turn.get_or_insert(now);
+                self.chunk.ticket.get_or_insert(now);
                 Go::At(permits)
             }
-            Answer::Later { until, turn, .. } => {
-                self.chunk.turn = turn;
+            Reservation::Later { until, ticket, .. } => {
+                self.chunk.ticket = ticket;
                 Go::NotBefore(until)
             }
         })
@@ -295,9 +295,9 @@ where
         let Some(bucket) = &self.chunk.bucket else {
             return Ok(());
         };
-        let suspected = permits.is_some_and(|permits| permits.suspected());
+        let suspected = permits.is_some_and(|permits| permits.is_suspect());
         if self.invocation.acquit(bucket) || suspected {
-            let rule = |pace: &pace::Pace| ((), pace::clear(pace));
+            let rule = |pace: &rate_limit::TenantRate| ((), rate_limit::record_success(pace));
             self.context.ledger.apply(bucket, rule).await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -28,6 +28,13 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         (self.0)()
+    }
+
+    /// Sleeps until this moment; not at all when it has passed.
+    pub async fn sleep_until(&self, moment: Timestamp) {
+        if let Ok(wait) = Duration::try_from(moment.duration_since(self.now())) {
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 

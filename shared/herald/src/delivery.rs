@@ -27,7 +27,7 @@ mod claim;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Attempt, Next, Policy, making_wait, next};
+pub use attempt::{Attempt, Next, Policy, next};
 pub(crate) use claim::permits_after;
 pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may_write};
 

@@ -14,7 +14,7 @@ use crate::audience::Recipient;
 use crate::delivery::{INSTALLING, Row, State};
 use crate::notification::Notification;
 use crate::operation::{Operation, Stage};
-use crate::pace::{Bucket, HORIZON, Limit, Pace};
+use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
 
 /// How many deliveries are named for each reason.
 pub const EXAMPLES_MAX: usize = 5;
@@ -191,7 +191,7 @@ pub struct Survey<'a> {
 /// What was seen of one bucket.
 #[derive(Debug)]
 struct Seen {
-    pace: Pace,
+    pace: TenantRate,
     /// Deliveries that are still to be sent.
     open: u64,
     /// Of them, those that stand in its line already.
@@ -236,7 +236,7 @@ impl<'a> Survey<'a> {
     /// not among them has been idle.
     pub fn new(
         notification: &'a Notification,
-        paces: HashMap<Bucket, Pace>,
+        paces: HashMap<Bucket, TenantRate>,
         limit: Limit,
         now: Timestamp,
     ) -> Self {
@@ -301,10 +301,10 @@ impl<'a> Survey<'a> {
             bucket: bucket.clone(),
             tenant: bucket.tenant().map(str::to_owned),
             requests_per_second: pace.requests_per_second(self.limit, self.now),
-            next_slot: pace.next.max(self.now),
-            line_until: Some(pace.line).filter(|line| *line > self.now),
+            next_slot: pace.next_slot.max(self.now),
+            line_until: Some(pace.queue_end).filter(|line| *line > self.now),
             paused: pace
-                .pause
+                .breaker
                 .as_ref()
                 .filter(|pause| pause.until > self.now)
                 .map(|pause| Paused {
@@ -340,8 +340,8 @@ impl<'a> Survey<'a> {
             // Those that stand in line are in the pace's own reckoning already; the others come after it. A slowed
             // tenant is behind its line, and takes as long as all of them take at its rate.
             let after_line = scaled(seen.open - seen.in_line);
-            let no_line = Pace {
-                line: Timestamp::default(),
+            let no_line = TenantRate {
+                queue_end: Timestamp::default(),
                 ..seen.pace.clone()
             };
             let by_line = seen.pace.finish(self.limit, after_line, self.now);
@@ -358,7 +358,7 @@ impl<'a> Survey<'a> {
 
     fn seen(&mut self, bucket: &Bucket) -> &mut Seen {
         self.buckets.entry(bucket.clone()).or_insert_with(|| Seen {
-            pace: Pace::default(),
+            pace: TenantRate::default(),
             open: 0,
             in_line: 0,
         })
@@ -384,7 +384,7 @@ impl<'a> Survey<'a> {
 fn verdict(
     notification: &Notification,
     chunk: &OpenChunk<'_>,
-    pace: Option<&Pace>,
+    pace: Option<&TenantRate>,
     row: Option<&Row>,
     now: Timestamp,
 ) -> Verdict {
@@ -431,7 +431,7 @@ fn verdict(
     let Some(pace) = pace else {
         return Reason::InFlight.into();
     };
-    if let Some(pause) = pace.pause.as_ref().filter(|pause| pause.until > now) {
+    if let Some(pause) = pace.breaker.as_ref().filter(|pause| pause.until > now) {
         let until = waiting.map_or(pause.until, |(until, ..)| pause.until.max(until));
         return Verdict::coded(Reason::TenantPaused, &pause.code, until);
     }
@@ -439,8 +439,10 @@ fn verdict(
         Some((until, INSTALLING, 0)) => Verdict::until(Reason::WaitingForInstall, until),
         Some((until, why, 0)) => Verdict::coded(Reason::Retrying, why, until),
         Some((until, why, _)) => Verdict::coded(Reason::InDoubt, why, until),
-        None if pace.line.duration_since(now) > HORIZON => Verdict::until(Reason::InLine, pace.line),
-        None if pace.next > now => Verdict::until(Reason::WaitingForPermit, pace.next),
+        None if pace.queue_end.duration_since(now) > MAX_LOOKAHEAD => {
+            Verdict::until(Reason::InLine, pace.queue_end)
+        }
+        None if pace.next_slot > now => Verdict::until(Reason::WaitingForPermit, pace.next_slot),
         None => Reason::InFlight.into(),
     }
 }

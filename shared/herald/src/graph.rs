@@ -2,7 +2,7 @@
 //!
 //! Each customer has a client of their own, with tokens of their own tenant: what one administrator refuses says nothing of
 //! the others. Nothing here waits or paces; requests to Graph have a bucket of their own
-//! ([`Bucket::of_graph`](crate::pace::Bucket::of_graph)).
+//! ([`Bucket::for_graph`](crate::rate_limit::Bucket::for_graph)).
 
 use std::collections::HashMap;
 use std::fmt;

@@ -15,8 +15,8 @@
 //! | turn | who may write in a conversation now; a claim takes it | [`delivery::Turn`] |
 //! | claim, settle | take a delivery before its attempt; write what became of it | [`delivery::claim`], [`store::Ledger`] |
 //! | unknown | the outcome nobody can know: the request may have been carried out | [`delivery::Outcome::Unknown`] |
-//! | permit | the right to make one request to a tenant at a moment | [`pace::Permits`] |
-//! | bucket | whose requests are counted together: a bot in a tenant, at the channel or at Graph | [`pace::Bucket`] |
+//! | permit | the right to make one request to a tenant at a moment | [`rate_limit::Permits`] |
+//! | bucket | whose requests are counted together: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
 //! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
 //! | transport | by which of the channel's two ways a notification goes | [`notification::SendMode`] |
 //! | operation | one request of the batch API, for all of a chunk | [`operation`] |
@@ -58,9 +58,9 @@
 //! | of any number of workers one sends, and each conversation has one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
 //! | what may have been sent is never taken for unsent | [`delivery::claim`] on a turn past its deadline, [`delivery::next`] |
 //! | nobody gets a notification twice for being in its audience twice | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
-//! | no tenant and no conversation gets more requests than the channel allows | [`pace::reserve`], [`pace::Spacing`], applied in one write by [`store::Paces::apply`] |
+//! | no tenant and no conversation gets more requests than the channel allows | [`rate_limit::reserve`], [`rate_limit::ConversationRate`], applied in one write by [`store::Paces::apply`] |
 //! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::compare_and_set_batch`] |
-//! | a 429 holds its own tenant only, a refused conversation is not tried again | [`pace::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
+//! | a 429 holds its own tenant only, a refused conversation is not tried again | [`rate_limit::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
 //! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::acquire_creation_lease`] |
 //! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close_chunk`] refuses a chunk that was handled at an earlier revision |
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::put_page`] and [`store::Notifications::close_chunk`] count in the transaction that writes |
@@ -78,6 +78,7 @@
 pub mod audience;
 pub mod aws;
 pub mod backend;
+pub mod backoff;
 pub mod clock;
 pub mod completion;
 pub mod config;
@@ -92,13 +93,16 @@ pub mod graph;
 pub mod id;
 pub mod notification;
 pub mod operation;
-pub mod pace;
 pub mod problem;
 pub mod queue;
+pub mod rate_limit;
 pub mod retry;
 pub mod roster_cache;
+pub mod service_urls;
 pub mod store;
 pub mod telemetry;
+pub mod tenant_gate;
+pub mod time;
 
 /// A table, a queue or the event bus did not do what was asked. The message in hand goes back to its queue, and is handled again.
 #[derive(Debug, thiserror::Error)]

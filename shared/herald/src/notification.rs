@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::{Audience, Recipient, Selector, Target};
 use crate::delivery::{Guarantee, Outcome, SkipReason, Tally};
 use crate::id::NotificationId;
-use crate::pace::Bucket;
+use crate::rate_limit::Bucket;
 use request::Request;
 
 pub mod request;
@@ -427,7 +427,9 @@ impl From<PageChunk> for Written {
         let (mut conversations, mut others) = (Vec::new(), Vec::new());
         for recipient in recipients {
             match recipient {
-                Recipient::Conversation(key) if bucket.as_ref().is_some_and(|bucket| bucket.is_of(&key)) => {
+                Recipient::Conversation(key)
+                    if bucket.as_ref().is_some_and(|bucket| bucket.contains(&key)) =>
+                {
                     conversations.push(key.conversation);
                 }
                 other => others.push(other),

@@ -23,6 +23,7 @@ use crate::audience::Recipient;
 use crate::delivery::{DOUBTS_MAX, Guarantee, Lease, permits_after};
 use crate::id::NotificationId;
 use crate::notification::ChunkId;
+use crate::time::later;
 
 #[cfg(test)]
 mod tests;
@@ -224,8 +225,4 @@ impl Submitted {
 /// Whether an operation of a notification that expires then is not asked for any more.
 pub fn is_given_up(expires_at: Timestamp, now: Timestamp) -> bool {
     now >= later(expires_at, ASKED_FOR_AFTER_EXPIRY)
-}
-
-fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::Recipient;
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, PageChunk, SendMode};
-use crate::pace::Bucket;
+use crate::rate_limit::Bucket;
 
 pub mod batch;
 pub mod memory;
@@ -117,9 +117,9 @@ pub struct Chunk {
     /// The revision of the notification that they ended at.
     #[serde(default)]
     pub revision: u32,
-    /// Its turn, if it stood in line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turn: Option<Timestamp>,
+    /// Its ticket of the tenant's queue, if it got one.
+    #[serde(rename = "turn", default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Timestamp>,
     /// Nothing is to be done before then, whenever it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
@@ -139,7 +139,7 @@ impl Chunk {
             recipients: planned.recipients,
             closing: Closing::default(),
             revision: 0,
-            turn: None,
+            ticket: None,
             due: None,
             begun: false,
         }

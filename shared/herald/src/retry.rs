@@ -6,7 +6,7 @@
 //! | `Concurrent` | 412 | the delivery waits, longer each time, by chance |
 //! | `Unreachable` | nothing: not a byte left | the same |
 //! | `Unauthorized` | 401 twice, or there is no token | the whole bot waits; no delivery is tried |
-//! | `OtherRegion`, `OtherHost` | another service URL serves this tenant | the others are tried, once each; the one that works is kept |
+//! | `WrongRegion`, `WrongCloud` | another service URL serves this tenant | the others are tried, once each; the one that works is kept |
 //! | `NotFound` | no such conversation | one person's is created again, once, which gives the same or its successor; else it is looked for twice more, and then gone |
 //! | `BlockedByUser`, `NotInRoster`, `NotInstalled` | 403 | gone; the conversation is blocked until the event that revives it |
 //! | `DisabledByAdmin`, `Undecryptable` | 403 | gone and blocked; several of them pause the tenant, and then deliveries wait |

@@ -18,7 +18,7 @@ use crate::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
 use crate::operation::{Operation, OperationKey};
-use crate::pace::{Bucket, Pace};
+use crate::rate_limit::{Bucket, TenantRate};
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
 pub mod dynamodb;
@@ -610,7 +610,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
 /// Keeps the pace of each bucket.
 pub trait Paces: Clone + Send + Sync + 'static {
-    /// Applies a rule of [`crate::pace`] to what is known of a bucket, in one step, and returns its answer. The rule may be
+    /// Applies a rule of [`crate::rate_limit`] to what is known of a bucket, in one step, and returns its answer. The rule may be
     /// asked several times; the pace it returned last with its answer is what stands. Without a pace nothing is written.
     ///
     /// # Errors
@@ -618,6 +618,6 @@ pub trait Paces: Clone + Send + Sync + 'static {
     fn apply<T: Send>(
         &self,
         bucket: &Bucket,
-        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
     ) -> impl Future<Output = Result<T, Error>> + Send;
 }

@@ -1,7 +1,7 @@
 //! How a batch is submitted: once, and what follows when it is not known to be.
 
 use herald::delivery::Outcome;
-use herald::pace::{Bucket, Pace};
+use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::{Notifications, Paces};
 use serde_json::{Value, json};
 use tests::channel::batch::SUBMIT;
@@ -181,9 +181,9 @@ async fn a_cancellation_while_the_batch_waits_for_its_slot_is_heard() {
     world.plan().await;
     let chunk = world.deliveries.take().unwrap();
     let bucket = Bucket::of(&key("a:ada"), Some("tenant-1"));
-    let pace = Pace {
-        next: world.in_seconds(3),
-        ..Pace::default()
+    let pace = TenantRate {
+        next_slot: world.in_seconds(3),
+        ..TenantRate::default()
     };
     world
         .store

@@ -8,7 +8,7 @@ use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row, SentCopy, SkipReason, State};
 use herald::id::NotificationId;
-use herald::pace::{Limits, Spacing};
+use herald::rate_limit::{ConversationRate, Limits};
 use herald::store::{CasResult, Ledger};
 use jiff::Timestamp;
 use tests::database::Database;
@@ -65,7 +65,7 @@ fn asked(delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> Asked<'_> 
         revision: 0,
         now,
         until,
-        spacing: Spacing::within(&Limits::teams().conversation),
+        spacing: ConversationRate::within(&Limits::teams().conversation),
     }
 }
 

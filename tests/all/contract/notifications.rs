@@ -10,7 +10,7 @@ use herald::notification::{
     ChunkId, Closing, Content, Copies, DeliveryEvent, IfNoConversation, Notification, PAGE_SIZE, Page,
     PageChunk, SendMode, StartPolicy, State, Unreachable,
 };
-use herald::pace::Bucket;
+use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
 use serde_json::json;
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use herald::conversation::ConversationKey;
-use herald::pace::{self, Answer, Bucket, Limit, Pace, Pause, Slowed, Strikes, Why, Wish};
+use herald::rate_limit::{
+    self, BreakerOpen, Bucket, FailureCount, Limit, PermitRequest, Reservation, Slowdown, TenantRate,
+    WaitReason,
+};
 use herald::store::Paces;
 use jiff::{SignedDuration, Timestamp};
 
@@ -57,23 +60,23 @@ fn bucket(tenant: &str) -> Bucket {
     Bucket::of(&conversation, Some(tenant))
 }
 
-async fn reserve<S: Paces>(store: &S, block: u32, whole: u32, now: Timestamp) -> Answer {
-    let wish = Wish {
-        block,
-        whole,
-        turn: None,
+async fn reserve<S: Paces>(store: &S, block: u32, whole: u32, now: Timestamp) -> Reservation {
+    let wish = PermitRequest {
+        slots: block,
+        total: whole,
+        ticket: None,
     };
     store
-        .apply(&bucket("t"), |pace| pace::reserve(pace, LIMIT, wish, now))
+        .apply(&bucket("t"), |pace| rate_limit::reserve(pace, LIMIT, wish, now))
         .await
         .unwrap()
 }
 
-async fn read<S: Paces>(store: &S, bucket: &Bucket) -> Pace {
+async fn read<S: Paces>(store: &S, bucket: &Bucket) -> TenantRate {
     store.apply(bucket, |pace| (pace.clone(), None)).await.unwrap()
 }
 
-async fn write<S: Paces>(store: &S, bucket: &Bucket, pace: &Pace) {
+async fn write<S: Paces>(store: &S, bucket: &Bucket, pace: &TenantRate) {
     store.apply(bucket, |_| ((), Some(pace.clone()))).await.unwrap();
 }
 
@@ -85,7 +88,7 @@ async fn of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out<S: Pac
     let asked = (0..50).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 3, 3, at(0)));
     let mut slots = Vec::new();
     for answer in join_all(asked).await {
-        let Answer::Permits(permits) = answer else {
+        let Reservation::Permits(permits) = answer else {
             panic!("all of them fit into the next seconds: {answer:?}");
         };
         slots.extend((0..3).map(|number| permits.slot(number)));
@@ -98,15 +101,18 @@ async fn of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out<S: Pac
 async fn retry_after_holds_for_whoever_has_not_seen_it<S: Paces>(one: S, other: S) {
     // Both know the pace as it was.
     for store in [&one, &other] {
-        assert!(matches!(reserve(store, 1, 1, at(0)).await, Answer::Permits(_)));
+        assert!(matches!(
+            reserve(store, 1, 1, at(0)).await,
+            Reservation::Permits(_)
+        ));
     }
     let asked = Some(SignedDuration::from_secs(645));
     one.apply(&bucket("t"), |pace| {
-        ((), Some(pace::throttle(pace, LIMIT, asked, at(1))))
+        ((), Some(rate_limit::throttle(pace, LIMIT, asked, at(1))))
     })
     .await
     .unwrap();
-    let Answer::Later { until, .. } = reserve(&other, 1, 1, at(2)).await else {
+    let Reservation::Later { until, .. } = reserve(&other, 1, 1, at(2)).await else {
         panic!("sent in spite of Retry-After");
     };
     assert!(until >= at(640), "{until}");
@@ -114,51 +120,56 @@ async fn retry_after_holds_for_whoever_has_not_seen_it<S: Paces>(one: S, other: 
 
 async fn strikes_of_two_processes_pause_the_tenant_for_both<S: Paces>(one: S, other: S) {
     for store in [&one, &other, &one] {
-        let strike = |pace: &Pace| ((), Some(pace::strike(pace, "BotDisabledByAdmin", at(0))));
-        store.apply(&bucket("t"), strike).await.unwrap();
+        let failure = |pace: &TenantRate| {
+            (
+                (),
+                Some(rate_limit::record_failure(pace, "BotDisabledByAdmin", at(0))),
+            )
+        };
+        store.apply(&bucket("t"), failure).await.unwrap();
     }
     for store in [&one, &other] {
         let answer = reserve(store, 1, 1, at(1)).await;
-        let Answer::Later { why, .. } = answer else {
+        let Reservation::Later { reason, .. } = answer else {
             panic!("not paused: {answer:?}");
         };
-        assert_eq!(why, Why::Paused("BotDisabledByAdmin".into()));
+        assert_eq!(reason, WaitReason::BreakerOpen("BotDisabledByAdmin".into()));
     }
 }
 
 async fn a_place_in_the_line_is_given_once<S: Paces>(one: S, other: S) {
     let asked = (0..30).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 25, 250, at(0)));
-    let mut turns: Vec<Timestamp> = join_all(asked)
+    let mut tickets: Vec<Timestamp> = join_all(asked)
         .await
         .into_iter()
         .filter_map(|answer| match answer {
-            Answer::Permits(_) => None,
-            Answer::Later { turn, .. } => turn,
+            Reservation::Permits(_) => None,
+            Reservation::Later { ticket, .. } => ticket,
         })
         .collect();
-    let places = turns.len();
-    turns.sort();
-    turns.dedup();
-    assert_eq!(turns.len(), places, "no two have the same turn");
+    let places = tickets.len();
+    tickets.sort();
+    tickets.dedup();
+    assert_eq!(tickets.len(), places, "no two have the same ticket");
     assert!(places > 20, "most stand in line");
 }
 
 /// A pace with everything in it.
-fn full() -> Pace {
-    Pace {
-        next: milliseconds(1),
-        line: milliseconds(2),
-        serving: milliseconds(3),
-        slowed: Some(Slowed {
+fn full() -> TenantRate {
+    TenantRate {
+        next_slot: milliseconds(1),
+        queue_end: milliseconds(2),
+        now_serving: milliseconds(3),
+        slowdown: Some(Slowdown {
             at: milliseconds(4),
             rate: 26_000,
         }),
-        strikes: Some(Strikes {
+        failures: Some(FailureCount {
             code: "Strike|\"\u{1F980}".into(),
             count: 2,
             since: milliseconds(5),
         }),
-        pause: Some(Pause {
+        breaker: Some(BreakerOpen {
             code: "Pause".into(),
             until: milliseconds(6),
         }),
@@ -166,17 +177,17 @@ fn full() -> Pace {
 }
 
 async fn every_part_of_a_pace_is_kept<S: Paces>(one: S, other: S) {
-    let partial = |change: fn(&mut Pace)| {
+    let partial = |change: fn(&mut TenantRate)| {
         let mut pace = full();
         change(&mut pace);
         pace
     };
     let paces = [
-        Pace::default(),
+        TenantRate::default(),
         full(),
-        partial(|pace| pace.slowed = None),
-        partial(|pace| pace.strikes = None),
-        partial(|pace| pace.pause = None),
+        partial(|pace| pace.slowdown = None),
+        partial(|pace| pace.failures = None),
+        partial(|pace| pace.breaker = None),
     ];
     for (number, pace) in paces.into_iter().enumerate() {
         let bucket = bucket(&number.to_string());
@@ -188,7 +199,7 @@ async fn every_part_of_a_pace_is_kept<S: Paces>(one: S, other: S) {
 }
 
 async fn a_rule_that_writes_nothing_leaves_what_stands<S: Paces>(one: S, other: S) {
-    assert_eq!(read(&one, &bucket("t")).await, Pace::default());
+    assert_eq!(read(&one, &bucket("t")).await, TenantRate::default());
     write(&other, &bucket("t"), &full()).await;
     read(&other, &bucket("t")).await;
     assert_eq!(read(&other, &bucket("t")).await, full());
@@ -205,9 +216,18 @@ async fn what_was_seen_a_second_ago_is_not_believed<S: Paces>(one: S, other: S) 
 
 async fn a_rule_is_applied_to_what_others_wrote<S: Paces>(one: S, other: S) {
     let count = async |store: &S| {
-        let rule = |pace: &Pace| {
-            let next = pace.next.checked_add(SignedDuration::from_millis(1)).unwrap();
-            (next, Some(Pace { next, ..pace.clone() }))
+        let rule = |pace: &TenantRate| {
+            let next = pace
+                .next_slot
+                .checked_add(SignedDuration::from_millis(1))
+                .unwrap();
+            (
+                next,
+                Some(TenantRate {
+                    next_slot: next,
+                    ..pace.clone()
+                }),
+            )
         };
         store.apply(&bucket("t"), rule).await.unwrap()
     };
@@ -225,16 +245,16 @@ async fn buckets_are_kept_apart<S: Paces>(one: S, other: S) {
     let long = [1, 2].map(|last| format!("{}{last}", "ü".repeat(1500)));
     let hostile = ["t", "t|", "T", "%7C", "#", "", &long[0], &long[1]];
     for (number, tenant) in hostile.into_iter().enumerate() {
-        let pace = Pace {
-            next: milliseconds(i64::try_from(number).unwrap()),
-            ..Pace::default()
+        let pace = TenantRate {
+            next_slot: milliseconds(i64::try_from(number).unwrap()),
+            ..TenantRate::default()
         };
         write(&one, &bucket(tenant), &pace).await;
     }
     for (number, tenant) in hostile.into_iter().enumerate() {
         let pace = read(&other, &bucket(tenant)).await;
         assert_eq!(
-            pace.next,
+            pace.next_slot,
             milliseconds(i64::try_from(number).unwrap()),
             "{tenant}"
         );

@@ -9,7 +9,7 @@ use herald::notification::{
     ChunkId, Closing, Content, Copies, IfNoConversation, Notification, Page, PageChunk, SendMode,
     StartPolicy, Unreachable,
 };
-use herald::pace::{self, Answer, Bucket, Limits, Pace, Spacing, Wish};
+use herald::rate_limit::{self, Bucket, ConversationRate, Limits, PermitRequest, Reservation, TenantRate};
 use herald::store::{Acceptance, Error, Idempotency, Ledger, Paces, dynamodb};
 use serde_json::json;
 use tests::database::Database;
@@ -81,7 +81,7 @@ async fn try_claim(ledger: &dynamodb::Ledger, number: u8, now: i64) -> Result<Cl
         revision: 0,
         now: at(now),
         until: at(now + 60),
-        spacing: Spacing::within(&Limits::teams().conversation),
+        spacing: ConversationRate::within(&Limits::teams().conversation),
     };
     ledger.claim(asked, &key()).await
 }
@@ -181,19 +181,19 @@ fn bucket() -> Bucket {
     Bucket::of(&key(), Some("t"))
 }
 
-async fn reserve(ledger: &dynamodb::Ledger, now: i64) -> Result<Answer, Error> {
-    let wish = Wish {
-        block: 1,
-        whole: 1,
-        turn: None,
+async fn reserve(ledger: &dynamodb::Ledger, now: i64) -> Result<Reservation, Error> {
+    let wish = PermitRequest {
+        slots: 1,
+        total: 1,
+        ticket: None,
     };
     let limit = Limits::teams().tenant;
     ledger
-        .apply(&bucket(), |pace| pace::reserve(pace, limit, wish, at(now)))
+        .apply(&bucket(), |pace| rate_limit::reserve(pace, limit, wish, at(now)))
         .await
 }
 
-async fn read_pace(ledger: &dynamodb::Ledger) -> Pace {
+async fn read_pace(ledger: &dynamodb::Ledger) -> TenantRate {
     ledger
         .apply(&bucket(), |pace| (pace.clone(), None))
         .await

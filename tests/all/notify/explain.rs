@@ -4,7 +4,7 @@ use herald::audience::Recipient;
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, SentCopy};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Closing, Page, PageChunk, SendMode};
-use herald::pace::{self, Bucket, Limits, Spacing};
+use herald::rate_limit::{self, Bucket, ConversationRate, Limits};
 use herald::store::{Ledger, Notifications, Paces};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -73,7 +73,7 @@ async fn claim(world: &World, delivery: &DeliveryKey, recipient: &Recipient) -> 
         revision: 0,
         now: world.now(),
         until: world.in_seconds(60),
-        spacing: Spacing::within(&Limits::teams().conversation),
+        spacing: ConversationRate::within(&Limits::teams().conversation),
     };
     match world.store.claim(asked, conversation).await.unwrap() {
         Claim::Taken(lease) => lease,
@@ -201,9 +201,9 @@ fn the_reasons_add_up_to_what_is_open_however_it_was_left() {
                 }
                 if is_paused {
                     let until = world.now();
-                    let strikes = |pace: &pace::Pace| {
+                    let strikes = |pace: &rate_limit::TenantRate| {
                         let struck = (0..3).fold(pace.clone(), |pace, _| {
-                            pace::strike(&pace, "BotDisabledByAdmin", until)
+                            rate_limit::record_failure(&pace, "BotDisabledByAdmin", until)
                         });
                         ((), Some(struck))
                     };

@@ -8,7 +8,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::audience::{Selector, Target};
 use herald::delivery::Guarantee;
 use herald::notification::{IfNoConversation, SendMode};
-use herald::pace::Limits;
+use herald::rate_limit::Limits;
 use jiff::SignedDuration;
 use lambda_http::http::Request;
 use lambda_http::{Body, RequestExt};

@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use herald::pace::Limits;
+use herald::rate_limit::Limits;
 use jiff::Timestamp;
 use planner::Bot;
 use tests::credential::given;

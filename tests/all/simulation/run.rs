@@ -11,7 +11,7 @@ use herald::delivery::{DeliveryKey, Row};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::Notification;
-use herald::pace::{Bucket, Pace};
+use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::memory::Store;
 use herald::store::{Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
@@ -177,7 +177,7 @@ impl Run {
     }
 
     /// The pace of a bucket, as it stands.
-    pub(super) fn pace(&self, bucket: &Bucket) -> Pace {
+    pub(super) fn pace(&self, bucket: &Bucket) -> TenantRate {
         at_once(self.store.apply(bucket, |pace| (pace.clone(), None)))
     }
 

@@ -15,7 +15,7 @@ use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
-use herald::pace::{Bucket, Pace};
+use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
@@ -537,7 +537,7 @@ impl Paces for Tables {
     async fn apply<T: Send>(
         &self,
         bucket: &Bucket,
-        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
     ) -> Result<T, Error> {
         let run = &self.0.run;
         let act = async {

@@ -22,8 +22,8 @@ use herald::id::NotificationId;
 use herald::notification::request::Request;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
-use herald::pace::{Bucket, Limit, Limits, Pace};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
+use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
     Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations,
@@ -535,8 +535,8 @@ impl Paces for Tables {
     async fn apply<T: Send>(
         &self,
         _: &Bucket,
-        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
     ) -> Result<T, StoreError> {
-        Ok(rule(&Pace::default()).0)
+        Ok(rule(&TenantRate::default()).0)
     }
 }

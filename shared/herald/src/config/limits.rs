@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{Environment, Error, variable};
 use crate::notification::SendMode;
-use crate::pace::{Limit, Limits};
+use crate::rate_limit::{Limit, Limits};
 
 /// The largest audience that goes ahead without a confirmation, if nobody says otherwise.
 pub const CONFIRM_ABOVE: u64 = 10_000;

@@ -5,18 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::claim::permits_after;
 use super::{Guarantee, Lease, Outcome, SentCopy};
-
-/// The longest wait that is ours to choose after a refusal. The channel's own `Retry-After` may be longer.
-const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(1);
-
-/// The shortest wait after a refusal.
-pub(super) const REFUSED_WAIT_MIN: SignedDuration = SignedDuration::from_millis(500);
-
-/// The first wait with a conversation that could not be made.
-const MAKING_WAIT: SignedDuration = SignedDuration::from_secs(15);
-
-/// The longest.
-const MAKING_WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);
+use crate::backoff::{ambiguous_backoff, retry_backoff};
 
 /// What one attempt came to; the Connector's classes with what the ledger keeps of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +97,7 @@ fn after_sending(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp
         }
         Attempt::Gone(code) => return Next::Settle(lease.ending(Outcome::Gone { code })),
         Attempt::NotSent { code, retry_after } => (
-            refused_wait(lease.attempt, retry_after, chance),
+            retry_backoff(lease.attempt, retry_after, chance),
             code,
             lease.doubts,
         ),
@@ -117,7 +106,7 @@ fn after_sending(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp
             if !permits_after(doubts, guarantee, most) {
                 return Next::Settle(Outcome::Unknown);
             }
-            (doubtful_wait(lease.doubts, chance), code, doubts)
+            (ambiguous_backoff(lease.doubts, chance), code, doubts)
         }
     };
     match now.checked_add(wait) {
@@ -157,8 +146,8 @@ fn after_revising(
             });
         }
         Attempt::Rejected { .. } | Attempt::Gone(_) => return settle(refused),
-        Attempt::NotSent { code, retry_after } => (refused_wait(lease.attempt, retry_after, chance), code),
-        Attempt::Unknown { code, .. } => (refused_wait(lease.attempt, None, chance), code),
+        Attempt::NotSent { code, retry_after } => (retry_backoff(lease.attempt, retry_after, chance), code),
+        Attempt::Unknown { code, .. } => (retry_backoff(lease.attempt, None, chance), code),
     };
     match now.checked_add(wait) {
         Ok(until) if until < ends_at => Next::Wait {
@@ -168,40 +157,4 @@ fn after_revising(
         },
         _ => settle(refused),
     }
-}
-
-/// As long as the channel asks, and by chance up to 2, 4, 8 … seconds more, so that those who were refused together do not come
-/// back together.
-fn refused_wait(attempt: u32, retry_after: Option<SignedDuration>, chance: u32) -> SignedDuration {
-    let most = SignedDuration::from_secs(1 << attempt.clamp(1, 6)).min(REFUSED_WAIT_MAX);
-    let ours = by_chance(most, chance).max(REFUSED_WAIT_MIN);
-    retry_after
-        .unwrap_or_default()
-        .max(SignedDuration::ZERO)
-        .saturating_add(ours)
-}
-
-/// How long to wait with a conversation that could not be made, `failures` times before this one: 15 seconds, twice as long each
-/// time, 15 minutes at most, half of it by chance; and no less than the other side asks.
-///
-/// Nothing that may be a copy is made, so this goes on until the notification expires: it must not be often.
-pub fn making_wait(failures: u32, asked: Option<SignedDuration>, chance: u32) -> SignedDuration {
-    let about = MAKING_WAIT
-        .saturating_mul(1 << failures.min(6))
-        .min(MAKING_WAIT_MAX);
-    let ours = (about / 2).saturating_add(by_chance(about / 2, chance));
-    let theirs = asked.map(|asked| asked.saturating_add(by_chance(MAKING_WAIT, chance)));
-    ours.max(theirs.unwrap_or_default())
-}
-
-/// About 15 seconds, one minute, four: an outage of the channel lasts minutes, and each attempt may be a copy.
-fn doubtful_wait(doubts: u32, chance: u32) -> SignedDuration {
-    let about = SignedDuration::from_secs(15 << (2 * doubts.min(3)));
-    (about / 2).saturating_add(by_chance(about, chance))
-}
-
-/// A part of this wait.
-fn by_chance(wait: SignedDuration, chance: u32) -> SignedDuration {
-    let milliseconds = wait.as_millis().max(0) * i128::from(chance) / i128::from(u32::MAX);
-    SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX))
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{DOUBTS_MAX, DeliveryKey, Guarantee, Outcome, Row, SentCopy, State};
-use crate::pace::Spacing;
+use crate::rate_limit::ConversationRate;
 
 /// How long a delivery whose turn another one has lets it have it before it asks again. A request takes a fraction of it.
 const BUSY_WAIT: SignedDuration = SignedDuration::from_secs(1);
@@ -22,7 +22,7 @@ pub struct Turn {
     pub doubts: u32,
     /// The deadline, taken from the worker's own.
     pub until: Timestamp,
-    /// What the conversation's [`Spacing`] keeps.
+    /// What the conversation's [`ConversationRate`] keeps.
     pub next: Timestamp,
 }
 
@@ -144,7 +144,7 @@ pub struct Asked<'a> {
     /// The deadline of whoever asks.
     pub until: Timestamp,
     /// How far apart requests to this conversation are.
-    pub spacing: Spacing,
+    pub spacing: ConversationRate,
 }
 
 /// What the tables say before a claim.

@@ -1,6 +1,6 @@
-use super::attempt::REFUSED_WAIT_MIN;
 use super::*;
-use crate::pace::{Limits, Spacing};
+use crate::backoff::{MIN_WAIT, creation_backoff};
+use crate::rate_limit::{ConversationRate, Limits};
 use jiff::SignedDuration;
 
 fn at(second: i64) -> Timestamp {
@@ -14,8 +14,8 @@ fn delivery(name: &str) -> DeliveryKey {
     )
 }
 
-fn spacing() -> Spacing {
-    Spacing::within(&Limits::teams().conversation)
+fn spacing() -> ConversationRate {
+    ConversationRate::within(&Limits::teams().conversation)
 }
 
 /// The tables, as far as one conversation is concerned.
@@ -242,7 +242,7 @@ fn an_unknown_outcome_follows_the_policy() {
 fn a_refusal_waits_as_long_as_the_channel_asks_and_never_hurries() {
     let wait = |attempt, retry_after, chance| waits(&lease(attempt, 0), throttled(retry_after), chance).0;
     assert!(wait(1, Some(645), 0) >= SignedDuration::from_secs(645));
-    assert_eq!(wait(1, Some(0), 0), REFUSED_WAIT_MIN);
+    assert_eq!(wait(1, Some(0), 0), MIN_WAIT);
     assert_eq!(wait(1, None, u32::MAX), SignedDuration::from_secs(2));
     assert_eq!(wait(40, None, u32::MAX), SignedDuration::from_mins(1));
 }
@@ -362,7 +362,7 @@ fn a_tally_counts_each_outcome_under_its_own_name() {
 
 #[test]
 fn what_cannot_be_made_is_tried_ever_more_rarely_and_never_sooner_than_asked() {
-    let wait = |failures, asked, chance| making_wait(failures, asked, chance).as_secs();
+    let wait = |failures, asked, chance| creation_backoff(failures, asked, chance).as_secs();
     let longest = [0, 1, 2, 3, 6, 7, 1_000_000].map(|failures| wait(failures, None, u32::MAX));
     assert_eq!(longest, [15, 30, 60, 120, 900, 900, 900]);
     assert_eq!([0, 6].map(|failures| wait(failures, None, 0)), [7, 450]);

@@ -5,7 +5,7 @@ use crate::delivery::{Outcome, SentCopy};
 use crate::id::NotificationId;
 use crate::notification::StartPolicy;
 use crate::notification::request::Request;
-use crate::pace::Pause;
+use crate::rate_limit::BreakerOpen;
 
 const LIMIT: Limit = Limit {
     requests: 45,
@@ -65,7 +65,7 @@ fn delivered() -> Row {
 /// What is said of one chunk with these rows.
 fn survey<'a>(
     notification: &'a Notification,
-    pace: Pace,
+    pace: TenantRate,
     buried: Option<&str>,
     rows: &[Option<Row>],
 ) -> Survey<'a> {
@@ -105,7 +105,7 @@ fn each_row_has_its_reason() {
         Some(delivered()),
     ];
     let notification = notification(6);
-    let survey = survey(&notification, Pace::default(), None, &rows);
+    let survey = survey(&notification, TenantRate::default(), None, &rows);
     let expected = [
         (Reason::InDoubt, Some(1)),
         (Reason::Retrying, Some(2)),
@@ -129,7 +129,7 @@ fn who_is_being_installed_for_is_not_said_to_be_refused() {
         why: INSTALLING.to_owned(),
     };
     let notification = notification(1);
-    let survey = survey(&notification, Pace::default(), None, &[Some(row)]);
+    let survey = survey(&notification, TenantRate::default(), None, &[Some(row)]);
     let group = survey.groups().remove(0);
     assert_eq!(
         (group.reason, group.code, group.until),
@@ -141,18 +141,18 @@ fn who_is_being_installed_for_is_not_said_to_be_refused() {
 #[test]
 fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
     let notification = notification(1);
-    let reason = |pace: Pace, row| {
+    let reason = |pace: TenantRate, row| {
         let survey = survey(&notification, pace, None, &[row]);
         let group = survey.groups().remove(0);
         (group.reason, group.code, group.until)
     };
-    let pause = Pause {
+    let pause = BreakerOpen {
         code: "BotDisabledByAdmin".to_owned(),
         until: at(900),
     };
-    let paused = Pace {
-        pause: Some(pause),
-        ..Pace::default()
+    let paused = TenantRate {
+        breaker: Some(pause),
+        ..TenantRate::default()
     };
     let code = || Some("BotDisabledByAdmin".to_owned());
     assert_eq!(
@@ -163,28 +163,31 @@ fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
         reason(paused, Some(waiting(950, 0))),
         (Reason::TenantPaused, code(), Some(at(950)))
     );
-    let line = Pace {
-        line: at(160),
-        next: at(101),
-        ..Pace::default()
+    let line = TenantRate {
+        queue_end: at(160),
+        next_slot: at(101),
+        ..TenantRate::default()
     };
     assert_eq!(reason(line, None), (Reason::InLine, None, Some(at(160))));
-    let soon = Pace {
-        next: at(101),
-        ..Pace::default()
+    let soon = TenantRate {
+        next_slot: at(101),
+        ..TenantRate::default()
     };
     assert_eq!(
         reason(soon, None),
         (Reason::WaitingForPermit, None, Some(at(101)))
     );
-    assert_eq!(reason(Pace::default(), None), (Reason::InFlight, None, None));
+    assert_eq!(
+        reason(TenantRate::default(), None),
+        (Reason::InFlight, None, None)
+    );
 }
 
 #[test]
 fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_pace() {
     let reason = |notification: &Notification, buried| {
         let rows = [Some(waiting(500, 0))];
-        survey(notification, Pace::default(), buried, &rows)
+        survey(notification, TenantRate::default(), buried, &rows)
             .groups()
             .remove(0)
     };
@@ -224,7 +227,7 @@ fn what_is_not_planned_is_a_reason_without_a_number() {
 #[test]
 fn examples_are_few_and_counts_are_not() {
     let notification = notification(90);
-    let survey = survey(&notification, Pace::default(), None, &vec![None; 90]);
+    let survey = survey(&notification, TenantRate::default(), None, &vec![None; 90]);
     let group = survey.groups().remove(0);
     assert_eq!((group.deliveries, group.examples.len()), (Some(90), EXAMPLES_MAX));
     assert_eq!(survey.examined(), 90);
@@ -304,13 +307,13 @@ fn the_finish_is_predicted_from_the_pace() {
     let notification_of = notification;
     let notification = notification_of(90);
     // Two seconds at 45 a second.
-    let idle = survey(&notification, Pace::default(), None, &vec![None; 90]);
+    let idle = survey(&notification, TenantRate::default(), None, &vec![None; 90]);
     assert_eq!(idle.finish(), Some(at(102)));
     // All of them stand in line already.
-    let line = Pace {
-        line: at(160),
-        next: at(100),
-        ..Pace::default()
+    let line = TenantRate {
+        queue_end: at(160),
+        next_slot: at(100),
+        ..TenantRate::default()
     };
     assert_eq!(
         survey(&notification, line, None, &vec![None; 90]).finish(),
@@ -320,18 +323,18 @@ fn the_finish_is_predicted_from_the_pace() {
     let mut rows = vec![None; 89];
     rows.push(Some(waiting(700, 0)));
     assert_eq!(
-        survey(&notification, Pace::default(), None, &rows).finish(),
+        survey(&notification, TenantRate::default(), None, &rows).finish(),
         Some(at(700))
     );
     // Those that were not looked at are like those that were.
     let larger = notification_of(900);
     assert_eq!(
-        survey(&larger, Pace::default(), None, &vec![None; 90]).finish(),
+        survey(&larger, TenantRate::default(), None, &vec![None; 90]).finish(),
         Some(at(120))
     );
     // Nobody can tell when somebody redrives.
     assert_eq!(
-        survey(&notification, Pace::default(), Some("x"), &vec![None; 90]).finish(),
+        survey(&notification, TenantRate::default(), Some("x"), &vec![None; 90]).finish(),
         None
     );
 }
@@ -341,7 +344,7 @@ fn nothing_is_predicted_to_finish_after_its_expiry() {
     let mut short = notification(900);
     short.expires_at = at(110);
     assert_eq!(
-        survey(&short, Pace::default(), None, &vec![None; 900]).finish(),
+        survey(&short, TenantRate::default(), None, &vec![None; 900]).finish(),
         Some(at(110))
     );
 }

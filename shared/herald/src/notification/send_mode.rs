@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Page, PageChunk};
 use crate::audience::{Audience, Recipient, Target, TeamPart};
 use crate::conversation::{Attributes, Scope};
-use crate::pace::Bucket;
+use crate::rate_limit::Bucket;
 
 /// A way to the recipients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl SendMode {
     /// The way to people of this bucket: only Teams has a batch API, and only for people of a tenant.
     fn within(self, bucket: &Bucket) -> Self {
         match self {
-            Self::Batch if bucket.is_of_teams() && bucket.tenant().is_some() => Self::Batch,
+            Self::Batch if bucket.is_teams() && bucket.tenant().is_some() => Self::Batch,
             Self::Batch | Self::Individual => Self::Individual,
         }
     }

@@ -21,7 +21,7 @@ use crate::delivery::{
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Copies, Notification, Page};
 use crate::operation::{Operation, OperationKey};
-use crate::pace::{Bucket, Pace};
+use crate::rate_limit::{Bucket, TenantRate};
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
 /// All three tables. Clones share them.
@@ -39,7 +39,7 @@ struct Tables {
     /// With the epoch that it is of, and until when it is believed.
     told: HashMap<(TeamKey, RosterQuery), (u64, RosterPage, Timestamp)>,
     turns: HashMap<ConversationKey, Turn>,
-    paces: HashMap<Bucket, Pace>,
+    paces: HashMap<Bucket, TenantRate>,
     operations: HashMap<OperationKey, Operation>,
 }
 
@@ -745,7 +745,7 @@ impl Paces for Store {
     async fn apply<T: Send>(
         &self,
         bucket: &Bucket,
-        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
     ) -> Result<T, Error> {
         let mut tables = self.tables();
         let standing = tables.paces.get(bucket).cloned().unwrap_or_default();

@@ -3,7 +3,7 @@
 use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::operation::{Operation, OperationKey, Stage};
-use herald::pace::Answer;
+use herald::rate_limit::Reservation;
 use herald::store::{
     Accept, CasResult, Close, ConversationFilter, Conversations, Error, Idempotency, Ledger, Notifications,
     Revise, Upsert,
@@ -125,7 +125,7 @@ async fn a_slot_is_reserved_once_though_the_answer_was_lost() {
     for _ in 0..3 {
         // Of the first the read's, of the others the write's.
         wire.lose_answers(1);
-        let Answer::Permits(permits) = reserve(&ledger, 0).await.unwrap() else {
+        let Reservation::Permits(permits) = reserve(&ledger, 0).await.unwrap() else {
             panic!("no permit");
         };
         slots.push(permits.slot(0));

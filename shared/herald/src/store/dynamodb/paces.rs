@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::attribute::{Item, Record, is_marked, item, moment, number, text};
 use super::ledger::{Ledger, beside, key};
 use super::{Condition, Error, Outrun, Put, ROUNDS, fresh_mark, pause, unavailable};
-use crate::pace::{Bucket, Pace, Pause, Slowed, Strikes};
+use crate::rate_limit::{BreakerOpen, Bucket, FailureCount, Slowdown, TenantRate};
 use crate::store::Paces;
 
 const VERB: &str = "keep a pace";
@@ -50,7 +50,7 @@ impl Seats {
 /// What stands in the table, as far as is known.
 #[derive(Debug)]
 struct Seen {
-    pace: Pace,
+    pace: TenantRate,
     /// Counts the puts, from 1; 0 when there is no item.
     version: u64,
     at: Instant,
@@ -63,7 +63,7 @@ impl Seen {
                 let record = Record { verb, item };
                 (read(record)?, record.number("version")?)
             }
-            None => (Pace::default(), 0),
+            None => (TenantRate::default(), 0),
         };
         Ok(Self {
             pace,
@@ -77,10 +77,10 @@ impl Paces for Ledger {
     async fn apply<T: Send>(
         &self,
         bucket: &Bucket,
-        rule: impl Fn(&Pace) -> (T, Option<Pace>) + Send + Sync,
+        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
     ) -> Result<T, Error> {
         let mut answer = None;
-        let mut rule = |pace: &Pace| {
+        let mut rule = |pace: &TenantRate| {
             let (given, new) = rule(pace);
             answer = Some(given);
             new
@@ -91,7 +91,7 @@ impl Paces for Ledger {
 }
 
 /// A rule, of which only what it has written is of interest.
-type Rule<'a> = dyn FnMut(&Pace) -> Option<Pace> + Send + 'a;
+type Rule<'a> = dyn FnMut(&TenantRate) -> Option<TenantRate> + Send + 'a;
 
 impl Ledger {
     /// Applies a rule until what it says stands. Compiled once for all rules; a function would have a copy for each of its own.
@@ -150,47 +150,47 @@ impl Ledger {
     }
 }
 
-fn write(pace: &Pace) -> Item {
-    let Pace {
-        next,
-        line,
-        serving,
-        slowed,
-        strikes,
-        pause,
+fn write(pace: &TenantRate) -> Item {
+    let TenantRate {
+        next_slot: next,
+        queue_end: line,
+        now_serving: serving,
+        slowdown: slowed,
+        failures: strikes,
+        breaker: pause,
     } = pace;
     let mut attributes = item([
         ("next", moment(*next)),
         ("line", moment(*line)),
         ("serving", moment(*serving)),
     ]);
-    if let Some(Slowed { at, rate }) = slowed {
+    if let Some(Slowdown { at, rate }) = slowed {
         attributes.extend(item([("slowedAt", moment(*at)), ("slowedTo", number(*rate))]));
     }
-    if let Some(Strikes { code, count, since }) = strikes {
+    if let Some(FailureCount { code, count, since }) = strikes {
         attributes.extend(item([
             ("strikes", number(*count)),
             ("strikesCode", text(code)),
             ("strikesSince", moment(*since)),
         ]));
     }
-    if let Some(Pause { code, until }) = pause {
+    if let Some(BreakerOpen { code, until }) = pause {
         attributes.extend(item([("pausedUntil", moment(*until)), ("pausedFor", text(code))]));
     }
     attributes
 }
 
-fn read(record: Record<'_>) -> Result<Pace, Error> {
+fn read(record: Record<'_>) -> Result<TenantRate, Error> {
     let slowed = match record.optional_moment("slowedAt")? {
         None => None,
-        Some(at) => Some(Slowed {
+        Some(at) => Some(Slowdown {
             at,
             rate: record.number("slowedTo")?,
         }),
     };
     let strikes = match record.optional_number("strikes")? {
         None => None,
-        Some(count) => Some(Strikes {
+        Some(count) => Some(FailureCount {
             code: record.text("strikesCode")?.to_owned(),
             count,
             since: record.moment("strikesSince")?,
@@ -198,17 +198,17 @@ fn read(record: Record<'_>) -> Result<Pace, Error> {
     };
     let pause = match record.optional_moment("pausedUntil")? {
         None => None,
-        Some(until) => Some(Pause {
+        Some(until) => Some(BreakerOpen {
             code: record.text("pausedFor")?.to_owned(),
             until,
         }),
     };
-    Ok(Pace {
-        next: record.moment("next")?,
-        line: record.moment("line")?,
-        serving: record.moment("serving")?,
-        slowed,
-        strikes,
-        pause,
+    Ok(TenantRate {
+        next_slot: record.moment("next")?,
+        queue_end: record.moment("line")?,
+        now_serving: record.moment("serving")?,
+        slowdown: slowed,
+        failures: strikes,
+        breaker: pause,
     })
 }

@@ -1,4 +1,7 @@
+use jiff::{SignedDuration, Timestamp};
+
 use super::*;
+use crate::conversation::ConversationKey;
 
 fn at(millisecond: i64) -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_000 + millisecond).unwrap()
@@ -13,51 +16,59 @@ const LIMIT: Limit = Limit {
     per: SignedDuration::from_secs(1),
 };
 
-fn wish(block: u32) -> Wish {
-    Wish {
-        block,
-        whole: block,
-        turn: None,
+fn request(block: u32) -> PermitRequest {
+    PermitRequest {
+        slots: block,
+        total: block,
+        ticket: None,
     }
 }
 
-fn permits(answer: &Answer) -> Permits {
+fn permits(answer: &Reservation) -> Permits {
     match answer {
-        Answer::Permits(permits) => *permits,
-        Answer::Later { until, .. } => panic!("later: {until}"),
+        Reservation::Permits(permits) => *permits,
+        Reservation::Later { until, .. } => panic!("later: {until}"),
     }
 }
 
 /// Everybody asks for blocks of 25 as soon as they may; the moments of the requests of so many askers.
-fn requests(mut pace: Pace, askers: usize) -> (Vec<Timestamp>, Pace) {
+fn requests(mut rate: TenantRate, askers: usize) -> (Vec<Timestamp>, TenantRate) {
     let mut waiting = vec![(at(0), None); askers];
     let mut made = Vec::new();
     while !waiting.is_empty() {
         waiting.sort();
-        let (now, turn) = waiting.remove(0);
-        let (answer, new) = reserve(&pace, LIMIT, Wish { turn, ..wish(25) }, now);
-        pace = new.unwrap_or(pace);
+        let (now, ticket) = waiting.remove(0);
+        let (answer, new) = reserve(
+            &rate,
+            LIMIT,
+            PermitRequest {
+                ticket,
+                ..request(25)
+            },
+            now,
+        );
+        rate = new.unwrap_or(rate);
         match answer {
-            Answer::Permits(permits) => made.extend((0..25).map(|number| permits.slot(number))),
-            Answer::Later { until, turn, .. } => waiting.push((until, turn)),
+            Reservation::Permits(permits) => made.extend((0..25).map(|number| permits.slot(number))),
+            Reservation::Later { until, ticket, .. } => waiting.push((until, ticket)),
         }
     }
     made.sort();
-    (made, pace)
+    (made, rate)
 }
 
 #[test]
 fn slots_follow_each_other_at_the_limit_whoever_takes_them() {
-    let (first, pace) = reserve(&Pace::default(), LIMIT, wish(10), at(0));
-    let (second, _) = reserve(&pace.unwrap(), LIMIT, wish(1), at(5));
+    let (first, rate) = reserve(&TenantRate::default(), LIMIT, request(10), at(0));
+    let (second, _) = reserve(&rate.unwrap(), LIMIT, request(1), at(5));
     assert_eq!(permits(&first).slot(9), at(180));
     assert_eq!(permits(&second).slot(0), at(200));
 }
 
 #[test]
 fn an_idle_tenant_saves_no_slots_up() {
-    let (_, pace) = reserve(&Pace::default(), LIMIT, wish(10), at(0));
-    let (answer, _) = reserve(&pace.unwrap(), LIMIT, wish(2), at(60_000));
+    let (_, rate) = reserve(&TenantRate::default(), LIMIT, request(10), at(0));
+    let (answer, _) = reserve(&rate.unwrap(), LIMIT, request(2), at(60_000));
     assert_eq!(
         (permits(&answer).slot(0), permits(&answer).slot(1)),
         (at(60_000), at(60_020))
@@ -66,7 +77,7 @@ fn an_idle_tenant_saves_no_slots_up() {
 
 #[test]
 fn a_backlog_stands_in_line_and_uses_every_slot() {
-    let (made, _) = requests(Pace::default(), 400);
+    let (made, _) = requests(TenantRate::default(), 400);
     assert_eq!(made.len(), 10_000);
     let took = made[9_999].duration_since(made[0]);
     assert!(took <= seconds(200), "{took}");
@@ -78,35 +89,43 @@ fn a_backlog_stands_in_line_and_uses_every_slot() {
 
 #[test]
 fn a_line_that_is_held_up_keeps_its_order_and_nobody_comes_in_vain_for_long() {
-    let (_, held) = reserve(&Pace::default(), LIMIT, wish(25), at(0));
+    let (_, held) = reserve(&TenantRate::default(), LIMIT, request(25), at(0));
     let held = throttle(&held.unwrap(), LIMIT, Some(seconds(600)), at(0));
-    let (mut pace, mut waiting, mut asked) = (held, vec![(at(0), None, 0); 100], 0);
+    let (mut rate, mut waiting, mut asked) = (held, vec![(at(0), None, 0); 100], 0);
     let mut served = Vec::new();
     while !waiting.is_empty() {
         waiting.sort();
-        let (now, turn, _) = waiting.remove(0);
-        let (answer, new) = reserve(&pace, LIMIT, Wish { turn, ..wish(25) }, now);
-        pace = new.unwrap_or(pace);
+        let (now, ticket, _) = waiting.remove(0);
+        let (answer, new) = reserve(
+            &rate,
+            LIMIT,
+            PermitRequest {
+                ticket,
+                ..request(25)
+            },
+            now,
+        );
+        rate = new.unwrap_or(rate);
         asked += 1;
         match answer {
-            Answer::Permits(permits) => served.push((permits.slot(0), turn)),
-            Answer::Later { until, turn, .. } => waiting.push((until, turn, 0)),
+            Reservation::Permits(permits) => served.push((permits.slot(0), ticket)),
+            Reservation::Later { until, ticket, .. } => waiting.push((until, ticket, 0)),
         }
     }
     assert!(served[0].0 >= at(600_000));
-    assert!(served.is_sorted_by_key(|(_, turn)| *turn));
+    assert!(served.is_sorted_by_key(|(_, ticket)| *ticket));
     assert!(asked < 100 * 5, "{asked}");
 }
 
 #[test]
 fn who_was_served_without_standing_in_line_does_not_wait_for_ever_when_the_line_is_held_up() {
-    let (_, served) = reserve(&Pace::default(), LIMIT, wish(1), at(0));
+    let (_, served) = reserve(&TenantRate::default(), LIMIT, request(1), at(0));
     let held = throttle(&served.unwrap(), LIMIT, Some(seconds(60)), at(10));
-    let again = Wish {
-        turn: Some(at(0)),
-        ..wish(1)
+    let again = PermitRequest {
+        ticket: Some(at(0)),
+        ..request(1)
     };
-    let (Answer::Later { until, .. }, _) = reserve(&held, LIMIT, again, at(20)) else {
+    let (Reservation::Later { until, .. }, _) = reserve(&held, LIMIT, again, at(20)) else {
         panic!("sent in spite of Retry-After");
     };
     assert!(until <= at(61_000), "{until}");
@@ -114,19 +133,19 @@ fn who_was_served_without_standing_in_line_does_not_wait_for_ever_when_the_line_
 
 #[test]
 fn a_429_halves_the_rate_once_for_its_burst_and_the_rate_recovers() {
-    let slowed = throttle(&Pace::default(), LIMIT, None, at(0));
+    let slowed = throttle(&TenantRate::default(), LIMIT, None, at(0));
     let again = throttle(&slowed, LIMIT, None, at(500));
     assert_eq!(again.rate(LIMIT, at(1000)), 26_000);
     assert_eq!(again.rate(LIMIT, at(10_000)), 35_000);
     assert_eq!(again.rate(LIMIT, at(60_000)), 50_000);
-    assert_eq!(again.next, at(1500));
+    assert_eq!(again.next_slot, at(1500));
 }
 
 #[test]
 fn retry_after_holds_for_everyone_in_the_bucket() {
-    let held = throttle(&Pace::default(), LIMIT, Some(seconds(645)), at(0));
-    let (answer, _) = reserve(&held, LIMIT, wish(1), at(10));
-    let Answer::Later { until, .. } = answer else {
+    let held = throttle(&TenantRate::default(), LIMIT, Some(seconds(645)), at(0));
+    let (answer, _) = reserve(&held, LIMIT, request(1), at(10));
+    let Reservation::Later { until, .. } = answer else {
         panic!("sent in spite of Retry-After");
     };
     assert!(until >= at(640_000), "{until}");
@@ -134,31 +153,37 @@ fn retry_after_holds_for_everyone_in_the_bucket() {
 
 #[test]
 fn several_refusals_that_speak_of_the_tenant_pause_it_and_one_does_not() {
-    let mut pace = Pace::default();
+    let mut rate = TenantRate::default();
     for strike_number in 0..2 {
-        pace = strike(&pace, "BotDisabledByAdmin", at(strike_number));
-        assert_eq!(pace.pause, None);
+        rate = record_failure(&rate, "BotDisabledByAdmin", at(strike_number));
+        assert_eq!(rate.breaker, None);
     }
-    pace = strike(&pace, "BotDisabledByAdmin", at(2));
-    let until = pace.pause.clone().unwrap().until;
+    rate = record_failure(&rate, "BotDisabledByAdmin", at(2));
+    let until = rate.breaker.clone().unwrap().until;
     assert!(matches!(
-        reserve(&pace, LIMIT, wish(1), at(3)).0,
-        Answer::Later { why: Why::Paused(code), .. } if code == "BotDisabledByAdmin"
+        reserve(&rate, LIMIT, request(1), at(3)).0,
+        Reservation::Later { reason: WaitReason::BreakerOpen(code), .. } if code == "BotDisabledByAdmin"
     ));
     assert!(matches!(
-        reserve(&pace, LIMIT, wish(1), until).0,
-        Answer::Permits(_)
+        reserve(&rate, LIMIT, request(1), until).0,
+        Reservation::Permits(_)
     ));
-    assert!(strike(&pace, "BotDisabledByAdmin", until).pause.unwrap().until > until);
+    assert!(
+        record_failure(&rate, "BotDisabledByAdmin", until)
+            .breaker
+            .unwrap()
+            .until
+            > until
+    );
 }
 
 #[test]
 fn no_window_of_a_conversation_ever_holds_more_than_its_limit() {
     let limits = Limits::teams().conversation;
-    let spacing = Spacing::within(&limits);
+    let conversation = ConversationRate::within(&limits);
     let (mut next, mut now, mut made) = (None, at(0), Vec::new());
     while made.len() < 4000 {
-        match spacing.take(next, now) {
+        match conversation.take(next, now) {
             Ok(then) => {
                 made.push(now);
                 next = Some(then);
@@ -192,39 +217,39 @@ fn a_limit_is_read_as_it_is_written() {
 
 #[test]
 fn a_line_whose_people_do_not_come_holds_nobody_up() {
-    let long = Wish {
-        whole: 1_000_000,
-        ..wish(25)
+    let long = PermitRequest {
+        total: 1_000_000,
+        ..request(25)
     };
-    let (_, pace) = reserve(&Pace::default(), LIMIT, wish(250), at(0));
-    let (lined_up, pace) = reserve(&pace.unwrap(), LIMIT, long, at(0));
-    assert!(matches!(lined_up, Answer::Later { .. }));
-    let pace = pace.unwrap();
-    assert!(pace.line > at(20_000_000), "the line is hours long");
+    let (_, rate) = reserve(&TenantRate::default(), LIMIT, request(250), at(0));
+    let (lined_up, rate) = reserve(&rate.unwrap(), LIMIT, long, at(0));
+    assert!(matches!(lined_up, Reservation::Later { .. }));
+    let rate = rate.unwrap();
+    assert!(rate.queue_end > at(20_000_000), "the line is hours long");
     // It was cancelled: its slots stand unused.
     assert!(matches!(
-        reserve(&pace, LIMIT, wish(25), at(20_000)).0,
-        Answer::Later { .. }
+        reserve(&rate, LIMIT, request(25), at(20_000)).0,
+        Reservation::Later { .. }
     ));
     assert!(matches!(
-        reserve(&pace, LIMIT, wish(25), at(40_000)).0,
-        Answer::Permits(_)
+        reserve(&rate, LIMIT, request(25), at(40_000)).0,
+        Reservation::Permits(_)
     ));
 }
 
 #[test]
 fn a_message_that_arrives_acquits_its_tenant() {
-    let mut pace = Pace::default();
+    let mut rate = TenantRate::default();
     for number in 0..3 {
-        pace = strike(&pace, "BotDisabledByAdmin", at(number));
+        rate = record_failure(&rate, "BotDisabledByAdmin", at(number));
     }
-    assert!(pace.pause.is_some());
-    let acquitted = clear(&pace).unwrap();
-    assert!(permits(&reserve(&pace, LIMIT, wish(1), at(1_000_000)).0).suspected());
-    assert!(!permits(&reserve(&acquitted, LIMIT, wish(1), at(3)).0).suspected());
-    assert_eq!(clear(&acquitted), None);
+    assert!(rate.breaker.is_some());
+    let acquitted = record_success(&rate).unwrap();
+    assert!(permits(&reserve(&rate, LIMIT, request(1), at(1_000_000)).0).is_suspect());
+    assert!(!permits(&reserve(&acquitted, LIMIT, request(1), at(3)).0).is_suspect());
+    assert_eq!(record_success(&acquitted), None);
     assert_eq!(
-        strike(&acquitted, "BotDisabledByAdmin", at(4)).pause,
+        record_failure(&acquitted, "BotDisabledByAdmin", at(4)).breaker,
         None,
         "counted from the beginning"
     );
@@ -244,13 +269,13 @@ fn a_bucket_knows_its_conversations_whatever_the_ids_hold() {
         };
         for tenant in [None, Some("t"), Some("t|u")] {
             let bucket = Bucket::of(&key, tenant);
-            assert!(bucket.is_of(&key), "{bucket:?}");
+            assert!(bucket.contains(&key), "{bucket:?}");
             assert_eq!(bucket.conversation(conversation.into()), Some(key.clone()));
             assert_eq!(bucket.tenant(), tenant);
         }
     }
     let other: ConversationKey = "msteams|28:other|a:1".parse().unwrap();
-    assert!(!Bucket::of(&"msteams|28:b|a:1".parse().unwrap(), None).is_of(&other));
+    assert!(!Bucket::of(&"msteams|28:b|a:1".parse().unwrap(), None).contains(&other));
 }
 
 #[test]
@@ -259,8 +284,8 @@ fn graph_has_a_bucket_of_its_own_for_each_bot_and_tenant() {
         let key: ConversationKey = "msteams|28:bot|a:1".parse().unwrap();
         Bucket::of(&key, Some(tenant))
     };
-    let graph = bucket("t1").of_graph();
+    let graph = bucket("t1").for_graph();
     assert_eq!(graph.as_str(), "graph|28:bot|t1");
     assert_eq!(graph.tenant(), Some("t1"));
-    assert_ne!(graph, bucket("t2").of_graph());
+    assert_ne!(graph, bucket("t2").for_graph());
 }

@@ -1,0 +1,81 @@
+//! The scope of a rate limit.
+
+use botframework::id::ConversationId;
+use serde::{Deserialize, Serialize};
+
+use crate::conversation::{ConversationKey, Person, PersonKey};
+
+/// The scope of one rate limit: a bot in a tenant, on a channel or at Microsoft Graph.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bucket(String);
+
+/// Stands where the channel stands. No channel has this name.
+const GRAPH: &str = "graph";
+
+impl Bucket {
+    /// The bucket of a conversation. Channels without tenants have one for each bot.
+    pub fn of(conversation: &ConversationKey, tenant: Option<&str>) -> Self {
+        Self(format!("{}|{}", conversation.place(), tenant.unwrap_or_default()))
+    }
+
+    /// The bucket of the same bot at Microsoft Graph, in the same tenant.
+    #[must_use]
+    pub fn for_graph(&self) -> Self {
+        let after_channel = self.0.split_once('|').map_or("", |(_, rest)| rest);
+        Self(format!("{GRAPH}|{after_channel}"))
+    }
+
+    /// The bucket as it is stored in tables and queues.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Channel and bot, as [`ConversationKey::place`] has them: neither contains a bar.
+    fn place(&self) -> &str {
+        let bars = self.0.match_indices('|').map(|(at, _)| at);
+        bars.take(2).last().map_or(&self.0, |second| &self.0[..second])
+    }
+
+    /// Whether the conversation belongs to this bucket's bot and channel.
+    pub fn contains(&self, conversation: &ConversationKey) -> bool {
+        self.place() == conversation.place()
+    }
+
+    /// The conversation with this id, of this bucket's bot and channel.
+    pub fn conversation(&self, id: ConversationId) -> Option<ConversationKey> {
+        ConversationKey::from_place(id, self.place()).ok()
+    }
+
+    /// A person of this bucket's tenant, if it has one.
+    pub fn person(&self, person: Person) -> Option<PersonKey> {
+        let tenant = self.tenant()?.to_owned();
+        let ConversationKey { channel, bot, .. } = self.conversation("".into())?;
+        Some(PersonKey {
+            channel,
+            bot,
+            tenant,
+            person,
+        })
+    }
+
+    /// Whether its channel is Teams.
+    pub fn is_teams(&self) -> bool {
+        self.channel() == "msteams"
+    }
+
+    /// Whether it is the bucket of Microsoft Graph.
+    pub fn is_graph(&self) -> bool {
+        self.channel() == GRAPH
+    }
+
+    /// The tenant, if there is one.
+    pub fn tenant(&self) -> Option<&str> {
+        let tenant = self.0.splitn(3, '|').nth(2)?;
+        (!tenant.is_empty()).then_some(tenant)
+    }
+
+    fn channel(&self) -> &str {
+        self.0.split('|').next().unwrap_or_default()
+    }
+}

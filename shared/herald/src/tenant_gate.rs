@@ -1,0 +1,212 @@
+//! The gate through which every request to a tenant passes: permits, 429s and the circuit breaker, for one invocation.
+//!
+//! The shared state is the [`TenantRate`] in the store. The gate adds what the tasks of one invocation need to know at once,
+//! without a read: buckets on hold after a 429, and whether the whole bot is paused because its token is not accepted.
+//!
+//! Sender and planner each make one for an invocation:
+//!
+//! ```text
+//! let gate = TenantGate::new(&ledger, &limits, &clock);
+//! match gate.acquire(&bucket).await? {
+//!     Admission::Granted(_) => …one request…,       a 429: gate.throttle(&bucket, retry_after).await?
+//!     Admission::Later(until) => …ask again then…,
+//! }
+//! ```
+//!
+//! # Errors
+//! Methods fail when the table of rate limits is unavailable; no request may be made then.
+
+#![allow(clippy::missing_errors_doc, reason = "the module says it once")]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::rate_limit::{self, Bucket, Limits, PermitRequest, Permits, Reservation, TenantRate};
+use crate::store::{Error, Paces};
+use crate::time::later;
+
+/// The gate of one invocation.
+#[derive(Debug)]
+pub struct TenantGate<'a, P> {
+    rates: &'a P,
+    limits: &'a Limits,
+    clock: &'a Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Permits of these buckets are void until then.
+    holds: HashMap<Bucket, Timestamp>,
+    /// Buckets with failures that the breaker counts.
+    suspects: HashSet<Bucket>,
+    /// No request of the bot is made until then.
+    bot_paused_until: Option<Timestamp>,
+}
+
+/// Whether a request may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Granted(Permits),
+    /// It may not; ask again then.
+    Later(Timestamp),
+}
+
+impl<'a, P: Paces> TenantGate<'a, P> {
+    /// A gate without holds.
+    pub fn new(rates: &'a P, limits: &'a Limits, clock: &'a Clock) -> Self {
+        Self {
+            rates,
+            limits,
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Reserves a permit for one request ahead of the queue, and waits for its slot.
+    pub async fn acquire(&self, bucket: &Bucket) -> Result<Admission, Error> {
+        self.acquire_in_turn(bucket, &mut Some(self.clock.now())).await
+    }
+
+    /// Reserves a permit for one request in the order of the queue, and waits for its slot. `ticket` is the caller's place in
+    /// the queue, which may be set or changed.
+    pub async fn acquire_in_turn(
+        &self,
+        bucket: &Bucket,
+        ticket: &mut Option<Timestamp>,
+    ) -> Result<Admission, Error> {
+        let admission = self.reserve(bucket, 1, 1, ticket).await?;
+        let Admission::Granted(permits) = admission else {
+            return Ok(admission);
+        };
+        self.clock.sleep_until(permits.slot(0)).await;
+        // The permit is void if the bucket was throttled meanwhile.
+        Ok(self.held_until(bucket).map_or(admission, Admission::Later))
+    }
+
+    /// Reserves `slots` permits of `total` that the caller will need, without waiting for their slots: the caller sleeps until
+    /// each and then checks [`held_until`](Self::held_until).
+    pub async fn reserve(
+        &self,
+        bucket: &Bucket,
+        slots: u32,
+        total: u32,
+        ticket: &mut Option<Timestamp>,
+    ) -> Result<Admission, Error> {
+        if let Some(until) = self.held_until(bucket) {
+            return Ok(Admission::Later(until));
+        }
+        let now = self.clock.now();
+        let limit = self.limits.of(bucket);
+        let request = PermitRequest {
+            slots,
+            total,
+            ticket: *ticket,
+        };
+        let rule = |rate: &TenantRate| rate_limit::reserve(rate, limit, request, now);
+        Ok(match self.rates.apply(bucket, rule).await? {
+            Reservation::Permits(permits) => {
+                // Served: later requests of this caller go ahead of the queue.
+                ticket.get_or_insert(now);
+                Admission::Granted(permits)
+            }
+            Reservation::Later {
+                until,
+                ticket: issued,
+                ..
+            } => {
+                *ticket = issued;
+                Admission::Later(until)
+            }
+        })
+    }
+
+    /// Slows the bucket down after a 429, and holds it for its `Retry-After`.
+    pub async fn throttle(&self, bucket: &Bucket, retry_after: Option<SignedDuration>) -> Result<(), Error> {
+        let (now, limit) = (self.clock.now(), self.limits.of(bucket));
+        if let Some(wait) = retry_after {
+            self.hold(bucket, later(now, wait));
+        }
+        let rule = |rate: &TenantRate| ((), Some(rate_limit::throttle(rate, limit, retry_after, now)));
+        self.rates.apply(bucket, rule).await
+    }
+
+    /// Counts a refusal that may concern the whole tenant. Returns when the circuit breaker closes, if it is open.
+    pub async fn record_failure(&self, bucket: &Bucket, code: &str) -> Result<Option<Timestamp>, Error> {
+        let now = self.clock.now();
+        let rule = |rate: &TenantRate| {
+            let new = rate_limit::record_failure(rate, code, now);
+            (new.breaker.clone(), Some(new))
+        };
+        let breaker = self.rates.apply(bucket, rule).await?;
+        self.state().suspects.insert(bucket.clone());
+        let until = breaker.map(|breaker| breaker.until).filter(|until| *until > now);
+        if let Some(until) = until {
+            tracing::error!(
+                error_type = "TenantPaused",
+                code,
+                "several conversations of a tenant were refused: no requests to it for a while"
+            );
+            self.hold(bucket, until);
+        }
+        Ok(until)
+    }
+
+    /// Resets the circuit breaker after a delivery. Writes nothing unless `permits`, or a failure of this invocation, say that
+    /// failures were counted.
+    pub async fn record_success(&self, bucket: &Bucket, permits: Option<Permits>) -> Result<(), Error> {
+        let is_suspect = self.state().suspects.remove(bucket);
+        if is_suspect || permits.is_some_and(|permits| permits.is_suspect()) {
+            let rule = |rate: &TenantRate| ((), rate_limit::record_success(rate));
+            self.rates.apply(bucket, rule).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<P> TenantGate<'_, P> {
+    /// Makes no request to this bucket before `until`.
+    pub fn hold(&self, bucket: &Bucket, until: Timestamp) {
+        let mut state = self.state();
+        let hold = state.holds.entry(bucket.clone()).or_insert(until);
+        *hold = until.max(*hold);
+    }
+
+    /// Until when this bucket is on hold.
+    pub fn held_until(&self, bucket: &Bucket) -> Option<Timestamp> {
+        let now = self.clock.now();
+        self.state()
+            .holds
+            .get(bucket)
+            .copied()
+            .filter(|until| *until > now)
+    }
+
+    /// Pauses the whole bot, unless it is paused already. Returns the end of the pause. `log` is called once for each pause.
+    pub fn pause_bot(&self, until: Timestamp, log: impl FnOnce()) -> Timestamp {
+        let now = self.clock.now();
+        let mut state = self.state();
+        match state.bot_paused_until {
+            Some(paused_until) if paused_until > now => paused_until,
+            Some(_) | None => {
+                log();
+                state.bot_paused_until = Some(until);
+                until
+            }
+        }
+    }
+
+    /// Until when the whole bot is paused.
+    pub fn bot_paused_until(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        self.state().bot_paused_until.filter(|until| *until > now)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

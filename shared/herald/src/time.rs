@@ -1,0 +1,23 @@
+//! Arithmetic on moments that saturates instead of failing.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// `moment + wait`.
+pub fn later(moment: Timestamp, wait: SignedDuration) -> Timestamp {
+    moment.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// `moment - by`.
+pub fn earlier(moment: Timestamp, by: SignedDuration) -> Timestamp {
+    moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// Rounded up to the millisecond, the precision of the tables: a stored slot never moves to an earlier moment.
+pub(crate) fn ceil_millisecond(moment: Timestamp) -> Timestamp {
+    let milliseconds = moment.as_millisecond();
+    match Timestamp::from_millisecond(milliseconds) {
+        Ok(whole) if whole < moment => Timestamp::from_millisecond(milliseconds + 1).unwrap_or(moment),
+        Ok(whole) => whole,
+        Err(_) => moment,
+    }
+}
