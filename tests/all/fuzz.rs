@@ -222,7 +222,7 @@ async fn admits(authenticator: &Authenticator, authorization: &[u8], activity: &
     };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
     authenticator
-        .authenticate(&headers, activity, time())
+        .authenticate(&headers, activity.clone(), time())
         .await
         .is_ok()
 }

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..BATCHES {
         let begun = cpu_time()?;
         for _ in 0..BATCH {
-            black_box(authenticator.authenticate(&headers, &activity, now).await)?;
+            black_box(authenticator.authenticate(&headers, activity.clone(), now).await)?;
         }
         let verified = cpu_time()?;
         for _ in 0..BATCH {

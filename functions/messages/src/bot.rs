@@ -1,15 +1,15 @@
-//! **Your bot.** This is the one file to edit: say what the bot answers when it is spoken to.
+//! **Your bot.** This is the one file to edit: it decides what the bot replies.
 //!
-//! Everything around it is done for you: by the time a turn runs, the conversation is remembered and can be written to
-//! later through `POST /api/notifications`. A turn must be short; the channel waits about 15 seconds for all of it.
+//! Herald does the rest: before a turn runs, the conversation is stored, and `POST /api/notifications` can write to it later.
+//! A turn must be short; the channel waits about 15 seconds for all of it.
 
 use botframework::activity::ActivityType;
 use botframework::turn::{self, Turn};
 use herald::store::Conversations;
 
-use crate::tags::{Tagged, Tags};
+use crate::tags::{TagResult, Tags};
 
-/// Why you get this, what it offers, what to do next: the three things a welcome says.
+/// A welcome says why it came, what the bot offers, and what to do next.
 const WELCOME: &str = "Hello! You see this because I was just added here, and from now on I can bring you news without \
     being asked: a broken build, a shipped order, a closed office. Type **help** to see what I understand.";
 
@@ -19,15 +19,15 @@ const HELP: &str = "I bring notifications here when there are any. Say **subscri
 
 /// A small bot that welcomes, helps, subscribes and echoes.
 #[derive(Debug)]
-pub struct Bot<'a, S> {
-    /// The tags of the conversation it is in, by which notifications find it: `{"audience": {"tag": "builds"}}`.
-    pub tags: Tags<'a, S>,
+pub struct Bot<'a, C> {
+    /// The tags of the conversation of the turn. Notifications select by them: `{"audience": {"tag": "builds"}}`.
+    pub tags: Tags<'a, C>,
 }
 
-impl<S: Conversations> turn::Bot for Bot<'_, S> {
+impl<C: Conversations> turn::Bot for Bot<'_, C> {
     async fn on_turn(&self, turn: &mut Turn<'_>) -> Result<(), turn::Error> {
         match turn.activity().kind {
-            // Teams also tells of every member who joins a team; they are not greeted one by one.
+            // Teams sends an update for every member who joins a team, too; those get no welcome.
             Some(ActivityType::ConversationUpdate) if turn.activity().adds_bot() => {
                 turn.send_text(WELCOME).await?;
             }
@@ -36,19 +36,21 @@ impl<S: Conversations> turn::Bot for Bot<'_, S> {
                 let (word, rest) = said.split_once(char::is_whitespace).unwrap_or((&said, ""));
                 let (word, topic) = (word.to_lowercase(), rest.trim().to_lowercase());
                 match (word.as_str(), topic.as_str()) {
-                    // A card's button, or a picture: nothing was said.
+                    // The button of a card, or a picture: there is no text.
                     ("", _) => {}
                     ("help", "") => {
                         turn.send_text(HELP).await?;
                     }
                     ("subscribe", topic) if !topic.is_empty() => {
                         let answer = match self.tags.add(topic).await? {
-                            Tagged::Done => format!("From now on I bring news about **{topic}** here."),
-                            Tagged::NoTag => "That is too long for me: say it in a word or two.".to_owned(),
-                            Tagged::TooMany => {
+                            TagResult::Done => format!("From now on I bring news about **{topic}** here."),
+                            TagResult::Invalid => {
+                                "That is too long for me: say it in a word or two.".to_owned()
+                            }
+                            TagResult::TooMany => {
                                 "There are too many already: unsubscribe from one first.".to_owned()
                             }
-                            Tagged::Nowhere => "I do not know where to bring it.".to_owned(),
+                            TagResult::NoConversation => "I do not know where to bring it.".to_owned(),
                         };
                         turn.send_text(answer).await?;
                     }

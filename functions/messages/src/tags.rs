@@ -1,124 +1,131 @@
-//! What the bot's code puts a conversation under, for audiences: the same tags that callers set.
+//! The tags of a conversation, for the bot's code: the same tags that callers set.
 
-use botframework::activity::Activity;
+use botframework::auth::VerifiedActivity;
 use botframework::reference::ConversationReference;
 use botframework::turn;
 use herald::clock::Clock;
 use herald::conversation::{ConversationKey, is_tag};
 use herald::store::Conversations;
 
-/// The tags of the conversation that a turn is in. A thread in a channel has those of the channel.
+/// The tags of the conversation of a turn. A thread in a channel has those of the channel.
 #[derive(Debug)]
-pub struct Tags<'a, S> {
-    store: &'a S,
+pub struct Tags<'a, C> {
+    store: &'a C,
     clock: &'a Clock,
-    /// None when nobody vouches for the conversation.
-    here: Option<ConversationKey>,
+    /// `None` if no channel vouches for the conversation.
+    conversation: Option<ConversationKey>,
 }
 
-/// What became of a tag.
+/// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tagged {
-    /// It is as it was asked for, now or before.
+pub enum TagResult {
+    /// The tag is as requested, now or before.
     Done,
-    /// It is no tag: those have 1 to 64 bytes, and no control characters.
-    NoTag,
-    /// The conversation carries 20 others already.
+    /// Not a tag: those have 1 to 64 bytes and no control characters.
+    Invalid,
+    /// The conversation has 20 other tags.
     TooMany,
-    /// The conversation is not remembered: another bot speaks here, and nothing vouches for what it names.
-    Nowhere,
+    /// The conversation is not stored: another bot sent the activity, and no channel vouches for the conversation it names.
+    NoConversation,
 }
 
-impl<'a, S: Conversations> Tags<'a, S> {
-    /// The tags of the conversation that an activity of the channel itself is in.
-    pub(crate) fn of(store: &'a S, clock: &'a Clock, activity: &Activity) -> Self {
-        let here = ConversationKey::of(&ConversationReference::from_activity(activity));
-        let here = here.map(|key| ConversationKey {
-            conversation: key.conversation.channel(),
-            ..key
-        });
-        Self { store, clock, here }
-    }
-
-    /// Those of a conversation that nothing vouches for: it has none.
-    pub(crate) fn of_nowhere(store: &'a S, clock: &'a Clock) -> Self {
-        let here = None;
-        Self { store, clock, here }
-    }
-
-    /// Puts the conversation under a tag: from now on it is in the audience `{"tag": name}`.
-    ///
-    /// # Errors
-    /// When the table is away. The turn is to fail by it, so that the channel repeats the activity.
-    pub async fn add(&self, name: &str) -> Result<Tagged, turn::Error> {
-        self.change(name, Change::Add).await
-    }
-
-    /// Takes the conversation from under a tag, if it is under it.
-    ///
-    /// # Errors
-    /// As of [`add`](Self::add).
-    pub async fn remove(&self, name: &str) -> Result<Tagged, turn::Error> {
-        self.change(name, Change::Remove).await
-    }
-
-    async fn change(&self, name: &str, change: Change) -> Result<Tagged, turn::Error> {
-        let Some(here) = &self.here else {
-            return Ok(Tagged::Nowhere);
-        };
-        if !is_tag(name) {
-            return Ok(Tagged::NoTag);
-        }
-        let name = [name.to_owned()];
-        let (add, remove) = match change {
-            Change::Add => (&name[..], &[][..]),
-            Change::Remove => (&[][..], &name[..]),
-        };
-        let tags = self.store.tag(here, add, remove, self.clock.now()).await;
-        Ok(match tags.map_err(turn::Error::bot)? {
-            None => Tagged::Nowhere,
-            Some(tags) if change == Change::Add && !tags.contains(&name[0]) => Tagged::TooMany,
-            Some(_) => Tagged::Done,
-        })
-    }
-}
-
-/// What is done to a tag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Add,
     Remove,
 }
 
+impl<'a, C: Conversations> Tags<'a, C> {
+    /// The tags of the conversation of an activity.
+    pub(crate) fn new(store: &'a C, clock: &'a Clock, activity: &VerifiedActivity) -> Self {
+        let reference = ConversationReference::from_activity(activity.activity());
+        let key = ConversationKey::of(&reference).filter(|_| activity.is_from_channel());
+        Self {
+            store,
+            clock,
+            conversation: key.map(|key| ConversationKey {
+                conversation: key.conversation.channel(),
+                ..key
+            }),
+        }
+    }
+
+    /// Adds a tag: from now on the conversation is in the audience `{"tag": name}`.
+    ///
+    /// # Errors
+    /// When the store is unavailable. Let the turn fail by it, so that the channel repeats the activity.
+    pub async fn add(&self, name: &str) -> Result<TagResult, turn::Error> {
+        self.change(name, Change::Add).await
+    }
+
+    /// Removes a tag, if the conversation has it.
+    ///
+    /// # Errors
+    /// As of [`add`](Self::add).
+    pub async fn remove(&self, name: &str) -> Result<TagResult, turn::Error> {
+        self.change(name, Change::Remove).await
+    }
+
+    async fn change(&self, name: &str, change: Change) -> Result<TagResult, turn::Error> {
+        let Some(conversation) = &self.conversation else {
+            return Ok(TagResult::NoConversation);
+        };
+        if !is_tag(name) {
+            return Ok(TagResult::Invalid);
+        }
+        let name = [name.to_owned()];
+        let (add, remove) = match change {
+            Change::Add => (&name[..], &[][..]),
+            Change::Remove => (&[][..], &name[..]),
+        };
+        let tags = self.store.tag(conversation, add, remove, self.clock.now()).await;
+        Ok(match tags.map_err(turn::Error::bot)? {
+            None => TagResult::NoConversation,
+            Some(tags) if change == Change::Add && !tags.contains(&name[0]) => TagResult::TooMany,
+            Some(_) => TagResult::Done,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use herald::conversation::Observation;
+    use std::time::SystemTime;
+
+    use botframework::activity::Activity;
+    use botframework::auth::Authenticator;
+    use botframework::cloud::Cloud;
+    use herald::inbound;
     use herald::store::memory::Store;
+    use lambda_http::http::HeaderMap;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_conversation_that_nobody_vouches_for_is_put_under_no_tag() {
-        let (store, clock) = (Store::new(), Clock::system());
-        let body = br#"{"type": "message", "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/emea/",
+    async fn verified() -> VerifiedActivity {
+        let body = br#"{"type": "message", "channelId": "msteams", "serviceUrl": "http://localhost:3978/",
             "from": {"id": "29:ada"}, "recipient": {"id": "28:bot"}, "conversation": {"id": "a:ada"}}"#;
         let activity = Activity::from_slice(body).unwrap();
-        let here = Tags::of(&store, &clock, &activity);
-        assert_eq!(
-            here.add("beta").await.unwrap(),
-            Tagged::Nowhere,
-            "not remembered yet"
-        );
-        store
-            .remember(Observation::from_activity(&activity).remove(0), clock.now())
+        Authenticator::unauthenticated(Cloud::Public)
+            .authenticate(&HeaderMap::new(), activity, SystemTime::now())
             .await
-            .unwrap();
-        let nowhere = Tags::of_nowhere(&store, &clock);
-        assert_eq!(nowhere.add("beta").await.unwrap(), Tagged::Nowhere);
-        assert_eq!(here.add("beta").await.unwrap(), Tagged::Done);
-        assert_eq!(here.add("").await.unwrap(), Tagged::NoTag);
-        assert_eq!(nowhere.remove("beta").await.unwrap(), Tagged::Nowhere);
-        let known = store.get_many(&[here.here.clone().unwrap()]).await.unwrap();
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_a_stored_conversation_has_tags() {
+        let (store, clock) = (Store::new(), Clock::system());
+        let activity = verified().await;
+        let tags = Tags::new(&store, &clock, &activity);
+        assert_eq!(tags.add("beta").await.unwrap(), TagResult::NoConversation);
+        inbound::record(&store, &clock, &activity).await.unwrap();
+        let detached = Tags {
+            conversation: None,
+            ..Tags::new(&store, &clock, &activity)
+        };
+        assert_eq!(detached.add("beta").await.unwrap(), TagResult::NoConversation);
+        assert_eq!(tags.add("beta").await.unwrap(), TagResult::Done);
+        assert_eq!(tags.add("").await.unwrap(), TagResult::Invalid);
+        assert_eq!(detached.remove("beta").await.unwrap(), TagResult::NoConversation);
+        let known = store.get_many(&[tags.conversation.clone().unwrap()]).await.unwrap();
         assert_eq!(known[0].attributes.tags, ["beta"]);
     }
 }

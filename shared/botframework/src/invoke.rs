@@ -1,4 +1,4 @@
-//! What an invoke asks, and the answer that goes back in the HTTP response.
+//! Invoke activities and their responses.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::wire::wire_object;
 /// The name of the invoke that a button of an Adaptive Card (`Action.Execute`) sends.
 pub const ADAPTIVE_CARD_ACTION: &str = "adaptiveCard/action";
 
-/// The answer to an invoke: its HTTP status and JSON body.
+/// The response to an invoke: HTTP status and JSON body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InvokeResponse {
-    /// The status, which is also the status of the HTTP response.
+    /// The status, which is also that of the HTTP response.
     pub status: u16,
     /// The body, if the status needs one.
     pub body: Option<Value>,
@@ -20,7 +20,7 @@ pub struct InvokeResponse {
 wire_object! {
     /// The `value` of an [`ADAPTIVE_CARD_ACTION`].
     AdaptiveCardInvoke {
-        /// The action that was run.
+        /// The action of the button.
         "action" action: Option<AdaptiveCardAction>,
         /// The result of a sign-in: `id`, `connectionName`, `token`. Secret: not for logs.
         "authentication" authentication: Option<Value>,
@@ -38,7 +38,7 @@ wire_object! {
         "type" kind: Option<String>,
         /// The action's id in the card.
         "id" id: Option<String>,
-        /// What is to be done, in the bot's own words.
+        /// The bot's name for the action.
         "verb" verb: Option<String>,
         /// The card's data and the user's input.
         "data" data: Option<Value>,
@@ -46,34 +46,34 @@ wire_object! {
 }
 
 impl Activity {
-    /// What the button of an Adaptive Card asks, if this is such an invoke.
+    /// The value of an [`ADAPTIVE_CARD_ACTION`], if this is one. Copies the value.
     pub fn adaptive_card_invoke(&self) -> Option<AdaptiveCardInvoke> {
-        let asks =
+        let is_action =
             self.kind == Some(ActivityType::Invoke) && self.name.as_deref() == Some(ADAPTIVE_CARD_ACTION);
-        let value = self.value.clone().filter(|_| asks)?;
+        let value = self.value.clone().filter(|_| is_action)?;
         AdaptiveCardInvoke::from_value(value).ok()
     }
 }
 
 impl InvokeResponse {
-    /// The invoke is not known here: 501 without a body.
+    /// 501 without a body: the bot does not know the invoke.
     pub const NOT_IMPLEMENTED: Self = Self {
         status: 501,
         body: None,
     };
 
-    /// Done, with nothing to say: 200 without a body.
+    /// 200 without a body.
     pub const DONE: Self = Self {
         status: 200,
         body: None,
     };
 
-    /// Done: replaces the Adaptive Card that asked.
+    /// 200: replaces the Adaptive Card.
     pub fn adaptive_card(card: impl Into<Value>) -> Self {
         Self::adaptive(200, Attachment::ADAPTIVE_CARD, card.into())
     }
 
-    /// Done: shows `text` to the user of the Adaptive Card that asked.
+    /// 200: shows `text` to the user.
     pub fn adaptive_message(text: impl Into<String>) -> Self {
         Self::adaptive(
             200,
@@ -82,8 +82,7 @@ impl InvokeResponse {
         )
     }
 
-    /// Refused or failed: tells the Adaptive Card that asked why. `status` is 400 or more; 412 is a failed
-    /// precondition.
+    /// An error of 400 or more; 412 is a failed precondition.
     pub fn adaptive_error(status: u16, code: &str, message: impl Into<String>) -> Self {
         let kind = match status {
             412 => "application/vnd.microsoft.error.preconditionFailed",

@@ -1,4 +1,4 @@
-//! The conversation reference: everything needed to speak in a conversation again later.
+//! The conversation reference: everything needed to send to a conversation later.
 
 use serde_json::Value;
 
@@ -7,13 +7,11 @@ use crate::id::{ActivityId, ConversationId};
 use crate::wire::{Held, wire_object};
 
 wire_object! {
-    /// Where a conversation is and who is in it. Stored and restored whole: unknown properties are kept.
+    /// A conversation's address and participants. Unknown properties are kept.
     ///
-    /// Read on its own, a reference whose bot is called `agent` (as another SDK stores it) is taken, and
-    /// written back with `bot`.
+    /// Another SDK stores the bot as `agent`: it is read as `bot`, and written as `bot`.
     ConversationReference {
-        /// The activity that the reference points at; to send without answering it, see
-        /// [`ConversationReference::address`].
+        /// The activity that [`apply_outgoing`](ConversationReference::apply_outgoing) replies to.
         "activityId" activity_id: Option<ActivityId>,
         /// The user.
         "user" user: Option<ChannelAccount>,
@@ -23,7 +21,7 @@ wire_object! {
         "conversation" conversation: Option<ConversationAccount>,
         /// The channel.
         "channelId" channel_id: Option<String>,
-        /// Where to send. Not to be believed before [`crate::service_url::TrustRule::check`].
+        /// The base URL of requests. Untrusted before [`crate::service_url::TrustRule::check`].
         "serviceUrl" service_url: Option<String>,
         /// The language of the conversation, BCP 47.
         "locale" locale: Option<String>,
@@ -33,17 +31,16 @@ wire_object! {
 }
 
 impl ConversationReference {
-    /// The reference to the conversation an incoming activity is in, and to that activity.
+    /// The reference to an incoming activity and its conversation.
     ///
-    /// The activity itself is left out for a `conversationUpdate` of Direct Line and Web Chat, which cannot
-    /// be answered.
+    /// It has no activity id for a `conversationUpdate` of Direct Line and Web Chat, which accept no reply to one.
     pub fn from_activity(activity: &Activity) -> Self {
-        let answerable = activity.kind != Some(ActivityType::ConversationUpdate)
+        let accepts_reply = activity.kind != Some(ActivityType::ConversationUpdate)
             || !activity.channel_id.as_deref().is_some_and(|channel| {
                 channel.eq_ignore_ascii_case("directline") || channel.eq_ignore_ascii_case("webchat")
             });
         Self {
-            activity_id: activity.id.clone().filter(|_| answerable),
+            activity_id: activity.id.clone().filter(|_| accepts_reply),
             user: activity.from.clone(),
             bot: activity.recipient.clone(),
             conversation: activity.conversation.clone(),
@@ -54,7 +51,7 @@ impl ConversationReference {
         }
     }
 
-    /// The conversation's id, if the reference has one.
+    /// The conversation id, if the reference has one.
     pub fn conversation_id(&self) -> Option<&ConversationId> {
         self.conversation
             .as_ref()
@@ -62,18 +59,16 @@ impl ConversationReference {
             .filter(|id| !id.is_empty())
     }
 
-    /// Addresses an activity that the bot sends of its own accord: to the conversation, in answer to
-    /// nothing.
+    /// Addresses a proactive activity to the conversation; it replies to nothing.
     ///
-    /// Sets sender, recipient, conversation, channel and, when the activity has none, the locale. Takes out
-    /// what a bot must not send (id, timestamp, service URL, caller) and `null` members, which some
-    /// channels refuse.
+    /// Sets sender, recipient, conversation, channel and, unless the activity has one, the locale. Removes what a bot must
+    /// not send (id, timestamp, service URL, caller) and `null` properties, which some channels refuse.
     pub fn address(&self, activity: &mut Activity) {
         activity.strip_unsendable();
         activity.from = self.bot.as_ref().map(|bot| bot.to_sent().into_owned());
         activity.recipient = self.user.as_ref().map(|user| user.to_sent().into_owned());
         let conversation = self.conversation.as_ref();
-        activity.conversation = conversation.map(|place| place.to_sent().into_owned());
+        activity.conversation = conversation.map(|account| account.to_sent().into_owned());
         activity.channel_id.clone_from(&self.channel_id);
         if activity.locale.is_none() {
             activity.locale.clone_from(&self.locale);
@@ -81,15 +76,15 @@ impl ConversationReference {
         activity.reply_to_id = None;
     }
 
-    /// Addresses an activity as [`address`](Self::address) does, in answer to the one this reference points
-    /// at. When it points at none, the activity keeps the `replyToId` it has.
+    /// Addresses a reply to the reference's activity, as [`address`](Self::address) does. Without one, the activity keeps its
+    /// own `replyToId`.
     pub fn apply_outgoing(&self, activity: &mut Activity) {
         let own = activity.reply_to_id.take();
         self.address(activity);
         activity.reply_to_id = self.activity_id.clone().or(own);
     }
 
-    /// Makes an activity look as if it had come in through this conversation.
+    /// Sets the fields of an activity as if it had come in from this conversation.
     pub fn apply_incoming(&self, activity: &mut Activity) {
         activity.channel_id.clone_from(&self.channel_id);
         activity.service_url.clone_from(&self.service_url);
@@ -104,7 +99,7 @@ impl ConversationReference {
         }
     }
 
-    /// The activity that a bot is given when it is its own turn to speak. It is never sent.
+    /// The event activity of a turn that no incoming activity began. It is never sent.
     pub fn continuation_activity(&self, id: ActivityId) -> Activity {
         Activity {
             kind: Some(ActivityType::Event),
@@ -116,30 +111,19 @@ impl ConversationReference {
             conversation: self.conversation.clone(),
             from: self.user.clone(),
             recipient: self.bot.clone(),
-            relates_to: Some(Box::new(self.clone())),
+            relates_to: serde_json::to_value(self).ok(),
             ..Activity::default()
         }
     }
 
-    /// The reference to what was just sent here, which is what changing or deleting it needs.
-    #[must_use]
-    pub fn reply_reference(&self, sent: ActivityId) -> Self {
-        Self {
-            activity_id: Some(sent),
-            ..self.clone()
-        }
-    }
-
-    /// The reference to the channel that this thread is in; of anything but a thread, the same again.
-    ///
-    /// A channel's reference does not point at an activity of one of its threads.
+    /// The reference to the channel of a thread, without an activity id; other references unchanged.
     #[must_use]
     pub fn channel_level(&self) -> Self {
         let mut level = self.clone();
         if let Some(conversation) = level
             .conversation
             .as_mut()
-            .filter(|place| place.id.thread_root().is_some())
+            .filter(|conversation| conversation.id.thread_root().is_some())
         {
             conversation.id = conversation.id.channel();
             level.activity_id = None;
@@ -171,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_to_an_activity_knows_who_is_who() {
+    fn a_reference_names_the_activity_its_user_and_the_bot() {
         let reference = ConversationReference::from_activity(&incoming());
         assert_eq!(reference.activity_id, Some("1700000000007".into()));
         assert_eq!(reference.user.unwrap().id.as_str(), "29:mina");
@@ -181,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_update_of_direct_line_cannot_be_answered() {
+    fn a_conversation_update_of_direct_line_accepts_no_reply() {
         for (channel, kind, answerable) in [
             ("directline", ActivityType::ConversationUpdate, false),
             ("WebChat", ActivityType::ConversationUpdate, false),
@@ -204,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outgoing_activity_has_what_a_bot_sends_and_nothing_else() {
+    fn an_outgoing_activity_has_no_property_that_a_bot_must_not_send() {
         let reference = ConversationReference::from_activity(&incoming());
         let mut echo = incoming();
         echo.caller_id = Some("urn:invented".into());
@@ -225,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activity_keeps_its_own_locale_and_its_own_reply() {
+    fn an_activity_keeps_its_own_locale_and_reply_id() {
         let reference = ConversationReference {
             activity_id: None,
             ..ConversationReference::from_activity(&incoming())
@@ -254,20 +238,21 @@ mod tests {
     }
 
     #[test]
-    fn a_continuation_points_back_at_its_reference() {
+    fn a_continuation_activity_relates_to_its_reference() {
         let reference = ConversationReference::from_activity(&incoming());
         let event = reference.continuation_activity("fresh".into());
         assert_eq!(
             (event.name.as_deref(), &event.id),
             (Some("ContinueConversation"), &Some("fresh".into()))
         );
-        assert_eq!(event.relates_to.as_deref(), Some(&reference));
         assert_eq!((&event.from, &event.recipient), (&reference.user, &reference.bot));
         assert!(event.validate().is_ok());
+        let related = ConversationReference::from_value(event.relates_to.unwrap()).unwrap();
+        assert_eq!(related, reference);
     }
 
     #[test]
-    fn the_channel_of_a_thread_is_a_place_of_its_own() {
+    fn the_channel_level_of_a_thread_is_its_channel() {
         let thread = ConversationReference::from_activity(&incoming());
         let channel = thread.channel_level();
         assert_eq!(
@@ -276,11 +261,10 @@ mod tests {
         );
         assert_eq!(channel.activity_id, None);
         assert_eq!(channel.channel_level(), channel);
-        assert_eq!(thread.reply_reference("8".into()).activity_id, Some("8".into()));
     }
 
     #[test]
-    fn a_stored_reference_may_call_its_bot_agent() {
+    fn a_stored_reference_may_name_its_bot_agent() {
         let read = |document| ConversationReference::from_value(document).unwrap();
         let written = |reference| serde_json::to_value::<ConversationReference>(reference).unwrap();
         assert_eq!(

@@ -1,11 +1,21 @@
-//! A turn: one activity comes in, the bot answers, and an HTTP answer follows from that.
+//! A turn: one authenticated activity comes in, the bot replies, and the HTTP response follows from that.
 //!
-//! # Example: a bot that repeats what it hears
+//! The order is fixed by types: [`Activity::from_slice`] parses, [`Authenticator::authenticate`] validates and
+//! authenticates, and [`Adapter::process`] takes only the [`VerifiedActivity`] which that returns.
+//!
+//! [`Authenticator::authenticate`]: crate::auth::Authenticator::authenticate
+//!
+//! # Example: a bot that echoes
 //! ```
+//! use std::time::SystemTime;
+//!
 //! use botframework::activity::Activity;
+//! use botframework::auth::Authenticator;
+//! use botframework::cloud::Cloud;
 //! use botframework::connector::Connector;
 //! use botframework::http::HttpTransport;
 //! use botframework::turn::{self, Adapter, Bot, Turn};
+//! use http::HeaderMap;
 //!
 //! struct Parrot;
 //!
@@ -19,13 +29,17 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // For channels on this machine; out in the world a bot has a credential, and `Connector::new` takes it.
+//! // For channels on this machine. A deployed bot has a policy and a credential: `Authenticator::new`, `Connector::new`.
+//! let authenticator = Authenticator::unauthenticated(Cloud::Public);
 //! let adapter = Adapter::new(Connector::unauthenticated(HttpTransport::builder().build()?));
 //!
-//! // The sender of this one waits for the replies in the HTTP answer, so nothing goes to the Connector.
-//! let activity = Activity::from_slice(br#"{"type":"message","text":"hi","deliveryMode":"expectReplies"}"#)?;
-//! let answer = adapter.process(&activity, &Parrot).await?;
-//! assert_eq!(answer.body.unwrap_or_default()["activities"][0]["text"], "You said: hi");
+//! // `expectReplies`: the replies go into the HTTP response, not to the Connector.
+//! let body = br#"{"type":"message","text":"hi","deliveryMode":"expectReplies","channelId":"emulator",
+//!     "serviceUrl":"http://localhost:3978/","from":{"id":"ada"},"conversation":{"id":"c1"}}"#;
+//! let activity = Activity::from_slice(body)?;
+//! let activity = authenticator.authenticate(&HeaderMap::new(), activity, SystemTime::now()).await?;
+//! let response = adapter.process(&activity, &Parrot).await?;
+//! assert_eq!(response.body.unwrap_or_default()["activities"][0]["text"], "You said: hi");
 //! # Ok(())
 //! # }
 //! ```
@@ -33,27 +47,28 @@
 use serde_json::{Value, json};
 
 use crate::activity::{Activity, ActivityType, DeliveryMode};
+use crate::auth::VerifiedActivity;
 use crate::connector::{self, Connector, SendReceipt};
 use crate::http::BoxError;
 use crate::id::ActivityId;
 use crate::invoke::InvokeResponse;
 use crate::reference::ConversationReference;
 
-/// What decides how to answer.
+/// The bot's own code.
 pub trait Bot: Send + Sync {
-    /// Answers one activity.
+    /// Handles one activity.
     ///
     /// # Errors
-    /// With what went wrong; the endpoint answers 500. Failures of [`Turn::send`] pass through with `?`,
-    /// others are wrapped by [`Error::bot`].
+    /// The endpoint answers 500. Failures of [`Turn::send`] pass through with `?`; others are wrapped by
+    /// [`Error::bot`].
     fn on_turn(&self, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// Why a turn failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An answer could not be sent.
-    #[error("answer could not be sent in the turn")]
+    /// A reply could not be sent.
+    #[error("reply could not be sent")]
     Send(#[from] connector::Error),
     /// The bot itself failed.
     #[error("bot failed in the turn")]
@@ -61,28 +76,28 @@ pub enum Error {
 }
 
 impl Error {
-    /// A failure of the bot itself.
+    /// Wraps a failure of the bot itself.
     pub fn bot(cause: impl Into<BoxError>) -> Self {
         Self::Bot(cause.into())
     }
 }
 
-/// The HTTP answer to the request that brought an activity.
+/// The HTTP response to the request that brought an activity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnResponse {
-    /// The status.
+    /// HTTP status.
     pub status: u16,
-    /// The body, JSON, if there is one.
+    /// JSON body, if there is one.
     pub body: Option<Value>,
 }
 
-/// Gives activities to a bot, and brings its answers to the Connector.
+/// Runs turns: gives activities to a bot, and sends its replies through the Connector.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     connector: Connector,
 }
 
-/// One activity and the means to answer it.
+/// One activity and the means to reply to it.
 #[derive(Debug)]
 pub struct Turn<'a> {
     connector: &'a Connector,
@@ -92,35 +107,35 @@ pub struct Turn<'a> {
     invoke_response: Option<InvokeResponse>,
 }
 
-/// Where what the bot says goes.
+/// Where replies go.
 #[derive(Debug)]
 enum Replies {
     /// To the Connector, at once.
     Sent,
-    /// Into the HTTP answer, when the turn is over.
+    /// Into the HTTP response, at the end of the turn.
     Buffered(Vec<Activity>),
 }
 
 impl Adapter {
-    /// An adapter that answers through `connector`.
+    /// Creates an adapter that replies through `connector`.
     pub const fn new(connector: Connector) -> Self {
         Self { connector }
     }
 
-    /// The connector that answers go through.
+    /// The connector that replies go through.
     pub const fn connector(&self) -> &Connector {
         &self.connector
     }
 
-    /// Gives an incoming activity to the bot. It must have been authenticated and have its
-    /// [essentials](Activity::validate).
+    /// Runs the bot's turn for an incoming activity.
     ///
-    /// The answer is 200; to an invoke, what the bot responded or 501; to an activity that expects its
-    /// replies, 200 with them.
+    /// The response is 200; to an invoke, what the bot responded or 501; to an activity with `expectReplies`, 200 with
+    /// the replies.
     ///
     /// # Errors
     /// When the bot fails; the endpoint answers 500.
-    pub async fn process(&self, activity: &Activity, bot: &impl Bot) -> Result<TurnResponse, Error> {
+    pub async fn process(&self, incoming: &VerifiedActivity, bot: &impl Bot) -> Result<TurnResponse, Error> {
+        let activity = incoming.activity();
         let replies = match &activity.delivery_mode {
             Some(DeliveryMode::ExpectReplies) => Replies::Buffered(Vec::new()),
             _ => Replies::Sent,
@@ -136,8 +151,8 @@ impl Adapter {
         turn.into_response()
     }
 
-    /// Gives the bot a turn of its own in a conversation it knows: what it says there answers nothing. `id`
-    /// is a fresh id for the activity that the bot sees, which is never sent.
+    /// Runs a turn that no incoming activity began, in a known conversation. What the bot sends replies to nothing. `id` is
+    /// a fresh id for the event activity that the bot sees; it is never sent.
     ///
     /// # Errors
     /// When the bot fails.
@@ -163,29 +178,27 @@ impl Adapter {
 }
 
 impl Turn<'_> {
-    /// The activity that came in.
+    /// The incoming activity.
     pub fn activity(&self) -> &Activity {
         self.activity
     }
 
-    /// The conversation it came from, and the activity to answer there.
+    /// The conversation it came from, and the activity that replies refer to.
     pub fn reference(&self) -> &ConversationReference {
         &self.reference
     }
 
-    /// The connector, for what goes beyond an answer.
+    /// The connector, for requests other than replies.
     pub fn connector(&self) -> &Connector {
         self.connector
     }
 
-    /// Answers with an activity: addressed to where the incoming one came from, and as its reply when it
-    /// has an id.
+    /// Sends an activity to the conversation of the incoming one, as a reply if that has an id.
     ///
-    /// An activity without a type is sent as a message. A trace goes to the emulator only; elsewhere it is
-    /// dropped.
+    /// An activity without a type is sent as a message. A trace goes to the emulator only; elsewhere it is dropped.
     ///
     /// # Errors
-    /// When the Connector does not take it; see [`connector::Error::class`].
+    /// When the Connector rejects it; see [`connector::Error::class`].
     pub async fn send(&mut self, mut activity: Activity) -> Result<SendReceipt, Error> {
         self.reference.apply_outgoing(&mut activity);
         let kind = activity.kind.get_or_insert(ActivityType::Message);
@@ -213,16 +226,15 @@ impl Turn<'_> {
         Ok(receipt)
     }
 
-    /// Answers with a text.
+    /// Sends a text message; see [`send`](Self::send).
     ///
     /// # Errors
-    /// When the Connector does not take it; see [`connector::Error::class`].
+    /// When the Connector rejects it; see [`connector::Error::class`].
     pub async fn send_text(&mut self, text: impl Into<String>) -> Result<SendReceipt, Error> {
         self.send(Activity::message(text)).await
     }
 
-    /// Responds to an invoke; the last response counts. To any other activity nobody waits for one, and it
-    /// is dropped.
+    /// Sets the response to an invoke; the last one counts. Ignored for other activities.
     pub fn respond(&mut self, response: InvokeResponse) {
         self.invoke_response = Some(response);
     }

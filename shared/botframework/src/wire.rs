@@ -7,7 +7,32 @@
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use crate::activity::Error;
+/// Why a JSON document is not an object of the schema.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not JSON.
+    #[error("activity is not valid JSON")]
+    Syntax(#[from] serde_json::Error),
+    /// The JSON is not an object.
+    #[error("expected a JSON object")]
+    NotAnObject,
+    /// A required property has another type.
+    #[error("{path}: expected {expected}, found {found}")]
+    WrongType {
+        /// Names joined by dots.
+        path: &'static str,
+        /// A JSON type.
+        expected: &'static str,
+        /// A JSON type.
+        found: &'static str,
+    },
+    /// A required property is missing or empty.
+    #[error("{path}: missing")]
+    Missing {
+        /// Names joined by dots.
+        path: &'static str,
+    },
+}
 
 /// One JSON value that a type holds exactly, so that writing it gives the same JSON.
 pub(crate) trait Held: Sized + Serialize {
@@ -181,9 +206,9 @@ macro_rules! wire_object {
             ///
             /// # Errors
             /// When it is no object, or a property that cannot be done without has another type.
-            pub fn from_value(value: serde_json::Value) -> Result<Self, $crate::activity::Error> {
+            pub fn from_value(value: serde_json::Value) -> Result<Self, $crate::wire::Error> {
                 $($crate::wire::require_strings(&value, &[$($path),+])?;)?
-                let object = <Self as $crate::wire::Held>::hold(value).ok_or($crate::activity::Error::NotAnObject)?;
+                let object = <Self as $crate::wire::Held>::hold(value).ok_or($crate::wire::Error::NotAnObject)?;
                 $(let object = $then(object);)?
                 Ok(object)
             }

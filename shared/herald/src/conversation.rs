@@ -26,9 +26,9 @@ pub use creation_lease::{
 };
 pub use import::{Export, Import, ImportError, import};
 pub use key::{ConversationKey, InvalidKey, is_id};
-pub use observation::{Membership, Observation};
+pub use observation::{Membership, Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
-pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, apply_team_change};
+pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change};
 
 /// How many service URLs are kept for one conversation, the newest first.
 ///

@@ -91,6 +91,7 @@ pub mod event;
 pub mod explain;
 pub mod graph;
 pub mod id;
+pub mod inbound;
 pub mod notification;
 pub mod operation;
 pub mod problem;

@@ -6,54 +6,10 @@
 
 use std::fmt;
 
-use botframework::activity::{Activity, ActivityType};
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, TeamChange, is_id};
-
-/// Names a team to a bot.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TeamKey {
-    /// The channel, as activities name it.
-    pub channel: String,
-    /// The bot's account in it.
-    pub bot: ChannelAccountId,
-    /// The team.
-    pub team: String,
-}
-
-impl TeamKey {
-    /// The team that an activity shows a change of: of its members, its channels, or itself.
-    pub fn changed_by(activity: &Activity) -> Option<Self> {
-        if activity.kind != Some(ActivityType::ConversationUpdate)
-            || activity.parent_channel() != Some("msteams")
-        {
-            return None;
-        }
-        let has_changed_members = !activity.members_added.is_empty() || !activity.members_removed.is_empty();
-        if !has_changed_members && TeamChange::of(activity).is_none() {
-            return None;
-        }
-        Some(Self {
-            channel: activity.channel_id.clone()?,
-            bot: activity.recipient.as_ref()?.id.clone(),
-            team: activity.teams()?.team?.id.filter(|id| is_id(id))?,
-        })
-    }
-}
-
-impl fmt::Display for TeamKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The team stands last and as it is: whatever it holds, the first two bars are the separators.
-        let name = ConversationKey {
-            conversation: self.team.as_str().into(),
-            channel: self.channel.clone(),
-            bot: self.bot.clone(),
-        };
-        name.fmt(f)
-    }
-}
+pub use crate::conversation::TeamKey;
 
 /// What the channel is asked of a team.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,56 +72,10 @@ pub struct CachedRoster {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
-    fn changed(change: impl FnOnce(&mut Value)) -> Option<TeamKey> {
-        let mut activity = json!({
-            "type": "conversationUpdate", "channelId": "msteams", "recipient": {"id": "28:bot"},
-            "conversation": {"id": "19:other"}, "channelData": {"team": {"id": "19:team"}},
-        });
-        change(&mut activity);
-        TeamKey::changed_by(&Activity::from_value(activity).unwrap())
-    }
-
     #[test]
-    fn what_changes_a_team_is_told_from_what_does_not() {
-        let team = TeamKey {
-            channel: "msteams".to_owned(),
-            bot: "28:bot".into(),
-            team: "19:team".to_owned(),
-        };
-        for members in ["membersAdded", "membersRemoved"] {
-            let key = changed(|activity| activity[members] = json!([{"id": "29:ada"}]));
-            assert_eq!(key.as_ref(), Some(&team), "{members}");
-        }
-        let renamed = changed(|activity| activity["channelData"]["eventType"] = json!("teamRenamed"));
-        assert_eq!(renamed, Some(team));
-        assert_eq!(changed(|_| {}), None, "nothing changed");
-        for (path, other) in [
-            ("type", json!("message")),
-            ("channelId", json!("slack")),
-            ("channelData", json!({"team": {"id": ""}})),
-            ("channelData", json!({})),
-            ("recipient", json!(null)),
-        ] {
-            let key = changed(|activity| {
-                activity["membersAdded"] = json!([{"id": "29:ada"}]);
-                activity[path] = other;
-            });
-            assert_eq!(key, None, "{path}");
-        }
-    }
-
-    #[test]
-    fn no_two_teams_and_no_two_questions_share_a_name() {
-        let key = |channel: &str, bot: &str, team: &str| {
-            let (channel, bot, team) = (channel.to_owned(), bot.into(), team.to_owned());
-            TeamKey { channel, bot, team }.to_string()
-        };
-        assert_ne!(key("a|b", "c", "d"), key("a", "b|c", "d"));
-        assert_ne!(key("a", "b", "c|d"), key("a", "b|c", "d"));
+    fn no_two_questions_share_a_name() {
         let members = |after: &str| {
             RosterQuery::Members {
                 after: Some(after.to_owned()),

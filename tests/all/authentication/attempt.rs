@@ -101,8 +101,9 @@ impl Attempt {
         let activity = Activity::from_value(self.activity.clone()).unwrap();
         let headers = self.sealed();
         self.authenticator()
-            .authenticate(&headers, &activity, now())
+            .authenticate(&headers, activity, now())
             .await
+            .map(|verified| verified.caller().clone())
     }
 
     /// The same in a word: nothing when it lets the activity in.

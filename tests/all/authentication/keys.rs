@@ -57,7 +57,7 @@ impl Door {
         let headers = bearer(token);
         let caller = self
             .authenticator
-            .authenticate(&headers, &self.activity, at)
+            .authenticate(&headers, self.activity.clone(), at)
             .await;
         caller.map(drop)
     }

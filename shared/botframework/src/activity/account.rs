@@ -1,3 +1,5 @@
+//! Accounts: users, bots, conversations.
+
 use std::borrow::Cow;
 
 use crate::id::{ChannelAccountId, ConversationId, EntraObjectId};
@@ -6,15 +8,15 @@ use crate::wire::{drop_nulls, has_nulls, wire_object};
 use super::vocabulary::{Role, Scope};
 
 wire_object! {
-    /// A user or a bot, as the channel knows them.
+    /// The channel's account of a user or a bot.
     ChannelAccount {
         /// The channel's id of the account; empty when there is none.
         "id" id: ChannelAccountId,
-        /// The name to show. A person's name: not for logs.
+        /// The display name. Personal data: not for logs.
         "name" name: Option<String>,
         /// The account's id in Microsoft Entra; `aadObjectId` on the wire.
         "aadObjectId" entra_object_id: Option<EntraObjectId>,
-        /// What the account is.
+        /// The kind of account.
         "role" role: Option<Role>,
         /// The account's tenant.
         "tenantId" tenant_id: Option<String>,
@@ -22,33 +24,33 @@ wire_object! {
         "agenticUserId" agentic_user_id: Option<String>,
         /// The app id of such an agent.
         "agenticAppId" agentic_app_id: Option<String>,
-        /// The app id of the blueprint such an agent was made from.
+        /// The app id of such an agent's blueprint.
         "agenticAppBlueprintId" agentic_app_blueprint_id: Option<String>,
     }
 }
 
 wire_object! {
-    /// Where something is said.
+    /// A conversation.
     ConversationAccount {
         /// The conversation's id; empty when there is none.
         "id" id: ConversationId,
-        /// Whether more than one user is in it; absent means no.
+        /// Whether it has more than one user; absent means no.
         "isGroup" is_group: Option<bool>,
-        /// The kind of place, in Teams; `conversationType` on the wire.
+        /// The scope, in Teams; `conversationType` on the wire.
         "conversationType" scope: Option<Scope>,
         /// The tenant it belongs to; see [`super::Activity::tenant_id`].
         "tenantId" tenant_id: Option<String>,
-        /// The name to show.
+        /// The display name.
         "name" name: Option<String>,
         /// The user's id in Microsoft Entra; `aadObjectId` on the wire.
         "aadObjectId" entra_object_id: Option<EntraObjectId>,
-        /// What the account is.
+        /// The kind of account.
         "role" role: Option<Role>,
     }
 }
 
 impl ChannelAccount {
-    /// An account known by its id only.
+    /// An account with an id only.
     pub fn new(id: impl Into<ChannelAccountId>) -> Self {
         Self {
             id: id.into(),
@@ -56,7 +58,7 @@ impl ChannelAccount {
         }
     }
 
-    /// As it is sent: without `null` members, which some channels refuse.
+    /// The account without `null` properties, which some channels refuse.
     pub(crate) fn to_sent(&self) -> Cow<'_, Self> {
         if !has_nulls(&self.extra) {
             return Cow::Borrowed(self);
@@ -68,15 +70,7 @@ impl ChannelAccount {
 }
 
 impl ConversationAccount {
-    /// A conversation known by its id only.
-    pub fn new(id: impl Into<ConversationId>) -> Self {
-        Self {
-            id: id.into(),
-            ..Self::default()
-        }
-    }
-
-    /// As it is sent: without `null` members, which some channels refuse.
+    /// The account without `null` properties, which some channels refuse.
     pub(crate) fn to_sent(&self) -> Cow<'_, Self> {
         if !has_nulls(&self.extra) {
             return Cow::Borrowed(self);

@@ -1,3 +1,5 @@
+//! Attachments and buttons.
+
 use serde_json::Value;
 
 use crate::wire::wire_object;
@@ -7,27 +9,27 @@ wire_object! {
     Attachment {
         /// The media type, or the card's type such as [`Attachment::ADAPTIVE_CARD`].
         "contentType" content_type: Option<String>,
-        /// Where the content can be had.
+        /// The URL of the content.
         "contentUrl" content_url: Option<String>,
-        /// The content itself: any JSON.
+        /// The inline content: any JSON.
         "content" content: Option<Value>,
         /// The file's name.
         "name" name: Option<String>,
-        /// Where a small picture of it can be had.
+        /// The URL of a thumbnail.
         "thumbnailUrl" thumbnail_url: Option<String>,
     }
 }
 
 wire_object! {
-    /// A button or another thing to tap.
+    /// A button or another action.
     CardAction {
-        /// What happens on a tap (`openUrl`, `imBack`, `messageBack`, …); `type` on the wire.
+        /// The action on a tap (`openUrl`, `imBack`, `messageBack`, …); `type` on the wire.
         "type" kind: Option<String>,
-        /// The words on it.
+        /// Its label.
         "title" title: Option<String>,
-        /// The picture on it.
+        /// The URL of its picture.
         "image" image: Option<String>,
-        /// The picture in words.
+        /// Alternative text of the picture.
         "imageAltText" image_alt_text: Option<String>,
         /// The text that goes with the action.
         "text" text: Option<String>,
@@ -35,15 +37,15 @@ wire_object! {
         "displayText" display_text: Option<String>,
         /// What the action carries: any JSON, a string for `postBack`, `imBack` and `openUrl`.
         "value" value: Option<Value>,
-        /// What only this channel knows.
+        /// Channel-specific data.
         "channelData" channel_data: Option<Value>,
     }
 }
 
 wire_object! {
-    /// Buttons that are offered once, with the message.
+    /// Buttons that are shown once, with the message.
     SuggestedActions {
-        /// The account ids they are for; none means everyone.
+        /// The account ids that see them; empty means all.
         "to" to: Vec<String>,
         /// The buttons.
         "actions" actions: Vec<CardAction>,

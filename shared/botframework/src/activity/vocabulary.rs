@@ -1,4 +1,4 @@
-//! The enumerations of the schema. All are open: a name not known here is kept in `Other`.
+//! The enumerations of the schema. All are open: an unknown name is kept in `Other`.
 
 use crate::wire::open_enum;
 

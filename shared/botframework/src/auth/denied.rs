@@ -1,44 +1,49 @@
+//! The reasons for which an activity is denied.
+
 use http::StatusCode;
 
 use crate::service_url::Untrusted;
 
-/// Why nobody is let in. The caller learns the [status](Denied::status) and nothing else.
+/// Why an activity is denied. The caller learns the [status](Denied::status) and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// A field of the activity that is required is missing.
+    #[error("{0}: missing")]
+    ActivityIncomplete(&'static str),
     /// There is no token.
     #[error("there is no Authorization header")]
     TokenMissing,
-    /// There is something, but not one bearer token that can be read.
+    /// The header is not one readable bearer token.
     #[error("token is malformed")]
     TokenMalformed,
     /// The token is not signed by RS256.
     #[error("token is not signed by RS256")]
     AlgorithmRefused,
-    /// The token is somebody's whose tokens are not taken.
+    /// The issuer is not trusted.
     #[error("token is of another issuer")]
     IssuerRefused,
-    /// The issuer has no such key.
+    /// The issuer has no key of this id.
     #[error("token is signed with a key that the issuer does not have")]
     KeyUnknown,
-    /// The issuer's keys are not known and could not be fetched.
-    #[error("the issuer's keys are not to be had")]
+    /// The issuer's keys are not cached and could not be fetched.
+    #[error("the issuer's keys could not be fetched")]
     KeysUnavailable,
     /// The signature is wrong.
     #[error("signature of the token is wrong")]
     SignatureInvalid,
-    /// The token's time is over.
+    /// The token has expired.
     #[error("token has expired")]
     TokenExpired,
-    /// The token's time has not come.
+    /// The token is not yet valid.
     #[error("token is not yet valid")]
     TokenNotYetValid,
     /// The token is for another application.
     #[error("token is for another audience")]
     AudienceRefused,
-    /// The token was issued to an application that is not let in.
-    #[error("token was issued to an application that is not let in")]
+    /// The token was issued to an application that the policy does not accept.
+    #[error("token was issued to an application that is not accepted")]
     CallerRefused,
-    /// The token names no service URL.
+    /// The token has no service URL claim.
     #[error("token names no service URL")]
     ServiceUrlUnclaimed,
     /// The key is not endorsed for the channel.
@@ -50,18 +55,19 @@ pub enum Denied {
     /// The service URL is not trusted.
     #[error("service URL is not trusted")]
     ServiceUrlUntrusted(#[source] Untrusted),
-    /// The channel is not let in.
-    #[error("channel is not let in")]
+    /// The channel is not in the allow list.
+    #[error("channel is not in the allow list")]
     ChannelRefused,
-    /// The tenant is not let in.
-    #[error("tenant is not let in")]
+    /// The tenant is not in the allow list.
+    #[error("tenant is not in the allow list")]
     TenantRefused,
 }
 
 impl Denied {
-    /// 401 for the token, 403 for a valid token on the wrong channel or service URL.
+    /// 400 for an incomplete activity, 401 for the token, 403 for a valid token on the wrong channel or service URL.
     pub const fn status(self) -> StatusCode {
         match self {
+            Self::ActivityIncomplete(_) => StatusCode::BAD_REQUEST,
             Self::TokenMissing
             | Self::TokenMalformed
             | Self::AlgorithmRefused
@@ -82,9 +88,10 @@ impl Denied {
         }
     }
 
-    /// The word for the log, which alarms can filter on and which does not change.
+    /// The stable word for the log, which alarms can filter on.
     pub const fn error_type(self) -> &'static str {
         match self {
+            Self::ActivityIncomplete(_) => "ActivityMalformed",
             Self::TokenMissing => "TokenMissing",
             Self::TokenMalformed => "TokenMalformed",
             Self::AlgorithmRefused => "AlgorithmRefused",

@@ -1,12 +1,17 @@
-//! Tokens that Entra issued: the emulator's, and those of other bots. None is taken unless the policy names it.
+//! Tokens issued by Entra: the emulator's, and those of other bots. Each needs the policy's consent.
 
+use super::denied::Denied;
+use super::policy::{Emulator, Policy};
 use super::token::Claims;
-use super::{Caller, Denied, EMULATOR, Emulator, Policy};
+use super::verified::Caller;
 use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
-/// The tenants that issue tokens for bots which have none of their own.
+/// The channel id of the emulator, the only one that its tokens are accepted for.
+const EMULATOR: &str = "emulator";
+
+/// The tenants that issue tokens for multi-tenant bots.
 const PUBLIC_TENANTS: [&str; 4] = [
     "d6d49420-f39b-4df7-a1dc-d59a935871db",
     "f8cdef31-a31e-4b4a-93e4-5f571e91255a",
@@ -15,7 +20,7 @@ const PUBLIC_TENANTS: [&str; 4] = [
 ];
 const GOVERNMENT_TENANTS: [&str; 1] = ["cab8a31a-1906-4287-a0d8-4eef66b95f6e"];
 
-/// Checks that the issuer is Entra in this cloud, for one of the tenants that may issue tokens for this bot.
+/// Checks that the issuer is Entra in this cloud, in a tenant that may issue tokens for this bot.
 pub(super) fn check_issuer(claims: &Claims, policy: &Policy) -> Result<(), Denied> {
     let tenant = tenant_of(&claims.iss, policy.cloud).ok_or(Denied::IssuerRefused)?;
     let shared: &[&str] = match policy.cloud {
@@ -30,10 +35,10 @@ pub(super) fn check_issuer(claims: &Claims, policy: &Policy) -> Result<(), Denie
     }
 }
 
-/// The application that may speak, and as what.
+/// The caller that an Entra token names, if the policy accepts it.
 pub(super) fn caller(claims: &Claims, policy: &Policy, activity: &Activity) -> Result<Caller, Denied> {
     let application = claims.application().ok_or(Denied::CallerRefused)?;
-    // The same keys sign for all tenants, so the tenant that signed must be the one that is meant.
+    // The same keys sign for all tenants, so issuer and `tid` must name the same one.
     if claims.tid.as_deref() != tenant_of(&claims.iss, policy.cloud) {
         return Err(Denied::CallerRefused);
     }
@@ -52,7 +57,7 @@ pub(super) fn caller(claims: &Claims, policy: &Policy, activity: &Activity) -> R
     })
 }
 
-/// The tenant in the name of an issuer, `…/<tenant>/` of a version 1 token or `…/<tenant>/v2.0`.
+/// The tenant in an issuer's URL, `…/<tenant>/` of a version 1 token or `…/<tenant>/v2.0`.
 fn tenant_of(issuer: &str, cloud: Cloud) -> Option<&str> {
     let login = cloud.endpoints().login_host;
     let first_version = match cloud {
@@ -66,7 +71,7 @@ fn tenant_of(issuer: &str, cloud: Cloud) -> Option<&str> {
     within(login, "/v2.0").or_else(|| within(first_version, "/"))
 }
 
-/// An emulator runs beside the bot. Its token says nothing of where answers go, so they go nowhere else.
+/// An emulator runs beside the bot. Its token names no service URL, so only this machine is accepted.
 fn check_emulator(cloud: Cloud, activity: &Activity) -> Result<(), Denied> {
     if activity.channel_id.as_deref() != Some(EMULATOR) {
         return Err(Denied::ChannelRefused);

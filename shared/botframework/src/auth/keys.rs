@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Denied;
+use super::denied::Denied;
 use crate::cloud::Cloud;
 use crate::http::{Body, Transport, TransportError};
 use crate::service_url::{Loopback, OtherChannels, TrustRule, Untrusted};

@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Deserialize;
 
-use super::Denied;
+use super::denied::Denied;
 use super::keys::Key;
 
 /// The longest token that is looked at, in bytes. A channel's has about 1,000; API Gateway lets a request have

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::*;
+use crate::auth::Caller;
 use crate::cloud::Cloud;
 use crate::connector::Class;
 use crate::credential::tests::Endpoint;
@@ -61,7 +62,7 @@ impl Bot for Silent {
     }
 }
 
-fn incoming(properties: &Value) -> Activity {
+fn incoming(properties: &Value) -> VerifiedActivity {
     let mut document = json!({
         "type": "message", "id": "7", "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/in/",
         "timestamp": "2026-01-05T09:00:00Z", "callerId": "urn:x", "locale": "nl-BE", "text": "hi",
@@ -70,7 +71,7 @@ fn incoming(properties: &Value) -> Activity {
     for (name, value) in properties.as_object().unwrap() {
         document[name] = value.clone();
     }
-    Activity::from_value(document).unwrap()
+    VerifiedActivity::new(Activity::from_value(document).unwrap(), Caller::default())
 }
 
 #[tokio::test]
@@ -205,7 +206,7 @@ fn an_adaptive_card_is_answered_in_its_own_shape() {
 #[tokio::test]
 async fn a_bot_that_continues_a_conversation_answers_nothing() {
     let channel = Channel::default();
-    let reference = ConversationReference::from_activity(&incoming(&json!({})));
+    let reference = ConversationReference::from_activity(incoming(&json!({})).activity());
     channel
         .adapter()
         .continue_conversation(&reference, "fresh".into(), &Echo)

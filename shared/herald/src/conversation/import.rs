@@ -5,11 +5,12 @@
 use botframework::activity::{self, Activity};
 use botframework::reference::ConversationReference;
 use botframework::service_url::{TrustRule, Untrusted};
+use botframework::teams::is_teams;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::observation::{Observation, REFERENCE_BYTES_MAX, is_named_by_teams};
+use super::observation::{Observation, Unstorable};
 use super::record::overlay;
 use super::{
     Attributes, Conversation, ConversationKey, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id, is_tag,
@@ -84,12 +85,9 @@ pub enum ImportError {
     /// What a later message cannot do without is not there.
     #[error("{}: missing", .0.join(", "))]
     Missing(Vec<&'static str>),
-    /// What names it is too long for a table, or has control characters in it.
-    #[error("conversation.id, channelId or bot.id is no id: too long together, or with control characters")]
-    NoId,
-    /// It is larger than any real one.
-    #[error("the reference is larger than {REFERENCE_BYTES_MAX} bytes")]
-    TooLarge,
+    /// The reference cannot be stored.
+    #[error(transparent)]
+    Unstorable(#[from] Unstorable),
     /// The bot's token must not go there.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
@@ -127,7 +125,7 @@ impl Import {
         record: &Map<String, Value>,
         trust: &TrustRule,
     ) -> Result<Self, ImportError> {
-        let in_teams = is_named_by_teams(reference.channel_id.as_deref());
+        let in_teams = is_teams(reference.channel_id.as_deref());
         let mut import = Self::from(observation(reference, trust)?);
         // What an export wrote was known of the conversation, and nothing else was.
         if let Some(scope) = scope(record)? {
@@ -254,7 +252,7 @@ fn observation(reference: ConversationReference, trust: &TrustRule) -> Result<Ob
         ..Activity::default()
     };
     reference.apply_incoming(&mut activity);
-    Observation::from_reference(&activity, reference)
+    Ok(Observation::from_reference(&activity, reference)?)
 }
 
 fn is_filled(text: Option<&str>) -> bool {

@@ -1,58 +1,111 @@
-//! What an activity shows of a conversation.
+//! What an activity says about conversations and about a team.
 
 use botframework::activity::{
     self, Activity, ActivityType, ChannelAccount, ConversationAccount, InstallationAction,
 };
 use botframework::id::{ChannelAccountId, ConversationId};
 use botframework::reference::ConversationReference;
+use botframework::teams::is_teams;
 
 use super::key::is_id;
-use super::{Attributes, Conversation, ConversationKey, ImportError, Person, PersonKey, Scope, TeamChange};
+use super::{
+    Attributes, Conversation, ConversationKey, ID_BYTES_MAX, Person, PersonKey, Scope, TeamChange, TeamKey,
+};
 use crate::id::normalize_guid;
 
-/// The largest reference that is remembered, in bytes of JSON. Real ones have about one thousand.
+/// The largest reference that is stored, in bytes of JSON. Real ones have about one thousand; a DynamoDB item holds 400 KB.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
 
-/// What an activity says about the bot's membership.
+/// What an activity says about the bot's membership of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// Installed, added, or spoken to: the conversation is active from now on.
+    /// The bot was installed, added, or written to: the conversation becomes active.
     Joined,
-    /// Something else happened there: a removed conversation stays removed.
+    /// Nothing: a removed conversation stays removed.
     Unchanged,
-    /// Uninstalled or taken out.
+    /// The bot was uninstalled or removed.
     Left,
 }
 
-/// Whether an activity's service URL may replace the one that is stored.
+/// Whether an activity's service URL may replace the stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UrlSource {
     Authoritative,
-    /// A small share of invokes name a region that does not work for the user (`PROTOCOL.md#a5`).
+    /// A small share of invokes names a region that does not work for the user (`PROTOCOL.md#a5`).
     Hint,
 }
 
-/// One conversation as one activity showed it.
+/// What one activity says about one conversation.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// The conversation.
     pub key: ConversationKey,
-    /// What the activity says about the bot's membership.
+    /// Whether the bot joined or left.
     pub membership: Membership,
-    /// What it is looked up by.
+    /// The values of the indexes.
     pub attributes: Attributes,
     pub(super) reference: ConversationReference,
     pub(super) url_source: UrlSource,
-    /// Whether the activity says what kind of place it is, or the attributes only suppose so.
+    /// Whether the activity states the scope. If not, `attributes` hold a guess.
     pub(super) scope_known: bool,
-    /// Whether it is something that a person did, not the channel.
+    /// Whether a person caused the activity, not the channel.
     pub(super) by_user: bool,
 }
 
+/// What one activity says: about its conversations, and about a team.
+#[derive(Clone, Debug)]
+pub struct Observations {
+    /// See [`Observation::from_activity`].
+    pub conversations: Vec<Observation>,
+    /// The change of a team, of its channels or of its members.
+    pub team_change: Option<TeamChange>,
+}
+
+/// Why a reference cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Unstorable {
+    /// Channel, bot or conversation is missing, or is no id.
+    #[error(
+        "conversation.id, channelId or bot.id is not an id: more than {ID_BYTES_MAX} bytes together, or control characters"
+    )]
+    InvalidId,
+    /// The reference is larger than any real one.
+    #[error("the reference is larger than {REFERENCE_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl Observations {
+    /// Everything an activity says about conversations and teams.
+    pub fn from_activity(activity: &Activity) -> Self {
+        Self {
+            conversations: Observation::from_activity(activity),
+            team_change: TeamChange::from_activity(activity),
+        }
+    }
+
+    /// The channel that a channel event is about, which may be another than the activity's conversation. A bot that gets the
+    /// event in one channel of a team is in the others, too.
+    pub fn changed_channel(&self) -> Option<Observation> {
+        let change = self.team_change.as_ref()?;
+        let id = change.channel.clone()?;
+        let mut channel = self.conversations.first()?.clone();
+        channel.key.conversation = id.clone();
+        channel.attributes.scope = Scope::Channel;
+        channel.scope_known = true;
+        (channel.attributes.user, channel.attributes.account) = (None, None);
+        channel.reference.user = None;
+        if let Some(conversation) = &mut channel.reference.conversation {
+            conversation.id = id;
+            conversation.name.clone_from(&change.channel_name);
+        }
+        Some(channel)
+    }
+}
+
 impl Observation {
-    /// The conversations an activity shows: one, or two for a thread in a channel (the channel, then the thread).
+    /// The conversations of an activity: one, or two for a thread in a channel (the channel, then the thread).
     ///
-    /// None when the activity does not name what a later message needs: channel, conversation, bot and service URL.
+    /// None if the activity lacks what a later message needs: channel, conversation, bot and service URL.
     pub fn from_activity(activity: &Activity) -> Vec<Self> {
         let reference = ConversationReference::from_activity(activity);
         if reference.service_url.as_deref().is_none_or(str::is_empty) {
@@ -61,20 +114,16 @@ impl Observation {
         Self::from_reference(activity, reference).map_or_else(|_| Vec::new(), Self::with_parent_channel)
     }
 
-    /// What an activity shows of the conversation that a reference leads to.
-    ///
-    /// # Errors
-    /// When the reference does not name it, or is too large to be remembered.
+    /// The conversation of a reference, with what an activity says about it.
     pub(super) fn from_reference(
         activity: &Activity,
         reference: ConversationReference,
-    ) -> Result<Self, ImportError> {
-        let key = ConversationKey::of(&reference).ok_or(ImportError::NoId)?;
-        // A record holds 400 KB. What is larger than any real reference by far would be refused by the table, and the
-        // channel would repeat it for ever.
+    ) -> Result<Self, Unstorable> {
+        let key = ConversationKey::of(&reference).ok_or(Unstorable::InvalidId)?;
+        // DynamoDB would refuse a larger one, and the channel would repeat the activity for ever.
         let bytes = serde_json::to_vec(&reference).map_or(usize::MAX, |document| document.len());
         if bytes > REFERENCE_BYTES_MAX {
-            return Err(ImportError::TooLarge);
+            return Err(Unstorable::TooLarge);
         }
         let scope = scope(activity, &reference);
         Ok(Self {
@@ -88,7 +137,7 @@ impl Observation {
         })
     }
 
-    /// The conversation; and before a thread in a channel, the channel.
+    /// The conversation; before a thread in a channel, the channel.
     pub(super) fn with_parent_channel(self) -> Vec<Self> {
         if self.key.conversation.thread_root().is_some() {
             vec![self.channel_level(), self]
@@ -97,18 +146,28 @@ impl Observation {
         }
     }
 
-    /// The conversation that took the place of one that the channel does not know any more.
+    /// The team that the bot left, if it did.
+    pub fn left_team(&self) -> Option<TeamKey> {
+        let team = self.attributes.team.clone()?;
+        (self.membership == Membership::Left).then(|| TeamKey {
+            channel: self.key.channel.clone(),
+            bot: self.key.bot.clone(),
+            team,
+        })
+    }
+
+    /// The conversation that replaces one which the channel no longer knows.
     pub fn replacement(of: &Conversation, id: ConversationId) -> Self {
         let mut reference = of.reference.clone();
-        if let Some(place) = &mut reference.conversation {
-            place.id = id.clone();
+        if let Some(conversation) = &mut reference.conversation {
+            conversation.id = id.clone();
         }
         Self {
             key: ConversationKey {
                 conversation: id,
                 ..of.key.clone()
             },
-            // One that is known already keeps its state.
+            // A known conversation keeps its state.
             membership: Membership::Unchanged,
             attributes: of.attributes.clone(),
             reference,
@@ -118,44 +177,27 @@ impl Observation {
         }
     }
 
-    /// A channel of the team that `of` is a channel of, or a thread in it: the bot is there, though it has not heard of it.
+    /// Another channel of the team of `of`, which is a channel or a thread: the bot is in all channels of a team.
     pub fn sibling_channel(of: &Conversation, id: ConversationId) -> Self {
         let mut observation = Self::replacement(of, id);
-        // What somebody put one channel under says nothing of the others.
+        // The tags of one channel say nothing about the others.
         observation.attributes.tags.clear();
         observation.reference.user = None;
         observation.reference.activity_id = None;
-        if let Some(place) = &mut observation.reference.conversation {
-            place.name = None;
+        if let Some(conversation) = &mut observation.reference.conversation {
+            conversation.name = None;
         }
         observation
     }
 
-    /// The channel that an activity tells news of, by the name it has there; `None` when they are of no one channel, or the
-    /// activity shows no conversation. Whoever is told in one channel of a team is in the others, too.
-    pub fn from_team_change(activity: &Activity, news: &TeamChange) -> Option<Self> {
-        let id = news.place.clone()?;
-        let mut channel = Self::from_activity(activity).into_iter().next()?;
-        channel.key.conversation = id.clone();
-        channel.attributes.scope = Scope::Channel;
-        channel.scope_known = true;
-        (channel.attributes.user, channel.attributes.account) = (None, None);
-        channel.reference.user = None;
-        if let Some(place) = &mut channel.reference.conversation {
-            place.id = id;
-            place.name = activity.teams()?.channel?.name;
-        }
-        Some(channel)
-    }
-
-    /// The conversation that was made with a person.
+    /// The conversation that was created with a person.
     pub fn created(with: &PersonKey, id: ConversationId, service_url: &str) -> Self {
         let (user, account) = match &with.person {
             Person::User(id) => (Some(id.clone()), None),
             Person::Account(id) => (None, Some(id.clone())),
         };
         let person = ChannelAccount {
-            // The channel's own id of a person whom only Entra has named is not known: theirs will do until they write.
+            // The channel's id of a person known by Entra id is unknown until they write; the Entra id stands in.
             id: account
                 .clone()
                 .unwrap_or_else(|| user.as_ref().map_or("", |id| id.as_str()).into()),
@@ -184,7 +226,7 @@ impl Observation {
                 channel: with.channel.clone(),
                 bot: with.bot.clone(),
             },
-            // One that is known already keeps its state.
+            // A known conversation keeps its state.
             membership: Membership::Unchanged,
             attributes: Attributes {
                 scope: Scope::Personal,
@@ -227,7 +269,7 @@ fn membership(activity: &Activity) -> Membership {
     }
 }
 
-/// Whether a person did this: wrote, reacted, pressed something. What the channel tells of members and installations is not.
+/// Whether a person caused this: a reaction, an edit, a button. The channel causes updates of members and installations.
 fn by_user(activity: &Activity) -> bool {
     matches!(
         &activity.kind,
@@ -249,36 +291,32 @@ fn url_source(activity: &Activity) -> UrlSource {
     }
 }
 
-/// What kind of place it is, if the activity says so.
+/// The scope, if the activity states it.
 fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope> {
-    let place = reference.conversation.as_ref()?;
-    let in_team = activity.teams().is_some_and(|teams| teams.team.is_some());
-    match &place.scope {
-        _ if place.id.thread_root().is_some() => Some(Scope::Channel),
+    let conversation = reference.conversation.as_ref()?;
+    match &conversation.scope {
+        _ if conversation.id.thread_root().is_some() => Some(Scope::Channel),
         Some(activity::Scope::Personal) => Some(Scope::Personal),
         Some(activity::Scope::GroupChat) => Some(Scope::GroupChat),
         Some(activity::Scope::Channel) => Some(Scope::Channel),
-        // Old payloads of Teams name no type, and other channels have none.
-        None if in_team => Some(Scope::Channel),
-        None => place
+        // Old payloads of Teams state no scope, nor do other channels.
+        None if activity.has_team() => Some(Scope::Channel),
+        None => conversation
             .is_group
             .map(|group| if group { Scope::GroupChat } else { Scope::Personal }),
-        // A kind of place that is new: whatever it is, it is not one person's.
+        // A scope that is new: at least it is not personal.
         Some(activity::Scope::Other(_)) => Some(Scope::GroupChat),
     }
 }
 
 fn attributes(activity: &Activity, reference: &ConversationReference, scope: Scope) -> Attributes {
     let person = reference.user.as_ref().filter(|_| scope == Scope::Personal);
-    // Only Teams vouches for Entra's and its own names of people and teams; elsewhere a user may choose what they are called.
-    let in_teams = is_named_by_teams(activity.channel_id.as_deref());
+    // Only Teams vouches for Entra ids and for its own ids of people and teams; on other channels users may choose them.
+    let in_teams = is_teams(activity.channel_id.as_deref());
     let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
     Attributes {
         scope,
-        tenant: activity
-            .tenant_id()
-            .filter(|tenant| is_id(tenant))
-            .map(normalize_guid),
+        tenant: activity.tenant_id().filter(|tenant| is_id(tenant)).map(normalize_guid),
         user: person
             .and_then(|user| user.entra_object_id.as_ref())
             .filter(|id| in_teams && is_id(id.as_str()))
@@ -287,15 +325,9 @@ fn attributes(activity: &Activity, reference: &ConversationReference, scope: Sco
             .map(|user| user.id.clone())
             .filter(|id| is_id(id.as_str()) && (in_teams || !of_teams(id))),
         team: activity
-            .teams()
-            .and_then(|teams| teams.team)
-            .and_then(|team| team.id)
-            .filter(|id| in_teams && is_id(id)),
+            .team_id()
+            .filter(|id| in_teams && is_id(id))
+            .map(str::to_owned),
         tags: Vec::new(),
     }
-}
-
-/// Whether people and teams are named by Teams itself in this channel, or in a part of it (`msteams:…`).
-pub(super) fn is_named_by_teams(channel: Option<&str>) -> bool {
-    channel.and_then(|id| id.split(':').next()) == Some("msteams")
 }

@@ -1,117 +1,85 @@
-//! What happens to teams and their channels (`PROTOCOL.md#a7`), and what becomes of the conversations in them.
+//! Changes of teams and their channels (`PROTOCOL.md#a7`), and what they do to the conversations of the team.
 
-use botframework::activity::{Activity, ActivityType};
+use std::fmt;
+
+use botframework::activity::Activity;
 use botframework::id::{ChannelAccountId, ConversationId};
+pub use botframework::teams::TeamEvent;
 use jiff::Timestamp;
 
-use super::observation::is_named_by_teams;
-use super::{Conversation, State, is_id};
+use super::{Conversation, ConversationKey, State, is_id};
 
-/// Why the channels of a team that was archived are blocked: our own word, since nobody may write there until it is not any
-/// more, and the event says so before any refusal.
+/// The code of channels that are blocked because their team is archived. It is Herald's own: the event comes before any
+/// refusal of the channel.
 pub const TEAM_ARCHIVED: &str = "TeamArchived";
 
-/// Something that happened to a team, or to a channel of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TeamEvent {
-    /// There is a new channel.
-    ChannelCreated,
-    /// A channel is called something else.
-    ChannelRenamed,
-    /// A channel was deleted.
-    ChannelDeleted,
-    /// A deleted channel is back.
-    ChannelRestored,
-    /// The team is called something else.
-    TeamRenamed,
-    /// Nobody can write in the team's channels.
-    TeamArchived,
-    /// They can again.
-    TeamUnarchived,
-    /// The team was deleted, and may be restored.
-    TeamDeleted,
-    /// The team was deleted for good.
-    TeamHardDeleted,
-    /// A deleted team is back, with the channels it had.
-    TeamRestored,
+/// Names one team of one bot on one channel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TeamKey {
+    /// The channel, as activities name it.
+    pub channel: String,
+    /// The bot's account in that channel.
+    pub bot: ChannelAccountId,
+    /// The team's id.
+    pub team: String,
 }
 
-impl TeamEvent {
-    fn read(word: &str) -> Option<Self> {
-        Some(match word {
-            "channelCreated" => Self::ChannelCreated,
-            "channelRenamed" => Self::ChannelRenamed,
-            "channelDeleted" => Self::ChannelDeleted,
-            "channelRestored" => Self::ChannelRestored,
-            "teamRenamed" => Self::TeamRenamed,
-            "teamArchived" => Self::TeamArchived,
-            "teamUnarchived" => Self::TeamUnarchived,
-            "teamDeleted" => Self::TeamDeleted,
-            "teamHardDeleted" => Self::TeamHardDeleted,
-            "teamRestored" => Self::TeamRestored,
-            _ => return None,
-        })
+impl fmt::Display for TeamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The team is last and unescaped: the first two bars are the separators, whatever it holds.
+        let name = ConversationKey {
+            conversation: self.team.as_str().into(),
+            channel: self.channel.clone(),
+            bot: self.bot.clone(),
+        };
+        name.fmt(f)
     }
 }
 
-/// What an activity tells of a team.
+/// A change of a team, of one of its channels or of its members, as one activity reports it to one bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TeamChange {
     /// What happened.
     pub event: TeamEvent,
-    /// The channel, as activities name it.
-    pub channel: String,
-    /// The bot that is told.
-    pub bot: ChannelAccountId,
     /// The team.
-    pub team: String,
-    /// The one channel of it that this is about. The activity's own conversation may be another.
-    pub place: Option<ConversationId>,
+    pub team: TeamKey,
+    /// The channel of a channel event. It may be another than the activity's conversation.
+    pub channel: Option<ConversationId>,
+    pub(super) channel_name: Option<String>,
 }
 
 impl TeamChange {
-    /// What an activity tells of a team; `None` of any other activity, and of one that does not name what it is about.
-    pub fn of(activity: &Activity) -> Option<Self> {
-        if activity.kind != Some(ActivityType::ConversationUpdate)
-            || !is_named_by_teams(activity.channel_id.as_deref())
-        {
-            return None;
-        }
-        let told = activity.teams()?;
-        let event = TeamEvent::read(told.event_type.as_deref()?)?;
-        let place = match event {
-            TeamEvent::ChannelCreated
-            | TeamEvent::ChannelRenamed
-            | TeamEvent::ChannelDeleted
-            | TeamEvent::ChannelRestored => Some(told.channel?.id.filter(|id| is_id(id))?.into()),
-            TeamEvent::TeamRenamed
-            | TeamEvent::TeamArchived
-            | TeamEvent::TeamUnarchived
-            | TeamEvent::TeamDeleted
-            | TeamEvent::TeamHardDeleted
-            | TeamEvent::TeamRestored => None,
+    /// The change that an activity reports; `None` if there is none, or an id in it is invalid.
+    pub fn from_activity(activity: &Activity) -> Option<Self> {
+        let update = activity.team_update()?;
+        let (channel, channel_name) = match update.channel {
+            Some(channel) => (Some(channel.id.filter(|id| is_id(id))?.into()), channel.name),
+            None => (None, None),
         };
         Some(Self {
-            event,
-            channel: activity.channel_id.clone()?,
-            bot: activity.recipient.as_ref()?.id.clone(),
-            team: told.team?.id.filter(|id| is_id(id))?,
-            place,
+            event: update.event,
+            team: TeamKey {
+                channel: activity.channel_id.clone()?,
+                bot: activity.recipient.as_ref()?.id.clone(),
+                team: Some(update.team).filter(|id| is_id(id))?,
+            },
+            channel,
+            channel_name,
         })
     }
 
-    /// Whether this is about a conversation of the team: about each, or about one channel with its threads.
-    pub fn concerns(&self, conversation: &ConversationId) -> bool {
-        self.place
+    /// Whether a conversation of the team is affected: each, or one channel with its threads.
+    pub fn affects(&self, conversation: &ConversationId) -> bool {
+        self.channel
             .as_ref()
-            .is_none_or(|place| *place == conversation.channel())
+            .is_none_or(|channel| *channel == conversation.channel())
     }
 
-    /// Whether this is the end of a conversation of the team, which then is not to be remembered for being named.
+    /// Whether a conversation of the team ends. The activity that says so names it, and must not store it again.
     pub fn ends(&self, conversation: &ConversationId) -> bool {
         match self.event {
             TeamEvent::ChannelDeleted | TeamEvent::TeamDeleted | TeamEvent::TeamHardDeleted => {
-                self.concerns(conversation)
+                self.affects(conversation)
             }
             TeamEvent::ChannelCreated
             | TeamEvent::ChannelRenamed
@@ -119,15 +87,17 @@ impl TeamChange {
             | TeamEvent::TeamRenamed
             | TeamEvent::TeamArchived
             | TeamEvent::TeamUnarchived
-            | TeamEvent::TeamRestored => false,
+            | TeamEvent::TeamRestored
+            | TeamEvent::MembersAdded
+            | TeamEvent::MembersRemoved => false,
         }
     }
 }
 
-/// What the record of a conversation becomes that this concerns; `None` when nothing changes.
+/// Applies a team event to the record of an affected conversation; `None` when nothing changes.
 ///
-/// A team that is back brings back the channels that went with it, and those alone: one that was deleted on its own, or that
-/// the bot was taken out of, stays away. So what goes with its team is marked, until anything else is heard of it.
+/// A restored team restores the channels that were removed with it, and no others: not a channel that was deleted by itself,
+/// nor one that the bot was removed from. So `removed_with_team` is set until another activity arrives from the channel.
 pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timestamp) -> Option<Conversation> {
     let archived = State::Blocked {
         code: TEAM_ARCHIVED.to_owned(),
@@ -146,7 +116,9 @@ pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timesta
         | TeamEvent::TeamUnarchived
         | TeamEvent::ChannelCreated
         | TeamEvent::ChannelRenamed
-        | TeamEvent::TeamRenamed => return None,
+        | TeamEvent::TeamRenamed
+        | TeamEvent::MembersAdded
+        | TeamEvent::MembersRemoved => return None,
     };
     let new = Conversation {
         state,
@@ -164,7 +136,7 @@ pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timesta
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::{Observation, remember};
+    use super::super::{Observation, Observations, remember};
     use super::*;
 
     const TEAM: &str = "19:team@thread.tacv2";
@@ -181,13 +153,13 @@ mod tests {
         })
     }
 
-    fn news(activity: Value) -> Option<TeamChange> {
-        TeamChange::of(&Activity::from_value(activity).unwrap())
+    fn change(activity: Value) -> Option<TeamChange> {
+        TeamChange::from_activity(&Activity::from_value(activity).unwrap())
     }
 
     fn known() -> Conversation {
-        let told = Activity::from_value(activity("channelCreated")).unwrap();
-        let channel = Observation::from_team_change(&told, &TeamChange::of(&told).unwrap()).unwrap();
+        let created = Activity::from_value(activity("channelCreated")).unwrap();
+        let channel = Observations::from_activity(&created).changed_channel().unwrap();
         remember(None, channel, Timestamp::UNIX_EPOCH).unwrap()
     }
 
@@ -213,51 +185,62 @@ mod tests {
     }
 
     #[test]
-    fn what_happened_is_read_with_what_it_is_about() {
-        for (word, event, of_channel) in [
-            ("channelCreated", TeamEvent::ChannelCreated, true),
-            ("channelRenamed", TeamEvent::ChannelRenamed, true),
-            ("channelDeleted", TeamEvent::ChannelDeleted, true),
-            ("channelRestored", TeamEvent::ChannelRestored, true),
-            ("teamRenamed", TeamEvent::TeamRenamed, false),
-            ("teamArchived", TeamEvent::TeamArchived, false),
-            ("teamUnarchived", TeamEvent::TeamUnarchived, false),
-            ("teamDeleted", TeamEvent::TeamDeleted, false),
-            ("teamHardDeleted", TeamEvent::TeamHardDeleted, false),
-            ("teamRestored", TeamEvent::TeamRestored, false),
+    fn a_channel_event_affects_the_channel_with_its_threads_and_a_team_event_every_channel() {
+        for (event_type, of_channel) in [
+            ("channelDeleted", true),
+            ("channelRestored", true),
+            ("teamArchived", false),
+            ("teamDeleted", false),
         ] {
-            let told = news(activity(word)).unwrap();
-            assert_eq!((told.event, told.team.as_str()), (event, TEAM));
-            assert_eq!(told.place, of_channel.then(|| CHANNEL.into()), "{word}");
+            let change = change(activity(event_type)).unwrap();
+            assert_eq!(change.team.team, TEAM);
+            assert_eq!(change.channel, of_channel.then(|| CHANNEL.into()), "{event_type}");
             let thread = format!("{CHANNEL};messageid=5");
-            assert!(told.concerns(&CHANNEL.into()) && told.concerns(&thread.as_str().into()));
-            assert_eq!(told.concerns(&TEAM.into()), !of_channel, "{word}");
+            assert!(change.affects(&CHANNEL.into()) && change.affects(&thread.as_str().into()));
+            assert_eq!(change.affects(&TEAM.into()), !of_channel, "{event_type}");
         }
     }
 
     #[test]
-    fn what_is_told_elsewhere_or_names_nothing_is_no_news() {
+    fn a_change_needs_valid_ids_and_a_bot() {
         let with = |path: &str, value| {
             let mut activity = activity("channelDeleted");
             *activity.pointer_mut(path).unwrap() = value;
-            news(activity)
+            change(activity)
         };
-        assert!(with("/type", json!("conversationUpdate")).is_some());
-        assert_eq!(with("/type", json!("message")), None);
-        assert_eq!(
-            with("/channelId", json!("slack")),
-            None,
-            "a user's own channel data"
-        );
-        assert_eq!(with("/channelData", json!("channelDeleted")), None);
-        assert_eq!(with("/channelData/eventType", json!("teamMemberAdded")), None);
-        assert_eq!(with("/channelData/team", json!({})), None);
-        assert_eq!(with("/channelData/team/id", json!("19:\n")), None);
-        assert_eq!(with("/channelData/channel", json!(null)), None);
+        assert!(with("/channelData/team/name", json!("any")).is_some());
+        for invalid in ["", "19:\n"] {
+            assert_eq!(with("/channelData/team/id", json!(invalid)), None);
+            assert_eq!(with("/channelData/channel/id", json!(invalid)), None);
+        }
+        assert_eq!(with("/recipient", json!(null)), None);
     }
 
     #[test]
-    fn a_conversation_follows_what_happens_to_its_team() {
+    fn changed_members_are_a_change_of_the_team() {
+        let mut joined = activity("");
+        joined["membersAdded"] = json!([{"id": "29:ada"}]);
+        let team = TeamKey {
+            channel: "msteams".to_owned(),
+            bot: "28:bot".into(),
+            team: TEAM.to_owned(),
+        };
+        let change = change(joined).unwrap();
+        assert_eq!((change.event, change.team), (TeamEvent::MembersAdded, team));
+    }
+
+    #[test]
+    fn no_two_teams_share_a_name() {
+        let key = |channel: &str, bot: &str, team: &str| {
+            let (channel, bot, team) = (channel.to_owned(), bot.into(), team.to_owned());
+            TeamKey { channel, bot, team }.to_string()
+        };
+        assert_ne!(key("a|b", "c", "d"), key("a", "b|c", "d"));
+        assert_ne!(key("a", "b", "c|d"), key("a", "b|c", "d"));
+    }
+
+    #[test]
+    fn a_conversation_follows_the_changes_of_its_team() {
         use TeamEvent::{
             ChannelCreated, ChannelDeleted, ChannelRenamed, ChannelRestored, TeamArchived, TeamDeleted,
             TeamHardDeleted, TeamRenamed, TeamRestored, TeamUnarchived,
@@ -283,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_channel_refuses_for_another_reason_is_not_revived_with_the_team() {
+    fn a_team_event_does_not_unblock_a_conversation_blocked_for_another_reason() {
         let refused = Conversation {
             state: State::Blocked {
                 code: "BotNotInConversationRoster".to_owned(),
@@ -300,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_with_its_team_and_is_heard_of_is_there_for_its_own_sake() {
+    fn an_activity_after_the_removal_of_the_team_decides_alone() {
         let away = apply_team_change(&known(), TeamEvent::TeamDeleted, Timestamp::UNIX_EPOCH).unwrap();
         let mut told = activity("");
         told["conversation"]["id"] = json!(CHANNEL);

@@ -1,0 +1,110 @@
+//! Verifies the token of a request and binds it to the activity.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+
+use super::denied::Denied;
+use super::entra;
+use super::keys::{Key, Keys, Source};
+use super::policy::{Emulator, Policy};
+use super::token::{self, Claims, Token};
+use super::verified::Caller;
+use crate::activity::Activity;
+use crate::http::Transport;
+
+/// The policy, with the issuers' keys it needs.
+#[derive(Debug)]
+pub(super) struct TokenVerifier {
+    pub(super) policy: Policy,
+    channels: Keys,
+    entra: Option<Keys>,
+}
+
+impl TokenVerifier {
+    pub(super) fn new(policy: Policy, source: Source, transport: Arc<dyn Transport>, jitter: u8) -> Self {
+        let accepts_entra = policy.emulator == Emulator::OnLoopback || !policy.callers.is_empty();
+        let entra = Source::of_entra(policy.cloud)
+            .filter(|_| accepts_entra)
+            .map(|source| Keys::new(source, transport.clone(), jitter));
+        Self {
+            policy,
+            channels: Keys::new(source, transport, jitter),
+            entra,
+        }
+    }
+
+    pub(super) async fn prefetch(&self, now: SystemTime) {
+        self.channels.prefetch(now).await;
+    }
+
+    /// The sender that the token names, once the token is verified and bound to the activity.
+    pub(super) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        activity: &Activity,
+        now: SystemTime,
+    ) -> Result<Caller, Denied> {
+        let token = Token::read(token::bearer(headers)?)?;
+        let endpoints = self.policy.cloud.endpoints();
+        if token.claims.iss == endpoints.inbound_issuer {
+            let key = self.verify(&token, &self.channels, now).await?;
+            check_channel(&token.claims, &key, activity)?;
+            return Ok(Caller {
+                caller_id: endpoints.caller_id.map(str::to_owned),
+                ..Caller::default()
+            });
+        }
+        let keys = self.entra.as_ref().ok_or(Denied::IssuerRefused)?;
+        entra::check_issuer(&token.claims, &self.policy)?;
+        self.verify(&token, keys, now).await?;
+        entra::caller(&token.claims, &self.policy, activity)
+    }
+
+    /// Checks signature, lifetime and audience; returns the key that signed.
+    async fn verify(&self, token: &Token<'_>, keys: &Keys, now: SystemTime) -> Result<Arc<Key>, Denied> {
+        let key = keys.find(&token.key_id, now).await?;
+        if !token.is_signed_by(&key) {
+            return Err(Denied::SignatureInvalid);
+        }
+        token.claims.check_time(now)?;
+        token.claims.check_audience(&self.policy.app_id)?;
+        Ok(key)
+    }
+}
+
+/// Checks that the key is endorsed for the channel, and that the token names the activity's service URL.
+fn check_channel(claims: &Claims, key: &Key, activity: &Activity) -> Result<(), Denied> {
+    let channel = activity.channel_id.as_deref().filter(|id| !id.is_empty());
+    if !channel.is_some_and(|id| key.endorsements.iter().any(|endorsed| endorsed == id)) {
+        return Err(Denied::ChannelNotEndorsed);
+    }
+    let claimed = claims
+        .serviceurl
+        .as_deref()
+        .filter(|url| !url.is_empty())
+        .ok_or(Denied::ServiceUrlUnclaimed)?;
+    let named = activity.service_url.as_deref().unwrap_or_default();
+    if same_url(claimed, named) {
+        Ok(())
+    } else {
+        Err(Denied::ServiceUrlMismatch)
+    }
+}
+
+/// Compares two service URLs, ignoring one trailing slash and the case of scheme and host.
+fn same_url(one: &str, other: &str) -> bool {
+    let ((one_host, one_path), (other_host, other_path)) = (split_path(one), split_path(other));
+    one_host.eq_ignore_ascii_case(other_host) && one_path == other_path
+}
+
+/// Scheme and host, and the path without one trailing slash.
+fn split_path(url: &str) -> (&str, &str) {
+    let url = url.strip_suffix('/').unwrap_or(url);
+    let authority = url.find("://").map_or(0, |colon| colon + "://".len());
+    let path = url[authority..]
+        .find('/')
+        .map_or(url.len(), |slash| authority + slash);
+    url.split_at(path)
+}
