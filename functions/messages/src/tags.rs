@@ -125,7 +125,10 @@ mod tests {
         assert_eq!(tags.add("beta").await.unwrap(), TagResult::Done);
         assert_eq!(tags.add("").await.unwrap(), TagResult::Invalid);
         assert_eq!(detached.remove("beta").await.unwrap(), TagResult::NoConversation);
-        let known = store.get_many(&[tags.conversation.clone().unwrap()]).await.unwrap();
+        let known = store
+            .get_many(&[tags.conversation.clone().unwrap()])
+            .await
+            .unwrap();
         assert_eq!(known[0].attributes.tags, ["beta"]);
     }
 }

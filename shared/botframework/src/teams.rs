@@ -358,7 +358,7 @@ mod tests {
         assert!(deleted("type", json!("conversationUpdate")).is_some());
         assert_eq!(deleted("type", json!("message")), None);
         assert_eq!(deleted("channelId", json!("slack")), None);
-        assert_eq!(deleted("channelData", json!("channelDeleted")), None);
+        assert_eq!(update(json!({"channelData": "channelDeleted"})), None);
         assert_eq!(deleted("channelData.eventType", json!("editMessage")), None);
         assert_eq!(deleted("channelData.team", json!({})), None);
         assert_eq!(deleted("channelData.channel", json!(null)), None);

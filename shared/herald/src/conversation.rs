@@ -1,8 +1,8 @@
-//! What is remembered of a conversation, and what changes it.
+//! The record of a conversation, and the rules that change it.
 //!
-//! Everything here is pure: [`Observation::from_activity`] reads an activity; [`remember`] says what the record becomes when that is seen,
-//! [`apply_feedback`] what it becomes when a sender finds something out, [`import()`] when somebody brings what was kept elsewhere,
-//! [`apply_team_change`] when something happens to its team, if it changes at all. The store makes the read and the write one step.
+//! Everything here is pure: [`Observations::from_activity`] reads an activity. [`remember`] applies an observation to a record,
+//! [`apply_feedback`] what a sender learned from the channel, [`apply_team_change`] an event of its team, [`import()`] a record
+//! from elsewhere; each returns nothing when nothing changes. The store makes the read and the write one atomic step.
 
 use std::str::FromStr;
 
@@ -30,27 +30,27 @@ pub use observation::{Membership, Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
 pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change};
 
-/// How many service URLs are kept for one conversation, the newest first.
+/// How many service URLs are stored for one conversation, the newest first.
 ///
-/// Nothing announces a tenant's move to another region (`PROTOCOL.md#a5`); the older ones are what a sender can fall
-/// back to. Four is more regions than any conversation was ever seen in.
+/// Nothing announces a tenant's move to another region (`PROTOCOL.md#a5`); the older ones are fallbacks. No conversation was
+/// observed in as many as four regions.
 pub const SERVICE_URLS_KEPT: usize = 4;
 
-/// The longest id that is taken, in bytes. Those of Teams have about a hundred; DynamoDB's sort keys hold 1,024.
+/// The longest accepted id, in bytes. Those of Teams have about a hundred; DynamoDB's sort keys hold 1,024.
 pub const ID_BYTES_MAX: usize = 1024;
 
 /// The longest tag, in bytes.
 pub const TAG_BYTES_MAX: usize = 64;
 
-/// The most tags one conversation carries.
+/// The most tags of one conversation.
 pub const TAGS_MAX: usize = 20;
 
-/// Whether this can be a tag.
+/// Whether a name is a valid tag.
 pub fn is_tag(name: &str) -> bool {
     (1..=TAG_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
-/// What kind of place a conversation is.
+/// The kind of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Scope {
@@ -63,7 +63,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The word Teams uses, which is also the one in our tables and API.
+    /// The word of Teams, also used in tables and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Personal => "personal",
@@ -84,71 +84,70 @@ impl FromStr for Scope {
     }
 }
 
-/// The text names no scope.
+/// The text is not a scope.
 #[derive(Debug, thiserror::Error)]
 #[error("not a scope: it must be `personal`, `groupChat` or `channel`")]
 pub struct UnknownScope;
 
-/// What a conversation is looked up by; the attributes of the indexes.
+/// The attributes of a conversation that the indexes are built on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// What kind of place it is.
+    /// The scope.
     pub scope: Scope,
-    /// The customer's Entra tenant; channels other than Teams have none.
+    /// The Entra tenant; channels other than Teams have none.
     pub tenant: Option<String>,
-    /// The person of a personal conversation, as Entra names them.
+    /// The Entra object id of the person, in a personal conversation.
     pub user: Option<EntraObjectId>,
-    /// The person of a personal conversation, as the channel names them.
+    /// The channel's account id of the person, in a personal conversation.
     pub account: Option<ChannelAccountId>,
-    /// The team a channel belongs to.
+    /// The team of a channel.
     pub team: Option<String>,
-    /// What callers and the bot put it under, sorted.
+    /// Tags of callers and the bot, sorted.
     pub tags: Vec<String>,
 }
 
 /// Whether a conversation may be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It may.
+    /// Messages may be sent.
     Active,
-    /// The channel refused with this code, and will until the person acts; or, with [`TEAM_ARCHIVED`], would.
+    /// The channel refuses messages until the person acts, or, with [`TEAM_ARCHIVED`], until the team is unarchived.
     Blocked {
         /// The channel's error code, for example `ConversationBlockedByUser`.
         code: String,
     },
-    /// The bot was uninstalled or taken out, or the place is gone.
-    ///
-    /// The channel cannot be relied on to refuse (`PROTOCOL.md#a5`), so we do.
+    /// The bot was uninstalled or removed, or the conversation was deleted. The channel does not reliably refuse messages
+    /// then (`PROTOCOL.md#a5`), so the sender does.
     Removed,
 }
 
-/// One remembered conversation.
+/// One stored conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversation {
-    /// Its name.
+    /// The primary key.
     pub key: ConversationKey,
-    /// The reference, whole: unknown fields are kept. Without an activity id, since a proactive message replies to nothing.
+    /// The complete reference, with unknown properties. It has no activity id: a proactive message replies to nothing.
     pub reference: ConversationReference,
-    /// What it is looked up by.
+    /// The values of the indexes.
     pub attributes: Attributes,
-    /// Service URLs seen, the one to use first.
+    /// Known service URLs, in order of preference.
     pub service_urls: Vec<String>,
     /// Whether it may be written to.
     pub state: State,
-    /// Whether it is removed only because its team was deleted, with which it comes back.
+    /// Whether it was removed with its team, and is restored with it.
     pub removed_with_team: bool,
-    /// On how many days in a row it was not found, if it was not when it was last written to.
+    /// The streak of days on which the channel did not know it.
     pub not_found: Option<NotFoundStreak>,
-    /// Counts the writes, from 1.
+    /// Incremented by each write, from 1.
     pub version: u64,
-    /// When it was first seen.
+    /// When it was first stored.
     pub remembered_at: Timestamp,
     /// When the record last changed.
     pub changed_at: Timestamp,
 }
 
 impl Conversation {
-    /// Whether this is a thread in a channel: remembered for replies, but no place of its own that `everyone` means.
+    /// Whether this is a thread in a channel: stored for replies, but not part of the audience `everyone`.
     pub fn is_thread(&self) -> bool {
         self.key.conversation.thread_root().is_some()
     }

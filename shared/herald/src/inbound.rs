@@ -6,7 +6,7 @@ use futures_util::{TryStreamExt, stream};
 
 use crate::clock::Clock;
 use crate::conversation::{Observation, Observations, TeamChange, TeamEvent, TeamKey};
-use crate::store::{ConversationSummary, Conversations, Error, ConversationFilter};
+use crate::store::{ConversationFilter, ConversationSummary, Conversations, Error};
 
 /// How many conversations of a team are listed at a time.
 const TEAM_PAGE: usize = 100;

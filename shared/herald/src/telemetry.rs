@@ -1,7 +1,7 @@
 //! Logs: one JSON object a line on standard output, where Lambda collects them.
 //!
-//! A failure is logged once, where it is handled, with a stable `error_type` that alarms can filter on. Units stand in
-//! the field's name. Bodies, tokens, message texts and people's names never appear.
+//! A failure is logged once, where it is handled, with a stable `error_type` that alarms can filter on. Field names carry
+//! units. Bodies, tokens, message texts and people's names are never logged.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use crate::clock::Clock;
 use crate::config::Environment;
 
-/// The level's variable, as Lambda's advanced logging sets it.
+/// The variable of the level, set by Lambda's advanced logging.
 const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
-/// Our own crates. What others log below a warning may hold whole requests, with texts and tokens in them.
+/// Herald's own crates. Logs of other crates below a warning may contain whole requests, with texts and tokens.
 const OURS: [&str; 6] = [
     "herald",
     "botframework",
@@ -28,7 +28,7 @@ const OURS: [&str; 6] = [
 ];
 
 /// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Other crates
-/// are heard from `WARN` on, whatever the level. A release says nothing below `INFO`.
+/// log at `WARN` or above, whatever the level. A release says nothing below `INFO`.
 pub fn start(environment: &Environment<'_>) {
     let level = match environment.optional(LEVEL).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,
@@ -61,7 +61,7 @@ impl FormatTime for Time {
     }
 }
 
-/// What a function's process ends with; why it failed is logged here, so that `main` need not print it its own way.
+/// The exit code of a function's process. Logs the failure, so that `main` need not print it.
 pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

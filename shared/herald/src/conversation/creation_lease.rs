@@ -1,7 +1,7 @@
-//! A person without a conversation, and who may make one with them.
+//! The lease to create a conversation with a person.
 //!
-//! Creating a conversation with one person is idempotent (`PROTOCOL.md#d3`), but it costs a request, and installing the bot for
-//! them costs more: of any number of workers that want to, one does.
+//! Creating a conversation is idempotent (`PROTOCOL.md#d3`), but it costs a request, and installing the bot for a person costs
+//! more. So a worker needs the lease on the person: one worker at a time creates or installs.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::ConversationKey;
 use super::key::escape;
 
-/// How long an installation has to tell the bot of itself. Until then nobody makes the conversation in another way.
+/// How long to wait for the event of an installation. Until then nobody creates the conversation another way.
 pub const INSTALL_EVENT_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long it is known that one was begun. Whoever was to be told of it is gone by then, and it may be, too.
+/// How long an installation that sent no event is remembered. After it, the bot may be installed again.
 const INSTALL_PENDING_TTL: SignedDuration = SignedDuration::from_hours(1);
 
 /// Names a person to a bot.
@@ -30,12 +30,12 @@ pub struct PersonKey {
     pub person: Person,
 }
 
-/// A person by one of their names.
+/// A person by one of their ids.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Person {
-    /// As Entra names them.
+    /// Entra object id.
     User(EntraObjectId),
-    /// As the channel names them.
+    /// The channel's account id.
     Account(ChannelAccountId),
 }
 
@@ -55,51 +55,51 @@ impl fmt::Display for PersonKey {
     }
 }
 
-/// What is known of making a conversation with a person.
+/// The record of a person: their conversation, or the lease to create it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PersonRecord {
-    /// The conversation, once it is made.
+    /// The conversation, once it is created.
     pub conversation: Option<ConversationKey>,
-    /// Somebody is making it until then.
+    /// When the lease expires, if a worker holds it.
     pub until: Option<Timestamp>,
-    /// Since when the bot is being installed for them.
+    /// When the installation of the bot began.
     pub installing_since: Option<Timestamp>,
 }
 
-/// What came of asking to make a conversation.
+/// The answer to a request for the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreationLease {
-    /// There is one.
+    /// The conversation exists.
     Exists(ConversationKey),
-    /// The asker is to make it, and to say what came of it.
+    /// The caller holds the lease, and must report the result by [`finish_creation`].
     Acquired {
-        /// When the bot was begun to be installed for them, if it was, and has not told of itself in time.
+        /// When an installation began whose event did not arrive in time.
         installing_since: Option<Timestamp>,
     },
-    /// The bot is being installed for them: the conversation is to come by itself.
+    /// The bot is being installed: its event will bring the conversation.
     InstallPending {
-        /// Since when.
+        /// When the installation began.
         since: Timestamp,
     },
-    /// Somebody else is making it.
+    /// Another worker holds the lease.
     HeldElsewhere {
-        /// Until then at most.
+        /// When its lease expires.
         until: Timestamp,
     },
 }
 
-/// What came of making it.
+/// The result of a creation attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
-    /// This conversation.
+    /// The conversation was created.
     Conversation(ConversationKey),
-    /// The bot is being installed, since then; the conversation comes after it.
+    /// The installation of the bot began at this time; its event will bring the conversation.
     InstallPending(Timestamp),
-    /// None; whoever asks next may try.
+    /// No conversation; the next worker may try.
     Nothing,
 }
 
-/// What asking comes to at `now`, of an asker whose time ends at `until`; and what is written, if anything is.
+/// Requests the lease at `now` until `until`. Returns the answer, and the new record if it changes.
 pub fn acquire_creation_lease(
     known: Option<&PersonRecord>,
     now: Timestamp,
@@ -127,11 +127,10 @@ pub fn acquire_creation_lease(
     (CreationLease::Acquired { installing_since }, Some(taken))
 }
 
-/// What is written of what came of it; `None` when nothing is to be written. A conversation that is known stays so, whatever
-/// one says who found none.
-pub fn finish_creation(known: Option<&PersonRecord>, made: &Creation) -> Option<PersonRecord> {
+/// Records the result and releases the lease; `None` when nothing changes. A known conversation is only replaced by another one.
+pub fn finish_creation(known: Option<&PersonRecord>, creation: &Creation) -> Option<PersonRecord> {
     let known = known.cloned().unwrap_or_default();
-    let new = match made {
+    let new = match creation {
         Creation::Conversation(key) => PersonRecord {
             conversation: Some(key.clone()),
             ..PersonRecord::default()
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_makes_a_conversation_and_a_dead_one_is_followed() {
+    fn an_expired_lease_is_acquired_by_the_next_worker() {
         let (first, taken) = acquire_creation_lease(None, at(0), at(60));
         assert_eq!(
             first,
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_it_is_what_the_next_one_finds() {
+    fn the_next_worker_finds_the_created_conversation() {
         let key: ConversationKey = "msteams|28:b|a:1".parse().unwrap();
         let known = finish_creation(None, &Creation::Conversation(key.clone())).unwrap();
         assert_eq!(
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_installation_has_a_minute_to_tell_of_itself_and_is_forgotten_after_an_hour() {
+    fn an_installation_blocks_creation_for_a_minute_and_is_forgotten_after_an_hour() {
         let installing = finish_creation(None, &Creation::InstallPending(at(5))).unwrap();
         let ask = |second| acquire_creation_lease(Some(&installing), at(second), at(second + 60));
         for second in [5, 64] {
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_was_made_is_not_unsaid_by_who_made_none() {
+    fn a_failed_creation_does_not_remove_a_known_conversation() {
         let key: ConversationKey = "msteams|28:b|a:1".parse().unwrap();
         let known = finish_creation(None, &Creation::Conversation(key.clone())).unwrap();
         for late in [
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_people_share_a_name() {
+    fn no_two_people_share_a_key() {
         let name = |tenant: &str, id: &str| {
             let person = PersonKey {
                 channel: "msteams".into(),

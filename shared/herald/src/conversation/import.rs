@@ -1,6 +1,6 @@
-//! What was kept of a conversation elsewhere, and is brought here: by the classic SDKs, or by another deployment.
+//! Import and export of conversations: from the classic SDKs, and between deployments.
 //!
-//! It is old news. What is known here stays, and is only added to: nobody comes back who has left since.
+//! Imported data is older than stored data. It fills gaps and overwrites nothing: a removed conversation stays removed.
 
 use botframework::activity::{self, Activity};
 use botframework::reference::ConversationReference;
@@ -16,7 +16,7 @@ use super::{
     Attributes, Conversation, ConversationKey, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id, is_tag,
 };
 
-/// A conversation as a document that another deployment can take.
+/// A conversation as a document for the import of another deployment.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Export<'a> {
@@ -65,7 +65,7 @@ const ACTIVE: &str = "active";
 const BLOCKED: &str = "blocked";
 const REMOVED: &str = "removed";
 
-/// One conversation that is brought.
+/// One conversation to import.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// The conversation.
@@ -76,32 +76,32 @@ pub struct Import {
     state: State,
 }
 
-/// Why a document is not taken. It quotes nothing of what the document holds.
+/// Why a document is refused. The message quotes nothing of the document.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It is no reference, or a property of it has the wrong type.
+    /// Not a reference, or a property has the wrong type.
     #[error(transparent)]
     Shape(#[from] activity::Error),
-    /// What a later message cannot do without is not there.
+    /// Properties that a later message needs are missing.
     #[error("{}: missing", .0.join(", "))]
     Missing(Vec<&'static str>),
     /// The reference cannot be stored.
     #[error(transparent)]
     Unstorable(#[from] Unstorable),
-    /// The bot's token must not go there.
+    /// The service URL is not trusted with the bot's token.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// A property of an exported record is not what an export writes.
+    /// A property of an exported record has an invalid value.
     #[error("{0}: must be {1}")]
     Wrong(&'static str, &'static str),
 }
 
 impl Import {
-    /// The conversations of a document: of a conversation reference as the classic SDKs keep it, one, or two of a thread in
-    /// a channel, as by an activity from there; of a record as [`Export`] writes it, that one.
+    /// Reads the conversations of a document: a conversation reference as the classic SDKs store it (two for a thread in a
+    /// channel: the channel, then the thread), or one record as [`Export`] writes it.
     ///
     /// # Errors
-    /// When a later message could not be sent by it, or must not be: every service URL in it has to be trusted.
+    /// When the document cannot serve a later message; every service URL in it must be trusted.
     pub fn read(document: Value, trust: &TrustRule) -> Result<Vec<Self>, ImportError> {
         match document {
             Value::Object(mut record) if record.get("reference").is_some_and(Value::is_object) => {
@@ -127,7 +127,7 @@ impl Import {
     ) -> Result<Self, ImportError> {
         let in_teams = is_teams(reference.channel_id.as_deref());
         let mut import = Self::from(observation(reference, trust)?);
-        // What an export wrote was known of the conversation, and nothing else was.
+        // The attributes of an export are complete: nothing is derived from the reference.
         if let Some(scope) = scope(record)? {
             let is_thread = import.key.conversation.thread_root().is_some();
             let scope = if is_thread { Scope::Channel } else { scope };
@@ -172,10 +172,10 @@ impl From<Observation> for Import {
     }
 }
 
-/// What the record becomes when this is brought; `None` when nothing changes. Who brings the same again changes nothing.
+/// Merges an import into a record; `None` when nothing changes. Idempotent.
 ///
-/// Of a conversation that is known, what is brought fills in what is not: the rest of the reference, attributes, and service URLs to
-/// fall back on. Its tags stay as they are: somebody may have taken off what is brought.
+/// Of a known conversation the import fills gaps: properties of the reference, attributes, fallback service URLs. Its tags
+/// stay: an imported tag may have been removed since.
 pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -> Option<Conversation> {
     let Import {
         key,
@@ -187,7 +187,7 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
     let scope = existing.map_or(attributes.scope, |old| old.attributes.scope);
     let is_personal = scope == Scope::Personal;
     if !is_personal {
-        // Whoever spoke last there is no part of the place.
+        // The record of a group or a channel holds no person.
         (reference.user, reference.locale) = (None, None);
     }
     let Some(old) = existing else {
@@ -225,9 +225,9 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
     })
 }
 
-/// What a reference shows, as an activity from there would.
+/// The observation that an activity with this reference would make.
 fn observation(reference: ConversationReference, trust: &TrustRule) -> Result<Observation, ImportError> {
-    let essentials = [
+    let required = [
         ("conversation.id", reference.conversation_id().is_some()),
         ("channelId", is_filled(reference.channel_id.as_deref())),
         (
@@ -236,7 +236,7 @@ fn observation(reference: ConversationReference, trust: &TrustRule) -> Result<Ob
         ),
         ("serviceUrl", is_filled(reference.service_url.as_deref())),
     ];
-    let missing: Vec<&str> = essentials
+    let missing: Vec<&str> = required
         .into_iter()
         .filter_map(|(name, is_there)| (!is_there).then_some(name))
         .collect();
@@ -246,7 +246,7 @@ fn observation(reference: ConversationReference, trust: &TrustRule) -> Result<Ob
     if let Some(url) = &reference.service_url {
         trust.check(url)?;
     }
-    // Some keep beside a reference what old payloads of Teams name the tenant and the team in.
+    // Some SDKs store the channel data beside the reference; old payloads of Teams name tenant and team there only.
     let mut activity = Activity {
         channel_data: reference.extra.get("channelData").cloned(),
         ..Activity::default()

@@ -1,4 +1,4 @@
-//! The name of a conversation.
+//! The primary key of a conversation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ID_BYTES_MAX;
 
-/// Names one conversation of one bot on one channel; the primary key of everything that is remembered.
+/// Names one conversation of one bot on one channel; the primary key of the conversations table.
 ///
-/// The conversation id alone does not do: two bots in one group chat see the same id.
+/// The conversation id alone is not unique: two bots in one group chat see the same id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ConversationKey {
@@ -25,8 +25,8 @@ pub struct ConversationKey {
 }
 
 impl ConversationKey {
-    /// The key of the conversation that a reference leads to; `None` when it does not name channel, bot and conversation,
-    /// or names them by something that is no id: longer than [`ID_BYTES_MAX`], or with control characters in it.
+    /// The key of a reference's conversation. `None` when channel, bot or conversation is missing, longer than
+    /// [`ID_BYTES_MAX`], or has control characters.
     pub fn of(reference: &ConversationReference) -> Option<Self> {
         let conversation = reference.conversation.as_ref()?.id.clone();
         let channel = reference.channel_id.clone()?;
@@ -45,10 +45,10 @@ impl ConversationKey {
         format!("{}|{}", escape(&self.channel), escape(self.bot.as_str()))
     }
 
-    /// The key from its two halves as they stand in the table.
+    /// The key from its two table attributes.
     ///
     /// # Errors
-    /// When `place` is not what [`place`](Self::place) writes: the record is not ours.
+    /// When `place` is not what [`place`](Self::place) writes.
     pub fn from_place(conversation: ConversationId, place: &str) -> Result<Self, InvalidKey> {
         let (channel, bot) = place.split_once('|').ok_or(InvalidKey)?;
         Ok(Self {
@@ -66,7 +66,7 @@ pub struct InvalidKey;
 
 impl fmt::Display for ConversationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The conversation stands last and as it is: whatever it holds, the first two bars are the separators.
+        // The conversation is last and unescaped: the first two bars are the separators, whatever it holds.
         let (channel, bot) = (escape(&self.channel), escape(self.bot.as_str()));
         write!(f, "{channel}|{bot}|{}", self.conversation)
     }
@@ -102,12 +102,12 @@ impl TryFrom<String> for ConversationKey {
     }
 }
 
-/// Whether the text can be an id, as far as tables and URLs are concerned.
+/// Whether a text is usable as an id in tables and URLs.
 pub fn is_id(text: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// The part, without a bar in it.
+/// The part with bars escaped.
 pub(super) fn escape(part: &str) -> Cow<'_, str> {
     if part.contains(['%', '|']) {
         Cow::Owned(part.replace('%', "%25").replace('|', "%7C"))

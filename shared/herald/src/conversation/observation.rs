@@ -316,7 +316,10 @@ fn attributes(activity: &Activity, reference: &ConversationReference, scope: Sco
     let of_teams = |id: &ChannelAccountId| id.as_str().starts_with("29:");
     Attributes {
         scope,
-        tenant: activity.tenant_id().filter(|tenant| is_id(tenant)).map(normalize_guid),
+        tenant: activity
+            .tenant_id()
+            .filter(|tenant| is_id(tenant))
+            .map(normalize_guid),
         user: person
             .and_then(|user| user.entra_object_id.as_ref())
             .filter(|id| in_teams && is_id(id.as_str()))

@@ -1,4 +1,4 @@
-//! What becomes of the record.
+//! How activities and feedback change the record of a conversation.
 
 use botframework::id::{ChannelAccountId, EntraObjectId};
 use botframework::reference::ConversationReference;
@@ -9,37 +9,38 @@ use serde_json::Value;
 use super::observation::UrlSource;
 use super::{Attributes, Conversation, Membership, Observation, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX};
 
-/// How often the channel did not know a conversation.
+/// On how many days in a row the channel answered that it does not know a conversation.
 ///
-/// Healthy ones are not found now and then, by chance (`PROTOCOL.md#d6`): one is given up only after [`NOT_FOUND_DAYS`] days.
+/// Healthy conversations are reported as not found now and then (`PROTOCOL.md#d6`), so one is blocked only after
+/// [`NOT_FOUND_DAYS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotFoundStreak {
-    /// Times, no two of them on one day.
+    /// The days, no two within 24 hours.
     pub times: u32,
-    /// The last time.
+    /// The latest answer that counted.
     pub last: Timestamp,
 }
 
-/// So many times, each on a day of its own, a conversation may be missing before it counts as blocked.
+/// After so many days of not being found, a conversation is blocked.
 pub const NOT_FOUND_DAYS: u32 = 3;
 
-/// The least time between two times that count.
+/// The least time between two answers that count.
 const NOT_FOUND_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a sender or a planner found out about a conversation.
+/// What a sender or a planner learned about a conversation from the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feedback {
-    /// The channel refuses it, with this code.
+    /// The channel refuses messages, with this code.
     Blocked(String),
-    /// The channel does not know it.
+    /// The channel does not know the conversation, with this code.
     NotFound(String),
-    /// It is reached at this service URL.
+    /// This service URL works.
     ServiceUrl(String),
-    /// Its person has both of these names: a roster has them beside each other.
+    /// Both ids of its person, as a roster lists them together.
     Identity(EntraObjectId, ChannelAccountId),
 }
 
-/// What the record becomes when a sender found this; `None` when nothing changes.
+/// Applies feedback to a record; `None` when nothing changes.
 pub fn apply_feedback(existing: &Conversation, feedback: &Feedback, now: Timestamp) -> Option<Conversation> {
     let mut new = existing.clone();
     match feedback {
@@ -61,7 +62,7 @@ pub fn apply_feedback(existing: &Conversation, feedback: &Feedback, now: Timesta
         Feedback::ServiceUrl(url) => use_first(&mut new.service_urls, url),
         Feedback::Identity(user, account) if existing.attributes.scope == Scope::Personal => {
             let attributes = &mut new.attributes;
-            // Of somebody else, if either is another.
+            // If either id differs, the roster entry is of another person.
             if attributes.user.as_ref().is_none_or(|known| known == user)
                 && attributes.account.as_ref().is_none_or(|known| known == account)
             {
@@ -77,7 +78,7 @@ pub fn apply_feedback(existing: &Conversation, feedback: &Feedback, now: Timesta
     })
 }
 
-/// What the record becomes with these tags more and those less; `None` when nothing changes.
+/// Adds and removes tags; `None` when nothing changes. Tags beyond [`TAGS_MAX`] are not added.
 pub fn tag(
     existing: &Conversation,
     add: &[String],
@@ -100,7 +101,7 @@ pub fn tag(
     })
 }
 
-/// Puts a service URL before all others.
+/// Moves a service URL to the front.
 fn use_first(urls: &mut Vec<String>, url: &str) {
     if urls.first().is_none_or(|first| first != url) {
         urls.retain(|known| known != url);
@@ -110,16 +111,16 @@ fn use_first(urls: &mut Vec<String>, url: &str) {
 }
 
 impl State {
-    /// Whether anything the person does there ends it: Teams tells nobody when a bot is unblocked (`PROTOCOL.md#d6`).
-    fn is_ended_by_the_person(&self) -> bool {
+    /// Whether any act of the person ends the block: Teams sends no event when a bot is unblocked (`PROTOCOL.md#d6`).
+    fn is_lifted_by_user(&self) -> bool {
         matches!(self, Self::Blocked { code } if ["ConversationBlockedByUser", "MessageWritesBlocked"].contains(&code.as_str()))
     }
 }
 
-/// What the record becomes when `observation` is seen at `now`; `None` when nothing changes and nothing is to be written.
+/// Applies an observation to a record; `None` when nothing changes.
 ///
-/// What the new reference does not mention is kept from the old one: Teams' events differ in what they carry, and a
-/// record must not flap between two shapes. In a group or a channel the person who spoke last is no part of the place.
+/// Properties that the new reference lacks are kept from the old one: Teams' events differ in what they carry, and a record
+/// must not flap between two shapes. The record of a group or a channel holds no person.
 pub fn remember(
     existing: Option<&Conversation>,
     observation: Observation,
@@ -134,13 +135,13 @@ pub fn remember(
         scope_known,
         by_user,
     } = observation;
-    // The activity a reference was made from is a moment, not a place.
+    // A proactive message replies to nothing.
     reference.activity_id = None;
 
     let known = existing.map(|old| old.attributes.scope).filter(|_| !scope_known);
     let scope = known.unwrap_or(attributes.scope);
     if scope != Scope::Personal {
-        // Whoever speaks in a group or a channel is no part of the place, and could not be erased from it.
+        // A person's data in a group's record could not be erased with the person.
         (reference.user, reference.locale) = (None, None);
     }
     let Some(old) = existing else {
@@ -171,7 +172,7 @@ pub fn remember(
     }
     let new = Conversation {
         key,
-        reference: overlay(&place_of(&old.reference, scope), reference),
+        reference: overlay(&without_user(&old.reference, scope), reference),
         attributes: Attributes {
             scope,
             tenant: attributes.tenant.or_else(|| old.attributes.tenant.clone()),
@@ -184,13 +185,13 @@ pub fn remember(
                 .or_else(|| old.attributes.account.clone())
                 .filter(|_| scope == Scope::Personal),
             team: attributes.team.or_else(|| old.attributes.team.clone()),
-            // An activity says nothing of tags.
+            // Activities carry no tags.
             tags: old.attributes.tags.clone(),
         },
         service_urls,
         state: match membership {
             Membership::Joined => State::Active,
-            Membership::Unchanged if by_user && old.state.is_ended_by_the_person() => State::Active,
+            Membership::Unchanged if by_user && old.state.is_lifted_by_user() => State::Active,
             Membership::Unchanged => old.state.clone(),
             Membership::Left => State::Removed,
         },
@@ -207,16 +208,16 @@ pub fn remember(
     })
 }
 
-/// The reference without whoever spoke there, unless it is one person's.
-fn place_of(reference: &ConversationReference, scope: Scope) -> ConversationReference {
-    let mut place = reference.clone();
+/// The reference without the user and their language, unless the conversation is personal.
+fn without_user(reference: &ConversationReference, scope: Scope) -> ConversationReference {
+    let mut reference = reference.clone();
     if scope != Scope::Personal {
-        (place.user, place.locale) = (None, None);
+        (reference.user, reference.locale) = (None, None);
     }
-    place
+    reference
 }
 
-/// `new`, with what only `old` mentions filled in, at every depth of objects.
+/// `new` with the properties that only `old` has, at every depth.
 pub(super) fn overlay(old: &ConversationReference, new: ConversationReference) -> ConversationReference {
     fn fill(old: Value, new: &mut Value) {
         if let (Value::Object(old), Value::Object(new)) = (old, new) {
