@@ -8,9 +8,7 @@ use botframework::reference::ConversationReference;
 use botframework::teams::is_teams;
 
 use super::key::is_id;
-use super::{
-    Attributes, Conversation, ConversationKey, ID_BYTES_MAX, Person, PersonKey, Scope, TeamChange, TeamKey,
-};
+use super::{Attributes, Conversation, ConversationKey, Person, PersonKey, Scope, TeamChange, TeamKey};
 use crate::id::normalize_guid;
 
 /// The largest reference that is stored, in bytes of JSON. Real ones have about one thousand; a DynamoDB item holds 400 KB.
@@ -65,9 +63,7 @@ pub struct Observations {
 #[derive(Debug, thiserror::Error)]
 pub enum Unstorable {
     /// Channel, bot or conversation is missing, or is no id.
-    #[error(
-        "conversation.id, channelId or bot.id is not an id: more than {ID_BYTES_MAX} bytes together, or control characters"
-    )]
+    #[error("conversation.id, channelId or bot.id is no id: too long together, or with control characters")]
     InvalidId,
     /// The reference is larger than any real one.
     #[error("the reference is larger than {REFERENCE_BYTES_MAX} bytes")]
