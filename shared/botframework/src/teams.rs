@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    fn update(properties: Value) -> Option<TeamUpdate> {
+    fn update(properties: &Value) -> Option<TeamUpdate> {
         let mut document = json!({
             "type": "conversationUpdate", "channelId": "msteams",
             "channelData": {"team": {"id": "19:team"}, "channel": {"id": "19:channel", "name": "Builds"}},
@@ -327,7 +327,7 @@ mod tests {
             ("teamHardDeleted", TeamEvent::TeamHardDeleted, false),
             ("teamRestored", TeamEvent::TeamRestored, false),
         ] {
-            let found = update(json!({"channelData.eventType": event_type})).unwrap();
+            let found = update(&json!({"channelData.eventType": event_type})).unwrap();
             assert_eq!((found.event, found.team.as_str()), (event, "19:team"));
             let channel = found.channel.and_then(|channel| channel.id);
             assert_eq!(
@@ -344,21 +344,21 @@ mod tests {
             ("membersAdded", TeamEvent::MembersAdded),
             ("membersRemoved", TeamEvent::MembersRemoved),
         ] {
-            let found = update(json!({ property: [{"id": "29:ada"}] })).unwrap();
+            let found = update(&json!({ property: [{"id": "29:ada"}] })).unwrap();
             assert_eq!((found.event, found.channel), (event, None));
         }
-        assert_eq!(update(json!({})), None);
+        assert_eq!(update(&json!({})), None);
     }
 
     #[test]
     fn an_event_elsewhere_or_without_its_team_or_channel_is_none() {
         let deleted = |path: &str, value: Value| {
-            update(json!({"channelData.eventType": "channelDeleted", path: value}))
+            update(&json!({"channelData.eventType": "channelDeleted", path: value}))
         };
         assert!(deleted("type", json!("conversationUpdate")).is_some());
         assert_eq!(deleted("type", json!("message")), None);
         assert_eq!(deleted("channelId", json!("slack")), None);
-        assert_eq!(update(json!({"channelData": "channelDeleted"})), None);
+        assert_eq!(update(&json!({"channelData": "channelDeleted"})), None);
         assert_eq!(deleted("channelData.eventType", json!("editMessage")), None);
         assert_eq!(deleted("channelData.team", json!({})), None);
         assert_eq!(deleted("channelData.channel", json!(null)), None);

@@ -57,11 +57,12 @@ pub async fn record<C: Conversations>(
         let remembered = store.remember(observation, clock.now()).await?;
         tracing::debug!(?remembered, "conversation");
         if let Some(team) = left_team {
-            for_each_in_team(store, clock, &team, None, TeamAction::Forget).await?;
+            // Boxed, as below: rare, and large futures on the way of every activity otherwise.
+            Box::pin(for_each_in_team(store, clock, &team, None, TeamAction::Forget)).await?;
         }
     }
     match change {
-        Some(change) => handle_team_change(store, clock, &change, changed_channel).await,
+        Some(change) => Box::pin(handle_team_change(store, clock, &change, changed_channel)).await,
         None => Ok(()),
     }
 }
