@@ -204,8 +204,8 @@ where
 
     /// A page of its members, each in their chat with the bot.
     ///
-    /// The channel may tell something else when it is asked again: a planner may have died here, or be at the same page now.
-    /// So what the page was read as first is what counts; else those who were found on it could be on none.
+    /// The channel may answer otherwise when it is asked again, because a planner crashed here or reads the same page now.
+    /// So the first content of the page is frozen (`DESIGN.md#frozen-pages`); otherwise its people could be on no page.
     pub(crate) async fn members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
         let (read, named) = self.read_members(at, guests).await?;
         let notifications = &self.reader.context.notifications;

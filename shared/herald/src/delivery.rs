@@ -1,10 +1,10 @@
 //! A delivery's life, as pure code.
 //!
 //! ```text
-//! (no row) ──claim──▶ claimed ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
-//!                       └──release──▶ waiting ──claim──▶ claimed …
-//! (no row) ──postpone, while there is no conversation──▶ waiting
-//! delivered ──claim, at a newer revision──▶ claimed ──settle──▶ delivered
+//! (no row) ──claim──▶ leased ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
+//!                       └──release──▶ waiting ──claim──▶ leased …
+//! (no row) ──defer, while there is no conversation──▶ waiting
+//! delivered ──claim, at a newer revision──▶ leased ──settle──▶ delivered
 //! ```
 //!
 //! A claim takes the *turn* of the conversation: one item that says which delivery may write there now, and until when.
@@ -12,7 +12,8 @@
 //! turn. So a conversation has one request under way at most, whoever sends what; its requests keep their distance; and a
 //! delivery is two writes: one to take the turn, one to settle.
 //!
-//! The store runs [`claim`] and [`may_write`] as conditional writes, so of any number of workers one wins.
+//! The store runs [`claim`] and [`may_write`] as conditional writes, so of any number of workers one wins. The rules and the
+//! proof: `DESIGN.md#ledger`.
 
 use botframework::id::ActivityId;
 use jiff::Timestamp;

@@ -1,5 +1,7 @@
 //! Herald's engine: proactive messages for Bot Framework and Microsoft Teams bots.
 //!
+//! This page is the map. `DESIGN.md` beside this crate has the rules in full, the proofs and the decisions.
+//!
 //! # The words
 //!
 //! *Activity, conversation, conversation reference, channel account, service URL, Connector, tenant, scope* and *turn*
@@ -34,20 +36,20 @@
 //!                                                                 └──▶ EventBridge: what happened
 //! ```
 //!
-//! A person without a conversation gets one on the way, if the notification says so: the sender creates it, or has the bot
-//! installed for them through Graph, and waits until *messages* has been told. No function calls another: the next look at what
-//! is remembered finds it.
+//! A person without a conversation gets one on the way, if the notification says so: the sender creates it, or installs the
+//! bot for them through Graph. Teams then sends an event to *messages*, which stores the conversation, and the sender's next
+//! look-up finds it. No function calls another.
 //!
-//! A notification that is edited, retracted or cancelled goes the same way once more: its pages are *swept*, and whoever
-//! handles a chunk again brings its deliveries to what the notification is by then.
+//! An edit, a retraction or a cancellation goes the same way once more: the planner *sweeps* the written pages, and the sender
+//! brings the deliveries of each chunk to what the notification is by then.
 //!
 //! # A delivery's life
 //!
 //! ```text
-//! (no row) ──claim──▶ claimed ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
-//!                       └──release──▶ waiting ──claim──▶ claimed …
-//! (no row) ──postpone, while there is no conversation──▶ waiting
-//! delivered ──claim, at a newer revision──▶ claimed ──settle──▶ delivered
+//! (no row) ──claim──▶ leased ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
+//!                       └──release──▶ waiting ──claim──▶ leased …
+//! (no row) ──defer, while there is no conversation──▶ waiting
+//! delivered ──claim, at a newer revision──▶ leased ──settle──▶ delivered
 //! ```
 //!
 //! # The promises, and where each is kept
@@ -69,10 +71,10 @@
 //! | what was kept elsewhere adds to what is known, and brings nobody back | [`conversation::import()`] |
 //! | whoever was found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
-//! All of it is proved by the simulation (`tests/all/simulation`): the real handlers, a channel that behaves as the real one
-//! does, and faults at every step.
+//! The simulation (`tests/all/simulation`) proves all of it: the real handlers, a channel that behaves as the real one does,
+//! and faults at every step. The arguments stand in `DESIGN.md#freshness`, `DESIGN.md#permits` and `DESIGN.md#frozen-pages`.
 //!
-//! Pure modules take the time and chance as arguments; [`clock`] is the rim. AWS is known to [`store::dynamodb`],
+//! Pure modules take the time and random numbers as arguments; [`clock`] provides both. AWS is known to [`store::dynamodb`],
 //! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] only; Microsoft Graph to [`graph`].
 
 pub mod audience;

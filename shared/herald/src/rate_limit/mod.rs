@@ -2,7 +2,7 @@
 //!
 //! The channel's limits are data ([`Limits`]). For each [`Bucket`] (a bot in a tenant, at one service) the store keeps one
 //! [`TenantRate`]. The rules below return its next value; the store applies a rule in one conditional write, so any number of
-//! workers stay under the limit together.
+//! workers stay under the limit together. The proof: `DESIGN.md#permits`.
 //!
 //! - [`reserve`] hands out slots by virtual scheduling (GCRA without a burst): a request takes the next free slots, one after
 //!   the other. Only slots within [`MAX_LOOKAHEAD`] are handed out, so that a function never sleeps long and a crashed worker
