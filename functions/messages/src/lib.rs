@@ -12,10 +12,9 @@ use std::time::{Duration, SystemTime};
 
 use botframework::activity::Activity;
 use botframework::auth::Authenticator;
-use botframework::http::HttpTransport;
 use botframework::turn::{Adapter, TurnResponse};
 use herald::clock::{Chance, Clock};
-use herald::config::{self, Environment, variable};
+use herald::config::{self, Environment, http_transport, variable};
 use herald::store::{Conversations, dynamodb};
 use herald::telemetry::chain;
 use herald::{aws, credential, inbound};
@@ -52,7 +51,7 @@ impl Context<dynamodb::Conversations> {
     /// # Errors
     /// When a variable is missing or invalid; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let transport = HttpTransport::builder().timeout(REPLY_TIMEOUT).build()?;
+        let transport = http_transport(environment).timeout(REPLY_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         Ok(Self {
             store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),

@@ -23,11 +23,10 @@
 //! Problems are RFC 9457 documents. A 202 is a promise: the notification, or the change to it, is in the table and on the
 //! queue. Whatever answers 503 may be repeated, and then goes on where it stopped.
 
-use botframework::http::HttpTransport;
 use botframework::service_url::TrustRule;
 use herald::aws;
 use herald::clock::{Chance, Clock};
-use herald::config::{self, Environment, variable};
+use herald::config::{self, Environment, http_transport, variable};
 use herald::event::{Events, eventbridge};
 use herald::notification::SendMode;
 use herald::queue::{Queue, sqs};
@@ -100,7 +99,7 @@ impl
     /// # Errors
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let transport = HttpTransport::builder().build()?;
+        let transport = http_transport(environment).build()?;
         let clock = Clock::system();
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::connector::Connector;
-use botframework::http::HttpTransport;
 use herald::Error;
 use herald::aws;
 use herald::clock::{Chance, Clock};
-use herald::config::{self, Environment, variable};
+use herald::config::{self, Environment, http_transport, variable};
 use herald::event::{Event, Events, eventbridge};
 use herald::id::NotificationId;
 use herald::notification::{self, ChunkId, Notification, Page, StartPolicy};
@@ -77,7 +76,7 @@ impl
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
         let clock = Clock::system();
-        let transport = HttpTransport::builder().timeout(ASK_TIMEOUT).build()?;
+        let transport = http_transport(environment).timeout(ASK_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
         let queue = |variable| sqs::Queue::from_environment(environment, variable, &sdk, schedules.as_ref());

@@ -31,12 +31,11 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::connector::Connector;
-use botframework::http::HttpTransport;
 use herald::Error;
 use herald::aws;
 use herald::clock::{Chance, Clock};
 use herald::completion;
-use herald::config::{self, Environment, variable};
+use herald::config::{self, Environment, http_transport, variable};
 use herald::event::{Events, eventbridge};
 use herald::graph::Customers;
 use herald::queue::batch::Receipt;
@@ -108,7 +107,7 @@ impl
     /// When a variable is missing or wrong; it names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
         let (clock, chance) = (Clock::system(), Chance::system());
-        let transport = HttpTransport::builder().timeout(SEND_TIMEOUT).build()?;
+        let transport = http_transport(environment).timeout(SEND_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
         let table = |variable| environment.required(variable);

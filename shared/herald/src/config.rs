@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use botframework::http::BuildError;
+use botframework::http::{BuildError, HttpTransport, HttpTransportBuilder};
 
 mod limits;
 mod trust;
@@ -112,6 +112,14 @@ pub enum Error {
     /// The HTTP client cannot be made.
     #[error(transparent)]
     Transport(#[from] BuildError),
+}
+
+/// The HTTP client of a function. `HTTPS_PROXY` names the proxy of `https` requests, `NO_PROXY` the hosts that go past it.
+pub fn http_transport(environment: &Environment<'_>) -> HttpTransportBuilder {
+    HttpTransport::builder().https_proxy(
+        environment.optional("HTTPS_PROXY"),
+        environment.optional("NO_PROXY"),
+    )
 }
 
 impl Error {

@@ -1,140 +1,167 @@
-//! The transport of a deployment: one hyper client, TLS by rustls on ring with roots compiled in.
+//! The HTTP client of a deployment: one reqwest client, TLS by rustls on ring.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout, timeout_at};
-use tower_service::Service;
+use http::{Request, Response};
+use reqwest::{NoProxy, Proxy, redirect, retry};
+use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
+use tokio::time::{Instant, timeout_at};
 
 use super::transport::{Body, BoxError, ResponseFuture, Transport, TransportError};
 
-/// The largest body that is read, in bytes. A roster of 10,000 members, the longest that Teams lists, has
+/// The largest response body that is read, in bytes. A roster of 10,000 members, the longest that Teams lists, has
 /// about 6 MB.
-const LARGEST_BODY: usize = 16 * 1024 * 1024;
+const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// HTTP/1.1 over pooled connections: no redirects, no proxy from the environment, no repeated request.
+/// Pooled connections without redirects, retries, cookies or decompression.
 ///
 /// Cheap to clone: all clones share one pool.
 #[derive(Clone, Debug)]
 pub struct HttpTransport {
-    client: Client<TimedConnector, Full<Bytes>>,
+    client: reqwest::Client,
     timeout: Duration,
 }
 
-/// How long the transport waits. Made by [`HttpTransport::builder`].
-#[derive(Clone, Copy, Debug)]
+/// Builds an [`HttpTransport`].
+#[derive(Clone, Debug)]
 pub struct HttpTransportBuilder {
     connect_timeout: Duration,
     timeout: Duration,
     idle_timeout: Duration,
+    versions: HttpVersions,
+    proxy: Option<String>,
+    no_proxy: String,
 }
 
-/// The client could not be made: TLS could not be set up.
+/// The HTTP versions offered in the TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersions {
+    /// HTTP/1.1: one connection per concurrent request.
+    Http1,
+    /// HTTP/2 where the server selects it by ALPN, else HTTP/1.1.
+    Http2OrHttp1,
+}
+
+/// The client cannot be built: TLS or the proxy's URL is not usable.
 #[derive(Debug, thiserror::Error)]
-#[error("HTTP client could not be made")]
+#[error("HTTP client cannot be built")]
 pub struct BuildError(#[source] BoxError);
 
 impl HttpTransport {
-    /// Begins with 3 seconds to connect, 15 seconds for the whole exchange (what a channel itself gives a
-    /// bot), and 20 seconds that an idle connection is kept.
+    /// Starts with 3 seconds to connect, 15 seconds for the whole request (what a channel itself gives a bot), 20
+    /// seconds that an idle connection is kept, HTTP/1.1 and no proxy.
     pub const fn builder() -> HttpTransportBuilder {
         HttpTransportBuilder {
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(20),
+            versions: HttpVersions::Http1,
+            proxy: None,
+            no_proxy: String::new(),
         }
     }
 
-    /// Makes one request, whose whole exchange may take so long: for whoever else in the process must share the TLS set-up
-    /// and the pool.
+    /// Sends one request with a time-out of its own, from the connection to the last byte of the response.
     ///
     /// # Errors
-    /// When there is no response. The cause of [`TransportError::MaybeSent`] is tokio's [`Elapsed`](tokio::time::error::Elapsed)
-    /// when the time was over.
+    /// When there is no response. The cause of [`TransportError::MaybeSent`] is tokio's
+    /// [`Elapsed`](tokio::time::error::Elapsed) when the time-out struck.
     pub async fn send_with_timeout(
         &self,
         request: Request<Bytes>,
-        within: Duration,
+        timeout: Duration,
     ) -> Result<Response<Body>, TransportError> {
-        let deadline = Instant::now() + within;
-        let request = request.map(Full::new);
-        let response = match timeout_at(deadline, self.client.request(request)).await {
+        let deadline = Instant::now() + timeout;
+        let request = reqwest::Request::try_from(request)
+            .map_err(|error| TransportError::NotSent(Box::new(error.without_url())))?;
+        let mut response = match timeout_at(deadline, self.client.execute(request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_connect() => return Err(TransportError::NotSent(Box::new(error))),
-            Ok(Err(error)) => return Err(TransportError::MaybeSent(Box::new(error))),
+            // No name, no connection, no tunnel through the proxy, no TLS. The URL names people and conversations.
+            Ok(Err(error)) if error.is_connect() => {
+                return Err(TransportError::NotSent(Box::new(error.without_url())));
+            }
+            Ok(Err(error)) => return Err(TransportError::MaybeSent(Box::new(error.without_url()))),
             Err(elapsed) => return Err(TransportError::MaybeSent(Box::new(elapsed))),
         };
-        let (head, body) = response.into_parts();
-        let body = timeout_at(deadline, read(body)).await.unwrap_or(Body::Truncated);
-        Ok(Response::from_parts(head, body))
+        let mut head = Response::new(());
+        *head.status_mut() = response.status();
+        *head.version_mut() = response.version();
+        *head.headers_mut() = std::mem::take(response.headers_mut());
+        let body = timeout_at(deadline, read(response)).await;
+        Ok(head.map(|()| body.unwrap_or(Body::Truncated)))
     }
 }
 
 impl HttpTransportBuilder {
-    /// How long a connection may take, TLS included. A failure by then is known as not sent, so keep it
-    /// well below the whole time-out: when that one strikes first, nobody knows.
+    /// The time-out of a connection, TLS included. When it strikes the request is known as not sent, so keep it well
+    /// below the whole time-out, after which nobody can know.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the whole exchange may take, from the connection to the last byte of the answer.
+    /// The time-out of a request, from the connection to the last byte of the response.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long an unused connection is kept. Shorter than the other side keeps it: a request on a
-    /// connection that is just being closed there fails in a way that leaves unknown whether it arrived.
+    /// How long an idle connection is kept. Keep it shorter than the server does: a request on a connection that the
+    /// server is just closing fails in a way that leaves open whether it arrived.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// Makes the transport. Connects to nothing yet; when it does, it needs a tokio runtime with I/O and
-    /// time.
+    /// The HTTP versions that are offered to a server. Plain HTTP is always HTTP/1.1.
+    #[must_use]
+    pub const fn versions(mut self, versions: HttpVersions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// The proxy for `https` requests and the hosts that go past it, as `HTTPS_PROXY` and `NO_PROXY` have them. Plain
+    /// HTTP, which only this machine is spoken to by, never goes to a proxy.
+    #[must_use]
+    pub fn https_proxy(mut self, url: Option<String>, no_proxy: Option<String>) -> Self {
+        self.proxy = url.filter(|url| !url.is_empty());
+        self.no_proxy = no_proxy.unwrap_or_default();
+        self
+    }
+
+    /// Builds the client. Connects to nothing yet; when it does, it needs a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// When TLS cannot be set up; asking again will not help.
+    /// When TLS or the proxy's URL is not usable; building again will not help.
     pub fn build(self) -> Result<HttpTransport, BuildError> {
-        let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        let tls =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|error| BuildError(Box::new(error)))?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        // What is plain http is decided by whoever names the URL.
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| BuildError(Box::new(error)))?;
+        let mut tls = with_roots(tls)?;
+        tls.alpn_protocols = match self.versions {
+            HttpVersions::Http1 => vec![b"http/1.1".to_vec()],
+            HttpVersions::Http2OrHttp1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
+        let mut client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(self.idle_timeout)
-            .pool_timer(TokioTimer::new())
-            .build(TimedConnector {
-                connector,
-                timeout: self.connect_timeout,
-            });
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .no_proxy();
+        if let Some(url) = self.proxy {
+            let proxy = Proxy::https(url).map_err(|error| BuildError(Box::new(error.without_url())))?;
+            client = client.proxy(proxy.no_proxy(NoProxy::from_string(&self.no_proxy)));
+        }
         Ok(HttpTransport {
-            client,
+            client: client.build().map_err(|error| BuildError(Box::new(error)))?,
             timeout: self.timeout,
         })
     }
@@ -146,55 +173,44 @@ impl Transport for HttpTransport {
     }
 }
 
-async fn read(mut body: Incoming) -> Body {
-    let first = match frame(&mut body).await {
+/// The roots that are compiled in.
+#[cfg(not(feature = "platform-roots"))]
+#[allow(clippy::unnecessary_wraps, reason = "the platform's may be unusable")]
+fn with_roots(tls: ConfigBuilder<ClientConfig, WantsVerifier>) -> Result<ClientConfig, BuildError> {
+    let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    Ok(tls.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The roots of the machine.
+#[cfg(feature = "platform-roots")]
+fn with_roots(tls: ConfigBuilder<ClientConfig, WantsVerifier>) -> Result<ClientConfig, BuildError> {
+    use rustls_platform_verifier::BuilderVerifierExt;
+
+    let tls = tls
+        .with_platform_verifier()
+        .map_err(|error| BuildError(Box::new(error)))?;
+    Ok(tls.with_no_client_auth())
+}
+
+async fn read(mut response: reqwest::Response) -> Body {
+    let mut body = match response.chunk().await {
         Ok(Some(first)) => first,
         Ok(None) => return Body::Complete(Bytes::new()),
         Err(_) => return Body::Truncated,
     };
-    if body.is_end_stream() && first.len() <= LARGEST_BODY {
-        // Nearly every answer comes in one piece.
-        return Body::Complete(first);
-    }
-    let mut whole = BytesMut::from(first);
+    // Nearly every body comes in one piece, which is not copied.
+    let mut whole: Option<BytesMut> = None;
     loop {
-        match frame(&mut body).await {
-            Ok(Some(piece)) if whole.len() + piece.len() > LARGEST_BODY => return Body::Truncated,
-            Ok(Some(piece)) => whole.extend_from_slice(&piece),
-            Ok(None) => return Body::Complete(whole.freeze()),
+        let length = whole.as_ref().map_or(body.len(), BytesMut::len);
+        if length > MAX_BODY {
+            return Body::Truncated;
+        }
+        match response.chunk().await {
+            Ok(Some(piece)) => whole
+                .get_or_insert_with(|| BytesMut::from(std::mem::take(&mut body)))
+                .extend_from_slice(&piece),
+            Ok(None) => return Body::Complete(whole.map_or(body, BytesMut::freeze)),
             Err(_) => return Body::Truncated,
         }
-    }
-}
-
-/// The next piece of a body; trailers are none.
-async fn frame(body: &mut Incoming) -> Result<Option<Bytes>, hyper::Error> {
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            return Ok(Some(data));
-        }
-    }
-    Ok(None)
-}
-
-/// Connections that must be there within a time, TLS included.
-#[derive(Clone, Debug)]
-struct TimedConnector {
-    connector: HttpsConnector<HttpConnector>,
-    timeout: Duration,
-}
-
-impl Service<Uri> for TimedConnector {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.connector.poll_ready(context)
-    }
-
-    fn call(&mut self, address: Uri) -> Self::Future {
-        let (connecting, within) = (self.connector.call(address), self.timeout);
-        Box::pin(async move { timeout(within, connecting).await? })
     }
 }

@@ -4,12 +4,14 @@
 mod client;
 mod error_body;
 mod retry_after;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod url;
 
 use http::{HeaderMap, HeaderValue};
 
-pub use self::client::{BuildError, HttpTransport, HttpTransportBuilder};
+pub use self::client::{BuildError, HttpTransport, HttpTransportBuilder, HttpVersions};
 pub use self::retry_after::RetryAfter;
 pub use self::transport::{Body, BoxError, BoxFuture, ResponseFuture, Transport, TransportError};
 
