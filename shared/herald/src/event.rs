@@ -1,7 +1,7 @@
-//! What happened, told to whoever listens: the port to the event bus.
+//! The port to the event bus.
 //!
-//! Events are for programs that would otherwise ask again and again. They come at least once, in any order, and carry no
-//! person and no text: ids, states and counts; of a delivery its conversation and the channel's word for what went wrong.
+//! Events serve programs that would otherwise poll. They are published at least once, in any order, and carry no person
+//! and no text: ids, states and counts; of a delivery its conversation and the channel's error code.
 
 use std::future::Future;
 
@@ -17,12 +17,10 @@ use crate::notification::{DeliveryEvent, Notification};
 pub mod eventbridge;
 pub mod memory;
 
-/// Who tells them: the `source` of each.
+/// The `source` of each event.
 pub const SOURCE: &str = "herald";
 
-/// Something that happened.
-///
-/// As JSON it is what listeners find in an event's `detail`: `id`, `at`, and beside them the members of [`Event::detail`].
+/// One event. Its JSON is the event's `detail` on the bus: `id`, `at`, and the members of [`Event::detail`].
 ///
 /// ```
 /// # use herald::event::{Event, Kind};
@@ -43,26 +41,26 @@ pub const SOURCE: &str = "herald";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Names it. The same when it is told again, which is how a listener knows.
+    /// The same when the event is published again, so that a listener can drop the repetition.
     pub id: String,
-    /// When it happened.
+    /// When it happened, not when it was published.
     pub at: Timestamp,
-    /// What kind of thing it is; the bus has a place of its own for that.
+    /// Sent as the event's `detail-type`, not in its `detail`.
     #[serde(skip)]
     pub kind: Kind,
-    /// What there is to say. Names neither `id` nor `at`.
+    /// Further members. Must contain neither `id` nor `at`.
     #[serde(flatten)]
     pub detail: Map<String, Value>,
 }
 
 impl Event {
-    /// A notification was accepted.
+    /// The notification was accepted.
     pub fn accepted(notification: &Notification) -> Self {
         let at = notification.accepted_at;
         Self::of(notification, Kind::Accepted, "accepted", at, Vec::new())
     }
 
-    /// A notification was cancelled, at this moment.
+    /// The notification was cancelled at this time.
     pub fn cancelled(notification: &Notification, at: Timestamp) -> Self {
         Self::of(
             notification,
@@ -73,7 +71,7 @@ impl Event {
         )
     }
 
-    /// All deliveries of a notification have ended, as was found at this moment.
+    /// All deliveries of the notification have ended; found at this time.
     pub fn completed(notification: &Notification, at: Timestamp) -> Self {
         Self::of(
             notification,
@@ -84,7 +82,7 @@ impl Event {
         )
     }
 
-    /// A delivery ended in a way that the caller asked to be told of; `None` when it did not.
+    /// A delivery ended; `None` if the notification requests no event for this outcome.
     pub fn delivery(
         notification: &Notification,
         conversation: &ConversationKey,
@@ -92,7 +90,7 @@ impl Event {
         outcome: &Outcome,
         at: Timestamp,
     ) -> Option<Self> {
-        let (asked, kind, code) = match outcome {
+        let (event, kind, code) = match outcome {
             Outcome::Gone { code } => (DeliveryEvent::Gone, Kind::DeliveryGone, Some(code)),
             Outcome::Rejected { code, .. } => (DeliveryEvent::Rejected, Kind::DeliveryRejected, Some(code)),
             Outcome::Unknown => (DeliveryEvent::Unknown, Kind::DeliveryUnknown, None),
@@ -100,7 +98,7 @@ impl Event {
                 return None;
             }
         };
-        if !notification.events.contains(&asked) {
+        if !notification.events.contains(&event) {
             return None;
         }
         let mut detail = vec![("conversation", Value::from(conversation.to_string()))];
@@ -135,7 +133,7 @@ impl Event {
     }
 }
 
-/// How far a notification has come.
+/// State and counts of a notification.
 fn counts(notification: &Notification) -> Vec<(&'static str, Value)> {
     let state = serde_json::to_value(notification.state()).unwrap_or_default();
     let own = [
@@ -150,7 +148,7 @@ fn counts(notification: &Notification) -> Vec<(&'static str, Value)> {
     own.into_iter().chain(ended).collect()
 }
 
-/// What can happen.
+/// The types of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A notification was accepted.
@@ -159,16 +157,16 @@ pub enum Kind {
     Completed,
     /// A notification was cancelled.
     Cancelled,
-    /// A recipient is gone: the conversation is blocked until it is heard of again.
+    /// A recipient is gone: the conversation is blocked until an activity comes from it.
     DeliveryGone,
-    /// The channel refused a delivery.
+    /// The channel rejected a delivery.
     DeliveryRejected,
-    /// Nobody can know whether a delivery arrived.
+    /// A delivery ended with an ambiguous request: it may have arrived.
     DeliveryUnknown,
 }
 
 impl Kind {
-    /// What listeners ask for: the event's `detail-type`.
+    /// The event's `detail-type`, which rules match.
     pub const fn detail_type(self) -> &'static str {
         match self {
             Self::Accepted => "Notification Accepted",
@@ -181,32 +179,32 @@ impl Kind {
     }
 }
 
-/// The events could not all be told; some may have been.
+/// Not all events are known to be published; some may be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The bus could not be reached or refused.
-    #[error("cannot publish: the event bus is away")]
+    /// The request failed.
+    #[error("cannot publish: event bus unavailable")]
     Unavailable {
-        /// What was said.
+        /// The SDK's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The bus took the request but refused some of its events.
+    /// The bus accepted the request and refused some of its events.
     #[error("cannot publish: the event bus refused {refused} of {sent} events, the first with {code}")]
     Refused {
-        /// How many it refused.
+        /// Events refused.
         refused: usize,
-        /// How many were sent.
+        /// Events sent.
         sent: usize,
-        /// Its code for the first.
+        /// The bus' error code for the first.
         code: String,
     },
 }
 
-/// Tells what happened.
+/// Publishes events.
 pub trait Events: Clone + Send + Sync + 'static {
-    /// Tells all of these.
+    /// Publishes all events.
     ///
     /// # Errors
-    /// When not all of them are known to have been told. Calling again with the same events is always right.
+    /// When not all of them are known to be published. Calling again with the same events is always right.
     fn publish(&self, events: Vec<Event>) -> impl Future<Output = Result<(), Error>> + Send;
 }

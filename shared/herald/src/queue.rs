@@ -1,4 +1,4 @@
-//! The port to the queues, and what travels on them.
+//! The port to the queues, and the messages on them.
 //!
 //! A queue delivers at least once, in any order; every message below is safe to handle again.
 
@@ -17,29 +17,29 @@ pub mod batch;
 pub mod memory;
 pub mod sqs;
 
-/// The longest a queue itself delays a message: SQS' `DelaySeconds` ends at 15 minutes.
+/// The longest delay of a queue itself: SQS' `DelaySeconds` ends at 15 minutes.
 pub const DELAY_MAX: Duration = Duration::from_mins(15);
 
-/// How often a message is received before it goes to the dead-letter queue: the template's `maxReceiveCount`.
+/// Receives of a message before it goes to the dead-letter queue: the template's `maxReceiveCount`.
 pub const RECEIVES_MAX: u32 = 20;
 
-/// The messages could not all be put on the queue; some may have been.
+/// Not all messages are known to be on the queue; some may be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The queue could not be reached or refused.
-    #[error("cannot enqueue: the queue is away")]
+    /// The request failed.
+    #[error("cannot enqueue: queue unavailable")]
     Unavailable {
-        /// What the SDK said.
+        /// The SDK's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The queue took the request but refused some of its messages.
+    /// The queue accepted the request and refused some of its messages.
     #[error("cannot enqueue: the queue refused {refused} of {sent} messages, the first with {code}")]
     Refused {
-        /// How many it refused.
+        /// Messages refused.
         refused: usize,
-        /// How many were sent.
+        /// Messages sent.
         sent: usize,
-        /// Its code for the first.
+        /// The queue's error code for the first.
         code: String,
     },
 }
@@ -47,33 +47,33 @@ pub enum Error {
 /// One message to be put on a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The body.
+    /// JSON.
     pub body: String,
-    /// How long nobody should receive it. A queue that cannot wait that long hands it over earlier, though not before
-    /// [`DELAY_MAX`]: whoever receives it looks at its own due time, and sends it back.
+    /// Time until it may be received. A queue that cannot delay it that long delivers it earlier, but not before
+    /// [`DELAY_MAX`]: the receiver compares the message's own due time, and sends it back.
     pub delay: Duration,
-    /// Whose backlog it belongs to: no group's holds up another's. One without a group is a group by itself.
+    /// The fairness group: the backlog of one group does not delay another. A message without a group is a group by itself.
     pub group: Option<String>,
 }
 
 /// Puts messages on one queue.
 pub trait Queue: Clone + Send + Sync + 'static {
-    /// Puts all of these on the queue.
+    /// Enqueues all messages.
     ///
     /// # Errors
-    /// When not all of them are known to be there. Calling again with the same messages is always right.
+    /// When not all of them are known to be on the queue. Calling again with the same messages is always right.
     fn send(&self, messages: Vec<Message>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// On the plans queue: plan this notification, or go on with one part of it.
+/// On the plans queue: plan a notification, or continue with one part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The notification.
     pub notification: NotificationId,
-    /// What is to be done.
+    /// The planner's task.
     #[serde(default)]
     pub task: Task,
-    /// The part of its audience; without one, all of it, which comes to a message for each part.
+    /// The part of its audience. Without one the planner enqueues a message for each part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u16>,
     /// The last page whose chunks are known to be on the deliveries queue.
@@ -81,14 +81,14 @@ pub struct Plan {
     pub enqueued: Option<u32>,
 }
 
-/// What a planner is to do.
+/// A planner's task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Task {
-    /// Read the audience, write its pages, and enqueue their chunks unless the notification is held.
+    /// Resolve the audience, write its pages, and enqueue their chunks unless the notification awaits its start.
     #[default]
     Plan,
-    /// Enqueue the chunks of the pages that stand, once more: the notification was released, revised or cancelled.
+    /// Enqueue the chunks of the written pages again: the notification was started, revised or cancelled.
     Sweep,
 }
 
@@ -99,37 +99,37 @@ pub struct Chunk {
     pub notification: NotificationId,
     /// The chunk.
     pub chunk: ChunkId,
-    /// Whose pace its requests are made at; without one, it leads to no conversation.
+    /// The rate limit of its requests. A chunk without one has no recipient with a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
-    /// By which way they go. Once a batch is over, whoever is left goes the ordinary one.
+    /// How it is sent. Recipients that a batch left open are sent to one by one.
     #[serde(
         default,
         rename = "transport",
         skip_serializing_if = "SendMode::is_individual"
     )]
     pub send_mode: SendMode,
-    /// Those whose deliveries are open.
+    /// The recipients whose deliveries are open.
     pub recipients: Vec<Recipient>,
-    /// How the chunk's other deliveries ended.
+    /// The outcomes of the chunk's other deliveries.
     #[serde(default)]
     pub closing: Closing,
-    /// The revision of the notification that they ended at.
+    /// The revision of the notification at which they ended.
     #[serde(default)]
     pub revision: u32,
-    /// Its ticket of the tenant's queue, if it got one.
+    /// Its ticket in the tenant's queue for permits, if it has one.
     #[serde(rename = "turn", default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Timestamp>,
-    /// Nothing is to be done before then, whenever it comes.
+    /// The chunk must not be processed before this time, whenever it is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// Whether a sender has begun with it, so that the ledger knows of some of its deliveries.
+    /// Whether a sender has processed it before, so that the ledger may hold some of its deliveries.
     #[serde(default)]
     pub begun: bool,
 }
 
 impl Chunk {
-    /// A chunk of which nothing is done yet.
+    /// A chunk whose deliveries are all open.
     pub fn whole(notification: NotificationId, chunk: ChunkId, planned: PageChunk) -> Self {
         Self {
             notification,
@@ -145,7 +145,7 @@ impl Chunk {
         }
     }
 
-    /// The message that brings it to a sender, in the group of its bucket: no tenant's backlog delays another's.
+    /// Its message, in the group of its bucket: the backlog of one tenant does not delay another.
     pub fn message(&self, delay: Duration) -> Message {
         let message = Message::json(self, delay);
         match &self.bucket {
@@ -158,7 +158,7 @@ impl Chunk {
 impl Message {
     /// A message whose body is `content` as JSON, in no group.
     pub fn json<T: Serialize>(content: &T, delay: Duration) -> Self {
-        // Our own messages hold nothing that JSON cannot: strings, numbers, lists.
+        // Our own messages hold only what JSON can: strings, numbers, lists.
         let body = serde_json::to_string(content).unwrap_or_default();
         Self {
             body,
@@ -167,7 +167,7 @@ impl Message {
         }
     }
 
-    /// The same message in a group. Any text names one.
+    /// The message in this group; any text names one.
     #[must_use]
     pub fn in_group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());

@@ -1,20 +1,20 @@
-//! Events in memory, for tests and simulations: what was told can be read.
+//! Events in memory, for tests and simulations.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Error, Event};
 
-/// What was told. Clones share it.
+/// The published events. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Events {
-    /// Nothing so far.
+    /// No events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Everything that was told since the last call, in order.
+    /// Takes all events since the last call, in order.
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut *self.lock())
     }

@@ -1,4 +1,4 @@
-//! The messages that a function is handed at once, and which of them failed.
+//! Handles the messages of one invocation, and returns those that failed.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,34 +10,34 @@ use super::RECEIVES_MAX;
 use crate::Error;
 use crate::telemetry::chain;
 
-/// One message as the platform hands it over.
+/// One received message.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// The platform's id of it, by which a failure is reported.
+    /// The platform's id of the message, by which a failure is reported.
     pub id: String,
-    /// Its body.
+    /// JSON.
     pub body: String,
-    /// What the queue says of it.
+    /// The queue's attributes of the message.
     pub receipt: Receipt,
 }
 
-/// What a queue says of a message when it hands it over.
+/// The attributes that a queue gives a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// How often it was received, this time included. Approximate, as all that a queue counts: never too small for long.
+    /// Receives so far, this one included. Approximate: it may lag behind for a moment.
     pub receives: u32,
-    /// When it was sent, if the queue says so.
+    /// When it was sent; `None` if the queue does not say.
     pub sent_at: Option<Timestamp>,
 }
 
 impl Receipt {
-    /// Whether it does not come again: when it fails this time, it goes to the dead-letter queue.
+    /// Whether this is the last receive: if it fails, the message goes to the dead-letter queue.
     pub const fn is_last(self) -> bool {
         self.receives >= RECEIVES_MAX
     }
 }
 
-/// A message that is received for the first time.
+/// The first receive.
 impl Default for Receipt {
     fn default() -> Self {
         Self {
@@ -47,9 +47,9 @@ impl Default for Receipt {
     }
 }
 
-/// Handles each message, all at once, and returns the ids of those that failed and have to come again.
+/// Handles all messages concurrently, and returns the ids of those that failed.
 ///
-/// Each stands for itself: one that is not ours, or whose handling panics, takes no other with it.
+/// A message that cannot be parsed, or whose handler panics, fails alone.
 pub async fn handle_each<T, F>(messages: Vec<Received>, handle: impl Fn(T, Receipt) -> F) -> Vec<String>
 where
     T: DeserializeOwned,
@@ -60,19 +60,19 @@ where
         let message = match serde_json::from_str::<T>(&body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(error_type = "MessageMalformed", receives = receipt.receives, %error, "not one of ours");
+                tracing::error!(error_type = "MessageMalformed", receives = receipt.receives, %error, "the message cannot be parsed");
                 return Some(id);
             }
         };
         match AssertUnwindSafe(handle(message, receipt)).catch_unwind().await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => {
-                tracing::error!(error_type = "MessageFailed", receives = receipt.receives, error = %chain(&error), "{}", becomes(receipt));
+                tracing::error!(error_type = "MessageFailed", receives = receipt.receives, error = %chain(&error), "{}", failure_message(receipt));
                 Some(id)
             }
-            // What panicked has printed where.
+            // The panic hook has printed where.
             Err(_) => {
-                tracing::error!(error_type = "MessagePanicked", receives = receipt.receives, "{}", becomes(receipt));
+                tracing::error!(error_type = "MessagePanicked", receives = receipt.receives, "{}", failure_message(receipt));
                 Some(id)
             }
         }
@@ -84,12 +84,12 @@ where
         .await
 }
 
-/// What becomes of a message that failed.
-const fn becomes(receipt: Receipt) -> &'static str {
+/// Says whether a failed message is received again.
+const fn failure_message(receipt: Receipt) -> &'static str {
     if receipt.is_last() {
-        "it is given up: it goes to the dead-letter queue"
+        "message failed for the last time: it goes to the dead-letter queue"
     } else {
-        "it comes again"
+        "message failed: it will be received again"
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_fails_comes_again_alone() {
+    async fn a_failed_message_fails_alone() {
         let received = |id: &str, body: &str| Received {
             id: id.into(),
             body: body.into(),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_handles_a_message_knows_whether_it_comes_again() {
+    async fn a_handler_knows_whether_the_receive_is_the_last() {
         let receipt = |receives| Receipt {
             receives,
             sent_at: None,

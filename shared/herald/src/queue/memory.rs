@@ -1,11 +1,11 @@
-//! A queue in memory, for tests and simulations: what is sent can be taken again, in order.
+//! A queue in memory, for tests and simulations.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Error, Message};
 
-/// One queue. Clones share it.
+/// A first-in, first-out queue. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Queue(Arc<Mutex<VecDeque<Message>>>);
 
