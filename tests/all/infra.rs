@@ -90,8 +90,8 @@ async fn a_message_for_tomorrow_waits_in_one_schedule_and_comes_as_it_was_sent()
     // The schedule's name has the second in it.
     let now = Clock::system().now();
     let clock = Clock::told_by(move || now);
-    let schedules = Schedules::from_environment(&environment, &transport, &clock).unwrap();
     let sdk = Sdk::new(&environment, &transport).unwrap();
+    let schedules = Schedules::from_environment(&environment, &sdk, &clock).unwrap();
     let queue =
         Queue::from_environment(&environment, "HERALD_PLANS_QUEUE_URL", &sdk, schedules.as_ref()).unwrap();
     let message = |delay| Message::json(&json!({"who": "<everyone> & \"all\""}), delay).in_group("tenant");
@@ -115,7 +115,8 @@ async fn a_message_for_tomorrow_waits_in_one_schedule_and_comes_as_it_was_sent()
 async fn what_happened_stands_on_the_bus() {
     let host = started().await;
     let transport = HttpTransport::builder().build().unwrap();
-    let bus = Bus::from_environment(&environment(&host), &transport, &Clock::system()).unwrap();
+    let environment = environment(&host);
+    let bus = Bus::from_environment(&environment, &Sdk::new(&environment, &transport).unwrap());
     let at = Clock::system().now();
     let event = |number: usize| Event {
         id: number.to_string(),

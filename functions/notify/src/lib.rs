@@ -102,7 +102,7 @@ impl
         let transport = http_transport(environment).build()?;
         let clock = Clock::system();
         let sdk = aws::Sdk::new(environment, &transport)?;
-        let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
+        let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
         let table = |name| environment.required(name);
         Ok(Self {
             store: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
@@ -114,7 +114,7 @@ impl
                 &sdk,
                 schedules.as_ref(),
             )?,
-            events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
+            events: eventbridge::Bus::from_environment(environment, &sdk),
             limits: environment.limits()?,
             trust: environment.trust_rule()?,
             confirm_above: environment.confirm_above()?,

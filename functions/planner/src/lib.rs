@@ -78,7 +78,7 @@ impl
         let clock = Clock::system();
         let transport = http_transport(environment).timeout(ASK_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
-        let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
+        let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
         let queue = |variable| sqs::Queue::from_environment(environment, variable, &sdk, schedules.as_ref());
         let table = |variable| environment.required(variable);
         Ok(Self {
@@ -87,7 +87,7 @@ impl
             paces: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
             plans: queue(variable::PLANS_QUEUE_URL)?,
             deliveries: queue(variable::DELIVERIES_QUEUE_URL)?,
-            events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
+            events: eventbridge::Bus::from_environment(environment, &sdk),
             connector: herald::credential::connector(environment, &transport, &clock, &Chance::system())?,
             limits: environment.limits()?,
             roster_ttl: environment.roster_ttl()?,

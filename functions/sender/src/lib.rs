@@ -109,7 +109,7 @@ impl
         let (clock, chance) = (Clock::system(), Chance::system());
         let transport = http_transport(environment).timeout(SEND_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
-        let schedules = sqs::Schedules::from_environment(environment, &transport, &clock)?;
+        let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
         let table = |variable| environment.required(variable);
         Ok(Self {
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
@@ -121,7 +121,7 @@ impl
                 &sdk,
                 schedules.as_ref(),
             )?,
-            events: eventbridge::Bus::from_environment(environment, &transport, &clock)?,
+            events: eventbridge::Bus::from_environment(environment, &sdk),
             connector: herald::credential::connector(environment, &transport, &clock, &chance)?,
             customers: Customers::from_environment(environment, &transport, &clock, &chance)?,
             limits: environment.limits()?,

@@ -1,8 +1,10 @@
 //! The AWS SDK over the one HTTP client of the process.
 //!
-//! The SDK's own client would bring a second HTTP and TLS stack, and its own configuration loader files, profiles and
-//! an instance's metadata; a Lambda function needs neither. Everything it does need stands in its environment.
+//! The SDK's own HTTP client would bring a second TLS stack, and its configuration loader reads files, profiles and the
+//! metadata of an instance. A Lambda function needs neither: region, credentials and endpoints stand in its environment.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -19,144 +21,201 @@ use aws_smithy_types::retry::{RetryConfig, RetrySpec};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use botframework::http::{Body, HttpTransport, TransportError};
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use botframework::http::{Body, HttpTransport, Transport, TransportError};
 use bytes::Bytes;
-use tokio::time::error::Elapsed;
 
-use crate::clock::Clock;
 use crate::config::{self, Environment};
 
-pub(crate) mod signed;
+mod error;
 
-/// How long one request to a table or queue may take. They answer in milliseconds; what takes longer is lost, and the
-/// next attempt has another connection.
+pub(crate) use error::{Error, sanitize_code};
+
+/// Time limit of one request. AWS answers in milliseconds; a request that takes longer is lost, and the next attempt
+/// takes another connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an operation may take with all its attempts: a channel gives up on us after about 15 seconds, and must
-/// have our answer before.
+/// Time limit of an operation with all its attempts: a channel gives up on us after about 15 seconds, and must have our
+/// answer before.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Requests made for one operation: the SDK's own number.
-const ATTEMPTS_MAX: u32 = 3;
+/// Attempts of an operation on DynamoDB: the SDK's own number.
+const DYNAMODB_ATTEMPTS: u32 = 3;
 
-/// The clients of the services that Herald uses. Cheap to clone.
+/// Base of the exponential backoff between attempts, throttled or not.
+const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The SDK's id of each service in use, and the variable that overrides its endpoint.
+const ENDPOINTS: [(&str, &str); 7] = [
+    ("DynamoDB", "AWS_ENDPOINT_URL_DYNAMODB"),
+    ("EventBridge", "AWS_ENDPOINT_URL_EVENTBRIDGE"),
+    ("Scheduler", "AWS_ENDPOINT_URL_SCHEDULER"),
+    ("Secrets Manager", "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+    ("SQS", "AWS_ENDPOINT_URL_SQS"),
+    ("SSM", "AWS_ENDPOINT_URL_SSM"),
+    ("STS", "AWS_ENDPOINT_URL_STS"),
+];
+
+/// The configuration that the SDK's clients share, and the client of DynamoDB. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sdk {
+    config: SdkConfig,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    /// For what has no SDK crate here.
-    pub(crate) signed: signed::Client,
 }
 
 impl Sdk {
-    /// Clients by the variables that the Lambda service sets: `AWS_REGION`, `AWS_ACCESS_KEY_ID`,
-    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`. `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SQS` or, for both,
-    /// `AWS_ENDPOINT_URL` lead elsewhere.
+    /// Reads the variables that the Lambda service sets: `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+    /// `AWS_SESSION_TOKEN`. `AWS_ENDPOINT_URL_<SERVICE>` overrides the endpoint of one service, `AWS_ENDPOINT_URL` that of
+    /// all others.
     ///
-    /// Requests go out over `transport`'s connections. Nothing is connected yet. The credentials are taken
-    /// once: an execution environment does not outlive those it was given.
+    /// Requests go out over `transport`'s connections. Nothing is connected yet. The credentials are read once: an
+    /// execution environment does not outlive those it was given.
     ///
     /// # Errors
     /// When region or keys are missing; it names the variable.
     pub fn new(environment: &Environment<'_>, transport: &HttpTransport) -> Result<Self, config::Error> {
-        let credentials = credentials(environment)?;
-        let common = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new(environment.required("AWS_REGION")?))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(Client(transport.clone()))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .read_timeout(ATTEMPT_TIMEOUT)
-                    .operation_timeout(OPERATION_TIMEOUT)
-                    .build(),
-            )
-            .build();
-        // Not in the common part: what stands there, DynamoDB's client replaces by a number of its own.
-        let retries = RetryConfig::standard()
-            .with_max_attempts(ATTEMPTS_MAX)
-            .with_retry_spec(RetrySpec::v2_1());
-        let elsewhere = environment.optional("AWS_ENDPOINT_URL");
-        let endpoint = |variable| environment.optional(variable).or_else(|| elsewhere.clone());
-        let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&common);
-        dynamodb
-            .set_endpoint_url(endpoint("AWS_ENDPOINT_URL_DYNAMODB"))
-            .set_retry_config(Some(retries));
+        let config = shared_config(environment, transport.clone())?;
+        // Not in the shared part: DynamoDB's client replaces a number of attempts that stands there by its own.
+        let dynamodb =
+            aws_sdk_dynamodb::config::Builder::from(&config).retry_config(retries(DYNAMODB_ATTEMPTS));
         Ok(Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
-            signed: signed::Client::new(environment, transport.clone(), Clock::system())?,
+            config,
         })
+    }
+
+    /// The configuration of another service's client, which makes so many attempts for an operation.
+    pub(crate) fn config(&self, max_attempts: u32) -> SdkConfig {
+        with_attempts(self.config.clone(), max_attempts)
+    }
+
+    /// The region of all services.
+    pub(crate) fn region(&self) -> &str {
+        self.config.region().map(Region::as_ref).unwrap_or_default()
     }
 }
 
-/// The keys of this function's role.
-fn credentials(environment: &Environment<'_>) -> Result<Credentials, config::Error> {
-    Ok(Credentials::new(
+/// The configuration of a client that makes one attempt for an operation, over `transport`; for callers that retry
+/// themselves. It reads the variables that [`Sdk::new`] reads.
+pub(crate) fn single_attempt(
+    environment: &Environment<'_>,
+    transport: impl Transport + 'static,
+) -> Result<SdkConfig, config::Error> {
+    Ok(with_attempts(shared_config(environment, transport)?, 1))
+}
+
+fn shared_config(
+    environment: &Environment<'_>,
+    transport: impl Transport + 'static,
+) -> Result<SdkConfig, config::Error> {
+    let credentials = Credentials::new(
         environment.required("AWS_ACCESS_KEY_ID")?,
         environment.required("AWS_SECRET_ACCESS_KEY")?,
         environment.optional("AWS_SESSION_TOKEN"),
         None,
         "Environment",
-    ))
+    );
+    let overrides = ENDPOINTS
+        .into_iter()
+        .filter_map(|(service, variable)| Some((service, environment.optional(variable)?)));
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(environment.required("AWS_REGION")?))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(HttpAdapter(Arc::new(transport)))
+        .service_config(EndpointOverrides(overrides.collect()))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .operation_timeout(OPERATION_TIMEOUT)
+                .build(),
+        );
+    config.set_endpoint_url(environment.optional("AWS_ENDPOINT_URL"));
+    Ok(config.build())
 }
 
-/// Hands the SDK connectors over the one transport.
-///
-/// How long a connection may take was decided when that was made; the SDK only says how long an answer may.
-#[derive(Debug)]
-struct Client(HttpTransport);
+fn with_attempts(config: SdkConfig, max_attempts: u32) -> SdkConfig {
+    config.into_builder().retry_config(retries(max_attempts)).build()
+}
 
-impl HttpClient for Client {
-    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector {
-            transport: self.0.clone(),
-            timeout: settings.read_timeout().unwrap_or(ATTEMPT_TIMEOUT),
-        })
+fn retries(max_attempts: u32) -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(max_attempts)
+        .with_initial_backoff(RETRY_BACKOFF)
+        .with_retry_spec(RetrySpec::v2_1().with_non_throttling_initial_backoff(RETRY_BACKOFF))
+}
+
+/// The URLs that the environment gives for single services, by the SDK's id of the service.
+#[derive(Debug)]
+struct EndpointOverrides(Vec<(&'static str, String)>);
+
+impl LoadServiceConfig for EndpointOverrides {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        if key.env() != "AWS_ENDPOINT_URL" {
+            return None;
+        }
+        let (_, url) = self.0.iter().find(|(service, _)| *service == key.service_id())?;
+        Some(url.clone())
     }
 }
 
-#[derive(Debug)]
-struct Connector {
-    transport: HttpTransport,
-    timeout: Duration,
+/// The SDK's requests over our transport. The SDK bounds the time of each.
+#[derive(Clone)]
+struct HttpAdapter(Arc<dyn Transport>);
+
+impl HttpClient for HttpAdapter {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for HttpAdapter {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (transport, timeout) = (self.transport.clone(), self.timeout);
-        let request = prepare(request);
+        let transport = Arc::clone(&self.0);
+        let request = convert(request);
         HttpConnectorFuture::new(async move {
-            let response = transport
-                .send_with_timeout(request?, timeout)
-                .await
-                .map_err(classify)?;
+            let response = transport.send(request?).await.map_err(connector_error)?;
             let (head, body) = response.into_parts();
             let Body::Complete(body) = body else {
-                return Err(ConnectorError::io("the answer was cut short".into()));
+                return Err(ConnectorError::io("the response was cut short".into()));
             };
-            let answer = http::Response::from_parts(head, SdkBody::from(body));
-            HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
+            let response = http::Response::from_parts(head, SdkBody::from(body));
+            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
 
-fn prepare(request: HttpRequest) -> Result<http::Request<Bytes>, ConnectorError> {
-    let (head, body) = request
+impl fmt::Debug for HttpAdapter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("HttpAdapter")
+    }
+}
+
+fn convert(request: HttpRequest) -> Result<http::Request<Bytes>, ConnectorError> {
+    let (mut head, body) = request
         .try_into_http1x()
         .map_err(|error| ConnectorError::user(error.into()))?
         .into_parts();
-    // Tables and queues take documents, never streams.
+    // The services in use take documents, never streams.
     let body = body
         .bytes()
         .ok_or_else(|| ConnectorError::user("the request's body is a stream".into()))?;
+    // The SDK marks neither as secret.
+    for name in ["authorization", "x-amz-security-token"] {
+        if let Some(value) = head.headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
     Ok(http::Request::from_parts(head, Bytes::copy_from_slice(body)))
 }
 
-/// Tells the SDK what it may repeat: time-outs and broken connections.
-fn classify(error: TransportError) -> ConnectorError {
+/// The SDK repeats what failed here: no operation in use does harm when it is carried out twice.
+fn connector_error(error: TransportError) -> ConnectorError {
     match error {
         TransportError::NotSent(cause) => ConnectorError::io(cause).never_connected(),
-        TransportError::MaybeSent(cause) if cause.is::<Elapsed>() => ConnectorError::timeout(cause),
         TransportError::MaybeSent(cause) => ConnectorError::io(cause),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,53 +1,52 @@
-//! What the bot proves itself with, on AWS: an identity that AWS vouches for, or a secret by its name.
+//! How the bot authenticates itself to Entra, on AWS: by an identity that AWS asserts, or by a secret kept in AWS.
 //!
-//! | what is set | the proof |
+//! | set | credential |
 //! |---|---|
 //! | nothing | a web identity token of this function's role (`sts:GetWebIdentityToken`), which the registration trusts by a federated credential: no secret is stored anywhere. The first choice |
-//! | `HERALD_CERTIFICATE` | an assertion signed with a certificate, whose PEM (certificate and private key) is kept under that name |
-//! | `MicrosoftAppPassword` | the client secret that is kept under that name |
+//! | `HERALD_CERTIFICATE` | an assertion signed with a certificate; the variable names the secret with its PEM (certificate and private key) |
+//! | `MicrosoftAppPassword` | a client secret; the variable names the secret |
 //!
 //! A name is the ARN of a secret in Secrets Manager or of a parameter in Systems Manager, `secretsmanager:NAME` or
-//! `ssm:NAME`. On one machine, and never in AWS, the value itself may stand there instead.
+//! `ssm:NAME`. On one machine, and never in AWS, the variable may hold the value itself instead.
 //!
-//! For federation the account must have outbound identity federation turned on. The federated credential of the
-//! registration names the account's issuer, the ARN of the function's role as subject, and [`AUDIENCE`].
+//! Federation needs outbound identity federation turned on in the account. The federated credential of the registration
+//! names the account's issuer, the ARN of the function's role as subject, and [`AUDIENCE`].
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use aws_sdk_sts::Client;
 use botframework::connector::Connector;
 use botframework::credential::{
-    AssertionContext, Certificate, ClientAuth, ClientAuthError, ClientCredential, Credential,
-    InvalidCertificate, Registration, Reload, Runtime, Secret, Signing, Tenancy,
+    AssertionContext, ClientAuth, ClientAuthError, ClientCredential, Credential, Registration, Runtime,
+    Tenancy,
 };
 use botframework::http::{BoxFuture, HttpTransport};
-use tokio::sync::Mutex;
 
-use crate::aws::signed::{self, Algorithm};
+use crate::aws;
 use crate::clock::{Chance, Clock};
 use crate::config::{self, Authentication, Bot, Environment};
-use crate::telemetry::chain;
 
-/// Whom AWS vouches to, as Entra asks for it.
+mod stored_secret;
+
+use stored_secret::{SecretKind, SecretRef, StoredSecret};
+
+/// The audience of the web identity token, as Entra requires it.
 pub const AUDIENCE: &str = "api://AzureADTokenExchange";
 
-/// The client secret's name.
+/// Names the client secret.
 const APP_PASSWORD: &str = "MicrosoftAppPassword";
-/// The certificate's name.
+/// Names the certificate.
 const CERTIFICATE: &str = "HERALD_CERTIFICATE";
-/// `RS256`, as if left out, or `ES384`: how AWS signs what it vouches for.
+/// The signature of the web identity token: `RS256`, the default, or `ES384`.
 const FEDERATION_ALGORITHM: &str = "HERALD_FEDERATION_ALGORITHM";
 /// A stand-in for the token endpoint, on this machine; for development.
 pub(crate) const TOKEN_URL: &str = "HERALD_TOKEN_URL";
 
-/// How long AWS vouches: the assertion is used at once, and this is the service's own default.
-const VOUCHED_FOR: Duration = Duration::from_mins(5);
+/// How long a web identity token is valid: it is used at once, and this is the service's own default.
+const ASSERTION_TTL: Duration = Duration::from_mins(5);
 
-/// How long a secret that was read is good for another token, without being read again.
-const KEPT_FOR: Duration = Duration::from_mins(15);
-
-/// The way to the channel, as the environment says: with the bot's token, or to this machine alone without.
-///
-/// Nothing is fetched yet.
+/// The connector that the environment describes: with the bot's token, or without one to this machine alone. It fetches
+/// nothing yet.
 ///
 /// # Errors
 /// When a variable is missing or wrong; it names it.
@@ -62,8 +61,8 @@ pub fn connector(
         Authentication::Required(bot) => bot,
     };
     let registration = registration(environment, bot)?;
-    let prover = prover(environment, transport, clock)?;
-    let credential = Credential::new(transport.clone(), registration, prover, rim(clock, chance));
+    let client_auth = client_auth(environment, transport)?;
+    let credential = Credential::new(transport.clone(), registration, client_auth, rim(clock, chance));
     Ok(Connector::new(
         transport.clone(),
         environment.trust_rule()?,
@@ -87,191 +86,84 @@ fn registration(environment: &Environment<'_>, bot: Bot) -> Result<Registration,
     }
 }
 
-/// The time and the chance of whoever has tokens.
+/// Clock and random source of the token cache.
 pub(crate) fn rim(clock: &Clock, chance: &Chance) -> Runtime {
     let (clock, chance) = (clock.clone(), chance.clone());
     Runtime::new(move || clock.now().into(), move || chance.draw())
 }
 
-/// What the bot proves itself with.
-pub(crate) fn prover(
+/// How the bot authenticates its token requests.
+pub(crate) fn client_auth(
     environment: &Environment<'_>,
     transport: &HttpTransport,
-    clock: &Clock,
 ) -> Result<Box<dyn ClientAuth>, config::Error> {
     let (variable, value, kind) = match (
         environment.optional(APP_PASSWORD),
         environment.optional(CERTIFICATE),
     ) {
         (Some(_), Some(_)) => {
-            let wrong = "must be left out beside MicrosoftAppPassword: the bot proves itself in one way";
+            let wrong = "must be left out beside MicrosoftAppPassword: the bot authenticates in one way";
             return Err(config::Error::wrong(CERTIFICATE, wrong));
         }
-        (Some(value), None) => (APP_PASSWORD, value, Kind::Password),
-        (None, Some(value)) => (CERTIFICATE, value, Kind::Certificate),
-        (None, None) => return federation(environment, transport, clock),
+        (Some(value), None) => (APP_PASSWORD, value, SecretKind::Password),
+        (None, Some(value)) => (CERTIFICATE, value, SecretKind::Certificate),
+        (None, None) => return federation(environment, transport),
     };
-    let Some(name) = Name::read(&value) else {
-        // The value itself.
-        environment.development(variable).map_err(|_| {
-            let wrong = "must be the name of a secret in AWS: an ARN, secretsmanager:NAME or ssm:NAME";
-            config::Error::wrong(variable, wrong)
-        })?;
-        return kind
-            .prover(&value.into())
-            .map_err(|error| config::Error::wrong(variable, format!("cannot be used: {error}")));
-    };
-    Ok(Box::new(Kept {
-        client: signed::Client::new(environment, transport.clone(), clock.clone())?,
-        name,
-        kind,
-        last: Mutex::default(),
-    }))
+    if let Some(name) = SecretRef::parse(&value) {
+        let config = aws::single_attempt(environment, transport.clone())?;
+        return Ok(Box::new(StoredSecret::new(&config, name, kind)));
+    }
+    // The value itself.
+    environment.development(variable).map_err(|_| {
+        let wrong = "must be the name of a secret in AWS: an ARN, secretsmanager:NAME or ssm:NAME";
+        config::Error::wrong(variable, wrong)
+    })?;
+    kind.client_auth(&value.into())
+        .map_err(|error| config::Error::wrong(variable, format!("cannot be used: {error}")))
 }
 
 fn federation(
     environment: &Environment<'_>,
     transport: &HttpTransport,
-    clock: &Clock,
 ) -> Result<Box<dyn ClientAuth>, config::Error> {
-    let algorithm = match environment.optional(FEDERATION_ALGORITHM).as_deref() {
-        None | Some("RS256") => Algorithm::Rs256,
-        Some("ES384") => Algorithm::Es384,
-        Some(_) => {
-            let wrong = "must be RS256 or ES384, or left out";
-            return Err(config::Error::wrong(FEDERATION_ALGORITHM, wrong));
-        }
-    };
+    let algorithm = environment.optional(FEDERATION_ALGORITHM);
+    let algorithm = algorithm.unwrap_or_else(|| "RS256".to_owned());
+    if !["RS256", "ES384"].contains(&algorithm.as_str()) {
+        let wrong = "must be RS256 or ES384, or left out";
+        return Err(config::Error::wrong(FEDERATION_ALGORITHM, wrong));
+    }
     if !environment.is_in_aws() && environment.optional("AWS_ENDPOINT_URL_STS").is_none() {
-        return Ok(Box::new(Nothing));
+        return Ok(Box::new(NoCredential));
     }
     Ok(Box::new(WebIdentity {
-        client: signed::Client::new(environment, transport.clone(), clock.clone())?,
+        client: Client::new(&aws::single_attempt(environment, transport.clone())?),
         algorithm,
     }))
 }
 
-/// Where a secret is kept.
-#[derive(Debug, PartialEq, Eq)]
-enum Name {
-    SecretsManager(String),
-    SystemsManager(String),
-}
-
-impl Name {
-    /// The name that a variable's value is, if it is one.
-    fn read(value: &str) -> Option<Self> {
-        let mut parts = value.splitn(4, ':');
-        match (parts.next()?, parts.next()?, parts.next()) {
-            ("arn", _, Some("secretsmanager")) => Some(Self::SecretsManager(value.to_owned())),
-            ("arn", _, Some("ssm")) => Some(Self::SystemsManager(value.to_owned())),
-            ("secretsmanager", ..) => Some(Self::SecretsManager(value.split_once(':')?.1.to_owned())),
-            ("ssm", ..) => Some(Self::SystemsManager(value.split_once(':')?.1.to_owned())),
-            _ => None,
-        }
-    }
-}
-
-/// What a secret is.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Password,
-    Certificate,
-}
-
-impl Kind {
-    fn prover(self, text: &Secret) -> Result<Box<dyn ClientAuth>, InvalidCertificate> {
-        Ok(match self {
-            // A secret that came through a file ends in a line feed; no client secret has one.
-            Self::Password => Box::new(Secret::from(text.expose().trim().to_owned())),
-            Self::Certificate => Box::new(Certificate::from_pem(text.expose(), Signing::Ps256)?),
-        })
-    }
-}
-
-/// A secret that is kept by AWS under a name, where it can be rotated at any time.
-struct Kept {
-    client: signed::Client,
-    name: Name,
-    kind: Kind,
-    last: Mutex<Option<Reading>>,
-}
-
-#[derive(Clone)]
-struct Reading {
-    text: Secret,
-    at: SystemTime,
-}
-
-impl Kept {
-    async fn read(&self) -> Result<Secret, signed::Error> {
-        match &self.name {
-            Name::SecretsManager(id) => self.client.secret(id).await,
-            Name::SystemsManager(name) => self.client.parameter(name).await,
-        }
-    }
-
-    /// The text, read within the last minutes, or ever if it cannot be read now.
-    async fn text(&self, now: SystemTime) -> Result<Secret, signed::Error> {
-        let mut last = self.last.lock().await;
-        let age = |reading: &Reading| now.duration_since(reading.at).unwrap_or_default();
-        if let Some(reading) = last.as_ref().filter(|reading| age(reading) < KEPT_FOR) {
-            return Ok(reading.text.clone());
-        }
-        match (self.read().await, &*last) {
-            (Ok(text), _) => {
-                *last = Some(Reading {
-                    text: text.clone(),
-                    at: now,
-                });
-                Ok(text)
-            }
-            (Err(error), Some(reading)) => {
-                tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "the last one read serves on");
-                Ok(reading.text.clone())
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-}
-
-impl ClientAuth for Kept {
-    fn authenticate<'a>(
-        &'a self,
-        occasion: AssertionContext<'a>,
-    ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
-        Box::pin(async move {
-            let text = self.text(occasion.now).await?;
-            let prover = self
-                .kind
-                .prover(&text)
-                .map_err(|error| ClientAuthError::Configuration(Box::new(error)))?;
-            prover.authenticate(occasion).await
-        })
-    }
-
-    fn reload(&self) -> BoxFuture<'_, Reload> {
-        Box::pin(async {
-            let mut last = self.last.lock().await;
-            match (self.read().await, last.as_mut()) {
-                (Ok(text), Some(reading)) if reading.text != text => {
-                    reading.text = text;
-                    Reload::Changed
-                }
-                (Ok(_), _) => Reload::Unchanged,
-                (Err(error), _) => {
-                    tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "it was refused, and is not read again");
-                    Reload::Unchanged
-                }
-            }
-        })
-    }
-}
-
-/// AWS vouches for this function's role.
+/// An assertion by AWS of this function's role.
 struct WebIdentity {
-    client: signed::Client,
-    algorithm: Algorithm,
+    client: Client,
+    algorithm: String,
+}
+
+impl WebIdentity {
+    async fn assertion(&self) -> Result<ClientCredential, aws::Error> {
+        const OPERATION: &str = "sts:GetWebIdentityToken";
+        let request = self
+            .client
+            .get_web_identity_token()
+            .audience(AUDIENCE)
+            .signing_algorithm(&self.algorithm)
+            .duration_seconds(i32::try_from(ASSERTION_TTL.as_secs()).unwrap_or(i32::MAX));
+        let output = request
+            .send()
+            .await
+            .map_err(|error| aws::Error::new(OPERATION, error))?;
+        let token = output.web_identity_token.filter(|token| !token.is_empty());
+        let token = token.ok_or(aws::Error::NoText { operation: OPERATION })?;
+        Ok(ClientCredential::Assertion(token.into()))
+    }
 }
 
 impl ClientAuth for WebIdentity {
@@ -279,31 +171,36 @@ impl ClientAuth for WebIdentity {
         &'a self,
         _: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
-        Box::pin(async {
-            let token = self
-                .client
-                .web_identity_token(AUDIENCE, self.algorithm, VOUCHED_FOR)
-                .await?;
-            Ok(ClientCredential::Assertion(token))
-        })
+        Box::pin(async { Ok(self.assertion().await?) })
     }
 }
 
-/// One machine, where no role is to be vouched for, and nothing is set. Channels on it need no token; the first that
-/// does is told.
-struct Nothing;
+/// One machine, without an AWS identity and without a secret. Channels on this machine need no token; a request to any
+/// other fails with [`NoCredentialError`].
+struct NoCredential;
 
-/// There is nothing to prove the bot with.
 #[derive(Debug, thiserror::Error)]
 #[error("MicrosoftAppPassword is not set, and on one machine there is no AWS identity in its place")]
-struct NothingSet;
+struct NoCredentialError;
 
-impl ClientAuth for Nothing {
+impl ClientAuth for NoCredential {
     fn authenticate<'a>(
         &'a self,
         _: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
-        Box::pin(async { Err(ClientAuthError::Configuration(Box::new(NothingSet))) })
+        Box::pin(async { Err(ClientAuthError::Configuration(Box::new(NoCredentialError))) })
+    }
+}
+
+impl From<aws::Error> for ClientAuthError {
+    fn from(error: aws::Error) -> Self {
+        let is_transient = error.is_transient();
+        let cause = Box::new(error);
+        if is_transient {
+            Self::Unavailable(cause)
+        } else {
+            Self::Configuration(cause)
+        }
     }
 }
 

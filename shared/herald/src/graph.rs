@@ -109,7 +109,7 @@ impl Customers {
                 .and_then(|tenant| tenant.at_stand_in(tokens, graph))
                 .map_err(|_| not_local())?;
         }
-        let prover: Arc<dyn ClientAuth> = Arc::from(credential::prover(environment, transport, clock)?);
+        let client_auth: Arc<dyn ClientAuth> = Arc::from(credential::client_auth(environment, transport)?);
         let (transport, clock, chance) = (transport.clone(), clock.clone(), chance.clone());
         Ok(Some(Self::of(&manifest, move |tenant| {
             let mut tenant = Tenant::new(bot.cloud, tenant, &bot.app_id)?;
@@ -117,7 +117,12 @@ impl Customers {
                 tenant = tenant.at_stand_in(tokens, graph)?;
             }
             let rim = credential::rim(&clock, &chance);
-            Ok(Graph::new(transport.clone(), tenant, Arc::clone(&prover), rim))
+            Ok(Graph::new(
+                transport.clone(),
+                tenant,
+                Arc::clone(&client_auth),
+                rim,
+            ))
         })))
     }
 

@@ -1,7 +1,7 @@
 //! Logs: one JSON object a line on standard output, where Lambda collects them.
 //!
-//! A failure is logged once, where it is handled, with a stable `error_type` that alarms can filter on. Field names carry
-//! units. Bodies, tokens, message texts and people's names are never logged.
+//! A failure is logged once, where it is handled, with a stable `error_type` that alarms filter on. A field's name ends in
+//! its unit. Bodies, tokens, message texts and people's names are never logged.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -14,10 +14,11 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use crate::clock::Clock;
 use crate::config::Environment;
 
-/// The variable of the level, set by Lambda's advanced logging.
+/// Set by Lambda's advanced logging controls.
 const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
-/// Herald's own crates. Logs of other crates below a warning may contain whole requests, with texts and tokens.
+/// The crates that log below `WARN`. What libraries log there may hold whole requests, with texts and tokens; it is dropped
+/// here, at run time, whatever the level.
 const OURS: [&str; 6] = [
     "herald",
     "botframework",
@@ -27,8 +28,8 @@ const OURS: [&str; 6] = [
     "sender",
 ];
 
-/// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Other crates
-/// log at `WARN` or above, whatever the level. A release says nothing below `INFO`.
+/// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Libraries log from
+/// `WARN` on, whatever the level.
 pub fn start(environment: &Environment<'_>) {
     let level = match environment.optional(LEVEL).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,
@@ -37,9 +38,6 @@ pub fn start(environment: &Environment<'_>) {
         Some("ERROR" | "FATAL") => LevelFilter::ERROR,
         _ => LevelFilter::INFO,
     };
-    let targets = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_targets(OURS.map(|ours| (ours, level)));
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -47,12 +45,18 @@ pub fn start(environment: &Environment<'_>) {
         .with_span_list(false)
         .with_target(false)
         .with_timer(Time(Clock::system()))
-        .with_filter(targets);
+        .with_filter(filter(level));
     // A second start in one process (tests) keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
 
-/// Lambda reads a line's level only if the line has a time, and takes it for `INFO` otherwise.
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(OURS.map(|ours| (ours, level)))
+}
+
+/// Lambda reads a line's level only if the line has a timestamp, and takes it for `INFO` otherwise.
 struct Time(Clock);
 
 impl FormatTime for Time {
@@ -61,7 +65,7 @@ impl FormatTime for Time {
     }
 }
 
-/// The exit code of a function's process. Logs the failure, so that `main` need not print it.
+/// The exit code of a function's process. It logs the error, so that `main` does not print it in a format of its own.
 pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,4 +86,30 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_low_level_shows_our_own_lines_and_only_warnings_of_libraries() {
+        let filter = filter(LevelFilter::TRACE);
+        for ours in ["herald::store", "botframework::connector", "sender"] {
+            assert!(filter.would_enable(ours, &Level::TRACE), "{ours}");
+        }
+        for library in [
+            "aws_smithy_runtime::client",
+            "aws_sdk_sqs",
+            "hyper::client",
+            "reqwest",
+            "rustls",
+        ] {
+            assert!(filter.would_enable(library, &Level::WARN), "{library}");
+            assert!(!filter.would_enable(library, &Level::INFO), "{library}");
+        }
+        assert!(!super::filter(LevelFilter::ERROR).would_enable("rustls", &Level::WARN));
+    }
 }

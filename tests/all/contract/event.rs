@@ -1,8 +1,8 @@
 //! What EventBridge is sent, and what becomes of what it refuses.
 
 use botframework::http::HttpTransport;
-use herald::clock::Clock;
-use herald::config::variable;
+use herald::aws::Sdk;
+use herald::config::{Environment, variable};
 use herald::event::eventbridge::Bus;
 use herald::event::{Error, Event, Events, Kind};
 use serde_json::{Value, json};
@@ -13,9 +13,12 @@ use super::at;
 
 fn bus(script: &Script) -> Bus {
     let variables = [(variable::EVENT_BUS, "herald")];
+    bus_in(&environment(script.address(), &variables))
+}
+
+fn bus_in(environment: &Environment<'_>) -> Bus {
     let transport = HttpTransport::builder().build().unwrap();
-    let clock = Clock::told_by(|| at(0));
-    Bus::from_environment(&environment(script.address(), &variables), &transport, &clock).unwrap()
+    Bus::from_environment(environment, &Sdk::new(environment, &transport).unwrap())
 }
 
 fn event(number: usize) -> Event {
@@ -82,7 +85,7 @@ async fn an_event_goes_to_its_bus_with_its_kind_and_signed_for() {
     for line in [
         "x-amz-target: AWSEvents.PutEvents\r\n",
         "content-type: application/x-amz-json-1.1\r\n",
-        "/events/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target,",
+        "/events/aws4_request, SignedHeaders=content-length;content-type;host;x-amz-date;x-amz-target;",
     ] {
         assert!(head.contains(line), "{head}");
     }
@@ -110,11 +113,10 @@ async fn nothing_to_tell_is_no_request() {
 }
 
 #[tokio::test]
-async fn without_a_bus_nobody_is_told() {
+async fn without_a_bus_events_are_dropped() {
     let script = Script::of([]).await;
-    let transport = HttpTransport::builder().build().unwrap();
-    let nobody = Bus::from_environment(&environment(script.address(), &[]), &transport, &Clock::system());
-    nobody.unwrap().publish(events(1)).await.unwrap();
+    let none = bus_in(&environment(script.address(), &[]));
+    none.publish(events(1)).await.unwrap();
     assert!(script.requests().is_empty());
 }
 

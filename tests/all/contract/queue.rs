@@ -156,8 +156,8 @@ fn scheduling(script: &Script) -> Queue {
     let environment = environment(script.address(), &variables);
     let transport = HttpTransport::builder().build().unwrap();
     let clock = Clock::told_by(|| at(0));
-    let schedules = Schedules::from_environment(&environment, &transport, &clock).unwrap();
     let sdk = Sdk::new(&environment, &transport).unwrap();
+    let schedules = Schedules::from_environment(&environment, &sdk, &clock).unwrap();
     Queue::from_environment(&environment, variable::PLANS_QUEUE_URL, &sdk, schedules.as_ref()).unwrap()
 }
 
@@ -178,6 +178,7 @@ async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_messa
     let mut schedule = requests[0].clone();
     let arn = schedule["Target"]["Arn"].take();
     let arn = arn.as_str().unwrap();
+    let token = schedule["ClientToken"].take();
     assert!(
         arn.starts_with("arn:aws:sqs:made-up-") && arn.ends_with(":000000000000:deliveries"),
         "{arn}"
@@ -185,6 +186,7 @@ async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_messa
     assert_eq!(
         schedule,
         json!({
+            "ClientToken": null,
             "GroupName": "herald",
             "ScheduleExpression": "at(2027-01-16T08:00:01)",
             "ScheduleExpressionTimezone": "UTC",
@@ -204,12 +206,13 @@ async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_messa
         .split(' ')
         .next()
         .unwrap();
+    assert_eq!(token, name);
     assert!(
         name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()),
         "{name}"
     );
     assert!(
-        head.contains("/scheduler/aws4_request, SignedHeaders=content-type;host;x-amz-date,"),
+        head.contains("/scheduler/aws4_request, SignedHeaders=content-length;content-type;host;x-amz-date"),
         "{head}"
     );
 }
@@ -256,10 +259,14 @@ async fn a_lost_answer_of_scheduler_is_asked_for_again_and_makes_no_second_sched
 #[tokio::test]
 async fn what_scheduler_does_not_take_waits_on_the_queue_as_long_as_that_can() {
     let refused = |status| (status, json!({"Message": "no"}));
+    let throttled = (
+        429,
+        json!({"__type": "ThrottlingException", "Message": "Rate exceeded"}),
+    );
     for (answers, asked) in [
         // Whatever passes is asked for once more.
         (vec![LOST, LOST], 2),
-        (vec![refused(429), refused(503)], 2),
+        (vec![throttled, refused(503)], 2),
         (vec![refused(402)], 1),
         (vec![refused(403)], 1),
     ] {
@@ -320,8 +327,8 @@ fn a_queue_that_no_schedule_can_send_to_is_an_error_that_names_its_variable() {
     ];
     let environment = environment("127.0.0.1:1".parse().unwrap(), &variables);
     let transport = HttpTransport::builder().build().unwrap();
-    let schedules = Schedules::from_environment(&environment, &transport, &Clock::system()).unwrap();
     let sdk = Sdk::new(&environment, &transport).unwrap();
+    let schedules = Schedules::from_environment(&environment, &sdk, &Clock::system()).unwrap();
     let error = Queue::from_environment(&environment, variable::PLANS_QUEUE_URL, &sdk, schedules.as_ref())
         .unwrap_err();
     assert!(

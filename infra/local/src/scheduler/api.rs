@@ -178,6 +178,10 @@ impl Service {
     fn create(&self, name: String, body: &[u8]) -> Result<Value, Fault> {
         let mut document: Value =
             serde_json::from_slice(body).map_err(|error| Fault::invalid(error.to_string()))?;
+        // The SDK sends one with each request. It is no part of a schedule: here the name alone tells repetitions.
+        document
+            .as_object_mut()
+            .and_then(|fields| fields.remove("ClientToken"));
         let request = CreateSchedule::deserialize(&document)
             .map_err(|error| Fault::invalid(format!("the local host does not do this: {error}")))?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

@@ -1,10 +1,11 @@
 use std::time::UNIX_EPOCH;
 
-use botframework::http::BoxError;
+use botframework::credential::Reload;
 use serde_json::json;
 
 use super::*;
-use crate::aws::signed::tests::Aws;
+use crate::aws::tests::FakeAws;
+use crate::telemetry::chain;
 
 const CANARY: &str = "canary-Zq8~secret";
 const BOT: &str = include_str!("../../../../tests/fixtures/keys/bot.pem");
@@ -38,7 +39,7 @@ fn refused(pairs: &[(&str, &str)], by: &str) {
 }
 
 #[test]
-fn the_bot_proves_itself_in_one_way_and_with_a_name_in_aws() {
+fn the_bot_authenticates_in_one_way_and_by_the_name_of_a_secret_in_aws() {
     for pairs in [
         vec![],
         vec![IN_AWS],
@@ -105,9 +106,9 @@ async fn on_one_machine_without_a_secret_channels_there_are_spoken_to_and_the_cl
 }
 
 #[test]
-fn a_name_is_told_from_a_value() {
-    let secrets_manager = |name: &str| Some(Name::SecretsManager(name.to_owned()));
-    let systems_manager = |name: &str| Some(Name::SystemsManager(name.to_owned()));
+fn the_name_of_a_secret_is_distinguished_from_its_value() {
+    let secrets_manager = |name: &str| Some(SecretRef::SecretsManager(name.to_owned()));
+    let systems_manager = |name: &str| Some(SecretRef::SystemsManager(name.to_owned()));
     let secret = "arn:aws-us-gov:secretsmanager:us-gov-west-1:000000000000:secret:bot-AbCdEf";
     let parameter = "arn:aws:ssm:eu-west-1:000000000000:parameter/herald/bot";
     for (value, name) in [
@@ -120,17 +121,12 @@ fn a_name_is_told_from_a_value() {
         ("Zq8~secret", None),
         (BOT, None),
     ] {
-        assert_eq!(Name::read(value), name, "{value}");
+        assert_eq!(SecretRef::parse(value), name, "{value}");
     }
 }
 
-fn kept(aws: &Aws, kind: Kind) -> Kept {
-    Kept {
-        client: aws.client(),
-        name: Name::SecretsManager("bot".to_owned()),
-        kind,
-        last: Mutex::default(),
-    }
+fn stored(aws: &FakeAws, kind: SecretKind) -> StoredSecret {
+    StoredSecret::new(&aws.config(), SecretRef::SecretsManager("bot".to_owned()), kind)
 }
 
 fn at(second: u64) -> AssertionContext<'static> {
@@ -154,9 +150,38 @@ fn version(number: usize) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_kept_secret_is_read_again_after_a_while() {
-    let aws = Aws::answering(version);
-    let kept = kept(&aws, Kind::Password);
+async fn secrets_and_parameters_are_requested_by_their_names() {
+    let aws = FakeAws::answering(|number| match number {
+        1 => version(1),
+        _ => (
+            200,
+            json!({"Parameter": {"Name": "/bot", "Value": "from systems manager"}}).to_string(),
+        ),
+    });
+    stored(&aws, SecretKind::Password)
+        .authenticate(at(0))
+        .await
+        .unwrap();
+    let (line, body, headers) = aws.last();
+    assert_eq!(line, "POST https://secretsmanager.eu-west-1.amazonaws.com/");
+    assert_eq!(body, r#"{"SecretId":"bot"}"#);
+    assert_eq!(headers["x-amz-target"], "secretsmanager.GetSecretValue");
+    let name = SecretRef::SystemsManager("/bot".to_owned());
+    let parameter = StoredSecret::new(&aws.config(), name, SecretKind::Password);
+    assert_eq!(
+        parameter.authenticate(at(0)).await.unwrap(),
+        secret("from systems manager")
+    );
+    let (line, body, headers) = aws.last();
+    assert_eq!(line, "POST https://ssm.eu-west-1.amazonaws.com/");
+    assert_eq!(body, r#"{"Name":"/bot","WithDecryption":true}"#);
+    assert_eq!(headers["x-amz-target"], "AmazonSSM.GetParameter");
+}
+
+#[tokio::test]
+async fn a_cached_secret_is_read_again_after_its_time() {
+    let aws = FakeAws::answering(version);
+    let stored = stored(&aws, SecretKind::Password);
     for (second, expected) in [
         (0, "version-1"),
         (899, "version-1"),
@@ -164,61 +189,76 @@ async fn a_kept_secret_is_read_again_after_a_while() {
         (1_799, "version-2"),
     ] {
         assert_eq!(
-            kept.authenticate(at(second)).await.unwrap(),
+            stored.authenticate(at(second)).await.unwrap(),
             secret(expected),
             "at {second}"
         );
     }
-    assert_eq!(aws.asked(), 2);
+    assert_eq!(aws.requests(), 2);
 }
 
 #[tokio::test]
-async fn a_refused_secret_is_read_again_at_once() {
+async fn a_rejected_secret_is_read_again_at_once() {
     for (rotated, renewal) in [(true, Reload::Changed), (false, Reload::Unchanged)] {
-        let aws = Aws::answering(move |number| version(if rotated { number } else { 1 }));
-        let kept = kept(&aws, Kind::Password);
+        let aws = FakeAws::answering(move |number| version(if rotated { number } else { 1 }));
+        let stored = stored(&aws, SecretKind::Password);
+        assert_eq!(stored.reload().await, Reload::Unchanged, "no secret was in use");
+        stored.authenticate(at(0)).await.unwrap();
+        assert_eq!(stored.reload().await, renewal);
         assert_eq!(
-            kept.reload().await,
-            Reload::Unchanged,
-            "there was none to be refused"
-        );
-        kept.authenticate(at(0)).await.unwrap();
-        assert_eq!(kept.reload().await, renewal);
-        assert_eq!(
-            kept.authenticate(at(1)).await.unwrap(),
+            stored.authenticate(at(1)).await.unwrap(),
             secret(if rotated { "version-3" } else { "version-1" })
         );
     }
 }
 
 #[tokio::test]
-async fn while_a_secret_cannot_be_read_the_last_one_read_serves() {
-    let aws = Aws::answering(|number| match number {
+async fn while_a_secret_cannot_be_read_the_cached_one_is_used() {
+    let aws = FakeAws::answering(|number| match number {
         1 => version(1),
         _ => (500, String::new()),
     });
-    let kept = kept(&aws, Kind::Password);
+    let cached = stored(&aws, SecretKind::Password);
     for second in [0, 900, 100_000] {
-        assert_eq!(kept.authenticate(at(second)).await.unwrap(), secret("version-1"));
+        assert_eq!(
+            cached.authenticate(at(second)).await.unwrap(),
+            secret("version-1")
+        );
     }
-    assert_eq!(kept.reload().await, Reload::Unchanged);
-    let away = Aws::answering(|_| (500, String::new()));
-    let error = self::kept(&away, Kind::Password)
-        .authenticate(at(0))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ClientAuthError::Unavailable(_)));
+    assert_eq!(cached.reload().await, Reload::Unchanged);
+    for (response, is_transient) in [
+        ((500, String::new()), true),
+        (
+            (400, json!({"__type": "ResourceNotFoundException"}).to_string()),
+            false,
+        ),
+        ((200, json!({"SecretBinary": "AAAA"}).to_string()), false),
+    ] {
+        let aws = FakeAws::answering(move |_| response.clone());
+        let error = stored(&aws, SecretKind::Password)
+            .authenticate(at(0))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            matches!(error, ClientAuthError::Unavailable(_)),
+            is_transient,
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]
-async fn a_kept_certificate_signs_and_one_that_cannot_is_somebodys_turn() {
-    let aws = Aws::answering(|number| {
+async fn a_stored_certificate_signs_and_an_unusable_one_is_a_configuration_error() {
+    let aws = FakeAws::answering(|number| {
         let text = if number == 1 { BOT } else { CANARY };
         (200, json!({"SecretString": text}).to_string())
     });
-    let proof = kept(&aws, Kind::Certificate).authenticate(at(0)).await.unwrap();
+    let proof = stored(&aws, SecretKind::Certificate)
+        .authenticate(at(0))
+        .await
+        .unwrap();
     assert!(matches!(proof, ClientCredential::Assertion(assertion) if assertion.expose().starts_with("eyJ")));
-    let error = kept(&aws, Kind::Certificate)
+    let error = stored(&aws, SecretKind::Certificate)
         .authenticate(at(0))
         .await
         .unwrap_err();
@@ -226,18 +266,67 @@ async fn a_kept_certificate_signs_and_one_that_cannot_is_somebodys_turn() {
         panic!("{error}");
     };
     assert!(!format!("{cause} {cause:?}").contains("canary"));
-    let _: BoxError = cause;
+}
+
+fn web_identity(aws: &FakeAws) -> WebIdentity {
+    WebIdentity {
+        client: Client::new(&aws.config()),
+        algorithm: "ES384".to_owned(),
+    }
 }
 
 #[tokio::test]
-async fn aws_vouches_anew_for_each_token() {
-    let aws = Aws::answering(|number| (200, format!("<WebIdentityToken>a.b.{number}</WebIdentityToken>")));
-    let vouched = WebIdentity {
-        client: aws.client(),
-        algorithm: Algorithm::Rs256,
-    };
+async fn a_web_identity_token_is_requested_for_each_assertion_and_the_request_is_signed() {
+    let aws = FakeAws::answering(|number| {
+        let token = format!(
+            "<GetWebIdentityTokenResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <GetWebIdentityTokenResult><WebIdentityToken>head.claims.signature-{number}</WebIdentityToken>\
+             <Expiration>2027-01-15T08:05:00Z</Expiration></GetWebIdentityTokenResult></GetWebIdentityTokenResponse>"
+        );
+        (200, token)
+    });
+    let web_identity = web_identity(&aws);
     for number in 1..=2 {
-        let expected = ClientCredential::Assertion(format!("a.b.{number}").into());
-        assert_eq!(vouched.authenticate(at(0)).await.unwrap(), expected);
+        let expected = ClientCredential::Assertion(format!("head.claims.signature-{number}").into());
+        assert_eq!(web_identity.authenticate(at(0)).await.unwrap(), expected);
+    }
+    let (line, body, headers) = aws.last();
+    assert_eq!(line, "POST https://sts.eu-west-1.amazonaws.com/");
+    assert_eq!(
+        body,
+        "Action=GetWebIdentityToken&Version=2011-06-15&Audience.member.1=api%3A%2F%2FAzureADTokenExchange\
+         &DurationSeconds=300&SigningAlgorithm=ES384"
+    );
+    let authorization = headers["authorization"].to_str().unwrap();
+    assert!(
+        authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+            && authorization.contains("/eu-west-1/sts/aws4_request, SignedHeaders=")
+            && authorization.contains(";x-amz-security-token"),
+        "{authorization}"
+    );
+    assert!(headers.contains_key("x-amz-security-token"));
+}
+
+#[tokio::test]
+async fn without_a_web_identity_token_the_error_says_whether_to_wait_or_to_configure() {
+    let denied =
+        "<ErrorResponse><Error><Code>AccessDenied</Code><Message>canary</Message></Error></ErrorResponse>";
+    let empty = "<GetWebIdentityTokenResponse><GetWebIdentityTokenResult>\
+                 <WebIdentityToken></WebIdentityToken></GetWebIdentityTokenResult></GetWebIdentityTokenResponse>";
+    for (status, body, is_transient, text) in [
+        (403, denied, false, "AccessDenied"),
+        (500, "canary", true, "no code"),
+        (200, "canary", true, "unreadable"),
+        (200, empty, false, "no text"),
+    ] {
+        let aws = FakeAws::answering(move |_| (status, body.to_owned()));
+        let error = web_identity(&aws).authenticate(at(0)).await.unwrap_err();
+        let told = format!("{} {error:?}", chain(&error));
+        assert!(told.contains(text) && !told.contains("canary"), "{told}");
+        assert_eq!(
+            matches!(error, ClientAuthError::Unavailable(_)),
+            is_transient,
+            "{told}"
+        );
     }
 }

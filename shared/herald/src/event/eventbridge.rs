@@ -1,67 +1,49 @@
 //! Events on a bus of EventBridge.
 
-use std::fmt;
 use std::sync::Arc;
 
-use botframework::http::HttpTransport;
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_smithy_types::DateTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::Request;
-use http::header::CONTENT_TYPE;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{Error, Event, SOURCE};
-use crate::aws::signed::{self, Client, JSON, TARGET, code};
-use crate::clock::Clock;
-use crate::config::{self, Environment, variable};
+use crate::aws::{self, Sdk, sanitize_code};
+use crate::config::{Environment, variable};
 
-/// Most events one request takes.
+/// Most events of one request.
 const BATCH: usize = 10;
 
-/// Requests under way at once.
-const REQUESTS_AT_ONCE: usize = 4;
+/// Requests in flight at once.
+const CONCURRENCY: usize = 4;
 
-/// Requests made for one batch: what failed is repeated once.
-const ATTEMPTS_MAX: u32 = 2;
+/// Attempts to publish one batch.
+const ATTEMPTS: u32 = 2;
 
-/// A bus, or nobody to tell. Cheap to clone.
-#[derive(Clone)]
-pub struct Bus(Option<Arc<Named>>);
+/// An event bus, or none. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bus(Option<Arc<BusClient>>);
 
-struct Named {
+#[derive(Debug)]
+struct BusClient {
     client: Client,
     name: String,
 }
 
-/// What of a batch is still to be told, and why.
-struct Left {
-    entries: Vec<Value>,
+/// The events of a batch that EventBridge refused, and its code for the first.
+struct Unpublished {
+    entries: Vec<PutEventsRequestEntry>,
     code: String,
 }
 
 impl Bus {
-    /// The bus of `HERALD_EVENT_BUS`; without it, nobody is told. Its address and keys are found as
-    /// [`Sdk::new`](crate::aws::Sdk::new) finds them; `AWS_ENDPOINT_URL_EVENTBRIDGE` leads elsewhere.
-    ///
-    /// # Errors
-    /// When there is a bus and one of the platform's variables is missing; it names it.
-    pub fn from_environment(
-        environment: &Environment<'_>,
-        transport: &HttpTransport,
-        clock: &Clock,
-    ) -> Result<Self, config::Error> {
-        let Some(name) = environment.optional(variable::EVENT_BUS) else {
-            return Ok(Self(None));
-        };
-        let client = Client::new(environment, transport.clone(), clock.clone())?;
-        Ok(Self(Some(Arc::new(Named { client, name }))))
-    }
-}
-
-impl fmt::Debug for Bus {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.as_ref().map(|named| named.name.as_str());
-        formatter.debug_tuple("Bus").field(&name).finish()
+    /// The bus named by `HERALD_EVENT_BUS`; without it, events are dropped.
+    pub fn from_environment(environment: &Environment<'_>, sdk: &Sdk) -> Self {
+        let bus = environment.optional(variable::EVENT_BUS);
+        Self(bus.map(|name| {
+            let client = Client::new(&sdk.config(ATTEMPTS));
+            Arc::new(BusClient { client, name })
+        }))
     }
 }
 
@@ -72,81 +54,58 @@ impl super::Events for Bus {
         };
         let batches: Vec<_> = events.chunks(BATCH).map(|batch| bus.publish(batch)).collect();
         stream::iter(batches)
-            .buffer_unordered(REQUESTS_AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await
     }
 }
 
-impl Named {
-    /// Tells one batch, and once more what of it failed in a way that may pass.
+impl BusClient {
+    /// Publishes one batch, and a second time the events that EventBridge refused.
     async fn publish(&self, batch: &[Event]) -> Result<(), Error> {
-        let mut entries: Vec<Value> = batch.iter().map(|event| self.entry(event)).collect();
-        let mut attempts = 1;
-        loop {
-            match self.request(&entries).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(left)) if attempts < ATTEMPTS_MAX => entries = left.entries,
-                Ok(Some(left)) => {
-                    return Err(Error::Refused {
-                        refused: left.entries.len(),
-                        sent: batch.len(),
-                        code: left.code,
-                    });
-                }
-                // The events may have been told, and are told again: at least once.
-                Err(error) if attempts < ATTEMPTS_MAX && error.may_pass() => {}
-                Err(error) => return Err(Error::Unavailable { source: error.into() }),
-            }
-            attempts += 1;
-        }
-    }
-
-    fn entry(&self, event: &Event) -> Value {
-        // Our own details hold nothing that JSON cannot.
-        let detail = serde_json::to_string(event).unwrap_or_default();
-        json!({
-            "EventBusName": self.name,
-            "Source": SOURCE,
-            "DetailType": event.kind.detail_type(),
-            "Time": event.at.as_second(),
-            "Detail": detail,
+        let entries = batch.iter().map(|event| self.entry(event)).collect();
+        let Some(unpublished) = self.request(entries).await? else {
+            return Ok(());
+        };
+        let Some(unpublished) = self.request(unpublished.entries).await? else {
+            return Ok(());
+        };
+        Err(Error::Refused {
+            refused: unpublished.entries.len(),
+            sent: batch.len(),
+            code: unpublished.code,
         })
     }
 
-    /// One request; what of it failed, if anything did.
-    async fn request(&self, entries: &[Value]) -> Result<Option<Left>, signed::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            failed_entry_count: usize,
-            entries: Vec<Outcome>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Outcome {
-            error_code: Option<String>,
-        }
-        const OPERATION: &str = "events:PutEvents";
-        let request = Request::post(self.client.event_bridge())
-            .header(CONTENT_TYPE, JSON)
-            .header(TARGET, "AWSEvents.PutEvents")
-            .body(json!({ "Entries": entries }).to_string());
-        let body = self.client.call(OPERATION, "events", request).await?;
-        let answer: Answer = signed::read(OPERATION, &body)?;
-        if answer.failed_entry_count == 0 {
+    fn entry(&self, event: &Event) -> PutEventsRequestEntry {
+        // Our own details hold nothing that JSON cannot.
+        let detail = serde_json::to_string(event).unwrap_or_default();
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(SOURCE)
+            .detail_type(event.kind.detail_type())
+            .time(DateTime::from_secs(event.at.as_second()))
+            .detail(detail)
+            .build()
+    }
+
+    /// Makes one request, and returns the events that EventBridge refused.
+    async fn request(&self, entries: Vec<PutEventsRequestEntry>) -> Result<Option<Unpublished>, Error> {
+        let request = self.client.put_events().set_entries(Some(entries.clone()));
+        let output = request.send().await.map_err(|error| Error::Unavailable {
+            source: aws::Error::new("events:PutEvents", error).into(),
+        })?;
+        if output.failed_entry_count == 0 {
             return Ok(None);
         }
-        let first = answer
-            .entries
-            .iter()
-            .find_map(|entry| entry.error_code.as_deref());
-        let code = code(first);
-        // Its entries stand in the order of ours. If they do not, all of ours are told again.
-        let known = answer.entries.len() == entries.len() && first.is_some();
-        let each = entries.iter().enumerate();
-        let left = each.filter(|(index, _)| !known || answer.entries[*index].error_code.is_some());
-        let entries = left.map(|(_, entry)| entry.clone()).collect();
-        Ok(Some(Left { entries, code }))
+        let results = output.entries();
+        let first = results.iter().find_map(|result| result.error_code());
+        let code = sanitize_code(first);
+        // The results are in the order of the entries. If they do not fit, all events are published again.
+        let is_complete = results.len() == entries.len() && first.is_some();
+        let each = entries.into_iter().enumerate();
+        let refused = each.filter(|(index, _)| !is_complete || results[*index].error_code().is_some());
+        let entries = refused.map(|(_, entry)| entry).collect();
+        Ok(Some(Unpublished { entries, code }))
     }
 }

@@ -1,20 +1,15 @@
-//! A queue in SQS, what it cannot hold back long enough, and the batches that Lambda takes from one.
-
-use std::time::Duration;
+//! A queue in SQS, schedules for messages that it cannot delay long enough, and the batches that Lambda receives from one.
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::Request;
-use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
 use super::batch::{self, Receipt, Received};
 use super::{DELAY_MAX, Error, Message};
-use crate::aws::Sdk;
-use crate::aws::signed::{self, Client, TARGET, code};
+use crate::aws::{self, Sdk, sanitize_code};
 use crate::config::{self, Environment};
 use crate::digest::sha256_hex;
 use crate::telemetry::chain;
@@ -24,28 +19,24 @@ mod schedule;
 use schedule::QueueArn;
 pub use schedule::Schedules;
 
-/// Most messages one request takes.
+/// Most messages of one request.
 const BATCH: usize = 10;
 
-/// Most bytes of bodies one request takes, and so the longest body: 1 MiB.
+/// Most bytes of all bodies of one request, and so of one body: 1 MiB.
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// Requests under way at once.
-const REQUESTS_AT_ONCE: usize = 4;
+/// Requests in flight at once.
+const CONCURRENCY: usize = 4;
 
-/// Requests made for one batch while SQS has no answer.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// How long it waits before the second of them; before the third, twice as long.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// What SQS speaks.
-const JSON: &str = "application/x-amz-json-1.0";
+/// Attempts to send one batch.
+const ATTEMPTS: u32 = 3;
 
 /// The longest group that SQS takes, in bytes.
 const GROUP_BYTES_MAX: usize = 128;
 
-/// Handles each message of a batch by [`batch::handle_each`], and tells Lambda which of them have to come again.
+const OPERATION: &str = "sqs:SendMessageBatch";
+
+/// Handles each message of a batch by [`batch::handle_each`], and reports the failed ones to Lambda.
 pub async fn handle_each<T, F>(event: SqsEvent, handle: impl Fn(T, Receipt) -> F) -> SqsBatchResponse
 where
     T: DeserializeOwned,
@@ -67,7 +58,7 @@ where
     response
 }
 
-/// What SQS says of a message, in its attributes. Where it says nothing, the message is as if it were new.
+/// Reads the attributes that SQS gives a message; a message without them counts as new.
 fn receipt(message: &SqsMessage) -> Receipt {
     let number = |name: &str| message.attributes.get(name)?.parse::<i64>().ok();
     Receipt {
@@ -87,16 +78,16 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue with this URL. It holds a message back for [`DELAY_MAX`] at most.
+    /// The queue with this URL. It delays a message by [`DELAY_MAX`] at most.
     pub fn new(sdk: &Sdk, url: impl Into<String>) -> Self {
         Self {
-            client: sdk.signed.clone(),
+            client: Client::new(&sdk.config(ATTEMPTS)),
             url: url.into(),
             schedules: None,
         }
     }
 
-    /// The queue whose URL is the variable's value. With `schedules` it holds a message back as long as it shall be.
+    /// The queue whose URL is the variable's value. With `schedules` it delays a message as long as required.
     ///
     /// # Errors
     /// When the variable is not set, or is no queue that a schedule could send to; it names it.
@@ -121,30 +112,31 @@ impl Queue {
         })
     }
 
-    /// Has Scheduler send the messages that are due too late for the queue, and returns the others.
+    /// Schedules the messages that are due too late for the queue, and returns the others.
     ///
-    /// Scheduler saves a message its early comings. What it does not take comes early, and loses nothing by it.
-    async fn put_off(&self, messages: Vec<Message>) -> Vec<Message> {
+    /// A schedule saves receiving a message before it is due. A message that Scheduler refuses goes to the queue, is
+    /// received early and sent back.
+    async fn schedule(&self, messages: Vec<Message>) -> Vec<Message> {
         let Some((schedules, arn)) = &self.schedules else {
             return messages;
         };
         let (late, mut soon): (Vec<_>, Vec<_>) = messages
             .into_iter()
-            .partition(|message| message.delay > DELAY_MAX && schedule::can_hold(message));
-        let mut left = stream::iter(late)
+            .partition(|message| message.delay > DELAY_MAX && schedule::fits(message));
+        let mut unscheduled = stream::iter(late)
             .map(|message| async move {
-                let error = schedules.put_off(&message, arn).await.err()?;
-                tracing::warn!(error_type = "NotScheduled", error = %chain(&error), "it waits in turns of 15 minutes");
+                let error = schedules.schedule(&message, arn).await.err()?;
+                tracing::warn!(error_type = "NotScheduled", error = %chain(&error), "the message waits in the queue, 15 minutes at a time");
                 Some(message)
             })
-            .buffer_unordered(REQUESTS_AT_ONCE);
-        while let Some(message) = left.next().await {
+            .buffer_unordered(CONCURRENCY);
+        while let Some(message) = unscheduled.next().await {
             soon.extend(message);
         }
         soon
     }
 
-    /// Sends one batch, and what of it was refused once more.
+    /// Sends one batch, and a second time the messages that SQS refused.
     async fn send_batch(&self, batch: &[Message]) -> Result<(), Error> {
         let refused = self.request(batch.iter().enumerate()).await?;
         if refused.is_empty() {
@@ -160,83 +152,53 @@ impl Queue {
             Some(first) => Err(Error::Refused {
                 refused: refused.len(),
                 sent: batch.len(),
-                code: code(first.code.as_deref()),
+                code: sanitize_code(Some(&first.code)),
             }),
         }
     }
 
-    /// One request, and what it refused. The entries' ids are the messages' places in the batch. Whoever is not answered
-    /// asks again: a message that comes twice does no harm.
+    /// Makes one request, and returns the entries that SQS refused. An entry's id is the message's index in the batch.
     async fn request<'a>(
         &self,
         messages: impl Iterator<Item = (usize, &'a Message)>,
-    ) -> Result<Vec<Refusal>, Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Answer {
-            #[serde(default)]
-            failed: Vec<Refusal>,
-        }
-        const OPERATION: &str = "sqs:SendMessageBatch";
-        let entries: Vec<Value> = messages.map(|(index, message)| entry(index, message)).collect();
-        let body = json!({"QueueUrl": self.url, "Entries": entries}).to_string();
-        let mut attempt = 1;
-        loop {
-            let request = Request::post(self.client.sqs())
-                .header(CONTENT_TYPE, JSON)
-                .header(TARGET, "AmazonSQS.SendMessageBatch")
-                .body(body.clone());
-            let answer = self.client.call(OPERATION, "sqs", request).await;
-            let answer = answer.and_then(|body| signed::read::<Answer>(OPERATION, &body));
-            match answer {
-                Ok(answer) => return Ok(answer.failed),
-                Err(error) if attempt < ATTEMPTS_MAX && error.may_pass() => {
-                    tokio::time::sleep(PAUSE * attempt).await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(Error::Unavailable { source: error.into() }),
-            }
-        }
+    ) -> Result<Vec<BatchResultErrorEntry>, Error> {
+        let unavailable = |error: aws::Error| Error::Unavailable { source: error.into() };
+        let entries = messages
+            .map(|(index, message)| entry(index, message))
+            .collect::<Result<_, _>>()
+            .map_err(unavailable)?;
+        let request = self.client.send_message_batch().queue_url(&self.url);
+        let sent = request.set_entries(Some(entries)).send().await;
+        let output = sent.map_err(|error| unavailable(aws::Error::new(OPERATION, error)))?;
+        Ok(output.failed)
     }
 }
 
-/// A message that SQS did not take out of a batch.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Refusal {
-    id: String,
-    code: Option<String>,
-}
-
-/// A message as a batch has it.
-fn entry(index: usize, message: &Message) -> Value {
-    let mut entry = json!({
-        "Id": index.to_string(),
-        "MessageBody": message.body,
-        "DelaySeconds": delay_seconds(message),
-    });
-    if let Some(name) = &message.group {
-        entry["MessageGroupId"] = group(name).into();
-    }
-    entry
+fn entry(index: usize, message: &Message) -> Result<SendMessageBatchRequestEntry, aws::Error> {
+    SendMessageBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message_body(&message.body)
+        .delay_seconds(delay_seconds(message))
+        .set_message_group_id(message.group.as_deref().map(group))
+        .build()
+        .map_err(|error| aws::Error::request(OPERATION, error))
 }
 
 impl super::Queue for Queue {
     async fn send(&self, messages: Vec<Message>) -> Result<(), Error> {
-        let messages = self.put_off(messages).await;
+        let messages = self.schedule(messages).await;
         let requests: Vec<_> = batches(&messages)
             .into_iter()
             .map(|batch| self.send_batch(batch))
             .collect();
         stream::iter(requests)
-            .buffer_unordered(REQUESTS_AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await
     }
 }
 
-/// The messages in order, as many together as one request takes. A body that is too long for any stands alone, for
-/// the queue to refuse.
+/// Splits the messages, in order, into requests. A body that exceeds every request is a batch by itself, which SQS refuses.
 fn batches(messages: &[Message]) -> Vec<&[Message]> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -254,14 +216,14 @@ fn batches(messages: &[Message]) -> Vec<&[Message]> {
     batches
 }
 
-/// Whole seconds, rounded up: a message must not be received before its time.
+/// Whole seconds, rounded up: a message must not be received before it is due.
 fn delay_seconds(message: &Message) -> i32 {
     let seconds = message.delay.as_secs() + u64::from(message.delay.subsec_nanos() > 0);
     i32::try_from(seconds.min(DELAY_MAX.as_secs())).unwrap_or(i32::MAX)
 }
 
-/// A group as SQS takes it: what is too long, or has other characters than letters, digits and punctuation, goes by its
-/// digest.
+/// A group's id in SQS: its name, or the digest of a name that is too long or has characters other than letters, digits and
+/// punctuation.
 fn group(name: &str) -> String {
     let plain =
         (1..=GROUP_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -300,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_is_rounded_up_to_seconds_and_ends_at_what_the_queue_can_do() {
+    fn a_delay_is_rounded_up_to_seconds_and_capped_at_fifteen_minutes() {
         let seconds = |delay| delay_seconds(&Message::json(&(), delay));
         assert_eq!(seconds(Duration::ZERO), 0);
         assert_eq!(seconds(Duration::from_millis(1)), 1);
@@ -309,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_sqs_would_refuse_goes_by_its_digest() {
+    fn a_group_that_sqs_would_refuse_is_replaced_by_its_digest() {
         for plain in ["msteams|28:bot|tenant-1", "~", &"x".repeat(128)] {
             assert_eq!(group(plain), plain);
         }
@@ -320,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_read_from_the_attributes_and_missing_ones_are_those_of_a_new_message() {
+    fn a_receipt_is_read_from_the_attributes_and_defaults_to_a_new_message() {
         let message = |attributes: &[(&str, &str)]| {
             let mut message = SqsMessage::default();
             message.attributes = attributes

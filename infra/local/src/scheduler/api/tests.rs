@@ -41,6 +41,7 @@ fn schedule(seconds: i64) -> Value {
         "ScheduleExpressionTimezone": "UTC",
         "FlexibleTimeWindow": { "Mode": "OFF" },
         "ActionAfterCompletion": "DELETE",
+        "ClientToken": "token",
         "Target": { "Arn": QUEUE, "RoleArn": ROLE, "Input": "wake up" },
     })
 }

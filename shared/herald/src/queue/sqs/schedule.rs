@@ -1,14 +1,12 @@
-//! What waits longer than SQS can: a one-time schedule in EventBridge Scheduler that sends the message when it is due.
+//! Messages that wait longer than SQS can: a one-time schedule in EventBridge Scheduler sends each when it is due.
 
 use std::fmt;
 
-use botframework::http::HttpTransport;
-use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
+use aws_sdk_scheduler::Client;
+use aws_sdk_scheduler::types::{ActionAfterCompletion, FlexibleTimeWindow, FlexibleTimeWindowMode, Target};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
-use crate::aws::signed::{Client, Error};
+use crate::aws::{Error, Sdk};
 use crate::clock::Clock;
 use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
@@ -17,34 +15,35 @@ use crate::queue::Message;
 /// Most bytes that a schedule hands to its target: 256 KiB.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 
-/// With this in its input, Scheduler puts something of its own in its place.
+/// Scheduler replaces this in a schedule's input by something of its own.
 const KEYWORD: &str = "<aws.scheduler.";
 
-/// Requests made for one schedule.
-const ATTEMPTS_MAX: u32 = 2;
+/// Attempts to create one schedule.
+const ATTEMPTS: u32 = 2;
 
 /// The schedules that bring messages later than a queue itself can. Cheap to clone.
 #[derive(Clone)]
 pub struct Schedules {
     client: Client,
+    clock: Clock,
+    region: String,
     group: String,
     role_arn: String,
 }
 
-/// What Scheduler calls a queue.
+/// The ARN of a queue, which a schedule sends to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct QueueArn(String);
 
 impl Schedules {
-    /// The schedules by `HERALD_SCHEDULE_GROUP` and `HERALD_SCHEDULER_ROLE_ARN`; none if neither is set. Scheduler's
-    /// address and keys are found as [`Sdk::new`](crate::aws::Sdk::new) finds them; `AWS_ENDPOINT_URL_SCHEDULER` leads
-    /// elsewhere.
+    /// The schedules in the group `HERALD_SCHEDULE_GROUP`, under the role `HERALD_SCHEDULER_ROLE_ARN`; none if neither is
+    /// set.
     ///
     /// # Errors
-    /// When one of the variables is set and not the other, or one of the platform's is missing; it names it.
+    /// When only one of the variables is set; it names the other.
     pub fn from_environment(
         environment: &Environment<'_>,
-        transport: &HttpTransport,
+        sdk: &Sdk,
         clock: &Clock,
     ) -> Result<Option<Self>, config::Error> {
         let set =
@@ -53,56 +52,57 @@ impl Schedules {
             return Ok(None);
         }
         Ok(Some(Self {
-            client: Client::new(environment, transport.clone(), clock.clone())?,
+            client: Client::new(&sdk.config(ATTEMPTS)),
+            clock: clock.clone(),
+            region: sdk.region().to_owned(),
             group: environment.required(variable::SCHEDULE_GROUP)?,
             role_arn: environment.required(variable::SCHEDULER_ROLE_ARN)?,
         }))
     }
 
-    /// What Scheduler calls the queue with this URL: it ends in the account and the queue's name, and lies in our region
-    /// and in the partition of our role.
+    /// The ARN of the queue with this URL: the URL ends in the account and the queue's name, and the queue is in our
+    /// region and in the partition of our role.
     pub(super) fn arn(&self, url: &str) -> Option<QueueArn> {
         let mut segments = url.trim_end_matches('/').rsplit('/');
         let (name, account) = (segments.next()?, segments.next()?);
         let partition = self.role_arn.strip_prefix("arn:")?.split(':').next()?;
-        let known =
+        let is_queue =
             !name.is_empty() && account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        let region = self.client.region();
-        known.then(|| QueueArn(format!("arn:{partition}:sqs:{region}:{account}:{name}")))
+        let region = &self.region;
+        is_queue.then(|| QueueArn(format!("arn:{partition}:sqs:{region}:{account}:{name}")))
     }
 
-    /// Has the message sent to the queue when its delay is over.
+    /// Creates a schedule that sends the message to the queue when its delay is over.
     ///
-    /// The schedule goes by a digest of the message and of the second in which it is due, so that the same message put off
-    /// twice comes once. It comes without its group: a schedule can name that of a FIFO queue only.
-    ///
-    /// # Errors
-    /// When Scheduler did not take it, as far as we know.
-    pub(super) async fn put_off(&self, message: &Message, queue: &QueueArn) -> Result<(), Error> {
+    /// The schedule's name is a digest of the message and of the second in which it is due, so the same message scheduled
+    /// twice is sent once. The message loses its group: a schedule can name the group of a FIFO queue only.
+    pub(super) async fn schedule(&self, message: &Message, queue: &QueueArn) -> Result<(), Error> {
         const OPERATION: &str = "scheduler:CreateSchedule";
-        let due = due(self.client.now(), message);
+        let due = due(self.clock.now(), message);
         let name = sha256_hex(format!("{}\n{}\n{}", queue.0, due.as_second(), message.body).as_bytes());
-        let schedule = json!({
-            "GroupName": self.group,
+        let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off);
+        let target = Target::builder()
+            .arn(&queue.0)
+            .role_arn(&self.role_arn)
+            .input(&message.body);
+        let created = self
+            .client
+            .create_schedule()
+            .name(&name)
+            .client_token(&name)
+            .group_name(&self.group)
             // A whole second prints as `2027-01-15T08:00:00Z`.
-            "ScheduleExpression": format!("at({})", due.to_string().trim_end_matches('Z')),
-            "ScheduleExpressionTimezone": "UTC",
-            "FlexibleTimeWindow": {"Mode": "OFF"},
-            "ActionAfterCompletion": "DELETE",
-            "Target": {"Arn": queue.0, "RoleArn": self.role_arn, "Input": message.body},
-        });
-        let mut attempts = 1;
-        loop {
-            let request = Request::post(format!("{}/schedules/{name}", self.client.scheduler()))
-                .header(CONTENT_TYPE, "application/json")
-                .body(schedule.to_string());
-            match self.client.call(OPERATION, "scheduler", request).await {
-                Ok(_) => return Ok(()),
-                // It stands: this is a repetition, or the answer to the attempt before was lost.
-                Err(Error::Refused { status, .. }) if status == StatusCode::CONFLICT => return Ok(()),
-                Err(error) if attempts < ATTEMPTS_MAX && error.may_pass() => attempts += 1,
-                Err(error) => return Err(error),
-            }
+            .schedule_expression(format!("at({})", due.to_string().trim_end_matches('Z')))
+            .schedule_expression_timezone("UTC")
+            .flexible_time_window(window.build().map_err(|error| Error::request(OPERATION, error))?)
+            .action_after_completion(ActionAfterCompletion::Delete)
+            .target(target.build().map_err(|error| Error::request(OPERATION, error))?)
+            .send()
+            .await;
+        match created.map_err(|error| Error::new(OPERATION, error)) {
+            // It exists: this is a repetition, or the response to an earlier attempt was lost.
+            Ok(_) | Err(Error::Refused { status: 409, .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -116,12 +116,12 @@ impl fmt::Debug for Schedules {
     }
 }
 
-/// Whether a schedule can hold the message, and bring it as it is.
-pub(super) fn can_hold(message: &Message) -> bool {
+/// Whether a schedule can hold the message and send it unchanged.
+pub(super) fn fits(message: &Message) -> bool {
     message.body.len() <= INPUT_BYTES_MAX && !message.body.contains(KEYWORD)
 }
 
-/// When the message is due, in the whole seconds of a schedule: not before its time.
+/// When the message is due, rounded up to the whole seconds of a schedule.
 fn due(now: Timestamp, message: &Message) -> Timestamp {
     let delay = SignedDuration::try_from(message.delay).unwrap_or(SignedDuration::MAX);
     let due = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
@@ -133,7 +133,15 @@ fn due(now: Timestamp, message: &Message) -> Timestamp {
 mod tests {
     use std::time::Duration;
 
+    use botframework::http::HttpTransport;
+
     use super::*;
+
+    fn from(environment: &Environment<'_>) -> Result<Option<Schedules>, config::Error> {
+        let transport = HttpTransport::builder().build().unwrap();
+        let sdk = Sdk::new(environment, &transport).unwrap();
+        Schedules::from_environment(environment, &sdk, &Clock::system())
+    }
 
     fn schedules(region: &str, role_arn: &str) -> Schedules {
         let environment = Environment::read_by(|name| {
@@ -144,15 +152,11 @@ mod tests {
             };
             Some(value.to_owned())
         });
-        let transport = HttpTransport::builder().build().unwrap();
-        let clock = Clock::told_by(|| Timestamp::UNIX_EPOCH);
-        Schedules::from_environment(&environment, &transport, &clock)
-            .unwrap()
-            .unwrap()
+        from(&environment).unwrap().unwrap()
     }
 
     #[test]
-    fn a_queue_goes_by_its_arn() {
+    fn the_url_of_a_queue_gives_its_arn() {
         let arn = |region, role, url| schedules(region, role).arn(url).map(|arn| arn.0);
         assert_eq!(
             arn(
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_due_in_the_first_whole_second_that_is_not_too_early() {
+    fn a_due_time_is_rounded_up_to_a_whole_second() {
         let due_in = |milliseconds| {
             let message = Message::json(&(), Duration::from_millis(milliseconds));
             due(Timestamp::from_millisecond(10_500).unwrap(), &message).as_millisecond()
@@ -194,16 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_holds_what_it_brings_unchanged() {
+    fn a_message_that_scheduler_would_change_or_refuse_is_not_scheduled() {
         let message = |body: String| Message::json(&body, Duration::ZERO);
-        assert!(can_hold(&message("x".repeat(INPUT_BYTES_MAX - 2))));
-        assert!(!can_hold(&message("x".repeat(INPUT_BYTES_MAX - 1))));
-        assert!(can_hold(&message("<aws>".into())));
-        assert!(!can_hold(&message("a <aws.scheduler.attempt-number> b".into())));
+        assert!(fits(&message("x".repeat(INPUT_BYTES_MAX - 2))));
+        assert!(!fits(&message("x".repeat(INPUT_BYTES_MAX - 1))));
+        assert!(fits(&message("<aws>".into())));
+        assert!(!fits(&message("a <aws.scheduler.attempt-number> b".into())));
     }
 
     #[test]
-    fn half_a_configuration_is_an_error_that_names_the_other_half() {
+    fn half_a_configuration_is_an_error_that_names_the_missing_half() {
         for (set, missing) in [
             ("HERALD_SCHEDULE_GROUP", "HERALD_SCHEDULER_ROLE_ARN"),
             ("HERALD_SCHEDULER_ROLE_ARN", "HERALD_SCHEDULE_GROUP"),
@@ -211,13 +215,10 @@ mod tests {
             let environment = Environment::read_by(|name| {
                 (name == set || name.starts_with("AWS_")).then(|| "made-up".to_owned())
             });
-            let transport = HttpTransport::builder().build().unwrap();
-            let error = Schedules::from_environment(&environment, &transport, &Clock::system()).unwrap_err();
+            let error = from(&environment).unwrap_err();
             assert_eq!(error.to_string(), format!("{missing} is not set"));
         }
-        let nothing = Environment::read_by(|_| None);
-        let transport = HttpTransport::builder().build().unwrap();
-        let schedules = Schedules::from_environment(&nothing, &transport, &Clock::system());
-        assert!(schedules.unwrap().is_none());
+        let nothing = Environment::read_by(|name| name.starts_with("AWS_").then(|| "made-up".to_owned()));
+        assert!(from(&nothing).unwrap().is_none());
     }
 }
