@@ -8,6 +8,7 @@ mod batch;
 mod citations;
 mod contract;
 mod credential;
+mod faulty;
 mod fuzz;
 mod infra;
 mod install;

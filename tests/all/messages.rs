@@ -1,17 +1,13 @@
 //! The messaging endpoint.
 
 use botframework::id::ConversationId;
-use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Import, Observation, PersonKey, State, TAGS_MAX,
-    TeamEvent,
-};
-use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
+use herald::conversation::{State, TAGS_MAX};
 use herald::store::memory::Store;
-use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error, ListPage, Upsert};
-use jiff::Timestamp;
+use herald::store::{ConversationFilter, ConversationSummary, Conversations};
 use lambda_http::Body;
 use serde_json::json;
 
+use crate::faulty::Faulty;
 use crate::world::{World, get, in_channel, personal, post, request, text};
 
 async fn everyone(store: &Store) -> Vec<ConversationSummary> {
@@ -269,103 +265,12 @@ async fn a_bot_that_leaves_a_team_leaves_the_other_bot_there() {
     }
 }
 
-/// A table that is away.
-#[derive(Clone)]
-struct Away;
-
-impl Away {
-    fn away<T>() -> Result<T, Error> {
-        Err(Error::Unavailable {
-            verb: "do anything",
-            source: "connection refused".into(),
-        })
-    }
-}
-
-impl Conversations for Away {
-    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Upsert, Error> {
-        Self::away()
-    }
-    async fn import(&self, _: Import, _: Timestamp) -> Result<Upsert, Error> {
-        unreachable!("messages hears, and is brought nothing")
-    }
-    async fn apply_team_change(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
-        Self::away()
-    }
-    async fn mark_removed(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
-        Self::away()
-    }
-    async fn apply_feedback(
-        &self,
-        _: &ConversationKey,
-        _: u64,
-        _: &herald::conversation::Feedback,
-        _: Timestamp,
-    ) -> Result<(), Error> {
-        unreachable!("messages is told, it finds nothing out")
-    }
-    async fn tag(
-        &self,
-        _: &ConversationKey,
-        _: &[String],
-        _: &[String],
-        _: Timestamp,
-    ) -> Result<Option<Vec<String>>, Error> {
-        Self::away()
-    }
-    async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
-        unreachable!("messages erases nobody")
-    }
-    async fn acquire_creation_lease(
-        &self,
-        _: &PersonKey,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Result<CreationLease, Error> {
-        unreachable!("messages makes no conversation")
-    }
-    async fn finish_creation(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
-        unreachable!("messages makes no conversation")
-    }
-
-    async fn cached_roster(&self, _: &TeamKey, _: &RosterQuery, _: Timestamp) -> Result<CachedRoster, Error> {
-        unreachable!("messages asks nothing of a team")
-    }
-
-    async fn cache_roster(
-        &self,
-        _: &TeamKey,
-        _: u64,
-        _: &RosterQuery,
-        _: &RosterPage,
-        _: Timestamp,
-    ) -> Result<(), Error> {
-        unreachable!("messages is told nothing of a roster")
-    }
-
-    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), Error> {
-        Self::away()
-    }
-
-    async fn get_many(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
-        Self::away()
-    }
-    async fn list(
-        &self,
-        _: &ConversationFilter,
-        _: Option<&str>,
-        _: usize,
-    ) -> Result<ListPage<ConversationSummary>, Error> {
-        Self::away()
-    }
-}
-
 #[tokio::test]
 async fn what_cannot_be_remembered_is_not_acknowledged_nor_answered() {
     let world = World::new();
     let answer = world
         .messages_over(
-            Away,
+            Faulty::away(Store::new()),
             post("/api/messages", &personal("ada", "message").to_string()),
         )
         .await;

@@ -167,15 +167,15 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a chunk is closed at any revision",
-        file: "shared/herald/src/store/memory.rs",
+        file: "shared/herald/src/store/memory/notifications.rs",
         from: "if entry.head.revision != revision {",
         to: "if false {",
     },
     Mutation {
         name: "a chunk is counted as often as it is closed",
-        file: "shared/herald/src/store/memory.rs",
-        from: "if standing.is_some_and(|standing| standing >= revision) {",
-        to: "if standing.is_some_and(|standing| standing > revision) {",
+        file: "shared/herald/src/store/memory/notifications.rs",
+        from: "if closed.is_some_and(|closed| closed >= revision) {",
+        to: "if closed.is_some_and(|closed| closed > revision) {",
     },
     Mutation {
         name: "a sweep passes over what is closed",
@@ -204,7 +204,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a part is marked as planned before its last page",
-        file: "shared/herald/src/store/memory.rs",
+        file: "shared/herald/src/store/memory/notifications.rs",
         from: "u16::from(page.next.is_none())",
         to: "u16::from(number == 0)",
     },

@@ -12,7 +12,9 @@ use herald::notification::{
     IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendMode, SendPath, Unreachable,
 };
 use herald::rate_limit::Bucket;
-use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces};
+use herald::store::{
+    self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces, cursor,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, Homes};
@@ -267,7 +269,7 @@ where
         let mut unreachable = Unreachable::default();
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
             if page.len() + listing.items.len().max(1) > PAGE_SIZE {
-                let next = Position { index, after: None }.write();
+                let next = cursor::encode(&Position { index, after: None });
                 return Ok(Page {
                     unreachable,
                     ..Page::group(page, Some(next))
@@ -302,7 +304,7 @@ where
             page.extend(found.into_iter().map(|found| self.recipient(found)));
             if let Some(after) = listing.cursor {
                 let after = Some(after);
-                let next = Position { index, after }.write();
+                let next = cursor::encode(&Position { index, after });
                 return Ok(Page {
                     unreachable,
                     ..Page::group(page, Some(next))
@@ -325,19 +327,10 @@ struct Position {
 
 impl Position {
     fn read(cursor: Option<&str>) -> Result<Self, store::Error> {
-        let corrupt = |_| store::Error::Corrupt {
-            verb: "plan a page",
-            what: "cursor".to_owned(),
-        };
         cursor.map_or_else(
             || Ok(Self::default()),
-            |text| serde_json::from_str(text).map_err(corrupt),
+            |cursor| cursor::decode("plan a page", cursor),
         )
-    }
-
-    fn write(&self) -> String {
-        // A number and a string: nothing JSON cannot hold.
-        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

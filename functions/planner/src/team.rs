@@ -14,7 +14,9 @@ use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
-use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces};
+use herald::store::{
+    self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces, cursor,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -66,19 +68,10 @@ impl RosterPlace {
     };
 
     fn read(cursor: Option<&str>) -> Result<Self, store::Error> {
-        let corrupt = |_| store::Error::Corrupt {
-            verb: "plan a page",
-            what: "cursor".to_owned(),
-        };
         cursor.map_or_else(
             || Ok(Self::default()),
-            |text| serde_json::from_str(text).map_err(corrupt),
+            |cursor| cursor::decode("plan a page", cursor),
         )
-    }
-
-    fn write(&self) -> String {
-        // A string and a flag: nothing JSON cannot hold.
-        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -245,7 +238,7 @@ where
             // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
             // beginning: once.
             Some(RosterPage::Channels(_)) | None if here.token.is_some() && !here.again => {
-                let again = Page::group::<SendPath>([], Some(RosterPlace::AGAIN.write()));
+                let again = Page::group::<SendPath>([], Some(cursor::encode(&RosterPlace::AGAIN)));
                 return Ok((again, Vec::new()));
             }
             Some(RosterPage::Channels(_)) | None => return Ok((self.unknown(), Vec::new())),
@@ -267,7 +260,7 @@ where
         let next = next.map(|token| {
             let again = here.again;
             let token = Some(token);
-            RosterPlace { token, again }.write()
+            cursor::encode(&RosterPlace { token, again })
         });
         let named = std::mem::take(&mut found.named);
         Ok((found.page(next), named))

@@ -130,14 +130,12 @@ where
         let known = self.known(&person).await?;
         if let Some(key) = known {
             let made = Creation::Conversation(key.clone());
-            conversations.finish_creation(&person, &made, now).await?;
+            conversations.finish_creation(&person, &made).await?;
             return Ok(ended.map_or(Place::Conversation(key), Place::Ended));
         }
         if let Some(outcome) = ended.or(stopped) {
             let place = self.end_here(outcome).await?;
-            conversations
-                .finish_creation(&person, &Creation::Nothing, now)
-                .await?;
+            conversations.finish_creation(&person, &Creation::Nothing).await?;
             return Ok(place);
         }
         let outcome = self.begin(&person, head.if_no_conversation, begun).await;
@@ -152,7 +150,7 @@ where
         if let Ok(Place::Nowhere(outcome)) = place {
             place = Ok(self.end_here(outcome).await?);
         }
-        conversations.finish_creation(&person, &made, self.now()).await?;
+        conversations.finish_creation(&person, &made).await?;
         place
     }
 

@@ -280,6 +280,19 @@ impl Notification {
         }
     }
 
+    /// The notification with new content: what is counted of a revision starts again.
+    #[must_use]
+    pub fn revised(&self, content: &Content, now: Timestamp) -> Self {
+        Self {
+            revision: self.revision.saturating_add(1),
+            revised_at: Some(now),
+            retracted: *content == Content::Nothing,
+            chunks_current: 0,
+            copies: Copies::default(),
+            ..self.clone()
+        }
+    }
+
     /// What it is at.
     pub fn state(&self) -> State {
         let cancelled = self.cancelled_at.is_some();

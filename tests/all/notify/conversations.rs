@@ -156,11 +156,7 @@ async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
             .acquire_creation_lease(&person, world.now(), until)
             .await
             .unwrap();
-        world
-            .store
-            .finish_creation(&person, &made, world.now())
-            .await
-            .unwrap();
+        world.store.finish_creation(&person, &made).await.unwrap();
 
         let answer = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(

@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use herald::conversation::{
-    Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
-    PersonKey, Scope, State, TeamEvent,
-};
-use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
+use herald::conversation::{Attributes, Conversation, ConversationKey, Scope, State};
 use herald::store::memory::Store;
-use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error, ListPage, Upsert};
-use jiff::Timestamp;
+use herald::store::{ConversationFilter, ConversationSummary, Conversations};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 
+use crate::faulty::{Faulty, unavailable};
 use crate::world::{World, document, personal, post, text};
 
 const TEAMS: &str = "https://smba.trafficmanager.net/emea/";
@@ -292,99 +288,18 @@ async fn a_body_that_is_too_large_is_told_how_to_split_it() {
     );
 }
 
-/// A table that goes away after so many imports, each of which takes a while.
-#[derive(Clone)]
-struct Failing {
-    store: Store,
-    left: Arc<AtomicUsize>,
-    takes: Duration,
-}
-
-impl Conversations for Failing {
-    async fn import(&self, import: Import, now: Timestamp) -> Result<Upsert, Error> {
-        tokio::time::sleep(self.takes).await;
-        let left = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        match left {
-            Ok(_) => self.store.import(import, now).await,
-            Err(_) => Err(Error::Unavailable {
-                verb: "do anything",
-                source: "connection refused".into(),
-            }),
-        }
-    }
-    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Upsert, Error> {
-        unreachable!("who imports hears nothing")
-    }
-    async fn apply_team_change(&self, _: &ConversationKey, _: TeamEvent, _: Timestamp) -> Result<(), Error> {
-        unreachable!("who imports hears nothing")
-    }
-    async fn mark_removed(&self, _: &ConversationKey, _: Timestamp) -> Result<(), Error> {
-        unreachable!("who imports forgets nothing")
-    }
-    async fn apply_feedback(
-        &self,
-        _: &ConversationKey,
-        _: u64,
-        _: &Feedback,
-        _: Timestamp,
-    ) -> Result<(), Error> {
-        unreachable!("who imports finds nothing out")
-    }
-    async fn tag(
-        &self,
-        _: &ConversationKey,
-        _: &[String],
-        _: &[String],
-        _: Timestamp,
-    ) -> Result<Option<Vec<String>>, Error> {
-        unreachable!("tags are imported with what carries them")
-    }
-    async fn erase(&self, _: &ConversationKey) -> Result<bool, Error> {
-        unreachable!("who imports erases nothing")
-    }
-    async fn acquire_creation_lease(
-        &self,
-        _: &PersonKey,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Result<CreationLease, Error> {
-        unreachable!("who imports makes no conversation")
-    }
-    async fn finish_creation(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), Error> {
-        unreachable!("who imports makes no conversation")
-    }
-    async fn cached_roster(&self, _: &TeamKey, _: &RosterQuery, _: Timestamp) -> Result<CachedRoster, Error> {
-        unreachable!("who imports asks nothing")
-    }
-
-    async fn cache_roster(
-        &self,
-        _: &TeamKey,
-        _: u64,
-        _: &RosterQuery,
-        _: &RosterPage,
-        _: Timestamp,
-    ) -> Result<(), Error> {
-        unreachable!("who imports asks nothing")
-    }
-
-    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), Error> {
-        unreachable!("who imports asks nothing")
-    }
-
-    async fn get_many(&self, _: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
-        unreachable!("who imports reads nothing")
-    }
-    async fn list(
-        &self,
-        _: &ConversationFilter,
-        _: Option<&str>,
-        _: usize,
-    ) -> Result<ListPage<ConversationSummary>, Error> {
-        unreachable!("who imports reads nothing")
-    }
+/// A store that fails after so many imports, each of which takes a while.
+fn failing(store: &Store, imports: usize, takes: Duration) -> Faulty<Store> {
+    let left = Arc::new(AtomicUsize::new(imports));
+    Faulty::new(store.clone(), move || {
+        let left = Arc::clone(&left);
+        Box::pin(async move {
+            tokio::time::sleep(takes).await;
+            let one_less = |left: usize| left.checked_sub(1);
+            let left = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+            left.map(drop).map_err(|_| unavailable())
+        })
+    })
 }
 
 #[tokio::test]
@@ -393,11 +308,7 @@ async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repea
     let lines: Vec<String> = (0..60)
         .map(|number| reference(&format!("p{number}")).to_string())
         .collect();
-    let failing = Failing {
-        store: world.store.clone(),
-        left: Arc::new(AtomicUsize::new(40)),
-        takes: Duration::ZERO,
-    };
+    let failing = failing(&world.store, 40, Duration::ZERO);
     let request = post("/api/conversations/import", &lines.join("\n"));
     let answer = world.notify_by(world.plans.clone(), failing, request).await;
     assert_eq!(answer.status(), 503);
@@ -421,11 +332,7 @@ async fn what_takes_longer_than_a_request_may_is_answered_in_time_and_gone_on_wi
     let lines: Vec<String> = (0..1_000)
         .map(|number| reference(&format!("p{number}")).to_string())
         .collect();
-    let slow = Failing {
-        store: world.store.clone(),
-        left: Arc::new(AtomicUsize::new(usize::MAX)),
-        takes: Duration::from_millis(500),
-    };
+    let slow = failing(&world.store, usize::MAX, Duration::from_millis(500));
     let began = world.now();
     let request = post("/api/conversations/import", &lines.join("\n"));
     let answer = world.notify_by(world.plans.clone(), slow, request).await;

@@ -361,14 +361,8 @@ impl Book {
     }
 
     /// A worker wrote what became of a delivery.
-    pub(super) fn written(
-        &mut self,
-        run: &Run,
-        key: &DeliveryKey,
-        lease: &delivery::Lease,
-        before: Option<&Row>,
-    ) {
-        let own = |standing: &&mut Lease| standing.key == *key && standing.attempt == lease.attempt;
+    pub(super) fn written(&mut self, run: &Run, key: &DeliveryKey, attempt: u32, before: Option<&Row>) {
+        let own = |standing: &&mut Lease| standing.key == *key && standing.attempt == attempt;
         if let Some(standing) = self.leases.values_mut().find(own) {
             standing.written = true;
         }

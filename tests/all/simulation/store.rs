@@ -1,16 +1,14 @@
-//! The tables as a worker reaches them: the real ones in memory, behind calls that may fail, be slow, or be the last that
-//! their caller makes. What is written is told to the book at the instant at which it is written.
+//! The tables as a worker reaches them: the ones in memory, behind calls that may fail, be slow, or be the last that their caller
+//! makes. The book hears of each write at the instant at which it is made.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use botframework::activity::Activity;
-use herald::audience::{Audience, Recipient};
+use herald::audience::Recipient;
 use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey,
-    TeamEvent,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord,
 };
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row};
+use herald::delivery::{Asked, Claim, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Closing, Content, Notification, Page};
@@ -19,8 +17,9 @@ use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
-    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Error,
-    Ledger, ListPage, Notifications, Paces, Revise, Upsert,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Document,
+    Error, Ledger, ListPage, Milestone, Notifications, Paces, PageNumber, PersonUpdate, RowGuard, RowWrite,
+    Rule, SetOnce, Update,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -29,12 +28,12 @@ use super::lambda::Environment;
 use super::queues::pause;
 
 /// How long a worker waits for an answer of a table.
-const GIVEN_UP: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So many conversations are listed at once.
+/// Lists of at most so many conversations are not cut short.
 const FEW: usize = 10;
 
-/// The longest that a write is on its way.
+/// The longest that a late write takes.
 const LANDS_WITHIN: Duration = Duration::from_mins(2);
 
 /// All tables, and the event bus.
@@ -58,6 +57,22 @@ impl Tables {
         self.0.call(verb, act, away).await
     }
 
+    /// A call that may change the record of a conversation.
+    async fn change<T>(
+        &self,
+        verb: &'static str,
+        key: &ConversationKey,
+        act: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = act.await;
+            run.book(|book| book.writable(run, key));
+            answer
+        };
+        self.call(verb, act).await
+    }
+
     /// A call that may change a notification's counters.
     async fn count<T>(
         &self,
@@ -73,87 +88,84 @@ impl Tables {
         };
         self.call(verb, act).await
     }
-}
 
-impl Tables {
-    /// Writes what became of a delivery.
-    async fn write(
-        &self,
-        delivery: &DeliveryKey,
-        lease: &Lease,
-        what: &str,
-        write: impl Future<Output = Result<CasResult, Error>>,
-    ) -> Result<CasResult, Error> {
-        let run = &self.0.run;
-        let before = run.row(delivery);
-        let written = write.await;
-        run.tell(&self.0, format_args!("{what}: {written:?}"));
-        run.book(|book| book.written(run, delivery, lease, before.as_ref()));
-        written
-    }
-
-    /// A call that writes; or the write is on its way for so long that its worker gives it up, and it lands all the same.
+    /// A call that writes; or the write takes so long that its worker gives it up, and lands all the same.
     async fn write_late_or(
         &self,
         verb: &'static str,
-        write: impl Future<Output = Result<CasResult, Error>> + 'static,
-    ) -> Result<CasResult, Error> {
+        write: impl Future<Output = Result<RowWrite, Error>> + 'static,
+    ) -> Result<RowWrite, Error> {
         let run = &self.0.run;
         if !run.strikes(run.troubles.stall) {
             return self.call(verb, write).await;
         }
-        let wait = run.chance.wait(GIVEN_UP, LANDS_WITHIN);
+        let wait = run.chance.wait(TIMEOUT, LANDS_WITHIN);
         run.tell(&self.0, format_args!("has a write land late: {verb}"));
         spawn_local(async move {
             pause(wait).await;
             drop(write.await);
         });
-        pause(GIVEN_UP).await;
+        pause(TIMEOUT).await;
         Err(Error::Unavailable {
             verb,
             source: "no answer in time".into(),
         })
     }
+
+    /// Writes a row and books it.
+    async fn write_row(
+        &self,
+        delivery: &DeliveryKey,
+        row: &Row,
+        guard: &RowGuard,
+    ) -> Result<RowWrite, Error> {
+        let run = &self.0.run;
+        let before = run.row(delivery);
+        let written = self.store().put_row(delivery, row, guard).await;
+        let name = delivery.as_str();
+        match (guard, &row.state) {
+            (RowGuard::Lease(_), state) => {
+                let result = written.as_ref().map(|write| CasResult::from(write.clone()));
+                match state {
+                    State::Settled(outcome) => {
+                        run.tell(&self.0, format_args!("settles {name} as {outcome:?}: {result:?}"));
+                    }
+                    State::Waiting { until, why } => {
+                        let wait = until.duration_since(run.now()).as_secs_f64();
+                        let doubts = row.doubts;
+                        run.tell(
+                            &self.0,
+                            format_args!(
+                                "releases {name} for {wait:.1} s, {why}, in doubt {doubts}: {result:?}"
+                            ),
+                        );
+                    }
+                }
+                run.book(|book| book.written(run, delivery, row.attempt, before.as_ref()));
+            }
+            (RowGuard::Unsettled | RowGuard::Outcome(_), State::Settled(outcome)) => {
+                run.tell(&self.0, format_args!("ends {name} as {outcome:?}: {written:?}"));
+                run.book(|book| book.ended(delivery, outcome));
+            }
+            (RowGuard::Unsettled | RowGuard::Absent | RowGuard::Outcome(_), _) => {}
+        }
+        written
+    }
 }
 
 impl Conversations for Tables {
-    async fn remember(&self, observation: Observation, now: Timestamp) -> Result<Upsert, Error> {
-        let (run, key) = (&self.0.run, observation.key.clone());
-        let act = async {
-            let answer = self.store().remember(observation, now).await;
-            run.book(|book| book.writable(run, &key));
-            answer
-        };
-        self.call("remember", act).await
-    }
-
-    async fn import(&self, import: Import, now: Timestamp) -> Result<Upsert, Error> {
-        self.call("import", self.store().import(import, now)).await
-    }
-
-    async fn apply_team_change(
+    async fn update_conversation(
         &self,
         key: &ConversationKey,
-        event: TeamEvent,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let run = &self.0.run;
-        let act = async {
-            let answer = self.store().apply_team_change(key, event, now).await;
-            run.book(|book| book.writable(run, key));
-            answer
-        };
-        self.call("follow", act).await
+        rule: &mut Rule<'_, Conversation>,
+    ) -> Result<Update<Conversation>, Error> {
+        let act = self.store().update_conversation(key, rule);
+        self.change("update a conversation", key, act).await
     }
 
     async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
-        let run = &self.0.run;
-        let act = async {
-            let answer = self.store().mark_removed(key, now).await;
-            run.book(|book| book.writable(run, key));
-            answer
-        };
-        self.call("forget", act).await
+        let act = self.store().mark_removed(key, now);
+        self.change("mark removed", key, act).await
     }
 
     async fn apply_feedback(
@@ -163,31 +175,27 @@ impl Conversations for Tables {
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let run = &self.0.run;
         let act = async {
-            run.tell(
+            self.0.run.tell(
                 &self.0,
                 format_args!("notes of {} {feedback:?}", key.conversation),
             );
-            let answer = self.store().apply_feedback(key, version, feedback, now).await;
-            run.book(|book| book.writable(run, key));
-            answer
+            self.store().apply_feedback(key, version, feedback, now).await
         };
-        self.call("note", act).await
-    }
-
-    async fn tag(
-        &self,
-        key: &ConversationKey,
-        add: &[String],
-        remove: &[String],
-        now: Timestamp,
-    ) -> Result<Option<Vec<String>>, Error> {
-        self.call("tag", self.store().tag(key, add, remove, now)).await
+        self.change("note", key, act).await
     }
 
     async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
         self.call("erase", self.store().erase(key)).await
+    }
+
+    async fn update_person(
+        &self,
+        person: &PersonKey,
+        rule: &mut Rule<'_, PersonRecord>,
+    ) -> Result<PersonUpdate, Error> {
+        self.call("update a person", self.store().update_person(person, rule))
+            .await
     }
 
     async fn acquire_creation_lease(
@@ -206,72 +214,62 @@ impl Conversations for Tables {
         self.call("introduce", act).await
     }
 
-    async fn finish_creation(
-        &self,
-        person: &PersonKey,
-        made: &Creation,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    async fn finish_creation(&self, person: &PersonKey, creation: &Creation) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().finish_creation(person, made, now).await;
-            run.tell(&self.0, format_args!("has met {person}: {made:?}"));
-            run.book(|book| book.introduced(run, &self.0, person, made));
+            let answer = self.store().finish_creation(person, creation).await;
+            run.tell(&self.0, format_args!("has met {person}: {creation:?}"));
+            run.book(|book| book.introduced(run, &self.0, person, creation));
             answer
         };
         self.call("keep an introduction", act).await
     }
 
+    async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
+        self.call("read conversations", self.store().get_many(keys)).await
+    }
+
+    async fn list(
+        &self,
+        filter: &ConversationFilter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<ListPage<ConversationSummary>, Error> {
+        // A page may be shorter than asked for, so small worlds have many pages too.
+        let limit = if limit > FEW {
+            limit.min(self.0.run.page)
+        } else {
+            limit
+        };
+        self.call("list", self.store().list(filter, cursor, limit)).await
+    }
+
     async fn cached_roster(
         &self,
         team: &TeamKey,
-        question: &RosterQuery,
+        query: &RosterQuery,
         now: Timestamp,
     ) -> Result<CachedRoster, Error> {
-        self.call(
-            "look up what was told",
-            self.store().cached_roster(team, question, now),
-        )
-        .await
+        let act = self.store().cached_roster(team, query, now);
+        self.call("read a cached roster", act).await
     }
 
     async fn cache_roster(
         &self,
         team: &TeamKey,
         generation: u64,
-        question: &RosterQuery,
-        answer: &RosterPage,
+        query: &RosterQuery,
+        page: &RosterPage,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let tell = self
-            .store()
-            .cache_roster(team, generation, question, answer, until);
-        self.call("keep what was told", tell).await
+        let store = self.store();
+        let act = store.cache_roster(team, generation, query, page, until);
+        self.call("cache a roster", act).await
     }
 
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
-        self.call("outdate a team", self.store().invalidate_roster(team))
-            .await
-    }
-
-    async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
-        self.call("recall", self.store().get_many(keys)).await
-    }
-
-    async fn list(
-        &self,
-        selection: &ConversationFilter,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<ListPage<ConversationSummary>, Error> {
-        // A listing may be shorter than asked for; so small worlds have many pages too. Whoever asks for a few gets them.
-        let limit = if limit > FEW {
-            limit.min(self.0.run.page)
-        } else {
-            limit
-        };
-        self.call("list", self.store().list(selection, cursor, limit))
-            .await
+        let act = self.store().invalidate_roster(team);
+        self.call("invalidate a roster", act).await
     }
 }
 
@@ -290,29 +288,25 @@ impl Notifications for Tables {
     }
 
     async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
-        self.call("withdraw", self.store().roll_back(id)).await
+        self.call("roll back", self.store().roll_back(id)).await
     }
 
     async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
         self.call("find", self.store().find(id)).await
     }
 
-    async fn audience(&self, id: &NotificationId) -> Result<Option<Audience>, Error> {
-        self.call("read the audience", self.store().audience(id)).await
-    }
-
-    async fn message(&self, id: &NotificationId, revision: u32) -> Result<Option<Activity>, Error> {
-        self.call("read the message", self.store().message(id, revision))
+    async fn document(&self, id: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, Error> {
+        self.call("read a document", self.store().document(id, document))
             .await
     }
 
-    async fn latest_page(&self, id: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, Error> {
-        self.call("read the latest page", self.store().latest_page(id, part))
-            .await
-    }
-
-    async fn page(&self, id: &NotificationId, part: u16, number: u32) -> Result<Option<Page>, Error> {
-        self.call("read a page", self.store().page(id, part, number))
+    async fn stored_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: PageNumber,
+    ) -> Result<Option<(u32, Page)>, Error> {
+        self.call("read a page", self.store().stored_page(id, part, number))
             .await
     }
 
@@ -335,7 +329,8 @@ impl Notifications for Tables {
     }
 
     async fn freeze_page(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
-        self.call("draft", self.store().freeze_page(id, page, read)).await
+        self.call("freeze a page", self.store().freeze_page(id, page, read))
+            .await
     }
 
     async fn claim_recipients(
@@ -344,11 +339,8 @@ impl Notifications for Tables {
         page: (u16, u32),
         found: &[Recipient],
     ) -> Result<Vec<Recipient>, Error> {
-        self.call(
-            "keep who was found",
-            self.store().claim_recipients(id, page, found),
-        )
-        .await
+        let act = self.store().claim_recipients(id, page, found);
+        self.call("claim recipients", act).await
     }
 
     async fn close_chunk(
@@ -376,26 +368,27 @@ impl Notifications for Tables {
         part: u16,
         page: u32,
     ) -> Result<Vec<(u16, u32)>, Error> {
-        self.call("read what is closed", self.store().closed_chunks(id, part, page))
-            .await
+        let act = self.store().closed_chunks(id, part, page);
+        self.call("read closed chunks", act).await
     }
 
-    async fn cancel(&self, id: &NotificationId, now: Timestamp) -> Result<Option<Notification>, Error> {
-        self.count("cancel", id, self.store().cancel(id, now)).await
+    async fn set_once(
+        &self,
+        id: &NotificationId,
+        milestone: Milestone,
+        now: Timestamp,
+    ) -> Result<SetOnce, Error> {
+        let act = self.store().set_once(id, milestone, now);
+        self.count("set a milestone", id, act).await
     }
 
-    async fn revise(&self, id: &NotificationId, content: &Content, now: Timestamp) -> Result<Revise, Error> {
-        self.count("revise", id, self.store().revise(id, content, now))
-            .await
-    }
-
-    async fn start(&self, id: &NotificationId, now: Timestamp) -> Result<(), Error> {
-        self.count("let go", id, Notifications::start(self.store(), id, now))
-            .await
-    }
-
-    async fn complete(&self, id: &NotificationId, now: Timestamp) -> Result<bool, Error> {
-        self.count("complete", id, self.store().complete(id, now)).await
+    async fn compare_and_set_content(
+        &self,
+        revised: &Notification,
+        content: &Content,
+    ) -> Result<CasResult, Error> {
+        let act = self.store().compare_and_set_content(revised, content);
+        self.count("revise", &revised.id, act).await
     }
 
     async fn mark_dead_lettered(
@@ -404,12 +397,12 @@ impl Notifications for Tables {
         chunk: ChunkId,
         reason: &str,
     ) -> Result<(), Error> {
-        self.call("bury", self.store().mark_dead_lettered(id, chunk, reason))
-            .await
+        let act = self.store().mark_dead_lettered(id, chunk, reason);
+        self.call("mark dead-lettered", act).await
     }
 
     async fn dead_letters(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
-        self.call("read what is buried", self.store().dead_letters(id))
+        self.call("read dead letters", self.store().dead_letters(id))
             .await
     }
 }
@@ -432,88 +425,28 @@ impl Ledger for Tables {
         self.call("claim", act).await
     }
 
-    async fn settle(
-        &self,
-        delivery: &DeliveryKey,
-        lease: &Lease,
-        outcome: &Outcome,
-    ) -> Result<CasResult, Error> {
-        let write = {
-            let (tables, delivery, lease, outcome) =
-                (self.clone(), delivery.clone(), lease.clone(), outcome.clone());
-            async move {
-                let store = tables.store();
-                let what = format!("settles {} as {outcome:?}", delivery.as_str());
-                let write = store.settle(&delivery, &lease, &outcome);
-                tables.write(&delivery, &lease, &what, write).await
+    async fn put_row(&self, delivery: &DeliveryKey, row: &Row, guard: &RowGuard) -> Result<RowWrite, Error> {
+        let verb = match row.state {
+            State::Settled(_) => "settle",
+            State::Waiting { .. } => "release",
+        };
+        let (tables, delivery, row) = (self.clone(), delivery.clone(), row.clone());
+        let written = guard.clone();
+        let write = async move { tables.write_row(&delivery, &row, &written).await };
+        match guard {
+            RowGuard::Lease(_) => self.write_late_or(verb, write).await,
+            RowGuard::Unsettled | RowGuard::Absent | RowGuard::Outcome(_) => {
+                self.call("write a row", write).await
             }
-        };
-        self.write_late_or("settle", write).await
+        }
     }
 
-    async fn release(
-        &self,
-        delivery: &DeliveryKey,
-        lease: &Lease,
-        until: Timestamp,
-        why: &str,
-        doubts: u32,
-    ) -> Result<CasResult, Error> {
-        let write = {
-            let (tables, delivery, lease, why) =
-                (self.clone(), delivery.clone(), lease.clone(), why.to_owned());
-            async move {
-                let store = tables.store();
-                let wait = until.duration_since(tables.0.run.now()).as_secs_f64();
-                let name = delivery.as_str();
-                let what = format!("releases {name} for {wait:.1} s, {why}, in doubt {doubts}");
-                let write = Ledger::release(store, &delivery, &lease, until, &why, doubts);
-                tables.write(&delivery, &lease, &what, write).await
-            }
-        };
-        self.write_late_or("release", write).await
-    }
-
-    async fn defer(
-        &self,
-        delivery: &DeliveryKey,
-        until: Timestamp,
-        why: &str,
-        tries: u32,
-    ) -> Result<Option<Outcome>, Error> {
-        self.call("put off", self.store().defer(delivery, until, why, tries))
-            .await
-    }
-
-    async fn settle_unclaimed(&self, delivery: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, Error> {
-        let run = &self.0.run;
-        let act = async {
-            let standing = self.store().settle_unclaimed(delivery, outcome).await;
-            let name = delivery.as_str();
-            run.tell(
-                &self.0,
-                format_args!("ends {name} as {outcome:?}, it stands as {standing:?}"),
-            );
-            run.book(|book| book.ended(delivery, outcome));
-            standing
-        };
-        self.call("end", act).await
-    }
-
-    async fn mark_retryable(
-        &self,
-        delivery: &DeliveryKey,
-        until: Timestamp,
-        why: &str,
-        doubts: u32,
-    ) -> Result<Option<Outcome>, Error> {
-        self.call("leave", self.store().mark_retryable(delivery, until, why, doubts))
-            .await
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+        self.call("look up", self.store().rows(deliveries)).await
     }
 
     async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
-        self.call("read an operation", self.store().operation(operation))
-            .await
+        self.call("read a batch", self.store().operation(operation)).await
     }
 
     async fn compare_and_set_batch(
@@ -521,27 +454,16 @@ impl Ledger for Tables {
         operation: &OperationKey,
         to: &Operation,
     ) -> Result<CasResult, Error> {
-        self.call(
-            "advance an operation",
-            self.store().compare_and_set_batch(operation, to),
-        )
-        .await
-    }
-
-    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
-        self.call("look up", self.store().rows(deliveries)).await
+        let act = self.store().compare_and_set_batch(operation, to);
+        self.call("write a batch", act).await
     }
 }
 
 impl Paces for Tables {
-    async fn apply<T: Send>(
-        &self,
-        bucket: &Bucket,
-        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
-    ) -> Result<T, Error> {
+    async fn update_pace(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().apply(bucket, rule).await;
+            let answer = self.store().update_pace(bucket, rule).await;
             run.tell(
                 &self.0,
                 format_args!("paces {}: {:?}", bucket.as_str(), run.pace(bucket)),

@@ -6,17 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use botframework::activity::Activity;
 use botframework::connector::Connector;
 use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
-use herald::audience::{Audience, Recipient};
+use herald::audience::Recipient;
 use herald::clock::{Chance, Clock};
-use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation, PersonKey, State,
-    TeamEvent,
-};
-use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Outcome, Row, Standing};
+use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
+use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Row, Standing};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
@@ -26,8 +22,9 @@ use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
-    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations,
-    Error as StoreError, Ledger, ListPage, Notifications, Paces, Revise, Upsert,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Document,
+    Error as StoreError, Ledger, ListPage, Milestone, Notifications, Paces, PageNumber, PersonUpdate,
+    RowGuard, RowWrite, Rule, SetOnce, Update,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -203,6 +200,11 @@ impl Head {
 }
 
 impl Tables {
+    fn latest(&self) -> std::sync::MutexGuard<'_, [Option<Latest>; 4]> {
+        let latest = self.0.latest.lock();
+        latest.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn head(&self) -> Head {
         Head(self.change(|head| head.clone()))
     }
@@ -218,90 +220,37 @@ impl Tables {
     }
 }
 
+/// What the bench never asks for.
+fn unused<T>() -> Result<T, StoreError> {
+    Err(StoreError::Corrupt {
+        verb: "answer",
+        what: "not part of this bench".to_owned(),
+    })
+}
+
 impl Conversations for Tables {
-    async fn remember(&self, _: Observation, _: Timestamp) -> Result<Upsert, StoreError> {
-        Ok(Upsert::Unchanged)
-    }
-
-    async fn import(&self, _: Import, _: Timestamp) -> Result<Upsert, StoreError> {
-        Ok(Upsert::Unchanged)
-    }
-
-    async fn apply_team_change(
+    async fn update_conversation(
         &self,
         _: &ConversationKey,
-        _: TeamEvent,
-        _: Timestamp,
-    ) -> Result<(), StoreError> {
-        Ok(())
+        _: &mut Rule<'_, Conversation>,
+    ) -> Result<Update<Conversation>, StoreError> {
+        unused()
     }
 
     async fn mark_removed(&self, _: &ConversationKey, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn apply_feedback(
-        &self,
-        _: &ConversationKey,
-        _: u64,
-        _: &Feedback,
-        _: Timestamp,
-    ) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn tag(
-        &self,
-        _: &ConversationKey,
-        _: &[String],
-        _: &[String],
-        _: Timestamp,
-    ) -> Result<Option<Vec<String>>, StoreError> {
-        Ok(None)
+        unused()
     }
 
     async fn erase(&self, _: &ConversationKey) -> Result<bool, StoreError> {
-        Ok(false)
+        unused()
     }
 
-    async fn acquire_creation_lease(
+    async fn update_person(
         &self,
         _: &PersonKey,
-        _: Timestamp,
-        until: Timestamp,
-    ) -> Result<CreationLease, StoreError> {
-        Ok(CreationLease::HeldElsewhere { until })
-    }
-
-    async fn finish_creation(&self, _: &PersonKey, _: &Creation, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn cached_roster(
-        &self,
-        _: &TeamKey,
-        _: &RosterQuery,
-        _: Timestamp,
-    ) -> Result<CachedRoster, StoreError> {
-        Ok(CachedRoster {
-            generation: 0,
-            page: None,
-        })
-    }
-
-    async fn cache_roster(
-        &self,
-        _: &TeamKey,
-        _: u64,
-        _: &RosterQuery,
-        _: &RosterPage,
-        _: Timestamp,
-    ) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), StoreError> {
-        Ok(())
+        _: &mut Rule<'_, PersonRecord>,
+    ) -> Result<PersonUpdate, StoreError> {
+        unused()
     }
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
@@ -315,12 +264,12 @@ impl Conversations for Tables {
     /// Of everyone each segment has every fourth person, and the cursor is the next of them.
     async fn list(
         &self,
-        selection: &ConversationFilter,
+        filter: &ConversationFilter,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ListPage<ConversationSummary>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
-        let ConversationFilter::Everyone { segment, segments } = selection else {
+        let ConversationFilter::Everyone { segment, segments } = filter else {
             return Ok(ListPage {
                 items: Vec::new(),
                 cursor: None,
@@ -331,7 +280,7 @@ impl Conversations for Tables {
         let first: u64 = first.unwrap_or_else(|| u64::from(*segment));
         let after = first + limit as u64 * step;
         let people = (first..after.min(crowd.people)).step_by(usize::from(*segments));
-        let found = people.map(|person| {
+        let items = people.map(|person| {
             let (key, attributes) = crowd.candidate(person);
             ConversationSummary {
                 key,
@@ -341,50 +290,73 @@ impl Conversations for Tables {
             }
         });
         Ok(ListPage {
-            items: found.collect(),
+            items: items.collect(),
             cursor: (after < crowd.people).then(|| after.to_string()),
         })
+    }
+
+    async fn cached_roster(
+        &self,
+        _: &TeamKey,
+        _: &RosterQuery,
+        _: Timestamp,
+    ) -> Result<CachedRoster, StoreError> {
+        unused()
+    }
+
+    async fn cache_roster(
+        &self,
+        _: &TeamKey,
+        _: u64,
+        _: &RosterQuery,
+        _: &RosterPage,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        unused()
+    }
+
+    async fn invalidate_roster(&self, _: &TeamKey) -> Result<(), StoreError> {
+        unused()
     }
 }
 
 impl Notifications for Tables {
     async fn accept(&self, _: &Acceptance) -> Result<Accept, StoreError> {
-        Ok(Accept::Created)
+        unused()
     }
 
     async fn roll_back(&self, _: &NotificationId) -> Result<bool, StoreError> {
-        Ok(false)
+        unused()
     }
 
     async fn find(&self, _: &NotificationId) -> Result<Option<Notification>, StoreError> {
         Ok(Some(self.head().0))
     }
 
-    async fn audience(&self, _: &NotificationId) -> Result<Option<Audience>, StoreError> {
-        Ok(Some(self.0.request.audience.clone()))
-    }
-
-    async fn message(&self, _: &NotificationId, _: u32) -> Result<Option<Activity>, StoreError> {
-        Ok(Some(self.0.request.message.clone()))
-    }
-
-    async fn latest_page(&self, _: &NotificationId, part: u16) -> Result<Option<(u32, Page)>, StoreError> {
-        let latest = self
-            .0
-            .latest
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let page = |next: &Option<String>| Page {
-            next: next.clone(),
-            ..Page::default()
+    async fn document(&self, _: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, StoreError> {
+        let request = &self.0.request;
+        let json = match document {
+            Document::Audience => serde_json::to_vec(&request.audience),
+            Document::Message { .. } => serde_json::to_vec(&request.message),
         };
-        Ok(latest[usize::from(part)]
-            .as_ref()
-            .map(|(number, next)| (*number, page(next))))
+        Ok(json.ok())
     }
 
-    async fn page(&self, _: &NotificationId, _: u16, _: u32) -> Result<Option<Page>, StoreError> {
-        Ok(None)
+    async fn stored_page(
+        &self,
+        _: &NotificationId,
+        part: u16,
+        number: PageNumber,
+    ) -> Result<Option<(u32, Page)>, StoreError> {
+        let latest = &self.latest()[usize::from(part)];
+        let page = latest.as_ref().map(|(number, next)| {
+            let page = Page {
+                next: next.clone(),
+                ..Page::default()
+            };
+            (*number, page)
+        });
+        Ok(page.filter(|_| number == PageNumber::Latest))
     }
 
     async fn put_page(
@@ -394,12 +366,7 @@ impl Notifications for Tables {
         number: u32,
         page: &Page,
     ) -> Result<bool, StoreError> {
-        let mut latest = self
-            .0
-            .latest
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        latest[usize::from(part)] = Some((number, page.next.clone()));
+        self.latest()[usize::from(part)] = Some((number, page.next.clone()));
         self.change(|head| {
             head.audience += page.recipients();
             head.chunks += page.chunks.len() as u64;
@@ -408,8 +375,8 @@ impl Notifications for Tables {
         Ok(true)
     }
 
-    async fn freeze_page(&self, _: &NotificationId, _: (u16, u32), read: &Page) -> Result<Page, StoreError> {
-        Ok(read.clone())
+    async fn freeze_page(&self, _: &NotificationId, _: (u16, u32), _: &Page) -> Result<Page, StoreError> {
+        unused()
     }
 
     async fn claim_recipients(
@@ -418,7 +385,7 @@ impl Notifications for Tables {
         _: (u16, u32),
         _: &[Recipient],
     ) -> Result<Vec<Recipient>, StoreError> {
-        Ok(Vec::new())
+        unused()
     }
 
     async fn close_chunk(
@@ -439,32 +406,37 @@ impl Notifications for Tables {
         Ok(Vec::new())
     }
 
-    async fn cancel(&self, _: &NotificationId, _: Timestamp) -> Result<Option<Notification>, StoreError> {
-        Ok(None)
+    async fn set_once(
+        &self,
+        _: &NotificationId,
+        milestone: Milestone,
+        now: Timestamp,
+    ) -> Result<SetOnce, StoreError> {
+        Ok(self.change(|head| {
+            let set = milestone.set(head, now);
+            let head = Box::new(head.clone());
+            if set {
+                SetOnce::Set(head)
+            } else {
+                SetOnce::Unchanged(head)
+            }
+        }))
     }
 
-    async fn revise(&self, _: &NotificationId, _: &Content, _: Timestamp) -> Result<Revise, StoreError> {
-        Ok(Revise::NotFound)
-    }
-
-    async fn start(&self, _: &NotificationId, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn complete(&self, _: &NotificationId, now: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.change(|head| head.completed_at.replace(now).is_none()))
+    async fn compare_and_set_content(&self, _: &Notification, _: &Content) -> Result<CasResult, StoreError> {
+        unused()
     }
 
     async fn mark_dead_lettered(&self, _: &NotificationId, _: ChunkId, _: &str) -> Result<(), StoreError> {
-        Ok(())
+        unused()
     }
 
     async fn dead_letters(&self, _: &NotificationId) -> Result<Vec<(ChunkId, String)>, StoreError> {
-        Ok(Vec::new())
+        unused()
     }
 }
 
-/// Nobody else is there, and every delivery is a new one.
+/// No other worker is there, and every delivery is a new one.
 impl Ledger for Tables {
     async fn claim(&self, asked: Asked<'_>, _: &ConversationKey) -> Result<Claim, StoreError> {
         let standing = Standing {
@@ -479,43 +451,12 @@ impl Ledger for Tables {
         })
     }
 
-    async fn settle(&self, _: &DeliveryKey, _: &Lease, _: &Outcome) -> Result<CasResult, StoreError> {
-        Ok(CasResult::Committed)
+    async fn put_row(&self, _: &DeliveryKey, _: &Row, _: &RowGuard) -> Result<RowWrite, StoreError> {
+        Ok(RowWrite::Written)
     }
 
-    async fn release(
-        &self,
-        _: &DeliveryKey,
-        _: &Lease,
-        _: Timestamp,
-        _: &str,
-        _: u32,
-    ) -> Result<CasResult, StoreError> {
-        Ok(CasResult::Committed)
-    }
-
-    async fn defer(
-        &self,
-        _: &DeliveryKey,
-        _: Timestamp,
-        _: &str,
-        _: u32,
-    ) -> Result<Option<Outcome>, StoreError> {
-        Ok(None)
-    }
-
-    async fn settle_unclaimed(&self, _: &DeliveryKey, outcome: &Outcome) -> Result<Outcome, StoreError> {
-        Ok(outcome.clone())
-    }
-
-    async fn mark_retryable(
-        &self,
-        _: &DeliveryKey,
-        _: Timestamp,
-        _: &str,
-        _: u32,
-    ) -> Result<Option<Outcome>, StoreError> {
-        Ok(None)
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        Ok(vec![None; deliveries.len()])
     }
 
     async fn operation(&self, _: &OperationKey) -> Result<Option<Operation>, StoreError> {
@@ -523,20 +464,13 @@ impl Ledger for Tables {
     }
 
     async fn compare_and_set_batch(&self, _: &OperationKey, _: &Operation) -> Result<CasResult, StoreError> {
-        Ok(CasResult::Committed)
-    }
-
-    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
-        Ok(deliveries.iter().map(|_| None).collect())
+        unused()
     }
 }
 
 impl Paces for Tables {
-    async fn apply<T: Send>(
-        &self,
-        _: &Bucket,
-        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
-    ) -> Result<T, StoreError> {
-        Ok(rule(&TenantRate::default()).0)
+    async fn update_pace(&self, _: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), StoreError> {
+        rule(None);
+        Ok(())
     }
 }

@@ -43,7 +43,7 @@ async fn introduce<S: Conversations>(store: &S, person: &PersonKey, second: i64)
 }
 
 async fn introduced<S: Conversations>(store: &S, person: &PersonKey, made: &Creation) {
-    store.finish_creation(person, made, at(1)).await.unwrap();
+    store.finish_creation(person, made).await.unwrap();
 }
 
 /// Makes a conversation with a person, and remembers it.

@@ -76,7 +76,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         (
             "introduced",
             conversations
-                .finish_creation(&person(), &Creation::Nothing, at(0))
+                .finish_creation(&person(), &Creation::Nothing)
                 .await
                 .err(),
         ),

@@ -336,10 +336,7 @@ async fn erasing_goes_on_where_it_was_cut_off() {
         let vip = tags(&["vip"]);
         conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
         let made = Creation::Conversation(key());
-        conversations
-            .finish_creation(&person(), &made, at(1))
-            .await
-            .unwrap();
+        conversations.finish_creation(&person(), &made).await.unwrap();
         wire.lose_answers_after(passing, 3);
         let cut = conversations.erase(&key()).await;
         assert!(matches!(cut, Err(Error::Unavailable { .. })));
@@ -368,15 +365,12 @@ async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
     wire.lose_answers_after(READ, 1);
     let installing = Creation::InstallPending(at(61));
     conversations
-        .finish_creation(&person(), &installing, at(61))
+        .finish_creation(&person(), &installing)
         .await
         .unwrap();
     let made = Creation::Conversation(key());
     wire.lose_answers_after(READ, 1);
-    conversations
-        .finish_creation(&person(), &made, at(62))
-        .await
-        .unwrap();
+    conversations.finish_creation(&person(), &made).await.unwrap();
     let asked = conversations
         .acquire_creation_lease(&person(), at(63), at(123))
         .await;

@@ -193,21 +193,13 @@ async fn to_be_introduced_is_a_read_and_a_write_and_to_be_known_a_read() {
         .await
         .unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
-    let nothing = conversations
-        .finish_creation(&person(), &Creation::Nothing, at(1))
-        .await;
+    let nothing = conversations.finish_creation(&person(), &Creation::Nothing).await;
     nothing.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "PutItem"]);
     let made = Creation::Conversation(key());
-    conversations
-        .finish_creation(&person(), &made, at(1))
-        .await
-        .unwrap();
+    conversations.finish_creation(&person(), &made).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem", "TransactWriteItems"]);
-    conversations
-        .finish_creation(&person(), &made, at(1))
-        .await
-        .unwrap();
+    conversations.finish_creation(&person(), &made).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
 }
 

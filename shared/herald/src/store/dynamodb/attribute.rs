@@ -1,6 +1,6 @@
-//! Items as maps of attributes, written and read one way.
+//! Attributes of items.
 //!
-//! Ids and documents are strings, the latter as JSON; numbers are whole; moments are milliseconds since 1970.
+//! Ids and documents are strings, documents as JSON; numbers are integers; moments are milliseconds since 1970.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -19,7 +19,6 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// Several texts, in their order.
 pub(super) fn texts(values: &[String]) -> AttributeValue {
     AttributeValue::L(values.iter().map(text).collect())
 }
@@ -35,18 +34,17 @@ pub(super) fn moment(value: Timestamp) -> AttributeValue {
 pub(super) fn json<T: Serialize>(verb: &'static str, name: &str, value: &T) -> Result<AttributeValue, Error> {
     serde_json::to_string(value)
         .map(AttributeValue::S)
-        .map_err(|_| corrupt(verb, name))
+        .map_err(|_| Error::corrupt(verb, name))
 }
 
-/// A word out of a fixed list, as serde spells it.
+/// The variant of an enum, as serde spells it.
 pub(super) fn word<T: Serialize>(verb: &'static str, name: &str, value: &T) -> Result<AttributeValue, Error> {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => Ok(AttributeValue::S(word)),
-        _ => Err(corrupt(verb, name)),
+        _ => Err(Error::corrupt(verb, name)),
     }
 }
 
-/// A map of attributes by their names.
 pub(super) fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
     attributes
         .into_iter()
@@ -54,21 +52,12 @@ pub(super) fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> I
         .collect()
 }
 
-/// `#name` for each name: in expressions every name has its number sign, since `state`, `scope` and many more mean
-/// something else there.
-pub(super) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> HashMap<String, String> {
-    names
-        .into_iter()
-        .map(|name| (format!("#{name}"), name.to_owned()))
-        .collect()
+/// Whether the item was written by the call with this write token.
+pub(super) fn has_token(verb: &'static str, item: &Item, token: &str) -> Result<bool, Error> {
+    Ok(Record { verb, item }.optional_text("mark")? == Some(token))
 }
 
-/// Whether the item was written by the call that has this mark.
-pub(super) fn is_marked(verb: &'static str, item: &Item, mark: &str) -> Result<bool, Error> {
-    Ok(Record { verb, item }.optional_text("mark")? == Some(mark))
-}
-
-/// One item that was read, and for what.
+/// An item, with the operation that reads it.
 #[derive(Clone, Copy)]
 pub(super) struct Record<'a> {
     pub(super) verb: &'static str,
@@ -131,13 +120,6 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn corrupt(self, name: &str) -> Error {
-        corrupt(self.verb, name)
-    }
-}
-
-pub(super) fn corrupt(verb: &'static str, name: &str) -> Error {
-    Error::Corrupt {
-        verb,
-        what: name.to_owned(),
+        Error::corrupt(self.verb, name)
     }
 }

@@ -1,10 +1,10 @@
-//! The operations, in the ledger's table.
+//! Batches, in the ledger's table.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::attribute::{Item, Record, is_marked, item, json, moment, number, text};
-use super::ledger::{Ledger, beside, key};
-use super::{Condition, Error, Put, fresh_mark};
+use super::attribute::{Item, Record, has_token, item, json, moment, number, text};
+use super::ledger::{Ledger, key, prefixed_key};
+use super::{Consistency, Error, Expression, Put, new_write_token};
 use crate::operation::{Operation, OperationKey, Stage, Submitted};
 use crate::store::CasResult;
 
@@ -15,9 +15,12 @@ const LOST: &str = "lost";
 const OVER: &str = "over";
 
 impl Ledger {
-    pub(super) async fn standing(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
-        const VERB: &str = "read an operation";
-        let item = self.table.get(VERB, place(operation)).await?;
+    pub(super) async fn read_batch(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
+        const VERB: &str = "read a batch";
+        let item = self
+            .table
+            .get(Consistency::Strong, VERB, place(operation))
+            .await?;
         item.map(|item| {
             read(Record {
                 verb: VERB,
@@ -27,28 +30,31 @@ impl Ledger {
         .transpose()
     }
 
-    /// Puts a step where the one before it stands.
-    pub(super) async fn step(&self, operation: &OperationKey, to: &Operation) -> Result<CasResult, Error> {
-        const VERB: &str = "advance an operation";
-        let mark = fresh_mark();
+    pub(super) async fn write_batch(
+        &self,
+        operation: &OperationKey,
+        to: &Operation,
+    ) -> Result<CasResult, Error> {
+        const VERB: &str = "write a batch";
+        let token = new_write_token();
         let condition = match to.step {
-            0 | 1 => Condition::absent("delivery"),
-            step => Condition::equal("step", number(step - 1)),
+            0 | 1 => Expression::absent("delivery"),
+            step => Expression::equal("step", number(step - 1)),
         };
         let mut attributes = write(VERB, to)?;
         attributes.extend(place(operation));
-        attributes.extend(item([("mark", text(&mark)), ("expires", self.table.expiry())]));
+        attributes.extend(item([("mark", text(&token)), ("expires", self.table.expiry())]));
         Ok(match self.table.put(VERB, attributes, condition).await? {
-            Put::Written => CasResult::Committed,
-            // Our own, whose answer was lost.
-            Put::Refused(Some(standing)) if is_marked(VERB, &standing, &mark)? => CasResult::Committed,
+            Put::Written(_) => CasResult::Committed,
+            // Our own write, whose answer was lost.
+            Put::Refused(Some(stored)) if has_token(VERB, &stored, &token)? => CasResult::Committed,
             Put::Refused(_) => CasResult::Conflict,
         })
     }
 }
 
 fn place(operation: &OperationKey) -> Item {
-    key(&beside("operation", operation.as_str()))
+    key(&prefixed_key("operation", operation.as_str()))
 }
 
 fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {

@@ -1,4 +1,4 @@
-//! The paces, in the ledger's table.
+//! Rate limits, in the ledger's table.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,67 +6,63 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attribute::{Item, Record, is_marked, item, moment, number, text};
-use super::ledger::{Ledger, beside, key};
-use super::{Condition, Error, Outrun, Put, ROUNDS, fresh_mark, pause, unavailable};
+use super::attribute::{Item, Record, has_token, item, moment, number, text};
+use super::ledger::{Ledger, key, prefixed_key};
+use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, backoff, new_write_token};
 use crate::rate_limit::{BreakerOpen, Bucket, FailureCount, Slowdown, TenantRate};
-use crate::store::Paces;
+use crate::store::{Paces, Rule};
 
-const VERB: &str = "keep a pace";
+const VERB: &str = "update a rate limit";
 
-/// How many buckets one process knows at a time.
-const SEATS_MAX: usize = 1000;
+/// How many buckets one process caches.
+const MAX_SLOTS: usize = 1000;
 
-/// How old what was seen may be for an answer that writes nothing.
-const FRESH: Duration = Duration::from_secs(1);
+/// How old the cached state may be for an answer that writes nothing.
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// What this process saw last of each bucket.
+/// The state of each bucket that this process read or wrote last.
 ///
-/// A pace is written on the version that was seen, so what is too old costs a write that fails and no more. Only an
-/// answer that writes nothing (wait, and keep your place) goes unproved, and that one is given by what was seen within
-/// the last second of the machine's clock: whoever waits by it comes back a second too early or too late at the worst. A
-/// machine that was frozen in between may not have counted that time; then somebody waits once more for what the pace
-/// was before.
+/// A write is conditional on the cached version, so a stale cache costs one failed write, whose error brings the stored state. Only an
+/// answer that writes nothing (wait) is not verified. It comes from a state at most [`CACHE_TTL`] old by this machine's clock, so
+/// the caller returns a second too early or too late at worst. A process that was frozen may not count that time; then a caller
+/// waits once more by the old state.
 #[derive(Debug, Default)]
-pub(super) struct Seats(Mutex<HashMap<Bucket, Seat>>);
+pub(super) struct PaceCache(Mutex<HashMap<Bucket, CacheSlot>>);
 
-/// Those of this process who ask for one bucket take their turns here, so that they do not race each other in the table.
-type Seat = Arc<tokio::sync::Mutex<Option<Seen>>>;
+/// Serialises updates of one bucket within this process, so that they do not conflict in the table.
+type CacheSlot = Arc<tokio::sync::Mutex<Option<CachedPace>>>;
 
-impl Seats {
-    fn seat(&self, bucket: &Bucket) -> Seat {
-        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seat) = seats.get(bucket) {
-            return Arc::clone(seat);
+impl PaceCache {
+    fn slot(&self, bucket: &Bucket) -> CacheSlot {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(bucket) {
+            return Arc::clone(slot);
         }
-        // To forget costs a read each. Who still sits on a forgotten seat races the others in the table, which is no harm.
-        if seats.len() == SEATS_MAX {
-            seats.clear();
+        // To clear the cache costs one read a bucket. Two tasks may then hold different slots of a bucket; the conditional write
+        // still decides.
+        if slots.len() == MAX_SLOTS {
+            slots.clear();
         }
-        Arc::clone(seats.entry(bucket.clone()).or_default())
+        Arc::clone(slots.entry(bucket.clone()).or_default())
     }
 }
 
-/// What stands in the table, as far as is known.
+/// The stored state of a bucket, when it was read or written.
 #[derive(Debug)]
-struct Seen {
-    pace: TenantRate,
-    /// Counts the puts, from 1; 0 when there is no item.
+struct CachedPace {
+    /// `None` if there is no item.
+    pace: Option<TenantRate>,
+    /// Counts the writes, from 1; 0 if there is no item.
     version: u64,
     at: Instant,
 }
 
-impl Seen {
-    fn of(verb: &'static str, item: Option<&Item>) -> Result<Self, Error> {
-        let (pace, version) = match item {
-            Some(item) => {
-                let record = Record { verb, item };
-                (read(record)?, record.number("version")?)
-            }
-            None => (TenantRate::default(), 0),
-        };
+impl CachedPace {
+    fn read(item: Option<&Item>) -> Result<Self, Error> {
+        let record = item.map(|item| Record { verb: VERB, item });
+        let version = record.map_or(Ok(0), |record| record.number("version"))?;
         Ok(Self {
-            pace,
+            pace: record.map(read).transpose()?,
             version,
             at: Instant::now(),
         })
@@ -74,80 +70,63 @@ impl Seen {
 }
 
 impl Paces for Ledger {
-    async fn apply<T: Send>(
-        &self,
-        bucket: &Bucket,
-        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
-    ) -> Result<T, Error> {
-        let mut answer = None;
-        let mut rule = |pace: &TenantRate| {
-            let (given, new) = rule(pace);
-            answer = Some(given);
-            new
+    async fn update_pace(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
+        let key = key(&prefixed_key("pace", bucket.as_str()));
+        let token = new_write_token();
+        let read = async || {
+            let item = self.table.get(Consistency::Strong, VERB, key.clone()).await?;
+            CachedPace::read(item.as_ref())
         };
-        self.keep(bucket, &mut rule).await?;
-        answer.ok_or_else(|| unavailable(VERB)(Outrun))
-    }
-}
-
-/// A rule, of which only what it has written is of interest.
-type Rule<'a> = dyn FnMut(&TenantRate) -> Option<TenantRate> + Send + 'a;
-
-impl Ledger {
-    /// Applies a rule until what it says stands. Compiled once for all rules; a function would have a copy for each of its own.
-    async fn keep(&self, bucket: &Bucket, rule: &mut Rule<'_>) -> Result<(), Error> {
-        let key = key(&beside("pace", bucket.as_str()));
-        let mark = fresh_mark();
-        let look = async || Seen::of(VERB, self.table.get(VERB, key.clone()).await?.as_ref());
-        let seat = self.seats.seat(bucket);
-        let mut last = seat.lock().await;
-        // Taken away: who fails below leaves nothing that may be wrong.
-        let mut seen = match last.take() {
-            Some(seen) => seen,
-            None => look().await?,
+        let slot = self.paces.slot(bucket);
+        let mut cached = slot.lock().await;
+        // Taken, so that an error below leaves nothing in the cache that may be wrong.
+        let mut stored = match cached.take() {
+            Some(stored) => stored,
+            None => read().await?,
         };
-        for tries in 1..=ROUNDS {
-            let Some(pace) = rule(&seen.pace) else {
-                if seen.at.elapsed() < FRESH {
-                    *last = Some(seen);
+        for tries in 1..=MAX_CAS_ROUNDS {
+            let Some(pace) = rule(stored.pace.as_ref()) else {
+                if stored.at.elapsed() < CACHE_TTL {
+                    *cached = Some(stored);
                     return Ok(());
                 }
-                seen = look().await?;
+                stored = read().await?;
                 continue;
             };
-            let version = seen.version + 1;
-            let condition = match seen.version {
-                0 => Condition::absent("delivery"),
-                version => Condition::equal("version", number(version)),
+            let condition = match stored.version {
+                0 => Expression::absent("delivery"),
+                version => Expression::equal("version", number(version)),
             };
+            let version = stored.version + 1;
             let mut attributes = write(&pace);
             attributes.extend(key.clone());
             attributes.extend(item([
                 ("version", number(version)),
-                ("mark", text(&mark)),
+                ("mark", text(&token)),
                 ("expires", self.table.expiry()),
             ]));
-            let standing = match self.table.put(VERB, attributes, condition).await? {
-                Put::Written => None,
-                // Our own, whose answer was lost.
-                Put::Refused(Some(standing)) if is_marked(VERB, &standing, &mark)? => None,
-                Put::Refused(standing) => Some(Seen::of(VERB, standing.as_ref())?),
-            };
-            match standing {
-                None => {
-                    *last = Some(Seen {
-                        pace,
+            match self.table.put(VERB, attributes, condition).await? {
+                // Or our own write, whose answer was lost.
+                Put::Refused(item) if !is_ours(item.as_ref(), &token)? => {
+                    stored = CachedPace::read(item.as_ref())?;
+                }
+                Put::Written(_) | Put::Refused(_) => {
+                    *cached = Some(CachedPace {
+                        pace: Some(pace),
                         version,
                         at: Instant::now(),
                     });
                     return Ok(());
                 }
-                Some(standing) => seen = standing,
             }
-            pause(tries).await;
+            backoff(tries).await;
         }
-        Err(unavailable(VERB)(Outrun))
+        Err(Error::contention(VERB))
     }
+}
+
+fn is_ours(stored: Option<&Item>, token: &str) -> Result<bool, Error> {
+    stored.map_or(Ok(false), |item| has_token(VERB, item, token))
 }
 
 fn write(pace: &TenantRate) -> Item {

@@ -1,27 +1,28 @@
-//! Where a selection is read, page by page.
+//! Where the conversations of a filter are read, page by page.
 
 use std::borrow::Cow;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use botframework::id::{ChannelAccountId, EntraObjectId};
 
-use super::super::attribute::{Item, names, number, text};
-use super::super::{Error, corrupt, unavailable};
+use super::super::attribute::{Item, number, text};
+use super::super::expression::names;
+use super::super::{Error, unavailable};
 use super::Conversations;
 use super::membership::{self, MEMBER};
 use super::record::{BLOCKED, REFERENCE, REMOVED, SUMMARY, TROUBLE};
-use crate::store::ConversationFilter;
+use crate::store::{ConversationFilter, cursor};
 
-/// Where a selection is read.
+/// Where the conversations of a filter are read.
 pub(super) enum Position<'a> {
-    /// A segment of the whole table, of which the records count.
+    /// A segment of the whole table, filtered for records.
     Segment { segment: u16, segments: u16 },
-    /// The items of one partition that have this attribute: the table has other items beside those that are meant.
+    /// The items of one partition, filtered for this attribute.
     Partition {
         value: Cow<'a, str>,
         holding: &'static str,
     },
-    /// One value of an index, which holds records only.
+    /// One value of an index, which has records only.
     Index {
         index: &'static str,
         attribute: &'static str,
@@ -30,7 +31,7 @@ pub(super) enum Position<'a> {
 }
 
 impl Conversations {
-    /// The items of a position, and the key of the last one when there may be more.
+    /// The items of a position, and the key of the last one if more may follow.
     pub(super) async fn read(
         &self,
         verb: &'static str,
@@ -38,8 +39,8 @@ impl Conversations {
         start: Option<Item>,
         limit: i32,
     ) -> Result<(Vec<Item>, Option<Item>), Error> {
-        let shown = position.shown();
-        let projection: Vec<String> = shown.iter().map(|name| format!("#{name}")).collect();
+        let attributes = position.projection();
+        let projection: Vec<String> = attributes.iter().map(|name| format!("#{name}")).collect();
         let projection = projection.join(", ");
         let query = self.0.client.query().table_name(&self.0.name);
         let (items, last) = match position {
@@ -53,7 +54,9 @@ impl Conversations {
                     .total_segments(i32::from(*segments))
                     .filter_expression(format!("attribute_exists(#{REFERENCE})"))
                     .projection_expression(projection)
-                    .set_expression_attribute_names(Some(names(shown.iter().copied().chain([REFERENCE]))))
+                    .set_expression_attribute_names(Some(names(
+                        attributes.iter().copied().chain([REFERENCE]),
+                    )))
                     .set_exclusive_start_key(start)
                     .limit(limit);
                 let answer = scan.send().await.map_err(unavailable(verb))?;
@@ -65,7 +68,7 @@ impl Conversations {
                     .expression_attribute_values(":value", text(value.as_ref()))
                     .filter_expression(format!("attribute_exists(#{holding})"))
                     .projection_expression(projection)
-                    .set_expression_attribute_names(Some(names(shown.iter().copied().chain([*holding]))))
+                    .set_expression_attribute_names(Some(names(attributes.iter().copied().chain([*holding]))))
                     .set_exclusive_start_key(start)
                     .limit(limit);
                 let answer = query.send().await.map_err(unavailable(verb))?;
@@ -81,7 +84,9 @@ impl Conversations {
                     .key_condition_expression(format!("#{attribute} = :value"))
                     .expression_attribute_values(":value", text(*value))
                     .projection_expression(projection)
-                    .set_expression_attribute_names(Some(names(shown.iter().copied().chain([*attribute]))))
+                    .set_expression_attribute_names(Some(names(
+                        attributes.iter().copied().chain([*attribute]),
+                    )))
                     .set_exclusive_start_key(start)
                     .limit(limit);
                 let answer = query.send().await.map_err(unavailable(verb))?;
@@ -93,8 +98,8 @@ impl Conversations {
 }
 
 impl<'a> Position<'a> {
-    pub(super) fn of(selection: &'a ConversationFilter) -> Self {
-        let (index, attribute, value) = match selection {
+    pub(super) fn of(filter: &'a ConversationFilter) -> Self {
+        let (index, attribute, value) = match filter {
             ConversationFilter::Everyone { segment, segments } => {
                 return Self::Segment {
                     segment: *segment,
@@ -129,15 +134,15 @@ impl<'a> Position<'a> {
         }
     }
 
-    /// The attributes that are asked for.
-    fn shown(&self) -> &'static [&'static str] {
+    /// The attributes to read.
+    fn projection(&self) -> &'static [&'static str] {
         match self {
             Self::Partition { holding: MEMBER, .. } => &["conversation", "place", MEMBER],
             Self::Segment { .. } | Self::Partition { .. } | Self::Index { .. } => &SUMMARY,
         }
     }
 
-    /// The attributes of a position's key, in the order that a cursor has them.
+    /// The attributes of the last item's key, in the order of a cursor.
     fn key_names(&self) -> Vec<&'static str> {
         let mut names = vec!["conversation", "place"];
         match *self {
@@ -153,19 +158,19 @@ impl<'a> Position<'a> {
         names
     }
 
-    /// The key to go on after, as a cursor has it.
+    /// The key that a cursor holds.
     pub(super) fn start(&self, verb: &'static str, cursor: &str) -> Result<Item, Error> {
         let names = self.key_names();
-        let values: Vec<String> = serde_json::from_str(cursor).map_err(|_| corrupt(verb, "cursor"))?;
+        let values: Vec<String> = cursor::decode(verb, cursor)?;
         if values.len() != names.len() {
-            return Err(corrupt(verb, "cursor"));
+            return Err(Error::corrupt(verb, "cursor"));
         }
         names
             .into_iter()
             .zip(values)
             .map(|(name, value)| {
                 let value = match name {
-                    "changedAt" => number(value.parse::<i64>().map_err(|_| corrupt(verb, "cursor"))?),
+                    "changedAt" => number(value.parse::<i64>().map_err(|_| Error::corrupt(verb, "cursor"))?),
                     _ => text(value),
                 };
                 Ok((name.to_owned(), value))
@@ -173,16 +178,16 @@ impl<'a> Position<'a> {
             .collect()
     }
 
-    /// The cursor that goes on after this key.
+    /// The cursor that holds this key.
     pub(super) fn cursor(&self, verb: &'static str, last: &Item) -> Result<String, Error> {
         let values: Vec<&str> = self
             .key_names()
             .into_iter()
             .map(|name| match last.get(name) {
                 Some(AttributeValue::S(value) | AttributeValue::N(value)) => Ok(value.as_str()),
-                _ => Err(corrupt(verb, name)),
+                _ => Err(Error::corrupt(verb, name)),
             })
             .collect::<Result<_, _>>()?;
-        serde_json::to_string(&values).map_err(|_| corrupt(verb, "cursor"))
+        Ok(cursor::encode(&values))
     }
 }

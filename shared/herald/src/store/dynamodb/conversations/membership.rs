@@ -1,54 +1,52 @@
-//! What leads from a tag to the conversations that carry it: an item for each, beside the records.
+//! Tag items: one for each tag of a conversation, beside the records.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
 use super::super::attribute::{Item, Record, item, number, text};
-use super::super::{AsOf, Condition, Error, Put, Transaction};
+use super::super::{Consistency, Error, Expression, Put, Transaction};
 use super::Conversations;
 use super::record::{self, key, tags, write};
 use crate::conversation::{Conversation, ConversationKey, ID_BYTES_MAX};
 use crate::digest::sha256_hex;
 
-/// The name of the conversation that carries the tag. Nothing but memberships has this attribute.
+/// The key of the conversation with the tag. Only tag items have this attribute.
 pub(super) const MEMBER: &str = "member";
 
-/// The partition of a tag's memberships. A channel may name a conversation so, too; what is listed of either is told
-/// apart by its attributes.
+/// The partition of a tag's items. A channel may use such a conversation id, too; a list filters by the attributes.
 pub(super) fn partition(tag: &str) -> String {
     format!("tag|{tag}")
 }
 
 impl Conversations {
-    /// Puts a record in the place of the one that stands, if that is of this version still, and what leads to it from its
-    /// tags: all, or nothing. When nothing, the record that stands.
+    /// Replaces a record of a known version, and its tag items, in one write.
     pub(super) async fn replace(
         &self,
         verb: &'static str,
-        standing: Option<&Conversation>,
+        stored: Option<&Conversation>,
         new: &Conversation,
     ) -> Result<Put, Error> {
-        let condition = match standing {
-            None => Condition::absent("conversation"),
-            Some(standing) => Condition::equal("version", number(standing.version)),
+        let condition = match stored {
+            None => Expression::absent("conversation"),
+            Some(stored) => Expression::equal("version", number(stored.version)),
         };
-        let old_tags = standing.map_or(&[][..], |standing| &standing.attributes.tags);
+        let old_tags = stored.map_or(&[][..], |stored| &stored.attributes.tags);
         let record = write(verb, new)?;
         if *old_tags == new.attributes.tags {
             return self.0.put(verb, record, condition).await;
         }
-        let mut writes = vec![self.0.putting(verb, record, Some(condition))?];
-        for joined in new.attributes.tags.iter().filter(|tag| !old_tags.contains(tag)) {
-            let mut membership = membership_key(joined, &new.key);
+        let mut writes = vec![self.0.tx_put(verb, record, Some(condition))?];
+        for added in new.attributes.tags.iter().filter(|tag| !old_tags.contains(tag)) {
+            let mut membership = membership_key(added, &new.key);
             membership.extend(item([(MEMBER, text(new.key.to_string()))]));
-            writes.push(self.0.putting(verb, membership, None)?);
+            writes.push(self.0.tx_put(verb, membership, None)?);
         }
-        for left in old_tags.iter().filter(|tag| !new.attributes.tags.contains(tag)) {
-            writes.push(self.leaving(verb, left, &new.key)?);
+        for removed in old_tags.iter().filter(|tag| !new.attributes.tags.contains(tag)) {
+            writes.push(self.remove_tag_link(verb, removed, &new.key)?);
         }
         Ok(match self.0.transact(verb, writes).await? {
-            Transaction::Done => Put::Written,
+            Transaction::Done => Put::Written(None),
             // Only the record has a condition.
             Transaction::Refused(reasons) => {
                 Put::Refused(reasons.into_iter().next().and_then(|reason| reason.item))
@@ -56,19 +54,18 @@ impl Conversations {
         })
     }
 
-    /// The write that takes a conversation from under a tag.
-    pub(super) fn leaving(
+    /// Part of a transaction: deletes a tag item.
+    pub(super) fn remove_tag_link(
         &self,
         verb: &'static str,
         tag: &str,
         conversation: &ConversationKey,
     ) -> Result<TransactWriteItem, Error> {
-        self.0.deleting(verb, membership_key(tag, conversation), None)
+        self.0.tx_delete(verb, membership_key(tag, conversation), None)
     }
 
-    /// The records that memberships lead to, in their order; without those that do not carry the tag any more, of which a
-    /// query may tell a moment longer.
-    pub(super) async fn carrying(
+    /// The records of tag items, in their order, without those that lost the tag since: the query may lag behind.
+    pub(super) async fn with_tag(
         &self,
         verb: &'static str,
         tag: &String,
@@ -85,7 +82,7 @@ impl Conversations {
             .collect::<Result<_, _>>()?;
         let keys: Vec<Item> = keys.iter().map(key).collect();
         let mut found = HashMap::new();
-        for item in self.0.batch_get(AsOf::Now, verb, &keys).await? {
+        for item in self.0.batch_get(Consistency::Strong, verb, &keys).await? {
             let record = Record { verb, item: &item };
             if tags(record)?.contains(tag) {
                 found.insert(record::read_key(record)?.to_string(), item);
@@ -97,7 +94,7 @@ impl Conversations {
 
 fn membership_key(tag: &str, conversation: &ConversationKey) -> Item {
     let name = conversation.to_string();
-    // A sort key holds as much as an id. A record's has one bar in it, a name two at least, and a digest none.
+    // A sort key holds as much as an id. The forms never collide: a record's key has one bar, this one at least two, a digest none.
     let name = if name.len() <= ID_BYTES_MAX {
         name
     } else {

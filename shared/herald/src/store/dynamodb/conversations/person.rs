@@ -1,29 +1,31 @@
-//! What is known of making conversations with people: an item for each of them, and beside the record of a conversation one
-//! for each person who leads to it, by which they are found when it is erased.
+//! People: an item for each creation lease, and beside the record of a conversation one for each person who is linked to it, by
+//! which [`erase`](crate::store::Conversations::erase) finds them.
 
-use super::super::attribute::{Item, Record, item, moment, names, number, text};
-use super::super::ledger::beside;
-use super::super::{Condition, Error, Put, Transaction, failed, unavailable};
+use super::super::attribute::{Item, Record, has_token, item, moment, number, text};
+use super::super::ledger::prefixed_key;
+use super::super::table::failed;
+use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction};
 use super::Conversations;
 use super::record::key as record_key;
 use crate::conversation::{ConversationKey, PersonKey, PersonRecord};
 use crate::digest::sha256_hex;
+use crate::store::{PersonUpdate, Rule};
 
-/// The sort key of a person, and the beginning of those of what leads back to them.
+/// The sort key of a person, and the prefix of those of their links.
 const PERSON: &str = "person";
 
-/// The name of the conversation that a person leads to.
+/// The key of the conversation that a person is linked to.
 const LEADS_TO: &str = "leadsTo";
 
-/// A person as they stand in the table.
-pub(super) struct Known {
-    pub(super) record: PersonRecord,
-    /// Counts the puts, from 1.
+/// The stored record of a person.
+struct StoredPerson {
+    record: PersonRecord,
+    /// Counts the writes, from 1.
     version: u64,
 }
 
-impl Known {
-    pub(super) fn read(verb: &'static str, item: &Item) -> Result<Self, Error> {
+impl StoredPerson {
+    fn read(verb: &'static str, item: &Item) -> Result<Self, Error> {
         let record = Record { verb, item };
         let conversation = record.optional_text(LEADS_TO)?;
         let conversation = conversation.map(|name| name.parse().map_err(|_| record.corrupt(LEADS_TO)));
@@ -38,131 +40,138 @@ impl Known {
     }
 }
 
-/// What became of writing down where a person leads.
-pub(super) enum Led {
-    /// It stands.
-    There,
-    /// Nothing was written, because the conversation is not remembered.
-    Nowhere,
-    /// Nothing was written, because of what stands.
-    Outrun(Option<Known>),
+/// The result of writing a person.
+enum LinkResult {
+    Stored,
+    /// The conversation is not stored; nothing was written.
+    NoConversation,
+    /// Another writer was first; what it stored.
+    Conflict(Option<Item>),
 }
 
 impl Conversations {
-    pub(super) async fn known(&self, verb: &'static str, person: &PersonKey) -> Result<Option<Known>, Error> {
-        let item = self.0.get(verb, key(&partition(person))).await?;
-        item.map(|item| Known::read(verb, &item)).transpose()
+    /// Applies a rule until what it returns is stored. The token marks the writes of this call.
+    pub(super) async fn apply_to_person(
+        &self,
+        person: &PersonKey,
+        rule: &mut Rule<'_, PersonRecord>,
+        token: &str,
+    ) -> Result<PersonUpdate, Error> {
+        const VERB: &str = "update a person";
+        let partition = prefixed_key(PERSON, &person.to_string());
+        let mut item = self.0.get(Consistency::Strong, VERB, key(&partition)).await?;
+        for _ in 0..MAX_CAS_ROUNDS {
+            let stored = item.map(|item| StoredPerson::read(VERB, &item)).transpose()?;
+            let Some(new) = rule(stored.as_ref().map(|stored| &stored.record)) else {
+                return Ok(PersonUpdate::Stored);
+            };
+            let result = match &new.conversation {
+                None => {
+                    self.put_person(VERB, &partition, stored.as_ref(), &new, token)
+                        .await?
+                }
+                Some(conversation) => {
+                    let link = self.link_person(VERB, &partition, stored.as_ref(), &new, conversation);
+                    link.await?
+                }
+            };
+            match result {
+                LinkResult::Stored => return Ok(PersonUpdate::Stored),
+                LinkResult::NoConversation => return Ok(PersonUpdate::NoConversation),
+                LinkResult::Conflict(stored) => item = stored,
+            }
+        }
+        Err(Error::contention(VERB))
     }
 
-    /// Puts a person without a conversation over the one that was read.
-    pub(super) async fn put_person(
+    /// Writes a person without a conversation over the stored version.
+    async fn put_person(
         &self,
         verb: &'static str,
-        person: &PersonKey,
-        standing: Option<&Known>,
+        partition: &str,
+        stored: Option<&StoredPerson>,
         new: &PersonRecord,
-        mark: &str,
-    ) -> Result<Put, Error> {
-        let mut attributes = write(person, standing, new);
-        // Nothing leads to them, so nobody could erase them: they go by themselves.
-        attributes.extend(item([("mark", text(mark)), ("expires", self.0.expiry())]));
-        self.0.put(verb, attributes, version_of(standing)).await
+        token: &str,
+    ) -> Result<LinkResult, Error> {
+        let mut attributes = write(partition, stored, new);
+        // No conversation links to the item, so nothing could erase it: it expires.
+        attributes.extend(item([("mark", text(token)), ("expires", self.0.expiry())]));
+        Ok(match self.0.put(verb, attributes, version_of(stored)).await? {
+            Put::Written(_) => LinkResult::Stored,
+            // Our own write, whose answer was lost.
+            Put::Refused(Some(stored)) if has_token(verb, &stored, token)? => LinkResult::Stored,
+            Put::Refused(stored) => LinkResult::Conflict(stored),
+        })
     }
 
-    /// Puts a person who leads to a conversation over the one that was read, and what leads back to them.
-    pub(super) async fn lead(
+    /// Writes a person with a conversation over the stored version, and the link beside the conversation.
+    async fn link_person(
         &self,
         verb: &'static str,
-        person: &PersonKey,
-        standing: Option<&Known>,
+        partition: &str,
+        stored: Option<&StoredPerson>,
         new: &PersonRecord,
         conversation: &ConversationKey,
-    ) -> Result<Led, Error> {
-        let partition = partition(person);
-        let mut way_back = way_back(conversation, &partition);
-        way_back.extend(item([(PERSON, text(&partition))]));
-        let remembered = Condition::present("conversation");
+    ) -> Result<LinkResult, Error> {
+        let mut link = link_key(conversation, partition);
+        link.extend(item([(PERSON, text(partition))]));
+        let is_stored = Expression::present("conversation");
+        let person = write(partition, stored, new);
         let mut writes = vec![
-            self.0.checking(verb, record_key(conversation), remembered)?,
-            self.0
-                .putting(verb, write(person, standing, new), Some(version_of(standing)))?,
-            self.0.putting(verb, way_back, None)?,
+            self.0.tx_check(verb, record_key(conversation), is_stored)?,
+            self.0.tx_put(verb, person, Some(version_of(stored)))?,
+            self.0.tx_put(verb, link, None)?,
         ];
-        let before = standing.and_then(|standing| standing.record.conversation.as_ref());
+        let before = stored.and_then(|stored| stored.record.conversation.as_ref());
         if let Some(before) = before.filter(|before| *before != conversation) {
-            writes.push(self.0.deleting(verb, self::way_back(before, &partition), None)?);
+            writes.push(self.0.tx_delete(verb, link_key(before, partition), None)?);
         }
-        let reasons = match self.0.transact(verb, writes).await? {
-            Transaction::Done => return Ok(Led::There),
-            Transaction::Refused(reasons) => reasons,
-        };
-        if reasons.first().is_some_and(failed) {
-            return Ok(Led::Nowhere);
-        }
-        let standing = reasons.get(1).and_then(|reason| reason.item());
-        let standing = standing.map(|item| Known::read(verb, item)).transpose()?;
-        Ok(Led::Outrun(standing))
+        Ok(match self.0.transact(verb, writes).await? {
+            Transaction::Done => LinkResult::Stored,
+            Transaction::Refused(reasons) if reasons.first().is_some_and(failed) => {
+                LinkResult::NoConversation
+            }
+            Transaction::Refused(mut reasons) => {
+                let person = reasons.get_mut(1).and_then(|reason| reason.item.take());
+                LinkResult::Conflict(person)
+            }
+        })
     }
 
-    /// Removes those who lead to a conversation; whether there were any.
+    /// Deletes the people linked to a conversation; whether there were any.
     pub(super) async fn remove_people(
         &self,
         verb: &'static str,
         conversation: &ConversationKey,
     ) -> Result<bool, Error> {
-        let ways_back = self.ways_back(verb, conversation).await?;
-        for item in &ways_back {
+        let partition = ("conversation", conversation.conversation.as_str());
+        let query = self.0.query(partition, ("place", link_prefix(conversation)));
+        let links = self.0.query_all(verb, query).await?;
+        for item in &links {
             let person = Record { verb, item }.text(PERSON)?;
-            let there = Condition::equal(LEADS_TO, text(conversation.to_string())).or_without(LEADS_TO);
+            let is_linked = Expression::equal(LEADS_TO, text(conversation.to_string()));
+            let is_linked = is_linked.or(Expression::absent(LEADS_TO));
             let writes = vec![
-                self.0.deleting(verb, key(person), Some(there))?,
-                self.0.deleting(verb, way_back(conversation, person), None)?,
+                self.0.tx_delete(verb, key(person), Some(is_linked))?,
+                self.0.tx_delete(verb, link_key(conversation, person), None)?,
             ];
             match self.0.transact(verb, writes).await? {
-                // Or they lead elsewhere since then, and nothing leads back to them from here.
+                // Refused if they are linked elsewhere since; that transaction deleted the link here.
                 Transaction::Done | Transaction::Refused(_) => {}
             }
         }
-        Ok(!ways_back.is_empty())
-    }
-
-    async fn ways_back(
-        &self,
-        verb: &'static str,
-        conversation: &ConversationKey,
-    ) -> Result<Vec<Item>, Error> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let query = self
-                .0
-                .client
-                .query()
-                .table_name(&self.0.name)
-                .key_condition_expression("#conversation = :conversation AND begins_with(#place, :beginning)")
-                .set_expression_attribute_names(Some(names(["conversation", "place"])))
-                .expression_attribute_values(":conversation", text(conversation.conversation.as_str()))
-                .expression_attribute_values(":beginning", text(ways_back(conversation)))
-                .consistent_read(true)
-                .set_exclusive_start_key(start);
-            let answer = query.send().await.map_err(unavailable(verb))?;
-            items.extend(answer.items.unwrap_or_default());
-            match answer.last_evaluated_key {
-                Some(last) => start = Some(last),
-                None => return Ok(items),
-            }
-        }
+        Ok(!links.is_empty())
     }
 }
 
-fn write(person: &PersonKey, standing: Option<&Known>, new: &PersonRecord) -> Item {
+fn write(partition: &str, stored: Option<&StoredPerson>, new: &PersonRecord) -> Item {
     let PersonRecord {
         conversation,
         until,
         installing_since,
     } = new;
-    let mut attributes = key(&partition(person));
-    let version = standing.map_or(0, |standing| standing.version) + 1;
+    let mut attributes = key(partition);
+    let version = stored.map_or(0, |stored| stored.version) + 1;
     attributes.extend(item([("version", number(version))]));
     if let Some(conversation) = conversation {
         attributes.extend(item([(LEADS_TO, text(conversation.to_string()))]));
@@ -176,32 +185,28 @@ fn write(person: &PersonKey, standing: Option<&Known>, new: &PersonRecord) -> It
     attributes
 }
 
-fn version_of(standing: Option<&Known>) -> Condition {
-    match standing {
-        None => Condition::absent("conversation"),
-        Some(standing) => Condition::equal("version", number(standing.version)),
+fn version_of(stored: Option<&StoredPerson>) -> Expression {
+    match stored {
+        None => Expression::absent("conversation"),
+        Some(stored) => Expression::equal("version", number(stored.version)),
     }
 }
 
-fn partition(person: &PersonKey) -> String {
-    beside(PERSON, &person.to_string())
-}
-
-/// The key of a person. A record's sort key has a bar in it, and this has none.
+/// The key of a person. The sort key of a record has a bar, and this has none.
 fn key(partition: &str) -> Item {
     item([("conversation", text(partition)), ("place", text(PERSON))])
 }
 
-/// The key of what leads back from a conversation to a person. A record's sort key has one bar in it, and this has two.
-fn way_back(conversation: &ConversationKey, person: &str) -> Item {
-    let place = ways_back(conversation) + &sha256_hex(person.as_bytes());
+/// The key of a link from a conversation to a person. The sort key of a record has one bar, and this has two.
+fn link_key(conversation: &ConversationKey, person: &str) -> Item {
+    let place = link_prefix(conversation) + &sha256_hex(person.as_bytes());
     item([
         ("conversation", text(conversation.conversation.as_str())),
         ("place", text(place)),
     ])
 }
 
-/// The beginning of those sort keys, which holds for one bot only.
-fn ways_back(conversation: &ConversationKey) -> String {
+/// The prefix of those sort keys, for one bot.
+fn link_prefix(conversation: &ConversationKey) -> String {
     format!("{PERSON}|{}|", sha256_hex(conversation.place().as_bytes()))
 }

@@ -7,7 +7,7 @@ use super::super::attribute::{Item, Record, item, json, moment, number, text, te
 use crate::conversation::{Attributes, Conversation, ConversationKey, NotFoundStreak, Scope, State};
 use crate::store::ConversationSummary;
 
-/// What a listing needs of a record. Every index carries it.
+/// The attributes of a summary. Every index projects them.
 pub(super) const SUMMARY: [&str; 10] = [
     "conversation",
     "place",
@@ -21,13 +21,13 @@ pub(super) const SUMMARY: [&str; 10] = [
     TAGS,
 ];
 
-/// What only a record has.
+/// Only records have it.
 pub(super) const REFERENCE: &str = "reference";
 
-/// There only on what is tagged.
+/// Only on records with tags.
 const TAGS: &str = "tags";
 
-/// There only on what was removed with its team.
+/// Only on records that were removed with their team.
 pub(super) const WITH_TEAM: &str = "withTeam";
 
 /// The primary key of a conversation's record.
@@ -110,8 +110,8 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
     })
 }
 
-/// The record as a listing shows it.
-pub(super) fn candidate(verb: &'static str, item: &Item) -> Result<ConversationSummary, Error> {
+/// The summary of a record.
+pub(super) fn summary(verb: &'static str, item: &Item) -> Result<ConversationSummary, Error> {
     let record = Record { verb, item };
     Ok(ConversationSummary {
         key: read_key(record)?,
@@ -121,7 +121,6 @@ pub(super) fn candidate(verb: &'static str, item: &Item) -> Result<ConversationS
     })
 }
 
-/// What a record is tagged with.
 pub(super) fn tags(record: Record<'_>) -> Result<Vec<String>, Error> {
     Ok(record.optional_texts(TAGS)?.unwrap_or_default())
 }
@@ -153,7 +152,7 @@ fn attributes(record: Record<'_>) -> Result<Attributes, Error> {
     })
 }
 
-/// There only on what may not be written to: the index by it holds nothing else.
+/// Only on records that may not be written to: a sparse index.
 pub(super) const TROUBLE: &str = "trouble";
 pub(super) const BLOCKED: &str = "blocked";
 pub(super) const REMOVED: &str = "removed";
@@ -166,7 +165,7 @@ fn trouble(state: &State) -> Option<&'static str> {
     }
 }
 
-/// One word, so that the indexes carry all of it: `active`, `removed`, or `blocked:` and the channel's code.
+/// One attribute, so that the indexes project all of it: `active`, `removed`, or `blocked:` and the channel's code.
 fn state_word(state: &State) -> String {
     match state {
         State::Active => "active".to_owned(),

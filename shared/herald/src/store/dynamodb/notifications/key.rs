@@ -6,34 +6,32 @@ use crate::audience::Recipient;
 use crate::digest::sha256_hex;
 use crate::id::NotificationId;
 use crate::notification::ChunkId;
+use crate::store::Document;
 
-/// The sort key of the item with the counters.
 pub(super) const HEAD: &str = "head";
-
-/// The beginnings of the sort keys of the audience's pieces.
-pub(super) const AUDIENCE: &str = "audience";
-
-/// The beginnings of the sort keys of pages, of who is found, of what is closed, of what is buried.
 pub(super) const PAGE: &str = "page";
 const FOUND: &str = "found";
 pub(super) const CLOSED: &str = "closed";
 pub(super) const BURIED: &str = "buried";
 
-/// The beginning of the sort keys of a message's pieces.
-pub(super) fn message(revision: u32) -> String {
-    format!("message#{revision:05}")
+/// The prefix of a document's pieces.
+pub(super) fn document(document: Document) -> String {
+    match document {
+        Document::Audience => "audience".to_owned(),
+        Document::Message { revision } => format!("message#{revision:05}"),
+    }
 }
 
 pub(super) fn page(part: u16, number: u32) -> String {
     format!("{PAGE}#{part:05}#{number:010}")
 }
 
-/// The key of what a page was read as.
+/// The sort key of a frozen page.
 pub(super) fn draft(part: u16, number: u32) -> String {
     format!("draft#{part:05}#{number:010}")
 }
 
-/// The key of one who was found on a roster: their name may be too long for a key.
+/// The sort key of a claimed recipient: a digest, because ids may be too long for a key.
 pub(super) fn found(recipient: &Recipient) -> String {
     format!("{FOUND}#{}", sha256_hex(recipient.ledger_key().as_bytes()))
 }
@@ -43,7 +41,7 @@ pub(super) fn of_chunk(what: &str, chunk: ChunkId) -> String {
     format!("{what}#{part:05}#{page:010}#{index:05}")
 }
 
-/// The chunk that is named by a sort key.
+/// The chunk of a sort key.
 pub(super) fn chunk(record: Record<'_>) -> Result<ChunkId, Error> {
     let corrupt = || record.corrupt("part");
     let mut numbers = record.text("part")?.split('#').skip(1);

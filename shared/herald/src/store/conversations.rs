@@ -1,0 +1,255 @@
+//! The port to the table of conversations.
+
+use std::future::Future;
+
+use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
+use jiff::Timestamp;
+
+use super::{Error, ListPage, Rule, Update};
+use crate::conversation::{
+    self, Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
+    PersonKey, PersonRecord, State, TeamEvent,
+};
+use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
+
+/// What [`Conversations::remember`] or [`Conversations::import`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upsert {
+    /// The conversation was not stored before.
+    Created,
+    /// The stored record changed.
+    Changed,
+    /// Nothing was written.
+    Unchanged,
+}
+
+/// Which conversations to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConversationFilter {
+    /// One segment of the whole table: the only filter that scans.
+    Everyone {
+        /// The segment, from 0.
+        segment: u16,
+        /// The number of segments.
+        segments: u16,
+    },
+    /// The conversations of an Entra tenant, without threads.
+    Tenant(String),
+    /// The personal conversations of a person, by Entra object id.
+    User(EntraObjectId),
+    /// The personal conversations of a person, by channel account.
+    Account(ChannelAccountId),
+    /// A conversation id, in every bot and channel.
+    Conversation(ConversationId),
+    /// The channels of a team, with threads.
+    Team(String),
+    /// The conversations with a tag.
+    Tag(String),
+    /// The conversations that the channel refuses, whatever the code; the earliest change first.
+    Blocked,
+    /// The conversations that the bot was removed from; the earliest change first.
+    Removed,
+}
+
+/// A conversation in a list: what decides whether it is a recipient, without the reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationSummary {
+    /// The primary key.
+    pub key: ConversationKey,
+    /// The attributes of the indexes.
+    pub attributes: Attributes,
+    /// Whether it may be written to. Lists lag behind writes by about a second.
+    pub state: State,
+    /// When the record last changed.
+    pub changed_at: Timestamp,
+}
+
+/// What [`Conversations::update_person`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PersonUpdate {
+    /// What the rule returned is stored, or it returned nothing.
+    Stored,
+    /// Nothing was written: the record links to a conversation that is not stored.
+    NoConversation,
+}
+
+/// Stores conversations, the people that conversations are created with, and cached rosters.
+pub trait Conversations: Clone + Send + Sync + 'static {
+    /// Applies a rule to the record of a conversation, atomically. Without a change nothing is written.
+    fn update_conversation(
+        &self,
+        key: &ConversationKey,
+        rule: &mut Rule<'_, Conversation>,
+    ) -> impl Future<Output = Result<Update<Conversation>, Error>> + Send;
+
+    /// Marks a conversation removed for its own sake, whatever happens to its team, unless it already is. A rule of its own
+    /// because it needs no read: one conditional write.
+    fn mark_removed(
+        &self,
+        key: &ConversationKey,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Deletes everything stored of a conversation, and of the people linked to it; `false` if nothing was.
+    ///
+    /// To erase a person, erase all of [`ConversationFilter::User`] and [`ConversationFilter::Account`]. A person who is linked to
+    /// no conversation expires thirty days after the last change, as everything of a notification does; a cached roster expires
+    /// at the end of its TTL.
+    fn erase(&self, key: &ConversationKey) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Applies a rule to the record of a person, atomically. A record that links to a conversation is written only while that
+    /// conversation is stored.
+    fn update_person(
+        &self,
+        person: &PersonKey,
+        rule: &mut Rule<'_, PersonRecord>,
+    ) -> impl Future<Output = Result<PersonUpdate, Error>> + Send;
+
+    /// The stored conversations among these keys, each once and in any order. May lag behind writes by some milliseconds.
+    fn get_many(
+        &self,
+        keys: &[ConversationKey],
+    ) -> impl Future<Output = Result<Vec<Conversation>, Error>> + Send;
+
+    /// Lists up to `limit` conversations after `cursor`, in any state. Each appears once in a list that is read to its end.
+    fn list(
+        &self,
+        filter: &ConversationFilter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<ListPage<ConversationSummary>, Error>> + Send;
+
+    /// The team's generation, and the answer that is cached in it if its TTL has not passed at `now`.
+    fn cached_roster(
+        &self,
+        team: &TeamKey,
+        query: &RosterQuery,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<CachedRoster, Error>> + Send;
+
+    /// Caches an answer until a moment. The generation is that of [`cached_roster`](Self::cached_roster) before the channel was
+    /// asked: if the team has changed since, the answer is never returned.
+    fn cache_roster(
+        &self,
+        team: &TeamKey,
+        generation: u64,
+        query: &RosterQuery,
+        page: &RosterPage,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Starts a new generation of a team: all cached answers are stale.
+    fn invalidate_roster(&self, team: &TeamKey) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Applies what an activity showed, by [`conversation::remember`].
+    fn remember(
+        &self,
+        observation: Observation,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Upsert, Error>> + Send {
+        async move {
+            let mut rule = |old: Option<&_>| conversation::remember(old, observation.clone(), now);
+            let update = self.update_conversation(&observation.key, &mut rule).await?;
+            Ok(update.upsert())
+        }
+    }
+
+    /// Adds what was stored elsewhere, by [`conversation::import()`].
+    fn import(&self, import: Import, now: Timestamp) -> impl Future<Output = Result<Upsert, Error>> + Send {
+        async move {
+            let mut rule = |old: Option<&_>| conversation::import(old, import.clone(), now);
+            let update = self.update_conversation(&import.key, &mut rule).await?;
+            Ok(update.upsert())
+        }
+    }
+
+    /// Applies a team event, by [`conversation::apply_team_change`].
+    fn apply_team_change(
+        &self,
+        key: &ConversationKey,
+        event: TeamEvent,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let mut rule = |old: Option<&_>| conversation::apply_team_change(old?, event, now);
+            self.update_conversation(key, &mut rule).await.map(drop)
+        }
+    }
+
+    /// Applies what a sender or planner found out, by [`conversation::apply_feedback`], to this version of the record only: an activity
+    /// that was remembered since is newer.
+    fn apply_feedback(
+        &self,
+        key: &ConversationKey,
+        version: u64,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let mut rule = |old: Option<&Conversation>| {
+                let old = old.filter(|old| old.version == version)?;
+                conversation::apply_feedback(old, feedback, now)
+            };
+            self.update_conversation(key, &mut rule).await.map(drop)
+        }
+    }
+
+    /// Adds and removes tags, by [`conversation::tag`]; returns the tags then, sorted, or `None` if the conversation is not
+    /// stored. Tags beyond [`TAGS_MAX`](conversation::TAGS_MAX) are not added.
+    fn tag(
+        &self,
+        key: &ConversationKey,
+        add: &[String],
+        remove: &[String],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Vec<String>>, Error>> + Send {
+        async move {
+            let mut rule = |old: Option<&_>| conversation::tag(old?, add, remove, now);
+            let update = self.update_conversation(key, &mut rule).await?;
+            Ok(update
+                .after
+                .or(update.before)
+                .map(|record| record.attributes.tags))
+        }
+    }
+
+    /// Asks for the lease to create a conversation with a person, by [`conversation::acquire_creation_lease`]. Of any number of concurrent
+    /// callers one gets it.
+    fn acquire_creation_lease(
+        &self,
+        person: &PersonKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<CreationLease, Error>> + Send {
+        async move {
+            let mut answer = None;
+            let mut rule = |known: Option<&_>| {
+                let (lease, new) = conversation::acquire_creation_lease(known, now, until);
+                answer = Some(lease);
+                new
+            };
+            self.update_person(person, &mut rule).await?;
+            answer.ok_or_else(|| Error::contention("acquire a creation lease"))
+        }
+    }
+
+    /// Records the result of a creation attempt and releases the lease, by [`conversation::finish_creation`]. Call
+    /// [`remember`](Self::remember) first: a link to an unknown conversation is stored as [`Creation::Nothing`].
+    fn finish_creation(
+        &self,
+        person: &PersonKey,
+        creation: &Creation,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let mut rule = |known: Option<&_>| conversation::finish_creation(known, creation);
+            match self.update_person(person, &mut rule).await? {
+                PersonUpdate::Stored => Ok(()),
+                PersonUpdate::NoConversation => {
+                    let mut rule =
+                        |known: Option<&_>| conversation::finish_creation(known, &Creation::Nothing);
+                    self.update_person(person, &mut rule).await.map(drop)
+                }
+            }
+        }
+    }
+}

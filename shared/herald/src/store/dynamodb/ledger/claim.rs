@@ -1,0 +1,283 @@
+//! A claim: [`delivery::claim`] as one conditional write on what was read.
+
+use super::super::attribute::{Item, Record, has_token, item, moment, number, text};
+use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, new_write_token};
+use super::row::{condition, read_row};
+use super::{Ledger, key, prefixed_key};
+use crate::conversation::ConversationKey;
+use crate::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Row, Standing, Turn};
+use crate::store::{RowGuard, RowWrite};
+
+const VERB: &str = "claim a delivery";
+
+/// How fresh the rows are that a claim is decided by, relative to the lease.
+///
+/// The lease is written on the version that was read, so whatever another holder of the lease writes between that read and the write
+/// makes the write fail. What was written *before* the lease was read must be in the rows: an older row may miss that this very
+/// delivery held the lease in between, was sent, and is settled.
+#[derive(Clone, Copy)]
+enum RowFreshness {
+    /// The row was read with the lease, in one request, which reads its items in any order. The holder's row was not read.
+    SameBatch,
+    /// The rows of the delivery and of the holder were read after the lease.
+    AfterLease,
+    /// The row was read before the lease, which another worker took just now. The holder's row was not read.
+    Stale,
+}
+
+/// What must be read before a decision may be trusted.
+enum MustRead {
+    Nothing,
+    /// The holder's row.
+    Holder,
+    /// The holder's row, and the delivery's own row again.
+    Both,
+}
+
+impl RowFreshness {
+    /// What must be read before this decision may be trusted. `own`: the lease is the delivery's own.
+    ///
+    /// Our own lease carries its attempt number, so a stale row shows: the claim answers that the lease is held, or the write-up
+    /// fails and brings the row. A foreign lease that has expired was taken before we started, so the row we read afterwards is
+    /// fresh; this is the common case. Only a foreign lease that has not expired needs a second read of our own row.
+    fn must_read(self, decision: &Decision, own: bool) -> MustRead {
+        match (self, decision) {
+            (Self::AfterLease, _) => MustRead::Nothing,
+            (Self::SameBatch, Decision::WriteUp(_)) if !own => MustRead::Holder,
+            (Self::SameBatch, Decision::Answer(Claim::Busy { .. })) if !own => MustRead::Both,
+            // Expired, and taken just now: the clocks disagree.
+            (Self::Stale, Decision::WriteUp(_)) => MustRead::Both,
+            // A lease that was taken just now is most likely held: a busy answer is trusted.
+            (
+                Self::SameBatch | Self::Stale,
+                Decision::Answer(_) | Decision::Take(..) | Decision::WriteUp(_),
+            ) => MustRead::Nothing,
+        }
+    }
+}
+
+/// What a claim has read so far.
+struct Known {
+    row: Option<Row>,
+    lease: Option<StoredLease>,
+    holder: Option<Row>,
+    rows: RowFreshness,
+}
+
+impl Ledger {
+    pub(super) async fn acquire(
+        &self,
+        asked: Asked<'_>,
+        conversation: &ConversationKey,
+    ) -> Result<Claim, Error> {
+        let lease_key = prefixed_key("turn", &conversation.to_string());
+        let token = new_write_token();
+        let mut known = self.read_claim(asked.delivery, &lease_key).await?;
+        for _ in 0..MAX_CAS_ROUNDS {
+            let turn = known.lease.as_ref().map(|lease| lease.turn.clone());
+            let decision = delivery::claim(
+                asked,
+                Standing {
+                    row: known.row.as_ref(),
+                    turn: turn.as_ref(),
+                    holder: known.holder.as_ref(),
+                },
+            );
+            if let Some(turn) = &turn
+                && self
+                    .refresh(&mut known, &decision, asked.delivery, &turn.holder)
+                    .await?
+            {
+                continue;
+            }
+            match decision {
+                Decision::Answer(claim) => return Ok(claim),
+                Decision::WriteUp(dead) => {
+                    let holder = turn.map_or_else(|| asked.delivery.clone(), |turn| turn.holder);
+                    let stored = self.write_up(&holder, dead).await?;
+                    if holder == *asked.delivery {
+                        known.row = stored;
+                    } else {
+                        known.holder = stored;
+                    }
+                }
+                Decision::Take(turn, lease) => {
+                    let version = known.lease.as_ref().map(|lease| lease.version);
+                    let put = self.put_lease(&lease_key, turn, version, &token).await?;
+                    if let Some(claim) = known.after_put(put, lease, &token)? {
+                        return Ok(claim);
+                    }
+                }
+            }
+        }
+        Err(Error::contention(VERB))
+    }
+
+    /// Reads the row of a delivery and the lease of its conversation, in one request.
+    async fn read_claim(&self, delivery: &DeliveryKey, lease_key: &str) -> Result<Known, Error> {
+        let found = self.read(VERB, [delivery.as_str(), lease_key]).await?;
+        let row = found.get(delivery.as_str());
+        let lease = found.get(lease_key);
+        Ok(Known {
+            row: row.map(|item| read_row(VERB, item)).transpose()?,
+            lease: lease.map(StoredLease::read).transpose()?,
+            holder: None,
+            rows: RowFreshness::SameBatch,
+        })
+    }
+
+    /// Reads what must be read before the decision may be trusted; whether anything was.
+    async fn refresh(
+        &self,
+        known: &mut Known,
+        decision: &Decision,
+        delivery: &DeliveryKey,
+        holder: &DeliveryKey,
+    ) -> Result<bool, Error> {
+        match known.rows.must_read(decision, holder == delivery) {
+            MustRead::Nothing => return Ok(false),
+            MustRead::Holder => {
+                // Rows only advance: what this read misses, the conditional write-up finds.
+                let item = self.table.get(Consistency::Eventual, VERB, key(holder.as_str()));
+                known.holder = item.await?.map(|item| read_row(VERB, &item)).transpose()?;
+            }
+            MustRead::Both => {
+                let found = self.read(VERB, [delivery.as_str(), holder.as_str()]).await?;
+                let row = |delivery: &DeliveryKey| {
+                    let item = found.get(delivery.as_str());
+                    item.map(|item| read_row(VERB, item)).transpose()
+                };
+                (known.row, known.holder) = (row(delivery)?, row(holder)?);
+            }
+        }
+        known.rows = RowFreshness::AfterLease;
+        Ok(true)
+    }
+
+    /// Writes the row of a holder whose lease expired; the row that is stored then.
+    async fn write_up(&self, holder: &DeliveryKey, dead: Row) -> Result<Option<Row>, Error> {
+        let condition = condition(VERB, &dead, &RowGuard::Lease(dead.stage()))?;
+        Ok(match self.write(VERB, holder, &dead, condition).await? {
+            RowWrite::Written => Some(dead),
+            RowWrite::Refused(stored) => stored,
+        })
+    }
+
+    async fn put_lease(
+        &self,
+        lease_key: &str,
+        turn: Turn,
+        version: Option<u64>,
+        token: &str,
+    ) -> Result<Put, Error> {
+        let condition = match version {
+            None => Expression::absent("delivery"),
+            Some(version) => Expression::equal("version", number(version)),
+        };
+        let version = version.unwrap_or(0) + 1;
+        let mut attributes = StoredLease { turn, version }.write();
+        attributes.extend(key(lease_key));
+        attributes.extend(item([("mark", text(token)), ("expires", self.table.expiry())]));
+        self.table.put(VERB, attributes, condition).await
+    }
+}
+
+impl Known {
+    /// The claim, if the lease was written; otherwise remembers the lease that is stored.
+    fn after_put(&mut self, put: Put, lease: Lease, token: &str) -> Result<Option<Claim>, Error> {
+        let stored = match put {
+            Put::Written(_) => return Ok(Some(Claim::Taken(lease))),
+            // Our own write, whose answer was lost.
+            Put::Refused(Some(stored)) if has_token(VERB, &stored, token)? => {
+                return Ok(Some(Claim::Taken(lease)));
+            }
+            Put::Refused(stored) => stored,
+        };
+        self.lease = stored.as_ref().map(StoredLease::read).transpose()?;
+        self.holder = None;
+        self.rows = RowFreshness::Stale;
+        Ok(None)
+    }
+}
+
+/// A lease in the table.
+struct StoredLease {
+    turn: Turn,
+    /// Counts the writes, from 1.
+    version: u64,
+}
+
+impl StoredLease {
+    fn write(&self) -> Item {
+        let Turn {
+            holder,
+            attempt,
+            doubts,
+            until,
+            next,
+        } = &self.turn;
+        item([
+            ("holder", text(holder.as_str())),
+            ("attempt", number(*attempt)),
+            ("doubts", number(*doubts)),
+            ("until", moment(*until)),
+            ("next", moment(*next)),
+            ("version", number(self.version)),
+        ])
+    }
+
+    fn read(item: &Item) -> Result<Self, Error> {
+        let record = Record { verb: VERB, item };
+        Ok(Self {
+            turn: Turn {
+                holder: DeliveryKey::stored(record.text("holder")?.to_owned()),
+                attempt: record.number("attempt")?,
+                doubts: record.number("doubts")?,
+                until: record.moment("until")?,
+                next: record.moment("next")?,
+            },
+            version: record.number("version")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::audience::Recipient;
+    use crate::id::NotificationId;
+    use crate::store::dynamodb::ledger::row::tests::billed_bytes;
+
+    #[test]
+    fn a_lease_of_teams_is_one_write_unit() {
+        // As long as those of real channels, which are the longest.
+        let conversation = ConversationKey {
+            conversation: format!("19:{}@thread.tacv2;messageid=1700000000000", "x".repeat(60)).into(),
+            channel: "msteams".to_owned(),
+            bot: format!("28:{}", "0".repeat(36)).into(),
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let id = NotificationId::fresh(now, [0; 16]);
+        let turn = Turn {
+            holder: DeliveryKey::new(&id, &Recipient::Conversation(conversation.clone())),
+            attempt: u32::MAX,
+            doubts: u32::MAX,
+            until: now,
+            next: now,
+        };
+        let mut lease = StoredLease { turn, version: 1 }.write();
+        lease.extend(key(&prefixed_key("turn", &conversation.to_string())));
+        lease.extend(item([("mark", text(new_write_token())), ("expires", number(0))]));
+        assert!(billed_bytes(&lease) < 1024, "{}", billed_bytes(&lease));
+    }
+
+    #[test]
+    fn a_prefixed_key_fits_however_long_its_name() {
+        let long = |last| prefixed_key("turn", &format!("{}{last}", "x".repeat(9000)));
+        assert!(long("1").len() < 2048);
+        assert_ne!(long("1"), long("2"));
+        assert_ne!(prefixed_key("turn", "x|y|z"), prefixed_key("pace", "x|y|z"));
+    }
+}

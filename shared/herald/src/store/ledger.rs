@@ -1,0 +1,235 @@
+//! The port to the ledger: one row per delivery, one lease per conversation, one record per batch; and rate limits.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use super::{Error, Rule};
+use crate::conversation::ConversationKey;
+use crate::delivery::{self, Asked, Claim, DeliveryKey, Lease, Outcome, Row, Stage, State};
+use crate::operation::{Operation, OperationKey};
+use crate::rate_limit::{Bucket, TenantRate};
+
+/// The result of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CasResult {
+    /// The record is written.
+    Committed,
+    /// Another writer was first; nothing is written.
+    Conflict,
+}
+
+/// Which stored row [`Ledger::put_row`] may replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowGuard {
+    /// None, or that of an earlier attempt, by [`delivery::may_write`].
+    Lease(Stage),
+    /// None, or one that waits.
+    Unsettled,
+    /// None.
+    Absent,
+    /// One that is settled with this outcome.
+    Outcome(Outcome),
+}
+
+impl RowGuard {
+    /// Whether `new` may replace the stored row.
+    pub fn permits(&self, stored: Option<&Row>, new: &Row) -> bool {
+        match (self, stored.map(|row| &row.state)) {
+            (Self::Lease(stage), _) => delivery::may_write(stored, new, *stage),
+            (Self::Unsettled, stored) => !matches!(stored, Some(State::Settled(_))),
+            (Self::Absent, stored) => stored.is_none(),
+            (Self::Outcome(outcome), Some(State::Settled(stored))) => outcome == stored,
+            (Self::Outcome(_), Some(State::Waiting { .. }) | None) => false,
+        }
+    }
+}
+
+/// What [`Ledger::put_row`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowWrite {
+    /// The row is stored, now or before.
+    Written,
+    /// The guard does not permit it; the stored row.
+    Refused(Option<Row>),
+}
+
+impl RowWrite {
+    /// How the delivery had ended before, if that is why the row is not written.
+    fn settled_before(self) -> Option<Outcome> {
+        match self {
+            Self::Refused(Some(Row {
+                state: State::Settled(outcome),
+                ..
+            })) => Some(outcome),
+            Self::Refused(_) | Self::Written => None,
+        }
+    }
+}
+
+impl From<RowWrite> for CasResult {
+    fn from(write: RowWrite) -> Self {
+        match write {
+            RowWrite::Written => Self::Committed,
+            RowWrite::Refused(_) => Self::Conflict,
+        }
+    }
+}
+
+/// Stores the ledger.
+pub trait Ledger: Clone + Send + Sync + 'static {
+    /// Asks for a delivery to a conversation, by [`delivery::claim`]. Of any number of concurrent callers, for this delivery or
+    /// another one to the same conversation, one gets the lease. After an error nothing may be sent.
+    fn claim(
+        &self,
+        asked: Asked<'_>,
+        conversation: &ConversationKey,
+    ) -> impl Future<Output = Result<Claim, Error>> + Send;
+
+    /// Stores the row of a delivery if the guard permits it. To store the stored row again changes nothing.
+    fn put_row(
+        &self,
+        delivery: &DeliveryKey,
+        row: &Row,
+        guard: &RowGuard,
+    ) -> impl Future<Output = Result<RowWrite, Error>> + Send;
+
+    /// The rows of these deliveries, in their order. A strong read.
+    fn rows(
+        &self,
+        deliveries: &[DeliveryKey],
+    ) -> impl Future<Output = Result<Vec<Option<Row>>, Error>> + Send;
+
+    /// The record of a batch. A strong read.
+    fn operation(
+        &self,
+        operation: &OperationKey,
+    ) -> impl Future<Output = Result<Option<Operation>, Error>> + Send;
+
+    /// Stores the next step of a batch over the step before; [`CasResult::Conflict`] when another step is stored. Of any number of
+    /// concurrent callers one commits. After an error nothing may be submitted.
+    fn compare_and_set_batch(
+        &self,
+        operation: &OperationKey,
+        to: &Operation,
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
+
+    /// Records the outcome of an attempt and releases its lease. After an error the lease is held until it expires.
+    fn settle(
+        &self,
+        delivery: &DeliveryKey,
+        lease: &Lease,
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send {
+        async move {
+            let row = lease.settled(outcome.clone());
+            let guard = RowGuard::Lease(lease.stage());
+            self.put_row(delivery, &row, &guard).await.map(CasResult::from)
+        }
+    }
+
+    /// Releases a lease: the next attempt is due at `until`. After an error the lease is held until it expires.
+    fn release(
+        &self,
+        delivery: &DeliveryKey,
+        lease: &Lease,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send {
+        async move {
+            let row = lease.released(until, why.to_owned(), doubts);
+            let guard = RowGuard::Lease(lease.stage());
+            self.put_row(delivery, &row, &guard).await.map(CasResult::from)
+        }
+    }
+
+    /// Defers a delivery that has no conversation yet, and so was never claimed, until a moment. `attempts` counts the attempts to
+    /// create one. If the delivery has ended, nothing is written and its outcome returned.
+    fn defer(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        attempts: u32,
+    ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send {
+        async move {
+            let row = Row {
+                attempt: attempts,
+                ..Row::left(until, why.to_owned(), 0)
+            };
+            let write = self.put_row(delivery, &row, &RowGuard::Unsettled).await?;
+            Ok(write.settled_before())
+        }
+    }
+
+    /// Settles a delivery that was never claimed, deferred or not; its outcome, now or before. Also records a later revision of the
+    /// copy of a delivery that was settled so.
+    fn settle_unclaimed(
+        &self,
+        delivery: &DeliveryKey,
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<Outcome, Error>> + Send {
+        async move {
+            let row = Row {
+                state: State::Settled(outcome.clone()),
+                attempt: 0,
+                doubts: 0,
+            };
+            let write = self.put_row(delivery, &row, &RowGuard::Unsettled).await?;
+            match write.settled_before() {
+                Some(stored) if stored.is_outdated_by(outcome) => {
+                    // A faster writer stored the same outcome, or a newer one.
+                    self.put_row(delivery, &row, &RowGuard::Outcome(stored)).await?;
+                    Ok(outcome.clone())
+                }
+                Some(stored) => Ok(stored),
+                None => Ok(outcome.clone()),
+            }
+        }
+    }
+
+    /// Records that a delivery that was never claimed is due at `until`, after so many ambiguous attempts; its outcome, if it has
+    /// ended. A stored row stays as it is.
+    fn mark_retryable(
+        &self,
+        delivery: &DeliveryKey,
+        until: Timestamp,
+        why: &str,
+        doubts: u32,
+    ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send {
+        async move {
+            let row = Row::left(until, why.to_owned(), doubts);
+            let write = self.put_row(delivery, &row, &RowGuard::Absent).await?;
+            Ok(write.settled_before())
+        }
+    }
+}
+
+/// Stores the rate limit of each bucket.
+pub trait Paces: Clone + Send + Sync + 'static {
+    /// Applies a rule to the state of a bucket, atomically. Without a change nothing is written.
+    fn update_pace(
+        &self,
+        bucket: &Bucket,
+        rule: &mut Rule<'_, TenantRate>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Applies a rule of [`crate::rate_limit`] to the state of a bucket and returns its answer.
+    fn apply<T: Send>(
+        &self,
+        bucket: &Bucket,
+        rule: impl Fn(&TenantRate) -> (T, Option<TenantRate>) + Send + Sync,
+    ) -> impl Future<Output = Result<T, Error>> + Send {
+        async move {
+            let mut answer = None;
+            let mut update = |pace: Option<&TenantRate>| {
+                let (given, new) = pace.map_or_else(|| rule(&TenantRate::default()), &rule);
+                answer = Some(given);
+                new
+            };
+            self.update_pace(bucket, &mut update).await?;
+            answer.ok_or_else(|| Error::contention("apply a rate limit"))
+        }
+    }
+}

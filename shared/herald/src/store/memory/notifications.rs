@@ -1,0 +1,268 @@
+//! The notifications in memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Store;
+use crate::audience::Recipient;
+use crate::id::NotificationId;
+use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::store::{
+    Accept, Acceptance, CasResult, Close, Document, Error, Milestone, Notifications, PageNumber, SetOnce,
+};
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    head: Notification,
+    documents: BTreeMap<Document, Vec<u8>>,
+    pages: BTreeMap<(u16, u32), Page>,
+    frozen: HashMap<(u16, u32), Page>,
+    /// The page that claimed each recipient first.
+    claimed: HashMap<Recipient, (u16, u32)>,
+    /// The revision each chunk is closed at.
+    closed: BTreeMap<ChunkId, u32>,
+    dead_letters: BTreeMap<ChunkId, String>,
+}
+
+impl Store {
+    /// Reads or changes a notification; `None` if there is no such.
+    fn with<T>(&self, id: &NotificationId, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.tables().notifications.get_mut(id).map(act)
+    }
+}
+
+impl Notifications for Store {
+    async fn accept(&self, acceptance: &Acceptance) -> Result<Accept, Error> {
+        let Acceptance {
+            notification: head,
+            audience,
+            message,
+            idempotency,
+        } = acceptance;
+        let mut tables = self.tables();
+        if let Some(key) = idempotency
+            && let Some((earlier, id)) = tables.idempotency.get(&key.key)
+            && earlier.until > head.accepted_at
+        {
+            return Ok(if earlier.body == key.body {
+                Accept::Duplicate(id.clone())
+            } else {
+                Accept::Conflict
+            });
+        }
+        if tables.notifications.contains_key(&head.id) {
+            return Ok(Accept::Created);
+        }
+        if let Some(key) = idempotency {
+            let accepted = (key.clone(), head.id.clone());
+            tables.idempotency.insert(key.key.clone(), accepted);
+        }
+        let documents = [
+            (Document::Audience, json(audience)?),
+            (Document::Message { revision: 0 }, json(message)?),
+        ];
+        let entry = Entry {
+            head: head.clone(),
+            documents: BTreeMap::from(documents),
+            pages: BTreeMap::new(),
+            frozen: HashMap::new(),
+            claimed: HashMap::new(),
+            closed: BTreeMap::new(),
+            dead_letters: BTreeMap::new(),
+        };
+        tables.notifications.insert(head.id.clone(), entry);
+        Ok(Accept::Created)
+    }
+
+    async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
+        let mut tables = self.tables();
+        let entry = tables.notifications.get(id);
+        if entry.is_some_and(|entry| !entry.pages.is_empty() || entry.head.revision > 0) {
+            return Ok(false);
+        }
+        tables.notifications.remove(id);
+        tables.idempotency.retain(|_, (_, accepted_as)| accepted_as != id);
+        Ok(true)
+    }
+
+    async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
+        Ok(self.with(id, |entry| entry.head.clone()))
+    }
+
+    async fn document(&self, id: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self
+            .with(id, |entry| entry.documents.get(&document).cloned())
+            .flatten())
+    }
+
+    async fn stored_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: PageNumber,
+    ) -> Result<Option<(u32, Page)>, Error> {
+        let numbers = match number {
+            PageNumber::Latest => (part, 0)..=(part, u32::MAX),
+            PageNumber::At(number) => (part, number)..=(part, number),
+        };
+        let page = self.with(id, |entry| {
+            let (key, page) = entry.pages.range(numbers).next_back()?;
+            Some((key.1, page.clone()))
+        });
+        Ok(page.flatten())
+    }
+
+    async fn put_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> Result<bool, Error> {
+        let put = self.with(id, |entry| {
+            if entry.pages.contains_key(&(part, number)) {
+                return false;
+            }
+            entry.pages.insert((part, number), page.clone());
+            entry.head.audience += page.recipients();
+            entry.head.batched += page.batched();
+            entry.head.chunks += page.chunks.len() as u64;
+            entry.head.unreachable.add(&page.unreachable);
+            entry.head.parts_planned += u16::from(page.next.is_none());
+            true
+        });
+        Ok(put.unwrap_or(false))
+    }
+
+    async fn freeze_page(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
+        let frozen = self.with(id, |entry| {
+            entry.frozen.entry(page).or_insert_with(|| read.clone()).clone()
+        });
+        Ok(frozen.unwrap_or_else(|| read.clone()))
+    }
+
+    async fn claim_recipients(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        found: &[Recipient],
+    ) -> Result<Vec<Recipient>, Error> {
+        let claimed_before = self.with(id, |entry| {
+            let mut claim = |recipient: &&Recipient| {
+                let by = entry.claimed.entry((*recipient).clone()).or_insert(page);
+                *by != page
+            };
+            found.iter().filter(&mut claim).cloned().collect()
+        });
+        Ok(claimed_before.unwrap_or_default())
+    }
+
+    async fn close_chunk(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        revision: u32,
+        closing: &Closing,
+    ) -> Result<Close, Error> {
+        let close = self.with(id, |entry| {
+            let closed = entry.closed.get(&chunk).copied();
+            if closed.is_some_and(|closed| closed >= revision) {
+                return Close::Closed;
+            }
+            if entry.head.revision != revision {
+                return Close::StaleRevision;
+            }
+            entry.closed.insert(chunk, revision);
+            let head = &mut entry.head;
+            if closed.is_none() {
+                head.chunks_closed += 1;
+                head.tally.add(&closing.tally);
+            }
+            head.chunks_current += 1;
+            head.copies.current += closing.copies.current;
+            head.copies.uneditable += closing.copies.uneditable;
+            Close::Closed
+        });
+        Ok(close.unwrap_or(Close::Closed))
+    }
+
+    async fn closed_chunks(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        page: u32,
+    ) -> Result<Vec<(u16, u32)>, Error> {
+        let chunk = |index| ChunkId { part, page, index };
+        let closed = self.with(id, |entry| {
+            let closed = entry.closed.range(chunk(0)..=chunk(u16::MAX));
+            closed.map(|(chunk, revision)| (chunk.index, *revision)).collect()
+        });
+        Ok(closed.unwrap_or_default())
+    }
+
+    async fn set_once(
+        &self,
+        id: &NotificationId,
+        milestone: Milestone,
+        now: Timestamp,
+    ) -> Result<SetOnce, Error> {
+        let set = self.with(id, |entry| {
+            let set = milestone.set(&mut entry.head, now);
+            let head = Box::new(entry.head.clone());
+            if set {
+                SetOnce::Set(head)
+            } else {
+                SetOnce::Unchanged(head)
+            }
+        });
+        Ok(set.unwrap_or(SetOnce::NotFound))
+    }
+
+    async fn compare_and_set_content(
+        &self,
+        revised: &Notification,
+        content: &Content,
+    ) -> Result<CasResult, Error> {
+        let message = match content {
+            Content::Message(message) => Some(json(message)?),
+            Content::Nothing => None,
+        };
+        let set = self.with(&revised.id, |entry| {
+            let head = &mut entry.head;
+            if head.revision + 1 != revised.revision || head.retracted {
+                return CasResult::Conflict;
+            }
+            head.revision = revised.revision;
+            head.revised_at = revised.revised_at;
+            head.retracted = revised.retracted;
+            head.chunks_current = revised.chunks_current;
+            head.copies = revised.copies;
+            let revision = revised.revision;
+            let message = message.map(|message| (Document::Message { revision }, message));
+            entry.documents.extend(message);
+            CasResult::Committed
+        });
+        Ok(set.unwrap_or(CasResult::Conflict))
+    }
+
+    async fn mark_dead_lettered(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        reason: &str,
+    ) -> Result<(), Error> {
+        self.with(id, |entry| entry.dead_letters.insert(chunk, reason.to_owned()));
+        Ok(())
+    }
+
+    async fn dead_letters(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
+        let dead = self.with(id, |entry| entry.dead_letters.clone());
+        Ok(dead.unwrap_or_default().into_iter().collect())
+    }
+}
+
+fn json<T: Serialize>(document: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(document).map_err(|_| Error::corrupt("store a document", "content"))
+}

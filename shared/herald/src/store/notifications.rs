@@ -1,0 +1,331 @@
+//! The port to the table of notifications: heads with counters, documents, and the pages of their plans.
+
+use std::future::Future;
+
+use botframework::activity::Activity;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use super::{CasResult, Error, MAX_CAS_ROUNDS};
+use crate::audience::{Audience, Recipient};
+use crate::id::NotificationId;
+use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+
+/// What [`Notifications::accept`] stores.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    /// The new notification.
+    pub notification: Notification,
+    /// Its audience.
+    pub audience: Audience,
+    /// Its message.
+    pub message: Activity,
+    /// The caller's idempotency key, if the request has one.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An idempotency key: requests with the same key and body are one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// A digest of the key.
+    pub key: String,
+    /// A digest of the body.
+    pub body: String,
+    /// When the key expires.
+    pub until: Timestamp,
+}
+
+/// What [`Notifications::accept`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// The notification is stored.
+    Created,
+    /// The same request was accepted before, as this notification.
+    Duplicate(NotificationId),
+    /// The idempotency key was used with another body.
+    Conflict,
+}
+
+/// What [`Notifications::close_chunk`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The chunk is closed at this revision, now or before.
+    Closed,
+    /// The notification has a newer revision: the chunk must be processed at that one.
+    StaleRevision,
+}
+
+/// What [`Notifications::revise`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revise {
+    /// The notification has the new content.
+    Revised(Box<Notification>),
+    /// It was retracted before, which is final.
+    Retracted,
+    /// There is no such notification.
+    NotFound,
+}
+
+/// A JSON document of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Document {
+    /// The audience.
+    Audience,
+    /// The message of a revision; a retraction has none.
+    Message {
+        /// The revision.
+        revision: u32,
+    },
+}
+
+/// Which page of a part to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageNumber {
+    /// The last one that is stored.
+    Latest,
+    /// The page with this number, from 0.
+    At(u32),
+}
+
+/// A moment of a notification that is set once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// [`Notification::cancelled_at`].
+    Cancelled,
+    /// [`Notification::released_at`]; not after a cancellation.
+    Started,
+    /// [`Notification::completed_at`].
+    Completed,
+}
+
+/// What [`Notifications::set_once`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetOnce {
+    /// The moment is set; the notification then.
+    Set(Box<Notification>),
+    /// It was set before, or must not be set; the notification as stored.
+    Unchanged(Box<Notification>),
+    /// There is no such notification.
+    NotFound,
+}
+
+/// Stores notifications and their plans.
+pub trait Notifications: Clone + Send + Sync + 'static {
+    /// Stores a notification with its audience and message, or nothing of it. An id that is stored already keeps its record.
+    fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accept, Error>> + Send;
+
+    /// Deletes a notification, unless a page of it is planned or it was revised; `false` then.
+    fn roll_back(&self, id: &NotificationId) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// The notification with its counters. A strong read.
+    fn find(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Notification>, Error>> + Send;
+
+    /// The JSON of a document.
+    fn document(
+        &self,
+        id: &NotificationId,
+        document: Document,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
+
+    /// A page of a part, with its number.
+    fn stored_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: PageNumber,
+    ) -> impl Future<Output = Result<Option<(u32, Page)>, Error>> + Send;
+
+    /// Stores a page and counts it, in one transaction; `false` if that page is stored already, or the notification is not. A
+    /// stored page never changes.
+    fn put_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+        page: &Page,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Stores the first version of a page that is not reproducible (a roster) and returns the stored one. The first writer wins,
+    /// so retries and racing planners see the same page.
+    fn freeze_page(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        read: &Page,
+    ) -> impl Future<Output = Result<Page, Error>> + Send;
+
+    /// Claims recipients for a page, and returns those that another page claimed before: rosters repeat people, and a person may
+    /// be on several. The page must be frozen with all of them.
+    fn claim_recipients(
+        &self,
+        id: &NotificationId,
+        page: (u16, u32),
+        found: &[Recipient],
+    ) -> impl Future<Output = Result<Vec<Recipient>, Error>> + Send;
+
+    /// Closes a chunk at a revision and counts it, in one transaction. Outcomes are counted at the first close only; copies at the
+    /// first close of each revision.
+    fn close_chunk(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        revision: u32,
+        closing: &Closing,
+    ) -> impl Future<Output = Result<Close, Error>> + Send;
+
+    /// The closed chunks of a page, by index, each with the revision it is closed at.
+    fn closed_chunks(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        page: u32,
+    ) -> impl Future<Output = Result<Vec<(u16, u32)>, Error>> + Send;
+
+    /// Sets a moment, by the rule of [`Milestone::set`]. Of any number of concurrent callers one gets [`SetOnce::Set`].
+    fn set_once(
+        &self,
+        id: &NotificationId,
+        milestone: Milestone,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<SetOnce, Error>> + Send;
+
+    /// Stores the content of `revised`, if the stored notification is at the revision before and is not retracted.
+    fn compare_and_set_content(
+        &self,
+        revised: &Notification,
+        content: &Content,
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
+
+    /// Records that a chunk is in the dead-letter queue, and why.
+    fn mark_dead_lettered(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The chunks that were dead-lettered, and why; also those that were redriven and closed since.
+    fn dead_letters(
+        &self,
+        id: &NotificationId,
+    ) -> impl Future<Output = Result<Vec<(ChunkId, String)>, Error>> + Send;
+
+    /// The audience of a notification.
+    fn audience(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Audience>, Error>> + Send {
+        async move { parse("read an audience", self.document(id, Document::Audience).await?) }
+    }
+
+    /// The message of a revision; `None` when there is no such revision, or it is a retraction.
+    fn message(
+        &self,
+        id: &NotificationId,
+        revision: u32,
+    ) -> impl Future<Output = Result<Option<Activity>, Error>> + Send {
+        async move {
+            let json = self.document(id, Document::Message { revision }).await?;
+            parse("read a message", json)
+        }
+    }
+
+    /// The last stored page of a part, with its number.
+    fn latest_page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+    ) -> impl Future<Output = Result<Option<(u32, Page)>, Error>> + Send {
+        self.stored_page(id, part, PageNumber::Latest)
+    }
+
+    /// One page of a part.
+    fn page(
+        &self,
+        id: &NotificationId,
+        part: u16,
+        number: u32,
+    ) -> impl Future<Output = Result<Option<Page>, Error>> + Send {
+        async move {
+            let stored = self.stored_page(id, part, PageNumber::At(number)).await?;
+            Ok(stored.map(|(_, page)| page))
+        }
+    }
+
+    /// Cancels a notification; the notification then. The first cancellation counts.
+    fn cancel(
+        &self,
+        id: &NotificationId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Notification>, Error>> + Send {
+        async move {
+            Ok(match self.set_once(id, Milestone::Cancelled, now).await? {
+                SetOnce::Set(head) | SetOnce::Unchanged(head) => Some(*head),
+                SetOnce::NotFound => None,
+            })
+        }
+    }
+
+    /// Starts a notification that was held until its audience was counted, unless it is cancelled.
+    fn start(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<(), Error>> + Send {
+        async move { self.set_once(id, Milestone::Started, now).await.map(drop) }
+    }
+
+    /// Records that a notification is complete; `false` if that is recorded already.
+    fn complete(
+        &self,
+        id: &NotificationId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        async move {
+            let set = self.set_once(id, Milestone::Completed, now).await?;
+            Ok(matches!(set, SetOnce::Set(_)))
+        }
+    }
+
+    /// Gives a notification new content, by [`Notification::revised`]; the notification then. A retraction is final.
+    fn revise(
+        &self,
+        id: &NotificationId,
+        content: &Content,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Revise, Error>> + Send {
+        async move {
+            for _ in 0..MAX_CAS_ROUNDS {
+                let Some(head) = self.find(id).await? else {
+                    return Ok(Revise::NotFound);
+                };
+                if head.retracted {
+                    return Ok(Revise::Retracted);
+                }
+                let revised = head.revised(content, now);
+                match self.compare_and_set_content(&revised, content).await? {
+                    CasResult::Committed => {
+                        // Read again: the caller acts on the counters, and chunks may have been closed meanwhile.
+                        let head = self.find(id).await?;
+                        return Ok(head.map_or(Revise::NotFound, |head| Revise::Revised(Box::new(head))));
+                    }
+                    CasResult::Conflict => {}
+                }
+            }
+            Err(Error::contention("revise a notification"))
+        }
+    }
+}
+
+impl Milestone {
+    /// Sets the moment, unless it is set; whether it was set now.
+    pub fn set(self, head: &mut Notification, now: Timestamp) -> bool {
+        let moment = match self {
+            Self::Cancelled => &mut head.cancelled_at,
+            Self::Started if head.cancelled_at.is_some() => return false,
+            Self::Started => &mut head.released_at,
+            Self::Completed => &mut head.completed_at,
+        };
+        let set = moment.is_none();
+        moment.get_or_insert(now);
+        set
+    }
+}
+
+fn parse<T: DeserializeOwned>(verb: &'static str, json: Option<Vec<u8>>) -> Result<Option<T>, Error> {
+    json.map(|json| serde_json::from_slice(&json).map_err(|_| Error::corrupt(verb, "content")))
+        .transpose()
+}
