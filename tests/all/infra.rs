@@ -12,7 +12,7 @@ use herald::event::eventbridge::Bus;
 use herald::event::{Event, Events, Kind};
 use herald::queue::sqs::{Queue, Schedules};
 use herald::queue::{Message, Queue as _, RECEIVES_MAX};
-use herald_local::template::{Place, Stack, Template};
+use herald_local::template::{AwsLocation, Stack, Template};
 use herald_local::{Host, Options, front};
 use serde_json::json;
 
@@ -61,14 +61,14 @@ fn environment(host: &Host) -> Environment<'static> {
 }
 
 fn real() -> Stack {
-    let place = Place {
+    let location = AwsLocation {
         region: "us-east-1".to_owned(),
         account: "000000000000".to_owned(),
         stack: "tests".to_owned(),
         sqs_endpoint: "http://127.0.0.1:1".to_owned(),
         parameters: BTreeMap::from([("MicrosoftAppId".to_owned(), "made-up".to_owned())]),
     };
-    Template::of_repository().unwrap().deploy(&place).unwrap()
+    Template::of_repository().unwrap().deploy(&location).unwrap()
 }
 
 #[test]

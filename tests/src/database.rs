@@ -12,7 +12,7 @@ use dynoxide::actions::scan::ScanRequest;
 use herald::aws::Sdk;
 use herald::config::Environment;
 use herald::store::dynamodb::{Conversations, Ledger, Notifications};
-use herald_local::template::{Place, Stack, Template};
+use herald_local::template::{AwsLocation, Stack, Template};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -147,12 +147,12 @@ fn tables() -> impl Iterator<Item = Value> {
 
 /// What `infra/template.yaml` describes.
 pub fn stack() -> Stack {
-    let place = Place {
+    let location = AwsLocation {
         region: "made-up".to_owned(),
         account: "000000000000".to_owned(),
         stack: "tests".to_owned(),
         sqs_endpoint: String::new(),
         parameters: BTreeMap::from([("MicrosoftAppId".to_owned(), "made-up".to_owned())]),
     };
-    Template::of_repository().unwrap().deploy(&place).unwrap()
+    Template::of_repository().unwrap().deploy(&location).unwrap()
 }

@@ -1,21 +1,21 @@
-//! The issuers of tokens, in-process: they publish what they are told to, count who asks, and misbehave on request.
+//! Issuers of tokens, in-process: they publish given keys, record requests, and misbehave on request.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
-use herald_local::issuer::SigningKey;
+use herald_local::issuer::{SigningKey, key_set, metadata};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// A key of the fixtures. Like every key in this repository it was made up for it and protects nothing.
+/// A key of the fixtures. It protects nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fixture {
-    /// The one that issuers sign with.
+    /// The key that issuers sign with.
     Current,
-    /// The one that they sign with after a rotation.
+    /// The key that they sign with after a rotation.
     Next,
-    /// One that is nobody's.
+    /// A key of no issuer.
     Stranger,
 }
 
@@ -41,17 +41,17 @@ impl Fixture {
 pub enum Behaviour {
     /// Answers.
     Answer,
-    /// Takes no connection.
+    /// Refuses connections.
     Down,
     /// Answers this status.
     Status(u16),
-    /// Answers this, whatever it was asked.
+    /// Answers with this body.
     Say(Bytes),
-    /// Begins to answer, and is cut off.
+    /// Cuts the connection within the answer.
     Cut,
     /// Never answers.
     Hang,
-    /// Answers when it is told to, by [`Issuer::let_go`].
+    /// Answers after [`Issuer::let_go`].
     Hold,
 }
 
@@ -103,32 +103,32 @@ impl Issuer {
         self.state().keys = keys;
     }
 
-    /// From now on, does this when it is asked for metadata.
+    /// From now on, does this with requests for metadata.
     pub fn when_asked_for_metadata(&self, behaviour: Behaviour) {
         self.state().metadata = behaviour;
     }
 
-    /// From now on, does this when it is asked for keys.
+    /// From now on, does this with requests for keys.
     pub fn when_asked_for_keys(&self, behaviour: Behaviour) {
         self.state().set = behaviour;
     }
 
-    /// From now on, the metadata says that keys are there.
+    /// From now on, the metadata names this URL of keys.
     pub fn moves_keys_to(&self, url: &str) {
         self.state().jwks_uri = Some(url.to_owned());
     }
 
-    /// Answers what it held back, and holds nothing back any more.
+    /// Answers what is held, and holds nothing from now on.
     pub fn let_go(&self) {
         self.0.let_go.send_replace(true);
     }
 
-    /// The URLs that were asked for so far.
+    /// The URLs of all requests so far.
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
     }
 
-    /// How often keys were asked for.
+    /// How many requests for keys there were.
     pub fn fetches(&self) -> usize {
         let requests = self.requests();
         requests.iter().filter(|url| is_key_set(url)).count()
@@ -144,14 +144,14 @@ impl Issuer {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it does with this request, and what it answers if it does.
+    /// The behaviour for a request, and the document that it asks for.
     fn consider(&self, url: &str) -> (Behaviour, Value) {
         let mut state = self.state();
         state.requests.push(url.to_owned());
         let considered = if is_key_set(url) {
             let entra = url.contains("/discovery/");
             let keys = if entra { &state.entra_keys } else { &state.keys };
-            (state.set.clone(), json!({ "keys": keys }))
+            (state.set.clone(), key_set(keys))
         } else {
             let origin: String = url.split_inclusive('/').take(3).collect();
             let path = if url.contains("/v1/") {
@@ -160,7 +160,7 @@ impl Issuer {
                 "common/discovery/v2.0/keys"
             };
             let uri = state.jwks_uri.clone().unwrap_or_else(|| origin + path);
-            (state.metadata.clone(), json!({ "jwks_uri": uri }))
+            (state.metadata.clone(), metadata(&uri))
         };
         drop(state);
         self.0.asked.send_modify(|asked| *asked += 1);

@@ -1,4 +1,4 @@
-//! A function that does as it is told, to try the host with: a word in the event says what.
+//! A function for tests of the host: a word in the event selects its behaviour.
 
 use std::{collections::BTreeMap, env, process};
 
@@ -10,7 +10,7 @@ async fn main() -> Result<(), Error> {
     run(service_fn(|event: LambdaEvent<Value>| handle(event.payload))).await
 }
 
-/// An HTTP request is told by its body, a batch by each message's body, anything else by itself.
+/// The word is the body of an HTTP request, the body of each message of a batch, or else the event.
 async fn handle(event: Value) -> Result<Value, Error> {
     if let Some(records) = event.get("Records").and_then(Value::as_array) {
         let mut failures = Vec::new();

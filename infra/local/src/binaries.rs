@@ -18,9 +18,9 @@ pub enum Error {
     /// Cargo cannot be run.
     #[error("{cargo} cannot be run")]
     NoCargo {
-        /// What was tried.
+        /// The command.
         cargo: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Cargo has said why.

@@ -18,7 +18,7 @@ pub enum Error {
     /// The request cannot be written down.
     #[error("{0} is no URL to send a request to")]
     Request(String, #[source] http::Error),
-    /// Nobody answered.
+    /// There is no answer.
     #[error("{0} does not answer")]
     NoAnswer(String, #[source] legacy::Error),
     /// The answer's body was cut.
@@ -56,7 +56,7 @@ impl Client {
     /// Gets `url`.
     ///
     /// # Errors
-    /// When nobody answers; an error status is an answer.
+    /// There is no answer; an error status is an answer.
     pub async fn get(&self, url: &str) -> Result<Answer, Error> {
         self.send(Method::GET, url, Bytes::new(), None).await
     }
@@ -64,7 +64,7 @@ impl Client {
     /// Posts JSON to `url`.
     ///
     /// # Errors
-    /// When nobody answers; an error status is an answer.
+    /// There is no answer; an error status is an answer.
     pub async fn post(&self, url: &str, body: &Value) -> Result<Answer, Error> {
         self.post_text(url, &body.to_string()).await
     }
@@ -72,7 +72,7 @@ impl Client {
     /// Posts JSON to `url` with a bearer token.
     ///
     /// # Errors
-    /// When nobody answers; an error status is an answer.
+    /// There is no answer; an error status is an answer.
     pub async fn post_as(&self, token: &str, url: &str, body: &Value) -> Result<Answer, Error> {
         self.send(Method::POST, url, body.to_string().into(), Some(token))
             .await
@@ -81,7 +81,7 @@ impl Client {
     /// Posts text to `url` that claims to be JSON, whatever it is.
     ///
     /// # Errors
-    /// When nobody answers; an error status is an answer.
+    /// There is no answer; an error status is an answer.
     pub async fn post_text(&self, url: &str, body: &str) -> Result<Answer, Error> {
         self.send(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()), None)
             .await

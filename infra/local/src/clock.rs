@@ -1,4 +1,4 @@
-//! The wall clock. This host is the rim of the system: here, and only here, it asks what time it is.
+//! The wall clock: the only place of this host that reads it.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! The main job before one's eyes: a conversation is remembered, and something not asked for arrives in it.
+//! The demo: a conversation is stored, and proactive messages arrive in it and in new ones.
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ use crate::terminal::say;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How wide a line of text becomes.
 const WIDTH: usize = 100;
-/// What everyone is told.
+/// The message to everyone.
 const NEWS: &str = "The library opens an hour earlier tomorrow.";
-/// What everybody in the team is told.
+/// The message to all members of the team.
 const TEAM_NEWS: &str = "The new shelves are here.";
 /// Who is in the team.
 const TEAM_MEMBERS: [&str; 4] = ["Ada", "Alan", "Grace", "Kit"];
 /// Its channels; the first is its General one.
 const TEAM_CHANNELS: [&str; 3] = ["library", "lending", "reading"];
 
-/// Plays the main job on a running host and tells it, with the times.
+/// Runs the demo on a running host and prints its steps with their times.
 ///
 /// # Errors
 /// At the first step that does not happen.
@@ -86,20 +86,20 @@ impl Story<'_> {
     /// Three of the four have never talked to the bot: their chats are made.
     async fn a_team_is_told(&mut self) -> anyhow::Result<()> {
         let people = TEAM_MEMBERS.map(Person::named);
-        // Nobody told the bot of her: for whoever tries what the README says of people that only Entra knows.
+        // The bot does not know her: for the README's example of a person known by their Entra object id.
         self.channel.add(&Conversation::personal(&Person::named("Noor")));
         // For the README's example of an installation.
         self.channel.add_without_bot(&Person::named("Vera"));
         say("\nA program tells everybody in a team, each in a chat of their own");
         for channel in TEAM_CHANNELS {
-            let place = Conversation::channel(TEAM_CHANNELS[0], channel, &people);
+            let conversation = Conversation::channel(TEAM_CHANNELS[0], channel, &people);
             if channel == TEAM_CHANNELS[0] {
                 self.tells("Ada", "adds the bot to a team of four");
-                taken(&self.channel.add_bot(&place, &people[0]).await?)
+                taken(&self.channel.add_bot(&conversation, &people[0]).await?)
                     .context("the bot did not take note of a team")?;
                 self.arrived("the welcome to the team", |_| true).await?;
             } else {
-                self.channel.add(&place);
+                self.channel.add(&conversation);
             }
         }
         let team = Conversation::channel(TEAM_CHANNELS[0], TEAM_CHANNELS[0], &[]).id;
@@ -132,7 +132,7 @@ impl Story<'_> {
         text(&accepted, "statusUrl").context("the acceptance has no statusUrl")
     }
 
-    /// Waits until everything is done, and tells what it came to.
+    /// Waits until the queues are empty, and prints the notification's state.
     async fn ends(&self, status_url: &str) -> anyhow::Result<()> {
         timeout(PATIENCE, self.host.drained())
             .await
@@ -147,7 +147,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Waits for what the bot posts next that is `wanted`.
+    /// Waits for the next message of the bot that is `wanted`.
     async fn arrived(&mut self, what: &str, wanted: impl Fn(&Posted) -> bool) -> anyhow::Result<Posted> {
         let posts = &mut self.posts;
         let waiting = async {
@@ -163,7 +163,7 @@ impl Story<'_> {
         posted.with_context(|| format!("{what} did not arrive in the channel within {PATIENCE:?}"))
     }
 
-    /// Who did what, with the time in front and what does not fit into a line below.
+    /// Prints a step with its time. Long lines are folded.
     fn tells(&self, who: &str, what: &str) {
         let at = self.start.elapsed().as_millis();
         let mut margin = format!("{at:>6} ms  {who:<4}  ");
@@ -200,7 +200,7 @@ fn refused(answer: &Answer) -> String {
     format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
 }
 
-/// A posted activity in words: its text, or what stands for it.
+/// The text of a message, or a substitute.
 fn shown(posted: &Posted) -> String {
     let text = posted
         .text()

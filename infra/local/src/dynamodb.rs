@@ -34,7 +34,7 @@ pub enum Error {
     Directory {
         /// The directory.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The database's file cannot be opened.
@@ -42,7 +42,7 @@ pub enum Error {
     Open {
         /// The directory, or `memory`.
         place: String,
-        /// What the engine said.
+        /// The engine's error.
         reason: String,
     },
     /// A table of the template is refused.
@@ -50,7 +50,7 @@ pub enum Error {
     Table {
         /// The table's name.
         table: String,
-        /// What the engine said.
+        /// The engine's error.
         reason: String,
     },
     /// The port cannot be taken, or not again.

@@ -1,13 +1,25 @@
-//! What happens in the host, told to whoever subscribed.
+//! The events of the host, sent to subscribers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::eventbridge::Published;
+/// An event that a function published on a bus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// The bus's name.
+    pub bus: String,
+    /// The source.
+    pub source: String,
+    /// The kind of event.
+    pub detail_type: String,
+    /// The content.
+    pub detail: Value,
+}
 
 /// Something that happened. Functions and queues go by their names, durations are real ones.
 #[derive(Clone, Debug)]
@@ -39,7 +51,7 @@ pub enum Event {
         function: String,
         /// The request id.
         request_id: String,
-        /// What went wrong, if anything did.
+        /// The failure, if there was one.
         failure: Option<String>,
         /// From the moment it was handed over.
         elapsed: Duration,
@@ -95,7 +107,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Everything from now on; nothing is dropped, however slowly it is read.
+    /// All events from now on. A slow reader loses none.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Event> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().push(sender);

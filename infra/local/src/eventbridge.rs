@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    event::{Event, Events},
+    event::{Event, Events, Published},
     template::Stack,
 };
 
@@ -28,19 +28,6 @@ const BATCH: usize = 10;
 /// The most bytes of one event.
 const EVENT_BYTES: usize = 256 * 1024;
 const JSON: &str = "application/x-amz-json-1.1";
-
-/// An event as it was published.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Published {
-    /// The bus's name.
-    pub bus: String,
-    /// Who tells it.
-    pub source: String,
-    /// What kind of event it is.
-    pub detail_type: String,
-    /// What there is to say.
-    pub detail: Value,
-}
 
 /// The buses of the stack. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -65,7 +52,7 @@ struct Entry {
     detail: String,
 }
 
-/// Why a request, or one of its entries, came to nothing.
+/// The error of a request or of one of its entries.
 #[derive(Debug)]
 struct Fault {
     code: &'static str,

@@ -14,23 +14,23 @@ use crate::{
     binaries,
     channel::TEAMS_APP,
     dynamodb::{self, Database},
-    event::{Event, Events},
-    eventbridge::{Buses, Published},
+    event::{Event, Events, Published},
+    eventbridge::Buses,
     front,
     issuer::Issuer,
-    runtime::{Failure, Functions, Surroundings},
+    runtime::{Failure, FunctionEnv, Functions},
     scheduler::{self, Scheduler},
     sqs::{self, Broker, NoSuchQueue, Poller},
-    template::{self, Place, Stack, Template},
+    template::{self, AwsLocation, Stack, Template},
 };
 
 /// The variable that turns authentication off.
 const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
 
-/// What a host is started with.
+/// The settings of a host.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What runs.
+    /// The template.
     pub template: Template,
     /// Where the function binaries lie, under the names of their packages.
     pub binaries: PathBuf,
@@ -58,8 +58,8 @@ impl Options {
         Ok(Options::new(template, binaries))
     }
 
-    /// This template with these binaries; tables in memory, four processes a function. Functions ask nobody for a token,
-    /// and trust nothing but this machine.
+    /// This template with these binaries; tables in memory, four processes a function. Functions authenticate
+    /// nobody, and trust only this machine.
     pub fn new(template: Template, binaries: PathBuf) -> Options {
         Options {
             template,
@@ -113,7 +113,7 @@ pub enum Error {
     /// The database cannot be run.
     #[error(transparent)]
     Database(#[from] dynamodb::Error),
-    /// A port is not to be had.
+    /// No port is free.
     #[error("cannot listen on loopback")]
     Listen(#[from] std::io::Error),
     /// A function does not start.
@@ -121,7 +121,7 @@ pub enum Error {
     Function {
         /// The function.
         function: String,
-        /// What went wrong.
+        /// The failure.
         source: Failure,
     },
 }
@@ -151,14 +151,14 @@ impl Host {
     /// When the template asks for something this host does not do, or a function does not start.
     pub async fn start(listener: TcpListener, options: &Options) -> Result<Host, Error> {
         let events = Events::default();
-        Host::start_telling(listener, options, events).await
+        Host::start_with_events(listener, options, events).await
     }
 
-    /// Starts like [`Host::start`], and tells `events` also what happens on the way.
+    /// Starts like [`Host::start`], and sends what happens meanwhile to `events`, too.
     ///
     /// # Errors
     /// As [`Host::start`].
-    pub async fn start_telling(
+    pub async fn start_with_events(
         listener: TcpListener,
         options: &Options,
         events: Events,
@@ -170,14 +170,14 @@ impl Host {
         let (eventbridge_listener, eventbridge_endpoint) = loopback().await?;
         let (scheduler_listener, scheduler_endpoint) = loopback().await?;
         let (runtime_listener, runtime_api) = loopback().await?;
-        let place = Place {
+        let location = AwsLocation {
             region: "us-east-1".into(),
             account: "000000000000".into(),
             stack: "herald".into(),
             sqs_endpoint: sqs_endpoint.clone(),
             parameters: options.parameters.clone(),
         };
-        let stack = options.template.deploy(&place)?;
+        let stack = options.template.deploy(&location)?;
         let database = Database::start(options.data.as_deref(), &stack.tables).await?;
         let broker = Broker::new(&stack, events.clone());
         let buses = Buses::new(&stack, events.clone());
@@ -196,26 +196,26 @@ impl Host {
             ),
         ]);
         environment.extend(options.environment.clone());
-        let surroundings = Surroundings {
+        let env = FunctionEnv {
             binaries: &options.binaries,
             concurrency: options.concurrency,
             environment: &environment,
             runtime_api: &runtime_api,
-            place: &place,
+            location: &location,
         };
-        let functions = Functions::new(&stack.functions, &surroundings, events.clone());
+        let functions = Functions::new(&stack.functions, &env, events.clone());
 
         let mut tasks = JoinSet::new();
         serve(
             &mut tasks,
             sqs_listener,
-            sqs::router(broker.clone(), &stack, &place),
+            sqs::router(broker.clone(), &stack, &location),
         );
         serve(&mut tasks, eventbridge_listener, buses.router());
         serve(
             &mut tasks,
             scheduler_listener,
-            scheduler::router(scheduler.clone(), &stack, &place),
+            scheduler::router(scheduler.clone(), &stack, &location),
         );
         serve(&mut tasks, runtime_listener, functions.runtime_api());
         tasks.spawn(database.sweeping());
@@ -227,8 +227,8 @@ impl Host {
         for mapping in &stack.mappings {
             let poller = Poller {
                 mapping: mapping.clone(),
-                arn: place.arn("sqs", &mapping.queue),
-                place: place.clone(),
+                arn: location.arn("sqs", &mapping.queue),
+                location: location.clone(),
                 broker: broker.clone(),
                 functions: functions.clone(),
                 events: events.clone(),
@@ -237,7 +237,12 @@ impl Host {
             // A mapping of a queue that does not exist is refused with the template.
             tasks.spawn(async move { drop(poller.run().await) });
         }
-        let front = front::router(&stack.routes, functions.clone(), events.clone(), &place.account);
+        let front = front::router(
+            &stack.routes,
+            functions.clone(),
+            events.clone(),
+            &location.account,
+        );
         serve(&mut tasks, listener, front);
         Ok(Host {
             url,
@@ -280,7 +285,7 @@ impl Host {
         &self.scheduler_endpoint
     }
 
-    /// What runs.
+    /// The deployed stack.
     pub fn stack(&self) -> &Stack {
         &self.stack
     }
@@ -290,7 +295,7 @@ impl Host {
         &self.broker
     }
 
-    /// What was published on the event buses, the last 1,000 of it, oldest first.
+    /// The last 1,000 events on the event buses, oldest first.
     pub fn published(&self) -> Vec<Published> {
         self.buses.published()
     }
@@ -300,7 +305,7 @@ impl Host {
         self.scheduler.waiting()
     }
 
-    /// Does now what schedules were to do later, and returns how many those were.
+    /// Runs all waiting schedules now, and returns how many those were.
     pub fn bring_schedules_forward(&self) -> usize {
         self.scheduler.bring_forward()
     }
@@ -315,8 +320,7 @@ impl Host {
         self.events.subscribe()
     }
 
-    /// Waits until no queue that feeds a function holds a message: whatever was asked for has been done, given up, or put
-    /// off by a schedule, which nobody waits for.
+    /// Waits until no queue that feeds a function holds a message. Schedules are not waited for.
     pub async fn drained(&self) {
         self.broker.drained().await;
     }

@@ -1,7 +1,7 @@
-//! The channels' issuer, on this machine: signs what the host's own channel sends, with a key that protects nothing.
+//! An issuer of channels' tokens on this machine: what it publishes, its tokens, and its HTTP server.
 //!
-//! Its key is printed in the repository, so everybody has it. A function takes this issuer only from a loopback URL that
-//! it was given by name, and never in AWS.
+//! Its private key is in the repository and protects nothing. A function accepts this issuer only from a loopback URL in its
+//! configuration, and never in AWS.
 
 use std::{fmt, io};
 
@@ -16,28 +16,29 @@ use ring::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-/// The made-up key. Creation by hand, once, for this file.
+/// The private key.
 const KEY: &[u8] = include_bytes!("made-up-key.der");
 const KEY_ID: &str = "made-up";
-/// What the public cloud's issuer calls itself, and where it keeps what it publishes.
+/// The issuer of the public cloud's channels.
 const NAME: &str = "https://api.botframework.com";
+/// The paths of what an issuer publishes.
 const METADATA: &str = "/v1/.well-known/openidconfiguration";
 const KEYS: &str = "/v1/.well-known/keys";
-/// How long a token is good for, as the real ones are.
-const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+/// How long a token is valid: as long as a real one.
+const TOKEN_TTL: SignedDuration = SignedDuration::from_hours(1);
 
-/// A key cannot be used.
+/// A key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is none, or not one of RSA.
+    /// It is not an RSA key in PKCS#8.
     #[error("the key cannot be read: {0}")]
     Key(ring::error::KeyRejected),
-    /// The system has no random numbers.
+    /// The system's random source failed.
     #[error("the token cannot be signed")]
     Sign,
 }
 
-/// A key that signs.
+/// A private key.
 pub struct SigningKey(KeyPair);
 
 impl fmt::Debug for SigningKey {
@@ -50,12 +51,12 @@ impl SigningKey {
     /// An RSA key in PKCS#8, DER.
     ///
     /// # Errors
-    /// When it is none, or too small.
+    /// The bytes are not such a key, or it is too small.
     pub fn read(der: &[u8]) -> Result<SigningKey, Error> {
         KeyPair::from_pkcs8(der).map(SigningKey).map_err(Error::Key)
     }
 
-    /// The public half as a JWK that vouches for these channels.
+    /// The public key as a JWK with these endorsements.
     pub fn published(&self, id: &str, endorsements: &[&str]) -> Value {
         let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(self.0.public());
         json!({
@@ -64,10 +65,10 @@ impl SigningKey {
         })
     }
 
-    /// A token with this header and these claims, whatever they are, signed by RS256.
+    /// A token with this header and these claims, signed by RS256.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// The system's random source failed.
     pub fn sign(&self, header: &Value, claims: &Value) -> Result<String, Error> {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
@@ -84,7 +85,17 @@ impl SigningKey {
     }
 }
 
-/// The issuer: it signs, and it serves its metadata until it is dropped.
+/// The OpenID metadata of an issuer whose keys are at this URL.
+pub fn metadata(jwks_uri: &str) -> Value {
+    json!({ "issuer": NAME, "jwks_uri": jwks_uri })
+}
+
+/// A set of public keys as an issuer publishes it.
+pub fn key_set(keys: &Value) -> Value {
+    json!({ "keys": keys })
+}
+
+/// The issuer. It serves its metadata until it is dropped.
 #[derive(Debug)]
 pub struct Issuer {
     key: SigningKey,
@@ -93,21 +104,20 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Opens the issuer on a free loopback port. It vouches for one channel.
+    /// Opens the issuer of one channel on a free loopback port.
     ///
     /// # Errors
-    /// When there is no port to be had.
+    /// No port is free.
     pub async fn open(channel: &str) -> io::Result<Issuer> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let key = SigningKey::read(KEY).map_err(io::Error::other)?;
-        let metadata = json!({ "issuer": NAME, "jwks_uri": format!("{url}{KEYS}") });
-        let keys = json!({ "keys": [key.published(KEY_ID, &[channel])] });
+        let metadata = metadata(&format!("{url}{KEYS}"));
+        let keys = key_set(&json!([key.published(KEY_ID, &[channel])]));
         let router = Router::new()
             .route(METADATA, get(async move || Json(metadata)))
             .route(KEYS, get(async move || Json(keys)));
         let mut serving = JoinSet::new();
-        // It fails only where listening does, and then nobody gets in.
         serving.spawn(async move { drop(axum::serve(listener, router).await) });
         Ok(Issuer {
             key,
@@ -116,15 +126,15 @@ impl Issuer {
         })
     }
 
-    /// Where its OpenID metadata is.
+    /// The URL of its OpenID metadata.
     pub fn metadata_url(&self) -> String {
         format!("{}{METADATA}", self.url)
     }
 
-    /// A token for a bot, by which the channel at this service URL may speak to it from now on.
+    /// A token of the channel at this service URL for a bot, valid from `now` on.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// The system's random source failed.
     pub fn token(&self, app_id: &str, service_url: &str, now: Timestamp) -> Result<String, Error> {
         let header = json!({ "typ": "JWT", "alg": "RS256", "kid": KEY_ID });
         let claims = json!({
@@ -132,7 +142,7 @@ impl Issuer {
             "aud": app_id,
             "serviceurl": service_url,
             "nbf": now.as_second(),
-            "exp": now.as_second().saturating_add(LIFETIME.as_secs()),
+            "exp": now.as_second().saturating_add(TOKEN_TTL.as_secs()),
         });
         self.key.sign(&header, &claims)
     }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use arguments::{Arguments, HELP};
-use terminal::{Narrator, farewell, introduction, say};
+use terminal::{Console, farewell, introduction, say};
 
 fn main() -> ExitCode {
     match run() {
@@ -70,9 +70,9 @@ async fn until_asked_to_stop(
     options.environment.extend(arguments.environment.clone());
     let start = Instant::now();
     let events = Events::default();
-    let narrator = Narrator::start(&events);
+    let console = Console::start(&events);
     let host = tokio::select! {
-        host = Host::start_telling(listener, &options, events) => host?,
+        host = Host::start_with_events(listener, &options, events) => host?,
         () = &mut asked_to_stop => return Ok(()),
     };
     if let Some(file) = &arguments.env_file {
@@ -85,16 +85,16 @@ async fn until_asked_to_stop(
     }
     say(&introduction(&host, &channel, &options, start.elapsed()));
     let ended = tokio::select! {
-        ended = live(&host, &channel, &narrator, arguments.once) => ended,
+        ended = live(&host, &channel, &console, arguments.once) => ended,
         () = &mut asked_to_stop => Ok(()),
     };
-    drop(narrator);
+    drop(console);
     host.stop().await;
     ended
 }
 
 /// Plays the main job; then, unless that was all, stays for ever.
-async fn live(host: &Host, channel: &Channel, narrator: &Narrator, once: bool) -> anyhow::Result<()> {
+async fn live(host: &Host, channel: &Channel, console: &Console, once: bool) -> anyhow::Result<()> {
     let played = demo::play(host, channel).await;
     if once {
         return played;
@@ -104,7 +104,7 @@ async fn live(host: &Host, channel: &Channel, narrator: &Narrator, once: bool) -
         say(&format!("\nherald: {error:#}"));
     }
     say(&farewell(host));
-    narrator.tell_everything(channel).await;
+    console.print_everything(channel).await;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What a person reads.
+//! The text on the terminal.
 
 use std::{
     io::{Write, stdout},
@@ -10,19 +10,18 @@ use std::{
 };
 
 use herald_local::{
-    Event, Events, Host, Options,
+    Event, Events, Host, Options, Published,
     channel::{Channel, Posting},
-    eventbridge::Published,
 };
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// Prints a line. Nobody reads it when the terminal is gone, and that is no failure.
+/// Prints a line. A closed terminal is not an error.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(stdout().lock(), "{line}");
 }
 
-/// What is where.
+/// The addresses and names of everything.
 pub(crate) fn introduction(host: &Host, channel: &Channel, options: &Options, ready: Duration) -> String {
     let stack = host.stack();
     let names = |names: Vec<&str>| names.join(", ");
@@ -69,7 +68,7 @@ Herald on this machine, ready in {} ms. A development host: it {asks} and stays 
     )
 }
 
-/// What one can do now.
+/// The next steps for the user.
 pub(crate) fn farewell(host: &Host) -> String {
     let url = host.url();
     format!(
@@ -83,14 +82,14 @@ Now you. It stays up until Ctrl-C, with a line for each thing that happens.
     )
 }
 
-/// Prints what happens as it happens: at first only what goes wrong.
-pub(crate) struct Narrator {
+/// Prints events: at first only failures.
+pub(crate) struct Console {
     everything: Arc<AtomicBool>,
     _telling: JoinSet<()>,
 }
 
-impl Narrator {
-    pub(crate) fn start(events: &Events) -> Narrator {
+impl Console {
+    pub(crate) fn start(events: &Events) -> Console {
         let everything = Arc::new(AtomicBool::new(false));
         let (all, mut events) = (everything.clone(), events.subscribe());
         let mut telling = JoinSet::new();
@@ -103,14 +102,14 @@ impl Narrator {
                 }
             }
         });
-        Narrator {
+        Console {
             everything,
             _telling: telling,
         }
     }
 
-    /// Prints also what goes well, and what arrives in the host's own channel, for ever.
-    pub(crate) async fn tell_everything(&self, channel: &Channel) {
+    /// Prints all events and the bot's messages from now on.
+    pub(crate) async fn print_everything(&self, channel: &Channel) {
         let mut posts = channel.subscribe();
         self.everything.store(true, Ordering::Relaxed);
         while let Some(posted) = posts.recv().await {
@@ -126,7 +125,7 @@ impl Narrator {
     }
 }
 
-/// Whether a function says itself that a line of its log is nothing to worry about.
+/// Whether a log line has a level of INFO or below.
 fn is_routine(line: &str) -> bool {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     matches!(
@@ -135,7 +134,7 @@ fn is_routine(line: &str) -> bool {
     )
 }
 
-/// Who says what when it goes wrong, or is logged as more than routine.
+/// The source and the line of a failure, or of a log above INFO.
 fn trouble(event: &Event) -> Option<(&str, String)> {
     match event {
         Event::Logged { function, line } if !is_routine(line) => Some((function, line.clone())),
@@ -163,7 +162,7 @@ fn trouble(event: &Event) -> Option<(&str, String)> {
     }
 }
 
-/// Who says what when all is well.
+/// The source and the line of other events.
 fn routine(event: &Event) -> Option<(&str, String)> {
     match event {
         Event::Logged { function, line } => Some((function, line.clone())),
@@ -201,7 +200,7 @@ fn routine(event: &Event) -> Option<(&str, String)> {
     }
 }
 
-/// What an event says of a notification, in a line: which, and those of its counts that are not zero. Those of single
+/// One line for an event of a notification: its id and its counts above zero. Events of single
 /// deliveries would be as many lines as people.
 fn told(published: &Published) -> Option<String> {
     let kind = &published.detail_type;

@@ -1,4 +1,4 @@
-//! The host with a function that does as it is told.
+//! The host with a function whose behaviour the event selects.
 
 // Clippy takes only what is marked as a test for one, not what tests share.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -37,7 +37,7 @@ const EVENT_BYTES: usize = 6 * 1024 * 1024;
 /// Why the front cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody else listens there.
+    /// Another program listens there.
     #[error("{0} is in use by another program; end it, or choose another address with HERALD_LISTEN")]
     InUse(SocketAddr),
     /// The address can be reached from other machines.
@@ -48,7 +48,7 @@ pub enum ListenError {
     Io {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -170,7 +170,7 @@ impl Front {
 
     async fn invoke(&self, route: &Route, event: Bytes) -> Result<http::Response<Bytes>, Refusal> {
         let answer = timeout(route.timeout, self.functions.invoke(&route.function, event)).await;
-        // Why a function failed is told where it failed; the caller learns no more than API Gateway tells.
+        // The reason is an event; the caller gets what API Gateway answers.
         let answer = answer
             .map_err(|_| Refusal::FunctionSlow)?
             .map_err(|_| Refusal::FunctionFailed)?;

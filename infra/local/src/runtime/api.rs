@@ -52,7 +52,7 @@ pub(super) fn router(sessions: Sessions) -> Router {
         .route("/invocation/{request}/response", post(response))
         .route("/invocation/{request}/error", post(error))
         .route("/init/error", post(init_error))
-        // Measured in the handler, which has to tell the waiting caller of an answer that is too large.
+        // The handler checks the size, so that the waiting caller gets the error.
         .layer(DefaultBodyLimit::disable())
         .with_state(sessions);
     Router::new().nest("/{function}/{process}/2018-06-01/runtime", api)
@@ -140,7 +140,7 @@ fn taken(session: &Session, request: &str, answer: Result<Bytes, Failure>, statu
     (status, body.to_string()).into_response()
 }
 
-/// What a function says went wrong: in the body by Lambda's form, or at least its kind in the header.
+/// The error that a function reports: Lambda's document in the body, or the type in the header.
 fn diagnosis(headers: &HeaderMap, body: &[u8]) -> Failure {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);

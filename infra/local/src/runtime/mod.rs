@@ -30,9 +30,9 @@ use crate::{
     template,
 };
 use api::Sessions;
-use process::{Killer, Process, Recipe};
+use process::{Killer, LaunchSpec, Process};
 
-/// Why an invocation came to nothing.
+/// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// There is no such function.
@@ -43,7 +43,7 @@ pub enum Failure {
     Start {
         /// Its path.
         binary: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The process did not get as far as asking for an invocation.
@@ -75,7 +75,7 @@ pub struct Functions {
 
 #[derive(Debug)]
 struct Function {
-    recipe: Recipe,
+    spec: LaunchSpec,
     concurrency: usize,
     permits: Semaphore,
     idle: Mutex<Vec<Process>>,
@@ -84,8 +84,8 @@ struct Function {
     failed_starts: AtomicU32,
 }
 
-/// What all functions have in common.
-pub(crate) struct Surroundings<'a> {
+/// The settings that all functions share.
+pub(crate) struct FunctionEnv<'a> {
     /// Where the binaries lie, under the functions' names.
     pub(crate) binaries: &'a Path,
     /// How many processes a function may have.
@@ -94,18 +94,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) environment: &'a BTreeMap<String, String>,
     /// Where the Runtime API listens, without a trailing slash.
     pub(crate) runtime_api: &'a str,
-    pub(crate) place: &'a template::Place,
+    pub(crate) location: &'a template::AwsLocation,
 }
 
 impl Functions {
-    pub(crate) fn new(
-        functions: &[template::Function],
-        surroundings: &Surroundings<'_>,
-        events: Events,
-    ) -> Functions {
+    pub(crate) fn new(functions: &[template::Function], env: &FunctionEnv<'_>, events: Events) -> Functions {
         let by_name = functions
             .iter()
-            .map(|function| (function.name.clone(), Function::new(function, surroundings)))
+            .map(|function| (function.name.clone(), Function::new(function, env)))
             .collect();
         Functions {
             by_name: Arc::new(by_name),
@@ -130,7 +126,7 @@ impl Functions {
         let all = self
             .by_name
             .values()
-            .flat_map(|function| function.recipe.environment.clone());
+            .flat_map(|function| function.spec.environment.clone());
         all.filter(|(name, _)| !name.starts_with("AWS_LAMBDA_") && !name.starts_with("LAMBDA_"))
             .collect()
     }
@@ -241,20 +237,20 @@ impl Functions {
 }
 
 impl Function {
-    fn new(function: &template::Function, surroundings: &Surroundings<'_>) -> Function {
-        let place = surroundings.place;
-        let recipe = Recipe {
+    fn new(function: &template::Function, env: &FunctionEnv<'_>) -> Function {
+        let location = env.location;
+        let spec = LaunchSpec {
             function: function.name.clone(),
-            arn: place.arn("lambda", &format!("function:{}", function.name)),
-            binary: surroundings.binaries.join(&function.name),
-            environment: environment(function, surroundings),
+            arn: location.arn("lambda", &format!("function:{}", function.name)),
+            binary: env.binaries.join(&function.name),
+            environment: environment(function, env),
             timeout: function.timeout,
-            runtime_api: surroundings.runtime_api.to_owned(),
+            runtime_api: env.runtime_api.to_owned(),
         };
         Function {
-            recipe,
-            concurrency: surroundings.concurrency,
-            permits: Semaphore::new(surroundings.concurrency),
+            spec,
+            concurrency: env.concurrency,
+            permits: Semaphore::new(env.concurrency),
             idle: Mutex::default(),
             killers: Mutex::default(),
             failed_starts: AtomicU32::new(0),
@@ -277,7 +273,7 @@ impl Function {
         }
     }
 
-    /// The processes that run, for whoever wants to end them.
+    /// Handles of the running processes.
     fn killers(&self) -> Vec<Killer> {
         let mut killers = self.killers.lock().unwrap_or_else(PoisonError::into_inner);
         killers.drain(..).filter(Killer::is_of_use).collect()
@@ -285,7 +281,7 @@ impl Function {
 
     async fn start(&self, sessions: &Sessions, events: &Events) -> Result<Process, Failure> {
         sleep(back_off(self.failed_starts.load(Ordering::Relaxed))).await;
-        let process = Process::start(&self.recipe, sessions, events)?;
+        let process = Process::start(&self.spec, sessions, events)?;
         {
             let mut killers = self.killers.lock().unwrap_or_else(PoisonError::into_inner);
             killers.retain(Killer::is_of_use);
@@ -310,12 +306,12 @@ fn back_off(failed_starts: u32) -> Duration {
     }
 }
 
-/// What Lambda sets, what the template sets, what the host adds; and nothing of this process's own.
+/// The variables of Lambda, of the template and of the host. Nothing is inherited from this process.
 ///
 /// `AWS_LAMBDA_INITIALIZATION_TYPE` is left out: by it a function knows the real Lambda, where it refuses to run
 /// unauthenticated.
-fn environment(function: &template::Function, surroundings: &Surroundings<'_>) -> Vec<(String, String)> {
-    let place = surroundings.place;
+fn environment(function: &template::Function, env: &FunctionEnv<'_>) -> Vec<(String, String)> {
+    let location = env.location;
     let lambda = [
         ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
@@ -325,13 +321,13 @@ fn environment(function: &template::Function, surroundings: &Surroundings<'_>) -
             format!("/aws/lambda/{}", function.name),
         ),
         ("AWS_LAMBDA_LOG_STREAM_NAME", "local".into()),
-        ("AWS_REGION", place.region.clone()),
-        ("AWS_DEFAULT_REGION", place.region.clone()),
-        // Creation up: the services of this host check no signatures, but the SDK signs nothing without.
+        ("AWS_REGION", location.region.clone()),
+        ("AWS_DEFAULT_REGION", location.region.clone()),
+        // Invented: the services of this host check no signatures, but the SDK does not sign without credentials.
         ("AWS_ACCESS_KEY_ID", "local".into()),
         ("AWS_SECRET_ACCESS_KEY", "local".into()),
         ("AWS_SESSION_TOKEN", "local".into()),
-        ("LAMBDA_TASK_ROOT", surroundings.binaries.display().to_string()),
+        ("LAMBDA_TASK_ROOT", env.binaries.display().to_string()),
         ("TZ", ":UTC".into()),
     ];
     let mut whole: BTreeMap<String, String> = lambda
@@ -339,7 +335,7 @@ fn environment(function: &template::Function, surroundings: &Surroundings<'_>) -
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     whole.extend(function.environment.clone());
-    whole.extend(surroundings.environment.clone());
+    whole.extend(env.environment.clone());
     whole.into_iter().collect()
 }
 

@@ -23,7 +23,7 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to start a function's processes.
 #[derive(Debug)]
-pub(super) struct Recipe {
+pub(super) struct LaunchSpec {
     pub(super) function: String,
     pub(super) arn: String,
     pub(super) binary: PathBuf,
@@ -50,18 +50,18 @@ impl Process {
     ///
     /// # Errors
     /// When the binary cannot be run.
-    pub(super) fn start(recipe: &Recipe, sessions: &Sessions, events: &Events) -> Result<Process, Failure> {
+    pub(super) fn start(spec: &LaunchSpec, sessions: &Sessions, events: &Events) -> Result<Process, Failure> {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let (session, offer) = Session::new(&recipe.function, &recipe.arn, recipe.timeout);
+        let (session, offer) = Session::new(&spec.function, &spec.arn, spec.timeout);
         let session = Arc::new(session);
         // Before the process, which may ask for its first invocation at once.
         sessions.insert(&id, session.clone());
-        let child = Command::new(&recipe.binary)
+        let child = Command::new(&spec.binary)
             .env_clear()
-            .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
+            .envs(spec.environment.iter().map(|(name, value)| (name, value)))
             .env(
                 "AWS_LAMBDA_RUNTIME_API",
-                format!("{}/{}/{id}", recipe.runtime_api, recipe.function),
+                format!("{}/{}/{id}", spec.runtime_api, spec.function),
             )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -73,7 +73,7 @@ impl Process {
             .map_err(|source| {
                 sessions.remove(&id);
                 Failure::Start {
-                    binary: recipe.binary.display().to_string(),
+                    binary: spec.binary.display().to_string(),
                     source,
                 }
             })?;
@@ -99,7 +99,7 @@ impl Process {
     /// Waits until the process asks for its first invocation.
     ///
     /// # Errors
-    /// When it ends before, or asks for nothing in ten seconds.
+    /// The process ended, or did not ask for an invocation within ten seconds.
     pub(super) async fn ready(&self, events: &Events) -> Result<(), Failure> {
         tokio::select! {
             () = self.session.ready() => {}
@@ -120,7 +120,7 @@ impl Process {
         self.ended.borrow().is_none()
     }
 
-    /// What kills the process from elsewhere, without keeping it alive.
+    /// A handle that kills the process and does not keep it alive.
     pub(super) fn killer(&self) -> Killer {
         Killer {
             kill: self.kill.downgrade(),
@@ -164,7 +164,7 @@ impl Process {
     }
 }
 
-/// Kills a process that somebody else holds.
+/// Kills a process that another task holds.
 #[derive(Debug)]
 pub(super) struct Killer {
     kill: mpsc::WeakSender<String>,

@@ -1,4 +1,4 @@
-//! What one function process and the Runtime API have to say to each other.
+//! The exchange between one function process and the Runtime API.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) struct Invocation {
     pub(super) payload: Bytes,
     /// Told when the function has it.
     pub(super) handed_over: oneshot::Sender<()>,
-    /// Told what the function answered.
+    /// Receives the function's answer.
     pub(super) answer: oneshot::Sender<Result<Bytes, Failure>>,
 }
 
@@ -65,7 +65,7 @@ impl Session {
             answer,
         } = invocation;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((request_id.clone(), answer));
-        // Nobody waits for it when the invocation was given up in the meantime.
+        // The receiver is gone if the invocation has timed out.
         let _ = handed_over.send(());
         Some((request_id, payload))
     }
@@ -75,7 +75,7 @@ impl Session {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match running.take_if(|(running, _)| running == request_id) {
             Some((_, waiting)) => {
-                // Nobody waits for it when the invocation was given up in the meantime.
+                // The receiver is gone if the invocation has timed out.
                 let _ = waiting.send(answer);
                 Ok(())
             }
@@ -89,7 +89,7 @@ impl Session {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Notes what the process last said, in case it does not live to say more.
+    /// Keeps the last error of the process, for the case that it exits.
     pub(super) fn note(&self, text: &str) {
         *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
     }

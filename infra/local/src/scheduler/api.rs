@@ -15,18 +15,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{AlreadyThere, Name, Schedule, Scheduler, Then};
-use crate::template::{Place, Stack};
+use crate::template::{AwsLocation, Stack};
 
 /// The longest name.
 const NAME_BYTES: usize = 64;
 /// The most bytes that a target is handed.
 const INPUT_BYTES: usize = 256 * 1024;
-/// Who does what a schedule asks for, and has to be trusted by its role.
+/// The service that runs schedules, which their roles have to trust.
 const PRINCIPAL: &str = "scheduler.amazonaws.com";
 
 /// The schedules as an HTTP service.
-pub(crate) fn router(scheduler: Scheduler, stack: &Stack, place: &Place) -> Router {
-    let service = Service::new(scheduler, stack, place);
+pub(crate) fn router(scheduler: Scheduler, stack: &Stack, location: &AwsLocation) -> Router {
+    let service = Service::new(scheduler, stack, location);
     Router::new()
         .route("/schedules/{name}", post(create).get(show).delete(delete))
         .fallback(|| async {
@@ -42,11 +42,11 @@ pub(crate) fn router(scheduler: Scheduler, stack: &Stack, place: &Place) -> Rout
 #[derive(Clone)]
 struct Service {
     scheduler: Scheduler,
-    place: Place,
+    location: AwsLocation,
     known: Arc<Known>,
 }
 
-/// What a schedule may name.
+/// The targets and roles that a schedule may name.
 struct Known {
     groups: Vec<String>,
     /// The queues' names by their ARNs.
@@ -62,7 +62,7 @@ struct Fault {
     message: String,
 }
 
-/// What `CreateSchedule` is asked; whatever else it could be asked, this host does not do.
+/// The supported input of `CreateSchedule`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct CreateSchedule {
@@ -156,7 +156,7 @@ fn answered(outcome: Result<Value, Fault>) -> Response {
 }
 
 impl Service {
-    fn new(scheduler: Scheduler, stack: &Stack, place: &Place) -> Service {
+    fn new(scheduler: Scheduler, stack: &Stack, location: &AwsLocation) -> Service {
         let queues = stack.queues.iter();
         let trusting = stack
             .roles
@@ -164,7 +164,7 @@ impl Service {
             .filter(|role| role.services.iter().any(|service| service == PRINCIPAL));
         Service {
             scheduler,
-            place: place.clone(),
+            location: location.clone(),
             known: Arc::new(Known {
                 groups: stack.schedule_groups.clone(),
                 queues: queues
@@ -214,7 +214,7 @@ impl Service {
         }
         let name = self.name(name, request.group_name)?;
         let arn = self
-            .place
+            .location
             .arn("scheduler", &format!("schedule/{}/{}", name.0, name.1));
         document["Name"] = name.1.as_str().into();
         document["Arn"] = arn.as_str().into();
@@ -261,7 +261,7 @@ fn absent((_, name): &Name) -> Fault {
     Fault::not_found(format!("Schedule {name} does not exist."))
 }
 
-/// The moment of `at(yyyy-mm-ddThh:mm:ss)`, which is in UTC if nothing is said.
+/// The time of `at(yyyy-mm-ddThh:mm:ss)`, in UTC by default.
 fn due(request: &CreateSchedule) -> Result<Timestamp, Fault> {
     let zone = request.schedule_expression_timezone.as_deref();
     if zone.is_some_and(|zone| zone != "UTC") {

@@ -47,7 +47,7 @@ struct Schedule {
     document: Value,
 }
 
-/// What becomes of a schedule that is done.
+/// What happens to a schedule after it ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Delete,
@@ -67,10 +67,10 @@ impl Scheduler {
         }
     }
 
-    /// Sends what is due when it is due, until it is dropped.
+    /// Sends each message at its time, until it is dropped.
     pub(crate) async fn run(self) {
         loop {
-            // Whoever changes something from here on is heard below.
+            // Changes from here on end the wait below.
             let changed = self.changed.notified();
             match self.next() {
                 Some(at) if at <= Instant::now() => {
@@ -93,7 +93,7 @@ impl Scheduler {
             .count()
     }
 
-    /// Does now what waits for its time, and returns how many that were.
+    /// Runs all waiting schedules now, and returns how many those were.
     pub(crate) fn bring_forward(&self) -> usize {
         self.send(|_| true)
     }

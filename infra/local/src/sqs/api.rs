@@ -19,7 +19,7 @@ use super::{
     broker::{Broker, NoSuchQueue, ReceiptError},
     queue::Received,
 };
-use crate::template::{Place, Stack};
+use crate::template::{AwsLocation, Stack};
 use request::{
     ChangeMessageVisibility, DeleteMessage, Entry, GetQueueUrl, OfQueue, ReceiveMessage, SendMessageBatch,
 };
@@ -30,7 +30,7 @@ const MESSAGE_BYTES: usize = 1024 * 1024;
 const BATCH: usize = 10;
 
 /// The queues as an HTTP service.
-pub(crate) fn router(broker: Broker, stack: &Stack, place: &Place) -> Router {
+pub(crate) fn router(broker: Broker, stack: &Stack, location: &AwsLocation) -> Router {
     let queues = stack
         .queues
         .iter()
@@ -43,7 +43,7 @@ pub(crate) fn router(broker: Broker, stack: &Stack, place: &Place) -> Router {
         .with_state(Service {
             broker,
             queues,
-            place: place.clone(),
+            location: location.clone(),
         })
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn router(broker: Broker, stack: &Stack, place: &Place) -> Router {
 struct Service {
     broker: Broker,
     queues: BTreeMap<String, crate::template::Queue>,
-    place: Place,
+    location: AwsLocation,
 }
 
 /// An error of the service, by the name of its shape and by the code that older clients know it by.
@@ -223,7 +223,7 @@ impl Service {
         Ok(answer)
     }
 
-    /// Waits for the first message as long as the request says, then takes what is there.
+    /// Waits for the first message for the request's wait time, then returns all visible ones.
     async fn receive(&self, request: ReceiveMessage) -> Result<Value, Fault> {
         let most = request.max_number_of_messages.unwrap_or(1);
         if !(1..=BATCH).contains(&most) {
@@ -251,14 +251,14 @@ impl Service {
         Ok(json!({ "Messages": messages }))
     }
 
-    /// A received message with all its attributes: a client may ask for fewer, and loses nothing by getting more.
+    /// A received message with all its attributes, whichever the client asked for.
     fn shown(&self, received: &Received) -> Value {
         let mut shown = json!({
             "MessageId": received.id,
             "ReceiptHandle": received.receipt,
             "Body": received.message.body,
             "MD5OfBody": received.message.body_digest(),
-            "Attributes": received.system_attributes(&self.place.account),
+            "Attributes": received.system_attributes(&self.location.account),
         });
         if let Some(digest) = received.message.attributes_digest() {
             shown["MD5OfMessageAttributes"] = digest.into();
@@ -306,7 +306,7 @@ impl Service {
 
     fn url(&self, request: &GetQueueUrl) -> Result<Value, Fault> {
         let queue = self.known(&request.queue_name)?;
-        Ok(json!({ "QueueUrl": self.place.queue_url(&queue.name) }))
+        Ok(json!({ "QueueUrl": self.location.queue_url(&queue.name) }))
     }
 
     fn known(&self, queue: &str) -> Result<&crate::template::Queue, Fault> {

@@ -27,7 +27,7 @@ pub struct Broker {
     queues: Arc<Mutex<BTreeMap<String, Queue>>>,
     /// The queues that a function is fed from.
     feeding: Arc<BTreeSet<String>>,
-    /// How many messages those hold. Changes whenever a queue does, so that nobody has to poll.
+    /// How many messages those hold. It is sent at every change of a queue, so that waiting needs no polling.
     outstanding: watch::Sender<usize>,
     events: Events,
 }
@@ -89,7 +89,7 @@ impl Broker {
         Ok(id)
     }
 
-    /// Receives what is visible now, up to `most` messages, and moves to the dead-letter queue what was received too often.
+    /// Receives up to `most` visible messages, and moves those received too often to the dead-letter queue.
     ///
     /// # Errors
     /// When there is no such queue.
@@ -181,7 +181,7 @@ impl Broker {
         }
     }
 
-    /// Waits until no queue that feeds a function holds a message: what was asked for has been dealt with, or given up.
+    /// Waits until no queue that feeds a function holds a message.
     pub async fn drained(&self) {
         let mut outstanding = self.outstanding.subscribe();
         // The sender lives as long as this broker does.
@@ -212,7 +212,7 @@ impl Broker {
         Ok(outcome)
     }
 
-    /// Counts what is left under the same lock as the change, so that nobody sees the moment between two queues.
+    /// Counts messages under the lock of the change, so that a message between two queues is counted.
     fn changed(&self, queues: &BTreeMap<String, Queue>) {
         let outstanding = self
             .feeding

@@ -1,4 +1,4 @@
-//! Event source mappings: what carries messages from a queue to its function.
+//! Event source mappings: pollers that carry messages from a queue to its function.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     event::{Event, Events},
     runtime::Functions,
-    template::{BatchFailures, Mapping, Place},
+    template::{AwsLocation, BatchFailures, Mapping},
 };
 
 /// One mapping at work.
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Poller {
     pub(crate) mapping: Mapping,
     pub(crate) arn: String,
-    pub(crate) place: Place,
+    pub(crate) location: AwsLocation,
     pub(crate) broker: Broker,
     pub(crate) functions: Functions,
     pub(crate) events: Events,
@@ -102,7 +102,7 @@ impl Poller {
             } else {
                 Ok(())
             };
-            // A mapping's own queue and receipts exist; nothing can be done here if they do not.
+            // A mapping's own queue and receipts exist.
             drop(settled);
         }
         self.events.tell(&Event::Batch {
@@ -137,13 +137,13 @@ impl Poller {
                     "messageId": received.id,
                     "receiptHandle": received.receipt,
                     "body": message.body,
-                    "attributes": received.system_attributes(&self.place.account),
+                    "attributes": received.system_attributes(&self.location.account),
                     "messageAttributes": attributes,
                     "md5OfBody": message.body_digest(),
                     "md5OfMessageAttributes": message.attributes_digest(),
                     "eventSource": "aws:sqs",
                     "eventSourceARN": self.arn,
-                    "awsRegion": self.place.region,
+                    "awsRegion": self.location.region,
                 })
             })
             .collect();

@@ -1,4 +1,4 @@
-//! A message as its sender gave it, and the digests by which SQS says what it took in.
+//! A message as it was sent, and SQS's digests of it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-/// What a sender may attach to a message.
+/// An attribute of a message.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Attribute {

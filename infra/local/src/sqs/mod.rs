@@ -1,7 +1,7 @@
 //! SQS, as far as a standard queue and its event source mapping matter: visibility, receive counts, delays, fair groups,
 //! dead letters, batches with partial failures, concurrency, and at-least-once delivery on request.
 //!
-//! Queues live in memory, whatever the tables do. One deliberate difference can be asked for: a failed batch's messages
+//! Queues are in memory. One deliberate difference is an option: a failed batch's messages
 //! become visible again after [`crate::Options::retry_visibility`] instead of the queue's visibility time-out, which by
 //! Lambda's rule is six times the function's own and would make every failure take minutes.
 

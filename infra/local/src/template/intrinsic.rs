@@ -1,4 +1,4 @@
-//! What `Ref`, `Fn::GetAtt` and `Fn::Sub` come to on this machine.
+//! `Ref`, `Fn::GetAtt` and `Fn::Sub` on this machine.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::Error;
 
-/// Where the stack is put: what the template cannot know by itself.
+/// The account, region and stack name of the deployment, and its parameters.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct AwsLocation {
     /// The region that names and endpoints speak of.
     pub region: String,
     /// The twelve digits of the account.
@@ -21,18 +21,18 @@ pub struct Place {
     pub parameters: BTreeMap<String, String>,
 }
 
-impl Place {
-    /// The ARN of a thing of `service` in this place.
+impl AwsLocation {
+    /// The ARN of a thing of `service` here.
     pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
     }
 
-    /// The ARN of a role in this place.
+    /// The ARN of a role here.
     pub(crate) fn role_arn(&self, role: &str) -> String {
         format!("arn:aws:iam::{}:role/{role}", self.account)
     }
 
-    /// The URL of a queue in this place.
+    /// The URL of a queue here.
     pub(crate) fn queue_url(&self, queue: &str) -> String {
         format!("{}/{}/{queue}", self.sqs_endpoint, self.account)
     }
@@ -43,7 +43,7 @@ impl Place {
 pub(super) struct Resolver<'a> {
     pub(super) parameters: &'a Map<String, Value>,
     pub(super) resources: &'a Map<String, Value>,
-    pub(super) place: &'a Place,
+    pub(super) location: &'a AwsLocation,
 }
 
 impl Resolver<'_> {
@@ -87,15 +87,15 @@ impl Resolver<'_> {
 
     fn reference(&self, target: &str) -> Option<String> {
         match target {
-            "AWS::Region" => return Some(self.place.region.clone()),
-            "AWS::AccountId" => return Some(self.place.account.clone()),
-            "AWS::StackName" => return Some(self.place.stack.clone()),
+            "AWS::Region" => return Some(self.location.region.clone()),
+            "AWS::AccountId" => return Some(self.location.account.clone()),
+            "AWS::StackName" => return Some(self.location.stack.clone()),
             "AWS::Partition" => return Some("aws".into()),
             "AWS::URLSuffix" => return Some("amazonaws.com".into()),
             _ => {}
         }
         if let Some(parameter) = self.parameters.get(target) {
-            return match (self.place.parameters.get(target), parameter.get("Default")) {
+            return match (self.location.parameters.get(target), parameter.get("Default")) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(Value::String(text))) => Some(text.clone()),
                 (None, Some(other)) => Some(other.to_string()),
@@ -103,20 +103,22 @@ impl Resolver<'_> {
             };
         }
         match self.kind(target)? {
-            "AWS::SQS::Queue" => Some(self.place.queue_url(target)),
+            "AWS::SQS::Queue" => Some(self.location.queue_url(target)),
             _ => Some(target.to_owned()),
         }
     }
 
     fn attribute(&self, target: &str, attribute: &str) -> Option<String> {
         match (self.kind(target)?, attribute) {
-            ("AWS::SQS::Queue", "Arn") => Some(self.place.arn("sqs", target)),
+            ("AWS::SQS::Queue", "Arn") => Some(self.location.arn("sqs", target)),
             ("AWS::SQS::Queue", "QueueName") => Some(target.to_owned()),
-            ("AWS::DynamoDB::Table", "Arn") => Some(self.place.arn("dynamodb", &format!("table/{target}"))),
-            ("AWS::Serverless::Function", "Arn") => {
-                Some(self.place.arn("lambda", &format!("function:{target}")))
+            ("AWS::DynamoDB::Table", "Arn") => {
+                Some(self.location.arn("dynamodb", &format!("table/{target}")))
             }
-            ("AWS::IAM::Role", "Arn") => Some(self.place.role_arn(target)),
+            ("AWS::Serverless::Function", "Arn") => {
+                Some(self.location.arn("lambda", &format!("function:{target}")))
+            }
+            ("AWS::IAM::Role", "Arn") => Some(self.location.role_arn(target)),
             _ => None,
         }
     }

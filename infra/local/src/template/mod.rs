@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde_json::{Map, Value};
 
-pub use intrinsic::Place;
+pub use intrinsic::AwsLocation;
 use intrinsic::Resolver;
 use reader::Reader;
 
@@ -24,7 +24,7 @@ pub enum Error {
     Read {
         /// Where it was looked for.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The text is not the YAML that CloudFormation takes.
@@ -43,7 +43,7 @@ pub enum Error {
     Invalid {
         /// The logical id.
         resource: String,
-        /// What is wrong with it.
+        /// The error.
         what: String,
     },
 }
@@ -72,7 +72,7 @@ pub struct Template {
     resources: Map<String, Value>,
 }
 
-/// Everything that runs, resolved for one [`Place`].
+/// Everything that runs, resolved for one [`AwsLocation`].
 #[derive(Clone, Debug)]
 pub struct Stack {
     /// The functions, by their order in the template's alphabet.
@@ -98,7 +98,7 @@ pub struct Stack {
 pub struct Function {
     /// The logical id, by which the other resources name it.
     pub id: String,
-    /// The binary, which is also what people call it.
+    /// The name of the binary and of the function.
     pub name: String,
     /// How long one invocation may take.
     pub timeout: Duration,
@@ -113,7 +113,7 @@ pub struct Function {
 pub struct Role {
     /// The role's ARN.
     pub arn: String,
-    /// The services that may assume it. What they may do then, nobody asks here.
+    /// The services that may assume it. Its policies are not evaluated.
     pub services: Vec<String>,
 }
 
@@ -171,7 +171,7 @@ pub struct Mapping {
     pub max_concurrency: Option<usize>,
 }
 
-/// What a function's answer to a batch can say.
+/// The failures that a function's answer to a batch can report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchFailures {
     /// Nothing: an answer is a success, an error fails the whole batch.
@@ -236,11 +236,11 @@ impl Template {
     ///
     /// # Errors
     /// When a resource, a property or an intrinsic function is needed that this host does not support.
-    pub fn deploy(&self, place: &Place) -> Result<Stack, Error> {
+    pub fn deploy(&self, location: &AwsLocation) -> Result<Stack, Error> {
         let resolver = Resolver {
             parameters: &self.parameters,
             resources: &self.resources,
-            place,
+            location,
         };
         let mut stack = Stack {
             functions: vec![],
@@ -348,7 +348,7 @@ fn function_name(code_uri: &str) -> String {
         .to_owned()
 }
 
-/// What SAM makes of `Globals`: objects are merged, anything else is overridden.
+/// Merges `Globals` as SAM does: objects are merged, other values are overridden.
 fn merged(defaults: &Map<String, Value>, own: &Value) -> Value {
     let mut whole = defaults.clone();
     for (key, value) in own.as_object().into_iter().flatten() {

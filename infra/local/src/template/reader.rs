@@ -1,4 +1,4 @@
-//! One resource at a time: from what was written to what runs.
+//! Reads one resource of the template.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{
     },
 };
 
-/// One resource on its way from what was written to what runs.
+/// One resource of the template while it is read.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     /// The logical id.
@@ -55,7 +55,7 @@ impl Reader<'_> {
         let properties: QueueProperties = self.properties(&resource::QUEUE)?;
         Ok(Queue {
             name: self.id.to_owned(),
-            arn: self.resolver.place.arn("sqs", self.id),
+            arn: self.resolver.location.arn("sqs", self.id),
             visibility: Duration::from_secs(properties.visibility_timeout.unwrap_or(30)),
             delay: Duration::from_secs(properties.delay_seconds),
             redrive: properties.redrive_policy.map(|policy| Redrive {
@@ -134,7 +134,7 @@ impl Reader<'_> {
             .filter_map(|service| Some(service.as_str()?.to_owned()))
             .collect();
         Role {
-            arn: self.resolver.place.role_arn(self.id),
+            arn: self.resolver.location.role_arn(self.id),
             services,
         }
     }

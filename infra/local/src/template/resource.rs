@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a function runs and how long it may.
+/// The binary and the limits of a function.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct FunctionProperties {
@@ -189,7 +189,7 @@ pub(super) const SCHEDULE_GROUP: Known = Known {
     without_effect: &["Name", "Tags"],
 };
 
-/// Resource types that have nothing to do on one machine: permissions, logs, alarms, the shell of the API.
+/// Resource types without effect on one machine: permissions, logs, alarms, the shell of the API.
 pub(super) fn has_no_effect_here(kind: &str) -> bool {
     matches!(
         kind,

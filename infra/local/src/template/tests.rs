@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 
-pub(crate) fn place() -> Place {
-    Place {
+pub(crate) fn location() -> AwsLocation {
+    AwsLocation {
         region: "eu-west-1".into(),
         account: "123456789012".into(),
         stack: "herald".into(),
@@ -13,15 +13,15 @@ pub(crate) fn place() -> Place {
 }
 
 pub(crate) fn deployed(text: &str) -> Result<Stack, Error> {
-    Template::parse(text).unwrap().deploy(&place())
+    Template::parse(text).unwrap().deploy(&location())
 }
 
 #[test]
 fn the_real_template_is_what_runs() {
     let template = Template::of_repository().unwrap();
-    let mut place = place();
-    place.parameters.insert("MicrosoftAppId".into(), "app".into());
-    let stack = template.deploy(&place).unwrap();
+    let mut location = location();
+    location.parameters.insert("MicrosoftAppId".into(), "app".into());
+    let stack = template.deploy(&location).unwrap();
 
     let names: Vec<_> = stack
         .functions
@@ -171,7 +171,7 @@ fn a_rule_on_a_bus_is_refused_as_long_as_nothing_here_matches_events() {
 
 // ---- What only AWS enforces, and neither this host nor a linter sees ---------------------------------------------------
 
-/// The statements of the real template's policy at this place, and those that allow this action.
+/// The statements of the real template's policy at this location, and those that allow this action.
 fn allowing(template: &Template, id: &str, document: &str, action: &str) -> Vec<Value> {
     let statements = template.resources[id]
         .pointer(&format!("/Properties/{document}/Statement"))
@@ -197,9 +197,9 @@ fn scheduler_may_send_to_every_queue_that_feeds_a_function_and_to_no_other() {
         "Policies/0/PolicyDocument",
         "sqs:SendMessage",
     );
-    let mut place = place();
-    place.parameters.insert("MicrosoftAppId".into(), "app".into());
-    let fed = template.deploy(&place).unwrap().mappings;
+    let mut location = location();
+    location.parameters.insert("MicrosoftAppId".into(), "app".into());
+    let fed = template.deploy(&location).unwrap().mappings;
     let mut fed: Vec<_> = fed
         .iter()
         .map(|mapping| json!({"Fn::GetAtt": [mapping.queue, "Arn"]}))
@@ -262,8 +262,8 @@ fn whoever_puts_messages_off_may_make_schedules_and_pass_their_role_to_scheduler
 #[test]
 fn an_alarm_watches_every_dead_letter_queue() {
     let template = Template::of_repository().unwrap();
-    let mut place = place();
-    place.parameters.insert("MicrosoftAppId".into(), "app".into());
+    let mut location = location();
+    location.parameters.insert("MicrosoftAppId".into(), "app".into());
     let watched: Vec<_> = template
         .resources
         .values()
@@ -274,7 +274,7 @@ fn an_alarm_watches_every_dead_letter_queue() {
                 .as_str()
         })
         .collect();
-    for queue in template.deploy(&place).unwrap().queues {
+    for queue in template.deploy(&location).unwrap().queues {
         if let Some(redrive) = queue.redrive {
             assert!(watched.contains(&redrive.target.as_str()), "{}", redrive.target);
         }

@@ -5,7 +5,7 @@ use crate::{
     clock,
     event::Events,
     sqs::Broker,
-    template::tests::{deployed, place},
+    template::tests::{deployed, location},
 };
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/Waker";
@@ -29,7 +29,7 @@ Resources:
     )
     .unwrap();
     let scheduler = Scheduler::new(Broker::new(&stack, Events::default()));
-    Service::new(scheduler, &stack, &place())
+    Service::new(scheduler, &stack, &location())
 }
 
 /// A schedule that is due in so many seconds.

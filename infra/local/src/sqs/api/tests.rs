@@ -11,14 +11,14 @@ Resources:
     Properties: {VisibilityTimeout: 60, RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 1}}
   Dead: {Type: AWS::SQS::Queue}
 ";
-    let place = Place {
+    let location = AwsLocation {
         region: "us-east-1".into(),
         account: "000000000000".into(),
         stack: "herald".into(),
         sqs_endpoint: "http://127.0.0.1:1".into(),
         parameters: BTreeMap::new(),
     };
-    let stack = Template::parse(template).unwrap().deploy(&place).unwrap();
+    let stack = Template::parse(template).unwrap().deploy(&location).unwrap();
     let queues = stack
         .queues
         .iter()
@@ -28,7 +28,7 @@ Resources:
     Service {
         broker: Broker::new(&stack, Events::default()),
         queues,
-        place,
+        location,
     }
 }
 
