@@ -7,6 +7,7 @@ mod terminal;
 use std::{future::Future, net::TcpListener, pin::pin, process::ExitCode};
 
 use anyhow::Context;
+use clap::Parser;
 use herald_local::{
     Events, Host, Options,
     channel::{self, Channel},
@@ -18,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use arguments::{Arguments, HELP};
+use arguments::Arguments;
 use terminal::{Console, farewell, introduction, say};
 
 fn main() -> ExitCode {
@@ -32,17 +33,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let arguments = Arguments::from_env()?;
-    if arguments.help {
-        say(HELP.trim_end());
-        return Ok(());
-    }
+    let arguments = Arguments::parse();
     // Before the build, which takes its time the first time.
     let listener = front::listen(arguments.listen)?;
     let mut options = Options::built()?;
     options.data.clone_from(&arguments.data);
-    options.parameters.extend(arguments.bot.clone());
-    options.concurrency = arguments.concurrency.unwrap_or(options.concurrency);
+    options.parameters.extend(Arguments::bot());
+    options.concurrency = arguments.concurrency.get();
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     runtime.block_on(until_asked_to_stop(listener, options, &arguments))
 }
@@ -54,11 +51,12 @@ async fn until_asked_to_stop(
 ) -> anyhow::Result<()> {
     let mut asked_to_stop = pin!(asked_to_stop()?);
     // Before the functions, which fetch the issuer's keys when they start.
-    let issuer = match arguments.app_id() {
-        Some(app_id) => {
+    let app_id = Arguments::bot().find(|(name, _)| name == "MicrosoftAppId");
+    let issuer = match app_id {
+        Some((_, app_id)) => {
             let issuer = Issuer::open(channel::CHANNEL_ID).await?;
-            options.authenticate(app_id, &issuer);
-            Some((issuer, app_id.to_owned()))
+            options.authenticate(&app_id, &issuer);
+            Some((issuer, app_id))
         }
         None => None,
     };
