@@ -108,8 +108,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "Retry-After is ignored",
         file: "functions/sender/src/attempt.rs",
-        from: "            .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());\n        let not_sent",
-        to: "            .and_then(|_| None);\n        let not_sent",
+        from: "let asked = retry_after(error, now);\n        let not_sent",
+        to: "let asked = retry_after(error, now).and_then(|_| None);\n        let not_sent",
     },
     Mutation {
         name: "Retry-After is kept to oneself",

@@ -9,7 +9,7 @@ use botframework::teams::TeamsChannelAccount;
 use herald::conversation::{Conversation, Scope, is_id};
 use herald::id::normalize_guid;
 use herald::rate_limit::{self, PermitRequest, TenantRate};
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Reaction, reaction, retry_after};
 use herald::roster_cache::{Member, RosterPage, RosterQuery, TeamKey};
 use herald::store::{Conversations, Notifications, Paces};
 use herald::telemetry::chain;
@@ -158,7 +158,7 @@ where
                     return Err(Failure::Later(wait));
                 }
                 Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
-                    let wait = self.asks_to_wait(&error).unwrap_or(ASK_AGAIN);
+                    let wait = retry_after(&error, self.reader.context.clock.now()).unwrap_or(ASK_AGAIN);
                     return Err(Failure::Later(wait));
                 }
             }
@@ -193,18 +193,12 @@ where
         error: &connector::Error,
     ) -> Result<SignedDuration, Failure> {
         let context = self.reader.context;
-        let (now, asked) = (context.clock.now(), self.asks_to_wait(error));
+        let now = context.clock.now();
+        let asked = retry_after(error, now);
         let limit = context.limits.tenant;
         let rule = |pace: &TenantRate| ((), Some(rate_limit::throttle(pace, limit, asked, now)));
         context.paces.apply(&bucket_of(shown), rule).await?;
         Ok(asked.unwrap_or(ASK_AGAIN))
-    }
-
-    /// How long the channel asks to wait.
-    fn asks_to_wait(&self, error: &connector::Error) -> Option<SignedDuration> {
-        let now = self.reader.context.clock.now();
-        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
-        asked.and_then(|wait| SignedDuration::try_from(wait).ok())
     }
 }
 

@@ -8,7 +8,7 @@ use botframework::id::{ActivityId, ConversationId};
 use herald::conversation::{Conversation, Feedback, Observation, Scope};
 use herald::delivery::{self, Attempt, Lease, Next, Outcome, Policy};
 use herald::rate_limit::{self, Bucket, Limit, PermitRequest, Reservation, TenantRate};
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Reaction, reaction, retry_after};
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
@@ -322,9 +322,7 @@ where
     ) -> Result<Attempt, store::Error> {
         let code = code(error);
         let now = self.now();
-        let asked = error
-            .retry_after()
-            .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
+        let asked = retry_after(error, now);
         let not_sent = |code, retry_after| Attempt::NotSent { code, retry_after };
         Ok(match reaction {
             Reaction::Slow => {

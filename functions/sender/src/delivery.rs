@@ -8,6 +8,7 @@ use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReas
 use herald::id::NotificationId;
 use herald::notification::Notification;
 use herald::rate_limit::Bucket;
+use herald::retry::retry_after;
 use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
@@ -233,8 +234,7 @@ where
     /// The bot was refused, not this delivery: it waits like all others, however often it was tried.
     pub(crate) fn refused(&self, lease: &Lease, error: &connector::Error) -> Next {
         let now = self.context.clock.now();
-        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
-        let wait = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
+        let wait = retry_after(error, now);
         let until = later(now, wait.unwrap_or(REFUSED_WAIT).min(REFUSED_WAIT_MAX));
         Next::Wait {
             until: self.invocation.pause(until, now, || tell_refused(error)),

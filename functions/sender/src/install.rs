@@ -29,6 +29,7 @@ use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
 use herald::graph::{Customer, Customers};
 use herald::rate_limit::{Bucket, MAX_LOOKAHEAD};
+use herald::retry::retry_after;
 use herald::store::{self, Conversations, Ledger, Notifications, Paces};
 use jiff::{SignedDuration, Timestamp};
 
@@ -197,7 +198,7 @@ where
                 )
             }
             Reason::Throttled => {
-                let asked = self.asked_by(&error);
+                let asked = retry_after(&error, self.now());
                 if let Some(bucket) = self.bucket {
                     let limit = self.context.limits.graph;
                     self.slow(&bucket.for_graph(), limit, asked).await?;
@@ -206,7 +207,7 @@ where
                 (again, "InstallFailed")
             }
             Reason::Unreachable | Reason::NoResponse | Reason::ServerError | Reason::Unauthorized => {
-                let asked = self.asked_by(&error);
+                let asked = retry_after(&error, self.now());
                 let again = self.try_again(failures, asked, &code(&error)).await?;
                 (again, "InstallFailed")
             }
@@ -223,12 +224,6 @@ where
             "the bot was not installed for somebody"
         );
         Ok(place)
-    }
-
-    /// How long Graph asks to wait.
-    fn asked_by(&self, error: &graph::Error) -> Option<SignedDuration> {
-        let wait = error.retry_after()?.delay(self.now().into());
-        SignedDuration::try_from(wait).ok()
     }
 }
 

@@ -12,7 +12,7 @@ use herald::conversation::{ConversationKey, Creation, CreationLease, Person, Per
 use herald::delivery::{Outcome, SkipReason, State as RowState};
 use herald::graph::Customers;
 use herald::notification::{IfNoConversation, Notification};
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Reaction, reaction, retry_after};
 use herald::store::{
     self, ConversationFilter, ConversationSummary, Conversations, Ledger, Notifications, Paces,
 };
@@ -258,9 +258,7 @@ where
             "no conversation could be made"
         );
         let now = self.now();
-        let asked = error
-            .retry_after()
-            .and_then(|wait| SignedDuration::try_from(wait.delay(now.into())).ok());
+        let asked = retry_after(&error, now);
         Ok(match reaction(error.reason()) {
             Reaction::Slow => {
                 self.throttled(asked).await?;

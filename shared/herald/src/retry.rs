@@ -18,6 +18,8 @@
 //! carried out is repeated until the notification expires.
 
 use botframework::connector::Reason;
+use botframework::http::ServiceError;
+use jiff::{SignedDuration, Timestamp};
 
 /// What follows from a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,11 @@ pub enum Reaction {
         /// At most so many.
         most: u32,
     },
+}
+
+/// The delay left at `now` until a request may be repeated, if the service names one.
+pub fn retry_after<R>(error: &ServiceError<R>, now: Timestamp) -> Option<SignedDuration> {
+    SignedDuration::try_from(error.retry_after_from(now.into())?).ok()
 }
 
 /// What follows from a request that failed for this reason.

@@ -10,9 +10,8 @@ use herald::event::Events;
 use herald::operation::{self, Operation, OperationKey, Stage, Submitted};
 use herald::queue::Queue;
 use herald::rate_limit::Permits;
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Reaction, reaction, retry_after};
 use herald::store::{CasResult, Conversations, Ledger, Notifications, Paces};
-use jiff::SignedDuration;
 
 use super::list::shown;
 use super::{Onward, Verdict, tell};
@@ -181,8 +180,7 @@ where
             return Ok(Onward::Back(again));
         };
         let hand = self.delivery(&open.recipient);
-        let asked = error.retry_after().map(|wait| wait.delay(now.into()));
-        let asked = asked.and_then(|wait| SignedDuration::try_from(wait).ok());
+        let asked = retry_after(error, now);
         match reaction(error.reason()) {
             Reaction::Slow => hand.throttled(asked).await?,
             Reaction::Stop => {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::creation::Person;
 use super::error::{Class, Error, Reason, classify};
 use super::{Connector, Success, json};
-use crate::http::{Body, BoxError, Part, Said};
+use crate::http::{Body, BoxError, ErrorBody, Part};
 use crate::id::{ConversationId, OperationId};
 use crate::outgoing::OutgoingActivity;
 
@@ -344,7 +344,7 @@ impl OperationProgress {
             self.delivered = self.delivered.saturating_add(count);
             return;
         }
-        let (reason, _) = classify(&Said::default(), status);
+        let (reason, _) = classify(&ErrorBody::default(), status);
         match self.failed.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, sum)) => *sum = sum.saturating_add(count),
             None => self.failed.push((reason, count)),
@@ -389,11 +389,11 @@ impl FailedEntry {
         let id = ["entryId", "id"]
             .into_iter()
             .find_map(|name| entry.get(name)?.as_str());
-        let (status, said) = entry.get("error").map(Said::from_error).unwrap_or_default();
+        let (status, body) = entry.get("error").map(ErrorBody::from_error).unwrap_or_default();
         let status = status.and_then(|status| StatusCode::from_u16(status).ok());
         Self {
             id: id.unwrap_or_default().to_owned(),
-            error: Error::told(status, said),
+            error: Error::from_entry(status, body),
         }
     }
 }

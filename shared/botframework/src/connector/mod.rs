@@ -348,13 +348,13 @@ impl Connector {
         query: &[(&'static str, Option<&str>)],
         body: Bytes,
     ) -> Result<Success, Error> {
-        let trusted = self.trust.check(service_url).map_err(Error::refused)?;
-        let url = address(trusted.as_str(), parts, query).map_err(Error::refused)?;
+        let trusted = self.trust.check(service_url).map_err(Error::not_sendable)?;
+        let url = address(trusted.as_str(), parts, query).map_err(Error::not_sendable)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = url
             .try_into()
-            .map_err(|error: http::uri::InvalidUri| Error::refused(error))?;
+            .map_err(|error: http::uri::InvalidUri| Error::not_sendable(error))?;
         let has_body = !request.body().is_empty();
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
@@ -366,11 +366,11 @@ impl Connector {
         let Some(tokens) = self.tokens_for(trusted) else {
             return self.exchange(request, None).await;
         };
-        let token = tokens.token().await.map_err(Error::without_token)?;
+        let token = tokens.token().await.map_err(Error::no_token)?;
         match self.exchange(request.clone(), Some(&token)).await {
             Err(error) if error.is_unauthorized() => {
                 let another = tokens.token_instead_of(&token).await;
-                self.exchange(request, Some(&another.map_err(Error::without_token)?))
+                self.exchange(request, Some(&another.map_err(Error::no_token)?))
                     .await
             }
             outcome => outcome,
@@ -390,10 +390,10 @@ impl Connector {
                 .headers_mut()
                 .insert(AUTHORIZATION, token.authorization().clone());
         }
-        let response = self.transport.send(request).await.map_err(Error::unanswered)?;
+        let response = self.transport.send(request).await.map_err(Error::no_response)?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
-            return Err(Error::answered(head.status, &head.headers, &body));
+            return Err(Error::from_response(head.status, &head.headers, &body));
         }
         Ok(Success {
             status: head.status,
@@ -442,6 +442,6 @@ fn activity_path<'a>(conversation: &'a ConversationId, activity: &'a ActivityId)
 fn json(body: &impl Serialize) -> Result<Bytes, Error> {
     // Few messages are shorter than half of it, and a longer one grows it once or twice.
     let mut document = Vec::with_capacity(2048);
-    serde_json::to_writer(&mut document, body).map_err(Error::refused)?;
+    serde_json::to_writer(&mut document, body).map_err(Error::not_sendable)?;
     Ok(document.into())
 }

@@ -1,4 +1,4 @@
-//! Why there is no token, told without a word that could hold a secret.
+//! The errors of token requests. They hold no text that could quote a secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,172 +7,164 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use super::client_auth::ClientAuthError;
-use crate::http::{BoxError, RetryAfter};
+use crate::http::{BoxError, Failure, RetryAfter, ServiceError};
 
-/// Whose turn it is.
+/// Who can end the failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Somebody has to put the bot's registration or configuration right; until then no request of the bot can
-    /// succeed, and none is lost by waiting.
+    /// An operator, by correcting the bot's registration or configuration. Until then no request of the bot can
+    /// succeed, and waiting loses none.
     Configuration,
-    /// The token endpoint, or what keeps the proof, is away or asks to wait. It comes back by itself.
+    /// Time: the token endpoint or the store of the client credential is unavailable or asks to wait.
     Unavailable,
 }
 
-/// There is no token for the bot. Cheap to clone: whoever waits for one token is told of one failure.
+/// There is no token for the bot. Cheap to clone: all callers that wait for one token get the same error.
 ///
-/// The endpoint's own description is never kept: it may quote what was sent. What is kept are words of a fixed
-/// list, numbers and a correlation id.
+/// The endpoint's description is dropped, because it may quote the request. An error keeps words of a fixed list,
+/// numbers and a correlation id.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
 struct Inner {
-    fault: Fault,
-    status: Option<StatusCode>,
-    code: Option<&'static str>,
+    service: ServiceError<Fault>,
     error_codes: Vec<u64>,
-    correlation: Option<String>,
     wait: Duration,
-    source: Option<BoxError>,
 }
 
-/// What a token endpoint that gives no token says about it.
+/// The error response of a token endpoint.
 #[derive(Debug, Default)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     pub(super) code: Option<&'static str>,
     pub(super) error_codes: Vec<u64>,
     pub(super) correlation: Option<String>,
     pub(super) retry_after: Option<RetryAfter>,
 }
 
-/// How long to wait after a failure that names no time of its own.
+/// The wait after a failure.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Failures one after another before this one.
+pub(super) struct Backoff {
+    /// Consecutive failures before this one.
     pub(super) failures: u32,
     pub(super) now: SystemTime,
 }
 
-impl Patience {
-    /// The shortest and the longest wait. A `Retry-After` beyond is cut, so that nothing the other side says
-    /// can stop the bot for good.
-    const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(15));
+impl Backoff {
+    const MIN_WAIT: Duration = Duration::from_secs(1);
+    /// The longest wait. A longer `Retry-After` is cut, so that no response can stop the bot for good.
+    const MAX_WAIT: Duration = Duration::from_mins(15);
+    /// The longest wait without a `Retry-After`.
+    const MAX_OWN_WAIT: Duration = Duration::from_mins(1);
 
-    /// A minute when somebody has to act; else a second, doubled with each failure, at most a minute.
+    /// `Retry-After` within the bounds; without it a minute for a configuration, else a second, doubled with each
+    /// failure, at most a minute.
     fn wait(self, fault: Fault, retry_after: Option<RetryAfter>) -> Duration {
-        const MINUTE: Duration = Duration::from_mins(1);
-        let (shortest, longest) = Self::BOUNDS;
         match (retry_after, fault) {
-            (Some(asked), _) => asked.delay(self.now).clamp(shortest, longest),
-            (None, Fault::Configuration) => MINUTE,
-            (None, Fault::Unavailable) => (shortest * (1 << self.failures.min(6))).min(MINUTE),
+            (Some(retry_after), _) => retry_after.delay(self.now).clamp(Self::MIN_WAIT, Self::MAX_WAIT),
+            (None, Fault::Configuration) => Self::MAX_OWN_WAIT,
+            (None, Fault::Unavailable) => {
+                (Self::MIN_WAIT * (1 << self.failures.min(6))).min(Self::MAX_OWN_WAIT)
+            }
         }
     }
 }
 
 impl Error {
-    /// Whether it mends itself.
+    /// Whether the failure ends by itself.
     pub fn fault(&self) -> Fault {
-        self.0.fault
+        self.0.service.reason()
     }
 
-    /// The endpoint's word for it, of those that OAuth 2.0 and Entra know, such as `invalid_client`.
-    pub fn code(&self) -> Option<&'static str> {
-        self.0.code
+    /// The endpoint's error code, of those that OAuth 2.0 and Entra define, such as `invalid_client`.
+    pub fn code(&self) -> Option<&str> {
+        self.0.service.code()
     }
 
-    /// Entra's numbers for it, such as 7000215 (`AADSTS7000215`, a wrong secret).
+    /// Entra's error codes, such as 7000215 (`AADSTS7000215`, a wrong secret).
     pub fn error_codes(&self) -> &[u64] {
         &self.0.error_codes
     }
 
-    /// The id by which Microsoft finds the request again.
+    /// The id that Microsoft's support finds the request by.
     pub fn correlation(&self) -> Option<&str> {
-        self.0.correlation.as_deref()
+        Some(self.0.service.correlation()).filter(|id| !id.is_empty())
     }
 
-    /// The HTTP status, if there was an answer. For logs: [`fault`](Self::fault) says what it means.
+    /// The HTTP status, if there was a response. For logs: [`fault`](Self::fault) says what it means.
     pub fn status(&self) -> Option<u16> {
-        self.0.status.map(|status| status.as_u16())
+        self.0.service.status()
     }
 
-    /// How long asking again is of no use: what the endpoint asked for, or what we choose.
+    /// How long no token is requested again: the endpoint's `Retry-After`, or the client's own back-off.
     pub fn wait(&self) -> Duration {
         self.0.wait
     }
 
-    /// The endpoint answered, and brought no token.
-    pub(super) fn refused(status: StatusCode, refusal: Refusal, patience: Patience) -> Self {
+    /// A response without a token.
+    pub(super) fn from_response(status: StatusCode, response: ErrorResponse, backoff: Backoff) -> Self {
         let fault = match status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Fault::Unavailable,
-            status if status.is_client_error() && refusal.code != Some("temporarily_unavailable") => {
+            status if status.is_client_error() && response.code != Some("temporarily_unavailable") => {
                 Fault::Configuration
             }
             _ => Fault::Unavailable,
         };
-        Self(Arc::new(Inner {
-            fault,
+        let failure = Failure {
             status: Some(status),
-            code: refusal.code,
-            error_codes: refusal.error_codes,
-            correlation: refusal.correlation,
-            wait: patience.wait(fault, refusal.retry_after),
-            source: None,
-        }))
+            code: response.code.map(str::to_owned),
+            retry_after: response.retry_after,
+            correlation: response.correlation.unwrap_or_default(),
+            ..Failure::new(fault)
+        };
+        Self::new(failure, response.error_codes, backoff)
     }
 
-    /// There was no answer, or none that can be read.
-    pub(super) fn unanswered(source: impl Into<BoxError>, patience: Patience) -> Self {
-        Self::without_answer(Fault::Unavailable, source.into(), patience)
+    /// There is no response, or none that can be read.
+    pub(super) fn no_response(source: impl Into<BoxError>, backoff: Backoff) -> Self {
+        Self::new(
+            Failure::from_source(Fault::Unavailable, source),
+            Vec::new(),
+            backoff,
+        )
     }
 
-    /// There was nothing to ask with.
-    pub(super) fn unproved(error: ClientAuthError, patience: Patience) -> Self {
+    /// There is no client credential to send.
+    pub(super) fn no_client_auth(error: ClientAuthError, backoff: Backoff) -> Self {
         let fault = match &error {
             ClientAuthError::Configuration(_) => Fault::Configuration,
             ClientAuthError::Unavailable(_) => Fault::Unavailable,
         };
-        Self::without_answer(fault, Box::new(error), patience)
+        Self::new(Failure::from_source(fault, error), Vec::new(), backoff)
     }
 
-    fn without_answer(fault: Fault, source: BoxError, patience: Patience) -> Self {
+    fn new(failure: Failure<Fault>, error_codes: Vec<u64>, backoff: Backoff) -> Self {
         Self(Arc::new(Inner {
-            fault,
-            status: None,
-            code: None,
-            error_codes: Vec::new(),
-            correlation: None,
-            wait: patience.wait(fault, None),
-            source: Some(source),
+            wait: backoff.wait(failure.reason, failure.retry_after),
+            service: failure.into(),
+            error_codes,
         }))
     }
 
-    /// Whether it was the proof that was refused, so that another one may do.
-    pub(super) fn refuses_proof(&self) -> bool {
-        self.0.code == Some("invalid_client") || self.0.status == Some(StatusCode::UNAUTHORIZED)
+    /// Whether the endpoint rejected the client credential, so that another one may be accepted.
+    pub(super) fn rejects_client_auth(&self) -> bool {
+        self.code() == Some("invalid_client") || self.status() == Some(StatusCode::UNAUTHORIZED.as_u16())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Configuration => "no token for the bot, as it is registered or configured",
+            Self::Unavailable => "no token for the bot now",
+        })
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self.0.fault {
-            Fault::Configuration => "no token for the bot, as it is registered or configured",
-            Fault::Unavailable => "no token for the bot now",
-        })?;
-        if let Some(status) = self.0.status {
-            write!(formatter, " (status {}", status.as_u16())?;
-            if let Some(code) = self.0.code {
-                write!(formatter, ", {code}")?;
-            }
-            for code in &self.0.error_codes {
-                write!(formatter, ", AADSTS{code}")?;
-            }
-            if let Some(correlation) = &self.0.correlation {
-                write!(formatter, ", correlation {correlation}")?;
-            }
-            formatter.write_str(")")?;
-        }
-        Ok(())
+        let codes = self.error_codes().iter().map(|code| format!("AADSTS{code}"));
+        let correlation = self.correlation().map(|id| format!("correlation {id}"));
+        self.0.service.fmt_with(formatter, codes.chain(correlation))
     }
 }
 
@@ -180,19 +172,15 @@ impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Error")
-            .field("fault", &self.0.fault)
-            .field("status", &self.status())
-            .field("code", &self.0.code)
+            .field("service", &self.0.service)
             .field("error_codes", &self.0.error_codes)
-            .field("correlation", &self.0.correlation)
             .field("wait", &self.0.wait)
-            .field("source", &self.0.source)
             .finish()
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        self.0.service.source()
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::client::Application;
 use super::client_auth::{AssertionContext, ClientAuth, Reload};
-use super::error::{Error, Patience};
+use super::error::{Backoff, Error};
 use super::token_request::{self, Grant};
 use crate::http::Transport;
 
@@ -233,7 +233,7 @@ impl Tokens {
     /// Asks; and once more, if what proves us was refused and has changed since it was read.
     async fn ask(&self) -> Result<Grant, Error> {
         match self.ask_once().await {
-            Err(error) if error.refuses_proof() => match self.0.prover.reload().await {
+            Err(error) if error.rejects_client_auth() => match self.0.prover.reload().await {
                 Reload::Changed => self.ask_once().await,
                 Reload::Unchanged => Err(error),
             },
@@ -250,7 +250,7 @@ impl Tokens {
             ..
         } = &*self.0;
         let now = (rim.now)();
-        let patience = Patience {
+        let backoff = Backoff {
             failures: self.state().failures,
             now,
         };
@@ -263,13 +263,13 @@ impl Tokens {
         let proof = prover
             .authenticate(occasion)
             .await
-            .map_err(|error| Error::unproved(error, patience))?;
+            .map_err(|error| Error::no_client_auth(error, backoff))?;
         let request = token_request::request(application, &proof)
-            .map_err(|error| Error::unanswered(error, patience))?;
+            .map_err(|error| Error::no_response(error, backoff))?;
         match timeout(ANSWER_TIMEOUT, transport.send(request)).await {
-            Ok(Ok(response)) => token_request::read(&response, patience),
-            Ok(Err(error)) => Err(Error::unanswered(error, patience)),
-            Err(error) => Err(Error::unanswered(error, patience)),
+            Ok(Ok(response)) => token_request::read(&response, backoff),
+            Ok(Err(error)) => Err(Error::no_response(error, backoff)),
+            Err(error) => Err(Error::no_response(error, backoff)),
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::client::Application;
 use super::client_auth::ClientCredential;
-use super::error::{Error, Patience, Refusal};
+use super::error::{Backoff, Error, ErrorResponse};
 use crate::http::{Body, OUTSIDE_UNRESERVED, RetryAfter};
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -98,18 +98,18 @@ pub(super) fn request(
 }
 
 /// What the endpoint answered.
-pub(super) fn read(response: &Response<Body>, patience: Patience) -> Result<Grant, Error> {
+pub(super) fn read(response: &Response<Body>, backoff: Backoff) -> Result<Grant, Error> {
     let body = match response.body() {
         Body::Complete(bytes) if bytes.len() <= LARGEST_ANSWER => Some(bytes),
         Body::Complete(_) | Body::Truncated => None,
     };
     if response.status() != StatusCode::OK {
-        let refusal = refusal(response, body);
-        return Err(Error::refused(response.status(), refusal, patience));
+        let error = error_response(response, body);
+        return Err(Error::from_response(response.status(), error, backoff));
     }
     body.ok_or(Unreadable::Cut)
         .and_then(|bytes| grant(bytes))
-        .map_err(|error| Error::unanswered(error, patience))
+        .map_err(|error| Error::no_response(error, backoff))
 }
 
 fn grant(body: &[u8]) -> Result<Grant, Unreadable> {
@@ -153,7 +153,7 @@ fn grant(body: &[u8]) -> Result<Grant, Unreadable> {
 }
 
 /// What a refusal says, as far as it can hold no secret: descriptions are not looked at.
-fn refusal(response: &Response<Body>, body: Option<&Bytes>) -> Refusal {
+fn error_response(response: &Response<Body>, body: Option<&Bytes>) -> ErrorResponse {
     let document: Value = body
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
         .unwrap_or_default();
@@ -161,7 +161,7 @@ fn refusal(response: &Response<Body>, body: Option<&Bytes>) -> Refusal {
     let numbers = document.get("error_codes").and_then(Value::as_array);
     let correlation = document.get("correlation_id").and_then(Value::as_str);
     let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    Refusal {
+    ErrorResponse {
         code: said.and_then(|said| CODES.into_iter().find(|code| *code == said)),
         error_codes: numbers
             .into_iter()

@@ -34,7 +34,7 @@ impl Graph {
         app: &CatalogAppId,
     ) -> Result<Vec<Result<Option<InstallationId>, Error>>, Error> {
         if users.len() > limits::BATCH {
-            return Err(Error::refused(TooMany));
+            return Err(Error::not_sendable(TooMany));
         }
         if let [user] = users {
             return Ok(vec![self.installation(user, app).await]);
@@ -66,7 +66,7 @@ impl Graph {
             (status, headers) = (response.status(), response.into_parts().0.headers);
         }
         let outcomes = addresses.into_iter().enumerate().map(|(place, address)| {
-            address.map_err(Error::refused)?;
+            address.map_err(Error::not_sendable)?;
             let answer = answers
                 .iter()
                 .find(|answer| answer.get("id").and_then(Value::as_str) == Some(&*place.to_string()))

@@ -271,7 +271,7 @@ impl Graph {
 
     async fn install(&self, parts: &[Part<'_>], app: &CatalogAppId) -> Result<Installation, Error> {
         let catalog = [Part::Fixed("v1.0/appCatalogs/teamsApps"), Part::Id(app.as_str())];
-        let app = address(&self.url, &catalog, &[]).map_err(Error::refused)?;
+        let app = address(&self.url, &catalog, &[]).map_err(Error::not_sendable)?;
         let body = json(&Install { app: &app })?;
         let response = self.request(Method::POST, parts, &[], body).await?;
         if response.status() == StatusCode::CONFLICT {
@@ -289,12 +289,12 @@ impl Graph {
         query: &[(&'static str, Option<&str>)],
         body: Bytes,
     ) -> Result<Response<Body>, Error> {
-        let url = address(&self.url, parts, query).map_err(Error::refused)?;
+        let url = address(&self.url, parts, query).map_err(Error::not_sendable)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = url
             .try_into()
-            .map_err(|error: http::uri::InvalidUri| Error::refused(error))?;
+            .map_err(|error: http::uri::InvalidUri| Error::not_sendable(error))?;
         let has_body = !request.body().is_empty();
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
@@ -306,13 +306,13 @@ impl Graph {
         let Some(tokens) = &self.tokens else {
             return self.exchange(request, None).await;
         };
-        let token = tokens.token().await.map_err(Error::without_token)?;
+        let token = tokens.token().await.map_err(Error::no_token)?;
         let response = self.exchange(request.clone(), Some(&token)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let another = tokens.token_instead_of(&token).await;
-        self.exchange(request, Some(&another.map_err(Error::without_token)?))
+        self.exchange(request, Some(&another.map_err(Error::no_token)?))
             .await
     }
 
@@ -327,7 +327,7 @@ impl Graph {
                 .headers_mut()
                 .insert(AUTHORIZATION, token.authorization().clone());
         }
-        self.transport.send(request).await.map_err(Error::unanswered)
+        self.transport.send(request).await.map_err(Error::no_response)
     }
 }
 
@@ -383,7 +383,7 @@ fn success(response: Response<Body>) -> Result<Response<Body>, Error> {
     if response.status().is_success() {
         return Ok(response);
     }
-    Err(Error::answered(
+    Err(Error::from_response(
         response.status(),
         response.headers(),
         response.body(),
@@ -403,5 +403,7 @@ fn unreadable(response: &Response<Body>, error: Unreadable) -> Error {
 }
 
 fn json(body: &impl Serialize) -> Result<Bytes, Error> {
-    serde_json::to_vec(body).map(Bytes::from).map_err(Error::refused)
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .map_err(Error::not_sendable)
 }

@@ -1,24 +1,24 @@
-//! What the other side says went wrong, in whichever of its shapes.
+//! Error bodies of REST services, which come in several shapes.
 
 use serde_json::Value;
 
 use super::transport::Body;
 
-/// The longest text that is kept of what the other side sent, in characters.
-pub(crate) const LONGEST_TEXT: usize = 512;
+/// The longest text that is kept of an error body or a header, in characters.
+pub(crate) const MAX_TEXT: usize = 512;
 
-/// How far documents inside documents are followed.
-const DEEPEST: u8 = 4;
+/// The most levels of documents inside documents that are read.
+const MAX_DEPTH: u8 = 4;
 
-/// What a body says went wrong, in whichever of its shapes.
+/// The codes and the message of an error body.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
-    /// From the outermost to the innermost.
+pub(crate) struct ErrorBody {
+    /// From the outermost document to the innermost.
     pub(crate) codes: Vec<String>,
     pub(crate) message: Option<String>,
 }
 
-impl Said {
+impl ErrorBody {
     pub(crate) fn from_body(body: &Body) -> Self {
         let document = match body {
             Body::Complete(bytes) => serde_json::from_slice(bytes).ok(),
@@ -28,45 +28,44 @@ impl Said {
     }
 
     pub(crate) fn from_document(document: &Value) -> Self {
-        let mut said = Self::default();
-        said.read(document, DEEPEST);
-        said
+        let mut parsed = Self::default();
+        parsed.read(document, MAX_DEPTH);
+        parsed
     }
 
-    /// What `error` of a failed entry says, and the status in it: a document, a document in a string, a word, or a
-    /// text such as `400 user not found`. Which it is nobody publishes.
+    /// Reads `error` of a failed batch entry, and the status in it: a document, a document in a string, a word, or a
+    /// text such as `400 user not found`. The shape is not documented.
     pub(crate) fn from_error(error: &Value) -> (Option<u16>, Self) {
-        let mut said = Self::default();
+        let mut parsed = Self::default();
         match error {
             Value::String(text) => {
                 let (status, rest) = split_status(text);
                 match serde_json::from_str(rest) {
                     Ok(document @ Value::Object(_)) => {
-                        said.read(&document, DEEPEST);
-                        return (status.or_else(|| status_in(&document)), said);
+                        parsed.read(&document, MAX_DEPTH);
+                        return (status.or_else(|| status_in(&document)), parsed);
                     }
-                    _ if is_word(rest) => said.code(rest),
+                    _ if is_word(rest) => parsed.code(rest),
                     _ => match rest.split_once(':') {
                         Some((word, message)) if is_word(word) => {
-                            said.code(word);
-                            said.read_text(message.trim(), DEEPEST);
+                            parsed.code(word);
+                            parsed.read_text(message.trim(), MAX_DEPTH);
                         }
-                        _ => said.read_text(rest, DEEPEST),
+                        _ => parsed.read_text(rest, MAX_DEPTH),
                     },
                 }
-                (status, said)
+                (status, parsed)
             }
-            Value::Number(_) => (as_status(error), said),
+            Value::Number(_) => (as_status(error), parsed),
             document => {
-                said.read(document, DEEPEST);
-                (status_in(document), said)
+                parsed.read(document, MAX_DEPTH);
+                (status_in(document), parsed)
             }
         }
     }
 
     /// Reads `{error: {code, message, innerHttpError: {body}}}`, `{errorCode, message}` with a message that
-    /// may be JSON in a string, and what else has been seen. `depth` bounds how far documents inside
-    /// documents are followed.
+    /// may be JSON in a string, and the other shapes seen in the field. `depth` bounds the nesting.
     fn read(&mut self, document: &Value, depth: u8) {
         let Some(depth) = depth.checked_sub(1) else { return };
         match document.get("error") {
@@ -91,12 +90,12 @@ impl Said {
         }
     }
 
-    /// A text that is a document itself, or the message.
+    /// Reads a text that is a JSON document, or else the message.
     fn read_text(&mut self, text: &str, depth: u8) {
         match serde_json::from_str::<Value>(text) {
             Ok(document @ Value::Object(_)) => self.read(&document, depth),
             _ if self.message.is_none() && !text.is_empty() => {
-                self.message = Some(text.chars().take(LONGEST_TEXT).collect());
+                self.message = Some(text.chars().take(MAX_TEXT).collect());
             }
             _ => {}
         }
@@ -104,12 +103,12 @@ impl Said {
 
     fn code(&mut self, code: &str) {
         if !code.is_empty() {
-            self.codes.push(code.chars().take(LONGEST_TEXT).collect());
+            self.codes.push(code.chars().take(MAX_TEXT).collect());
         }
     }
 }
 
-/// The status that a text begins with, if it does, and the rest.
+/// Splits the status off a text that begins with one.
 fn split_status(text: &str) -> (Option<u16>, &str) {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -4,6 +4,7 @@
 mod client;
 mod error_body;
 mod retry_after;
+mod service_error;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -13,9 +14,11 @@ use http::{HeaderMap, HeaderValue};
 
 pub use self::client::{BuildError, HttpTransport, HttpTransportBuilder, HttpVersions};
 pub use self::retry_after::RetryAfter;
+pub use self::service_error::ServiceError;
 pub use self::transport::{Body, BoxError, BoxFuture, ResponseFuture, Transport, TransportError};
 
-pub(crate) use self::error_body::{LONGEST_TEXT, Said};
+pub(crate) use self::error_body::{ErrorBody, MAX_TEXT};
+pub(crate) use self::service_error::Failure;
 pub(crate) use self::url::{OUTSIDE_UNRESERVED, Part, address};
 
 /// The user agent, in the form the Bot Framework's own clients use; telemetry only.
@@ -34,7 +37,7 @@ pub(crate) fn correlation(headers: &HeaderMap, names: &[&str]) -> String {
         if let Some(value) = headers.get(*name).and_then(|value| value.to_str().ok()) {
             let space = if found.is_empty() { "" } else { " " };
             found.extend([space, *name, "="]);
-            found.extend(value.chars().take(LONGEST_TEXT));
+            found.extend(value.chars().take(MAX_TEXT));
         }
     }
     found

@@ -6,10 +6,10 @@ use serde_json::json;
 use bytes::Bytes;
 
 use super::*;
-use crate::http::LONGEST_TEXT;
+use crate::http::MAX_TEXT;
 
 fn answered(status: u16, body: impl Into<Bytes>) -> Error {
-    Error::answered(
+    Error::from_response(
         StatusCode::from_u16(status).unwrap(),
         &HeaderMap::new(),
         &Body::Complete(body.into()),
@@ -157,7 +157,7 @@ fn a_body_that_says_nothing_leaves_the_status_to_decide() {
             "{body}"
         );
     }
-    let cut = Error::answered(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Body::Truncated);
+    let cut = Error::from_response(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Body::Truncated);
     assert_eq!(cut.class(), Class::NotSent);
 }
 
@@ -174,8 +174,8 @@ fn documents_inside_documents_are_followed_for_a_while_only() {
 #[test]
 fn long_texts_are_kept_in_part() {
     let error = with_code(400, &"é".repeat(2000), &"m".repeat(2000));
-    assert_eq!(error.code().unwrap().chars().count(), LONGEST_TEXT);
-    assert_eq!(error.message().unwrap().chars().count(), LONGEST_TEXT);
+    assert_eq!(error.code().unwrap().chars().count(), MAX_TEXT);
+    assert_eq!(error.message().unwrap().chars().count(), MAX_TEXT);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn an_error_shows_what_finds_it_again_and_not_what_was_said() {
     headers.insert("X-Correlating-OperationId", HeaderValue::from_static("op"));
     headers.insert("x-ms-request-id", HeaderValue::from_bytes(b"\xff").unwrap());
     let body = json!({"error": {"code": "BadSyntax", "message": "near: dear Mina"}}).to_string();
-    let error = Error::answered(StatusCode::BAD_REQUEST, &headers, &Body::Complete(body.into()));
+    let error = Error::from_response(StatusCode::BAD_REQUEST, &headers, &Body::Complete(body.into()));
     assert_eq!(error.correlation(), "x-correlating-operationid=op ms-cv=cv.1");
     assert_eq!(
         error.to_string(),
@@ -196,7 +196,7 @@ fn an_error_shows_what_finds_it_again_and_not_what_was_said() {
 
 #[test]
 fn a_failure_of_the_transport_keeps_its_cause() {
-    let failure = |kind: fn(BoxError) -> TransportError| Error::unanswered(kind("cable cut".into()));
+    let failure = |kind: fn(BoxError) -> TransportError| Error::no_response(kind("cable cut".into()));
     assert_eq!(failure(TransportError::NotSent).class(), Class::NotSent);
     let unknown = failure(TransportError::MaybeSent);
     assert_eq!(
