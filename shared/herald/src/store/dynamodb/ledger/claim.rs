@@ -1,4 +1,6 @@
 //! A claim: [`delivery::claim`] as one conditional write on what was read.
+//!
+//! Why a claim never acts on a stale row: `DESIGN.md#freshness`.
 
 use super::super::attribute::{Item, Record, has_token, item, moment, number, text};
 use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, new_write_token};
