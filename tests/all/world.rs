@@ -11,6 +11,8 @@ use botframework::credential::{Runtime, Secret};
 use botframework::graph::{self, Tenant};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
+use herald::acceptance::Settings;
+use herald::backend::Memory;
 use herald::clock::{Chance, Clock};
 use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
@@ -27,6 +29,7 @@ use lambda_http::http::{Request, Response};
 use lambda_http::{Body, RequestExt};
 use sender::Invocation;
 use serde_json::{Value, json};
+use tests::backend::Assembled;
 use tests::channel::Channel;
 use tests::credential::given;
 use tests::graph::{Graph, MANIFEST};
@@ -152,7 +155,7 @@ impl World {
         self.notify_over(self.plans.clone(), request).await
     }
 
-    pub(crate) async fn notify_over<Q: herald::queue::Queue>(
+    pub(crate) async fn notify_over<Q: herald::queue::Queue + std::fmt::Debug>(
         &self,
         plans: Q,
         request: Request<Body>,
@@ -160,24 +163,30 @@ impl World {
         self.notify_by(plans, self.store.clone(), request).await
     }
 
-    pub(crate) async fn notify_by<Q: herald::queue::Queue, C: herald::store::Conversations>(
+    pub(crate) async fn notify_by<Q, C>(
         &self,
         plans: Q,
         conversations: C,
         request: Request<Body>,
-    ) -> Response<Body> {
-        let context = notify::Context {
-            store: self.store.clone(),
+    ) -> Response<Body>
+    where
+        Q: herald::queue::Queue + std::fmt::Debug,
+        C: herald::store::Conversations + std::fmt::Debug,
+    {
+        let context = notify::Context::<Assembled<C, Store, Store, Q, herald::event::memory::Events>> {
+            notifications: self.store.clone(),
             conversations,
             ledger: self.store.clone(),
             plans,
             events: self.events.clone(),
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted),
             limits: self.limits.clone(),
-            confirm_above: self.confirm_above,
-            teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
-            send_mode: self.send_mode,
-            classic_text: "proactive hello".to_owned(),
+            settings: Settings {
+                confirm_above: self.confirm_above,
+                teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
+                send_mode: self.send_mode,
+            },
+            legacy_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),
         };
@@ -197,13 +206,11 @@ impl World {
             .unwrap()
     }
 
-    pub(crate) fn planner(
-        &self,
-    ) -> planner::Context<Store, Store, Store, Queue, herald::event::memory::Events> {
+    pub(crate) fn planner(&self) -> planner::Context<Memory> {
         planner::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
-            paces: self.store.clone(),
+            ledger: self.store.clone(),
             plans: self.plans.clone(),
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),

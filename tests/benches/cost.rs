@@ -23,6 +23,7 @@ use herald::queue::{Message, Plan, Queue as _, Task};
 use herald::rate_limit::Limits;
 use herald::store::{Acceptance, Conversations as _, Notifications as _};
 use serde_json::json;
+use tests::backend::Assembled;
 use tests::channel::Channel;
 use tests::counter::{Count, Counter};
 use tests::crowd::{self, Crowd};
@@ -123,10 +124,10 @@ async fn send(
     counter.take();
     tables.notifications.accept(&acceptance).await?;
     let (plans, deliveries) = (Queue::new(), Queue::new());
-    let planner = planner::Context {
+    let planner = planner::Context::<Assembled<_, _, _, _, _>> {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
-        paces: tables.ledger.clone(),
+        ledger: tables.ledger.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
         events: Events::new(),

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on must stop"
 )]
 
+pub mod backend;
 pub mod channel;
 pub mod counter;
 pub mod credential;

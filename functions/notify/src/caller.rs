@@ -1,25 +1,25 @@
-//! Who asks: as API Gateway established it, never as the request says it.
+//! The caller, as API Gateway authenticated it.
 
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 
-/// The caller's name for the record: `iam:` and the ARN of the principal, `jwt:` with issuer and subject, or `nobody`
-/// where the API was opened to everyone on purpose, as it is on one machine.
+/// The caller's name: `iam:` and the ARN of the principal, `jwt:` with issuer and subject, or `nobody` where the API has no
+/// authorizer, as on a development machine.
 pub(crate) fn of(request: &Request) -> String {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
-        return NOBODY.to_owned();
+        return ANONYMOUS.to_owned();
     };
     let Some(authorizer) = &context.authorizer else {
-        return NOBODY.to_owned();
+        return ANONYMOUS.to_owned();
     };
     if let Some(arn) = authorizer.iam.as_ref().and_then(|iam| iam.user_arn.as_deref()) {
         return format!("iam:{arn}");
     }
     let Some(jwt) = &authorizer.jwt else {
-        return NOBODY.to_owned();
+        return ANONYMOUS.to_owned();
     };
     let claim = |name: &str| jwt.claims.get(name).map(String::as_str);
-    // An application that asks for itself has no subject everywhere.
+    // Not every issuer gives application tokens a subject.
     let subject = ["sub", "azp", "appid", "client_id"].into_iter().find_map(claim);
     format!(
         "jwt:{} {}",
@@ -28,18 +28,7 @@ pub(crate) fn of(request: &Request) -> String {
     )
 }
 
-/// The caller as idempotency keys know it: a role without its session, whose name changes with each start of a program.
-pub(crate) fn principal(caller: &str) -> &str {
-    match caller
-        .split_once(":assumed-role/")
-        .and_then(|(_, role)| role.rsplit_once('/'))
-    {
-        Some((_, session)) => &caller[..caller.len() - session.len() - 1],
-        None => caller,
-    }
-}
-
-const NOBODY: &str = "nobody";
+const ANONYMOUS: &str = "nobody";
 
 #[cfg(test)]
 mod tests {
@@ -54,21 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_the_same_caller_in_every_session() {
-        let role = "iam:arn:aws:sts::123456789012:assumed-role/builds";
-        assert_eq!(principal(&format!("{role}/one")), role);
-        assert_eq!(principal(&format!("{role}/another@example")), role);
-        for whole in [
-            "iam:arn:aws:iam::123456789012:user/invented",
-            "jwt:https://issuer.example/ app-1",
-            "nobody",
-        ] {
-            assert_eq!(principal(whole), whole);
-        }
-    }
-
-    #[test]
-    fn the_caller_is_whom_the_gateway_let_in() {
+    fn the_caller_is_the_authenticated_principal() {
         let arn = "arn:aws:sts::123456789012:assumed-role/builds/invented";
         assert_eq!(
             caller(&json!({"iam": {"userArn": arn, "accountId": "123456789012"}})),

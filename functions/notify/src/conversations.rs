@@ -1,5 +1,6 @@
-//! `/api/conversations`: what is remembered, found by what it is looked up by; its tags; and that it is forgotten.
+//! `/api/conversations`: list, show, tag and erase conversations.
 
+use herald::backend::Backend;
 use herald::conversation::{self, Attributes, Conversation, ConversationKey, State, TAG_BYTES_MAX, TAGS_MAX};
 use herald::id::normalize_guid;
 use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error};
@@ -9,21 +10,21 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::answer::{Refusal, json, nothing};
-use crate::query::{self, Query, not_a_cursor, segment};
+use crate::request::{self, Query, not_a_cursor, segment};
+use crate::response::{ApiError, json, no_content};
 
-/// What a caller reads of one conversation.
+/// A conversation in a list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Known {
+struct Summary {
     conversation: ConversationKey,
     scope: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
-    /// The person of a personal conversation, as Entra names them.
+    /// The Entra object id of the person in a personal conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
-    /// The same, as the channel names them.
+    /// The channel's id of the same person.
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,13 +32,13 @@ struct Known {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
     state: &'static str,
-    /// The channel's code for blocking.
+    /// The channel's error code, of a blocked conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     since: Timestamp,
 }
 
-impl Known {
+impl Summary {
     fn new(conversation: ConversationKey, attributes: Attributes, state: State, since: Timestamp) -> Self {
         let (state, code) = match state {
             State::Active => ("active", None),
@@ -59,27 +60,27 @@ impl Known {
     }
 }
 
-impl From<ConversationSummary> for Known {
+impl From<ConversationSummary> for Summary {
     fn from(found: ConversationSummary) -> Self {
         Self::new(found.key, found.attributes, found.state, found.changed_at)
     }
 }
 
-/// What a caller reads who asks for one alone.
+/// One conversation.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Whole {
+struct ConversationDetail {
     #[serde(flatten)]
-    known: Known,
-    /// Where it was heard of, the newest first.
+    summary: Summary,
+    /// Newest first.
     service_urls: Vec<String>,
     remembered_at: Timestamp,
 }
 
-impl From<Conversation> for Whole {
+impl From<Conversation> for ConversationDetail {
     fn from(found: Conversation) -> Self {
         Self {
-            known: Known::new(found.key, found.attributes, found.state, found.changed_at),
+            summary: Summary::new(found.key, found.attributes, found.state, found.changed_at),
             service_urls: found.service_urls,
             remembered_at: found.remembered_at,
         }
@@ -89,111 +90,111 @@ impl From<Conversation> for Whole {
 /// A page of the list.
 #[derive(Debug, Serialize)]
 struct Listed {
-    conversations: Vec<Known>,
-    /// Where to go on; there is no more without it.
+    conversations: Vec<Summary>,
+    /// The cursor of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
 /// The tags of one conversation, after a change.
 #[derive(Debug, Serialize)]
-struct Tagged {
+struct Tags {
     conversation: ConversationKey,
     tags: Vec<String>,
 }
 
-/// What conversations are listed by.
+/// The query parameters that conversations are listed by.
 pub(crate) const LISTED_BY: [&str; 5] = ["state", "tenant", "user", "team", "tag"];
 
-impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
+impl<B: Backend> Context<B> {
     /// `GET /api/conversations`
-    pub(crate) async fn conversations(&self, request: &Request) -> Result<Response<Body>, Refusal> {
+    pub(crate) async fn conversations(&self, request: &Request) -> Result<Response<Body>, ApiError> {
         let [state, tenant, user, team, tag] = LISTED_BY;
-        let query = Query::read(request, &[state, tenant, user, team, tag, "cursor", "limit"])?;
-        let selection = selection(&query)?;
+        let query = Query::parse(request, &[state, tenant, user, team, tag, "cursor", "limit"])?;
+        let filter = filter(&query)?;
         let (cursor, limit) = (query.cursor()?, query.limit()?);
-        let listing = self
-            .conversations
-            .list(&selection, cursor.as_deref(), limit)
-            .await;
-        let listing = listing.map_err(not_listed)?;
+        let listing = self.conversations.list(&filter, cursor.as_deref(), limit).await;
+        let listing = listing.map_err(list_error)?;
         let listed = Listed {
-            conversations: listing.items.into_iter().map(Known::from).collect(),
-            next: listing.cursor.map(query::cursor),
+            conversations: listing.items.into_iter().map(Summary::from).collect(),
+            next: listing.cursor.map(request::cursor),
         };
         Ok(json(StatusCode::OK, &listed))
     }
 
     /// `GET /api/conversations/{key}`
-    pub(crate) async fn conversation(&self, key: &str) -> Result<Response<Body>, Refusal> {
-        let found = self.conversations.get_many(&[named(key)?]).await?.pop();
-        let found = found.ok_or_else(unknown)?;
-        Ok(json(StatusCode::OK, &Whole::from(found)))
+    pub(crate) async fn conversation(&self, key: &str) -> Result<Response<Body>, ApiError> {
+        let found = self
+            .conversations
+            .get_many(&[conversation_key(key)?])
+            .await?
+            .pop();
+        let found = found.ok_or_else(not_found)?;
+        Ok(json(StatusCode::OK, &ConversationDetail::from(found)))
     }
 
     /// `DELETE /api/conversations/{key}`
-    pub(crate) async fn forget(&self, key: &str) -> Result<Response<Body>, Refusal> {
-        if self.conversations.erase(&named(key)?).await? {
-            Ok(nothing())
+    pub(crate) async fn erase_conversation(&self, key: &str) -> Result<Response<Body>, ApiError> {
+        if self.conversations.erase(&conversation_key(key)?).await? {
+            Ok(no_content())
         } else {
-            Err(unknown())
+            Err(not_found())
         }
     }
 
     /// `PUT /api/conversations/{key}/tags/{tag}`
-    pub(crate) async fn tag(&self, key: &str, tag: &str) -> Result<Response<Body>, Refusal> {
-        let (conversation, tag) = (named(key)?, tag_named(tag)?);
+    pub(crate) async fn tag(&self, key: &str, tag: &str) -> Result<Response<Body>, ApiError> {
+        let (conversation, tag) = (conversation_key(key)?, tag_name(tag)?);
         let now = self.clock.now();
         let add = std::slice::from_ref(&tag);
         let tags = self.conversations.tag(&conversation, add, &[], now).await?;
-        let tags = tags.ok_or_else(unknown)?;
+        let tags = tags.ok_or_else(not_found)?;
         if !tags.contains(&tag) {
             let detail =
                 format!("The conversation carries {TAGS_MAX} tags already: take it from under one first.");
-            return Err(Refusal::conflict(detail));
+            return Err(ApiError::conflict(detail));
         }
-        Ok(json(StatusCode::OK, &Tagged { conversation, tags }))
+        Ok(json(StatusCode::OK, &Tags { conversation, tags }))
     }
 
     /// `DELETE /api/conversations/{key}/tags/{tag}`
-    pub(crate) async fn untag(&self, key: &str, tag: &str) -> Result<Response<Body>, Refusal> {
-        let (conversation, tag) = (named(key)?, tag_named(tag)?);
+    pub(crate) async fn untag(&self, key: &str, tag: &str) -> Result<Response<Body>, ApiError> {
+        let (conversation, tag) = (conversation_key(key)?, tag_name(tag)?);
         let now = self.clock.now();
         let tags = self.conversations.tag(&conversation, &[], &[tag], now).await?;
-        let tags = tags.ok_or_else(unknown)?;
-        Ok(json(StatusCode::OK, &Tagged { conversation, tags }))
+        let tags = tags.ok_or_else(not_found)?;
+        Ok(json(StatusCode::OK, &Tags { conversation, tags }))
     }
 }
 
-/// Why nothing is listed.
-pub(crate) fn not_listed(error: Error) -> Refusal {
+pub(crate) fn list_error(error: Error) -> ApiError {
     match error {
-        // There is nothing in such a call that a caller can have made but the cursor.
+        // The cursor is the only input that a caller can have made up.
         Error::Corrupt { what, .. } if what == "cursor" => not_a_cursor(),
         Error::Corrupt { .. } | Error::Unavailable { .. } => error.into(),
     }
 }
 
-/// The one thing that the list is by.
-fn selection(query: &Query) -> Result<ConversationFilter, Refusal> {
+/// The filter in a query.
+fn filter(query: &Query) -> Result<ConversationFilter, ApiError> {
     let mut given = LISTED_BY
         .into_iter()
         .filter_map(|name| query.get(name).map(|value| (name, value)));
     match (given.next(), given.next()) {
-        (Some((name, value)), None) => selected_by(name, value),
+        (Some((name, value)), None) => filter_by(name, value),
         (None | Some(_), _) => {
             let names = LISTED_BY.join("`, `");
             let detail = format!("Conversations are listed by exactly one of `{names}`.");
-            Err(Refusal::bad_request(detail))
+            Err(ApiError::bad_request(detail))
         }
     }
 }
 
-/// What one of [`LISTED_BY`] selects.
-pub(crate) fn selected_by(name: &str, value: &str) -> Result<ConversationFilter, Refusal> {
+/// The filter that one of [`LISTED_BY`] names.
+pub(crate) fn filter_by(name: &str, value: &str) -> Result<ConversationFilter, ApiError> {
     let text = || {
         let is_id = conversation::is_id(value);
-        let bad = || Refusal::bad_request(format!("`{name}` must be an id."));
+        let bad = || ApiError::bad_request(format!("`{name}` must be an id."));
         is_id.then(|| value.to_owned()).ok_or_else(bad)
     };
     match name {
@@ -207,32 +208,32 @@ pub(crate) fn selected_by(name: &str, value: &str) -> Result<ConversationFilter,
             "removed" => Ok(ConversationFilter::Removed),
             _ => {
                 let detail = "`state` must be `blocked` (the channel refuses the bot there) or `removed` (the bot was uninstalled or taken out).";
-                Err(Refusal::bad_request(detail))
+                Err(ApiError::bad_request(detail))
             }
         },
     }
 }
 
-fn named(text: &str) -> Result<ConversationKey, Refusal> {
+fn conversation_key(text: &str) -> Result<ConversationKey, ApiError> {
     let key = segment(text).and_then(|text| text.parse().ok());
     key.ok_or_else(|| {
-        Refusal::bad_request(
+        ApiError::bad_request(
             "A conversation is named as lists name it: channel, bot and conversation with `|` between, percent-encoded.",
         )
     })
 }
 
-fn tag_named(text: &str) -> Result<String, Refusal> {
+fn tag_name(text: &str) -> Result<String, ApiError> {
     let tag = segment(text).filter(|tag| conversation::is_tag(tag));
     tag.ok_or_else(not_a_tag)
 }
 
-fn not_a_tag() -> Refusal {
-    Refusal::bad_request(format!(
+fn not_a_tag() -> ApiError {
+    ApiError::bad_request(format!(
         "A tag has 1 to {TAG_BYTES_MAX} bytes, and no control characters."
     ))
 }
 
-fn unknown() -> Refusal {
-    Refusal::not_found("No such conversation is remembered.")
+fn not_found() -> ApiError {
+    ApiError::not_found("No such conversation is remembered.")
 }

@@ -1,15 +1,14 @@
-//! Comma-separated values (RFC 4180), safe to be opened in a spreadsheet.
+//! CSV (RFC 4180) that is safe to open in a spreadsheet.
 
 use std::fmt::Write;
 
-/// Adds one line with these cells.
+/// Appends one line with these cells.
 pub(crate) fn line<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     for (index, cell) in cells.into_iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
-        // What begins like this is a formula to a spreadsheet, and the cell may be a stranger's words: an apostrophe
-        // makes it a text.
+        // A spreadsheet takes such a cell for a formula, and its text may come from a stranger. An apostrophe makes it text.
         let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
             "'"
         } else {
@@ -36,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_cells_stand_as_they_are_and_empty_ones_too() {
+    fn plain_and_empty_cells_are_not_quoted() {
         assert_eq!(of(&["a", "", "1"]), "a,,1\r\n");
     }
 

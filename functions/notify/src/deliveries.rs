@@ -1,25 +1,25 @@
-//! `GET /api/notifications/{id}/deliveries`: what became of each recipient.
+//! `GET /api/notifications/{id}/deliveries`: the state of each delivery.
 
 use herald::audience::Recipient;
+use herald::backend::Backend;
 use herald::delivery::{Outcome, Row, SkipReason, State};
-use herald::store::{Ledger, Notifications};
 use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
-use crate::answer::{Refusal, json, of_type};
-use crate::pages::{self, Place};
-use crate::query::{self, Query, not_a_cursor};
+use crate::plan_pages::{self, Position};
+use crate::request::{self, Query, not_a_cursor};
+use crate::response::{ApiError, json, of_type};
 use crate::{Context, csv};
 
-/// How many pages of the plan one request walks: a rare state is found in several requests.
-const PAGES_WALKED_MAX: usize = 20;
+/// The most pages of the plan that one request scans.
+const MAX_PAGES: usize = 20;
 
-/// What a delivery is at, in one word.
+/// The state of a delivery, as lists show and filter it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Word {
+enum StateFilter {
     Delivered,
     Rejected,
     Gone,
@@ -30,7 +30,7 @@ enum Word {
     Open,
 }
 
-impl Word {
+impl StateFilter {
     const ALL: [(&'static str, Self); 8] = [
         ("delivered", Self::Delivered),
         ("rejected", Self::Rejected),
@@ -42,14 +42,14 @@ impl Word {
         ("open", Self::Open),
     ];
 
-    fn read(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
-        all.find_map(|(word, state)| (word == text).then_some(state))
+        all.find_map(|(name, state)| (name == text).then_some(state))
     }
 
     fn as_str(self) -> &'static str {
         let mut all = Self::ALL.into_iter();
-        all.find_map(|(word, state)| (state == self).then_some(word))
+        all.find_map(|(name, state)| (state == self).then_some(name))
             .unwrap_or_default()
     }
 
@@ -69,32 +69,31 @@ impl Word {
     }
 }
 
-/// What a caller reads of one delivery.
+/// One delivery.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Delivery {
-    /// The conversation, or the name that led to none.
+    /// The conversation, or the name without a conversation.
     #[serde(flatten)]
     recipient: Recipient,
-    state: Word,
-    /// The channel's code for a refusal.
+    state: StateFilter,
+    /// The channel's error code.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
-    /// Why it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<SkipReason>,
-    /// The channel's words for a rejection.
+    /// The channel's error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     activity_id: Option<String>,
-    /// The revision that its copy shows.
+    /// The revision that the copy shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u32>,
     attempts: u32,
-    /// Attempts that may have arrived though nobody knows.
+    /// Attempts whose response was lost.
     doubts: u32,
-    /// When it is tried again, and what failed.
+    /// When it is retried, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,7 +104,7 @@ impl Delivery {
     fn new(recipient: Recipient, row: Option<Row>) -> Self {
         let mut delivery = Self {
             recipient,
-            state: Word::of(row.as_ref()),
+            state: StateFilter::of(row.as_ref()),
             code: None,
             reason: None,
             detail: None,
@@ -189,78 +188,79 @@ impl Delivery {
 #[derive(Debug, Serialize)]
 struct Listed {
     deliveries: Vec<Delivery>,
-    /// Where to go on; there is no more without it.
+    /// The cursor of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-impl<S: Notifications, C, L: Ledger, Q, E> Context<S, C, L, Q, E> {
+impl<B: Backend> Context<B> {
     /// `GET /api/notifications/{id}/deliveries`
-    pub(crate) async fn deliveries(&self, id: &str, request: &Request) -> Result<Response<Body>, Refusal> {
-        let query = Query::read(request, &["state", "cursor", "limit", "format"])?;
+    pub(crate) async fn deliveries(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
+        let query = Query::parse(request, &["state", "cursor", "limit", "format"])?;
         let wanted = match query.get("state") {
             None => None,
-            Some(text) => Some(Word::read(text).ok_or_else(|| {
-                let words = Word::ALL.map(|(word, _)| word).join("`, `");
-                Refusal::bad_request(format!("`state` must be one of `{words}`, or left out."))
+            Some(text) => Some(StateFilter::parse(text).ok_or_else(|| {
+                let names = StateFilter::ALL.map(|(name, _)| name).join("`, `");
+                ApiError::bad_request(format!("`state` must be one of `{names}`, or left out."))
             })?),
         };
         let format = Format::of(&query, request)?;
         let limit = query.limit()?;
         let from = match query.cursor()? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
-            None => Place::default(),
+            None => Position::default(),
         };
-        let listed = self.listed(id, wanted, from, limit).await?;
+        let listed = self.list_deliveries(id, wanted, from, limit).await?;
         Ok(match format {
             Format::Json => json(StatusCode::OK, &listed),
-            Format::Csv => comma_separated(listed, request),
+            Format::Csv => csv_response(listed, request),
         })
     }
 
-    async fn listed(
+    async fn list_deliveries(
         &self,
         id: &str,
-        wanted: Option<Word>,
-        mut place: Place,
+        wanted: Option<StateFilter>,
+        mut position: Position,
         limit: usize,
-    ) -> Result<Listed, Refusal> {
-        let notification = self.known(id).await?;
+    ) -> Result<Listed, ApiError> {
+        let notification = self.find(id).await?;
         let mut deliveries = Vec::new();
-        let mut walked = 0;
+        let mut pages = 0;
         let next = loop {
-            let Some((here, page)) = pages::at(&self.store, &notification, place).await? else {
+            let Some((here, page)) = plan_pages::at(&self.notifications, &notification, position).await?
+            else {
                 break None;
             };
-            if walked == PAGES_WALKED_MAX || deliveries.len() == limit {
+            if pages == MAX_PAGES || deliveries.len() == limit {
                 break Some(here);
             }
-            walked += 1;
+            pages += 1;
             let recipients = page.chunks.into_iter().flat_map(|chunk| chunk.recipients);
             let recipients: Vec<_> = recipients.skip(here.recipient).collect();
-            let rows = pages::rows(&self.ledger, &notification, &recipients).await?;
-            place = here.next_page();
+            let rows = plan_pages::rows(&self.ledger, &notification, &recipients).await?;
+            position = here.next_page();
             for (number, (recipient, row)) in (here.recipient..).zip(recipients.into_iter().zip(rows)) {
                 if deliveries.len() == limit {
-                    place = Place {
+                    position = Position {
                         recipient: number,
                         ..here
                     };
                     break;
                 }
-                if wanted.is_none_or(|wanted| wanted == Word::of(row.as_ref())) {
+                if wanted.is_none_or(|wanted| wanted == StateFilter::of(row.as_ref())) {
                     deliveries.push(Delivery::new(recipient, row));
                 }
             }
         };
         Ok(Listed {
             deliveries,
-            next: next.map(|place| query::cursor(place.text())),
+            next: next.map(|position| request::cursor(position.text())),
         })
     }
 }
 
-/// What the list is written as.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Json,
@@ -268,12 +268,12 @@ enum Format {
 }
 
 impl Format {
-    /// As the query says, else as the request accepts.
-    fn of(query: &Query, request: &Request) -> Result<Self, Refusal> {
+    /// From the query, or else from the `Accept` header.
+    fn of(query: &Query, request: &Request) -> Result<Self, ApiError> {
         match query.get("format") {
             Some("csv") => Ok(Self::Csv),
             Some("json") => Ok(Self::Json),
-            Some(_) => Err(Refusal::bad_request("`format` must be `json` or `csv`.")),
+            Some(_) => Err(ApiError::bad_request("`format` must be `json` or `csv`.")),
             None => {
                 let accept = request.headers().get(header::ACCEPT);
                 let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -285,8 +285,8 @@ impl Format {
     }
 }
 
-/// The page as CSV. Where to go on stands in a `Link` header, the only place there is for it.
-fn comma_separated(listed: Listed, request: &Request) -> Response<Body> {
+/// The page as CSV, with the next page in a `Link` header.
+fn csv_response(listed: Listed, request: &Request) -> Response<Body> {
     let mut text = String::new();
     csv::line(&mut text, Delivery::COLUMNS);
     for delivery in listed.deliveries {

@@ -1,7 +1,8 @@
-//! `POST /api/conversations/export`: what is remembered, a document a line, as another deployment takes it.
+//! `POST /api/conversations/export`: conversations as JSON lines, in the form that an import takes.
 
 use std::collections::HashMap;
 
+use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Export};
 use herald::store::{ConversationFilter, Conversations};
 use jiff::SignedDuration;
@@ -10,58 +11,58 @@ use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 
 use crate::Context;
-use crate::accept::{bytes, document};
-use crate::answer::{Refusal, of_type};
-use crate::conversations::{LISTED_BY, not_listed, selected_by};
-use crate::query::{self, Query};
+use crate::conversations::{LISTED_BY, filter_by, list_error};
+use crate::request::{self, Query};
+use crate::request::{bytes, document};
+use crate::response::{ApiError, of_type};
 
-/// How much one answer holds, in bytes as Lambda counts them: an answer is a JSON string there, of 6 MB at most.
+/// The largest response, in bytes as Lambda counts them: it is a JSON string there, of 6 MB at most.
 pub const EXPORT_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many conversations are read at once. Were each as large as a reference may be, so many would still be one answer.
+/// How many conversations are read at once. This many of the largest references fit into one response.
 const PAGE: usize = 32;
 
-/// How long one request works: API Gateway waits 30 seconds.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+/// How long one request works. API Gateway waits 30 seconds.
+const TIME_BUDGET: SignedDuration = SignedDuration::from_secs(15);
 
-/// Into how many parts everything can be divided.
-const SEGMENTS_MAX: u16 = 64;
+/// The most parts that a full export can be divided into.
+const MAX_SEGMENTS: u16 = 64;
 
-/// Where to go on, alone; the `Link` has it in a URL.
-const CURSOR: HeaderName = HeaderName::from_static("herald-cursor");
+/// The cursor of the next page. The `Link` header has it in a URL.
+const CURSOR_HEADER: HeaderName = HeaderName::from_static("herald-cursor");
 
-impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
+impl<B: Backend> Context<B> {
     /// `POST /api/conversations/export`
-    pub(crate) async fn export(&self, request: &Request) -> Result<Response<Body>, Refusal> {
-        let mut cursor = Query::read(request, &["cursor"])?.cursor()?;
-        let selection = selection(request)?;
+    pub(crate) async fn export(&self, request: &Request) -> Result<Response<Body>, ApiError> {
+        let mut cursor = Query::parse(request, &["cursor"])?.cursor()?;
+        let filter = filter(request)?;
         let began = self.clock.now();
         let (mut text, mut size) = (String::new(), 0);
         loop {
             let listing = self
                 .conversations
-                .list(&selection, cursor.as_deref(), PAGE)
+                .list(&filter, cursor.as_deref(), PAGE)
                 .await
-                .map_err(not_listed)?;
+                .map_err(list_error)?;
             let keys: Vec<ConversationKey> = listing.items.into_iter().map(|found| found.key).collect();
-            let page = self.page(&keys).await?;
+            let page = self.export_lines(&keys).await?;
             let page_size = size_in_json(&page);
             if size > 0 && size + page_size > EXPORT_MAX_BYTES {
-                // It is read again by the next request.
+                // The next request reads this page again.
                 break;
             }
             text.push_str(&page);
             size += page_size;
             cursor = listing.cursor;
-            if cursor.is_none() || self.clock.now().duration_since(began) > PATIENCE {
+            if cursor.is_none() || self.clock.now().duration_since(began) > TIME_BUDGET {
                 break;
             }
         }
         let mut response = of_type(StatusCode::OK, "application/x-ndjson", text);
         if let Some(cursor) = cursor {
-            let cursor = query::cursor(cursor);
+            let cursor = request::cursor(cursor);
             let link = format!("<{}?cursor={cursor}>; rel=\"next\"", request.uri().path());
-            for (name, value) in [(header::LINK, link), (CURSOR, cursor)] {
+            for (name, value) in [(header::LINK, link), (CURSOR_HEADER, cursor)] {
                 if let Ok(value) = HeaderValue::from_str(&value) {
                     response.headers_mut().insert(name, value);
                 }
@@ -70,14 +71,14 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
         Ok(response)
     }
 
-    /// The conversations of these keys, a line each, in their order.
-    async fn page(&self, keys: &[ConversationKey]) -> Result<String, Refusal> {
+    /// These conversations as JSON lines, in order.
+    async fn export_lines(&self, keys: &[ConversationKey]) -> Result<String, ApiError> {
         let records = self.conversations.get_many(keys).await?;
         let records: HashMap<&ConversationKey, &Conversation> =
             records.iter().map(|record| (&record.key, record)).collect();
         let mut page = String::new();
         for record in keys.iter().filter_map(|key| records.get(key)) {
-            // Documents that were read from JSON.
+            // These documents were read from JSON, so they can be written.
             page.push_str(&serde_json::to_string(&Export::from(*record)).unwrap_or_default());
             page.push('\n');
         }
@@ -85,8 +86,8 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
     }
 }
 
-/// What is exported: what one of [`LISTED_BY`] selects, or everything, or a segment of that.
-fn selection(request: &Request) -> Result<ConversationFilter, Refusal> {
+/// The filter in the body: one of [`LISTED_BY`], a segment of everything, or everything if there is no body.
+fn filter(request: &Request) -> Result<ConversationFilter, ApiError> {
     let wanted = if bytes(request).is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
@@ -95,9 +96,9 @@ fn selection(request: &Request) -> Result<ConversationFilter, Refusal> {
     let names = LISTED_BY.join("`, `");
     let bad = || {
         let detail = format!(
-            "The body may be left out, or be a JSON object with one of `{names}`, or with `segment` and `segments`: everything in up to {SEGMENTS_MAX} parts, of which the first is 0."
+            "The body may be left out, or be a JSON object with one of `{names}`, or with `segment` and `segments`: everything in up to {MAX_SEGMENTS} parts, of which the first is 0."
         );
-        Refusal::bad_request(detail)
+        ApiError::bad_request(detail)
     };
     let members: Vec<(&str, &Value)> = wanted
         .as_object()
@@ -111,10 +112,10 @@ fn selection(request: &Request) -> Result<ConversationFilter, Refusal> {
             segment: 0,
             segments: 1,
         }),
-        [(name, value)] if LISTED_BY.contains(&name) => selected_by(name, value.as_str().ok_or_else(bad)?),
+        [(name, value)] if LISTED_BY.contains(&name) => filter_by(name, value.as_str().ok_or_else(bad)?),
         [("segment", segment), ("segments", segments)] | [("segments", segments), ("segment", segment)] => {
             match (number(segment), number(segments)) {
-                (Some(segment), Some(segments)) if segment < segments && segments <= SEGMENTS_MAX => {
+                (Some(segment), Some(segments)) if segment < segments && segments <= MAX_SEGMENTS => {
                     Ok(ConversationFilter::Everyone { segment, segments })
                 }
                 _ => Err(bad()),
@@ -124,7 +125,7 @@ fn selection(request: &Request) -> Result<ConversationFilter, Refusal> {
     }
 }
 
-/// How many bytes a text has as a JSON string, in which these have a backslash before them.
+/// The size of the text as a JSON string, where these bytes are escaped.
 fn size_in_json(text: &str) -> usize {
     let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n'));
     text.len() + escaped.count()

@@ -1,8 +1,9 @@
-//! `POST /api/conversations/import`: what was kept of conversations elsewhere is remembered here, a document a line.
+//! `POST /api/conversations/import`: stores conversation references from elsewhere, one JSON document a line.
 
 use std::pin::pin;
 
 use futures_util::{StreamExt, stream};
+use herald::backend::Backend;
 use herald::conversation::Import;
 use herald::problem::Problem;
 use herald::store::{Conversations, Error, Upsert};
@@ -13,59 +14,57 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::accept::bytes;
-use crate::answer::{Refusal, json};
+use crate::request::bytes;
+use crate::response::{ApiError, json};
 
-/// The largest request body, in bytes. Lambda takes events of 6 MB, in which a body that is no text is a third larger: pieces
-/// of 4 MiB fit however they are sent.
+/// The largest request body, in bytes. Lambda takes events of 6 MB, in which a binary body is base64; 4 MiB fit either way.
 pub const IMPORT_MAX_BYTES: usize = 5 * 1024 * 1024;
 
-/// How many lines are under way at once.
-const UNDER_WAY: usize = 16;
+/// How many lines are imported concurrently.
+const IMPORT_CONCURRENCY: usize = 16;
 
-/// How many lines are told why they were refused.
-const TOLD: usize = 100;
+/// The most refused lines that a response lists.
+const MAX_REPORTED: usize = 100;
 
-/// How long one request works: API Gateway waits 30 seconds.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
+/// How long one request works. API Gateway waits 30 seconds.
+const TIME_BUDGET: SignedDuration = SignedDuration::from_secs(20);
 
-/// What files that were written on Windows begin with.
+/// The start of files that Windows tools write.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// What a caller reads afterwards.
+/// The response.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    /// How many lines had something on them: those that were imported, unchanged and refused.
+    /// Lines that are not blank: imported, unchanged and refused.
     lines: usize,
     imported: usize,
-    /// Those that were known already, with all that they say.
+    /// Lines that add nothing to what is stored.
     unchanged: usize,
     refused: Vec<Refused>,
-    /// How many were refused, of whom no more than a hundred are listed.
+    /// All refused lines; `refused` lists the first hundred.
     refused_count: usize,
 }
 
-/// A line that was not taken.
 #[derive(Debug, Serialize)]
 struct Refused {
-    /// Which one, from 1.
+    /// The number of the line, from 1.
     line: usize,
-    /// Why. Nothing of what stands there.
+    /// The reason. It quotes nothing of the line.
     detail: String,
 }
 
-/// What became of one line.
-enum Taken {
+/// The result of one line.
+enum LineResult {
     Blank,
     Imported,
     Unchanged,
     Refused(String),
 }
 
-impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
+impl<B: Backend> Context<B> {
     /// `POST /api/conversations/import`
-    pub(crate) async fn import(&self, request: &Request) -> Result<Response<Body>, Refusal> {
+    pub(crate) async fn import(&self, request: &Request) -> Result<Response<Body>, ApiError> {
         let body = bytes(request);
         if body.len() > IMPORT_MAX_BYTES {
             let detail = format!(
@@ -78,79 +77,76 @@ impl<S, C: Conversations, L, Q, E> Context<S, C, L, Q, E> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
         let lines = lines.as_slice();
-        let each =
-            (0..lines.len()).map(|index| async move { (index + 1, self.take(lines[index], now).await) });
-        let mut each = pin!(stream::iter(each).buffered(UNDER_WAY));
-        let mut answer = Report::default();
-        while let Some((number, taken)) = each.next().await {
-            match taken.map_err(|error| interrupted(number, &error))? {
-                Taken::Blank => continue,
-                Taken::Imported => answer.imported += 1,
-                Taken::Unchanged => answer.unchanged += 1,
-                Taken::Refused(detail) => {
-                    answer.refused_count += 1;
-                    if answer.refused.len() < TOLD {
-                        answer.refused.push(Refused { line: number, detail });
+        let each = (0..lines.len())
+            .map(|index| async move { (index + 1, self.import_line(lines[index], now).await) });
+        let mut each = pin!(stream::iter(each).buffered(IMPORT_CONCURRENCY));
+        let mut report = Report::default();
+        while let Some((number, result)) = each.next().await {
+            match result.map_err(|error| unavailable(number, &error))? {
+                LineResult::Blank => continue,
+                LineResult::Imported => report.imported += 1,
+                LineResult::Unchanged => report.unchanged += 1,
+                LineResult::Refused(detail) => {
+                    report.refused_count += 1;
+                    if report.refused.len() < MAX_REPORTED {
+                        report.refused.push(Refused { line: number, detail });
                     }
                 }
             }
-            answer.lines += 1;
-            if self.clock.now().duration_since(now) > PATIENCE {
-                return Err(stands(number + 1, "The time for one request is over").into());
+            report.lines += 1;
+            if self.clock.now().duration_since(now) > TIME_BUDGET {
+                return Err(interrupted(number + 1, "The time for one request is over").into());
             }
         }
         tracing::info!(
-            lines = answer.lines,
-            imported = answer.imported,
-            refused = answer.refused_count,
-            "conversations were imported"
+            lines = report.lines,
+            imported = report.imported,
+            refused = report.refused_count,
+            "imported conversations"
         );
-        Ok(json(StatusCode::OK, &answer))
+        Ok(json(StatusCode::OK, &report))
     }
 
-    /// Takes one line.
-    ///
-    /// # Errors
-    /// When the table is away. What is wrong with the line itself is no error.
-    async fn take(&self, line: &[u8], now: Timestamp) -> Result<Taken, Error> {
+    /// Imports one line. Only an unavailable table is an error; a wrong line is a result.
+    async fn import_line(&self, line: &[u8], now: Timestamp) -> Result<LineResult, Error> {
         if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Taken::Blank);
+            return Ok(LineResult::Blank);
         }
-        // What the parser says of a value may quote it.
+        // The parser's message may quote the line.
         let Ok(document) = serde_json::from_slice(line) else {
-            return Ok(Taken::Refused("not JSON".to_owned()));
+            return Ok(LineResult::Refused("not JSON".to_owned()));
         };
         let imports = match Import::read(document, &self.trust) {
             Ok(imports) => imports,
-            Err(unfit) => return Ok(Taken::Refused(unfit.to_string())),
+            Err(invalid) => return Ok(LineResult::Refused(invalid.to_string())),
         };
-        let mut taken = Taken::Unchanged;
+        let mut result = LineResult::Unchanged;
         for import in imports {
             match self.conversations.import(import, now).await {
-                Ok(Upsert::Created | Upsert::Changed) => taken = Taken::Imported,
+                Ok(Upsert::Created | Upsert::Changed) => result = LineResult::Imported,
                 Ok(Upsert::Unchanged) => {}
                 Err(error @ Error::Corrupt { .. }) => {
-                    tracing::error!(error_type = "RecordCorrupt", error = %chain(&error), "a line was not imported");
-                    return Ok(Taken::Refused(
+                    tracing::error!(error_type = "RecordCorrupt", error = %chain(&error), "a stored conversation cannot be read; its line was not imported");
+                    return Ok(LineResult::Refused(
                         "what is remembered of it cannot be read".to_owned(),
                     ));
                 }
                 Err(error @ Error::Unavailable { .. }) => return Err(error),
             }
         }
-        Ok(taken)
+        Ok(result)
     }
 }
 
-fn interrupted(line: usize, error: &Error) -> Refusal {
-    tracing::error!(error_type = "Unfinished", error = %chain(error), "an import was interrupted");
-    stands(line, "The table went away").into()
+fn unavailable(line: usize, error: &Error) -> ApiError {
+    tracing::error!(error_type = "Unfinished", error = %chain(error), "DynamoDB unavailable; the import stopped");
+    interrupted(line, "The table became unavailable").into()
 }
 
-/// Up to where the work is done.
-fn stands(next: usize, why: &str) -> Problem {
+/// Tells the caller where to continue.
+fn interrupted(next: usize, why: &str) -> Problem {
     let detail = format!(
-        "{why}: every line before line {next} stands. Repeat the request in a moment, whole or from that line on: what stands is not changed by it."
+        "{why}: every line before line {next} is stored. Repeat the request in a moment, whole or from that line on; repeated lines change nothing."
     );
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }

@@ -1,5 +1,6 @@
-//! `GET /api/notifications/{id}/plan`: what sending a notification that is held would come to.
+//! `GET /api/notifications/{id}/plan`: size, duration and cost of sending a held notification.
 
+use herald::backend::Backend;
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
@@ -11,58 +12,56 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::answer::{Refusal, json};
+use crate::response::{ApiError, json};
 use crate::status::largest;
 
-/// What a caller reads.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Plan<'a> {
     id: &'a NotificationId,
     state: State,
-    /// Whether the audience was read to its end.
+    /// Whether the whole audience is counted.
     counted: bool,
-    /// What a request that sends it names; not before it is counted.
+    /// The value of `confirm` in the request that sends it; absent until the audience is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirm: Option<&'a NotificationId>,
-    /// The largest audience that would have gone ahead.
+    /// The largest audience that is sent to without a confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     largest: Option<u64>,
     audience: u64,
-    /// Of them, those that go by batch.
+    /// The part of the audience in batch mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     batched: Option<u64>,
     unreachable: Unreachable,
-    /// `None` after a retraction.
+    /// Absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Size>,
     predicted: Predicted,
     cost: Cost,
 }
 
-/// The message's size.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Size {
-    /// As Teams counts it: in UTF-16, without pictures.
+    /// As Teams counts: in UTF-16, without pictures.
     bytes: u64,
-    /// The largest that Teams takes, about.
+    /// About the largest message that Teams accepts.
     largest_bytes: u64,
     within_limit: bool,
 }
 
-/// How long it would take.
+/// How long sending would take.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Predicted {
-    /// `None` where that is not ours to say.
+    /// Absent in batch mode, whose pace Teams decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     at_most_seconds: Option<u64>,
     limit: String,
     detail: &'static str,
 }
 
-/// What it would cost.
+/// What sending would cost.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Cost {
@@ -71,16 +70,16 @@ struct Cost {
     usage: Usage,
 }
 
-impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
+impl<B: Backend> Context<B> {
     /// `GET /api/notifications/{id}/plan`
-    pub(crate) async fn plan(&self, id: &str) -> Result<Response<Body>, Refusal> {
-        let notification = self.known(id).await?;
+    pub(crate) async fn plan(&self, id: &str) -> Result<Response<Body>, ApiError> {
+        let notification = self.find(id).await?;
         if !notification.is_held() {
             let detail = "This notification is not held: it has its `statusUrl` and its `explain`. A plan has one that was asked for with `dryRun`, or whose audience needs a confirmation.";
-            return Err(Refusal::conflict(detail));
+            return Err(ApiError::conflict(detail));
         }
         let message = self
-            .store
+            .notifications
             .message(&notification.id, notification.revision)
             .await?;
         let usage = Usage::to_send(&notification);

@@ -1,5 +1,6 @@
-//! `GET /api/notifications/{id}`: how far a notification has come.
+//! `GET /api/notifications/{id}`: state and counts.
 
+use herald::backend::Backend;
 use herald::delivery::{Guarantee, Tally};
 use herald::id::NotificationId;
 use herald::notification::{Copies, Notification, SendMode, StartPolicy, State, Unreachable};
@@ -10,9 +11,8 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::answer::{Refusal, json};
+use crate::response::{ApiError, json};
 
-/// What a caller reads of a notification.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status<'a> {
@@ -41,7 +41,7 @@ struct Status<'a> {
     held: Option<Held<'a>>,
 }
 
-/// Always: audience = open and all the others together.
+/// `audience` is the sum of all the others.
 #[derive(Debug, Serialize)]
 pub(crate) struct Counts {
     audience: u64,
@@ -60,7 +60,7 @@ impl Counts {
     }
 }
 
-/// How far the present content has come.
+/// Progress of an edit or retraction.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Revised {
@@ -68,18 +68,18 @@ struct Revised {
     at: Option<Timestamp>,
     retracted: bool,
     copies: Copies,
-    /// Deliveries travel in chunks; so many of them are up to date.
+    /// Chunks whose copies show the current revision.
     chunks_current: u64,
     chunks: u64,
 }
 
-/// What there is to know of one that is held.
+/// The fields of a held notification.
 #[derive(Debug, Serialize)]
 struct Held<'a> {
-    /// What a request that sends it names.
+    /// The value of `confirm` in the request that sends it.
     confirm: &'a NotificationId,
     unreachable: Unreachable,
-    /// The largest audience that would have gone ahead.
+    /// The largest audience that is sent to without a confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     largest: Option<u64>,
     why: String,
@@ -108,7 +108,7 @@ impl<'a> Held<'a> {
     }
 }
 
-/// The largest audience that goes ahead, of a notification that is counted first.
+/// The largest audience that is sent to, of a notification that is counted first.
 pub(crate) fn largest(notification: &Notification) -> Option<u64> {
     match notification.start {
         StartPolicy::AfterCount { at_most } => Some(at_most),
@@ -145,32 +145,24 @@ impl<'a> Status<'a> {
     }
 }
 
-impl<S: Notifications, C, L, Q, E> Context<S, C, L, Q, E> {
-    /// The notification of this id.
-    ///
-    /// # Errors
-    /// 404 when there is none.
-    pub(crate) async fn known(&self, id: &str) -> Result<Notification, Refusal> {
-        let id = named(id)?;
-        self.store.find(&id).await?.ok_or_else(unknown)
+impl<B: Backend> Context<B> {
+    pub(crate) async fn find(&self, id: &str) -> Result<Notification, ApiError> {
+        let id = notification_id(id)?;
+        self.notifications.find(&id).await?.ok_or_else(not_found)
     }
 
     /// `GET /api/notifications/{id}`
-    pub(crate) async fn show(&self, id: &str) -> Result<Response<Body>, Refusal> {
-        let notification = self.known(id).await?;
+    pub(crate) async fn status(&self, id: &str) -> Result<Response<Body>, ApiError> {
+        let notification = self.find(id).await?;
         Ok(json(StatusCode::OK, &Status::of(&notification)))
     }
 }
 
-/// The id that stands in a path.
-///
-/// # Errors
-/// 404 when it is none.
-pub(crate) fn named(id: &str) -> Result<NotificationId, Refusal> {
-    id.parse().map_err(|_| unknown())
+/// The id in a path.
+pub(crate) fn notification_id(id: &str) -> Result<NotificationId, ApiError> {
+    id.parse().map_err(|_| not_found())
 }
 
-/// No notification is named so.
-pub(crate) fn unknown() -> Refusal {
-    Refusal::not_found("No notification has this id.")
+pub(crate) fn not_found() -> ApiError {
+    ApiError::not_found("No notification has this id.")
 }

@@ -10,6 +10,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::connector::Connector;
 use herald::Error;
 use herald::aws;
+use herald::backend::{Aws, Backend};
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::{Event, Events, eventbridge};
@@ -17,66 +18,66 @@ use herald::id::NotificationId;
 use herald::notification::{self, ChunkId, Notification, Page, StartPolicy};
 use herald::queue::{Chunk, Message, Plan, Queue, Task, sqs};
 use herald::rate_limit::Limits;
-use herald::store::{self, Conversations, Notifications, Paces, dynamodb};
+use herald::store::{self, Notifications, dynamodb};
 use jiff::{SignedDuration, Timestamp};
 
-pub use home::Bot;
-use reader::{Place, Reader};
+pub use bot_identity::Bot;
+use reader::Reader;
+use recipients::PagePosition;
 
-mod home;
+mod bot_identity;
 mod reader;
-mod roster;
+mod recipients;
+mod roster_client;
 mod team;
 
 /// How long one question to the channel may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a plan waits at least for what the channel cannot tell now.
-const WAIT_MIN: Duration = Duration::from_secs(1);
+const MIN_RETRY: Duration = Duration::from_secs(1);
 
 /// And how long at most.
-const WAIT_MAX: Duration = Duration::from_mins(15);
+const MAX_RETRY: Duration = Duration::from_mins(15);
 
 /// How long before the invocation's end no new page is begun: one page must fit in, with its retries.
-const MARGIN: SignedDuration = SignedDuration::from_secs(20);
+const SHUTDOWN_MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// What the handler works with.
 #[derive(Debug)]
-pub struct Context<C, N, P, Q, E> {
-    /// Where conversations are found.
-    pub conversations: C,
-    /// Where plans are written.
-    pub notifications: N,
-    /// The paces that the channel is asked at.
-    pub paces: P,
+pub struct Context<B: Backend> {
+    /// Where conversations are stored.
+    pub conversations: B::Conversations,
+    /// Where plans are stored.
+    pub notifications: B::Notifications,
+    /// The rate limits.
+    pub ledger: B::Ledger,
     /// The queue to this function.
-    pub plans: Q,
+    pub plans: B::Queue,
     /// The queue to the sender.
-    pub deliveries: Q,
-    /// Who wants to know.
-    pub events: E,
-    /// The way to the channel, which knows who is in a team.
+    pub deliveries: B::Queue,
+    /// The event bus.
+    pub events: B::Events,
+    /// The channel, which knows the members and channels of a team.
     pub connector: Connector,
-    /// What the channel lets us do.
+    /// The channel's limits.
     pub limits: Limits,
-    /// How long it is believed what the channel told of a team; zero asks each time.
+    /// TTL of cached rosters; zero disables the cache.
     pub roster_ttl: SignedDuration,
-    /// What the deployment says of the bot.
+    /// The bot as the deployment configures it.
     pub bot: Option<Bot>,
     /// The time.
     pub clock: Clock,
 }
 
-impl
-    Context<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger, sqs::Queue, eventbridge::Bus>
-{
+impl Context<Aws> {
     /// The context of the deployed function.
     ///
     /// # Errors
-    /// When a variable is missing or wrong; it names it.
+    /// Names the variable that is missing or wrong.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
         let clock = Clock::system();
-        let transport = http_transport(environment).timeout(ASK_TIMEOUT).build()?;
+        let transport = http_transport(environment).timeout(QUERY_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
         let queue = |variable| sqs::Queue::from_environment(environment, variable, &sdk, schedules.as_ref());
@@ -84,7 +85,7 @@ impl
         Ok(Self {
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
-            paces: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
+            ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
             plans: queue(variable::PLANS_QUEUE_URL)?,
             deliveries: queue(variable::DELIVERIES_QUEUE_URL)?,
             events: eventbridge::Bus::from_environment(environment, &sdk),
@@ -113,8 +114,8 @@ impl From<store::Error> for Failure {
 }
 
 /// Handles a batch; what failed comes back alone.
-pub async fn handle<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Events>(
-    context: &Context<C, N, P, Q, E>,
+pub async fn handle<B: Backend>(
+    context: &Context<B>,
     event: SqsEvent,
     deadline: Timestamp,
 ) -> SqsBatchResponse {
@@ -126,11 +127,7 @@ pub async fn handle<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: E
 ///
 /// # Errors
 /// When a table, a queue or the event bus is away. What was planned stands, and the same message goes on from there.
-pub async fn run<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Events>(
-    context: &Context<C, N, P, Q, E>,
-    plan: Plan,
-    deadline: Timestamp,
-) -> Result<(), Error> {
+pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timestamp) -> Result<(), Error> {
     let Some(notification) = context.notifications.find(&plan.notification).await? else {
         tracing::warn!(error_type = "PlanWithoutNotification", notification = %plan.notification, "withdrawn: nothing is planned");
         return Ok(());
@@ -151,8 +148,8 @@ pub async fn run<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Even
 }
 
 /// A message for each part. Each of them is a plan that can fail, wait and come again on its own.
-async fn fan_out<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Events>(
-    context: &Context<C, N, P, Q, E>,
+async fn fan_out<B: Backend>(
+    context: &Context<B>,
     notification: &Notification,
     task: Task,
 ) -> Result<(), Error> {
@@ -173,8 +170,8 @@ async fn fan_out<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Even
 }
 
 /// Plans the pages of one part from where they end.
-async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Events>(
-    context: &Context<C, N, P, Q, E>,
+async fn plan_part<B: Backend>(
+    context: &Context<B>,
     notification: &Notification,
     part_number: u16,
     mut enqueued: Option<u32>,
@@ -236,16 +233,16 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
             // Whoever is not planned yet is not meant any more.
             Page::default()
         } else {
-            let place = Place {
+            let position = PagePosition {
                 page: (part_number, number),
                 cursor,
             };
-            match reader.read(place).await {
+            match reader.read(position).await {
                 Ok(page) => page.split_batches(context.limits.batch),
                 Err(Failure::Store(error)) => return Err(error.into()),
                 // Nobody is written to any more who is not found by now.
                 Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => {
-                    reader.unanswered(place).await?
+                    reader.give_up_page(position).await?
                 }
                 Err(Failure::Later(wait)) => {
                     let rest = Plan {
@@ -256,7 +253,7 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
                     };
                     let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
                     // Whoever names no time at all is not asked without end, nor is it waited for longer than anybody would.
-                    let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
+                    let wait = wait.clamp(MIN_RETRY, MAX_RETRY);
                     return Ok(context.plans.send(vec![Message::json(&rest, wait)]).await?);
                 }
             }
@@ -278,10 +275,7 @@ async fn plan_part<C: Conversations, N: Notifications, P: Paces, Q: Queue, E: Ev
 }
 
 /// What follows when a part is planned to its end: with the last of them the audience is counted.
-async fn planned<C, N: Notifications, P, Q: Queue, E: Events>(
-    context: &Context<C, N, P, Q, E>,
-    id: &NotificationId,
-) -> Result<(), Error> {
+async fn planned<B: Backend>(context: &Context<B>, id: &NotificationId) -> Result<(), Error> {
     let Some(notification) = context.notifications.find(id).await? else {
         return Ok(());
     };
@@ -293,24 +287,16 @@ async fn planned<C, N: Notifications, P, Q: Queue, E: Events>(
         && !notification.is_stopped()
     {
         context.notifications.start(id, context.clock.now()).await?;
-        let sweep = Plan {
-            notification: id.clone(),
-            task: Task::Sweep,
-            part: None,
-            enqueued: None,
-        };
-        context
-            .plans
-            .send(vec![Message::json(&sweep, Duration::ZERO)])
-            .await?;
+        let sweep = Plan::whole(id.clone(), Task::Sweep).message(Duration::ZERO);
+        context.plans.send(vec![sweep]).await?;
     }
     // An audience of nobody is complete with its plan; so is one that was reached faster than it was planned.
     herald::completion::check(&context.notifications, &context.events, id, context.clock.now()).await
 }
 
 /// Enqueues the chunks of one part that are not closed at the present revision, once more.
-async fn sweep_part<C, N: Notifications, P, Q: Queue, E>(
-    context: &Context<C, N, P, Q, E>,
+async fn sweep_part<B: Backend>(
+    context: &Context<B>,
     notification: &Notification,
     part: u16,
     mut enqueued: Option<u32>,
@@ -357,7 +343,7 @@ async fn sweep_part<C, N: Notifications, P, Q: Queue, E>(
 }
 
 fn is_late(now: Timestamp, deadline: Timestamp) -> bool {
-    now > deadline.saturating_sub(MARGIN).unwrap_or(deadline)
+    now > deadline.saturating_sub(SHUTDOWN_MARGIN).unwrap_or(deadline)
 }
 
 fn chunks(

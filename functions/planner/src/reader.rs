@@ -1,67 +1,40 @@
-//! The pages of one part of an audience.
+//! Reads the pages of one part of an audience.
 
 use std::collections::HashSet;
 use std::pin::pin;
 
+use botframework::id::ConversationId;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herald::audience::{Audience, Recipient, SelectorMatcher, Target, TeamPart, thread_id};
-use herald::conversation::{Person, State};
+use herald::audience::{Audience, Recipient, Target, TeamPart, thread_id};
+use herald::backend::Backend;
+use herald::conversation::Person;
 use herald::delivery::SkipReason;
-use herald::id::NotificationId;
-use herald::notification::{
-    IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendMode, SendPath, Unreachable,
-};
+use herald::notification::{IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
-use herald::store::{
-    self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces, cursor,
-};
+use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, cursor};
 use serde::{Deserialize, Serialize};
 
-use crate::home::{Home, Homes};
+use crate::bot_identity::BotIdentity;
+use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients, unreachable_reason};
 use crate::team::Team;
 use crate::{Context, Failure};
 
-/// How many look-ups are under way at once.
-pub(crate) const LOOK_UPS: usize = 16;
-
 /// Reads the pages of one part.
-pub(crate) struct Reader<'a, C, N, P, Q, E> {
-    pub(crate) context: &'a Context<C, N, P, Q, E>,
-    pub(crate) id: &'a NotificationId,
-    pub(crate) matcher: SelectorMatcher<'a>,
-    audience: &'a Audience,
-    /// The teams and chats whose rosters the audience names: one of which nothing is known may be named as a conversation, too.
-    teams: HashSet<&'a str>,
+pub(crate) struct Reader<'a, B: Backend> {
+    recipients: Recipients<'a, B>,
+    /// Teams and chats whose rosters the audience names. If they are not stored, `conversations` may name them, too.
+    rosters: HashSet<&'a str>,
     part: Part<'a>,
-    if_no_conversation: IfNoConversation,
-    send_mode: SendMode,
 }
 
-/// Which page is read.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    /// The part, and the page's number.
-    pub(crate) page: (u16, u32),
-    /// Where it begins.
-    pub(crate) cursor: Option<&'a str>,
-}
-
-impl<'a, C, N, P, Q, E> Reader<'a, C, N, P, Q, E>
-where
-    C: Conversations,
-    N: Notifications,
-    P: Paces,
-    Q: Sync,
-    E: Sync,
-{
+impl<'a, B: Backend> Reader<'a, B> {
     pub(crate) fn new(
-        context: &'a Context<C, N, P, Q, E>,
+        context: &'a Context<B>,
         notification: &'a Notification,
         audience: &'a Audience,
         part: Part<'a>,
     ) -> Option<Self> {
-        let matcher = SelectorMatcher::new(audience, part.selector.0)?;
-        let teams = audience.0.iter().filter_map(|selector| match &selector.target {
+        let rosters = audience.0.iter().filter_map(|selector| match &selector.target {
             Target::Team { id, .. } => Some(id.as_str()),
             Target::GroupChatMembers { id, .. } => Some(id.as_str()),
             Target::Everyone
@@ -74,18 +47,13 @@ where
             | Target::Tag(_) => None,
         });
         Some(Self {
-            context,
-            id: &notification.id,
-            matcher,
-            audience,
-            teams: teams.collect(),
+            recipients: Recipients::new(context, notification, audience, part.selector.0)?,
+            rosters: rosters.collect(),
             part,
-            if_no_conversation: notification.if_no_conversation,
-            send_mode: notification.send_mode,
         })
     }
 
-    pub(crate) async fn read(&self, at: Place<'_>) -> Result<Page, Failure> {
+    pub(crate) async fn read(&self, at: PagePosition<'_>) -> Result<Page, Failure> {
         let cursor = at.cursor;
         match &self.part.selector.1.target {
             Target::Everyone => {
@@ -99,13 +67,13 @@ where
             }
             Target::Tag(name) => self.listed(&ConversationFilter::Tag(name.clone()), cursor).await,
             Target::Users { ids, tenant } => {
-                let home = self.home(tenant.as_deref()).await?;
-                let unknown = |id| self.person(home.as_ref(), Person::User(id));
+                let bucket = self.bucket(tenant.as_deref()).await?;
+                let unknown = |id| self.recipients.person(bucket.as_ref(), Person::User(id));
                 self.named(ids, at, ConversationFilter::User, unknown).await
             }
             Target::Accounts(ids) => {
-                let home = self.home(None).await?;
-                let unknown = |id| self.person(home.as_ref(), Person::Account(id));
+                let bucket = self.bucket(None).await?;
+                let unknown = |id| self.recipients.person(bucket.as_ref(), Person::Account(id));
                 self.named(ids, at, ConversationFilter::Account, unknown).await
             }
             Target::Conversations(ids) => {
@@ -115,31 +83,41 @@ where
             }
             Target::GroupChat(id) => self.one(id.clone(), at).await,
             Target::GroupChatMembers { id, guests } => {
-                Team::of_place(self, id).await?.members(at, *guests).await
+                Team::around(&self.recipients, id)
+                    .await?
+                    .members(at, *guests)
+                    .await
             }
             Target::Channel { id, thread, team } => {
                 if let Some(team) = team {
-                    Team::new(self, team).await?.discover_channel(id).await?;
+                    Team::new(&self.recipients, team)
+                        .await?
+                        .ensure_channel_known(id)
+                        .await?;
                 }
-                let place = thread_id(id, thread.as_deref());
-                Team::of_place(self, id).await?.discover(&place).await?;
-                self.one(place, at).await
+                let conversation = thread_id(id, thread.as_deref());
+                let team = Team::around(&self.recipients, id).await?;
+                team.ensure_known(&conversation).await?;
+                self.one(conversation, at).await
             }
             Target::Team { id, to, guests } => match to {
                 TeamPart::General => {
-                    Team::new(self, id).await?.discover(&id.as_str().into()).await?;
+                    Team::new(&self.recipients, id)
+                        .await?
+                        .ensure_known(&id.as_str().into())
+                        .await?;
                     self.one(id.as_str().into(), at).await
                 }
-                TeamPart::Channels => Team::new(self, id).await?.channels(at).await,
-                TeamPart::Members => Team::new(self, id).await?.members(at, *guests).await,
+                TeamPart::Channels => Team::new(&self.recipients, id).await?.channels(at).await,
+                TeamPart::Members => Team::new(&self.recipients, id).await?.members(at, *guests).await,
             },
         }
     }
 
-    /// The last page of a part about which the channel tells nothing, and need not any more: what it was asked about is a
-    /// recipient, so that it is said.
-    pub(crate) async fn unanswered(&self, at: Place<'_>) -> Result<Page, store::Error> {
-        let asked = match &self.part.selector.1.target {
+    /// The last page of a part whose roster the channel did not return in time: the team or chat itself is a recipient, so that
+    /// the sender reports it.
+    pub(crate) async fn give_up_page(&self, at: PagePosition<'_>) -> Result<Page, store::Error> {
+        let unknown = match &self.part.selector.1.target {
             Target::Team { id, .. } => id.as_str().into(),
             Target::GroupChatMembers { id, .. } => id.clone(),
             Target::Channel { id, thread, .. } => thread_id(id, thread.as_deref()),
@@ -151,89 +129,62 @@ where
             | Target::GroupChat(_)
             | Target::Tag(_) => return Ok(Page::default()),
         };
-        let asked = Recipient::UnknownConversation(asked);
-        let repeated = self.is_repeated(at, &asked).await?;
+        let unknown = Recipient::UnknownConversation(unknown);
+        let repeated = self.recipients.already_planned(at, &unknown).await?;
         Ok(Page::group(
-            (!repeated).then_some((None::<SendPath>, asked)),
+            (!repeated).then_some((None::<SendPath>, unknown)),
             None,
         ))
     }
 
-    /// One conversation, known or not.
-    async fn one(&self, id: botframework::id::ConversationId, at: Place<'_>) -> Result<Page, Failure> {
+    /// One conversation, stored or not.
+    async fn one(&self, id: ConversationId, at: PagePosition<'_>) -> Result<Page, Failure> {
         let unknown = |id| (None, Recipient::UnknownConversation(id));
         self.named(&[id], at, ConversationFilter::Conversation, unknown)
             .await
     }
 
-    /// Where people of this tenant are reached, if conversations are to be made at all.
-    async fn home(&self, tenant: Option<&str>) -> Result<Option<Home>, store::Error> {
-        match self.if_no_conversation {
+    /// The bucket of the bot in a tenant, if conversations may be created.
+    async fn bucket(&self, tenant: Option<&str>) -> Result<Option<Bucket>, store::Error> {
+        match self.recipients.if_no_conversation {
             IfNoConversation::Skip => Ok(None),
             IfNoConversation::Create | IfNoConversation::Install => {
-                Homes(self.context).of_tenant(tenant).await
+                BotIdentity(self.recipients.context).bucket_in(tenant).await
             }
         }
     }
 
-    /// A person of whom no conversation is known; with a lane when one can be made.
-    pub(crate) fn person(&self, home: Option<&Home>, person: Person) -> (Option<SendPath>, Recipient) {
-        let recipient = match person {
-            Person::User(id) => Recipient::User(id),
-            Person::Account(id) => Recipient::Account(id),
-        };
-        let home = home.filter(|_| self.if_no_conversation != IfNoConversation::Skip);
-        let lane = home.map(|Home { bucket }| SendPath {
-            send_mode: self.send_mode.for_person(&recipient, self.audience, bucket),
-            bucket: bucket.clone(),
-        });
-        (lane, recipient)
+    fn is_roster(&self, unknown: &Recipient) -> bool {
+        matches!(unknown, Recipient::UnknownConversation(id) if self.rosters.contains(id.as_str()))
     }
 
-    /// A conversation that was found.
-    pub(crate) fn recipient(&self, found: ConversationSummary) -> (Option<SendPath>, Recipient) {
-        let bucket = Bucket::of(&found.key, found.attributes.tenant.as_deref());
-        let lane = SendPath {
-            send_mode: self.send_mode.for_conversation(&found.attributes, &bucket),
-            bucket,
-        };
-        (Some(lane), Recipient::Conversation(found.key))
-    }
-
-    fn is_team(&self, unknown: &Recipient) -> bool {
-        matches!(unknown, Recipient::UnknownConversation(id) if self.teams.contains(id.as_str()))
-    }
-
-    /// Whether this was found on another page before; it is kept that it was found on this one, if not.
-    pub(crate) async fn is_repeated(&self, at: Place<'_>, found: &Recipient) -> Result<bool, store::Error> {
-        let notifications = &self.context.notifications;
-        let repeated = notifications
-            .claim_recipients(self.id, at.page, std::slice::from_ref(found))
-            .await?;
-        Ok(!repeated.is_empty())
-    }
-
-    /// A page of a listing: those that are active and not another selector's.
-    async fn listed(&self, selection: &ConversationFilter, cursor: Option<&str>) -> Result<Page, Failure> {
+    /// A page of a filter: conversations that are active and do not belong to an earlier selector.
+    async fn listed(&self, filter: &ConversationFilter, cursor: Option<&str>) -> Result<Page, Failure> {
         let listing = self
+            .recipients
             .context
             .conversations
-            .list(selection, cursor, PAGE_SIZE)
+            .list(filter, cursor, PAGE_SIZE)
             .await?;
         let meant = listing
             .items
             .into_iter()
-            .filter(|found| self.matcher.means(&found.key.conversation, &found.attributes))
+            .filter(|found| {
+                self.recipients
+                    .matcher
+                    .means(&found.key.conversation, &found.attributes)
+            })
             .filter(|found| {
                 !self
+                    .recipients
                     .matcher
                     .belongs_to_earlier(&found.key.conversation, &found.attributes)
             });
         let mut unreachable = Unreachable::default();
         let mut reachable = Vec::new();
         for candidate in meant {
-            match out_of_reach(&candidate) {
-                None => reachable.push(self.recipient(candidate)),
+            match unreachable_reason(&candidate) {
+                None => reachable.push(self.recipients.conversation(candidate)),
                 Some(reason) => unreachable.count(reason),
             }
         }
@@ -243,13 +194,13 @@ where
         })
     }
 
-    /// A page of a list of ids. Who was named and is not known, or not active, is a recipient too: the sender says
-    /// why nothing was sent.
+    /// A page of a list of ids. Ids that are not stored, or not active, are recipients too: the sender reports why it skips
+    /// them.
     async fn named<T: Clone + Send + Sync>(
         &self,
         ids: &[T],
-        at: Place<'_>,
-        selection: fn(T) -> ConversationFilter,
+        at: PagePosition<'_>,
+        filter: fn(T) -> ConversationFilter,
         unknown: impl Fn(T) -> (Option<SendPath>, Recipient),
     ) -> Result<Page, Failure> {
         let start = Position::read(at.cursor)?;
@@ -257,14 +208,15 @@ where
             let after = start.after.as_deref().filter(|_| index == start.index);
             async move {
                 let listing = self
+                    .recipients
                     .context
                     .conversations
-                    .list(&selection(id.clone()), after, PAGE_SIZE)
+                    .list(&filter(id.clone()), after, PAGE_SIZE)
                     .await?;
                 Ok::<_, store::Error>((index, id, after.is_some(), listing))
             }
         });
-        let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
+        let mut look_ups = pin!(stream::iter(look_ups).buffered(CONCURRENT_READS));
         let mut page = Vec::new();
         let mut unreachable = Unreachable::default();
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
@@ -277,15 +229,23 @@ where
             }
             let mut found = listing.items;
             let excepted = |found: &ConversationSummary| {
-                !self.matcher.admits(&found.key.conversation, &found.attributes)
+                !self
+                    .recipients
+                    .matcher
+                    .admits(&found.key.conversation, &found.attributes)
             };
             let excepted = found.iter().any(excepted);
-            found.retain(|found| self.matcher.means(&found.key.conversation, &found.attributes));
+            found.retain(|found| {
+                self.recipients
+                    .matcher
+                    .means(&found.key.conversation, &found.attributes)
+            });
             if found.is_empty() && !continued && listing.cursor.is_none() && !excepted {
                 let unknown = unknown(id.clone());
-                if self.matcher.admits_unknown(&unknown.1)
-                    && !self.matcher.is_named_before(&unknown.1)
-                    && !(self.is_team(&unknown.1) && self.is_repeated(at, &unknown.1).await?)
+                if self.recipients.matcher.admits_unknown(&unknown.1)
+                    && !self.recipients.matcher.is_named_before(&unknown.1)
+                    && !(self.is_roster(&unknown.1)
+                        && self.recipients.already_planned(at, &unknown.1).await?)
                 {
                     if unknown.0.is_none() {
                         unreachable.count(SkipReason::NoConversation);
@@ -295,13 +255,14 @@ where
             }
             found.retain(|found| {
                 !self
+                    .recipients
                     .matcher
                     .belongs_to_earlier(&found.key.conversation, &found.attributes)
             });
-            for reason in found.iter().filter_map(out_of_reach) {
+            for reason in found.iter().filter_map(unreachable_reason) {
                 unreachable.count(reason);
             }
-            page.extend(found.into_iter().map(|found| self.recipient(found)));
+            page.extend(found.into_iter().map(|found| self.recipients.conversation(found)));
             if let Some(after) = listing.cursor {
                 let after = Some(after);
                 let next = cursor::encode(&Position { index, after });
@@ -318,7 +279,7 @@ where
     }
 }
 
-/// Where a page of a list of ids begins: at which id, and how far into its conversations.
+/// The cursor of a page of a list of ids.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Position {
     index: usize,
@@ -331,14 +292,5 @@ impl Position {
             || Ok(Self::default()),
             |cursor| cursor::decode("plan a page", cursor),
         )
-    }
-}
-
-/// Why this conversation would be skipped, if it would.
-pub(crate) fn out_of_reach(candidate: &ConversationSummary) -> Option<SkipReason> {
-    match candidate.state {
-        State::Active => None,
-        State::Removed => Some(SkipReason::Removed),
-        State::Blocked { .. } => Some(SkipReason::Blocked),
     }
 }

@@ -9,23 +9,22 @@ use std::pin::pin;
 use botframework::id::ConversationId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
+use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, Person};
 use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
-use herald::store::{
-    self, ConversationFilter, ConversationSummary, Conversations, Notifications, Paces, cursor,
-};
+use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, cursor};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::home::{Home, Homes};
-use crate::reader::{LOOK_UPS, Place, Reader, out_of_reach};
-use crate::roster::Freshness;
+use crate::bot_identity::BotIdentity;
+use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients, unreachable_reason};
+use crate::roster_client::{Freshness, RosterClient};
 
 /// How many conversations of one person are looked at.
-const OF_ONE_PERSON: usize = 10;
+const PERSON_PAGE: usize = 10;
 
 /// What members came to.
 #[derive(Debug, Default)]
@@ -54,14 +53,14 @@ impl Found {
 
 /// Where a page of a roster begins.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct RosterPlace {
+struct RosterCursor {
     /// What the page before said; the beginning without it.
     token: Option<String>,
     /// Whether the roster is read for the second time.
     again: bool,
 }
 
-impl RosterPlace {
+impl RosterCursor {
     const AGAIN: Self = Self {
         token: None,
         again: true,
@@ -76,53 +75,46 @@ impl RosterPlace {
 }
 
 /// A team, as one of its channels shows it.
-pub(crate) struct Team<'a, C, N, P, Q, E> {
-    pub(crate) reader: &'a Reader<'a, C, N, P, Q, E>,
-    pub(crate) id: ConversationId,
+pub(crate) struct Team<'a, B: Backend> {
+    recipients: &'a Recipients<'a, B>,
+    id: ConversationId,
     /// None when the bot was never heard of there.
     shown: Option<Conversation>,
 }
 
-impl<'a, C, N, P, Q, E> Team<'a, C, N, P, Q, E>
-where
-    C: Conversations,
-    N: Notifications,
-    P: Paces,
-    Q: Sync,
-    E: Sync,
-{
+impl<'a, B: Backend> Team<'a, B> {
     /// The team with this id.
-    pub(crate) async fn new(reader: &'a Reader<'a, C, N, P, Q, E>, id: &str) -> Result<Self, Failure> {
-        let shown = Homes(reader.context)
-            .example(&ConversationFilter::Team(id.to_owned()))
+    pub(crate) async fn new(recipients: &'a Recipients<'a, B>, id: &str) -> Result<Self, Failure> {
+        let shown = BotIdentity(recipients.context)
+            .sample_conversation(&ConversationFilter::Team(id.to_owned()))
             .await?;
         Ok(Self {
-            reader,
+            recipients,
             id: id.into(),
             shown,
         })
     }
 
     /// The team of a channel; or a group chat, which has a roster as a team has one.
-    pub(crate) async fn of_place(
-        reader: &'a Reader<'a, C, N, P, Q, E>,
+    pub(crate) async fn around(
+        recipients: &'a Recipients<'a, B>,
         id: &ConversationId,
     ) -> Result<Self, Failure> {
-        let shown = Homes(reader.context)
-            .example(&ConversationFilter::Conversation(id.clone()))
+        let shown = BotIdentity(recipients.context)
+            .sample_conversation(&ConversationFilter::Conversation(id.clone()))
             .await?;
         Ok(Self {
-            reader,
+            recipients,
             id: id.clone(),
             shown,
         })
     }
 
     /// Makes sure that a place in it is remembered: whoever is in one channel of a team can write to the others.
-    pub(crate) async fn discover(&self, id: &ConversationId) -> Result<(), Failure> {
+    pub(crate) async fn ensure_known(&self, id: &ConversationId) -> Result<(), Failure> {
         let Some(shown) = &self.shown else { return Ok(()) };
         if !self.is_known(id).await? {
-            let context = self.reader.context;
+            let context = self.recipients.context;
             let observation = Observation::sibling_channel(shown, id.clone());
             context
                 .conversations
@@ -133,21 +125,25 @@ where
     }
 
     /// The same of a channel that is only said to be in it: the team's channels are asked for.
-    pub(crate) async fn discover_channel(&self, id: &ConversationId) -> Result<(), Failure> {
+    pub(crate) async fn ensure_channel_known(&self, id: &ConversationId) -> Result<(), Failure> {
         let Some(shown) = &self.shown else { return Ok(()) };
         if self.is_known(id).await? {
             return Ok(());
         }
         // It is not remembered, so it may be newer than what was told lately.
-        match self.channel_ids(shown, Freshness::Now).await? {
-            Some(ids) if ids.contains(id) => self.discover(id).await,
+        match self.channel_ids(shown, Freshness::Live).await? {
+            Some(ids) if ids.contains(id) => self.ensure_known(id).await,
             Some(_) | None => Ok(()),
         }
     }
 
+    fn roster<'b>(&'b self, shown: &'b Conversation) -> RosterClient<'b, B> {
+        RosterClient::new(self.recipients.context, &self.id, shown)
+    }
+
     async fn is_known(&self, id: &ConversationId) -> Result<bool, store::Error> {
         let selection = ConversationFilter::Conversation(id.clone());
-        let conversations = &self.reader.context.conversations;
+        let conversations = &self.recipients.context.conversations;
         Ok(!conversations.list(&selection, None, 1).await?.items.is_empty())
     }
 
@@ -157,7 +153,7 @@ where
         shown: &Conversation,
         freshness: Freshness,
     ) -> Result<Option<Vec<ConversationId>>, Failure> {
-        let answer = self.answer(shown, RosterQuery::Channels, freshness).await?;
+        let answer = self.roster(shown).page(RosterQuery::Channels, freshness).await?;
         let mut ids = match answer {
             Some(RosterPage::Channels(ids)) => ids,
             Some(RosterPage::Members { .. }) | None => return Ok(None),
@@ -168,11 +164,11 @@ where
     }
 
     /// A page of its channels, in the order of their ids.
-    pub(crate) async fn channels(&self, at: Place<'_>) -> Result<Page, Failure> {
+    pub(crate) async fn channels(&self, at: PagePosition<'_>) -> Result<Page, Failure> {
         let Some(shown) = &self.shown else {
             return self.unknown_once(at).await;
         };
-        let Some(mut ids) = self.channel_ids(shown, Freshness::Lately).await? else {
+        let Some(mut ids) = self.channel_ids(shown, Freshness::Cached).await? else {
             return self.unknown_once(at).await;
         };
         ids.retain(|id| at.cursor.is_none_or(|cursor| id.as_str() > cursor));
@@ -183,12 +179,12 @@ where
         ids.truncate(PAGE_SIZE);
         let mut found = Found::default();
         for id in ids {
-            self.discover(&id).await?;
+            self.ensure_known(&id).await?;
             let listing = self
-                .reader
+                .recipients
                 .context
                 .conversations
-                .list(&ConversationFilter::Conversation(id), None, OF_ONE_PERSON)
+                .list(&ConversationFilter::Conversation(id), None, PERSON_PAGE)
                 .await?;
             self.take(listing.items, &mut found);
         }
@@ -199,15 +195,17 @@ where
     ///
     /// The channel may answer otherwise when it is asked again, because a planner crashed here or reads the same page now.
     /// So the first content of the page is frozen (`DESIGN.md#frozen-pages`); otherwise its people could be on no page.
-    pub(crate) async fn members(&self, at: Place<'_>, guests: Guests) -> Result<Page, Failure> {
+    pub(crate) async fn members(&self, at: PagePosition<'_>, guests: Guests) -> Result<Page, Failure> {
         let (read, named) = self.read_members(at, guests).await?;
-        let notifications = &self.reader.context.notifications;
-        let page = notifications.freeze_page(self.reader.id, at.page, &read).await?;
+        let notifications = &self.recipients.context.notifications;
+        let page = notifications
+            .freeze_page(self.recipients.id, at.page, &read)
+            .await?;
         // Pages repeat people, and so do rosters; a person is found on one page of the plan.
         let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
         let found: Vec<Recipient> = found.collect();
         let repeated = notifications
-            .claim_recipients(self.reader.id, at.page, &found)
+            .claim_recipients(self.recipients.id, at.page, &found)
             .await?;
         // Now that this page cannot become another by it: whom the other selectors have is told by names, too.
         self.name(named).await?;
@@ -217,40 +215,41 @@ where
     /// A page as the channel tells it now, and what it tells beside.
     async fn read_members(
         &self,
-        at: Place<'_>,
+        at: PagePosition<'_>,
         guests: Guests,
     ) -> Result<(Page, Vec<(ConversationKey, Feedback)>), Failure> {
         let Some(shown) = &self.shown else {
             return Ok((self.unknown(), Vec::new()));
         };
-        let here = RosterPlace::read(at.cursor)?;
-        let question = RosterQuery::Members {
+        let here = RosterCursor::read(at.cursor)?;
+        let roster = self.roster(shown);
+        let query = RosterQuery::Members {
             after: here.token.clone(),
         };
         // What led to a token that is refused must not lead there again.
         let freshness = if here.again {
-            Freshness::Now
+            Freshness::Live
         } else {
-            Freshness::Lately
+            Freshness::Cached
         };
-        let (members, next) = match self.answer(shown, question, freshness).await? {
+        let (members, next) = match roster.page(query, freshness).await? {
             Some(RosterPage::Members { page, next }) => (page, next),
             // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
             // beginning: once.
             Some(RosterPage::Channels(_)) | None if here.token.is_some() && !here.again => {
-                let again = Page::group::<SendPath>([], Some(cursor::encode(&RosterPlace::AGAIN)));
+                let again = Page::group::<SendPath>([], Some(cursor::encode(&RosterCursor::AGAIN)));
                 return Ok((again, Vec::new()));
             }
             Some(RosterPage::Channels(_)) | None => return Ok((self.unknown(), Vec::new())),
         };
-        let bucket = &bucket_of(shown);
+        let bucket = roster.bucket();
         let mut seen = HashSet::new();
         let is_wanted =
             |member: &Member| guests == Guests::Included || member.role.as_deref() != Some("guest");
         let members = members.into_iter();
         let members = members.filter(|member| is_wanted(member) && seen.insert(member.id.clone()));
         let look_ups = members.map(|member| self.member(member, bucket));
-        let mut look_ups = pin!(stream::iter(look_ups).buffered(LOOK_UPS));
+        let mut look_ups = pin!(stream::iter(look_ups).buffered(CONCURRENT_READS));
         let mut found = Found::default();
         while let Some(of_one) = look_ups.try_next().await? {
             found.add(of_one);
@@ -260,7 +259,7 @@ where
         let next = next.map(|token| {
             let again = here.again;
             let token = Some(token);
-            cursor::encode(&RosterPlace { token, again })
+            cursor::encode(&RosterCursor { token, again })
         });
         let named = std::mem::take(&mut found.named);
         Ok((found.page(next), named))
@@ -268,7 +267,7 @@ where
 
     /// Writes down both names of people whose conversations know one: whoever names them by the other finds them, too.
     async fn name(&self, named: Vec<(ConversationKey, Feedback)>) -> Result<(), store::Error> {
-        let context = self.reader.context;
+        let context = self.recipients.context;
         let keys: Vec<ConversationKey> = named.iter().map(|(key, _)| key.clone()).collect();
         for known in context.conversations.get_many(&keys).await? {
             for (_, feedback) in named.iter().filter(|(key, _)| *key == known.key) {
@@ -291,8 +290,8 @@ where
         let account = Person::Account(member.id);
         let user = member.user.map(Person::User);
         let names: Vec<Person> = user.into_iter().chain([account]).collect();
-        let (matcher, nowhere) = (&self.reader.matcher, |person: &Person| {
-            self.reader.person(None, person.clone()).1
+        let (matcher, nowhere) = (&self.recipients.matcher, |person: &Person| {
+            self.recipients.person(None, person.clone()).1
         });
         if !names
             .iter()
@@ -306,8 +305,8 @@ where
                 Person::User(id) => ConversationFilter::User(id.clone()),
                 Person::Account(id) => ConversationFilter::Account(id.clone()),
             };
-            let conversations = &self.reader.context.conversations;
-            let mut listing = conversations.list(&selection, None, OF_ONE_PERSON).await?;
+            let conversations = &self.recipients.context.conversations;
+            let mut listing = conversations.list(&selection, None, PERSON_PAGE).await?;
             // A bot of ours that is not in this team may know them, too.
             listing
                 .items
@@ -331,11 +330,8 @@ where
         {
             return Ok(found);
         }
-        let home = Home {
-            bucket: bucket.clone(),
-        };
         if let Some(person) = names.into_iter().next() {
-            let unknown = self.reader.person(Some(&home), person);
+            let unknown = self.recipients.person(Some(bucket), person);
             if unknown.0.is_none() {
                 found.unreachable.count(SkipReason::NoConversation);
             }
@@ -346,7 +342,7 @@ where
 
     /// Takes conversations that the team led to, if no other selector has them.
     fn take(&self, candidates: Vec<ConversationSummary>, found: &mut Found) {
-        let matcher = &self.reader.matcher;
+        let matcher = &self.recipients.matcher;
         for candidate in candidates {
             let (conversation, attributes) = (&candidate.key.conversation, &candidate.attributes);
             if !matcher.admits(conversation, attributes)
@@ -354,10 +350,10 @@ where
             {
                 continue;
             }
-            if let Some(reason) = out_of_reach(&candidate) {
+            if let Some(reason) = unreachable_reason(&candidate) {
                 found.unreachable.count(reason);
             }
-            found.recipients.push(self.reader.recipient(candidate));
+            found.recipients.push(self.recipients.conversation(candidate));
         }
     }
 
@@ -373,14 +369,9 @@ where
     }
 
     /// The same, on one page of the plan alone, however many selectors name the team.
-    async fn unknown_once(&self, at: Place<'_>) -> Result<Page, Failure> {
+    async fn unknown_once(&self, at: PagePosition<'_>) -> Result<Page, Failure> {
         let unknown = Recipient::UnknownConversation(self.id.clone());
-        let repeated = self.reader.is_repeated(at, &unknown).await?;
+        let repeated = self.recipients.already_planned(at, &unknown).await?;
         Ok(if repeated { Page::default() } else { self.unknown() })
     }
-}
-
-/// Whose pace a team is asked at.
-pub(crate) fn bucket_of(shown: &Conversation) -> Bucket {
-    Bucket::of(&shown.key, shown.attributes.tenant.as_deref())
 }

@@ -77,6 +77,7 @@
 //! Pure modules take the time and random numbers as arguments; [`clock`] provides both. AWS is known to [`store::dynamodb`],
 //! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] only; Microsoft Graph to [`graph`].
 
+pub mod acceptance;
 pub mod audience;
 pub mod aws;
 pub mod backend;

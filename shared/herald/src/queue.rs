@@ -128,6 +128,23 @@ pub struct Chunk {
     pub begun: bool,
 }
 
+impl Plan {
+    /// The plan of a whole notification.
+    pub fn whole(notification: NotificationId, task: Task) -> Self {
+        Self {
+            notification,
+            task,
+            part: None,
+            enqueued: None,
+        }
+    }
+
+    /// The message that carries it.
+    pub fn message(&self, delay: Duration) -> Message {
+        Message::json(self, delay)
+    }
+}
+
 impl Chunk {
     /// A chunk whose deliveries are all open.
     pub fn whole(notification: NotificationId, chunk: ChunkId, planned: PageChunk) -> Self {

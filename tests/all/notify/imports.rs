@@ -313,7 +313,7 @@ async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repea
     let answer = world.notify_by(world.plans.clone(), failing, request).await;
     assert_eq!(answer.status(), 503);
     assert!(
-        text(&answer).contains("every line before line 41 stands"),
+        text(&answer).contains("every line before line 41 is stored"),
         "{}",
         text(&answer)
     );

@@ -125,7 +125,7 @@ async fn the_same_key_and_another_body_is_a_conflict() {
 }
 
 /// A queue that is away; or that takes the message and loses its answer.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Failing {
     Away,
     Deaf(herald::queue::memory::Queue),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::acceptance::Settings;
 use herald::audience::{Selector, Target};
 use herald::delivery::Guarantee;
 use herald::notification::{IfNoConversation, SendMode};
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 use super::audiences::{audience, document};
 use super::book::Wanted;
 use super::fate::Chance;
+use super::functions::Simulated;
 use super::graph::MANIFEST;
 use super::lambda::Environment;
 use super::queues::{Lane, Which};
@@ -188,8 +190,8 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
     for number in 1.. {
         let environment = Environment::start(run, format!("notify {number}"));
         let tables = Tables(Arc::clone(&environment));
-        let context = notify::Context {
-            store: tables.clone(),
+        let context = notify::Context::<Simulated> {
+            notifications: tables.clone(),
             conversations: tables.clone(),
             ledger: tables.clone(),
             plans: Lane {
@@ -199,10 +201,12 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             events: tables,
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only),
             limits: Limits::teams(),
-            confirm_above: run.confirm_above,
-            teams_app_id: Some(MANIFEST.to_owned()),
-            send_mode: SendMode::default(),
-            classic_text: String::new(),
+            settings: Settings {
+                confirm_above: run.confirm_above,
+                teams_app_id: Some(MANIFEST.to_owned()),
+                send_mode: SendMode::default(),
+            },
+            legacy_text: String::new(),
             clock: environment.clock(),
             chance: environment.chance(),
         };

@@ -7,6 +7,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::backend::Backend;
 use herald::rate_limit::Limits;
 use jiff::Timestamp;
 use planner::Bot;
@@ -31,12 +32,24 @@ fn connector(environment: &Arc<Environment>) -> Connector {
     Connector::new(Wire(Arc::clone(environment)), trust, given(Cloud::Public))
 }
 
+/// The backend of the simulation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Simulated;
+
+impl Backend for Simulated {
+    type Conversations = Tables;
+    type Notifications = Tables;
+    type Ledger = Tables;
+    type Queue = Lane;
+    type Events = Tables;
+}
+
 /// The planner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planner;
 
 impl Function for Planner {
-    type Context = planner::Context<Tables, Tables, Tables, Lane, Tables>;
+    type Context = planner::Context<Simulated>;
 
     const NAME: &'static str = "planner";
     const QUEUE: Which = Which::Plans;
@@ -48,7 +61,7 @@ impl Function for Planner {
         planner::Context {
             conversations: tables.clone(),
             notifications: tables.clone(),
-            paces: tables.clone(),
+            ledger: tables.clone(),
             plans: lane(environment, Which::Plans),
             deliveries: lane(environment, Which::Deliveries),
             events: tables,

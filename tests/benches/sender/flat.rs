@@ -28,6 +28,7 @@ use herald::store::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tests::backend::Assembled;
 use tests::crowd::{self, Crowd};
 use tokio::sync::{Mutex, mpsc};
 
@@ -54,10 +55,10 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     let (plans, mut plans_received) = Queue::holding(1_000);
     // As in SQS nothing is lost when the sender is slower, but here it is the planner that waits, not the queue that grows.
     let (deliveries, mut deliveries_received) = Queue::holding(10);
-    let planner = planner::Context {
+    let planner = planner::Context::<Assembled<Tables, Tables, Tables, Queue, Events>> {
         conversations: tables.clone(),
         notifications: tables.clone(),
-        paces: tables.clone(),
+        ledger: tables.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
         events: Events::new(),
@@ -148,7 +149,7 @@ impl Transport for Taker {
 }
 
 /// A queue that holds so many messages and no more: who sends one more waits.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Queue(Arc<Mutex<mpsc::Sender<Message>>>);
 
 impl Queue {
@@ -174,6 +175,12 @@ impl queue::Queue for Queue {
 /// One notification to a crowd that is nowhere.
 #[derive(Clone)]
 struct Tables(Arc<MadeUp>);
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tables")
+    }
+}
 
 struct MadeUp {
     crowd: Crowd,

@@ -1,4 +1,4 @@
-//! The pages of a plan, walked in their order: by part, then by number.
+//! Scans the pages of a plan in order: by part, then by page number.
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use herald::delivery::{DeliveryKey, Row};
 use herald::notification::{ChunkId, Notification, Page, PageChunk};
 use herald::store::{self, Ledger, Notifications};
 
-/// A recipient's place in a plan.
+/// A position in a plan: before a recipient of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) part: u16,
     pub(crate) page: u32,
-    /// How many recipients of the page come before.
+    /// The index of the recipient on the page.
     pub(crate) recipient: usize,
 }
 
-impl Place {
-    /// The beginning of the page after this place's.
+impl Position {
+    /// The beginning of the next page.
     pub(crate) fn next_page(self) -> Self {
         Self {
             page: self.page.saturating_add(1),
@@ -27,49 +27,49 @@ impl Place {
         }
     }
 
-    /// The place as text, for a cursor.
+    /// The text for a cursor.
     pub(crate) fn text(self) -> String {
         format!("{}.{}.{}", self.part, self.page, self.recipient)
     }
 }
 
-/// The text is not a place.
+/// The text is not a position.
 #[derive(Debug)]
-pub(crate) struct NoPlace;
+pub(crate) struct InvalidPosition;
 
-impl FromStr for Place {
-    type Err = NoPlace;
+impl FromStr for Position {
+    type Err = InvalidPosition;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut numbers = text.splitn(3, '.');
-        let mut number = || numbers.next().ok_or(NoPlace);
+        let mut number = || numbers.next().ok_or(InvalidPosition);
         Ok(Self {
-            part: number()?.parse().map_err(|_| NoPlace)?,
-            page: number()?.parse().map_err(|_| NoPlace)?,
-            recipient: number()?.parse().map_err(|_| NoPlace)?,
+            part: number()?.parse().map_err(|_| InvalidPosition)?,
+            page: number()?.parse().map_err(|_| InvalidPosition)?,
+            recipient: number()?.parse().map_err(|_| InvalidPosition)?,
         })
     }
 }
 
-/// The page at this place, or the first one after it, with where it is; `None` behind the last one.
+/// The page at this position or the next one, with its position; `None` after the last page.
 pub(crate) async fn at<S: Notifications>(
     store: &S,
     notification: &Notification,
-    mut place: Place,
-) -> Result<Option<(Place, Page)>, store::Error> {
-    while place.part < notification.parts {
-        if let Some(page) = store.page(&notification.id, place.part, place.page).await? {
-            return Ok(Some((place, page)));
+    mut position: Position,
+) -> Result<Option<(Position, Page)>, store::Error> {
+    while position.part < notification.parts {
+        if let Some(page) = store.page(&notification.id, position.part, position.page).await? {
+            return Ok(Some((position, page)));
         }
-        place = Place {
-            part: place.part + 1,
-            ..Place::default()
+        position = Position {
+            part: position.part + 1,
+            ..Position::default()
         };
     }
     Ok(None)
 }
 
-/// The rows of these recipients, in their order.
+/// The ledger rows of these recipients, in order.
 pub(crate) async fn rows<L: Ledger>(
     ledger: &L,
     notification: &Notification,
@@ -85,48 +85,48 @@ pub(crate) async fn rows<L: Ledger>(
     ledger.rows(&keys).await
 }
 
-/// A chunk that is not closed, with the rows of its recipients.
-pub(crate) struct Open {
+/// A chunk that is not closed, with the ledger rows of its recipients.
+pub(crate) struct OpenChunk {
     pub(crate) id: ChunkId,
     pub(crate) chunk: PageChunk,
     pub(crate) rows: Vec<Option<Row>>,
 }
 
-/// How far one request goes.
+/// How much one request scans.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// Pages with chunks that are not closed.
+pub(crate) struct ScanLimits {
+    /// The most pages with open chunks.
     pub(crate) open: usize,
-    /// Pages in all.
-    pub(crate) walked: usize,
-}
-
-/// What a walk found.
-pub(crate) struct Walk {
-    pub(crate) open: Vec<Open>,
-    /// Pages that were walked.
+    /// The most pages.
     pub(crate) pages: usize,
-    /// Where to go on, if there is more.
-    pub(crate) next: Option<Place>,
 }
 
-/// The chunks that are not closed, from this place on, within these bounds.
+/// The open chunks that a scan found.
+pub(crate) struct PlanScan {
+    pub(crate) open: Vec<OpenChunk>,
+    /// Pages scanned.
+    pub(crate) pages: usize,
+    /// The position of the next scan, if there is more.
+    pub(crate) next: Option<Position>,
+}
+
+/// The open chunks from this position on, within these limits.
 pub(crate) async fn open<S: Notifications, L: Ledger>(
     store: &S,
     ledger: &L,
     notification: &Notification,
-    mut place: Place,
-    bounds: Bounds,
-) -> Result<Walk, store::Error> {
-    let mut walk = Walk {
+    mut position: Position,
+    limits: ScanLimits,
+) -> Result<PlanScan, store::Error> {
+    let mut scan = PlanScan {
         open: Vec::new(),
         pages: 0,
         next: None,
     };
     let mut pages_open = 0;
-    while let Some((here, page)) = at(store, notification, place).await? {
-        if pages_open == bounds.open || walk.pages == bounds.walked {
-            walk.next = Some(here);
+    while let Some((here, page)) = at(store, notification, position).await? {
+        if pages_open == limits.open || scan.pages == limits.pages {
+            scan.next = Some(here);
             break;
         }
         let closed = store
@@ -140,9 +140,9 @@ pub(crate) async fn open<S: Notifications, L: Ledger>(
         let recipients = chunks.iter().flat_map(|(_, chunk)| &chunk.recipients);
         let mut rows = rows(ledger, notification, recipients).await?.into_iter();
         pages_open += usize::from(!chunks.is_empty());
-        walk.pages += 1;
+        scan.pages += 1;
         for (index, chunk) in chunks {
-            walk.open.push(Open {
+            scan.open.push(OpenChunk {
                 id: ChunkId {
                     part: here.part,
                     page: here.page,
@@ -152,9 +152,9 @@ pub(crate) async fn open<S: Notifications, L: Ledger>(
                 chunk,
             });
         }
-        place = here.next_page();
+        position = here.next_page();
     }
-    Ok(walk)
+    Ok(scan)
 }
 
 #[cfg(test)]
@@ -162,15 +162,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_as_it_is_written() {
-        let place = Place {
+    fn a_position_survives_the_round_trip() {
+        let position = Position {
             part: 3,
             page: 70_000,
             recipient: 95,
         };
-        assert_eq!(place.text().parse::<Place>().unwrap(), place);
+        assert_eq!(position.text().parse::<Position>().unwrap(), position);
         for text in ["", "1", "1.2", "1.2.x", "70000.1.1", "-1.0.0", "1.2.3.4"] {
-            assert!(text.parse::<Place>().is_err(), "{text}");
+            assert!(text.parse::<Position>().is_err(), "{text}");
         }
     }
 }

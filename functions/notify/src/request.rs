@@ -1,26 +1,29 @@
-//! What stands behind the question mark: which part of a list is asked for. And what one segment of a path names.
+//! Parts of a request: query parameters, cursors, path segments and the body.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use lambda_http::Request;
+use herald::problem::Problem;
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request};
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
-use crate::answer::Refusal;
+use crate::response::ApiError;
 
-/// How many are listed at most, and how many if nobody says.
+/// The largest request body, in bytes.
+pub const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+/// The largest `limit` of a list, and the one of requests that give none.
 const LIMIT_MAX: usize = 500;
 const LIMIT: usize = 100;
 
-/// The parameters of one request.
+/// The query parameters of one request.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// 400 when there is another than these, or one twice: who misspells `state` must not be shown everything.
-    pub(crate) fn read(request: &Request, known: &[&str]) -> Result<Self, Refusal> {
+    /// Parses the query. Unknown and repeated parameters are refused: a misspelt `state` must not list everything.
+    pub(crate) fn parse(request: &Request, known: &[&str]) -> Result<Self, ApiError> {
         let mut found: Vec<(String, String)> = Vec::new();
         let text = request.uri().query().unwrap_or_default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -29,10 +32,10 @@ impl Query {
             if !known.contains(&name.as_str()) {
                 let known = known.join("`, `");
                 let detail = format!("The query may have `{known}`; another parameter was found.");
-                return Err(Refusal::bad_request(detail));
+                return Err(ApiError::bad_request(detail));
             }
             if found.iter().any(|(earlier, _)| *earlier == name) {
-                return Err(Refusal::bad_request(format!("`{name}` may be given once.")));
+                return Err(ApiError::bad_request(format!("`{name}` may be given once.")));
             }
             found.push((name, value));
         }
@@ -45,23 +48,17 @@ impl Query {
         all.find_map(|(known, value)| (known == name).then_some(value.as_str()))
     }
 
-    /// How many are asked for.
-    ///
-    /// # Errors
-    /// 400 when that is no number, or too large a one.
-    pub(crate) fn limit(&self) -> Result<usize, Refusal> {
+    /// The size of the page.
+    pub(crate) fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else {
             return Ok(LIMIT);
         };
         let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        limit.ok_or_else(|| Refusal::bad_request(format!("`limit` must be a number from 1 to {LIMIT_MAX}.")))
+        limit.ok_or_else(|| ApiError::bad_request(format!("`limit` must be a number from 1 to {LIMIT_MAX}.")))
     }
 
-    /// Where the list goes on.
-    ///
-    /// # Errors
-    /// 400 when it is not a cursor of ours.
-    pub(crate) fn cursor(&self) -> Result<Option<String>, Refusal> {
+    /// Where the page begins.
+    pub(crate) fn cursor(&self) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get("cursor") else {
             return Ok(None);
         };
@@ -71,20 +68,45 @@ impl Query {
     }
 }
 
-/// A cursor as callers get it: opaque, and the same in any part of a URL.
+/// A cursor as callers get it: opaque, and safe in any part of a URL.
 pub(crate) fn cursor(inner: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(inner)
 }
 
-/// The cursor is not one that this list gave.
-pub(crate) fn not_a_cursor() -> Refusal {
-    Refusal::bad_request("`cursor` must be the `next` of the page before, of the same list.")
+pub(crate) fn not_a_cursor() -> ApiError {
+    ApiError::bad_request("`cursor` must be the `next` of the page before, of the same list.")
 }
 
-/// One segment of a path, decoded; `None` when that is no text.
+/// One segment of a path, decoded; `None` when it is not UTF-8.
 pub(crate) fn segment(text: &str) -> Option<String> {
     let text = percent_decode_str(text).decode_utf8().ok()?;
     Some(text.into_owned())
+}
+
+/// The JSON document in the body.
+pub(crate) fn document(request: &Request) -> Result<Value, Problem> {
+    let body = bytes(request);
+    if body.len() > BODY_MAX_BYTES {
+        let detail = format!("The body may hold {BODY_MAX_BYTES} bytes, found {}.", body.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!(
+            "The body is not JSON: see line {}, column {}.",
+            error.line(),
+            error.column()
+        );
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
+/// The bytes of the body.
+pub(crate) fn bytes(request: &Request) -> &[u8] {
+    match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
+    }
 }
 
 fn decoded(text: &str) -> String {
@@ -95,12 +117,12 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lambda_http::{Body, http};
+    use lambda_http::http;
 
-    fn query(text: &str) -> Result<Query, Refusal> {
+    fn query(text: &str) -> Result<Query, ApiError> {
         let uri = format!("http://127.0.0.1/api/conversations{text}");
         let request = http::Request::builder().uri(uri).body(Body::Empty).unwrap();
-        Query::read(&request, &["state", "cursor", "limit"])
+        Query::parse(&request, &["state", "cursor", "limit"])
     }
 
     #[test]
@@ -112,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_twice_or_out_of_range_is_refused() {
+    fn misspelt_repeated_and_out_of_range_parameters_are_refused() {
         for text in ["?stat=open", "?state=open&state=gone", "?=", "?x"] {
             assert!(query(text).is_err(), "{text}");
         }
@@ -123,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_as_it_was() {
+    fn a_cursor_survives_the_round_trip() {
         let text = format!("?cursor={}", cursor("msteams|28:bot|a:+/=ä"));
         let cursor = query(&text).ok().and_then(|query| query.cursor().ok().flatten());
         assert_eq!(cursor.as_deref(), Some("msteams|28:bot|a:+/=ä"));

@@ -1,9 +1,10 @@
-//! `GET /api/notifications/{id}/explain`: why a notification is not finished.
+//! `GET /api/notifications/{id}/explain`: why deliveries are open, and when they should end.
 
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herald::explain::{BucketPace, Group, OpenChunk, Survey};
+use herald::backend::Backend;
+use herald::explain::{self, BucketPace, Group, Survey};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, SendMode, State};
 use herald::operation::{Operation, OperationKey};
@@ -15,31 +16,27 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::answer::{Refusal, json};
-use crate::pages::{self, Bounds, Open, Place};
-use crate::query::{self, Query, not_a_cursor};
+use crate::plan_pages::{self, OpenChunk, Position, ScanLimits};
+use crate::request::{self, Query, not_a_cursor};
+use crate::response::{ApiError, json};
 
-/// How far one request looks.
-const LOOKED_AT: Bounds = Bounds {
-    open: 50,
-    walked: 300,
-};
+/// How much one request scans.
+const SCAN_LIMITS: ScanLimits = ScanLimits { open: 50, pages: 300 };
 
-/// How many paces are read at once.
-const LOOK_UPS: usize = 16;
+/// How many records are read concurrently.
+const CONCURRENT_READS: usize = 16;
 
-/// What a caller reads.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Explanation<'a> {
     id: &'a NotificationId,
     state: State,
-    /// Deliveries that are open, or whose chunk is.
+    /// Deliveries in chunks that are not closed.
     open: u64,
-    /// Why; these add up to `open` once all are examined.
+    /// These add up to `open` if the scan is complete.
     reasons: Vec<Group>,
     examined: Examined,
-    /// Where to go on, if not all could be examined.
+    /// The cursor of the next scan.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,16 +46,15 @@ struct Explanation<'a> {
     predicted_finish: Option<Timestamp>,
 }
 
-/// What of it was looked at.
 #[derive(Debug, Serialize)]
 struct Examined {
     deliveries: u64,
     pages: usize,
-    /// Whether that is all there is.
+    /// Whether this scan covers the whole plan.
     complete: bool,
 }
 
-/// How far a change of the message has come.
+/// Progress of an edit or retraction.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Revising {
@@ -67,32 +63,39 @@ struct Revising {
     chunks_current: u64,
 }
 
-impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
+impl<B: Backend> Context<B> {
     /// `GET /api/notifications/{id}/explain`
-    pub(crate) async fn explain(&self, id: &str, request: &Request) -> Result<Response<Body>, Refusal> {
-        let query = Query::read(request, &["cursor"])?;
+    pub(crate) async fn explain(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
+        let query = Query::parse(request, &["cursor"])?;
         let from = match query.cursor()? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
-            None => Place::default(),
+            None => Position::default(),
         };
-        let notification = self.known(id).await?;
-        let walk = pages::open(&self.store, &self.ledger, &notification, from, LOOKED_AT).await?;
-        let buried: HashMap<ChunkId, String> = if walk.open.is_empty() {
+        let notification = self.find(id).await?;
+        let scan = plan_pages::open(
+            &self.notifications,
+            &self.ledger,
+            &notification,
+            from,
+            SCAN_LIMITS,
+        )
+        .await?;
+        let buried: HashMap<ChunkId, String> = if scan.open.is_empty() {
             HashMap::new()
         } else {
-            self.store
+            self.notifications
                 .dead_letters(&notification.id)
                 .await?
                 .into_iter()
                 .collect()
         };
         let paces = self
-            .paces(walk.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
+            .paces(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
-        let operations = self.operations(&notification.id, &walk.open).await?;
+        let operations = self.operations(&notification.id, &scan.open).await?;
         let mut survey = Survey::new(&notification, paces, self.limits.tenant, self.clock.now());
-        for open in &walk.open {
-            survey.examine(OpenChunk {
+        for open in &scan.open {
+            survey.examine(explain::OpenChunk {
                 bucket: open.chunk.bucket.as_ref(),
                 buried: buried.get(&open.id).map(String::as_str),
                 operation: operations.get(&open.id),
@@ -101,17 +104,17 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
             });
         }
         let behind = notification.revision > 0 && notification.chunks_current < notification.chunks;
-        let answer = Explanation {
+        let explanation = Explanation {
             id: &notification.id,
             state: notification.state(),
             open: notification.open(),
             reasons: survey.groups(),
             examined: Examined {
                 deliveries: survey.examined(),
-                pages: walk.pages,
-                complete: from == Place::default() && walk.next.is_none(),
+                pages: scan.pages,
+                complete: from == Position::default() && scan.next.is_none(),
             },
-            next: walk.next.map(|place| query::cursor(place.text())),
+            next: scan.next.map(|position| request::cursor(position.text())),
             revising: behind.then_some(Revising {
                 revision: notification.revision,
                 chunks: notification.chunks,
@@ -120,10 +123,9 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
             paces: survey.paces(),
             predicted_finish: survey.finish(),
         };
-        Ok(json(StatusCode::OK, &answer))
+        Ok(json(StatusCode::OK, &explanation))
     }
 
-    /// The paces of these buckets.
     async fn paces<'a>(
         &self,
         buckets: impl Iterator<Item = &'a Bucket>,
@@ -133,14 +135,17 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
             let pace = self.ledger.apply(&bucket, |pace| (pace.clone(), None)).await?;
             Ok((bucket, pace))
         });
-        stream::iter(paces).buffer_unordered(LOOK_UPS).try_collect().await
+        stream::iter(paces)
+            .buffer_unordered(CONCURRENT_READS)
+            .try_collect()
+            .await
     }
 
-    /// The operations of those of these chunks that go by batch.
+    /// The batch operations of these chunks.
     async fn operations(
         &self,
         id: &NotificationId,
-        open: &[Open],
+        open: &[OpenChunk],
     ) -> Result<HashMap<ChunkId, Operation>, store::Error> {
         let by_batch = open.iter().filter(|open| open.chunk.send_mode == SendMode::Batch);
         let by_batch: Vec<ChunkId> = by_batch.map(|open| open.id).collect();
@@ -148,9 +153,9 @@ impl<S: Notifications, C, L: Ledger + Paces, Q, E> Context<S, C, L, Q, E> {
             let operation = self.ledger.operation(&OperationKey::new(id, chunk)).await?;
             Ok(operation.map(|operation| (chunk, operation)))
         });
-        // Those of which nobody has begun one are none.
+        // A chunk whose batch is not submitted has no operation.
         stream::iter(operations)
-            .buffer_unordered(LOOK_UPS)
+            .buffer_unordered(CONCURRENT_READS)
             .try_filter_map(async |found| Ok(found))
             .try_collect()
             .await

@@ -1,4 +1,4 @@
-//! What is answered: documents, and why a request was not carried out.
+//! Responses: JSON documents, texts, and errors as problem documents.
 
 use herald::event;
 use herald::problem::Problem;
@@ -9,45 +9,45 @@ use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
-/// Why a request was not carried out.
-pub(crate) enum Refusal {
-    /// By the caller's doing.
+/// Why a request failed.
+pub(crate) enum ApiError {
+    /// The request is wrong.
     Problem(Problem),
-    /// The method is not one of these.
+    /// The resource has these methods only.
     Method(&'static str),
-    /// The tables or queues are away; the log says which.
+    /// A table or queue is unavailable, and nothing was changed.
     Unavailable(Cause),
-    /// They went away after a change was written: it stands, and is to be repeated until it is passed on.
+    /// A table or queue became unavailable after a change was stored. Repeating the request propagates the change.
     Unfinished(Cause),
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-impl From<Problem> for Refusal {
+impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
 }
 
-impl From<store::Error> for Refusal {
+impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         Self::Unavailable(error.into())
     }
 }
 
-impl From<queue::Error> for Refusal {
+impl From<queue::Error> for ApiError {
     fn from(error: queue::Error) -> Self {
         Self::Unavailable(error.into())
     }
 }
 
-impl From<event::Error> for Refusal {
+impl From<event::Error> for ApiError {
     fn from(error: event::Error) -> Self {
         Self::Unavailable(error.into())
     }
 }
 
-impl Refusal {
+impl ApiError {
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, detail).into()
     }
@@ -56,11 +56,15 @@ impl Refusal {
         Problem::new(StatusCode::NOT_FOUND, detail).into()
     }
 
+    pub(crate) fn no_resource() -> Self {
+        Self::not_found("There is nothing at this path.")
+    }
+
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::CONFLICT, detail).into()
     }
 
-    /// The same after a change was written.
+    /// The same error after a change was stored.
     pub(crate) fn after_a_change(self) -> Self {
         match self {
             Self::Unavailable(cause) => Self::Unfinished(cause),
@@ -80,32 +84,29 @@ impl Refusal {
                 response
             }
             Self::Unavailable(error) => {
-                tracing::error!(error_type = "NotAccepted", error = %chain(&*error), "tables or queues are away");
+                tracing::error!(error_type = "NotAccepted", error = %chain(&*error), "a table or queue is unavailable; nothing was accepted");
                 Problem::unavailable().into_response()
             }
             Self::Unfinished(error) => {
-                tracing::error!(error_type = "Unfinished", error = %chain(&*error), "a change stands and was not passed on");
+                tracing::error!(error_type = "Unfinished", error = %chain(&*error), "a stored change was not propagated");
                 Problem::unfinished().into_response()
             }
         }
     }
 }
 
-/// A document as JSON.
 pub(crate) fn json<T: Serialize>(status: StatusCode, document: &T) -> Response<Body> {
-    // Strings, numbers and maps with string keys: nothing JSON cannot hold.
+    // Documents hold strings, numbers and maps with string keys, which JSON can represent.
     let text = serde_json::to_string(document).unwrap_or_default();
     of_type(status, "application/json", text)
 }
 
-/// It is done, and there is nothing to say of it.
-pub(crate) fn nothing() -> Response<Body> {
+pub(crate) fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
-/// A text of this content type.
 pub(crate) fn of_type(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
     let mut response = Response::new(Body::Text(text));
     *response.status_mut() = status;

@@ -1,6 +1,7 @@
-//! Where a bot is at home in a tenant: what a message to a person there needs, though nobody has heard of them.
+//! The identity of the bot in a tenant: what creating a conversation with a person there needs.
 
 use botframework::id::ChannelAccountId;
+use herald::backend::Backend;
 use herald::config::{Environment, variable};
 use herald::conversation::{Conversation, ConversationKey, State, TEAM_ARCHIVED};
 use herald::id::normalize_guid;
@@ -9,27 +10,20 @@ use herald::store::{self, ConversationFilter, ConversationSummary, Conversations
 
 use crate::Context;
 
-/// How many conversations are looked at together for one that shows it.
-const LOOKED_AT: usize = 100;
+/// How many conversations are read at once.
+const SCAN_PAGE: usize = 100;
 
-/// The bot in one tenant.
-#[derive(Clone, Debug)]
-pub(crate) struct Home {
-    /// Whose pace requests there are made at; it names channel, bot and tenant.
-    pub(crate) bucket: Bucket,
-}
-
-/// What the deployment says of the bot itself.
+/// The bot as the deployment configures it.
 #[derive(Clone, Debug)]
 pub struct Bot {
     /// Its account in Teams: `28:` and its app id.
     pub account: ChannelAccountId,
-    /// Its own tenant, if it is a single-tenant bot: where people are looked for when the caller names no tenant.
+    /// The tenant of a single-tenant bot, in which people are looked up when the caller names no tenant.
     pub tenant: Option<String>,
 }
 
 impl Bot {
-    /// The bot of the deployment; none when it runs without authentication.
+    /// The configured bot; `None` without authentication.
     pub(crate) fn from_environment(environment: &Environment<'_>) -> Option<Self> {
         let app_id = environment.optional(variable::APP_ID)?;
         Some(Self {
@@ -41,18 +35,19 @@ impl Bot {
     }
 }
 
-/// Finds homes.
-pub(crate) struct Homes<'a, C, N, P, Q, E>(pub(crate) &'a Context<C, N, P, Q, E>);
+/// Looks the bot up in stored conversations.
+pub(crate) struct BotIdentity<'a, B: Backend>(pub(crate) &'a Context<B>);
 
-impl<C: Conversations, N, P, Q, E> Homes<'_, C, N, P, Q, E> {
-    /// The bot's home in a tenant: as a conversation there shows it, else as it is configured.
-    pub(crate) async fn of_tenant(&self, tenant: Option<&str>) -> Result<Option<Home>, store::Error> {
+impl<B: Backend> BotIdentity<'_, B> {
+    /// The bucket of the bot in a tenant: from a stored conversation, else from the configuration. It names channel, bot and
+    /// tenant.
+    pub(crate) async fn bucket_in(&self, tenant: Option<&str>) -> Result<Option<Bucket>, store::Error> {
         let own = self.0.bot.as_ref().and_then(|bot| bot.tenant.as_deref());
         let Some(tenant) = tenant.or(own) else {
             return Ok(None);
         };
         let shown = self
-            .example(&ConversationFilter::Tenant(tenant.to_owned()))
+            .sample_conversation(&ConversationFilter::Tenant(tenant.to_owned()))
             .await?;
         let key = shown.map(|shown| shown.key).or_else(|| {
             Some(ConversationKey {
@@ -61,23 +56,21 @@ impl<C: Conversations, N, P, Q, E> Homes<'_, C, N, P, Q, E> {
                 bot: self.0.bot.as_ref()?.account.clone(),
             })
         });
-        Ok(key.map(|key| Home {
-            bucket: Bucket::of(&key, Some(tenant)),
-        }))
+        Ok(key.map(|key| Bucket::of(&key, Some(tenant))))
     }
 
-    /// Some conversation of a selection that the bot is in: one that may be written to if there is one, else a channel of a team
-    /// that is archived, which has its roster still.
-    pub(crate) async fn example(
+    /// A conversation of the filter that the bot is in: an active one, else a channel of an archived team, which still has its
+    /// roster.
+    pub(crate) async fn sample_conversation(
         &self,
-        selection: &ConversationFilter,
+        filter: &ConversationFilter,
     ) -> Result<Option<Conversation>, store::Error> {
         let (mut archived, mut cursor) = (None, None);
         let key = loop {
             let listing = self
                 .0
                 .conversations
-                .list(selection, cursor.as_deref(), LOOKED_AT)
+                .list(filter, cursor.as_deref(), SCAN_PAGE)
                 .await?;
             let mut active = None;
             for ConversationSummary { key, state, .. } in listing.items {

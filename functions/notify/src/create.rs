@@ -1,0 +1,112 @@
+//! `POST /api/notifications` and `GET /api/notify`: the HTTP side of [`herald::acceptance`].
+
+use botframework::activity::Activity;
+use herald::acceptance::{self, Acceptor, Origin};
+use herald::audience::{Audience, Target};
+use herald::backend::Backend;
+use herald::delivery::Guarantee;
+use herald::notification::request::{Request as NotificationRequest, SENT_FOR_MAX};
+use herald::notification::{IfNoConversation, State};
+use herald::problem::{Fault, Problem};
+use jiff::Timestamp;
+use lambda_http::http::{HeaderValue, StatusCode, header};
+use lambda_http::{Body, Request, Response};
+
+use crate::request::document;
+use crate::response::{ApiError, json, of_type};
+use crate::{Context, caller};
+
+/// The longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
+
+/// The response body of the proactive-messages sample of the Bot Framework.
+const LEGACY_PAGE: &str = "<html><body><h1>Proactive messages have been sent.</h1></body></html>";
+
+impl<B: Backend> Context<B> {
+    /// `POST /api/notifications`
+    pub(crate) async fn create(&self, request: &Request) -> Result<Response<Body>, ApiError> {
+        let document = document(request)?;
+        let origin = Origin {
+            caller: caller::of(request),
+            idempotency_key: idempotency_key(request)?,
+        };
+        let id = self.acceptor().accept_document(&document, origin).await?;
+        let status_url = format!("/api/notifications/{id}");
+        let accepted = serde_json::json!({ "id": id, "state": State::Accepted, "statusUrl": status_url });
+        let mut response = json(StatusCode::ACCEPTED, &accepted);
+        if let Ok(location) = HeaderValue::from_str(&status_url) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Ok(response)
+    }
+
+    /// `GET /api/notify`: the trigger of the Bot Framework's sample.
+    pub(crate) async fn legacy_trigger(&self, request: &Request) -> Result<Response<Body>, ApiError> {
+        let message = Activity::message(&*self.legacy_text);
+        // An activity of one text can be written.
+        let message_bytes = serde_json::to_string(&message).map_or(0, |text| text.len() as u64);
+        let notification = NotificationRequest {
+            audience: Audience(vec![Target::Everyone.into()]),
+            message,
+            category: None,
+            guarantee: Guarantee::default(),
+            if_no_conversation: IfNoConversation::default(),
+            send_mode: None,
+            deliver_at: None,
+            expires_at: self
+                .clock
+                .now()
+                .saturating_add(SENT_FOR_MAX)
+                .unwrap_or(Timestamp::MAX),
+            events: Vec::new(),
+            message_bytes,
+            dry_run: false,
+            confirm: None,
+        };
+        let acceptor = self.acceptor();
+        acceptor.accept_request(notification, caller::of(request)).await?;
+        Ok(of_type(
+            StatusCode::OK,
+            "text/html; charset=utf-8",
+            LEGACY_PAGE.to_owned(),
+        ))
+    }
+
+    fn acceptor(&self) -> Acceptor<'_, B> {
+        Acceptor {
+            notifications: &self.notifications,
+            plans: &self.plans,
+            settings: &self.settings,
+            clock: &self.clock,
+            chance: &self.chance,
+        }
+    }
+}
+
+impl From<acceptance::Error> for ApiError {
+    fn from(error: acceptance::Error) -> Self {
+        match error {
+            acceptance::Error::Invalid(faults) => Problem::invalid(faults).into(),
+            acceptance::Error::Conflict(detail) => Self::conflict(detail),
+            acceptance::Error::Store(error) => error.into(),
+            acceptance::Error::Queue(error) => error.into(),
+            acceptance::Error::Unknown => Problem::undecided().into(),
+        }
+    }
+}
+
+fn idempotency_key(request: &Request) -> Result<Option<&str>, Problem> {
+    let mut values = request.headers().get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let key = value.to_str().unwrap_or_default();
+    if values.next().is_some() || !(1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len()) {
+        let detail = format!("must be sent once, with 1 to {IDEMPOTENCY_KEY_MAX_BYTES} ASCII characters");
+        return Err(Problem {
+            errors: vec![Fault::new("Idempotency-Key", detail)],
+            ..Problem::new(StatusCode::BAD_REQUEST, "A header is invalid.")
+        });
+    }
+    Ok(Some(key))
+}

@@ -1,0 +1,192 @@
+//! Cancel, edit and retract a notification.
+//!
+//! A change is stored first. Then a sweep enqueues the chunks that are planned once more, so that senders apply it. If the
+//! sweep cannot be enqueued the response is 503, and a repetition of the request enqueues it.
+
+use std::time::Duration;
+
+use herald::acceptance::has_message;
+use herald::backend::Backend;
+use herald::delivery::{Outcome, State as RowState};
+use herald::event::{Event, Events};
+use herald::id::NotificationId;
+use herald::notification::request::replacement;
+use herald::notification::{Content, Notification, SendMode, State};
+use herald::problem::Problem;
+use herald::queue::{Plan, Queue, Task};
+use herald::store::{Notifications, Revise};
+use jiff::Timestamp;
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+
+use crate::Context;
+use crate::plan_pages::{self, Position, ScanLimits};
+use crate::request::document;
+use crate::response::{ApiError, json};
+use crate::status::{Counts, not_found, notification_id};
+
+/// How far a cancellation scans for deliveries that ended in open chunks. About a thousand requests are under way at once.
+const SCAN_LIMITS: ScanLimits = ScanLimits { open: 12, pages: 60 };
+
+/// The response to a cancellation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancellation<'a> {
+    id: &'a NotificationId,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_at: Option<Timestamp>,
+    /// Deliveries that were sent at least; requests under way may add more.
+    already_out: u64,
+    counts: Counts,
+}
+
+/// The response to an edit or retraction.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageChange<'a> {
+    id: &'a NotificationId,
+    revision: u32,
+    status_url: String,
+}
+
+impl<B: Backend> Context<B> {
+    /// `POST /api/notifications/{id}/cancel`
+    pub(crate) async fn cancel(&self, id: &str) -> Result<Response<Body>, ApiError> {
+        let notification = self.find(id).await?;
+        // A completed notification has nothing left to cancel.
+        if notification.state() == State::Completed {
+            return self.cancellation(&notification).await;
+        }
+        let cancelled = self
+            .notifications
+            .cancel(&notification.id, self.clock.now())
+            .await?;
+        let notification = cancelled.ok_or_else(not_found)?;
+        self.sweep(&notification)
+            .await
+            .map_err(ApiError::after_a_change)?;
+        self.plan_now(&notification)
+            .await
+            .map_err(ApiError::after_a_change)?;
+        // Repeated requests publish the first cancellation again, under the same event id.
+        if let Some(at) = notification.cancelled_at {
+            let published = self
+                .events
+                .publish(vec![Event::cancelled(&notification, at)])
+                .await;
+            published.map_err(|error| ApiError::from(error).after_a_change())?;
+        }
+        tracing::info!(notification = %notification.id, delivered = notification.tally.delivered, "cancelled");
+        self.cancellation(&notification)
+            .await
+            .map_err(ApiError::after_a_change)
+    }
+
+    async fn cancellation(&self, notification: &Notification) -> Result<Response<Body>, ApiError> {
+        let scan = plan_pages::open(
+            &self.notifications,
+            &self.ledger,
+            notification,
+            Position::default(),
+            SCAN_LIMITS,
+        )
+        .await?;
+        let rows = scan.open.iter().flat_map(|open| open.rows.iter().flatten());
+        let delivered = rows.filter(|row| matches!(row.state, RowState::Settled(Outcome::Delivered(_))));
+        let cancellation = Cancellation {
+            id: &notification.id,
+            state: notification.state(),
+            cancelled_at: notification.cancelled_at,
+            already_out: notification.tally.delivered + delivered.count() as u64,
+            counts: Counts::of(notification),
+        };
+        Ok(json(StatusCode::OK, &cancellation))
+    }
+
+    /// `PUT /api/notifications/{id}/message`
+    pub(crate) async fn edit(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
+        let id = notification_id(id)?;
+        let message = replacement(&document(request)?).map_err(Problem::invalid)?;
+        let notification = self.notifications.find(&id).await?.ok_or_else(not_found)?;
+        require_changeable(&notification)?;
+        // A repeated request is not a new revision, which would edit every copy to the same message.
+        if !notification.retracted && has_message(&self.notifications, &notification, &message).await? {
+            return self.propagate(&notification).await;
+        }
+        let content = Content::Message(Box::new(message));
+        match self.notifications.revise(&id, &content, self.clock.now()).await? {
+            Revise::Revised(notification) => self.propagate(&notification).await,
+            Revise::NotFound => Err(not_found()),
+            Revise::Retracted => Err(ApiError::conflict(
+                "This notification was retracted: its copies are deleted, for good. Ask for a new one.",
+            )),
+        }
+    }
+
+    /// `DELETE /api/notifications/{id}/message`
+    pub(crate) async fn retract(&self, id: &str) -> Result<Response<Body>, ApiError> {
+        let id = notification_id(id)?;
+        require_changeable(&self.notifications.find(&id).await?.ok_or_else(not_found)?)?;
+        match self
+            .notifications
+            .revise(&id, &Content::Nothing, self.clock.now())
+            .await?
+        {
+            Revise::Revised(notification) => self.propagate(&notification).await,
+            Revise::NotFound => Err(not_found()),
+            // The request that retracted it may have failed before the sweep.
+            Revise::Retracted => {
+                let notification = self.notifications.find(&id).await?.ok_or_else(not_found)?;
+                self.propagate(&notification).await
+            }
+        }
+    }
+
+    async fn propagate(&self, notification: &Notification) -> Result<Response<Body>, ApiError> {
+        self.sweep(notification).await.map_err(ApiError::after_a_change)?;
+        tracing::info!(notification = %notification.id, revision = notification.revision, retracted = notification.retracted, "revised");
+        let change = MessageChange {
+            id: &notification.id,
+            revision: notification.revision,
+            status_url: format!("/api/notifications/{}", notification.id),
+        };
+        Ok(json(StatusCode::ACCEPTED, &change))
+    }
+
+    /// Wakes the planner for a notification that waits for `deliverAt` or a confirmation, so that it ends now.
+    async fn plan_now(&self, notification: &Notification) -> Result<(), ApiError> {
+        let waits_for_time = notification
+            .deliver_at
+            .is_some_and(|moment| moment > self.clock.now())
+            && notification.parts_planned < notification.parts;
+        if waits_for_time || notification.is_held() {
+            return self.enqueue(notification, Task::Plan).await;
+        }
+        Ok(())
+    }
+
+    /// Has the planner enqueue the planned chunks once more. A held notification has none; its start enqueues them.
+    async fn sweep(&self, notification: &Notification) -> Result<(), ApiError> {
+        if notification.is_held() {
+            return Ok(());
+        }
+        self.enqueue(notification, Task::Sweep).await
+    }
+
+    async fn enqueue(&self, notification: &Notification, task: Task) -> Result<(), ApiError> {
+        let plan = Plan::whole(notification.id.clone(), task).message(Duration::ZERO);
+        Ok(self.plans.send(vec![plan]).await?)
+    }
+}
+
+/// Refuses changes of a notification in batch mode: Teams does not return the activity ids of its copies.
+fn require_changeable(notification: &Notification) -> Result<(), ApiError> {
+    match notification.send_mode {
+        SendMode::Individual => Ok(()),
+        SendMode::Batch => Err(ApiError::conflict(
+            "This notification goes by Teams' batch API, whose copies can be neither edited nor deleted. What is not sent yet can be cancelled.",
+        )),
+    }
+}

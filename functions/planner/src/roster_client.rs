@@ -1,0 +1,227 @@
+//! Asks the channel for the members and channels of a team, through the cache and at the tenant's rate.
+
+use std::time::Duration;
+
+use botframework::activity::Role;
+use botframework::cloud::GCC_SERVICE_URL;
+use botframework::connector::{self, Reason};
+use botframework::id::ConversationId;
+use botframework::teams::TeamsChannelAccount;
+use herald::backend::Backend;
+use herald::conversation::{Conversation, Scope, is_id};
+use herald::id::normalize_guid;
+use herald::rate_limit::{self, Bucket, PermitRequest, TenantRate};
+use herald::retry::{Reaction, reaction, retry_after};
+use herald::roster_cache::{Member, RosterPage, RosterQuery, TeamKey};
+use herald::store::{Conversations, Paces};
+use herald::telemetry::chain;
+use jiff::SignedDuration;
+
+use crate::{Context, Failure};
+
+/// How long the plan waits for a channel that names no time.
+const DEFAULT_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// How often a query is repeated for a team that the channel does not find. Teams loses healthy teams now and then.
+const MAX_NOT_FOUND: u32 = 2;
+
+/// How many members one request asks for: as many as a page of the plan holds.
+const MEMBERS_PER_PAGE: u16 = 96;
+
+/// Whether a cached page will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// It will.
+    Cached,
+    /// The cached page is too old: its token was refused, or it lacks a channel.
+    Live,
+}
+
+/// The roster of one team or group chat.
+#[derive(Debug)]
+pub(crate) struct RosterClient<'a, B: Backend> {
+    context: &'a Context<B>,
+    team: &'a ConversationId,
+    /// A conversation of the bot in the team.
+    sample: &'a Conversation,
+    bucket: Bucket,
+}
+
+impl<'a, B: Backend> RosterClient<'a, B> {
+    pub(crate) fn new(context: &'a Context<B>, team: &'a ConversationId, sample: &'a Conversation) -> Self {
+        Self {
+            context,
+            team,
+            sample,
+            bucket: Bucket::of(&sample.key, sample.attributes.tenant.as_deref()),
+        }
+    }
+
+    /// The rate limit that its requests count against.
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// The page that answers a query, from the cache or the channel; `None` when the channel refuses for good.
+    pub(crate) async fn page(
+        &self,
+        query: RosterQuery,
+        freshness: Freshness,
+    ) -> Result<Option<RosterPage>, Failure> {
+        let context = self.context;
+        // Teams sends no event when a group chat changes, so its roster cannot be cached.
+        if context.roster_ttl.is_zero() || self.sample.attributes.scope != Scope::Channel {
+            return self.request_page(&query).await;
+        }
+        let team = TeamKey {
+            channel: self.sample.key.channel.clone(),
+            bot: self.sample.key.bot.clone(),
+            team: self.team.to_string(),
+        };
+        let now = context.clock.now();
+        // The generation is read before the request: a change during the request makes the response stale.
+        let cached = context.conversations.cached_roster(&team, &query, now).await?;
+        match (cached.page, freshness) {
+            (Some(page), Freshness::Cached) => return Ok(Some(page)),
+            (Some(_), Freshness::Live) | (None, Freshness::Cached | Freshness::Live) => {}
+        }
+        let page = self.request_page(&query).await?;
+        if let Some(page) = &page
+            && let Ok(until) = context.clock.now().checked_add(context.roster_ttl)
+            && let Err(error) = context
+                .conversations
+                .cache_roster(&team, cached.generation, &query, page, until)
+                .await
+        {
+            tracing::warn!(error_type = "RosterNotKept", error = %chain(&error), "could not cache a roster; the next query asks the channel");
+        }
+        Ok(page)
+    }
+
+    async fn request_page(&self, query: &RosterQuery) -> Result<Option<RosterPage>, Failure> {
+        let connector = &self.context.connector;
+        match query {
+            RosterQuery::Channels => {
+                let request = async |url: &str| connector.channels(url, self.team.as_str()).await;
+                let channels = self.query_channel(request).await?;
+                Ok(channels.map(|channels| {
+                    let ids = channels.into_iter().filter_map(|channel| channel.id);
+                    RosterPage::Channels(ids.map(Into::into).collect())
+                }))
+            }
+            RosterQuery::Members { after } => {
+                let after = after.as_deref();
+                let request = async |url: &str| {
+                    connector
+                        .paged_members(url, self.team, Some(MEMBERS_PER_PAGE), after)
+                        .await
+                };
+                let page = self.query_channel(request).await?;
+                Ok(page.map(|page| RosterPage::Members {
+                    page: page.members.into_iter().filter_map(member).collect(),
+                    next: page.continuation_token,
+                }))
+            }
+        }
+    }
+
+    /// Sends a request to the service URL of the sample conversation, then to the others that may serve the team. Returns `None`
+    /// when the channel refuses for good.
+    async fn query_channel<T>(
+        &self,
+        request: impl AsyncFn(&str) -> Result<T, connector::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let trust = self.context.connector.trust();
+        let own = trust.cloud().endpoints().service_url;
+        let known = self.sample.service_urls.iter().map(String::as_str);
+        let mut addresses: Vec<&str> = known.chain(own).chain([GCC_SERVICE_URL]).rev().collect();
+        let mut address = addresses.pop().unwrap_or_default();
+        let mut not_found = 0;
+        loop {
+            self.acquire_permit().await?;
+            let error = match request(address).await {
+                Ok(response) => return Ok(Some(response)),
+                Err(error) => error,
+            };
+            tracing::warn!(
+                error_type = "TeamNotTold",
+                reason = ?error.reason(),
+                code = error.code(),
+                status = error.status(),
+                correlation = error.correlation(),
+                "the channel did not return a roster"
+            );
+            match reaction(error.reason()) {
+                Reaction::Readdress => {
+                    addresses.retain(|other| *other != address && trust.check(other).is_ok());
+                    if error.reason() == Reason::WrongCloud {
+                        // The tenant is in GCC.
+                        addresses.retain(|other| *other == GCC_SERVICE_URL);
+                    }
+                    match addresses.pop() {
+                        Some(other) => address = other,
+                        None => return Ok(None),
+                    }
+                }
+                Reaction::Recreate if not_found < MAX_NOT_FOUND => not_found += 1,
+                Reaction::Recreate | Reaction::Block | Reaction::Strike | Reaction::Reject => {
+                    return Ok(None);
+                }
+                Reaction::Slow => {
+                    let wait = self.throttle(&error).await?;
+                    return Err(Failure::Later(wait));
+                }
+                Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
+                    let wait = retry_after(&error, self.context.clock.now()).unwrap_or(DEFAULT_RETRY_AFTER);
+                    return Err(Failure::Later(wait));
+                }
+            }
+        }
+    }
+
+    /// Waits for a permit to make one request.
+    async fn acquire_permit(&self) -> Result<(), Failure> {
+        let context = self.context;
+        let now = context.clock.now();
+        let wish = PermitRequest {
+            slots: 1,
+            total: 1,
+            ticket: Some(now),
+        };
+        let limit = context.limits.tenant;
+        let rule = |pace: &TenantRate| rate_limit::reserve(pace, limit, wish, now);
+        match context.ledger.apply(&self.bucket, rule).await? {
+            rate_limit::Reservation::Permits(permits) => {
+                let wait = permits.slot(0).duration_since(now);
+                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
+                Ok(())
+            }
+            rate_limit::Reservation::Later { until, .. } => Err(Failure::Later(until.duration_since(now))),
+        }
+    }
+
+    /// Slows the tenant down after a 429. Returns how long the plan waits.
+    async fn throttle(&self, error: &connector::Error) -> Result<SignedDuration, Failure> {
+        let context = self.context;
+        let now = context.clock.now();
+        let retry_after = retry_after(error, now);
+        let limit = context.limits.tenant;
+        let rule = |pace: &TenantRate| ((), Some(rate_limit::throttle(pace, limit, retry_after, now)));
+        context.ledger.apply(&self.bucket, rule).await?;
+        Ok(retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
+    }
+}
+
+/// The person in a channel account; `None` for bots, anonymous users, and ids that cannot be stored.
+fn member(account: TeamsChannelAccount) -> Option<Member> {
+    let is_bot = account.id.as_str().starts_with("28:") || account.role == Some(Role::Bot);
+    if is_bot || account.user_role.as_deref() == Some("anonymous") || !is_id(account.id.as_str()) {
+        return None;
+    }
+    let user = account.entra_object_id().filter(|user| is_id(user.as_str()));
+    Some(Member {
+        user: user.map(|user| normalize_guid(user.as_str()).into()),
+        id: account.id,
+        role: account.user_role,
+    })
+}

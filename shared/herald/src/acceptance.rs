@@ -1,0 +1,352 @@
+//! Accepts notifications: validates a request, decides when its deliveries start, stores it and enqueues its plan.
+//!
+//! Every caller uses this one routine: the notification API, events and the bot itself.
+//!
+//! The notification, its audience and its message are stored in one transaction, then one message goes to the plans queue. If
+//! the queue is unavailable, a request with an idempotency key stays stored: its repetition enqueues the plan. A request
+//! without a key is rolled back, since a repetition would be another notification.
+
+use botframework::activity::Activity;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::audience::{Audience, Target, TeamPart};
+use crate::backend::Backend;
+use crate::clock::{Chance, Clock};
+use crate::config::{self, Environment};
+use crate::digest::sha256_hex;
+use crate::id::NotificationId;
+use crate::notification::request::Request;
+use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
+use crate::problem::Fault;
+use crate::queue::{self, Plan, Queue, Task};
+use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
+use crate::telemetry::chain;
+
+/// How long an idempotency key is remembered.
+const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long a plan can be confirmed: its audience changes with time.
+const CONFIRMATION_TTL: SignedDuration = SignedDuration::from_hours(24);
+
+/// Why a notification was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request has invalid fields.
+    #[error("the request is invalid")]
+    Invalid(Vec<Fault>),
+    /// The request contradicts what is stored; the text is for the caller.
+    #[error("{0}")]
+    Conflict(String),
+    /// DynamoDB is unavailable. Nothing was accepted; the request may be repeated.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// SQS is unavailable. Nothing was accepted; the request may be repeated.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    /// The plan may be enqueued or not, and the notification could not be rolled back. A repetition may be a duplicate.
+    #[error("whether the notification was accepted is unknown")]
+    Unknown,
+}
+
+/// What the deployment allows and assumes.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The largest audience that is sent to without a confirmation.
+    pub confirm_above: u64,
+    /// The id in the manifest of the bot's Teams app. Without one the bot cannot be installed for anyone.
+    pub teams_app_id: Option<String>,
+    /// The send mode of requests that name none.
+    pub send_mode: SendMode,
+}
+
+impl Settings {
+    /// The settings of the deployment.
+    ///
+    /// # Errors
+    /// Names the variable that is wrong.
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+        Ok(Self {
+            confirm_above: environment.confirm_above()?,
+            teams_app_id: environment.teams_app_id()?,
+            send_mode: environment.send_mode()?,
+        })
+    }
+}
+
+/// Accepts notifications for one deployment.
+#[derive(Debug)]
+pub struct Acceptor<'a, B: Backend> {
+    /// Where notifications are stored.
+    pub notifications: &'a B::Notifications,
+    /// The queue to the planner.
+    pub plans: &'a B::Queue,
+    /// What the deployment allows.
+    pub settings: &'a Settings,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Randomness for ids.
+    pub chance: &'a Chance,
+}
+
+/// Who asks, and the idempotency key of the request.
+#[derive(Clone, Debug)]
+pub struct Origin<'a> {
+    /// The caller, as it is authenticated.
+    pub caller: String,
+    /// The caller's key for this request.
+    pub idempotency_key: Option<&'a str>,
+}
+
+impl<B: Backend> Acceptor<'_, B> {
+    /// Accepts the request in this JSON document. Returns the id of the earlier notification if the idempotency key is known.
+    ///
+    /// # Errors
+    /// [`Error`] says for each case whether the request may be repeated.
+    pub async fn accept_document(
+        &self,
+        document: &Value,
+        origin: Origin<'_>,
+    ) -> Result<NotificationId, Error> {
+        let now = self.clock.now();
+        let mut request = Request::parse(document, now).map_err(Error::Invalid)?;
+        if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
+            let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
+                          (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
+            return Err(Error::Invalid(vec![Fault::new("#/ifUnknown", detail)]));
+        }
+        let Origin {
+            caller,
+            idempotency_key,
+        } = origin;
+        let idempotency = idempotency_key.map(|key| Idempotency {
+            // Keys are scoped by caller. No caller's name has a line break in it.
+            key: sha256_hex(format!("{}\n{key}", principal(&caller)).as_bytes()),
+            // The document is compared, not its bytes: a repetition may be printed differently.
+            body: sha256_hex(document.to_string().as_bytes()),
+            until: now.saturating_add(IDEMPOTENCY_TTL).unwrap_or(now),
+        });
+        let start = self.start_policy(&request, &caller, now).await?;
+        if start == StartPolicy::DryRun {
+            // A dry run is planned at once.
+            request.deliver_at = None;
+        }
+        self.accept(request, start, caller, idempotency).await
+    }
+
+    /// Accepts a request that is valid already, to start as soon as its audience is counted and small enough.
+    ///
+    /// # Errors
+    /// [`Error`] says for each case whether the request may be repeated.
+    pub async fn accept_request(&self, request: Request, caller: String) -> Result<NotificationId, Error> {
+        let start = StartPolicy::AfterCount {
+            at_most: self.settings.confirm_above,
+        };
+        self.accept(request, start, caller, None).await
+    }
+
+    /// When deliveries start: an audience that may be too large is counted first.
+    async fn start_policy(
+        &self,
+        request: &Request,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<StartPolicy, Error> {
+        if request.dry_run {
+            return Ok(StartPolicy::DryRun);
+        }
+        if let Some(plan) = &request.confirm {
+            let confirmed = self.confirmed_audience(plan, request, caller, now).await?;
+            return Ok(StartPolicy::AfterCount {
+                at_most: with_tolerance(confirmed),
+            });
+        }
+        let confirm_above = self.settings.confirm_above;
+        Ok(match listed_recipients(&request.audience) {
+            Some(count) if count <= confirm_above => StartPolicy::Immediate,
+            Some(_) | None => StartPolicy::AfterCount {
+                at_most: confirm_above,
+            },
+        })
+    }
+
+    /// The audience of the plan that a request confirms. Fails unless the plan is the caller's own, for the same audience,
+    /// message and send mode, counted, and younger than [`CONFIRMATION_TTL`].
+    async fn confirmed_audience(
+        &self,
+        plan: &NotificationId,
+        request: &Request,
+        caller: &str,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        let again = "Ask for a new plan with `dryRun`, and confirm that.";
+        let conflict = |what: &str| Error::Conflict(format!("`confirm` {what}. {again}"));
+        let planned = self.notifications.find(plan).await?;
+        // Other callers' plans look as if they did not exist.
+        let planned = planned
+            .filter(|planned| principal(&planned.caller) == principal(caller))
+            .ok_or_else(|| conflict("names no plan of yours"))?;
+        match planned.state() {
+            State::Held => {}
+            State::Accepted | State::Planning if planned.is_held() => {
+                let detail = "`confirm` names a plan whose audience is still being counted. Repeat the request in a moment.";
+                return Err(Error::Conflict(detail.to_owned()));
+            }
+            State::Accepted | State::Planning | State::Sending | State::Completed => {
+                return Err(conflict(
+                    "names a notification that is being sent already, and no plan",
+                ));
+            }
+            State::Cancelling | State::Cancelled => return Err(conflict("names a plan that was cancelled")),
+        }
+        if now.duration_since(planned.accepted_at) > CONFIRMATION_TTL {
+            return Err(conflict("names a plan that is older than 24 hours"));
+        }
+        if self.notifications.audience(plan).await?.as_ref() != Some(&request.audience) {
+            return Err(conflict("names the plan of another audience"));
+        }
+        if planned.send_mode != request.send_mode.unwrap_or(self.settings.send_mode) {
+            return Err(conflict("names a plan by another `transport`"));
+        }
+        if !has_message(self.notifications, &planned, &request.message).await? {
+            return Err(conflict("names the plan of another message"));
+        }
+        Ok(planned.audience)
+    }
+
+    /// Stores the notification and enqueues its plan.
+    async fn accept(
+        &self,
+        mut request: Request,
+        start: StartPolicy,
+        caller: String,
+        idempotency: Option<Idempotency>,
+    ) -> Result<NotificationId, Error> {
+        let now = self.clock.now();
+        let is_repeatable = idempotency.is_some();
+        request.send_mode.get_or_insert(self.settings.send_mode);
+        let id = NotificationId::fresh(now, self.chance.draw());
+        let acceptance = Acceptance {
+            notification: Notification::begin(id.clone(), now, caller, &request, start),
+            audience: request.audience,
+            message: request.message,
+            idempotency,
+        };
+        let id = match self.notifications.accept(&acceptance).await? {
+            Accept::Created => id,
+            Accept::Conflict => {
+                let detail =
+                    "This Idempotency-Key was used for another body. Use a new key for a new request.";
+                return Err(Error::Conflict(detail.to_owned()));
+            }
+            Accept::Duplicate(id) => match self.notifications.find(&id).await? {
+                // The first request may have failed between table and queue; this one enqueues the plan.
+                Some(earlier) if earlier.state() == State::Accepted => id,
+                _ => return Ok(id),
+            },
+        };
+        let wait = acceptance
+            .notification
+            .deliver_at
+            .map(|moment| moment.duration_since(now))
+            .and_then(|wait| wait.try_into().ok())
+            .unwrap_or_default();
+        // One message, so it is enqueued or not. The planner makes one for each part.
+        let plan = Plan::whole(id.clone(), Task::Plan).message(wait);
+        match self.plans.send(vec![plan]).await {
+            Ok(()) => {
+                tracing::info!(notification = %id, parts = acceptance.notification.parts, "accepted");
+                Ok(id)
+            }
+            Err(error) if is_repeatable => Err(error.into()),
+            Err(error) => self.roll_back(id, error).await,
+        }
+    }
+
+    /// Removes a notification whose plan could not be enqueued, unless it is being planned already.
+    async fn roll_back(&self, id: NotificationId, error: queue::Error) -> Result<NotificationId, Error> {
+        match self.notifications.roll_back(&id).await {
+            Ok(true) => Err(error.into()),
+            // The plan was enqueued; only the queue's response was lost.
+            Ok(false) => Ok(id),
+            Err(store) => {
+                tracing::error!(error_type = "Undecided", notification = %id, queue = %chain(&error), store = %chain(&store),
+                    "the plan may not be enqueued, and the notification could not be rolled back");
+                Err(Error::Unknown)
+            }
+        }
+    }
+}
+
+/// Whether this is the message that a notification sends now.
+///
+/// # Errors
+/// When DynamoDB is unavailable.
+pub async fn has_message<N: Notifications>(
+    notifications: &N,
+    notification: &Notification,
+    message: &Activity,
+) -> Result<bool, store::Error> {
+    let current = notifications
+        .message(&notification.id, notification.revision)
+        .await?;
+    Ok(current.is_some_and(|current| is_same_document(&current, message)))
+}
+
+/// The caller without the session of an assumed role, whose name changes with each start of a program.
+pub fn principal(caller: &str) -> &str {
+    match caller
+        .split_once(":assumed-role/")
+        .and_then(|(_, role)| role.rsplit_once('/'))
+    {
+        Some((_, session)) => &caller[..caller.len() - session.len() - 1],
+        None => caller,
+    }
+}
+
+/// The largest audience that a confirmation of this many covers: people join and leave between plan and sending.
+fn with_tolerance(confirmed: u64) -> u64 {
+    confirmed.saturating_add(confirmed / 10).saturating_add(100)
+}
+
+/// How many recipients an audience can have at most, if its lists say so.
+fn listed_recipients(audience: &Audience) -> Option<u64> {
+    let sizes = audience.0.iter().map(|selector| match &selector.target {
+        Target::Everyone | Target::Tenant(_) | Target::Tag(_) | Target::GroupChatMembers { .. } => None,
+        Target::Team { to, .. } => match to {
+            TeamPart::General => Some(1),
+            TeamPart::Channels | TeamPart::Members => None,
+        },
+        Target::Users { ids, .. } => Some(ids.len() as u64),
+        Target::Accounts(ids) => Some(ids.len() as u64),
+        Target::Conversations(ids) => Some(ids.len() as u64),
+        Target::Channel { .. } | Target::GroupChat(_) => Some(1),
+    });
+    sizes.sum()
+}
+
+fn is_same_document(one: &Activity, other: &Activity) -> bool {
+    match (serde_json::to_value(one), serde_json::to_value(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_the_same_caller_in_every_session() {
+        let role = "iam:arn:aws:sts::123456789012:assumed-role/builds";
+        assert_eq!(principal(&format!("{role}/one")), role);
+        assert_eq!(principal(&format!("{role}/another@example")), role);
+        for whole in [
+            "iam:arn:aws:iam::123456789012:user/invented",
+            "jwt:https://issuer.example/ app-1",
+            "nobody",
+        ] {
+            assert_eq!(principal(whole), whole);
+        }
+    }
+}
