@@ -247,8 +247,10 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a team that has moved is asked at its old address",
         file: "functions/planner/src/roster_client.rs",
-        from: "Some(other) => address = other,",
-        to: "Some(_) => return Err(Failure::Later(DEFAULT_RETRY_AFTER)),",
+        from: "Reaction::Readdress if urls.next_after(&error) => {}",
+        to: "Reaction::Readdress if urls.next_after(&error) => {
+                    return Err(Failure::Later(DEFAULT_RETRY_AFTER));
+                }",
     },
     Mutation {
         name: "somebody new is looked for at one address",

@@ -8,6 +8,7 @@ use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification, SendMode, SendPath};
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationSummary, Notifications};
+use herald::tenant_gate::TenantGate;
 
 use crate::Context;
 
@@ -17,6 +18,8 @@ pub(crate) const CONCURRENT_READS: usize = 16;
 /// The recipients of one selector.
 pub(crate) struct Recipients<'a, B: Backend> {
     pub(crate) context: &'a Context<B>,
+    /// The rate limit of roster requests.
+    pub(crate) gate: TenantGate<'a, B::Ledger>,
     pub(crate) id: &'a NotificationId,
     pub(crate) matcher: SelectorMatcher<'a>,
     pub(crate) if_no_conversation: IfNoConversation,
@@ -43,6 +46,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
     ) -> Option<Self> {
         Some(Self {
             context,
+            gate: TenantGate::new(&context.ledger, &context.limits, &context.clock),
             id: &notification.id,
             matcher: SelectorMatcher::new(audience, index)?,
             if_no_conversation: notification.if_no_conversation,

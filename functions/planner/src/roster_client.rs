@@ -1,22 +1,22 @@
 //! Asks the channel for the members and channels of a team, through the cache and at the tenant's rate.
 
-use std::time::Duration;
-
 use botframework::activity::Role;
-use botframework::cloud::GCC_SERVICE_URL;
-use botframework::connector::{self, Reason};
+use botframework::connector;
 use botframework::id::ConversationId;
 use botframework::teams::TeamsChannelAccount;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Scope, is_id};
 use herald::id::normalize_guid;
-use herald::rate_limit::{self, Bucket, PermitRequest, TenantRate};
+use herald::rate_limit::Bucket;
 use herald::retry::{Reaction, reaction, retry_after};
 use herald::roster_cache::{Member, RosterPage, RosterQuery, TeamKey};
-use herald::store::{Conversations, Paces};
+use herald::service_urls::ServiceUrls;
+use herald::store::Conversations;
 use herald::telemetry::chain;
+use herald::tenant_gate::{Admission, TenantGate};
 use jiff::SignedDuration;
 
+use crate::recipients::Recipients;
 use crate::{Context, Failure};
 
 /// How long the plan waits for a channel that names no time.
@@ -41,6 +41,7 @@ pub(crate) enum Freshness {
 #[derive(Debug)]
 pub(crate) struct RosterClient<'a, B: Backend> {
     context: &'a Context<B>,
+    gate: &'a TenantGate<'a, B::Ledger>,
     team: &'a ConversationId,
     /// A conversation of the bot in the team.
     sample: &'a Conversation,
@@ -48,9 +49,14 @@ pub(crate) struct RosterClient<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> RosterClient<'a, B> {
-    pub(crate) fn new(context: &'a Context<B>, team: &'a ConversationId, sample: &'a Conversation) -> Self {
+    pub(crate) fn new(
+        recipients: &'a Recipients<'a, B>,
+        team: &'a ConversationId,
+        sample: &'a Conversation,
+    ) -> Self {
         Self {
-            context,
+            context: recipients.context,
+            gate: &recipients.gate,
             team,
             sample,
             bucket: Bucket::of(&sample.key, sample.attributes.tenant.as_deref()),
@@ -131,15 +137,14 @@ impl<'a, B: Backend> RosterClient<'a, B> {
         &self,
         request: impl AsyncFn(&str) -> Result<T, connector::Error>,
     ) -> Result<Option<T>, Failure> {
-        let trust = self.context.connector.trust();
-        let own = trust.cloud().endpoints().service_url;
-        let known = self.sample.service_urls.iter().map(String::as_str);
-        let mut addresses: Vec<&str> = known.chain(own).chain([GCC_SERVICE_URL]).rev().collect();
-        let mut address = addresses.pop().unwrap_or_default();
+        let (clock, trust) = (&self.context.clock, self.context.connector.trust());
+        let mut urls = ServiceUrls::new(trust, &self.sample.service_urls);
         let mut not_found = 0;
         loop {
-            self.acquire_permit().await?;
-            let error = match request(address).await {
+            if let Admission::Later(until) = self.gate.acquire(&self.bucket).await? {
+                return Err(Failure::Later(until.duration_since(clock.now())));
+            }
+            let error = match request(urls.current()).await {
                 Ok(response) => return Ok(Some(response)),
                 Err(error) => error,
             };
@@ -151,64 +156,24 @@ impl<'a, B: Backend> RosterClient<'a, B> {
                 correlation = error.correlation(),
                 "the channel did not return a roster"
             );
+            let wait = retry_after(&error, clock.now());
             match reaction(error.reason()) {
-                Reaction::Readdress => {
-                    addresses.retain(|other| *other != address && trust.check(other).is_ok());
-                    if error.reason() == Reason::WrongCloud {
-                        // The tenant is in GCC.
-                        addresses.retain(|other| *other == GCC_SERVICE_URL);
-                    }
-                    match addresses.pop() {
-                        Some(other) => address = other,
-                        None => return Ok(None),
-                    }
-                }
+                Reaction::Readdress if urls.next_after(&error) => {}
                 Reaction::Recreate if not_found < MAX_NOT_FOUND => not_found += 1,
-                Reaction::Recreate | Reaction::Block | Reaction::Strike | Reaction::Reject => {
-                    return Ok(None);
-                }
+                Reaction::Readdress
+                | Reaction::Recreate
+                | Reaction::Block
+                | Reaction::Strike
+                | Reaction::Reject => return Ok(None),
                 Reaction::Slow => {
-                    let wait = self.throttle(&error).await?;
-                    return Err(Failure::Later(wait));
+                    self.gate.throttle(&self.bucket, wait).await?;
+                    return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
                 }
                 Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
-                    let wait = retry_after(&error, self.context.clock.now()).unwrap_or(DEFAULT_RETRY_AFTER);
-                    return Err(Failure::Later(wait));
+                    return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
                 }
             }
         }
-    }
-
-    /// Waits for a permit to make one request.
-    async fn acquire_permit(&self) -> Result<(), Failure> {
-        let context = self.context;
-        let now = context.clock.now();
-        let wish = PermitRequest {
-            slots: 1,
-            total: 1,
-            ticket: Some(now),
-        };
-        let limit = context.limits.tenant;
-        let rule = |pace: &TenantRate| rate_limit::reserve(pace, limit, wish, now);
-        match context.ledger.apply(&self.bucket, rule).await? {
-            rate_limit::Reservation::Permits(permits) => {
-                let wait = permits.slot(0).duration_since(now);
-                tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
-                Ok(())
-            }
-            rate_limit::Reservation::Later { until, .. } => Err(Failure::Later(until.duration_since(now))),
-        }
-    }
-
-    /// Slows the tenant down after a 429. Returns how long the plan waits.
-    async fn throttle(&self, error: &connector::Error) -> Result<SignedDuration, Failure> {
-        let context = self.context;
-        let now = context.clock.now();
-        let retry_after = retry_after(error, now);
-        let limit = context.limits.tenant;
-        let rule = |pace: &TenantRate| ((), Some(rate_limit::throttle(pace, limit, retry_after, now)));
-        context.ledger.apply(&self.bucket, rule).await?;
-        Ok(retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
     }
 }
 

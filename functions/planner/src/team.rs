@@ -138,7 +138,7 @@ impl<'a, B: Backend> Team<'a, B> {
     }
 
     fn roster<'b>(&'b self, shown: &'b Conversation) -> RosterClient<'b, B> {
-        RosterClient::new(self.recipients.context, &self.id, shown)
+        RosterClient::new(self.recipients, &self.id, shown)
     }
 
     async fn is_known(&self, id: &ConversationId) -> Result<bool, store::Error> {
