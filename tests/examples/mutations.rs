@@ -186,21 +186,20 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a page is written after its chunks are enqueued",
         file: "functions/planner/src/lib.rs",
-        from: "Ok(page) => page.split_batches(context.limits.batch),",
-        to: "Ok(page) => {
-                    let page = page.split_batches(context.limits.batch);
-                    if !notification.is_held() {
-                        context.deliveries.send(chunks(id, part_number, number, &page, false, |_| true)).await?;
-                        enqueued = Some(number);
-                    }
-                    page
-                }",
+        from: "NextPage::Read(page) => page,",
+        to: "NextPage::Read(page) => {
+                if !notification.is_held() {
+                    context.deliveries.send(chunks(id, part_number, number, &page, false, |_| true)).await?;
+                    enqueued = Some(number);
+                }
+                page
+            }",
     },
     Mutation {
         name: "the chunks of a dead planner are forgotten",
         file: "functions/planner/src/lib.rs",
-        from: "    let mut standing = context.notifications.latest_page(id, part_number).await?;\n    loop {",
-        to: "    let mut standing = context.notifications.latest_page(id, part_number).await?;\n    enqueued = standing.as_ref().map(|(number, _)| *number).or(enqueued);\n    loop {",
+        from: "    let mut latest = context.notifications.latest_page(id, part_number).await?;\n    loop {",
+        to: "    let mut latest = context.notifications.latest_page(id, part_number).await?;\n    enqueued = latest.as_ref().map(|(number, _)| *number).or(enqueued);\n    loop {",
     },
     Mutation {
         name: "a part is marked as planned before its last page",

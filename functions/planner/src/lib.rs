@@ -1,8 +1,8 @@
-//! The planner: turns an audience into chunks of deliveries, page by page, and never holds it whole.
+//! The planner: reads an audience page by page and enqueues chunks of deliveries.
 //!
-//! A page is written down before its chunks are enqueued, so a planner that dies between the two is followed by one
-//! that enqueues the same chunks again; the ledger makes that harmless. A part that does not end within the
-//! invocation goes on in the next, by a message to itself.
+//! A page is stored before its chunks are enqueued. After a crash between the two, the next planner enqueues the same chunks
+//! again, which the ledger makes harmless. A part that does not end within the invocation continues in the next one, by a
+//! message to this function's own queue.
 
 use std::time::Duration;
 
@@ -31,16 +31,16 @@ mod recipients;
 mod roster_client;
 mod team;
 
-/// How long one question to the channel may take.
+/// The timeout of one request to the channel.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a plan waits at least for what the channel cannot tell now.
+/// The shortest wait before a request to the channel is repeated.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 
-/// And how long at most.
+/// The longest wait before a request to the channel is repeated, whatever it asks for.
 const MAX_RETRY: Duration = Duration::from_mins(15);
 
-/// How long before the invocation's end no new page is begun: one page must fit in, with its retries.
+/// No page is begun this long before the end of the invocation: one page takes no longer, retries included.
 const SHUTDOWN_MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// What the handler works with.
@@ -58,7 +58,7 @@ pub struct Context<B: Backend> {
     pub deliveries: B::Queue,
     /// The event bus.
     pub events: B::Events,
-    /// The channel, which knows the members and channels of a team.
+    /// The client of the channel, for rosters.
     pub connector: Connector,
     /// The channel's limits.
     pub limits: Limits,
@@ -98,12 +98,12 @@ impl Context<Aws> {
     }
 }
 
-/// Why there is no page.
+/// Why a page was not read.
 #[derive(Debug)]
 enum Failure {
-    /// A table is away.
+    /// DynamoDB is unavailable.
     Store(store::Error),
-    /// The channel is to be asked again, so long from now.
+    /// The channel cannot be asked now; retry after this time.
     Later(SignedDuration),
 }
 
@@ -113,7 +113,7 @@ impl From<store::Error> for Failure {
     }
 }
 
-/// Handles a batch; what failed comes back alone.
+/// Handles a batch of plans. Returns those that failed.
 pub async fn handle<B: Backend>(
     context: &Context<B>,
     event: SqsEvent,
@@ -122,14 +122,14 @@ pub async fn handle<B: Backend>(
     sqs::handle_each(event, |plan, _| run(context, plan, deadline)).await
 }
 
-/// Carries a plan on as far as the time goes: of a whole notification, makes a message for each part; of a part, plans its
-/// pages, or enqueues those that stand once more.
+/// Runs a plan until it is done or the deadline is near: splits a notification into its parts, plans the pages of a part, or
+/// enqueues its planned chunks again.
 ///
 /// # Errors
-/// When a table, a queue or the event bus is away. What was planned stands, and the same message goes on from there.
+/// When DynamoDB, SQS or EventBridge is unavailable. Stored pages stay; the same message continues after them.
 pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timestamp) -> Result<(), Error> {
     let Some(notification) = context.notifications.find(&plan.notification).await? else {
-        tracing::warn!(error_type = "PlanWithoutNotification", notification = %plan.notification, "withdrawn: nothing is planned");
+        tracing::warn!(error_type = "PlanWithoutNotification", notification = %plan.notification, "the notification was rolled back; nothing is planned");
         return Ok(());
     };
     let now = context.clock.now();
@@ -137,8 +137,8 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
         && begins > now
         && notification.cancelled_at.is_none()
     {
-        let wait = Duration::try_from(begins.duration_since(now)).unwrap_or(Duration::ZERO);
-        return Ok(context.plans.send(vec![Message::json(&plan, wait)]).await?);
+        let wait = Duration::try_from(begins.duration_since(now)).unwrap_or_default();
+        return enqueue(context, &plan, wait).await;
     }
     match (plan.part, plan.task) {
         (None, _) => fan_out(context, &notification, plan.task).await,
@@ -147,7 +147,7 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
     }
 }
 
-/// A message for each part. Each of them is a plan that can fail, wait and come again on its own.
+/// Enqueues a plan for each part, so that each is retried on its own.
 async fn fan_out<B: Backend>(
     context: &Context<B>,
     notification: &Notification,
@@ -161,7 +161,7 @@ async fn fan_out<B: Backend>(
     });
     let each = each.map(|plan| Message::json(&plan, Duration::ZERO)).collect();
     context.plans.send(each).await?;
-    // Whoever does not hear of it does not hold it up.
+    // After the plans: an unavailable event bus does not delay them.
     if task == Task::Plan {
         let accepted = Event::accepted(notification);
         context.events.publish(vec![accepted]).await?;
@@ -169,7 +169,7 @@ async fn fan_out<B: Backend>(
     Ok(())
 }
 
-/// Plans the pages of one part from where they end.
+/// Plans the pages of one part, from the first that is not stored.
 async fn plan_part<B: Backend>(
     context: &Context<B>,
     notification: &Notification,
@@ -189,9 +189,9 @@ async fn plan_part<B: Backend>(
         tracing::warn!(error_type = "PlanWithoutPart", notification = %id, part = part_number, "nothing is planned");
         return Ok(());
     };
-    let mut standing = context.notifications.latest_page(id, part_number).await?;
+    let mut latest = context.notifications.latest_page(id, part_number).await?;
     loop {
-        if let Some((number, page)) = &standing
+        if let Some((number, page)) = &latest
             && enqueued != Some(*number)
             && !notification.is_held()
         {
@@ -199,73 +199,36 @@ async fn plan_part<B: Backend>(
             context.deliveries.send(chunks).await?;
             enqueued = Some(*number);
         }
-        let (number, cursor) = match &standing {
+        let (number, cursor) = match latest.as_ref().map(|(number, page)| (number, &page.next)) {
             None => (0, None),
-            Some((
-                number,
-                Page {
-                    next: Some(cursor), ..
-                },
-            )) => (number + 1, Some(cursor.as_str())),
-            Some((number, Page { next: None, .. })) => {
+            Some((number, Some(cursor))) => (number + 1, Some(cursor.as_str())),
+            Some((number, None)) => {
                 tracing::debug!(notification = %id, part = part_number, pages = number + 1, "planned");
                 return planned(context, id).await;
             }
         };
-        if is_late(context.clock.now(), deadline) {
-            let rest = Plan {
-                notification: id.clone(),
-                task: Task::Plan,
-                part: Some(part_number),
-                enqueued,
-            };
-            return Ok(context
-                .plans
-                .send(vec![Message::json(&rest, Duration::ZERO)])
-                .await?);
-        }
-        let stopped = context
-            .notifications
-            .find(id)
-            .await?
-            .is_none_or(|head| head.is_stopped());
-        let page = if stopped {
-            // Whoever is not planned yet is not meant any more.
-            Page::default()
-        } else {
-            let position = PagePosition {
-                page: (part_number, number),
-                cursor,
-            };
-            match reader.read(position).await {
-                Ok(page) => page.split_batches(context.limits.batch),
-                Err(Failure::Store(error)) => return Err(error.into()),
-                // Nobody is written to any more who is not found by now.
-                Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => {
-                    reader.give_up_page(position).await?
-                }
-                Err(Failure::Later(wait)) => {
-                    let rest = Plan {
-                        notification: id.clone(),
-                        task: Task::Plan,
-                        part: Some(part_number),
-                        enqueued,
-                    };
-                    let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-                    // Whoever names no time at all is not asked without end, nor is it waited for longer than anybody would.
-                    let wait = wait.clamp(MIN_RETRY, MAX_RETRY);
-                    return Ok(context.plans.send(vec![Message::json(&rest, wait)]).await?);
-                }
-            }
+        let rest = Plan {
+            notification: id.clone(),
+            task: Task::Plan,
+            part: Some(part_number),
+            enqueued,
         };
-        standing = if context
+        if is_late(context.clock.now(), deadline) {
+            return enqueue(context, &rest, Duration::ZERO).await;
+        }
+        let page = (part_number, number);
+        let page = match next_page(context, notification, &reader, PagePosition { page, cursor }).await? {
+            NextPage::Read(page) => page,
+            NextPage::Later(wait) => return enqueue(context, &rest, wait).await,
+        };
+        let is_first = context
             .notifications
             .put_page(id, part_number, number, &page)
-            .await?
-        {
+            .await?;
+        latest = if is_first {
             Some((number, page))
         } else {
-            // Another planner was first, or the notification is gone; what stands is what counts.
+            // Another planner stored this page, whose content counts; or the notification is gone.
             match context.notifications.latest_page(id, part_number).await? {
                 Some(latest) => Some(latest),
                 None => return Ok(()),
@@ -274,7 +237,44 @@ async fn plan_part<B: Backend>(
     }
 }
 
-/// What follows when a part is planned to its end: with the last of them the audience is counted.
+/// The next page of a part.
+enum NextPage {
+    /// It was read.
+    Read(Page),
+    /// The channel cannot be asked now; retry after this time.
+    Later(Duration),
+}
+
+/// Reads the page at this position. The part of a stopped notification ends here, with an empty page.
+async fn next_page<B: Backend>(
+    context: &Context<B>,
+    notification: &Notification,
+    reader: &Reader<'_, B>,
+    position: PagePosition<'_>,
+) -> Result<NextPage, Error> {
+    let current = context.notifications.find(&notification.id).await?;
+    if current.is_none_or(|current| current.is_stopped()) {
+        return Ok(NextPage::Read(Page::default()));
+    }
+    Ok(match reader.read(position).await {
+        Ok(page) => NextPage::Read(page.split_batches(context.limits.batch)),
+        Err(Failure::Store(error)) => return Err(error.into()),
+        Err(Failure::Later(_)) if notification.expires_at <= context.clock.now() => {
+            NextPage::Read(reader.give_up_page(position).await?)
+        }
+        Err(Failure::Later(wait)) => {
+            let wait = Duration::try_from(wait).unwrap_or_default();
+            NextPage::Later(wait.clamp(MIN_RETRY, MAX_RETRY))
+        }
+    })
+}
+
+/// Sends a plan to this function's own queue, for an invocation after `wait`.
+async fn enqueue<B: Backend>(context: &Context<B>, plan: &Plan, wait: Duration) -> Result<(), Error> {
+    Ok(context.plans.send(vec![Message::json(plan, wait)]).await?)
+}
+
+/// Handles the end of a part. After the last part the audience is counted, and a counted notification starts.
 async fn planned<B: Backend>(context: &Context<B>, id: &NotificationId) -> Result<(), Error> {
     let Some(notification) = context.notifications.find(id).await? else {
         return Ok(());
@@ -290,11 +290,11 @@ async fn planned<B: Backend>(context: &Context<B>, id: &NotificationId) -> Resul
         let sweep = Plan::whole(id.clone(), Task::Sweep).message(Duration::ZERO);
         context.plans.send(vec![sweep]).await?;
     }
-    // An audience of nobody is complete with its plan; so is one that was reached faster than it was planned.
+    // All deliveries may have ended already, or there are none.
     herald::completion::check(&context.notifications, &context.events, id, context.clock.now()).await
 }
 
-/// Enqueues the chunks of one part that are not closed at the present revision, once more.
+/// Enqueues the chunks of one part that are not closed at the current revision.
 async fn sweep_part<B: Backend>(
     context: &Context<B>,
     notification: &Notification,
@@ -306,7 +306,7 @@ async fn sweep_part<B: Backend>(
     if notification.is_held() {
         return Ok(());
     }
-    // Of one that is just let go, the ledger knows nothing yet.
+    // A notification that was just started has no deliveries in the ledger.
     let begun = notification.is_stopped() || notification.revision > 0;
     loop {
         let number = enqueued.map_or(0, |enqueued| enqueued + 1);
@@ -317,10 +317,7 @@ async fn sweep_part<B: Backend>(
                 part: Some(part),
                 enqueued,
             };
-            return Ok(context
-                .plans
-                .send(vec![Message::json(&rest, Duration::ZERO)])
-                .await?);
+            return enqueue(context, &rest, Duration::ZERO).await;
         }
         let found = tokio::try_join!(
             context.notifications.page(id, part, number),

@@ -166,20 +166,11 @@ impl<'a, B: Backend> Reader<'a, B> {
             .conversations
             .list(filter, cursor, PAGE_SIZE)
             .await?;
-        let meant = listing
-            .items
-            .into_iter()
-            .filter(|found| {
-                self.recipients
-                    .matcher
-                    .means(&found.key.conversation, &found.attributes)
-            })
-            .filter(|found| {
-                !self
-                    .recipients
-                    .matcher
-                    .belongs_to_earlier(&found.key.conversation, &found.attributes)
-            });
+        let matcher = &self.recipients.matcher;
+        let meant = listing.items.into_iter().filter(|found| {
+            let (conversation, attributes) = (&found.key.conversation, &found.attributes);
+            matcher.means(conversation, attributes) && !matcher.belongs_to_earlier(conversation, attributes)
+        });
         let mut unreachable = Unreachable::default();
         let mut reachable = Vec::new();
         for candidate in meant {
@@ -204,78 +195,66 @@ impl<'a, B: Backend> Reader<'a, B> {
         unknown: impl Fn(T) -> (Option<SendPath>, Recipient),
     ) -> Result<Page, Failure> {
         let start = Position::read(at.cursor)?;
+        let (conversations, matcher) = (&self.recipients.context.conversations, &self.recipients.matcher);
         let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
             let after = start.after.as_deref().filter(|_| index == start.index);
             async move {
-                let listing = self
-                    .recipients
-                    .context
-                    .conversations
-                    .list(&filter(id.clone()), after, PAGE_SIZE)
-                    .await?;
+                let listing = conversations.list(&filter(id.clone()), after, PAGE_SIZE).await?;
                 Ok::<_, store::Error>((index, id, after.is_some(), listing))
             }
         });
         let mut look_ups = pin!(stream::iter(look_ups).buffered(CONCURRENT_READS));
-        let mut page = Vec::new();
-        let mut unreachable = Unreachable::default();
+        let (mut recipients, mut unreachable, mut next) = (Vec::new(), Unreachable::default(), None);
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
-            if page.len() + listing.items.len().max(1) > PAGE_SIZE {
-                let next = cursor::encode(&Position { index, after: None });
-                return Ok(Page {
-                    unreachable,
-                    ..Page::group(page, Some(next))
-                });
-            }
             let mut found = listing.items;
-            let excepted = |found: &ConversationSummary| {
-                !self
-                    .recipients
-                    .matcher
-                    .admits(&found.key.conversation, &found.attributes)
-            };
-            let excepted = found.iter().any(excepted);
-            found.retain(|found| {
-                self.recipients
-                    .matcher
-                    .means(&found.key.conversation, &found.attributes)
-            });
-            if found.is_empty() && !continued && listing.cursor.is_none() && !excepted {
-                let unknown = unknown(id.clone());
-                if self.recipients.matcher.admits_unknown(&unknown.1)
-                    && !self.recipients.matcher.is_named_before(&unknown.1)
-                    && !(self.is_roster(&unknown.1)
-                        && self.recipients.already_planned(at, &unknown.1).await?)
-                {
-                    if unknown.0.is_none() {
-                        unreachable.count(SkipReason::NoConversation);
-                    }
-                    page.push(unknown);
-                }
+            if recipients.len() + found.len().max(1) > PAGE_SIZE {
+                next = Some(Position { index, after: None });
+                break;
             }
-            found.retain(|found| {
-                !self
-                    .recipients
-                    .matcher
-                    .belongs_to_earlier(&found.key.conversation, &found.attributes)
-            });
+            let excepted =
+                |found: &ConversationSummary| !matcher.admits(&found.key.conversation, &found.attributes);
+            let excepted = found.iter().any(excepted);
+            found.retain(|found| matcher.means(&found.key.conversation, &found.attributes));
+            if found.is_empty()
+                && !continued
+                && listing.cursor.is_none()
+                && !excepted
+                && let Some(unknown) = self.unknown_recipient(at, unknown(id.clone())).await?
+            {
+                if unknown.0.is_none() {
+                    unreachable.count(SkipReason::NoConversation);
+                }
+                recipients.push(unknown);
+            }
+            found.retain(|found| !matcher.belongs_to_earlier(&found.key.conversation, &found.attributes));
             for reason in found.iter().filter_map(unreachable_reason) {
                 unreachable.count(reason);
             }
-            page.extend(found.into_iter().map(|found| self.recipients.conversation(found)));
-            if let Some(after) = listing.cursor {
-                let after = Some(after);
-                let next = cursor::encode(&Position { index, after });
-                return Ok(Page {
-                    unreachable,
-                    ..Page::group(page, Some(next))
-                });
+            recipients.extend(found.into_iter().map(|found| self.recipients.conversation(found)));
+            if listing.cursor.is_some() {
+                let after = listing.cursor;
+                next = Some(Position { index, after });
+                break;
             }
         }
         Ok(Page {
             unreachable,
-            ..Page::group(page, None)
+            ..Page::group(recipients, next.as_ref().map(cursor::encode))
         })
+    }
+
+    /// The recipient for an id without a stored conversation; `None` if the selector excludes it, or it belongs to another
+    /// selector or page.
+    async fn unknown_recipient(
+        &self,
+        at: PagePosition<'_>,
+        unknown: (Option<SendPath>, Recipient),
+    ) -> Result<Option<(Option<SendPath>, Recipient)>, store::Error> {
+        let (recipients, id) = (&self.recipients, &unknown.1);
+        let is_wanted = recipients.matcher.admits_unknown(id)
+            && !recipients.matcher.is_named_before(id)
+            && !(self.is_roster(id) && recipients.already_planned(at, id).await?);
+        Ok(is_wanted.then_some(unknown))
     }
 }
 

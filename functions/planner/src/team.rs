@@ -1,7 +1,7 @@
-//! What only the channel knows: the channels of a team, and its members.
+//! Pages of the channels and members of a team, which only the channel knows.
 //!
-//! Each question that was not answered lately is a request to the Connector, and takes a permit of its tenant like every
-//! other. What cannot be asked now makes the plan wait, not fail.
+//! A query that is not cached is a request to the Connector and needs a permit of the tenant. If it cannot be made now, the
+//! plan waits and does not fail.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -23,16 +23,16 @@ use crate::bot_identity::BotIdentity;
 use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients, unreachable_reason};
 use crate::roster_client::{Freshness, RosterClient};
 
-/// How many conversations of one person are looked at.
+/// How many conversations of one person are read.
 const PERSON_PAGE: usize = 10;
 
-/// What members came to.
+/// The recipients that members or channels lead to.
 #[derive(Debug, Default)]
 struct Found {
     recipients: Vec<(Option<SendPath>, Recipient)>,
-    /// Who of them cannot be reached.
+    /// Those of them that the sender could not reach.
     unreachable: Unreachable,
-    /// What conversations do not know yet: both names of their person.
+    /// Conversations that store one id of their person, and both ids.
     named: Vec<(ConversationKey, Feedback)>,
 }
 
@@ -51,10 +51,10 @@ impl Found {
     }
 }
 
-/// Where a page of a roster begins.
+/// The cursor of a page of a roster.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct RosterCursor {
-    /// What the page before said; the beginning without it.
+    /// The channel's continuation token; `None` for the first page.
     token: Option<String>,
     /// Whether the roster is read for the second time.
     again: bool,
@@ -74,11 +74,11 @@ impl RosterCursor {
     }
 }
 
-/// A team, as one of its channels shows it.
+/// A team or group chat.
 pub(crate) struct Team<'a, B: Backend> {
     recipients: &'a Recipients<'a, B>,
     id: ConversationId,
-    /// None when the bot was never heard of there.
+    /// A conversation of the bot in the team; `None` if none is stored.
     shown: Option<Conversation>,
 }
 
@@ -95,7 +95,7 @@ impl<'a, B: Backend> Team<'a, B> {
         })
     }
 
-    /// The team of a channel; or a group chat, which has a roster as a team has one.
+    /// The team of a channel, or a group chat, which also has a roster.
     pub(crate) async fn around(
         recipients: &'a Recipients<'a, B>,
         id: &ConversationId,
@@ -110,7 +110,7 @@ impl<'a, B: Backend> Team<'a, B> {
         })
     }
 
-    /// Makes sure that a place in it is remembered: whoever is in one channel of a team can write to the others.
+    /// Stores a channel of the team unless it is stored: a bot in one channel of a team can write to the others.
     pub(crate) async fn ensure_known(&self, id: &ConversationId) -> Result<(), Failure> {
         let Some(shown) = &self.shown else { return Ok(()) };
         if !self.is_known(id).await? {
@@ -124,13 +124,13 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok(())
     }
 
-    /// The same of a channel that is only said to be in it: the team's channels are asked for.
+    /// Stores a channel that the caller names, if the channel list of the team contains it.
     pub(crate) async fn ensure_channel_known(&self, id: &ConversationId) -> Result<(), Failure> {
         let Some(shown) = &self.shown else { return Ok(()) };
         if self.is_known(id).await? {
             return Ok(());
         }
-        // It is not remembered, so it may be newer than what was told lately.
+        // The channel may be newer than the cached list.
         match self.channel_ids(shown, Freshness::Live).await? {
             Some(ids) if ids.contains(id) => self.ensure_known(id).await,
             Some(_) | None => Ok(()),
@@ -147,7 +147,7 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok(!conversations.list(&selection, None, 1).await?.items.is_empty())
     }
 
-    /// The ids of its channels, sorted; `None` when the channel will not tell.
+    /// The ids of its channels, sorted; `None` when the channel refuses the query.
     async fn channel_ids(
         &self,
         shown: &Conversation,
@@ -201,18 +201,18 @@ impl<'a, B: Backend> Team<'a, B> {
         let page = notifications
             .freeze_page(self.recipients.id, at.page, &read)
             .await?;
-        // Pages repeat people, and so do rosters; a person is found on one page of the plan.
+        // Rosters repeat people, on one page and across pages. Each person is planned on one page.
         let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
         let found: Vec<Recipient> = found.collect();
         let repeated = notifications
             .claim_recipients(self.recipients.id, at.page, &found)
             .await?;
-        // Now that this page cannot become another by it: whom the other selectors have is told by names, too.
+        // After the page is frozen, because these ids change which selector a conversation belongs to.
         self.name(named).await?;
         Ok(page.without(&repeated.into_iter().collect()))
     }
 
-    /// A page as the channel tells it now, and what it tells beside.
+    /// Reads a page from the channel or the cache, and the ids that conversations lack.
     async fn read_members(
         &self,
         at: PagePosition<'_>,
@@ -226,7 +226,7 @@ impl<'a, B: Backend> Team<'a, B> {
         let query = RosterQuery::Members {
             after: here.token.clone(),
         };
-        // What led to a token that is refused must not lead there again.
+        // On the second reading: the cached pages lead to the token that the channel refused.
         let freshness = if here.again {
             Freshness::Live
         } else {
@@ -234,8 +234,8 @@ impl<'a, B: Backend> Team<'a, B> {
         };
         let (members, next) = match roster.page(query, freshness).await? {
             Some(RosterPage::Members { page, next }) => (page, next),
-            // What a roster goes on with may be too old by now. Whoever was found stays found, so it is read from its
-            // beginning: once.
+            // A continuation token expires. The roster is read again from its first page, once; people who are planned already
+            // are not planned again.
             Some(RosterPage::Channels(_)) | None if here.token.is_some() && !here.again => {
                 let again = Page::group::<SendPath>([], Some(cursor::encode(&RosterCursor::AGAIN)));
                 return Ok((again, Vec::new()));
@@ -254,7 +254,7 @@ impl<'a, B: Backend> Team<'a, B> {
         while let Some(of_one) = look_ups.try_next().await? {
             found.add(of_one);
         }
-        // One that leads where it came from leads on for ever.
+        // A token that repeats itself would never end.
         let next = next.filter(|token| here.token.as_ref() != Some(token));
         let next = next.map(|token| {
             let again = here.again;
@@ -265,7 +265,7 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok((found.page(next), named))
     }
 
-    /// Writes down both names of people whose conversations know one: whoever names them by the other finds them, too.
+    /// Stores both ids of people whose conversations have one, so that they are found by either.
     async fn name(&self, named: Vec<(ConversationKey, Feedback)>) -> Result<(), store::Error> {
         let context = self.recipients.context;
         let keys: Vec<ConversationKey> = named.iter().map(|(key, _)| key.clone()).collect();
@@ -280,7 +280,7 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok(())
     }
 
-    /// One member: the conversations that are known of them, or themselves.
+    /// The recipients for one member: their stored conversations, or the person.
     async fn member(&self, member: Member, bucket: &Bucket) -> Result<Found, store::Error> {
         let mut found = Found::default();
         let both = member
@@ -299,7 +299,7 @@ impl<'a, B: Backend> Team<'a, B> {
         {
             return Ok(found);
         }
-        // Those that are known by one of their names need not be by the other.
+        // A conversation may be stored with one of the two ids.
         for person in &names {
             let selection = match person {
                 Person::User(id) => ConversationFilter::User(id.clone()),
@@ -307,7 +307,7 @@ impl<'a, B: Backend> Team<'a, B> {
             };
             let conversations = &self.recipients.context.conversations;
             let mut listing = conversations.list(&selection, None, PERSON_PAGE).await?;
-            // A bot of ours that is not in this team may know them, too.
+            // Conversations with another bot or tenant do not count.
             listing
                 .items
                 .retain(|known| Bucket::of(&known.key, known.attributes.tenant.as_deref()) == *bucket);
@@ -316,7 +316,7 @@ impl<'a, B: Backend> Team<'a, B> {
                     .items
                     .iter()
                     .filter(|known| known.attributes.user.is_none() || known.attributes.account.is_none());
-                // A roster need not tell both names.
+                // The roster may have returned one id only.
                 found.named = both.map_or(Vec::new(), |both| {
                     half.map(|known| (known.key.clone(), both.clone())).collect()
                 });
@@ -340,7 +340,7 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok(found)
     }
 
-    /// Takes conversations that the team led to, if no other selector has them.
+    /// Adds conversations that belong to this selector.
     fn take(&self, candidates: Vec<ConversationSummary>, found: &mut Found) {
         let matcher = &self.recipients.matcher;
         for candidate in candidates {
@@ -357,7 +357,7 @@ impl<'a, B: Backend> Team<'a, B> {
         }
     }
 
-    /// A team that nobody knows of: it is named, so it is a recipient, and the sender says why nothing was sent.
+    /// The page of a team whose roster is not available: the team itself is the recipient, so that the sender reports it.
     fn unknown(&self) -> Page {
         let unknown = Recipient::UnknownConversation(self.id.clone());
         let mut unreachable = Unreachable::default();
@@ -368,7 +368,7 @@ impl<'a, B: Backend> Team<'a, B> {
         }
     }
 
-    /// The same, on one page of the plan alone, however many selectors name the team.
+    /// Like [`unknown`](Self::unknown), on one page only if several selectors name the team.
     async fn unknown_once(&self, at: PagePosition<'_>) -> Result<Page, Failure> {
         let unknown = Recipient::UnknownConversation(self.id.clone());
         let repeated = self.recipients.already_planned(at, &unknown).await?;
