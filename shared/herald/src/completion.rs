@@ -1,4 +1,4 @@
-//! The end of a notification, found once.
+//! Detects that a notification is complete.
 
 use jiff::Timestamp;
 
@@ -8,13 +8,13 @@ use crate::id::NotificationId;
 use crate::notification::State;
 use crate::store::Notifications;
 
-/// Finds out whether every delivery of a notification has ended, and if so tells it and writes it down.
+/// Publishes an event and stores the time of completion, if every delivery of a notification has ended.
 ///
-/// Asked by whoever planned the last page or closed a chunk. It is told before it is written: a worker that dies between
-/// the two is followed by one that tells it again, under the same id. Only the first one's moment stands.
+/// Planner and sender call it after the last page and after each closed chunk. The event comes first: after a crash between the
+/// two it is published again with the same id. The first stored time stays.
 ///
 /// # Errors
-/// When the table or the event bus is away: the message in hand comes again, and so does this question.
+/// When DynamoDB or EventBridge is unavailable. The SQS message is retried, and this check with it.
 pub async fn check<N: Notifications, E: Events>(
     notifications: &N,
     events: &E,

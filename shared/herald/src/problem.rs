@@ -1,17 +1,16 @@
 //! HTTP errors as problem documents (RFC 9457).
 //!
-//! What a caller may read stands in the [`Problem`]; what only an operator may read goes to the log where the failure
-//! is handled. Nothing from a cause ever reaches the document.
+//! A [`Problem`] holds what the caller may read. Causes are logged where the failure is handled and never reach the document.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-/// One thing that is wrong with a request, and where.
+/// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The place in the body, as a JSON pointer in a URI fragment (`#/audience/0/users/3`), as RFC 9457 shows it.
+    /// The field, as a JSON pointer in a URI fragment (`#/audience/0/users/3`), as in RFC 9457.
     pub pointer: String,
-    /// What is wrong there and what would be right. Never the value itself.
+    /// What is wrong and what is valid. Never the value itself.
     pub detail: String,
 }
 
@@ -25,32 +24,32 @@ impl Fault {
     }
 }
 
-/// The JSON pointer of a member, whose name may hold anything.
+/// The JSON pointer of a member, with its name escaped.
 pub fn pointer(of: &str, member: &str) -> String {
     format!("{of}/{}", member.replace('~', "~0").replace('/', "~1"))
 }
 
-/// What is wrong with a request, as far as anybody reads: at most [`Faults::MAX`], however long the request.
+/// The first [`Faults::MAX`] faults of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// The most faults that are told.
+    /// The most faults that are reported.
     pub const MAX: usize = 20;
 
-    /// Notes one more fault, if there is room.
+    /// Adds a fault, unless the list is full.
     pub fn note(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         if !self.are_full() {
             self.0.push(Fault::new(pointer, detail));
         }
     }
 
-    /// Whether no more will be told, so that nobody need look for more.
+    /// Whether further faults are dropped, so that parsing may stop.
     pub fn are_full(&self) -> bool {
         self.0.len() >= Self::MAX
     }
 
-    /// How many there are.
+    /// The number of faults.
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -67,16 +66,16 @@ impl Faults {
     }
 }
 
-/// A problem document. `type` is left out, which RFC 9457 reads as `about:blank`: the status says it all.
+/// A problem document. It has no `type`, which RFC 9457 reads as `about:blank`: the status says what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The status' own words.
+    /// The reason phrase of the status.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What to do about it, in a sentence.
+    /// What the caller can do, in a sentence.
     pub detail: String,
-    /// Each thing that is wrong with the body.
+    /// The invalid fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
 }
@@ -92,18 +91,15 @@ impl Problem {
         }
     }
 
-    /// The body is JSON, but not a request we can take.
+    /// The body is JSON with invalid fields.
     pub fn invalid(errors: Vec<Fault>) -> Self {
         Self {
             errors,
-            ..Self::new(
-                StatusCode::BAD_REQUEST,
-                "The request has fields that must be mended.",
-            )
+            ..Self::new(StatusCode::BAD_REQUEST, "The request has invalid fields.")
         }
     }
 
-    /// Our tables or queues went away in the middle: what became of the request is not known.
+    /// DynamoDB or SQS failed in the middle: whether the request was accepted is unknown.
     pub fn undecided() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -111,8 +107,7 @@ impl Problem {
         )
     }
 
-    /// Our tables or queues went away after a change was written and before everybody was told. Repeating the request
-    /// finishes it.
+    /// SQS or EventBridge failed after a change was stored. Repeating the request propagates it.
     pub fn unfinished() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -120,7 +115,7 @@ impl Problem {
         )
     }
 
-    /// Our tables or queues are away. Nothing was taken; the same request may be repeated.
+    /// DynamoDB or SQS is unavailable. Nothing was stored; the request may be repeated.
     pub fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -128,7 +123,7 @@ impl Problem {
         )
     }
 
-    /// The document as an HTTP answer.
+    /// The document as an HTTP response.
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         let body = serde_json::to_string(&self).unwrap_or_default();
         let mut response = Response::new(B::from(body));

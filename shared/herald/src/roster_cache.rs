@@ -1,8 +1,7 @@
-//! What the channel told of a team: its channels, and who is in it. It is kept for a while, so that the next notification to
-//! the team need not ask again.
+//! Cached rosters: the channels and members of a team, as the channel returned them.
 //!
-//! Whatever changes a team begins a new *epoch* of it ([`crate::store::Conversations::invalidate_roster`]), and what was told before is
-//! not used in it. Of people only their ids and what they are in the team are kept.
+//! A change of a team starts a new *generation* of its roster ([`crate::store::Conversations::invalidate_roster`]); pages of earlier
+//! generations are not used.
 
 use std::fmt;
 
@@ -11,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::conversation::TeamKey;
 
-/// What the channel is asked of a team.
+/// A query about a team.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RosterQuery {
-    /// Which channels it has.
+    /// Its channels.
     Channels,
-    /// Who is on a page of its roster.
+    /// A page of its members.
     Members {
-        /// What the page before said to go on with; the first page without it.
+        /// The continuation token of the page before; `None` for the first page.
         after: Option<String>,
     },
 }
@@ -33,40 +32,40 @@ impl fmt::Display for RosterQuery {
     }
 }
 
-/// What it answered.
+/// The response to a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RosterPage {
-    /// These channels.
+    /// All channels.
     Channels(Vec<ConversationId>),
-    /// These members.
+    /// A page of members.
     Members {
         /// In the order of the roster.
         page: Vec<Member>,
-        /// What the next page is asked for with; there is none without it.
+        /// The continuation token of the next page; `None` on the last.
         next: Option<String>,
     },
 }
 
-/// One person on a roster.
+/// A person on a roster. Only ids and the role are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// As the channel names them.
+    /// The channel's id.
     pub id: ChannelAccountId,
-    /// As Entra names them.
+    /// The Entra object id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<EntraObjectId>,
-    /// What they are in the team: `user`, `guest`, …
+    /// The role in the team: `user`, `guest`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
 }
 
-/// What is known of a question.
+/// What the cache holds for a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedRoster {
     /// The generation of the team.
     pub generation: u64,
-    /// The answer that is cached for it, unless it has expired.
+    /// The cached response, unless it has expired.
     pub page: Option<RosterPage>,
 }
 

@@ -1,60 +1,75 @@
-//! The body of `POST /api/notifications`, checked whole.
+//! Parses the body of `POST /api/notifications` and reports all invalid fields at once.
 
 use botframework::activity::Activity;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{DeliveryEvent, IfNoConversation, SendMode, summary};
+use super::{DeliveryEvent, IfNoConversation, SendMode};
 use crate::audience::{Audience, kind};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer};
 
-/// The largest message, in bytes of JSON. Teams takes about 100 KB, pictures in it not counted (`PROTOCOL.md#b1`).
-pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+mod message;
 
-/// How far ahead a notification may be asked for.
+pub use message::{MESSAGE_BYTES_MAX, replacement};
+
+/// The fields of a request.
+const FIELDS: [&str; 11] = [
+    "audience",
+    "message",
+    "category",
+    "onUnknown",
+    "ifUnknown",
+    "transport",
+    "deliverAt",
+    "expiresAt",
+    "events",
+    "dryRun",
+    "confirm",
+];
+
+/// The latest `deliverAt`, from now.
 const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
 
-/// How long a notification is sent at most, from its acceptance or its `deliverAt`; also how long it is, if the caller
-/// does not say.
+/// The latest `expiresAt`, from the acceptance or `deliverAt` of the notification; also its default.
 pub const SENT_FOR_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// A request that can be taken.
+/// A valid request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Who it is for.
+    /// The recipients.
     pub audience: Audience,
-    /// What is sent: an activity of type message, with a `summary` if it is nothing but cards.
+    /// An activity of type message, with a `summary` if it has cards only.
     pub message: Activity,
-    /// The caller's word for its kind.
+    /// A label that the caller chose.
     pub category: Option<String>,
-    /// What an unknown outcome becomes.
+    /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
-    /// What becomes of a person without a conversation.
+    /// What the sender does for a person without a conversation.
     pub if_no_conversation: IfNoConversation,
-    /// By which way it goes; by the deployment's own if the caller does not say.
+    /// The send mode; that of the deployment if `None`.
     pub send_mode: Option<SendMode>,
-    /// Nothing is planned or sent before this moment.
+    /// The notification is not planned before this time.
     pub deliver_at: Option<Timestamp>,
-    /// Nothing is sent from this moment on.
+    /// The notification is not sent from this time on.
     pub expires_at: Timestamp,
-    /// Which of its deliveries' ends are told one by one.
+    /// The outcomes for which an event is published for each delivery.
     pub events: Vec<DeliveryEvent>,
     /// The size of the message, in bytes of JSON.
     pub message_bytes: u64,
-    /// Whether it is only to be planned and counted.
+    /// Whether the audience is only planned and counted.
     pub dry_run: bool,
-    /// The plan that the caller has seen, for an audience that is too large to go ahead without.
+    /// The dry run or held notification that this request confirms.
     pub confirm: Option<NotificationId>,
 }
 
 impl Request {
-    /// Reads a request body.
+    /// Parses a request body.
     ///
     /// # Errors
-    /// What is wrong, each with its JSON pointer. A field we do not know is a fault too: a caller who misspells
-    /// `expiresAt` must not find out from the people who got the message.
+    /// Every invalid field, with its JSON pointer. An unknown field is invalid too, because a misspelt `expiresAt` would be
+    /// ignored.
     pub fn parse(body: &Value, now: Timestamp) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
         let Value::Object(object) = body else {
@@ -62,37 +77,14 @@ impl Request {
             return faults.none_in(None);
         };
         for name in object.keys() {
-            if !matches!(
-                name.as_str(),
-                "audience"
-                    | "message"
-                    | "category"
-                    | "onUnknown"
-                    | "ifUnknown"
-                    | "transport"
-                    | "deliverAt"
-                    | "expiresAt"
-                    | "events"
-                    | "dryRun"
-                    | "confirm"
-            ) {
+            if !FIELDS.contains(&name.as_str()) {
                 faults.note(pointer("#", name), "is not a field of a notification");
             }
         }
-        let audience = match object.get("audience") {
-            Some(value) => Audience::parse(value, &mut faults),
-            None => {
-                faults.note("#/audience", "is missing: say who the notification is for");
-                None
-            }
-        };
-        let message = match object.get("message") {
-            Some(value) => message(value, "#/message", &mut faults),
-            None => {
-                faults.note("#/message", "is missing: say what is to be sent");
-                None
-            }
-        };
+        let audience = required(object, "audience", "who the notification is for", &mut faults)
+            .and_then(|value| Audience::parse(value, &mut faults));
+        let message = required(object, "message", "what is to be sent", &mut faults)
+            .and_then(|value| message::parse(value, "#/message", &mut faults));
         let category = category(object, &mut faults);
         let guarantee = guarantee(object, &mut faults);
         let if_no_conversation = if_no_conversation(object, &mut faults);
@@ -122,89 +114,17 @@ impl Request {
     }
 }
 
-/// Reads a message that is to take the place of a notification's first.
-///
-/// # Errors
-/// What is wrong, each with its JSON pointer.
-pub fn replacement(body: &Value) -> Result<Activity, Vec<Fault>> {
-    let mut faults = Faults::default();
-    let message = message(body, "#", &mut faults).map(|(message, _)| message);
-    faults.none_in(message)
-}
-
-fn message(value: &Value, at: &str, faults: &mut Faults) -> Option<(Activity, u64)> {
-    let Value::Object(object) = value else {
-        faults.note(at, format!("must be an object, found {}", kind(value)));
-        return None;
-    };
-    let before = faults.count();
-    match object.get("type") {
-        None => {}
-        Some(Value::String(name)) if name == "message" => {}
-        Some(other) => {
-            let found = if other.is_string() {
-                "another type"
-            } else {
-                kind(other)
-            };
-            faults.note(
-                format!("{at}/type"),
-                format!("must be \"message\" or left out, found {found}"),
-            );
-        }
+fn required<'v>(
+    object: &'v Map<String, Value>,
+    name: &str,
+    what: &str,
+    faults: &mut Faults,
+) -> Option<&'v Value> {
+    let value = object.get(name);
+    if value.is_none() {
+        faults.note(pointer("#", name), format!("is missing: say {what}"));
     }
-    let empty = Vec::new();
-    for name in ["text", "summary"] {
-        if let Some(other) = object.get(name).filter(|value| !value.is_string()) {
-            faults.note(
-                format!("{at}/{name}"),
-                format!("must be a string, found {}", kind(other)),
-            );
-        }
-    }
-    let attachments = match object.get("attachments") {
-        None => &empty,
-        Some(Value::Array(attachments)) => attachments,
-        Some(other) => {
-            faults.note(
-                format!("{at}/attachments"),
-                format!("must be an array, found {}", kind(other)),
-            );
-            &empty
-        }
-    };
-    for (index, attachment) in attachments.iter().enumerate() {
-        let content_type = attachment.get("contentType").and_then(Value::as_str);
-        if content_type.is_none_or(str::is_empty) {
-            let place = format!("{at}/attachments/{index}/contentType");
-            faults.note(
-                place,
-                "must be a non-empty string: it says what the attachment is",
-            );
-        }
-        if faults.are_full() {
-            return None;
-        }
-    }
-    let text = object.get("text").and_then(Value::as_str).unwrap_or_default();
-    if faults.count() == before && text.is_empty() && attachments.is_empty() {
-        let detail = "must have a `text` or `attachments`: an empty message cannot be sent";
-        faults.note(at, detail);
-    }
-    let bytes = value.to_string().len();
-    if bytes > MESSAGE_BYTES_MAX {
-        faults.note(at, format!("may have {MESSAGE_BYTES_MAX} bytes, found {bytes}"));
-    }
-    if faults.count() > before {
-        return None;
-    }
-    let mut document = object.clone();
-    document.insert("type".to_owned(), Value::from("message"));
-    let mut activity = Activity::from_value(Value::Object(document))
-        .map_err(|error| faults.note(at, format!("is not an activity: {error}")))
-        .ok()?;
-    summary::complete(&mut activity);
-    Some((activity, bytes as u64))
+    value
 }
 
 fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
