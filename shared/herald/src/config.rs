@@ -1,7 +1,6 @@
 //! Configuration from environment variables, with the variable's name in every error.
 //!
-//! Each function reads what it needs once, at cold start, and does not start with less: a missing table is a
-//! deployment fault, and the start is where a deployment looks.
+//! Each function reads its variables once, at cold start, and fails there if one is missing or wrong.
 
 use std::fmt;
 
@@ -25,23 +24,24 @@ pub mod variable {
     pub const PLANS_QUEUE_URL: &str = "HERALD_PLANS_QUEUE_URL";
     /// The queue to the sender.
     pub const DELIVERIES_QUEUE_URL: &str = "HERALD_DELIVERIES_QUEUE_URL";
-    /// The event bus that is told what happens; nobody is, if left out.
+    /// The event bus; without one no events are published.
     pub const EVENT_BUS: &str = "HERALD_EVENT_BUS";
-    /// The group of the schedules that bring messages later than a queue can; without one, queues wait in turns.
+    /// The group of the schedules for messages that are delayed longer than SQS allows; without one, SQS messages are delayed again and
+    /// again.
     pub const SCHEDULE_GROUP: &str = "HERALD_SCHEDULE_GROUP";
-    /// The role by which those schedules send to the queues; needed with a group.
+    /// The role that those schedules assume; required with a group.
     pub const SCHEDULER_ROLE_ARN: &str = "HERALD_SCHEDULER_ROLE_ARN";
-    /// What `GET /api/notify` sends.
+    /// The text that `GET /api/notify` sends.
     pub const NOTIFY_TEXT: &str = "HERALD_NOTIFY_TEXT";
-    /// The largest audience that goes ahead without a confirmation; 10,000 if left out.
+    /// The largest audience that is sent to without a confirmation. Default 10,000.
     pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
-    /// By which way notifications go whose callers do not say: `conversation`, which it is if left out, or `batch`.
+    /// The send mode of requests that name none: `conversation` (the default) or `batch`.
     pub const TRANSPORT: &str = "HERALD_TRANSPORT";
 
-    /// How long what the channel told of a team is believed, in seconds; an hour if left out, and 0 asks each time.
+    /// TTL of cached team rosters, in seconds. Default 3600; 0 disables the cache.
     pub const ROSTER_SECONDS: &str = "HERALD_ROSTER_SECONDS";
 
-    // The channel's limits, as requests and seconds. Those of Teams if left out.
+    // The channel's rate limits, as requests and seconds. The default is the limits of Teams.
 
     /// For the bot in one tenant: `45/1s`.
     pub const TENANT_LIMIT: &str = "HERALD_TENANT_LIMIT";
@@ -49,44 +49,44 @@ pub mod variable {
     pub const CONVERSATION_LIMITS: &str = "HERALD_CONVERSATION_LIMITS";
     /// For the bot's app at Microsoft Graph, in one tenant: `27/1s`.
     pub const GRAPH_LIMIT: &str = "HERALD_GRAPH_LIMIT";
-    /// How many people one request of the batch API names: 100.
+    /// The most people in one request of the batch API. Default 100.
     pub const BATCH_SIZE: &str = "HERALD_BATCH_SIZE";
 
-    // The bot, by the names that bot developers know.
+    // The bot, by the variable names of the Bot Framework SDK.
 
     /// The bot's app id, a GUID.
     pub const APP_ID: &str = "MicrosoftAppId";
-    /// `SingleTenant` or `MultiTenant`. Left out, it is single-tenant when its tenant is named.
+    /// `SingleTenant` or `MultiTenant`. The default is single-tenant if the tenant is set.
     pub const APP_TYPE: &str = "MicrosoftAppType";
-    /// The bot's own tenant, a GUID; needed when it is single-tenant.
+    /// The bot's own tenant, a GUID; required if it is single-tenant.
     pub const APP_TENANT_ID: &str = "MicrosoftAppTenantId";
     /// The cloud: empty is public, `https://botframework.azure.us` is GCC High.
     pub const CHANNEL_SERVICE: &str = "ChannelService";
 
-    /// The id in the manifest of the bot's Teams app, a GUID, by which it is installed for people; nobody is, if left out.
+    /// The id in the manifest of the bot's Teams app, a GUID. Without it the bot is not installed for anyone.
     pub const TEAMS_APP_ID: &str = "HERALD_TEAMS_APP_ID";
 
-    // Whom it lets in, and where it sends. Lists are separated by commas.
+    // Accepted activities and trusted service URLs. Lists are separated by commas.
 
     /// A cloud that `ChannelService` has no name for: `UsDod` or `China`.
     pub const CLOUD: &str = "HERALD_CLOUD";
-    /// The tenants (GUIDs) whose conversations are let in; all of them if left out.
+    /// The tenants (GUIDs) whose activities are accepted. Default: all.
     pub const TENANTS: &str = "HERALD_TENANTS";
-    /// The channels that are let in; `msteams` alone if left out. With any other, the hosts of the Bot Framework's
-    /// own Connectors are trusted, too.
+    /// The channels whose activities are accepted. Default `msteams`. With any other, the hosts of the Bot Framework's own
+    /// Connectors are trusted too.
     pub const CHANNELS: &str = "HERALD_CHANNELS";
-    /// The app ids (GUIDs) of other bots that are let in; none if left out.
+    /// The app ids (GUIDs) of other bots whose activities are accepted. Default: none.
     pub const CALLERS: &str = "HERALD_CALLERS";
-    /// Hosts that service URLs may have beside those of the cloud, each in full.
+    /// Trusted hosts of service URLs beside those of the cloud, as full host names.
     pub const SERVICE_URL_HOSTS: &str = "HERALD_SERVICE_URL_HOSTS";
 
-    // For development. A function that uses one of these does not start with it in AWS.
+    // For development. A function does not start in AWS if one of these is set.
 
-    /// `loopback-only` runs without authentication, trusting nothing but this machine.
+    /// `loopback-only` disables authentication; only service URLs on this machine are trusted.
     pub const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
-    /// `trusted` takes service URLs on this machine beside those of the cloud. The local host sets it.
+    /// `trusted` also trusts service URLs on this machine. The local host sets it.
     pub const LOOPBACK_SERVICE_URLS: &str = "HERALD_LOOPBACK_SERVICE_URLS";
-    /// `loopback-only` lets the Bot Framework emulator in, from this machine.
+    /// `loopback-only` accepts activities of the Bot Framework emulator on this machine.
     pub const EMULATOR: &str = "HERALD_EMULATOR";
     /// The OpenID metadata of a stand-in for the channels' issuer, on this machine.
     pub const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
@@ -95,7 +95,7 @@ pub mod variable {
     pub const GRAPH_URL: &str = "HERALD_GRAPH_URL";
 }
 
-/// Set by the Lambda service, and by nothing that imitates it.
+/// Set by the Lambda service and not by its emulators.
 const REAL_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
 /// A function cannot start as it is configured.
@@ -104,12 +104,12 @@ pub enum Error {
     /// A variable is missing or wrong.
     #[error("{variable} {wrong}")]
     Variable {
-        /// Which.
+        /// Its name.
         variable: &'static str,
         /// What is wrong with it. Never its value.
         wrong: String,
     },
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be built.
     #[error(transparent)]
     Transport(#[from] BuildError),
 }
@@ -131,7 +131,7 @@ impl Error {
     }
 }
 
-/// Where variables come from: the process, or a test's own.
+/// A source of variables: the process, or a test.
 pub struct Environment<'a>(Read<'a>);
 
 type Read<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
@@ -150,7 +150,7 @@ impl Environment<'static> {
 }
 
 impl<'a> Environment<'a> {
-    /// Variables as `read` gives them.
+    /// Variables that `read` returns.
     pub fn read_by(read: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self(Box::new(read))
     }
@@ -169,10 +169,10 @@ impl<'a> Environment<'a> {
             .ok_or_else(|| Error::wrong(name, "is not set"))
     }
 
-    /// The variable's values, which commas separate; none if it is not set.
+    /// The comma-separated values of a variable; none if it is not set.
     ///
     /// # Errors
-    /// When it is set and names nothing: a list that lets nobody in must not let everybody in.
+    /// When it is set to an empty list, which must not mean *all*.
     pub fn list(&self, name: &'static str) -> Result<Vec<String>, Error> {
         let Some(list) = self.optional(name) else {
             return Ok(Vec::new());
@@ -188,7 +188,7 @@ impl<'a> Environment<'a> {
     /// The value of a variable that is for development only.
     ///
     /// # Errors
-    /// When it is set in AWS, where the public can reach us.
+    /// When it is set in AWS.
     pub fn development(&self, name: &'static str) -> Result<Option<String>, Error> {
         match self.optional(name) {
             Some(_) if self.optional(REAL_LAMBDA).is_some() => Err(Error::wrong(
@@ -199,7 +199,7 @@ impl<'a> Environment<'a> {
         }
     }
 
-    /// Whether this is AWS, and no imitation of it.
+    /// Whether this process runs in AWS.
     pub(crate) fn is_in_aws(&self) -> bool {
         self.optional(REAL_LAMBDA).is_some()
     }

@@ -1,8 +1,7 @@
-//! What a notification will cost at AWS, by counted requests and capacity at list price.
+//! Estimates the AWS cost of a notification from counted requests and capacity at list prices.
 //!
-//! [`Prices`] stand in one place, with their date; how often each is paid for a delivery, a chunk and a page stands beside
-//! them with the reason. Message sizes are those of Teams' real ids: a row and a turn below 1 KB, a page of 96 recipients
-//! about 15 KB. Logs, traces and data transfer, which depend on settings of the account, are not in it.
+//! The usage of a delivery, a chunk and a page is derived in comments. Sizes assume Teams' real ids: a row and a lease below 1 KB,
+//! a page of 96 recipients about 15 KB. Logs, traces and data transfer are not included, because they depend on the account.
 
 use serde::Serialize;
 
@@ -11,7 +10,7 @@ use crate::notification::{Notification, PAGE_SIZE};
 /// When the prices were looked up.
 pub const PRICES_AS_OF: &str = "2026-11";
 
-/// US dollars, by what is paid for: list prices of `us-east-1`, on demand, without the free tier.
+/// List prices of `us-east-1` in US dollars: on demand, without the free tier.
 #[derive(Clone, Copy, Debug)]
 pub struct Prices {
     /// DynamoDB, one write unit: an item up to 1 KB.
@@ -30,7 +29,7 @@ pub struct Prices {
     pub schedule: f64,
 }
 
-/// The prices.
+/// The prices of [`PRICES_AS_OF`].
 pub const PRICES: Prices = Prices {
     write_unit: 0.625e-6,
     read_unit: 0.125e-6,
@@ -41,35 +40,35 @@ pub const PRICES: Prices = Prices {
     schedule: 1.00e-6,
 };
 
-/// What is used, of each thing that is paid for.
+/// The billed usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// DynamoDB's write units.
+    /// DynamoDB write units.
     pub write_units: f64,
-    /// DynamoDB's read units.
+    /// DynamoDB read units.
     pub read_units: f64,
-    /// SQS' requests.
+    /// SQS requests.
     pub queue_requests: f64,
-    /// Lambda's GB-seconds.
+    /// Lambda GB-seconds.
     pub gigabyte_seconds: f64,
-    /// Lambda's invocations.
+    /// Lambda invocations.
     pub invocations: f64,
-    /// EventBridge's events.
+    /// EventBridge events.
     pub events: f64,
-    /// Scheduler's schedules.
+    /// Scheduler invocations.
     pub schedules: f64,
 }
 
-/// For each delivery that goes well.
+/// For each delivery in a conversation, without retries.
 const DELIVERY: Usage = Usage {
-    // The turn is taken, the row is settled.
+    // The claim and the settle.
     write_units: 2.0,
-    // Row and turn are read together before the claim, an absent row for as much as a present one: one unit each. The
-    // conversation is read with its chunk, another one. The planner reads it in an index or the table: a quarter at most.
+    // Row and lease before the claim: one unit each, also if the row is absent. The conversation: one unit. The planner's read of
+    // the conversation: at most a quarter.
     read_units: 3.25,
     queue_requests: 0.0,
-    // A sender of 256 MB that does nothing but wait for the slots of one tenant at 45 a second.
+    // A sender of 256 MB that waits for the slots of one tenant at 45 a second.
     gigabyte_seconds: 0.25 / 45.0,
     invocations: 0.0,
     events: 0.0,
@@ -78,24 +77,24 @@ const DELIVERY: Usage = Usage {
 
 /// For each chunk.
 const CHUNK: Usage = Usage {
-    // Closing it is a transaction, which counts double: its mark, and the head of about 2 KB. Four reservations of slots.
+    // A transaction, billed double, to close it: its mark and the notification of about 2 KB. Four reservations of permits.
     write_units: 2.0 * (1.0 + 2.0) + 4.0,
-    // The head once a second while it is sent; the pace with each reservation.
+    // The notification once a second while it is sent; the tenant's rate with each reservation.
     read_units: 8.0,
-    // Sent, received and deleted, alone; and once more, when it has stood in line.
+    // Sent, received and deleted; twice, since it waits in the tenant's queue once.
     queue_requests: 6.0,
     gigabyte_seconds: 0.0,
-    // Twice for the same reason.
+    // Twice, for the same reason.
     invocations: 2.0,
     events: 0.0,
     schedules: 0.0,
 };
 
-/// For each delivery that goes by batch.
+/// For each delivery in batch mode.
 const DELIVERY_BY_BATCH: Usage = Usage {
-    // The row, once the operation is over.
+    // The row, when the batch is complete.
     write_units: 1.0,
-    // The conversation, before it; and the planner's part.
+    // The conversation, and the planner's read of it.
     read_units: 1.25,
     queue_requests: 0.0,
     gigabyte_seconds: 0.0,
@@ -104,15 +103,15 @@ const DELIVERY_BY_BATCH: Usage = Usage {
     schedules: 0.0,
 };
 
-/// For each chunk that goes by batch, and is asked for five times: how long Teams takes is not known.
+/// For each chunk in batch mode. It assumes five polls; Teams documents no duration.
 const CHUNK_BY_BATCH: Usage = Usage {
-    // Closing it, as above; its operation, twice; a reservation for each of six requests.
+    // Closing it, as above; its batch, twice; a reservation for each of six requests.
     write_units: 2.0 * (1.0 + 2.0) + 2.0 + 6.0,
-    // Head, operation, pace and the chunks that are closed, each time.
+    // Notification, batch, tenant's rate and closed chunks, each time.
     read_units: 6.0 * 4.0,
-    // Sent, received and deleted, alone, each time.
+    // Sent, received and deleted, each time.
     queue_requests: 6.0 * 3.0,
-    // A sender of 256 MB for half a second each time, most of which it waits.
+    // A sender of 256 MB for half a second each time.
     gigabyte_seconds: 0.25 * 0.5 * 6.0,
     invocations: 6.0,
     events: 0.0,
@@ -121,19 +120,19 @@ const CHUNK_BY_BATCH: Usage = Usage {
 
 /// For each page of the plan.
 const PAGE: Usage = Usage {
-    // A transaction, which counts double: the page of about 15 KB, and the head of about 2 KB.
+    // A transaction, billed double: the page of about 15 KB and the notification of about 2 KB.
     write_units: 2.0 * (15.0 + 2.0),
-    // The head, the page before, and what tells chunks from each other.
+    // The notification, the page before, and claimed recipients.
     read_units: 6.0,
     queue_requests: 0.5,
-    // A planner of 256 MB needs a tenth of a second for a page.
+    // A planner of 256 MB for a tenth of a second.
     gigabyte_seconds: 0.025,
     invocations: 0.1,
     events: 0.0,
     schedules: 0.0,
 };
 
-/// Once: it is accepted, planned, told of when it is accepted and when it is complete.
+/// For each notification: its acceptance, its plan and two events.
 const NOTIFICATION: Usage = Usage {
     write_units: 20.0,
     read_units: 20.0,
@@ -141,13 +140,13 @@ const NOTIFICATION: Usage = Usage {
     gigabyte_seconds: 0.5,
     invocations: 8.0,
     events: 2.0,
-    // If it was asked for in advance.
+    // For `deliverAt`.
     schedules: 1.0,
 };
 
 impl Usage {
-    /// What is used to send this notification, as far as it is planned. Of chunks that cannot be told apart any more, as many
-    /// as can be go by batch, which is the dearer way for a chunk.
+    /// The usage of sending the planned part of a notification. The chunks in batch mode are not counted separately, so as many
+    /// as possible are assumed, which is the higher cost.
     pub fn to_send(notification: &Notification) -> Self {
         let Notification {
             audience,
@@ -184,7 +183,7 @@ impl Usage {
     }
 
     fn plus(self, usage: Self, times: u64) -> Self {
-        // No audience comes near what a double counts exactly.
+        // An `f64` counts exactly to 2^53.
         #[allow(clippy::cast_precision_loss)]
         let times = times as f64;
         let sum = |mine: f64, theirs: f64| theirs.mul_add(times, mine);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Names one notification: `ntf_` and 32 hexadecimal digits that sort by the time of acceptance (UUID version 7).
+/// Identifies a notification: `ntf_` and 32 hexadecimal digits that sort by the time of acceptance (UUID version 7).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NotificationId(String);
@@ -14,7 +14,7 @@ pub struct NotificationId(String);
 impl NotificationId {
     const PREFIX: &'static str = "ntf_";
 
-    /// A new id from the present moment and ten or more bytes of chance.
+    /// A new id from the current time and random bytes.
     pub fn fresh(now: Timestamp, chance: [u8; 16]) -> Self {
         let milliseconds = u64::try_from(now.as_millisecond()).unwrap_or(0);
         let mut ten = [0; 10];
@@ -23,12 +23,12 @@ impl NotificationId {
         Self(format!("{}{}", Self::PREFIX, uuid.simple()))
     }
 
-    /// The id as it stands in URLs and tables.
+    /// The id as in URLs and tables.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// When it was made, to the millisecond: the id says so itself.
+    /// The time in the id, to the millisecond.
     pub fn made_at(&self) -> Timestamp {
         let digits = &self.0[Self::PREFIX.len()..][..12];
         let milliseconds = i64::from_str_radix(digits, 16).unwrap_or(i64::MAX);
@@ -36,8 +36,8 @@ impl NotificationId {
     }
 }
 
-/// An id as it is compared: what has the form of a GUID in lower case, as Entra's own answers have it, for some tools write them
-/// in upper case; everything else as it is.
+/// An id in the form that is compared: GUIDs in lower case, as Entra returns them, because some tools write upper case; other ids
+/// unchanged.
 pub fn normalize_guid(id: &str) -> String {
     let parts = [8, 4, 4, 4, 12];
     let is_guid = id.split('-').map(str::len).eq(parts)

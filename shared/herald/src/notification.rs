@@ -1,10 +1,9 @@
-//! A notification: what a caller asked for, how far it has come, and the pages its audience was planned in.
+//! A notification: the request, its progress, and the pages of its plan.
 //!
-//! The audience is never held whole. It is planned in *parts* (one for a selector, several for `everyone`), each part
-//! in *pages* of at most [`PAGE_SIZE`] conversations, each page in *chunks* of one tenant, which the sender takes.
-//! A page is written once, before its chunks are enqueued, and counted in the same transaction; a chunk is closed
-//! once, when all its deliveries have ended, and counted in the same transaction. So the counts add up at every
-//! instant they can be read, whoever dies in between.
+//! The audience is never held whole in memory. It is planned in *parts* (one for a selector, several for `everyone`), each part
+//! in *pages* of at most [`PAGE_SIZE`] recipients, each page in *chunks* of one tenant, which the sender processes.
+//! A page is stored once, before its chunks are enqueued, and counted in the same transaction. A chunk is closed once, when all
+//! its deliveries have ended, and counted in the same transaction. So the counts always add up, also after a crash.
 
 use std::collections::HashSet;
 
@@ -26,135 +25,135 @@ pub mod summary;
 
 pub use send_mode::{SendMode, SendPath};
 
-/// How many conversations a page holds at most.
+/// The most recipients on a page.
 ///
 /// One page is one DynamoDB item, at most 400 KB. A conversation's key has two ids of at most
 /// [`ID_BYTES_MAX`](crate::conversation::ID_BYTES_MAX) bytes, each byte at most two in JSON: 4 KB and a few words.
 pub const PAGE_SIZE: usize = 96;
 
-/// In how many segments `everyone` is read at once.
+/// How many segments of the table `everyone` reads concurrently.
 pub const EVERYONE_SEGMENTS: u16 = 4;
 
-/// How far a notification has come, from its counters.
+/// A notification and its counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// Its name.
+    /// The id that the API returns.
     pub id: NotificationId,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Who asked for it.
+    /// The authenticated caller.
     pub caller: String,
-    /// The caller's word for its kind.
+    /// A label that the caller chose.
     pub category: Option<String>,
-    /// What an unknown outcome becomes.
+    /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
-    /// What becomes of a person without a conversation.
+    /// What the sender does for a person without a conversation.
     pub if_no_conversation: IfNoConversation,
-    /// By which way it goes to whom that way leads.
+    /// The send mode of recipients that support it.
     pub send_mode: SendMode,
-    /// Nothing is planned or sent before this moment.
+    /// The notification is not planned before this time.
     pub deliver_at: Option<Timestamp>,
-    /// Nothing is sent from this moment on.
+    /// The notification is not sent from this time on.
     pub expires_at: Timestamp,
-    /// Which of its deliveries' ends are told one by one.
+    /// The outcomes for which an event is published for each delivery.
     pub events: Vec<DeliveryEvent>,
-    /// When its deliveries begin.
+    /// When its deliveries start.
     pub start: StartPolicy,
     /// The size of its message, in bytes of JSON.
     pub message_bytes: u64,
-    /// In how many segments `everyone` is read; kept with the notification, since its pages are numbered by them.
+    /// How many segments `everyone` is read in. Stored, because parts are numbered by them.
     pub segments: u16,
-    /// Parts its audience is planned in.
+    /// The number of parts.
     pub parts: u16,
-    /// Parts whose last page is written.
+    /// Parts whose last page is stored.
     pub parts_planned: u16,
     /// Recipients planned so far.
     pub audience: u64,
-    /// Of them, those that go by the channel's batch API.
+    /// Recipients in batch mode, of the audience.
     pub batched: u64,
-    /// Of them and beside them, those that were seen not to be reachable while planning.
+    /// Conversations that were not reachable when they were planned.
     pub unreachable: Unreachable,
     /// Chunks planned so far.
     pub chunks: u64,
     /// Chunks whose deliveries have all ended.
     pub chunks_closed: u64,
-    /// How the deliveries of the closed chunks ended.
+    /// The outcomes of the deliveries in closed chunks.
     pub tally: Tally,
-    /// Counts its contents: 0 is the first.
+    /// The number of the current content; 0 is the first.
     pub revision: u32,
-    /// When it got its present content, if that is not the first.
+    /// When the current content was stored, if it is not the first.
     pub revised_at: Option<Timestamp>,
-    /// Whether its present content is none: its copies are deleted.
+    /// Whether it was retracted: its copies are deleted.
     pub retracted: bool,
-    /// Chunks that are closed at the present revision.
+    /// Chunks that are closed at the current revision.
     pub chunks_current: u64,
-    /// What the copies in those chunks show.
+    /// The copies in those chunks.
     pub copies: Copies,
-    /// When it was let go, if it had been held.
+    /// When it was started, if it was held.
     pub released_at: Option<Timestamp>,
     /// When it was cancelled.
     pub cancelled_at: Option<Timestamp>,
-    /// When it was complete.
+    /// When it was completed.
     pub completed_at: Option<Timestamp>,
 }
 
-/// What becomes of a person of whom no conversation is known.
+/// What the sender does for a person without a stored conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IfNoConversation {
-    /// They are skipped, and it says why.
+    /// The person is skipped, with a reason.
     #[default]
     Skip,
-    /// A conversation is created. That needs the bot to be installed for them.
+    /// A conversation is created. The bot must be installed for the person.
     Create,
-    /// The bot is installed for them, and writes to them then.
+    /// The bot is installed for the person first.
     Install,
 }
 
-/// When the deliveries of a notification begin.
+/// When the deliveries of a notification start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StartPolicy {
     /// As soon as the first page is planned.
     #[serde(rename = "atOnce")]
     Immediate,
-    /// When the whole audience is counted, and is no larger than this.
+    /// When the whole audience is counted, if it is small enough.
     #[serde(rename = "counted")]
     AfterCount {
-        /// The largest audience that goes ahead.
+        /// The largest audience that is sent to.
         at_most: u64,
     },
-    /// Never: it is a plan, to be looked at.
+    /// Never: the audience is only planned and counted.
     #[serde(rename = "never")]
     DryRun,
 }
 
-/// A delivery's end that is told on the event bus, if the caller asked for it.
+/// An outcome for which the caller can request an event for each delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeliveryEvent {
-    /// The conversation was refused.
+    /// The channel refused the conversation.
     Gone,
-    /// The message was refused.
+    /// The channel refused the message.
     Rejected,
-    /// Nobody can know.
+    /// The request may have been carried out.
     Unknown,
 }
 
-/// Conversations that a planner found it could not reach, by why.
+/// Conversations that were not reachable when they were planned, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unreachable {
-    /// Named, and not known.
+    /// Named in the audience, and not stored.
     pub no_conversation: u64,
-    /// The bot was taken out.
+    /// The bot was removed.
     pub removed: u64,
-    /// The channel refuses.
+    /// The channel refuses the bot.
     pub blocked: u64,
 }
 
 impl Unreachable {
-    /// Counts one more.
+    /// Counts a conversation.
     pub fn count(&mut self, reason: SkipReason) {
         *match reason {
             SkipReason::NoConversation
@@ -167,7 +166,7 @@ impl Unreachable {
         } += 1;
     }
 
-    /// Adds another count to this one.
+    /// Adds the counts of another page.
     pub fn add(&mut self, other: &Self) {
         self.no_conversation += other.no_conversation;
         self.removed += other.removed;
@@ -175,26 +174,26 @@ impl Unreachable {
     }
 }
 
-/// What delivered copies show.
+/// Delivered copies, by the content they show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copies {
-    /// The present content; or nothing, as it should be, after a retraction.
+    /// Copies with the current content; deleted copies after a retraction.
     pub current: u64,
-    /// An earlier one: the copy has no id, or the channel refused the change.
+    /// Copies with an earlier content: the copy has no id, or the channel refused the change.
     pub uneditable: u64,
 }
 
-/// How the deliveries of a chunk ended, and what their copies show.
+/// The counts of a closed chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
-    /// How they ended.
+    /// The outcomes of its deliveries.
     pub tally: Tally,
-    /// What their copies show.
+    /// Its delivered copies.
     pub copies: Copies,
 }
 
 impl Closing {
-    /// Counts one more, of a chunk that is handled at this revision.
+    /// Counts a delivery of a chunk that is processed at this revision.
     pub fn count(&mut self, outcome: &Outcome, revision: u32) {
         self.tally.count(outcome);
         if let Outcome::Delivered(copy) = outcome {
@@ -207,37 +206,37 @@ impl Closing {
     }
 }
 
-/// What a notification is to show from now on.
+/// The content of a revision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// This message.
+    /// The copies show this message.
     Message(Box<Activity>),
-    /// Nothing.
+    /// The copies are deleted.
     Nothing,
 }
 
-/// What a notification is at, as the API calls it.
+/// The state of a notification, in the API's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum State {
-    /// Taken; nothing is planned yet.
+    /// Stored; no page is planned.
     Accepted,
-    /// Its audience is being read; deliveries may already be under way.
+    /// The audience is being read; deliveries may have started.
     Planning,
-    /// Its audience is counted, and nothing is sent: it is a plan, or too large to go ahead without one.
+    /// The audience is counted, and nothing is sent: it is a dry run, or too large without a confirmation.
     Held,
-    /// Its audience is known; deliveries are open.
+    /// The audience is planned; deliveries are open.
     Sending,
-    /// It was cancelled; deliveries are still being ended.
+    /// Cancelled; open deliveries are being ended.
     Cancelling,
-    /// It was cancelled, and every delivery has ended.
+    /// Cancelled, and every delivery has ended.
     Cancelled,
     /// Every delivery has ended.
     Completed,
 }
 
 impl Notification {
-    /// A notification at its beginning.
+    /// A notification that is accepted now.
     pub fn begin(
         id: NotificationId,
         accepted_at: Timestamp,
@@ -293,7 +292,7 @@ impl Notification {
         }
     }
 
-    /// What it is at.
+    /// Its state, from its counters.
     pub fn state(&self) -> State {
         let cancelled = self.cancelled_at.is_some();
         if self.parts_planned < self.parts {
@@ -319,7 +318,7 @@ impl Notification {
         }
     }
 
-    /// Whether nothing of it may be enqueued.
+    /// Whether its chunks must not be enqueued.
     pub fn is_held(&self) -> bool {
         match self.start {
             StartPolicy::Immediate => false,
@@ -327,13 +326,12 @@ impl Notification {
         }
     }
 
-    /// Whether no message is to be sent any more: it was cancelled, or retracted.
+    /// Whether no further message may be sent: it was cancelled or retracted.
     pub fn is_stopped(&self) -> bool {
         self.cancelled_at.is_some() || self.retracted
     }
 
-    /// How its deliveries ended, as far as their chunks have. Of one that was cancelled while it was held, nothing was ever
-    /// on its way: all of it is cancelled.
+    /// The outcomes of the deliveries in closed chunks. If it was cancelled while it was held, its whole audience is cancelled.
     pub fn ended(&self) -> Tally {
         let mut ended = self.tally;
         if self.state() == State::Cancelled && self.is_held() {
@@ -342,22 +340,22 @@ impl Notification {
         ended
     }
 
-    /// Deliveries that have not ended, or whose chunk has not: always the audience less everything counted.
+    /// Deliveries in chunks that are not closed: the audience less everything counted.
     pub fn open(&self) -> u64 {
         self.audience.saturating_sub(self.ended().total())
     }
 }
 
-/// Where one part of a plan begins.
+/// A part of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// The selector, and its place in the audience.
+    /// The selector, and its index in the audience.
     pub selector: (usize, &'a Selector),
-    /// Which of how many segments of the table, for `everyone`; 0 of 1 for the others.
+    /// The segment of the table, and the number of segments; 0 of 1 unless the selector is `everyone`.
     pub segment: (u16, u16),
 }
 
-/// The parts an audience is planned in, `everyone` in so many segments, in an order that never changes.
+/// The parts of an audience, with `everyone` in this many segments. Their order never changes.
 pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
     let segments = |selector: &Selector| match selector.target {
         Target::Everyone => segments,
@@ -385,34 +383,34 @@ pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
         .collect()
 }
 
-/// One page of a part, as it was planned once and for all.
+/// A page of a part. It is stored once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// Its recipients, one lane a chunk.
+    /// Its recipients, grouped by send path.
     pub chunks: Vec<PageChunk>,
-    /// Conversations it found and could not reach.
+    /// Conversations on it that are not reachable.
     #[serde(default)]
     pub unreachable: Unreachable,
-    /// Where the next page begins; `None` on the last page.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// Recipients of one page whose requests are made at one pace, and by one way.
+/// Recipients of one page with the same bucket and send mode.
 ///
-/// A page costs by its size, and all conversations of a bucket are of one bot on one channel: as JSON they go by their ids
-/// alone, before the others.
+/// DynamoDB bills a page by its size. All conversations of a bucket belong to one bot on one channel, so its JSON form holds
+/// their ids only, before the other recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct PageChunk {
-    /// Whose pace; `None` for names that lead to no conversation.
+    /// Their rate limit; `None` for ids without a conversation.
     pub bucket: Option<Bucket>,
-    /// By which way they go.
+    /// Their send mode.
     pub send_mode: SendMode,
     /// The recipients.
     pub recipients: Vec<Recipient>,
 }
 
-/// A chunk as it is written.
+/// The JSON form of a chunk.
 #[derive(Serialize, Deserialize)]
 struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -423,7 +421,7 @@ struct Written {
         skip_serializing_if = "SendMode::is_individual"
     )]
     send_mode: SendMode,
-    /// Those of the bucket's own bot and channel.
+    /// Conversations of the bucket's bot and channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conversations: Vec<ConversationId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -479,7 +477,7 @@ impl From<Written> for PageChunk {
 }
 
 impl Page {
-    /// Groups recipients by lane, in the order the lanes first appear.
+    /// Groups recipients by send path, in the order of first appearance.
     pub fn group<L: Into<SendPath>>(
         recipients: impl IntoIterator<Item = (Option<L>, Recipient)>,
         next: Option<String>,
@@ -508,14 +506,14 @@ impl Page {
         }
     }
 
-    /// The page without these.
+    /// The page without these recipients.
     #[must_use]
     pub fn without(mut self, others: &HashSet<Recipient>) -> Self {
         for chunk in &mut self.chunks {
             let before = chunk.recipients.len();
             chunk.recipients.retain(|recipient| !others.contains(recipient));
             if chunk.bucket.is_none() {
-                // Nothing is known of them, so they were counted for that.
+                // Recipients without a bucket were counted as unreachable.
                 let fewer = (before - chunk.recipients.len()) as u64;
                 self.unreachable.no_conversation = self.unreachable.no_conversation.saturating_sub(fewer);
             }
@@ -524,7 +522,7 @@ impl Page {
         self
     }
 
-    /// Recipients on this page.
+    /// The number of recipients.
     pub fn recipients(&self) -> u64 {
         self.chunks
             .iter()
@@ -533,7 +531,7 @@ impl Page {
     }
 }
 
-/// Names one chunk of a notification.
+/// Identifies a chunk of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId {
     /// The part, from 0.

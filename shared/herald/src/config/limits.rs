@@ -1,4 +1,4 @@
-//! What the channel lets the bot do, by which way, how long it is believed, and above which size an audience needs a confirmation.
+//! Rate limits, the default send mode, the TTL of cached rosters, and the largest audience without a confirmation.
 
 use jiff::SignedDuration;
 
@@ -6,21 +6,20 @@ use super::{Environment, Error, variable};
 use crate::notification::SendMode;
 use crate::rate_limit::{Limit, Limits};
 
-/// The largest audience that goes ahead without a confirmation, if nobody says otherwise.
+/// The default of `HERALD_CONFIRM_ABOVE`.
 pub const CONFIRM_ABOVE: u64 = 10_000;
 
-/// How long what the channel told of a team is believed, if nobody says otherwise. Teams tells of changes; this is for what it
-/// does not tell.
+/// The default TTL of cached rosters. Teams sends events about most changes, which invalidate the cache.
 pub const DEFAULT_ROSTER_TTL: SignedDuration = SignedDuration::from_hours(1);
 
-/// The longest that it may be believed, in seconds: a week.
+/// The longest TTL of cached rosters, in seconds: a week.
 const ROSTER_SECONDS_MAX: u32 = 7 * 24 * 3600;
 
 impl Environment<'_> {
-    /// The channel's limits: those of Teams, unless variables name others.
+    /// The channel's rate limits: those of Teams, unless variables set others.
     ///
     /// # Errors
-    /// When a limit is not one; it names the variable.
+    /// Names the variable that is wrong.
     pub fn limits(&self) -> Result<Limits, Error> {
         let documented = Limits::teams();
         let one = |name, documented| match self.optional(name) {
@@ -51,10 +50,10 @@ impl Environment<'_> {
         })
     }
 
-    /// The way that notifications go whose callers do not say.
+    /// The send mode of requests that name none.
     ///
     /// # Errors
-    /// When it is set and none.
+    /// When it is set to another word.
     pub fn send_mode(&self) -> Result<SendMode, Error> {
         match self.optional(variable::TRANSPORT).as_deref().map(str::trim) {
             None | Some("conversation") => Ok(SendMode::Individual),
@@ -66,10 +65,10 @@ impl Environment<'_> {
         }
     }
 
-    /// How long what the channel told of a team is believed.
+    /// The TTL of cached rosters.
     ///
     /// # Errors
-    /// When it is set and no number of seconds up to a week.
+    /// When it is not a number of seconds up to a week.
     pub fn roster_ttl(&self) -> Result<SignedDuration, Error> {
         let Some(text) = self.optional(variable::ROSTER_SECONDS) else {
             return Ok(DEFAULT_ROSTER_TTL);
@@ -85,10 +84,10 @@ impl Environment<'_> {
         Ok(SignedDuration::from_secs(i64::from(seconds.ok_or_else(wrong)?)))
     }
 
-    /// The largest audience that goes ahead without a confirmation.
+    /// The largest audience that is sent to without a confirmation.
     ///
     /// # Errors
-    /// When it is set and no number.
+    /// When it is not a number.
     pub fn confirm_above(&self) -> Result<u64, Error> {
         let Some(text) = self.optional(variable::CONFIRM_ABOVE) else {
             return Ok(CONFIRM_ABOVE);

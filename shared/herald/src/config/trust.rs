@@ -1,4 +1,4 @@
-//! Who the bot is, whom it lets in and where its messages may go.
+//! The bot's registration, the authentication of activities, and trusted service URLs.
 
 use std::collections::BTreeSet;
 
@@ -11,47 +11,46 @@ use uuid::Uuid;
 use super::{Environment, Error, variable};
 use crate::clock::Chance;
 
-/// Channel ids as activities have them.
 const TEAMS: &str = "msteams";
 const EMULATOR: &str = "emulator";
 
-/// Whether tokens are asked for and sent.
+/// Whether requests are authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// They are not, and nothing but this machine is trusted.
+    /// They are not; only this machine is trusted.
     LoopbackOnly,
-    /// They are, for this bot.
+    /// They are, with tokens of this bot.
     Required(Bot),
 }
 
-/// The bot as it is registered.
+/// The registration of the bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bot {
-    /// The cloud it lives in.
+    /// The cloud that it is registered in.
     pub cloud: Cloud,
-    /// Its app id, as tokens write it: a GUID in lower case.
+    /// The app id, a GUID in lower case, as in tokens.
     pub app_id: String,
-    /// For whom it is registered.
+    /// The tenants it is registered for.
     pub registration: Registration,
 }
 
-/// For whom a bot is registered.
+/// The tenants that a bot is registered for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Registration {
-    /// For its own tenant, where its tokens come from.
+    /// Its own tenant, which issues its tokens.
     SingleTenant {
         /// The tenant, a GUID in lower case.
         tenant: String,
     },
-    /// For all: its tokens come from the tenant that the Bot Framework has for such bots.
+    /// All tenants. The Bot Framework's own tenant issues its tokens.
     MultiTenant,
 }
 
 impl Environment<'_> {
-    /// Whether tokens are asked for and sent, and for which bot.
+    /// Whether requests are authenticated, and the bot.
     ///
     /// # Errors
-    /// When the bot is not named in full, or `HERALD_UNAUTHENTICATED` is set in AWS.
+    /// When a variable of the bot is missing or wrong, or `HERALD_UNAUTHENTICATED` is set in AWS.
     pub fn authentication(&self) -> Result<Authentication, Error> {
         if self.is_on(variable::UNAUTHENTICATED, "loopback-only")? {
             return Ok(Authentication::LoopbackOnly);
@@ -80,7 +79,7 @@ impl Environment<'_> {
         }))
     }
 
-    /// The id in the manifest of the bot's Teams app, if it is named: as it is written there, since Graph compares it so.
+    /// The id in the manifest of the bot's Teams app, unchanged, because Graph compares it byte by byte.
     ///
     /// # Errors
     /// When it is not a GUID.
@@ -92,7 +91,7 @@ impl Environment<'_> {
         Ok(named)
     }
 
-    /// Which service URLs are trusted: one rule for those that come in and those that are sent to.
+    /// The trust rule for service URLs of activities and of requests.
     ///
     /// # Errors
     /// When a setting is wrong, or one for development is set in AWS.
@@ -125,7 +124,7 @@ impl Environment<'_> {
         })
     }
 
-    /// Who is let in. Keys are fetched over `transport`, at times that `chance` spreads.
+    /// The authenticator of activities. It fetches keys over `transport`, with jitter from `chance`.
     ///
     /// # Errors
     /// When a setting is wrong, or one for development is set in AWS.
@@ -155,10 +154,10 @@ impl Environment<'_> {
         ))
     }
 
-    /// The cloud the bot is registered in.
+    /// The cloud that the bot is registered in.
     ///
     /// # Errors
-    /// When `ChannelService` or `HERALD_CLOUD` names none we know, or each another one.
+    /// When `ChannelService` or `HERALD_CLOUD` names an unknown cloud, or both are set.
     pub fn cloud(&self) -> Result<Cloud, Error> {
         let classic = self.optional(variable::CHANNEL_SERVICE);
         match (self.optional(variable::CLOUD).as_deref(), classic) {
@@ -223,7 +222,7 @@ impl Environment<'_> {
         }
     }
 
-    /// Whether a setting for development is on, which it is by one word alone.
+    /// Whether a development setting is on. Only this word turns it on.
     fn is_on(&self, name: &'static str, word: &str) -> Result<bool, Error> {
         match self.development(name)? {
             None => Ok(false),
@@ -237,7 +236,7 @@ impl Environment<'_> {
     }
 }
 
-/// A GUID as tokens write it.
+/// A GUID in lower case, as in tokens.
 fn guid(name: &'static str, text: &str) -> Result<String, Error> {
     let guid = Uuid::try_parse(text).map_err(|_| Error::wrong(name, "must be a GUID"))?;
     Ok(guid.hyphenated().to_string())

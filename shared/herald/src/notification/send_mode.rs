@@ -1,8 +1,8 @@
-//! By which of the channel's two ways a notification travels.
+//! The send mode: one request for each recipient, or Teams' batch API.
 //!
-//! Teams has a batch API beside the ordinary one: a request names a message and many people, and Teams sends it to each of
-//! them in its own time ([`crate::operation`]). That takes two requests where the ordinary way takes a hundred. What it has
-//! sent can be neither changed nor deleted, since nobody is told the ids of the copies.
+//! A batch request names a message and many people, and Teams sends the message to each of them at its own pace
+//! ([`crate::operation`]). This takes two requests instead of a hundred. The copies can be neither edited nor deleted, because
+//! Teams does not return their ids.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,28 +11,27 @@ use crate::audience::{Audience, Recipient, Target, TeamPart};
 use crate::conversation::{Attributes, Scope};
 use crate::rate_limit::Bucket;
 
-/// A way to the recipients.
+/// How a message is sent to its recipients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SendMode {
-    /// A request for each of them, in their conversation.
+    /// One request for each recipient, in its conversation.
     #[default]
     #[serde(rename = "conversation")]
     Individual,
-    /// One request for many people of a tenant, whom the channel sends it to by itself. Whoever cannot be reached so gets it
-    /// the other way.
+    /// One request for many people of a tenant. Recipients that a batch cannot reach are sent to individually.
     Batch,
 }
 
 impl SendMode {
-    /// Whether this is the ordinary way, which goes without saying.
-    // It is serde that asks, by reference.
+    /// Whether the JSON form omits it.
+    // Serde passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     pub(crate) fn is_individual(&self) -> bool {
         *self == Self::Individual
     }
 
-    /// The way to a conversation: by batch if it is one with a person in Teams, in a tenant, who can be named.
+    /// The mode for a conversation: batch if it is personal, in a tenant of Teams, and an id of the person is stored.
     #[must_use]
     pub fn for_conversation(self, attributes: &Attributes, bucket: &Bucket) -> Self {
         let is_named = attributes.account.is_some() || attributes.user.is_some();
@@ -42,7 +41,7 @@ impl SendMode {
         }
     }
 
-    /// The way to people of this bucket: only Teams has a batch API, and only for people of a tenant.
+    /// The mode for people of this bucket: only Teams has a batch API, and only for people of a tenant.
     fn within(self, bucket: &Bucket) -> Self {
         match self {
             Self::Batch if bucket.is_teams() && bucket.tenant().is_some() => Self::Batch,
@@ -50,12 +49,12 @@ impl SendMode {
         }
     }
 
-    /// The way to a person of whom nothing is known but this name: by batch unless the audience may name them in another way,
-    /// too. Who is sent to in a conversation is found there by all their names, and gets one copy; a batch has names alone.
+    /// The mode for a person without a conversation: batch, unless the audience may also contain the person by another id. The
+    /// ledger recognises a person by all ids of the conversation; a batch has one id, so the person could get two copies.
     #[must_use]
     pub fn for_person(self, person: &Recipient, audience: &Audience, bucket: &Bucket) -> Self {
         let all = |is_so: fn(&Target) -> bool| audience.0.iter().all(|selector| is_so(&selector.target));
-        // A roster names everybody in both ways.
+        // A roster has both ids of each person.
         let is_roster = |target: &Target| {
             let members = matches!(
                 target,
@@ -82,9 +81,9 @@ impl SendMode {
 /// What the recipients of one chunk have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendPath {
-    /// Whose pace requests are made at.
+    /// The rate limit that requests count against.
     pub bucket: Bucket,
-    /// By which way they go.
+    /// The send mode.
     pub send_mode: SendMode,
 }
 
@@ -98,7 +97,7 @@ impl From<Bucket> for SendPath {
 }
 
 impl Page {
-    /// The same page with no more than so many people in a chunk that goes by batch.
+    /// The page with at most `most` recipients in each batch chunk.
     #[must_use]
     pub fn split_batches(mut self, most: usize) -> Self {
         let is_within = |chunk: &PageChunk| match chunk.send_mode {
@@ -124,7 +123,7 @@ impl Page {
         self
     }
 
-    /// Recipients on this page that go by batch.
+    /// The number of recipients in batch mode.
     pub fn batched(&self) -> u64 {
         let by_batch = |chunk: &&PageChunk| chunk.send_mode == SendMode::Batch;
         let chunks = self.chunks.iter().filter(by_batch);
