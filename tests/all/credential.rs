@@ -73,7 +73,7 @@ impl System {
         let listener = front::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let host = Host::start(listener, &options).await.unwrap();
         let events = host.events();
-        let http = reqwest::Client::new();
+        let http = tests::http_client::builder().build().unwrap();
         Self {
             host,
             issuer,

@@ -50,7 +50,7 @@ impl System {
         let host = Host::start(listener, &options).await.unwrap();
         let channel = Channel::new();
         let served = channel.serve().await.unwrap();
-        let http = reqwest::Client::builder()
+        let http = tests::http_client::builder()
             .timeout(Duration::from_mins(1))
             .build()
             .unwrap();

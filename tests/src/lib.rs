@@ -14,6 +14,7 @@ pub mod crowd;
 pub mod database;
 pub mod graph;
 pub mod hostile;
+pub mod http_client;
 pub mod issuer;
 pub mod meter;
 pub mod paced;

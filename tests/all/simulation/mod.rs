@@ -350,7 +350,7 @@ const KINDS: &[&str] = &[
     "Ok(StaleRevision)",
     "update 18",
     "delete 18",
-    "pause: Some",
+    "breaker: Some",
     "\"task\":\"sweep\"",
     "Retract is acknowledged",
     "dryRun",

@@ -110,7 +110,7 @@ pub(crate) async fn bare(people: u64, channel: &str) -> Result<Measured, Box<dyn
     send(&sender, &notification, chunks).await?;
     let requests = std::mem::take(&mut *requests.lock().unwrap_or_else(PoisonError::into_inner));
 
-    let client = reqwest::Client::builder()
+    let client = tests::http_client::builder()
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
