@@ -1,4 +1,4 @@
-//! Notifications that go by the channel's batch API.
+//! Notifications that are sent by the channel's batch API.
 
 use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
@@ -49,7 +49,7 @@ async fn outcome(world: &World, id: &NotificationId, person: &str) -> Outcome {
     }
 }
 
-/// Asks, and does everything that is to be done about it.
+/// Creates a notification and processes both queues until they are empty.
 async fn done(world: &World, body: &Value) -> (NotificationId, Notification) {
     let id = world.asks(body).await;
     world.work().await;
@@ -77,7 +77,7 @@ fn failure(status: u16, code: &'static str) -> Failure {
     }
 }
 
-/// Plans, and has the first sender submit the only chunk; the message that goes on with it.
+/// Plans a notification, submits its only chunk, and returns the message that continues the batch.
 async fn submitted(world: &World) -> String {
     world.plan().await;
     let chunk = world.deliveries.take().unwrap();
@@ -88,18 +88,14 @@ async fn submitted(world: &World) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_people_are_reached_by_two_requests() {
+async fn a_batch_reaches_many_people_by_two_requests() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     let (id, notification) = done(&world, &everyone()).await;
     assert_eq!(
         (notification.state(), notification.tally.delivered),
         (Stage::Completed, 3)
     );
-    assert_eq!(
-        world.channel.requests(),
-        2,
-        "one takes it, one tells that it is over"
-    );
+    assert_eq!(world.channel.requests(), 2, "one submission, one poll");
     let batch = world.channel.batches().remove(0);
     assert_eq!(batch.tenant, "tenant-1");
     let mut members = batch.members.clone();
@@ -116,7 +112,7 @@ async fn many_people_are_reached_by_two_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whom_no_batch_can_reach_is_reached_the_ordinary_way_beside_it() {
+async fn recipients_outside_a_batch_are_sent_individually() {
     let world = world_of(&["ada", "eve"]).await;
     world
         .hears(&in_channel("19:general@thread.tacv2", "installationUpdate"))
@@ -140,7 +136,7 @@ async fn whom_no_batch_can_reach_is_reached_the_ordinary_way_beside_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_blocked_or_left_is_not_in_the_batch() {
+async fn blocked_and_removed_people_are_not_in_the_batch() {
     let world = world_of(&["ada", "eve", "joe", "zoe"]).await;
     let named = json!({"accounts": ["29:ada", "29:eve", "29:joe", "29:zoe"]});
     let id = world.asks(&to(&named)).await;
@@ -165,7 +161,7 @@ async fn one_who_blocked_or_left_is_not_in_the_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn people_without_a_conversation_are_reached_and_none_is_created() {
+async fn a_batch_reaches_people_without_creating_conversations() {
     let world = world_of(&["ada"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-zoe", "entra-max"], "tenant": "tenant-1"}));
     let (_, skipped) = done(&world, &body).await;
@@ -206,7 +202,7 @@ async fn a_person_who_wrote_since_the_plan_gets_one_copy_in_their_conversation()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_named_in_two_ways_gets_one_copy() {
+async fn a_person_named_in_two_ways_gets_one_copy() {
     let world = world_of(&["ada"]).await;
     let mut body = to(
         &json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"accounts": ["29:zoe"]}, {"accounts": ["29:ada"]}]),
@@ -217,11 +213,11 @@ async fn who_is_named_in_two_ways_gets_one_copy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_whom_no_batch_can_reach_any_more_stands_aside() {
+async fn a_recipient_that_changed_since_the_plan_is_excluded_from_the_batch() {
     let world = world_of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
-    // By now this one is heard of in another tenant.
+    // An activity from another tenant arrived since.
     let mut moved = personal("eve", "installationUpdate");
     moved["conversation"]["tenantId"] = json!("tenant-2");
     world.hears(&moved).await;
@@ -232,7 +228,7 @@ async fn one_whom_no_batch_can_reach_any_more_stands_aside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_are_no_longer_than_the_setting() {
+async fn a_batch_is_no_longer_than_the_setting() {
     let names: Vec<String> = (0..10).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut world = world_of(&people).await;

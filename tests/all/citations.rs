@@ -1,13 +1,13 @@
-//! Links between the repository's papers, and from comments to them, lead somewhere.
+//! Links between the repository's papers, and citations of them in comments, have a target.
 //!
 //! In `.md` files: each relative link, and its anchor. In `.rs` files and `.md` files: each citation of an anchor, such as
-//! `PROTOCOL.md#d6`; the name alone says which paper is meant. And each `error_type` of a log line is in the glossary.
+//! `PROTOCOL.md#d6`; the name alone identifies the paper. Each `error_type` of a log line is in the glossary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The papers that are cited by their name alone.
+/// The papers that are cited by name alone.
 const PAPERS: [(&str, &str); 2] = [
     ("PROTOCOL.md", "shared/botframework/PROTOCOL.md"),
     ("DESIGN.md", "shared/herald/DESIGN.md"),
@@ -25,7 +25,7 @@ fn is(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-/// Every source and paper below `folder`; what is built or hidden is neither.
+/// Every source and paper below `folder`, without build output and hidden files.
 fn texts(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -100,7 +100,7 @@ fn citations(text: &str) -> impl Iterator<Item = (&'static str, &str)> {
 }
 
 #[test]
-fn every_link_between_papers_leads_somewhere() {
+fn every_link_between_papers_has_a_target() {
     let texts = all();
     let mut dangling = Vec::new();
     for (path, text) in texts.iter().filter(|(path, _)| is(path, "md")) {
@@ -127,7 +127,7 @@ fn every_link_between_papers_leads_somewhere() {
 }
 
 #[test]
-fn every_citation_in_a_comment_leads_somewhere() {
+fn every_citation_in_a_comment_has_a_target() {
     let anchors: BTreeMap<&str, BTreeSet<String>> = PAPERS
         .into_iter()
         .map(|(_, paper)| (paper, anchors(&fs::read_to_string(root().join(paper)).unwrap())))
@@ -145,7 +145,7 @@ fn every_citation_in_a_comment_leads_somewhere() {
 
 #[test]
 fn the_protocol_is_cited_by_anchors_alone() {
-    // A chapter's letter without the paper and the anchor leads a reader nowhere.
+    // A chapter's letter without the paper and the anchor cannot be followed.
     let is_loose = |line: &str| {
         line.split("protocol ").skip(1).any(|rest| {
             let mut rest = rest.trim_start_matches('`').chars();

@@ -1,4 +1,4 @@
-//! The bot's token: the real binaries, a channel, a token endpoint, and somebody who would like to have the token.
+//! The bot's token: the real binaries, a channel, a token endpoint, and a thief that tries to get the token.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use crate::world::{World, personal};
 
 const APP: &str = "00000000-0000-4000-8000-00000000b07a";
-/// What must be in no log: a secret, and the beginning of every token.
+/// Texts that must be in no log: a secret, and the prefix of every token.
 const SECRET: &str = "canary-secret-Zq8";
 const TOKEN: &str = "canary-token-";
 
@@ -47,7 +47,7 @@ fn granted(number: usize) -> Answer {
     (200, String::new(), grant.to_string())
 }
 
-/// A channel that takes everything.
+/// A channel that accepts everything.
 async fn taking() -> Recorder {
     Recorder::answering(|_, number| (201, String::new(), json!({"id": number.to_string()}).to_string()))
         .await
@@ -104,7 +104,7 @@ impl System {
             .clone()
     }
 
-    /// Stores a conversation behind the front door's back, whatever its service URL.
+    /// Stores a conversation directly in the table, with any service URL.
     async fn remembers(&self, person: &str, service_url: &str) {
         let conversations = dynamodb::Conversations::new(&self.sdk(), self.table("Conversations"));
         let mut activity = personal(person, "installationUpdate");
@@ -117,7 +117,7 @@ impl System {
         }
     }
 
-    /// The activity posted as the channel does, with its token.
+    /// Posts an activity as the channel does, with its token.
     async fn hears(&self, person: &str, service_url: &str) -> u16 {
         let mut activity = personal(person, "message");
         (activity["serviceUrl"], activity["channelId"]) = (json!(service_url), json!(channel::CHANNEL_ID));
@@ -149,8 +149,8 @@ impl System {
         serde_json::from_str::<Value>(&status).unwrap()["counts"].clone()
     }
 
-    /// Ends the system, and gives every line that its functions logged and how often the sender was invoked. No line
-    /// holds a secret, a token or a text.
+    /// Stops the system. Returns every line that its functions logged, and how often the sender was invoked. Asserts that no
+    /// line holds a secret, a token or a text.
     async fn stop(mut self) -> (Vec<String>, usize) {
         self.host.stop().await;
         let (mut lines, mut invocations) = (Vec::new(), 0);
@@ -173,7 +173,7 @@ fn without_authorization(requests: &[Request]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_goes_to_the_channel_and_to_nobody_else() {
+async fn the_token_is_sent_to_the_channel_only() {
     let tokens = granting().await;
     let thief = taking().await;
     let elsewhere = format!("{}/v3/conversations/a/activities", thief.url);
@@ -181,7 +181,7 @@ async fn the_token_goes_to_the_channel_and_to_nobody_else() {
         if request.line.contains("redirected") {
             return (307, format!("location: {elsewhere}\r\n"), String::new());
         }
-        // Wherever this one says to go from now on, nobody goes there.
+        // The service URL in this answer must never be used.
         let answer = json!({"id": number.to_string(), "serviceUrl": elsewhere});
         (201, String::new(), answer.to_string())
     })
@@ -189,7 +189,7 @@ async fn the_token_goes_to_the_channel_and_to_nobody_else() {
     .unwrap();
     let system = System::start(&tokens).await;
     let port = thief.port;
-    // All of these lead to the thief, if one lets a URL library have its way with them.
+    // Each of these leads to the thief if a URL library normalizes it.
     let tricks = [
         format!("http://2130706433:{port}/"),
         format!("http://0x7f000001:{port}/"),
@@ -243,13 +243,13 @@ async fn the_token_goes_to_the_channel_and_to_nobody_else() {
     assert_eq!(thief.requests(), []);
     let asked = tokens.requests();
     assert!(without_authorization(&asked), "{asked:#?}");
-    assert_eq!(asked.len(), 2, "one for each process that speaks");
+    assert_eq!(asked.len(), 2, "one for each process that sends");
     assert!(asked.iter().all(|request| request.body.contains(SECRET)));
     system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_there_is_no_token_nothing_is_sent_nothing_is_lost_and_nothing_counts() {
+async fn without_a_token_nothing_is_sent_lost_or_counted() {
     let mended = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&mended);
     let tokens = Recorder::answering(move |_, number| {
@@ -318,9 +318,9 @@ async fn while_there_is_no_token_nothing_is_sent_nothing_is_lost_and_nothing_cou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_the_channel_takes_no_more_is_replaced_within_the_attempt() {
+async fn a_rejected_token_is_refreshed_within_the_attempt() {
     let tokens = granting().await;
-    // The first that it sees.
+    // The first token that it receives.
     let old = OnceLock::new();
     let channel = Recorder::answering(move |request, number| {
         if request.authorization == *old.get_or_init(|| request.authorization.clone()) {
@@ -342,12 +342,12 @@ async fn a_token_that_the_channel_takes_no_more_is_replaced_within_the_attempt()
         .into_iter()
         .map(|request| request.authorization)
         .collect();
-    assert_eq!(seen.len(), 2, "one that was refused, one for all");
+    assert_eq!(seen.len(), 2, "one refused token, then one for all");
     system.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bot_that_is_refused_again_and_again_loses_nothing() {
+async fn a_bot_whose_token_is_always_rejected_loses_no_delivery() {
     let world = World::new();
     let people: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
     let unregistered = Behaviour::Refuse {
@@ -369,7 +369,7 @@ async fn a_bot_that_is_refused_again_and_again_loses_nothing() {
         world.send_one(&chunk.body).await;
         assert!(
             world.channel.requests() - sent <= 8,
-            "only what was under way at once"
+            "only the requests in flight"
         );
         assert_eq!(world.notification(&id).await.open(), 20, "round {round}");
         assert!(

@@ -1,4 +1,4 @@
-//! A store of conversations whose calls fail when a test says so.
+//! A store of conversations with injected failures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use herald::store::{
 };
 use jiff::Timestamp;
 
-/// Runs before each call, and may fail it.
+/// Runs before each call, and may make it fail.
 type Fault = dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync;
 
-/// A store, and what goes wrong before each call to it.
+/// A store, and the fault before each call to it.
 #[derive(Clone)]
 pub(crate) struct Faulty<S> {
     store: S,
@@ -36,7 +36,7 @@ impl<S> Faulty<S> {
         Self { store, fault }
     }
 
-    /// Every call fails.
+    /// A store of which every call fails.
     pub(crate) fn away(store: S) -> Self {
         Self::new(store, || Box::pin(async { Err(unavailable()) }))
     }

@@ -1,8 +1,8 @@
-//! What anybody may send us, mangled without end: tokens, keys, service URLs, activities.
+//! Fuzzing of everything that arrives from outside: tokens, keys, service URLs, activities.
 //!
-//! Each runs for two seconds, or as long as it is told: `FUZZ_SECONDS=600 cargo test --release -p tests fuzz`. A finding
-//! is shrunk before it is shown. Inputs are real ones with pieces changed, cut, doubled and exchanged, so that most get
-//! further than the first check.
+//! Each test runs for two seconds, or longer: `FUZZ_SECONDS=600 cargo test --release -p tests fuzz`. A finding is shrunk
+//! before it is shown. Inputs are real ones with pieces changed, cut, doubled and exchanged, so that most pass the first
+//! check.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ const NOW: i64 = 1_800_000_000;
 const BOT: &str = "0000000a-0000-4000-8000-00000000b07a";
 const SERVICE_URL: &str = "https://smba.trafficmanager.net/emea/";
 
-/// Pieces that parsers trip over.
+/// Byte sequences that break parsers.
 const PIECES: &[&[u8]] = &[
     b"\0",
     b"\r\n",
@@ -146,7 +146,7 @@ fn mangled(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Runs the property on inputs until the time is over. Says how many there were.
+/// Runs the property on inputs until the time is over, and prints their number.
 #[allow(
     clippy::print_stdout,
     reason = "whoever waited ten minutes wants to know for what"
@@ -215,7 +215,7 @@ fn time() -> std::time::SystemTime {
     Timestamp::from_second(NOW).unwrap().into()
 }
 
-/// Whether somebody with this header gets in.
+/// Whether this `Authorization` header is accepted.
 async fn admits(authenticator: &Authenticator, authorization: &[u8], activity: &Activity) -> bool {
     let Ok(value) = HeaderValue::from_bytes(authorization) else {
         return false;
@@ -228,7 +228,7 @@ async fn admits(authenticator: &Authenticator, authorization: &[u8], activity: &
 }
 
 #[test]
-fn a_token_that_was_changed_anywhere_lets_nobody_in() {
+fn a_token_with_any_change_is_denied() {
     let runtime = Runtime::new().unwrap();
     let (authenticator, activity) = (authenticator(&Issuer::endorsing(&["msteams"])), activity());
     let token = Fixture::Current.key().sign(&header(), &claims()).unwrap();
@@ -245,9 +245,9 @@ fn a_token_that_was_changed_anywhere_lets_nobody_in() {
     });
 }
 
-/// The signature is right here, so that what is signed gets to be read.
+/// The signature is valid here, so that the signed content is parsed.
 #[test]
-fn a_signed_document_that_is_not_what_it_should_be_lets_nobody_in() {
+fn a_signed_token_with_a_malformed_payload_is_denied() {
     let runtime = Runtime::new().unwrap();
     let (authenticator, activity) = (authenticator(&Issuer::endorsing(&["msteams"])), activity());
     let seeds = vec![claims().to_string().into_bytes()];
@@ -280,7 +280,7 @@ fn a_signed_document_that_is_not_what_it_should_be_lets_nobody_in() {
 }
 
 #[test]
-fn keys_that_are_garbage_break_nothing() {
+fn malformed_keys_cause_no_panic() {
     let runtime = Runtime::new().unwrap();
     let activity = activity();
     let token = Fixture::Current.key().sign(&header(), &claims()).unwrap();
@@ -306,9 +306,9 @@ fn keys_that_are_garbage_break_nothing() {
     });
 }
 
-/// What is checked as text is what is sent to: the HTTP client's own parser sees the same host in it.
+/// The checked text is also the target: the HTTP client's own parser finds the same host in it.
 #[test]
-fn a_service_url_that_is_trusted_leads_where_it_says() {
+fn a_trusted_service_url_has_the_host_that_was_checked() {
     let rule = rule();
     let seeds = [
         SERVICE_URL,
@@ -348,7 +348,7 @@ fn a_service_url_that_is_trusted_leads_where_it_says() {
 }
 
 #[test]
-fn an_activity_is_read_whole_or_not_at_all() {
+fn an_activity_is_parsed_completely_or_refused() {
     fuzz("activities", &mangled(fixtures()), |input| {
         let Ok(activity) = Activity::from_slice(&input) else {
             return Ok(());
@@ -364,9 +364,9 @@ fn an_activity_is_read_whole_or_not_at_all() {
     });
 }
 
-/// Whoever brings a file cannot have the token sent elsewhere by it, and what is brought is the same brought again or taken on.
+/// An imported file cannot redirect the token. An import is stable: exported and imported again, it stays the same.
 #[test]
-fn what_is_imported_leads_to_trusted_hosts_only_and_is_exported_as_it_is() {
+fn an_import_has_trusted_hosts_only_and_is_exported_unchanged() {
     let rule = rule();
     let reference = json!({
         "channelId": "msteams", "serviceUrl": SERVICE_URL, "bot": {"id": "28:bot"}, "novel": {"kept": null},
@@ -403,9 +403,9 @@ fn what_is_imported_leads_to_trusted_hosts_only_and_is_exported_as_it_is() {
     });
 }
 
-/// Whatever is posted has an answer, and one of those the protocol knows.
+/// Every post gets an answer, with a status that the protocol knows.
 #[test]
-fn the_endpoint_answers_whatever_it_is_sent() {
+fn the_endpoint_answers_every_post() {
     let runtime = Runtime::new().unwrap();
     fuzz("requests", &mangled(fixtures()), |input| {
         let request: Request = request("POST", "/api/messages", Body::Binary(input));

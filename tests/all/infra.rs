@@ -1,4 +1,4 @@
-//! What `infra/` and the engine have to agree on, and what the engine's AWS adapters find on one machine.
+//! What `infra/` and the engine must agree on, and the engine's AWS adapters against the local host.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use herald_local::template::{AwsLocation, Stack, Template};
 use herald_local::{Host, Options, front};
 use serde_json::json;
 
-/// The queues, the bus and the schedules of the real template, and no functions.
+/// The queues, the bus and the schedules of the real template, without functions.
 const TEMPLATE: &str = "
 Resources:
   Work: {Type: AWS::SQS::Queue}
@@ -34,7 +34,7 @@ async fn started() -> Host {
     Host::start(listener, &options).await.unwrap()
 }
 
-/// What a function of this host would be given.
+/// The environment of a function on this host.
 fn environment(host: &Host) -> Environment<'static> {
     let variables = BTreeMap::from([
         ("AWS_ENDPOINT_URL_SQS", host.sqs_endpoint().to_owned()),
@@ -72,7 +72,7 @@ fn real() -> Stack {
 }
 
 #[test]
-fn a_queue_gives_a_message_up_when_its_function_thinks_so() {
+fn the_template_and_the_engine_agree_on_the_most_receives() {
     let stack = real();
     let fed = stack.mappings.iter().map(|mapping| &mapping.queue);
     let redrives = fed.map(|fed| {
@@ -83,11 +83,11 @@ fn a_queue_gives_a_message_up_when_its_function_thinks_so() {
 }
 
 #[tokio::test]
-async fn a_message_for_tomorrow_waits_in_one_schedule_and_comes_as_it_was_sent() {
+async fn a_message_for_tomorrow_waits_in_one_schedule_and_arrives_unchanged() {
     let host = started().await;
     let environment = environment(&host);
     let transport = HttpTransport::builder().build().unwrap();
-    // The schedule's name has the second in it.
+    // The schedule's name contains the second.
     let now = Clock::system().now();
     let clock = Clock::told_by(move || now);
     let sdk = Sdk::new(&environment, &transport).unwrap();
@@ -112,7 +112,7 @@ async fn a_message_for_tomorrow_waits_in_one_schedule_and_comes_as_it_was_sent()
 }
 
 #[tokio::test]
-async fn what_happened_stands_on_the_bus() {
+async fn events_arrive_on_the_bus() {
     let host = started().await;
     let transport = HttpTransport::builder().build().unwrap();
     let environment = environment(&host);

@@ -17,7 +17,7 @@ use crate::world::{World, document, get, in_channel, personal, post, text};
 
 const TEAM: &str = "19:team@thread.tacv2";
 
-/// A world in which Ada talks to the bot, and nobody else has it.
+/// A world in which only Ada has the bot.
 async fn world() -> (World, Graph) {
     let mut world = World::new();
     let graph = world.opens_graph();
@@ -45,7 +45,7 @@ fn user(person: &str) -> Recipient {
     Recipient::User(format!("entra-{person}").as_str().into())
 }
 
-/// What the channel tells the bot when it was installed for somebody.
+/// The activity that the channel sends after the bot was installed for a person.
 fn installation(user: &str) -> Value {
     let person = user.trim_start_matches("entra-");
     let mut activity = personal(person, "installationUpdate");
@@ -53,7 +53,7 @@ fn installation(user: &str) -> Value {
     activity
 }
 
-/// Does everything there is to do, while the bot is told of every installation.
+/// Processes both queues until they are empty, while the bot receives the activity of every installation.
 async fn work(world: &World, graph: &Graph) {
     let (tell, mut told) = mpsc::unbounded_channel();
     graph.tells(move |person| tell.send(person.to_owned()).unwrap());
@@ -74,7 +74,7 @@ async fn ended(world: &World, id: &NotificationId) -> Notification {
     done
 }
 
-/// How many were delivered, and how many skipped.
+/// The numbers of delivered and skipped recipients.
 async fn counts(world: &World, id: &NotificationId) -> (u64, u64) {
     let done = ended(world, id).await;
     (done.tally.delivered, done.tally.skipped)
@@ -105,7 +105,7 @@ fn reply(status: u16, code: &'static str, message: &'static str) -> Reply {
     }
 }
 
-/// What the Connector says to a conversation with somebody who has not got the bot.
+/// The Connector's refusal for a person without the bot.
 fn not_installed() -> Behaviour {
     Behaviour::Refuse {
         status: 403,
@@ -119,7 +119,7 @@ const INSTALLED: &str = "GET /v1.0/users/entra-zoe/teamwork/installedApps";
 const CHAT: &str = "GET /v1.0/users/entra-zoe/teamwork/installedApps/installation-of-entra-zoe/chat";
 
 #[tokio::test(start_paused = true)]
-async fn a_person_is_installed_for_and_gets_the_message_when_the_bot_has_been_told() {
+async fn the_message_is_sent_after_the_installation_event() {
     let (world, graph) = world().await;
     let began = world.now();
     let id = world.asks(&installed(&people(&["zoe", "ada"]))).await;
@@ -135,7 +135,7 @@ async fn a_person_is_installed_for_and_gets_the_message_when_the_bot_has_been_to
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_being_installed_for_is_explained_and_looked_for_four_times_in_a_minute() {
+async fn a_pending_installation_is_explained_and_polled_four_times_in_a_minute() {
     let (world, graph) = world().await;
     let id = world.asks(&installed(&people(&["zoe"]))).await;
     world.plan().await;
@@ -158,7 +158,7 @@ async fn who_is_being_installed_for_is_explained_and_looked_for_four_times_in_a_
         looks.push(until);
     }
     let since = graph.asked()[1].at;
-    // The first look is waited for in the function that installed.
+    // The first poll waits inside the invocation that installed.
     let after: Vec<i64> = looks
         .iter()
         .map(|look| look.duration_since(since).as_secs())
@@ -168,8 +168,7 @@ async fn who_is_being_installed_for_is_explained_and_looked_for_four_times_in_a_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_installation_that_does_not_tell_of_itself_in_a_minute_is_created_under_the_id_of_the_bots_events()
-{
+async fn without_an_installation_event_the_conversation_is_created_after_a_minute() {
     let (world, graph) = world().await;
     let began = world.now();
     let id = world.asks(&installed(&people(&["zoe"]))).await;
@@ -181,7 +180,7 @@ async fn an_installation_that_does_not_tell_of_itself_in_a_minute_is_created_und
         (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
         (1, 1)
     );
-    // The event comes at last, and nobody is remembered twice.
+    // The event arrives at last, and makes no second record.
     world.hears(&installation("entra-zoe")).await;
     let everyone = json!({"audience": {"everyone": true}, "message": {"text": "more"}});
     let id = world.asks(&everyone).await;
@@ -190,7 +189,7 @@ async fn an_installation_that_does_not_tell_of_itself_in_a_minute_is_created_und
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_connector_refuses_to_create_it_the_chat_is_graphs() {
+async fn if_the_connector_refuses_the_chat_id_comes_from_graph() {
     for there_before in [false, true] {
         let (world, graph) = world().await;
         world.channel.when("entra-zoe", not_installed());
@@ -202,7 +201,7 @@ async fn where_the_connector_refuses_to_create_it_the_chat_is_graphs() {
         assert_eq!(counts(&world, &id).await, (1, 0));
         assert_eq!(lines(&graph), [CATALOG, INSTALL, INSTALLED, CHAT]);
         assert_eq!(world.channel.count("19:entra-zoe@unq.gbl.spaces"), 1);
-        // They are remembered by it.
+        // The person is now known by that id.
         let id = world
             .asks(&json!({"audience": people(&["zoe"]), "message": {"text": "more"}}))
             .await;
@@ -213,7 +212,7 @@ async fn where_the_connector_refuses_to_create_it_the_chat_is_graphs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_took_it_off_again_within_the_minute_is_skipped_and_installed_for_by_the_next_notification() {
+async fn a_person_who_uninstalls_within_the_minute_is_skipped_until_the_next_notification() {
     let (world, graph) = world().await;
     world.channel.when("entra-zoe", not_installed());
     let id = world.asks(&installed(&people(&["zoe"]))).await;
@@ -232,7 +231,7 @@ async fn who_took_it_off_again_within_the_minute_is_skipped_and_installed_for_by
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_the_app_already_is_created_at_once_since_nobody_will_be_told() {
+async fn an_installed_person_gets_a_conversation_at_once() {
     let (world, graph) = world().await;
     graph.has("entra-zoe");
     let began = world.now();
@@ -245,7 +244,7 @@ async fn who_has_the_app_already_is_created_at_once_since_nobody_will_be_told() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_notifications_at_once_install_for_a_person_once() {
+async fn two_concurrent_notifications_install_for_a_person_once() {
     let (world, graph) = world().await;
     let body = installed(&people(&["zoe"]));
     let ids = [world.asks(&body).await, world.asks(&body).await];
@@ -268,7 +267,7 @@ async fn two_notifications_at_once_install_for_a_person_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_dies_after_it_installed_is_followed_by_one_that_finds_it_there() {
+async fn after_a_worker_dies_the_next_finds_the_app_installed() {
     let (world, graph) = world().await;
     let zoe = PersonKey {
         channel: "msteams".into(),
@@ -276,7 +275,7 @@ async fn a_worker_that_dies_after_it_installed_is_followed_by_one_that_finds_it_
         tenant: "tenant-1".into(),
         person: Person::User("entra-zoe".into()),
     };
-    // It installed, and wrote nothing of it.
+    // The worker installed, and died before it wrote that.
     let deadline = world.in_seconds(90);
     world
         .store
@@ -293,7 +292,7 @@ async fn a_worker_that_dies_after_it_installed_is_followed_by_one_that_finds_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_graph_refuses_is_skipped_for_its_reason_and_holds_up_nobody() {
+async fn a_refusal_by_graph_skips_one_person_with_its_reason() {
     let (world, graph) = world().await;
     let consent = "Missing role permissions on the request.";
     graph.replies("entra-fay", [reply(403, "Forbidden", consent)]);
@@ -326,14 +325,14 @@ async fn what_graph_refuses_is_skipped_for_its_reason_and_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_is_not_in_the_catalog_is_asked_for_once_and_installed_for_nobody() {
+async fn an_app_missing_from_the_catalog_is_looked_up_once() {
     let (world, graph) = world().await;
     graph.catalog(None);
     let id = world.asks(&installed(&people(&["zoe", "eve", "fay"]))).await;
     world.work().await;
     assert_eq!(counts(&world, &id).await, (0, 3));
     assert_eq!(skipped(&world, &id, "eve").await, SkipReason::AppNotInCatalog);
-    // Its own, and the store's.
+    // Its own id, and that of the store.
     assert_eq!(lines(&graph), [CATALOG, CATALOG]);
 }
 
@@ -348,7 +347,7 @@ async fn an_app_from_the_store_is_installed_like_one_of_the_tenants_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_app_that_was_published_anew_is_found_under_its_new_id() {
+async fn a_republished_app_is_found_under_its_new_id() {
     let (world, graph) = world().await;
     let id = world.asks(&installed(&people(&["eve"]))).await;
     work(&world, &graph).await;
@@ -362,7 +361,7 @@ async fn an_app_that_was_published_anew_is_found_under_its_new_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_did_not_consent_is_its_own_fault_and_stops_no_other() {
+async fn a_tenant_without_consent_does_not_stop_other_tenants() {
     let (world, graph) = world().await;
     see(&world, in_tenant("bob", "tenant-2")).await;
     see(&world, in_tenant("pia", "../tenant")).await;
@@ -386,7 +385,7 @@ fn in_tenant(person: &str, tenant: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_graph_waits_as_long_as_it_asks_and_the_connector_does_not() {
+async fn a_throttled_graph_does_not_delay_the_connector() {
     let (world, graph) = world().await;
     let throttled = Reply {
         retry_after: Some(90),
@@ -403,7 +402,7 @@ async fn a_throttled_graph_waits_as_long_as_it_asks_and_the_connector_does_not()
         (&reasons[0]["reason"], &reasons[0]["code"]),
         (&json!("retrying"), &json!("GraphTooManyRequests"))
     );
-    // Others are not asked for either, and say why; who is known gets it at once.
+    // No request is sent for the others either, and each has the reason. A known person gets the message at once.
     let other = world.asks(&installed(&people(&["zoe", "ada"]))).await;
     world.plan().await;
     let waiting = world.deliveries.take().unwrap();
@@ -435,12 +434,12 @@ async fn a_throttled_graph_waits_as_long_as_it_asks_and_the_connector_does_not()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_graph_that_is_away_is_asked_ever_more_rarely_until_the_notification_expires() {
+async fn an_unavailable_graph_is_retried_with_backoff_until_the_expiry() {
     for (about, number) in [("catalog", None), ("entra-zoe", None), ("", Some(7_000_215))] {
         let (world, graph) = world().await;
         graph.replies(about, (0..10_000).map(|_| reply(503, "ServiceUnavailable", "")));
         if let Some(number) = number {
-            // The secret is wrong, which waiting mends once somebody has put it right.
+            // The secret is wrong. An operator can correct it, so the delivery waits.
             graph.gives_no_token("tenant-1", number);
         }
         let mut body = installed(&people(&["zoe"]));
@@ -454,7 +453,7 @@ async fn a_graph_that_is_away_is_asked_ever_more_rarely_until_the_notification_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_graph_that_comes_back_is_gone_on_with() {
+async fn installing_resumes_when_graph_recovers() {
     let (world, graph) = world().await;
     graph.replies(
         "catalog",
@@ -468,7 +467,7 @@ async fn a_graph_that_comes_back_is_gone_on_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_catalog_that_fails_is_asked_again_by_one_and_not_by_everybody() {
+async fn a_failing_catalog_is_retried_by_one_delivery_at_a_time() {
     let (world, graph) = world().await;
     graph.replies("catalog", [reply(503, "ServiceUnavailable", "")]);
     let names: Vec<String> = (0..50).map(|number| format!("p{number}")).collect();
@@ -498,7 +497,7 @@ async fn a_delivery_that_expires_before_the_next_look_does_not_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_that_comes_twice_does_not_ask_before_its_time() {
+async fn a_redelivered_chunk_does_not_poll_before_its_time() {
     let (world, graph) = world().await;
     graph.replies("entra-zoe", [reply(500, "InternalServerError", "")]);
     let id = world.asks(&installed(&people(&["zoe"]))).await;
@@ -514,7 +513,7 @@ async fn a_chunk_that_comes_twice_does_not_ask_before_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn graph_gets_thirty_requests_in_no_second_more_and_everybody_their_message() {
+async fn graph_gets_at_most_thirty_requests_a_second() {
     let (world, graph) = world().await;
     let names: Vec<String> = (0..400).map(|number| format!("p{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -533,7 +532,7 @@ async fn graph_gets_thirty_requests_in_no_second_more_and_everybody_their_messag
 }
 
 #[tokio::test(start_paused = true)]
-async fn whom_entra_does_not_name_is_created_and_graph_is_not_asked() {
+async fn a_person_without_an_entra_id_is_created_without_graph() {
     let (world, graph) = world().await;
     see(&world, in_channel(TEAM, "conversationUpdate")).await;
     let mut zoe = member("zoe");
@@ -553,7 +552,7 @@ async fn whom_entra_does_not_name_is_created_and_graph_is_not_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_written_to_whose_notification_was_cancelled_during_the_installation() {
+async fn a_cancellation_during_the_installation_sends_nothing() {
     let (world, graph) = world().await;
     let id = world.asks(&installed(&people(&["zoe"]))).await;
     world.plan().await;
@@ -569,7 +568,7 @@ async fn nobody_is_written_to_whose_notification_was_cancelled_during_the_instal
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deployment_that_does_not_name_its_app_any_more_creates_and_says_who_has_not_got_it() {
+async fn without_an_app_id_an_accepted_install_falls_back_to_create() {
     let (mut world, graph) = world().await;
     world.channel.when("entra-eve", not_installed());
     let id = world.asks(&installed(&people(&["zoe", "eve"]))).await;
@@ -581,7 +580,7 @@ async fn a_deployment_that_does_not_name_its_app_any_more_creates_and_says_who_h
 }
 
 #[tokio::test]
-async fn without_the_apps_name_nothing_is_accepted_that_would_be_installed() {
+async fn without_an_app_id_an_install_request_is_refused() {
     let world = World::new();
     let body = installed(&people(&["zoe"])).to_string();
     let answer = world.notify(post("/api/notifications", &body)).await;
@@ -591,7 +590,7 @@ async fn without_the_apps_name_nothing_is_accepted_that_would_be_installed() {
         said.contains("#/ifUnknown") && said.contains("HERALD_TEAMS_APP_ID"),
         "{said}"
     );
-    // What would only be skipped or created is.
+    // The same body with `skip` or `create` is accepted.
     let create = body.replace("install", "create");
     assert_eq!(
         world.notify(post("/api/notifications", &create)).await.status(),

@@ -1,6 +1,6 @@
-//! One binary for everything that is tested across crates.
+//! All tests across crates, in one binary.
 
-// What must be there is unwrapped, in helpers too: a test that cannot go on fails where it stands.
+// Tests and their helpers unwrap, so that a test fails at the line that cannot go on.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authentication;

@@ -43,7 +43,7 @@ async fn a_person_who_writes_is_remembered_and_answered() {
 }
 
 #[tokio::test]
-async fn the_same_activity_twice_makes_one_record_and_writes_it_once() {
+async fn a_repeated_activity_is_stored_and_written_once() {
     let world = World::new();
     for _ in 0..2 {
         world.hears(&personal("ada", "message")).await;
@@ -53,7 +53,7 @@ async fn the_same_activity_twice_makes_one_record_and_writes_it_once() {
 }
 
 #[tokio::test]
-async fn who_subscribes_is_under_the_tag_until_they_unsubscribe() {
+async fn a_subscriber_has_the_tag_until_they_unsubscribe() {
     let world = World::new();
     let says = async |place: Option<&str>, words: &str| {
         let mut said = match place {
@@ -82,7 +82,7 @@ async fn who_subscribes_is_under_the_tag_until_they_unsubscribe() {
         let answer = says(None, "Subscribe  Builds").await;
         assert_eq!(answer, "From now on I bring news about **builds** here.");
     }
-    // In a thread it is for the channel.
+    // Subscribing in a thread tags the channel.
     says(Some("19:c@thread.tacv2;messageid=5"), "subscribe builds").await;
     says(None, "subscribe release notes").await;
     assert_eq!(tagged("builds").await, ["19:c@thread.tacv2", "a:ada"]);
@@ -104,7 +104,7 @@ async fn who_subscribes_is_under_the_tag_until_they_unsubscribe() {
 }
 
 #[tokio::test]
-async fn a_welcome_says_why_what_and_what_next() {
+async fn a_welcome_explains_the_bot_and_its_commands() {
     let world = World::new();
     let mut added = personal("ada", "conversationUpdate");
     added["membersAdded"] = json!([{"id": "28:bot"}]);
@@ -118,11 +118,11 @@ async fn a_welcome_says_why_what_and_what_next() {
     }
     added["membersAdded"] = json!([{"id": "29:eve"}]);
     world.hears(&added).await;
-    assert_eq!(world.channel.requests(), 1, "people who join are not greeted");
+    assert_eq!(world.channel.requests(), 1, "no welcome for people who join");
 }
 
 #[tokio::test]
-async fn what_is_no_activity_is_refused_and_nothing_is_remembered() {
+async fn a_malformed_activity_is_refused_and_stores_nothing() {
     let world = World::new();
     let without = |field: &str| {
         let mut activity = personal("ada", "message");
@@ -163,7 +163,7 @@ async fn what_is_no_activity_is_refused_and_nothing_is_remembered() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_ones_there_are() {
+async fn other_methods_get_the_allowed_ones() {
     let world = World::new();
     for method in ["GET", "HEAD"] {
         assert_eq!(
@@ -185,7 +185,7 @@ async fn other_methods_are_told_which_ones_there_are() {
 }
 
 #[tokio::test]
-async fn an_invoke_nobody_handles_is_501_and_an_unknown_type_is_200() {
+async fn an_unhandled_invoke_is_501_and_an_unknown_type_is_200() {
     let world = World::new();
     let answer = world
         .messages(post("/api/messages", &personal("ada", "invoke").to_string()))
@@ -196,7 +196,7 @@ async fn an_invoke_nobody_handles_is_501_and_an_unknown_type_is_200() {
 }
 
 #[tokio::test]
-async fn replies_that_are_expected_come_in_the_answer() {
+async fn expected_replies_are_in_the_response() {
     let world = World::new();
     let mut activity = personal("ada", "message");
     activity["deliveryMode"] = json!("expectReplies");
@@ -209,7 +209,7 @@ async fn replies_that_are_expected_come_in_the_answer() {
 }
 
 #[tokio::test]
-async fn a_bot_taken_out_of_a_team_forgets_all_its_channels() {
+async fn a_bot_removed_from_a_team_marks_all_channels_as_removed() {
     let world = World::new();
     for place in [
         "19:team@thread.tacv2",
@@ -242,7 +242,7 @@ async fn a_bot_taken_out_of_a_team_forgets_all_its_channels() {
 }
 
 #[tokio::test]
-async fn a_bot_that_leaves_a_team_leaves_the_other_bot_there() {
+async fn a_bot_leaving_a_team_does_not_affect_another_bot() {
     let world = World::new();
     let of_bot = |bot: &str, place: &str, kind: &str| {
         let mut activity = in_channel(place, kind);
@@ -266,7 +266,7 @@ async fn a_bot_that_leaves_a_team_leaves_the_other_bot_there() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_remembered_is_not_acknowledged_nor_answered() {
+async fn an_activity_that_cannot_be_stored_is_not_acknowledged() {
     let world = World::new();
     let answer = world
         .messages_over(

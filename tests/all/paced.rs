@@ -1,4 +1,4 @@
-//! The pace of one tenant's backlog, in virtual time. In real time it is a bench: `tests/benches/paced.rs`.
+//! The rate of one tenant's backlog, in virtual time. `tests/benches/paced.rs` measures it in real time.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ async fn ten_thousand_in_one_tenant_are_reached_in_230_seconds_and_the_channel_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_a_channel_that_allows_less_than_it_publishes_everybody_is_reached_all_the_same() {
+async fn a_channel_below_its_published_limit_still_reaches_every_recipient() {
     let channel = Limited::to(20);
     let connector = Connector::unauthenticated(channel.clone());
     let report = run(1_000, SERVICE_URL, connector, 3).await;
     assert_eq!(report.notification.tally.delivered, 1_000, "{report:?}");
     let counts = channel.counts();
-    assert_eq!(counts.taken, 1_000, "nobody twice");
-    assert!(counts.refused > 0, "it did refuse");
-    // At its own pace it would be 50 seconds; what is refused costs a while in which nothing is sent.
+    assert_eq!(counts.taken, 1_000, "no duplicates");
+    assert!(counts.refused > 0, "the channel refused some");
+    // At the channel's own limit it would be 50 seconds. Each 429 adds a wait in which nothing is sent.
     assert!(report.took <= Duration::from_secs(150), "{report:?}");
 }

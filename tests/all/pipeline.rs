@@ -34,7 +34,7 @@ fn recipient(person: &str) -> Recipient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everyone_means_each_person_group_and_channel_once() {
+async fn everyone_selects_each_person_group_and_channel_once() {
     let world = world_of(&["ada", "eve"]).await;
     for place in [
         "19:team@thread.tacv2",
@@ -67,7 +67,7 @@ async fn everyone_means_each_person_group_and_channel_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_goes_to_the_conversation_and_replies_to_nothing() {
+async fn a_message_is_sent_to_the_conversation_without_a_reply_id() {
     let world = world_of(&["ada"]).await;
     world.asks(&everyone()).await;
     world.work().await;
@@ -101,7 +101,7 @@ async fn a_card_alone_arrives_with_a_summary() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_selector_finds_who_it_names_and_a_union_repeats_nobody() {
+async fn each_selector_finds_its_recipients_and_a_union_has_no_duplicates() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     world
         .hears(&in_channel("19:team@thread.tacv2;messageid=7", "message"))
@@ -123,7 +123,7 @@ async fn each_selector_finds_who_it_names_and_a_union_repeats_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_of_another_tenant_is_not_who_was_meant() {
+async fn a_user_id_of_another_tenant_does_not_match() {
     let world = world_of(&["ada"]).await;
     let id = world
         .asks(&to(&json!({"users": ["entra-ada"], "tenant": "tenant-2"})))
@@ -140,7 +140,7 @@ async fn a_user_of_another_tenant_is_not_who_was_meant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_unknown_or_left_is_skipped_with_the_reason() {
+async fn unknown_and_removed_recipients_are_skipped_with_the_reason() {
     let world = world_of(&["ada"]).await;
     let mut left = personal("ada", "installationUpdate");
     left["action"] = json!("remove");
@@ -204,7 +204,7 @@ async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_throttled_is_sent_later_and_once() {
+async fn a_throttled_message_is_sent_later_and_once() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(
         "a:ada",
@@ -241,7 +241,7 @@ async fn what_was_throttled_is_sent_later_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_says() {
+async fn an_ambiguous_attempt_follows_the_callers_guarantee() {
     for (policy, copies) in [("giveUp", 1), ("retry", 2)] {
         let world = world_of(&["ada"]).await;
         world.channel.when("a:ada", Behaviour::Cut);
@@ -263,7 +263,7 @@ async fn an_answer_that_never_came_is_unknown_once_or_sent_again_as_the_caller_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_that_comes_many_times_at_once_is_delivered_once() {
+async fn concurrent_copies_of_a_chunk_are_delivered_once() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
     world.plan().await;
@@ -282,7 +282,7 @@ async fn a_chunk_that_comes_many_times_at_once_is_delivered_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
+async fn an_expired_lease_is_taken_over_as_an_ambiguous_attempt() {
     for (policy, sent) in [("giveUp", 0), ("retry", 1)] {
         let world = world_of(&["ada"]).await;
         let mut body = to(&json!({"tenant": "tenant-1"}));
@@ -314,7 +314,7 @@ async fn what_a_dead_worker_held_is_taken_over_as_possibly_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_sent_after_its_time() {
+async fn nothing_is_sent_after_the_expiry() {
     let world = world_of(&["ada"]).await;
     let mut body = everyone();
     body["expiresAt"] = json!(
@@ -338,7 +338,7 @@ async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planne
     let bucket = Bucket::of(&"msteams|28:bot|a:ada".parse().unwrap(), Some("tenant-1"));
     let page = Page::group([(Some(bucket), recipient("ada"))], None);
     assert!(world.store.put_page(&id, 0, 0, &page).await.unwrap());
-    // A newcomer does not change what was planned.
+    // A newcomer does not change a finished plan.
     world.hears(&personal("eve", "installationUpdate")).await;
     world.work().await;
     assert_eq!(
@@ -349,7 +349,7 @@ async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planne
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_that_comes_twice_reaches_nobody_twice() {
+async fn a_redelivered_plan_sends_no_message_twice() {
     let world = world_of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     let plans: Vec<_> = std::iter::from_fn(|| world.plans.take()).collect();
@@ -365,7 +365,7 @@ async fn a_plan_that_comes_twice_reaches_nobody_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_whose_time_is_up_sends_nothing_and_loses_nothing() {
+async fn a_sender_out_of_time_sends_nothing_and_loses_nothing() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
     world.plan().await;
@@ -433,7 +433,7 @@ async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
+async fn a_planner_out_of_time_continues_where_it_stopped() {
     let world = World::new();
     for number in 0..=PAGE_SIZE * 2 {
         world
@@ -450,7 +450,7 @@ async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
     assert_eq!(
         world.notification(&id).await.chunks,
         0,
-        "no page fits into a second"
+        "the planner stops before its first page"
     );
     world.work().await;
     assert_eq!(
@@ -461,7 +461,7 @@ async fn a_planner_whose_time_is_up_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_batch_only_what_failed_comes_again() {
+async fn only_failed_messages_of_a_lambda_batch_are_redelivered() {
     let world = world_of(&["ada"]).await;
     world.asks(&everyone()).await;
     let record = |id: &str, body: &str| json!({"messageId": id, "body": body});
@@ -487,7 +487,7 @@ async fn of_a_batch_only_what_failed_comes_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_events_in_the_fixtures_are_ones_the_functions_take() {
+async fn the_functions_accept_the_events_of_the_fixtures() {
     let world = World::new();
     let event = |name: &str| {
         let path = format!("{}/fixtures/events/{name}.json", env!("CARGO_MANIFEST_DIR"));

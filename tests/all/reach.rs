@@ -1,4 +1,4 @@
-//! Who a notification reaches: teams, channels, threads, tags, and people of whom nothing is known yet.
+//! Audiences: teams, channels, threads, tags, and people without a known conversation.
 
 use botframework::activity::Activity;
 use herald::audience::Recipient;
@@ -15,7 +15,7 @@ use tests::channel::{Behaviour, Reply, Team, member};
 
 use crate::world::{World, document, get, in_channel, personal, post, text};
 
-/// The team that [`in_channel`] is about; also the id of its General channel.
+/// The team of [`in_channel`]; also the id of its General channel.
 const TEAM: &str = "19:team@thread.tacv2";
 const SECOND: &str = "19:second@thread.tacv2";
 const OTHER_TEAM: &str = "19:other@thread.tacv2";
@@ -36,7 +36,7 @@ fn roster(people: &[String]) -> Vec<Value> {
     people.iter().map(|person| member(person)).collect()
 }
 
-/// Remembers a conversation, as if an activity had come from it.
+/// Stores a conversation from an activity.
 async fn see(world: &World, activity: Value) {
     let activity = Activity::from_value(activity).unwrap();
     for observation in Observation::from_activity(&activity) {
@@ -51,7 +51,7 @@ fn channel_of(team: &str, channel: &str) -> Value {
     activity
 }
 
-/// A world with one team, in which these people are known and its General channel is.
+/// A world with one team, its known General channel, and these known people.
 async fn world_of(known: &[&str], members: Vec<Value>) -> World {
     let world = World::new();
     for person in known {
@@ -87,7 +87,7 @@ fn refusal(status: u16, code: &'static str) -> Reply {
     }
 }
 
-/// To whom messages were sent, each as often as they were.
+/// The conversations of all sent messages, with repetitions.
 fn sent(world: &World) -> Vec<String> {
     let messages = world.channel.received().into_iter();
     let mut sent: Vec<String> = messages
@@ -98,7 +98,7 @@ fn sent(world: &World) -> Vec<String> {
     sent
 }
 
-/// Asks, and does everything about it. How many were delivered, and how many skipped.
+/// Creates a notification and processes it. Returns the numbers of delivered and skipped recipients.
 async fn done(world: &World, body: &Value) -> (u64, u64) {
     let id = world.asks(body).await;
     world.work().await;
@@ -119,7 +119,7 @@ async fn skipped(world: &World, id: &NotificationId, recipient: &Recipient) -> S
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_member_of_two_teams_that_overlap_gets_one_message_though_pages_repeat_people() {
+async fn members_of_overlapping_teams_get_one_message_each() {
     let people = names(0..260);
     let known: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&known, roster(&people[..220])).await;
@@ -138,7 +138,7 @@ async fn every_member_of_two_teams_that_overlap_gets_one_message_though_pages_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn bots_are_no_members_and_guests_only_if_they_are_wanted() {
+async fn bots_are_never_members_and_guests_only_on_request() {
     let mut guest = member("gus");
     guest["userRole"] = json!("guest");
     let bot = json!({"id": "28:bot", "userRole": "user"});
@@ -169,7 +169,7 @@ async fn a_member_without_a_conversation_is_skipped_with_the_reason_or_gets_one(
         (world.channel.created("entra-zoe"), world.channel.count("a:zoe")),
         (1, 1)
     );
-    // They are remembered like anybody else.
+    // They are stored like all others.
     assert_eq!(
         done(&world, &to(&json!({"everyone": true, "scope": "personal"}))).await,
         (2, 0)
@@ -178,12 +178,12 @@ async fn a_member_without_a_conversation_is_skipped_with_the_reason_or_gets_one(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_who_is_known_by_one_of_their_names_is_not_taken_for_a_stranger() {
+async fn a_member_known_by_one_id_is_matched_by_it() {
     let world = world_of(&[], vec![member("ada"), member("zoe")]).await;
     let mut without_entra = personal("ada", "installationUpdate");
     without_entra["from"] = json!({"id": "29:ada"});
     see(&world, without_entra).await;
-    // Zoe is a stranger, and is meant by another selector, too.
+    // Zoe is unknown to the bot, and a second selector means her too.
     let audience = json!([members(), {"accounts": ["29:zoe"]}]);
     let id = world.asks(&to(&audience)).await;
     world.work().await;
@@ -192,7 +192,7 @@ async fn a_member_who_is_known_by_one_of_their_names_is_not_taken_for_a_stranger
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_found_by_one_name_is_known_by_both_once_a_roster_told_them() {
+async fn a_roster_adds_the_second_id_of_a_known_person() {
     let world = world_of(&["ada"], vec![member("ada"), member("zoe")]).await;
     let zoe = json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"accounts": ["29:zoe"]}]);
     assert_eq!(done(&world, &created(&zoe[0])).await, (1, 0));
@@ -211,14 +211,14 @@ async fn who_was_found_by_one_name_is_known_by_both_once_a_roster_told_them() {
     let after = known("a:zoe").await;
     assert_eq!(after.attributes.account, Some("29:zoe".into()));
     assert_eq!(after.attributes.user, before.attributes.user);
-    assert_eq!(known("a:ada").await, ada, "who has both is left alone");
-    // By whichever name she is meant, she is one.
+    assert_eq!(known("a:ada").await, ada, "a person with both ids is unchanged");
+    // She is one person by each of her ids.
     assert_eq!(done(&world, &created(&zoe)).await, (1, 0));
     assert_eq!(world.channel.count("a:zoe"), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_whom_both_the_roster_and_the_bot_know_by_account_alone_is_written_to() {
+async fn a_member_known_by_account_id_only_is_reached() {
     let mut listed = member("ada");
     listed.as_object_mut().unwrap().remove("aadObjectId");
     let world = world_of(&[], vec![listed]).await;
@@ -229,7 +229,7 @@ async fn a_member_whom_both_the_roster_and_the_bot_know_by_account_alone_is_writ
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_channel_of_a_team_gets_a_thread_though_the_bot_never_heard_of_one() {
+async fn every_channel_of_a_team_gets_a_thread_even_if_unknown() {
     let world = world_of(&[], Vec::new()).await;
     assert_eq!(
         done(&world, &to(&json!({"team": TEAM, "to": "channels"}))).await,
@@ -250,7 +250,7 @@ async fn the_general_channel_is_reached_from_any_channel_of_its_team() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_team_that_the_bot_is_not_in_is_skipped_and_asked_nothing() {
+async fn a_team_without_the_bot_is_skipped_without_a_request() {
     let world = World::new();
     for part in ["general", "channels", "members"] {
         let id = world.asks(&to(&json!({"team": TEAM, "to": part}))).await;
@@ -263,21 +263,21 @@ async fn a_team_that_the_bot_is_not_in_is_skipped_and_asked_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_goes_into_its_thread_though_the_bot_never_heard_of_it() {
+async fn a_reply_is_sent_into_an_unknown_thread() {
     let world = world_of(&[], Vec::new()).await;
     let thread = json!({"channel": TEAM, "thread": "1700000000001"});
     assert_eq!(done(&world, &to(&thread)).await, (1, 0));
     assert_eq!(
         done(&world, &to(&json!({"channel": TEAM}))).await,
         (1, 0),
-        "a thread of its own"
+        "a new thread"
     );
     let thread = format!("{TEAM};messageid=1700000000001");
     assert_eq!(sent(&world), [TEAM, &thread]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_the_bot_never_heard_of_is_found_by_its_team_and_not_by_another() {
+async fn an_unknown_channel_is_found_by_its_own_team_only() {
     const ELSEWHERE: &str = "19:elsewhere@thread.tacv2";
     let world = world_of(&[], Vec::new()).await;
     assert_eq!(done(&world, &to(&json!({"channel": SECOND}))).await, (0, 1));
@@ -292,7 +292,7 @@ async fn a_channel_that_the_bot_never_heard_of_is_found_by_its_team_and_not_by_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_in_a_group_chat_is_reached_in_a_chat_of_their_own() {
+async fn members_of_a_group_chat_are_reached_in_personal_chats() {
     const CHAT: &str = "19:reading@thread.v2";
     let world = world_of(&["ada"], Vec::new()).await;
     let mut added = personal("reading", "conversationUpdate");
@@ -307,13 +307,13 @@ async fn everybody_in_a_group_chat_is_reached_in_a_chat_of_their_own() {
     let everybody = json!([{"groupChat": CHAT, "to": "members"}, {"groupChat": CHAT}]);
     assert_eq!(done(&world, &created(&everybody)).await, (3, 0));
     assert_eq!(sent(&world), [CHAT, "a:ada", "a:zoe"]);
-    // One that nobody knows of is one recipient, however it is named.
+    // An unknown conversation is one recipient, however it is named.
     let nowhere = json!([{"groupChat": "19:nowhere@thread.v2", "to": "members"}, {"groupChat": "19:nowhere@thread.v2"}]);
     assert_eq!(done(&world, &created(&nowhere)).await, (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_notifications_at_once_create_one_conversation_with_a_person() {
+async fn two_concurrent_notifications_create_one_conversation_with_a_person() {
     let world = world_of(&["ada"], Vec::new()).await;
     world.channel.when("entra-zoe", Behaviour::Hold);
     let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
@@ -321,7 +321,7 @@ async fn two_notifications_at_once_create_one_conversation_with_a_person() {
     world.plan().await;
     let (first, second) = (world.deliveries.take().unwrap(), world.deliveries.take().unwrap());
     let go = async {
-        // The other one has found by now that somebody is at it.
+        // The other worker has found the creation lease taken by now.
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         world.channel.let_go();
     };
@@ -337,7 +337,7 @@ async fn two_notifications_at_once_create_one_conversation_with_a_person() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_created_person_is_reported_under_the_name_that_the_caller_knows() {
+async fn a_created_person_is_listed_under_the_callers_id() {
     let world = world_of(&["ada"], Vec::new()).await;
     let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
     let id = world.asks(&created(&zoe)).await;
@@ -354,7 +354,7 @@ async fn a_created_person_is_reported_under_the_name_that_the_caller_knows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_not_installed_the_bot_is_skipped_for_that_and_stays_so() {
+async fn a_person_without_the_bot_is_skipped_and_stays_skipped() {
     let world = world_of(&["ada"], Vec::new()).await;
     let refuse = Behaviour::Answers([refusal(403, "ForbiddenOperationException")].into());
     world.channel.when("entra-zoe", refuse);
@@ -364,7 +364,7 @@ async fn who_has_not_installed_the_bot_is_skipped_for_that_and_stays_so() {
     assert_eq!(counts(&world, &id).await, (1, 1));
     assert_eq!(skipped(&world, &id, &user("zoe")).await, SkipReason::NotInstalled);
 
-    // They install it, and then the notification is edited: that sends nothing to whom it was not sent.
+    // They install the bot, and then the notification is edited: the edit sends nothing to recipients without a message.
     see(&world, personal("zoe", "installationUpdate")).await;
     let edited = Content::Message(Box::new(Activity::message("better news")));
     world.store.revise(&id, &edited, world.now()).await.unwrap();
@@ -382,12 +382,12 @@ async fn who_has_not_installed_the_bot_is_skipped_for_that_and_stays_so() {
         (0, 2)
     );
     assert_eq!(counts(&world, &id).await, (1, 1));
-    // The next notification is another matter.
+    // The next notification creates conversations again.
     assert_eq!(done(&world, &created(&audience)).await, (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
+async fn an_edit_reaches_created_people_without_creating_again() {
     let world = world_of(&["ada"], Vec::new()).await;
     let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
     let id = world.asks(&created(&zoe)).await;
@@ -399,7 +399,7 @@ async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
     let shown: Vec<_> = world.channel.received().into_iter().map(|it| it.method).collect();
     assert_eq!(shown, ["POST", "POST", "PUT"]);
     assert_eq!(world.notification(&id).await.copies.current, 1);
-    // By the name that the caller knows it is told, too.
+    // It is also reported under the id that the caller used.
     let told = document(
         &world
             .notify(get(&format!("/api/notifications/{id}/deliveries")))
@@ -409,13 +409,13 @@ async fn an_edit_reaches_who_was_created_and_creates_nobody_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_a_dead_worker_did_not_report_is_retracted_without_waiting_for_a_turn_that_nobody_has() {
+async fn a_message_of_a_dead_worker_is_retracted_without_a_wait() {
     let world = world_of(&["ada", "zoe"], Vec::new()).await;
     let zoe = json!({"users": ["entra-new"], "tenant": "tenant-1"});
     let id = world.asks(&created(&zoe)).await;
     world.plan().await;
     see(&world, personal("new", "installationUpdate")).await;
-    // It was sent and settled; its worker died before it wrote that under the name that the caller knows.
+    // It was sent and settled; its worker died before it wrote that under the id that the caller used.
     let delivery = DeliveryKey::new(&id, &Recipient::Conversation(key("a:new")));
     let asked = Asked {
         delivery: &delivery,
@@ -467,7 +467,7 @@ async fn a_conversation_that_cannot_be_created_now_is_created_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_that_cannot_be_created_for_long_is_tried_ever_more_rarely_until_it_expires() {
+async fn creating_is_retried_with_backoff_until_the_expiry() {
     let world = world_of(&["ada"], Vec::new()).await;
     let refuse = Behaviour::Refuse {
         status: 503,
@@ -487,7 +487,7 @@ async fn a_conversation_that_cannot_be_created_for_long_is_tried_ever_more_rarel
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_conversation_is_listed_and_explained_as_such() {
+async fn a_recipient_waiting_for_a_conversation_is_listed_and_explained() {
     let world = world_of(&["ada"], Vec::new()).await;
     let replies = [refusal(503, "ServiceUnavailable")];
     world
@@ -519,7 +519,7 @@ async fn who_waits_for_a_conversation_is_listed_and_explained_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_new_is_created_where_they_are_served_and_not_where_others_of_their_tenant_are() {
+async fn a_new_person_is_created_at_their_own_service_url() {
     let world = world_of(&["ada"], Vec::new()).await;
     let mut eve = personal("eve", "installationUpdate");
     eve["serviceUrl"] = json!("http://localhost:3979/");
@@ -535,7 +535,7 @@ async fn somebody_new_is_created_where_they_are_served_and_not_where_others_of_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_refuses_to_create_anybody_is_waited_for() {
+async fn a_tenant_that_refuses_all_creations_is_retried() {
     let world = world_of(&["ada"], Vec::new()).await;
     let people = names(0..12);
     let users: Vec<String> = people.iter().map(|person| format!("entra-{person}")).collect();
@@ -551,7 +551,7 @@ async fn a_tenant_that_refuses_to_create_anybody_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_became_of_a_created_person_is_told_like_of_any_other() {
+async fn a_created_person_is_reported_by_events() {
     let world = world_of(&["ada"], Vec::new()).await;
     let refused = Behaviour::Answers([refusal(400, "BadSyntax")].into());
     world.channel.when("a:zoe", refused);
@@ -565,7 +565,7 @@ async fn what_became_of_a_created_person_is_told_like_of_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_created_after_a_cancellation() {
+async fn no_conversation_is_created_after_a_cancellation() {
     let world = world_of(&["ada"], Vec::new()).await;
     let zoe = json!({"users": ["entra-zoe"], "tenant": "tenant-1"});
     let id = world.asks(&created(&zoe)).await;
@@ -619,7 +619,7 @@ async fn tags_scopes_and_exceptions_narrow_an_audience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roster_that_is_throttled_makes_the_plan_wait_and_loses_nobody() {
+async fn a_throttled_roster_delays_the_plan_and_loses_no_recipient() {
     let people = names(0..220);
     let known: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&known, roster(&people)).await;
@@ -638,7 +638,7 @@ async fn a_roster_that_is_throttled_makes_the_plan_wait_and_loses_nobody() {
     }
     let waiting = world.plans.take().unwrap();
     assert_eq!((waiting.delay.as_secs(), world.channel.requests()), (600, 2));
-    // Who was found goes out meanwhile, when the tenant may be written to again.
+    // The members found so far are sent meanwhile, once the tenant may be written to again.
     world.plans.send(vec![waiting]).await.unwrap();
     world.work().await;
     assert_eq!(counts(&world, &id).await, (220, 0));
@@ -647,7 +647,7 @@ async fn a_roster_that_is_throttled_makes_the_plan_wait_and_loses_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_is_named_is_written_to_though_nothing_is_told_of_its_team() {
+async fn a_named_channel_is_reached_without_the_roster_of_its_team() {
     let world = world_of(&[], Vec::new()).await;
     see(&world, channel_of(TEAM, SECOND)).await;
     let silent = Behaviour::Refuse {
@@ -661,7 +661,7 @@ async fn a_channel_that_is_named_is_written_to_though_nothing_is_told_of_its_tea
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_team_of_which_nothing_is_known_is_a_recipient_once_however_it_is_named() {
+async fn an_unknown_team_is_one_recipient_however_it_is_named() {
     let world = World::new();
     let part = |part| json!({"team": TEAM, "to": part});
     let audience = json!([
@@ -675,9 +675,9 @@ async fn a_team_of_which_nothing_is_known_is_a_recipient_once_however_it_is_name
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_team_is_asked_where_it_is_served_by_now_and_again_when_it_is_not_found() {
+async fn a_roster_is_queried_at_the_current_service_url_and_retried_if_not_found() {
     let world = world_of(&["ada"], vec![member("ada")]).await;
-    // Heard of last at an address that does not serve it.
+    // The last activity came from an address that does not serve it.
     let mut moved = channel_of(TEAM, TEAM);
     moved["serviceUrl"] = json!("http://localhost:3979/");
     see(&world, moved).await;
@@ -698,7 +698,7 @@ async fn a_team_is_asked_where_it_is_served_by_now_and_again_when_it_is_not_foun
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roster_that_cannot_be_gone_on_with_is_read_again_and_nobody_gets_it_twice() {
+async fn a_roster_with_an_expired_token_is_read_again_without_duplicates() {
     let people = names(0..220);
     let known: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&known, Vec::new()).await;
@@ -710,14 +710,14 @@ async fn a_roster_that_cannot_be_gone_on_with_is_read_again_and_nobody_gets_it_t
     world.channel.team(TEAM, team(1));
     assert_eq!(done(&world, &to(&members())).await, (220, 0));
     assert_eq!(sent(&world).len(), 220);
-    // One that never can be is given up, and it says so.
+    // A roster whose continuation tokens always expire is given up after its first page, with a reason.
     world.channel.team(TEAM, team(usize::MAX));
     let id = world.asks(&to(&members())).await;
     world.work().await;
     assert_eq!(counts(&world, &id).await, (96, 1));
 }
 
-/// What a planner did that died before it planned the page: it found these people on it.
+/// The work of a planner that died before it planned the page: it found these people on it.
 async fn found_by_the_dead(
     world: &World,
     id: &NotificationId,
@@ -744,14 +744,14 @@ async fn found_by_the_dead(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_planner_that_dies_with_who_it_found_loses_nobody_though_the_roster_changes_meanwhile() {
+async fn a_page_found_by_a_dead_planner_is_kept_when_the_roster_changes() {
     let people = names(0..120);
     let known: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&known, roster(&people)).await;
     let id = world.asks(&to(&members())).await;
     let next = json!({"token": "96@0", "again": false}).to_string();
     found_by_the_dead(&world, &id, 0, &people[..96], Some(&next)).await;
-    // Whoever was on the first page stands on the second by now, and others on the first.
+    // By now the people of the first page are on the second one, and others on the first.
     let mut turned = people.clone();
     turned.rotate_left(60);
     let team = Team {
@@ -760,7 +760,7 @@ async fn a_planner_that_dies_with_who_it_found_loses_nobody_though_the_roster_ch
     };
     world.channel.team(TEAM, team);
     world.work().await;
-    // Those of the first page as it was read first, and those of the second as it is, each once.
+    // The people of the first page as it was read first, and those of the second as it is now, each once.
     let expected: std::collections::BTreeSet<String> = people[..96]
         .iter()
         .chain(&turned[95..])
@@ -770,12 +770,12 @@ async fn a_planner_that_dies_with_who_it_found_loses_nobody_though_the_roster_ch
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_planners_that_are_told_two_rosters_both_plan_the_first() {
+async fn two_planners_with_different_rosters_plan_the_first_one() {
     let people = names(0..6);
     let known: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&known, roster(&people[3..])).await;
     let id = world.asks(&to(&members())).await;
-    // The other one was told of these alone, and is still at it when this one plans.
+    // The other planner received only these, and is still working when this one plans.
     found_by_the_dead(&world, &id, 0, &people[..3], None).await;
     world.work().await;
     assert_eq!(counts(&world, &id).await, (3, 0));
@@ -783,7 +783,7 @@ async fn of_two_planners_that_are_told_two_rosters_both_plan_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_team_is_found_by_the_one_channel_that_is_alive_behind_many_that_are_gone() {
+async fn a_team_is_found_by_its_one_active_channel() {
     let world = world_of(&["p0"], roster(&names(0..3))).await;
     for number in 0..120 {
         let gone = format!("19:a{number:03}@thread.tacv2");
@@ -794,7 +794,7 @@ async fn a_team_is_found_by_the_one_channel_that_is_alive_behind_many_that_are_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_that_the_channel_never_answers_ends_with_its_notification() {
+async fn a_plan_without_a_roster_ends_at_the_expiry() {
     let world = world_of(&[], Vec::new()).await;
     let broken = Behaviour::Refuse {
         status: 500,
@@ -816,12 +816,12 @@ async fn a_plan_that_the_channel_never_answers_ends_with_its_notification() {
     assert_eq!(
         (done.audience, done.tally.expired),
         (1, 1),
-        "the team, in the place of its members"
+        "one entry for the team instead of its members"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_the_bot_out_while_their_conversation_is_about_to_be_made_is_left_alone() {
+async fn a_person_who_uninstalls_before_the_creation_is_skipped() {
     let world = world_of(&[], Vec::new()).await;
     let bob = json!({"users": ["entra-bob"], "tenant": "tenant-1"});
     let id = world.asks(&created(&bob)).await;
@@ -840,7 +840,7 @@ async fn who_takes_the_bot_out_while_their_conversation_is_about_to_be_made_is_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn entras_ids_are_the_same_in_either_case() {
+async fn entra_ids_ignore_case() {
     const ADA: &str = "0f1e2d3c-0000-4000-8000-00000000000a";
     const TENANT: &str = "0f1e2d3c-0000-4000-8000-0000000000ff";
     let world = World::new();
@@ -867,7 +867,7 @@ async fn entras_ids_are_the_same_in_either_case() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_who_spoke_in_a_channel_is_kept_with_it() {
+async fn a_channel_record_has_nothing_of_its_authors() {
     let world = World::new();
     let mut spoken = in_channel(&format!("{TEAM};messageid=5"), "message");
     spoken["from"] = json!({"id": "29:bob", "name": "Bob Invented", "aadObjectId": "entra-bob"});
@@ -881,7 +881,7 @@ async fn nothing_of_who_spoke_in_a_channel_is_kept_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_of_whom_one_name_is_known_is_in_no_two_batches() {
+async fn a_person_known_by_one_id_is_in_one_batch_only() {
     let world = world_of(&[], Vec::new()).await;
     let mut half = personal("zoe", "installationUpdate");
     half["from"].as_object_mut().unwrap().remove("aadObjectId");
@@ -902,7 +902,7 @@ async fn somebody_of_whom_one_name_is_known_is_in_no_two_batches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roster_that_leads_back_to_where_it_came_from_ends() {
+async fn a_roster_with_a_token_loop_ends() {
     let world = world_of(&[], Vec::new()).await;
     let people = Team {
         members: roster(&names(0..120)),

@@ -1,4 +1,4 @@
-//! What follows from each way a request can fail, and from what a caller changes meanwhile.
+//! The reaction to each failure of a request, and to each change by a caller.
 
 use botframework::activity::Activity;
 use botframework::cloud::Cloud;
@@ -35,7 +35,7 @@ async fn european_world_of(people: &[&str]) -> World {
     world
 }
 
-/// Remembers a person at a service URL, as if their activity had come with a token.
+/// Stores a person at a service URL, as if from an authenticated activity.
 async fn see(world: &World, person: &str, service_url: &str) {
     let mut activity = personal(person, "installationUpdate");
     activity["serviceUrl"] = json!(service_url);
@@ -77,7 +77,7 @@ async fn delivered(world: &World, id: &NotificationId) -> u64 {
     world.notification(id).await.tally.delivered
 }
 
-/// As the notification API does after an edit, a retraction or a cancellation.
+/// Sends the sweep that the notification API sends after an edit, a retraction or a cancellation.
 pub(crate) async fn sweep(world: &World, id: &NotificationId) {
     let plan = Plan {
         notification: id.clone(),
@@ -90,7 +90,7 @@ pub(crate) async fn sweep(world: &World, id: &NotificationId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_blocked_the_bot_is_not_tried_again_until_they_write() {
+async fn a_blocked_conversation_is_skipped_until_the_person_writes() {
     let world = world_of(&["ada"]).await;
     let blocked = refusal(403, "ConversationBlockedByUser");
     world.channel.when("a:ada", answers([blocked]));
@@ -114,9 +114,9 @@ async fn who_blocked_the_bot_is_not_tried_again_until_they_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_moved_is_found_at_its_other_address_and_that_is_kept() {
+async fn a_moved_tenant_is_found_at_its_new_service_url_which_is_stored() {
     let world = european_world_of(&["ada"]).await;
-    // Heard of last at an address that does not serve them.
+    // Their last activity came from an address that does not serve them.
     see(&world, "ada", "https://smba.infra.gcc.teams.microsoft.com/teams").await;
     world
         .channel
@@ -150,7 +150,7 @@ async fn a_tenant_of_gcc_is_reached_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_that_is_not_found_is_created_again_and_its_new_id_is_kept() {
+async fn a_missing_chat_is_created_again_and_its_new_id_is_stored() {
     let world = world_of(&["ada"]).await;
     let lost = || refusal(404, "ConversationNotFound");
     world.channel.when("a:ada", answers([lost(), lost()]));
@@ -176,13 +176,13 @@ async fn a_chat_that_is_not_found_is_created_again_and_its_new_id_is_kept() {
     assert_eq!(
         world.notification(&again).await.audience,
         1,
-        "the old id is nobody any more"
+        "the old id has no record"
     );
     assert_eq!(world.channel.count("a:ada-anew"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chat_that_is_not_found_and_is_the_same_when_created_is_tried_once_more() {
+async fn a_missing_chat_with_the_same_new_id_is_retried_once() {
     let world = world_of(&["ada"]).await;
     world
         .channel
@@ -195,7 +195,7 @@ async fn a_chat_that_is_not_found_and_is_the_same_when_created_is_tried_once_mor
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_holds_its_tenant_and_nobody_elses() {
+async fn retry_after_pauses_only_its_tenant() {
     let world = world_of(&["ada", "eve"]).await;
     let mut joe = personal("joe", "installationUpdate");
     joe["conversation"]["tenantId"] = json!("tenant-2");
@@ -212,7 +212,7 @@ async fn retry_after_holds_its_tenant_and_nobody_elses() {
     world.plan().await;
     let chunk = world.deliveries.take().unwrap();
     world.send_one(&chunk.body).await;
-    // Whoever comes later in the same tenant waits, in another tenant not.
+    // Later requests in the same tenant wait; those of another tenant do not.
     let other = world.asks(&everyone()).await;
     world.plan().await;
     let mut rest = Vec::new();
@@ -238,7 +238,7 @@ async fn retry_after_holds_its_tenant_and_nobody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bot_that_is_turned_off_for_a_tenant_is_found_out_by_a_few_and_the_rest_wait() {
+async fn a_bot_disabled_in_a_tenant_opens_the_circuit_breaker() {
     let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&people).await;
@@ -265,7 +265,7 @@ async fn a_bot_that_is_turned_off_for_a_tenant_is_found_out_by_a_few_and_the_res
         }
         blocked
     };
-    assert_eq!(blocked, 2, "the third strike is the tenant's");
+    assert_eq!(blocked, 2, "the third failure pauses the tenant");
     for person in &people {
         world.channel.when(&format!("a:{person}"), Behaviour::Accept);
     }
@@ -281,7 +281,7 @@ async fn a_bot_that_is_turned_off_for_a_tenant_is_found_out_by_a_few_and_the_res
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_few_people_for_whom_the_bot_is_turned_off_do_not_stop_their_tenant() {
+async fn a_few_disabled_people_do_not_open_the_circuit_breaker() {
     let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
     let world = world_of(&people).await;
@@ -301,7 +301,7 @@ async fn a_few_people_for_whom_the_bot_is_turned_off_do_not_stop_their_tenant() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_refused_keeps_the_channels_words() {
+async fn a_rejected_message_keeps_the_channels_error() {
     let world = world_of(&["ada"]).await;
     let refused = Reply {
         message: "the card has no body",
@@ -332,7 +332,7 @@ async fn a_message_that_is_refused_keeps_the_channels_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_written_to_after_a_cancellation_and_it_says_so() {
+async fn nothing_is_sent_after_a_cancellation() {
     let world = world_of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
@@ -346,7 +346,7 @@ async fn nobody_is_written_to_after_a_cancellation_and_it_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_reaches_what_was_delivered_and_what_is_still_open_gets_the_new_text() {
+async fn an_edit_updates_sent_messages_and_open_deliveries() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(
         "a:eve",
@@ -389,7 +389,7 @@ async fn an_edit_reaches_what_was_delivered_and_what_is_still_open_gets_the_new_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retraction_deletes_every_copy_that_has_an_id_and_counts_the_others() {
+async fn a_retraction_deletes_every_message_with_an_id_and_counts_the_rest() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when("a:eve", Behaviour::AcceptSilently);
     let id = world.asks(&everyone()).await;
@@ -414,7 +414,7 @@ async fn a_retraction_deletes_every_copy_that_has_an_id_and_counts_the_others() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_notifications_to_one_conversation_keep_its_limits_and_their_order_of_one_at_a_time() {
+async fn many_notifications_to_one_conversation_keep_its_rate_limit() {
     let world = world_of(&["ada"]).await;
     let began = world.now();
     for _ in 0..20 {

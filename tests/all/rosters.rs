@@ -1,4 +1,4 @@
-//! What the channel told of a team is not asked for again, until it is too old or the team has changed.
+//! The roster cache: a team's roster is queried again only after its TTL or a change of the team.
 
 use herald::conversation::ConversationKey;
 use herald::rate_limit::Bucket;
@@ -30,7 +30,7 @@ fn key() -> TeamKey {
     }
 }
 
-/// A world that keeps what it is told, with a team of so many who are all known.
+/// A world with a roster cache, and a team whose members are all known.
 async fn world_of(members: usize) -> World {
     let mut world = World::new();
     world.roster_ttl = SignedDuration::from_secs(KEPT);
@@ -44,7 +44,7 @@ async fn world_of(members: usize) -> World {
     world
 }
 
-/// How many requests it takes to plan a notification for the team; and how many it then reaches.
+/// The number of requests to plan a notification for the team, and the number of recipients reached.
 async fn asked(world: &World, part: &str) -> (usize, u64) {
     let body = json!({"audience": {"team": TEAM, "to": part}, "message": {"text": "news"}});
     let before = world.channel.requests();
@@ -70,7 +70,7 @@ fn told(event: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roster_that_was_told_lately_costs_no_request_and_no_permit() {
+async fn a_cached_roster_costs_no_request_and_no_permit() {
     let world = world_of(220).await;
     assert_eq!(asked(&world, "members").await, (3, 220));
     let general: ConversationKey = format!("msteams|28:bot|{TEAM}").parse().unwrap();
@@ -93,14 +93,14 @@ async fn a_roster_that_was_told_lately_costs_no_request_and_no_permit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn channels_are_kept_like_members() {
+async fn channels_are_cached_like_members() {
     let world = world_of(0).await;
     assert_eq!(asked(&world, "channels").await, (1, 2));
     assert_eq!(asked(&world, "channels").await, (0, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_is_newer_than_what_was_told_is_found_though_no_event_told_of_it() {
+async fn a_channel_newer_than_the_cache_is_found_without_an_event() {
     let world = world_of(0).await;
     assert_eq!(asked(&world, "channels").await, (1, 2));
     let mut grown = team(0);
@@ -111,7 +111,7 @@ async fn a_channel_that_is_newer_than_what_was_told_is_found_though_no_event_tol
     let id = world.asks(&body).await;
     world.work().await;
     assert_eq!(world.notification(&id).await.tally.delivered, 1);
-    // That told of it, too.
+    // That request filled this cache as well.
     assert_eq!(asked(&world, "channels").await, (0, 3));
 }
 
@@ -124,7 +124,7 @@ async fn generation(world: &World) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_changes_a_team_makes_it_be_asked_again() {
+async fn every_change_of_a_team_invalidates_its_cached_rosters() {
     let world = world_of(3).await;
     assert_eq!(asked(&world, "members").await.0, 1);
     world.channel.team(TEAM, team(2));
@@ -148,7 +148,7 @@ async fn whatever_changes_a_team_makes_it_be_asked_again() {
         world.hears(&told(event)).await;
         assert_eq!(generation(&world).await, before + 1, "{event}");
     }
-    // What changes nothing, and what is told of another team.
+    // Events without a change, and events of another team.
     let mut other = told("membersAdded");
     other["channelData"]["team"]["id"] = json!("19:other@thread.tacv2");
     let before = generation(&world).await;
@@ -159,7 +159,7 @@ async fn whatever_changes_a_team_makes_it_be_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_roster_is_asked_for_again_when_its_time_is_over_and_always_if_none_is_kept() {
+async fn a_roster_is_queried_after_its_ttl_or_without_a_cache() {
     let mut world = world_of(3).await;
     assert_eq!(asked(&world, "members").await.0, 1);
     world.pass(KEPT / 2);
@@ -173,7 +173,7 @@ async fn a_roster_is_asked_for_again_when_its_time_is_over_and_always_if_none_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_people_nothing_is_kept_but_their_ids_and_what_they_are() {
+async fn a_cached_roster_has_only_ids_and_roles() {
     let world = world_of(0).await;
     let mut full = member("ada");
     let more = json!({"name": "Ada Invented", "givenName": "Ada", "surname": "Invented", "email": "ada@invented.example",
@@ -200,10 +200,10 @@ async fn of_people_nothing_is_kept_but_their_ids_and_what_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_refused_does_not_lead_round_in_circles() {
+async fn a_refused_continuation_token_does_not_loop() {
     for (forgotten, reached) in [(1, 220), (usize::MAX, 96)] {
         let world = world_of(220).await;
-        // The first page was told lately. What it says to go on with is not known any more.
+        // The first page is cached. Its continuation token has expired at the channel.
         world.channel.team(
             TEAM,
             Team {
@@ -228,7 +228,7 @@ async fn a_token_that_is_refused_does_not_lead_round_in_circles() {
             .cache_roster(&key(), generation, &question, &page, until)
             .await
             .unwrap();
-        // The token, all pages from the first; or the token, the first page, and the token once more.
+        // The token and all pages from the first; or the token, the first page, and the token again.
         let requests = if forgotten == 1 { 4 } else { 3 };
         assert_eq!(asked(&world, "members").await, (requests, reached));
         assert_eq!(world.channel.count("a:p95"), 1);

@@ -1,5 +1,5 @@
-//! No hostile service URL is sent to, whichever way it came: with an activity, out of the table, by a redirect, or in a
-//! Connector's answer.
+//! No request goes to a hostile service URL, whether it comes from an activity, the table, a redirect, or a Connector's
+//! answer.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,10 +31,10 @@ fn trusted(cloud: Cloud) -> String {
 }
 
 #[tokio::test]
-async fn one_that_is_in_the_table_already_is_not_sent_to() {
+async fn a_hostile_service_url_in_the_table_is_not_used() {
     for cloud in Cloud::ALL {
         let world = World::of_cloud(cloud);
-        // An empty one is no conversation that could be written to.
+        // An empty URL does not make a conversation that can be written to.
         let hostile: Vec<_> = hostile::service_urls(cloud)
             .into_iter()
             .filter(|url| !url.is_empty())
@@ -62,7 +62,7 @@ async fn one_that_is_in_the_table_already_is_not_sent_to() {
     }
 }
 
-/// A Connector that says that the conversation it made is elsewhere.
+/// A Connector that reports another service URL for the conversation it created.
 #[derive(Clone)]
 struct Elsewhere {
     url: String,
@@ -78,7 +78,7 @@ impl Transport for Elsewhere {
 }
 
 #[tokio::test]
-async fn one_that_a_connector_answers_with_is_not_sent_to() {
+async fn a_hostile_service_url_from_a_connector_is_not_used() {
     for cloud in Cloud::ALL {
         for url in hostile::service_urls(cloud) {
             let transport = Elsewhere {
@@ -92,7 +92,7 @@ async fn one_that_a_connector_answers_with_is_not_sent_to() {
                 .await
                 .unwrap();
             let (id, url) = (made.id.unwrap(), &transport.url);
-            assert_eq!(made.service_url, None, "what is not trusted is not passed on");
+            assert_eq!(made.service_url, None, "an untrusted service URL is dropped");
             let error = connector
                 .send_to_conversation(url, &id, &Activity::message("hi"))
                 .await
@@ -104,7 +104,7 @@ async fn one_that_a_connector_answers_with_is_not_sent_to() {
 }
 
 #[tokio::test]
-async fn one_that_a_redirect_leads_to_is_not_sent_to() {
+async fn a_redirect_to_a_hostile_service_url_is_not_followed() {
     for status in [301, 302, 303, 307, 308] {
         let stranger = Channel::new();
         let elsewhere = stranger.serve().await.unwrap();

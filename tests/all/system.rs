@@ -1,4 +1,4 @@
-//! The real binaries under the local host: the whole system, a fake channel, and what may go wrong between them.
+//! The whole system: the real binaries under the local host with a fake channel, and failures between them.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,7 +24,7 @@ mod imports;
 mod killed;
 mod reach;
 
-/// One running system and its channel. Nothing is shared between tests.
+/// One running system and its channel. Tests share nothing.
 struct System {
     host: Host,
     channel: Channel,
@@ -103,12 +103,12 @@ impl System {
         accepted
     }
 
-    /// The table as the functions see it, to fill it faster than through the front door.
+    /// The conversations table as the functions see it, to fill it faster than through the endpoint.
     fn conversations(&self) -> dynamodb::Conversations {
         dynamodb::Conversations::new(&self.sdk(), self.table("Conversations"))
     }
 
-    /// The ledger as the functions see it, to look into it.
+    /// The ledger as the functions see it, for assertions.
     fn ledger(&self) -> dynamodb::Ledger {
         dynamodb::Ledger::new(&self.sdk(), self.table("Deliveries"))
     }
@@ -149,7 +149,7 @@ fn settled(status: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_main_job_is_done() {
+async fn a_message_is_answered_and_a_notification_delivered() {
     let system = System::start().await;
     let mut added = personal("ada", "conversationUpdate");
     added["membersAdded"] = json!([{"id": "28:bot"}]);
@@ -176,7 +176,7 @@ async fn the_main_job_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_activity_that_is_posted_twice_makes_one_recipient() {
+async fn a_repeated_activity_makes_one_recipient() {
     let system = System::start().await;
     let twice = tokio::join!(
         system.hears(personal("ada", "installationUpdate")),
@@ -191,7 +191,7 @@ async fn an_activity_that_is_posted_twice_makes_one_recipient() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_conversation_does_not_stop_the_living() {
+async fn a_dead_conversation_does_not_stop_the_others() {
     let system = System::start().await;
     for person in ["ada", "dead", "eve"] {
         assert_eq!(system.hears(personal(person, "installationUpdate")).await, 200);
@@ -223,7 +223,7 @@ async fn a_dead_conversation_does_not_stop_the_living() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_cut_off_is_unknown_and_not_repeated_when_the_caller_says_so() {
+async fn at_most_once_makes_a_cut_answer_unknown_without_a_retry() {
     let system = System::start().await;
     assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
     system.channel.when("a:ada", Behaviour::Cut);
@@ -272,7 +272,7 @@ async fn malformed_oversized_and_half_sent_activities_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_tables_are_away_nothing_is_acknowledged() {
+async fn without_tables_nothing_is_acknowledged() {
     let system = System::start().await;
     assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
     system.host.take_dynamodb_away().await;
@@ -283,7 +283,7 @@ async fn while_the_tables_are_away_nothing_is_acknowledged() {
     assert_eq!(
         system.channel.requests(),
         0,
-        "nothing was answered that was not remembered"
+        "no reply without a stored conversation"
     );
 
     system.host.bring_dynamodb_back().await.unwrap();
@@ -294,7 +294,7 @@ async fn while_the_tables_are_away_nothing_is_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_notifications_at_once_reach_everyone_once_each() {
+async fn two_concurrent_notifications_reach_everyone_once_each() {
     let system = System::start().await;
     for number in 0..40 {
         assert_eq!(
@@ -326,7 +326,7 @@ async fn two_notifications_at_once_reach_everyone_once_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_the_queue_repeats_are_not_sent_twice() {
+async fn redelivered_queue_messages_are_not_sent_twice() {
     let system = System::start().await;
     for number in 0..20 {
         assert_eq!(
@@ -349,7 +349,7 @@ async fn messages_that_the_queue_repeats_are_not_sent_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_sender_held_stays_open_and_on_the_queue() {
+async fn deliveries_of_a_killed_sender_stay_open_and_on_the_queue() {
     let system = System::start().await;
     for person in ["ada", "eve"] {
         assert_eq!(system.hears(personal(person, "installationUpdate")).await, 200);
@@ -362,7 +362,7 @@ async fn what_a_killed_sender_held_stays_open_and_on_the_queue() {
     system.channel.asked(2).await;
     system.host.kill("sender").await.unwrap();
     system.channel.let_go();
-    // Its claims stand until its deadline, and the message stays on the queue until somebody can say what became of them.
+    // Its claims are leased until the deadline, and the message stays on the queue until another worker can settle them.
     let left = system.host.queues().counts("DeliveriesQueue").unwrap();
     assert!(left.visible + left.in_flight + left.delayed > 0, "{left:?}");
     let status = system.status(&accepted).await;
@@ -375,7 +375,7 @@ async fn what_a_killed_sender_held_stays_open_and_on_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_line_of_any_log_holds_a_text_a_name_or_a_token() {
+async fn no_log_line_contains_a_text_a_name_or_a_token() {
     let system = System::start_with(|options| {
         options
             .environment
@@ -394,7 +394,7 @@ async fn no_line_of_any_log_holds_a_text_a_name_or_a_token() {
     for person in ["ada", "dead", "cut", "deaf"] {
         assert_eq!(system.hears(canary(person, "message")).await, 200);
     }
-    // What is refused, cut off, malformed or misdirected quotes what it can.
+    // Refused, cut-off, malformed and misdirected requests quote as much as they can.
     system.channel.when(
         "a:dead",
         Behaviour::Refuse {
@@ -454,7 +454,7 @@ async fn no_line_of_any_log_holds_a_text_a_name_or_a_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_conversations_get_one_message_each() {
     const CONVERSATIONS: usize = 10_000;
-    // At the channel's own limit it would take four minutes; what is asked here is that nobody is lost.
+    // At the channel's own limit it would take four minutes. This test is only about losing no recipient.
     let system = System::start_with(|options| {
         let limit = ("HERALD_TENANT_LIMIT".to_owned(), "100000/1s".to_owned());
         options.environment.extend([limit]);
@@ -493,6 +493,6 @@ async fn ten_thousand_conversations_get_one_message_each() {
     assert_eq!(reached.len(), CONVERSATIONS);
     reached.sort();
     reached.dedup();
-    assert_eq!(reached.len(), CONVERSATIONS, "nobody twice");
+    assert_eq!(reached.len(), CONVERSATIONS, "no duplicates");
     system.host.stop().await;
 }

@@ -1,4 +1,4 @@
-//! What happens to teams and their channels, as Teams tells the bot.
+//! Events of teams and their channels, as Teams sends them to the bot.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ async fn world() -> World {
     world
 }
 
-/// Told in the General channel, whatever channel it is about.
+/// An event in the General channel, whatever channel it is about.
 fn told(event: &str, channel: &str) -> Value {
     let mut activity = in_channel(TEAM, "conversationUpdate");
     activity["channelData"]["eventType"] = json!(event);
@@ -37,7 +37,7 @@ fn told(event: &str, channel: &str) -> Value {
     activity
 }
 
-/// Everything that is remembered, and what state it is in: its code if it is blocked.
+/// Every stored conversation with its state: the code if it is blocked.
 async fn states(world: &World) -> BTreeMap<String, String> {
     let everyone = ConversationFilter::Everyone {
         segment: 0,
@@ -56,7 +56,7 @@ async fn states(world: &World) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn each_event_changes_the_conversations_that_it_is_about_and_no_other() {
+async fn each_team_event_changes_only_its_own_conversations() {
     let (archived, removed) = ("TeamArchived", "removed");
     let channel = [(BUILDS, removed), (THREAD, removed)];
     let team = |state| [(TEAM, state), (BUILDS, state), (THREAD, state), (NEWS, state)];
@@ -90,7 +90,7 @@ async fn each_event_changes_the_conversations_that_it_is_about_and_no_other() {
             world.hears(&told(event, BUILDS)).await;
         }
         assert_eq!(states(&world).await, expected, "{events:?}");
-        // The channel may repeat itself.
+        // The channel may repeat an event.
         if let Some(last) = events.last() {
             world.hears(&told(last, BUILDS)).await;
         }
@@ -99,7 +99,7 @@ async fn each_event_changes_the_conversations_that_it_is_about_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_new_channel_is_remembered_and_a_renamed_one_by_its_name() {
+async fn a_new_or_renamed_channel_is_stored_with_its_name() {
     let world = World::new();
     world.hears(&told("channelCreated", BUILDS)).await;
     let key = format!("msteams|28:bot|{BUILDS}").parse().unwrap();
@@ -123,20 +123,20 @@ async fn a_new_channel_is_remembered_and_a_renamed_one_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_ends_is_not_remembered_for_being_named() {
+async fn a_deletion_event_does_not_store_an_unknown_channel() {
     let world = World::new();
     let mut in_itself = told("channelDeleted", BUILDS);
     in_itself["conversation"]["id"] = json!(BUILDS);
     world.hears(&in_itself).await;
     world.hears(&told("teamDeleted", TEAM)).await;
     assert_eq!(states(&world).await, BTreeMap::new());
-    // What is told of another channel shows the one that it is told in.
+    // An event of another channel also shows the channel it arrives in.
     world.hears(&told("channelDeleted", BUILDS)).await;
     assert_eq!(states(&world).await.keys().collect::<Vec<_>>(), [TEAM]);
 }
 
 #[tokio::test]
-async fn an_archived_team_is_not_written_to_and_the_bot_that_left_it_stays_away() {
+async fn an_archived_team_is_not_written_to_and_a_left_team_is_not_restored() {
     let world = world().await;
     world.hears(&told("teamArchived", TEAM)).await;
     let news = json!({"audience": {"everyone": true}, "message": {"text": "news"}});
@@ -161,7 +161,7 @@ async fn an_archived_team_is_not_written_to_and_the_bot_that_left_it_stays_away(
 }
 
 #[tokio::test]
-async fn another_bot_in_the_team_and_a_team_of_many_pages_are_told_apart() {
+async fn team_events_are_separate_for_each_bot_and_cover_many_pages() {
     let world = World::new();
     for bot in ["28:bot", "28:other"] {
         for number in 0..130 {

@@ -1,4 +1,4 @@
-//! The four functions over tables and queues in memory and a channel in the same process.
+//! The four functions over in-memory tables and queues, with a channel in the same process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -36,22 +36,23 @@ use tests::graph::{Graph, MANIFEST};
 
 pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
 
-/// Everything there is, and a clock that moves when told to, and with tokio's own: a test whose handlers wait pauses that.
+/// All parts of the system, with a clock that tests move. It also follows tokio's clock, so a test whose handlers sleep
+/// pauses that.
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) channel: Channel,
     pub(crate) plans: Queue,
     pub(crate) deliveries: Queue,
     pub(crate) events: herald::event::memory::Events,
-    /// The largest audience that goes ahead without a confirmation.
+    /// The largest audience that starts without a confirmation.
     pub(crate) confirm_above: u64,
-    /// Those in whose tenants the bot can be installed for people.
+    /// The Graph clients of tenants in which the bot can be installed for people.
     pub(crate) customers: Option<Customers>,
-    /// What the channel lets the bot do.
+    /// The rate limits.
     pub(crate) limits: Limits,
-    /// By which way notifications go that do not say.
+    /// The default send mode of notifications.
     pub(crate) send_mode: SendMode,
-    /// How long what the channel told of a team is believed: not at all, if a test does not say so.
+    /// The TTL of cached rosters; zero unless a test sets it.
     pub(crate) roster_ttl: SignedDuration,
     seconds: Arc<AtomicI64>,
     clock: Clock,
@@ -60,13 +61,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world of this machine.
+    /// A world whose channel is on this machine.
     pub(crate) fn new() -> Self {
         let channel = Channel::new();
         Self::with(channel.clone(), Connector::unauthenticated(channel))
     }
 
-    /// A world in which only the Teams of a cloud is sent to.
+    /// A world that trusts only the Teams of one cloud.
     pub(crate) fn of_cloud(cloud: Cloud) -> Self {
         let (channel, trust) = (
             Channel::new(),
@@ -100,7 +101,7 @@ impl World {
         }
     }
 
-    /// From now on the tenants have a Graph, by which the bot can be installed for their people.
+    /// Gives the tenants a Graph, through which the bot can be installed for people.
     pub(crate) fn opens_graph(&mut self) -> Graph {
         let (graph, clock) = (Graph::at(self.clock.clone()), self.clock.clone());
         let transport = graph.clone();
@@ -145,7 +146,7 @@ impl World {
         messages::handle(&context, request).await
     }
 
-    /// An activity as the channel would post it; must be answered 200.
+    /// Posts an activity as the channel does; it must be answered 200.
     pub(crate) async fn hears(&self, activity: &Value) {
         let answer = self.messages(post("/api/messages", &activity.to_string())).await;
         assert_eq!(answer.status(), 200, "{activity}");
@@ -193,7 +194,7 @@ impl World {
         notify::handle(&context, request).await
     }
 
-    /// A notification that must be accepted.
+    /// Creates a notification, which must be accepted.
     pub(crate) async fn asks(&self, body: &Value) -> NotificationId {
         let answer = self.notify(post("/api/notifications", &body.to_string())).await;
         assert_eq!(answer.status(), 202, "{}", text(&answer));
@@ -269,7 +270,7 @@ impl World {
         .unwrap();
     }
 
-    /// Handles what is on the queues, moving the clock by each delay, until both are empty.
+    /// Handles the messages of both queues until they are empty, moving the clock by each delay.
     pub(crate) async fn work(&self) {
         loop {
             if let Some(message) = self.plans.take() {
@@ -287,11 +288,14 @@ impl World {
     pub(crate) async fn notification(&self, id: &NotificationId) -> Notification {
         let found = self.store.find(id).await.unwrap().unwrap();
         let ended = found.tally.total();
-        assert!(ended <= found.audience, "more ended than were meant: {found:?}");
+        assert!(
+            ended <= found.audience,
+            "more deliveries are settled than planned: {found:?}"
+        );
         if found.state() == State::Completed || found.state() == State::Cancelled {
             assert_eq!(
                 ended, found.audience,
-                "completed, and the counts do not add up: {found:?}"
+                "completed, but the counts do not add up: {found:?}"
             );
         }
         found
@@ -308,7 +312,7 @@ impl World {
     }
 }
 
-/// An activity from an invented person in a personal conversation of their own.
+/// An activity from an invented person in their personal conversation.
 pub(crate) fn personal(person: &str, kind: &str) -> Value {
     json!({
         "type": kind, "id": format!("{kind}-of-{person}"), "channelId": "msteams", "serviceUrl": SERVICE_URL,
@@ -319,7 +323,7 @@ pub(crate) fn personal(person: &str, kind: &str) -> Value {
     })
 }
 
-/// The same person and place, in a channel of a team.
+/// The same person and activity, in a channel of a team.
 pub(crate) fn in_channel(channel: &str, kind: &str) -> Value {
     let mut activity = personal("ada", kind);
     activity["conversation"] = json!({"id": channel, "conversationType": "channel", "isGroup": true});

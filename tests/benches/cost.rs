@@ -1,10 +1,10 @@
-//! What a million deliveries cost, by counted requests and capacity at list price: `cargo bench -p tests --bench cost`, which
-//! fails when the budget is broken. It takes eight minutes.
+//! The cost of a million deliveries, from counted requests and capacity at list price: `cargo bench -p tests --bench cost`,
+//! which fails when the budget is exceeded. It takes eight minutes.
 //!
-//! Two notifications to the same people are planned and delivered over a DynamoDB that says what each request consumed, at
-//! the pace of one tenant, which is when a sender is awake longest. The second is what every later one costs: each
-//! conversation has had a turn before. Prices and their date stand in `herald::cost`. Logs, traces and data transfer depend on
-//! settings of the account and are not in it.
+//! Two notifications to the same people are planned and delivered over a DynamoDB that reports the capacity of each request,
+//! at the rate of one tenant, which keeps a sender awake longest. The second one costs as much as every later one: each
+//! conversation has had a lease before. Prices and their date are in `herald::cost`. Logs, traces and data transfer depend
+//! on settings of the account and are not included.
 
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -31,14 +31,15 @@ use tests::database::{self, Database};
 use tests::paced::{self, Report, Tables, billed};
 
 const PEOPLE: u64 = 10_000;
-/// As many as the template lets there be.
+/// The most senders that the template allows.
 const SENDERS: usize = 10;
 /// In US dollars.
 const BUDGET: f64 = 2.00;
 
-/// What Lambda gives every function.
+/// The memory of every function.
 const GIGABYTES: f64 = 0.25;
-/// How long a planner waits for one request to DynamoDB or SQS, one after the other. What a sender waits for is its slots.
+/// How long a planner waits for one request to DynamoDB or SQS; requests are sequential. A sender waits for its permits
+/// instead.
 const REQUEST: Duration = Duration::from_millis(10);
 
 type Counts = BTreeMap<String, Count>;
@@ -47,7 +48,7 @@ type Counts = BTreeMap<String, Count>;
 struct Sent {
     planning: Counts,
     sending: Counts,
-    /// What was asked of the queues to plan it.
+    /// Requests to the queues for planning.
     plan_requests: u64,
     report: Report,
 }
@@ -161,7 +162,7 @@ async fn send(
     }
     let planning = counter.take();
     let messages: Vec<Message> = std::iter::from_fn(|| deliveries.take()).collect();
-    // A page is one request to the queue, if it is of one tenant; the sender's run counts them as if ten went together.
+    // A page of one tenant is one request to the queue. The sender's run counts its messages as sent ten at a time.
     let each: u64 = messages
         .iter()
         .map(|message| billed([message.body.len()].into_iter()))
@@ -186,7 +187,7 @@ async fn send(
     })
 }
 
-/// Prints what a notification came to, line by line, and returns the sum.
+/// Prints the cost of a notification, line by line, and returns the sum.
 fn print(name: &str, sent: &Sent) -> f64 {
     let report = &sent.report;
     println!(

@@ -1,7 +1,7 @@
-//! How long 10,000 deliveries to one tenant take at a channel that allows 50 requests a second, in real time and over real
-//! HTTP: `cargo bench -p tests --bench paced`, which fails when a budget is broken. It takes four minutes.
+//! The time of 10,000 deliveries to one tenant at a channel that allows 50 requests a second, in real time and over real
+//! HTTP: `cargo bench -p tests --bench paced`, which fails when a budget is exceeded. It takes four minutes.
 //!
-//! The same in virtual time is a test: `tests/all/paced.rs`.
+//! `tests/all/paced.rs` tests the same in virtual time.
 
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 
@@ -20,7 +20,7 @@ const SENDERS: usize = 3;
 const ALLOWED: usize = 50;
 
 const TIME_BUDGET: Duration = Duration::from_secs(230);
-/// One request in so many may be answered with 429.
+/// One request in this many may be answered with 429.
 const REFUSED_BUDGET: u64 = 1_000;
 
 #[tokio::main(flavor = "current_thread")]
@@ -80,7 +80,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Finds out for how long this process was not let run: another program's affair, and the reason of a 429.
+/// Measures the longest time for which the system did not schedule this process: another program's fault, and a cause of
+/// 429.
 async fn watch(worst: Arc<Mutex<Duration>>) {
     const TICK: Duration = Duration::from_millis(10);
     loop {

@@ -1,8 +1,8 @@
 //! Sizes of the release functions, and the time from process start to the first `next` of the runtime API.
 //!
-//! `cargo bench -p tests --bench start` builds the functions as they are deployed (about four minutes the first time)
-//! and fails when a budget is broken. Beside each start it prints that of a process that does nothing, in the same
-//! run: what is left is ours.
+//! `cargo bench -p tests --bench start` builds the functions as deployed (about four minutes the first time) and fails when
+//! a budget is exceeded. Each start is printed beside that of an empty process in the same run; the difference is the
+//! function's.
 
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 
@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Builds the functions and says where they are.
+/// Builds the functions and returns their folder.
 fn build() -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -88,7 +88,7 @@ fn build() -> Result<PathBuf, Box<dyn Error>> {
     Ok(release.to_owned())
 }
 
-/// From process start until the function asks the runtime API for its first event.
+/// The time from process start until the function asks the runtime API for its first event.
 fn first_next(binary: &Path) -> std::io::Result<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let begun = Instant::now();
@@ -121,7 +121,7 @@ fn first_next(binary: &Path) -> std::io::Result<Duration> {
     let read = connection.read(&mut request)?;
     let elapsed = begun.elapsed();
     let asked = String::from_utf8_lossy(&request[..read]).contains("/runtime/invocation/next");
-    // Whatever it asked, it gets no event; it is ended here.
+    // The function gets no event; it is stopped here.
     let _ = connection.write_all(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
     function.kill()?;
     function.wait()?;

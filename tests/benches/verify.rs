@@ -1,5 +1,5 @@
-//! CPU time for verifying one activity, keys cached: `cargo bench -p tests --bench verify`, which fails when the budget
-//! is broken.
+//! CPU time for verifying one activity with cached keys: `cargo bench -p tests --bench verify`, which fails when the budget
+//! is exceeded.
 
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What this thread has had of a processor so far: the first number that Linux tells in nanoseconds.
+/// Processor time of this thread so far: the first number in its file under `/proc`, in nanoseconds.
 fn cpu_time() -> Result<Duration, Box<dyn Error>> {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds = told.split(' ').next().unwrap_or_default().parse()?;

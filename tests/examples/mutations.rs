@@ -1,16 +1,16 @@
-//! The mutation check: breaks the engine on purpose, one way after the other, and has the simulation find each.
+//! Mutation check: breaks the engine on purpose, one fault at a time, and runs the simulation against each fault.
 //!
 //! ```text
 //! cargo run -p tests --example mutations                      all of them: about ten minutes on two cores
-//! SEEDS=3000 cargo run -p tests --example mutations cancel    those whose name holds `cancel`, with more seeds
+//! SEEDS=3000 cargo run -p tests --example mutations cancel    those whose name contains `cancel`, with more seeds
 //! ```
 //!
-//! A proof that proves everything proves nothing. Each mutation below is a fault that somebody could make: an exact text in
-//! one file, and what it becomes. The tracked files of the workspace are copied to `target/mutations/tree`, the text is
-//! replaced there, and the simulation runs on what was made, in a target directory of its own. The table says which
-//! invariant noticed, at which seed; the numbers are those of `tests/all/simulation/mod.rs`. What nobody notices is `NOT
-//! CAUGHT`, and the command fails; so it does when a text is not found exactly once, because the engine has moved on
-//! without its mutations.
+//! A test suite is only worth what it catches. Each mutation below is a plausible mistake: an exact text in one file, and
+//! its replacement. The tracked files of the workspace are copied to `target/mutations/tree`, the text is replaced there,
+//! and the simulation runs on the result, in its own target directory. The table prints the violated invariant and the
+//! seed; the numbers are those of `tests/all/simulation/mod.rs`. A mutation that no test catches is printed as `NOT CAUGHT`,
+//! and the command fails. It also fails when a text does not occur exactly once, because the engine has changed without
+//! its mutations.
 
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -18,85 +18,85 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{fs, io};
 
-/// Seeds that a mutation has to survive to count as not caught.
+/// The number of seeds that a mutation must survive to be reported as not caught.
 const SEEDS: &str = "1500";
 
-/// The tests that prove something of the engine. The others of the simulation prove something of the simulation.
+/// The tests that check the engine. The other tests of the simulation check the simulation itself.
 const PROOF: &[&str] = &[
-    "whatever_goes_wrong_the_promises_hold",
+    "every_invariant_holds_under_faults",
     "a_backlog_is_sent_at_nine_tenths",
     "many_notifications_to_one_conversation",
 ];
 
 /// A deliberate fault.
 struct Mutation {
-    /// What goes wrong.
+    /// The fault, in plain words.
     name: &'static str,
-    /// Where.
+    /// The file to change.
     file: &'static str,
-    /// The text that is there, once.
+    /// The text to replace, which occurs exactly once.
     from: &'static str,
-    /// What it becomes.
+    /// The replacement.
     to: &'static str,
 }
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
-        name: "a turn is taken whoever has it",
+        name: "a lease is acquired whichever delivery holds it",
         file: "shared/herald/src/delivery/claim.rs",
         from: "if !turn.is_over(row) {",
         to: "if false && !turn.is_over(row) {",
     },
     Mutation {
-        name: "a turn is taken from another delivery",
+        name: "a lease is acquired while another delivery holds it",
         file: "shared/herald/src/delivery/claim.rs",
         from: "if !turn.is_over(row) {",
         to: "if own && !turn.is_over(row) {",
     },
     Mutation {
-        name: "a copy is edited without the turn",
+        name: "a message is updated without the conversation lease",
         file: "shared/herald/src/delivery/claim.rs",
         from: "if !turn.is_over(row) {",
         to: "if copy.is_none() && !turn.is_over(row) {",
     },
     Mutation {
-        name: "a dead worker's turn is taken and nothing is written of it",
+        name: "an expired lease is taken over without recording the crash",
         file: "shared/herald/src/delivery/claim.rs",
         from: "if !turn.is_over(row) {",
         to: "if !turn.is_over(row) && (own || turn.until > now) {",
     },
     Mutation {
-        name: "a lease that has ended leaves no doubt",
+        name: "an expired lease does not count as an ambiguous attempt",
         file: "shared/herald/src/delivery/claim.rs",
         from: "doubts: turn.doubts + 1,",
         to: "doubts: turn.doubts,",
     },
     Mutation {
-        name: "giveUp is taken for retry",
+        name: "atMostOnce is treated as atLeastOnce",
         file: "shared/herald/src/delivery/claim.rs",
         from: "Guarantee::AtMostOnce => doubts == 0,",
         to: "Guarantee::AtMostOnce => doubts < most,",
     },
     Mutation {
-        name: "what may have been sent is said to be refused",
+        name: "a delivery with an ambiguous attempt is settled as rejected",
         file: "shared/herald/src/delivery/claim.rs",
         from: "                if self.doubts == 0 {\n                    outcome",
         to: "                if true {\n                    outcome",
     },
     Mutation {
-        name: "whoever is late writes over what stands",
+        name: "a late worker overwrites a settled outcome",
         file: "shared/herald/src/delivery/claim.rs",
         from: "(Some(State::Settled(_)), Stage::Revising) => earlier,\n        (Some(State::Settled(_)), Stage::Sending) | (Some(State::Waiting { .. }), Stage::Revising) => false,",
         to: "(Some(State::Settled(_)), _) | (Some(State::Waiting { .. }), Stage::Revising) => true,",
     },
     Mutation {
-        name: "a time-out is taken for not sent",
+        name: "a timeout is treated as not executed",
         file: "shared/herald/src/retry.rs",
         from: "Reason::NoResponse => Reaction::Doubt {\n            most: crate::delivery::DOUBTS_MAX,\n        },",
         to: "Reason::NoResponse => Reaction::Wait,",
     },
     Mutation {
-        name: "it is settled before it is sent",
+        name: "a delivery is settled before it is sent",
         file: "functions/sender/src/delivery.rs",
         from: "Ok(conversation) => self.attempt(&lease, &seen, conversation).await?,",
         to: "Ok(conversation) => {
@@ -112,37 +112,37 @@ const MUTATIONS: &[Mutation] = &[
         to: "let asked = retry_after(error, now).and_then(|_| None);\n        let not_sent",
     },
     Mutation {
-        name: "Retry-After is kept to oneself",
+        name: "the tenant's rate ignores the length of Retry-After",
         file: "shared/herald/src/rate_limit/tenant.rs",
         from: "retry_after.unwrap_or(DEFAULT_RETRY_AFTER)",
         to: "retry_after.map_or(DEFAULT_RETRY_AFTER, |_| DEFAULT_RETRY_AFTER)",
     },
     Mutation {
-        name: "half of the slots are handed out twice",
+        name: "half of the permits are granted twice",
         file: "shared/herald/src/rate_limit/tenant.rs",
         from: "let next_slot = ceil_millisecond(later(from, span(u64::from(request.slots), requests)));",
         to: "let next_slot = ceil_millisecond(later(from, span(u64::from(request.slots) / 2, requests)));",
     },
     Mutation {
-        name: "a conversation's limits are not kept",
+        name: "the rate limit of a conversation is ignored",
         file: "shared/herald/src/rate_limit/conversation.rs",
         from: "        if free > now {",
         to: "        if false && free > now {",
     },
     Mutation {
-        name: "cancel is not looked at",
+        name: "a cancellation is ignored",
         file: "shared/herald/src/notification.rs",
         from: "self.cancelled_at.is_some() || self.retracted",
         to: "self.retracted",
     },
     Mutation {
-        name: "what is retracted is not deleted",
+        name: "a retracted message is not deleted",
         file: "functions/sender/src/attempt.rs",
         from: "            (None, Some(copy)) => connector\n                .delete_activity(service_url, id, copy)\n                .await\n                .map(|()| SendReceipt::default()),\n",
         to: "            (None, Some(_)) => Ok(SendReceipt::default()),\n",
     },
     Mutation {
-        name: "the notification is looked at once",
+        name: "the cached notification never expires",
         file: "functions/sender/src/view.rs",
         from: "const AGE_MAX: SignedDuration = SignedDuration::from_secs(1);",
         to: "const AGE_MAX: SignedDuration = SignedDuration::from_secs(1000);",
@@ -154,13 +154,13 @@ const MUTATIONS: &[Mutation] = &[
         to: "} else if false {",
     },
     Mutation {
-        name: "the blocked are written to",
+        name: "blocked conversations are written to",
         file: "functions/sender/src/delivery.rs",
         from: "State::Blocked { .. } => skipped(SkipReason::Blocked),",
         to: "State::Blocked { .. } => Ok(conversation),",
     },
     Mutation {
-        name: "the removed are written to",
+        name: "removed conversations are written to",
         file: "functions/sender/src/delivery.rs",
         from: "State::Removed => skipped(SkipReason::Removed),",
         to: "State::Removed => Ok(conversation),",
@@ -172,13 +172,13 @@ const MUTATIONS: &[Mutation] = &[
         to: "if false {",
     },
     Mutation {
-        name: "a chunk is counted as often as it is closed",
+        name: "a chunk is counted each time it is closed",
         file: "shared/herald/src/store/memory/notifications.rs",
         from: "if closed.is_some_and(|closed| closed >= revision) {",
         to: "if closed.is_some_and(|closed| closed > revision) {",
     },
     Mutation {
-        name: "a sweep passes over what is closed",
+        name: "a sweep after an edit skips closed chunks",
         file: "functions/planner/src/lib.rs",
         from: "closed.0 == index && closed.1 >= notification.revision",
         to: "closed.0 == index",
@@ -196,7 +196,7 @@ const MUTATIONS: &[Mutation] = &[
             }",
     },
     Mutation {
-        name: "the chunks of a dead planner are forgotten",
+        name: "chunks that a dead planner left are never enqueued",
         file: "functions/planner/src/lib.rs",
         from: "    let mut latest = context.notifications.latest_page(id, part_number).await?;\n    loop {",
         to: "    let mut latest = context.notifications.latest_page(id, part_number).await?;\n    enqueued = latest.as_ref().map(|(number, _)| *number).or(enqueued);\n    loop {",
@@ -208,43 +208,43 @@ const MUTATIONS: &[Mutation] = &[
         to: "u16::from(number == 0)",
     },
     Mutation {
-        name: "who a roster repeats is a recipient of every page",
+        name: "a person repeated by a roster is a recipient on every page",
         file: "functions/planner/src/team.rs",
         from: "Ok(page.without(&repeated.into_iter().collect()))",
         to: "let _ = repeated;\n        Ok(page)",
     },
     Mutation {
-        name: "everybody may make a conversation",
+        name: "the creation lease is granted to every worker",
         file: "shared/herald/src/conversation/creation_lease.rs",
         from: "if let Some(until) = known.until.filter(|until| *until > now) {",
         to: "if let Some(until) = known.until.filter(|_| false) {",
     },
     Mutation {
-        name: "a conversation that was made is not kept",
+        name: "a created conversation is not linked to its person",
         file: "functions/sender/src/person.rs",
         from: "let made = outcome.as_ref().map_or(Creation::Nothing, Creation::clone);",
         to: "let made = Creation::Nothing;",
     },
     Mutation {
-        name: "an exception is not looked at",
+        name: "an audience's exceptions are ignored",
         file: "shared/herald/src/audience.rs",
         from: "&& !ids.into_iter().flatten().any(|id| self.except.contains(id))",
         to: "&& ids.len() == 3",
     },
     Mutation {
-        name: "each selector of a union has whomever it means",
+        name: "a union does not remove duplicates",
         file: "shared/herald/src/audience.rs",
         from: "let before = selectors.filter(|it| rank(*it) < rank((index, own)));",
         to: "let before = selectors.filter(|it| false && rank(*it) < rank((index, own)));",
     },
     Mutation {
-        name: "the bot is installed for people again and again",
+        name: "a pending installation is repeated",
         file: "functions/sender/src/person.rs",
         from: "if begun.is_none() {",
         to: "if begun.is_none() || begun.is_some() {",
     },
     Mutation {
-        name: "a team that has moved is asked at its old address",
+        name: "the roster of a moved team is queried at its old address",
         file: "functions/planner/src/roster_client.rs",
         from: "Reaction::Readdress if urls.next_after(&error) => {}",
         to: "Reaction::Readdress if urls.next_after(&error) => {
@@ -252,13 +252,13 @@ const MUTATIONS: &[Mutation] = &[
                 }",
     },
     Mutation {
-        name: "somebody new is looked for at one address",
+        name: "a conversation is created at one address only",
         file: "functions/sender/src/creation.rs",
         from: "            if left.is_empty() {",
         to: "            if left.is_empty() || !left.is_empty() {",
     },
     Mutation {
-        name: "what is open of a chunk is not sent back",
+        name: "the open deliveries of a chunk are not requeued",
         file: "functions/sender/src/lib.rs",
         from: "            return send_back(context, chunk, until).await;\n        }\n        let Chunk {",
         to: "            let _ = until;\n            return Ok(());\n        }\n        let Chunk {",
@@ -274,7 +274,7 @@ fn main() -> io::Result<ExitCode> {
     let seeds = std::env::var("SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
 
     copy(&root, &tree, &files)?;
-    // What is broken to begin with would catch everything.
+    // An engine that fails without a mutation would seem to catch everything.
     let sound = simulate(&workshop, &tree, &seeds)?;
     if let Verdict::Caught { .. } | Verdict::NotBuilt = sound {
         println!("The simulation fails without any mutation: {sound}");
@@ -305,15 +305,15 @@ fn main() -> io::Result<ExitCode> {
     })
 }
 
-/// What the simulation said of a mutation.
+/// The result of the simulation with a mutation.
 enum Verdict {
-    /// This invariant noticed, at this seed; without one, the test of the rate.
+    /// This invariant failed at this seed; without a seed, the test of the rate failed.
     Caught { invariant: String, seed: Option<String> },
-    /// Nobody noticed.
+    /// No test failed.
     NotCaught,
-    /// The text is not there, or more than once.
+    /// The text does not occur exactly once.
     NotFound,
-    /// It is no program.
+    /// The mutated program does not compile.
     NotBuilt,
 }
 
@@ -335,7 +335,7 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The files that git knows, as they are now.
+/// The files that git tracks, in their current state.
 fn tracked(root: &Path) -> io::Result<Vec<PathBuf>> {
     let listing = Command::new("git")
         .args(["ls-files", "-z"])
@@ -349,8 +349,8 @@ fn tracked(root: &Path) -> io::Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Makes the tree what the workspace is. What is the same already is not touched, so that it is not built again; what is
-/// not there any more goes.
+/// Synchronizes the tree with the workspace. Equal files are not touched, so that they are not built again; files that are
+/// gone are deleted.
 fn copy(root: &Path, tree: &Path, files: &[PathBuf]) -> io::Result<()> {
     for name in files {
         let (from, to) = (root.join(name), tree.join(name));

@@ -1,7 +1,7 @@
 //! The model of Teams as a channel that misbehaves on request: it delays and refuses requests and cuts connections.
 //!
-//! Every conversation and person exists once it is named, and no rate is limited. The channel has two doors: in-process as a
-//! [`Transport`], and over HTTP with [`Channel::serve`].
+//! Every conversation and person exists once it is named, and no rate is limited. The channel is reached in-process as a
+//! [`Transport`], or over HTTP with [`Channel::serve`].
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -24,7 +24,7 @@ const CREATE: &str = "/v3/conversations";
 /// Where batches are submitted.
 const USERS: &str = "/v3/batch/conversation/users";
 
-/// The time of all requests: the model counts its ids on from there, and nothing else depends on it.
+/// The fixed time of all requests. The model derives its ids from it; nothing else depends on it.
 const TIME: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// The batch API. Its endpoints have behaviours like conversations, by the names of [`batch::SUBMIT`] and others.
@@ -44,26 +44,26 @@ pub mod batch {
 /// What the channel does with requests to one conversation.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// Carries them out.
+    /// Executes them.
     Accept,
-    /// Carries them out and answers 202 without a body, as Teams may.
+    /// Executes them and answers 202 without a body, as Teams may.
     AcceptSilently,
     /// Refuses them.
     Refuse {
-        /// The status.
+        /// The HTTP status.
         status: u16,
         /// The code in the error document.
         code: &'static str,
     },
-    /// Answers with these, one request each, and carries out all others.
+    /// Gives these answers, one request each, and executes all later requests.
     Answers(VecDeque<Reply>),
     /// Serves them at this host, and refuses them at others for their region.
     ServedAt(&'static str),
-    /// Carries them out and answers with this id.
+    /// Executes them and answers with this id.
     Named(&'static str),
-    /// Carries them out and cuts the connection before the answer.
+    /// Executes them and cuts the connection before the answer.
     Cut,
-    /// Carries them out after [`Channel::let_go`]; the caller waits.
+    /// Executes them after [`Channel::let_go`]; the caller waits.
     Hold,
 }
 
@@ -85,10 +85,10 @@ pub fn member(person: &str) -> Value {
     json!({"id": format!("29:{person}"), "aadObjectId": format!("entra-{person}"), "userRole": "user"})
 }
 
-/// One scripted answer. With the status 200 the request is carried out.
+/// One scripted answer. With the status 200 the request is executed.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
     /// The code in the error document.
     pub code: &'static str,
@@ -110,16 +110,16 @@ impl From<Reply> for Response {
     }
 }
 
-/// One request that was carried out, reads excepted. A batch is one for each member it reached.
+/// One executed request, except reads. A batch counts as one for each member it reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
-    /// `POST`, …
+    /// The HTTP method.
     pub method: String,
     /// The path, percent-encoded as it came.
     pub path: String,
     /// The conversation, decoded.
     pub conversation: String,
-    /// The body.
+    /// The JSON body.
     pub activity: Value,
 }
 
@@ -182,17 +182,17 @@ impl Channel {
         self.state().received.iter().filter(is_of_member).count()
     }
 
-    /// Carries out what is held, and holds nothing from now on.
+    /// Executes the held requests, and holds none from now on.
     pub fn let_go(&self) {
         self.0.let_go.send_replace(true);
     }
 
-    /// Everything that was carried out so far.
+    /// Every request that was executed so far.
     pub fn received(&self) -> Vec<Received> {
         self.state().received.clone()
     }
 
-    /// How many requests were carried out in that conversation.
+    /// The number of executed requests in that conversation.
     pub fn count(&self, conversation: &str) -> usize {
         let received = &self.state().received;
         received
@@ -201,19 +201,19 @@ impl Channel {
             .count()
     }
 
-    /// How many requests came, carried out or not.
+    /// The number of requests that arrived, executed or not.
     pub fn requests(&self) -> usize {
         *self.0.requests.borrow()
     }
 
-    /// Waits until so many requests came.
+    /// Waits until this many requests arrived.
     pub async fn asked(&self, count: usize) {
         // The sender lives as long as `self`, so this cannot fail.
         let mut requests = self.0.requests.subscribe();
         let _ = requests.wait_for(|requests| *requests >= count).await;
     }
 
-    /// From now on batches proceed so.
+    /// Sets the course of the next batches.
     pub fn course(&self, course: Course) {
         self.state().teams.course = course;
     }
@@ -231,9 +231,10 @@ impl Channel {
         self.state().teams.batches.clone()
     }
 
-    /// Opens the second door: HTTP/1.1 on a free port of this machine.
+    /// Serves the channel over HTTP/1.1 on a free loopback port.
     ///
     /// # Errors
+    ///
     /// No port is free.
     pub async fn serve(&self) -> io::Result<Served> {
         let channel = self.clone();
@@ -306,7 +307,7 @@ impl Channel {
     }
 }
 
-/// A world in which everybody and every conversation exists, and no rate is limited.
+/// A world in which every person and conversation exists, and no rate is limited.
 pub(crate) fn open_world() -> Teams {
     let mut teams = Teams::new("28:bot", crate::graph::MANIFEST);
     teams.strangers = Strangers::Created;
@@ -333,7 +334,7 @@ impl State {
         }
     }
 
-    /// The behaviour of a conversation. Of scripted answers one is used up.
+    /// The behaviour of a conversation. A scripted answer is used once.
     fn next_behaviour(&mut self, subject: &str) -> Behaviour {
         match self.behaviours.get_mut(subject) {
             Some(Behaviour::Answers(replies)) => {

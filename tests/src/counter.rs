@@ -1,4 +1,4 @@
-//! A wire to a DynamoDB that counts what is asked of it, in the units that are paid for.
+//! A wire to a DynamoDB that counts requests and their billed units.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,24 +16,25 @@ pub struct Counter {
     counts: Arc<Mutex<BTreeMap<String, Count>>>,
 }
 
-/// What one kind of request came to.
+/// The totals of one kind of request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Count {
-    /// How many there were.
+    /// The number of requests.
     pub requests: u64,
-    /// Of them, those that were refused: a condition was not met, or a transaction was cancelled.
+    /// The requests that failed on a condition or a cancelled transaction.
     pub refused: u64,
-    /// What they read, in read units.
+    /// Read units.
     pub read_units: f64,
-    /// What they wrote, in write units. One that was refused is counted as one.
+    /// Write units. A failed write counts as one.
     pub write_units: f64,
 }
 
 impl Counter {
-    /// A wire to the DynamoDB at `upstream`, as long as the runtime lasts.
+    /// Opens a wire to the DynamoDB at `upstream`, as long as the runtime lasts.
     ///
     /// # Errors
-    /// When there is no free port.
+    ///
+    /// No port is free.
     pub async fn to(upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let counter = Self {
@@ -44,19 +45,19 @@ impl Counter {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let counts = Arc::clone(&counts);
-                // A connection that fails is the caller's to notice.
+                // The client notices a connection that fails.
                 tokio::spawn(async move { carry(client, upstream, &counts).await });
             }
         });
         Ok(counter)
     }
 
-    /// Where its near end is.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What was counted since the last call, by the name of the operation, the table, and what kind of item it was about.
+    /// The totals since the last call, by operation, table, and kind of item.
     pub fn take(&self) -> BTreeMap<String, Count> {
         std::mem::take(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -81,7 +82,7 @@ async fn carry(
         let mut request: Value = serde_json::from_slice(&body)?;
         request["ReturnConsumedCapacity"] = json!("TOTAL");
         let body = request.to_string();
-        // What signs the body does not fit any more; whoever is asked here does not look.
+        // The signature no longer fits the changed body; this server does not verify it.
         let mut sent = with_length(&head, body.len()).into_bytes();
         sent.extend_from_slice(body.as_bytes());
         server.write_all(&sent).await?;
@@ -125,7 +126,7 @@ fn count(operation: &str, request: &Value, answer: Option<&Value>, counts: &Mute
     }) += units.unwrap_or(1.0);
 }
 
-/// The operation, its table, and the beginning of the key that it is about.
+/// The operation, its table, and the kind of its item.
 fn name(operation: &str, request: &Value) -> String {
     let (table, kind) = match operation {
         "BatchGetItem" => {
@@ -183,7 +184,7 @@ fn kind(key: &Value) -> String {
     if word == "ntf" { "row".to_owned() } else { word }
 }
 
-/// The next message of a connection: its head, and its body. `None` at the end.
+/// The next message of a connection: its head and its body. `None` at the end.
 async fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<(String, Vec<u8>)>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! A bot's credential whose token endpoint stands in the same process, and always gives a token.
+//! A bot credential with an in-process token endpoint that always grants a token.
 
 use botframework::cloud::Cloud;
 use botframework::credential::{Credential, Registration, Runtime, Secret, Tenancy};

@@ -1,4 +1,4 @@
-//! Invented people by their numbers, with ids as long as those of Teams.
+//! Generated people, with ids as long as those of Teams.
 
 use botframework::activity::Activity;
 use herald::audience::Recipient;
@@ -8,33 +8,33 @@ use herald::rate_limit::Bucket;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// How long Teams' conversation ids (`a:…`) and account ids (`29:…`) are.
+/// The length of Teams' conversation ids (`a:…`) and account ids (`29:…`).
 const CONVERSATION_ID_LENGTH: usize = 100;
 const ACCOUNT_ID_LENGTH: usize = 80;
 
-/// So many people in so many tenants. Nobody is stored anywhere: everything follows from the number.
+/// People in tenants. Nothing is stored: every field follows from the number of the person.
 #[derive(Clone, Debug)]
 pub struct Crowd {
-    /// How many there are, numbered from 0.
+    /// The number of people, numbered from 0.
     pub people: u64,
-    /// In how many tenants. A page of an audience is of one tenant, as the index by tenant lists it.
+    /// The number of tenants. A page of an audience has one tenant, as the index by tenant lists it.
     pub tenants: u64,
-    /// Where their channel is.
+    /// The service URL of their channel.
     pub service_url: String,
 }
 
 impl Crowd {
-    /// The number of the tenant in which this person is.
+    /// The number of this person's tenant.
     fn tenant_number(&self, person: u64) -> u64 {
         person / PAGE_SIZE as u64 % self.tenants.max(1)
     }
 
-    /// The tenant in which this person is.
+    /// The tenant of this person.
     pub fn tenant(&self, person: u64) -> String {
         format!("b0a7c0de-0000-4000-8000-{:012x}", self.tenant_number(person))
     }
 
-    /// What this person says to the bot.
+    /// A message from this person to the bot.
     pub fn activity(&self, person: u64) -> Activity {
         let tenant = self.tenant(person);
         let value = json!({
@@ -51,17 +51,17 @@ impl Crowd {
         Activity::from_value(value).unwrap()
     }
 
-    /// Their conversation, as this activity shows it.
+    /// The observation that the activity of this person makes.
     pub fn observation(&self, person: u64) -> Observation {
         Observation::from_activity(&self.activity(person)).pop().unwrap()
     }
 
-    /// Their conversation, as it is remembered.
+    /// The stored conversation of this person.
     pub fn conversation(&self, person: u64, now: Timestamp) -> Conversation {
         conversation::remember(None, self.observation(person), now).unwrap()
     }
 
-    /// The key and the attributes of their conversation, at a small part of the price of the whole.
+    /// The key and the attributes of their conversation, much cheaper to make than the whole record.
     pub fn candidate(&self, person: u64) -> (ConversationKey, Attributes) {
         let key = ConversationKey {
             conversation: conversation_id(person).into(),
@@ -79,7 +79,7 @@ impl Crowd {
         (key, attributes)
     }
 
-    /// Whose conversation this is.
+    /// The number of the person in this conversation.
     pub fn person(key: &ConversationKey) -> u64 {
         let id = key.conversation.as_str();
         id.trim_start_matches("a:1")
@@ -88,7 +88,7 @@ impl Crowd {
             .unwrap()
     }
 
-    /// All of them, page by page as a planner would write them down.
+    /// All people, in pages as a planner writes them.
     pub fn pages(&self) -> impl Iterator<Item = Page> {
         let last = self.people.div_ceil(PAGE_SIZE as u64).saturating_sub(1);
         (0..=last).map(move |page| {
@@ -114,7 +114,7 @@ fn padded(prefix: &str, person: u64, length: usize) -> String {
     format!("{prefix}{}{digits}", "x".repeat(padding))
 }
 
-/// What everybody is sent: a card of about a kilobyte, and its summary.
+/// The content of the notification: a card of about a kilobyte, and its summary.
 pub fn news() -> Value {
     let paragraph = "The canteen is closed on Friday afternoon, because the new kitchen is being installed. From Monday on \
         there is breakfast from seven, lunch from half past eleven, and on Wednesdays soup in the evening.";
@@ -130,7 +130,7 @@ pub fn news() -> Value {
     })
 }
 
-/// A notification of [`news`] to this audience, and what was asked for.
+/// A notification of [`news`] to this audience, and its request.
 pub fn notification(audience: &Value, now: Timestamp, chance: [u8; 16]) -> (Notification, Request) {
     let request = Request::parse(&json!({"audience": audience, "message": news()}), now).unwrap();
     let id = herald::id::NotificationId::fresh(now, chance);
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_from_a_number_is_the_same_by_every_way() {
+    fn generated_people_are_the_same_by_every_method() {
         let crowd = Crowd {
             people: 200,
             tenants: 2,

@@ -1,4 +1,4 @@
-//! DynamoDB in the test's own process, with Herald's tables, on a loopback port of its own.
+//! DynamoDB in the test's own process, with Herald's tables, on its own loopback port.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,12 +53,12 @@ impl Database {
         Self { address, engine }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many items the table of conversations has, whatever they are.
+    /// The number of items of any kind in the conversations table.
     pub fn items_of_conversations(&self) -> usize {
         let all = ScanRequest {
             table_name: CONVERSATIONS.to_owned(),
@@ -67,8 +67,7 @@ impl Database {
         self.engine.scan(all).unwrap().count
     }
 
-    /// Of the items of the table of conversations that have this text anywhere, when each goes by itself: seconds since 1970,
-    /// if it does.
+    /// The TTL, in seconds since 1970, of each item of the conversations table that contains this text.
     pub fn expiries_of_conversations_naming(&self, text: &str) -> Vec<Option<i64>> {
         let all = ScanRequest {
             table_name: CONVERSATIONS.to_owned(),
@@ -98,22 +97,22 @@ impl Database {
     }
 }
 
-/// The conversations of whatever listens there.
+/// The conversations at this address, real or faked.
 pub fn conversations_at(address: SocketAddr) -> Conversations {
     Conversations::new(&sdk(address), CONVERSATIONS)
 }
 
-/// The notifications of whatever listens there.
+/// The notifications at this address, real or faked.
 pub fn notifications_at(address: SocketAddr) -> Notifications {
     Notifications::new(&sdk(address), NOTIFICATIONS)
 }
 
-/// The ledger of whatever listens there.
+/// The ledger at this address, real or faked.
 pub fn ledger_at(address: SocketAddr) -> Ledger {
     Ledger::new(&sdk(address), DELIVERIES)
 }
 
-/// The SDK, led to `address` for every service.
+/// An SDK that sends the requests of every service to `address`.
 pub fn sdk(address: SocketAddr) -> Sdk {
     Sdk::new(
         &environment(address, &[]),
@@ -122,10 +121,11 @@ pub fn sdk(address: SocketAddr) -> Sdk {
     .unwrap()
 }
 
-/// The environment of a function, led to `address` for every service, with these variables beside.
+/// The environment of a function with these additional variables, whose SDK sends the requests of every service to
+/// `address`.
 ///
-/// Each has a region of its own, because the SDK keeps one allowance of retries for a region in the whole process: a
-/// test that uses it up must not leave another without.
+/// Each environment has its own region, because the SDK has one retry allowance for a region in the whole process: a test
+/// that uses it up must not affect another one.
 pub fn environment<'a>(address: SocketAddr, variables: &'a [(&'a str, &'a str)]) -> Environment<'a> {
     static REGIONS: AtomicUsize = AtomicUsize::new(0);
     let region = REGIONS.fetch_add(1, Ordering::Relaxed);
@@ -140,12 +140,12 @@ pub fn environment<'a>(address: SocketAddr, variables: &'a [(&'a str, &'a str)])
     })
 }
 
-/// The tables of `infra/template.yaml`, as requests to make them.
+/// Requests that create the tables of `infra/template.yaml`.
 fn tables() -> impl Iterator<Item = Value> {
     stack().tables.into_iter().map(|table| table.create)
 }
 
-/// What `infra/template.yaml` describes.
+/// The parsed `infra/template.yaml`.
 pub fn stack() -> Stack {
     let location = AwsLocation {
         region: "made-up".to_owned(),

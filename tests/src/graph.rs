@@ -1,7 +1,7 @@
 //! The model's Graph with its token endpoints, which misbehaves on request.
 //!
-//! Every person exists, unless it is said otherwise, and has no installation. Graph has two doors: in-process as a
-//! [`Transport`], by which a tenant's token is of use for that tenant alone, and over HTTP with [`Graph::serve`].
+//! Every person exists unless a test removes them, and has no installation. Graph is reached in-process as a [`Transport`],
+//! where a token is valid for its own tenant only, or over HTTP with [`Graph::serve`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::server::{self, Served};
 /// The id of the bot's app in its manifest.
 pub const MANIFEST: &str = "11111111-2222-4333-8444-555555555555";
 
-/// The fake. Clones are the same one.
+/// The fake Graph. Clones are the same one.
 #[derive(Clone)]
 pub struct Graph(Arc<Shared>);
 
@@ -38,7 +38,7 @@ struct State {
     teams: Teams,
     nobody: HashSet<String>,
     replies: HashMap<String, VecDeque<Reply>>,
-    /// Entra's error number for tenants without a token.
+    /// Entra's error numbers, by tenant, for tenants without a token.
     without_token: HashMap<String, u64>,
     asked: Vec<Asked>,
     told: Option<Told>,
@@ -46,10 +46,10 @@ struct State {
 
 type Told = Box<dyn Fn(&str) + Send>;
 
-/// One request that came, tokens excepted.
+/// One request, except those for tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// When.
+    /// The time of the request.
     pub at: Timestamp,
     /// The tenant of its token; empty without one.
     pub tenant: String,
@@ -80,7 +80,7 @@ impl Graph {
         self.state().teams.app = app.map(str::to_owned);
     }
 
-    /// There is no such person.
+    /// Makes this person unknown.
     pub fn nobody(&self, person: &str) {
         self.state().nobody.insert(person.to_owned());
     }
@@ -104,30 +104,31 @@ impl Graph {
         teams.places[place].installed = installed;
     }
 
-    /// Answers requests about this person, or the `catalog`, with these first, one each. One of status 200 is carried out.
+    /// Answers the next requests about this person, or about the `catalog`, with these replies, one each. A reply with
+    /// status 200 executes the request.
     pub fn replies(&self, about: &str, replies: impl IntoIterator<Item = Reply>) {
         let replies = replies.into_iter().collect();
         self.state().replies.insert(about.to_owned(), replies);
     }
 
-    /// From now on there are no tokens for this tenant, for this reason of Entra's.
+    /// Refuses tokens for this tenant from now on, with this error number of Entra.
     pub fn gives_no_token(&self, tenant: &str, number: u64) {
         self.state().without_token.insert(tenant.to_owned(), number);
     }
 
-    /// From now on `told` is called with the person of each installation.
+    /// Calls `told` with the person of each installation from now on.
     pub fn tells(&self, told: impl Fn(&str) + Send + 'static) {
         self.state().told = Some(Box::new(told));
     }
 
-    /// Waits until there were so many installations.
+    /// Waits until this many installations happened.
     pub async fn installed(&self, count: usize) {
         let mut installed = self.0.installed.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
         let _ = installed.wait_for(|installed| *installed >= count).await;
     }
 
-    /// How many installations there were.
+    /// The number of installations.
     pub fn installs(&self) -> usize {
         *self.0.installed.borrow()
     }
@@ -137,9 +138,10 @@ impl Graph {
         self.state().asked.clone()
     }
 
-    /// Opens the second door. Its token endpoint is at `/token`.
+    /// Serves Graph over HTTP. Its token endpoint is at `/token`.
     ///
     /// # Errors
+    ///
     /// No port is free.
     pub async fn serve(&self) -> io::Result<Served> {
         let graph = self.clone();

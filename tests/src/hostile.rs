@@ -1,11 +1,12 @@
-//! Service URLs as attackers write them.
+//! Service URLs that an attacker may use.
 
 use botframework::cloud::Cloud;
 
-/// What an attacker makes of the first host of this cloud's Teams, and the hosts of the other clouds.
+/// Variations of the first Teams host of this cloud, and the hosts of the other clouds.
 ///
 /// # Panics
-/// When the fixture is damaged.
+///
+/// The fixture is damaged.
 #[allow(clippy::unwrap_used, reason = "a fixture is there or nothing can be tested")]
 pub fn service_urls(cloud: Cloud) -> Vec<String> {
     let table: Vec<(String, String)> =

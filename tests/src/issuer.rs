@@ -15,7 +15,7 @@ pub enum Fixture {
     Current,
     /// The key that they sign with after a rotation.
     Next,
-    /// A key of no issuer.
+    /// A key that no issuer publishes.
     Stranger,
 }
 
@@ -23,7 +23,8 @@ impl Fixture {
     /// The key.
     ///
     /// # Panics
-    /// When the fixture is damaged.
+    ///
+    /// The fixture is damaged.
     pub fn key(self) -> &'static SigningKey {
         static KEYS: [OnceLock<SigningKey>; 3] = [const { OnceLock::new() }; 3];
         let (slot, der): (_, &[u8]) = match self {
@@ -39,7 +40,7 @@ impl Fixture {
 /// What an issuer does with a request.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// Answers.
+    /// Gives the document.
     Answer,
     /// Refuses connections.
     Down,
@@ -134,7 +135,7 @@ impl Issuer {
         requests.iter().filter(|url| is_key_set(url)).count()
     }
 
-    /// Waits until so many requests came.
+    /// Waits until this many requests arrived.
     pub async fn asked(&self, count: usize) {
         // The sender lives as long as `self`, so this cannot fail.
         let _ = self.0.asked.subscribe().wait_for(|asked| *asked >= count).await;
@@ -144,7 +145,7 @@ impl Issuer {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The behaviour for a request, and the document that it asks for.
+    /// The behaviour for a request, and the requested document.
     fn consider(&self, url: &str) -> (Behaviour, Value) {
         let mut state = self.state();
         state.requests.push(url.to_owned());

@@ -1,5 +1,5 @@
-//! What the tests and benches share: a channel, a server and issuers of tokens that do as they are told, a DynamoDB of
-//! one's own, wires that fail, people in any number.
+//! Shared by tests and benches: a scriptable channel, server and token issuer, an in-process DynamoDB, wires that lose
+//! answers, and generated people.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! What this process has used so far, as Linux tells it.
+//! The resources that this process has used, as Linux reports them.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,11 @@ const TICKS: u64 = 100;
 /// Processor time of all threads, in user and kernel mode, to ten milliseconds.
 ///
 /// # Errors
-/// On systems without `/proc`.
+///
+/// The system has no `/proc`.
 pub fn cpu_time() -> io::Result<Duration> {
     let told = fs::read_to_string("/proc/self/stat")?;
-    // The name in brackets may hold anything; after it the state is the third field.
+    // The name in brackets may contain any character; after it the state is the third field.
     let fields = told.rsplit_once(')').map_or("", |(_, fields)| fields);
     let mut ticks = fields
         .split_whitespace()
@@ -23,10 +24,11 @@ pub fn cpu_time() -> io::Result<Duration> {
     Ok(Duration::from_millis(used * 1000 / TICKS))
 }
 
-/// The most memory that was resident at once, in bytes.
+/// The peak of resident memory, in bytes.
 ///
 /// # Errors
-/// On systems without `/proc`.
+///
+/// The system has no `/proc`.
 pub fn peak_memory() -> io::Result<u64> {
     let told = fs::read_to_string("/proc/self/status")?;
     let kilobytes = told

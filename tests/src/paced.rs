@@ -1,5 +1,5 @@
-//! One tenant's backlog, a few senders fed from a queue as Lambda feeds them, and a channel that allows so many requests a
-//! second and not one more.
+//! One tenant's backlog, a few senders fed from a queue as Lambda feeds them, and a channel with a strict limit of requests
+//! a second.
 //!
 //! Time is tokio's own: real in a bench, virtual in a test that pauses it.
 
@@ -29,32 +29,32 @@ use tokio::time::Instant;
 use crate::crowd::{self, Crowd};
 use crate::database::stack;
 
-/// Messages that a mapping hands over at once, and the time of an invocation: as the template says.
+/// The batch size of the event source mapping and the timeout of an invocation, as in the template.
 const BATCH: usize = 10;
 const INVOCATION: Duration = Duration::from_secs(90);
 
 const QUEUE: &str = "DeliveriesQueue";
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The notification at its end.
     pub notification: Notification,
-    /// From the first chunk on the queue to the last one off it.
+    /// The time from the first chunk on the queue to the last one deleted.
     pub took: Duration,
-    /// Time that senders were awake, all together.
+    /// The total time for which senders were awake.
     pub awake: Duration,
-    /// How often senders were invoked.
+    /// The number of sender invocations.
     pub invocations: u64,
-    /// Messages that were put on the queue, each time they were.
+    /// The number of messages put on the queue, with repetitions.
     pub enqueued: u64,
-    /// Messages that were taken off the queue, each time they were.
+    /// The number of messages received from the queue, with repetitions.
     pub received: u64,
-    /// Requests to the queue, as SQS bills them: those that send, receive and delete.
+    /// Requests to the queue as SQS bills them: send, receive and delete.
     pub queue_requests: u64,
 }
 
-/// A channel that takes at most so many requests in any second, and answers 429 to what is beyond.
+/// A channel that accepts a limited number of requests in any second, and answers 429 to the rest.
 #[derive(Clone, Debug)]
 pub struct Limited(Arc<Mutex<Window>>);
 
@@ -65,17 +65,17 @@ struct Window {
     counts: Counts,
 }
 
-/// What a channel has seen.
+/// The requests that a channel has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Requests it took.
+    /// Requests that it accepted.
     pub taken: u64,
-    /// Requests it answered with 429.
+    /// Requests that it answered with 429.
     pub refused: u64,
 }
 
 impl Limited {
-    /// A channel that takes `most` requests in any second.
+    /// A channel that accepts `most` requests in any second.
     pub fn to(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Window {
             most,
@@ -84,12 +84,12 @@ impl Limited {
         })))
     }
 
-    /// What it has seen so far.
+    /// The requests so far.
     pub fn counts(&self) -> Counts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).counts
     }
 
-    /// Whether it takes a request now.
+    /// Whether a request is accepted now.
     pub fn takes(&self) -> bool {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -128,14 +128,14 @@ impl Transport for Limited {
     }
 }
 
-/// The tables that a sender works on.
+/// The tables of a sender.
 #[derive(Clone, Debug)]
 pub struct Tables<C, N, L> {
     /// Where conversations are.
     pub conversations: C,
     /// Where notifications are.
     pub notifications: N,
-    /// The ledger, and the paces.
+    /// The ledger and the tenant rates.
     pub ledger: L,
 }
 
@@ -152,7 +152,7 @@ impl queue::Queue for Deliveries {
         let requests = billed(messages.iter().map(|message| message.body.len()));
         self.requests.fetch_add(requests, Ordering::Relaxed);
         for message in messages {
-            // In whole seconds, as SQS counts.
+            // SQS counts delays in whole seconds.
             let seconds = message.delay.as_millis().div_ceil(1000);
             let delay = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)).min(DELAY_MAX);
             let sent = herald_local::sqs::Message {
@@ -167,8 +167,8 @@ impl queue::Queue for Deliveries {
     }
 }
 
-/// As how many requests SQS bills messages of these sizes that travel together: at most ten of them and a mebibyte in a
-/// request, and one is counted for every 64 KB of it.
+/// The number of requests that SQS bills for messages of these sizes: at most ten of them and a mebibyte together, and one
+/// for each 64 KB.
 pub fn billed(sizes: impl Iterator<Item = usize>) -> u64 {
     const TOGETHER_BYTES: usize = 1024 * 1024;
     let (mut billed, mut messages, mut bytes) = (0, 0, 0);
@@ -186,8 +186,8 @@ pub fn billed(sizes: impl Iterator<Item = usize>) -> u64 {
     billed
 }
 
-/// Delivers a notification to `people` of one tenant over `connector`, at the limits of Teams and over tables in memory, with
-/// so many senders.
+/// Delivers a notification to `people` of one tenant over `connector`, at the limits of Teams, over in-memory tables, with
+/// this many senders.
 pub async fn run(people: u64, service_url: &str, connector: Connector, senders: usize) -> Report {
     let clock = clock();
     let crowd = Crowd {
@@ -205,7 +205,7 @@ pub async fn run(people: u64, service_url: &str, connector: Connector, senders: 
     deliver(&tables, &notification.id, messages, connector, clock, senders).await
 }
 
-/// A clock that goes as tokio's does, and begins at a moment of its own.
+/// A clock that follows tokio's, from a fixed start.
 pub fn clock() -> Clock {
     let began = Instant::now();
     Clock::told_by(move || {
@@ -214,7 +214,7 @@ pub fn clock() -> Clock {
     })
 }
 
-/// Puts these messages of a notification on the queue and has them delivered, at the limits of Teams.
+/// Puts the messages of a notification on the queue and delivers them, at the limits of Teams.
 pub async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces>(
     tables: &Tables<C, N, L>,
     id: &NotificationId,
@@ -289,7 +289,7 @@ struct Worked {
     requests: u64,
 }
 
-/// One environment of the sender: takes a batch, handles it, takes the next, until there is nothing left.
+/// One environment of the sender: takes batch after batch until the queue stays empty.
 async fn work<C: Conversations, N: Notifications, L: Ledger + Paces>(
     context: &sender::Context<C, N, L, Deliveries, Events>,
     broker: &Broker,
@@ -302,7 +302,7 @@ async fn work<C: Conversations, N: Notifications, L: Ledger + Paces>(
         }
         let batch = broker.receive(QUEUE, BATCH, None).unwrap();
         if batch.is_empty() {
-            // Another one was faster.
+            // Another environment received them first.
             continue;
         }
         worked.received += batch.len() as u64;

@@ -18,7 +18,7 @@ pub struct Request {
     pub body: String,
 }
 
-/// The status, further headers as lines, and a JSON body.
+/// The status, additional headers as lines, and a JSON body.
 pub type Answer = (u16, String, String);
 
 /// A server on a free port of this machine, until it is dropped.
@@ -33,9 +33,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Answers each request by `answer`, which gets the number of requests so far, itself included.
+    /// Answers each request by `answer`, which gets the number of requests so far, including this one.
     ///
     /// # Errors
+    ///
     /// No port is free.
     pub async fn answering(
         answer: impl FnMut(&Request, usize) -> Answer + Send + 'static,
@@ -77,7 +78,7 @@ impl Recorder {
         self.requests.borrow().clone()
     }
 
-    /// Waits until so many requests came.
+    /// Waits until this many requests arrived.
     pub async fn asked(&self, count: usize) {
         let mut requests = self.requests.subscribe();
         // The sender lives as long as `self`, so this cannot fail.

@@ -1,4 +1,4 @@
-//! A server that answers by a script: what a service may answer and an emulator never does.
+//! A server with scripted answers, for those that a service may give and an emulator never does.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::server::{self, Answer, Served};
 
-/// In the place of an answer: the request is read, and the connection is cut.
+/// In place of an answer: the request is read, and the connection is cut.
 pub const LOST: (u16, Value) = (0, Value::Null);
 
-/// Answers requests in their order and records them. Clones are the same server.
+/// Answers requests in order and records them. Clones are the same server.
 #[derive(Clone, Debug)]
 pub struct Script {
     address: SocketAddr,
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Script {
-    /// Gives these answers, each a status and a document, and cuts the connection of all further requests.
+    /// Gives these answers, each a status and a document, and cuts the connection of all later requests.
     pub async fn of(answers: impl IntoIterator<Item = (u16, Value)>) -> Self {
         let state = Arc::new(Mutex::new(State {
             answers: answers.into_iter().collect(),
@@ -58,7 +58,7 @@ impl Script {
         }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

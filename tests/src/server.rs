@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server on loopback whose answers are functions, and which can cut the connection instead of an answer.
+//! A small HTTP/1.1 server on loopback whose answers are functions, and which can cut the connection instead.
 
 use std::future::Future;
 use std::io;
@@ -92,6 +92,7 @@ fn values(head: &str, wanted: &str) -> Vec<String> {
 /// Serves on a free port. An answer of `None` cuts the connection.
 ///
 /// # Errors
+///
 /// No port is free.
 pub(crate) async fn serve<F>(answer: impl Fn(Request) -> F + Clone + Send + 'static) -> io::Result<Served>
 where

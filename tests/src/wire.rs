@@ -1,4 +1,4 @@
-//! The wire between Herald and a table: it tells what went over it, and can lose answers.
+//! A wire between Herald and a table that records its operations, and can lose answers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Before the name of an operation in a request's head.
+/// The text before the name of an operation in a request's head.
 const TARGET: &[u8] = b"x-amz-target: DynamoDB_20120810.";
 
 /// A wire to a server. Clones are the same wire.
@@ -24,17 +24,17 @@ struct State {
     answers: Mutex<Answers>,
 }
 
-/// What becomes of the answers from now on.
+/// Decides which answers are lost.
 #[derive(Debug, Default)]
 struct Answers {
-    /// So many of them come,
+    /// The number of answers that still pass.
     passing: usize,
-    /// and so many after them do not.
+    /// The number of answers after them that are lost.
     losing: usize,
 }
 
 impl Wire {
-    /// A wire to the server at `upstream`, as long as the test's runtime lasts.
+    /// Opens a wire to the server at `upstream`, as long as the test's runtime lasts.
     pub async fn to(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let wire = Self {
@@ -51,17 +51,17 @@ impl Wire {
         wire
     }
 
-    /// Where its near end is.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Loses the next `count` answers: the request is carried out, and then the connection breaks.
+    /// Loses the next `count` answers: the request is executed, and then the connection breaks.
     pub fn lose_answers(&self, count: usize) {
         self.lose_answers_after(0, count);
     }
 
-    /// Lets so many answers come, and then loses `count`.
+    /// Lets `passing` answers through, and then loses `count`.
     pub fn lose_answers_after(&self, passing: usize, count: usize) {
         let answers = Answers {
             passing,
@@ -70,7 +70,7 @@ impl Wire {
         *self.state.answers.lock().unwrap_or_else(PoisonError::into_inner) = answers;
     }
 
-    /// The operations since the last call, in the order they came.
+    /// The operations since the last call, in order.
     pub fn take_operations(&self) -> Vec<String> {
         std::mem::take(
             &mut self
@@ -82,7 +82,7 @@ impl Wire {
     }
 }
 
-/// Carries one connection. There is one request at a time on it, as always in HTTP/1.1 without pipelining.
+/// Carries one connection. It has one request at a time, as always in HTTP/1.1 without pipelining.
 async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
@@ -108,7 +108,7 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State
             asked.store(true, Ordering::SeqCst);
             seen.drain(..end);
         }
-        // Only the beginning of a target can still grow into one.
+        // Only the end of these bytes can still become a target header.
         seen.drain(..seen.len().saturating_sub(TARGET.len() + 64));
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
@@ -119,7 +119,7 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State
 async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, asked: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        // An answer may come in several parts: it is the first one that decides.
+        // An answer may come in several parts; the first part decides.
         let lost = asked.swap(false, Ordering::SeqCst) && state.loses();
         if lost || to.write_all(&buffer[..count]).await.is_err() {
             return;

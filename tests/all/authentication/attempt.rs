@@ -1,4 +1,4 @@
-//! One activity that somebody posts with a token, right in every respect until a case changes it.
+//! A posted activity with a token: valid in every respect until a case changes it.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +26,7 @@ pub(super) const NOW: i64 = 1_800_000_000;
 pub(super) const BOT: &str = "0000000a-0000-4000-8000-00000000b07a";
 pub(super) const TENANT: &str = "0000000b-0000-4000-8000-00000000000a";
 
-/// What comes to the endpoint, and what is there to judge it by.
+/// The inputs of the authenticator: the request, its token, and the policy.
 pub(super) struct Attempt {
     pub(super) policy: Policy,
     pub(super) trust: TrustRule,
@@ -35,16 +35,16 @@ pub(super) struct Attempt {
     pub(super) claims: Value,
     pub(super) signer: &'static SigningKey,
     pub(super) activity: Value,
-    /// What is made of the token before it is sent.
+    /// Changes the signed token before it is sent.
     pub(super) token: Box<dyn Fn(String) -> String>,
-    /// What it is sent in.
+    /// The headers that carry the token.
     pub(super) headers: Box<dyn Fn(&str) -> HeaderMap>,
 }
 
 /// A change of an attempt.
 pub(super) type Change = Box<dyn Fn(&mut Attempt)>;
 
-/// What an attempt is to come to: its status, and why in a word.
+/// The expected result of an attempt: the HTTP status and the `error_type`.
 pub(super) struct Case {
     pub(super) name: String,
     status: u16,
@@ -65,7 +65,7 @@ pub(super) fn one_header(value: &str) -> HeaderMap {
 }
 
 impl Attempt {
-    /// Teams posts what a person said, in this cloud.
+    /// A message from Teams in this cloud.
     pub(super) fn of(cloud: Cloud) -> Self {
         let service_url = format!("https://{}/emea/", cloud.endpoints().teams_hosts[0]);
         let mut activity = personal("ada", "message");
@@ -96,7 +96,7 @@ impl Attempt {
         Authenticator::new(self.policy.clone(), self.trust.clone(), self.issuer.clone(), 7)
     }
 
-    /// What the authenticator says.
+    /// Authenticates the attempt.
     pub(super) async fn caller(&self) -> Result<Caller, Denied> {
         let activity = Activity::from_value(self.activity.clone()).unwrap();
         let headers = self.sealed();
@@ -106,12 +106,12 @@ impl Attempt {
             .map(|verified| verified.caller().clone())
     }
 
-    /// The same in a word: nothing when it lets the activity in.
+    /// The `error_type` of the result, empty if the activity is accepted.
     pub(super) async fn verdict(&self) -> &'static str {
         self.caller().await.map_or_else(Denied::error_type, |_| "")
     }
 
-    /// What the messages function answers, and whether anything came of it.
+    /// The response of the messages function, and whether it stored anything.
     async fn answer(&self) -> (u16, String, bool) {
         let (store, channel) = (Store::new(), Channel::new());
         let context = messages::Context {
@@ -142,12 +142,12 @@ impl Case {
         Self::new(name, 200, "", change)
     }
 
-    /// The token is at fault.
+    /// A case whose token is invalid.
     pub(super) fn unauthorized(name: &str, error_type: &'static str, change: Change) -> Self {
         Self::new(name, 401, error_type, change)
     }
 
-    /// The token is valid, on the wrong channel or service URL.
+    /// A case whose token is valid, but used on the wrong channel or service URL.
     pub(super) fn forbidden(name: &str, error_type: &'static str, change: Change) -> Self {
         Self::new(name, 403, error_type, change)
     }
@@ -161,7 +161,7 @@ impl Case {
         }
     }
 
-    /// The same in another setting: `first` is changed before.
+    /// The same case with `first` applied before its change.
     pub(super) fn after(self, first: Change) -> Self {
         let then = self.change;
         Self {
@@ -173,7 +173,7 @@ impl Case {
         }
     }
 
-    /// Fails unless it comes to what it should, and a refusal says nothing and has no effect.
+    /// Asserts the expected result, and that a refusal has an empty body and no effect.
     pub(super) async fn judge(&self, mut attempt: Attempt) {
         (self.change)(&mut attempt);
         assert_eq!(attempt.verdict().await, self.error_type, "{}", self.name);
@@ -212,7 +212,7 @@ pub(super) fn field(name: &'static str, value: Value) -> Change {
     change(move |it| it.activity[name] = value.clone())
 }
 
-/// The token and the activity name the same service URL: this one.
+/// Sets one service URL in both the token and the activity.
 pub(super) fn everywhere(url: impl Into<String>) -> Change {
     let url = url.into();
     change(move |it| {
@@ -229,7 +229,7 @@ pub(super) fn headers(make: impl Fn(&str) -> HeaderMap + Clone + 'static) -> Cha
     change(move |it| it.headers = Box::new(make.clone()))
 }
 
-/// The issuer publishes its key with this in place of that.
+/// Replaces one member of the key that the issuer publishes.
 pub(super) fn key(name: &'static str, value: Value) -> Change {
     change(move |it| {
         let mut published = Fixture::Current.key().published("current", &["msteams"]);

@@ -13,7 +13,7 @@ const BOTS: &str = "d6d49420-f39b-4df7-a1dc-d59a935871db";
 const GOVERNMENT: &str = "cab8a31a-1906-4287-a0d8-4eef66b95f6e";
 const OTHER_BOT: &str = "0000000c-0000-4000-8000-000000000001";
 
-/// The emulator speaks from this machine, with a token that our own credentials fetched, and may.
+/// The emulator on this machine, with a token fetched by our own credentials, and allowed by the policy.
 fn emulator() -> Attempt {
     let mut it = Attempt::of(Cloud::Public);
     it.policy.emulator = Emulator::OnLoopback;
@@ -29,7 +29,7 @@ fn emulator() -> Attempt {
     it
 }
 
-/// Another bot speaks for Teams, and may.
+/// Another bot on Teams, allowed by the policy.
 fn other_bot() -> Attempt {
     let mut it = emulator();
     it.policy.emulator = Emulator::Refused;
@@ -58,7 +58,7 @@ fn issued_by(issuer: &'static str, tenant: &'static str) -> Change {
 }
 
 #[tokio::test]
-async fn the_emulator_speaks_from_this_machine_or_not_at_all() {
+async fn the_emulator_is_accepted_from_this_machine_only() {
     for case in places().into_iter().chain(applications()).chain(tenants()) {
         case.judge(emulator()).await;
     }
@@ -217,7 +217,7 @@ fn tenants() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn another_bot_speaks_when_it_is_named() {
+async fn another_bot_is_accepted_only_if_it_is_allowed() {
     for case in [
         Case::admitted("another bot that is in the list", nothing()),
         Case::admitted("another bot with a token of version 2", second_version(OTHER_BOT)),
@@ -262,7 +262,7 @@ async fn another_bot_speaks_when_it_is_named() {
 }
 
 #[tokio::test]
-async fn it_is_known_who_spoke() {
+async fn the_caller_is_identified() {
     let channel = |cloud: Cloud| async move { Attempt::of(cloud).caller().await.unwrap() };
     let public = channel(Cloud::Public).await;
     assert_eq!(public.caller_id.as_deref(), Some("urn:botframework:azure"));
@@ -286,7 +286,7 @@ async fn it_is_known_who_spoke() {
 }
 
 #[tokio::test]
-async fn each_cloud_believes_its_own_entra() {
+async fn each_cloud_trusts_only_its_own_entra() {
     let government = |cloud, issuer: &str, ver: &str| {
         let mut it = other_bot();
         it.policy.cloud = cloud;
@@ -318,7 +318,7 @@ async fn each_cloud_believes_its_own_entra() {
         let public = format!("https://sts.windows.net/{BOTS}/");
         assert_eq!(government(cloud, &public, "1.0").verdict().await, "IssuerRefused");
     }
-    // No metadata of that cloud is known, so nobody can be believed.
+    // No metadata URL of that cloud is known, so every token is denied.
     let china = government(
         Cloud::China,
         "https://login.partner.microsoftonline.cn/x/v2.0",

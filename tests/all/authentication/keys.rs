@@ -1,4 +1,4 @@
-//! The issuer's keys: fetched once, kept, fetched again when there is reason to, and never waited for too long.
+//! The cache of the issuer's keys: fetched once, refreshed on a reason, and every wait is bounded.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use super::attempt::{Attempt, bearer, claim, now};
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// An authenticator, its issuer, and tokens that are good for ever.
+/// An authenticator, its issuer, and tokens that never expire.
 struct Door {
     issuer: Issuer,
     authenticator: Authenticator,
@@ -42,7 +42,7 @@ impl Door {
         }
     }
 
-    /// Somebody comes with a token of this key, under this name of it, at this time.
+    /// Authenticates a token signed by this key under this key id at this time.
     async fn knock(&self, key: Fixture, id: &str, at: SystemTime) -> Result<(), Denied> {
         self.comes_with(&self.token(key, id), at).await
     }
@@ -74,7 +74,7 @@ impl Door {
         self.knock(Fixture::Stranger, "unknown", at).await
     }
 
-    /// The issuer has a new key beside the old one.
+    /// The issuer publishes a new key beside the old one.
     fn rotates(&self) {
         self.issuer.publish(json!([
             published(Fixture::Current, "current"),
@@ -105,7 +105,7 @@ async fn keys_are_fetched_once_a_day() {
 }
 
 #[tokio::test]
-async fn each_cloud_is_asked_for_its_own_keys() {
+async fn keys_are_fetched_from_the_issuer_of_each_cloud() {
     for cloud in Cloud::ALL {
         let door = Door::in_cloud(cloud);
         assert_eq!(door.current(now()).await, Ok(()));
@@ -118,7 +118,7 @@ async fn each_cloud_is_asked_for_its_own_keys() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_for_what_it_says_of_itself_fetches_nothing() {
+async fn a_token_with_invalid_claims_fetches_no_keys() {
     let door = Door::new();
     for (claim, value) in [("iss", json!("https://evil.example")), ("exp", json!("soon"))] {
         let mut claims = door.claims.clone();
@@ -130,7 +130,7 @@ async fn a_token_that_is_refused_for_what_it_says_of_itself_fetches_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_prefetched_is_not_fetched_again() {
+async fn prefetched_keys_are_not_fetched_again() {
     let door = Door::new();
     for _ in 0..3 {
         door.authenticator.prefetch(now()).await;
@@ -173,7 +173,7 @@ async fn a_thousand_requests_at_once_on_a_cold_start_make_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_fetched_when_it_is_first_used_and_the_old_one_goes_on() {
+async fn a_new_key_is_fetched_on_first_use_and_the_old_one_stays_valid() {
     let door = Door::new();
     assert_eq!(door.current(now()).await, Ok(()));
     door.rotates();
@@ -191,7 +191,7 @@ async fn a_new_key_is_fetched_when_it_is_first_used_and_the_old_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_key_published_again_under_its_old_name_counts_as_it_is_now() {
+async fn a_key_republished_under_its_old_id_replaces_the_old_one() {
     let door = Door::new();
     assert_eq!(door.current(now()).await, Ok(()));
     door.issuer.publish(json!([published(Fixture::Next, "current")]));
@@ -201,7 +201,7 @@ async fn a_key_published_again_under_its_old_name_counts_as_it_is_now() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rotation_under_load_stops_nobody_and_is_fetched_once() {
+async fn key_rotation_under_load_denies_no_request_and_makes_one_fetch() {
     let door = Arc::new(Door::new());
     assert_eq!(door.current(now()).await, Ok(()));
     door.rotates();
@@ -212,7 +212,7 @@ async fn rotation_under_load_stops_nobody_and_is_fetched_once() {
         tokio::spawn(async move { door.knock(key, id, later).await })
     };
     let new: Vec<_> = (0..200).map(|_| spawn(Fixture::Next, "next")).collect();
-    // Metadata and keys of the first fetch, and of the second, which is now held back.
+    // The metadata and keys of the first fetch and of the second one, which is now held.
     door.issuer.asked(4).await;
     let old: Vec<_> = (0..200).map(|_| spawn(Fixture::Current, "current")).collect();
     for knock in old {
@@ -231,7 +231,7 @@ async fn rotation_under_load_stops_nobody_and_is_fetched_once() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_keys_is_one_fetch_in_five_minutes() {
+async fn a_flood_of_unknown_key_ids_makes_one_fetch_in_five_minutes() {
     let door = Door::new();
     assert_eq!(door.current(now()).await, Ok(()));
     let (unknown, current) = (
@@ -245,7 +245,7 @@ async fn a_flood_of_unknown_keys_is_one_fetch_in_five_minutes() {
         assert_eq!(
             door.comes_with(&current, at).await,
             Ok(()),
-            "others are not disturbed"
+            "other requests are not delayed"
         );
         most = usize::try_from(second / 300).unwrap() + 1;
         assert!(door.issuer.fetches() <= most, "at {second} s");
@@ -258,7 +258,7 @@ async fn a_flood_of_unknown_keys_is_one_fetch_in_five_minutes() {
 }
 
 #[tokio::test]
-async fn a_flood_while_there_are_no_keys_is_one_fetch_in_five_seconds() {
+async fn a_flood_without_cached_keys_makes_one_fetch_in_five_seconds() {
     let door = Door::new();
     door.issuer.when_asked_for_metadata(Behaviour::Down);
     door.issuer.when_asked_for_keys(Behaviour::Down);
@@ -275,7 +275,7 @@ async fn a_flood_while_there_are_no_keys_is_one_fetch_in_five_seconds() {
     );
 }
 
-/// Everything an issuer can do wrong.
+/// Every way in which an issuer can misbehave.
 fn misbehaviour() -> Vec<(&'static str, Behaviour)> {
     let say = |text: String| Behaviour::Say(text.into());
     vec![
@@ -320,11 +320,11 @@ fn misbehaviour() -> Vec<(&'static str, Behaviour)> {
     ]
 }
 
-/// No issuer, whatever it does, is waited for longer than this.
+/// The longest wait for an issuer, whatever it does.
 const LONGEST: Duration = Duration::from_secs(4);
 
 #[tokio::test(start_paused = true)]
-async fn without_keys_everybody_is_denied_in_time_whatever_the_issuer_does() {
+async fn without_keys_every_request_is_denied_within_the_timeout() {
     for (name, behaviour) in misbehaviour() {
         let door = Door::new();
         door.issuer.when_asked_for_metadata(behaviour.clone());
@@ -336,7 +336,7 @@ async fn without_keys_everybody_is_denied_in_time_whatever_the_issuer_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_metadata_the_keys_are_where_they_are_known_to_be() {
+async fn without_metadata_the_well_known_key_url_is_used() {
     for (name, behaviour) in misbehaviour() {
         let door = Door::new();
         door.issuer.when_asked_for_metadata(behaviour);
@@ -345,7 +345,7 @@ async fn without_metadata_the_keys_are_where_they_are_known_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn known_keys_serve_whatever_the_issuer_does_for_up_to_a_week() {
+async fn cached_keys_are_used_for_a_week_while_the_issuer_fails() {
     for (name, behaviour) in misbehaviour() {
         let door = Door::new();
         assert_eq!(door.current(now()).await, Ok(()));
@@ -374,7 +374,7 @@ async fn known_keys_serve_whatever_the_issuer_does_for_up_to_a_week() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_keys_are_refreshed_by_one_request_while_the_others_go_on() {
+async fn stale_keys_are_refreshed_by_one_request_without_blocking_others() {
     let door = Door::new();
     assert_eq!(door.current(now()).await, Ok(()));
     door.issuer.when_asked_for_keys(Behaviour::Hang);
@@ -393,7 +393,7 @@ async fn old_keys_are_refreshed_by_one_request_while_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_given_up_leaves_the_fetch_to_the_next() {
+async fn a_cancelled_request_leaves_the_fetch_to_the_next_one() {
     let door = Door::new();
     door.issuer.when_asked_for_keys(Behaviour::Hang);
     assert!(
@@ -406,7 +406,7 @@ async fn a_request_that_is_given_up_leaves_the_fetch_to_the_next() {
 }
 
 #[tokio::test]
-async fn keys_come_from_the_issuers_own_host_or_from_nowhere() {
+async fn keys_are_fetched_from_the_issuers_own_host_only() {
     for elsewhere in [
         "https://evil.example/v1/.well-known/keys",
         "https://login.botframework.com.evil.example/v1/.well-known/keys",
@@ -441,6 +441,6 @@ async fn keys_come_from_the_issuers_own_host_or_from_nowhere() {
     assert_eq!(
         door.issuer.requests()[1],
         "https://login.botframework.com/v2/keys",
-        "it may move at home"
+        "it may move within its host"
     );
 }

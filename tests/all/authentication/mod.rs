@@ -1,4 +1,4 @@
-//! Who may speak to the bot.
+//! Authentication of inbound activities.
 
 mod attempt;
 mod entra;

@@ -22,7 +22,7 @@ async fn options() -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_channel_is_let_in_by_its_token_and_nobody_without_one() {
+async fn a_request_is_accepted_with_the_channels_token_and_denied_without() {
     let (issuer, mut options) = (Issuer::open(CHANNEL_ID).await.unwrap(), options().await);
     options.authenticate(APP, &issuer);
     let listener = front::listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -79,7 +79,7 @@ async fn the_channel_is_let_in_by_its_token_and_nobody_without_one() {
         (401, 0),
         "no header at all"
     );
-    assert!(channel.posted().is_empty(), "nobody was answered");
+    assert!(channel.posted().is_empty(), "no reply was sent");
 
     assert_eq!(channel.add_bot(&chat, &ada).await.unwrap().status.as_u16(), 200);
     assert_eq!(
@@ -108,12 +108,12 @@ async fn the_channel_is_let_in_by_its_token_and_nobody_without_one() {
     host.stop().await;
 }
 
-/// What a function says when it is started with these variables, beside those of a deployment, and does not run.
+/// The output of a function that refuses to start with these variables added to those of a deployment.
 fn refusal(function: &str, variables: &[(&str, &str)]) -> String {
     let output = Command::new(built().binaries.join(function))
         .env_clear()
         .envs([
-            // Nobody listens there: a function that starts fails at once, for another reason.
+            // Nothing listens there: a function that does start fails at once, with another error.
             ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9"),
             ("AWS_LAMBDA_FUNCTION_NAME", "test"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
@@ -139,7 +139,7 @@ fn refusal(function: &str, variables: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn what_speaks_to_channels_does_not_start_open_to_the_world() {
+async fn functions_refuse_to_start_in_aws_without_authentication() {
     tokio::task::spawn_blocking(|| {
         let in_aws = ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
         let app = ("MicrosoftAppId", APP);

@@ -1,4 +1,4 @@
-//! The table of tokens: `PROTOCOL.md#c1`, check by check, with what each case comes to.
+//! The table of token checks: `PROTOCOL.md#c1`, one case per check, with its expected result.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -18,7 +18,7 @@ use super::attempt::{
 };
 
 #[tokio::test]
-async fn every_case_comes_to_what_the_protocol_says() {
+async fn every_token_case_has_the_result_of_the_protocol() {
     let mut judged = 0;
     for cloud in Cloud::ALL {
         for case in cases() {
@@ -35,7 +35,7 @@ async fn every_case_comes_to_what_the_protocol_says() {
 }
 
 #[test]
-fn no_two_cases_have_one_name() {
+fn the_names_of_token_cases_are_unique() {
     let mut names: Vec<_> = cases()
         .into_iter()
         .chain(of_the_public_cloud())
@@ -47,7 +47,7 @@ fn no_two_cases_have_one_name() {
     assert_eq!(names.len(), all);
 }
 
-/// What holds in every cloud.
+/// The cases of every cloud.
 fn cases() -> Vec<Case> {
     [
         admitted(),
@@ -306,7 +306,7 @@ fn structure() -> Vec<Case> {
         malformed(
             "bits after the end of the signature",
             token(|mut it| {
-                // 256 bytes end in a character of which four bits are not used, and are zero.
+                // 256 bytes in base64 end in a character of which four bits are unused and zero.
                 let last = it.pop().unwrap();
                 let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
                 let value = alphabet.find(last).unwrap();
@@ -373,7 +373,7 @@ fn documents() -> Vec<Case> {
     ]
 }
 
-/// A token that says another algorithm, with what that algorithm makes of the issuer's public key.
+/// A token that names another algorithm, signed by that algorithm with the issuer's public key as its secret.
 fn hmac_with(secret: fn(&Value) -> Vec<u8>) -> impl Fn(String) -> String + Clone + 'static {
     move |token| {
         let signed = token.rsplit_once('.').unwrap().0;
@@ -661,7 +661,7 @@ fn issuers() -> Vec<Case> {
         refused("a space before the issuer", ours(|it| format!(" {it}"))),
         refused("a stranger", claim("iss", json!("https://evil.example"))),
         refused(
-            "the emulator's issuer, which nobody asked for",
+            "the emulator's issuer without its setting",
             claim(
                 "iss",
                 json!("https://sts.windows.net/d6d49420-f39b-4df7-a1dc-d59a935871db/"),
@@ -677,7 +677,7 @@ fn issuers() -> Vec<Case> {
         refused(
             "the issuer of every other cloud's tokens, one by one",
             change(|it| {
-                // A token of another cloud, with that cloud's own signature: the first other one that differs.
+                // A token of another cloud, signed by that cloud: the first one with a different issuer.
                 let ours = it.policy.cloud.endpoints().inbound_issuer;
                 let theirs = Cloud::ALL.map(|cloud| cloud.endpoints().inbound_issuer);
                 it.claims["iss"] = json!(theirs.into_iter().find(|it| *it != ours).unwrap());
@@ -936,7 +936,7 @@ fn lists() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn no_hostile_service_url_is_believed_even_if_a_channel_signs_for_it() {
+async fn a_hostile_service_url_is_denied_even_if_the_token_names_it() {
     for cloud in Cloud::ALL {
         for url in hostile::service_urls(cloud) {
             let case = if url.is_empty() {
@@ -949,7 +949,7 @@ async fn no_hostile_service_url_is_believed_even_if_a_channel_signs_for_it() {
     }
 }
 
-/// Claim and activity agree on a service URL, and the trust rule has the last word.
+/// The claim and the activity agree on a service URL, and the trust rule decides.
 fn of_the_public_cloud() -> Vec<Case> {
     let untrusted = |name, url| Case::forbidden(name, "ServiceUrlUntrusted", everywhere(url));
     let mut cases = vec![

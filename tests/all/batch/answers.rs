@@ -1,4 +1,4 @@
-//! What the channel tells of an operation, or does not.
+//! Polling a batch: answers, missing answers, and forgotten operations.
 
 use herald::delivery::Outcome;
 use herald::notification::State as Stage;
@@ -11,7 +11,7 @@ use super::{answers, done, everyone, failure, refusal, submitted, to_chat, world
 use crate::world::{document, request};
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_is_asked_for_less_and_less_often_and_when_the_channel_says() {
+async fn a_batch_is_polled_with_backoff_and_after_retry_after() {
     let world = world_of(&["ada", "eve"]).await;
     let course = Course {
         at_once: 1,
@@ -44,7 +44,7 @@ async fn an_operation_is_asked_for_less_and_less_often_and_when_the_channel_says
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_whose_counts_are_complete_is_over_whatever_it_is_called() {
+async fn a_batch_with_complete_counts_is_done_whatever_its_state() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.course(Course {
         rounds: 100,
@@ -55,7 +55,7 @@ async fn an_operation_whose_counts_are_complete_is_over_whatever_it_is_called() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_operation_is_ended_once_and_says_who_did_not_get_it() {
+async fn a_cancelled_batch_is_ended_once_and_names_missed_recipients() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     world.channel.course(Course {
         at_once: 1,
@@ -71,7 +71,7 @@ async fn a_cancelled_operation_is_ended_once_and_says_who_did_not_get_it() {
         .await;
     assert_eq!(document(&cancelled)["state"], "cancelling");
     world.work().await;
-    // What was on its way before comes too, late.
+    // The messages that were in flight before arrive late.
     world.send_one(&message).await;
     world.work().await;
     let notification = world.notification(&id).await;
@@ -85,11 +85,11 @@ async fn a_cancelled_operation_is_ended_once_and_says_who_did_not_get_it() {
     );
     assert_eq!(world.channel.batches()[0].cancelled, 1);
     let requests = world.channel.requests();
-    assert_eq!(requests, 7, "submitted, cancelled, asked four times, listed");
+    assert_eq!(requests, 7, "submitted, cancelled, polled four times, listed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whom_a_cancelled_operation_does_not_speak_of_is_unknown() {
+async fn recipients_missing_from_a_cancelled_batch_are_unknown() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     world.channel.course(Course {
         at_once: 1,
@@ -110,7 +110,7 @@ async fn whom_a_cancelled_operation_does_not_speak_of_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_that_the_channel_has_forgotten_leaves_its_deliveries_unknown() {
+async fn deliveries_of_a_batch_that_the_channel_forgot_are_unknown() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(
         ASK,
@@ -125,7 +125,7 @@ async fn an_operation_that_the_channel_has_forgotten_leaves_its_deliveries_unkno
         (2, 1)
     );
 
-    // One that is so new that it may not be known yet is asked for again.
+    // A new operation may not be visible yet, so it is polled again.
     let soon = world_of(&["ada", "eve"]).await;
     soon.channel.when(ASK, answers([refusal(404, "NotFound")]));
     let (_, notification) = done(&soon, &everyone()).await;
@@ -133,7 +133,7 @@ async fn an_operation_that_the_channel_has_forgotten_leaves_its_deliveries_unkno
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_is_not_answered_is_asked_again() {
+async fn a_poll_without_an_answer_is_retried() {
     for place in [ASK, LIST] {
         let world = world_of(&["ada", "eve"]).await;
         world.channel.fails("29:eve", failure(400, "BadSyntax"));
@@ -155,7 +155,7 @@ async fn a_question_that_is_not_answered_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_that_never_ends_is_given_up_a_day_after_its_notification_expired() {
+async fn a_batch_that_never_ends_is_given_up_a_day_after_the_expiry() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.course(Course {
         at_once: 1,
@@ -177,12 +177,12 @@ async fn an_operation_that_never_ends_is_given_up_a_day_after_its_notification_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_that_died_while_it_wrote_is_followed_by_one_that_writes_the_same() {
+async fn after_a_sender_dies_while_writing_the_next_writes_the_same() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     world.channel.fails("29:joe", failure(429, "Throttled"));
     let id = world.asks(&everyone()).await;
     let message = submitted(&world).await;
-    // The first wrote one row and no more; the chunk comes again as it was.
+    // The first worker wrote one row only; then the chunk is redelivered.
     let copy = herald::delivery::SentCopy {
         activity: None,
         shows: 0,
@@ -193,7 +193,7 @@ async fn a_sender_that_died_while_it_wrote_is_followed_by_one_that_writes_the_sa
         .await
         .unwrap();
     world.send_one(&message).await;
-    // And once more, as a queue may have it.
+    // One more redelivery.
     world.send_one(&message).await;
     world.work().await;
     let notification = world.notification(&id).await;

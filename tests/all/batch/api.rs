@@ -1,4 +1,4 @@
-//! What callers see of it.
+//! Batch mode as callers see it in the API.
 
 use herald::notification::SendMode;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::{done, everyone, submitted, world_of};
 use crate::world::{document, get, post, request};
 
 #[tokio::test(start_paused = true)]
-async fn what_went_by_batch_cannot_be_changed_and_says_so() {
+async fn a_notification_sent_by_batch_cannot_be_changed() {
     let world = world_of(&["ada", "eve"]).await;
     let (id, _) = done(&world, &everyone()).await;
     let path = format!("/api/notifications/{id}/message");
@@ -36,7 +36,7 @@ async fn what_went_by_batch_cannot_be_changed_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deployment_says_by_which_way_unless_the_caller_does() {
+async fn the_send_mode_of_the_caller_overrides_the_deployments() {
     let mut world = world_of(&["ada", "eve"]).await;
     world.send_mode = SendMode::Batch;
     let mut body = everyone();
@@ -60,7 +60,7 @@ async fn the_deployment_says_by_which_way_unless_the_caller_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_says_how_many_go_by_batch_and_does_not_guess_how_long_that_takes() {
+async fn a_dry_run_counts_batch_recipients_without_a_duration() {
     let world = world_of(&["ada", "eve"]).await;
     let mut body = everyone();
     body["dryRun"] = json!(true);
@@ -68,7 +68,7 @@ async fn a_plan_says_how_many_go_by_batch_and_does_not_guess_how_long_that_takes
     let plan = document(&world.notify(get(&format!("/api/notifications/{id}/plan"))).await);
     assert_eq!((&plan["audience"], &plan["batched"]), (&json!(2), &json!(2)));
     assert_eq!(plan["predicted"]["atMostSeconds"], Value::Null);
-    // It is confirmed as what it is.
+    // The confirmation names the same send mode.
     let mut confirming = everyone();
     confirming["confirm"] = json!(id.to_string());
     confirming["transport"] = json!("conversation");
@@ -82,7 +82,7 @@ async fn a_plan_says_how_many_go_by_batch_and_does_not_guess_how_long_that_takes
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_explained_that_the_channel_has_it() {
+async fn explain_reports_a_submitted_batch() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.course(Course {
         at_once: 1,

@@ -1,4 +1,4 @@
-//! Whom a batch does not reach.
+//! Recipients that a batch does not reach.
 
 use herald::audience::Recipient;
 use herald::conversation::State as Presence;
@@ -12,10 +12,10 @@ use super::{answers, done, everyone, failure, key, outcome, refusal, to, to_chat
 use crate::world::{document, get};
 
 #[tokio::test(start_paused = true)]
-async fn whom_a_batch_does_not_reach_is_settled_by_the_table() {
+async fn each_failed_entry_of_a_batch_gets_its_outcome() {
     let people = ["ada", "eve", "joe", "kim", "lou", "max", "sue"];
     let world = world_of(&people).await;
-    // Three pages, with either name of the id, and of one person the id that was not asked for.
+    // Three pages, with both names of the id field, and for one person another id than the one requested.
     world.channel.course(Course {
         page: 2,
         ..Course::default()
@@ -53,13 +53,13 @@ async fn whom_a_batch_does_not_reach_is_settled_by_the_table() {
         };
         assert_eq!(copy.activity.is_none(), in_batch, "{person}");
     }
-    // It may have arrived, and that is not forgotten.
+    // The first attempt may have arrived, so it stays recorded as ambiguous.
     assert_eq!(world.row(&id, &to_chat("lou")).await.doubts, 1);
     assert_eq!(world.row(&id, &to_chat("kim")).await.doubts, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_once_is_kept_where_a_batch_leaves_a_doubt() {
+async fn at_most_once_holds_after_an_ambiguous_batch() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.fails("29:eve", failure(504, "GatewayTimeout"));
     let mut body = everyone();
@@ -70,7 +70,7 @@ async fn at_most_once_is_kept_where_a_batch_leaves_a_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_somebody_unnamed_makes_none_of_the_others_sure() {
+async fn an_unnamed_failed_entry_makes_all_deliveries_unknown() {
     let world = world_of(&["ada", "eve"]).await;
     let nameless = Failure {
         told_as: Some(""),
@@ -82,7 +82,7 @@ async fn a_failure_of_somebody_unnamed_makes_none_of_the_others_sure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_under_a_strange_name_is_not_about_those_whose_names_are_known() {
+async fn a_failed_entry_with_an_unknown_id_affects_only_unmatched_recipients() {
     let world = world_of(&["ada", "eve"]).await;
     let strange = Failure {
         told_as: Some("29:nobody-knew"),
@@ -98,7 +98,7 @@ async fn a_failure_under_a_strange_name_is_not_about_those_whose_names_are_known
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_may_be_the_tenants_is_not_when_others_were_reached() {
+async fn a_refusal_is_not_the_tenants_if_others_were_reached() {
     let world = world_of(&["ada", "eve", "joe", "kim"]).await;
     for person in ["eve", "joe", "kim"] {
         world
@@ -110,12 +110,12 @@ async fn a_refusal_that_may_be_the_tenants_is_not_when_others_were_reached() {
     assert_eq!((notification.tally.delivered, notification.tally.gone), (1, 3));
     assert!(
         world.now().duration_since(began).as_secs() < 60,
-        "nobody was paused"
+        "the tenant was not paused"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_doubt_about_a_mere_name_is_kept_by_ending_it() {
+async fn an_ambiguous_person_without_a_conversation_is_settled_as_unknown() {
     let world = world_of(&["ada"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-kim", "entra-zoe"], "tenant": "tenant-1"}));
     body["ifUnknown"] = json!("create");
@@ -137,7 +137,7 @@ async fn a_doubt_about_a_mere_name_is_kept_by_ending_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_of_a_batch_is_not_asked_for_again() {
+async fn open_recipients_of_a_finished_batch_do_not_poll_it_again() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.fails("29:eve", failure(429, "Throttled"));
     let throttled = || Reply {
@@ -155,18 +155,18 @@ async fn what_is_left_of_a_batch_is_not_asked_for_again() {
     assert_eq!(
         world.channel.requests(),
         4,
-        "taken, asked, listed; and the one that is left was throttled"
+        "submitted, polled, listed; the open recipient was throttled"
     );
-    // The chunk as it was planned comes once more, as after a cancellation.
+    // The planned chunk is redelivered, as after a cancellation.
     world.send_one(&chunk.body).await;
     assert_eq!(world.channel.requests(), 4);
     world.work().await;
     assert_eq!(world.notification(&id).await.tally.delivered, 2);
-    assert_eq!(world.channel.requests(), 3 + 3, "and three times alone");
+    assert_eq!(world.channel.requests(), 3 + 3, "and three individual requests");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_entry_comes_to_does_not_depend_on_how_often_the_batch_was_submitted() {
+async fn the_outcome_of_an_entry_does_not_depend_on_resubmissions() {
     let world = world_of(&["ada", "eve"]).await;
     world
         .channel
@@ -176,6 +176,6 @@ async fn what_an_entry_comes_to_does_not_depend_on_how_often_the_batch_was_submi
         .channel
         .when(SUBMIT, answers([throttled(), throttled(), throttled()]));
     let (_, notification) = done(&world, &everyone()).await;
-    // It is looked for in the ordinary way before it is gone.
+    // The sender looks for it individually before it settles it as gone.
     assert_eq!((notification.tally.delivered, notification.tally.gone), (2, 0));
 }

@@ -1,4 +1,4 @@
-//! What a full chunk takes by each transport: counted requests to the channel, and units of the tables.
+//! The cost of a full chunk by each send mode: counted requests to the channel, and units of the tables.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,20 +21,20 @@ use tests::counter::Counter;
 use tests::crowd::{self, Crowd};
 use tests::database::{self, Database};
 
-/// What one chunk took, from its first message to its closing.
+/// The cost of one chunk, from its first message until it is closed.
 #[derive(Debug, PartialEq)]
 struct Taken {
     /// Requests to the channel.
     requests: usize,
-    /// Messages of the queue, the first included.
+    /// Messages of the queue, including the first.
     messages: u32,
-    /// Writes to the ledger's table, of a unit each: turns, rows, operations and paces.
+    /// Writes of one unit each to the ledger table: leases, rows, batches and rates.
     ledger_writes: u64,
-    /// Writes to the table of notifications: what closes it.
+    /// Writes to the notifications table that close the chunk.
     closing_writes: u64,
 }
 
-/// Has a chunk of a whole page delivered, over DynamoDB's wire.
+/// Delivers a chunk of a whole page over DynamoDB's wire.
 async fn deliver(send_mode: SendMode) -> Taken {
     let database = Database::start().await;
     let counter = Counter::to(database.address()).await.unwrap();
@@ -90,7 +90,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
         customers: None,
-        // Nobody waits for a slot here.
+        // No request waits for a permit here.
         limits: Limits {
             tenant: Limit {
                 requests: 1_000_000,
@@ -142,10 +142,10 @@ async fn a_batch_takes_two_requests_and_half_the_writes() {
     let ordinary = Box::pin(deliver(SendMode::Individual)).await;
     let batch = Box::pin(deliver(SendMode::Batch)).await;
     let people = PAGE_SIZE as u64;
-    // A turn and a row each; the pace, once.
+    // One lease and one row each; the rate once.
     assert_eq!((ordinary.requests, ordinary.messages), (PAGE_SIZE, 1));
     assert_eq!(ordinary.ledger_writes, 2 * people + 1);
-    // A row each; the operation and the pace, twice.
+    // One row each; the batch and the rate twice.
     assert_eq!((batch.requests, batch.messages), (2, 2));
     assert_eq!(batch.ledger_writes, people + 4);
     assert_eq!(batch.closing_writes, ordinary.closing_writes);

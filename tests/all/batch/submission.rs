@@ -1,4 +1,4 @@
-//! How a batch is submitted: once, and what follows when it is not known to be.
+//! Submitting a batch: once, and what follows if the answer is lost.
 
 use herald::delivery::Outcome;
 use herald::rate_limit::{Bucket, TenantRate};
@@ -11,7 +11,7 @@ use super::{answers, done, everyone, key, outcome, refusal, submitted, to_chat, 
 use crate::world::personal;
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_that_knows_no_batch_is_written_to_as_ever() {
+async fn without_a_batch_api_messages_are_sent_individually() {
     for (status, code) in [(404, ""), (405, ""), (400, "BadArgument"), (403, "Forbidden")] {
         let world = world_of(&["ada", "eve"]).await;
         world.channel.when(SUBMIT, Behaviour::Refuse { status, code });
@@ -25,7 +25,7 @@ async fn a_channel_that_knows_no_batch_is_written_to_as_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_was_throttled_waits_as_long_as_it_is_told_to() {
+async fn a_throttled_batch_waits_for_retry_after() {
     let world = world_of(&["ada", "eve"]).await;
     let throttled = Reply {
         retry_after: Some(120),
@@ -40,7 +40,7 @@ async fn a_batch_that_was_throttled_waits_as_long_as_it_is_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_whose_answer_was_lost_is_sent_again_only_if_the_caller_will_have_it() {
+async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
     let retried = world_of(&["ada", "eve"]).await;
     retried
         .channel
@@ -60,7 +60,7 @@ async fn a_batch_whose_answer_was_lost_is_sent_again_only_if_the_caller_will_hav
     assert_eq!((notification.tally.delivered, notification.tally.unknown), (0, 2));
     assert_eq!(given_up.channel.batches().len(), 1);
 
-    // Always cut: four operations may each have reached everybody, and then it is enough.
+    // Every connection is cut. Each of four batches may have reached everyone, so the sender stops there.
     let often = world_of(&["ada", "eve"]).await;
     often.channel.when(SUBMIT, Behaviour::Cut);
     let (_, notification) = done(&often, &everyone()).await;
@@ -71,7 +71,7 @@ async fn a_batch_whose_answer_was_lost_is_sent_again_only_if_the_caller_will_hav
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_was_taken_and_cannot_be_asked_for_ends_unknown_and_is_not_repeated() {
+async fn a_submitted_batch_without_an_id_ends_unknown_and_is_not_repeated() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(SUBMIT, Behaviour::AcceptSilently);
     let (_, notification) = done(&world, &everyone()).await;
@@ -82,7 +82,7 @@ async fn a_batch_that_was_taken_and_cannot_be_asked_for_ends_unknown_and_is_not_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notification_that_is_stopped_before_its_batch_was_taken_sends_none() {
+async fn a_notification_stopped_before_submission_sends_no_batch() {
     for expires in [false, true] {
         let world = world_of(&["ada", "eve"]).await;
         let throttled = Reply {
@@ -108,7 +108,7 @@ async fn a_notification_that_is_stopped_before_its_batch_was_taken_sends_none() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_senders_with_one_chunk_one_submits_it() {
+async fn of_two_senders_with_one_chunk_only_one_submits_it() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(SUBMIT, Behaviour::Hold);
     let id = world.asks(&everyone()).await;
@@ -128,7 +128,7 @@ async fn of_two_senders_with_one_chunk_one_submits_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sender_that_died_while_it_submitted_leaves_a_doubt() {
+async fn a_sender_that_dies_while_submitting_leaves_an_ambiguous_attempt() {
     for (policy, batches, unknown) in [("retry", 2, 0), ("giveUp", 1, 2)] {
         let world = world_of(&["ada", "eve"]).await;
         world.channel.when(SUBMIT, Behaviour::Hold);
@@ -137,18 +137,22 @@ async fn a_sender_that_died_while_it_submitted_leaves_a_doubt() {
         let id = world.asks(&body).await;
         world.plan().await;
         let chunk = world.deliveries.take().unwrap();
-        // Killed when its request is out, and before it is answered.
+        // Killed after its request left and before the answer.
         tokio::select! {
             () = world.send_one(&chunk.body) => panic!("not killed"),
             () = world.channel.asked(1) => {}
         }
         world.channel.let_go();
         if policy == "giveUp" {
-            // The first one was carried out all the same.
+            // The channel executed no batch.
             assert_eq!(world.channel.batches().len(), 0);
         }
         world.send_one(&chunk.body).await;
-        assert_eq!(world.channel.requests(), 1, "the first may be at it still");
+        assert_eq!(
+            world.channel.requests(),
+            1,
+            "the first worker may still be submitting"
+        );
         world.work().await;
         world.pass(120);
         world.work().await;
@@ -163,7 +167,7 @@ async fn a_sender_that_died_while_it_submitted_leaves_a_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_have_been_in_a_batch_before_is_not_forgotten_when_it_is_refused() {
+async fn a_refused_resubmission_keeps_the_earlier_attempt_ambiguous() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.when(
         SUBMIT,
@@ -175,7 +179,7 @@ async fn who_may_have_been_in_a_batch_before_is_not_forgotten_when_it_is_refused
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancellation_while_the_batch_waits_for_its_slot_is_heard() {
+async fn a_batch_waiting_for_a_permit_sees_a_cancellation() {
     let world = world_of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
@@ -201,7 +205,7 @@ async fn a_cancellation_while_the_batch_waits_for_its_slot_is_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_skipped_stays_so_though_they_came_back_before_the_batch_was_taken() {
+async fn a_skipped_recipient_stays_skipped_after_returning() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
@@ -213,7 +217,7 @@ async fn who_was_skipped_stays_so_though_they_came_back_before_the_batch_was_tak
     world.send_one(&chunk.body).await;
     world.hears(&personal("eve", "message")).await;
     world.pass(60);
-    // As it was planned, and not for the first time.
+    // The chunk as planned, redelivered.
     let mut again: Value = serde_json::from_str(&chunk.body).unwrap();
     again["begun"] = json!(true);
     world.send_one(&again.to_string()).await;

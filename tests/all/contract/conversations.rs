@@ -1,4 +1,4 @@
-//! The promises of `store::Conversations`.
+//! The contract of `store::Conversations`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,32 +20,32 @@ mod tags;
 mod teams;
 
 on_every_backend! { conversations:
-    what_was_remembered_is_recalled_whole,
-    remembering_twice_writes_nothing,
-    sightings_that_race_lose_nothing,
-    one_of_those_who_see_it_first_makes_it_new,
-    a_new_service_url_leads_and_the_old_one_stays_to_fall_back_on,
+    a_stored_conversation_is_read_unchanged,
+    storing_twice_writes_nothing,
+    concurrent_observations_lose_nothing,
+    one_of_many_first_observations_creates_the_record,
+    a_new_service_url_comes_first_and_the_old_one_is_the_fallback,
     an_invoke_does_not_move_the_service_url,
     removed_stays_removed_until_installed_or_spoken_to,
-    forgetting_marks_what_is_remembered_and_nothing_else,
-    recalling_finds_each_once_however_often_it_is_asked_for,
-    more_than_a_hundred_are_recalled_at_once,
+    mark_removed_changes_only_known_conversations,
+    get_many_returns_each_conversation_once,
+    get_many_reads_more_than_a_hundred_conversations,
     everyone_is_listed_once_over_all_segments,
     a_tenant_is_listed_page_by_page_without_its_threads,
     a_person_is_found_by_either_of_their_ids,
     a_conversation_id_is_found_with_every_bot,
     a_team_is_listed_with_its_threads,
-    a_listing_shows_facts_and_state_as_they_are,
-    what_nobody_is_in_is_listed_empty,
+    a_listing_shows_current_attributes_and_state,
+    a_filter_without_matches_lists_nothing,
     a_cursor_that_is_not_ours_is_an_error,
-    what_a_sender_found_is_noted,
-    a_finding_about_an_older_version_is_not_noted,
-    of_twenty_findings_about_one_version_one_is_noted,
+    feedback_of_a_sender_is_stored,
+    feedback_about_an_older_version_is_ignored,
+    of_twenty_feedbacks_about_one_version_one_is_stored,
     a_conversation_that_is_missing_on_three_days_is_blocked,
-    a_successor_is_remembered_beside_the_one_it_follows,
-    the_blocked_are_listed_with_those_blocked_longest_ago_first,
-    the_removed_are_listed_however_they_were_removed,
-    hostile_ids_survive,
+    a_replacement_is_stored_beside_the_replaced_conversation,
+    blocked_conversations_are_listed_by_the_time_of_the_block,
+    removed_conversations_are_listed_whatever_the_cause,
+    hostile_ids_are_stored_unchanged,
 }
 
 fn observations(activity: &Value) -> Vec<Observation> {
@@ -98,7 +98,7 @@ async fn recall<S: Conversations>(store: &S, conversation: &str) -> Conversation
     store.get_many(&[key(conversation)]).await.unwrap().pop().unwrap()
 }
 
-/// Everything of a selection, and how many pages that took.
+/// All items of a listing, and its number of pages.
 async fn list<S: Conversations>(
     store: &S,
     selection: &ConversationFilter,
@@ -129,7 +129,7 @@ fn ids(candidates: &[ConversationSummary]) -> Vec<&str> {
     ids
 }
 
-async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
+async fn a_stored_conversation_is_read_unchanged<S: Conversations>(store: S) {
     let mut message = personal("ada");
     message["conversation"]["novel"] =
         json!({"kept": null, "price": 1.10, "big": 123_456_789_012_345_678_901_u128});
@@ -154,7 +154,7 @@ async fn what_was_remembered_is_recalled_whole<S: Conversations>(store: S) {
     assert_eq!(record.attributes, attributes);
 }
 
-async fn remembering_twice_writes_nothing<S: Conversations>(store: S) {
+async fn storing_twice_writes_nothing<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let before = recall(&store, "a:ada").await;
     assert_eq!(
@@ -164,7 +164,7 @@ async fn remembering_twice_writes_nothing<S: Conversations>(store: S) {
     assert_eq!(recall(&store, "a:ada").await, before);
 }
 
-async fn sightings_that_race_lose_nothing<S: Conversations>(store: S) {
+async fn concurrent_observations_lose_nothing<S: Conversations>(store: S) {
     let mut messages = Vec::new();
     for number in 0..20 {
         let mut message = personal("ada");
@@ -180,7 +180,7 @@ async fn sightings_that_race_lose_nothing<S: Conversations>(store: S) {
     }
 }
 
-async fn one_of_those_who_see_it_first_makes_it_new<S: Conversations>(store: S) {
+async fn one_of_many_first_observations_creates_the_record<S: Conversations>(store: S) {
     let message = personal("ada");
     let heard = join_all((0..20).map(|_| hear(&store, &message, 0))).await;
     let new = heard
@@ -196,7 +196,7 @@ async fn one_of_those_who_see_it_first_makes_it_new<S: Conversations>(store: S) 
     assert_eq!((new, unchanged), (1, 19));
 }
 
-async fn a_new_service_url_leads_and_the_old_one_stays_to_fall_back_on<S: Conversations>(store: S) {
+async fn a_new_service_url_comes_first_and_the_old_one_is_the_fallback<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let moved = with(
         personal("ada"),
@@ -251,7 +251,7 @@ async fn removed_stays_removed_until_installed_or_spoken_to<S: Conversations>(st
     }
 }
 
-async fn forgetting_marks_what_is_remembered_and_nothing_else<S: Conversations>(store: S) {
+async fn mark_removed_changes_only_known_conversations<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     store.mark_removed(&key("a:ada"), at(5)).await.unwrap();
     let removed = recall(&store, "a:ada").await;
@@ -267,7 +267,7 @@ async fn forgetting_marks_what_is_remembered_and_nothing_else<S: Conversations>(
     assert_eq!(recall(&store, "a:ada").await.version, 3);
 }
 
-async fn recalling_finds_each_once_however_often_it_is_asked_for<S: Conversations>(store: S) {
+async fn get_many_returns_each_conversation_once<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let mut other_bot = key("a:ada");
     other_bot.bot = "28:other".into();
@@ -280,7 +280,7 @@ async fn recalling_finds_each_once_however_often_it_is_asked_for<S: Conversation
     assert!(store.get_many(&[]).await.unwrap().is_empty());
 }
 
-async fn more_than_a_hundred_are_recalled_at_once<S: Conversations>(store: S) {
+async fn get_many_reads_more_than_a_hundred_conversations<S: Conversations>(store: S) {
     let names: Vec<String> = (0..205).map(|number| format!("p{number}")).collect();
     for name in &names {
         hear(&store, &personal(name), 0).await;
@@ -308,7 +308,7 @@ async fn everyone_is_listed_once_over_all_segments<S: Conversations>(store: S) {
         let mut expected: Vec<String> = names.iter().map(|name| format!("a:{name}")).collect();
         expected.sort_unstable();
         assert_eq!(ids(&found), expected);
-        assert!(longest > 1, "this takes pages");
+        assert!(longest > 1, "the listing has several pages");
     }
 }
 
@@ -353,7 +353,7 @@ async fn a_person_is_found_by_either_of_their_ids<S: Conversations>(store: S) {
     )
     .await;
     hear(&store, &personal("eve"), 0).await;
-    // Whoever speaks in a group or a thread is not found there.
+    // The author of a message in a group or thread is not linked to it.
     hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
     let mut group = personal("ada");
     group["conversation"] = json!({"id": "19:group", "conversationType": "groupChat", "isGroup": true});
@@ -400,7 +400,7 @@ async fn a_team_is_listed_with_its_threads<S: Conversations>(store: S) {
     assert_eq!(ids(&found), expected);
 }
 
-async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S) {
+async fn a_listing_shows_current_attributes_and_state<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
     let mut slack = with(personal("slack"), "channelId", json!("slack"));
@@ -457,7 +457,7 @@ async fn a_listing_shows_facts_and_state_as_they_are<S: Conversations>(store: S)
     );
 }
 
-async fn what_nobody_is_in_is_listed_empty<S: Conversations>(store: S) {
+async fn a_filter_without_matches_lists_nothing<S: Conversations>(store: S) {
     for selection in [
         ConversationFilter::Everyone {
             segment: 3,
@@ -488,7 +488,7 @@ async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
     }
 }
 
-/// Notes what a sender found, about the record as it is.
+/// Applies a sender's feedback to the current record.
 async fn note<S: Conversations>(store: &S, conversation: &str, feedback: &Feedback, second: i64) {
     let version = recall(store, conversation).await.version;
     store
@@ -501,7 +501,7 @@ async fn block<S: Conversations>(store: &S, conversation: &str, code: &str, seco
     note(store, conversation, &Feedback::Blocked(code.into()), second).await;
 }
 
-async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
+async fn feedback_of_a_sender_is_stored<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let amer = "https://smba.trafficmanager.net/amer/";
     note(&store, "a:ada", &Feedback::ServiceUrl(amer.into()), 1).await;
@@ -520,12 +520,12 @@ async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
         changed_at: at(2),
         ..moved
     };
-    assert_eq!(blocked, expected, "all else is as it was");
-    // Again, and what is no news: nothing is written.
+    assert_eq!(blocked, expected, "every other field is unchanged");
+    // The same feedback again changes nothing, so nothing is written.
     block(&store, "a:ada", code, 3).await;
     note(&store, "a:ada", &Feedback::ServiceUrl(amer.into()), 3).await;
     assert_eq!(recall(&store, "a:ada").await, blocked);
-    // The person comes back.
+    // The person writes again.
     hear(&store, &personal("ada"), 4).await;
     assert_eq!(recall(&store, "a:ada").await.state, State::Active);
     let feedback = Feedback::Blocked(code.into());
@@ -536,7 +536,7 @@ async fn what_a_sender_found_is_noted<S: Conversations>(store: S) {
     assert!(store.get_many(&[key("a:eve")]).await.unwrap().is_empty());
 }
 
-async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: S) {
+async fn feedback_about_an_older_version_is_ignored<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let moved = with(
         personal("ada"),
@@ -556,7 +556,7 @@ async fn a_finding_about_an_older_version_is_not_noted<S: Conversations>(store: 
     }
 }
 
-async fn of_twenty_findings_about_one_version_one_is_noted<S: Conversations>(store: S) {
+async fn of_twenty_feedbacks_about_one_version_one_is_stored<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let ada = key("a:ada");
     let feedback: Vec<Feedback> = (0..20)
@@ -594,7 +594,7 @@ async fn a_conversation_that_is_missing_on_three_days_is_blocked<S: Conversation
     assert_eq!((record.state, record.not_found), (State::Active, None));
 }
 
-async fn a_successor_is_remembered_beside_the_one_it_follows<S: Conversations>(store: S) {
+async fn a_replacement_is_stored_beside_the_replaced_conversation<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let old = recall(&store, "a:ada").await;
     let successor = Observation::replacement(&old, "a:new".into());
@@ -607,7 +607,7 @@ async fn a_successor_is_remembered_beside_the_one_it_follows<S: Conversations>(s
     assert_eq!(recall(&store, "a:ada").await, old);
 }
 
-async fn the_blocked_are_listed_with_those_blocked_longest_ago_first<S: Conversations>(store: S) {
+async fn blocked_conversations_are_listed_by_the_time_of_the_block<S: Conversations>(store: S) {
     let mut expected = Vec::new();
     for number in 0..25 {
         let name = format!("p{number}");
@@ -621,7 +621,7 @@ async fn the_blocked_are_listed_with_those_blocked_longest_ago_first<S: Conversa
         }
     }
     expected.sort();
-    // One of them comes back.
+    // One of them writes again.
     hear(&store, &personal("p1"), 100).await;
     expected.retain(|(_, id)| id != "a:p1");
     for limit in [4, 100] {
@@ -637,7 +637,7 @@ async fn the_blocked_are_listed_with_those_blocked_longest_ago_first<S: Conversa
     assert_eq!(list(&store, &ConversationFilter::Removed, 10).await.0, []);
 }
 
-async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(store: S) {
+async fn removed_conversations_are_listed_whatever_the_cause<S: Conversations>(store: S) {
     for name in ["forgotten", "uninstalled", "blocked-and-removed", "present"] {
         hear(&store, &personal(name), 0).await;
     }
@@ -667,7 +667,7 @@ async fn the_removed_are_listed_however_they_were_removed<S: Conversations>(stor
     assert_eq!(list(&store, &ConversationFilter::Blocked, 10).await.0, []);
 }
 
-async fn hostile_ids_survive<S: Conversations>(store: S) {
+async fn hostile_ids_are_stored_unchanged<S: Conversations>(store: S) {
     let longest = "ü".repeat(ID_BYTES_MAX / 2);
     let longest_place = "28:".to_owned() + &"x".repeat(ID_BYTES_MAX - "msteams|28:".len());
     let hostile = [

@@ -1,4 +1,4 @@
-//! What EventBridge is sent, and what becomes of what it refuses.
+//! Requests to EventBridge, and the handling of failed entries.
 
 use botframework::http::HttpTransport;
 use herald::aws::Sdk;
@@ -35,7 +35,7 @@ fn events(count: usize) -> Vec<Event> {
     (0..count).map(event).collect()
 }
 
-/// An answer to so many events, of which those at these places failed.
+/// A response to `count` events, of which those at these indexes failed.
 fn failing(count: usize, failed: &[usize]) -> (u16, Value) {
     let entry = |place| {
         if failed.contains(&place) {
@@ -61,7 +61,7 @@ fn ids(request: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_event_goes_to_its_bus_with_its_kind_and_signed_for() {
+async fn an_event_is_sent_signed_to_its_bus_with_its_kind() {
     let script = Script::of([failing(1, &[])]).await;
     bus(&script).publish(events(1)).await.unwrap();
     let mut request = script.requests().remove(0);
@@ -92,8 +92,8 @@ async fn an_event_goes_to_its_bus_with_its_kind_and_signed_for() {
 }
 
 #[tokio::test]
-async fn events_are_told_ten_at_a_time_and_each_once() {
-    // How many came is all that an answer to a success says.
+async fn events_are_sent_ten_at_a_time_and_once_each() {
+    // A successful response contains only the number of events.
     let script = Script::of(vec![failing(10, &[]); 3]).await;
     bus(&script).publish(events(25)).await.unwrap();
     let requests = script.requests();
@@ -106,7 +106,7 @@ async fn events_are_told_ten_at_a_time_and_each_once() {
 }
 
 #[tokio::test]
-async fn nothing_to_tell_is_no_request() {
+async fn no_events_make_no_request() {
     let script = Script::of([]).await;
     bus(&script).publish(Vec::new()).await.unwrap();
     assert!(script.requests().is_empty());
@@ -121,14 +121,14 @@ async fn without_a_bus_events_are_dropped() {
 }
 
 #[tokio::test]
-async fn what_failed_is_told_once_more_by_the_same_ids() {
+async fn failed_events_are_retried_once_with_the_same_ids() {
     let script = Script::of([failing(4, &[1, 2]), failing(2, &[])]).await;
     bus(&script).publish(events(4)).await.unwrap();
     assert_eq!(ids(&script.requests()[1]), ["ntf_1/completed", "ntf_2/completed"]);
 }
 
 #[tokio::test]
-async fn what_fails_twice_is_an_error_that_says_how_much_and_why() {
+async fn events_that_fail_twice_are_an_error_with_count_and_reason() {
     let script = Script::of([failing(4, &[1, 2]), failing(2, &[1])]).await;
     let error = bus(&script).publish(events(4)).await.unwrap_err();
     assert!(
@@ -139,7 +139,7 @@ async fn what_fails_twice_is_an_error_that_says_how_much_and_why() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_say_which_failed_has_all_of_them_told_again() {
+async fn an_unreadable_response_retries_all_events() {
     let unclear = (200, json!({"FailedEntryCount": 1, "Entries": []}));
     let script = Script::of([unclear, failing(2, &[])]).await;
     bus(&script).publish(events(2)).await.unwrap();
@@ -147,7 +147,7 @@ async fn an_answer_that_does_not_say_which_failed_has_all_of_them_told_again() {
 }
 
 #[tokio::test]
-async fn after_a_lost_answer_the_same_events_are_told_again() {
+async fn after_a_lost_answer_the_same_events_are_sent_again() {
     let script = Script::of([LOST, failing(2, &[])]).await;
     bus(&script).publish(events(2)).await.unwrap();
     let requests = script.requests();
@@ -156,7 +156,7 @@ async fn after_a_lost_answer_the_same_events_are_told_again() {
 }
 
 #[tokio::test]
-async fn a_bus_that_is_away_or_closed_to_us_is_an_error_that_quotes_nothing() {
+async fn an_unavailable_or_forbidden_bus_is_an_error_without_quotes() {
     let refused = |status, code: &str| (status, json!({"__type": code, "message": "canary"}));
     for (answers, asked) in [
         (vec![], 2),

@@ -1,4 +1,4 @@
-//! The promises of `store::Ledger`.
+//! The contract of `store::Ledger`.
 
 use std::cmp::Ordering;
 
@@ -16,31 +16,31 @@ use tests::database::Database;
 use super::{at, on_every_backend};
 
 on_every_backend! { ledger:
-    of_fifty_claimers_one_wins,
-    of_fifty_deliveries_to_one_conversation_one_has_the_turn,
-    a_conversation_has_one_turn_after_the_other,
+    of_fifty_concurrent_claims_one_wins,
+    of_fifty_deliveries_to_one_conversation_one_has_the_lease,
+    deliveries_to_one_conversation_hold_its_lease_in_turn,
     conversations_do_not_wait_for_each_other,
     requests_to_one_conversation_keep_their_distance,
-    a_claim_keeps_others_off_until_its_deadline,
-    a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it,
-    of_fifty_who_take_over_one_wins_and_there_is_one_doubt,
-    of_fifty_others_who_take_over_one_wins_and_there_is_one_doubt,
-    who_was_written_up_is_too_late_but_for_saying_that_it_arrived,
-    every_outcome_is_kept_and_ends_the_delivery,
-    settling_again_stands_and_changes_nothing,
+    a_lease_blocks_other_claims_until_its_deadline,
+    an_expired_lease_counts_as_an_ambiguous_attempt,
+    of_fifty_takeovers_one_wins_and_one_ambiguous_attempt_is_counted,
+    of_fifty_takeovers_by_other_deliveries_one_wins,
+    a_late_holder_may_only_settle_as_delivered,
+    every_outcome_is_stored_and_settles_the_delivery,
+    settling_again_changes_nothing,
     a_released_delivery_waits_and_is_then_claimed_again,
-    what_may_have_been_sent_stays_so_over_a_release,
-    a_delivered_copy_is_claimed_again_to_be_brought_up_to_date,
-    an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was,
-    what_leads_nowhere_is_ended_once,
-    what_leads_nowhere_yet_is_put_off_until_it_ends,
-    what_has_ended_is_not_put_off,
-    what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then,
-    what_has_ended_is_not_left_open,
-    what_was_delivered_is_not_ended_otherwise,
-    what_led_to_a_conversation_tells_of_its_copy_after_each_revision,
-    rows_are_looked_up_in_the_order_they_are_asked_for,
-    deliveries_to_hostile_ids_are_kept_apart,
+    a_release_keeps_ambiguous_attempts,
+    a_sent_message_is_claimed_again_for_an_update,
+    an_expired_update_lease_is_not_ambiguous_and_keeps_the_message,
+    a_delivery_without_a_conversation_is_settled_once,
+    a_delivery_without_a_conversation_is_deferred_until_it_is_settled,
+    a_settled_delivery_is_not_deferred,
+    a_retryable_delivery_keeps_its_ambiguous_attempts,
+    a_settled_delivery_is_not_marked_retryable,
+    a_delivered_delivery_is_not_settled_otherwise,
+    the_row_of_a_person_has_the_current_message_after_each_revision,
+    rows_are_returned_in_the_order_of_the_request,
+    deliveries_to_hostile_ids_do_not_collide,
 }
 
 fn conversation(id: &str) -> ConversationKey {
@@ -69,7 +69,7 @@ fn asked(delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> Asked<'_> 
     }
 }
 
-/// Asks at this second, for a minute.
+/// Claims at this second, for a minute.
 async fn claim<S: Ledger>(store: &S, number: u8, to: &ConversationKey, revision: u32, now: i64) -> Claim {
     let delivery = delivery(number, to);
     let asked = Asked {
@@ -86,7 +86,7 @@ async fn take<S: Ledger>(store: &S, number: u8, to: &ConversationKey, now: i64) 
 fn leased(claim: Claim) -> Lease {
     match claim {
         Claim::Taken(lease) => lease,
-        other => panic!("not taken: {other:?}"),
+        other => panic!("not acquired: {other:?}"),
     }
 }
 
@@ -122,7 +122,7 @@ fn count(claims: &[Claim], wanted: impl Fn(&Claim) -> bool) -> usize {
     claims.iter().filter(|claim| wanted(claim)).count()
 }
 
-async fn of_fifty_claimers_one_wins<S: Ledger>(store: S) {
+async fn of_fifty_concurrent_claims_one_wins<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let claims = join_all((0..50).map(|_| claim(&store, 1, &to, 0, 0))).await;
     assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
@@ -132,14 +132,14 @@ async fn of_fifty_claimers_one_wins<S: Ledger>(store: S) {
     );
 }
 
-async fn of_fifty_deliveries_to_one_conversation_one_has_the_turn<S: Ledger>(store: S) {
+async fn of_fifty_deliveries_to_one_conversation_one_has_the_lease<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let claims = join_all((0..50).map(|number| claim(&store, number, &to, 0, 0))).await;
     assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
     assert_eq!(count(&claims, |claim| *claim == Claim::Busy { until: at(1) }), 49);
 }
 
-async fn a_conversation_has_one_turn_after_the_other<S: Ledger>(store: S) {
+async fn deliveries_to_one_conversation_hold_its_lease_in_turn<S: Ledger>(store: S) {
     let to = conversation("a:1");
     for number in 1..4 {
         let lease = take(&store, number, &to, 0).await;
@@ -173,7 +173,7 @@ async fn requests_to_one_conversation_keep_their_distance<S: Ledger>(store: S) {
             .unwrap();
     }
     let Claim::Busy { until } = claim(&store, 6, &to, 0, 0).await else {
-        panic!("a seventh request at once");
+        panic!("a seventh request without a wait");
     };
     assert!(until > at(0) && until < at(10), "{until}");
     let seventh = delivery(6, &to);
@@ -184,19 +184,15 @@ async fn requests_to_one_conversation_keep_their_distance<S: Ledger>(store: S) {
     assert_eq!(claimed, Claim::Taken(lease(1, 0)));
 }
 
-async fn a_claim_keeps_others_off_until_its_deadline<S: Ledger>(store: S) {
+async fn a_lease_blocks_other_claims_until_its_deadline<S: Ledger>(store: S) {
     let to = conversation("a:1");
     take(&store, 1, &to, 0).await;
     assert_eq!(claim(&store, 1, &to, 0, 59).await, Claim::Held { until: at(60) });
     assert_eq!(claim(&store, 2, &to, 0, 59).await, Claim::Busy { until: at(60) });
-    assert_eq!(
-        row(&store, &delivery(1, &to)).await,
-        None,
-        "nothing is known of it yet"
-    );
+    assert_eq!(row(&store, &delivery(1, &to)).await, None, "there is no row yet");
 }
 
-async fn a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it<S: Ledger>(store: S) {
+async fn an_expired_lease_counts_as_an_ambiguous_attempt<S: Ledger>(store: S) {
     for (taker, expected) in [(1, lease(2, 1)), (2, lease(1, 0))] {
         let to = conversation(&format!("a:{taker}"));
         take(&store, 1, &to, 0).await;
@@ -209,7 +205,7 @@ async fn a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it<S: Ledger>(sto
     }
 }
 
-async fn of_fifty_who_take_over_one_wins_and_there_is_one_doubt<S: Ledger>(store: S) {
+async fn of_fifty_takeovers_one_wins_and_one_ambiguous_attempt_is_counted<S: Ledger>(store: S) {
     let to = conversation("a:1");
     take(&store, 1, &to, 0).await;
     let claims = join_all((0..50).map(|_| claim(&store, 1, &to, 0, 60))).await;
@@ -222,7 +218,7 @@ async fn of_fifty_who_take_over_one_wins_and_there_is_one_doubt<S: Ledger>(store
     assert_eq!((dead.attempt, dead.doubts), (1, 1));
 }
 
-async fn of_fifty_others_who_take_over_one_wins_and_there_is_one_doubt<S: Ledger>(store: S) {
+async fn of_fifty_takeovers_by_other_deliveries_one_wins<S: Ledger>(store: S) {
     let to = conversation("a:1");
     take(&store, 100, &to, 0).await;
     let claims = join_all((0..50).map(|number| claim(&store, number, &to, 0, 60))).await;
@@ -235,7 +231,7 @@ async fn of_fifty_others_who_take_over_one_wins_and_there_is_one_doubt<S: Ledger
     assert_eq!((dead.attempt, dead.doubts), (1, 1));
 }
 
-async fn who_was_written_up_is_too_late_but_for_saying_that_it_arrived<S: Ledger>(store: S) {
+async fn a_late_holder_may_only_settle_as_delivered<S: Ledger>(store: S) {
     for (number, taker) in [(1, 1), (2, 3)] {
         let to = conversation(&format!("a:{number}"));
         let delivery = delivery(number, &to);
@@ -256,7 +252,7 @@ async fn who_was_written_up_is_too_late_but_for_saying_that_it_arrived<S: Ledger
             Claim::Settled(delivered("1", 0))
         );
     }
-    // The taker, who may have sent it too, is told that it is over.
+    // The worker that took over may have sent it too. Its settle conflicts with the stored outcome.
     let to = conversation("a:1");
     let settled = store
         .settle(&delivery(1, &to), &lease(2, 1), &delivered("2", 0))
@@ -264,7 +260,7 @@ async fn who_was_written_up_is_too_late_but_for_saying_that_it_arrived<S: Ledger
     assert_eq!(settled.unwrap(), CasResult::Conflict);
 }
 
-async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
+async fn every_outcome_is_stored_and_settles_the_delivery<S: Ledger>(store: S) {
     let without_id = SentCopy {
         activity: None,
         shows: 3,
@@ -321,7 +317,7 @@ async fn every_outcome_is_kept_and_ends_the_delivery<S: Ledger>(store: S) {
     }
 }
 
-async fn settling_again_stands_and_changes_nothing<S: Ledger>(store: S) {
+async fn settling_again_changes_nothing<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let delivery = delivery(1, &to);
     let lease = take(&store, 1, &to, 0).await;
@@ -358,7 +354,7 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
         claim(&store, 1, &to, 0, 89).await,
         Claim::Waiting { until: at(90) }
     );
-    // While it waits, the turn is another's.
+    // While it waits, the conversation lease belongs to another delivery.
     let other = take(&store, 2, &to, 80).await;
     assert_eq!(claim(&store, 1, &to, 0, 90).await, Claim::Busy { until: at(91) });
     store
@@ -373,7 +369,7 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
     assert_eq!(settled.unwrap(), CasResult::Committed);
 }
 
-async fn what_may_have_been_sent_stays_so_over_a_release<S: Ledger>(store: S) {
+async fn a_release_keeps_ambiguous_attempts<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let delivery = delivery(1, &to);
     let first = take(&store, 1, &to, 0).await;
@@ -387,7 +383,7 @@ async fn what_may_have_been_sent_stays_so_over_a_release<S: Ledger>(store: S) {
     assert_eq!(row(&store, &delivery).await.unwrap().doubts, 1);
 }
 
-async fn a_delivered_copy_is_claimed_again_to_be_brought_up_to_date<S: Ledger>(store: S) {
+async fn a_sent_message_is_claimed_again_for_an_update<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let delivery = delivery(1, &to);
     let sending = take(&store, 1, &to, 0).await;
@@ -401,7 +397,7 @@ async fn a_delivered_copy_is_claimed_again_to_be_brought_up_to_date<S: Ledger>(s
     );
     let editing = leased(claim(&store, 1, &to, 1, 10).await);
     assert_eq!((editing.attempt, &editing.copy), (2, &Some(copy("1", 0))));
-    // Put off, it leaves the copy as it is, and is asked for again.
+    // A released update keeps the sent message, and is claimed again.
     for _ in 0..2 {
         let released = store.release(&delivery, &editing, at(20), "Throttled", 0).await;
         assert_eq!(released.unwrap(), CasResult::Committed);
@@ -418,12 +414,12 @@ async fn a_delivered_copy_is_claimed_again_to_be_brought_up_to_date<S: Ledger>(s
         claim(&store, 1, &to, 1, 30).await,
         Claim::Settled(delivered("1", 1))
     );
-    // What sent it does not write over what was made of it since.
+    // A late settle of the first send does not overwrite the later update.
     let late = store.settle(&delivery, &sending, &delivered("1", 0)).await;
     assert_eq!(late.unwrap(), CasResult::Conflict);
 }
 
-async fn an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was<S: Ledger>(store: S) {
+async fn an_expired_update_lease_is_not_ambiguous_and_keeps_the_message<S: Ledger>(store: S) {
     for taker in [1, 2] {
         let to = conversation(&format!("a:{taker}"));
         let delivery = delivery(1, &to);
@@ -440,7 +436,7 @@ async fn an_editor_that_died_leaves_no_doubt_and_the_copy_as_it_was<S: Ledger>(s
     }
 }
 
-async fn what_leads_nowhere_is_ended_once<S: Ledger>(store: S) {
+async fn a_delivery_without_a_conversation_is_settled_once<S: Ledger>(store: S) {
     let nobody = DeliveryKey::new(
         &NotificationId::fresh(at(0), [1; 16]),
         &Recipient::User("u".into()),
@@ -452,7 +448,7 @@ async fn what_leads_nowhere_is_ended_once<S: Ledger>(store: S) {
         assert_eq!(store.settle_unclaimed(&nobody, &skipped).await.unwrap(), skipped);
     }
     let stands = store.settle_unclaimed(&nobody, &Outcome::Expired).await.unwrap();
-    assert_eq!(stands, skipped, "how it ended before");
+    assert_eq!(stands, skipped, "the earlier outcome");
     let expected = Row {
         state: State::Settled(skipped),
         attempt: 0,
@@ -461,12 +457,12 @@ async fn what_leads_nowhere_is_ended_once<S: Ledger>(store: S) {
     assert_eq!(row(&store, &nobody).await, Some(expected));
 }
 
-async fn what_leads_nowhere_yet_is_put_off_until_it_ends<S: Ledger>(store: S) {
+async fn a_delivery_without_a_conversation_is_deferred_until_it_is_settled<S: Ledger>(store: S) {
     let nobody = DeliveryKey::new(
         &NotificationId::fresh(at(0), [1; 16]),
         &Recipient::User("u".into()),
     );
-    // The last one stands, whoever it was; to write the same again changes nothing.
+    // The last deferral wins; writing the same one again changes nothing.
     for (until, why, tries) in [
         (5, "Installing", 0),
         (30, "Throttled", 2),
@@ -492,7 +488,7 @@ async fn what_leads_nowhere_yet_is_put_off_until_it_ends<S: Ledger>(store: S) {
     assert_eq!(ended.state, State::Settled(Outcome::Expired));
 }
 
-async fn what_has_ended_is_not_put_off<S: Ledger>(store: S) {
+async fn a_settled_delivery_is_not_deferred<S: Ledger>(store: S) {
     let nobody = DeliveryKey::new(
         &NotificationId::fresh(at(0), [1; 16]),
         &Recipient::User("u".into()),
@@ -504,13 +500,13 @@ async fn what_has_ended_is_not_put_off<S: Ledger>(store: S) {
     assert_eq!(ended.state, State::Settled(delivered("1", 0)));
 }
 
-async fn what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then<S: Ledger>(store: S) {
+async fn a_retryable_delivery_keeps_its_ambiguous_attempts<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let left = store
         .mark_retryable(&delivery(1, &to), at(30), "Throttled", 1)
         .await;
     assert_eq!(left.unwrap(), None);
-    // Who says it once more, or says something else by now, changes nothing.
+    // A repeated or different late write changes nothing.
     let again = store.mark_retryable(&delivery(1, &to), at(90), "Other", 3).await;
     assert_eq!(again.unwrap(), None);
     let standing = row(&store, &delivery(1, &to)).await.unwrap();
@@ -528,7 +524,7 @@ async fn what_is_left_open_waits_keeps_its_doubts_and_is_claimed_then<S: Ledger>
     assert_eq!(settled.unwrap(), CasResult::Committed);
 }
 
-async fn what_has_ended_is_not_left_open<S: Ledger>(store: S) {
+async fn a_settled_delivery_is_not_marked_retryable<S: Ledger>(store: S) {
     let to = conversation("a:1");
     store
         .settle_unclaimed(&delivery(1, &to), &Outcome::Expired)
@@ -544,7 +540,7 @@ async fn what_has_ended_is_not_left_open<S: Ledger>(store: S) {
     );
 }
 
-async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {
+async fn a_delivered_delivery_is_not_settled_otherwise<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let delivery = delivery(1, &to);
     let lease = take(&store, 1, &to, 0).await;
@@ -556,7 +552,7 @@ async fn what_was_delivered_is_not_ended_otherwise<S: Ledger>(store: S) {
     assert_eq!(ended, delivered("1", 0));
 }
 
-async fn what_led_to_a_conversation_tells_of_its_copy_after_each_revision<S: Ledger>(store: S) {
+async fn the_row_of_a_person_has_the_current_message_after_each_revision<S: Ledger>(store: S) {
     let person = DeliveryKey::new(
         &NotificationId::fresh(at(0), [1; 16]),
         &Recipient::User("u".into()),
@@ -572,7 +568,7 @@ async fn what_led_to_a_conversation_tells_of_its_copy_after_each_revision<S: Led
     }
 }
 
-async fn rows_are_looked_up_in_the_order_they_are_asked_for<S: Ledger>(store: S) {
+async fn rows_are_returned_in_the_order_of_the_request<S: Ledger>(store: S) {
     let number = |delivery: usize| {
         let user = format!("user-{delivery}");
         DeliveryKey::new(
@@ -589,7 +585,7 @@ async fn rows_are_looked_up_in_the_order_they_are_asked_for<S: Ledger>(store: S)
             .await
             .unwrap();
     }
-    // Downwards, and one of them three times.
+    // Descending, and one of them three times.
     let asked: Vec<usize> = (0..250).rev().chain([8, 8]).collect();
     let keys: Vec<DeliveryKey> = asked.iter().map(|delivery| number(*delivery)).collect();
     let rows = store.rows(&keys).await.unwrap();
@@ -602,7 +598,7 @@ async fn rows_are_looked_up_in_the_order_they_are_asked_for<S: Ledger>(store: S)
     assert_eq!(store.rows(&[]).await.unwrap(), []);
 }
 
-async fn deliveries_to_hostile_ids_are_kept_apart<S: Ledger>(store: S) {
+async fn deliveries_to_hostile_ids_do_not_collide<S: Ledger>(store: S) {
     let long = "x".repeat(1900);
     let longest = [1, 2].map(|last| format!("{}{last}", "ü".repeat(1200)));
     let hostile = [
@@ -629,7 +625,7 @@ async fn deliveries_to_hostile_ids_are_kept_apart<S: Ledger>(store: S) {
     }
 }
 
-/// Numbers by chance, the same for the same seed.
+/// Reproducible random numbers.
 struct Chance(u64);
 
 impl Chance {
@@ -642,9 +638,9 @@ impl Chance {
     }
 }
 
-/// Three deliveries, two of them to one conversation; workers who claim, settle, give back, forget, and come back late.
+/// Three deliveries, two of them to one conversation. Workers claim, settle, release, forget, and write late.
 #[tokio::test]
-async fn whatever_is_asked_both_backends_say_the_same() {
+async fn both_backends_answer_random_operations_alike() {
     for seed in 0..30 {
         let (memory, database) = (herald::store::memory::Store::new(), Database::start().await);
         let dynamodb = database.ledger();
@@ -667,7 +663,7 @@ async fn whatever_is_asked_both_backends_say_the_same() {
                         leases.push((delivery(number, to), lease));
                     }
                 }
-                // The last one most of the time, and now and then one from long ago.
+                // Mostly the last lease, and sometimes an old one.
                 (kind, false) => {
                     let back = chance.below(3) * chance.below(2) * chance.below(4);
                     let back = usize::try_from(back).unwrap().min(leases.len() - 1);

@@ -1,5 +1,5 @@
-//! What the port to the tables promises (`herald::store`), asked of every backend; and of DynamoDB, SQS, Scheduler
-//! and EventBridge, what they are sent, and what becomes of it when the wire fails.
+//! The contract of the storage port (`herald::store`), run against every backend. Also the requests to DynamoDB, SQS,
+//! Scheduler and EventBridge, and the handling of failures of the wire.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ mod paces;
 mod queue;
 mod wire;
 
-/// A test of each promise on each backend. A promise is a function over the port, named for what is promised.
+/// One test for each promise and backend. A promise is a function over the port, named for what must hold.
 macro_rules! on_every_backend {
     ($table:ident: $($promise:ident),+ $(,)?) => {
         mod memory {
@@ -33,7 +33,7 @@ macro_rules! on_every_backend {
 }
 use on_every_backend;
 
-/// A moment, so many seconds into the tests' time.
+/// The time of a second, counted from the start of the tests' time.
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The promises of `store::Notifications`.
+//! The contract of `store::Notifications`.
 
 use botframework::activity::Activity;
 use futures_util::future::{join, join_all};
@@ -19,41 +19,41 @@ use super::{at, on_every_backend};
 mod found;
 
 on_every_backend! { notifications:
-    what_was_accepted_is_found_whole,
-    an_audience_of_twenty_thousand_ids_survives,
-    what_was_not_accepted_is_not_found,
-    accepting_again_leaves_what_stands,
+    an_accepted_notification_is_read_unchanged,
+    an_audience_of_twenty_thousand_ids_is_stored_unchanged,
+    an_unknown_notification_is_not_found,
+    accepting_again_changes_nothing,
     a_request_repeated_under_its_key_is_the_same_notification,
-    of_twenty_requests_under_one_key_one_is_new,
-    another_request_under_the_same_key_is_a_conflict_and_nothing_of_it_is_stored,
-    a_key_may_be_used_anew_when_its_time_is_over,
-    withdrawing_takes_back_everything_and_the_key,
-    what_is_planned_cannot_be_withdrawn,
+    of_twenty_requests_with_one_key_one_is_created,
+    another_request_with_the_same_key_is_a_conflict_and_is_not_stored,
+    an_expired_key_may_be_used_again,
+    a_roll_back_deletes_the_notification_and_its_key,
+    a_planned_notification_cannot_be_rolled_back,
     a_page_is_planned_once_and_counted_once,
-    those_who_go_by_batch_are_counted_among_the_others,
-    the_latest_page_is_that_of_its_own_part,
+    batch_recipients_are_part_of_the_total,
+    the_latest_page_belongs_to_its_own_part,
     each_page_is_found_by_its_number,
-    a_page_of_the_longest_ids_fits,
-    nothing_is_planned_of_what_was_withdrawn,
+    a_page_of_the_longest_ids_fits_into_an_item,
+    a_rolled_back_notification_is_not_planned,
     a_chunk_is_closed_once_and_counted_once,
-    a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew,
-    a_chunk_that_was_handled_at_another_revision_is_outdated,
-    a_closing_and_a_revision_that_race_never_both_count,
+    closing_a_chunk_at_a_new_revision_counts_only_its_messages,
+    a_chunk_processed_at_another_revision_is_stale,
+    a_concurrent_close_and_revision_never_both_count,
     the_closed_chunks_of_a_page_are_listed_with_their_revisions,
-    cancelling_is_for_good_and_its_first_moment_stands,
-    a_revision_brings_another_content_and_the_earlier_ones_stay,
-    a_revision_takes_the_counts_of_copies_back_and_no_others,
-    what_was_retracted_stays_so,
-    of_twenty_revisions_each_has_a_number_of_its_own,
-    what_was_revised_cannot_be_withdrawn,
-    a_held_notification_is_released_once,
-    a_held_notification_that_was_cancelled_is_not_released,
+    a_cancellation_is_final_and_keeps_its_first_time,
+    a_revision_adds_a_content_and_keeps_the_earlier_ones,
+    a_revision_resets_only_the_counts_of_messages,
+    a_retraction_stays,
+    twenty_concurrent_revisions_have_distinct_numbers,
+    a_revised_notification_cannot_be_rolled_back,
+    a_notification_awaiting_confirmation_is_started_once,
+    a_cancelled_notification_awaiting_confirmation_is_not_started,
     a_notification_is_completed_once,
-    of_twenty_who_complete_it_one_did,
-    what_is_buried_is_listed_with_its_last_reason,
-    nothing_comes_of_what_is_not_there,
-    the_counts_add_up_while_pages_and_chunks_race,
-    hostile_recipients_survive,
+    of_twenty_concurrent_completions_one_succeeds,
+    a_dead_letter_is_listed_with_its_last_reason,
+    operations_on_an_unknown_notification_do_nothing,
+    the_counts_add_up_under_concurrent_pages_and_chunks,
+    hostile_recipients_are_stored_unchanged,
 }
 
 fn id(number: u8) -> NotificationId {
@@ -131,7 +131,7 @@ fn bucket(tenant: &str) -> Bucket {
     Bucket::of(&key, Some(tenant))
 }
 
-/// A page with so many chunks of two recipients each.
+/// A page of chunks with two recipients each.
 fn page(chunks: usize, next: Option<&str>) -> Page {
     let chunk = |index: usize| PageChunk {
         bucket: (index > 0).then(|| bucket(&index.to_string())),
@@ -162,7 +162,7 @@ fn delivered(shows: u32) -> Outcome {
     })
 }
 
-/// What comes of these outcomes, in a chunk that is handled at this revision.
+/// The result of a chunk with these outcomes, processed at this revision.
 fn closing(outcomes: &[Outcome], revision: u32) -> Closing {
     let mut closing = Closing::default();
     for outcome in outcomes {
@@ -188,7 +188,7 @@ async fn find<S: Notifications>(store: &S, number: u8) -> Notification {
     store.find(&id(number)).await.unwrap().unwrap()
 }
 
-/// An audience of all selectors there are.
+/// An audience with every kind of selector.
 fn of_every_kind() -> Audience {
     Audience(vec![
         Target::Tenant("t".into()).into(),
@@ -226,7 +226,7 @@ fn of_every_kind() -> Audience {
     ])
 }
 
-async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
+async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) {
     let message = json!({
         "type": "message", "text": "Grüße \u{1F980}", "importance": "high", "x-novel": [1.10, null, {"deep": {}}],
         "attachments": [{"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "T"}}]});
@@ -301,7 +301,7 @@ async fn what_was_accepted_is_found_whole<S: Notifications>(store: S) {
     assert_eq!(serde_json::to_value(kept).unwrap(), message);
 }
 
-async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S) {
+async fn an_audience_of_twenty_thousand_ids_is_stored_unchanged<S: Notifications>(store: S) {
     let ids = (0..20_000)
         .map(|number| format!("{number:08}-ä{}", "x".repeat(40)).into())
         .collect();
@@ -318,7 +318,7 @@ async fn an_audience_of_twenty_thousand_ids_survives<S: Notifications>(store: S)
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
 }
 
-async fn what_was_not_accepted_is_not_found<S: Notifications>(store: S) {
+async fn an_unknown_notification_is_not_found<S: Notifications>(store: S) {
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
     assert_eq!(store.audience(&id(1)).await.unwrap(), None);
     assert!(store.message(&id(1), 0).await.unwrap().is_none());
@@ -326,7 +326,7 @@ async fn what_was_not_accepted_is_not_found<S: Notifications>(store: S) {
     assert!(store.roll_back(&id(1)).await.unwrap());
 }
 
-async fn accepting_again_leaves_what_stands<S: Notifications>(store: S) {
+async fn accepting_again_changes_nothing<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store
         .put_page(&id(1), 0, 0, &page(1, Some("next")))
@@ -353,7 +353,7 @@ async fn a_request_repeated_under_its_key_is_the_same_notification<S: Notificati
     assert_eq!(store.audience(&id(2)).await.unwrap(), None);
 }
 
-async fn of_twenty_requests_under_one_key_one_is_new<S: Notifications>(store: S) {
+async fn of_twenty_requests_with_one_key_one_is_created<S: Notifications>(store: S) {
     let requests: Vec<_> = (0..20).map(|number| under_key(number, "body")).collect();
     let accepted = join_all(requests.iter().map(|request| store.accept(request))).await;
     let mut found = Vec::new();
@@ -374,9 +374,7 @@ async fn of_twenty_requests_under_one_key_one_is_new<S: Notifications>(store: S)
     );
 }
 
-async fn another_request_under_the_same_key_is_a_conflict_and_nothing_of_it_is_stored<S: Notifications>(
-    store: S,
-) {
+async fn another_request_with_the_same_key_is_a_conflict_and_is_not_stored<S: Notifications>(store: S) {
     store.accept(&under_key(1, "body")).await.unwrap();
     assert_eq!(
         store.accept(&under_key(2, "other")).await.unwrap(),
@@ -387,7 +385,7 @@ async fn another_request_under_the_same_key_is_a_conflict_and_nothing_of_it_is_s
     assert!(store.message(&id(2), 0).await.unwrap().is_none());
 }
 
-async fn a_key_may_be_used_anew_when_its_time_is_over<S: Notifications>(store: S) {
+async fn an_expired_key_may_be_used_again<S: Notifications>(store: S) {
     let later = |number, second, body| {
         let mut acceptance = under_key(number, body);
         acceptance.notification.accepted_at = at(second);
@@ -405,7 +403,7 @@ async fn a_key_may_be_used_anew_when_its_time_is_over<S: Notifications>(store: S
     assert!(store.find(&id(1)).await.unwrap().is_some());
 }
 
-async fn withdrawing_takes_back_everything_and_the_key<S: Notifications>(store: S) {
+async fn a_roll_back_deletes_the_notification_and_its_key<S: Notifications>(store: S) {
     store.accept(&under_key(1, "body")).await.unwrap();
     assert!(store.roll_back(&id(1)).await.unwrap());
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
@@ -418,9 +416,9 @@ async fn withdrawing_takes_back_everything_and_the_key<S: Notifications>(store: 
     );
 }
 
-async fn what_is_planned_cannot_be_withdrawn<S: Notifications>(store: S) {
+async fn a_planned_notification_cannot_be_rolled_back<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
-    // A page nobody is on: the plan has begun all the same.
+    // An empty page: planning has begun all the same.
     store
         .put_page(&id(1), 0, 0, &page(0, Some("next")))
         .await
@@ -474,7 +472,7 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
     assert_eq!(head.unreachable, unreachable);
 }
 
-async fn those_who_go_by_batch_are_counted_among_the_others<S: Notifications>(store: S) {
+async fn batch_recipients_are_part_of_the_total<S: Notifications>(store: S) {
     let mut acceptance = acceptance(1);
     acceptance.notification.send_mode = SendMode::Batch;
     store.accept(&acceptance).await.unwrap();
@@ -491,7 +489,7 @@ async fn those_who_go_by_batch_are_counted_among_the_others<S: Notifications>(st
     assert_eq!(standing, Some(by_both));
 }
 
-async fn the_latest_page_is_that_of_its_own_part<S: Notifications>(store: S) {
+async fn the_latest_page_belongs_to_its_own_part<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.accept(&acceptance(2)).await.unwrap();
     for number in [0, 9, 10, 11, 100] {
@@ -526,7 +524,7 @@ async fn the_latest_page_is_that_of_its_own_part<S: Notifications>(store: S) {
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
 }
 
-async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
+async fn a_page_of_the_longest_ids_fits_into_an_item<S: Notifications>(store: S) {
     let longest = |number| {
         Recipient::Conversation(ConversationKey {
             // Each byte takes two in the page's JSON.
@@ -535,7 +533,7 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
             bot: "\"".repeat(ID_BYTES_MAX - "msteams|".len()).into(),
         })
     };
-    // A bucket is no longer than a conversation's place and a tenant.
+    // A bucket's key is at most as long as a conversation id and a tenant.
     let Recipient::Conversation(key) = longest(0) else {
         unreachable!()
     };
@@ -554,7 +552,7 @@ async fn a_page_of_the_longest_ids_fits<S: Notifications>(store: S) {
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), Some((0, page)));
 }
 
-async fn nothing_is_planned_of_what_was_withdrawn<S: Notifications>(store: S) {
+async fn a_rolled_back_notification_is_not_planned<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     assert!(store.roll_back(&id(1)).await.unwrap());
     assert!(!store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap());
@@ -593,7 +591,7 @@ async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
         );
         assert_eq!((head.chunks_current, head.copies), (1, first.copies));
     }
-    // Another tally for the same chunk: what stands is what counts.
+    // Different counts for the same chunk: the stored ones win.
     let skipped = Outcome::Skipped {
         reason: SkipReason::Removed,
     };
@@ -609,7 +607,7 @@ async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
     );
 }
 
-async fn a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew<S: Notifications>(store: S) {
+async fn closing_a_chunk_at_a_new_revision_counts_only_its_messages<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
     let first = closing(&[delivered(0), delivered(0)], 0);
@@ -635,13 +633,13 @@ async fn a_chunk_is_closed_again_at_each_revision_and_only_its_copies_count_anew
         };
         assert_eq!(head.copies, copies);
     }
-    // Who is late with an earlier revision finds it closed.
+    // A worker at an earlier revision finds the chunk closed.
     let closed = store.close_chunk(&id(1), CHUNK, 1, &first).await.unwrap();
     assert_eq!(closed, Close::Closed);
     assert_eq!(find(&store, 1).await.chunks_current, 1);
 }
 
-async fn a_chunk_that_was_handled_at_another_revision_is_outdated<S: Notifications>(store: S) {
+async fn a_chunk_processed_at_another_revision_is_stale<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
     let early = closing(&[delivered(0), delivered(0)], 0);
@@ -664,7 +662,7 @@ async fn a_chunk_that_was_handled_at_another_revision_is_outdated<S: Notificatio
     );
 }
 
-async fn a_closing_and_a_revision_that_race_never_both_count<S: Notifications>(store: S) {
+async fn a_concurrent_close_and_revision_never_both_count<S: Notifications>(store: S) {
     for number in 0..10 {
         store.accept(&acceptance(number)).await.unwrap();
         store.put_page(&id(number), 0, 0, &page(1, None)).await.unwrap();
@@ -715,7 +713,7 @@ async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifica
     );
 }
 
-async fn cancelling_is_for_good_and_its_first_moment_stands<S: Notifications>(store: S) {
+async fn a_cancellation_is_final_and_keeps_its_first_time<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
     for second in [5, 9] {
@@ -730,7 +728,7 @@ async fn cancelling_is_for_good_and_its_first_moment_stands<S: Notifications>(st
     assert_eq!(find(&store, 1).await.state(), State::Cancelled);
 }
 
-async fn a_revision_brings_another_content_and_the_earlier_ones_stay<S: Notifications>(store: S) {
+async fn a_revision_adds_a_content_and_keeps_the_earlier_ones<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     assert_eq!(text(&store, 1, 1).await, None);
     for revision in 1..12 {
@@ -747,7 +745,7 @@ async fn a_revision_brings_another_content_and_the_earlier_ones_stay<S: Notifica
     assert_eq!(text(&store, 2, 0).await, None);
 }
 
-async fn a_revision_takes_the_counts_of_copies_back_and_no_others<S: Notifications>(store: S) {
+async fn a_revision_resets_only_the_counts_of_messages<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(2, None)).await.unwrap();
     let first = closing(&[delivered(0), delivered(0)], 0);
@@ -764,7 +762,7 @@ async fn a_revision_takes_the_counts_of_copies_back_and_no_others<S: Notificatio
     assert_eq!(revised, expected);
 }
 
-async fn what_was_retracted_stays_so<S: Notifications>(store: S) {
+async fn a_retraction_stays<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     revise(&store, 1, "new", 1).await;
     let retracted = store.revise(&id(1), &Content::Nothing, at(2)).await.unwrap();
@@ -784,7 +782,7 @@ async fn what_was_retracted_stays_so<S: Notifications>(store: S) {
     assert_eq!(find(&store, 1).await, *retracted);
 }
 
-async fn of_twenty_revisions_each_has_a_number_of_its_own<S: Notifications>(store: S) {
+async fn twenty_concurrent_revisions_have_distinct_numbers<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let texts: Vec<String> = (0..20).map(|number| format!("text {number}")).collect();
     join_all(texts.iter().map(|text| revise(&store, 1, text, 1))).await;
@@ -797,7 +795,7 @@ async fn of_twenty_revisions_each_has_a_number_of_its_own<S: Notifications>(stor
     assert_eq!(kept, texts);
 }
 
-async fn what_was_revised_cannot_be_withdrawn<S: Notifications>(store: S) {
+async fn a_revised_notification_cannot_be_rolled_back<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     revise(&store, 1, "new", 1).await;
     assert!(!store.roll_back(&id(1)).await.unwrap());
@@ -805,7 +803,7 @@ async fn what_was_revised_cannot_be_withdrawn<S: Notifications>(store: S) {
     assert_eq!(text(&store, 1, 0).await.as_deref(), Some("hello"));
 }
 
-async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
+async fn a_notification_awaiting_confirmation_is_started_once<S: Notifications>(store: S) {
     let mut waiting = acceptance(1);
     waiting.notification.start = StartPolicy::AfterCount { at_most: 10 };
     store.accept(&waiting).await.unwrap();
@@ -817,7 +815,7 @@ async fn a_held_notification_is_released_once<S: Notifications>(store: S) {
     }
 }
 
-async fn a_held_notification_that_was_cancelled_is_not_released<S: Notifications>(store: S) {
+async fn a_cancelled_notification_awaiting_confirmation_is_not_started<S: Notifications>(store: S) {
     let mut waiting = acceptance(1);
     waiting.notification.start = StartPolicy::AfterCount { at_most: 10 };
     store.accept(&waiting).await.unwrap();
@@ -835,7 +833,7 @@ async fn a_notification_is_completed_once<S: Notifications>(store: S) {
     assert_eq!(find(&store, 1).await.completed_at, Some(at(5)));
 }
 
-async fn of_twenty_who_complete_it_one_did<S: Notifications>(store: S) {
+async fn of_twenty_concurrent_completions_one_succeeds<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let id = id(1);
     let completed = join_all((0..20).map(|_| store.complete(&id, at(5)))).await;
@@ -843,7 +841,7 @@ async fn of_twenty_who_complete_it_one_did<S: Notifications>(store: S) {
     assert_eq!(count, 1);
 }
 
-async fn what_is_buried_is_listed_with_its_last_reason<S: Notifications>(store: S) {
+async fn a_dead_letter_is_listed_with_its_last_reason<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.accept(&acceptance(2)).await.unwrap();
     assert_eq!(store.dead_letters(&id(1)).await.unwrap(), []);
@@ -865,12 +863,12 @@ async fn what_is_buried_is_listed_with_its_last_reason<S: Notifications>(store: 
         .collect();
     assert_eq!(store.dead_letters(&id(1)).await.unwrap(), expected);
     assert_eq!(store.dead_letters(&id(2)).await.unwrap(), []);
-    // It is no page, and closes nothing.
+    // A dead letter is no page, and closes no chunk.
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     assert_eq!(store.closed_chunks(&id(1), 0, 9).await.unwrap(), []);
 }
 
-async fn nothing_comes_of_what_is_not_there<S: Notifications>(store: S) {
+async fn operations_on_an_unknown_notification_do_nothing<S: Notifications>(store: S) {
     assert_eq!(store.cancel(&id(1), at(0)).await.unwrap(), None);
     let revised = store.revise(&id(1), &Content::Nothing, at(0)).await.unwrap();
     assert_eq!(revised, Revise::NotFound);
@@ -881,7 +879,7 @@ async fn nothing_comes_of_what_is_not_there<S: Notifications>(store: S) {
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
 }
 
-async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: S) {
+async fn the_counts_add_up_under_concurrent_pages_and_chunks<S: Notifications>(store: S) {
     const PARTS: u16 = 4;
     const PAGES: u32 = 5;
     let mut start = acceptance(1);
@@ -938,7 +936,7 @@ async fn the_counts_add_up_while_pages_and_chunks_race<S: Notifications>(store: 
     assert_eq!(head.tally, expected);
 }
 
-async fn hostile_recipients_survive<S: Notifications>(store: S) {
+async fn hostile_recipients_are_stored_unchanged<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let hostile = ["a|b", "%7C%25", "#", "\"\\\u{0000}\n", "日本語\u{1F980}"];
     let conversations = hostile.iter().map(|id| recipient(id));

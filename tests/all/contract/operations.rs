@@ -1,4 +1,4 @@
-//! The promises of `store::Ledger` about operations.
+//! The contract of `store::Ledger` for batches.
 
 use futures_util::future::join_all;
 use herald::audience::Recipient;
@@ -10,11 +10,11 @@ use herald::store::{CasResult, Ledger};
 use super::{at, on_every_backend};
 
 on_every_backend! { ledger:
-    of_fifty_who_begin_an_operation_one_does,
-    of_fifty_who_take_one_over_one_does,
-    every_stage_of_an_operation_is_kept_whole,
-    a_step_is_written_over_the_one_before_and_no_other,
-    operations_of_chunks_are_kept_apart,
+    of_fifty_concurrent_starts_of_a_batch_one_succeeds,
+    of_fifty_concurrent_takeovers_of_a_batch_one_succeeds,
+    every_stage_of_a_batch_is_stored_unchanged,
+    a_step_replaces_only_the_previous_step,
+    batches_of_different_chunks_do_not_collide,
 }
 
 fn operation(index: u16) -> OperationKey {
@@ -33,14 +33,14 @@ async fn of_fifty<S: Ledger>(store: &S, to: &Operation) -> usize {
     written.iter().filter(stands).count()
 }
 
-async fn of_fifty_who_begin_an_operation_one_does<S: Ledger>(store: S) {
+async fn of_fifty_concurrent_starts_of_a_batch_one_succeeds<S: Ledger>(store: S) {
     assert_eq!(store.operation(&operation(0)).await.unwrap(), None);
     let begun = Operation::begin(None, at(60), Vec::new());
     assert_eq!(of_fifty(&store, &begun).await, 1);
     assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(begun));
 }
 
-async fn of_fifty_who_take_one_over_one_does<S: Ledger>(store: S) {
+async fn of_fifty_concurrent_takeovers_of_a_batch_one_succeeds<S: Ledger>(store: S) {
     let begun = Operation::begin(None, at(60), Vec::new());
     store.compare_and_set_batch(&operation(0), &begun).await.unwrap();
     let taken = Operation::begin(Some(&begun), at(120), Vec::new());
@@ -49,7 +49,7 @@ async fn of_fifty_who_take_one_over_one_does<S: Ledger>(store: S) {
     assert_eq!((standing.step, standing.doubts), (2, 1));
 }
 
-async fn every_stage_of_an_operation_is_kept_whole<S: Ledger>(store: S) {
+async fn every_stage_of_a_batch_is_stored_unchanged<S: Ledger>(store: S) {
     let aside = vec![
         Recipient::User("ada".into()),
         Recipient::Account("29:|#%\"\u{1F980}".into()),
@@ -85,7 +85,7 @@ async fn every_stage_of_an_operation_is_kept_whole<S: Ledger>(store: S) {
     assert_eq!(standing.doubts, 0);
 }
 
-async fn a_step_is_written_over_the_one_before_and_no_other<S: Ledger>(store: S) {
+async fn a_step_replaces_only_the_previous_step<S: Ledger>(store: S) {
     let begun = Operation::begin(None, at(60), Vec::new());
     let over = begun.at(Stage::Over);
     let written = store.compare_and_set_batch(&operation(0), &over).await;
@@ -99,7 +99,7 @@ async fn a_step_is_written_over_the_one_before_and_no_other<S: Ledger>(store: S)
     assert_eq!(store.operation(&operation(0)).await.unwrap(), Some(over));
 }
 
-async fn operations_of_chunks_are_kept_apart<S: Ledger>(store: S) {
+async fn batches_of_different_chunks_do_not_collide<S: Ledger>(store: S) {
     let begun = Operation::begin(None, at(60), Vec::new());
     store.compare_and_set_batch(&operation(0), &begun).await.unwrap();
     assert_eq!(store.operation(&operation(1)).await.unwrap(), None);

@@ -1,4 +1,4 @@
-//! The promises of `store::Paces`, to two processes at a time.
+//! The contract of `store::Paces`, between two processes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::at;
 
-/// A test of each promise on each backend, with two handles: two processes, which share nothing but the table.
+/// One test for each promise and backend, with two handles: two processes that share only the table.
 macro_rules! to_two_processes {
     ($($promise:ident),+ $(,)?) => {
         mod memory {
@@ -35,15 +35,15 @@ macro_rules! to_two_processes {
 }
 
 to_two_processes! {
-    of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out,
-    retry_after_holds_for_whoever_has_not_seen_it,
-    strikes_of_two_processes_pause_the_tenant_for_both,
-    a_place_in_the_line_is_given_once,
-    every_part_of_a_pace_is_kept,
-    a_rule_that_writes_nothing_leaves_what_stands,
-    what_was_seen_a_second_ago_is_not_believed,
-    a_rule_is_applied_to_what_others_wrote,
-    buckets_are_kept_apart,
+    fifty_concurrent_reservations_get_distinct_adjacent_permits,
+    retry_after_pauses_a_process_with_a_stale_cache,
+    failures_of_two_processes_open_the_circuit_breaker_for_both,
+    a_ticket_is_granted_once,
+    every_field_of_a_rate_is_stored,
+    a_rule_without_a_change_writes_nothing,
+    a_rate_cached_a_second_ago_is_read_again,
+    a_rule_is_applied_to_the_rate_of_other_processes,
+    buckets_do_not_collide,
 }
 
 const LIMIT: Limit = Limit {
@@ -84,7 +84,7 @@ fn milliseconds(count: i64) -> Timestamp {
     at(0).checked_add(SignedDuration::from_millis(count)).unwrap()
 }
 
-async fn of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out<S: Paces>(one: S, other: S) {
+async fn fifty_concurrent_reservations_get_distinct_adjacent_permits<S: Paces>(one: S, other: S) {
     let asked = (0..50).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 3, 3, at(0)));
     let mut slots = Vec::new();
     for answer in join_all(asked).await {
@@ -98,8 +98,8 @@ async fn of_fifty_who_reserve_no_slot_is_given_twice_and_none_is_left_out<S: Pac
     assert_eq!(slots, expected);
 }
 
-async fn retry_after_holds_for_whoever_has_not_seen_it<S: Paces>(one: S, other: S) {
-    // Both know the pace as it was.
+async fn retry_after_pauses_a_process_with_a_stale_cache<S: Paces>(one: S, other: S) {
+    // Both have cached the earlier rate.
     for store in [&one, &other] {
         assert!(matches!(
             reserve(store, 1, 1, at(0)).await,
@@ -113,12 +113,12 @@ async fn retry_after_holds_for_whoever_has_not_seen_it<S: Paces>(one: S, other: 
     .await
     .unwrap();
     let Reservation::Later { until, .. } = reserve(&other, 1, 1, at(2)).await else {
-        panic!("sent in spite of Retry-After");
+        panic!("a permit before Retry-After is over");
     };
     assert!(until >= at(640), "{until}");
 }
 
-async fn strikes_of_two_processes_pause_the_tenant_for_both<S: Paces>(one: S, other: S) {
+async fn failures_of_two_processes_open_the_circuit_breaker_for_both<S: Paces>(one: S, other: S) {
     for store in [&one, &other, &one] {
         let failure = |pace: &TenantRate| {
             (
@@ -137,7 +137,7 @@ async fn strikes_of_two_processes_pause_the_tenant_for_both<S: Paces>(one: S, ot
     }
 }
 
-async fn a_place_in_the_line_is_given_once<S: Paces>(one: S, other: S) {
+async fn a_ticket_is_granted_once<S: Paces>(one: S, other: S) {
     let asked = (0..30).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 25, 250, at(0)));
     let mut tickets: Vec<Timestamp> = join_all(asked)
         .await
@@ -151,10 +151,10 @@ async fn a_place_in_the_line_is_given_once<S: Paces>(one: S, other: S) {
     tickets.sort();
     tickets.dedup();
     assert_eq!(tickets.len(), places, "no two have the same ticket");
-    assert!(places > 20, "most stand in line");
+    assert!(places > 20, "most reservations get a ticket");
 }
 
-/// A pace with everything in it.
+/// A rate with every field set.
 fn full() -> TenantRate {
     TenantRate {
         next_slot: milliseconds(1),
@@ -176,7 +176,7 @@ fn full() -> TenantRate {
     }
 }
 
-async fn every_part_of_a_pace_is_kept<S: Paces>(one: S, other: S) {
+async fn every_field_of_a_rate_is_stored<S: Paces>(one: S, other: S) {
     let partial = |change: fn(&mut TenantRate)| {
         let mut pace = full();
         change(&mut pace);
@@ -198,14 +198,14 @@ async fn every_part_of_a_pace_is_kept<S: Paces>(one: S, other: S) {
     }
 }
 
-async fn a_rule_that_writes_nothing_leaves_what_stands<S: Paces>(one: S, other: S) {
+async fn a_rule_without_a_change_writes_nothing<S: Paces>(one: S, other: S) {
     assert_eq!(read(&one, &bucket("t")).await, TenantRate::default());
     write(&other, &bucket("t"), &full()).await;
     read(&other, &bucket("t")).await;
     assert_eq!(read(&other, &bucket("t")).await, full());
 }
 
-async fn what_was_seen_a_second_ago_is_not_believed<S: Paces>(one: S, other: S) {
+async fn a_rate_cached_a_second_ago_is_read_again<S: Paces>(one: S, other: S) {
     read(&one, &bucket("t")).await;
     write(&other, &bucket("t"), &full()).await;
     tokio::time::pause();
@@ -214,7 +214,7 @@ async fn what_was_seen_a_second_ago_is_not_believed<S: Paces>(one: S, other: S) 
     assert_eq!(read(&one, &bucket("t")).await, full());
 }
 
-async fn a_rule_is_applied_to_what_others_wrote<S: Paces>(one: S, other: S) {
+async fn a_rule_is_applied_to_the_rate_of_other_processes<S: Paces>(one: S, other: S) {
     let count = async |store: &S| {
         let rule = |pace: &TenantRate| {
             let next = pace
@@ -237,11 +237,11 @@ async fn a_rule_is_applied_to_what_others_wrote<S: Paces>(one: S, other: S) {
     assert_eq!(
         counted,
         (1..=40).collect::<Vec<_>>(),
-        "each answer is of what it wrote"
+        "each reservation matches what it wrote"
     );
 }
 
-async fn buckets_are_kept_apart<S: Paces>(one: S, other: S) {
+async fn buckets_do_not_collide<S: Paces>(one: S, other: S) {
     let long = [1, 2].map(|last| format!("{}{last}", "ü".repeat(1500)));
     let hostile = ["t", "t|", "T", "%7C", "#", "", &long[0], &long[1]];
     for (number, tenant) in hostile.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What SQS and Scheduler are sent, and what becomes of what they refuse.
+//! Requests to SQS and Scheduler, and the handling of refused entries.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn messages(count: usize) -> Vec<Message> {
         .collect()
 }
 
-/// An answer that takes all messages but those of these ids.
+/// A response that accepts all messages except these ids.
 fn refusing(ids: &[&str]) -> (u16, Value) {
     let refused = |id: &&str| json!({"Id": id, "SenderFault": false, "Code": "InternalError"});
     let refused: Vec<Value> = ids.iter().map(refused).collect();
@@ -43,7 +43,7 @@ fn bodies(request: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn messages_are_sent_ten_at_a_time_and_each_once() {
+async fn messages_are_sent_ten_at_a_time_and_once_each() {
     let script = Script::of(vec![refusing(&[]); 3]).await;
     Queue::new(&sdk(script.address()), URL)
         .send(messages(25))
@@ -63,7 +63,7 @@ async fn messages_are_sent_ten_at_a_time_and_each_once() {
 }
 
 #[tokio::test]
-async fn nothing_to_send_is_no_request() {
+async fn no_messages_make_no_request() {
     let script = Script::of([]).await;
     Queue::new(&sdk(script.address()), URL)
         .send(Vec::new())
@@ -73,7 +73,7 @@ async fn nothing_to_send_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_delay_goes_with_its_message() {
+async fn a_message_is_sent_with_its_delay() {
     let script = Script::of([refusing(&[])]).await;
     let delayed = Message {
         body: "later".to_owned(),
@@ -88,7 +88,7 @@ async fn a_delay_goes_with_its_message() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_sent_once_more() {
+async fn refused_messages_are_retried_once() {
     let script = Script::of([refusing(&["1", "2"]), refusing(&[])]).await;
     Queue::new(&sdk(script.address()), URL)
         .send(messages(4))
@@ -98,7 +98,7 @@ async fn what_was_refused_is_sent_once_more() {
 }
 
 #[tokio::test]
-async fn what_is_refused_twice_is_an_error_that_says_how_much_and_why() {
+async fn messages_refused_twice_are_an_error_with_count_and_reason() {
     let script = Script::of([refusing(&["1", "2"]), refusing(&["2"])]).await;
     let error = Queue::new(&sdk(script.address()), URL)
         .send(messages(4))
@@ -112,7 +112,7 @@ async fn what_is_refused_twice_is_an_error_that_says_how_much_and_why() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_away_is_an_error() {
+async fn an_unavailable_queue_is_an_error() {
     let script = Script::of([]).await;
     let error = Queue::new(&sdk(script.address()), URL)
         .send(messages(1))
@@ -123,7 +123,7 @@ async fn a_queue_that_is_away_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_group_goes_with_its_message_as_sqs_takes_it() {
+async fn a_message_is_sent_with_its_group_in_sqs_form() {
     let script = Script::of([refusing(&[])]).await;
     let message = || Message::json(&1, Duration::ZERO);
     let messages = vec![
@@ -141,9 +141,9 @@ async fn a_group_goes_with_its_message_as_sqs_takes_it() {
     assert_eq!(entries[2].get("MessageGroupId"), None);
 }
 
-// ---- What waits longer than the queue can ------------------------------------------------------------------------------
+// ---- Delays longer than the queue allows ----
 
-/// The queue, whose messages a schedule brings when they wait for more than 15 minutes.
+/// A queue that sends messages due in more than 15 minutes by a schedule.
 fn scheduling(script: &Script) -> Queue {
     let variables = [
         (variable::PLANS_QUEUE_URL, URL),
@@ -218,7 +218,7 @@ async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_messa
 }
 
 #[tokio::test]
-async fn a_message_put_off_twice_is_the_same_schedule_which_stands() {
+async fn a_message_deferred_twice_has_one_schedule() {
     let conflict = (409, json!({"Message": "Schedule tomorrow already exists."}));
     let script = Script::of([taken(), conflict, taken(), taken()]).await;
     let queue = scheduling(&script);
@@ -247,7 +247,7 @@ async fn a_message_put_off_twice_is_the_same_schedule_which_stands() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_of_scheduler_is_asked_for_again_and_makes_no_second_schedule() {
+async fn after_a_lost_answer_of_scheduler_a_retry_makes_no_second_schedule() {
     let conflict = (409, json!({"Message": "Schedule tomorrow already exists."}));
     let script = Script::of([LOST, conflict]).await;
     scheduling(&script).send(vec![tomorrow()]).await.unwrap();
@@ -257,14 +257,14 @@ async fn a_lost_answer_of_scheduler_is_asked_for_again_and_makes_no_second_sched
 }
 
 #[tokio::test]
-async fn what_scheduler_does_not_take_waits_on_the_queue_as_long_as_that_can() {
+async fn a_message_refused_by_scheduler_waits_on_the_queue() {
     let refused = |status| (status, json!({"Message": "no"}));
     let throttled = (
         429,
         json!({"__type": "ThrottlingException", "Message": "Rate exceeded"}),
     );
     for (answers, asked) in [
-        // Whatever passes is asked for once more.
+        // Transient errors are retried once.
         (vec![LOST, LOST], 2),
         (vec![throttled, refused(503)], 2),
         (vec![refused(402)], 1),
@@ -284,7 +284,7 @@ async fn what_scheduler_does_not_take_waits_on_the_queue_as_long_as_that_can() {
 }
 
 #[tokio::test]
-async fn only_what_is_due_late_and_fits_into_a_schedule_becomes_one() {
+async fn only_late_messages_that_fit_into_a_schedule_become_one() {
     let script = Script::of([taken(), refusing(&[])]).await;
     let message = |body: &str, seconds| Message::json(&body, Duration::from_secs(seconds));
     let messages = vec![
@@ -308,7 +308,7 @@ async fn only_what_is_due_late_and_fits_into_a_schedule_becomes_one() {
 }
 
 #[tokio::test]
-async fn without_schedules_a_message_waits_as_long_as_the_queue_can() {
+async fn without_schedules_a_message_gets_the_longest_delay_of_the_queue() {
     let script = Script::of([refusing(&[])]).await;
     let queue = Queue::new(&sdk(script.address()), URL);
     queue.send(vec![tomorrow()]).await.unwrap();

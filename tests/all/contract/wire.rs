@@ -1,4 +1,4 @@
-//! What DynamoDB sees: how many requests an operation is, and what becomes of it when the wire fails.
+//! Requests to DynamoDB: their number for each operation, and the handling of failures of the wire.
 
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient, Target};
@@ -48,7 +48,7 @@ fn person() -> PersonKey {
     }
 }
 
-/// Somebody on a roster.
+/// A member on a roster.
 fn member() -> Recipient {
     Recipient::User("user".into())
 }
@@ -61,7 +61,7 @@ fn id() -> NotificationId {
     NotificationId::fresh(at(0), [1; 16])
 }
 
-/// The delivery of a notification with this number, to one conversation.
+/// The delivery of the notification with this number to one conversation.
 fn delivery(number: u8) -> DeliveryKey {
     DeliveryKey::new(
         &NotificationId::fresh(at(0), [number; 16]),
@@ -69,7 +69,7 @@ fn delivery(number: u8) -> DeliveryKey {
     )
 }
 
-/// Asks at this second, for a minute.
+/// Claims at this second, for a minute.
 async fn claim(ledger: &dynamodb::Ledger, number: u8, now: i64) -> Claim {
     try_claim(ledger, number, now).await.unwrap()
 }
@@ -165,7 +165,7 @@ fn content() -> Content {
 fn lease(claim: Claim) -> Lease {
     match claim {
         Claim::Taken(lease) => lease,
-        other => panic!("not taken: {other:?}"),
+        other => panic!("not acquired: {other:?}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cancelling, editing and retracting what was accepted.
+//! Cancelling, editing and retracting accepted notifications.
 
 use herald::event::Kind;
 use herald::id::NotificationId;
@@ -39,7 +39,7 @@ fn cancellations(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// What the channel was asked to do there, and the texts.
+/// The methods and texts of the requests to a conversation.
 fn requests(world: &World, conversation: &str) -> Vec<(String, Value)> {
     let received = world.channel.received().into_iter();
     received
@@ -54,14 +54,14 @@ fn revision(answer: &Response<Body>) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancellation_stops_what_is_open_says_what_was_out_and_can_be_repeated() {
+async fn a_cancellation_stops_open_deliveries_and_is_idempotent() {
     let world = world_of(&["ada", "eve"]).await;
     let refuse = Behaviour::Refuse {
         status: 429,
         code: "Throttled",
     };
     world.channel.when("a:eve", refuse);
-    // In one chunk: what a tenant's people get is counted together.
+    // In one chunk: the people of a tenant are planned together.
     let both = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "hello"}});
     let id = world.asks(&both).await;
     world.plan().await;
@@ -95,7 +95,7 @@ async fn a_cancellation_stops_what_is_open_says_what_was_out_and_can_be_repeated
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_complete_cannot_be_cancelled_any_more() {
+async fn a_completed_notification_cannot_be_cancelled() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
@@ -109,7 +109,7 @@ async fn what_is_complete_cannot_be_cancelled_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancellation_that_could_not_be_passed_on_stands_and_the_next_passes_it_on() {
+async fn a_cancellation_with_a_failed_sweep_is_kept_and_the_next_sweeps() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.plan().await;
@@ -124,7 +124,7 @@ async fn a_cancellation_that_could_not_be_passed_on_stands_and_the_next_passes_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notification_that_waits_for_its_day_is_over_as_soon_as_it_is_cancelled() {
+async fn a_scheduled_notification_ends_when_it_is_cancelled() {
     let world = world_of(&["ada"]).await;
     let mut body = hello();
     body["deliverAt"] = json!(world.in_seconds(3600).to_string());
@@ -140,7 +140,7 @@ async fn a_notification_that_waits_for_its_day_is_over_as_soon_as_it_is_cancelle
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_changes_every_copy_once_however_often_it_is_asked_for() {
+async fn a_repeated_edit_changes_every_message_once() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
@@ -168,7 +168,7 @@ async fn an_edit_changes_every_copy_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_that_could_not_be_passed_on_stands_and_the_same_again_passes_it_on() {
+async fn an_edit_with_a_failed_sweep_is_kept_and_its_repetition_sweeps() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
@@ -181,7 +181,7 @@ async fn an_edit_that_could_not_be_passed_on_stands_and_the_same_again_passes_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retraction_is_for_good_and_can_be_repeated() {
+async fn a_retraction_is_final_and_idempotent() {
     let world = world_of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
@@ -197,7 +197,7 @@ async fn a_retraction_is_for_good_and_can_be_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_or_not_a_message_changes_nothing() {
+async fn an_unknown_id_or_a_malformed_message_changes_nothing() {
     let world = world_of(&["ada"]).await;
     let nobodys: NotificationId = "ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f".parse().unwrap();
     for request in [

@@ -1,4 +1,4 @@
-//! What is remembered, as callers see it: conversations, their tags, and that people are forgotten.
+//! The conversations API: listing, tags, and erasure of people.
 
 use herald::conversation::{Creation, CreationLease, Person, PersonKey, TAGS_MAX};
 use herald::store::Conversations;
@@ -22,7 +22,7 @@ async fn ask(world: &World, method: &str, path: &str) -> Response<Body> {
     world.notify(request(method, path, Body::Empty)).await
 }
 
-/// The conversations that a query lists, through all of its pages.
+/// The conversations that a query lists, through all pages.
 async fn list(world: &World, query: &str) -> Vec<String> {
     let (mut found, mut path) = (Vec::new(), format!("/api/conversations?{query}&limit=1"));
     loop {
@@ -41,7 +41,7 @@ async fn list(world: &World, query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn conversations_are_listed_by_what_they_are_looked_up_by() {
+async fn conversations_are_listed_by_each_filter() {
     let world = world_of(&["ada", "eve"]).await;
     world.hears(&in_channel(TEAM, "conversationUpdate")).await;
     let team = format!("msteams|28:bot|{TEAM}");
@@ -60,7 +60,7 @@ async fn conversations_are_listed_by_what_they_are_looked_up_by() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_conversation_shows_what_is_remembered_of_it() {
+async fn a_conversation_shows_its_stored_record() {
     let world = world_of(&["ada"]).await;
     ask(&world, "PUT", &format!("{ADA}/tags/beta")).await;
     let answer = world.notify(get(ADA)).await;
@@ -73,7 +73,7 @@ async fn one_conversation_shows_what_is_remembered_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_remembered_is_not_found_and_what_is_no_name_is_refused() {
+async fn an_unknown_conversation_is_404_and_a_malformed_key_is_400() {
     let world = world_of(&[]).await;
     for (method, path, status) in [
         ("GET", ADA.to_owned(), 404),
@@ -99,7 +99,7 @@ async fn what_is_not_remembered_is_not_found_and_what_is_no_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tag_is_put_on_and_taken_off_and_each_may_be_repeated() {
+async fn adding_and_removing_a_tag_is_idempotent() {
     let world = world_of(&["ada"]).await;
     for (method, tag, expected) in [
         ("PUT", "beta", json!(["beta"])),
@@ -123,7 +123,7 @@ async fn a_tag_is_put_on_and_taken_off_and_each_may_be_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_that_is_forgotten_is_nobody_until_it_is_heard_of_again() {
+async fn an_erased_conversation_is_unknown_until_its_next_activity() {
     let world = world_of(&["ada"]).await;
     assert_eq!(ask(&world, "DELETE", ADA).await.status(), 204);
     assert_eq!(world.notify(get(ADA)).await.status(), 404);
@@ -136,7 +136,7 @@ async fn a_conversation_that_is_forgotten_is_nobody_until_it_is_heard_of_again()
 }
 
 #[tokio::test]
-async fn a_person_is_erased_by_either_name_with_all_that_leads_to_them() {
+async fn a_person_is_erased_by_either_id_with_all_links() {
     for name in ["entra-ada", "29%3Aada"] {
         let world = world_of(&["ada", "eve"]).await;
         let mut second = personal("ada", "installationUpdate");

@@ -1,4 +1,4 @@
-//! Why a notification is not finished.
+//! The explain API: why a notification is not complete.
 
 use herald::audience::Recipient;
 use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, SentCopy};
@@ -14,7 +14,7 @@ use tests::channel::Behaviour;
 use super::hello;
 use crate::world::{World, document, get, personal, text};
 
-/// What was done to a delivery.
+/// The state in which a delivery was left.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Nothing,
@@ -25,7 +25,8 @@ enum Deed {
     Ended,
 }
 
-/// A chunk: what was done to its deliveries, and whether it was closed or buried. A chunk is closed when all have ended.
+/// A chunk: the states of its deliveries, and whether it was closed or dead-lettered. A chunk is closed when all deliveries
+/// are settled.
 #[derive(Clone, Debug)]
 struct Made {
     tenant: Option<u8>,
@@ -59,7 +60,7 @@ fn bucket(tenant: u8) -> Bucket {
     serde_json::from_value(json!(format!("msteams|28:bot|tenant-{tenant}"))).unwrap()
 }
 
-/// Where the recipient with this number is.
+/// The recipient with this number.
 fn recipient(number: usize) -> Recipient {
     Recipient::Conversation(format!("msteams|28:bot|a:{number}").parse().unwrap())
 }
@@ -105,7 +106,7 @@ async fn bring_about(world: &World, id: &NotificationId, recipient: &Recipient, 
     world.store.settle(&delivery, &lease, &outcome).await.unwrap();
 }
 
-/// A notification that was planned in these pages, as a planner and senders may have left it.
+/// A notification planned in these pages, in a state that a planner and senders may leave.
 async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
     let id = world
         .asks(&json!({"audience": {"tenant": "tenant-0"}, "message": {"text": "hello"}}))
@@ -187,7 +188,7 @@ fn sum(explanation: &Value) -> u64 {
 }
 
 #[test]
-fn the_reasons_add_up_to_what_is_open_however_it_was_left() {
+fn the_reasons_add_up_to_the_open_deliveries() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let pages = prop::collection::vec(prop::collection::vec(made(), 0..4), 1..6);
     let happened = (pages, any::<bool>(), any::<bool>(), any::<bool>());
@@ -225,7 +226,7 @@ fn the_reasons_add_up_to_what_is_open_however_it_was_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_delivery_says_so_and_when_it_is_tried_again() {
+async fn a_throttled_delivery_is_explained_with_its_next_attempt() {
     let world = World::new();
     for person in ["ada", "eve"] {
         world.hears(&personal(person, "installationUpdate")).await;
@@ -235,7 +236,7 @@ async fn a_throttled_delivery_says_so_and_when_it_is_tried_again() {
         code: "Throttled",
     };
     world.channel.when("a:eve", refuse);
-    // In one chunk: what a tenant's people get is counted together.
+    // In one chunk: the people of a tenant are planned together.
     let both = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "hello"}});
     let id = world.asks(&both).await;
     world.plan().await;
@@ -308,7 +309,7 @@ async fn an_edit_under_way_is_explained_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_in_the_dead_letter_queue_is_said_to_be_there() {
+async fn a_dead_letter_is_explained_as_such() {
     let world = World::new();
     let buried = Made {
         tenant: Some(0),
@@ -324,7 +325,7 @@ async fn what_is_in_the_dead_letter_queue_is_said_to_be_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_much_for_one_request_goes_on_in_the_next_and_says_so() {
+async fn a_long_explanation_continues_in_the_next_request() {
     let world = World::new();
     let chunk = Made {
         tenant: Some(0),

@@ -1,4 +1,4 @@
-//! Conversations are taken along.
+//! Export of conversations.
 
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ async fn page(world: &World, body: &str, cursor: &str) -> Response<Body> {
         .await
 }
 
-/// All lines of an export, sorted, and how many answers that took.
+/// All lines of an export, sorted, and the number of responses.
 async fn lines(world: &World, body: &str) -> (Vec<String>, usize) {
     let (mut lines, mut answers, mut cursor) = (Vec::new(), 0, String::new());
     loop {
@@ -62,7 +62,7 @@ fn names(lines: &[String]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_imported_into_another_deployment_and_is_the_same_there() {
+async fn an_export_is_imported_unchanged_by_another_deployment() {
     let world = world_of(70).await;
     let mut left = personal("p7", "installationUpdate");
     left["action"] = json!("remove");
@@ -84,7 +84,7 @@ async fn what_is_exported_is_imported_into_another_deployment_and_is_the_same_th
 }
 
 #[tokio::test]
-async fn a_part_of_it_is_exported_by_what_it_is_looked_up_by() {
+async fn an_export_can_be_filtered() {
     let world = world_of(3).await;
     let mut left = personal("p1", "installationUpdate");
     left["action"] = json!("remove");
@@ -119,7 +119,7 @@ async fn everything_is_exported_once_over_all_segments() {
 }
 
 #[tokio::test]
-async fn an_answer_stays_within_what_lambda_takes_however_large_references_are() {
+async fn a_page_of_an_export_stays_within_lambdas_response_limit() {
     let world = World::new();
     // Each quotation mark takes two bytes in a JSON string.
     let large = "\"".repeat(30_000);
@@ -140,7 +140,7 @@ async fn an_answer_stays_within_what_lambda_takes_however_large_references_are()
 }
 
 #[tokio::test]
-async fn what_is_no_filter_or_no_cursor_is_refused() {
+async fn a_malformed_filter_or_cursor_is_refused() {
     let world = world_of(1).await;
     for body in [
         "[]",

@@ -1,4 +1,4 @@
-//! Conversations are brought in.
+//! Import of conversations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::world::{World, document, personal, post, text};
 
 const TEAMS: &str = "https://smba.trafficmanager.net/emea/";
 
-/// A reference as a classic SDK keeps it.
+/// A reference as a classic SDK stores it.
 pub(super) fn reference(name: &str) -> Value {
     json!({
         "activityId": "7", "channelId": "msteams", "serviceUrl": TEAMS, "locale": "de-DE",
@@ -53,7 +53,7 @@ async fn recall(world: &World, conversation: &str) -> Conversation {
 }
 
 #[tokio::test]
-async fn a_file_of_references_is_imported_and_once_more_changes_nothing() {
+async fn importing_a_file_twice_changes_nothing() {
     let world = World::new();
     let agent = {
         let mut document = without(reference("eve"), &["bot"]);
@@ -87,7 +87,7 @@ async fn a_file_of_references_is_imported_and_once_more_changes_nothing() {
     assert_eq!(nothing["lines"], 0);
 }
 
-/// Lines that must not be taken, and what is said of them. None of it may be quoted.
+/// Lines that must be refused, with their errors. An error quotes nothing of its line.
 fn wrong_lines() -> Vec<(String, &'static str)> {
     let hostile = "https://smba.trafficmanager.net.evil.example/secret/";
     let record = |record: Value| {
@@ -184,7 +184,7 @@ fn wrong_lines() -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test]
-async fn what_is_hostile_wrong_or_too_large_is_refused_by_its_line_and_the_rest_is_taken() {
+async fn invalid_lines_are_refused_by_number_and_the_rest_is_imported() {
     let (world, wrong) = (World::new(), wrong_lines());
     let mut lines = vec![reference("ada").to_string()];
     lines.extend(wrong.iter().map(|(line, _)| line.clone()));
@@ -219,7 +219,7 @@ async fn everyone(store: &Store) -> Vec<ConversationSummary> {
 }
 
 #[tokio::test]
-async fn all_who_are_refused_are_counted_and_a_hundred_are_told() {
+async fn all_refused_lines_are_counted_and_a_hundred_are_listed() {
     let world = World::new();
     let answer = taken(&world, &vec!["?".to_owned(); 150]).await;
     assert_eq!(answer["refusedCount"], 150);
@@ -227,9 +227,9 @@ async fn all_who_are_refused_are_counted_and_a_hundred_are_told() {
 }
 
 #[tokio::test]
-async fn what_it_is_looked_up_by_is_what_an_activity_from_there_would_show() {
+async fn an_import_has_the_attributes_of_an_activity() {
     let world = World::new();
-    // As old payloads of Teams are: no type of conversation, and the tenant in the channel data alone.
+    // Old payloads of Teams have no conversation type, and the tenant only in the channel data.
     let mut old = with(
         reference("ada"),
         "/conversation",
@@ -251,18 +251,18 @@ async fn what_it_is_looked_up_by_is_what_an_activity_from_there_would_show() {
         tags: Vec::new(),
     };
     assert_eq!(general, expected);
-    // A thread, and the channel that it is in.
+    // A thread, and its channel.
     for id in ["19:c", "19:c;messageid=5"] {
         assert_eq!(recall(&world, id).await.attributes.scope, Scope::Channel);
     }
-    // Nobody but Teams vouches for Entra's names and its own.
+    // Entra ids and Teams ids are trusted from Teams only.
     let key: ConversationKey = "slack|28:bot|a:bob".parse().unwrap();
     let slack = world.store.get_many(&[key]).await.unwrap().remove(0).attributes;
     assert_eq!((slack.user, slack.account, slack.team), (None, None, None));
 }
 
 #[tokio::test]
-async fn who_left_is_not_brought_back_and_where_they_were_heard_of_last_leads() {
+async fn an_import_keeps_a_removal_and_the_latest_service_url() {
     let world = World::new();
     world.hears(&personal("ada", "message")).await;
     let mut left = personal("ada", "installationUpdate");
@@ -275,7 +275,7 @@ async fn who_left_is_not_brought_back_and_where_they_were_heard_of_last_leads() 
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_told_how_to_split_it() {
+async fn a_body_that_is_too_large_is_refused_with_advice_to_split_it() {
     let world = World::new();
     let answer = bring(&world, &" ".repeat(notify::IMPORT_MAX_BYTES + 1)).await;
     assert_eq!(answer.status(), 413);
@@ -288,7 +288,7 @@ async fn a_body_that_is_too_large_is_told_how_to_split_it() {
     );
 }
 
-/// A store that fails after so many imports, each of which takes a while.
+/// A store whose calls take this long, and fail after so many imports.
 fn failing(store: &Store, imports: usize, takes: Duration) -> Faulty<Store> {
     let left = Arc::new(AtomicUsize::new(imports));
     Faulty::new(store.clone(), move || {
@@ -303,7 +303,7 @@ fn failing(store: &Store, imports: usize, takes: Duration) -> Faulty<Store> {
 }
 
 #[tokio::test]
-async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repeated() {
+async fn an_import_that_failed_halfway_can_be_repeated() {
     let world = World::new();
     let lines: Vec<String> = (0..60)
         .map(|number| reference(&format!("p{number}")).to_string())
@@ -327,7 +327,7 @@ async fn tables_that_go_away_in_the_middle_leave_what_stands_and_it_may_be_repea
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_longer_than_a_request_may_is_answered_in_time_and_gone_on_with() {
+async fn a_long_import_is_answered_in_time_and_continued() {
     let world = World::new();
     let lines: Vec<String> = (0..1_000)
         .map(|number| reference(&format!("p{number}")).to_string())

@@ -1,4 +1,4 @@
-//! The lists: what became of each recipient, and who blocked or removed the bot.
+//! The lists: the outcome of each recipient, and the people who blocked or removed the bot.
 
 use herald::conversation::Feedback;
 use herald::id::NotificationId;
@@ -10,7 +10,7 @@ use tests::channel::{Behaviour, Reply};
 use super::hello;
 use crate::world::{World, document, get, personal, text};
 
-/// A notification to these people, and to somebody who is not known, after everything was done about it.
+/// A fully processed notification to these people and to one unknown person.
 async fn sent(world: &World, people: &[&str]) -> NotificationId {
     let mut users = vec!["entra-nobody".to_owned()];
     for person in people {
@@ -43,7 +43,7 @@ fn refuses(status: u16, code: &'static str, message: &'static str) -> Behaviour 
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_recipient_is_listed_with_what_became_of_it() {
+async fn each_recipient_is_listed_with_its_outcome() {
     let world = World::new();
     world
         .channel
@@ -82,7 +82,7 @@ async fn each_recipient_is_listed_with_what_became_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_says_until_when_and_why() {
+async fn a_waiting_delivery_is_listed_with_time_and_reason() {
     let world = World::new();
     let refuse = Behaviour::Refuse {
         status: 429,
@@ -101,7 +101,7 @@ async fn what_waits_says_until_when_and_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_in_pages_has_everybody_once() {
+async fn a_paged_list_has_each_recipient_once() {
     let world = World::new();
     let people: Vec<String> = (0..150).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
@@ -159,7 +159,7 @@ async fn the_same_list_as_csv_is_safe_to_open_and_links_to_its_next_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_that_is_not_understood_is_refused() {
+async fn a_malformed_query_is_refused() {
     let world = World::new();
     let id = sent(&world, &[]).await;
     for query in [
@@ -193,7 +193,7 @@ async fn a_query_that_is_not_understood_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_blocked_or_removed_the_bot_are_listed_with_the_code() {
+async fn blocked_and_removed_conversations_are_listed_with_the_code() {
     let world = World::new();
     for person in ["ada", "bob", "eve", "mal"] {
         world.hears(&personal(person, "installationUpdate")).await;
@@ -239,7 +239,7 @@ async fn those_that_blocked_or_removed_the_bot_are_listed_with_the_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notification_that_is_not_planned_yet_lists_nobody() {
+async fn a_notification_without_a_plan_lists_no_recipients() {
     let world = World::new();
     let id = world.asks(&hello()).await;
     assert!(world.store.latest_page(&id, 0).await.unwrap().is_none());

@@ -1,4 +1,4 @@
-//! The notification API: what it takes, and by files what else it answers.
+//! The notification API: creation here, and its other endpoints in the files below.
 
 use herald::queue::{Error, Message, Queue};
 use lambda_http::Body;
@@ -72,7 +72,7 @@ async fn a_problem_names_each_field_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_or_too_large_is_refused() {
+async fn a_malformed_or_oversized_body_is_refused() {
     let world = World::new();
     let broken = world
         .notify(post("/api/notifications", "{\"audience\": \n <secret>"))
@@ -124,7 +124,7 @@ async fn the_same_key_and_another_body_is_a_conflict() {
     );
 }
 
-/// A queue that is away; or that takes the message and loses its answer.
+/// A queue that is unavailable, or that accepts the message and loses its answer.
 #[derive(Clone, Debug)]
 enum Failing {
     Away,
@@ -143,7 +143,7 @@ impl Queue for Failing {
 }
 
 #[tokio::test]
-async fn what_could_not_be_enqueued_was_not_accepted() {
+async fn a_notification_that_cannot_be_enqueued_is_not_accepted() {
     let world = World::new();
     world.hears(&personal("ada", "installationUpdate")).await;
     let answer = world
@@ -154,7 +154,7 @@ async fn what_could_not_be_enqueued_was_not_accepted() {
         (503, Some(503))
     );
     assert_eq!(answer.headers()["retry-after"], "2");
-    // The same when the queue has it all the same: what was refused is not sent.
+    // The same when the queue did accept the message: a refused notification is not sent.
     let deaf = Failing::Deaf(world.plans.clone());
     let answer = world
         .notify_over(deaf, post("/api/notifications", &hello().to_string()))
@@ -165,7 +165,7 @@ async fn what_could_not_be_enqueued_was_not_accepted() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_finishes_what_the_first_could_not() {
+async fn a_repeated_request_enqueues_what_the_first_could_not() {
     let world = World::new();
     world.hears(&personal("ada", "installationUpdate")).await;
     assert_eq!(
@@ -183,7 +183,7 @@ async fn a_repeated_request_finishes_what_the_first_could_not() {
 }
 
 #[tokio::test]
-async fn a_key_is_its_callers_own_and_the_caller_is_on_record() {
+async fn an_idempotency_key_belongs_to_its_recorded_caller() {
     let world = World::new();
     let by = |arn: &str| {
         let fixture = include_str!("../../fixtures/events/notify-post.json");
@@ -214,7 +214,7 @@ async fn a_key_is_its_callers_own_and_the_caller_is_on_record() {
 }
 
 #[tokio::test]
-async fn a_key_is_sent_once_and_short() {
+async fn an_idempotency_key_is_a_single_short_header() {
     let world = World::new();
     assert_eq!(
         world.notify(keyed(&"k".repeat(256), &hello())).await.status(),
@@ -228,7 +228,7 @@ async fn a_key_is_sent_once_and_short() {
 }
 
 #[tokio::test]
-async fn the_classic_trigger_answers_its_page_and_sends_to_everyone() {
+async fn the_legacy_trigger_returns_its_page_and_sends_to_everyone() {
     let world = World::new();
     world.hears(&personal("ada", "installationUpdate")).await;
     let answer = world.notify(get("/api/notify")).await;
@@ -242,7 +242,7 @@ async fn the_classic_trigger_answers_its_page_and_sends_to_everyone() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_other_methods_are_405() {
+async fn unknown_paths_are_404_and_other_methods_are_405() {
     let world = World::new();
     for path in [
         "/api/notifications/ntf_0",

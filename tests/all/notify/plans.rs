@@ -1,4 +1,4 @@
-//! Dry runs, audiences that are too large to go ahead, and their confirmation.
+//! Dry runs, audiences above the confirmation limit, and confirmations.
 
 use herald::notification::State;
 use lambda_http::Body;
@@ -22,7 +22,7 @@ fn with(name: &str, value: impl Into<Value>) -> Value {
     body
 }
 
-/// The answer to a request by this caller.
+/// The response to a request by this caller.
 async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) {
     let fixture = include_str!("../../fixtures/events/notify-post.json");
     let mut event: Value = serde_json::from_str(fixture).unwrap();
@@ -46,7 +46,7 @@ async fn status_of(world: &World, id: &impl std::fmt::Display) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_says_what_sending_would_come_to_and_sends_nothing() {
+async fn a_dry_run_reports_counts_and_cost_and_sends_nothing() {
     let world = world_of(&["ada", "eve"]).await;
     let mut gone = personal("eve", "installationUpdate");
     gone["action"] = json!("remove");
@@ -81,7 +81,7 @@ async fn a_dry_run_says_what_sending_would_come_to_and_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_teams_will_refuse_for_its_size_is_known_before_it_is_sent() {
+async fn a_message_too_large_for_teams_is_reported_by_a_dry_run() {
     let world = world_of(&["ada"]).await;
     let mut body = with("dryRun", true);
     body["message"]["text"] = json!("x".repeat(51_000));
@@ -112,7 +112,7 @@ async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_within_the_limit_begins_at_once_and_a_longer_one_is_counted() {
+async fn a_short_list_starts_at_once_and_a_longer_one_is_counted() {
     let mut world = world_of(&["ada", "eve"]).await;
     world.confirm_above = 1;
     for (users, state) in [
@@ -133,7 +133,7 @@ async fn an_audience_that_grew_since_it_was_confirmed_is_held_again() {
     world.confirm_above = 0;
     let held = world.asks(&hello()).await;
     world.work().await;
-    // A tenth and a hundred more are let pass.
+    // An audience may grow by a tenth plus a hundred.
     for number in 0..101 {
         world
             .hears(&personal(&format!("new-{number}"), "installationUpdate"))
@@ -149,7 +149,7 @@ async fn an_audience_that_grew_since_it_was_confirmed_is_held_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_confirmation_of_anything_but_ones_own_plan_of_today_is_a_conflict_that_says_why() {
+async fn only_the_callers_own_recent_plan_can_be_confirmed() {
     let world = world_of(&["ada"]).await;
     let plan = async |body: Value| {
         let (status, answer) = by(&world, "builds", &body).await;
@@ -195,7 +195,7 @@ async fn a_confirmation_of_anything_but_ones_own_plan_of_today_is_a_conflict_tha
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edited_plan_confirms_what_it_says_now() {
+async fn confirming_an_edited_plan_sends_the_edited_message() {
     let world = world_of(&["ada"]).await;
     let plan = world.asks(&with("dryRun", true)).await;
     world.work().await;
@@ -217,7 +217,7 @@ async fn an_edited_plan_confirms_what_it_says_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_already_has_no_plan() {
+async fn a_sent_notification_cannot_be_confirmed() {
     let world = world_of(&["ada"]).await;
     let id = world
         .asks(&json!({"audience": {"users": ["entra-ada"]}, "message": {"text": "hello"}}))

@@ -1,4 +1,4 @@
-//! Audiences: how callers say whom they mean, and whom they mean in truth, whatever is remembered.
+//! Audiences: how callers describe them, and which places they mean in truth, whatever the tables say.
 
 use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_id as place_of};
 use herald::conversation::Scope;
@@ -10,7 +10,7 @@ use super::channel::{Kind, Place, State};
 use super::fate::Chance;
 use super::people::TAGS;
 
-/// An audience of one selector or several, as a seed draws it.
+/// An audience of one or more selectors, drawn from the seed.
 pub(super) fn audience(channel: &State, chance: &Chance) -> Vec<Selector> {
     let selectors = if chance.below(3) == 0 {
         chance.between(2, 4)
@@ -91,7 +91,7 @@ fn target(channel: &State, chance: &Chance) -> Target {
         19 => team(TeamPart::Channels),
         20 => team(TeamPart::General),
         21 => {
-            // In a new thread, or in one that is there.
+            // A new thread, or an existing one.
             let thread = of(Kind::Thread).filter(|_| chance.below(2) == 0);
             let id = thread.or_else(|| of(Kind::Channel));
             let id = id.unwrap_or_else(|| unknown("19:nowhere"));
@@ -117,7 +117,7 @@ fn distinct(ids: &mut Vec<String>) {
     ids.dedup();
 }
 
-/// A selector as a caller writes it.
+/// The JSON form of a selector.
 pub(super) fn document(selector: &Selector) -> Value {
     let mut document = match &selector.target {
         Target::Everyone => json!({"everyone": true}),
@@ -153,21 +153,21 @@ pub(super) fn document(selector: &Selector) -> Value {
     document
 }
 
-/// A span of time: that in which an audience was planned, and that from which on it was believed what the channel had told.
+/// The time in which an audience was planned, and the time from which cached rosters were used for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) begins: Timestamp,
     pub(super) ends: Timestamp,
 }
 
-/// Whether a selector may mean this place, by what was true at some moment of this time.
+/// Whether a selector may mean this place, given the truth at some moment of this span.
 pub(super) fn may_mean(channel: &State, selector: &Selector, number: usize, span: Span) -> bool {
     let place = &channel.places[number];
     let excepted = place.renamed == 0 && selector.except.contains(&place.conversation) || {
         let names = [&place.user, &place.account];
         place.kind == Kind::Person && names.into_iter().any(|name| selector.except.contains(name))
     };
-    // What is not known of a stranger excepts nobody.
+    // An exception does not apply to a person whose attributes are not known.
     let excepted = excepted && !place.past.strange;
     !excepted
         && selector.scope.is_none_or(|scope| scope == scope_of(place))
@@ -176,7 +176,7 @@ pub(super) fn may_mean(channel: &State, selector: &Selector, number: usize, span
         })
 }
 
-/// Whether a selector means this place, whatever is looked at when in this time.
+/// Whether a selector means this place at every moment of this span.
 pub(super) fn must_mean(channel: &State, selector: &Selector, number: usize, span: Span) -> bool {
     let place = &channel.places[number];
     let names = [&place.conversation, &place.user, &place.account];
@@ -212,7 +212,7 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
             match to {
                 TeamPart::General => general == number,
                 TeamPart::Channels => team.channels.contains(&number),
-                // Guests have the bot at home, if they have it.
+                // Guests have the bot in their home tenant, if they have it at all.
                 TeamPart::Members => {
                     place.tenant == channel.places[general].tenant
                         && team
@@ -224,13 +224,13 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
         }
         Target::Channel { id, thread, .. } => named(place_of(id, thread.as_deref()).as_str()),
         Target::GroupChat(id) => named(id.as_str()),
-        // Its roster is read as a team's is.
+        // Its roster is read in the same way as that of a team.
         Target::GroupChatMembers { .. } => unreachable!("no caller of a run asks for these"),
         Target::Tag(name) => place.tags.contains(name),
     }
 }
 
-/// Whether a selector names a recipient of whom nothing is known.
+/// Whether a selector names a recipient without a known conversation.
 pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, span: Span) -> bool {
     let (id, scope) = match unknown {
         Recipient::Conversation(_) => return false,
@@ -239,7 +239,7 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
         Recipient::UnknownConversation(id) => (id.as_str(), None),
     };
     if let (Target::Team { id, .. }, Recipient::UnknownConversation(unknown)) = (&selector.target, unknown) {
-        // That nothing is told of a team is said whoever is excepted.
+        // The entry for a team without a known conversation appears whatever the exceptions are.
         return unknown.as_str() == id;
     }
     let is_admitted = !selector.except.iter().any(|except| except == id)
@@ -280,7 +280,7 @@ fn scope_of(place: &Place) -> Scope {
     }
 }
 
-/// The place that a recipient leads to, in truth.
+/// The place that a recipient leads to in truth.
 pub(super) fn led_to(channel: &State, recipient: &Recipient) -> Option<usize> {
     match recipient {
         Recipient::Conversation(key) => channel.named(key.conversation.as_str()),

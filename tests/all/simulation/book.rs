@@ -1,8 +1,8 @@
-//! The book of a run: what is known to have happened, kept apart from the engine's own records, and whether it may have.
+//! The book of a run: every event, recorded apart from the engine's own records, and checked against the invariants.
 //!
-//! The engine's tables say what the engine believes. The book is written where things happen: when a lease is given, when a
-//! request leaves, when the channel carries it out, when a caller's cancel is acknowledged. Each entry is held against the
-//! others and against the tables at that very instant, so a run that goes wrong ends at the step that was wrong.
+//! The engine's tables hold what the engine believes. The book is written where things happen: when a lease is granted, when
+//! a request leaves, when the channel executes it, when a caller's cancellation is acknowledged. Each entry is checked
+//! against the others and against the tables at that instant, so a run stops at the step that was wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,26 +21,26 @@ use super::introductions::Introductions;
 use super::lambda::Environment;
 use super::run::Run;
 
-/// What a run has come to.
+/// All records of a run.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// By their number, which their messages say.
+    /// Notifications by number; the text of a message contains the number.
     pub(super) wanted: Vec<Wanted>,
-    /// Every request that ever left a worker.
+    /// Every request that left a worker.
     pub(super) requests: Vec<Request>,
     /// The last lease of each delivery, by notification and conversation.
     pub(super) leases: BTreeMap<(usize, String), Lease>,
     /// Requests whose workers wait for an answer.
     pub(super) open: Vec<usize>,
-    /// Since when conversations are known to be removed or blocked.
+    /// When a conversation became known as removed or blocked.
     pub(super) unwritable: BTreeMap<ConversationKey, Timestamp>,
-    /// Those that ever were.
+    /// Conversations that were ever removed or blocked.
     unwritten: BTreeSet<String>,
-    /// What the channel asked for by `Retry-After`.
+    /// The waits that the channel asked for by `Retry-After`.
     pub(super) holds: Vec<Hold>,
-    /// Who makes conversations with people.
+    /// Creation leases and created conversations.
     pub(super) introductions: Introductions,
-    /// How those ended, by the row, whom only a name led to.
+    /// Outcomes of deliveries to a person or an unknown conversation, by their row.
     ends: BTreeMap<String, Outcome>,
     heads: BTreeMap<NotificationId, Notification>,
     violation: Option<String>,
@@ -51,30 +51,30 @@ pub(super) struct Book {
 pub(super) struct Wanted {
     /// Its id, once it is accepted.
     pub(super) id: Option<NotificationId>,
-    /// Whether its caller was told that it is accepted.
+    /// Whether its caller received the acceptance.
     pub(super) acknowledged: bool,
-    /// Who it is for.
+    /// The selectors of its audience.
     pub(super) audience: Vec<Selector>,
     pub(super) if_no_conversation: IfNoConversation,
-    /// When it was asked for first.
+    /// The time of the first request.
     pub(super) asked_at: Option<Timestamp>,
-    /// When all of its audience was planned.
+    /// The time at which all of its audience was planned.
     pub(super) planned_at: Option<Timestamp>,
     pub(super) guarantee: Guarantee,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) deliver_at: Option<Timestamp>,
-    /// When it was acknowledged that it is cancelled.
+    /// The time at which the cancellation was acknowledged.
     pub(super) cancelled: Option<Timestamp>,
-    /// When it was acknowledged that it has its second content, its third, …
+    /// The times at which the second content, the third and so on were acknowledged.
     pub(super) revised: Vec<Timestamp>,
-    /// When it was acknowledged that it is retracted.
+    /// The time at which the retraction was acknowledged.
     pub(super) retracted: Option<Timestamp>,
-    /// What its last content says; nothing, when it is retracted.
+    /// The last content, or `None` after a retraction.
     pub(super) text: Option<String>,
 }
 
 impl Wanted {
-    /// The time in which its audience is planned, so far as it has passed.
+    /// The span in which its audience is planned, up to now.
     pub(super) fn planning(&self, run: &Run) -> Span {
         let now = run.now();
         Span {
@@ -83,14 +83,14 @@ impl Wanted {
         }
     }
 
-    /// Whether it may have ended, by somebody's clock, before its audience was planned: who was not found by then is in the
-    /// place of nobody.
+    /// Whether it may have expired before its audience was planned, by the clock of some worker. The members that were not
+    /// found by then are replaced by one entry for their team.
     pub(super) fn ended_first(&self, run: &Run) -> bool {
         let planned = self.planning(run).ends + run.off();
         self.expires_at.is_some_and(|expires| expires <= planned)
     }
 
-    /// It was acknowledged that it shows this from now on; nothing, when it is retracted.
+    /// Records the acknowledged content, or a retraction if `text` is `None`.
     pub(super) fn revise(&mut self, text: Option<String>, now: Timestamp) {
         match &text {
             Some(_) => self.revised.push(now),
@@ -100,7 +100,7 @@ impl Wanted {
     }
 }
 
-/// A worker's right to one attempt.
+/// A worker's lease for one attempt.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) holder: Holder,
@@ -109,7 +109,7 @@ pub(super) struct Lease {
     pub(super) attempt: u32,
     pub(super) doubts: u32,
     pub(super) revises: bool,
-    /// When the claim began that it came from.
+    /// When the claim began that acquired it.
     pub(super) began: Timestamp,
     pub(super) until: Timestamp,
     pub(super) requests: u32,
@@ -121,21 +121,21 @@ pub(super) struct Lease {
 pub(super) struct Holder(String, u32);
 
 impl Holder {
-    /// That which is under way in this environment.
+    /// The current invocation of this environment.
     pub(super) fn of(environment: &Environment) -> Self {
         let invocation = environment.invocation.load(std::sync::atomic::Ordering::Relaxed);
         Self(environment.to_string(), invocation)
     }
 }
 
-/// What became of a request.
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Nothing yet.
+    /// In flight.
     UnderWay,
-    /// It was not carried out.
+    /// The channel did not execute it.
     Refused,
-    /// It was.
+    /// The channel executed it.
     CarriedOut,
 }
 
@@ -143,15 +143,15 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) fate: Fate,
-    /// Which notification it sent, and in which revision, if it sent one.
+    /// The number and the revision of the notification that it sends, if it sends one.
     pub(super) sends: Option<(usize, u32)>,
-    /// Of which delivery, by the id of its conversation.
+    /// The delivery, by notification and conversation id.
     pub(super) delivery: Option<(usize, String)>,
-    /// Where it leads.
+    /// The place that it leads to.
     pub(super) place: Option<usize>,
-    /// The message it brought about.
+    /// The id of the message that it created.
     pub(super) activity: Option<String>,
-    /// When it left.
+    /// The time at which it left.
     pub(super) began: Timestamp,
     pub(super) holder: Holder,
     pub(super) conversation: Option<String>,
@@ -166,24 +166,24 @@ pub(super) struct Hold {
 }
 
 impl Book {
-    /// What must not be, and has happened.
+    /// The first violation of this run.
     pub(super) fn violation(&self) -> Option<&str> {
         self.violation.as_deref()
     }
 
-    /// Notes what must not be. The first is the one that counts.
+    /// Records a violation. Only the first one is kept.
     pub(super) fn violated(&mut self, invariant: u8, what: fmt::Arguments<'_>) {
         self.violation
             .get_or_insert_with(|| format!("{invariant}: {what}"));
     }
 
-    /// What the text of a message says of it: the number of its notification, and its revision.
+    /// The number of the notification and its revision, from the text of a message.
     fn read(text: &str) -> (usize, u32) {
         let (number, revision) = text.trim_start_matches('n').split_once(" r").unwrap();
         (number.parse().unwrap(), revision.parse().unwrap())
     }
 
-    /// The notification with this id.
+    /// The number of the notification of this delivery.
     pub(super) fn number(&self, delivery: &DeliveryKey) -> Option<usize> {
         let is_of = |id: &NotificationId| delivery.as_str().starts_with(id.as_str());
         self.wanted
@@ -191,13 +191,13 @@ impl Book {
             .position(|wanted| wanted.id.as_ref().is_some_and(is_of))
     }
 
-    /// A notification stands in the table.
+    /// A notification was stored in the table.
     pub(super) fn accepted(&mut self, id: &NotificationId, text: &str) {
         let (number, _) = Self::read(text);
         self.wanted[number].id = Some(id.clone());
     }
 
-    /// A worker was given a delivery.
+    /// A worker acquired the lease of a delivery.
     pub(super) fn claimed(
         &mut self,
         environment: &Environment,
@@ -277,7 +277,7 @@ impl Book {
         number
     }
 
-    /// Nobody is written to who is not meant.
+    /// Checks that the audience means the conversation of this request.
     fn meant(&mut self, run: &Run, request: &Request) {
         let (Some((number, _)), Some(place)) = (request.sends, request.place) else {
             return;
@@ -290,11 +290,14 @@ impl Book {
         });
         if !is_meant {
             let to = request.conversation.clone().unwrap_or_default();
-            self.violated(7, format_args!("n{number} goes to {to}, who is not meant"));
+            self.violated(
+                7,
+                format_args!("n{number} is sent to {to}, which the audience does not mean"),
+            );
         }
     }
 
-    /// A delivery ends under a name that led to a conversation, or to none.
+    /// A delivery to a person or an unknown conversation ended, with or without a conversation.
     pub(super) fn ended(&mut self, key: &DeliveryKey, outcome: &Outcome) {
         let tried = |outcome: &Outcome| match outcome {
             Outcome::Delivered(copy) => Some(copy.tried),
@@ -314,12 +317,12 @@ impl Book {
         }
     }
 
-    /// What came last of a delivery to whom a name led.
+    /// The last outcome of a delivery that had no conversation at first.
     pub(super) fn end_of(&self, key: &DeliveryKey) -> Option<&Outcome> {
         self.ends.get(key.as_str())
     }
 
-    /// The notification of a message that was shown.
+    /// The notification that sent this message.
     fn sender_of(&self, activity: &str) -> Option<usize> {
         let brought = |request: &&Request| request.activity.as_deref() == Some(activity);
         self.requests
@@ -329,7 +332,7 @@ impl Book {
             .map(|(number, _)| number)
     }
 
-    /// The channel asked a worker to wait.
+    /// The channel answered with `Retry-After`.
     pub(super) fn told_to_wait(&mut self, run: &Run, number: usize, seconds: u64) {
         let request = &self.requests[number];
         let Some(place) = request.place else { return };
@@ -341,12 +344,12 @@ impl Book {
         });
     }
 
-    /// The channel did not carry a request out.
+    /// The channel did not execute a request.
     pub(super) fn refused(&mut self, number: usize) {
         self.requests[number].fate = Fate::Refused;
     }
 
-    /// The channel carried a request out.
+    /// The channel executed a request.
     pub(super) fn carried_out(&mut self, number: usize, done: &Done) {
         let request = &mut self.requests[number];
         request.fate = Fate::CarriedOut;
@@ -355,12 +358,12 @@ impl Book {
         }
     }
 
-    /// A worker waits no longer for what came of a request.
+    /// A worker stopped waiting for the answer to a request.
     pub(super) fn hears(&mut self, number: usize) {
         self.open.retain(|open| *open != number);
     }
 
-    /// A worker wrote what became of a delivery.
+    /// A worker stored the outcome of a delivery.
     pub(super) fn written(&mut self, run: &Run, key: &DeliveryKey, attempt: u32, before: Option<&Row>) {
         let own = |standing: &&mut Lease| standing.key == *key && standing.attempt == attempt;
         if let Some(standing) = self.leases.values_mut().find(own) {
@@ -381,12 +384,12 @@ impl Book {
         if !kept {
             self.violated(
                 1,
-                format_args!("what had ended is something else now: {before:?}, {after:?}"),
+                format_args!("a settled outcome changed: {before:?}, {after:?}"),
             );
         }
     }
 
-    /// A conversation's record may have changed.
+    /// The record of a conversation may have changed.
     pub(super) fn writable(&mut self, run: &Run, key: &ConversationKey) {
         match run.conversation(key).map(|record| record.state) {
             Some(State::Removed | State::Blocked { .. }) => {
@@ -399,7 +402,7 @@ impl Book {
         }
     }
 
-    /// How long it was from the first request to the last.
+    /// The time from the first request to the last.
     pub(super) fn sending(&self) -> SignedDuration {
         let ends = self.requests.first().zip(self.requests.last());
         ends.map_or(SignedDuration::ZERO, |(first, last)| {
@@ -407,28 +410,28 @@ impl Book {
         })
     }
 
-    /// Whether a conversation was ever known to be removed or blocked.
+    /// Whether a conversation was ever known as removed or blocked.
     pub(super) fn was_ever_unwritable(&self, conversation: &str) -> bool {
         self.unwritten.contains(conversation)
     }
 
-    /// A notification's counters may have changed: they add up, and never go back.
+    /// Checks the counters of a notification after a possible change: they add up and never decrease.
     pub(super) fn counts(&mut self, run: &Run, id: &NotificationId) {
         let Some(head) = run.head(id) else { return };
         let ended = head.tally.total();
         let fault = if ended > head.audience {
-            Some("more ended than were meant")
+            Some("more deliveries are settled than planned")
         } else if head.chunks_closed > head.chunks || head.parts_planned > head.parts {
-            Some("more is done than there is")
+            Some("more chunks are closed than planned")
         } else if head.copies.current + head.copies.uneditable > head.tally.delivered {
-            Some("more copies are counted than were delivered")
+            Some("more messages are counted than delivered")
         } else if head.completed_at.is_some()
             && !head.is_held()
             && (head.parts_planned < head.parts || ended != head.audience)
         {
-            Some("it is complete, and the counts do not add up")
+            Some("it is complete, but the counts do not add up")
         } else if self.heads.get(id).is_some_and(|before| !follows(before, &head)) {
-            Some("a count has gone back")
+            Some("a count has decreased")
         } else {
             None
         };
@@ -447,7 +450,7 @@ impl Book {
     }
 }
 
-/// Whether one state of a notification can come after another.
+/// Whether one state of a notification may follow another.
 fn follows(before: &Notification, after: &Notification) -> bool {
     let tallies = before.tally.fields().into_iter().zip(after.tally.fields());
     tallies.into_iter().all(|(old, new)| old.1 <= new.1)

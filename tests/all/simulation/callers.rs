@@ -1,4 +1,4 @@
-//! The callers: what they want sent, and how they change their minds.
+//! The callers: which notifications they send, and how they change them later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,31 +26,31 @@ use super::queues::{Lane, Which};
 use super::run::Run;
 use super::store::Tables;
 
-/// How long the API may take.
+/// The timeout of the API.
 const LIMIT: Duration = Duration::from_secs(29);
 
-/// What a caller says, and when, counted from the beginning of the storm.
+/// A caller's request and its later changes. Times count from the start of the storm.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
-    /// When it is asked for.
+    /// The time of the request.
     pub(super) at: Duration,
-    /// Who it is for.
+    /// The selectors of its audience.
     pub(super) audience: Vec<Selector>,
-    /// What becomes of those of whom nothing is known.
+    /// The policy for recipients without a conversation.
     pub(super) if_no_conversation: IfNoConversation,
-    /// What an unknown outcome becomes.
+    /// The policy for ambiguous attempts.
     pub(super) guarantee: Guarantee,
-    /// Nothing is sent so long after it was asked for.
+    /// The time from the request to its expiry.
     pub(super) expires: Option<Duration>,
-    /// It begins so long after it was asked for.
+    /// The time from the request to its `deliverAt`.
     pub(super) begins: Option<Duration>,
-    /// It is only a plan.
+    /// Whether it is a dry run.
     pub(super) dry_run: bool,
-    /// What the caller says of it later, and how long after the word before.
+    /// The caller's later changes, each with the time since the previous one.
     pub(super) words: Vec<(Duration, Word)>,
 }
 
-/// A caller's second thought.
+/// A caller's change of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Cancel,
@@ -58,10 +58,10 @@ pub(super) enum Word {
     Retract,
 }
 
-/// What callers want within this time, as a seed draws it.
+/// The requests of all callers within this time, drawn from the seed.
 pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> {
     if chance.below(25) == 0 {
-        // Many at once to the same few: more than a conversation takes.
+        // Many at once to the same few conversations: more than the rate limit of a conversation allows.
         let at = chance.wait(Duration::ZERO, within / 2);
         let burst = (0..chance.between(9, 14)).map(|_| Wish {
             at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
@@ -81,7 +81,7 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         |chance: &Chance, seconds: u64| chance.wait(Duration::from_secs(1), Duration::from_secs(seconds));
     let mut words = Vec::new();
     for _ in 0..[0, 0, 1, 1, 2, 3][chance.index(6)] {
-        // Soon after the last word, or when everything may be over.
+        // Soon after the previous change, or when the notification may be complete.
         let wait = if chance.below(3) > 0 {
             soon(chance, 10)
         } else {
@@ -114,7 +114,7 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     }
 }
 
-/// One caller, from asking to the last word.
+/// Runs one caller, from the request to its last change.
 pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     sleep(wish.at).await;
     let now = run.now();
@@ -165,7 +165,7 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         let message = json!({ "text": text });
         let is_retracted = run.book(|book| book.wanted[number].retracted.is_some());
         let (method, path, text) = match word {
-            // What is retracted stays so.
+            // A retraction is final.
             Word::Edit if is_retracted => continue,
             Word::Edit => ("PUT", "message", Some(text)),
             Word::Retract => ("DELETE", "message", None),
@@ -185,7 +185,7 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     }
 }
 
-/// A request to the API, again and again until it is taken; whether it was.
+/// Repeats an API request until it is accepted or refused. Returns whether it was accepted.
 async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body: &Value) -> bool {
     for number in 1.. {
         let environment = Environment::start(run, format!("notify {number}"));
@@ -224,7 +224,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
         run.tell(&environment, format_args!("answers {status:?}"));
         match status {
             Some(200..300) => return true,
-            // It came too late, after many tries: what is to end in the past is refused.
+            // After many retries its expiry is in the past, so it is refused.
             Some(400) => return false,
             Some(401..500) => {
                 run.violated(3, format_args!("{method} {path} was refused"));

@@ -1,7 +1,8 @@
-//! The channel: the model of Teams that the local host serves, too, with faults around it.
+//! The channel: the local host's model of Teams, with fault injection.
 //!
-//! The model carries out a request that has left its worker even if nobody waits for the answer any more. It counts the
-//! rate limits and the requests in a conversation itself: what it refuses for them is a violation where workers keep time.
+//! The model executes a request that has left its worker even if the worker no longer waits for the answer. It counts
+//! requests against the rate limits and within each conversation. As long as workers keep time, a refusal for one of these
+//! is a violation.
 
 use std::sync::Mutex;
 
@@ -25,15 +26,15 @@ pub(super) const REFUSALS: [&str; 4] = [
     "ForbiddenOperationException",
 ];
 
-/// How many regions there are.
+/// The number of regions.
 pub(super) const REGIONS: usize = 3;
 
-/// The channel and everybody behind it.
+/// The channel and its people.
 #[derive(Debug)]
 pub(super) struct Channel(Mutex<Teams>);
 
 impl Channel {
-    /// A channel without people, whose rosters have pages of this size.
+    /// A channel without people, with rosters of this page size.
     pub(super) fn new(troubles: &Troubles, page: usize) -> Self {
         let kept = troubles.channel.roster_kept;
         let mut teams = Teams::new(BOT, MANIFEST);
@@ -47,14 +48,14 @@ impl Channel {
         look(&mut lock(&self.0))
     }
 
-    /// A request arrives: the place that it leads to, or why it is not carried out. An admitted request has to
+    /// Admits a request: returns the place that it leads to, or why it is not executed. An admitted request must be ended by
     /// [`finish`](Self::finish).
     pub(super) fn admit(&self, run: &Run, asked: &Request) -> Result<usize, Refusal> {
         let mut state = lock(&self.0);
         let verdict = state.admit(asked, run.now());
         match &verdict {
             Err(refusal) if refusal.status == 429 => {
-                // The book reads the state, too.
+                // The book locks the state as well.
                 drop(state);
                 if run.keeps_pace() {
                     run.violated(4, format_args!("{}: {asked}", refusal.message));
@@ -83,7 +84,7 @@ impl Channel {
         }
     }
 
-    /// Carries out a request that was admitted.
+    /// Executes an admitted request.
     pub(super) fn carry_out(&self, run: &Run, asked: &Request, place: usize) -> Done {
         let mut state = lock(&self.0);
         let mut done = state.carry_out(asked, place, run.now());
@@ -103,13 +104,13 @@ impl Channel {
         done
     }
 
-    /// Ends a request that was admitted.
+    /// Ends an admitted request.
     pub(super) fn finish(&self, asked: &Request, place: usize) {
         lock(&self.0).finish(asked, place);
     }
 }
 
-/// A refusal of the whole tenant or of the moment, whatever is asked.
+/// A throttling or transient refusal, independent of the request.
 fn throttled(run: &Run) -> Option<Refusal> {
     let troubles = &run.troubles.channel;
     if run.strikes(troubles.throttled) {
@@ -124,11 +125,11 @@ fn throttled(run: &Run) -> Option<Refusal> {
     concurrent.then(|| Refusal::new(412, "PreconditionFailed"))
 }
 
-/// A refusal of a request that would have been carried out.
+/// An injected refusal of a request that would have been executed.
 fn fault_of(run: &Run, state: &mut State, asked: &Request, place: usize) -> Option<Refusal> {
     let troubles = &run.troubles.channel;
     match &asked.operation {
-        // The channel may not know yet that the bot is installed.
+        // The channel may not yet know that the bot is installed.
         Operation::Create { .. } => run
             .strikes(troubles.behind)
             .then(|| Refusal::new(403, "ForbiddenOperationException")),

@@ -1,4 +1,4 @@
-//! What must be true of a run that has come to rest: every table is held against what people see.
+//! The invariants that are checked at the end of a run: every table is compared with what people see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::book::{Book, Fate, Request};
 use super::reasons::untrue;
 use super::run::{Run, at_once};
 
-/// Holds everything against everything.
+/// Checks all invariants of the end.
 pub(super) fn check(run: &Run) {
     if run.deliveries.dead() + run.plans.dead() > 0 {
         run.violated(3, format_args!("there are dead letters after a redrive"));
@@ -30,7 +30,7 @@ pub(super) fn check(run: &Run) {
             continue;
         };
         let Some(head) = run.head(&id) else {
-            run.violated(3, format_args!("n{number} was accepted, and is not there"));
+            run.violated(3, format_args!("n{number} was accepted, but is not stored"));
             continue;
         };
         let recipients = recipients(run, &head);
@@ -40,7 +40,7 @@ pub(super) fn check(run: &Run) {
     }
 }
 
-/// Every recipient that was planned, page after page.
+/// Every planned recipient, page by page.
 fn recipients(run: &Run, head: &Notification) -> Vec<Recipient> {
     let mut all = Vec::new();
     for part in 0..head.parts {
@@ -54,7 +54,7 @@ fn recipients(run: &Run, head: &Notification) -> Vec<Recipient> {
     all
 }
 
-/// Nothing that was accepted is forgotten.
+/// Checks that every accepted notification is complete.
 fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
     let over = match head.state() {
         State::Completed => head.completed_at.is_some(),
@@ -63,7 +63,7 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
         State::Accepted | State::Planning | State::Sending | State::Cancelling => false,
     };
     if !over {
-        run.violated(3, format_args!("n{number} is not over: {head:?}"));
+        run.violated(3, format_args!("n{number} is not complete: {head:?}"));
     }
     let told = |kind: Kind| {
         events
@@ -71,17 +71,17 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
             .any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()))
     };
     if head.completed_at.is_some() && !told(Kind::Completed) {
-        run.violated(3, format_args!("nobody was told that n{number} is complete"));
+        run.violated(3, format_args!("no event says that n{number} is complete"));
     }
     if !head.is_held() && head.chunks_current != head.chunks {
         run.violated(
             6,
-            format_args!("n{number} has chunks that are not at its last content: {head:?}"),
+            format_args!("n{number} has chunks at an earlier revision: {head:?}"),
         );
     }
 }
 
-/// Whoever is meant is a recipient once, and nobody else is.
+/// Checks that every conversation of the audience is a recipient once, and that there are no others.
 fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
     let (selectors, span, stopped) = run.book(|book| {
         let wanted = &book.wanted[number];
@@ -95,7 +95,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
     for recipient in recipients {
         *times.entry(recipient.ledger_key()).or_default() += 1;
     }
-    // Who becomes known by another name between the readings of two selectors may be found by both.
+    // If another id of a person becomes known between the reads of two selectors, both may find that person.
     let named_since = |key: &str| {
         let known = |recipient: &&Recipient| recipient.ledger_key() == key;
         let place = recipients.iter().find(known);
@@ -120,7 +120,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
                 let (_, name) = recipient.name();
                 run.violated(
                     7,
-                    format_args!("{name} is a recipient of n{number}, and is not meant"),
+                    format_args!("{name} is a recipient of n{number}, but the audience does not mean it"),
                 );
             }
         }
@@ -129,7 +129,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             .filter_map(|recipient| led_to(channel, recipient))
             .collect();
         let silent = |selector: &Selector| match &selector.target {
-            // That nothing is told of a team is said in the place of its members.
+            // The entry for an unknown team stands in place of its members.
             Target::Team { id, .. } => {
                 times.contains_key(&Recipient::UnknownConversation(id.as_str().into()).ledger_key())
             }
@@ -143,8 +143,8 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             | Target::GroupChatMembers { .. }
             | Target::Tag(_) => false,
         };
-        // The broadest selector has whoever cannot be written to, and lists nobody of them; nor is anybody in both lists who
-        // came between the readings of the two.
+        // The broadest selector covers conversations that cannot be written to, but does not list them. A conversation that
+        // appears between the reads of two selectors may be in neither list.
         let is_broad = selectors.iter().any(|selector| {
             matches!(
                 selector.target,
@@ -156,7 +156,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             let between = is_broad && unwritten || selectors.len() > 1 && place.past.strange;
             let listed = |selector: &Selector| match &selector.target {
                 Target::Everyone | Target::Tenant(_) | Target::Tag(_) => !place.past.strange && !unwritten,
-                // Whoever is on two rosters is of the one that was read first, though it cannot be read once more.
+                // A person on two rosters belongs to the one that was read first, even if that one cannot be read again.
                 Target::Team { .. } => !between && !selectors.iter().any(silent),
                 Target::Users { .. }
                 | Target::Accounts(_)
@@ -171,7 +171,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
                 run.violated(
                     7,
                     format_args!(
-                        "{} is meant by n{number}, and is no recipient",
+                        "{} is meant by n{number}, but is no recipient",
                         place.conversation
                     ),
                 );
@@ -180,7 +180,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
     });
 }
 
-/// What the ledger says is what happened, and the counts are its sum.
+/// Checks that each row states the true outcome and that the counters are the sum of the rows.
 fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient]) {
     if head.is_held() {
         return;
@@ -195,11 +195,11 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
         else {
             run.violated(
                 1,
-                format_args!("{} has no end: {:?}", key.as_str(), run.row(&key)),
+                format_args!("{} is not settled: {:?}", key.as_str(), run.row(&key)),
             );
             continue;
         };
-        // A name leads to a conversation, whose own row is the one that is kept up to date.
+        // The delivery to a person ends as a delivery to their conversation, whose own row has the latest outcome.
         let outcome = run.book(|book| book.end_of(&key).cloned()).unwrap_or(outcome);
         tally.count(&outcome);
         if let Outcome::Delivered(copy) = &outcome {
@@ -236,7 +236,7 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
     }
 }
 
-/// One whom a name led to, against what people see.
+/// Checks the outcome of a delivery to a person or an unknown conversation against what people see.
 fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient], outcome: &Outcome) {
     let place = run.channel.with(|channel| led_to(channel, recipient));
     let alone = run.channel.with(|channel| {
@@ -253,13 +253,15 @@ fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient]
         book.requests.iter().filter(own).count()
     });
     let fault = match outcome {
-        Outcome::Delivered(_) => (arrived == 0).then_some("it is said to be delivered, and never was"),
+        Outcome::Delivered(_) => (arrived == 0).then_some("the outcome is delivered, but no message arrived"),
         Outcome::Unknown => None,
         Outcome::Rejected { .. }
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
         | Outcome::Expired
-        | Outcome::Cancelled => (alone && arrived > 0).then_some("it is said not to have arrived, and did"),
+        | Outcome::Cancelled => {
+            (alone && arrived > 0).then_some("the outcome is not delivered, but a message arrived")
+        }
     };
     if let Some(fault) = fault {
         let (_, name) = recipient.name();
@@ -267,7 +269,7 @@ fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient]
     }
 }
 
-/// One row against what people see.
+/// Checks one row against what people see.
 fn truthful(
     book: &mut Book,
     run: &Run,
@@ -276,7 +278,7 @@ fn truthful(
     id: &NotificationId,
     revision: u32,
 ) {
-    // Who was written to by a name that is no more has it in the conversation that took its place.
+    // A message to a replaced conversation id is shown in the conversation that replaced it.
     let place = run.channel.with(|channel| channel.named(&name.1));
     let arrived: Vec<_> = book
         .requests
@@ -307,13 +309,13 @@ fn truthful(
                 .as_ref()
                 .is_none_or(|activity| sent.contains(&Some(activity.as_str())));
             if sent.is_empty() {
-                Some("it is said to be delivered, and never was")
+                Some("the outcome is delivered, but no message arrived")
             } else if !brought {
-                Some("its copy is not one that it brought")
+                Some("its message was not sent by this notification")
             } else if copy.activity.is_some() && copy.tried < revision {
-                Some("its copy was not brought up to date")
+                Some("its message was not updated to the last revision")
             } else if copy.shows == revision && shown.is_some_and(|shown| shown.text() != text) {
-                Some("its copy shows something else than is said")
+                Some("its message shows another text than the outcome says")
             } else {
                 None
             }
@@ -323,7 +325,7 @@ fn truthful(
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
         | Outcome::Expired
-        | Outcome::Cancelled => (own > 0).then_some("it is said not to have arrived, and did"),
+        | Outcome::Cancelled => (own > 0).then_some("the outcome is not delivered, but a message arrived"),
     };
     let most = if at_most_once { 1 } else { DOUBTS_MAX as usize };
     if own > most {

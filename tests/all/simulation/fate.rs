@@ -1,20 +1,20 @@
-//! Chance, and what a seed makes of it.
+//! Random numbers, and the faults that a seed draws.
 //!
-//! A run draws everything from its seed: how large its world is, what goes wrong in it, and when. Trouble does not come in
-//! equal parts: most seeds have a few kinds of it, some of these badly, some seeds none at all. Where everything fails a
-//! little, every run is like every other; where one thing fails often and the rest works, what depends on the rest shows.
+//! A run draws everything from its seed: the size of its world, which faults it has, and when they strike. Faults are not
+//! spread evenly: most seeds have a few kinds, some of them often, and some seeds have none. If everything failed a little,
+//! all runs would be alike. If one thing fails often and the rest works, the code after that fault is reached.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use super::lock;
 
-/// Random numbers that replay: `SplitMix64`.
+/// Reproducible random numbers: `SplitMix64`.
 #[derive(Debug)]
 pub(super) struct Chance(Mutex<u64>);
 
 impl Chance {
-    /// The numbers of a seed.
+    /// The random numbers of a seed.
     pub(super) fn of(seed: u64) -> Self {
         Self(Mutex::new(seed))
     }
@@ -28,7 +28,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below this one.
+    /// A number below `end`.
     pub(super) fn below(&self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
@@ -38,47 +38,47 @@ impl Chance {
         least + self.below(most - least + 1)
     }
 
-    /// A time from `least` to `most`.
+    /// A duration from `least` to `most`.
     pub(super) fn wait(&self, least: Duration, most: Duration) -> Duration {
         let micros = |wait: Duration| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.between(micros(least), micros(most)))
     }
 
-    /// Whether something happens that happens so often.
+    /// Whether a fault with these odds strikes now.
     pub(super) fn strikes(&self, odds: Odds) -> bool {
-        // What never happens draws nothing: a seed without a kind of trouble runs as if there were none.
+        // A fault with odds of zero draws no number, so a seed without that fault runs as if it did not exist.
         odds.0 > 0 && self.below(10_000) < u64::from(odds.0)
     }
 
-    /// One of these.
+    /// One of these values.
     pub(super) fn pick<'a, T>(&self, all: &'a [T]) -> &'a T {
         let index = self.below(all.len() as u64);
         &all[usize::try_from(index).unwrap()]
     }
 
-    /// A place in a list of this length.
+    /// An index into a list of this length.
     pub(super) fn index(&self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).unwrap()
     }
 
-    /// Sixteen bytes, as [`herald::clock::Chance`] deals them.
+    /// Sixteen bytes, as [`herald::clock::Chance`] returns them.
     pub(super) fn bytes(&self) -> [u8; 16] {
         let (high, low) = (u128::from(self.next()), u128::from(self.next()));
         (high << 64 | low).to_be_bytes()
     }
 
-    /// Numbers of their own for one part of the run, so that one more draw there changes no draw elsewhere.
+    /// A separate generator for one part of the run, so that one more draw there changes no draw elsewhere.
     pub(super) fn fork(&self) -> Self {
         Self::of(self.next())
     }
 }
 
-/// How often something happens, in ten thousand times.
+/// A probability in ten-thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd)]
 pub(super) struct Odds(pub(super) u32);
 
 impl Odds {
-    /// In `seeds` of a hundred seeds it happens at all, and then at most so often.
+    /// Zero, except in `seeds` of a hundred seeds, where it is at most `most`.
     fn drawn(chance: &Chance, seeds: u64, most: u32) -> Self {
         if chance.below(100) < seeds {
             Self(1 + u32::try_from(chance.below(u64::from(most))).unwrap())
@@ -88,72 +88,72 @@ impl Odds {
     }
 }
 
-/// What goes wrong in a run until it is calm.
+/// The faults of a run until it is calm.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Troubles {
     /// A worker dies at a call to a table, a queue or the channel.
     pub(super) crash: Odds,
-    /// A table, a queue or the bus refuses.
+    /// A table, a queue or the bus refuses a call.
     pub(super) away: Odds,
-    /// It did what was asked, and its answer was lost.
+    /// A call is executed and its answer is lost.
     pub(super) lost: Odds,
-    /// It takes up to [`Troubles::slowness`].
+    /// A call takes up to [`Troubles::slowness`].
     pub(super) slow: Odds,
-    /// How long a slow call takes at most.
+    /// The longest time of a slow call.
     pub(super) slowness: Duration,
-    /// The worker stands still for up to two minutes, and then goes on if it was not killed.
+    /// A worker is paused for up to two minutes, and continues if it was not killed.
     pub(super) stall: Odds,
     /// A message is on the queue twice.
     pub(super) doubled: Odds,
-    /// A message is visible again while it is worked on, or after it was deleted.
+    /// A message becomes visible again while it is processed, or after it was deleted.
     pub(super) redelivered: Odds,
-    /// Messages come in any order.
+    /// Messages arrive in any order.
     pub(super) reordered: bool,
-    /// How far a worker's clock is off at most.
+    /// The largest error of a worker's clock.
     pub(super) skew: Duration,
-    /// What the channel does.
+    /// The faults of the channel.
     pub(super) channel: ChannelTroubles,
 }
 
-/// What goes wrong at the channel, besides what people do.
+/// The faults of the channel, apart from what people do.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChannelTroubles {
-    /// 429 although no limit was reached: the channel lowered it.
+    /// 429 below the published limit: the channel lowered it.
     pub(super) throttled: Odds,
-    /// 412 although nothing else was under way.
+    /// 412 although no other request was in flight.
     pub(super) concurrent: Odds,
-    /// 500, 502, 503, 504 or 408 before the request was carried out.
+    /// 500, 502, 503, 504 or 408 before the request was executed.
     pub(super) failed_before: Odds,
-    /// The same after.
+    /// The same after the request was executed.
     pub(super) failed_after: Odds,
     /// No connection was made.
     pub(super) unconnected: Odds,
-    /// The connection broke before the request was carried out.
+    /// The connection broke before the request was executed.
     pub(super) cut_before: Odds,
-    /// It broke after, before or within the answer.
+    /// The connection broke after that, before or within the answer.
     pub(super) cut_after: Odds,
     /// A success without a body.
     pub(super) silent: Odds,
     /// The answer takes about 15 seconds.
     pub(super) slow: Odds,
-    /// A conversation is not found that is there.
+    /// 404 for a conversation that exists.
     pub(super) missing: Odds,
-    /// The message is refused for what it is.
+    /// The message is refused for its content.
     pub(super) refused: Odds,
-    /// A page of a roster repeats somebody of an earlier one.
+    /// A page of a roster repeats a person of an earlier page.
     pub(super) repeating: Odds,
-    /// Whoever a conversation is created with writes in it at once.
+    /// A person writes to the bot as soon as a conversation with them is created.
     pub(super) eager: Odds,
-    /// No conversation is created with somebody for whom the bot is installed, as if it were not.
+    /// The channel refuses to create a conversation with a person for whom the bot is installed.
     pub(super) behind: Odds,
-    /// How long a roster can be read on from where a page ended; for ever, without it.
+    /// The lifetime of a roster's continuation token; unlimited if `None`.
     pub(super) roster_kept: Option<Duration>,
 }
 
 impl Troubles {
-    /// What a seed brings.
+    /// Draws the faults of a seed.
     pub(super) fn drawn(chance: &Chance) -> Self {
-        // One seed in ten has no trouble but what people and callers make.
+        // One seed in ten has no faults, only the actions of people and callers.
         if chance.below(10) == 0 {
             return Self {
                 skew: Duration::from_millis(20),
@@ -161,9 +161,9 @@ impl Troubles {
             };
         }
         let odds = |seeds, most| Odds::drawn(chance, seeds, most);
-        // In one seed of twenty the tables are away about half of the time, and messages are given up.
+        // In one seed of twenty the tables are unavailable about half of the time, and messages become dead letters.
         let out = chance.below(20) == 0;
-        // In one of eight clocks are far off; there workers also stand still more often, until others take them for dead.
+        // In one seed of eight clocks are far off. There workers also pause more often, until their leases expire.
         let skewed = chance.below(8) == 0;
         Self {
             crash: odds(60, 200),
@@ -201,12 +201,12 @@ impl Troubles {
         }
     }
 
-    /// Whether the tables do what they are asked, when they are asked.
+    /// Whether the tables execute every call, and in time.
     pub(super) fn tables_are_well(&self) -> bool {
         [self.crash, self.away, self.lost, self.slow, self.stall] == [Odds(0); 5]
     }
 
-    /// Whether clocks are near enough for slots of one clock to keep their distance by another.
+    /// Whether clocks agree well enough that permits of one clock keep their distance by another.
     pub(super) fn clocks_agree(&self) -> bool {
         self.skew <= Duration::from_millis(50)
     }

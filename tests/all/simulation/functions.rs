@@ -1,4 +1,4 @@
-//! The functions that queues drive, as they are deployed: over the tables, the queues and the channel of a run.
+//! The functions behind the queues, as deployed, over the tables, the queues and the channel of a run.
 
 use std::sync::Arc;
 use std::time::Duration;

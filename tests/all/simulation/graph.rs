@@ -1,4 +1,4 @@
-//! Microsoft Graph: the model's, with faults around it. The bot may be sent the activity about an installation at once, after
+//! Microsoft Graph: the model's, with fault injection. The bot may receive the activity about an installation at once, after
 //! minutes, twice, or never.
 
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use super::wire::{Answer, PATIENCE, THERE, failed, hears};
 /// The id of the bot's app in its manifest.
 pub(super) const MANIFEST: &str = "11111111-2222-4333-8444-555555555555";
 
-/// How long Graph takes, and its answer.
+/// How long Graph and the way back take.
 const AND_BACK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(900));
 
-/// How long it takes until the bot is sent the activity about an installation.
+/// The longest time until the bot receives the activity about an installation.
 const TOLD_WITHIN: Duration = Duration::from_secs(150);
 
 /// Graph as a worker reaches it, in every tenant.
@@ -87,7 +87,7 @@ impl Portal {
     }
 }
 
-/// What becomes of a request once it has left.
+/// Executes a request that has left its worker.
 async fn serve(run: Arc<Run>, asked: GraphRequest, answer: oneshot::Sender<Answer>) {
     let troubles = &run.troubles.channel;
     pause(run.chance.wait(THERE.0, THERE.1)).await;
@@ -135,7 +135,7 @@ async fn serve(run: Arc<Run>, asked: GraphRequest, answer: oneshot::Sender<Answe
     drop(answer.send(response));
 }
 
-/// The bot is sent the activity about an installation: late, twice, or never.
+/// Sends the bot the activity about an installation: late, twice, or never.
 async fn tells(run: Arc<Run>, place: usize) {
     let times = *run.chance.pick(&[0, 1, 1, 1, 2]);
     for _ in 0..times {

@@ -1,8 +1,9 @@
-//! Conversations that are made with people: whether whoever makes one may.
+//! Invariant 8: conversations that are created with people, and the lease that allows it.
 //!
-//! To make one twice harms nobody, but costs a request, and more where the bot is to be installed first. What can be
-//! prevented is that two make it at once, that it is made again once it is known, and that it is forgotten by who made it.
-//! What cannot: an answer is lost, or a worker dies, and then it is made again.
+//! A second creation does no harm, but costs a request, and more if the bot has to be installed first. Three things can be
+//! prevented, and are checked: two workers create one conversation at once; a known conversation is created again; the
+//! worker that created a conversation does not store it. One thing cannot be prevented: after a lost answer or the death of
+//! a worker, the conversation is created again.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +16,33 @@ use super::book::{Book, Fate, Holder, Request};
 use super::lambda::Environment;
 use super::run::Run;
 
-/// For so long an installation that was begun is believed.
+/// How long a pending installation blocks another one.
 const BEGUN_FOR: SignedDuration = SignedDuration::from_mins(59);
 
-/// Who makes conversations with whom, and what came of it.
+/// Creation leases and created conversations.
 #[derive(Debug, Default)]
 pub(super) struct Introductions {
     grants: BTreeMap<PersonKey, Grant>,
     made: BTreeMap<PersonKey, ConversationKey>,
-    /// Since when the bot is being installed for somebody, as it was written down.
+    /// When an installation for a person began, as stored in the table.
     installing: BTreeMap<PersonKey, Timestamp>,
 }
 
-/// A worker's right to make a conversation with somebody.
+/// A worker's lease to create a conversation with a person.
 #[derive(Debug)]
 struct Grant {
     holder: Holder,
     until: Timestamp,
-    /// Of whom a conversation was known already, though nobody had made it.
+    /// A conversation that was known before any worker created one.
     known: Option<ConversationKey>,
-    /// The request that made it, whose answer was heard.
+    /// The request that created it, if its answer arrived.
     heard: Option<usize>,
-    /// Whether it was heard that the bot was installed.
+    /// Whether the answer to the installation arrived.
     installed: bool,
     is_over: bool,
 }
 
-/// The person as a request to make a conversation names them.
+/// Whether a creation request names this person.
 fn is_named(person: &PersonKey, tenant: &str, member: &str) -> bool {
     person.tenant == tenant && name_of(person) == member
 }
@@ -53,7 +54,7 @@ fn name_of(person: &PersonKey) -> &str {
     }
 }
 
-/// Whether a record is of this person, by the name that they are asked for by.
+/// Whether a record belongs to this person, by the id of the request.
 fn is_of(person: &PersonKey, record: &Conversation) -> bool {
     let named = match &person.person {
         Person::User(id) => record.attributes.user.as_ref() == Some(id),
@@ -65,7 +66,7 @@ fn is_of(person: &PersonKey, record: &Conversation) -> bool {
 }
 
 impl Book {
-    /// A worker asked to make a conversation.
+    /// A worker asked for the creation lease.
     pub(super) fn introduces(
         &mut self,
         run: &Run,
@@ -80,13 +81,13 @@ impl Book {
         let others = self.introductions.grants.get(person);
         let another = others.is_some_and(|grant| !grant.is_over && grant.until > run.now() + run.off());
         if another {
-            self.violated(8, format_args!("two make a conversation with {person} at once"));
+            self.violated(8, format_args!("two workers hold the creation lease of {person}"));
         }
         if let Some(key) = self.introductions.made.get(person) {
             let key = key.clone();
             self.violated(
                 8,
-                format_args!("a conversation with {person} is to be made, and {key} is"),
+                format_args!("a creation lease of {person} is granted although {key} exists"),
             );
         }
         let records = run.channel.with(|channel| {
@@ -114,7 +115,7 @@ impl Book {
         self.introductions.grants.insert(person.clone(), grant);
     }
 
-    /// A worker says what came of it.
+    /// A worker recorded the result of a creation.
     pub(super) fn introduced(
         &mut self,
         run: &Run,
@@ -128,13 +129,13 @@ impl Book {
         let forgotten = own.and_then(|grant| {
             grant.is_over = true;
             match (grant.heard, grant.installed) {
-                (Some(request), _) => Some(format!("request {request} made a conversation with {person}")),
+                (Some(request), _) => Some(format!("request {request} created a conversation with {person}")),
                 (None, true) => Some(format!("the bot was installed for {person}")),
                 (None, false) => None,
             }
         });
         match made {
-            // A person leads only to what is remembered.
+            // A person is linked only to a stored conversation.
             Creation::Conversation(key) if run.conversation(key).is_some() => {
                 self.introductions.made.insert(person.clone(), key.clone());
                 self.introductions.installing.remove(person);
@@ -144,15 +145,15 @@ impl Book {
             }
             Creation::Conversation(_) | Creation::Nothing => {
                 self.introductions.installing.remove(person);
-                // Whoever cannot write that it is there cannot keep it either.
+                // A worker that cannot write to the tables cannot store the conversation either.
                 if let Some(what) = forgotten.filter(|_| run.troubles.tables_are_well()) {
-                    self.violated(8, format_args!("{what}, and nobody keeps it"));
+                    self.violated(8, format_args!("{what}, and it was not stored"));
                 }
             }
         }
     }
 
-    /// A request to install the bot for somebody leaves a worker.
+    /// A request to install the bot for a person leaves a worker.
     pub(super) fn installs(&mut self, run: &Run, environment: &Environment, tenant: &str, user: &str) {
         let holder = Holder::of(environment);
         let own = self.introductions.grants.iter().find(|(person, grant)| {
@@ -161,15 +162,15 @@ impl Book {
         let Some((person, grant)) = own else {
             self.violated(
                 8,
-                format_args!("the bot is installed for {user} by somebody who may not"),
+                format_args!("the bot is installed for {user} without a creation lease"),
             );
             return;
         };
         let begun = self.introductions.installing.get(person);
         let fault = if run.now() > grant.until + run.off() {
-            Some("its time is over")
+            Some("the creation lease has expired")
         } else if begun.is_some_and(|since| run.now() + run.off() < *since + BEGUN_FOR) {
-            Some("it was before, and may tell of itself")
+            Some("an installation is pending")
         } else if self.is_known(run, grant, person) {
             Some("their conversation was known before")
         } else {
@@ -177,11 +178,11 @@ impl Book {
         };
         if let Some(fault) = fault {
             let person = person.to_string();
-            self.violated(8, format_args!("the bot is installed for {person}, and {fault}"));
+            self.violated(8, format_args!("the bot is installed for {person}, but {fault}"));
         }
     }
 
-    /// A worker heard that the bot was installed for somebody.
+    /// A worker received the answer to an installation.
     pub(super) fn hears_of_installation(&mut self, environment: &Environment, tenant: &str, user: &str) {
         let holder = Holder::of(environment);
         for (person, grant) in &mut self.introductions.grants {
@@ -191,7 +192,7 @@ impl Book {
         }
     }
 
-    /// Whether somebody's conversation was known when it was asked for, and is.
+    /// Whether a person's conversation was known when the lease was acquired, and still is.
     fn is_known(&self, run: &Run, grant: &Grant, person: &PersonKey) -> bool {
         grant.known.as_ref().is_some_and(|key| {
             run.conversation(key).is_some_and(|record| is_of(person, &record))
@@ -199,22 +200,23 @@ impl Book {
         })
     }
 
-    /// A request to make a conversation leaves a worker: it is that worker's to make, or its conversation's to find again.
+    /// A creation request leaves a worker. The worker must hold the creation lease, or look for a replaced conversation.
     pub(super) fn creates(&mut self, run: &Run, request: &Request, tenant: &str, member: &str) {
         let own = self.introductions.grants.iter().find(|(person, grant)| {
             is_named(person, tenant, member) && grant.holder == request.holder && !grant.is_over
         });
         if let Some((person, grant)) = own {
             let fault = if run.now() > grant.until + run.off() {
-                Some("its time is over")
+                Some("the creation lease has expired")
             } else {
-                self.is_known(run, grant, person).then_some("it was known before")
+                self.is_known(run, grant, person)
+                    .then_some("the conversation was known before")
             };
             if let Some(fault) = fault {
                 let person = person.to_string();
                 self.violated(
                     8,
-                    format_args!("a conversation with {person} is made, and {fault}"),
+                    format_args!("a conversation with {person} is created, but {fault}"),
                 );
             }
             return;
@@ -228,12 +230,12 @@ impl Book {
         if !finds_again {
             self.violated(
                 8,
-                format_args!("a conversation with {member} is made by somebody who may not"),
+                format_args!("a conversation with {member} is created without a creation lease"),
             );
         }
     }
 
-    /// A worker heard that the conversation is there.
+    /// A worker received the answer to a creation.
     pub(super) fn hears_of_conversation(&mut self, number: usize, tenant: &str, member: &str) {
         let request = &self.requests[number];
         let holder = request.holder.clone();

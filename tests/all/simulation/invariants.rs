@@ -1,4 +1,4 @@
-//! Whether a request may leave: what the book asks of each of them at the instant at which it does.
+//! The invariants of a request, checked at the instant at which it leaves.
 
 use herald::delivery::Guarantee;
 use jiff::{SignedDuration, Timestamp};
@@ -6,14 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::book::{Book, Fate, Lease, Request};
 use super::run::Run;
 
-/// How long after a word of the caller nothing may begin any more against it.
+/// How long a worker may act on a notification it read before a caller's change.
 const HEARD_WITHIN: SignedDuration = SignedDuration::from_millis(1100);
 
-/// How long permits that were given before a `Retry-After` may still be used by those who have not heard of it.
+/// How long permits from before a `Retry-After` may still be used by workers that have not read of it.
 const PERMITS_OUTLIVE: SignedDuration = SignedDuration::from_secs(40);
 
 impl Book {
-    /// One request is under way to a conversation at most, as far as workers know.
+    /// A conversation has at most one request in flight, as far as workers know.
     pub(super) fn alone(&mut self, run: &Run, request: &Request) {
         let other = self
             .open
@@ -25,12 +25,12 @@ impl Book {
         {
             self.violated(
                 4,
-                format_args!("two requests at once to one conversation: {other} and this one"),
+                format_args!("two requests in flight to one conversation: {other} and this one"),
             );
         }
     }
 
-    /// Whoever sends has the right to: now, this delivery, this content, to this conversation.
+    /// The worker holds a lease for this delivery and revision, to this conversation, now.
     pub(super) fn entitled(
         &mut self,
         run: &Run,
@@ -59,7 +59,7 @@ impl Book {
             self.once(about, doubts, &name, request);
             self.heeded(run, sends, began, now);
         } else if !revises {
-            self.violated(2, format_args!("a change of n{about} by who was to send it"));
+            self.violated(2, format_args!("a change of n{about} under a lease for sending"));
         }
         let known = self.unwritable.get(&place).copied();
         if first
@@ -74,7 +74,8 @@ impl Book {
         Some(name)
     }
 
-    /// What may have been sent before is in doubt, in the ledger, before it is sent again; and at most once is at most once.
+    /// An attempt that may have been executed is recorded as ambiguous before the next one starts, and `atMostOnce` has no
+    /// next one.
     fn once(&mut self, about: usize, doubts: u32, name: &(usize, String), request: &Request) {
         let earlier = self
             .requests
@@ -82,7 +83,7 @@ impl Book {
             .filter(|earlier| {
                 earlier.fate != Fate::Refused && earlier.sends.is_some_and(|sends| sends.0 == about)
             })
-            // What is sent to a name that is no more arrives nowhere.
+            // A message to a replaced conversation id arrives nowhere.
             .filter(|earlier| earlier.place == request.place && earlier.conversation == request.conversation);
         let (own, others): (Vec<_>, Vec<_>) =
             earlier.partition(|earlier| earlier.delivery.as_ref() == Some(name));
@@ -91,7 +92,7 @@ impl Book {
             self.violated(
                 2,
                 format_args!(
-                    "n{about} goes to {} again, {own} may have arrived, in doubt {doubts}",
+                    "n{about} is sent to {} again: {own} may have arrived, {doubts} recorded as ambiguous",
                     name.1
                 ),
             );
@@ -99,18 +100,18 @@ impl Book {
         if own > 0 && self.wanted[about].guarantee == Guarantee::AtMostOnce {
             self.violated(
                 2,
-                format_args!("n{about} goes to {} again, and was to give up", name.1),
+                format_args!("n{about} is sent to {} again, with atMostOnce", name.1),
             );
         }
         if others > 0 {
             self.violated(
                 2,
-                format_args!("n{about} goes to {} by a second delivery", name.1),
+                format_args!("n{about} is sent to {} by a second delivery", name.1),
             );
         }
     }
 
-    /// Nothing begins against a word of the caller that was heard: cancelled, expired, retracted, other content.
+    /// No send starts after a change that its worker could have read: cancellation, expiry, retraction, or new content.
     fn heeded(&mut self, run: &Run, sends: (usize, u32), claimed: Timestamp, now: Timestamp) {
         let (number, revision) = sends;
         let wanted = &self.wanted[number];
@@ -124,23 +125,23 @@ impl Book {
         {
             Some("it has expired")
         } else if wanted.deliver_at.is_some_and(|begins| begins > now + run.off()) {
-            Some("its time has not come")
+            Some("its deliverAt is later")
         } else if wanted.retracted.is_some_and(heard) {
             Some("it is retracted")
         } else if newest > revision as usize {
-            Some("it has another content")
+            Some("it has new content")
         } else {
             None
         };
         if let Some(fault) = fault {
             self.violated(
                 5,
-                format_args!("n{number} is sent in revision {revision}, and {fault}"),
+                format_args!("n{number} is sent in revision {revision}, but {fault}"),
             );
         }
     }
 
-    /// Nobody makes a request whom the channel asked to wait.
+    /// No worker sends a request to a tenant that asked for a wait.
     pub(super) fn paced(&mut self, run: &Run, request: &Request) {
         let now = run.now();
         let Some(tenant) = request
@@ -158,7 +159,7 @@ impl Book {
             hold.tenant == tenant && now > hold.from + outlives && now + run.off() < hold.until
         });
         if early && run.troubles.tables_are_well() && run.troubles.clocks_agree() {
-            self.violated(4, format_args!("a request in spite of Retry-After"));
+            self.violated(4, format_args!("a request before Retry-After is over"));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Lambda: environments that live and die, and the pollers that bring them messages.
+//! Lambda: execution environments that start and die, and the pollers that invoke them.
 //!
-//! A worker dies where chance will have it: at any call to a table, a queue, the bus or the channel, before it or after it.
-//! Its future is dropped there and then, with all that it had under way, and nothing of it runs again. What it had asked of
-//! others goes on without it: a request that was under way to the channel may still be carried out.
+//! A worker dies at random: at any call to a table, a queue, the bus or the channel, before the call or after it. Its future
+//! is dropped at that point with everything it had in flight, and none of its code runs again. What it asked of others
+//! continues without it: a request in flight to the channel may still be executed.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::queues::{Which, pause};
 use super::run::Run;
 
-/// How long an ordinary call takes.
+/// The duration of an ordinary call.
 const CALL: (Duration, Duration) = (Duration::from_micros(1500), Duration::from_millis(12));
 
 /// One execution environment: a process, its clock, and whether it is alive.
@@ -42,10 +42,10 @@ impl fmt::Display for Environment {
 }
 
 impl Environment {
-    /// A new process, with a clock that is a little off.
+    /// A new process, with a clock that is slightly off.
     pub(super) fn start(run: &Arc<Run>, name: String) -> Arc<Self> {
         let skew = if run.is_calm() && !run.troubles.clocks_agree() {
-            // What is far off has been put right.
+            // After faults stop, clocks are correct.
             Duration::ZERO
         } else {
             run.troubles.skew
@@ -61,19 +61,19 @@ impl Environment {
         })
     }
 
-    /// Its clock.
+    /// The clock of this environment.
     pub(super) fn clock(self: &Arc<Self>) -> Clock {
         let environment = Arc::clone(self);
         Clock::told_by(move || environment.run.now() + environment.skew)
     }
 
-    /// Its chance.
+    /// The random numbers of this environment.
     pub(super) fn chance(self: &Arc<Self>) -> Chance {
         let environment = Arc::clone(self);
         Chance::dealt_by(move || environment.run.chance.bytes())
     }
 
-    /// It dies here: the caller of this never goes on.
+    /// Kills the environment: the caller never continues.
     pub(super) async fn die(&self, at: &str) {
         self.run.tell(self, format_args!("dies {at}"));
         self.died.store(true, Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl Environment {
         self.died.load(Ordering::Relaxed)
     }
 
-    /// Runs an invocation to its end; `None` when it did not live to see it.
+    /// Runs an invocation. `None` if the environment died during it.
     pub(super) async fn invoke<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         self.invocation.fetch_add(1, Ordering::Relaxed);
         let ended = async {
@@ -106,7 +106,7 @@ impl Environment {
         }
     }
 
-    /// A call to something outside, with everything that may go wrong with it.
+    /// A call to an outside service, with its injected faults.
     pub(super) async fn call<T, E>(
         &self,
         verb: &'static str,
@@ -131,7 +131,7 @@ impl Environment {
         } else {
             run.chance.wait(CALL.0, CALL.1)
         };
-        // Half of it on the way there.
+        // Half of the delay is before the call.
         pause(wait / 2).await;
         if run.strikes(troubles.away) {
             run.tell(self, format_args!("cannot {verb}"));
@@ -150,18 +150,18 @@ impl Environment {
     }
 }
 
-/// One function as a poller drives it: what a batch comes to in an environment.
+/// One function as a poller invokes it.
 pub(super) trait Function {
-    /// What an environment keeps between invocations.
+    /// The state that an environment keeps between invocations.
     type Context;
 
     /// Its name in the trace.
     const NAME: &'static str;
-    /// The queue it is driven by.
+    /// The queue that triggers it.
     const QUEUE: Which;
-    /// Messages in a batch, at most.
+    /// The largest number of messages in a batch.
     const BATCH: u64;
-    /// How long an invocation may take.
+    /// The timeout of an invocation.
     const LIMIT: Duration;
 
     /// The context of a new environment.
@@ -175,7 +175,7 @@ pub(super) trait Function {
     ) -> impl Future<Output = SqsBatchResponse>;
 }
 
-/// Brings batches to one environment after the other, for ever.
+/// Invokes one environment after the other, for ever.
 pub(super) async fn poll<F: Function>(run: Arc<Run>, function: F, number: usize) {
     let queue = F::QUEUE.of(&run);
     for generation in 1.. {
@@ -194,12 +194,12 @@ pub(super) async fn poll<F: Function>(run: Arc<Run>, function: F, number: usize)
                 run.tell(&environment, format_args!("reports as failed {failed:?}"));
             }
             queue.ended(&run, &batch, failed.as_deref());
-            // Lambda lets an environment go when it likes.
+            // Lambda may recycle an environment at any time.
             if environment.is_dead() || run.chance.below(12) == 0 {
                 break;
             }
         }
-        // A dead one takes a moment to be replaced.
+        // Replacing a dead environment takes a moment.
         sleep(run.chance.wait(Duration::ZERO, Duration::from_secs(1))).await;
     }
 }

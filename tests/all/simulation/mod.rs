@@ -1,46 +1,53 @@
-//! The proof: the whole system in one process, with everything going wrong that can.
+//! Deterministic simulation of the whole system in one process, with fault injection.
 //!
-//! The real handlers run over the tables in memory, through calls that fail, hang and kill; queues that repeat themselves; a
-//! channel that behaves by `PROTOCOL.md#d`, its limits included; people who leave, block and move; callers who change their
-//! minds. One seed decides all of it, on one thread, by a clock that moves when everybody waits: a seed replays exactly.
+//! The real handlers run over in-memory tables. Calls fail, hang or kill their worker. Queues redeliver and reorder. The
+//! channel follows `PROTOCOL.md#d` and enforces its limits. People leave, block the bot and move; callers cancel, edit and
+//! retract. One seed decides all of it. Everything runs on one thread, and virtual time advances when every task waits, so a
+//! seed replays exactly.
 //!
-//! | file | what is in it |
+//! | file | content |
 //! |---|---|
-//! | `fate` | chance, and what a seed makes of it |
-//! | `lambda` | environments, where and how they die, and the pollers that feed them |
+//! | `fate` | random numbers and the faults that a seed draws |
+//! | `lambda` | execution environments, how they die, and the pollers that invoke them |
 //! | `queues` | SQS |
-//! | `store` | the tables and the event bus, as a worker reaches them |
-//! | `wire`, `channel` | a request's way, and what the channel does with it |
-//! | `graph` | Microsoft Graph, by which the bot is installed for people |
-//! | `people`, `teams` | who is there, and what they do meanwhile |
-//! | `callers`, `audiences` | what callers want meanwhile, and whom they mean in truth |
-//! | `functions` | the real planner and sender, put into this world |
-//! | `book`, `invariants`, `introductions` | what happened, and what must be true at every step |
-//! | `ends`, `reasons` | what must be true in the end |
-//! | `rate` | a backlog that nothing holds up, and how fast it is sent |
+//! | `store` | the tables and the event bus as a worker reaches them |
+//! | `wire`, `channel` | the way of a request, and what the channel does with it |
+//! | `graph` | Microsoft Graph, which installs the bot for people |
+//! | `people`, `teams` | people and teams, and their actions during a run |
+//! | `callers`, `audiences` | requests of callers, and the places that an audience means in truth |
+//! | `functions` | the real planner and sender, wired to this world |
+//! | `book`, `invariants`, `introductions` | the record of events, and the invariants checked at every step |
+//! | `ends`, `reasons` | the invariants checked at the end of a run |
+//! | `rate` | the throughput of a backlog without faults |
 //!
-//! What must be true has numbers, as a failing seed prints them:
+//! A failing seed prints the number of the invariant that was violated:
 //!
-//! 1. every recipient has one row, the counts are the sum of the rows, and the rows say what happened;
-//! 2. nobody gets a notification twice unless the ledger was in doubt and the policy is to send again;
-//! 3. when faults stop, every notification completes, and nothing is left on the queues;
-//! 4. the channel never counts more than its limits, hears one request at a time in a conversation, and is left alone when it
-//!    says so;
-//! 5. nothing begins to be sent after a cancel, an expiry, a retraction, an edit or a removal was heard;
-//! 6. an edit or a retraction never loses to the send that it follows;
-//! 7. whoever is meant as long as the audience is planned is a recipient, and nobody is written to who is not meant;
-//! 8. nobody's conversation is made by two at once, made again once it is known, or forgotten by who made it; and so it is with
-//!    installing the bot for somebody;
-//! 9. what was not delivered has a reason, and it is true.
+//! 1. Every recipient has exactly one delivery row. The counters are the sum of the rows. Each row states the true outcome.
+//! 2. A conversation gets a notification at most once. The exception: the ledger recorded an ambiguous attempt before the
+//!    retry, and the guarantee is `atLeastOnce`.
+//! 3. After faults stop, every notification completes and the queues become empty.
+//! 4. The channel never counts more requests than its limits. A conversation has at most one request in flight. No request
+//!    is sent to a tenant before its `Retry-After` is over.
+//! 5. No send starts after a cancellation, an expiry, a retraction, an edit or a removal that its worker could have read.
+//! 6. An edit or a retraction is never overwritten by the send it follows: every sent message ends at the last content.
+//! 7. Every conversation that the audience means during the whole of planning is a recipient. No message goes to a
+//!    conversation that the audience does not mean.
+//! 8. At most one worker at a time creates a conversation with a person. A known conversation is not created again. The
+//!    worker that created a conversation stores it. The same holds for installing the bot for a person.
+//! 9. Every recipient without a delivery has a reason, and the reason is true.
 //!
-//! *Nobody* is a conversation in the second of them. One whose name changes while a plan is half made can be on two of its
-//! pages, under the old name and the new. By whichever names somebody is meant, their conversation has one copy.
+//! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
+//! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
+//! conversation.
 //!
-//! What no invariant asks for: a union may miss whoever becomes known between the readings of two selectors that both mean
-//! them, or count somebody twice (who gets one copy) whose second name becomes known there; one who is listed and cannot be written to is no recipient beside `everyone`, a tenant or a tag; and whoever is on two
-//! rosters may be missed if one of them was read by a planner that died, and cannot be read again.
+//! The invariants allow three gaps:
 //!
-//! `SEEDS=n` says how many seeds are run, `SEED=n` runs one and prints its whole trace.
+//! - A person who becomes known between the reads of two selectors that both mean them may be missed. If only their second
+//!   id becomes known then, they may be counted twice, but get one copy.
+//! - A member who cannot be written to need not be a recipient when the audience also has `everyone`, a tenant or a tag.
+//! - A person on two rosters may be missed if the planner that read one of them died and that roster cannot be read again.
+//!
+//! `SEEDS=n` sets the number of seeds. `SEED=n` runs one seed and prints its whole trace.
 
 #![allow(
     clippy::large_futures,
@@ -84,29 +91,29 @@ mod teams;
 mod trace;
 mod wire;
 
-/// Notifications expire after 14 days at most: a run that does not come to rest in this time never does.
+/// Notifications expire after 14 days at most, so a run that is still busy after this time never ends.
 const LONGEST: Duration = Duration::from_hours(15 * 24);
 
-/// Lines of a failing seed's trace that are printed.
+/// Lines of the trace that a failing seed prints.
 const TAIL: usize = 60;
 
-/// Nothing here leaves a value half changed.
+/// Ignores poisoning: no critical section here leaves a value half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of a seed.
+/// The result of one seed.
 struct Verdict {
     violation: Option<String>,
     run: Arc<Run>,
 }
 
 thread_local! {
-    /// Panics on this thread: handlers are kept from them, and would hide them.
+    /// Panics on this thread. The handlers catch panics, which would hide them from the test.
     static PANICS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Counts the panics of every thread, before they are told as ever.
+/// Counts the panics of every thread, then calls the previous hook.
 fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -118,18 +125,18 @@ fn count_panics() {
     });
 }
 
-/// Runs something on the numbers of a seed, where time passes when everybody waits.
+/// Runs `work` with the random numbers of a seed, in virtual time that advances when every task waits.
 fn in_a_run<T>(seed: u64, work: impl AsyncFnOnce(Chance) -> T) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    // Nothing here is ever sent to another thread, and the handlers' futures need not be able to be.
+    // Nothing here moves to another thread, so the handlers' futures need not be `Send`.
     LocalSet::new().block_on(&runtime, work(Chance::of(seed)))
 }
 
-/// Runs a seed to its end, or to the step that must not be.
+/// Runs a seed to its end, or to the step that violates an invariant.
 fn simulate(seed: u64) -> Verdict {
     count_panics();
     PANICS.set(0);
@@ -139,10 +146,10 @@ fn simulate(seed: u64) -> Verdict {
         let run = Arc::new(Run::new(troubles, chance.fork(), page));
         live(&run, &chance).await;
         if run.trace.is_endless() {
-            run.violated(3, format_args!("it goes round in circles"));
+            run.violated(3, format_args!("the run loops"));
         }
         if PANICS.get() > 0 {
-            run.violated(3, format_args!("something panicked"));
+            run.violated(3, format_args!("a handler panicked"));
         }
         let violation = run.book(|book| book.violation().map(str::to_owned));
         Verdict { violation, run }
@@ -207,7 +214,7 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         rested = timeout(LONGEST, rest) => {
             if rested.is_err() {
                 let left = [run.plans.contents(), run.deliveries.contents()].concat();
-                run.violated(3, format_args!("it never comes to rest: {left:#?}"));
+                run.violated(3, format_args!("the run does not end: {left:#?}"));
             } else {
                 ends::check(run);
             }
@@ -215,7 +222,7 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
     }
 }
 
-/// Until nothing is left to be done.
+/// Resolves when both queues are empty and no invocation runs.
 async fn quiet(run: &Run) {
     while !(run.plans.is_quiet() && run.deliveries.is_quiet()) {
         tokio::select! {
@@ -224,11 +231,11 @@ async fn quiet(run: &Run) {
             () = run.deliveries.change() => {}
         }
     }
-    // Requests and writes whose workers have died may still be under way.
+    // Requests and writes of dead workers may still be in flight.
     sleep(Duration::from_mins(3)).await;
 }
 
-/// Until something happened that must not be.
+/// Resolves when an invariant is violated.
 async fn violation(run: &Run) {
     run.stopped.notified().await;
 }
@@ -250,7 +257,7 @@ fn failure(seed: u64, verdict: &Verdict) -> Option<String> {
     clippy::print_stdout,
     reason = "a seed that is replayed is read on the terminal"
 )]
-fn whatever_goes_wrong_the_promises_hold() {
+fn every_invariant_holds_under_faults() {
     if let Some(seed) = number("SEED") {
         let verdict = simulate(seed);
         println!("{}", verdict.run.trace.whole());
@@ -300,7 +307,7 @@ fn a_seed_replays_exactly() {
     }
 }
 
-/// What a run says of itself when this has happened in it.
+/// Texts in the trace that show that a kind of event happened.
 const KINDS: &[&str] = &[
     "dies claim",
     "dies after: settle",
@@ -379,7 +386,7 @@ const KINDS: &[&str] = &[
 ];
 
 #[test]
-fn everything_that_can_go_wrong_does_in_some_seed() {
+fn every_kind_of_fault_happens_in_some_seed() {
     let missing = Mutex::new(KINDS.to_vec());
     let (next, seeds) = (AtomicU64::new(0), number("SEEDS").unwrap_or(1500));
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The people behind the channel: who they are, and what they do while the bot writes to them.
+//! The people behind the channel, and their actions during a run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,51 +23,51 @@ use super::store::Tables;
 use super::teams::join;
 use super::wire::{Elsewhere, service_url};
 
-/// What callers put conversations under.
+/// The tags that callers put on conversations.
 pub(super) const TAGS: [&str; 2] = ["beta", "board"];
 
-/// The bot, as the channel names it.
+/// The bot's id on the channel.
 pub(super) const BOT: &str = "28:bot";
 
-/// How long the messaging endpoint may take.
+/// The timeout of the messaging endpoint.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Something that happens among the people, or to all of them.
+/// An action of one person, or an event for all of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
-    /// Somebody is heard of for the first time.
+    /// The bot receives the first activity of a place.
     Appears(usize),
-    /// The bot is installed for somebody, and nobody is told.
+    /// The bot is installed for a person, without an activity.
     IsInstalled(usize),
-    /// The bot is told that it was installed for somebody.
+    /// The bot receives the activity about an installation.
     IsTold(usize),
-    /// Somebody comes into a team.
+    /// A person joins a team.
     Joins(usize, usize),
-    /// Somebody goes out of it.
+    /// A person leaves a team.
     Quits(usize, usize),
-    /// The bot is uninstalled, or taken out.
+    /// The bot is uninstalled or removed.
     Leaves(usize),
-    /// It is installed again.
+    /// The bot is installed again.
     Returns(usize),
-    /// The channel refuses the conversation from now on, and nobody is told.
+    /// The channel refuses the conversation from now on, without an activity.
     Refuses(usize, &'static str),
-    /// Somebody writes to the bot, which also ends every block.
+    /// A person writes to the bot, which also ends every block.
     Speaks(usize),
-    /// Somebody reacts to a message.
+    /// A person reacts to a message.
     Reacts(usize),
-    /// Another region serves them from now on, and nobody is told.
+    /// Another region serves the person from now on, without an activity.
     Moves(usize, usize),
-    /// Their conversation has another name from now on, and nobody is told.
+    /// Their conversation gets another id, without an activity.
     Renames(usize),
     /// An administrator turns the bot off, or on again.
     Disables(usize, bool),
-    /// The channel does not take the bot's token, or takes it again.
+    /// The channel starts or stops rejecting the bot's token.
     RefusesTheBot(bool),
-    /// The channel cannot read its own ids, or can again.
+    /// The channel starts or stops failing to decrypt its own ids.
     FailsToDecrypt(bool),
 }
 
-/// Who there is: tenants, places and teams, as a seed draws them.
+/// Draws tenants, places and teams from the seed.
 pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
     let tenants = chance.between(1, 4);
     run.channel.with(|channel| {
@@ -101,7 +101,7 @@ pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
         for team in 0..channel.teams.len() {
             for person in &people {
                 let tenant = channel.places[channel.teams[team].channels[0]].tenant;
-                // Few are guests.
+                // Few members are guests.
                 let odds = if channel.places[*person].tenant == tenant {
                     2
                 } else {
@@ -115,7 +115,7 @@ pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
     });
 }
 
-/// A new tenant.
+/// Adds a tenant.
 pub(super) fn found(channel: &mut State, is_gcc: bool, is_global: bool) {
     let id = format!("tenant{}", channel.tenants.len());
     let index = channel.tenant(&id);
@@ -123,7 +123,7 @@ pub(super) fn found(channel: &mut State, is_gcc: bool, is_global: bool) {
     (tenant.is_gcc, tenant.is_global) = (is_gcc, is_global);
 }
 
-/// A new place.
+/// Adds a place.
 pub(super) fn settle(channel: &mut State, kind: Kind, tenant: usize, region: usize) -> usize {
     let number = channel.places.len();
     let conversation = match kind {
@@ -150,11 +150,10 @@ pub(super) fn settle(channel: &mut State, kind: Kind, tenant: usize, region: usi
     channel.add(place)
 }
 
-/// Those places that the bot hears of before the run begins. Of the others nobody has told it, though it may be installed
-/// for some of them.
+/// The places that the bot hears from before the run. It has no activity from the others, though it may be installed there.
 pub(super) fn known(run: &Run, chance: &Chance) -> Vec<usize> {
     run.channel.with(|channel| {
-        // In some worlds every second one is a stranger.
+        // In some worlds every second person is unknown to the bot.
         let odds = *chance.pick(&[8, 8, 4, 2]);
         let mut known = Vec::new();
         for (number, place) in channel.places.iter_mut().enumerate() {
@@ -171,7 +170,7 @@ pub(super) fn known(run: &Run, chance: &Chance) -> Vec<usize> {
     })
 }
 
-/// Callers put some of what is known under tags.
+/// Callers tag some of the known conversations.
 pub(super) fn tag(run: &Run, chance: &Chance) {
     run.channel.with(|channel| {
         for place in channel.places.iter_mut().filter(|place| !place.past.strange) {
@@ -192,7 +191,7 @@ pub(super) fn tag(run: &Run, chance: &Chance) {
     });
 }
 
-/// What the people do within this time, as a seed draws it, in the order in which it happens.
+/// The actions of people within this time, drawn from the seed, in order.
 pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(Duration, Happening)> {
     let places = run.channel.with(|channel| channel.places.len());
     let tenants = run.channel.with(|channel| channel.tenants.len());
@@ -225,7 +224,7 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
             }
         }
     }
-    // In some worlds nobody does anything, in some everybody does.
+    // In some worlds people do nothing, in some they are very active.
     let busy = [0, 1, 4, 12][chance.index(4)];
     for _ in 0..busy * places / 8 {
         let place = chance.index(places);
@@ -285,7 +284,7 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
     all
 }
 
-/// Lets something happen, and waits until the bot was told, if anybody tells it.
+/// Applies an action, and waits until the bot has received its activity, if there is one.
 pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
     run.tell(&"people", format_args!("{happening:?}"));
     match happening {
@@ -299,7 +298,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             .await;
         }
         Happening::Leaves(place) => {
-            // After an uninstallation the channel may refuse, or may not.
+            // After an uninstallation the channel may refuse messages, or may not.
             let refusal = [Some("BotNotInConversationRoster"), None][run.chance.index(2)];
             run.channel.with(|channel| channel.uninstall(place, refusal));
             hears(
@@ -321,7 +320,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
         Happening::IsInstalled(place) => {
             run.channel.with(|channel| channel.places[place].installed = true);
         }
-        // Whoever has uninstalled it since is not told of again.
+        // An installation that was undone since is not reported.
         Happening::IsTold(place) if run.channel.with(|channel| !channel.places[place].installed) => {}
         Happening::IsTold(place) => {
             let installed = json!({"type": "installationUpdate", "action": "add"});
@@ -330,7 +329,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
         Happening::Joins(team, place) => run.channel.with(|channel| join(channel, team, place, run.now())),
         Happening::Quits(team, place) => run.channel.with(|channel| channel.quit(team, place, run.now())),
         Happening::Refuses(place, code) => run.channel.with(|channel| channel.refuse(place, code)),
-        // Whoever does not have the bot cannot speak to it.
+        // A person without the bot cannot write to it.
         Happening::Speaks(place) | Happening::Reacts(place)
             if run.channel.with(|channel| {
                 let place = &channel.places[place];
@@ -354,7 +353,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
     }
 }
 
-/// The bot is told of something that happened in a place; again and again, until it says that it heard.
+/// Posts an activity of a place to the bot, and repeats it until it is acknowledged.
 async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
     let mut activity = run.channel.with(|channel| {
         let service_url = service_url(channel.places[place].region);

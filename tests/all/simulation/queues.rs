@@ -1,4 +1,4 @@
-//! SQS: the local host's model of a queue with faults around it. Messages are delivered late, twice and out of order.
+//! SQS: the local host's model of a queue, with fault injection. Messages are delivered late, twice and out of order.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use super::lambda::Environment;
 use super::lock;
 use super::run::Run;
 
-/// How long a message is hidden once it was received.
+/// The visibility timeout.
 const VISIBILITY: Duration = Duration::from_mins(9);
 
 /// One queue, and its dead letters.
 #[derive(Debug)]
 pub(super) struct Sqs {
     name: &'static str,
-    /// How soon a failed message is visible again.
+    /// The visibility timeout of a failed message.
     failed: Duration,
     /// Whether waits beyond 15 minutes go through EventBridge Scheduler, or end early.
     scheduler: bool,
@@ -81,7 +81,7 @@ impl Sqs {
         }
     }
 
-    /// Up to `most` messages, as soon as there is one.
+    /// Receives up to `most` messages, as soon as there is one.
     pub(super) async fn receive(&self, run: &Run, most: usize) -> Vec<Received> {
         loop {
             let changed = self.changed.notified();
@@ -125,7 +125,7 @@ impl Sqs {
         batch
     }
 
-    /// An invocation has ended. What it did not report as failed is deleted; `failed` is `None` if it did not answer.
+    /// Ends an invocation. Messages that it did not report as failed are deleted; `failed` is `None` if there was no answer.
     pub(super) fn ended(&self, run: &Run, batch: &[Received], failed: Option<&[String]>) {
         let now = moment(run);
         let mut state = lock(&self.state);
@@ -152,13 +152,13 @@ impl Sqs {
         self.changed.notified().await;
     }
 
-    /// Whether it is empty, and no invocation processes messages of it.
+    /// Whether the queue is empty and no invocation processes its messages.
     pub(super) fn is_quiet(&self) -> bool {
         let state = lock(&self.state);
         state.queue.is_empty() && state.working == 0
     }
 
-    /// How many dead letters there are.
+    /// The number of dead letters.
     pub(super) fn dead(&self) -> usize {
         lock(&self.state).dead_letters.len()
     }
@@ -173,7 +173,7 @@ impl Sqs {
         self.changed.notify_waiters();
     }
 
-    /// What is on it, to find out why a run did not end.
+    /// The messages on the queue, for the report of a run that did not end.
     pub(super) fn contents(&self) -> Vec<String> {
         let state = lock(&self.state);
         let contents = state.queue.contents().map(|(body, visible)| {
@@ -216,7 +216,7 @@ impl Queue for Lane {
             source: "away".into(),
         };
         let act = async {
-            // Batches of ten are requests of their own: a failure may come between any two.
+            // Each ten messages are one request, so a failure may come between any two requests.
             for (index, batch) in messages.chunks(10).enumerate() {
                 if index > 0 && run.strikes(run.troubles.away) {
                     return Err(away());
@@ -237,7 +237,7 @@ impl Queue for Lane {
     }
 }
 
-/// Waits a moment of virtual time.
+/// Sleeps in virtual time.
 pub(super) async fn pause(wait: Duration) {
     if !wait.is_zero() {
         sleep(wait).await;

@@ -1,4 +1,4 @@
-//! A backlog that nothing holds up: how near to the limit it is sent.
+//! The throughput of a backlog without faults, compared with the rate limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::people::{Happening, found, happens, settle};
 use super::run::Run;
 use super::{ends, in_a_run, quiet};
 
-/// The limit that we keep: requests in a second.
+/// Our own limit, in requests a second.
 const LIMIT: f64 = 45.0;
 
 const RECIPIENTS: u16 = 700;
@@ -71,7 +71,7 @@ fn a_backlog_is_sent_at_nine_tenths_of_the_limit_or_more() {
     }
 }
 
-/// Far more than a conversation takes at once.
+/// Far more than the rate limit of a conversation allows at once.
 const NOTIFICATIONS: usize = 120;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whether what was not delivered has a reason, and whether the reason given is true.
+//! Invariant 9: every recipient without a delivery has a reason, and the reason is true.
 
 use herald::audience::{Recipient, Target};
 use herald::delivery::{Outcome, SkipReason};
@@ -10,18 +10,18 @@ use super::channel::{Kind, REFUSALS, State};
 use super::fate::Odds;
 use super::run::Run;
 
-/// What is wrong with the reason for which a delivery ended so; nothing, if it is true.
+/// What is wrong with the reason of an outcome; `None` if it is true.
 pub(super) fn untrue(run: &Run, wanted: &Wanted, recipient: &Recipient, outcome: &Outcome) -> Option<String> {
     let fault = |is_true: bool, what: &str| (!is_true).then(|| what.to_owned());
     match outcome {
-        // What people see tells.
+        // Checked against what people see.
         Outcome::Delivered(_) => None,
-        // That it may have arrived is what it says.
+        // `Unknown` claims only that the message may have arrived.
         Outcome::Unknown => None,
         Outcome::Expired => fault(wanted.expires_at.is_some(), "it never expires"),
         Outcome::Cancelled => fault(
             wanted.cancelled.is_some() || wanted.retracted.is_some(),
-            "nobody wanted it stopped",
+            "no caller cancelled or retracted it",
         ),
         Outcome::Skipped { reason } => run
             .channel
@@ -57,7 +57,7 @@ fn skipped(
         (SkipReason::NoConversation, Recipient::User(_) | Recipient::Account(_)) => {
             let has_home = run.tenant.is_some() || homes(wanted);
             let is_created = wanted.if_no_conversation != IfNoConversation::Skip && has_home;
-            // The bot may know them in another tenant than the one that is meant.
+            // The bot may know them in another tenant than the audience means.
             let is_strange = place.is_none_or(|place| {
                 place.past.strange
                     || wanted.audience.iter().any(|selector| match &selector.target {
@@ -80,7 +80,7 @@ fn skipped(
             });
             !is_created && is_strange
         }
-        // Whoever is asked for in a tenant that is not theirs has not installed it there.
+        // A person who is looked up in a foreign tenant has not installed the bot there.
         (SkipReason::NotInstalled, _) => place.is_none_or(|place| {
             place.past.not_installed
                 || is_behind(run)
@@ -96,7 +96,7 @@ fn skipped(
         (SkipReason::AppNotInCatalog, _) => channel.tenants.iter().any(|tenant| tenant.lacks_app),
         (SkipReason::NoSuchPerson, _) => place
             .is_none_or(|place| place.kind != Kind::Person || is_elsewhere(channel, wanted, place.tenant)),
-        // A name that is no more was left for another.
+        // The replaced conversation id was removed.
         (SkipReason::Removed, Recipient::Conversation(_)) => {
             place.is_some_and(|place| place.past.left || place.renamed > 0)
         }
@@ -110,15 +110,15 @@ fn skipped(
                 || channel.tenants[place.tenant].was_disabled
         }),
     };
-    (!is_true).then(|| format!("{reason:?} is not so"))
+    (!is_true).then(|| format!("{reason:?} is not true"))
 }
 
-/// Whether the channel may not know that the bot is installed.
+/// Whether the channel may not yet know that the bot is installed.
 fn is_behind(run: &Run) -> bool {
     run.troubles.channel.behind > Odds(0)
 }
 
-/// Whether a selector may lead to people of a tenant by itself.
+/// Whether a selector may lead to people of a tenant without naming it.
 fn homes(wanted: &Wanted) -> bool {
     wanted.audience.iter().all(|selector| {
         matches!(
@@ -128,7 +128,7 @@ fn homes(wanted: &Wanted) -> bool {
     })
 }
 
-/// Whether somebody of this tenant may have been asked for in another one.
+/// Whether a person of this tenant may have been looked up in another one.
 fn is_elsewhere(channel: &State, wanted: &Wanted, tenant: usize) -> bool {
     wanted.audience.iter().any(|selector| match &selector.target {
         Target::Users {
@@ -159,26 +159,26 @@ fn gone(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option
             }
             _ => false,
         });
-    (!is_true).then(|| format!("gone for {code}, which is not so"))
+    (!is_true).then(|| format!("gone for {code}, which is not true"))
 }
 
 fn rejected(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option<String> {
     let place = led_to(channel, recipient).map(|place| &channel.places[place]);
     let is_true = match code {
         "BadSyntax" => place.is_none_or(|_| run.troubles.channel.refused > Odds(0)) || is_a_name(recipient),
-        // It is served at no address that the bot can know.
+        // No address that the bot can know serves this tenant.
         "BadArgument" => place.is_none_or(|place| !channel.tenants[place.tenant].is_global),
         _ => false,
     };
-    (!is_true).then(|| format!("rejected for {code}, which is not so"))
+    (!is_true).then(|| format!("rejected for {code}, which is not true"))
 }
 
-/// Whether it is somebody's name in one tenant, by which they may be looked for in another.
+/// Whether a recipient is named by an id that may be looked up in another tenant.
 fn is_a_name(recipient: &Recipient) -> bool {
     matches!(recipient, Recipient::Account(_))
 }
 
-/// Whether the channel may have said nothing of a team.
+/// Whether the channel may have no known conversation of a team.
 fn is_silent(channel: &State, team: &str) -> bool {
     let Some(place) = channel.named(team).map(|place| &channel.places[place]) else {
         return true;

@@ -1,4 +1,4 @@
-//! What all parts of one run share: its time, its chance, its tables and queues, and the book of what happened.
+//! The state that all parts of a run share: time, random numbers, tables, queues, and the book.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -25,19 +25,19 @@ use super::lock;
 use super::queues::Sqs;
 use super::trace::Trace;
 
-/// When every run begins, by the clock of nobody in particular.
+/// The true time at the start of every run, in seconds since 1970.
 const BEGINNING: i64 = 1_800_000_000;
 
 /// One run of one seed.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// What goes wrong, until it is calm.
+    /// The faults, until the run is calm.
     pub(super) troubles: Troubles,
-    /// When and where it goes wrong.
+    /// Decides when and where faults strike.
     pub(super) chance: Chance,
-    /// What happened.
+    /// The trace of events.
     pub(super) trace: Trace,
-    /// What is known to have happened, and whether it may have.
+    /// The record of events, checked against the invariants.
     pub(super) book: Mutex<Book>,
     /// The tables.
     pub(super) store: Store,
@@ -47,24 +47,24 @@ pub(super) struct Run {
     pub(super) deliveries: Sqs,
     /// The other side.
     pub(super) channel: Channel,
-    /// What was told.
+    /// The published events.
     pub(super) events: Events,
-    /// Conversations on a page of a listing, at most.
+    /// The largest page of a listing of conversations.
     pub(super) page: usize,
     /// The bot's own tenant, if it has one.
     pub(super) tenant: Option<String>,
-    /// How long is believed what the channel told of a team.
+    /// The TTL of cached rosters.
     pub(super) roster_ttl: SignedDuration,
-    /// The largest audience that goes ahead without a confirmation.
+    /// The largest audience that starts without a confirmation.
     pub(super) confirm_above: u64,
-    /// Told once something happened that must not be.
+    /// Notified when an invariant is violated.
     pub(super) stopped: Notify,
     started: Instant,
     calm: AtomicBool,
 }
 
 impl Run {
-    /// A run at its beginning. To be made where tokio's clock stands still.
+    /// A run at its start. Requires that tokio's clock is paused.
     pub(super) fn new(troubles: Troubles, chance: Chance, page: usize) -> Self {
         let failed = *chance.pick(&[5, 60, 540]);
         let failed = Duration::from_secs(failed);
@@ -93,28 +93,28 @@ impl Run {
         }
     }
 
-    /// Virtual time since the beginning.
+    /// Virtual time since the start.
     pub(super) fn elapsed(&self) -> SignedDuration {
         SignedDuration::try_from(self.started.elapsed()).unwrap()
     }
 
-    /// The true time: by it SQS and Lambda work, and the channel.
+    /// The true time, which SQS, Lambda and the channel use.
     pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_second(BEGINNING).unwrap() + self.elapsed()
     }
 
-    /// Whether this trouble strikes now.
+    /// Whether this fault strikes now.
     pub(super) fn strikes(&self, odds: Odds) -> bool {
         !self.is_calm() && self.chance.strikes(odds)
     }
 
-    /// From now on things go wrong.
+    /// Starts the faults.
     pub(super) fn stir_up(&self) {
         self.calm.store(false, Ordering::Relaxed);
         self.tell(&"fate", format_args!("faults begin: {:?}", self.troubles));
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Stops the faults.
     pub(super) fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
         self.tell(&"fate", format_args!("faults stop"));
@@ -125,23 +125,23 @@ impl Run {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// Whether the channel must never count more than its limits: slots are used when they are due, by clocks that agree.
+    /// Whether the channel must never count more than its limits: permits are used when they are due, by clocks that agree.
     pub(super) fn keeps_pace(&self) -> bool {
         let Troubles { slow, stall, .. } = self.troubles;
         self.troubles.clocks_agree() && [slow, stall] == [Odds(0); 2]
     }
 
-    /// Whether no worker is still at work when its lease has ended.
+    /// Whether every worker stops before its lease expires.
     pub(super) fn workers_keep_time(&self) -> bool {
         self.troubles.clocks_agree() && self.troubles.stall == Odds(0)
     }
 
-    /// How far two clocks are apart at most.
+    /// The largest difference between two clocks.
     pub(super) fn off(&self) -> SignedDuration {
         SignedDuration::try_from(self.troubles.skew * 2).unwrap()
     }
 
-    /// How long may be between what a worker saw and what it does.
+    /// The longest time between a worker's read and its next request.
     pub(super) fn slack(&self) -> SignedDuration {
         let Troubles {
             slow,
@@ -159,24 +159,24 @@ impl Run {
         SignedDuration::try_from(slack).unwrap()
     }
 
-    /// The row of a delivery, as it stands.
+    /// The current row of a delivery.
     pub(super) fn row(&self, delivery: &DeliveryKey) -> Option<Row> {
         at_once(self.store.rows(std::slice::from_ref(delivery)))
             .pop()
             .flatten()
     }
 
-    /// The head of a notification, as it stands.
+    /// The current head of a notification.
     pub(super) fn head(&self, id: &NotificationId) -> Option<Notification> {
         at_once(self.store.find(id))
     }
 
-    /// The record of a conversation, as it stands.
+    /// The current record of a conversation.
     pub(super) fn conversation(&self, key: &ConversationKey) -> Option<Conversation> {
         at_once(self.store.get_many(std::slice::from_ref(key))).pop()
     }
 
-    /// The pace of a bucket, as it stands.
+    /// The current rate state of a bucket.
     pub(super) fn pace(&self, bucket: &Bucket) -> TenantRate {
         at_once(self.store.apply(bucket, |pace| (pace.clone(), None)))
     }
@@ -189,7 +189,7 @@ impl Run {
         }
     }
 
-    /// Asks something of the book, or tells it. It notices what must not be; the run ends there.
+    /// Reads or changes the book. If that records a violation, the run ends.
     pub(super) fn book<T>(&self, ask: impl FnOnce(&mut Book) -> T) -> T {
         let mut book = lock(&self.book);
         let before = book.violation().is_some();
@@ -201,13 +201,13 @@ impl Run {
         answer
     }
 
-    /// Notes what must not be.
+    /// Records a violation.
     pub(super) fn violated(&self, invariant: u8, what: fmt::Arguments<'_>) {
         self.book(|book| book.violated(invariant, what));
     }
 }
 
-/// What the tables in memory say: they never wait, and never fail.
+/// The result of a call to the in-memory tables, which never wait and never fail.
 pub(super) fn at_once<T, E: fmt::Debug>(answer: impl Future<Output = Result<T, E>>) -> T {
     answer.now_or_never().unwrap().unwrap()
 }

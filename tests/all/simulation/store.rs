@@ -1,5 +1,5 @@
-//! The tables as a worker reaches them: the ones in memory, behind calls that may fail, be slow, or be the last that their caller
-//! makes. The book hears of each write at the instant at which it is made.
+//! The in-memory tables as a worker reaches them: a call may fail, be slow, or kill its worker. The book records each write
+//! at the instant at which it happens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +27,13 @@ use tokio::task::spawn_local;
 use super::lambda::Environment;
 use super::queues::pause;
 
-/// How long a worker waits for an answer of a table.
+/// A worker's timeout for a call to a table.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lists of at most so many conversations are not cut short.
+/// Lists up to this length are not split into shorter pages.
 const FEW: usize = 10;
 
-/// The longest that a late write takes.
+/// The longest delay of a late write.
 const LANDS_WITHIN: Duration = Duration::from_mins(2);
 
 /// All tables, and the event bus.
@@ -89,7 +89,7 @@ impl Tables {
         self.call(verb, act).await
     }
 
-    /// A call that writes; or the write takes so long that its worker gives it up, and lands all the same.
+    /// A call that writes. A late write times out for its worker and is executed later.
     async fn write_late_or(
         &self,
         verb: &'static str,
@@ -112,7 +112,7 @@ impl Tables {
         })
     }
 
-    /// Writes a row and books it.
+    /// Writes a row and records it in the book.
     async fn write_row(
         &self,
         delivery: &DeliveryKey,

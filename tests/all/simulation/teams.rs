@@ -1,4 +1,4 @@
-//! Who is in a team, and how rosters list them.
+//! The members of teams, and the rosters that list them.
 
 use herald_local::teams::{Place, Tenant};
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! What happened in a run, line by line: what a failing seed prints, and what shows that a seed replays.
+//! The trace of a run: a failing seed prints it, and equal traces show that a seed replays.
 
 use std::fmt::{self, Write};
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::lock;
 
-/// The longest trace of a run that comes to rest, in bytes, many times over.
+/// Many times the longest trace of a run that ends, in bytes.
 const LONGEST: usize = 8 * 1024 * 1024;
 
 /// The lines of one run.
@@ -23,12 +23,12 @@ impl Trace {
         let _ = writeln!(text, "{seconds:>6}.{milliseconds:03}  {who:<12} {what}");
     }
 
-    /// Whether more has happened than ever does in a run that comes to rest.
+    /// Whether the trace is longer than that of any run that ends.
     pub(super) fn is_endless(&self) -> bool {
         lock(&self.0).len() > LONGEST
     }
 
-    /// All of it as one number: FNV-1a.
+    /// FNV-1a over the whole trace.
     pub(super) fn digest(&self) -> u64 {
         lock(&self.0).bytes().fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
             (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

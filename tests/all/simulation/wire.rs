@@ -1,5 +1,4 @@
-//! The wire between a worker and the channel: requests as the channel reads them, and everything that can happen to one on
-//! its way there and back.
+//! The wire between a worker and the channel: parsing of requests, and faults on the way there and back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +20,13 @@ use super::people::{Happening, happens};
 use super::queues::pause;
 use super::run::Run;
 
-/// How long a worker's transport waits for an answer: the sender's own time-out.
+/// How long a worker's transport waits for an answer: the sender's own timeout.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a request is on its way.
+/// The time from the worker to the channel.
 pub(super) const THERE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
-/// How long the channel takes, and its answer.
+/// The time of the channel and the way back.
 const AND_BACK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(280));
 
 /// The service URL of a region.
@@ -64,10 +63,10 @@ impl Transport for Wire {
     }
 }
 
-/// What comes back.
+/// The answer to a request.
 pub(super) type Answer = Result<Response<Body>, TransportError>;
 
-/// A worker waits for an answer until this goes.
+/// Marks a request as waited for, until it is dropped.
 struct Waiting<'a> {
     run: &'a Run,
     request: usize,
@@ -112,7 +111,7 @@ impl Wire {
     }
 }
 
-/// A worker waits for an answer, as long as it lives and has patience.
+/// Waits for the answer, until the worker dies or its timeout is over.
 pub(super) async fn hears(
     environment: &Environment,
     what: &str,
@@ -144,7 +143,7 @@ pub(super) async fn hears(
     }
 }
 
-/// What becomes of a request once it has left. Nobody may be there any more to hear the answer.
+/// Executes a request that has left its worker, which may no longer wait for the answer.
 async fn serve(run: Arc<Run>, asked: Request, number: usize, answer: oneshot::Sender<Answer>) {
     let troubles = &run.troubles.channel;
     pause(run.chance.wait(THERE.0, THERE.1)).await;
@@ -188,7 +187,7 @@ async fn serve(run: Arc<Run>, asked: Request, number: usize, answer: oneshot::Se
     run.book(|book| book.carried_out(number, &done));
     run.channel.finish(&asked, place);
     if matches!(done, Done::Created { .. }) && run.strikes(troubles.eager) {
-        // Whom the bot makes a conversation with may write in it before the bot knows that it is there.
+        // A person may write in a new conversation before the bot has the answer to its creation.
         spawn_local({
             let run = Arc::clone(&run);
             async move { happens(&run, Happening::Speaks(place)).await }
@@ -222,7 +221,7 @@ pub(super) fn failed(run: &Run) -> Response<Body> {
     response(status, Body::Complete(Bytes::from_static(b"{}")))
 }
 
-/// A wire that leads to somebody who takes everything: for what the bot answers in its turns, which is not simulated.
+/// A wire that accepts everything. It serves the bot's replies in its turns, which are not simulated.
 #[derive(Debug)]
 pub(super) struct Elsewhere;
 

@@ -14,7 +14,7 @@ use crate::world::{in_channel, personal};
 const PEOPLE: usize = 120;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_and_twenty_people_are_reached_by_a_few_requests_and_who_was_not_one_by_one() {
+async fn a_batch_reaches_120_people_and_failed_entries_are_sent_individually() {
     let system = System::start().await;
     for number in 0..PEOPLE {
         let person = personal(&format!("p{number}"), "installationUpdate");
@@ -60,7 +60,7 @@ async fn a_hundred_and_twenty_people_are_reached_by_a_few_requests_and_who_was_n
     let batches = system.channel.batches();
     let members: usize = batches.iter().map(|batch| batch.members.len()).sum();
     assert_eq!((batches.len(), members), (2, PEOPLE));
-    // Two taken, two asked for, three pages of failures at most, one tried again, and one channel.
+    // Two submissions, two polls, at most three pages of failures, one retry, and one channel.
     assert!(system.channel.requests() <= 9, "{}", system.channel.requests());
     let blocked = system.call("GET", "/api/conversations?state=blocked").await.1;
     assert_eq!(blocked["conversations"][0]["user"], "entra-p3", "{blocked}");
@@ -68,8 +68,8 @@ async fn a_hundred_and_twenty_people_are_reached_by_a_few_requests_and_who_was_n
 }
 
 #[tokio::test]
-async fn the_local_hosts_own_channel_takes_batches_too() {
-    // There is no bot: nobody is told that it was added, but everybody is there.
+async fn the_local_hosts_channel_accepts_batches() {
+    // There is no bot to receive the installation, but everyone exists.
     let channel = LocalChannel::open("http://127.0.0.1:1/", None).await.unwrap();
     let people = ["Ada", "Eve"].map(Person::named);
     for person in &people {

@@ -1,6 +1,6 @@
-//! References come from another bot, and everyone is told.
+//! An import of references from another bot, and a notification to everyone.
 //!
-//! `LINES=10000 cargo test -p tests --release who_is_imported` is a file of the size that is brought in life.
+//! `LINES=10000 cargo test -p tests --release imported_people` uses a file of realistic size.
 
 use std::env;
 
@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 
 use super::{System, settled};
 
-/// How many lines, if nobody says.
+/// The number of lines by default.
 const LINES: usize = 1_000;
 
-/// What a file is split into. It must be some pieces, so they are small.
+/// The size of each part of the file. It is small, so that there are several parts.
 const PIECE_BYTES: usize = 400 * 1024;
 
-/// Every so many lines there is a hostile one.
+/// One line in this many is hostile.
 const HOSTILE: usize = 250;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_imported_is_told_and_the_hostile_are_not() {
+async fn imported_people_get_the_notification_and_hostile_lines_are_refused() {
     let asked = env::var("LINES").ok().and_then(|text| text.parse().ok());
     let lines: usize = asked.unwrap_or(LINES);
     let system = System::start().await;
@@ -67,7 +67,7 @@ async fn who_is_imported_is_told_and_the_hostile_are_not() {
 }
 
 impl System {
-    /// As `curl --retry` sends a file of that type. A slow machine does not get through it in the time of one request.
+    /// Sends the file as `curl --retry` does. A slow machine needs several requests for it.
     async fn bring(&self, lines: String) -> Value {
         let url = format!("{}/api/conversations/import", self.host.url());
         loop {

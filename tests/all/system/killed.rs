@@ -1,9 +1,9 @@
-//! `kill -9` of senders and planners at random moments of a notification: nobody is forgotten, and nobody gets a second
-//! copy unless the ledger says that the first one was in doubt.
+//! `kill -9` of senders and planners at random moments of a notification: no recipient is lost, and none gets a second copy
+//! unless the ledger recorded the first one as ambiguous.
 //!
-//! `ROUNDS=10 DELIVERIES=20000 cargo test -p tests --release killed` is the whole proof: what the dead held is taken over when
-//! their time is up, as in Lambda, so that a round takes minutes. Without them it is a small one, in which the deadlines of
-//! the dead are moved up. `SEED=n` begins with another one.
+//! `ROUNDS=10 DELIVERIES=20000 cargo test -p tests --release killed` is the full test. There the leases of killed processes
+//! expire in real time, as in Lambda, so a round takes minutes. Without these variables the test is small, and moves those
+//! deadlines up. `SEED=n` sets the first seed.
 
 use std::collections::HashMap;
 use std::env;
@@ -31,10 +31,10 @@ const PLANNERS_KILLED: usize = 2;
 /// A planner is killed within this time of an invocation.
 const PLANNER_LIVES_FOR_MS: u64 = 40;
 
-/// The sender's time-out in the template: the deadline of an invocation is so long after its beginning.
+/// The sender's timeout in the template: the deadline of an invocation is this long after its start.
 const SENDER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Numbers that follow from a seed (splitmix64).
+/// Reproducible random numbers (splitmix64).
 struct Seeded(u64);
 
 impl Seeded {
@@ -53,7 +53,7 @@ fn asked<T: FromStr>(name: &str) -> Option<T> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::print_stderr, reason = "the whole proof is read on the terminal")]
-async fn killing_senders_and_planners_loses_nobody_and_repeats_only_what_was_in_doubt() {
+async fn killing_processes_loses_no_recipient_and_repeats_only_ambiguous_sends() {
     let (rounds, deliveries, seed) = (asked("ROUNDS"), asked("DELIVERIES"), asked("SEED").unwrap_or(1));
     if rounds.is_none() && deliveries.is_none() {
         let found = tokio::join!(round(600, seed, true), round(600, seed + 1, true));
@@ -66,7 +66,7 @@ async fn killing_senders_and_planners_loses_nobody_and_repeats_only_what_was_in_
     }
 }
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Debug, Default)]
 #[allow(dead_code, reason = "printed")]
 struct Found {
@@ -89,7 +89,7 @@ async fn round(people: u64, seed: u64, hurried: bool) -> Found {
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         options.environment.extend(variables);
         if hurried {
-            // Time enough to have the time of the dead be up before their work comes again.
+            // Long enough that the leases of killed processes expire before their messages become visible.
             options.retry_visibility = Some(Duration::from_secs(1));
         }
     })
@@ -197,7 +197,7 @@ async fn check(system: &System, crowd: &Crowd, accepted: &Value, seed: u64, foun
             State::Settled(Outcome::Unknown) => {
                 assert!(
                     row.doubts > 0,
-                    "seed {seed}: {conversation}: unknown without a doubt"
+                    "seed {seed}: {conversation}: unknown without an ambiguous attempt"
                 );
                 found.unknown += 1;
             }
@@ -213,7 +213,7 @@ async fn check(system: &System, crowd: &Crowd, accepted: &Value, seed: u64, foun
     }
     assert!(
         copies.is_empty(),
-        "seed {seed}: somebody who was not meant: {copies:?}"
+        "seed {seed}: messages outside the audience: {copies:?}"
     );
     let counted = (count("delivered"), count("unknown"));
     assert_eq!(
@@ -223,9 +223,9 @@ async fn check(system: &System, crowd: &Crowd, accepted: &Value, seed: u64, foun
     );
 }
 
-/// Has the time of whoever was killed at this moment be up, so that nobody waits for it.
+/// Expires the leases of the processes that were killed at this moment, so that no worker waits for them.
 ///
-/// The turns of the living are left alone: their invocations began later, and so end later.
+/// The leases of live processes are left alone: their invocations began later, and so end later.
 async fn end_turns(system: &System, killed_at: Timestamp) {
     let latest = killed_at.checked_add(SENDER_TIMEOUT).unwrap().as_millisecond();
     let now = killed_at.as_millisecond();
@@ -249,7 +249,7 @@ async fn end_turns(system: &System, killed_at: Timestamp) {
             let update = json!({
                 "TableName": table, "Key": {"delivery": item["delivery"]},
                 "UpdateExpression": "SET #until = :now",
-                // Whoever has it by now is alive.
+                // A lease that was taken over since belongs to a live process.
                 "ConditionExpression": "#until = :until",
                 "ExpressionAttributeNames": {"#until": "until"},
                 "ExpressionAttributeValues": {":now": {"N": now.to_string()}, ":until": item["until"]},
@@ -269,7 +269,7 @@ async fn dynamodb(system: &System, operation: &str, request: &Value) -> Value {
         .post(system.host.dynamodb_endpoint())
         .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
         .header("content-type", "application/x-amz-json-1.0")
-        // It looks at whether a request is signed, and not at the signature.
+        // It requires a signature, and does not verify it.
         .header("x-amz-date", "20260101T000000Z")
         .header(
             "authorization",

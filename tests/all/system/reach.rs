@@ -1,4 +1,4 @@
-//! Who is reached, by the real functions over DynamoDB's wire and the channel's own.
+//! Audiences, by the real functions over DynamoDB's wire and the channel's own.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ impl System {
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    /// Asks, and waits until everything is done about it; the counts then.
+    /// Creates a notification, waits until it is complete, and returns its counts.
     async fn done(&self, audience: Value) -> Value {
         let body = json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "create"});
         let (status, accepted) = self.post("/api/notifications", body.to_string()).await;
@@ -39,11 +39,11 @@ impl System {
     }
 }
 
-/// Everybody in a team hears of it, each in a chat of their own: what the sample *message all members* does.
+/// Every member of a team gets a message in their own chat, as in the sample *message all members*.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_five_thousand_members_of_a_team_get_one_message_each() {
     const MEMBERS: usize = 5_000;
-    // At Teams' own limit the chats and messages would take four minutes; what is asked here is that nobody is lost.
+    // At Teams' own limit the chats and messages would take four minutes. This test is only about losing no recipient.
     let system = System::start_with(|options| {
         let limit = ("HERALD_TENANT_LIMIT".to_owned(), "100000/1s".to_owned());
         options.environment.extend([limit]);
@@ -69,7 +69,7 @@ async fn all_five_thousand_members_of_a_team_get_one_message_each() {
             None => *reached.entry(request.conversation).or_insert(0) += 1,
         }
     }
-    // Whom the bot knew already needed no new chat.
+    // A person whom the bot knew needed no new chat.
     assert!(!created.contains_key("entra-p7"));
     assert_eq!((created.len(), reached.len()), (MEMBERS - 1, MEMBERS));
     let repeated = created.iter().chain(&reached).filter(|(_, times)| **times != 1);
@@ -78,7 +78,7 @@ async fn all_five_thousand_members_of_a_team_get_one_message_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_erased() {
+async fn channels_a_new_person_and_a_tag_are_reached_and_a_person_is_erased() {
     let system = System::start().await;
     assert_eq!(system.hears(in_channel(TEAM, "installationUpdate")).await, 200);
     let team = Team {
@@ -122,7 +122,7 @@ async fn three_channels_a_stranger_and_a_tag_are_reached_and_a_person_is_erased(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_who_must_be_installed_for_first_gets_the_message() {
+async fn a_person_without_the_app_gets_it_installed_and_the_message() {
     let graph = Graph::at(Clock::system());
     let served = graph.serve().await.unwrap();
     let system = System::start_with(|options| {
@@ -184,7 +184,7 @@ async fn a_person_who_must_be_installed_for_first_gets_the_message() {
             lines.push(line);
         }
     }
-    // An alarm finds it, and nobody is named.
+    // An alarm can match it, and it names no person.
     assert!(
         lines.iter().any(|line| line.contains("InstallForbidden")),
         "{lines:?}"

@@ -1,4 +1,4 @@
-//! One measured case, in a process of its own, so that its processor time and its memory are its own.
+//! One measured case, in its own process, so that its processor time and memory are its own.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -23,19 +23,19 @@ use serde_json::json;
 use tests::crowd::{self, Crowd};
 use tests::{database, meter};
 
-/// Chunks that Lambda hands over at once, as the template says.
+/// Chunks in one Lambda batch, as in the template.
 const BATCH: usize = 10;
 
-/// Requests under way at once: a block of each chunk.
+/// Requests in flight at once: a block of each chunk.
 const AT_ONCE: usize = BATCH * 32;
 
-/// An invocation's time, as the template says.
+/// The timeout of an invocation, as in the template.
 const INVOCATION: Duration = Duration::from_secs(90);
 
-/// How long one request may take.
+/// The timeout of one request.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// What a case used, as it is told to the parent.
+/// The result of a case, as its process prints it for the parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) deliveries: u64,
@@ -56,7 +56,7 @@ impl Measured {
     }
 }
 
-/// Begins with the processor time and the moment.
+/// Starts with the processor time and the current time.
 pub(crate) struct Stopwatch {
     begun: Instant,
     cpu: Duration,
@@ -93,9 +93,9 @@ fn http() -> Result<HttpTransport, Box<dyn Error>> {
     Ok(HttpTransport::builder().timeout(REQUEST).build()?)
 }
 
-/// A bare reqwest loop: the requests that the sender makes, byte for byte, sent as fast as they go.
+/// A bare reqwest loop: the sender's requests, byte for byte, sent at full speed.
 pub(crate) async fn bare(people: u64, channel: &str) -> Result<Measured, Box<dyn Error>> {
-    // One batch of them is enough: the loop does not care to whom it sends.
+    // One batch of people is enough: the loop does not depend on its recipients.
     let some = crowd((BATCH * 96) as u64, channel);
     let recorder = Recorder::default();
     let requests = recorder.requests.clone();
@@ -144,7 +144,7 @@ pub(crate) async fn bare(people: u64, channel: &str) -> Result<Measured, Box<dyn
     stopwatch.stop(people)
 }
 
-/// The sender over tables in memory.
+/// The sender over in-memory tables.
 pub(crate) async fn in_memory(people: u64, channel: &str) -> Result<Measured, Box<dyn Error>> {
     let (crowd, store) = (crowd(people, channel), Store::new());
     let (notification, chunks) = planned(&crowd, &store, &store).await?;
@@ -172,7 +172,7 @@ pub(crate) async fn on_dynoxide(
     send(&sender, &notification, chunks).await
 }
 
-/// Remembers everybody, accepts a notification to them, and plans it.
+/// Stores everyone, accepts a notification to them, and plans it.
 async fn planned<C: Conversations, N: Notifications>(
     crowd: &Crowd,
     conversations: &C,
@@ -235,7 +235,7 @@ fn sender<C, N, L>(
     }
 }
 
-/// Hands the chunks to the sender as Lambda does, and measures until the last is closed.
+/// Hands the chunks to the sender as Lambda does, and measures until the last one is closed.
 async fn send<C: Conversations, N: Notifications, L: Ledger + Paces>(
     sender: &sender::Context<C, N, L, Queue, Events>,
     notification: &Notification,
@@ -280,7 +280,7 @@ pub(crate) fn event(bodies: Vec<String>) -> SqsEvent {
     event
 }
 
-/// Takes every request, and keeps it.
+/// Accepts every request, and records it.
 #[derive(Default)]
 struct Recorder {
     requests: Arc<Mutex<Vec<http::Request<Bytes>>>>,
@@ -296,7 +296,7 @@ impl Transport for Recorder {
     }
 }
 
-/// The answer of a channel that took a message.
+/// The response of a channel that accepted a message.
 pub(crate) fn created() -> http::Response<Body> {
     let mut response = http::Response::new(Body::Complete(Bytes::from_static(b"{\"id\":\"1767000100001\"}")));
     *response.status_mut() = http::StatusCode::CREATED;

@@ -1,4 +1,4 @@
-//! A channel in a process of its own that does next to nothing: it takes every message, at once or after a while.
+//! A minimal channel in its own process: it accepts every message, at once or after a delay.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -8,18 +8,18 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a Connector answers.
+/// A Connector's response.
 const ANSWER: &[u8] = b"HTTP/1.1 201 Created\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: 22\r\n\r\n{\"id\":\"1767000100001\"}";
 
-/// A running server; dropping it ends it.
+/// A running server; dropping it stops it.
 pub(crate) struct Server {
     process: Child,
-    /// Where it listens, without a trailing slash.
+    /// Its URL, without a trailing slash.
     pub(crate) url: String,
 }
 
 impl Server {
-    /// Runs this program again with these words; its first line says where it listens.
+    /// Runs this program again with these arguments; its first line is the URL it listens on.
     pub(crate) fn start(words: &[&str]) -> Result<Self, Box<dyn Error>> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(words)
@@ -36,7 +36,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has nothing to lose.
+        // The server holds no state.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -49,12 +49,12 @@ pub(crate) async fn serve(delay: Duration) -> Result<(), Box<dyn Error>> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        // A connection that ends is the caller's affair.
+        // The client notices a connection that ends.
         tokio::spawn(async move { converse(stream, delay).await });
     }
 }
 
-/// Tells the parent where a server listens.
+/// Prints the URL of a server for the parent.
 pub(crate) fn say(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{line}")?;
@@ -80,7 +80,7 @@ async fn converse(mut stream: TcpStream, delay: Duration) -> std::io::Result<()>
     }
 }
 
-/// The length of the first request, once it is there in full.
+/// The length of the first request, once it is complete.
 fn whole(buffer: &[u8]) -> Option<usize> {
     const LENGTH: &[u8] = b"content-length: ";
     let head = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;

@@ -1,4 +1,4 @@
-//! The memory proof: planner and sender over tables that make everything up and keep nothing, so that what is resident is
+//! The memory test: planner and sender over tables that generate their data and store nothing, so that resident memory is
 //! theirs.
 
 use std::error::Error;
@@ -34,7 +34,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::case::{Measured, Stopwatch, created, event};
 
-/// Plans and delivers to so many.
+/// Plans and delivers to this many people.
 pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     let clock = Clock::system();
     let now = clock.now();
@@ -53,7 +53,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         latest: std::sync::Mutex::default(),
     }));
     let (plans, mut plans_received) = Queue::holding(1_000);
-    // As in SQS nothing is lost when the sender is slower, but here it is the planner that waits, not the queue that grows.
+    // As in SQS a slower sender loses nothing, but here the planner waits instead of the queue growing.
     let (deliveries, mut deliveries_received) = Queue::holding(10);
     let planner = planner::Context::<Assembled<Tables, Tables, Tables, Queue, Events>> {
         conversations: tables.clone(),
@@ -138,7 +138,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     stopwatch.stop(delivered)
 }
 
-/// Takes every request.
+/// Accepts every request.
 struct Taker(Arc<AtomicU64>);
 
 impl Transport for Taker {
@@ -148,7 +148,7 @@ impl Transport for Taker {
     }
 }
 
-/// A queue that holds so many messages and no more: who sends one more waits.
+/// A bounded queue: a send waits while it is full.
 #[derive(Clone, Debug)]
 struct Queue(Arc<Mutex<mpsc::Sender<Message>>>);
 
@@ -172,7 +172,7 @@ impl queue::Queue for Queue {
     }
 }
 
-/// One notification to a crowd that is nowhere.
+/// One notification to a crowd that is not stored.
 #[derive(Clone)]
 struct Tables(Arc<MadeUp>);
 
@@ -187,11 +187,11 @@ struct MadeUp {
     now: Timestamp,
     head: std::sync::Mutex<Notification>,
     request: Request,
-    /// The number of each part's last page, and where the next begins.
+    /// The number of each part's last page, and the cursor of the next one.
     latest: std::sync::Mutex<[Option<Latest>; 4]>,
 }
 
-/// A page's number, and where the next begins.
+/// A page's number, and the cursor of the next one.
 type Latest = (u32, Option<String>);
 
 struct Head(Notification);
@@ -227,7 +227,7 @@ impl Tables {
     }
 }
 
-/// What the bench never asks for.
+/// A call that the bench never makes.
 fn unused<T>() -> Result<T, StoreError> {
     Err(StoreError::Corrupt {
         verb: "answer",
@@ -268,7 +268,7 @@ impl Conversations for Tables {
         Ok(conversations.collect())
     }
 
-    /// Of everyone each segment has every fourth person, and the cursor is the next of them.
+    /// Each segment has every fourth person of everyone, and the cursor is the next of them.
     async fn list(
         &self,
         filter: &ConversationFilter,
@@ -443,7 +443,7 @@ impl Notifications for Tables {
     }
 }
 
-/// No other worker is there, and every delivery is a new one.
+/// There is no other worker, and every delivery is new.
 impl Ledger for Tables {
     async fn claim(&self, asked: Asked<'_>, _: &ConversationKey) -> Result<Claim, StoreError> {
         let standing = Standing {

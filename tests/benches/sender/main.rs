@@ -1,9 +1,9 @@
-//! What the sender does in a second, and what it takes for that: `cargo bench -p tests --bench sender`, which fails when a
-//! budget is broken.
+//! The sender's throughput and its processor time: `cargo bench -p tests --bench sender`, which fails when a budget is
+//! exceeded.
 //!
-//! Beside each case stands a bare reqwest loop of the same run, which sends the same bytes to the same channel: what is
-//! left of its speed is ours. Every case, the channel and the database are processes of their own. The cases run by turns,
-//! and the median of [`ROUNDS`] is told: other programs on the machine disturb all of them alike.
+//! Each case is compared with a bare reqwest loop of the same run, which sends the same bytes to the same channel: the
+//! difference is the sender's. Every case, the channel and the database are processes of their own. The cases run
+//! alternately, and the median of [`ROUNDS`] is reported, so that other programs on the machine disturb all cases alike.
 
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 
@@ -20,20 +20,20 @@ use channel::Server;
 
 const ROUNDS: usize = 3;
 
-/// Deliveries in one case: of a second or a few.
+/// Deliveries in one case, which then takes a second or a few.
 const IN_MEMORY: u64 = 38_400;
 const ON_DYNOXIDE: u64 = 9_600;
 
-/// Of the bare loop's speed, with the Connector at 0 ms and the ledger in memory.
+/// The least share of the bare loop's speed, with the Connector at 0 ms and the ledger in memory.
 const RATIO_BUDGET: f64 = 0.60;
-/// Of a processor for 1,000 messages, of the same.
+/// The most processor seconds for 1,000 messages in the same case.
 const CPU_BUDGET: f64 = 0.048;
 const MEMORY_BUDGET: u64 = 64_000_000;
-/// What a thousand times the audience may add.
+/// The most bytes that a thousand times the audience may add.
 const GROWTH_BUDGET: u64 = 4_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // cargo says `--bench` to every bench.
+    // cargo passes `--bench` to every bench.
     let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| word != "--bench")
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [] => report(),
         ["channel", delay] => {
             let delay = Duration::from_millis(delay.parse()?);
-            // Never the slower side: it has two processors, and the cases one, as a function has.
+            // The server has two processors and the cases one, as a function has, so it is never the slower side.
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -79,7 +79,7 @@ async fn measure(case: &[&str]) -> Result<Measured, Box<dyn Error>> {
     }
 }
 
-/// Runs a case in a process of its own.
+/// Runs a case in its own process.
 fn run(words: &[&str]) -> Result<Measured, Box<dyn Error>> {
     let output = Command::new(std::env::current_exe()?)
         .arg("case")
@@ -153,7 +153,7 @@ fn report() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The three cases at one delay, by turns.
+/// The three cases at one delay, alternately.
 fn at(delay: &str) -> Result<(Measured, Measured, Measured), Box<dyn Error>> {
     let channel = Server::start(&["channel", delay])?;
     let people = IN_MEMORY.to_string();

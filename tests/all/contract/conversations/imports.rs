@@ -1,4 +1,4 @@
-//! What was kept elsewhere, and is brought here.
+//! Imports of conversations from another system.
 
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
@@ -8,13 +8,13 @@ use super::super::{at, on_every_backend};
 use super::*;
 
 on_every_backend! { conversations:
-    what_is_imported_is_recalled_whole_and_found_by_its_facts,
+    an_import_is_read_unchanged_and_found_by_its_attributes,
     importing_twice_writes_nothing,
-    imports_that_race_make_one_record,
-    an_import_brings_nobody_back,
-    an_import_fills_in_what_is_not_known_and_changes_nothing_else,
-    an_imported_record_has_its_tags_and_leads_from_them,
-    what_is_exported_and_imported_elsewhere_is_the_same,
+    concurrent_imports_make_one_record,
+    an_import_does_not_reactivate_a_conversation,
+    an_import_adds_only_unknown_attributes,
+    an_imported_record_is_listed_under_its_tags,
+    an_export_imported_elsewhere_is_the_same_record,
 }
 
 const EMEA: &str = "https://smba.trafficmanager.net/emea/";
@@ -33,7 +33,7 @@ async fn bring<S: Conversations>(store: &S, document: Value, second: i64) -> Vec
     brought
 }
 
-/// A reference as a classic SDK keeps it.
+/// A reference as a classic SDK stores it.
 fn reference(name: &str) -> Value {
     json!({
         "activityId": "7", "channelId": "msteams", "serviceUrl": EMEA, "locale": "de-DE",
@@ -44,7 +44,7 @@ fn reference(name: &str) -> Value {
     })
 }
 
-async fn what_is_imported_is_recalled_whole_and_found_by_its_facts<S: Conversations>(store: S) {
+async fn an_import_is_read_unchanged_and_found_by_its_attributes<S: Conversations>(store: S) {
     assert_eq!(bring(&store, reference("ada"), 7).await, [Upsert::Created]);
     let record = recall(&store, "a:ada").await;
     let mut expected = reference("ada");
@@ -67,14 +67,14 @@ async fn importing_twice_writes_nothing<S: Conversations>(store: S) {
     let before = recall(&store, "a:ada").await;
     assert_eq!(bring(&store, reference("ada"), 9).await, [Upsert::Unchanged]);
     assert_eq!(recall(&store, "a:ada").await, before);
-    // Nor after the bot has heard of it, with what it hears.
+    // Nor does an import after an activity with the same facts.
     hear(&store, &personal("ada"), 10).await;
     let before = recall(&store, "a:ada").await;
     assert_eq!(bring(&store, reference("ada"), 11).await, [Upsert::Unchanged]);
     assert_eq!(recall(&store, "a:ada").await, before);
 }
 
-async fn imports_that_race_make_one_record<S: Conversations>(store: S) {
+async fn concurrent_imports_make_one_record<S: Conversations>(store: S) {
     let brought = join_all((0..12).map(|number| {
         let mut document = reference("ada");
         document[format!("novel{number}")] = json!(number);
@@ -89,7 +89,7 @@ async fn imports_that_race_make_one_record<S: Conversations>(store: S) {
     }
 }
 
-async fn an_import_brings_nobody_back<S: Conversations>(store: S) {
+async fn an_import_does_not_reactivate_a_conversation<S: Conversations>(store: S) {
     for (name, second) in [("gone", 1), ("blocked", 2)] {
         hear(&store, &personal(name), 0).await;
         if name == "gone" {
@@ -103,7 +103,7 @@ async fn an_import_brings_nobody_back<S: Conversations>(store: S) {
         bring(&store, document, 5).await;
         assert_eq!(recall(&store, &format!("a:{name}")).await.state, before, "{name}");
     }
-    // Nor does one that was exported as removed take away who is there.
+    // An import of a removed conversation does not remove an active one.
     hear(&store, &personal("ada"), 0).await;
     bring(
         &store,
@@ -114,7 +114,7 @@ async fn an_import_brings_nobody_back<S: Conversations>(store: S) {
     assert_eq!(recall(&store, "a:ada").await.state, State::Active);
 }
 
-async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conversations>(store: S) {
+async fn an_import_adds_only_unknown_attributes<S: Conversations>(store: S) {
     let mut heard = personal("ada");
     heard["from"] = json!({"id": "29:ada"});
     heard["serviceUrl"] = json!(AMER);
@@ -133,7 +133,7 @@ async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conver
         (record.remembered_at, record.changed_at, record.version),
         (at(0), at(5), 2)
     );
-    // Whoever spoke last in a channel is no part of it.
+    // The author of the last message in a channel is not a part of its record.
     hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
     let before = recall(&store, "19:channel").await;
     let mut of_channel = self::reference("eve");
@@ -144,7 +144,7 @@ async fn an_import_fills_in_what_is_not_known_and_changes_nothing_else<S: Conver
     assert_eq!(recall(&store, "19:channel").await, before);
 }
 
-async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(store: S) {
+async fn an_imported_record_is_listed_under_its_tags<S: Conversations>(store: S) {
     let record = |name: &str, tags: &[&str]| json!({"reference": reference(name), "tags": tags});
     bring(&store, record("ada", &["vip", "beta", "vip"]), 0).await;
     assert_eq!(recall(&store, "a:ada").await.attributes.tags, ["beta", "vip"]);
@@ -154,7 +154,7 @@ async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(s
         .await
         .unwrap();
     bring(&store, record("eve", &["vip"]), 2).await;
-    // Of one that is known somebody may have taken off what is brought.
+    // The tags of a known record are kept: a caller may have removed the imported ones.
     assert_eq!(recall(&store, "a:eve").await.attributes.tags, ["own"]);
     let vip = ConversationFilter::Tag("vip".into());
     assert_eq!(ids(&list(&store, &vip, 10).await.0), ["a:ada"]);
@@ -162,7 +162,7 @@ async fn an_imported_record_has_its_tags_and_leads_from_them<S: Conversations>(s
     assert_eq!(ids(&list(&store, &vip, 10).await.0), [""; 0]);
 }
 
-async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(store: S) {
+async fn an_export_imported_elsewhere_is_the_same_record<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     hear(
         &store,
@@ -183,7 +183,7 @@ async fn what_is_exported_and_imported_elsewhere_is_the_same<S: Conversations>(s
     store.mark_removed(&key("a:gone"), at(1)).await.unwrap();
     hear(&store, &personal("blocked"), 0).await;
     block(&store, "a:blocked", "MessageWritesBlocked", 1).await;
-    // One that was made: the channel's own name of the person is not known.
+    // A created conversation: the channel's account id of the person is not known.
     let zoe = herald::conversation::PersonKey {
         channel: "msteams".into(),
         bot: "28:bot".into(),

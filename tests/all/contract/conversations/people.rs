@@ -1,4 +1,4 @@
-//! Making conversations with people.
+//! The creation lease, and the links from people to conversations.
 
 use herald::conversation::{Creation, CreationLease, Person, PersonKey};
 
@@ -6,19 +6,19 @@ use super::super::{at, on_every_backend};
 use super::*;
 
 on_every_backend! { conversations:
-    one_at_a_time_makes_a_conversation_and_the_dead_are_followed,
-    of_twenty_who_would_make_it_one_may,
-    what_was_made_is_found_by_everyone_after,
-    who_made_none_leaves_it_to_the_next,
-    an_installation_is_known_to_the_next,
-    what_was_made_is_not_unsaid,
-    a_person_leads_only_to_what_is_remembered,
-    a_person_leads_elsewhere_once_told,
-    erasing_a_conversation_erases_who_led_to_it_and_nobody_else,
-    a_person_who_was_erased_is_introduced_anew,
-    introducing_and_erasing_that_race_leave_nobody_who_leads_nowhere,
-    people_are_no_conversations,
-    hostile_people_are_kept_apart,
+    one_worker_at_a_time_holds_the_creation_lease_until_it_expires,
+    of_twenty_concurrent_workers_one_gets_the_creation_lease,
+    a_created_conversation_is_found_by_every_later_worker,
+    a_failed_creation_leaves_the_lease_to_the_next_worker,
+    a_pending_installation_is_known_to_the_next_worker,
+    a_created_conversation_is_not_unlinked_by_a_late_failure,
+    a_person_is_linked_only_to_a_known_conversation,
+    a_person_is_linked_to_the_latest_conversation,
+    erasing_a_conversation_erases_only_its_own_links,
+    an_erased_person_can_be_created_again,
+    concurrent_creation_and_erasure_leave_no_dangling_link,
+    links_of_people_are_not_listed_as_conversations,
+    hostile_ids_of_people_do_not_collide,
 }
 
 const YOURS: CreationLease = CreationLease::Acquired {
@@ -34,7 +34,7 @@ fn person(id: &str) -> PersonKey {
     }
 }
 
-/// Asks at this second, for a minute.
+/// Asks for the creation lease at this second, for a minute.
 async fn introduce<S: Conversations>(store: &S, person: &PersonKey, second: i64) -> CreationLease {
     let asked = store
         .acquire_creation_lease(person, at(second), at(second + 60))
@@ -46,7 +46,7 @@ async fn introduced<S: Conversations>(store: &S, person: &PersonKey, made: &Crea
     store.finish_creation(person, made).await.unwrap();
 }
 
-/// Makes a conversation with a person, and remembers it.
+/// Creates a conversation with a person and stores it.
 async fn make<S: Conversations>(store: &S, person: &PersonKey, conversation: &str) {
     let url = "https://smba.trafficmanager.net/emea/";
     let observation = Observation::created(person, conversation.into(), url);
@@ -54,7 +54,7 @@ async fn make<S: Conversations>(store: &S, person: &PersonKey, conversation: &st
     introduced(store, person, &Creation::Conversation(key(conversation))).await;
 }
 
-async fn one_at_a_time_makes_a_conversation_and_the_dead_are_followed<S: Conversations>(store: S) {
+async fn one_worker_at_a_time_holds_the_creation_lease_until_it_expires<S: Conversations>(store: S) {
     let ada = person("ada");
     assert_eq!(introduce(&store, &ada, 0).await, YOURS);
     for second in [0, 59] {
@@ -67,7 +67,7 @@ async fn one_at_a_time_makes_a_conversation_and_the_dead_are_followed<S: Convers
     assert_eq!(introduce(&store, &person("eve"), 61).await, YOURS);
 }
 
-async fn of_twenty_who_would_make_it_one_may<S: Conversations>(store: S) {
+async fn of_twenty_concurrent_workers_one_gets_the_creation_lease<S: Conversations>(store: S) {
     let ada = person("ada");
     for second in [0, 60] {
         let asked = join_all((0..20).map(|_| introduce(&store, &ada, second))).await;
@@ -75,7 +75,7 @@ async fn of_twenty_who_would_make_it_one_may<S: Conversations>(store: S) {
     }
 }
 
-async fn what_was_made_is_found_by_everyone_after<S: Conversations>(store: S) {
+async fn a_created_conversation_is_found_by_every_later_worker<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
     for _ in 0..2 {
@@ -88,7 +88,7 @@ async fn what_was_made_is_found_by_everyone_after<S: Conversations>(store: S) {
     assert_eq!(record.attributes.user, Some("ada".into()));
 }
 
-async fn who_made_none_leaves_it_to_the_next<S: Conversations>(store: S) {
+async fn a_failed_creation_leaves_the_lease_to_the_next_worker<S: Conversations>(store: S) {
     let ada = person("ada");
     introduced(&store, &ada, &Creation::Nothing).await;
     for second in 0..3 {
@@ -98,7 +98,7 @@ async fn who_made_none_leaves_it_to_the_next<S: Conversations>(store: S) {
     }
 }
 
-async fn an_installation_is_known_to_the_next<S: Conversations>(store: S) {
+async fn a_pending_installation_is_known_to_the_next_worker<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
     introduced(&store, &ada, &Creation::InstallPending(at(1))).await;
@@ -107,7 +107,7 @@ async fn an_installation_is_known_to_the_next<S: Conversations>(store: S) {
         assert_eq!(introduce(&store, &ada, second).await, waits);
     }
     for second in [61, 121] {
-        // Who dies there leaves it to be known.
+        // After the lease of a dead worker expires, the next holder learns that an installation is pending.
         let next = introduce(&store, &ada, second).await;
         let installing_since = Some(at(1));
         assert_eq!(next, CreationLease::Acquired { installing_since });
@@ -117,7 +117,7 @@ async fn an_installation_is_known_to_the_next<S: Conversations>(store: S) {
     assert_eq!(introduce(&store, &ada, 200).await, known);
 }
 
-async fn what_was_made_is_not_unsaid<S: Conversations>(store: S) {
+async fn a_created_conversation_is_not_unlinked_by_a_late_failure<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
     make(&store, &ada, "a:ada").await;
@@ -128,22 +128,18 @@ async fn what_was_made_is_not_unsaid<S: Conversations>(store: S) {
     }
 }
 
-async fn a_person_leads_only_to_what_is_remembered<S: Conversations>(store: S) {
+async fn a_person_is_linked_only_to_a_known_conversation<S: Conversations>(store: S) {
     let ada = person("ada");
     introduce(&store, &ada, 0).await;
     introduced(&store, &ada, &Creation::Conversation(key("a:ada"))).await;
-    assert_eq!(
-        introduce(&store, &ada, 1).await,
-        YOURS,
-        "it is nobody's turn any more"
-    );
+    assert_eq!(introduce(&store, &ada, 1).await, YOURS, "the lease is free again");
     make(&store, &ada, "a:ada").await;
     introduced(&store, &ada, &Creation::Conversation(key("a:never"))).await;
     let known = CreationLease::Exists(key("a:ada"));
     assert_eq!(introduce(&store, &ada, 2).await, known);
 }
 
-async fn a_person_leads_elsewhere_once_told<S: Conversations>(store: S) {
+async fn a_person_is_linked_to_the_latest_conversation<S: Conversations>(store: S) {
     let ada = person("ada");
     make(&store, &ada, "a:old").await;
     make(&store, &ada, "a:new").await;
@@ -155,8 +151,8 @@ async fn a_person_leads_elsewhere_once_told<S: Conversations>(store: S) {
     assert_eq!(introduce(&store, &ada, 2).await, YOURS);
 }
 
-async fn erasing_a_conversation_erases_who_led_to_it_and_nobody_else<S: Conversations>(store: S) {
-    // One person by three names, of which the record knows but one; and a bot whose name begins like the other's.
+async fn erasing_a_conversation_erases_only_its_own_links<S: Conversations>(store: S) {
+    // One person by three ids, of which the record has one; and a bot whose id starts like the other's.
     let other_bot = |id: &str| PersonKey {
         bot: "28:bot2".into(),
         ..person(id)
@@ -196,7 +192,7 @@ async fn erasing_a_conversation_erases_who_led_to_it_and_nobody_else<S: Conversa
     assert!(!store.erase(&key("a:ada")).await.unwrap());
 }
 
-async fn a_person_who_was_erased_is_introduced_anew<S: Conversations>(store: S) {
+async fn an_erased_person_can_be_created_again<S: Conversations>(store: S) {
     let ada = person("ada");
     for _ in 0..2 {
         assert_eq!(introduce(&store, &ada, 0).await, YOURS);
@@ -205,7 +201,7 @@ async fn a_person_who_was_erased_is_introduced_anew<S: Conversations>(store: S) 
     }
 }
 
-async fn introducing_and_erasing_that_race_leave_nobody_who_leads_nowhere<S: Conversations>(store: S) {
+async fn concurrent_creation_and_erasure_leave_no_dangling_link<S: Conversations>(store: S) {
     let ada = key("a:ada");
     for round in 0..10 {
         let names: Vec<PersonKey> = (0..10)
@@ -222,7 +218,7 @@ async fn introducing_and_erasing_that_race_leave_nobody_who_leads_nowhere<S: Con
     }
 }
 
-async fn people_are_no_conversations<S: Conversations>(store: S) {
+async fn links_of_people_are_not_listed_as_conversations<S: Conversations>(store: S) {
     for number in 0..20 {
         let person = person(&format!("p{number}"));
         introduce(&store, &person, 0).await;
@@ -248,7 +244,7 @@ async fn people_are_no_conversations<S: Conversations>(store: S) {
     assert_eq!(list(&store, &user, 3).await.0, []);
 }
 
-async fn hostile_people_are_kept_apart<S: Conversations>(store: S) {
+async fn hostile_ids_of_people_do_not_collide<S: Conversations>(store: S) {
     let longest = [1, 2].map(|last| format!("{}{last}", "ü".repeat(2000)));
     let hostile = [
         "a|b",

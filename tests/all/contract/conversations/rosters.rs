@@ -1,4 +1,4 @@
-//! What the channel told of teams.
+//! The cache of rosters.
 
 use herald::roster_cache::{CachedRoster, Member, RosterPage, RosterQuery, TeamKey};
 
@@ -6,12 +6,12 @@ use super::super::{at, on_every_backend};
 use super::*;
 
 on_every_backend! { conversations:
-    what_was_told_is_believed_for_its_time,
-    a_team_that_changed_is_to_be_asked_again,
-    what_was_asked_before_a_change_is_not_believed_after_it,
-    each_team_and_each_question_has_its_own_answer,
-    a_thousand_channels_and_hostile_tokens_are_kept,
-    what_was_told_is_no_conversation,
+    a_cached_roster_is_used_until_its_ttl,
+    a_change_of_a_team_invalidates_its_cached_rosters,
+    a_roster_queried_before_a_change_is_not_used_after_it,
+    each_team_and_each_query_has_its_own_cached_roster,
+    a_thousand_channels_and_hostile_tokens_are_cached,
+    a_cached_roster_is_not_listed_as_a_conversation,
 }
 
 fn team(name: &str) -> TeamKey {
@@ -47,7 +47,7 @@ async fn told<S: Conversations>(store: &S, name: &str, question: &RosterQuery, s
         .unwrap()
 }
 
-async fn what_was_told_is_believed_for_its_time<S: Conversations>(store: S) {
+async fn a_cached_roster_is_used_until_its_ttl<S: Conversations>(store: S) {
     let question = page(None);
     let nothing = CachedRoster {
         generation: 0,
@@ -61,7 +61,7 @@ async fn what_was_told_is_believed_for_its_time<S: Conversations>(store: S) {
         .unwrap();
     assert_eq!(told(&store, "19:t", &question, 59).await.page, Some(answer));
     assert_eq!(told(&store, "19:t", &question, 60).await, nothing);
-    // What is told later counts.
+    // The latest roster wins.
     let later = members(&["ada"], None);
     store
         .cache_roster(&team("19:t"), 0, &question, &later, at(99))
@@ -70,7 +70,7 @@ async fn what_was_told_is_believed_for_its_time<S: Conversations>(store: S) {
     assert_eq!(told(&store, "19:t", &question, 60).await.page, Some(later));
 }
 
-async fn a_team_that_changed_is_to_be_asked_again<S: Conversations>(store: S) {
+async fn a_change_of_a_team_invalidates_its_cached_rosters<S: Conversations>(store: S) {
     let question = RosterQuery::Channels;
     let answer = RosterPage::Channels(vec!["19:t".into(), "19:c".into()]);
     store
@@ -95,7 +95,7 @@ async fn a_team_that_changed_is_to_be_asked_again<S: Conversations>(store: S) {
     assert_eq!(told(&store, "19:t", &question, 1).await.page, Some(answer));
 }
 
-async fn what_was_asked_before_a_change_is_not_believed_after_it<S: Conversations>(store: S) {
+async fn a_roster_queried_before_a_change_is_not_used_after_it<S: Conversations>(store: S) {
     let question = page(None);
     let before = told(&store, "19:t", &question, 0).await.generation;
     join_all((0..5).map(|_| async { store.invalidate_roster(&team("19:t")).await.unwrap() })).await;
@@ -108,7 +108,7 @@ async fn what_was_asked_before_a_change_is_not_believed_after_it<S: Conversation
     assert_eq!((after.generation, after.page), (5, None));
 }
 
-async fn each_team_and_each_question_has_its_own_answer<S: Conversations>(store: S) {
+async fn each_team_and_each_query_has_its_own_cached_roster<S: Conversations>(store: S) {
     let other_bot = TeamKey {
         bot: "28:other".into(),
         ..team("19:t")
@@ -141,7 +141,7 @@ async fn each_team_and_each_question_has_its_own_answer<S: Conversations>(store:
     }
 }
 
-async fn a_thousand_channels_and_hostile_tokens_are_kept<S: Conversations>(store: S) {
+async fn a_thousand_channels_and_hostile_tokens_are_cached<S: Conversations>(store: S) {
     let channels = (0..1_000).map(|number| {
         format!("19:{}{number}@thread.tacv2", "x".repeat(60))
             .as_str()
@@ -168,7 +168,7 @@ async fn a_thousand_channels_and_hostile_tokens_are_kept<S: Conversations>(store
     );
 }
 
-async fn what_was_told_is_no_conversation<S: Conversations>(store: S) {
+async fn a_cached_roster_is_not_listed_as_a_conversation<S: Conversations>(store: S) {
     store.invalidate_roster(&team("19:t")).await.unwrap();
     let answer = members(&["ada"], None);
     store
@@ -189,9 +189,9 @@ async fn what_was_told_is_no_conversation<S: Conversations>(store: S) {
     }
 }
 
-/// Whatever an erasure does not take goes when its time is over, and says so to `DynamoDB`.
+/// Items that an erasure does not delete have a TTL.
 #[tokio::test]
-async fn of_who_was_erased_nothing_stays_but_what_was_told_lately() {
+async fn an_erased_person_remains_only_in_cached_rosters_with_a_ttl() {
     let database = tests::database::Database::start().await;
     let store = database.conversations();
     for name in ["ada", "eve"] {

@@ -1,23 +1,23 @@
-//! What is tagged, and what is erased.
+//! Tags, and erasure.
 
 use super::super::{at, on_every_backend};
 use super::*;
 
 on_every_backend! { conversations:
-    what_is_tagged_is_listed_under_its_tags_and_shows_them,
+    a_tagged_conversation_is_listed_with_its_tags,
     tagging_again_or_with_nothing_writes_nothing,
-    a_tag_beyond_the_most_is_not_added,
-    those_who_tag_at_once_lose_nothing,
-    tags_stay_whatever_the_channel_says,
-    a_tag_is_listed_page_by_page_in_whatever_state,
-    one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered,
-    a_successor_carries_the_tags_and_a_channel_beside_does_not,
-    everyone_is_listed_without_what_leads_to_them,
-    what_is_erased_is_found_nowhere,
-    what_is_erased_and_comes_back_is_new,
-    to_erase_twice_is_to_erase_once,
-    erasing_and_tagging_that_race_leave_no_half,
-    hostile_tags_and_ids_survive,
+    a_tag_beyond_the_limit_is_not_added,
+    concurrent_tags_are_all_stored,
+    activities_do_not_change_tags,
+    a_tag_is_listed_page_by_page_in_every_state,
+    tags_are_distinct_and_unknown_conversations_are_not_tagged,
+    a_replacement_has_the_tags_and_another_channel_does_not,
+    links_and_tags_are_not_listed_among_everyone,
+    an_erased_conversation_is_in_no_listing,
+    a_conversation_that_returns_after_erasure_is_new,
+    erasing_twice_changes_nothing,
+    concurrent_erasure_and_tagging_leave_no_partial_record,
+    hostile_tags_and_ids_are_stored_unchanged,
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -40,7 +40,7 @@ async fn tagged<S: Conversations>(store: &S, name: &str) -> Vec<ConversationSumm
     list(store, &ConversationFilter::Tag(name.into()), 10).await.0
 }
 
-async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations>(store: S) {
+async fn a_tagged_conversation_is_listed_with_its_tags<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     hear(&store, &thread("19:channel", "5", "19:team"), 0).await;
     let tags = tag(&store, "a:ada", &["vip", "beta"], &["never"]).await;
@@ -53,7 +53,7 @@ async fn what_is_tagged_is_listed_under_its_tags_and_shows_them<S: Conversations
     let record = recall(&store, "a:ada").await;
     assert_eq!((record.version, record.changed_at), (2, at(1)));
     assert_eq!(record.attributes.tags, words(&["beta", "vip"]));
-    // In every listing, since any may be asked whose a conversation is.
+    // Every kind of listing shows the tags, whatever the state.
     store.mark_removed(&key("a:ada"), at(2)).await.unwrap();
     for selection in [
         ConversationFilter::Everyone {
@@ -93,14 +93,14 @@ async fn tagging_again_or_with_nothing_writes_nothing<S: Conversations>(store: S
     assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
 }
 
-async fn a_tag_beyond_the_most_is_not_added<S: Conversations>(store: S) {
+async fn a_tag_beyond_the_limit_is_not_added<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let names: Vec<String> = (10..10 + TAGS_MAX + 3).map(|number| number.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let kept = tag(&store, "a:ada", &names, &[]).await.unwrap();
     assert_eq!(kept, words(&names[..TAGS_MAX]));
     assert_eq!(tagged(&store, names[TAGS_MAX]).await, []);
-    // As many go as come.
+    // As many are removed as added.
     let others: Vec<String> = names.iter().map(|name| format!("x{name}")).collect();
     let others: Vec<&str> = others.iter().map(String::as_str).collect();
     let kept = tag(&store, "a:ada", &others, &names).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_tag_beyond_the_most_is_not_added<S: Conversations>(store: S) {
     assert_eq!(ids(&tagged(&store, others[0]).await), ["a:ada"]);
 }
 
-async fn those_who_tag_at_once_lose_nothing<S: Conversations>(store: S) {
+async fn concurrent_tags_are_all_stored<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let names: Vec<String> = (10..10 + TAGS_MAX).map(|number| number.to_string()).collect();
     let tagging = names.iter().map(|name| {
@@ -127,7 +127,7 @@ async fn those_who_tag_at_once_lose_nothing<S: Conversations>(store: S) {
     }
 }
 
-async fn tags_stay_whatever_the_channel_says<S: Conversations>(store: S) {
+async fn activities_do_not_change_tags<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
     store.mark_removed(&key("a:ada"), at(2)).await.unwrap();
@@ -139,7 +139,7 @@ async fn tags_stay_whatever_the_channel_says<S: Conversations>(store: S) {
     assert_eq!(recall(&store, "a:ada").await.attributes.tags, words(&["vip"]));
 }
 
-async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store: S) {
+async fn a_tag_is_listed_page_by_page_in_every_state<S: Conversations>(store: S) {
     let mut expected = BTreeSet::new();
     for number in 0..25 {
         let name = format!("p{number}");
@@ -178,7 +178,7 @@ async fn a_tag_is_listed_page_by_page_in_whatever_state<S: Conversations>(store:
     }
 }
 
-async fn one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered<S: Conversations>(store: S) {
+async fn tags_are_distinct_and_unknown_conversations_are_not_tagged<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
     for other in ["vi", "vip ", "VIP", "vip|", ""] {
@@ -189,7 +189,7 @@ async fn one_tag_is_not_another_and_none_is_tagged_that_is_not_remembered<S: Con
     assert_eq!(ids(&tagged(&store, "vip").await), ["a:ada"]);
 }
 
-async fn a_successor_carries_the_tags_and_a_channel_beside_does_not<S: Conversations>(store: S) {
+async fn a_replacement_has_the_tags_and_another_channel_does_not<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
     let successor = Observation::replacement(&recall(&store, "a:ada").await, "a:new".into());
@@ -205,7 +205,7 @@ async fn a_successor_carries_the_tags_and_a_channel_beside_does_not<S: Conversat
     assert_eq!(ids(&tagged(&store, "news").await), ["19:general"]);
 }
 
-async fn everyone_is_listed_without_what_leads_to_them<S: Conversations>(store: S) {
+async fn links_and_tags_are_not_listed_among_everyone<S: Conversations>(store: S) {
     let mut expected = Vec::new();
     for number in 10..40 {
         let name = format!("p{number}");
@@ -224,7 +224,7 @@ async fn everyone_is_listed_without_what_leads_to_them<S: Conversations>(store: 
     }
 }
 
-async fn what_is_erased_is_found_nowhere<S: Conversations>(store: S) {
+async fn an_erased_conversation_is_in_no_listing<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     let other_bot = with(personal("ada"), "recipient", json!({"id": "28:bot2"}));
     hear(&store, &other_bot, 0).await;
@@ -255,7 +255,7 @@ async fn what_is_erased_is_found_nowhere<S: Conversations>(store: S) {
     }
 }
 
-async fn what_is_erased_and_comes_back_is_new<S: Conversations>(store: S) {
+async fn a_conversation_that_returns_after_erasure_is_new<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     tag(&store, "a:ada", &["vip"], &[]).await;
     store.erase(&key("a:ada")).await.unwrap();
@@ -266,7 +266,7 @@ async fn what_is_erased_and_comes_back_is_new<S: Conversations>(store: S) {
     assert_eq!(tagged(&store, "vip").await, []);
 }
 
-async fn to_erase_twice_is_to_erase_once<S: Conversations>(store: S) {
+async fn erasing_twice_changes_nothing<S: Conversations>(store: S) {
     hear(&store, &personal("ada"), 0).await;
     assert!(!store.erase(&key("a:eve")).await.unwrap());
     assert!(store.erase(&key("a:ada")).await.unwrap());
@@ -278,7 +278,7 @@ async fn to_erase_twice_is_to_erase_once<S: Conversations>(store: S) {
     assert!(store.get_many(&[ada]).await.unwrap().is_empty());
 }
 
-async fn erasing_and_tagging_that_race_leave_no_half<S: Conversations>(store: S) {
+async fn concurrent_erasure_and_tagging_leave_no_partial_record<S: Conversations>(store: S) {
     for number in 0..20 {
         let name = format!("p{number}");
         let id = format!("a:{name}");
@@ -290,7 +290,7 @@ async fn erasing_and_tagging_that_race_leave_no_half<S: Conversations>(store: S)
         let key = key(&id);
         let (_, erased) = futures_util::future::join(tagging, store.erase(&key)).await;
         assert!(erased.unwrap());
-        // What was tagged too late was not there any more, and what comes back has no tags from before.
+        // A tag that came after the erasure was not added, and a new record has no old tags.
         hear(&store, &personal(&name), 1).await;
         assert_eq!(recall(&store, &id).await.attributes.tags, Vec::<String>::new());
     }
@@ -299,9 +299,9 @@ async fn erasing_and_tagging_that_race_leave_no_half<S: Conversations>(store: S)
     }
 }
 
-/// Nor anything that no listing shows.
+/// Checks the raw table, which also has items that no listing shows.
 #[tokio::test]
-async fn erasing_and_tagging_that_race_leave_nothing_in_the_table() {
+async fn concurrent_erasure_and_tagging_leave_no_item_in_the_table() {
     let database = tests::database::Database::start().await;
     let store = database.conversations();
     for number in 0..30 {
@@ -315,11 +315,11 @@ async fn erasing_and_tagging_that_race_leave_nothing_in_the_table() {
     }
 }
 
-async fn hostile_tags_and_ids_survive<S: Conversations>(store: S) {
+async fn hostile_tags_and_ids_are_stored_unchanged<S: Conversations>(store: S) {
     let longest = "ü".repeat(ID_BYTES_MAX / 2);
     let other = format!("{}y", &longest[..ID_BYTES_MAX - 2]);
     let hostile = [
-        // Named as what leads somewhere is.
+        // It starts like the key of a link.
         "tag|vip",
         "tag|tag|vip",
         "person|msteams|28:bot|t|user|u",

@@ -1,4 +1,4 @@
-//! Conversations follow their teams.
+//! Team events change the conversations of the team.
 
 use herald::conversation::{TEAM_ARCHIVED, TeamEvent};
 
@@ -6,9 +6,9 @@ use super::super::{at, on_every_backend};
 use super::*;
 
 on_every_backend! { conversations:
-    a_channel_follows_its_team_away_and_back,
-    what_was_forgotten_for_its_own_sake_does_not_come_back_with_its_team,
-    what_is_not_remembered_follows_nothing,
+    a_channel_is_removed_and_restored_with_its_team,
+    a_channel_removed_by_itself_is_not_restored_with_its_team,
+    a_team_event_does_not_store_unknown_channels,
 }
 
 async fn follow<S: Conversations>(store: &S, event: TeamEvent, second: i64) -> Conversation {
@@ -19,7 +19,7 @@ async fn follow<S: Conversations>(store: &S, event: TeamEvent, second: i64) -> C
     recall(store, "19:c").await
 }
 
-async fn a_channel_follows_its_team_away_and_back<S: Conversations>(store: S) {
+async fn a_channel_is_removed_and_restored_with_its_team<S: Conversations>(store: S) {
     hear(&store, &thread("19:c", "5", "19:team"), 0).await;
     let before = recall(&store, "19:c").await;
     let archived = follow(&store, TeamEvent::TeamArchived, 1).await;
@@ -48,11 +48,11 @@ async fn a_channel_follows_its_team_away_and_back<S: Conversations>(store: S) {
         changed_at: at(4),
         ..before
     };
-    assert_eq!(back, expected, "all else is as it was");
+    assert_eq!(back, expected, "every other field is unchanged");
     assert_eq!(follow(&store, TeamEvent::TeamRestored, 5).await, back);
 }
 
-async fn what_was_forgotten_for_its_own_sake_does_not_come_back_with_its_team<S: Conversations>(store: S) {
+async fn a_channel_removed_by_itself_is_not_restored_with_its_team<S: Conversations>(store: S) {
     hear(&store, &thread("19:c", "5", "19:team"), 0).await;
     follow(&store, TeamEvent::TeamDeleted, 1).await;
     store.mark_removed(&key("19:c"), at(2)).await.unwrap();
@@ -63,7 +63,7 @@ async fn what_was_forgotten_for_its_own_sake_does_not_come_back_with_its_team<S:
     assert_eq!(recall(&store, "19:c").await, forgotten, "once");
 }
 
-async fn what_is_not_remembered_follows_nothing<S: Conversations>(store: S) {
+async fn a_team_event_does_not_store_unknown_channels<S: Conversations>(store: S) {
     for event in [TeamEvent::TeamArchived, TeamEvent::TeamRestored] {
         store.apply_team_change(&key("19:c"), event, at(1)).await.unwrap();
     }

@@ -1,17 +1,17 @@
-//! Who was found on a roster.
+//! Recipients found on rosters: deduplication across pages, and frozen pages.
 
 use super::super::on_every_backend;
 use super::*;
 
 on_every_backend! { notifications:
-    who_is_found_on_two_pages_is_repeated_on_the_second,
-    a_page_that_is_read_again_repeats_nobody,
-    each_notification_finds_for_itself,
-    of_pages_that_race_one_finds_each,
-    more_than_a_page_of_the_hostile_are_found_apart,
-    who_was_found_is_no_part_of_the_plan,
-    a_page_is_what_it_was_read_as_first,
-    of_drafts_that_race_one_stands,
+    a_person_on_two_pages_is_a_duplicate_on_the_second,
+    a_page_read_again_has_no_duplicates,
+    deduplication_is_separate_for_each_notification,
+    concurrent_pages_claim_each_recipient_once,
+    hostile_recipients_do_not_collide,
+    claimed_recipients_are_not_part_of_the_plan,
+    the_first_version_of_a_page_is_frozen,
+    of_concurrent_versions_of_a_page_one_is_frozen,
 }
 
 fn people(names: &[&str]) -> Vec<Recipient> {
@@ -27,7 +27,7 @@ async fn repeated<S: Notifications>(
     store.claim_recipients(&id(number), page, found).await.unwrap()
 }
 
-async fn who_is_found_on_two_pages_is_repeated_on_the_second<S: Notifications>(store: S) {
+async fn a_person_on_two_pages_is_a_duplicate_on_the_second<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let first = people(&["ada", "eve", "joe"]);
     assert_eq!(repeated(&store, 1, (0, 0), &first).await, []);
@@ -37,7 +37,7 @@ async fn who_is_found_on_two_pages_is_repeated_on_the_second<S: Notifications>(s
         people(&["joe", "ada"]),
         "in the order they were found"
     );
-    // Of another part, too; and zoe was found on that second page.
+    // In another part too; and zoe was found on that second page.
     assert_eq!(
         repeated(&store, 1, (1, 0), &people(&["zoe", "eve", "max"])).await,
         people(&["zoe", "eve"])
@@ -45,7 +45,7 @@ async fn who_is_found_on_two_pages_is_repeated_on_the_second<S: Notifications>(s
     assert_eq!(repeated(&store, 1, (1, 1), &[]).await, []);
 }
 
-async fn a_page_that_is_read_again_repeats_nobody<S: Notifications>(store: S) {
+async fn a_page_read_again_has_no_duplicates<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let found = people(&["ada", "eve", "ada"]);
     for _ in 0..3 {
@@ -60,7 +60,7 @@ async fn a_page_that_is_read_again_repeats_nobody<S: Notifications>(store: S) {
     }
 }
 
-async fn each_notification_finds_for_itself<S: Notifications>(store: S) {
+async fn deduplication_is_separate_for_each_notification<S: Notifications>(store: S) {
     for number in [1, 2] {
         store.accept(&acceptance(number)).await.unwrap();
         let found = people(&["ada"]);
@@ -68,7 +68,7 @@ async fn each_notification_finds_for_itself<S: Notifications>(store: S) {
     }
 }
 
-async fn of_pages_that_race_one_finds_each<S: Notifications>(store: S) {
+async fn concurrent_pages_claim_each_recipient_once<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let found = people(&["ada", "eve", "joe"]);
     let pages = join_all((0..10).map(|page| repeated(&store, 1, (0, page), &found))).await;
@@ -78,7 +78,7 @@ async fn of_pages_that_race_one_finds_each<S: Notifications>(store: S) {
     }
 }
 
-async fn more_than_a_page_of_the_hostile_are_found_apart<S: Notifications>(store: S) {
+async fn hostile_recipients_do_not_collide<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let names = (0..200).map(|number| Recipient::Account(format!("{number}#|%\"\u{1F980}").as_str().into()));
     let longest = (0..4).map(|number| recipient(&format!("{}{number}", "ü".repeat(3000))));
@@ -95,7 +95,7 @@ async fn more_than_a_page_of_the_hostile_are_found_apart<S: Notifications>(store
     assert_eq!(repeated(&store, 1, (1, 0), &found).await, found);
 }
 
-async fn who_was_found_is_no_part_of_the_plan<S: Notifications>(store: S) {
+async fn claimed_recipients_are_not_part_of_the_plan<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     repeated(&store, 1, (0, 0), &people(&["ada"])).await;
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
@@ -109,7 +109,7 @@ fn read(names: &[&str], next: Option<&str>) -> Page {
     Page::group(found, next.map(str::to_owned))
 }
 
-async fn a_page_is_what_it_was_read_as_first<S: Notifications>(store: S) {
+async fn the_first_version_of_a_page_is_frozen<S: Notifications>(store: S) {
     for number in [1, 2] {
         store.accept(&acceptance(number)).await.unwrap();
     }
@@ -117,7 +117,7 @@ async fn a_page_is_what_it_was_read_as_first<S: Notifications>(store: S) {
     for other in [first.clone(), read(&["eve", "joe"], None), Page::default()] {
         assert_eq!(store.freeze_page(&id(1), (0, 3), &other).await.unwrap(), first);
     }
-    // Each page, part and notification has its own, and none of them is planned.
+    // Each page, part and notification has its own recipients, and none of them is planned.
     for (number, page) in [(1, (0, 4)), (1, (1, 3)), (2, (0, 3))] {
         let other = read(&["zoe"], None);
         assert_eq!(store.freeze_page(&id(number), page, &other).await.unwrap(), other);
@@ -126,7 +126,7 @@ async fn a_page_is_what_it_was_read_as_first<S: Notifications>(store: S) {
     assert_eq!(find(&store, 1).await, acceptance(1).notification);
 }
 
-async fn of_drafts_that_race_one_stands<S: Notifications>(store: S) {
+async fn of_concurrent_versions_of_a_page_one_is_frozen<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let drafts: Vec<Page> = (0..10).map(|number| read(&[&number.to_string()], None)).collect();
     let id = id(1);

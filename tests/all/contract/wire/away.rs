@@ -1,4 +1,4 @@
-//! The table is away.
+//! DynamoDB is unavailable.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use super::{
     page, person, reserve, tags, try_claim,
 };
 
-/// How long anything may take when the table is away: the SDK's whole time, and a second to give up in.
+/// The longest time of any call without a table: the SDK's own total timeout, plus a second.
 const PATIENCE: Duration = Duration::from_secs(11);
 
-/// What stands where a table should be.
+/// A server in place of the table that gives this answer, or none.
 async fn impostor(answer: Option<&'static str>) -> SocketAddr {
-    // It answers whatever it reads first, and hangs up.
+    // It answers whatever it reads first, and closes the connection.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -44,7 +44,7 @@ async fn impostor(answer: Option<&'static str>) -> SocketAddr {
     address
 }
 
-/// What each operation says to whatever listens there.
+/// The error of each operation against this server.
 async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     let (conversations, notifications) = (conversations_at(address), notifications_at(address));
     let feedback = Feedback::NotFound("ConversationNotFound".into());
@@ -129,7 +129,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     ]
 }
 
-/// The same of the ledger.
+/// The same for the ledger.
 async fn errors_of_the_ledger(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     let (ledger, lease) = (ledger_at(address), first_lease());
     vec![
@@ -155,7 +155,7 @@ async fn errors_of_the_ledger(address: SocketAddr) -> Vec<(&'static str, Option<
     ]
 }
 
-/// The same of what is brought, and of teams.
+/// The same for imports and teams.
 async fn errors_of_teams(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
     let (conversations, notifications) = (conversations_at(address), notifications_at(address));
     let (team, question) = (team(), RosterQuery::Channels);
@@ -204,7 +204,7 @@ async fn is_away(address: SocketAddr) {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_an_error_in_no_time() {
+async fn a_refused_connection_is_an_error_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -233,7 +233,7 @@ async fn a_connection_cut_in_the_answer_is_an_error() {
     is_away(impostor(Some("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{")).await).await;
 }
 
-/// In the tests' own time, which passes as soon as everyone waits.
+/// In virtual time, which advances when every task waits.
 #[tokio::test(start_paused = true)]
 async fn silence_is_an_error_within_seconds() {
     is_away(impostor(None).await).await;

@@ -1,4 +1,4 @@
-//! An answer is lost: the request was carried out, and is made again.
+//! Lost answers: the request was executed, and is retried.
 
 use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
@@ -16,14 +16,14 @@ use super::{
     observation, page, person, reserve, tags, wired,
 };
 
-/// Lets go by the reads of a claim, so that it is the answer to a write that is lost.
+/// Skips the read of a claim, so that the answer to its write is lost.
 const READ: usize = 1;
 
 #[tokio::test]
-async fn a_turn_whose_answer_was_lost_is_still_ours() {
+async fn a_lease_survives_a_lost_answer() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
-    // Where no turn was.
+    // Without an earlier lease.
     wire.lose_answers_after(READ, 1);
     assert_eq!(claim(&ledger, 1, 0).await, Claim::Taken(first_lease()));
     let repeated = ["BatchGetItem", "PutItem", "PutItem"];
@@ -33,7 +33,7 @@ async fn a_turn_whose_answer_was_lost_is_still_ours() {
         .release(&delivery(1), &first_lease(), at(5), "Throttled", 0)
         .await
         .unwrap();
-    // In the place of another.
+    // After an expired lease of another delivery.
     wire.lose_answers_after(READ, 1);
     let again = lease(claim(&ledger, 1, 5).await);
     assert_eq!((again.attempt, again.doubts), (2, 0));
@@ -41,7 +41,7 @@ async fn a_turn_whose_answer_was_lost_is_still_ours() {
 }
 
 #[tokio::test]
-async fn a_doubt_is_written_up_once_though_the_answer_was_lost() {
+async fn an_ambiguous_attempt_is_recorded_once_after_a_lost_answer() {
     for (taker, reads) in [(1, READ), (2, READ + 1)] {
         let (wire, _database) = wired().await;
         let ledger = ledger_at(wire.address());
@@ -50,14 +50,14 @@ async fn a_doubt_is_written_up_once_though_the_answer_was_lost() {
         lease(claim(&ledger, taker, 60).await);
         let row = ledger.rows(&[delivery(1)]).await.unwrap().remove(0).unwrap();
         assert_eq!((row.attempt, row.doubts), (1, 1));
-        // And when the taker's own turn is the one that is lost.
+        // After an expired lease of the same delivery.
         wire.lose_answers_after(READ + 1, 1);
         lease(claim(&ledger, taker, 120).await);
     }
 }
 
 #[tokio::test]
-async fn what_was_settled_released_put_off_or_ended_stands_though_the_answer_was_lost() {
+async fn settle_release_and_defer_survive_a_lost_answer() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let first = lease(claim(&ledger, 1, 0).await);
@@ -88,7 +88,7 @@ async fn what_was_settled_released_put_off_or_ended_stands_though_the_answer_was
 }
 
 #[tokio::test]
-async fn a_step_of_an_operation_stands_though_the_answer_was_lost() {
+async fn a_step_of_a_batch_survives_a_lost_answer() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let operation = OperationKey::new(&id(), CHUNK);
@@ -99,7 +99,7 @@ async fn a_step_of_an_operation_stands_though_the_answer_was_lost() {
         CasResult::Committed
     );
     assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
-    // Another worker that would take the same step, to the letter, has not taken it.
+    // Another worker with an identical step has not taken it.
     let other = ledger_at(wire.address());
     assert_eq!(
         other.compare_and_set_batch(&operation, &begun).await.unwrap(),
@@ -118,12 +118,12 @@ async fn a_step_of_an_operation_stands_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn a_slot_is_reserved_once_though_the_answer_was_lost() {
+async fn a_permit_is_reserved_once_after_a_lost_answer() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let mut slots = Vec::new();
     for _ in 0..3 {
-        // Of the first the read's, of the others the write's.
+        // The first loses the answer to its read, the others to their write.
         wire.lose_answers(1);
         let Reservation::Permits(permits) = reserve(&ledger, 0).await.unwrap() else {
             panic!("no permit");
@@ -139,7 +139,7 @@ async fn a_slot_is_reserved_once_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn a_pace_that_could_not_be_written_is_read_again() {
+async fn a_rate_that_could_not_be_written_is_read_again() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     reserve(&ledger, 0).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_pace_that_could_not_be_written_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_notification_is_cancelled_revised_and_completed_once_though_answers_were_lost() {
+async fn cancel_revise_and_complete_count_once_after_lost_answers() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_notification_is_cancelled_revised_and_completed_once_though_answers_w
     wire.lose_answers(1);
     let cancelled = notifications.cancel(&id(), at(1)).await.unwrap().unwrap();
     assert_eq!(cancelled.cancelled_at, Some(at(1)));
-    // The read's, the transaction's, the second read's.
+    // The answer to the read, to the transaction, to the second read.
     for (number, lost) in [(1, 0), (2, 1), (3, 2)] {
         wire.lose_answers_after(lost, 1);
         let Revise::Revised(revised) = notifications.revise(&id(), &content(), at(2)).await.unwrap() else {
@@ -173,7 +173,7 @@ async fn a_notification_is_cancelled_revised_and_completed_once_though_answers_w
         };
         assert_eq!(revised.revision, number);
     }
-    // The transaction that is refused, and the one that is not.
+    // The transaction that fails, and the one that succeeds.
     wire.lose_answers(1);
     let closed = notifications.close_chunk(&id(), CHUNK, 3, &closing()).await;
     assert_eq!(closed.unwrap(), Close::Closed);
@@ -193,7 +193,7 @@ async fn a_notification_is_cancelled_revised_and_completed_once_though_answers_w
 }
 
 #[tokio::test]
-async fn what_was_accepted_planned_and_closed_counts_once_though_answers_were_lost() {
+async fn accept_plan_and_close_count_once_after_lost_answers() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     wire.lose_answers(1);
@@ -218,7 +218,7 @@ async fn what_was_accepted_planned_and_closed_counts_once_though_answers_were_lo
 }
 
 #[tokio::test]
-async fn what_is_called_again_after_all_answers_were_lost_counts_once() {
+async fn a_call_repeated_after_all_answers_were_lost_counts_once() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     let idempotency = Idempotency {
@@ -259,7 +259,7 @@ async fn what_is_called_again_after_all_answers_were_lost_counts_once() {
 }
 
 #[tokio::test]
-async fn what_was_found_is_noted_once_though_the_answer_was_lost() {
+async fn feedback_is_applied_once_after_a_lost_answer() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
@@ -275,12 +275,12 @@ async fn what_was_found_is_noted_once_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost() {
+async fn a_conversation_is_stored_once_after_a_lost_answer() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
     conversations.mark_removed(&key(), at(1)).await.unwrap();
-    // The read's answer, then the write's.
+    // The answer to the read, then to the write.
     wire.lose_answers(1);
     assert_eq!(
         conversations.remember(observation(), at(2)).await.unwrap(),
@@ -290,7 +290,7 @@ async fn what_was_remembered_is_not_remembered_twice_though_the_answer_was_lost(
 }
 
 #[tokio::test]
-async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
+async fn tag_and_erase_take_effect_once_after_a_lost_answer() {
     let (wire, database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
@@ -300,7 +300,7 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
     assert_eq!(tagged, Some(vip.clone()));
     let record = conversations.get_many(&[key()]).await.unwrap().remove(0);
     assert_eq!(record.version, 2);
-    // After all answers were lost, and then called again.
+    // After all answers were lost and the call was repeated.
     wire.lose_answers_after(READ, 3);
     let beta = tags(&["beta"]);
     let away = conversations.tag(&key(), &beta, &vip, at(1)).await;
@@ -319,7 +319,7 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
             .len()
     };
     assert_eq!((under("vip").await, under("beta").await), (0, 1));
-    assert_eq!(database.items_of_conversations(), 2, "what led to it is gone");
+    assert_eq!(database.items_of_conversations(), 2, "its links are deleted");
     wire.lose_answers_after(2 * READ, 1);
     assert!(conversations.erase(&key()).await.unwrap());
     assert!(conversations.get_many(&[key()]).await.unwrap().is_empty());
@@ -327,10 +327,10 @@ async fn what_is_tagged_or_erased_is_so_once_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn erasing_goes_on_where_it_was_cut_off() {
+async fn an_interrupted_erasure_continues_where_it_stopped() {
     let (wire, database) = wired().await;
     let conversations = conversations_at(wire.address());
-    // Lost are the answers to the write that removes the person, to that which removes the record, and to the last look.
+    // The lost answers are those to deleting the link of the person, to deleting the record, and to the last read.
     for passing in [1, 3, 4] {
         conversations.remember(observation(), at(0)).await.unwrap();
         let vip = tags(&["vip"]);
@@ -348,7 +348,7 @@ async fn erasing_goes_on_where_it_was_cut_off() {
 }
 
 #[tokio::test]
-async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
+async fn a_creation_lease_survives_a_lost_answer() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
@@ -378,7 +378,7 @@ async fn who_may_introduce_somebody_may_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn nobody_is_repeated_by_an_answer_that_was_lost() {
+async fn a_lost_answer_makes_no_recipient_a_duplicate() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     wire.lose_answers(1);

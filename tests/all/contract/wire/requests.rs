@@ -1,4 +1,4 @@
-//! Requests are money: how many an operation is, by name.
+//! The cost of each operation: its requests, by name.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use super::{
 };
 
 #[tokio::test]
-async fn a_delivery_that_goes_well_is_a_read_and_two_writes() {
+async fn a_successful_delivery_costs_a_read_and_two_writes() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let lease = lease(claim(&ledger, 1, 0).await);
     assert_eq!(wire.take_operations(), ["BatchGetItem", "PutItem"]);
     ledger.settle(&delivery(1), &lease, &DELIVERED).await.unwrap();
     assert_eq!(wire.take_operations(), ["PutItem"]);
-    // To try it again is the same.
+    // Repeating it costs the same.
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let first = self::lease(claim(&ledger, 1, 0).await);
@@ -36,13 +36,13 @@ async fn a_delivery_that_goes_well_is_a_read_and_two_writes() {
 }
 
 #[tokio::test]
-async fn where_the_turn_was_another_delivery_s_it_is_one_read_more() {
+async fn a_lease_of_another_delivery_costs_one_more_read() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let first = lease(claim(&ledger, 1, 0).await);
     ledger.settle(&delivery(1), &first, &DELIVERED).await.unwrap();
     wire.take_operations();
-    // Long ago, as a rule; and a moment ago, when the own row is read with it once more.
+    // Usually the other lease is long over. If it ended a moment ago, the own row is read again together with it.
     for (number, second, read) in [(2, 60, "GetItem"), (3, 61, "BatchGetItem")] {
         let lease = lease(claim(&ledger, number, second).await);
         ledger
@@ -55,7 +55,7 @@ async fn where_the_turn_was_another_delivery_s_it_is_one_read_more() {
 }
 
 #[tokio::test]
-async fn to_be_turned_away_costs_no_write() {
+async fn a_refused_claim_costs_no_write() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     let lease = lease(claim(&ledger, 1, 0).await);
@@ -71,7 +71,7 @@ async fn to_be_turned_away_costs_no_write() {
 }
 
 #[tokio::test]
-async fn to_take_over_from_the_dead_is_one_write_more() {
+async fn taking_over_an_expired_lease_costs_one_more_write() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     lease(claim(&ledger, 1, 0).await);
@@ -84,7 +84,7 @@ async fn to_take_over_from_the_dead_is_one_write_more() {
 }
 
 #[tokio::test]
-async fn a_reservation_is_one_write_and_to_be_told_to_wait_is_nothing() {
+async fn a_reservation_costs_one_write_and_a_wait_costs_nothing() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     reserve(&ledger, 0).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_reservation_is_one_write_and_to_be_told_to_wait_is_nothing() {
 }
 
 #[tokio::test]
-async fn who_saw_an_older_pace_finds_out_by_the_write() {
+async fn a_stale_cached_rate_is_found_out_by_the_write() {
     let (wire, database) = wired().await;
     let ledger = ledger_at(wire.address());
     reserve(&ledger, 0).await.unwrap();
@@ -112,7 +112,7 @@ async fn who_saw_an_older_pace_finds_out_by_the_write() {
 }
 
 #[tokio::test]
-async fn those_of_one_process_do_not_race_each_other() {
+async fn reservations_within_one_process_do_not_conflict() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
     join_all((0..20).map(|_| reserve(&ledger, 0))).await;
@@ -121,7 +121,7 @@ async fn those_of_one_process_do_not_race_each_other() {
 }
 
 #[tokio::test]
-async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
+async fn storing_costs_a_read_and_a_write_only_for_changes() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
@@ -144,7 +144,7 @@ async fn to_remember_is_a_read_and_only_what_is_new_a_write() {
 }
 
 #[tokio::test]
-async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
+async fn tagging_costs_a_read_and_a_transaction_and_listing_two_reads() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
@@ -154,7 +154,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
     assert_eq!(wire.take_operations(), ["GetItem", "TransactWriteItems"]);
     conversations.tag(&key(), &vip, &[], at(1)).await.unwrap();
     assert_eq!(wire.take_operations(), ["GetItem"]);
-    // What is tagged is remembered as cheaply as everything.
+    // Tagged conversations cost the same as all others.
     conversations.mark_removed(&key(), at(2)).await.unwrap();
     conversations.remember(observation(), at(3)).await.unwrap();
     assert_eq!(wire.take_operations(), ["UpdateItem", "GetItem", "PutItem"]);
@@ -178,7 +178,7 @@ async fn to_tag_is_a_read_and_a_transaction_and_a_tag_is_listed_by_two_reads() {
 }
 
 #[tokio::test]
-async fn to_be_introduced_is_a_read_and_a_write_and_to_be_known_a_read() {
+async fn a_creation_lease_costs_a_read_and_a_write_and_a_known_person_a_read() {
     let (wire, _database) = wired().await;
     let conversations = conversations_at(wire.address());
     conversations.remember(observation(), at(0)).await.unwrap();
@@ -204,7 +204,7 @@ async fn to_be_introduced_is_a_read_and_a_write_and_to_be_known_a_read() {
 }
 
 #[tokio::test]
-async fn a_roster_is_one_write_a_member() {
+async fn deduplication_of_a_roster_costs_one_write_a_member() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     let found = vec![member(); 40];
@@ -216,7 +216,7 @@ async fn a_roster_is_one_write_a_member() {
 }
 
 #[tokio::test]
-async fn everything_else_is_one_request() {
+async fn every_other_operation_costs_one_request() {
     let (wire, _database) = wired().await;
     let (conversations, notifications, ledger) = (
         conversations_at(wire.address()),
@@ -289,7 +289,7 @@ async fn everything_else_is_one_request() {
 }
 
 #[tokio::test]
-async fn a_revision_is_a_transaction_between_two_reads_and_a_closing_anew_finds_out_by_the_write() {
+async fn a_revision_costs_two_reads_and_a_transaction() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();

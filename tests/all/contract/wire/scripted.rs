@@ -1,4 +1,4 @@
-//! What DynamoDB can say, and an emulator never does.
+//! Answers of DynamoDB that an emulator never gives.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn cancelled(codes: &[&str]) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_transaction_that_met_another_is_tried_again() {
+async fn a_conflicting_transaction_is_retried() {
     let conflict = cancelled(&["None", "TransactionConflict"]);
     let script = Script::of([conflict.clone(), conflict, (200, json!({}))]).await;
     let notifications = notifications_at(script.address());
@@ -38,7 +38,7 @@ async fn a_transaction_that_met_another_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transaction_that_always_meets_others_is_given_up() {
+async fn a_transaction_that_always_conflicts_is_given_up() {
     let script = Script::of(vec![cancelled(&["TransactionConflict", "None"]); 100]).await;
     let started = Instant::now();
     let closed = notifications_at(script.address())
@@ -65,7 +65,7 @@ async fn a_failed_condition_beside_a_conflict_is_final() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_was_refused_for_good_is_not_tried_again() {
+async fn a_permanently_refused_transaction_is_not_retried() {
     let script = Script::of([cancelled(&["ValidationError", "None"])]).await;
     let planned = notifications_at(script.address())
         .put_page(&id(), 0, 0, &page())
@@ -83,7 +83,7 @@ fn conflict() -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_write_that_met_a_transaction_is_made_again() {
+async fn a_write_that_conflicts_with_a_transaction_is_retried() {
     let done = (200, json!({}));
     let script = Script::of([done.clone(), conflict(), conflict(), done.clone()]).await;
     let conversations = conversations_at(script.address());
@@ -95,7 +95,7 @@ async fn a_write_that_met_a_transaction_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_always_meets_transactions_is_given_up() {
+async fn a_write_that_always_conflicts_is_given_up() {
     let script = Script::of(vec![conflict(); 100]).await;
     let conversations = conversations_at(script.address());
     let forgotten = conversations.mark_removed(&key(), at(0)).await;
@@ -112,9 +112,9 @@ fn ada(tags: &[&str]) -> Value {
         "tags": {"L": tags}, "rememberedAt": moment, "changedAt": moment})
 }
 
-/// A query may tell of a membership for a moment after it is gone, and of a record's successor none.
+/// A query on an index may return a membership for a moment after it was deleted, and not yet that of the replacement.
 #[tokio::test]
-async fn what_does_not_carry_the_tag_any_more_is_not_listed_under_it() {
+async fn a_conversation_that_lost_a_tag_is_not_listed_under_it() {
     for (tags, listed) in [(&["beta", "vip"][..], 1), (&["beta"], 0), (&[], 0)] {
         let membership = json!({
             "conversation": {"S": "tag|vip"}, "place": {"S": key().to_string()}, "member": {"S": key().to_string()}});
@@ -139,7 +139,7 @@ async fn what_does_not_carry_the_tag_any_more_is_not_listed_under_it() {
     }
 }
 
-/// What is tagged between the look at a record and its erasure leads nowhere after, so the record is looked at again.
+/// A tag that is added between the read of a record and its erasure must not dangle, so the record is read again.
 #[tokio::test]
 async fn only_the_record_that_was_read_is_erased() {
     let none = (200, json!({"Items": [], "Count": 0}));
@@ -164,9 +164,9 @@ async fn only_the_record_that_was_read_is_erased() {
     );
 }
 
-/// Who leads elsewhere since they were found here is not erased with this conversation.
+/// A person who was linked elsewhere since the query is not erased with this conversation.
 #[tokio::test]
-async fn only_who_leads_there_is_erased_with_a_conversation() {
+async fn only_people_linked_to_a_conversation_are_erased_with_it() {
     let none = (200, json!({"Items": [], "Count": 0}));
     let way_back = json!({
         "conversation": {"S": "a:ada"}, "place": {"S": "person|a|b"}, "person": {"S": "person|somebody"}});
@@ -193,7 +193,7 @@ async fn only_who_leads_there_is_erased_with_a_conversation() {
 }
 
 #[tokio::test]
-async fn who_leads_nowhere_goes_by_themselves_and_who_leads_somewhere_stays() {
+async fn a_person_without_a_conversation_has_a_ttl_and_a_linked_one_has_none() {
     let (nobody, done) = ((200, json!({})), (200, json!({})));
     let script = Script::of([nobody.clone(), done.clone(), nobody, done]).await;
     let conversations = conversations_at(script.address());
@@ -213,7 +213,7 @@ async fn who_leads_nowhere_goes_by_themselves_and_who_leads_somewhere_stays() {
 }
 
 #[tokio::test]
-async fn who_tags_too_late_goes_on_from_the_record_that_the_transaction_met() {
+async fn a_late_tag_retries_from_the_record_in_the_failed_condition() {
     let error = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
     let mut newer = ada(&["beta"]);
     newer["version"] = json!({"N": "2"});
@@ -229,7 +229,7 @@ async fn who_tags_too_late_goes_on_from_the_record_that_the_transaction_met() {
 }
 
 #[tokio::test]
-async fn what_an_answer_had_no_room_for_is_asked_for_again() {
+async fn unprocessed_keys_are_read_again() {
     let rest = json!({"ConversationsTable": {"Keys": [
         {"conversation": {"S": "a:ada"}, "place": {"S": "msteams|28:bot"}}]}});
     let script = Script::of([
@@ -267,7 +267,7 @@ async fn what_an_answer_had_no_room_for_is_asked_for_again() {
     assert_eq!(asked, [2, 1]);
 }
 
-/// A condition was not met by this item.
+/// A response that the condition on this item failed.
 fn refused(item: &Value) -> (u16, Value) {
     let error = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
     (
@@ -283,14 +283,14 @@ fn rows(items: &Value) -> (u16, Value) {
     )
 }
 
-/// The row of the delivery with this number, as it stands in the table when it has arrived.
+/// The stored row of the delivery with this number, delivered.
 fn arrived(number: u8) -> Value {
     json!({
         "delivery": {"S": delivery(number).as_str()}, "state": {"S": "settled"}, "attempt": {"N": "1"},
         "doubts": {"N": "0"}, "outcome": {"S": r#"{"outcome":"delivered","activity":null,"shows":0,"tried":0}"#}})
 }
 
-/// The turn of the delivery with this number.
+/// The stored lease of the delivery with this number.
 fn turn(number: u8) -> Value {
     json!({
         "delivery": {"S": format!("turn|{}", key())}, "holder": {"S": delivery(number).as_str()},
@@ -298,10 +298,10 @@ fn turn(number: u8) -> Value {
         "until": {"N": at(60).as_millisecond().to_string()}, "next": {"N": at(0).as_millisecond().to_string()}})
 }
 
-/// A request for several items reads them in any order and not at one moment. The row was read first; then the delivery had
-/// its turn, and another one had it after, and that is the turn that was read.
+/// A batch read returns items in any order, not from one moment. Here the row was read first. Then the delivery took the
+/// lease, and another delivery took it after that, which is the lease that was read.
 #[tokio::test]
-async fn a_row_that_was_read_before_the_turn_is_not_believed() {
+async fn a_row_that_was_read_before_its_lease_is_not_trusted() {
     let script = Script::of([rows(&json!([turn(2)])), rows(&json!([arrived(1), arrived(2)]))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 1).await;
     assert_eq!(claimed, Claim::Settled(DELIVERED), "it is not sent twice");
@@ -309,9 +309,9 @@ async fn a_row_that_was_read_before_the_turn_is_not_believed() {
     assert_eq!(read["ConsistentRead"], true);
 }
 
-/// Between the reading and the write-up the holder says, late, that it arrived.
+/// Between the read and the record of the crash, the late holder settles the delivery as delivered.
 #[tokio::test]
-async fn a_holder_that_was_only_late_is_not_written_up() {
+async fn a_late_holder_that_settled_is_not_recorded_as_crashed() {
     let script = Script::of([rows(&json!([turn(1)])), refused(&arrived(1))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 60).await;
     assert_eq!(claimed, Claim::Settled(DELIVERED));
@@ -319,7 +319,7 @@ async fn a_holder_that_was_only_late_is_not_written_up() {
 }
 
 #[tokio::test]
-async fn a_turn_that_an_answer_had_no_room_for_is_not_taken_for_none() {
+async fn an_unprocessed_lease_is_not_treated_as_absent() {
     let rest = json!({"DeliveriesTable": {
         "Keys": [{"delivery": {"S": format!("turn|{}", key())}}], "ConsistentRead": true}});
     let first = json!({"Responses": {"DeliveriesTable": []}, "UnprocessedKeys": rest});
@@ -328,9 +328,9 @@ async fn a_turn_that_an_answer_had_no_room_for_is_not_taken_for_none() {
     assert_eq!(claimed, Claim::Held { until: at(60) });
 }
 
-/// The turn was taken after the rows were read, and by the asker's clock it is over already.
+/// The lease was taken after the rows were read, and by the claimer's clock it has expired already.
 #[tokio::test]
-async fn who_lost_the_turn_to_a_clock_that_is_behind_reads_the_rows_again() {
+async fn a_claim_lost_to_a_slow_clock_reads_the_rows_again() {
     let answers = [
         rows(&json!([])),
         refused(&turn(2)),
@@ -342,16 +342,16 @@ async fn who_lost_the_turn_to_a_clock_that_is_behind_reads_the_rows_again() {
 }
 
 #[tokio::test]
-async fn who_lost_the_turn_goes_on_from_what_the_write_said() {
+async fn a_lost_claim_continues_from_the_failed_condition() {
     let script = Script::of([rows(&json!([])), refused(&turn(2))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 1).await;
     assert_eq!(claimed, Claim::Busy { until: at(2) });
     assert_eq!(script.requests().len(), 2, "nothing is read again");
 }
 
-/// Between the read and the write, somebody else has remembered more.
+/// Between the read and the write, another worker updated the record.
 #[tokio::test]
-async fn a_finding_is_written_on_the_version_it_is_about_and_on_no_later_one() {
+async fn feedback_is_applied_to_its_own_version_only() {
     let item = json!({
         "conversation": {"S": "a:ada"}, "place": {"S": "msteams|28:bot"}, "state": {"S": "active"},
         "reference": {"S": "{}"}, "serviceUrls": {"L": []}, "version": {"N": "3"}, "scope": {"S": "personal"},
@@ -366,7 +366,7 @@ async fn a_finding_is_written_on_the_version_it_is_about_and_on_no_later_one() {
         .await
         .unwrap();
     let requests = script.requests();
-    assert_eq!(requests.len(), 2, "what the other wrote is left alone");
+    assert_eq!(requests.len(), 2, "the other worker's write is kept");
     let put = &requests[1];
     assert_eq!(put["ConditionExpression"], "#version = :version");
     assert_eq!(put["ExpressionAttributeValues"], json!({":version": {"N": "3"}}));

@@ -1,4 +1,4 @@
-//! What is brought, what follows its team, and what was told of it: how many requests, and what a lost answer does.
+//! Imports, team changes and cached rosters: their requests, and the handling of lost answers.
 
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
@@ -33,7 +33,7 @@ pub(super) fn channels() -> RosterPage {
 }
 
 #[tokio::test]
-async fn an_import_is_a_read_and_a_write_and_of_what_is_known_a_read() {
+async fn an_import_costs_a_read_and_a_write_and_a_known_record_a_read() {
     let (wire, _database) = wired().await;
     let store = conversations_at(wire.address());
     assert_eq!(store.import(import(), at(0)).await.unwrap(), Upsert::Created);
@@ -43,7 +43,7 @@ async fn an_import_is_a_read_and_a_write_and_of_what_is_known_a_read() {
 }
 
 #[tokio::test]
-async fn what_was_told_is_one_read_to_believe_and_one_write_to_keep() {
+async fn a_cached_roster_costs_one_read_to_get_and_one_write_to_put() {
     let (wire, _database) = wired().await;
     let store = conversations_at(wire.address());
     let told = store
@@ -72,7 +72,7 @@ async fn what_was_told_is_one_read_to_believe_and_one_write_to_keep() {
 }
 
 #[tokio::test]
-async fn what_is_brought_or_follows_its_team_changes_once_though_the_answer_was_lost() {
+async fn imports_and_team_changes_count_once_after_a_lost_answer() {
     let (wire, _database) = wired().await;
     let store = conversations_at(wire.address());
     let version = async || store.get_many(&[key()]).await.unwrap().remove(0).version;
@@ -93,7 +93,7 @@ async fn what_is_brought_or_follows_its_team_changes_once_though_the_answer_was_
 }
 
 #[tokio::test]
-async fn a_draft_stands_though_the_answer_was_lost_and_an_epoch_is_never_taken_back() {
+async fn a_frozen_page_and_a_generation_survive_a_lost_answer() {
     let (wire, _database) = wired().await;
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();
