@@ -7,7 +7,7 @@ use std::time::Duration;
 use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
-use botframework::credential::{Runtime, Secret};
+use botframework::credential::{Runtime, SecretString};
 use botframework::graph::{self, Tenant};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
@@ -109,7 +109,7 @@ impl World {
             let tenant = Tenant::new(Cloud::Public, tenant, "invented-bot")?;
             let clock = clock.clone();
             let rim = Runtime::new(move || clock.now().into(), || [0; 16]);
-            let secret = Secret::from("invented".to_owned());
+            let secret = SecretString::from("invented".to_owned());
             Ok(graph::Graph::new(transport.clone(), tenant, secret, rim))
         }));
         graph

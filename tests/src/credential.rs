@@ -1,7 +1,7 @@
 //! A bot credential with an in-process token endpoint that always grants a token.
 
 use botframework::cloud::Cloud;
-use botframework::credential::{Credential, Registration, Runtime, Secret, Tenancy};
+use botframework::credential::{Credential, Registration, Runtime, SecretString, Tenancy};
 use botframework::http::{Body, ResponseFuture, Transport};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,7 +12,12 @@ use serde_json::json;
 pub fn given(cloud: Cloud) -> Credential {
     let registration = Registration::new(cloud, &Tenancy::MultiTenant, "invented-bot").unwrap();
     let rim = Runtime::new(|| Timestamp::UNIX_EPOCH.into(), || [0; 16]);
-    Credential::new(Generous, registration, Secret::from("invented".to_owned()), rim)
+    Credential::new(
+        Generous,
+        registration,
+        SecretString::from("invented".to_owned()),
+        rim,
+    )
 }
 
 struct Generous;

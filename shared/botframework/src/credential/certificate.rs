@@ -11,10 +11,10 @@ use ring::rsa::KeyPair;
 use ring::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::client_auth::{AssertionContext, ClientAuth, ClientAuthError, ClientCredential};
-use super::secret::Secret;
 use crate::http::BoxFuture;
 
 /// How long an assertion holds: it is used at once, the rest is for clocks that differ.
@@ -88,7 +88,7 @@ impl Certificate {
     }
 
     /// A JWT by which the bot speaks for itself, on this occasion only.
-    fn assertion(&self, occasion: AssertionContext<'_>) -> Result<Secret, Unsigned> {
+    fn assertion(&self, occasion: AssertionContext<'_>) -> Result<SecretString, Unsigned> {
         let (algorithm, padding): (_, &dyn RsaEncoding) = match self.signing {
             Signing::Ps256 => ("PS256", &RSA_PSS_SHA256),
             Signing::Rs256 => ("RS256", &RSA_PKCS1_SHA256),

@@ -1,16 +1,17 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::secret::Secret;
+use secrecy::SecretString;
+
 use crate::http::{BoxError, BoxFuture};
 
 /// What shows the token endpoint that the one who asks is the bot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum ClientCredential {
     /// The registration's client secret.
-    Secret(Secret),
+    Secret(SecretString),
     /// A JWT that the registration knows the signer of: by a certificate, or by federation.
-    Assertion(Secret),
+    Assertion(SecretString),
 }
 
 /// For whom and when a proof is asked for.
@@ -46,7 +47,7 @@ pub enum Reload {
     Unchanged,
 }
 
-/// Proves that the one who asks for a token is the bot: a [`Secret`], a [`Certificate`](super::Certificate), or
+/// Proves that the one who asks for a token is the bot: a [`SecretString`], a [`Certificate`](super::Certificate), or
 /// whatever keeps one elsewhere or has another party vouch for it.
 ///
 /// A [`Credential`](super::Credential) calls no method more than once at a time; of several that share a prover by an
@@ -91,7 +92,7 @@ impl<P: ClientAuth + ?Sized> ClientAuth for Arc<P> {
     }
 }
 
-impl ClientAuth for Secret {
+impl ClientAuth for SecretString {
     fn authenticate<'a>(
         &'a self,
         _: AssertionContext<'a>,

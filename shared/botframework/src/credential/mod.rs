@@ -16,13 +16,13 @@
 //! use botframework::cloud::Cloud;
 //! use botframework::connector::Connector;
 //! use botframework::http::HttpTransport;
-//! use botframework::credential::{Credential, Registration, Runtime, Secret, Tenancy};
+//! use botframework::credential::{Credential, Registration, Runtime, SecretString, Tenancy};
 //! use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let tenancy = Tenancy::SingleTenant("contoso.example".to_owned());
 //! let bot = Registration::new(Cloud::Public, &tenancy, "00000000-0000-4000-8000-00000000b07a")?;
-//! let secret = Secret::from("read from a safe place".to_owned());
+//! let secret = SecretString::from("read from a safe place".to_owned());
 //! let transport = HttpTransport::builder().build()?;
 //! let rim = Runtime::new(SystemTime::now, random_bytes);
 //! let credential = Credential::new(transport.clone(), bot, secret, rim);
@@ -38,7 +38,6 @@ mod client;
 mod client_auth;
 mod error;
 mod registration;
-mod secret;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token_cache;
@@ -49,8 +48,9 @@ pub use self::client::InvalidRegistration;
 pub use self::client_auth::{AssertionContext, ClientAuth, ClientAuthError, ClientCredential, Reload};
 pub use self::error::{Error, Fault};
 pub use self::registration::{Registration, Tenancy};
-pub use self::secret::Secret;
 pub use self::token_cache::Runtime;
+/// Secrets that cannot be printed or serialised and are wiped from memory when they are dropped.
+pub use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use self::client::{Application, stand_in};
 use self::registration::Origin;

@@ -119,8 +119,8 @@ impl Clock {
     }
 }
 
-fn secret() -> Secret {
-    Secret::from(CANARY.to_owned())
+fn secret() -> SecretString {
+    SecretString::from(CANARY.to_owned())
 }
 
 fn registration() -> Registration {
@@ -138,7 +138,7 @@ fn certificate(signing: Signing) -> Certificate {
 #[tokio::test]
 async fn a_token_is_asked_for_with_the_secret_once_and_then_kept() {
     let endpoint = Endpoint::new();
-    let credential = endpoint.credential_at(&Clock::default(), Secret::from("a&b=c %+ä".to_owned()));
+    let credential = endpoint.credential_at(&Clock::default(), SecretString::from("a&b=c %+ä".to_owned()));
     assert_eq!(text(&credential.tokens.token().await.unwrap()), "Bearer token-1");
     assert_eq!(text(&credential.tokens.token().await.unwrap()), "Bearer token-1");
     assert_eq!(endpoint.asked(), 1);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use percent_encoding::utf8_percent_encode;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -80,13 +81,13 @@ pub(super) fn request(
     field("client_id", application.app_id());
     field("scope", application.scope());
     match proof {
-        ClientCredential::Secret(secret) => field("client_secret", secret.expose()),
+        ClientCredential::Secret(secret) => field("client_secret", secret.expose_secret()),
         ClientCredential::Assertion(assertion) => {
             field(
                 "client_assertion_type",
                 "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
             );
-            field("client_assertion", assertion.expose());
+            field("client_assertion", assertion.expose_secret());
         }
     }
     Request::builder()

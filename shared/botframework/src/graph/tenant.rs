@@ -7,22 +7,22 @@ use crate::credential::{Application, InvalidRegistration, stand_in};
 /// may be seen by the other's host. A [`Connector`](crate::connector::Connector) takes a
 /// [`Credential`](crate::credential::Credential), and no such thing is made of a tenant:
 /// ```compile_fail
-/// # use botframework::{cloud::Cloud, connector::Connector, http::HttpTransport, credential::{Credential, Runtime, Secret}};
-/// # fn attempt(transport: HttpTransport, tenant: botframework::graph::Tenant, secret: Secret, rim: Runtime) {
+/// # use botframework::{cloud::Cloud, connector::Connector, http::HttpTransport, credential::{Credential, Runtime, SecretString}};
+/// # fn attempt(transport: HttpTransport, tenant: botframework::graph::Tenant, secret: SecretString, rim: Runtime) {
 /// Credential::new(transport, tenant, secret, rim);
 /// # }
 /// ```
 /// The other way round, a bot's registration is no tenant:
 /// ```compile_fail
-/// # use botframework::{http::HttpTransport, credential::{Registration, Runtime, Secret}, graph::Graph};
-/// # fn attempt(transport: HttpTransport, bot: Registration, secret: Secret, rim: Runtime) {
+/// # use botframework::{http::HttpTransport, credential::{Registration, Runtime, SecretString}, graph::Graph};
+/// # fn attempt(transport: HttpTransport, bot: Registration, secret: SecretString, rim: Runtime) {
 /// Graph::new(transport, bot, secret, rim);
 /// # }
 /// ```
 /// With each in its place, both are made:
 /// ```
-/// # use botframework::{http::HttpTransport, credential::{Credential, Registration, Runtime, Secret}, graph::{Graph, Tenant}};
-/// # fn attempt(transport: HttpTransport, bot: Registration, tenant: Tenant, secret: Secret, rims: [Runtime; 2]) {
+/// # use botframework::{http::HttpTransport, credential::{Credential, Registration, Runtime, SecretString}, graph::{Graph, Tenant}};
+/// # fn attempt(transport: HttpTransport, bot: Registration, tenant: Tenant, secret: SecretString, rims: [Runtime; 2]) {
 /// # let [one, another] = rims;
 /// Credential::new(transport.clone(), bot, secret.clone(), one);
 /// Graph::new(transport, tenant, secret, another);

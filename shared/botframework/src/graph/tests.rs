@@ -15,7 +15,7 @@ use crate::connector::Connector;
 use crate::connector::tests::{Act, Server, answer, serve};
 use crate::credential::{
     AssertionContext, ClientAuthError, ClientCredential, Credential, InvalidRegistration, Registration,
-    Secret, Tenancy,
+    SecretString, Tenancy,
 };
 use crate::http::{BoxFuture, HttpTransport, ResponseFuture};
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
@@ -27,8 +27,8 @@ fn rim() -> Runtime {
     Runtime::new(|| UNIX_EPOCH, || [0; 16])
 }
 
-fn secret() -> Secret {
-    Secret::from("secret".to_owned())
+fn secret() -> SecretString {
+    SecretString::from("secret".to_owned())
 }
 
 fn tenant() -> Tenant {

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_types::SdkConfig;
 use botframework::credential::{
-    AssertionContext, Certificate, ClientAuth, ClientAuthError, ClientCredential, InvalidCertificate, Reload,
-    Secret, Signing,
+    AssertionContext, Certificate, ClientAuth, ClientAuthError, ClientCredential, ExposeSecret,
+    InvalidCertificate, Reload, SecretString, Signing,
 };
 use botframework::http::BoxFuture;
 use tokio::sync::Mutex;
@@ -44,11 +44,11 @@ pub(super) enum SecretKind {
 }
 
 impl SecretKind {
-    pub(super) fn client_auth(self, text: &Secret) -> Result<Box<dyn ClientAuth>, InvalidCertificate> {
+    pub(super) fn client_auth(self, text: &SecretString) -> Result<Box<dyn ClientAuth>, InvalidCertificate> {
         Ok(match self {
             // A secret that came through a file ends in a line feed; no client secret has one.
-            Self::Password => Box::new(Secret::from(text.expose().trim().to_owned())),
-            Self::Certificate => Box::new(Certificate::from_pem(text.expose(), Signing::Ps256)?),
+            Self::Password => Box::new(SecretString::from(text.expose_secret().trim().to_owned())),
+            Self::Certificate => Box::new(Certificate::from_pem(text.expose_secret(), Signing::Ps256)?),
         })
     }
 }
@@ -67,7 +67,7 @@ pub(super) struct StoredSecret {
 
 #[derive(Clone)]
 struct CachedSecret {
-    text: Secret,
+    text: SecretString,
     read_at: SystemTime,
 }
 
@@ -86,7 +86,7 @@ impl StoredSecret {
         }
     }
 
-    async fn read(&self) -> Result<Secret, Error> {
+    async fn read(&self) -> Result<SecretString, Error> {
         let (operation, text) = match &self.client {
             Client::SecretsManager(client, id) => {
                 let operation = "secretsmanager:GetSecretValue";
@@ -108,11 +108,11 @@ impl StoredSecret {
                 (operation, output.parameter.and_then(|parameter| parameter.value))
             }
         };
-        text.map(Secret::from).ok_or(Error::NoText { operation })
+        text.map(SecretString::from).ok_or(Error::NoText { operation })
     }
 
     /// The secret's text, from the cache if it is fresh, or if the secret cannot be read.
-    async fn text(&self, now: SystemTime) -> Result<Secret, Error> {
+    async fn text(&self, now: SystemTime) -> Result<SecretString, Error> {
         let mut cache = self.cache.lock().await;
         let age = |cached: &CachedSecret| now.duration_since(cached.read_at).unwrap_or_default();
         if let Some(cached) = cache.as_ref().filter(|cached| age(cached) < SECRET_CACHE_TTL) {
@@ -154,7 +154,7 @@ impl ClientAuth for StoredSecret {
         Box::pin(async {
             let mut cache = self.cache.lock().await;
             match (self.read().await, cache.as_mut()) {
-                (Ok(text), Some(cached)) if cached.text != text => {
+                (Ok(text), Some(cached)) if cached.text.expose_secret() != text.expose_secret() => {
                     cached.text = text;
                     Reload::Changed
                 }

@@ -138,8 +138,12 @@ fn at(second: u64) -> AssertionContext<'static> {
     }
 }
 
-fn secret(text: &str) -> ClientCredential {
-    ClientCredential::Secret(text.to_owned().into())
+/// The kind of a credential and its text.
+fn exposed(credential: &ClientCredential) -> (&'static str, &str) {
+    match credential {
+        ClientCredential::Secret(text) => ("secret", text.expose_secret()),
+        ClientCredential::Assertion(text) => ("assertion", text.expose_secret()),
+    }
 }
 
 fn version(number: usize) -> (u16, String) {
@@ -189,8 +193,8 @@ async fn a_cached_secret_is_read_again_after_its_time() {
         (1_799, "version-2"),
     ] {
         assert_eq!(
-            stored.authenticate(at(second)).await.unwrap(),
-            secret(expected),
+            exposed(&stored.authenticate(at(second)).await.unwrap()),
+            ("secret", expected),
             "at {second}"
         );
     }
@@ -206,8 +210,8 @@ async fn a_rejected_secret_is_read_again_at_once() {
         stored.authenticate(at(0)).await.unwrap();
         assert_eq!(stored.reload().await, renewal);
         assert_eq!(
-            stored.authenticate(at(1)).await.unwrap(),
-            secret(if rotated { "version-3" } else { "version-1" })
+            exposed(&stored.authenticate(at(1)).await.unwrap()),
+            ("secret", if rotated { "version-3" } else { "version-1" })
         );
     }
 }
@@ -221,8 +225,8 @@ async fn while_a_secret_cannot_be_read_the_cached_one_is_used() {
     let cached = stored(&aws, SecretKind::Password);
     for second in [0, 900, 100_000] {
         assert_eq!(
-            cached.authenticate(at(second)).await.unwrap(),
-            secret("version-1")
+            exposed(&cached.authenticate(at(second)).await.unwrap()),
+            ("secret", "version-1")
         );
     }
     assert_eq!(cached.reload().await, Reload::Unchanged);
@@ -257,7 +261,9 @@ async fn a_stored_certificate_signs_and_an_unusable_one_is_a_configuration_error
         .authenticate(at(0))
         .await
         .unwrap();
-    assert!(matches!(proof, ClientCredential::Assertion(assertion) if assertion.expose().starts_with("eyJ")));
+    assert!(
+        matches!(proof, ClientCredential::Assertion(assertion) if assertion.expose_secret().starts_with("eyJ"))
+    );
     let error = stored(&aws, SecretKind::Certificate)
         .authenticate(at(0))
         .await
@@ -287,8 +293,9 @@ async fn a_web_identity_token_is_requested_for_each_assertion_and_the_request_is
     });
     let web_identity = web_identity(&aws);
     for number in 1..=2 {
-        let expected = ClientCredential::Assertion(format!("head.claims.signature-{number}").into());
-        assert_eq!(web_identity.authenticate(at(0)).await.unwrap(), expected);
+        let credential = web_identity.authenticate(at(0)).await.unwrap();
+        let expected = format!("head.claims.signature-{number}");
+        assert_eq!(exposed(&credential), ("assertion", &*expected));
     }
     let (line, body, headers) = aws.last();
     assert_eq!(line, "POST https://sts.eu-west-1.amazonaws.com/");

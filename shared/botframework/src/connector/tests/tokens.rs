@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::credential::tests::Endpoint;
-use crate::credential::{Credential, Registration, Runtime, Secret, Tenancy};
+use crate::credential::{Credential, Registration, Runtime, SecretString, Tenancy};
 
 const CLOUD: &str = "https://smba.trafficmanager.net/in/";
 
@@ -59,7 +59,7 @@ fn stand_in(endpoint: &Endpoint) -> Credential {
     Credential::new(
         endpoint.clone(),
         bot.at_stand_in("http://127.0.0.1:1/token").unwrap(),
-        Secret::from(String::new()),
+        SecretString::from(String::new()),
         Runtime::new(|| UNIX_EPOCH, || [0; 16]),
     )
 }
