@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::wire::{Held, Member};
+use crate::wire::{WireField, WireValue};
 
 const THREAD: &str = ";messageid=";
 
@@ -59,23 +59,23 @@ macro_rules! id {
             }
         }
 
-        impl Held for $name {
-            fn fits(value: &Value) -> bool {
+        impl WireValue for $name {
+            fn accepts(value: &Value) -> bool {
                 value.as_str().is_some_and(|id| !id.is_empty())
             }
 
-            fn hold(value: Value) -> Option<Self> {
-                String::hold(value).map(Self)
+            fn from_json(value: Value) -> Option<Self> {
+                String::from_json(value).map(Self)
             }
         }
 
-        impl Member for $name {
-            fn fits(value: &Value) -> bool {
-                <Self as Held>::fits(value)
+        impl WireField for $name {
+            fn accepts(value: &Value) -> bool {
+                <Self as WireValue>::accepts(value)
             }
 
-            fn hold(value: Value) -> Self {
-                <Self as Held>::hold(value).unwrap_or_default()
+            fn from_json(value: Value) -> Self {
+                <Self as WireValue>::from_json(value).unwrap_or_default()
             }
 
             fn is_absent(&self) -> bool {

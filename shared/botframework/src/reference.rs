@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::activity::{Activity, ActivityType, ChannelAccount, ConversationAccount};
 use crate::id::{ActivityId, ConversationId};
-use crate::wire::{Held, wire_object};
+use crate::wire::{WireValue, wire_object};
 
 wire_object! {
     /// A conversation's address and participants. Unknown properties are kept.
@@ -133,7 +133,7 @@ impl ConversationReference {
 
     fn adopt_agent(mut self) -> Self {
         if self.bot.is_none() && self.extra.get("agent").is_some_and(Value::is_object) {
-            self.bot = self.extra.remove("agent").and_then(ChannelAccount::hold);
+            self.bot = self.extra.remove("agent").and_then(ChannelAccount::from_json);
         }
         self
     }

@@ -1,8 +1,8 @@
-//! How a JSON object becomes a typed one without losing anything.
+//! Lossless conversion between JSON objects and typed ones.
 //!
-//! A typed field takes a property only when it can hold it exactly. Whatever it cannot hold (a wrong type,
-//! `null`, an empty list, an empty id) stays in `extra` under its own name, beside the properties nobody
-//! knows. Written out, a typed field wins over a property of its name in `extra`.
+//! A typed field takes a property only when it represents it exactly. Any other value (a wrong type, `null`, an empty
+//! list, an empty id) stays in `extra` under its own name, beside the unknown properties. On writing, a typed field
+//! wins over a property of its name in `extra`.
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -34,28 +34,28 @@ pub enum Error {
     },
 }
 
-/// One JSON value that a type holds exactly, so that writing it gives the same JSON.
-pub(crate) trait Held: Sized + Serialize {
-    /// Whether [`hold`](Self::hold) will take this value.
-    fn fits(value: &Value) -> bool;
+/// A type that represents some JSON values exactly: writing one gives the same JSON.
+pub(crate) trait WireValue: Sized + Serialize {
+    /// Whether [`from_json`](Self::from_json) accepts this value.
+    fn accepts(value: &Value) -> bool;
 
-    /// The typed value, or nothing when it does not fit.
-    fn hold(value: Value) -> Option<Self>;
+    /// The typed value; `None` when the value is not accepted.
+    fn from_json(value: Value) -> Option<Self>;
 }
 
 /// A field of a wire object: a value that may be absent.
-pub(crate) trait Member: Default + Serialize {
-    fn fits(value: &Value) -> bool;
-    fn hold(value: Value) -> Self;
+pub(crate) trait WireField: Default + Serialize {
+    fn accepts(value: &Value) -> bool;
+    fn from_json(value: Value) -> Self;
     fn is_absent(&self) -> bool;
 }
 
-impl Held for String {
-    fn fits(value: &Value) -> bool {
+impl WireValue for String {
+    fn accepts(value: &Value) -> bool {
         value.is_string()
     }
 
-    fn hold(value: Value) -> Option<Self> {
+    fn from_json(value: Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(text),
             _ => None,
@@ -63,22 +63,22 @@ impl Held for String {
     }
 }
 
-impl Held for bool {
-    fn fits(value: &Value) -> bool {
+impl WireValue for bool {
+    fn accepts(value: &Value) -> bool {
         value.is_boolean()
     }
 
-    fn hold(value: Value) -> Option<Self> {
+    fn from_json(value: Value) -> Option<Self> {
         value.as_bool()
     }
 }
 
-impl Held for Number {
-    fn fits(value: &Value) -> bool {
+impl WireValue for Number {
+    fn accepts(value: &Value) -> bool {
         value.is_number()
     }
 
-    fn hold(value: Value) -> Option<Self> {
+    fn from_json(value: Value) -> Option<Self> {
         match value {
             Value::Number(number) => Some(number),
             _ => None,
@@ -87,33 +87,33 @@ impl Held for Number {
 }
 
 /// Any JSON but `null`, which means absent.
-impl Held for Value {
-    fn fits(value: &Value) -> bool {
+impl WireValue for Value {
+    fn accepts(value: &Value) -> bool {
         !value.is_null()
     }
 
-    fn hold(value: Value) -> Option<Self> {
+    fn from_json(value: Value) -> Option<Self> {
         Some(value)
     }
 }
 
-impl<T: Held> Held for Box<T> {
-    fn fits(value: &Value) -> bool {
-        T::fits(value)
+impl<T: WireValue> WireValue for Box<T> {
+    fn accepts(value: &Value) -> bool {
+        T::accepts(value)
     }
 
-    fn hold(value: Value) -> Option<Self> {
-        T::hold(value).map(Box::new)
+    fn from_json(value: Value) -> Option<Self> {
+        T::from_json(value).map(Box::new)
     }
 }
 
-impl<T: Held> Member for Option<T> {
-    fn fits(value: &Value) -> bool {
-        T::fits(value)
+impl<T: WireValue> WireField for Option<T> {
+    fn accepts(value: &Value) -> bool {
+        T::accepts(value)
     }
 
-    fn hold(value: Value) -> Self {
-        T::hold(value)
+    fn from_json(value: Value) -> Self {
+        T::from_json(value)
     }
 
     fn is_absent(&self) -> bool {
@@ -121,17 +121,17 @@ impl<T: Held> Member for Option<T> {
     }
 }
 
-/// A list is taken whole or not at all: one element of another type leaves it in `extra` as it came.
-impl<T: Held> Member for Vec<T> {
-    fn fits(value: &Value) -> bool {
+/// A list is accepted as a whole: one element of another type leaves all of it in `extra`.
+impl<T: WireValue> WireField for Vec<T> {
+    fn accepts(value: &Value) -> bool {
         value
             .as_array()
-            .is_some_and(|items| !items.is_empty() && items.iter().all(T::fits))
+            .is_some_and(|items| !items.is_empty() && items.iter().all(T::accepts))
     }
 
-    fn hold(value: Value) -> Self {
+    fn from_json(value: Value) -> Self {
         match value {
-            Value::Array(items) => items.into_iter().filter_map(T::hold).collect(),
+            Value::Array(items) => items.into_iter().filter_map(T::from_json).collect(),
             _ => Self::new(),
         }
     }
@@ -141,8 +141,8 @@ impl<T: Held> Member for Vec<T> {
     }
 }
 
-/// Refuses a document in which one of `paths` (a property, or one of an object: `from.id`) holds anything
-/// but a string or nothing.
+/// Rejects a document in which one of `paths` (a property, or one of an object: `from.id`) has another value than a
+/// string or `null`.
 pub(crate) fn require_strings(document: &Value, paths: &[&'static str]) -> Result<(), Error> {
     if !document.is_object() {
         return Err(Error::NotAnObject);
@@ -180,10 +180,10 @@ fn wrong_type(path: &'static str, expected: &'static str, found: &Value) -> Erro
     }
 }
 
-/// Declares a JSON object of the wire: the struct, its lossless reading and its writing.
+/// Declares a JSON object of the wire: the struct and its lossless conversion from and to JSON.
 ///
-/// `refuses [..]` names the paths whose wrong type refuses the document instead of staying in `extra`;
-/// `then` names what is done to a document that was read on its own (and not inside another).
+/// `refuses [..]` lists the paths whose wrong type rejects the document instead of staying in `extra`;
+/// `then` is a function applied to a document that is read on its own, not inside another.
 macro_rules! wire_object {
     (
         $(#[$attribute:meta])*
@@ -197,7 +197,7 @@ macro_rules! wire_object {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $name {
             $($(#[$field_attribute])* pub $field: $type,)+
-            /// Every property without a typed field, and those their typed field could not hold.
+            /// Every property without a typed field, and those that their typed field does not accept.
             pub extra: serde_json::Map<String, serde_json::Value>,
         }
 
@@ -208,24 +208,24 @@ macro_rules! wire_object {
             /// When it is no object, or a property that cannot be done without has another type.
             pub fn from_value(value: serde_json::Value) -> Result<Self, $crate::wire::Error> {
                 $($crate::wire::require_strings(&value, &[$($path),+])?;)?
-                let object = <Self as $crate::wire::Held>::hold(value).ok_or($crate::wire::Error::NotAnObject)?;
+                let object = <Self as $crate::wire::WireValue>::from_json(value).ok_or($crate::wire::Error::NotAnObject)?;
                 $(let object = $then(object);)?
                 Ok(object)
             }
         }
 
-        impl $crate::wire::Held for $name {
-            fn fits(value: &serde_json::Value) -> bool {
+        impl $crate::wire::WireValue for $name {
+            fn accepts(value: &serde_json::Value) -> bool {
                 value.is_object()
             }
 
-            fn hold(value: serde_json::Value) -> Option<Self> {
+            fn from_json(value: serde_json::Value) -> Option<Self> {
                 let serde_json::Value::Object(properties) = value else { return None };
                 let mut object = Self::default();
                 for (name, value) in properties {
                     match name.as_str() {
-                        $($wire if <$type as $crate::wire::Member>::fits(&value) => {
-                            object.$field = <$type as $crate::wire::Member>::hold(value);
+                        $($wire if <$type as $crate::wire::WireField>::accepts(&value) => {
+                            object.$field = <$type as $crate::wire::WireField>::from_json(value);
                         })+
                         _ => { object.extra.insert(name, value); }
                     }
@@ -238,12 +238,12 @@ macro_rules! wire_object {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
-                $(if !$crate::wire::Member::is_absent(&self.$field) {
+                $(if !$crate::wire::WireField::is_absent(&self.$field) {
                     map.serialize_entry($wire, &self.$field)?;
                 })+
                 for (name, value) in &self.extra {
                     match name.as_str() {
-                        $($wire if !$crate::wire::Member::is_absent(&self.$field) => {})+
+                        $($wire if !$crate::wire::WireField::is_absent(&self.$field) => {})+
                         _ => map.serialize_entry(name, value)?,
                     }
                 }
@@ -260,7 +260,7 @@ macro_rules! wire_object {
     };
 }
 
-/// Declares an enumeration of the wire: the names known today, and `Other` for every name to come.
+/// Declares an open enumeration of the wire: the known names, and `Other` for any other.
 macro_rules! open_enum {
     (
         $(#[$attribute:meta])*
@@ -270,7 +270,7 @@ macro_rules! open_enum {
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum $name {
             $($(#[$variant_attribute])* $variant,)+
-            /// A name not known here, as it came. Make it by `From`, which knows the known names.
+            /// An unknown name. Create it by `From`, which maps known names to their variants.
             Other(String),
         }
 
@@ -320,24 +320,24 @@ macro_rules! open_enum {
             }
         }
 
-        impl $crate::wire::Held for $name {
-            fn fits(value: &serde_json::Value) -> bool {
+        impl $crate::wire::WireValue for $name {
+            fn accepts(value: &serde_json::Value) -> bool {
                 value.is_string()
             }
 
-            fn hold(value: serde_json::Value) -> Option<Self> {
-                <String as $crate::wire::Held>::hold(value).map(Self::from)
+            fn from_json(value: serde_json::Value) -> Option<Self> {
+                <String as $crate::wire::WireValue>::from_json(value).map(Self::from)
             }
         }
     };
 }
 
-/// Takes the members of an object that are `null` out of it: channels accept none in what is sent to them.
+/// Removes the `null` members of an object: channels reject them.
 pub(crate) fn drop_nulls(properties: &mut Map<String, Value>) {
     properties.retain(|_, value| !value.is_null());
 }
 
-/// Whether there is something for [`drop_nulls`] to do.
+/// Whether [`drop_nulls`] would remove a member.
 pub(crate) fn has_nulls(properties: &Map<String, Value>) -> bool {
     properties.values().any(Value::is_null)
 }

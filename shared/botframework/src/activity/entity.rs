@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::wire::{Held, wire_object};
+use crate::wire::{WireValue, wire_object};
 
 use super::account::ChannelAccount;
 use super::vocabulary::SemanticActionState;
@@ -46,6 +46,6 @@ impl Entity {
             .is_some_and(|kind| kind.eq_ignore_ascii_case("mention"));
         is_mention
             .then(|| Value::Object(self.extra.clone()))
-            .and_then(Mention::hold)
+            .and_then(Mention::from_json)
     }
 }

@@ -1,4 +1,4 @@
-//! The keys that tokens are signed with: fetched once, kept, and fetched again when there is reason to.
+//! The signing keys of an issuer (JWKS): fetched on demand and cached.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,31 +17,31 @@ use crate::cloud::Cloud;
 use crate::http::{Body, Transport, TransportError};
 use crate::service_url::{Loopback, OtherChannels, TrustRule, Untrusted};
 
-/// How old keys may become before they are fetched again, as the Bot Framework asks.
-const FRESH: Duration = Duration::from_hours(24);
+/// The age at which keys are fetched again, which the Bot Framework prescribes.
+const REFRESH_AFTER: Duration = Duration::from_hours(24);
 
-/// How old keys may become when they cannot be fetched again. Whoever keeps us from the issuer keeps withdrawn keys
-/// alive, but not for ever.
-const USABLE: Duration = Duration::from_hours(7 * 24);
+/// The age at which keys are dropped when they cannot be fetched again. It bounds how long an attacker who blocks the
+/// issuer can keep a revoked key in use.
+const MAX_STALE: Duration = Duration::from_hours(7 * 24);
 
-/// How long no fetch follows another while there are keys: what an unknown key id can cost the issuer.
-const PAUSE: Duration = Duration::from_mins(5);
+/// The shortest interval between two fetches while there are keys. It bounds the requests that unknown key ids cause.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_mins(5);
 
-/// How long no fetch follows another while there are none, and so nobody can be let in.
-const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(5);
+/// The shortest interval between two fetches while there are no keys, and so every request is denied.
+const MIN_FETCH_INTERVAL_WITHOUT_KEYS: Duration = Duration::from_secs(5);
 
-/// How long each of the two requests of a fetch may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time-out of each of the two requests of a fetch.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The largest document that is read, in bytes. The real ones have less than a tenth.
-const LARGEST: usize = 512 * 1024;
+/// The largest document that is read, in bytes. Real ones have less than a tenth.
+const MAX_BODY: usize = 512 * 1024;
 
-/// Where an issuer's keys are.
+/// The location of an issuer's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The OpenID metadata, which says where the keys are.
+    /// The URL of the OpenID metadata, which has the URL of the keys.
     metadata: String,
-    /// Where the keys are known to be when the metadata cannot be had.
+    /// The URL of the keys when the metadata is unavailable.
     keys: Option<&'static str>,
 }
 
@@ -55,7 +55,7 @@ impl Source {
         }
     }
 
-    /// Entra in a cloud, which issues the tokens of the emulator and of other bots. China has none that is known.
+    /// Entra in a cloud, which issues the tokens of the emulator and of other bots. None is known for China.
     pub fn of_entra(cloud: Cloud) -> Option<Self> {
         cloud.endpoints().emulator_metadata.map(|metadata| Self {
             metadata: metadata.to_owned(),
@@ -63,10 +63,10 @@ impl Source {
         })
     }
 
-    /// OpenID metadata on this machine, in the place of an issuer. Whoever serves it can let anybody in.
+    /// OpenID metadata on this machine in place of an issuer. Its server can authenticate any caller.
     ///
     /// # Errors
-    /// When the URL leads anywhere else.
+    /// When the URL is not on this machine.
     pub fn on_loopback(metadata: &str) -> Result<Self, Untrusted> {
         TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only).check(metadata)?;
         Ok(Self {
@@ -75,24 +75,24 @@ impl Source {
         })
     }
 
-    /// Whether keys may be taken from there: the metadata's own scheme, host and port, compared as they are written.
-    fn pins(&self, url: &str) -> bool {
+    /// Whether the URL has the scheme, host and port of the metadata, compared as text.
+    fn is_same_origin(&self, url: &str) -> bool {
         origin(&self.metadata).is_some_and(|ours| origin(url) == Some(ours))
     }
 }
 
-/// One key.
+/// An RSA key.
 pub(super) struct Key {
     id: String,
     pub(super) modulus: Vec<u8>,
     pub(super) exponent: Vec<u8>,
-    /// The channels that the key vouches for; Entra's vouch for none.
+    /// The channels that the key endorses; Entra's keys endorse none.
     pub(super) endorsements: Vec<String>,
 }
 
-/// A key as it is published. What is not of this shape is no key for us.
+/// A key of the JWKS document. Keys of another shape are skipped.
 #[derive(Deserialize)]
-struct Published {
+struct Jwk {
     kty: String,
     kid: String,
     n: String,
@@ -119,21 +119,21 @@ struct KeySet {
 enum FetchError {
     #[error("request for keys cannot be made")]
     Request(#[source] http::Error),
-    #[error("no answer within {PATIENCE:?}")]
+    #[error("no response within {FETCH_TIMEOUT:?}")]
     TimedOut,
-    #[error("no answer")]
+    #[error("no response")]
     Transport(#[source] TransportError),
-    #[error("answer has status {0}")]
+    #[error("response has status {0}")]
     Status(StatusCode),
-    #[error("answer was cut short")]
-    Cut,
-    #[error("answer has more than {LARGEST} bytes")]
+    #[error("response is truncated")]
+    Truncated,
+    #[error("response has more than {MAX_BODY} bytes")]
     TooLarge,
-    #[error("answer is not the document expected")]
+    #[error("response is not the expected document")]
     Malformed(#[source] serde_json::Error),
     #[error("metadata names keys on another host")]
-    Elsewhere,
-    #[error("there is no usable key in the answer")]
+    OtherHost,
+    #[error("response has no usable key")]
     NoKeys,
 }
 
@@ -143,65 +143,65 @@ impl FetchError {
     }
 }
 
-/// The keys of one issuer, as this process knows them.
-pub(super) struct Keys {
+/// The keys of one issuer, cached in this process.
+pub(super) struct JwksCache {
     source: Source,
     transport: Arc<dyn Transport>,
-    /// Added to pauses, so that processes that began together do not ask together.
+    /// Added to [`MIN_FETCH_INTERVAL`]: processes that started together fetch apart.
     jitter: Duration,
-    held: Mutex<Held>,
-    /// Held by whoever fetches.
-    flight: tokio::sync::Mutex<()>,
+    cached: Mutex<CachedKeys>,
+    /// Held during a fetch.
+    fetch_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Held {
+struct CachedKeys {
     keys: Vec<Arc<Key>>,
-    fetched: Option<SystemTime>,
-    /// When the last fetch began, whatever came of it.
-    attempted: Option<SystemTime>,
+    fetched_at: Option<SystemTime>,
+    /// The start of the last fetch, successful or not.
+    attempted_at: Option<SystemTime>,
 }
 
-impl Keys {
-    /// Knows no keys yet. `jitter`, a number by chance, makes pauses up to a fifth longer.
+impl JwksCache {
+    /// An empty cache. `jitter`, a random number, extends [`MIN_FETCH_INTERVAL`] by up to a fifth.
     pub(super) fn new(source: Source, transport: Arc<dyn Transport>, jitter: u8) -> Self {
         Self {
             source,
             transport,
-            jitter: PAUSE * u32::from(jitter) / (5 * 255),
-            held: Mutex::default(),
-            flight: tokio::sync::Mutex::default(),
+            jitter: MIN_FETCH_INTERVAL * u32::from(jitter) / (5 * 255),
+            cached: Mutex::default(),
+            fetch_lock: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Fetches the keys if there are none yet, and returns when they are there or cannot be had.
+    /// Fetches the keys if there are none yet.
     pub(super) async fn prefetch(&self, now: SystemTime) {
-        let _flight = self.flight.lock().await;
-        if self.held(now).keys.is_empty() && self.may_fetch(now) {
+        let _fetching = self.fetch_lock.lock().await;
+        if self.cached(now).keys.is_empty() && self.may_fetch(now) {
             self.refresh(now).await;
         }
     }
 
-    /// The key of this id.
+    /// The key with this id.
     ///
-    /// One caller at a time fetches. The others wait for it only if they cannot go on with what is known.
+    /// One caller at a time fetches. The others wait for it only if the cache does not have the key.
     pub(super) async fn find(&self, id: &str, now: SystemTime) -> Result<Arc<Key>, Denied> {
         let known = self.known(id, now);
-        let flight = match &known {
+        let fetching = match &known {
             Some(key) if self.are_fresh(now) => return Ok(key.clone()),
-            Some(key) => match self.flight.try_lock() {
-                Ok(flight) => flight,
+            Some(key) => match self.fetch_lock.try_lock() {
+                Ok(fetching) => fetching,
                 Err(_) => return Ok(key.clone()),
             },
-            None => self.flight.lock().await,
+            None => self.fetch_lock.lock().await,
         };
-        // Whoever waited for a fetch begins none: it is too early for another.
+        // A caller that waited for a fetch does not fetch again: MIN_FETCH_INTERVAL has not passed.
         if self.may_fetch(now) {
             self.refresh(now).await;
         }
-        drop(flight);
+        drop(fetching);
         self.known(id, now).ok_or_else(|| {
-            if self.held(now).keys.is_empty() {
+            if self.cached(now).keys.is_empty() {
                 Denied::KeysUnavailable
             } else {
                 Denied::KeyUnknown
@@ -210,44 +210,44 @@ impl Keys {
     }
 
     fn known(&self, id: &str, now: SystemTime) -> Option<Arc<Key>> {
-        self.held(now).keys.iter().find(|key| key.id == id).cloned()
+        self.cached(now).keys.iter().find(|key| key.id == id).cloned()
     }
 
     fn are_fresh(&self, now: SystemTime) -> bool {
-        age(self.held(now).fetched, now).is_some_and(|age| age < FRESH)
+        age(self.cached(now).fetched_at, now).is_some_and(|age| age < REFRESH_AFTER)
     }
 
     fn may_fetch(&self, now: SystemTime) -> bool {
-        let held = self.held(now);
-        let pause = if held.keys.is_empty() {
-            PAUSE_WITHOUT_KEYS
+        let cached = self.cached(now);
+        let pause = if cached.keys.is_empty() {
+            MIN_FETCH_INTERVAL_WITHOUT_KEYS
         } else {
-            PAUSE + self.jitter
+            MIN_FETCH_INTERVAL + self.jitter
         };
-        age(held.attempted, now).is_none_or(|age| age >= pause)
+        age(cached.attempted_at, now).is_none_or(|age| age >= pause)
     }
 
-    /// Replaces the keys, or leaves them when no new ones can be had.
+    /// Fetches the keys. Keeps the cached ones when that fails.
     async fn refresh(&self, now: SystemTime) {
-        self.held(now).attempted = Some(now);
+        self.cached(now).attempted_at = Some(now);
         match self.fetch().await {
             Ok(keys) => {
-                let mut held = self.held(now);
-                held.keys = keys;
-                held.fetched = Some(now);
+                let mut cached = self.cached(now);
+                cached.keys = keys;
+                cached.fetched_at = Some(now);
             }
             Err(error) => tracing::error!(
                 error_type = "KeysUnavailable",
                 %error,
                 cause = error.cause(),
-                known_keys = self.held(now).keys.len(),
+                known_keys = self.cached(now).keys.len(),
                 "keys not refreshed"
             ),
         }
     }
 
     async fn fetch(&self) -> Result<Vec<Arc<Key>>, FetchError> {
-        let url = match (self.locate().await, self.source.keys) {
+        let url = match (self.keys_url().await, self.source.keys) {
             (Ok(url), _) => url,
             (Err(error), None) => return Err(error),
             (Err(error), Some(known)) => {
@@ -255,25 +255,30 @@ impl Keys {
                     error_type = "MetadataUnavailable",
                     %error,
                     cause = error.cause(),
-                    "keys are taken from where they are known to be"
+                    "metadata unavailable; using the known URL of the keys"
                 );
                 known.to_owned()
             }
         };
         let set: KeySet = self.get(&url).await?;
-        let keys: Vec<_> = set.keys.into_iter().filter_map(Key::read).map(Arc::new).collect();
+        let keys: Vec<_> = set
+            .keys
+            .into_iter()
+            .filter_map(Key::from_jwk)
+            .map(Arc::new)
+            .collect();
         if keys.is_empty() {
             return Err(FetchError::NoKeys);
         }
         Ok(keys)
     }
 
-    async fn locate(&self) -> Result<String, FetchError> {
+    async fn keys_url(&self) -> Result<String, FetchError> {
         let metadata: Metadata = self.get(&self.source.metadata).await?;
-        if self.source.pins(&metadata.jwks_uri) {
+        if self.source.is_same_origin(&metadata.jwks_uri) {
             Ok(metadata.jwks_uri)
         } else {
-            Err(FetchError::Elsewhere)
+            Err(FetchError::OtherHost)
         }
     }
 
@@ -282,71 +287,71 @@ impl Keys {
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .body(Bytes::new())
             .map_err(FetchError::Request)?;
-        let answer = tokio::time::timeout(PATIENCE, self.transport.send(request))
+        let response = tokio::time::timeout(FETCH_TIMEOUT, self.transport.send(request))
             .await
             .map_err(|_| FetchError::TimedOut)?
             .map_err(FetchError::Transport)?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Status(answer.status()));
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
         }
-        match answer.body() {
-            Body::Truncated => Err(FetchError::Cut),
-            Body::Complete(body) if body.len() > LARGEST => Err(FetchError::TooLarge),
+        match response.body() {
+            Body::Truncated => Err(FetchError::Truncated),
+            Body::Complete(body) if body.len() > MAX_BODY => Err(FetchError::TooLarge),
             Body::Complete(body) => serde_json::from_slice(body).map_err(FetchError::Malformed),
         }
     }
 
-    /// What is known, without keys that are too old.
-    fn held(&self, now: SystemTime) -> MutexGuard<'_, Held> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if age(held.fetched, now).is_some_and(|age| age >= USABLE) {
-            held.keys.clear();
+    /// The cache, without keys older than [`MAX_STALE`].
+    fn cached(&self, now: SystemTime) -> MutexGuard<'_, CachedKeys> {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if age(cached.fetched_at, now).is_some_and(|age| age >= MAX_STALE) {
+            cached.keys.clear();
         }
-        held
+        cached
     }
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for JwksCache {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Keys")
+            .debug_struct("JwksCache")
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
 }
 
 impl Key {
-    /// A published key, if it is an RSA key that signs.
-    fn read(published: Value) -> Option<Self> {
-        let published: Published = serde_json::from_value(published).ok()?;
-        let signs = published.kty == "RSA"
-            && published.alg.is_none_or(|algorithm| algorithm == "RS256")
-            && published.purpose.is_none_or(|purpose| purpose == "sig");
+    /// Reads a JWK, if it is an RSA signing key.
+    fn from_jwk(jwk: Value) -> Option<Self> {
+        let jwk: Jwk = serde_json::from_value(jwk).ok()?;
+        let signs = jwk.kty == "RSA"
+            && jwk.alg.is_none_or(|algorithm| algorithm == "RS256")
+            && jwk.purpose.is_none_or(|purpose| purpose == "sig");
         Some(Self {
-            id: published.kid,
-            modulus: number(&published.n)?,
-            exponent: number(&published.e)?,
-            endorsements: published.endorsements,
+            id: jwk.kid,
+            modulus: integer(&jwk.n)?,
+            exponent: integer(&jwk.e)?,
+            endorsements: jwk.endorsements,
         })
         .filter(|_| signs)
     }
 }
 
-/// A number as a key has it: big-endian, here without leading zeros, which some publishers write.
-fn number(text: &str) -> Option<Vec<u8>> {
+/// Decodes a big-endian integer and drops leading zeros, which some issuers write.
+fn integer(text: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     (zeros < bytes.len()).then(|| bytes[zeros..].to_vec())
 }
 
-/// Everything before the path, of a URL that has one.
+/// The part of a URL before its path.
 fn origin(url: &str) -> Option<&str> {
     let authority = url.find("://")? + "://".len();
     let path = url[authority..].find('/')?;
     Some(&url[..authority + path])
 }
 
-/// How long ago that was. What lies ahead was just now: each request brings its own time, and not in their order.
+/// The age at `now`; zero for a time in the future. Each request brings its own time, and not in order.
 fn age(then: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
     then.map(|then| now.duration_since(then).unwrap_or_default())
 }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::denied::Denied;
 use super::entra;
-use super::keys::{Key, Keys, Source};
+use super::keys::{JwksCache, Key, Source};
 use super::policy::{Emulator, Policy};
 use super::token::{self, Claims, Token};
 use super::verified::Caller;
@@ -18,8 +18,8 @@ use crate::http::Transport;
 #[derive(Debug)]
 pub(super) struct TokenVerifier {
     pub(super) policy: Policy,
-    channels: Keys,
-    entra: Option<Keys>,
+    channels: JwksCache,
+    entra: Option<JwksCache>,
 }
 
 impl TokenVerifier {
@@ -27,10 +27,10 @@ impl TokenVerifier {
         let accepts_entra = policy.emulator == Emulator::OnLoopback || !policy.callers.is_empty();
         let entra = Source::of_entra(policy.cloud)
             .filter(|_| accepts_entra)
-            .map(|source| Keys::new(source, transport.clone(), jitter));
+            .map(|source| JwksCache::new(source, transport.clone(), jitter));
         Self {
             policy,
-            channels: Keys::new(source, transport, jitter),
+            channels: JwksCache::new(source, transport, jitter),
             entra,
         }
     }
@@ -63,7 +63,7 @@ impl TokenVerifier {
     }
 
     /// Checks signature, lifetime and audience; returns the key that signed.
-    async fn verify(&self, token: &Token<'_>, keys: &Keys, now: SystemTime) -> Result<Arc<Key>, Denied> {
+    async fn verify(&self, token: &Token<'_>, keys: &JwksCache, now: SystemTime) -> Result<Arc<Key>, Denied> {
         let key = keys.find(&token.key_id, now).await?;
         if !token.is_signed_by(&key) {
             return Err(Denied::SignatureInvalid);

@@ -20,55 +20,55 @@ use crate::http::{Body, BoxError, ErrorBody, Part};
 use crate::id::{ConversationId, OperationId};
 use crate::outgoing::OutgoingActivity;
 
-/// Teams took a message for many.
+/// Teams accepted a message for many recipients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchReceipt {
-    /// The operation that sends it. Absent when the answer was lost or could not be read after the success was known:
-    /// a success still, never a reason to send again, but nobody can ask what became of it.
+    /// The operation that sends it. Absent when the body of the success was lost or unreadable: the message is accepted,
+    /// and must not be sent again, but its progress cannot be queried.
     pub operation: Option<OperationId>,
 }
 
-/// How far an operation is.
+/// The progress of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationProgress {
-    /// Teams' word for it, such as `Completed`. No list of these words is published: see [`left`](Self::left).
+    /// Teams' state, such as `Completed`. The list of states is not published: see [`left`](Self::left).
     pub state: String,
-    /// How many people or channels it is for, once Teams has counted them.
+    /// The number of people or channels, once Teams has counted them.
     pub entries: Option<u64>,
-    /// How many of them have the message.
+    /// The number that have the message.
     pub delivered: u64,
-    /// How many have not, by the reason; each reason stands here once.
+    /// The number of failures by reason; each reason occurs once.
     pub failed: Vec<(Reason, u64)>,
-    /// When Teams goes on with it, if it has to wait: ISO 8601, as it came.
+    /// The time at which Teams resumes it, if it is throttled: ISO 8601, unparsed.
     pub retry_after: Option<String>,
 }
 
-/// Whether an operation goes on.
+/// The phase of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationPhase {
-    /// It does, as far as Teams tells: so does every word for a state that we do not know.
+    /// It is running. So is every operation with an unknown state.
     Running,
-    /// It is over: whoever is not among its failed entries has the message.
+    /// It is complete: every recipient without a failed entry has the message.
     Completed,
-    /// It ended before it was through: whoever is not among its failed entries may have the message or not.
+    /// It ended early: a recipient without a failed entry may have the message or not.
     Stopped,
 }
 
-/// One page of those whom an operation did not reach.
+/// One page of the failed entries of an operation.
 #[derive(Debug)]
 pub struct FailedEntries {
-    /// What to ask the next page with; absent on the last.
+    /// The cursor of the next page; absent on the last.
     pub continuation_token: Option<String>,
     /// The failures on this page.
     pub entries: Vec<FailedEntry>,
 }
 
-/// Somebody whom an operation did not reach.
+/// A recipient whom an operation did not reach.
 #[derive(Debug)]
 pub struct FailedEntry {
-    /// The id that stood in the request, or a member's. Empty when Teams tells none.
+    /// The id in the request, or the id of a member. Empty when Teams names none.
     pub id: String,
-    /// Why. The class is about this entry: what is not sent may be sent to it in another way.
+    /// The class is about this entry alone: with [`Class::NotSent`] it may be sent to individually.
     pub error: Error,
 }
 
@@ -88,18 +88,18 @@ struct Member<'a> {
     id: &'a str,
 }
 
-/// An answer that lacks what is needed of it.
+/// A response without a required field.
 #[derive(Debug, thiserror::Error)]
-#[error("answer about a batch operation has no readable {0:?}")]
-struct Lacking(&'static str);
+#[error("response about a batch operation has no readable {0:?}")]
+struct MissingField(&'static str);
 
 impl Connector {
-    /// Begins sending an activity to these people of a tenant, each in their own conversation with the bot.
+    /// Starts sending an activity to these people of a tenant, each in their own conversation with the bot.
     ///
-    /// Not safe to repeat: each request is another operation. See the module for the length of the list.
+    /// Not safe to repeat: each request starts another operation. See the module for the length of the list.
     ///
     /// # Errors
-    /// See [`Error::class`]. A success whose answer was lost is none: it comes back without an operation.
+    /// See [`Error::class`]. A success whose body was lost is not an error: the receipt has no operation.
     pub async fn send_to_users(
         &self,
         service_url: &str,
@@ -119,9 +119,9 @@ impl Connector {
         .await
     }
 
-    /// Begins sending an activity to everyone in a tenant for whom the bot is installed.
+    /// Starts sending an activity to everyone in a tenant for whom the bot is installed.
     ///
-    /// Not safe to repeat: each request is another operation.
+    /// Not safe to repeat: each request starts another operation.
     ///
     /// # Errors
     /// As [`send_to_users`](Self::send_to_users).
@@ -142,9 +142,9 @@ impl Connector {
         .await
     }
 
-    /// Begins sending an activity to the members of a team, each in their own conversation with the bot.
+    /// Starts sending an activity to the members of a team, each in their own conversation with the bot.
     ///
-    /// Not safe to repeat: each request is another operation.
+    /// Not safe to repeat: each request starts another operation.
     ///
     /// # Errors
     /// As [`send_to_users`](Self::send_to_users).
@@ -166,9 +166,9 @@ impl Connector {
         .await
     }
 
-    /// Begins sending an activity to these channels of a tenant, as a new thread in each.
+    /// Starts sending an activity to these channels of a tenant, as a new thread in each.
     ///
-    /// Not safe to repeat: each request is another operation. See the module for the length of the list.
+    /// Not safe to repeat: each request starts another operation. See the module for the length of the list.
     ///
     /// # Errors
     /// As [`send_to_users`](Self::send_to_users).
@@ -191,10 +191,10 @@ impl Connector {
         .await
     }
 
-    /// How far an operation is.
+    /// Reads the progress of an operation.
     ///
     /// # Errors
-    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
+    /// See [`Error::class`]; an unreadable response is `Ambiguous`. Safe to repeat.
     pub async fn operation(
         &self,
         service_url: &str,
@@ -204,13 +204,13 @@ impl Connector {
         let success = self
             .request(service_url, Method::GET, &parts, &[], Bytes::new())
             .await?;
-        success.understand(OperationProgress::read)
+        success.parse_with(OperationProgress::read)
     }
 
-    /// One page of those whom an operation has not reached so far.
+    /// Reads one page of the failed entries of an operation.
     ///
     /// # Errors
-    /// See [`Error::class`]; a page that cannot be read is `Unknown`, and asking again is safe.
+    /// See [`Error::class`]; an unreadable page is `Ambiguous`. Safe to repeat.
     pub async fn failed_entries(
         &self,
         service_url: &str,
@@ -225,10 +225,10 @@ impl Connector {
         let success = self
             .request(service_url, Method::GET, &parts, &query, Bytes::new())
             .await?;
-        success.understand(FailedEntries::read)
+        success.parse_with(FailedEntries::read)
     }
 
-    /// Ends an operation. Whom it has reached by then keeps the message. Safe to repeat.
+    /// Cancels an operation. Messages that are delivered by then stay. Safe to repeat.
     ///
     /// # Errors
     /// See [`Error::class`].
@@ -271,7 +271,7 @@ impl Connector {
 }
 
 impl Success {
-    fn understand<T>(&self, read: impl FnOnce(&Value) -> Result<T, Lacking>) -> Result<T, Error> {
+    fn parse_with<T>(&self, read: impl FnOnce(&Value) -> Result<T, MissingField>) -> Result<T, Error> {
         let unreadable = |error: BoxError| Error::unreadable(self.status, &self.headers, error);
         let document: Value = self.read().map_err(|error| unreadable(error.into()))?;
         read(&document).map_err(|error| unreadable(error.into()))
@@ -279,20 +279,20 @@ impl Success {
 }
 
 impl OperationProgress {
-    /// How many have no outcome yet, once Teams has counted them: with none left the operation is over.
+    /// The number without an outcome, once Teams has counted them. At 0 the operation is complete.
     pub fn left(&self) -> Option<u64> {
         let failed = self.failed.iter().map(|(_, count)| count);
         let settled = failed.fold(self.delivered, |sum, count| sum.saturating_add(*count));
         self.entries.map(|entries| entries.saturating_sub(settled))
     }
 
-    /// Whether it goes on, as far as its word and its counts tell.
+    /// The phase, by the state and the counts.
     ///
-    /// No list of the words is published. `Completed` and `Ongoing` are on record; of the others those are understood that say
-    /// in English that something failed or was cancelled. Whatever the word, it is over when everybody was reached or refused
-    /// for good: who was throttled, Teams may try again.
+    /// The list of states is not published. `Completed` and `Ongoing` are documented by samples; of the others, those that
+    /// begin with `cancel` or `fail` are recognised. In any state the operation is complete when every recipient was
+    /// reached or failed for good: Teams may retry throttled ones.
     pub fn phase(&self) -> OperationPhase {
-        // An operation that has not begun may have counted nobody yet.
+        // An operation that has not started may have no counts yet.
         let has_counted = self.left() == Some(0) && self.entries.is_some_and(|entries| entries > 0);
         let is_final = |(reason, count): &(Reason, u64)| {
             let refused = matches!(reason.class(), Class::Rejected | Class::Gone);
@@ -311,11 +311,11 @@ impl OperationProgress {
         }
     }
 
-    fn read(document: &Value) -> Result<Self, Lacking> {
+    fn read(document: &Value) -> Result<Self, MissingField> {
         let state = document
             .get("state")
             .and_then(Value::as_str)
-            .ok_or(Lacking("state"))?;
+            .ok_or(MissingField("state"))?;
         let mut progress = Self {
             state: state.to_owned(),
             entries: document.get("totalEntriesCount").and_then(Value::as_u64),
@@ -328,16 +328,16 @@ impl OperationProgress {
         };
         let counts = match document.get("statusMap") {
             None | Some(Value::Null) => return Ok(progress),
-            Some(counts) => counts.as_object().ok_or(Lacking("statusMap"))?,
+            Some(counts) => counts.as_object().ok_or(MissingField("statusMap"))?,
         };
         for (status, count) in counts {
-            let count = count.as_u64().ok_or(Lacking("statusMap"))?;
+            let count = count.as_u64().ok_or(MissingField("statusMap"))?;
             progress.count(status, count);
         }
         Ok(progress)
     }
 
-    /// Counts entries with this status. One that is no status is a failure of whatever kind.
+    /// Adds `count` entries with this status. A text that is no status counts as a failure.
     fn count(&mut self, status: &str, count: u64) {
         let status = status.parse().ok();
         if status.is_some_and(|status| (200..300).contains(&status)) {
@@ -354,16 +354,16 @@ impl OperationProgress {
 
 impl FailedEntries {
     /// The list has one name in the SDK for JavaScript and another in the one for .NET.
-    fn read(document: &Value) -> Result<Self, Lacking> {
+    fn read(document: &Value) -> Result<Self, MissingField> {
         let list = ["failedEntryResponses", "failedEntries"]
             .into_iter()
             .find_map(|name| document.get(name))
-            .ok_or(Lacking("failedEntryResponses"))?;
+            .ok_or(MissingField("failedEntryResponses"))?;
         let entries = match list {
             Value::Null => Vec::new(),
             list => list
                 .as_array()
-                .ok_or(Lacking("failedEntryResponses"))?
+                .ok_or(MissingField("failedEntryResponses"))?
                 .iter()
                 .map(FailedEntry::read)
                 .collect(),
@@ -377,11 +377,11 @@ impl FailedEntries {
 }
 
 impl FailedEntry {
-    /// Whether nothing was tried for it, because the operation was cancelled first.
+    /// Whether the operation was cancelled before it tried this entry.
     pub fn was_cancelled(&self) -> bool {
-        let said = [self.error.code(), self.error.message()];
-        let mut said = said.into_iter().flatten();
-        said.any(|said| said.to_ascii_lowercase().contains("cancel"))
+        let texts = [self.error.code(), self.error.message()];
+        let mut texts = texts.into_iter().flatten();
+        texts.any(|text| text.to_ascii_lowercase().contains("cancel"))
     }
 
     /// The id has one name in the SDK for JavaScript and another in the one for .NET.

@@ -25,7 +25,7 @@ pub use self::error::{Class, Error, Reason};
 
 use crate::activity::Activity;
 use crate::cloud::Cloud;
-use crate::credential::{self, Credential, Token, Tokens};
+use crate::credential::{self, Credential, Token, TokenCache};
 use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
 use crate::id::{ActivityId, ConversationId};
 use crate::outgoing::OutgoingActivity;
@@ -123,10 +123,10 @@ impl Connector {
     ///
     /// # Errors
     /// When there is no token; [`credential::Error::fault`] says whether it comes by itself.
-    pub async fn ready(&self, service_url: &str) -> Result<(), credential::Error> {
+    pub async fn ensure_token(&self, service_url: &str) -> Result<(), credential::Error> {
         let trusted = self.trust.check(service_url).ok();
         match trusted.and_then(|trusted| self.tokens_for(trusted)) {
-            Some(tokens) => tokens.ready().await,
+            Some(tokens) => tokens.ensure_token().await,
             None => Ok(()),
         }
     }
@@ -135,7 +135,7 @@ impl Connector {
     pub async fn prefetch(&self) {
         if let Some(credential) = &self.credential {
             // Whoever needs it is told why there is none.
-            let _ = credential.ready().await;
+            let _ = credential.ensure_token().await;
         }
     }
 
@@ -369,7 +369,7 @@ impl Connector {
         let token = tokens.token().await.map_err(Error::no_token)?;
         match self.exchange(request.clone(), Some(&token)).await {
             Err(error) if error.is_unauthorized() => {
-                let another = tokens.token_instead_of(&token).await;
+                let another = tokens.refresh_rejected(&token).await;
                 self.exchange(request, Some(&another.map_err(Error::no_token)?))
                     .await
             }
@@ -378,7 +378,7 @@ impl Connector {
     }
 
     /// Whose tokens go to this service URL, if any do.
-    fn tokens_for(&self, trusted: ServiceUrl<'_>) -> Option<&Tokens> {
+    fn tokens_for(&self, trusted: ServiceUrl<'_>) -> Option<&TokenCache> {
         let credential = self.credential.as_ref()?;
         credential.tokens_for(trusted)
     }

@@ -1,4 +1,4 @@
-//! The assertion that a bot signs itself, with the key of a certificate that its registration knows.
+//! Assertions signed with the key of a registered certificate.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,27 +17,27 @@ use serde_json::{Value, json};
 use super::client_auth::{AssertionContext, ClientAuth, ClientAuthError, ClientCredential};
 use crate::http::BoxFuture;
 
-/// How long an assertion holds: it is used at once, the rest is for clocks that differ.
-const LIFETIME: Duration = Duration::from_mins(5);
+/// The lifetime of an assertion. It is used at once; the rest allows for clock skew.
+const ASSERTION_TTL: Duration = Duration::from_mins(5);
 
 /// How an assertion is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signing {
-    /// RSA with PSS padding, as Entra asks for.
+    /// RSA with PSS padding, which Entra requires.
     #[default]
     Ps256,
-    /// RSA with PKCS #1 padding, for whatever does not take the other.
+    /// RSA with PKCS #1 padding, for endpoints without PSS.
     Rs256,
 }
 
-/// A certificate with its key: proves by an assertion that it signs.
+/// A certificate with its private key. Authenticates by signed assertions.
 pub struct Certificate {
     key: KeyPair,
     thumbprint: String,
     signing: Signing,
 }
 
-/// A certificate that cannot be used. Nothing of it is quoted.
+/// An unusable certificate. The error quotes nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCertificate {
     /// There is no `BEGIN CERTIFICATE` in the text.
@@ -54,16 +54,16 @@ pub enum InvalidCertificate {
     Mismatch,
 }
 
-/// The key could not be used; the machine has no randomness.
+/// The signature failed: the system has no randomness.
 #[derive(Debug, thiserror::Error)]
 #[error("assertion cannot be signed")]
-struct Unsigned;
+struct SigningError;
 
 impl Certificate {
-    /// The first certificate and the first private key of a PEM text; they may stand in any order.
+    /// Reads the first certificate and the first private key of a PEM text, in any order.
     ///
     /// # Errors
-    /// When either is missing or of no use, or they do not belong together.
+    /// When either is missing or unusable, or they do not belong together.
     pub fn from_pem(pem: &str, signing: Signing) -> Result<Self, InvalidCertificate> {
         let certificate =
             CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| InvalidCertificate::Certificate)?;
@@ -74,7 +74,7 @@ impl Certificate {
             Err(_) => return Err(InvalidCertificate::Key),
         }
         .map_err(|_| InvalidCertificate::KeyKind)?;
-        // A certificate holds its public key in the very encoding that the key pair gives.
+        // A certificate contains its public key in the encoding of the key pair.
         let public = key.public().as_ref();
         if !certificate.windows(public.len()).any(|window| window == public) {
             return Err(InvalidCertificate::Mismatch);
@@ -87,22 +87,22 @@ impl Certificate {
         })
     }
 
-    /// A JWT by which the bot speaks for itself, on this occasion only.
-    fn assertion(&self, occasion: AssertionContext<'_>) -> Result<SecretString, Unsigned> {
+    /// Signs the JWT for one token request.
+    fn assertion(&self, context: AssertionContext<'_>) -> Result<SecretString, SigningError> {
         let (algorithm, padding): (_, &dyn RsaEncoding) = match self.signing {
             Signing::Ps256 => ("PS256", &RSA_PSS_SHA256),
             Signing::Rs256 => ("RS256", &RSA_PKCS1_SHA256),
         };
-        let now = occasion.now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = context.now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let header = json!({"alg": algorithm, "typ": "JWT", "x5t#S256": self.thumbprint});
         let claims = json!({
-            "aud": occasion.token_url,
-            "iss": occasion.app_id,
-            "sub": occasion.app_id,
-            "jti": BASE64_URL_SAFE_NO_PAD.encode(occasion.chance),
+            "aud": context.token_url,
+            "iss": context.app_id,
+            "sub": context.app_id,
+            "jti": BASE64_URL_SAFE_NO_PAD.encode(context.random),
             "iat": now.as_secs(),
             "nbf": now.as_secs(),
-            "exp": (now + LIFETIME).as_secs(),
+            "exp": (now + ASSERTION_TTL).as_secs(),
         });
         let part = |document: Value| BASE64_URL_SAFE_NO_PAD.encode(document.to_string());
         let mut assertion = format!("{}.{}", part(header), part(claims));
@@ -114,7 +114,7 @@ impl Certificate {
                 assertion.as_bytes(),
                 &mut signature,
             )
-            .map_err(|_| Unsigned)?;
+            .map_err(|_| SigningError)?;
         assertion.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut assertion);
         Ok(assertion.into())
@@ -124,10 +124,10 @@ impl Certificate {
 impl ClientAuth for Certificate {
     fn authenticate<'a>(
         &'a self,
-        occasion: AssertionContext<'a>,
+        context: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
         Box::pin(async move {
-            match self.assertion(occasion) {
+            match self.assertion(context) {
                 Ok(assertion) => Ok(ClientCredential::Assertion(assertion)),
                 Err(error) => Err(ClientAuthError::Unavailable(Box::new(error))),
             }

@@ -1,15 +1,15 @@
 use crate::cloud::Cloud;
 use crate::service_url::{Loopback, OtherChannels, TrustRule};
 
-/// Who asks a token endpoint, which one, and for what. Whoever has tokens decides by it where they go.
+/// The OAuth 2.0 client of a token request: application id, token endpoint and scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Application {
+pub(crate) struct Client {
     app_id: String,
     token_url: String,
     scope: &'static str,
 }
 
-/// A registration that cannot be.
+/// A malformed registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRegistration {
     /// The application id is empty or has characters beyond letters, digits and hyphens.
@@ -23,8 +23,8 @@ pub enum InvalidRegistration {
     StandIn,
 }
 
-impl Application {
-    /// The application `app_id`, whose tokens for `scope` come from the tenant at `login`.
+impl Client {
+    /// The application `app_id` at the tenant URL `login`.
     pub(super) fn new(login: &str, app_id: &str, scope: &'static str) -> Result<Self, InvalidRegistration> {
         if !is_word(app_id, b"-") {
             return Err(InvalidRegistration::AppId);
@@ -36,7 +36,7 @@ impl Application {
         })
     }
 
-    /// The application `app_id` in one tenant, named by its id or one of its domains.
+    /// The application `app_id` in one tenant, given by its id or one of its domains.
     pub(crate) fn in_tenant(
         cloud: Cloud,
         tenant: &str,
@@ -53,7 +53,7 @@ impl Application {
         )
     }
 
-    /// The same application with its tokens from a stand-in on this machine.
+    /// The same client at the token endpoint of a stand-in on this machine.
     pub(crate) fn at_stand_in(mut self, token_url: &str) -> Result<Self, InvalidRegistration> {
         stand_in(token_url)?.clone_into(&mut self.token_url);
         Ok(self)
@@ -72,7 +72,7 @@ impl Application {
     }
 }
 
-/// The URL of a stand-in, if it leads to this machine and nowhere else.
+/// Checks that the URL of a stand-in is on this machine.
 pub(crate) fn stand_in(url: &str) -> Result<&str, InvalidRegistration> {
     TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only)
         .check(url)

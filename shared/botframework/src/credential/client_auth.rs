@@ -5,62 +5,61 @@ use secrecy::SecretString;
 
 use crate::http::{BoxError, BoxFuture};
 
-/// What shows the token endpoint that the one who asks is the bot.
+/// The credential in a token request.
 #[derive(Clone, Debug)]
 pub enum ClientCredential {
     /// The registration's client secret.
     Secret(SecretString),
-    /// A JWT that the registration knows the signer of: by a certificate, or by federation.
+    /// A JWT whose signer is registered: by a certificate, or as a federated credential.
     Assertion(SecretString),
 }
 
-/// For whom and when a proof is asked for.
+/// The token request that needs a credential.
 #[derive(Clone, Copy, Debug)]
 pub struct AssertionContext<'a> {
-    /// The token endpoint, whom an assertion is for.
+    /// The token endpoint: the audience of an assertion.
     pub token_url: &'a str,
-    /// The bot, who an assertion is by.
+    /// The bot's application id: the issuer of an assertion.
     pub app_id: &'a str,
     /// The time.
     pub now: SystemTime,
-    /// Sixteen bytes of chance: an assertion's id.
-    pub chance: [u8; 16],
+    /// Random bytes for the id of an assertion.
+    pub random: [u8; 16],
 }
 
-/// Why there is no proof.
+/// Why there is no client credential.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientAuthError {
-    /// Somebody has to put something right: a secret that does not exist, a key that cannot be read.
-    #[error("proof of the bot's identity is not to be had as configured")]
+    /// An operator must correct the configuration: a secret that does not exist, a key that cannot be read.
+    #[error("no client credential as configured")]
     Configuration(#[source] BoxError),
-    /// What keeps it cannot be reached now.
-    #[error("proof of the bot's identity is not to be had now")]
+    /// The store of the credential is unavailable.
+    #[error("no client credential now")]
     Unavailable(#[source] BoxError),
 }
 
-/// Whether asking again with a new proof makes sense after one was refused.
+/// Whether the credential has changed, so that the token request is worth repeating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// What proofs are made from has changed.
+    /// The source of the credential has changed.
     Changed,
-    /// It is the same as before.
+    /// The source is the same as before.
     Unchanged,
 }
 
-/// Proves that the one who asks for a token is the bot: a [`SecretString`], a [`Certificate`](super::Certificate), or
-/// whatever keeps one elsewhere or has another party vouch for it.
+/// Authenticates token requests: a [`SecretString`], a [`Certificate`](super::Certificate), a store of either, or a
+/// third party's assertion.
 ///
-/// A [`Credential`](super::Credential) calls no method more than once at a time; of several that share a prover by an
-/// [`Arc`], each calls on its own. Errors end up in logs: no cause may quote a secret.
+/// A [`Credential`](super::Credential) makes one call at a time; several that share an implementation by an [`Arc`] call
+/// it concurrently. Errors are logged: no cause may quote a secret.
 pub trait ClientAuth: Send + Sync {
-    /// Gives a proof, fresh enough to be used at once.
+    /// Returns a credential for immediate use.
     fn authenticate<'a>(
         &'a self,
-        occasion: AssertionContext<'a>,
+        context: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>>;
 
-    /// Reads again whatever proofs are made from, because the last was refused: a secret that has been rotated
-    /// is taken up this way.
+    /// Reads the source of the credential again after the endpoint rejected the last one. Picks up a rotated secret.
     fn reload(&self) -> BoxFuture<'_, Reload> {
         Box::pin(async { Reload::Unchanged })
     }
@@ -69,9 +68,9 @@ pub trait ClientAuth: Send + Sync {
 impl<P: ClientAuth + ?Sized> ClientAuth for Box<P> {
     fn authenticate<'a>(
         &'a self,
-        occasion: AssertionContext<'a>,
+        context: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
-        (**self).authenticate(occasion)
+        (**self).authenticate(context)
     }
 
     fn reload(&self) -> BoxFuture<'_, Reload> {
@@ -82,9 +81,9 @@ impl<P: ClientAuth + ?Sized> ClientAuth for Box<P> {
 impl<P: ClientAuth + ?Sized> ClientAuth for Arc<P> {
     fn authenticate<'a>(
         &'a self,
-        occasion: AssertionContext<'a>,
+        context: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
-        (**self).authenticate(occasion)
+        (**self).authenticate(context)
     }
 
     fn reload(&self) -> BoxFuture<'_, Reload> {

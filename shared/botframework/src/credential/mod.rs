@@ -1,13 +1,13 @@
-//! The bot's own token: how it is had, how long it is kept, and where alone it goes.
+//! The bot's access tokens: request, cache and use.
 //!
 //! ```text
-//! ClientAuth ── proof ──▶ token endpoint ── token ──▶ Credential ──▶ Connector, to a URL that passed the trust rule
+//! ClientAuth ── credential ──▶ token endpoint ── token ──▶ Credential ──▶ Connector, to a URL that passed the trust rule
 //! ```
 //!
-//! The token works for every conversation of the bot, like a password. Nothing here gives it out: a
-//! [`Credential`] is handed to a [`Connector`](crate::connector::Connector), and that attaches it in one place.
-//! The [`Proof`] that buys it is a client secret, an assertion signed with a [`Certificate`], or an assertion
-//! by somebody else whom the registration trusts; of these, the last needs no secret anywhere.
+//! A token works for every conversation of the bot, like a password. This module does not return it: a
+//! [`Connector`](crate::connector::Connector) owns the [`Credential`] and attaches the token in one place.
+//! The [`ClientCredential`] of the token request is a client secret, an assertion signed with a [`Certificate`], or an
+//! assertion of a third party that the registration trusts, which needs no secret at all.
 //!
 //! # Example: a bot with a client secret
 //! ```
@@ -24,8 +24,8 @@
 //! let bot = Registration::new(Cloud::Public, &tenancy, "00000000-0000-4000-8000-00000000b07a")?;
 //! let secret = SecretString::from("read from a safe place".to_owned());
 //! let transport = HttpTransport::builder().build()?;
-//! let rim = Runtime::new(SystemTime::now, random_bytes);
-//! let credential = Credential::new(transport.clone(), bot, secret, rim);
+//! let runtime = Runtime::new(SystemTime::now, random_bytes);
+//! let credential = Credential::new(transport.clone(), bot, secret, runtime);
 //! let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
 //! let connector = Connector::new(transport, trust, credential);
 //! # fn random_bytes() -> [u8; 16] { [7; 16] }
@@ -52,50 +52,49 @@ pub use self::token_cache::Runtime;
 /// Secrets that cannot be printed or serialised and are wiped from memory when they are dropped.
 pub use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::client::{Application, stand_in};
-use self::registration::Origin;
-pub(crate) use self::token_cache::{Token, Tokens};
+pub(crate) use self::client::{Client, stand_in};
+use self::registration::TokenScope;
+pub(crate) use self::token_cache::{Token, TokenCache};
 use crate::http::Transport;
 use crate::service_url::ServiceUrl;
 
-/// The right to the bot's tokens for the Connector: fetches one when it is needed, and keeps it. Cheap to clone; all
-/// clones share one token.
+/// The bot's Connector tokens: requests one on demand and caches it. Cheap to clone; all clones share one cache.
 ///
-/// - A token is replaced five to six minutes before its end. Until its end, one that cannot be replaced serves on.
-/// - Of any number that need one at once, one asks and the others get what it got, the failure too.
-/// - After a failure nobody asks again before [`Error::wait`] has passed.
+/// - A token is refreshed five to six minutes before it expires. When the refresh fails, it is used until it expires.
+/// - Concurrent callers share one token request and its result, an error too.
+/// - After a failure there is no token request before [`Error::wait`] has passed.
 #[derive(Clone, Debug)]
 pub struct Credential {
-    tokens: Tokens,
-    origin: Origin,
+    tokens: TokenCache,
+    token_scope: TokenScope,
 }
 
 impl Credential {
-    /// The tokens of the bot `registration`, asked for over `transport` with what `prover` gives. Nothing is
-    /// asked yet.
+    /// The tokens of the bot `registration`, requested over `transport` and authenticated by `client_auth`. Sends
+    /// nothing yet.
     pub fn new(
         transport: impl Transport + 'static,
         registration: Registration,
-        prover: impl ClientAuth + 'static,
-        rim: Runtime,
+        client_auth: impl ClientAuth + 'static,
+        runtime: Runtime,
     ) -> Self {
-        let (application, origin) = registration.into_parts();
+        let (client, token_scope) = registration.into_parts();
         Self {
-            tokens: Tokens::new(transport, application, prover, rim),
-            origin,
+            tokens: TokenCache::new(transport, client, client_auth, runtime),
+            token_scope,
         }
     }
 
-    /// Makes sure that there is a token.
+    /// Requests a token unless one is cached.
     ///
     /// # Errors
-    /// When there is none; [`Error::fault`] says whether it comes by itself.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
-        self.tokens.ready().await
+    /// When there is none; [`Error::fault`] says whether the failure ends by itself.
+    pub(crate) async fn ensure_token(&self) -> Result<(), Error> {
+        self.tokens.ensure_token().await
     }
 
-    /// The tokens, for a service URL that passed the trust rule, if they may go there at all.
-    pub(crate) fn tokens_for(&self, service_url: ServiceUrl<'_>) -> Option<&Tokens> {
-        self.origin.speaks_to(service_url).then_some(&self.tokens)
+    /// The tokens for a service URL that passed the trust rule, unless it is outside their scope.
+    pub(crate) fn tokens_for(&self, service_url: ServiceUrl<'_>) -> Option<&TokenCache> {
+        self.token_scope.covers(service_url).then_some(&self.tokens)
     }
 }

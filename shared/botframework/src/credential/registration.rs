@@ -1,8 +1,8 @@
-use super::client::{Application, InvalidRegistration};
+use super::client::{Client, InvalidRegistration};
 use crate::cloud::Cloud;
 use crate::service_url::ServiceUrl;
 
-/// Where the bot's registration lives.
+/// The tenant of the bot's registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenancy {
     /// In the tenant that all such bots share. No new ones can be registered since August 2025.
@@ -11,16 +11,16 @@ pub enum Tenancy {
     SingleTenant(String),
 }
 
-/// Who the bot is, and where its tokens for the Connector come from.
+/// The bot's application, with the token endpoint for its Connector tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    application: Application,
-    origin: Origin,
+    client: Client,
+    token_scope: TokenScope,
 }
 
-/// Where tokens come from, and so where they may go.
+/// The service URLs that tokens may be sent to, by their issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum TokenScope {
     Cloud,
     StandIn,
 }
@@ -29,51 +29,51 @@ impl Registration {
     /// The bot `app_id`, registered in `cloud`, whose tokens are for the Connector there.
     ///
     /// # Errors
-    /// When id or tenant cannot be what they are said to be; both stand in the request for a token.
+    /// When the id or the tenant is malformed; both are parts of the token request.
     pub fn new(cloud: Cloud, tenancy: &Tenancy, app_id: &str) -> Result<Self, InvalidRegistration> {
         let here = cloud.endpoints();
         let application = match tenancy {
-            Tenancy::MultiTenant => Application::new(here.multi_tenant_login, app_id, here.token_scope),
-            Tenancy::SingleTenant(tenant) => Application::in_tenant(cloud, tenant, app_id, here.token_scope),
+            Tenancy::MultiTenant => Client::new(here.multi_tenant_login, app_id, here.token_scope),
+            Tenancy::SingleTenant(tenant) => Client::in_tenant(cloud, tenant, app_id, here.token_scope),
         };
         Ok(Self {
-            application: application?,
-            origin: Origin::Cloud,
+            client: client?,
+            token_scope: TokenScope::Cloud,
         })
     }
 
     /// The same bot, with its tokens from a stand-in on this machine.
     ///
-    /// Such tokens go to service URLs on this machine only, and the cloud's never do: with loopback trusted, as
-    /// on a development host, anything that listens there could otherwise collect the real one.
+    /// Such tokens go to service URLs on this machine only, and the cloud's tokens never do: with loopback trusted, as
+    /// on a development host, any listener there could otherwise collect the real token.
     ///
     /// # Errors
-    /// When the URL leads anywhere else, or has a query.
+    /// When the URL is not on this machine, or has a query.
     pub fn at_stand_in(self, token_url: &str) -> Result<Self, InvalidRegistration> {
         Ok(Self {
-            application: self.application.at_stand_in(token_url)?,
-            origin: Origin::StandIn,
+            client: self.client.at_stand_in(token_url)?,
+            token_scope: TokenScope::StandIn,
         })
     }
 
     /// The bot's application id.
     pub fn app_id(&self) -> &str {
-        self.application.app_id()
+        self.client.app_id()
     }
 
-    /// Where its tokens come from.
+    /// The token endpoint.
     pub fn token_url(&self) -> &str {
-        self.application.token_url()
+        self.client.token_url()
     }
 
-    pub(super) fn into_parts(self) -> (Application, Origin) {
-        (self.application, self.origin)
+    pub(super) fn into_parts(self) -> (Client, TokenScope) {
+        (self.client, self.token_scope)
     }
 }
 
-impl Origin {
-    /// Whether tokens from here may go there, the trust rule having passed.
-    pub(super) fn speaks_to(self, service_url: ServiceUrl<'_>) -> bool {
+impl TokenScope {
+    /// Whether the tokens may be sent to a service URL that passed the trust rule.
+    pub(super) fn covers(self, service_url: ServiceUrl<'_>) -> bool {
         match self {
             Self::Cloud => !service_url.is_loopback(),
             Self::StandIn => service_url.is_loopback(),
@@ -133,7 +133,7 @@ mod tests {
         ] {
             let registration = Registration::new(cloud, &tenancy, APP).unwrap();
             assert_eq!(
-                (registration.token_url(), registration.application.scope()),
+                (registration.token_url(), registration.client.scope()),
                 (url, scope)
             );
         }

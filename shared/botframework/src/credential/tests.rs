@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::token_cache::ANSWER_TIMEOUT;
+use super::token_cache::TOKEN_TIMEOUT;
 use super::*;
 use crate::cloud::Cloud;
 use crate::http::{Body, BoxFuture, HttpTransport, ResponseFuture, TransportError};
@@ -76,8 +76,8 @@ impl Endpoint {
         self.credential_at(&Clock::default(), secret())
     }
 
-    fn credential_at(&self, clock: &Clock, prover: impl ClientAuth + 'static) -> Credential {
-        Credential::new(self.clone(), registration(), prover, clock.rim(0))
+    fn credential_at(&self, clock: &Clock, client_auth: impl ClientAuth + 'static) -> Credential {
+        Credential::new(self.clone(), registration(), client_auth, clock.runtime(0))
     }
 }
 
@@ -110,7 +110,7 @@ impl Clock {
         self.0.store(second, Ordering::SeqCst);
     }
 
-    fn rim(&self, chance: u8) -> Runtime {
+    fn runtime(&self, chance: u8) -> Runtime {
         let told = Arc::clone(&self.0);
         Runtime::new(
             move || UNIX_EPOCH + Duration::from_secs(told.load(Ordering::SeqCst)),
@@ -163,7 +163,7 @@ async fn a_certificate_signs_an_assertion_that_its_public_key_verifies() {
         let clock = Clock::default();
         clock.set(1_800_000_000);
         let credential = endpoint.credential_at(&clock, certificate(signing));
-        credential.ready().await.unwrap();
+        credential.ensure_token().await.unwrap();
         assert_eq!(
             endpoint.field(0, "client_assertion_type").as_deref(),
             Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
@@ -247,7 +247,7 @@ async fn an_assertion_by_somebody_else_is_asked_for_anew_each_time() {
     let credential = endpoint.credential_at(&clock, Vouched(AtomicUsize::new(0)));
     for (turn, second) in [(0, 0), (1, 3_600)] {
         clock.set(second);
-        credential.ready().await.unwrap();
+        credential.ensure_token().await.unwrap();
         assert_eq!(
             endpoint.field(turn, "client_assertion"),
             Some(format!("vouched-{turn}"))
@@ -280,7 +280,7 @@ async fn of_many_who_need_a_token_at_once_one_asks() {
 async fn of_many_who_need_a_token_at_once_all_are_told_of_the_one_failure() {
     let endpoint = Endpoint::answering(|_| (503, "", String::new()));
     let credential = endpoint.credential();
-    let all = futures_util::future::join_all((0..100).map(|_| credential.ready())).await;
+    let all = futures_util::future::join_all((0..100).map(|_| credential.ensure_token())).await;
     assert!(all.iter().all(Result::is_err));
     assert_eq!(endpoint.asked(), 1);
 }
@@ -292,7 +292,7 @@ async fn one_who_asks_and_gives_up_leaves_the_asking_to_the_next() {
     let credential = endpoint.credential();
     let impatient = tokio::select! {
         biased;
-        _ = credential.ready() => false,
+        _ = credential.ensure_token() => false,
         () = async { while endpoint.asked() == 0 { tokio::task::yield_now().await } } => true,
     };
     assert!(impatient);
@@ -304,10 +304,10 @@ async fn one_who_asks_and_gives_up_leaves_the_asking_to_the_next() {
 async fn a_token_is_replaced_five_to_six_minutes_before_its_end() {
     for (chance, last_kept) in [(0, 3_599 - 300 - 1), (u8::MAX, 3_599 - 360 - 1)] {
         let (endpoint, clock) = (Endpoint::new(), Clock::default());
-        let credential = Credential::new(endpoint.clone(), registration(), secret(), clock.rim(chance));
-        credential.ready().await.unwrap();
+        let credential = Credential::new(endpoint.clone(), registration(), secret(), clock.runtime(chance));
+        credential.ensure_token().await.unwrap();
         clock.set(last_kept);
-        credential.ready().await.unwrap();
+        credential.ensure_token().await.unwrap();
         assert_eq!(endpoint.asked(), 1);
         clock.set(last_kept + 1);
         assert_eq!(text(&credential.tokens.token().await.unwrap()), "Bearer token-2");
@@ -321,7 +321,7 @@ async fn a_short_token_serves_half_its_time_at_least() {
     let credential = endpoint.credential_at(&clock, secret());
     for (second, asked) in [(0, 1), (29, 1), (30, 2)] {
         clock.set(second);
-        credential.ready().await.unwrap();
+        credential.ensure_token().await.unwrap();
         assert_eq!(endpoint.asked(), asked, "at {second}");
     }
 }
@@ -330,7 +330,7 @@ async fn a_short_token_serves_half_its_time_at_least() {
 async fn while_one_replaces_the_token_the_others_use_the_old_one() {
     let (endpoint, clock) = (Endpoint::new(), Clock::default());
     let credential = endpoint.credential_at(&clock, secret());
-    credential.ready().await.unwrap();
+    credential.ensure_token().await.unwrap();
     clock.set(3_400);
     endpoint.open.send_replace(false);
     let others = async {
@@ -371,7 +371,10 @@ async fn a_token_that_cannot_be_replaced_serves_until_its_end_and_no_longer() {
         assert_eq!(endpoint.asked(), asked, "at {second}");
     }
     clock.set(3_599 + 8);
-    assert_eq!(credential.ready().await.unwrap_err().fault(), Fault::Unavailable);
+    assert_eq!(
+        credential.ensure_token().await.unwrap_err().fault(),
+        Fault::Unavailable
+    );
 }
 
 /// What Entra says to a wrong secret, with canaries wherever a description could quote one.
@@ -387,7 +390,7 @@ fn entra() -> String {
 /// The failure of one who asks an endpoint that answers so; nothing of it holds a canary.
 async fn failure(status: u16, headers: &'static str, body: String) -> Error {
     let endpoint = Endpoint::answering(move |_| (status, headers, body.clone()));
-    let error = endpoint.credential().ready().await.unwrap_err();
+    let error = endpoint.credential().ensure_token().await.unwrap_err();
     assert_eq!(endpoint.asked(), 1, "{error}");
     let told = format!("{error} {error:?} {}", chain(&error));
     assert!(!told.contains("canary"), "{told}");
@@ -484,7 +487,7 @@ async fn after_a_failure_nobody_asks_again_before_its_time() {
     let credential = endpoint.credential_at(&clock, secret());
     for (second, asked) in [(0, 1), (59, 1), (60, 2), (119, 2), (120, 3)] {
         clock.set(second);
-        credential.ready().await.unwrap_err();
+        credential.ensure_token().await.unwrap_err();
         assert_eq!(endpoint.asked(), asked, "at {second}");
     }
 }
@@ -496,7 +499,7 @@ async fn an_endpoint_that_stays_away_is_asked_more_and_more_rarely() {
     let credential = endpoint.credential_at(&clock, secret());
     let mut waits = Vec::new();
     for _ in 0..9 {
-        let wait = credential.ready().await.unwrap_err().wait().as_secs();
+        let wait = credential.ensure_token().await.unwrap_err().wait().as_secs();
         waits.push(wait);
         clock.set(waits.iter().sum());
     }
@@ -539,13 +542,13 @@ async fn a_refused_secret_is_read_again_and_used_if_it_has_changed() {
         });
         let reads = Arc::default();
         let credential = endpoint.credential_at(&Clock::default(), Kept { reads, rotated });
-        assert_eq!(credential.ready().await.is_ok(), rotated);
+        assert_eq!(credential.ensure_token().await.is_ok(), rotated);
         assert_eq!(endpoint.asked(), asked);
     }
 }
 
 #[tokio::test]
-async fn without_a_proof_nothing_is_asked() {
+async fn without_a_client_credential_no_token_is_requested() {
     struct Nothing(fn(crate::http::BoxError) -> ClientAuthError);
     impl ClientAuth for Nothing {
         fn authenticate<'a>(
@@ -561,7 +564,7 @@ async fn without_a_proof_nothing_is_asked() {
     ] {
         let endpoint = Endpoint::new();
         let credential = endpoint.credential_at(&Clock::default(), Nothing(kind));
-        assert_eq!(credential.ready().await.unwrap_err().fault(), fault);
+        assert_eq!(credential.ensure_token().await.unwrap_err().fault(), fault);
         assert_eq!(endpoint.asked(), 0);
     }
 }
@@ -571,9 +574,9 @@ async fn an_endpoint_that_does_not_answer_is_given_up_in_time() {
     let endpoint = Endpoint::new();
     endpoint.open.send_replace(false);
     let start = tokio::time::Instant::now();
-    let error = endpoint.credential().ready().await.unwrap_err();
+    let error = endpoint.credential().ensure_token().await.unwrap_err();
     assert_eq!(error.fault(), Fault::Unavailable);
-    assert_eq!(start.elapsed().as_secs(), ANSWER_TIMEOUT.as_secs());
+    assert_eq!(start.elapsed().as_secs(), TOKEN_TIMEOUT.as_secs());
 }
 
 #[tokio::test]
@@ -581,7 +584,7 @@ async fn a_refused_token_is_replaced_once_for_all_who_had_it() {
     let endpoint = Endpoint::new();
     let credential = endpoint.credential();
     let old = credential.tokens.token().await.unwrap();
-    let all = futures_util::future::join_all((0..64).map(|_| credential.tokens.token_instead_of(&old))).await;
+    let all = futures_util::future::join_all((0..64).map(|_| credential.tokens.refresh_rejected(&old))).await;
     assert!(
         all.iter()
             .all(|token| text(token.as_ref().unwrap()) == "Bearer token-2")
@@ -596,13 +599,13 @@ async fn nothing_that_can_be_printed_holds_a_secret() {
     let token = credential.tokens.token().await.unwrap();
     assert_eq!(text(&token), format!("Bearer {CANARY}"));
     let secret = secret();
-    let occasion = AssertionContext {
+    let context = AssertionContext {
         token_url: "",
         app_id: "",
         now: UNIX_EPOCH,
-        chance: [0; 16],
+        random: [0; 16],
     };
-    let proof = secret.authenticate(occasion).await.unwrap();
+    let presented = secret.authenticate(context).await.unwrap();
     let mut request = http::Request::new(Bytes::new());
     request
         .headers_mut()
@@ -617,7 +620,7 @@ async fn nothing_that_can_be_printed_holds_a_secret() {
         credential.clone(),
     );
     let said = format!(
-        "{secret:?} {credential:?} {connector:?} {proof:?} {:?} {request:?} {:?}",
+        "{secret:?} {credential:?} {connector:?} {presented:?} {:?} {request:?} {:?}",
         token.authorization(),
         certificate(Signing::Ps256),
     );
@@ -640,8 +643,11 @@ impl Transport for Untouched {
 
 #[tokio::test]
 async fn an_endpoint_that_cannot_be_reached_is_no_fault_of_the_configuration() {
-    let credential = Credential::new(Untouched, registration(), secret(), Clock::default().rim(0));
-    assert_eq!(credential.ready().await.unwrap_err().fault(), Fault::Unavailable);
+    let credential = Credential::new(Untouched, registration(), secret(), Clock::default().runtime(0));
+    assert_eq!(
+        credential.ensure_token().await.unwrap_err().fault(),
+        Fault::Unavailable
+    );
 }
 
 mod over_http {
@@ -670,8 +676,8 @@ mod over_http {
     async fn ask(url: &str) -> Result<(), Error> {
         let transport = HttpTransport::builder().build().unwrap();
         let stand_in = registration().at_stand_in(url).unwrap();
-        Credential::new(transport, stand_in, secret(), Clock::default().rim(0))
-            .ready()
+        Credential::new(transport, stand_in, secret(), Clock::default().runtime(0))
+            .ensure_token()
             .await
     }
 

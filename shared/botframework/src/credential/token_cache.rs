@@ -1,4 +1,4 @@
-//! The machinery of tokens, the same for whatever they are for: one at a time, in time, kept until it ends.
+//! The token cache of one client: one request at a time, refresh before expiry, back-off after a failure.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,202 +7,202 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use tokio::time::timeout;
 
-use super::client::Application;
+use super::client::Client;
 use super::client_auth::{AssertionContext, ClientAuth, Reload};
 use super::error::{Backoff, Error};
-use super::token_request::{self, Grant};
+use super::token_request::{self, TokenResponse};
 use crate::http::Transport;
 
-/// How long the token endpoint may take. A channel gives a bot 15 seconds for a whole turn, with the answer to it.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time-out of a token request. A channel gives a bot 15 seconds for a whole turn, its response included.
+pub(super) const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long before its end a token is replaced.
-const EARLY: Duration = Duration::from_mins(5);
+/// The time before its expiry at which a token is refreshed.
+const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 
-/// By how much more, at most and by chance: environments that started together do not ask together.
-const JITTER: Duration = Duration::from_mins(1);
+/// The longest random addition to [`REFRESH_BEFORE_EXPIRY`]: environments that started together refresh apart.
+const MAX_JITTER: Duration = Duration::from_mins(1);
 
-/// How long a token that replaced a refused one is not replaced for the same reason: what refuses it, refuses the bot.
-const REFUSALS_APART: Duration = Duration::from_mins(1);
+/// The shortest interval between two refreshes because of a rejected token. A fresh token that is rejected too means
+/// that the bot is rejected.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The time and the chance that this crate has none of.
+/// The clock and the random source, which this crate does not have.
 ///
-/// The time is the wall clock's: others stand still while an execution environment is frozen, and a token does
-/// not.
+/// The clock is the wall clock: a monotonic one stands still while an execution environment is frozen, and tokens
+/// expire meanwhile.
 pub struct Runtime {
     now: Box<dyn Fn() -> SystemTime + Send + Sync>,
-    chance: Box<dyn Fn() -> [u8; 16] + Send + Sync>,
+    random: Box<dyn Fn() -> [u8; 16] + Send + Sync>,
 }
 
-/// The tokens of one application for one purpose, had and kept as [`Credential`](super::Credential) promises. All
-/// clones share them.
+/// The tokens of one client, with the guarantees of [`Credential`](super::Credential). All clones share one cache.
 #[derive(Clone)]
-pub(crate) struct Tokens(Arc<Shared>);
+pub(crate) struct TokenCache(Arc<Shared>);
 
 struct Shared {
     transport: Box<dyn Transport>,
-    application: Application,
-    prover: Box<dyn ClientAuth>,
-    rim: Runtime,
+    client: Client,
+    client_auth: Box<dyn ClientAuth>,
+    runtime: Runtime,
     state: Mutex<State>,
-    /// Held by the one who asks.
-    asking: tokio::sync::Mutex<()>,
+    /// Held during a token request.
+    refresh_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
-    held: Option<Held>,
-    failed: Option<Failed>,
-    /// Tokens had so far: their serial numbers.
+    cached: Option<CachedToken>,
+    last_failure: Option<LastFailure>,
+    /// The number of tokens received, which is the serial number of the last.
     tokens: u64,
-    /// Failures since the last token.
+    /// Consecutive failures.
     failures: u32,
-    /// When a token was last replaced because it was refused.
-    refused_at: Option<SystemTime>,
+    /// The last refresh because of a rejected token.
+    rejected_at: Option<SystemTime>,
 }
 
-struct Held {
+struct CachedToken {
     token: Token,
-    replace_at: SystemTime,
-    ends_at: SystemTime,
+    refresh_at: SystemTime,
+    expires_at: SystemTime,
 }
 
-struct Failed {
+struct LastFailure {
     error: Error,
     until: SystemTime,
 }
 
-/// A token, as the one header that it is for.
+/// A token, as the value of the `Authorization` header.
 #[derive(Clone)]
 pub(crate) struct Token {
     authorization: HeaderValue,
     serial: u64,
 }
 
-/// What is to be done about a token.
-enum Standing {
-    /// Use this one.
-    Good(Token),
-    /// Replace this one; if that fails, use it.
-    Old(Token),
-    /// Ask for one.
+/// The state of the cache.
+enum CacheState {
+    /// Use this token.
+    Fresh(Token),
+    /// Refresh this token; if that fails, use it.
+    Stale(Token),
+    /// Request a token.
     Missing,
-    /// Nothing: asking failed just now.
-    Failing(Error),
+    /// There is no token, and the last request failed less than [`Error::wait`] ago.
+    BackingOff(Error),
 }
 
 impl Runtime {
-    /// The time by `now`, and sixteen bytes of chance at a time by `chance`.
+    /// The clock `now`, and `random`, which returns sixteen random bytes.
     pub fn new(
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
-        chance: impl Fn() -> [u8; 16] + Send + Sync + 'static,
+        random: impl Fn() -> [u8; 16] + Send + Sync + 'static,
     ) -> Self {
         Self {
             now: Box::new(now),
-            chance: Box::new(chance),
+            random: Box::new(random),
         }
     }
 }
 
-impl Tokens {
-    /// The tokens of `application`, asked for over `transport` with what `prover` gives. Nothing is asked yet.
+impl TokenCache {
+    /// The tokens of `client`, requested over `transport` and authenticated by `client_auth`. Sends nothing yet.
     pub(crate) fn new(
         transport: impl Transport + 'static,
-        application: Application,
-        prover: impl ClientAuth + 'static,
-        rim: Runtime,
+        client: Client,
+        client_auth: impl ClientAuth + 'static,
+        runtime: Runtime,
     ) -> Self {
         Self(Arc::new(Shared {
             transport: Box::new(transport),
-            application,
-            prover: Box::new(prover),
-            rim,
+            client,
+            client_auth: Box::new(client_auth),
+            runtime,
             state: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
+            refresh_lock: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// Makes sure that there is a token.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
+    /// Requests a token unless one is cached.
+    pub(crate) async fn ensure_token(&self) -> Result<(), Error> {
         self.token().await.map(drop)
     }
 
     pub(crate) async fn token(&self) -> Result<Token, Error> {
-        let asking = match self.standing() {
-            Standing::Good(token) => return Ok(token),
-            Standing::Failing(error) => return Err(error),
-            Standing::Old(token) => match self.0.asking.try_lock() {
-                Ok(asking) => asking,
-                // Somebody is at it.
+        let refresh = match self.cache_state() {
+            CacheState::Fresh(token) => return Ok(token),
+            CacheState::BackingOff(error) => return Err(error),
+            CacheState::Stale(token) => match self.0.refresh_lock.try_lock() {
+                Ok(refresh) => refresh,
+                // Another caller is refreshing it.
                 Err(_) => return Ok(token),
             },
-            Standing::Missing => self.0.asking.lock().await,
+            CacheState::Missing => self.0.refresh_lock.lock().await,
         };
-        // Somebody may have been at it until now.
-        let old = match self.standing() {
-            Standing::Good(token) => return Ok(token),
-            Standing::Failing(error) => return Err(error),
-            Standing::Old(token) => Some(token),
-            Standing::Missing => None,
+        // Another caller may have refreshed it while this one waited for the lock.
+        let stale = match self.cache_state() {
+            CacheState::Fresh(token) => return Ok(token),
+            CacheState::BackingOff(error) => return Err(error),
+            CacheState::Stale(token) => Some(token),
+            CacheState::Missing => None,
         };
-        let asked_at = (self.0.rim.now)();
-        let outcome = self.ask().await;
-        let outcome = self.keep(asked_at, outcome);
-        drop(asking);
-        match (outcome, old) {
-            (Err(error), Some(old)) => {
+        let requested_at = (self.0.runtime.now)();
+        let outcome = self.request().await;
+        let outcome = self.store(requested_at, outcome);
+        drop(refresh);
+        match (outcome, stale) {
+            (Err(error), Some(stale)) => {
                 tracing::warn!(
                     error_type = "TokenNotReplaced",
                     %error,
-                    "the token that is there serves on until its end"
+                    "token not refreshed; using the cached one until it expires"
                 );
-                Ok(old)
+                Ok(stale)
             }
             (outcome, _) => outcome,
         }
     }
 
-    /// Another token than the one that was refused.
-    pub(crate) async fn token_instead_of(&self, refused: &Token) -> Result<Token, Error> {
+    /// Returns another token than `rejected`, which a service rejected.
+    pub(crate) async fn refresh_rejected(&self, rejected: &Token) -> Result<Token, Error> {
         {
-            let now = (self.0.rim.now)();
+            let now = (self.0.runtime.now)();
             let mut state = self.state();
-            let lately = state
-                .refused_at
-                .is_some_and(|moment| now < moment + REFUSALS_APART);
-            // Whoever was refused first has had it replaced for all. It serves on if there is no other.
-            if let Some(held) = &mut state.held
-                && held.token.serial == refused.serial
-                && !lately
+            let is_recent = state
+                .rejected_at
+                .is_some_and(|moment| now < moment + MIN_REFRESH_INTERVAL);
+            // With another serial the token has been refreshed already. The rejected one stays in use if there is no other.
+            if let Some(cached) = &mut state.cached
+                && cached.token.serial == rejected.serial
+                && !is_recent
             {
-                held.replace_at = now;
-                state.refused_at = Some(now);
+                cached.refresh_at = now;
+                state.rejected_at = Some(now);
             }
         }
         self.token().await
     }
 
-    fn standing(&self) -> Standing {
-        let now = (self.0.rim.now)();
+    fn cache_state(&self) -> CacheState {
+        let now = (self.0.runtime.now)();
         let state = self.state();
-        let failing = state.failed.as_ref().filter(|failed| now < failed.until);
-        let held = state.held.as_ref().filter(|held| now < held.ends_at);
-        match (held, failing) {
-            (Some(held), Some(_)) => Standing::Good(held.token.clone()),
-            (Some(held), None) if now < held.replace_at => Standing::Good(held.token.clone()),
-            (Some(held), None) => Standing::Old(held.token.clone()),
-            (None, Some(failed)) => Standing::Failing(failed.error.clone()),
-            (None, None) => Standing::Missing,
+        let failure = state.last_failure.as_ref().filter(|failure| now < failure.until);
+        let cached = state.cached.as_ref().filter(|cached| now < cached.expires_at);
+        match (cached, failure) {
+            (Some(cached), Some(_)) => CacheState::Fresh(cached.token.clone()),
+            (Some(cached), None) if now < cached.refresh_at => CacheState::Fresh(cached.token.clone()),
+            (Some(cached), None) => CacheState::Stale(cached.token.clone()),
+            (None, Some(failure)) => CacheState::BackingOff(failure.error.clone()),
+            (None, None) => CacheState::Missing,
         }
     }
 
-    /// Notes what came of asking.
-    fn keep(&self, asked_at: SystemTime, outcome: Result<Grant, Error>) -> Result<Token, Error> {
-        let now = (self.0.rim.now)();
-        let early = EARLY + self.jitter();
+    /// Stores the result of a token request.
+    fn store(&self, requested_at: SystemTime, outcome: Result<TokenResponse, Error>) -> Result<Token, Error> {
+        let now = (self.0.runtime.now)();
+        let early = REFRESH_BEFORE_EXPIRY + self.jitter();
         let mut state = self.state();
         match outcome {
-            Ok(Grant {
+            Ok(TokenResponse {
                 authorization,
                 lifetime,
             }) => {
@@ -211,17 +211,17 @@ impl Tokens {
                     authorization,
                     serial: state.tokens,
                 };
-                state.held = Some(Held {
+                state.cached = Some(CachedToken {
                     token: token.clone(),
-                    replace_at: asked_at + lifetime - early.min(lifetime / 2),
-                    ends_at: asked_at + lifetime,
+                    refresh_at: requested_at + lifetime - early.min(lifetime / 2),
+                    expires_at: requested_at + lifetime,
                 });
-                (state.failed, state.failures) = (None, 0);
+                (state.last_failure, state.failures) = (None, 0);
                 Ok(token)
             }
             Err(error) => {
                 state.failures += 1;
-                state.failed = Some(Failed {
+                state.last_failure = Some(LastFailure {
                     error: error.clone(),
                     until: now + error.wait(),
                 });
@@ -230,52 +230,52 @@ impl Tokens {
         }
     }
 
-    /// Asks; and once more, if what proves us was refused and has changed since it was read.
-    async fn ask(&self) -> Result<Grant, Error> {
-        match self.ask_once().await {
-            Err(error) if error.rejects_client_auth() => match self.0.prover.reload().await {
-                Reload::Changed => self.ask_once().await,
+    /// Requests a token; once more if the endpoint rejected the client credential and its source has changed.
+    async fn request(&self) -> Result<TokenResponse, Error> {
+        match self.request_once().await {
+            Err(error) if error.rejects_client_auth() => match self.0.client_auth.reload().await {
+                Reload::Changed => self.request_once().await,
                 Reload::Unchanged => Err(error),
             },
             outcome => outcome,
         }
     }
 
-    async fn ask_once(&self) -> Result<Grant, Error> {
+    async fn request_once(&self) -> Result<TokenResponse, Error> {
         let Shared {
             transport,
-            application,
-            prover,
-            rim,
+            client,
+            client_auth,
+            runtime,
             ..
         } = &*self.0;
-        let now = (rim.now)();
+        let now = (runtime.now)();
         let backoff = Backoff {
             failures: self.state().failures,
             now,
         };
-        let occasion = AssertionContext {
-            token_url: application.token_url(),
-            app_id: application.app_id(),
+        let context = AssertionContext {
+            token_url: client.token_url(),
+            app_id: client.app_id(),
             now,
-            chance: (rim.chance)(),
+            random: (runtime.random)(),
         };
-        let proof = prover
-            .authenticate(occasion)
+        let credential = client_auth
+            .authenticate(context)
             .await
             .map_err(|error| Error::no_client_auth(error, backoff))?;
-        let request = token_request::request(application, &proof)
+        let request = token_request::request(client, &credential)
             .map_err(|error| Error::no_response(error, backoff))?;
-        match timeout(ANSWER_TIMEOUT, transport.send(request)).await {
-            Ok(Ok(response)) => token_request::read(&response, backoff),
+        match timeout(TOKEN_TIMEOUT, transport.send(request)).await {
+            Ok(Ok(response)) => token_request::parse(&response, backoff),
             Ok(Err(error)) => Err(Error::no_response(error, backoff)),
             Err(error) => Err(Error::no_response(error, backoff)),
         }
     }
 
     fn jitter(&self) -> Duration {
-        let [first, second, ..] = (self.0.rim.chance)();
-        JITTER * u32::from(u16::from_be_bytes([first, second])) / u32::from(u16::MAX)
+        let [first, second, ..] = (self.0.runtime.random)();
+        MAX_JITTER * u32::from(u16::from_be_bytes([first, second])) / u32::from(u16::MAX)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -284,14 +284,14 @@ impl Tokens {
 }
 
 impl Token {
-    /// The header's value; marked, so that nothing prints it.
+    /// The value of the header, marked as sensitive.
     pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for TokenCache {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.application.fmt(formatter)
+        self.0.client.fmt(formatter)
     }
 }

@@ -1,4 +1,4 @@
-//! One request to the token endpoint, and its answer: `PROTOCOL.md#c5`.
+//! The token request and its response: `PROTOCOL.md#c5`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::Application;
+use super::client::Client;
 use super::client_auth::ClientCredential;
 use super::error::{Backoff, Error, ErrorResponse};
 use crate::http::{Body, OUTSIDE_UNRESERVED, RetryAfter};
@@ -20,17 +20,17 @@ const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlen
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
-/// The longest answer that is looked at, in bytes. Real ones have about 2,000.
-const LARGEST_ANSWER: usize = 64 * 1024;
+/// The longest response that is read, in bytes. Real ones have about 2,000.
+const MAX_BODY: usize = 64 * 1024;
 
-/// The longest token that is taken, in bytes: what common servers take as a header, and five times a real one.
-const LONGEST_TOKEN: usize = 8 * 1024;
+/// The longest token that is accepted, in bytes: the header limit of common servers, and five times a real one.
+const MAX_TOKEN: usize = 8 * 1024;
 
-/// The longest that a token is believed to hold. Entra's hold for an hour, with continuous access evaluation for
-/// up to 28.
-const LONGEST_LIFETIME: Duration = Duration::from_hours(28);
+/// The longest lifetime of a token that is accepted. Entra's are valid for an hour, with continuous access evaluation
+/// for up to 28.
+const MAX_LIFETIME: Duration = Duration::from_hours(28);
 
-/// The words for a failure that are passed on; the endpoint may say anything.
+/// The error codes that are kept. Any other may quote the request.
 const CODES: [&str; 10] = [
     "invalid_request",
     "invalid_client",
@@ -44,43 +44,40 @@ const CODES: [&str; 10] = [
     "temporarily_unavailable",
 ];
 
-/// The most of Entra's numbers that are kept.
-const MOST_CODES: usize = 8;
+/// The most of Entra's error codes that are kept.
+const MAX_ERROR_CODES: usize = 8;
 
-/// A token as it came.
-pub(super) struct Grant {
-    /// `Bearer …`, marked so that nothing prints it.
+/// A token with its lifetime.
+pub(super) struct TokenResponse {
+    /// `Bearer …`, marked as sensitive.
     pub(super) authorization: HeaderValue,
-    /// How long it holds, counted from the request.
+    /// Counted from the request.
     pub(super) lifetime: Duration,
 }
 
-/// A success that is none.
+/// Why a response with status 200 has no usable token.
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
-    #[error("token endpoint's answer was cut short or is too long")]
-    Cut,
-    #[error("token endpoint's answer is not the document expected")]
+    #[error("token response is truncated or too long")]
+    Truncated,
+    #[error("token response is not the expected document")]
     Malformed,
-    #[error("token endpoint's answer has no bearer token")]
+    #[error("token response has no bearer token")]
     NoToken,
-    #[error("token endpoint's answer does not say how long the token holds")]
+    #[error("token response has no lifetime")]
     NoLifetime,
 }
 
-/// The request that a token is asked for with.
-pub(super) fn request(
-    application: &Application,
-    proof: &ClientCredential,
-) -> Result<Request<Bytes>, http::Error> {
+/// Builds the token request.
+pub(super) fn request(client: &Client, credential: &ClientCredential) -> Result<Request<Bytes>, http::Error> {
     let mut form = String::from("grant_type=client_credentials");
     let mut field = |name: &str, value: &str| {
         form.extend(["&", name, "="]);
         form.extend(utf8_percent_encode(value, OUTSIDE_UNRESERVED));
     };
-    field("client_id", application.app_id());
-    field("scope", application.scope());
-    match proof {
+    field("client_id", client.app_id());
+    field("scope", client.scope());
+    match credential {
         ClientCredential::Secret(secret) => field("client_secret", secret.expose_secret()),
         ClientCredential::Assertion(assertion) => {
             field(
@@ -92,30 +89,30 @@ pub(super) fn request(
     }
     Request::builder()
         .method(Method::POST)
-        .uri(application.token_url())
+        .uri(client.token_url())
         .header(CONTENT_TYPE, FORM)
         .header(ACCEPT, JSON)
         .body(form.into())
 }
 
-/// What the endpoint answered.
-pub(super) fn read(response: &Response<Body>, backoff: Backoff) -> Result<Grant, Error> {
+/// Reads the response.
+pub(super) fn parse(response: &Response<Body>, backoff: Backoff) -> Result<TokenResponse, Error> {
     let body = match response.body() {
-        Body::Complete(bytes) if bytes.len() <= LARGEST_ANSWER => Some(bytes),
+        Body::Complete(bytes) if bytes.len() <= MAX_BODY => Some(bytes),
         Body::Complete(_) | Body::Truncated => None,
     };
     if response.status() != StatusCode::OK {
         let error = error_response(response, body);
         return Err(Error::from_response(response.status(), error, backoff));
     }
-    body.ok_or(Unreadable::Cut)
-        .and_then(|bytes| grant(bytes))
+    body.ok_or(Unreadable::Truncated)
+        .and_then(|bytes| token_response(bytes))
         .map_err(|error| Error::no_response(error, backoff))
 }
 
-fn grant(body: &[u8]) -> Result<Grant, Unreadable> {
+fn token_response(body: &[u8]) -> Result<TokenResponse, Unreadable> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct Document<'a> {
         #[serde(borrow)]
         token_type: Cow<'a, str>,
         #[serde(borrow)]
@@ -123,52 +120,52 @@ fn grant(body: &[u8]) -> Result<Grant, Unreadable> {
         #[serde(default)]
         expires_in: Value,
     }
-    // The parser's own words may quote what it read.
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| Unreadable::Malformed)?;
-    let token = &*answer.access_token;
+    // The parser's error may quote the token.
+    let document: Document<'_> = serde_json::from_slice(body).map_err(|_| Unreadable::Malformed)?;
+    let token = &*document.access_token;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if !answer.token_type.eq_ignore_ascii_case("bearer")
+    if !document.token_type.eq_ignore_ascii_case("bearer")
         || token.is_empty()
-        || token.len() > LONGEST_TOKEN
+        || token.len() > MAX_TOKEN
         || !token.bytes().all(plain)
     {
         return Err(Unreadable::NoToken);
     }
-    let seconds = match &answer.expires_in {
+    let seconds = match &document.expires_in {
         Value::Number(number) => number.as_u64(),
-        // The older endpoints write it as a text.
+        // The older endpoints write it as a string.
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
     let lifetime = match seconds {
         None | Some(0) => return Err(Unreadable::NoLifetime),
-        Some(seconds) => Duration::from_secs(seconds).min(LONGEST_LIFETIME),
+        Some(seconds) => Duration::from_secs(seconds).min(MAX_LIFETIME),
     };
     let mut authorization =
         HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| Unreadable::NoToken)?;
     authorization.set_sensitive(true);
-    Ok(Grant {
+    Ok(TokenResponse {
         authorization,
         lifetime,
     })
 }
 
-/// What a refusal says, as far as it can hold no secret: descriptions are not looked at.
+/// Reads an error response, without its descriptions, which may quote a secret.
 fn error_response(response: &Response<Body>, body: Option<&Bytes>) -> ErrorResponse {
     let document: Value = body
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
         .unwrap_or_default();
-    let said = document.get("error").and_then(Value::as_str);
+    let code = document.get("error").and_then(Value::as_str);
     let numbers = document.get("error_codes").and_then(Value::as_array);
     let correlation = document.get("correlation_id").and_then(Value::as_str);
     let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     ErrorResponse {
-        code: said.and_then(|said| CODES.into_iter().find(|code| *code == said)),
+        code: code.and_then(|code| CODES.into_iter().find(|known| *known == code)),
         error_codes: numbers
             .into_iter()
             .flatten()
             .filter_map(Value::as_u64)
-            .take(MOST_CODES)
+            .take(MAX_ERROR_CODES)
             .collect(),
         correlation: correlation
             .or(request_id)
@@ -181,7 +178,7 @@ fn error_response(response: &Response<Body>, body: Option<&Bytes>) -> ErrorRespo
 /// Eight, four, four, four and twelve hexadecimal digits.
 fn is_guid(text: &str) -> bool {
     text.len() == 36
-        && text.bytes().enumerate().all(|(place, byte)| match place {
+        && text.bytes().enumerate().all(|(index, byte)| match index {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })

@@ -51,7 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use self::error::{Class, Error, Reason};
 pub use self::tenant::Tenant;
 
-use crate::credential::{ClientAuth, InvalidRegistration, Runtime, Token, Tokens};
+use crate::credential::{ClientAuth, InvalidRegistration, Runtime, Token, TokenCache};
 use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
 use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, InstallationId};
 
@@ -61,7 +61,7 @@ use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, Insta
 #[derive(Clone)]
 pub struct Graph {
     transport: Arc<dyn Transport>,
-    tokens: Option<Tokens>,
+    tokens: Option<TokenCache>,
     /// Without a trailing slash.
     url: Arc<str>,
 }
@@ -120,17 +120,17 @@ enum Unreadable {
 }
 
 impl Graph {
-    /// The client that sends over `transport` to the Graph of `tenant`, as the bot that `prover` proves.
+    /// The client that sends over `transport` to the Graph of `tenant`, as the bot that `client_auth` proves.
     ///
-    /// Nothing is fetched yet. A prover that serves several tenants, and the bot's own credential, is shared by an
+    /// Nothing is fetched yet. A client_auth that serves several tenants, and the bot's own credential, is shared by an
     /// [`Arc`].
     pub fn new(
         transport: impl Transport + Clone + 'static,
         tenant: Tenant,
-        prover: impl ClientAuth + 'static,
-        rim: Runtime,
+        client_auth: impl ClientAuth + 'static,
+        runtime: Runtime,
     ) -> Self {
-        let tokens = Tokens::new(transport.clone(), tenant.application, prover, rim);
+        let tokens = TokenCache::new(transport.clone(), tenant.client, client_auth, runtime);
         Self {
             transport: Arc::new(transport),
             tokens: Some(tokens),
@@ -311,7 +311,7 @@ impl Graph {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let another = tokens.token_instead_of(&token).await;
+        let another = tokens.refresh_rejected(&token).await;
         self.exchange(request, Some(&another.map_err(Error::no_token)?))
             .await
     }

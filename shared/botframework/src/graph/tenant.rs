@@ -1,5 +1,5 @@
 use crate::cloud::Cloud;
-use crate::credential::{Application, InvalidRegistration, stand_in};
+use crate::credential::{Client, InvalidRegistration, stand_in};
 
 /// The bot in one customer's tenant: where its tokens for Graph come from there, and the one host they go to.
 ///
@@ -8,29 +8,29 @@ use crate::credential::{Application, InvalidRegistration, stand_in};
 /// [`Credential`](crate::credential::Credential), and no such thing is made of a tenant:
 /// ```compile_fail
 /// # use botframework::{cloud::Cloud, connector::Connector, http::HttpTransport, credential::{Credential, Runtime, SecretString}};
-/// # fn attempt(transport: HttpTransport, tenant: botframework::graph::Tenant, secret: SecretString, rim: Runtime) {
-/// Credential::new(transport, tenant, secret, rim);
+/// # fn attempt(transport: HttpTransport, tenant: botframework::graph::Tenant, secret: SecretString, runtime: Runtime) {
+/// Credential::new(transport, tenant, secret, runtime);
 /// # }
 /// ```
 /// The other way round, a bot's registration is no tenant:
 /// ```compile_fail
 /// # use botframework::{http::HttpTransport, credential::{Registration, Runtime, SecretString}, graph::Graph};
-/// # fn attempt(transport: HttpTransport, bot: Registration, secret: SecretString, rim: Runtime) {
-/// Graph::new(transport, bot, secret, rim);
+/// # fn attempt(transport: HttpTransport, bot: Registration, secret: SecretString, runtime: Runtime) {
+/// Graph::new(transport, bot, secret, runtime);
 /// # }
 /// ```
 /// With each in its place, both are made:
 /// ```
 /// # use botframework::{http::HttpTransport, credential::{Credential, Registration, Runtime, SecretString}, graph::{Graph, Tenant}};
-/// # fn attempt(transport: HttpTransport, bot: Registration, tenant: Tenant, secret: SecretString, rims: [Runtime; 2]) {
-/// # let [one, another] = rims;
+/// # fn attempt(transport: HttpTransport, bot: Registration, tenant: Tenant, secret: SecretString, runtimes: [Runtime; 2]) {
+/// # let [one, another] = runtimes;
 /// Credential::new(transport.clone(), bot, secret.clone(), one);
 /// Graph::new(transport, tenant, secret, another);
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    pub(super) application: Application,
+    pub(super) client: Client,
     /// Graph, without a trailing slash.
     pub(super) graph: String,
 }
@@ -46,7 +46,7 @@ impl Tenant {
     pub fn new(cloud: Cloud, tenant: &str, app_id: &str) -> Result<Self, InvalidRegistration> {
         let here = cloud.endpoints();
         Ok(Self {
-            application: Application::in_tenant(cloud, tenant, app_id, here.graph_scope)?,
+            client: Client::in_tenant(cloud, tenant, app_id, here.graph_scope)?,
             graph: here.graph.to_owned(),
         })
     }
@@ -58,7 +58,7 @@ impl Tenant {
     /// When one of the URLs leads anywhere else, or has a query.
     pub fn at_stand_in(self, token_url: &str, graph_url: &str) -> Result<Self, InvalidRegistration> {
         Ok(Self {
-            application: self.application.at_stand_in(token_url)?,
+            client: self.client.at_stand_in(token_url)?,
             graph: local(graph_url)?,
         })
     }

@@ -23,7 +23,7 @@ use crate::service_url::{Loopback, OtherChannels, TrustRule};
 const APP: &str = "00000000-0000-4000-8000-00000000b07a";
 const MANIFEST: &str = "11111111-2222-4333-8444-555555555555";
 
-fn rim() -> Runtime {
+fn runtime() -> Runtime {
     Runtime::new(|| UNIX_EPOCH, || [0; 16])
 }
 
@@ -48,7 +48,7 @@ async fn serve_graph(acts: Vec<Act>) -> (Server, Graph) {
         .at_stand_in(&format!("{}token", server.url), &server.url)
         .unwrap();
     let transport = HttpTransport::builder().build().unwrap();
-    (server, Graph::new(transport, tenant, secret(), rim()))
+    (server, Graph::new(transport, tenant, secret(), runtime()))
 }
 
 /// What was asked of a cloud.
@@ -85,7 +85,7 @@ impl Sky {
     }
 
     fn graph(&self) -> Graph {
-        Graph::new(self.clone(), tenant(), secret(), rim())
+        Graph::new(self.clone(), tenant(), secret(), runtime())
     }
 
     fn all(&self) -> Vec<Asked> {
@@ -418,7 +418,7 @@ async fn in_each_cloud_the_token_is_the_tenants_and_goes_to_graph_alone() {
     ] {
         let sky = Sky::always(201, "", "");
         let tenant = Tenant::new(cloud, "customer.example", APP).unwrap();
-        let graph = Graph::new(sky.clone(), tenant, secret(), rim());
+        let graph = Graph::new(sky.clone(), tenant, secret(), runtime());
         graph.install_for_user(&user("u"), &app()).await.unwrap();
         let [bought, used] = sky.all().try_into().unwrap();
         assert_eq!(
@@ -444,9 +444,9 @@ struct Vouched(Mutex<Vec<String>>);
 impl ClientAuth for Vouched {
     fn authenticate<'a>(
         &'a self,
-        occasion: AssertionContext<'a>,
+        context: AssertionContext<'a>,
     ) -> BoxFuture<'a, Result<ClientCredential, ClientAuthError>> {
-        self.0.lock().unwrap().push(occasion.token_url.to_owned());
+        self.0.lock().unwrap().push(context.token_url.to_owned());
         Box::pin(async { Ok(ClientCredential::Assertion("vouched".to_owned().into())) })
     }
 }
@@ -454,19 +454,19 @@ impl ClientAuth for Vouched {
 #[tokio::test]
 async fn of_one_bot_the_connector_and_two_tenants_have_a_token_each_and_none_sees_anothers() {
     let sky = Sky::always(200, "", r#"{"value":[],"conversations":[]}"#);
-    let prover = Arc::new(Vouched(Mutex::default()));
+    let client_auth = Arc::new(Vouched(Mutex::default()));
     let bot = Registration::new(
         Cloud::Public,
         &Tenancy::SingleTenant("own.example".to_owned()),
         APP,
     )
     .unwrap();
-    let credential = Credential::new(sky.clone(), bot, Arc::clone(&prover), rim());
+    let credential = Credential::new(sky.clone(), bot, Arc::clone(&client_auth), runtime());
     let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
     let connector = Connector::new(sky.clone(), trust, credential);
     let tenant = |name: &str| {
         let tenant = Tenant::new(Cloud::Public, name, APP).unwrap();
-        Graph::new(sky.clone(), tenant, Arc::clone(&prover), rim())
+        Graph::new(sky.clone(), tenant, Arc::clone(&client_auth), runtime())
     };
     let (one, other) = (tenant("one.example"), tenant("other.example"));
     for _ in 0..2 {
@@ -475,7 +475,7 @@ async fn of_one_bot_the_connector_and_two_tenants_have_a_token_each_and_none_see
         one.catalog_app(MANIFEST).await.unwrap();
         other.catalog_app(MANIFEST).await.unwrap();
     }
-    let asked_for: Vec<_> = prover.0.lock().unwrap().clone();
+    let asked_for: Vec<_> = client_auth.0.lock().unwrap().clone();
     let logins = ["own", "one", "other"]
         .map(|name| format!("https://login.microsoftonline.com/{name}.example/oauth2/v2.0/token"));
     assert_eq!(asked_for, logins);

@@ -134,7 +134,7 @@ fn at(second: u64) -> AssertionContext<'static> {
         token_url: "https://login.microsoftonline.com/x/oauth2/v2.0/token",
         app_id: APP.1,
         now: UNIX_EPOCH + Duration::from_secs(second),
-        chance: [0; 16],
+        random: [0; 16],
     }
 }
 
