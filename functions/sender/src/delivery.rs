@@ -189,7 +189,7 @@ where
 
     /// Until when there is no token for this service URL, if there is none now.
     pub(crate) async fn speechless_at(&self, service_url: &str) -> Option<Timestamp> {
-        let error = self.context.connector.ready(service_url).await.err()?;
+        let error = self.context.connector.ensure_token(service_url).await.err()?;
         let wait = SignedDuration::try_from(error.wait()).unwrap_or(REFUSED_WAIT);
         let now = self.context.clock.now();
         Some(

@@ -1,20 +1,20 @@
 //! The client of the Connector, the REST service between a bot and its channels.
 //!
-//! Every method takes the service URL first and puts it to the [`TrustRule`] before anything else: to a URL
-//! that is not trusted, nothing is sent, and no token is fetched for it. Nothing is repeated here but what was
-//! refused for an old token, once with a new one: an [`Error`] says what has become of the request, and what
-//! follows is the caller's policy.
+//! Every method checks the service URL against the [`TrustRule`] first: for a URL that is not trusted, no request is
+//! sent and no token is requested. The client retries only requests that were rejected for their token, once with a new
+//! one. Any other retry is the caller's policy, by the class of the [`Error`].
 
 mod batch;
 mod creation;
 mod error;
+mod roster;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,15 +22,15 @@ use serde::{Deserialize, Serialize};
 pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, OperationProgress};
 pub use self::creation::{ConversationParameters, ConversationResource, Person};
 pub use self::error::{Class, Error, Reason};
+pub use self::roster::PagedMembers;
 
 use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, TokenCache};
-use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
+use crate::http::{Body, Part, Transport, address, json_request};
 use crate::id::{ActivityId, ConversationId};
 use crate::outgoing::OutgoingActivity;
 use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
-use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 
 /// A client of the Connector. Cheap to clone; all clones share one transport.
 #[derive(Clone)]
@@ -40,25 +40,12 @@ pub struct Connector {
     credential: Option<Credential>,
 }
 
-/// The Connector took an activity.
+/// The Connector accepted an activity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SendReceipt {
-    /// The activity's id. Absent when the channel gave none, or its answer was lost after the success was
-    /// known: a success still, never a reason to send again, but the activity cannot be changed or deleted
-    /// later.
+    /// The activity's id. Absent when the channel returned none, or the body of the success was lost: the activity is
+    /// sent, and must not be sent again, but it cannot be updated or deleted.
     pub activity_id: Option<ActivityId>,
-}
-
-/// One page of a roster. Pages may repeat members.
-///
-/// Unlike the objects that are kept and passed on, a page is read strictly: half a roster must not pass for all.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PagedMembers {
-    /// What to ask the next page with; absent on the last.
-    pub continuation_token: Option<String>,
-    /// The members on this page.
-    pub members: Vec<TeamsChannelAccount>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,21 +54,7 @@ struct Resource {
     id: Option<ActivityId>,
 }
 
-#[derive(Deserialize)]
-struct TeamConversations {
-    conversations: Vec<ChannelInfo>,
-}
-
-/// Why the body of a success cannot be read.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error("answer was cut short")]
-    Cut,
-    #[error("answer is not the document expected")]
-    Malformed(#[source] serde_json::Error),
-}
-
-/// A success, its body not yet read.
+/// A response with a success status.
 struct Success {
     status: StatusCode,
     headers: HeaderMap,
@@ -89,11 +62,10 @@ struct Success {
 }
 
 impl Connector {
-    /// A client that sends over `transport` to the service URLs that `trust` takes, as the bot that
-    /// `credential` speaks for.
+    /// A client that sends over `transport` to the service URLs that `trust` accepts, with the tokens of `credential`.
     ///
-    /// A token of the cloud goes to the cloud, one of a stand-in on this machine to this machine: requests from
-    /// one to the other are made without.
+    /// A token of the cloud is sent to the cloud only, one of a stand-in on this machine to this machine only. Other
+    /// requests have no token.
     pub fn new(transport: impl Transport + 'static, trust: TrustRule, credential: Credential) -> Self {
         Self {
             transport: Arc::new(transport),
@@ -102,9 +74,9 @@ impl Connector {
         }
     }
 
-    /// A client of channels on this machine, which need no token; it trusts nothing else.
+    /// A client of channels on this machine, which need no token. It trusts no other service URL.
     pub fn unauthenticated(transport: impl Transport + 'static) -> Self {
-        // Which cloud, and which of its channels: under this rule none is trusted.
+        // Under Loopback::Only the other two arguments have no effect.
         let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only);
         Self {
             transport: Arc::new(transport),
@@ -113,16 +85,16 @@ impl Connector {
         }
     }
 
-    /// The rule every service URL is put to.
+    /// The rule that every service URL is checked against.
     pub fn trust(&self) -> &TrustRule {
         &self.trust
     }
 
-    /// Makes sure that the bot can speak to this service URL: that there is a token, if one goes there. What must
-    /// not begin in vain asks this first. A URL that is not trusted needs none: nothing goes there.
+    /// Requests a token for this service URL unless one is cached or none is needed. Call it before work that is lost
+    /// without a token. A URL that is not trusted needs none.
     ///
     /// # Errors
-    /// When there is no token; [`credential::Error::fault`] says whether it comes by itself.
+    /// When there is no token; [`credential::Error::fault`] says whether the failure ends by itself.
     pub async fn ensure_token(&self, service_url: &str) -> Result<(), credential::Error> {
         let trusted = self.trust.check(service_url).ok();
         match trusted.and_then(|trusted| self.tokens_for(trusted)) {
@@ -131,19 +103,19 @@ impl Connector {
         }
     }
 
-    /// Fetches a token for whoever needs one later, if there is a credential. To be run beside a start.
+    /// Requests a token in advance, if there is a credential. Run it beside other work of a cold start.
     pub async fn prefetch(&self) {
         if let Some(credential) = &self.credential {
-            // Whoever needs it is told why there is none.
+            // The first request that needs the token returns the error.
             let _ = credential.ensure_token().await;
         }
     }
 
-    /// Creates a conversation with one person (repeating it gives the same one) or a new thread in a
-    /// channel (repeating it makes another).
+    /// Creates a conversation with one person (safe to repeat) or a new thread in a channel (each request creates
+    /// another).
     ///
     /// # Errors
-    /// See [`Error::class`]. A success whose answer was lost is none: it comes back without an id.
+    /// See [`Error::class`]. A success whose body was lost is not an error: the resource has no id.
     pub async fn create_conversation(
         &self,
         service_url: &str,
@@ -153,22 +125,21 @@ impl Connector {
         let success = self
             .request(service_url, Method::POST, &parts, &[], json(parameters)?)
             .await?;
-        let mut created: ConversationResource = success.read().unwrap_or_default();
+        let mut created: ConversationResource = success.body.json().unwrap_or_default();
         created.service_url = created.service_url.filter(|url| match self.trust.check(url) {
             Ok(_) => true,
             Err(error) => {
-                tracing::warn!(error_type = "ServiceUrlUntrusted", %error, "the one answered is not kept");
+                tracing::warn!(error_type = "ServiceUrlUntrusted", %error, "service URL of the new conversation ignored");
                 false
             }
         });
         Ok(created)
     }
 
-    /// Sends an activity to a conversation, in answer to none. To a bare channel of Teams it begins a new
-    /// thread.
+    /// Sends an activity to a conversation. In a Teams channel it starts a new thread.
     ///
     /// # Errors
-    /// See [`Error::class`]. A success without a body is none.
+    /// See [`Error::class`]. A success without a body is not an error.
     pub async fn send_to_conversation(
         &self,
         service_url: &str,
@@ -186,10 +157,10 @@ impl Connector {
         Ok(success.receipt())
     }
 
-    /// Sends an activity in answer to another one.
+    /// Replies to an activity.
     ///
     /// # Errors
-    /// See [`Error::class`]. A success without a body is none.
+    /// See [`Error::class`]. A success without a body is not an error.
     pub async fn reply_to_activity(
         &self,
         service_url: &str,
@@ -204,10 +175,10 @@ impl Connector {
         Ok(success.receipt())
     }
 
-    /// Replaces an activity the bot sent. Safe to repeat.
+    /// Replaces an activity of the bot. Safe to repeat.
     ///
     /// # Errors
-    /// See [`Error::class`]. A success without a body is none.
+    /// See [`Error::class`]. A success without a body is not an error.
     pub async fn update_activity(
         &self,
         service_url: &str,
@@ -222,7 +193,7 @@ impl Connector {
         Ok(success.receipt())
     }
 
-    /// Deletes an activity the bot sent. Safe to repeat.
+    /// Deletes an activity of the bot. Safe to repeat.
     ///
     /// # Errors
     /// See [`Error::class`].
@@ -238,92 +209,6 @@ impl Connector {
         Ok(())
     }
 
-    /// The whole roster at once. Deprecated in Teams (5 a minute, 10,000 members at most):
-    /// [`paged_members`](Self::paged_members).
-    ///
-    /// # Errors
-    /// See [`Error::class`]; a roster that cannot be read is `Unknown`, and asking again is safe.
-    pub async fn members(
-        &self,
-        service_url: &str,
-        conversation: &ConversationId,
-    ) -> Result<Vec<TeamsChannelAccount>, Error> {
-        let parts = [
-            Part::Fixed("v3/conversations"),
-            Part::Id(conversation.as_str()),
-            Part::Fixed("members"),
-        ];
-        self.get(service_url, &parts, &[]).await
-    }
-
-    /// One member, by `29:` id, Entra object id or user principal name.
-    ///
-    /// # Errors
-    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
-    pub async fn member(
-        &self,
-        service_url: &str,
-        conversation: &ConversationId,
-        user: &str,
-    ) -> Result<TeamsChannelAccount, Error> {
-        let parts = [
-            Part::Fixed("v3/conversations"),
-            Part::Id(conversation.as_str()),
-            Part::Fixed("members"),
-            Part::Id(user),
-        ];
-        self.get(service_url, &parts, &[]).await
-    }
-
-    /// One page of the roster. Teams makes the page size 50 at least and 500 at most.
-    ///
-    /// # Errors
-    /// See [`Error::class`]; a page that cannot be read is `Unknown`, and asking again is safe.
-    pub async fn paged_members(
-        &self,
-        service_url: &str,
-        conversation: &ConversationId,
-        page_size: Option<u16>,
-        continuation_token: Option<&str>,
-    ) -> Result<PagedMembers, Error> {
-        let parts = [
-            Part::Fixed("v3/conversations"),
-            Part::Id(conversation.as_str()),
-            Part::Fixed("pagedmembers"),
-        ];
-        let page_size = page_size.map(|size| size.to_string());
-        let query = [
-            ("pageSize", page_size.as_deref()),
-            ("continuationToken", continuation_token),
-        ];
-        let mut page: PagedMembers = self.get(service_url, &parts, &query).await?;
-        page.continuation_token = page.continuation_token.filter(|token| !token.is_empty());
-        Ok(page)
-    }
-
-    /// A team of Teams.
-    ///
-    /// # Errors
-    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
-    pub async fn team(&self, service_url: &str, team: &str) -> Result<TeamInfo, Error> {
-        self.get(service_url, &[Part::Fixed("v3/teams"), Part::Id(team)], &[])
-            .await
-    }
-
-    /// The channels of a team of Teams. The General channel has no name, and the team's id.
-    ///
-    /// # Errors
-    /// See [`Error::class`]; an answer that cannot be read is `Unknown`, and asking again is safe.
-    pub async fn channels(&self, service_url: &str, team: &str) -> Result<Vec<ChannelInfo>, Error> {
-        let parts = [
-            Part::Fixed("v3/teams"),
-            Part::Id(team),
-            Part::Fixed("conversations"),
-        ];
-        let answer: TeamConversations = self.get(service_url, &parts, &[]).await?;
-        Ok(answer.conversations)
-    }
-
     async fn get<T: DeserializeOwned>(
         &self,
         service_url: &str,
@@ -334,12 +219,13 @@ impl Connector {
             .request(service_url, Method::GET, parts, query, Bytes::new())
             .await?;
         success
-            .read()
+            .body
+            .json()
             .map_err(|error| Error::unreadable(success.status, &success.headers, error))
     }
 
-    /// The one way out: every request is made here, after its service URL has passed the rule. A token that is
-    /// not taken is replaced, and the request made once more: a 401 is said before anything is carried out.
+    /// Sends every request of this client, after the trust rule. A request that is rejected for its token (401) is
+    /// repeated once with a new one, which is safe: the Connector rejects it before it carries anything out.
     async fn request(
         &self,
         service_url: &str,
@@ -350,18 +236,7 @@ impl Connector {
     ) -> Result<Success, Error> {
         let trusted = self.trust.check(service_url).map_err(Error::not_sendable)?;
         let url = address(trusted.as_str(), parts, query).map_err(Error::not_sendable)?;
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = url
-            .try_into()
-            .map_err(|error: http::uri::InvalidUri| Error::not_sendable(error))?;
-        let has_body = !request.body().is_empty();
-        let headers = request.headers_mut();
-        headers.insert(USER_AGENT, AGENT);
-        headers.insert(ACCEPT, JSON);
-        if has_body {
-            headers.insert(CONTENT_TYPE, JSON_UTF8);
-        }
+        let request = json_request(method, url, body).map_err(Error::not_sendable)?;
 
         let Some(tokens) = self.tokens_for(trusted) else {
             return self.exchange(request, None).await;
@@ -369,21 +244,21 @@ impl Connector {
         let token = tokens.token().await.map_err(Error::no_token)?;
         match self.exchange(request.clone(), Some(&token)).await {
             Err(error) if error.is_unauthorized() => {
-                let another = tokens.refresh_rejected(&token).await;
-                self.exchange(request, Some(&another.map_err(Error::no_token)?))
+                let fresh = tokens.refresh_rejected(&token).await;
+                self.exchange(request, Some(&fresh.map_err(Error::no_token)?))
                     .await
             }
             outcome => outcome,
         }
     }
 
-    /// Whose tokens go to this service URL, if any do.
+    /// The tokens for this service URL, if it may have one.
     fn tokens_for(&self, trusted: ServiceUrl<'_>) -> Option<&TokenCache> {
         let credential = self.credential.as_ref()?;
         credential.tokens_for(trusted)
     }
 
-    /// Makes one request. This is the one place where a token is attached.
+    /// Sends one request. The only place where a token is attached.
     async fn exchange(&self, mut request: Request<Bytes>, token: Option<&Token>) -> Result<Success, Error> {
         if let Some(token) = token {
             request
@@ -415,17 +290,9 @@ impl std::fmt::Debug for Connector {
 
 impl Success {
     fn receipt(&self) -> SendReceipt {
-        let resource: Resource = self.read().unwrap_or_default();
+        let resource: Resource = self.body.json().unwrap_or_default();
         SendReceipt {
             activity_id: resource.id.filter(|id| !id.is_empty()),
-        }
-    }
-
-    /// The body as a document, or why it is none.
-    fn read<T: DeserializeOwned>(&self) -> Result<T, Unreadable> {
-        match &self.body {
-            Body::Complete(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
-            Body::Truncated => Err(Unreadable::Cut),
         }
     }
 }
@@ -440,7 +307,7 @@ fn activity_path<'a>(conversation: &'a ConversationId, activity: &'a ActivityId)
 }
 
 fn json(body: &impl Serialize) -> Result<Bytes, Error> {
-    // Few messages are shorter than half of it, and a longer one grows it once or twice.
+    // Most messages have 1 to 2 KB.
     let mut document = Vec::with_capacity(2048);
     serde_json::to_writer(&mut document, body).map_err(Error::not_sendable)?;
     Ok(document.into())

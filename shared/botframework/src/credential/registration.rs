@@ -32,7 +32,7 @@ impl Registration {
     /// When the id or the tenant is malformed; both are parts of the token request.
     pub fn new(cloud: Cloud, tenancy: &Tenancy, app_id: &str) -> Result<Self, InvalidRegistration> {
         let here = cloud.endpoints();
-        let application = match tenancy {
+        let client = match tenancy {
             Tenancy::MultiTenant => Client::new(here.multi_tenant_login, app_id, here.token_scope),
             Tenancy::SingleTenant(tenant) => Client::in_tenant(cloud, tenant, app_id, here.token_scope),
         };

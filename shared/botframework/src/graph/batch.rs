@@ -1,4 +1,4 @@
-//! Several questions in one request: `$batch`, which Graph answers one by one and in any order.
+//! `$batch`: several requests in one, with responses in any order.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -6,28 +6,28 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Error, Graph, Unreadable, found, installed_apps, installed_filter, installed_query, json, limits, read,
+    Error, Graph, Unusable, found, installed_apps, installed_filter, installed_query, json, limits, read,
     success,
 };
 use crate::http::{Body, Part, address};
 use crate::id::{CatalogAppId, EntraObjectId, InstallationId};
 
 #[derive(Deserialize)]
-struct Answers {
+struct Responses {
     responses: Vec<Value>,
 }
 
-/// More were asked for at once than one request takes.
+/// The list is longer than a batch.
 #[derive(Debug, thiserror::Error)]
 #[error("more than {} people in one request", limits::BATCH)]
 struct TooMany;
 
 impl Graph {
-    /// The installations of the app for these people, in their order, by one request; at most
-    /// [`limits::BATCH`] of them. Each has an outcome of its own: one may be throttled where others are not.
+    /// The installations of the app for these people, in order, by one request; at most [`limits::BATCH`] of them. Each
+    /// has its own result: one may be throttled and the others not.
     ///
     /// # Errors
-    /// See [`Error::class`]; for all of them, when it was the whole request that failed.
+    /// See [`Error::class`]; when the whole request failed.
     pub async fn installations(
         &self,
         users: &[&EntraObjectId],
@@ -41,7 +41,7 @@ impl Graph {
         }
         let filter = installed_filter(app);
         let query = installed_query(&filter);
-        // Under the version, as a batch has it.
+        // Relative to the version.
         let addresses: Vec<_> = users
             .iter()
             .map(|user| address("", &installed_apps(user)[1..], &query))
@@ -54,7 +54,7 @@ impl Graph {
                 Some(serde_json::json!({"id": place.to_string(), "method": "GET", "url": url}))
             })
             .collect();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         let (mut status, mut headers) = (StatusCode::OK, HeaderMap::new());
         if !requests.is_empty() {
             let body = json(&serde_json::json!({"requests": requests}))?;
@@ -62,28 +62,28 @@ impl Graph {
                 .request(Method::POST, &[Part::Fixed("v1.0/$batch")], &[], body)
                 .await?;
             let response = success(response)?;
-            answers = read::<Answers>(&response)?.responses;
+            responses = read::<Responses>(&response)?.responses;
             (status, headers) = (response.status(), response.into_parts().0.headers);
         }
         let outcomes = addresses.into_iter().enumerate().map(|(place, address)| {
             address.map_err(Error::not_sendable)?;
-            let answer = answers
+            let response = responses
                 .iter()
-                .find(|answer| answer.get("id").and_then(Value::as_str) == Some(&*place.to_string()))
+                .find(|response| response.get("id").and_then(Value::as_str) == Some(&*place.to_string()))
                 .and_then(batched)
-                .ok_or_else(|| Error::unreadable(status, &headers, Unreadable::Missing))?;
-            found(answer, app)
+                .ok_or_else(|| Error::unreadable(status, &headers, Unusable::NoEntry))?;
+            found(response, app)
         });
         Ok(outcomes.collect())
     }
 }
 
-/// One answer out of a batch, as if it had come alone; `None` when it is none.
-fn batched(answer: &Value) -> Option<Response<Body>> {
-    let status = answer.get("status")?.as_u64()?;
+/// Converts one entry of a batch response to a response; `None` when it is malformed.
+fn batched(entry: &Value) -> Option<Response<Body>> {
+    let status = entry.get("status")?.as_u64()?;
     let mut response = Response::new(Body::Truncated);
     *response.status_mut() = StatusCode::from_u16(status.try_into().ok()?).ok()?;
-    let headers = answer.get("headers").and_then(Value::as_object);
+    let headers = entry.get("headers").and_then(Value::as_object);
     for (name, value) in headers.into_iter().flatten() {
         let name = HeaderName::try_from(name.as_str());
         let value = value.as_str().map(HeaderValue::try_from);
@@ -91,7 +91,7 @@ fn batched(answer: &Value) -> Option<Response<Body>> {
             response.headers_mut().insert(name, value);
         }
     }
-    let body = serde_json::to_vec(answer.get("body").unwrap_or(&Value::Null));
+    let body = serde_json::to_vec(entry.get("body").unwrap_or(&Value::Null));
     *response.body_mut() = Body::Complete(body.ok()?.into());
     Some(response)
 }

@@ -1,11 +1,9 @@
-//! How much Graph takes: its published limits for Teams, as of 2026 (`PROTOCOL.md#e`). For whoever paces the client,
-//! which does not pace itself. They are subject to change, and [`Reason::Throttled`](super::Reason::Throttled) comes
-//! all the same.
+//! Graph's published rate limits for Teams, as of 2026 (`PROTOCOL.md#e`). The client does not enforce them. They may
+//! change, so callers must also handle [`Reason::Throttled`](super::Reason::Throttled).
 //!
-//! The requests inside one `$batch` count one by one: it saves requests on the wire, and none here. At 30 a second,
-//! installing for 100,000 people takes an hour.
+//! Each request inside a `$batch` counts. At 30 a second, 100,000 installations take an hour.
 
-/// How many requests of a kind are taken, per second.
+/// A limit for one kind of request, per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Of one app in one tenant.

@@ -1,18 +1,19 @@
-//! The client of Microsoft Graph in one customer's tenant, for the one thing a bot needs there: to be installed for
-//! people who never installed it, so that it can write to them.
+//! The client of Microsoft Graph in one customer's tenant. It installs the bot for people who have not installed it, so
+//! that the bot can send to them.
 //!
 //! ```text
-//! catalog_app, store_app ──▶ installation? ──none──▶ install_for_user ──Created──▶ the bot's own endpoint is told, with the conversation
+//! catalog_app, store_app ──▶ installation? ──none──▶ install_for_user ──Created──▶ installationUpdate at the bot's endpoint, with the conversation
 //!                       └──there──────────────────┴──Existing──▶ installation ──▶ chat: the conversation's id
 //! ```
 //!
-//! An installation tells the bot's endpoint of itself (`installationUpdate`), at some later moment. Where one was there
-//! already nothing will be told, and [`Graph::chat`] finds the conversation. The bot needs the application permissions
-//! `TeamsAppInstallation.ReadWriteSelfForUser.All` and, for teams, `…ForTeam.All`, with the tenant's consent, and a
-//! manifest whose `webApplicationInfo` names it; and `AppCatalog.Read.All`, to find it in the catalog. Guests cannot be installed for.
+//! A new installation sends an `installationUpdate` activity to the bot's endpoint, some time later. An existing one sends
+//! none; [`Graph::chat`] returns its conversation. The bot needs the application permissions
+//! `TeamsAppInstallation.ReadWriteSelfForUser.All`, for teams `…ForTeam.All`, and `AppCatalog.Read.All` to find itself in
+//! the catalog, with the tenant's consent, and a manifest whose `webApplicationInfo` names it. Apps cannot be installed
+//! for guests.
 //!
-//! Every request may be made twice, and is made once: only one refused for an old token is repeated here, with a new
-//! one. Nothing paces the client either: see [`limits`].
+//! Every request is safe to repeat. The client itself repeats only requests that were rejected for their token, once
+//! with a new one. It has no rate limit: see [`limits`].
 //!
 //! # Example: a person, an app
 //! ```no_run
@@ -22,7 +23,7 @@
 //!     return Ok(None);
 //! };
 //! match graph.install_for_user(&person, &app).await? {
-//!     // The conversation comes to the bot's endpoint.
+//!     // The bot's endpoint receives the conversation.
 //!     Installation::Created => Ok(None),
 //!     Installation::Existing => match graph.installation(&person, &app).await? {
 //!         Some(installation) => graph.chat(&person, &installation).await.map(Some),
@@ -43,7 +44,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::AUTHORIZATION;
 use http::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -52,12 +53,12 @@ pub use self::error::{Class, Error, Reason};
 pub use self::tenant::Tenant;
 
 use crate::credential::{ClientAuth, InvalidRegistration, Runtime, Token, TokenCache};
-use crate::http::{AGENT, Body, JSON, JSON_UTF8, Part, Transport, address};
+use crate::http::{Body, BoxError, Part, Transport, address, json_request};
 use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, InstallationId};
 
 /// A client of Graph in one tenant. Cheap to clone; all clones share one token.
 ///
-/// It talks to one host, its cloud's, and follows no URL that an answer holds.
+/// It sends requests to one host only and follows no URL in a response.
 #[derive(Clone)]
 pub struct Graph {
     transport: Arc<dyn Transport>,
@@ -66,16 +67,16 @@ pub struct Graph {
     url: Arc<str>,
 }
 
-/// What installing came to.
+/// The result of an installation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Installation {
-    /// It was done. The bot's endpoint will be told.
+    /// The app was installed. The bot's endpoint receives an `installationUpdate`.
     Created,
-    /// It was there already. The bot's endpoint will not be told.
+    /// The app was installed already. The bot's endpoint receives no activity.
     Existing,
 }
 
-/// A list as Graph gives it. One that has more than a page is not followed: what is asked for stands at its beginning.
+/// The first page of a list. The filters of the requests match few items, so further pages are not read.
 #[derive(Deserialize)]
 struct List<T> {
     value: Vec<T>,
@@ -106,23 +107,19 @@ struct Install<'a> {
     app: &'a str,
 }
 
-/// Why the body of a success cannot be read.
+/// Why a success is unusable although it is a document.
 #[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error("answer was cut short")]
-    Cut,
-    #[error("answer is not the document expected")]
-    Malformed(#[source] serde_json::Error),
-    #[error("answer has an empty id")]
-    NoId,
-    #[error("answer to a batch has none to this request")]
-    Missing,
+enum Unusable {
+    #[error("response has an empty id")]
+    EmptyId,
+    #[error("response to a batch has no entry for this request")]
+    NoEntry,
 }
 
 impl Graph {
-    /// The client that sends over `transport` to the Graph of `tenant`, as the bot that `client_auth` proves.
+    /// A client that sends over `transport` to the Graph of `tenant`, with tokens that `client_auth` authenticates for.
     ///
-    /// Nothing is fetched yet. A client_auth that serves several tenants, and the bot's own credential, is shared by an
+    /// Sends nothing yet. A `client_auth` that serves several tenants, and the bot's own credential, is shared by an
     /// [`Arc`].
     pub fn new(
         transport: impl Transport + Clone + 'static,
@@ -141,7 +138,7 @@ impl Graph {
     /// A client of a stand-in on this machine, which needs no token.
     ///
     /// # Errors
-    /// When the URL leads anywhere else, or has a query.
+    /// When the URL is not on this machine, or has a query.
     pub fn unauthenticated(
         transport: impl Transport + 'static,
         graph_url: &str,
@@ -154,35 +151,35 @@ impl Graph {
     }
 
     /// The app with this id in its manifest, in the tenant's catalog; of several, the organization's own. `None` when
-    /// it has none; then it may be a [`store_app`](Self::store_app).
+    /// there is none; it may be a [`store_app`](Self::store_app).
     ///
-    /// The id may be kept until an installation fails with [`Reason::NotFound`].
+    /// The id may be cached until an installation fails with [`Reason::NotFound`].
     ///
     /// # Errors
     /// See [`Error::class`].
     pub async fn catalog_app(&self, manifest_id: &str) -> Result<Option<CatalogAppId>, Error> {
-        self.app_by("externalId", manifest_id).await
+        self.find_app("externalId", manifest_id).await
     }
 
-    /// The app from the store with this id in its manifest. There it has the same id, and Graph leaves out that it is from
-    /// the manifest: [`catalog_app`](Self::catalog_app) does not find it. `None` when the tenant has none.
+    /// The store app with this id in its manifest. Its catalog id is the same, and Graph omits its `externalId`, so
+    /// [`catalog_app`](Self::catalog_app) does not find it. `None` when the tenant has none.
     ///
     /// # Errors
     /// See [`Error::class`].
     pub async fn store_app(&self, manifest_id: &str) -> Result<Option<CatalogAppId>, Error> {
-        self.app_by("id", manifest_id).await
+        self.find_app("id", manifest_id).await
     }
 
-    async fn app_by(&self, property: &str, value: &str) -> Result<Option<CatalogAppId>, Error> {
+    async fn find_app(&self, property: &str, value: &str) -> Result<Option<CatalogAppId>, Error> {
         let parts = [Part::Fixed("v1.0/appCatalogs/teamsApps")];
-        let filter = format!("{property} eq {}", literal(value));
+        let filter = format!("{property} eq {}", odata_literal(value));
         let query = [("$filter", Some(filter.as_str()))];
         let response = success(self.request(Method::GET, &parts, &query, Bytes::new()).await?)?;
         let list: List<CatalogApp> = read(&response)?;
         let is_own = |app: &CatalogApp| app.distribution_method.as_deref() == Some("organization");
         let (own, others): (Vec<_>, Vec<_>) = list.value.into_iter().partition(is_own);
         match own.into_iter().chain(others).next() {
-            Some(app) if app.id.is_empty() => Err(unreadable(&response, Unreadable::NoId)),
+            Some(app) if app.id.is_empty() => Err(unreadable(&response, Unusable::EmptyId)),
             app => Ok(app.map(|app| app.id)),
         }
     }
@@ -237,8 +234,8 @@ impl Graph {
         self.install(&parts, app).await
     }
 
-    /// The conversation that an installation for a person has with them. The Connector takes its id, although in an
-    /// activity the conversation has another.
+    /// The conversation of an installation with its person. The Connector accepts this id, although activities have
+    /// another one for the conversation.
     ///
     /// # Errors
     /// See [`Error::class`].
@@ -253,12 +250,12 @@ impl Graph {
         let response = success(self.request(Method::GET, &parts, &[], Bytes::new()).await?)?;
         let chat: Chat = read(&response)?;
         if chat.id.is_empty() {
-            return Err(unreadable(&response, Unreadable::NoId));
+            return Err(unreadable(&response, Unusable::EmptyId));
         }
         Ok(chat.id)
     }
 
-    /// Takes an installation from a person. Safe to repeat; of one that is gone Graph says [`Reason::NotFound`].
+    /// Removes an installation. Safe to repeat; one that does not exist is [`Reason::NotFound`].
     ///
     /// # Errors
     /// See [`Error::class`].
@@ -280,8 +277,8 @@ impl Graph {
         success(response).map(|_| Installation::Created)
     }
 
-    /// The one way out: every request is made here, to the one host. A token that is not taken is replaced, and the
-    /// request made once more.
+    /// Sends every request of this client, to its one host. A request that is rejected for its token is repeated once
+    /// with a new one.
     async fn request(
         &self,
         method: Method,
@@ -290,18 +287,7 @@ impl Graph {
         body: Bytes,
     ) -> Result<Response<Body>, Error> {
         let url = address(&self.url, parts, query).map_err(Error::not_sendable)?;
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = url
-            .try_into()
-            .map_err(|error: http::uri::InvalidUri| Error::not_sendable(error))?;
-        let has_body = !request.body().is_empty();
-        let headers = request.headers_mut();
-        headers.insert(USER_AGENT, AGENT);
-        headers.insert(ACCEPT, JSON);
-        if has_body {
-            headers.insert(CONTENT_TYPE, JSON_UTF8);
-        }
+        let request = json_request(method, url, body).map_err(Error::not_sendable)?;
 
         let Some(tokens) = &self.tokens else {
             return self.exchange(request, None).await;
@@ -311,12 +297,12 @@ impl Graph {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let another = tokens.refresh_rejected(&token).await;
-        self.exchange(request, Some(&another.map_err(Error::no_token)?))
+        let fresh = tokens.refresh_rejected(&token).await;
+        self.exchange(request, Some(&fresh.map_err(Error::no_token)?))
             .await
     }
 
-    /// Makes one request. This is the one place where a token is attached.
+    /// Sends one request. The only place where a token is attached.
     async fn exchange(
         &self,
         mut request: Request<Bytes>,
@@ -341,7 +327,7 @@ impl fmt::Debug for Graph {
     }
 }
 
-/// The apps of one person. The first part is the version, which the addresses inside a batch are under.
+/// The path of one person's apps. The first part is the version, which URLs inside a batch omit.
 fn installed_apps(user: &EntraObjectId) -> [Part<'_>; 4] {
     [
         Part::Fixed("v1.0"),
@@ -352,20 +338,20 @@ fn installed_apps(user: &EntraObjectId) -> [Part<'_>; 4] {
 }
 
 fn installed_filter(app: &CatalogAppId) -> String {
-    format!("teamsApp/id eq {}", literal(app.as_str()))
+    format!("teamsApp/id eq {}", odata_literal(app.as_str()))
 }
 
 fn installed_query(filter: &str) -> [(&'static str, Option<&str>); 2] {
     [("$expand", Some("teamsApp")), ("$filter", Some(filter))]
 }
 
-/// A text as a literal of `OData`: between single quotes, those inside it doubled.
-fn literal(text: &str) -> String {
+/// Quotes a text as an `OData` literal.
+fn odata_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The installation of `app` in a list of them. Another's is not taken for it, whatever was asked: what is found may be
-/// uninstalled.
+/// The installation of `app` in a list. Checks the app although the request filters by it, because the installation may
+/// be uninstalled.
 fn found(response: Response<Body>, app: &CatalogAppId) -> Result<Option<InstallationId>, Error> {
     let response = success(response)?;
     let list: List<InstalledApp> = read(&response)?;
@@ -374,7 +360,7 @@ fn found(response: Response<Body>, app: &CatalogAppId) -> Result<Option<Installa
         of.is_none_or(|of| of.id.as_str().eq_ignore_ascii_case(app.as_str()))
     };
     match list.value.into_iter().find(is_its) {
-        Some(installation) if installation.id.is_empty() => Err(unreadable(&response, Unreadable::NoId)),
+        Some(installation) if installation.id.is_empty() => Err(unreadable(&response, Unusable::EmptyId)),
         installation => Ok(installation.map(|installation| installation.id)),
     }
 }
@@ -391,14 +377,13 @@ fn success(response: Response<Body>) -> Result<Response<Body>, Error> {
 }
 
 fn read<T: DeserializeOwned>(response: &Response<Body>) -> Result<T, Error> {
-    let document = match response.body() {
-        Body::Complete(bytes) => serde_json::from_slice(bytes).map_err(Unreadable::Malformed),
-        Body::Truncated => Err(Unreadable::Cut),
-    };
-    document.map_err(|error| unreadable(response, error))
+    response
+        .body()
+        .json()
+        .map_err(|error| unreadable(response, error))
 }
 
-fn unreadable(response: &Response<Body>, error: Unreadable) -> Error {
+fn unreadable(response: &Response<Body>, error: impl Into<BoxError>) -> Error {
     Error::unreadable(response.status(), response.headers(), error)
 }
 

@@ -1,25 +1,24 @@
 use crate::cloud::Cloud;
 use crate::credential::{Client, InvalidRegistration, stand_in};
 
-/// The bot in one customer's tenant: where its tokens for Graph come from there, and the one host they go to.
+/// The bot in one customer's tenant: its token endpoint for Graph, and Graph's URL.
 ///
-/// A token for Graph and one for the Connector are different things, and each works for more than a request: neither
-/// may be seen by the other's host. A [`Connector`](crate::connector::Connector) takes a
-/// [`Credential`](crate::credential::Credential), and no such thing is made of a tenant:
+/// Tokens for Graph and for the Connector must not reach the other's host. A [`Connector`](crate::connector::Connector)
+/// takes a [`Credential`](crate::credential::Credential), which cannot be created from a tenant:
 /// ```compile_fail
 /// # use botframework::{cloud::Cloud, connector::Connector, http::HttpTransport, credential::{Credential, Runtime, SecretString}};
 /// # fn attempt(transport: HttpTransport, tenant: botframework::graph::Tenant, secret: SecretString, runtime: Runtime) {
 /// Credential::new(transport, tenant, secret, runtime);
 /// # }
 /// ```
-/// The other way round, a bot's registration is no tenant:
+/// A bot's registration is not accepted as a tenant either:
 /// ```compile_fail
 /// # use botframework::{http::HttpTransport, credential::{Registration, Runtime, SecretString}, graph::Graph};
 /// # fn attempt(transport: HttpTransport, bot: Registration, secret: SecretString, runtime: Runtime) {
 /// Graph::new(transport, bot, secret, runtime);
 /// # }
 /// ```
-/// With each in its place, both are made:
+/// Each in its place compiles:
 /// ```
 /// # use botframework::{http::HttpTransport, credential::{Credential, Registration, Runtime, SecretString}, graph::{Graph, Tenant}};
 /// # fn attempt(transport: HttpTransport, bot: Registration, tenant: Tenant, secret: SecretString, runtimes: [Runtime; 2]) {
@@ -38,11 +37,10 @@ pub struct Tenant {
 impl Tenant {
     /// The bot `app_id` in the tenant with this id or domain, in `cloud`.
     ///
-    /// It is the tenant of the people to be reached, not the bot's own: each customer's needs its own tokens, whatever
-    /// the bot's registration is.
+    /// It is the tenant of the recipients, not the bot's own: each customer's tenant needs its own tokens.
     ///
     /// # Errors
-    /// When id or tenant cannot be what they are said to be; both stand in the request for a token.
+    /// When the id or the tenant is malformed; both are parts of the token request.
     pub fn new(cloud: Cloud, tenant: &str, app_id: &str) -> Result<Self, InvalidRegistration> {
         let here = cloud.endpoints();
         Ok(Self {
@@ -51,11 +49,11 @@ impl Tenant {
         })
     }
 
-    /// The same tenant with a stand-in for the token endpoint and one for Graph, both on this machine: tokens of the
-    /// cloud do not go to this machine, and others have no way off it.
+    /// The same tenant with stand-ins for the token endpoint and for Graph, both on this machine: no token of the cloud is
+    /// sent to this machine, and no other leaves it.
     ///
     /// # Errors
-    /// When one of the URLs leads anywhere else, or has a query.
+    /// When one of the URLs is not on this machine, or has a query.
     pub fn at_stand_in(self, token_url: &str, graph_url: &str) -> Result<Self, InvalidRegistration> {
         Ok(Self {
             client: self.client.at_stand_in(token_url)?,

@@ -10,7 +10,10 @@ mod tests;
 mod transport;
 mod url;
 
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::uri::InvalidUri;
+use http::{HeaderMap, HeaderValue, Method, Request};
 
 pub use self::client::{BuildError, HttpTransport, HttpTransportBuilder, HttpVersions};
 pub use self::retry_after::RetryAfter;
@@ -21,14 +24,29 @@ pub(crate) use self::error_body::{ErrorBody, MAX_TEXT};
 pub(crate) use self::service_error::Failure;
 pub(crate) use self::url::{OUTSIDE_UNRESERVED, Part, address};
 
-/// The user agent, in the form the Bot Framework's own clients use; telemetry only.
-pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!(
+/// The user agent, in the form of the Bot Framework's own clients; telemetry only.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!(
     "Microsoft-BotFramework/3.1 (botframework/",
     env!("CARGO_PKG_VERSION"),
     "; Rust)"
 ));
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-pub(crate) const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON_UTF8: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// A request to a JSON service. An empty body has no content type.
+pub(crate) fn json_request(method: Method, url: String, body: Bytes) -> Result<Request<Bytes>, InvalidUri> {
+    let has_body = !body.is_empty();
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = url.try_into()?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, AGENT);
+    headers.insert(ACCEPT, JSON);
+    if has_body {
+        headers.insert(CONTENT_TYPE, JSON_UTF8);
+    }
+    Ok(request)
+}
 
 /// Those of the headers `names` that are present, `name=value` joined by spaces.
 pub(crate) fn correlation(headers: &HeaderMap, names: &[&str]) -> String {

@@ -2,6 +2,7 @@ use std::error::Error as StdError;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 /// The cause of a failure.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -25,6 +26,25 @@ pub enum Body {
     Complete(Bytes),
     /// The connection broke, the time-out struck or the size limit was exceeded before the body's end.
     Truncated,
+}
+
+/// Why the body of a success cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnreadableBody {
+    #[error("response is truncated")]
+    Truncated,
+    #[error("response is not the expected document")]
+    Malformed(#[source] serde_json::Error),
+}
+
+impl Body {
+    /// Parses the whole body as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, UnreadableBody> {
+        match self {
+            Self::Complete(bytes) => serde_json::from_slice(bytes).map_err(UnreadableBody::Malformed),
+            Self::Truncated => Err(UnreadableBody::Truncated),
+        }
+    }
 }
 
 /// Why there is no response.

@@ -1,6 +1,6 @@
 use std::time::UNIX_EPOCH;
 
-use botframework::credential::Reload;
+use botframework::credential::{ExposeSecret, Reload};
 use serde_json::json;
 
 use super::*;
@@ -90,14 +90,14 @@ fn a_stand_in_for_the_token_endpoint_is_on_this_machine_and_never_in_aws() {
 async fn without_authentication_there_is_no_token_to_be_had_or_needed() {
     let connector = connect(&[("HERALD_UNAUTHENTICATED", "loopback-only")]).unwrap();
     assert!(connector.trust().check(CLOUD).is_err());
-    connector.ready("http://127.0.0.1:3979/").await.unwrap();
+    connector.ensure_token("http://127.0.0.1:3979/").await.unwrap();
 }
 
 #[tokio::test]
 async fn on_one_machine_without_a_secret_channels_there_are_spoken_to_and_the_cloud_is_not() {
     let connector = connect(&[APP, ("HERALD_LOOPBACK_SERVICE_URLS", "trusted")]).unwrap();
-    connector.ready("http://127.0.0.1:3979/").await.unwrap();
-    let error = connector.ready(CLOUD).await.unwrap_err();
+    connector.ensure_token("http://127.0.0.1:3979/").await.unwrap();
+    let error = connector.ensure_token(CLOUD).await.unwrap_err();
     assert!(
         chain(&error).contains("MicrosoftAppPassword is not set"),
         "{}",

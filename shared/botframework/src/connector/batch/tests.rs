@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
-use super::super::Class;
 use super::*;
+use crate::connector::{Class, Reason};
 
 fn entries(document: &Value) -> Vec<FailedEntry> {
     FailedEntries::read(document).unwrap().entries

@@ -90,7 +90,7 @@ async fn a_url_that_is_not_trusted_gets_no_token_and_none_is_fetched_for_it() {
         "http://127.0.0.1:3979/",
         "",
     ] {
-        connector.ready(url).await.unwrap();
+        connector.ensure_token(url).await.unwrap();
         assert_eq!(
             send(&connector, url).await.unwrap_err().class(),
             Class::Rejected,
@@ -113,7 +113,7 @@ async fn the_clouds_token_never_goes_to_this_machine_and_a_stand_ins_never_leave
         let (channel, endpoint) = (Channel::taking(|_| true), Endpoint::new());
         let connector = channel.connector(Loopback::Trusted, credential_of(&endpoint));
         for url in [CLOUD, local] {
-            connector.ready(url).await.unwrap();
+            connector.ensure_token(url).await.unwrap();
             send(&connector, url).await.unwrap();
         }
         assert_eq!(channel.seen(), expected);
@@ -124,7 +124,7 @@ async fn the_clouds_token_never_goes_to_this_machine_and_a_stand_ins_never_leave
 async fn without_a_credential_nothing_but_this_machine_is_spoken_to_and_without_a_token() {
     let channel = Channel::taking(|_| true);
     let connector = Connector::unauthenticated(channel.clone());
-    connector.ready("http://127.0.0.1:3979/").await.unwrap();
+    connector.ensure_token("http://127.0.0.1:3979/").await.unwrap();
     assert_eq!(
         send(&connector, CLOUD).await.unwrap_err().class(),
         Class::Rejected
@@ -193,7 +193,7 @@ async fn without_a_token_nothing_is_sent_and_the_wait_is_told() {
     let channel = Channel::taking(|_| true);
     let endpoint = Endpoint::answering(|_| (429, "retry-after: 30", String::new()));
     let connector = channel.connector(Loopback::Refused, endpoint.credential());
-    assert!(connector.ready(CLOUD).await.is_err());
+    assert!(connector.ensure_token(CLOUD).await.is_err());
     let error = send(&connector, CLOUD).await.unwrap_err();
     assert!(error.is_unauthorized());
     assert_eq!((error.class(), error.code()), (Class::NotSent, Some("NoToken")));
