@@ -173,8 +173,8 @@ async fn secrets_and_parameters_are_requested_by_their_names() {
     let name = SecretRef::SystemsManager("/bot".to_owned());
     let parameter = StoredSecret::new(&aws.config(), name, SecretKind::Password);
     assert_eq!(
-        parameter.authenticate(at(0)).await.unwrap(),
-        secret("from systems manager")
+        exposed(&parameter.authenticate(at(0)).await.unwrap()),
+        ("secret", "from systems manager")
     );
     let (line, body, headers) = aws.last();
     assert_eq!(line, "POST https://ssm.eu-west-1.amazonaws.com/");
