@@ -422,7 +422,7 @@ impl Book {
         let fault = if ended > head.audience {
             Some("more deliveries are settled than planned")
         } else if head.chunks_closed > head.chunks || head.parts_planned > head.parts {
-            Some("more chunks are closed than planned")
+            Some("more chunks are closed, or parts planned, than there are")
         } else if head.copies.current + head.copies.uneditable > head.tally.delivered {
             Some("more messages are counted than delivered")
         } else if head.completed_at.is_some()

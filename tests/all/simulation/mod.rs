@@ -29,7 +29,8 @@
 //! 4. The channel never counts more requests than its limits. A conversation has at most one request in flight. No request
 //!    is sent to a tenant before its `Retry-After` is over.
 //! 5. No send starts after a cancellation, an expiry, a retraction, an edit or a removal that its worker could have read.
-//! 6. An edit or a retraction is never overwritten by the send it follows: every sent message ends at the last content.
+//! 6. An edit or a retraction is never overwritten by the send it follows: every sent message ends at the last content or
+//!    deleted, or is counted as uneditable.
 //! 7. Every conversation that the audience means during the whole of planning is a recipient. No message goes to a
 //!    conversation that the audience does not mean.
 //! 8. At most one worker at a time creates a conversation with a person. A known conversation is not created again. The
@@ -44,7 +45,8 @@
 //!
 //! - A person who becomes known between the reads of two selectors that both mean them may be missed. If only their second
 //!   id becomes known then, they may be counted twice, but get one copy.
-//! - A member who cannot be written to need not be a recipient when the audience also has `everyone`, a tenant or a tag.
+//! - A person who cannot be written to need not be a recipient if the audience has `everyone`, a tenant or a tag, even if
+//!   another selector names them.
 //! - A person on two rosters may be missed if the planner that read one of them died and that roster cannot be read again.
 //!
 //! `SEEDS=n` sets the number of seeds. `SEED=n` runs one seed and prints its whole trace.

@@ -178,7 +178,7 @@ fn is_a_name(recipient: &Recipient) -> bool {
     matches!(recipient, Recipient::Account(_))
 }
 
-/// Whether the channel may have no known conversation of a team.
+/// Whether every request for the roster of a team may have failed.
 fn is_silent(channel: &State, team: &str) -> bool {
     let Some(place) = channel.named(team).map(|place| &channel.places[place]) else {
         return true;
