@@ -257,8 +257,8 @@ impl Channel {
     async fn answer(&self, host: &str, method: &str, target: &str, body: &[u8]) -> Option<Response> {
         let document: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let api = target.find("/v3/").map_or(target, |start| &target[start..]);
-        let operation = Operation::read(method, api, &document);
-        let subject = self.state().subject(operation.as_ref().ok());
+        let request = Request::read(Address::Region(0), method, api, &document);
+        let subject = self.state().subject(request.as_ref().ok());
         self.0.requests.send_modify(|requests| *requests += 1);
         let behaviour = self.state().next_behaviour(&subject);
         match &behaviour {
@@ -286,13 +286,13 @@ impl Channel {
             | Behaviour::Named(_)
             | Behaviour::Cut => {}
         }
-        let operation = match operation {
-            Ok(operation) => operation,
+        let request = match request {
+            Ok(request) => request,
             Err(refusal) => return Some(refusal.into()),
         };
-        let is_read = matches!(operation, Operation::Read(_));
+        let is_read = matches!(request.operation, Operation::Read(_));
         let path = target.split('?').next().unwrap_or_default();
-        let response = self.state().carry_out(operation, method, path, document);
+        let response = self.state().carry_out(&request, method, path, document);
         match behaviour {
             _ if is_read => Some(response),
             Behaviour::Cut => None,
@@ -317,20 +317,23 @@ pub(crate) fn open_world() -> Teams {
 
 impl State {
     /// The conversation, batch endpoint or member whose behaviour applies to a request.
-    fn subject(&self, operation: Option<&Operation>) -> String {
-        match operation {
+    fn subject(&self, request: Option<&Request>) -> String {
+        let Some(request) = request else {
+            return String::new();
+        };
+        match &request.operation {
             // A creation has the behaviour of its member, if there is one.
-            Some(Operation::Create { member, .. }) if self.behaviours.contains_key(member) => member.clone(),
-            Some(Operation::Batch(batch)) => match batch {
-                BatchOperation::Submit { .. } => batch::SUBMIT.to_owned(),
-                BatchOperation::Poll { .. } => batch::ASK.to_owned(),
-                BatchOperation::ListFailed { .. } => batch::LIST.to_owned(),
-                BatchOperation::Cancel { .. } => batch::CANCEL.to_owned(),
-            },
-            operation => operation
-                .and_then(Operation::conversation)
-                .unwrap_or_default()
-                .to_owned(),
+            Operation::Create { member, .. } if self.behaviours.contains_key(member) => member.clone(),
+            Operation::Batch(BatchOperation::Submit { .. }) => batch::SUBMIT.to_owned(),
+            Operation::Batch(BatchOperation::Poll) => batch::ASK.to_owned(),
+            Operation::Batch(BatchOperation::ListFailed { .. }) => batch::LIST.to_owned(),
+            Operation::Batch(BatchOperation::Cancel) => batch::CANCEL.to_owned(),
+            Operation::Create { .. }
+            | Operation::CreateThread(_)
+            | Operation::Send(_)
+            | Operation::Update { .. }
+            | Operation::Delete(_)
+            | Operation::Read(_) => request.id.clone(),
         }
     }
 
@@ -344,14 +347,12 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, operation: Operation, method: &str, path: &str, body: Value) -> Response {
+    fn carry_out(&mut self, request: &Request, method: &str, path: &str, body: Value) -> Response {
         let mut circle = None;
         if let Operation::Read(Query::PagedMembers {
-            conversation,
-            token: Some(token),
-            ..
-        }) = &operation
-            && let Some((forgotten, circles)) = self.rosters.get_mut(conversation)
+            token: Some(token), ..
+        }) = &request.operation
+            && let Some((forgotten, circles)) = self.rosters.get_mut(&request.id)
         {
             if *forgotten > 0 {
                 *forgotten -= 1;
@@ -359,12 +360,8 @@ impl State {
             }
             circle = circles.then(|| token.clone());
         }
-        let request = Request {
-            address: Address::Region(0),
-            operation,
-        };
         let before = self.teams.posted.len();
-        let mut response = self.teams.handle(&request, TIME);
+        let mut response = self.teams.handle(request, TIME);
         if let (Some(token), Some(page)) = (circle, &mut response.body) {
             page["continuationToken"] = json!(token);
         }
@@ -380,12 +377,12 @@ impl State {
                 });
                 self.received.extend(reached);
             }
-            operation if is_done => {
-                let conversation = operation.conversation().filter(|_| path != CREATE);
+            _ if is_done => {
+                let conversation = if path == CREATE { "" } else { &request.id };
                 self.received.push(Received {
                     method: method.to_owned(),
                     path: path.to_owned(),
-                    conversation: conversation.unwrap_or_default().to_owned(),
+                    conversation: conversation.to_owned(),
                     activity: body,
                 });
             }

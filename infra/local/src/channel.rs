@@ -22,8 +22,7 @@ use crate::{
     clock,
     issuer::{self, Issuer},
     teams::{
-        Account, Address, GraphOperation, GraphRequest, Kind, Member, Operation, Place, Request, Response,
-        Team, Teams,
+        Account, Address, GraphOperation, GraphRequest, Kind, Member, Place, Request, Response, Team, Teams,
     },
 };
 
@@ -299,13 +298,12 @@ impl Shared {
     }
 
     fn connector(&self, method: &Method, target: &str, body: &Value) -> Response {
-        let operation = match Operation::read(method.as_str(), target, body) {
-            Ok(operation) => operation,
+        let request = match Request::read(Address::Region(0), method.as_str(), target, body) {
+            Ok(request) => request,
             Err(refusal) => return refusal.into(),
         };
-        let address = Address::Region(0);
         let mut world = self.lock();
-        let response = world.teams.handle(&Request { address, operation }, clock::now());
+        let response = world.teams.handle(&request, clock::now());
         world.publish();
         response
     }

@@ -229,21 +229,16 @@ impl Book {
     pub(super) fn begins(&mut self, run: &Run, environment: &Environment, asked: &Asked) -> usize {
         let (conversation, sends) = match &asked.operation {
             Operation::Create { .. }
-            | Operation::CreateThread { .. }
+            | Operation::CreateThread(_)
             | Operation::Read(_)
             | Operation::Batch(_) => (None, None),
-            Operation::Send {
-                conversation,
-                activity,
-            } => (Some(conversation), Some(Self::read(text_of(activity)))),
-            Operation::Update { conversation, .. } | Operation::Delete { conversation, .. } => {
-                (Some(conversation), None)
-            }
+            Operation::Send(activity) => (Some(&asked.id), Some(Self::read(text_of(activity)))),
+            Operation::Update { .. } | Operation::Delete(_) => (Some(&asked.id), None),
         };
         let number = self.requests.len();
         let place = run.channel.with(|channel| match conversation {
             Some(name) => channel.named(name),
-            None => channel.find(&asked.operation),
+            None => channel.find(asked),
         });
         let mut request = Request {
             fate: Fate::UnderWay,
@@ -258,11 +253,11 @@ impl Book {
         if let Some(conversation) = conversation {
             let about = match &asked.operation {
                 Operation::Create { .. }
-                | Operation::CreateThread { .. }
+                | Operation::CreateThread(_)
                 | Operation::Read(_)
                 | Operation::Batch(_) => None,
-                Operation::Send { .. } => sends.map(|(number, _)| number),
-                Operation::Update { id, .. } | Operation::Delete { id, .. } => self.sender_of(id),
+                Operation::Send(_) => sends.map(|(number, _)| number),
+                Operation::Update { message, .. } | Operation::Delete(message) => self.sender_of(message),
             };
             self.alone(run, &request);
             request.delivery = self.entitled(run, &request, about, conversation);

@@ -64,7 +64,7 @@ impl Channel {
             }
             Err(refusal) if refusal.status == 401 => return verdict,
             Err(refusal) if refusal.message == "the continuation token has expired" => {
-                let place = state.find(&asked.operation).unwrap();
+                let place = state.find(asked).unwrap();
                 state.places[place].past.too_late += 1;
                 run.tell(
                     &"channel",
@@ -133,16 +133,16 @@ fn fault_of(run: &Run, state: &mut State, asked: &Request, place: usize) -> Opti
         Operation::Create { .. } => run
             .strikes(troubles.behind)
             .then(|| Refusal::new(403, "ForbiddenOperationException")),
-        Operation::Send { .. } if run.strikes(troubles.missing) => {
+        Operation::Send(_) if run.strikes(troubles.missing) => {
             Some(Refusal::new(404, "ConversationNotFound"))
         }
-        Operation::Send { .. } | Operation::Update { .. } | Operation::Delete { .. } => run
+        Operation::Send(_) | Operation::Update { .. } | Operation::Delete(_) => run
             .strikes(troubles.refused)
             .then(|| Refusal::new(400, "BadSyntax")),
         Operation::Read(_) => run.strikes(troubles.missing).then(|| {
             state.places[place].past.missed += 1;
             Refusal::new(404, "ConversationNotFound")
         }),
-        Operation::CreateThread { .. } | Operation::Batch(_) => None,
+        Operation::CreateThread(_) | Operation::Batch(_) => None,
     }
 }

@@ -48,9 +48,8 @@ fn read(request: &http::Request<Bytes>) -> Request {
         Address::Region(region.unwrap_or_else(|_| panic!("no address of ours: {uri}")))
     };
     let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-    let operation = Operation::read(request.method().as_str(), &uri[base.len()..], &body);
-    let operation = operation.unwrap_or_else(|_| panic!("no worker asks for {} {uri}", request.method()));
-    Request { address, operation }
+    let asked = Request::read(address, request.method().as_str(), &uri[base.len()..], &body);
+    asked.unwrap_or_else(|_| panic!("no worker asks for {} {uri}", request.method()))
 }
 
 /// The wire of one worker.

@@ -84,19 +84,19 @@ impl Batch {
 
 impl Teams {
     /// Answers a request to the batch API.
-    pub fn batch(&mut self, operation: &BatchOperation, now: Timestamp) -> Response {
+    pub fn batch(&mut self, id: &str, operation: &BatchOperation, now: Timestamp) -> Response {
         let answer = match operation {
             BatchOperation::Submit {
                 tenant,
                 members,
                 activity,
             } => Ok(self.submit(tenant, members, activity, now)),
-            BatchOperation::Poll { id } => self.batch_index(id).map(|index| self.poll(index, now)),
-            BatchOperation::ListFailed { id, token } => {
+            BatchOperation::Poll => self.batch_index(id).map(|index| self.poll(index, now)),
+            BatchOperation::ListFailed { token } => {
                 let index = self.batch_index(id);
                 index.map(|index| self.list_failed(index, token.as_deref()))
             }
-            BatchOperation::Cancel { id } => self.batch_index(id).map(|index| {
+            BatchOperation::Cancel => self.batch_index(id).map(|index| {
                 self.batches[index].cancelled += 1;
                 Response::empty(200)
             }),

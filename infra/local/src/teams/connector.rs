@@ -49,7 +49,7 @@ impl Teams {
     /// Answers a request at once.
     pub fn handle(&mut self, request: &Request, now: Timestamp) -> Response {
         if let Operation::Batch(operation) = &request.operation {
-            return self.batch(operation, now);
+            return self.batch(&request.id, operation, now);
         }
         match self.admit(request, now) {
             Ok(place) => {
@@ -71,7 +71,7 @@ impl Teams {
         if self.refuses_the_bot {
             return Err(Refusal::new(401, "BotNotRegistered"));
         }
-        let place = self.find_or_create(&request.operation);
+        let place = self.find_or_create(request);
         if let Some(exceeded) = place.and_then(|place| self.count(request, place, now)) {
             return Err(exceeded);
         }
@@ -91,11 +91,13 @@ impl Teams {
             return Err(NOT_INSTALLED);
         }
         match &request.operation {
-            Operation::Update { id, .. } | Operation::Delete { id, .. } => self.check_message(place, id)?,
+            Operation::Update { message, .. } | Operation::Delete(message) => {
+                self.check_message(place, message)?;
+            }
             Operation::Read(query) => self.check_query(place, query, now)?,
             Operation::Create { .. }
-            | Operation::CreateThread { .. }
-            | Operation::Send { .. }
+            | Operation::CreateThread(_)
+            | Operation::Send(_)
             | Operation::Batch(_) => {}
         }
         if !matches!(request.operation, Operation::Read(_)) {
@@ -118,30 +120,23 @@ impl Teams {
                 }
                 Done::Created { id, activity: None }
             }
-            Operation::CreateThread { channel, activity } => {
-                let id = self.post(place, channel, activity, now);
+            Operation::CreateThread(activity) => {
+                let id = self.post(place, &request.id, activity, now);
                 Done::Created {
-                    id: format!("{channel};messageid={id}"),
+                    id: format!("{};messageid={id}", request.id),
                     activity: Some(id),
                 }
             }
-            Operation::Send {
-                conversation,
-                activity,
-            } => Done::Shown(self.post(place, conversation, activity, now)),
-            Operation::Update {
-                conversation,
-                id,
-                activity,
-            } => {
-                self.record(place, conversation, id, Posting::Update, activity);
-                Done::Changed(id.clone())
+            Operation::Send(activity) => Done::Shown(self.post(place, &request.id, activity, now)),
+            Operation::Update { message, activity } => {
+                self.record(place, &request.id, message, Posting::Update, activity);
+                Done::Changed(message.clone())
             }
-            Operation::Delete { conversation, id } => {
-                self.record(place, conversation, id, Posting::Delete, &Value::Null);
+            Operation::Delete(message) => {
+                self.record(place, &request.id, message, Posting::Delete, &Value::Null);
                 Done::Deleted
             }
-            Operation::Read(query) => Done::Told(self.read(place, query, now)),
+            Operation::Read(query) => Done::Told(self.read(place, request, query, now)),
             Operation::Batch(_) => Done::Told(Value::Null),
         }
     }
@@ -154,13 +149,21 @@ impl Teams {
     }
 
     /// The index of the conversation that a request leads to. A former conversation id leads nowhere.
-    pub fn find(&self, operation: &Operation) -> Option<usize> {
-        if let Operation::Create { tenant, member, .. } = operation {
-            let is_meant =
-                |place: &Place| place.is_person(member) && self.tenants[place.tenant].id == *tenant;
-            return self.places.iter().position(is_meant);
+    pub fn find(&self, request: &Request) -> Option<usize> {
+        match &request.operation {
+            Operation::Create { tenant, member, .. } => {
+                let is_meant =
+                    |place: &Place| place.is_person(member) && self.tenants[place.tenant].id == *tenant;
+                return self.places.iter().position(is_meant);
+            }
+            Operation::Batch(_) => return None,
+            Operation::CreateThread(_)
+            | Operation::Send(_)
+            | Operation::Update { .. }
+            | Operation::Delete(_)
+            | Operation::Read(_) => {}
         }
-        let id = operation.conversation()?;
+        let id = request.id.as_str();
         let is_current = |place: &usize| self.places[*place].conversation == id || self.chats.contains(id);
         let exact = self.named(id).filter(is_current);
         // A thread that nobody added belongs to its channel.
@@ -170,22 +173,22 @@ impl Teams {
         })
     }
 
-    fn find_or_create(&mut self, operation: &Operation) -> Option<usize> {
-        let found = self.find(operation);
+    fn find_or_create(&mut self, request: &Request) -> Option<usize> {
+        let found = self.find(request);
         if found.is_some() || self.strangers == Strangers::Refused {
             return found;
         }
-        match operation {
+        match &request.operation {
             Operation::Create { tenant, member, .. } => {
                 let tenant = self.tenant(tenant);
                 Some(self.create_person(tenant, member))
             }
             Operation::Read(_) | Operation::Batch(_) => None,
-            Operation::CreateThread { .. }
-            | Operation::Send { .. }
+            Operation::CreateThread(_)
+            | Operation::Send(_)
             | Operation::Update { .. }
-            | Operation::Delete { .. } => {
-                let id = operation.conversation()?.to_owned();
+            | Operation::Delete(_) => {
+                let id = request.id.clone();
                 let kind = if id.starts_with("19:") {
                     Kind::Group
                 } else {
@@ -270,8 +273,8 @@ impl Teams {
                 .is_some_and(|team| team.channels.first() == Some(&place))
         };
         match query {
-            Query::Team { .. } | Query::Channels { .. } if !is_general() => Err(Refusal::NO_TEAM),
-            Query::Team { .. } | Query::Channels { .. } | Query::Members { .. } => Ok(()),
+            Query::Team | Query::Channels if !is_general() => Err(Refusal::NO_TEAM),
+            Query::Team | Query::Channels | Query::Members => Ok(()),
             Query::PagedMembers { token: None, .. } => Ok(()),
             Query::PagedMembers {
                 token: Some(token), ..
@@ -281,19 +284,15 @@ impl Teams {
                 let is_old = |ttl: &SignedDuration| issued + *ttl < now;
                 self.token_ttl.filter(is_old).map_or(Ok(()), |_| Err(expired))
             }
-            Query::Member { member, .. } => {
-                let member = self
-                    .roster(place)
-                    .iter()
-                    .find(|known| self.is_member(known, member));
-                member.map(|_| ()).ok_or(Refusal::NO_MEMBER)
-            }
-            Query::ActivityMembers { id, .. } => self.check_message(place, id),
+            Query::Member(id) => self.member(place, id).map(|_| ()).ok_or(Refusal::NO_MEMBER),
+            Query::ActivityMembers(message) => self.check_message(place, message),
         }
     }
 
-    fn is_member(&self, member: &Member, id: &str) -> bool {
-        member.quit.is_none() && self.places[member.place].is_person(id)
+    /// The present member with this account or Entra object id.
+    fn member(&self, place: usize, id: &str) -> Option<&Member> {
+        let mut present = self.roster(place).iter().filter(|member| member.quit.is_none());
+        present.find(|member| self.places[member.place].is_person(id))
     }
 
     /// The members of a conversation: of its team, if it has one.
@@ -302,13 +301,13 @@ impl Teams {
         team.unwrap_or(&self.places[place].members)
     }
 
-    fn read(&self, place: usize, query: &Query, now: Timestamp) -> Value {
+    fn read(&self, place: usize, request: &Request, query: &Query, now: Timestamp) -> Value {
         match query {
-            Query::Members { .. } | Query::ActivityMembers { .. } => {
+            Query::Members | Query::ActivityMembers(_) => {
                 let present = self.roster(place).iter().filter(|member| member.quit.is_none());
                 present.map(|member| member.entry.clone()).collect()
             }
-            Query::PagedMembers { size, token, .. } => {
+            Query::PagedMembers { size, token } => {
                 let start = token
                     .as_deref()
                     .and_then(read_token)
@@ -317,18 +316,15 @@ impl Teams {
                 let size = size.clamp(*self.page_size.start(), *self.page_size.end());
                 self.page(place, start, size, now)
             }
-            Query::Member { member, .. } => {
-                let found = self
-                    .roster(place)
-                    .iter()
-                    .find(|known| self.is_member(known, member));
+            Query::Member(id) => {
+                let found = self.member(place, id);
                 found.map_or(Value::Null, |member| member.entry.clone())
             }
-            Query::Team { team } => {
+            Query::Team => {
                 let channels = self.team(place).map_or(0, |team| team.channels.len());
-                json!({ "id": team, "name": "team", "channelCount": channels })
+                json!({ "id": request.id, "name": "team", "channelCount": channels })
             }
-            Query::Channels { .. } => {
+            Query::Channels => {
                 // The General channel has the team's own id, and no name.
                 let channels = self.team(place).map_or(&[][..], |team| &team.channels);
                 let shown = channels.iter().map(|channel| {
@@ -372,10 +368,10 @@ fn not_found(operation: &Operation) -> Refusal {
     match operation {
         Operation::Create { member, .. } if member.starts_with("29:") => Refusal::BAD_SYNTAX,
         Operation::Create { .. } => NOT_INSTALLED,
-        Operation::CreateThread { .. }
-        | Operation::Send { .. }
+        Operation::CreateThread(_)
+        | Operation::Send(_)
         | Operation::Update { .. }
-        | Operation::Delete { .. }
+        | Operation::Delete(_)
         | Operation::Read(_)
         | Operation::Batch(_) => Refusal::NO_CONVERSATION,
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::request::{decoded, parameter};
+use super::request::{parameter, split_target};
 use super::{Place, Refusal, Response, Strangers, Teams};
 
 /// A request to Graph in a tenant.
@@ -61,8 +61,7 @@ impl GraphOperation {
     /// # Errors
     /// The model has no such endpoint.
     pub fn read(method: &str, target: &str, body: &Value) -> Result<GraphOperation, Refusal> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let segments: Vec<String> = path.trim_matches('/').split('/').map(decoded).collect();
+        let (segments, query) = split_target(target);
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match (method, segments.as_slice()) {
             ("GET", ["v1.0", "appCatalogs", "teamsApps"]) => Ok(GraphOperation::Catalog {

@@ -21,6 +21,8 @@ pub enum Address {
 pub struct Request {
     /// Where it came to.
     pub address: Address,
+    /// The id of the conversation, team or batch that it names; empty if it creates one.
+    pub id: String,
     /// What it asks for.
     pub operation: Operation,
 }
@@ -37,36 +39,19 @@ pub enum Operation {
         /// The first message, if one is to be sent.
         activity: Option<Value>,
     },
-    /// A new thread in a channel.
-    CreateThread {
-        /// The channel's id.
-        channel: String,
-        /// The first message.
-        activity: Value,
-    },
+    /// A new thread in a channel, with its first message.
+    CreateThread(Value),
     /// A message, or a reply to one.
-    Send {
-        /// The conversation's id.
-        conversation: String,
-        /// The message.
-        activity: Value,
-    },
+    Send(Value),
     /// Replaces a message.
     Update {
-        /// The conversation's id.
-        conversation: String,
         /// The message's id.
-        id: String,
-        /// What it becomes.
+        message: String,
+        /// The new content.
         activity: Value,
     },
-    /// Deletes a message.
-    Delete {
-        /// The conversation's id.
-        conversation: String,
-        /// The message's id.
-        id: String,
-    },
+    /// Deletes the message of this id.
+    Delete(String),
     /// Reads members, teams or channels.
     Read(Query),
     /// The batch API.
@@ -77,43 +62,22 @@ pub enum Operation {
 #[derive(Clone, Debug)]
 pub enum Query {
     /// All members of a conversation.
-    Members {
-        /// The conversation's id.
-        conversation: String,
-    },
+    Members,
     /// A page of the members of a conversation.
     PagedMembers {
-        /// The conversation's id.
-        conversation: String,
         /// How many at most.
         size: Option<usize>,
         /// The continuation token of the page before.
         token: Option<String>,
     },
-    /// One member of a conversation.
-    Member {
-        /// The conversation's id.
-        conversation: String,
-        /// The account or Entra object id.
-        member: String,
-    },
-    /// The members who see a message.
-    ActivityMembers {
-        /// The conversation's id.
-        conversation: String,
-        /// The message's id.
-        id: String,
-    },
+    /// One member of a conversation, by their account or Entra object id.
+    Member(String),
+    /// The members who see the message of this id.
+    ActivityMembers(String),
     /// A team.
-    Team {
-        /// Its id.
-        team: String,
-    },
+    Team,
     /// The channels of a team.
-    Channels {
-        /// Its id.
-        team: String,
-    },
+    Channels,
 }
 
 /// What the batch API can do.
@@ -129,168 +93,119 @@ pub enum BatchOperation {
         activity: Value,
     },
     /// The progress of a batch.
-    Poll {
-        /// The batch's id.
-        id: String,
-    },
+    Poll,
     /// A page of the people whom a batch did not reach.
     ListFailed {
-        /// The batch's id.
-        id: String,
         /// The continuation token of the page before.
         token: Option<String>,
     },
     /// Ends a batch.
-    Cancel {
-        /// The batch's id.
-        id: String,
-    },
+    Cancel,
 }
 
-impl Operation {
+impl Request {
     /// Reads a request by its method, its path and query from `/v3/` on, and its body.
     ///
     /// # Errors
     /// Teams has no such endpoint, or the body lacks what it needs.
-    pub fn read(method: &str, target: &str, body: &Value) -> Result<Operation, Refusal> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let segments: Vec<String> = path.trim_matches('/').split('/').map(decoded).collect();
+    pub fn read(address: Address, method: &str, target: &str, body: &Value) -> Result<Request, Refusal> {
+        let (segments, query) = split_target(target);
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let parameter = |name: &str| parameter(query, name);
         let activity = || {
             body.get("activity")
                 .filter(|activity| !activity.is_null())
                 .cloned()
         };
-        let parameter = |name: &str| parameter(query, name);
-        let operation = match (method, segments.as_slice()) {
-            ("POST", ["v3", "conversations"]) => return Operation::create(body),
+        let (id, operation) = match (method, segments.as_slice()) {
+            ("POST", ["v3", "conversations"]) => {
+                let channel = body.pointer("/channelData/channel/id").and_then(Value::as_str);
+                match (channel, members(body).as_deref()) {
+                    (Some(channel), _) => {
+                        let activity = activity().ok_or(Refusal::BAD_SYNTAX)?;
+                        (channel, Operation::CreateThread(activity))
+                    }
+                    (None, Some([member])) => {
+                        let (tenant, member) = (text(body, "/tenantId"), member.clone());
+                        let activity = activity();
+                        (
+                            "",
+                            Operation::Create {
+                                tenant,
+                                member,
+                                activity,
+                            },
+                        )
+                    }
+                    (None, _) => return Err(Refusal::BAD_SYNTAX),
+                }
+            }
             (
                 "POST",
-                ["v3", "conversations", conversation, "activities"]
-                | ["v3", "conversations", conversation, "activities", _],
-            ) => Operation::Send {
-                conversation: (*conversation).to_owned(),
-                activity: body.clone(),
-            },
-            ("PUT", ["v3", "conversations", conversation, "activities", id]) => Operation::Update {
-                conversation: (*conversation).to_owned(),
-                id: (*id).to_owned(),
-                activity: body.clone(),
-            },
-            ("DELETE", ["v3", "conversations", conversation, "activities", id]) => Operation::Delete {
-                conversation: (*conversation).to_owned(),
-                id: (*id).to_owned(),
-            },
-            ("GET", ["v3", "conversations", conversation, rest @ ..]) => {
-                let conversation = (*conversation).to_owned();
-                Operation::Read(match rest {
-                    ["members"] => Query::Members { conversation },
+                ["v3", "conversations", id, "activities"] | ["v3", "conversations", id, "activities", _],
+            ) => (*id, Operation::Send(body.clone())),
+            ("PUT", ["v3", "conversations", id, "activities", message]) => {
+                let (message, activity) = ((*message).to_owned(), body.clone());
+                (*id, Operation::Update { message, activity })
+            }
+            ("DELETE", ["v3", "conversations", id, "activities", message]) => {
+                (*id, Operation::Delete((*message).to_owned()))
+            }
+            ("GET", ["v3", "conversations", id, rest @ ..]) => {
+                let query = match rest {
+                    ["members"] => Query::Members,
                     ["pagedmembers"] => Query::PagedMembers {
-                        conversation,
                         size: parameter("pageSize").and_then(|size| size.parse().ok()),
                         token: parameter("continuationToken"),
                     },
-                    ["members", member] => Query::Member {
-                        conversation,
-                        member: (*member).to_owned(),
-                    },
-                    ["activities", id, "members"] => Query::ActivityMembers {
-                        conversation,
-                        id: (*id).to_owned(),
-                    },
+                    ["members", member] => Query::Member((*member).to_owned()),
+                    ["activities", message, "members"] => Query::ActivityMembers((*message).to_owned()),
                     _ => return Err(Refusal::NO_ENDPOINT),
-                })
+                };
+                (*id, Operation::Read(query))
             }
-            ("GET", ["v3", "teams", team]) => Operation::Read(Query::Team {
-                team: (*team).to_owned(),
-            }),
-            ("GET", ["v3", "teams", team, "conversations"]) => Operation::Read(Query::Channels {
-                team: (*team).to_owned(),
-            }),
-            ("POST", ["v3", "batch", "conversation", "users"]) => {
-                let members = body.get("members").and_then(Value::as_array);
-                let members = members.ok_or(Refusal::BAD_SYNTAX)?.iter();
-                Operation::Batch(BatchOperation::Submit {
-                    tenant: text(body, "/tenantId"),
-                    members: members.map(|member| text(member, "/id")).collect(),
-                    activity: activity().ok_or(Refusal::BAD_SYNTAX)?,
-                })
-            }
-            ("GET", ["v3", "batch", "conversation", "failedentries", id]) => {
-                Operation::Batch(BatchOperation::ListFailed {
-                    id: (*id).to_owned(),
-                    token: parameter("continuationToken"),
-                })
-            }
-            ("GET", ["v3", "batch", "conversation", id]) => {
-                Operation::Batch(BatchOperation::Poll { id: (*id).to_owned() })
-            }
-            ("DELETE", ["v3", "batch", "conversation", id]) => {
-                Operation::Batch(BatchOperation::Cancel { id: (*id).to_owned() })
+            ("GET", ["v3", "teams", id]) => (*id, Operation::Read(Query::Team)),
+            ("GET", ["v3", "teams", id, "conversations"]) => (*id, Operation::Read(Query::Channels)),
+            (_, ["v3", "batch", "conversation", rest @ ..]) => {
+                let (id, operation) = match (method, rest) {
+                    ("POST", ["users"]) => {
+                        let submit = BatchOperation::Submit {
+                            tenant: text(body, "/tenantId"),
+                            members: members(body).ok_or(Refusal::BAD_SYNTAX)?,
+                            activity: activity().ok_or(Refusal::BAD_SYNTAX)?,
+                        };
+                        ("", submit)
+                    }
+                    ("GET", ["failedentries", id]) => {
+                        let token = parameter("continuationToken");
+                        (*id, BatchOperation::ListFailed { token })
+                    }
+                    ("GET", [id]) => (*id, BatchOperation::Poll),
+                    ("DELETE", [id]) => (*id, BatchOperation::Cancel),
+                    _ => return Err(Refusal::NO_ENDPOINT),
+                };
+                (id, Operation::Batch(operation))
             }
             _ => return Err(Refusal::NO_ENDPOINT),
         };
-        Ok(operation)
-    }
-
-    fn create(body: &Value) -> Result<Operation, Refusal> {
-        let activity = body
-            .get("activity")
-            .filter(|activity| !activity.is_null())
-            .cloned();
-        if let Some(channel) = body.pointer("/channelData/channel/id").and_then(Value::as_str) {
-            return Ok(Operation::CreateThread {
-                channel: channel.to_owned(),
-                activity: activity.ok_or(Refusal::BAD_SYNTAX)?,
-            });
-        }
-        match body.get("members").and_then(Value::as_array).map(Vec::as_slice) {
-            Some([member]) => Ok(Operation::Create {
-                tenant: text(body, "/tenantId"),
-                member: text(member, "/id"),
-                activity,
-            }),
-            Some(_) | None => Err(Refusal::BAD_SYNTAX),
-        }
-    }
-
-    /// The conversation or team that it names, if it names one.
-    pub fn conversation(&self) -> Option<&str> {
-        match self {
-            Operation::Create { .. } | Operation::Batch(_) => None,
-            Operation::CreateThread {
-                channel: conversation,
-                ..
-            }
-            | Operation::Send { conversation, .. }
-            | Operation::Update { conversation, .. }
-            | Operation::Delete { conversation, .. } => Some(conversation),
-            Operation::Read(query) => Some(query.conversation()),
-        }
-    }
-
-    /// Whether it posts, changes or deletes a message of a conversation, one at a time and within the limits of it.
-    pub fn writes_message(&self) -> bool {
-        match self {
-            Operation::CreateThread { .. }
-            | Operation::Send { .. }
-            | Operation::Update { .. }
-            | Operation::Delete { .. } => true,
-            Operation::Create { .. } | Operation::Read(_) | Operation::Batch(_) => false,
-        }
+        let id = id.to_owned();
+        Ok(Request {
+            address,
+            id,
+            operation,
+        })
     }
 }
 
-impl Query {
-    /// The conversation or team that is read.
-    pub fn conversation(&self) -> &str {
+impl Operation {
+    /// Whether it posts, changes or deletes a message of a conversation, one at a time and within the limits of it.
+    pub fn writes_message(&self) -> bool {
         match self {
-            Query::Members { conversation }
-            | Query::PagedMembers { conversation, .. }
-            | Query::Member { conversation, .. }
-            | Query::ActivityMembers { conversation, .. }
-            | Query::Team { team: conversation }
-            | Query::Channels { team: conversation } => conversation,
+            Operation::CreateThread(_)
+            | Operation::Send(_)
+            | Operation::Update { .. }
+            | Operation::Delete(_) => true,
+            Operation::Create { .. } | Operation::Read(_) | Operation::Batch(_) => false,
         }
     }
 }
@@ -302,39 +217,28 @@ pub fn text_of(activity: &Value) -> &str {
 
 impl fmt::Display for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = &self.id;
         match &self.operation {
             Operation::Create { tenant, member, .. } => write!(formatter, "create {member} of {tenant}")?,
-            Operation::CreateThread { channel, activity } => {
-                write!(formatter, "create a thread {:?} in {channel}", text_of(activity))?;
+            Operation::CreateThread(activity) => {
+                write!(formatter, "create a thread {:?} in {id}", text_of(activity))?;
             }
-            Operation::Send {
-                conversation,
-                activity,
-            } => write!(formatter, "send {:?} to {conversation}", text_of(activity))?,
-            Operation::Update {
-                conversation,
-                id,
-                activity,
-            } => write!(
-                formatter,
-                "update {id} to {:?} in {conversation}",
-                text_of(activity)
-            )?,
-            Operation::Delete { conversation, id } => write!(formatter, "delete {id} in {conversation}")?,
-            Operation::Read(query) => match query {
-                Query::PagedMembers {
-                    conversation,
-                    token: Some(token),
-                    ..
-                } => write!(formatter, "members of {conversation} from {token}")?,
-                Query::Channels { team } => write!(formatter, "channels of {team}")?,
-                Query::Team { team } => write!(formatter, "team {team}")?,
-                Query::Members { .. }
-                | Query::PagedMembers { .. }
-                | Query::Member { .. }
-                | Query::ActivityMembers { .. } => write!(formatter, "members of {}", query.conversation())?,
-            },
-            Operation::Batch(batch) => write!(formatter, "{batch:?}")?,
+            Operation::Send(activity) => write!(formatter, "send {:?} to {id}", text_of(activity))?,
+            Operation::Update { message, activity } => {
+                write!(formatter, "update {message} to {:?} in {id}", text_of(activity))?;
+            }
+            Operation::Delete(message) => write!(formatter, "delete {message} in {id}")?,
+            Operation::Read(Query::PagedMembers {
+                token: Some(token), ..
+            }) => {
+                write!(formatter, "members of {id} from {token}")?;
+            }
+            Operation::Read(Query::Channels) => write!(formatter, "channels of {id}")?,
+            Operation::Read(Query::Team) => write!(formatter, "team {id}")?,
+            Operation::Read(
+                Query::Members | Query::PagedMembers { .. } | Query::Member(_) | Query::ActivityMembers(_),
+            ) => write!(formatter, "members of {id}")?,
+            Operation::Batch(batch) => write!(formatter, "{batch:?} {id}")?,
         }
         match self.address {
             Address::Region(region) => write!(formatter, " at region {region}"),
@@ -437,10 +341,22 @@ pub fn decoded(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
+/// The decoded segments of a path, and its query.
+pub(super) fn split_target(target: &str) -> (Vec<String>, &str) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    (path.trim_matches('/').split('/').map(decoded).collect(), query)
+}
+
 /// The decoded value of a query parameter.
 pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find_map(|(known, value)| (decoded(known) == name).then(|| decoded(value)))
+}
+
+/// The ids of the members in a body.
+fn members(body: &Value) -> Option<Vec<String>> {
+    let members = body.get("members")?.as_array()?;
+    Some(members.iter().map(|member| text(member, "/id")).collect())
 }
 
 fn text(document: &Value, pointer: &str) -> String {

@@ -16,8 +16,8 @@ fn world() -> Teams {
 
 fn asked(teams: &mut Teams, method: &str, target: &str, body: &Value, at: Timestamp) -> Response {
     let address = Address::Region(0);
-    match Operation::read(method, target, body) {
-        Ok(operation) => teams.handle(&Request { address, operation }, at),
+    match Request::read(address, method, target, body) {
+        Ok(request) => teams.handle(&request, at),
         Err(refusal) => refusal.into(),
     }
 }
@@ -131,11 +131,8 @@ fn a_request_above_a_limit_is_refused_with_the_time_to_wait() {
 #[test]
 fn a_second_request_to_a_conversation_waits_for_the_first() {
     let mut teams = world();
-    let operation = Operation::read("POST", "/v3/conversations/a:ada/activities", &json!({})).unwrap();
-    let request = Request {
-        address: Address::Region(0),
-        operation,
-    };
+    let target = "/v3/conversations/a:ada/activities";
+    let request = Request::read(Address::Region(0), "POST", target, &json!({})).unwrap();
     let place = teams.admit(&request, now()).unwrap();
     assert_eq!(teams.admit(&request, now()).unwrap_err().status, 412);
     teams.carry_out(&request, place, now());
