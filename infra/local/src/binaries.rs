@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{Write, stderr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -36,6 +37,14 @@ pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     let program = env::current_exe().map_err(Error::NoProgram)?;
     let directory = profile_directory(&program).ok_or_else(|| Error::NoTargetDirectory(program.clone()))?;
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    if !functions.iter().all(|function| directory.join(function).exists()) {
+        let names = functions.join(", ");
+        // A closed terminal is not an error.
+        let _ = writeln!(
+            stderr(),
+            "herald: building the functions {names}; the first build takes some minutes"
+        );
+    }
     let mut command = Command::new(&cargo);
     command
         // From the root, whose default members are this program and the functions: for the same packages cargo resolves
