@@ -10,14 +10,15 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     event::{Event, Events, Published},
+    service_api::{JsonProtocol, ServiceError, parsed},
     template::Stack,
 };
 
@@ -27,7 +28,11 @@ const KEPT: usize = 1_000;
 const BATCH: usize = 10;
 /// The most bytes of one event.
 const EVENT_BYTES: usize = 256 * 1024;
-const JSON: &str = "application/x-amz-json-1.1";
+const PROTOCOL: JsonProtocol = JsonProtocol {
+    service: "AWSEvents.",
+    namespace: "",
+    content_type: "application/x-amz-json-1.1",
+};
 
 /// The buses of the stack. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,13 +55,6 @@ struct Entry {
     detail_type: String,
     #[serde(default)]
     detail: String,
-}
-
-/// The error of a request or of one of its entries.
-#[derive(Debug)]
-struct Fault {
-    code: &'static str,
-    message: String,
 }
 
 impl Buses {
@@ -82,7 +80,7 @@ impl Buses {
         kept.iter().cloned().collect()
     }
 
-    fn perform(&self, operation: &str, body: &[u8]) -> Result<Value, Fault> {
+    fn perform(&self, operation: &str, body: &[u8]) -> Result<Value, ServiceError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct PutEvents {
@@ -90,14 +88,13 @@ impl Buses {
         }
         if operation != "PutEvents" {
             let message = format!("the local host does not do {operation:?}");
-            return Err(Fault::new("UnknownOperationException", message));
+            return Err(ServiceError::new("UnknownOperationException", message));
         }
-        let request: PutEvents = serde_json::from_slice(body)
-            .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
+        let request: PutEvents = parsed(body)?;
         let count = request.entries.len();
         if !(1..=BATCH).contains(&count) {
             let message = format!("{count} entries are not between 1 and {BATCH}");
-            return Err(Fault::new("ValidationException", message));
+            return Err(ServiceError::new("ValidationException", message));
         }
         let mut failed = 0;
         let entries: Vec<Value> = request
@@ -105,20 +102,20 @@ impl Buses {
             .into_iter()
             .map(|entry| match self.publish(entry) {
                 Ok(()) => json!({ "EventId": uuid::Uuid::new_v4().to_string() }),
-                Err(fault) => {
+                Err(error) => {
                     failed += 1;
-                    json!({ "ErrorCode": fault.code, "ErrorMessage": fault.message })
+                    json!({ "ErrorCode": error.code, "ErrorMessage": error.message })
                 }
             })
             .collect();
         Ok(json!({ "FailedEntryCount": failed, "Entries": entries }))
     }
 
-    fn publish(&self, entry: Entry) -> Result<(), Fault> {
+    fn publish(&self, entry: Entry) -> Result<(), ServiceError> {
         let bytes = entry.source.len() + entry.detail_type.len() + entry.detail.len();
         if bytes > EVENT_BYTES {
             let message = format!("the event has {bytes} bytes, more than {EVENT_BYTES}");
-            return Err(Fault::new("InvalidArgument", message));
+            return Err(ServiceError::new("InvalidArgument", message));
         }
         for (name, value) in [
             ("Source", &entry.source),
@@ -126,7 +123,7 @@ impl Buses {
             ("Detail", &entry.detail),
         ] {
             if value.is_empty() {
-                return Err(Fault::new(
+                return Err(ServiceError::new(
                     "InvalidArgument",
                     format!("{name} is a required argument"),
                 ));
@@ -135,7 +132,7 @@ impl Buses {
         // By its name or by its ARN.
         let bus = entry.event_bus_name.rsplit('/').next().unwrap_or_default();
         if !self.names.contains(bus) {
-            return Err(Fault::new(
+            return Err(ServiceError::new(
                 "InvalidArgument",
                 format!("there is no event bus {bus}"),
             ));
@@ -143,7 +140,7 @@ impl Buses {
         let detail = serde_json::from_str(&entry.detail)
             .ok()
             .filter(Value::is_object)
-            .ok_or_else(|| Fault::new("MalformedDetail", "Detail is malformed"))?;
+            .ok_or_else(|| ServiceError::new("MalformedDetail", "Detail is malformed"))?;
         let published = Published {
             bus: bus.to_owned(),
             source: entry.source,
@@ -164,29 +161,8 @@ impl Buses {
     }
 }
 
-impl Fault {
-    fn new(code: &'static str, message: impl Into<String>) -> Fault {
-        Fault {
-            code,
-            message: message.into(),
-        }
-    }
-}
-
 async fn answer(State(buses): State<Buses>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default();
-    let operation = target.strip_prefix("AWSEvents.").unwrap_or_default();
-    let headers = [(CONTENT_TYPE, JSON)];
-    match buses.perform(operation, &body) {
-        Ok(answer) => (headers, answer.to_string()).into_response(),
-        Err(fault) => {
-            let body = json!({ "__type": fault.code, "message": fault.message });
-            (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
-        }
-    }
+    PROTOCOL.respond(buses.perform(PROTOCOL.operation(&headers), &body))
 }
 
 #[cfg(test)]
@@ -206,7 +182,7 @@ mod tests {
         })
     }
 
-    fn put(buses: &Buses, entries: &[Value]) -> Result<Value, Fault> {
+    fn put(buses: &Buses, entries: &[Value]) -> Result<Value, ServiceError> {
         buses.perform("PutEvents", json!({ "Entries": entries }).to_string().as_bytes())
     }
 

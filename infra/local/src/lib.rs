@@ -21,6 +21,7 @@ mod host;
 pub mod issuer;
 pub mod runtime;
 mod scheduler;
+mod service_api;
 pub mod sqs;
 pub mod teams;
 pub mod template;

@@ -15,7 +15,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{AlreadyThere, Name, Schedule, Scheduler, Then};
-use crate::template::{AwsLocation, Stack};
+use crate::{
+    service_api::ServiceError,
+    template::{AwsLocation, Stack},
+};
 
 /// The longest name.
 const NAME_BYTES: usize = 64;
@@ -30,11 +33,8 @@ pub(crate) fn router(scheduler: Scheduler, stack: &Stack, location: &AwsLocation
     Router::new()
         .route("/schedules/{name}", post(create).get(show).delete(delete))
         .fallback(|| async {
-            Fault::new(
-                StatusCode::NOT_FOUND,
-                "UnknownOperationException",
-                "there is no such operation",
-            )
+            let unknown = ServiceError::new("UnknownOperationException", "there is no such operation");
+            answered(Err(unknown.with_status(StatusCode::NOT_FOUND)))
         })
         .with_state(service)
 }
@@ -53,13 +53,6 @@ struct Known {
     queues: BTreeMap<String, String>,
     /// The ARNs of the roles that Scheduler may take on.
     roles: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Fault {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
 }
 
 /// The supported input of `CreateSchedule`.
@@ -95,37 +88,12 @@ struct InGroup {
     group: Option<String>,
 }
 
-impl Fault {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault {
-            status,
-            code,
-            message: message.into(),
-        }
-    }
-
-    fn invalid(message: impl Into<String>) -> Fault {
-        Fault::new(StatusCode::BAD_REQUEST, "ValidationException", message)
-    }
-
-    fn not_found(message: impl Into<String>) -> Fault {
-        Fault::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
-    }
+fn invalid(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("ValidationException", message)
 }
 
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        let headers = [
-            ("x-amzn-errortype", self.code),
-            (CONTENT_TYPE.as_str(), "application/json"),
-        ];
-        (
-            self.status,
-            headers,
-            json!({ "Message": self.message }).to_string(),
-        )
-            .into_response()
-    }
+fn not_found(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("ResourceNotFoundException", message).with_status(StatusCode::NOT_FOUND)
 }
 
 async fn create(State(service): State<Service>, Path(name): Path<String>, body: Bytes) -> Response {
@@ -148,10 +116,14 @@ async fn delete(
     answered(service.delete(name, group))
 }
 
-fn answered(outcome: Result<Value, Fault>) -> Response {
+fn answered(outcome: Result<Value, ServiceError>) -> Response {
+    let json = (CONTENT_TYPE.as_str(), "application/json");
     match outcome {
-        Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer.to_string()).into_response(),
-        Err(fault) => fault.into_response(),
+        Ok(answer) => ([json], answer.to_string()).into_response(),
+        Err(error) => {
+            let body = json!({ "Message": error.message }).to_string();
+            (error.status, [json, ("x-amzn-errortype", error.code)], body).into_response()
+        }
     }
 }
 
@@ -175,42 +147,41 @@ impl Service {
         }
     }
 
-    fn create(&self, name: String, body: &[u8]) -> Result<Value, Fault> {
-        let mut document: Value =
-            serde_json::from_slice(body).map_err(|error| Fault::invalid(error.to_string()))?;
+    fn create(&self, name: String, body: &[u8]) -> Result<Value, ServiceError> {
+        let mut document: Value = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
         // The SDK sends one with each request. It is no part of a schedule: here the name alone tells repetitions.
         document
             .as_object_mut()
             .and_then(|fields| fields.remove("ClientToken"));
         let request = CreateSchedule::deserialize(&document)
-            .map_err(|error| Fault::invalid(format!("the local host does not do this: {error}")))?;
+            .map_err(|error| invalid(format!("the local host does not do this: {error}")))?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if !(1..=NAME_BYTES).contains(&name.len()) || !name.bytes().all(plain) {
-            return Err(Fault::invalid(format!("{name:?} is no name")));
+            return Err(invalid(format!("{name:?} is no name")));
         }
         let due = due(&request)?;
         if request.flexible_time_window.mode != "OFF" {
-            return Err(Fault::invalid("the local host knows no flexible time window"));
+            return Err(invalid("the local host knows no flexible time window"));
         }
         let then = match request.action_after_completion.as_deref() {
             Some("DELETE") => Then::Delete,
             None | Some("NONE") => Then::Keep,
-            Some(other) => return Err(Fault::invalid(format!("{other:?} is no action"))),
+            Some(other) => return Err(invalid(format!("{other:?} is no action"))),
         };
         let Target { arn, role_arn, input } = request.target;
         let Some(queue) = self.known.queues.get(&arn) else {
-            return Err(Fault::invalid(format!("there is no queue {arn}")));
+            return Err(invalid(format!("there is no queue {arn}")));
         };
         if !self.known.roles.contains(&role_arn) {
             let message = format!("{role_arn} is no role that AWS EventBridge Scheduler may assume");
-            return Err(Fault::invalid(message));
+            return Err(invalid(message));
         }
         if !(1..=INPUT_BYTES).contains(&input.len()) {
             let message = format!(
                 "an input has between 1 and {INPUT_BYTES} bytes, not {}",
                 input.len()
             );
-            return Err(Fault::invalid(message));
+            return Err(invalid(message));
         }
         let name = self.name(name, request.group_name)?;
         let arn = self
@@ -229,46 +200,46 @@ impl Service {
         });
         match created {
             Ok(()) => Ok(json!({ "ScheduleArn": arn })),
-            Err(AlreadyThere) => Err(Fault::new(StatusCode::CONFLICT, "ConflictException", conflict)),
+            Err(AlreadyThere) => {
+                Err(ServiceError::new("ConflictException", conflict).with_status(StatusCode::CONFLICT))
+            }
         }
     }
 
-    fn show(&self, name: String, group: Option<String>) -> Result<Value, Fault> {
+    fn show(&self, name: String, group: Option<String>) -> Result<Value, ServiceError> {
         let name = self.name(name, group)?;
         self.scheduler.show(&name).ok_or_else(|| absent(&name))
     }
 
-    fn delete(&self, name: String, group: Option<String>) -> Result<Value, Fault> {
+    fn delete(&self, name: String, group: Option<String>) -> Result<Value, ServiceError> {
         let name = self.name(name, group)?;
         let deleted = self.scheduler.delete(&name);
         deleted.map(|_| json!({})).ok_or_else(|| absent(&name))
     }
 
     /// The account's own group is there without a template.
-    fn name(&self, name: String, group: Option<String>) -> Result<Name, Fault> {
+    fn name(&self, name: String, group: Option<String>) -> Result<Name, ServiceError> {
         let group = group.unwrap_or_else(|| "default".to_owned());
         if group == "default" || self.known.groups.contains(&group) {
             Ok((group, name))
         } else {
-            Err(Fault::not_found(format!(
-                "Schedule group {group} does not exist."
-            )))
+            Err(not_found(format!("Schedule group {group} does not exist.")))
         }
     }
 }
 
-fn absent((_, name): &Name) -> Fault {
-    Fault::not_found(format!("Schedule {name} does not exist."))
+fn absent((_, name): &Name) -> ServiceError {
+    not_found(format!("Schedule {name} does not exist."))
 }
 
 /// The time of `at(yyyy-mm-ddThh:mm:ss)`, in UTC by default.
-fn due(request: &CreateSchedule) -> Result<Timestamp, Fault> {
+fn due(request: &CreateSchedule) -> Result<Timestamp, ServiceError> {
     let zone = request.schedule_expression_timezone.as_deref();
     if zone.is_some_and(|zone| zone != "UTC") {
-        return Err(Fault::invalid("the local host knows no time zone but UTC"));
+        return Err(invalid("the local host knows no time zone but UTC"));
     }
     let expression = &request.schedule_expression;
-    let wrong = || Fault::invalid(format!("the local host knows no schedule {expression:?}"));
+    let wrong = || invalid(format!("the local host knows no schedule {expression:?}"));
     let moment = expression
         .strip_prefix("at(")
         .and_then(|rest| rest.strip_suffix(')'))

@@ -1,4 +1,4 @@
-//! SQS over HTTP, in the JSON protocol that today's SDKs speak.
+//! SQS over HTTP.
 
 mod request;
 
@@ -8,10 +8,9 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
-use serde::de::DeserializeOwned;
+use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +18,10 @@ use super::{
     broker::{Broker, NoSuchQueue, ReceiptError},
     queue::Received,
 };
-use crate::template::{AwsLocation, Stack};
+use crate::{
+    service_api::{JsonProtocol, ServiceError, parsed},
+    template::{AwsLocation, Queue, Stack},
+};
 use request::{
     ChangeMessageVisibility, DeleteMessage, Entry, GetQueueUrl, OfQueue, ReceiveMessage, SendMessageBatch,
 };
@@ -50,87 +52,61 @@ pub(crate) fn router(broker: Broker, stack: &Stack, location: &AwsLocation) -> R
 #[derive(Clone)]
 struct Service {
     broker: Broker,
-    queues: BTreeMap<String, crate::template::Queue>,
+    queues: BTreeMap<String, Queue>,
     location: AwsLocation,
 }
 
-/// An error of the service, by the name of its shape and by the code that older clients know it by.
-#[derive(Debug)]
-struct Fault {
-    shape: &'static str,
-    code: &'static str,
-    message: String,
+/// The protocol that today's SDKs speak.
+const PROTOCOL: JsonProtocol = JsonProtocol {
+    service: "AmazonSQS.",
+    namespace: "com.amazonaws.sqs#",
+    content_type: "application/x-amz-json-1.0",
+};
+
+fn invalid_value(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("InvalidParameterValueException", message)
 }
 
-impl Fault {
-    fn new(shape: &'static str, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault {
-            shape,
-            code,
-            message: message.into(),
-        }
-    }
-
-    fn invalid_value(message: impl Into<String>) -> Fault {
-        Fault::new("InvalidParameterValueException", "InvalidParameterValue", message)
-    }
-}
-
-impl From<NoSuchQueue> for Fault {
-    fn from(_: NoSuchQueue) -> Fault {
-        Fault::new(
-            "QueueDoesNotExist",
-            "AWS.SimpleQueueService.NonExistentQueue",
-            "The specified queue does not exist.",
-        )
+/// The code that older clients know an error by.
+fn query_code(code: &str) -> String {
+    match code {
+        "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
+        "InvalidParameterValueException" => "InvalidParameterValue".to_owned(),
+        "MissingRequiredParameterException" => "MissingParameter".to_owned(),
+        "ReceiptHandleIsInvalid" | "SerializationException" => code.to_owned(),
+        _ => format!("AWS.SimpleQueueService.{code}"),
     }
 }
 
-impl From<ReceiptError> for Fault {
-    fn from(error: ReceiptError) -> Fault {
+impl From<NoSuchQueue> for ServiceError {
+    fn from(_: NoSuchQueue) -> ServiceError {
+        ServiceError::new("QueueDoesNotExist", "The specified queue does not exist.")
+    }
+}
+
+impl From<ReceiptError> for ServiceError {
+    fn from(error: ReceiptError) -> ServiceError {
         match error {
             ReceiptError::NoSuchQueue(queue) => queue.into(),
-            ReceiptError::InvalidReceipt(_) => Fault::new(
-                "ReceiptHandleIsInvalid",
-                "ReceiptHandleIsInvalid",
-                "The input receipt handle is invalid.",
-            ),
+            ReceiptError::InvalidReceipt(_) => {
+                ServiceError::new("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+            }
         }
-    }
-}
-
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        let body = json!({ "__type": format!("com.amazonaws.sqs#{}", self.shape), "message": self.message });
-        let headers = [
-            ("x-amzn-query-error", format!("{};Sender", self.code)),
-            (CONTENT_TYPE.as_str(), "application/x-amz-json-1.0".to_owned()),
-        ];
-        (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
     }
 }
 
 async fn answer(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default();
-    let operation = target.strip_prefix("AmazonSQS.").unwrap_or_default();
-    match service.perform(operation, &body).await {
-        Ok(answer) => {
-            let request_id = uuid::Uuid::new_v4().to_string();
-            let headers = [
-                ("x-amzn-requestid", request_id.as_str()),
-                (CONTENT_TYPE.as_str(), "application/x-amz-json-1.0"),
-            ];
-            (headers, answer.to_string()).into_response()
-        }
-        Err(fault) => fault.into_response(),
+    let outcome = service.perform(PROTOCOL.operation(&headers), &body).await;
+    let code = outcome.as_ref().err().map(|error| query_code(error.code));
+    let mut response = PROTOCOL.respond(outcome);
+    if let Some(code) = code.and_then(|code| format!("{code};Sender").parse().ok()) {
+        response.headers_mut().insert("x-amzn-query-error", code);
     }
+    response
 }
 
 impl Service {
-    async fn perform(&self, operation: &str, body: &[u8]) -> Result<Value, Fault> {
+    async fn perform(&self, operation: &str, body: &[u8]) -> Result<Value, ServiceError> {
         match operation {
             "SendMessage" => self.send(queue_name(&parsed::<OfQueue>(body)?.queue_url), parsed(body)?),
             "SendMessageBatch" => self.send_batch(parsed(body)?),
@@ -139,21 +115,20 @@ impl Service {
             "ChangeMessageVisibility" => self.change_visibility(&parsed(body)?),
             "GetQueueAttributes" => self.attributes(&parsed(body)?),
             "GetQueueUrl" => self.url(&parsed(body)?),
-            other => Err(Fault::new(
+            other => Err(ServiceError::new(
                 "UnsupportedOperation",
-                "AWS.SimpleQueueService.UnsupportedOperation",
                 format!("the local host does not do {other:?}"),
             )),
         }
     }
 
-    fn send(&self, queue: &str, entry: Entry) -> Result<Value, Fault> {
+    fn send(&self, queue: &str, entry: Entry) -> Result<Value, ServiceError> {
         let (message, delay) = entry.checked()?;
         if message.size_bytes() > MESSAGE_BYTES {
             let text = format!(
                 "One or more parameters are invalid. Reason: Message must be shorter than {MESSAGE_BYTES} bytes."
             );
-            return Err(Fault::invalid_value(text));
+            return Err(invalid_value(text));
         }
         let mut answer = json!({ "MD5OfMessageBody": message.body_digest() });
         if let Some(digest) = message.attributes_digest() {
@@ -163,19 +138,17 @@ impl Service {
         Ok(answer)
     }
 
-    fn send_batch(&self, request: SendMessageBatch) -> Result<Value, Fault> {
+    fn send_batch(&self, request: SendMessageBatch) -> Result<Value, ServiceError> {
         let entries = request.entries;
         if entries.is_empty() {
-            return Err(Fault::new(
+            return Err(ServiceError::new(
                 "EmptyBatchRequest",
-                "AWS.SimpleQueueService.EmptyBatchRequest",
                 "There should be at least one SendMessageBatchRequestEntry in the request.",
             ));
         }
         if entries.len() > BATCH {
-            return Err(Fault::new(
+            return Err(ServiceError::new(
                 "TooManyEntriesInBatchRequest",
-                "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
                 format!(
                     "Maximum number of entries per request are {BATCH}. You have sent {}.",
                     entries.len()
@@ -185,17 +158,15 @@ impl Service {
         let mut ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Fault::new(
+            return Err(ServiceError::new(
                 "BatchEntryIdsNotDistinct",
-                "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
                 "Two or more batch entries in the request have the same Id.",
             ));
         }
         let total: usize = entries.iter().map(|entry| entry.message().size_bytes()).sum();
         if total > MESSAGE_BYTES {
-            return Err(Fault::new(
+            return Err(ServiceError::new(
                 "BatchRequestTooLong",
-                "AWS.SimpleQueueService.BatchRequestTooLong",
                 format!(
                     "Batch requests cannot be longer than {MESSAGE_BYTES} bytes. You have sent {total} bytes."
                 ),
@@ -211,8 +182,8 @@ impl Service {
                     answer["Id"] = id.into();
                     successful.push(answer);
                 }
-                Err(fault) => failed.push(
-                    json!({ "Id": id, "SenderFault": true, "Code": fault.code, "Message": fault.message }),
+                Err(error) => failed.push(
+                    json!({ "Id": id, "SenderFault": true, "Code": query_code(error.code), "Message": error.message }),
                 ),
             }
         }
@@ -224,10 +195,10 @@ impl Service {
     }
 
     /// Waits for the first message for the request's wait time, then returns all visible ones.
-    async fn receive(&self, request: ReceiveMessage) -> Result<Value, Fault> {
+    async fn receive(&self, request: ReceiveMessage) -> Result<Value, ServiceError> {
         let most = request.max_number_of_messages.unwrap_or(1);
         if !(1..=BATCH).contains(&most) {
-            return Err(Fault::invalid_value(format!(
+            return Err(invalid_value(format!(
                 "MaxNumberOfMessages {most} is not between 1 and {BATCH}."
             )));
         }
@@ -267,13 +238,13 @@ impl Service {
         shown
     }
 
-    fn delete(&self, request: &DeleteMessage) -> Result<Value, Fault> {
+    fn delete(&self, request: &DeleteMessage) -> Result<Value, ServiceError> {
         self.broker
             .delete(queue_name(&request.queue_url), &request.receipt_handle)?;
         Ok(json!({}))
     }
 
-    fn change_visibility(&self, request: &ChangeMessageVisibility) -> Result<Value, Fault> {
+    fn change_visibility(&self, request: &ChangeMessageVisibility) -> Result<Value, ServiceError> {
         let visibility = Duration::from_secs(request.visibility_timeout);
         self.broker.change_visibility(
             queue_name(&request.queue_url),
@@ -283,7 +254,7 @@ impl Service {
         Ok(json!({}))
     }
 
-    fn attributes(&self, request: &OfQueue) -> Result<Value, Fault> {
+    fn attributes(&self, request: &OfQueue) -> Result<Value, ServiceError> {
         let queue = self.known(queue_name(&request.queue_url))?;
         let counts = self.broker.counts(&queue.name)?;
         let mut attributes = json!({
@@ -304,12 +275,12 @@ impl Service {
         Ok(json!({ "Attributes": attributes }))
     }
 
-    fn url(&self, request: &GetQueueUrl) -> Result<Value, Fault> {
+    fn url(&self, request: &GetQueueUrl) -> Result<Value, ServiceError> {
         let queue = self.known(&request.queue_name)?;
         Ok(json!({ "QueueUrl": self.location.queue_url(&queue.name) }))
     }
 
-    fn known(&self, queue: &str) -> Result<&crate::template::Queue, Fault> {
+    fn known(&self, queue: &str) -> Result<&Queue, ServiceError> {
         self.queues
             .get(queue)
             .ok_or_else(|| NoSuchQueue(queue.to_owned()).into())
@@ -330,16 +301,6 @@ impl Received {
         }
         attributes
     }
-}
-
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body).map_err(|error| {
-        Fault::new(
-            "SerializationException",
-            "SerializationException",
-            error.to_string(),
-        )
-    })
 }
 
 fn queue_name(url: &str) -> &str {

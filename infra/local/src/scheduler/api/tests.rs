@@ -46,7 +46,7 @@ fn schedule(seconds: i64) -> Value {
     })
 }
 
-fn create(service: &Service, name: &str, schedule: &Value) -> Result<Value, Fault> {
+fn create(service: &Service, name: &str, schedule: &Value) -> Result<Value, ServiceError> {
     service.create(name.to_owned(), schedule.to_string().as_bytes())
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::Fault;
+use super::{ServiceError, invalid_value};
 use crate::sqs::message::{Attribute, Message};
 
 #[derive(Deserialize)]
@@ -21,17 +21,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn checked(self) -> Result<(Message, Option<Duration>), Fault> {
+    pub(super) fn checked(self) -> Result<(Message, Option<Duration>), ServiceError> {
         let delay = self.delay_seconds;
         if let Some(delay) = delay.filter(|delay| *delay > 900) {
-            return Err(Fault::invalid_value(format!(
+            return Err(invalid_value(format!(
                 "Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900."
             )));
         }
         if self.message_body.is_empty() {
-            return Err(Fault::new(
+            return Err(ServiceError::new(
                 "MissingRequiredParameterException",
-                "MissingParameter",
                 "The request must contain the parameter MessageBody.",
             ));
         }
