@@ -48,29 +48,15 @@ pub struct Person {
     pub entra_object_id: String,
 }
 
-/// A conversation of people with the bot.
+/// A conversation of people with the bot: the personal one of its only member, or a channel of a team.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     /// Its id, in Teams' form.
     pub id: String,
-    /// Its kind.
-    pub scope: Scope,
+    /// A channel's team.
+    pub team: Option<String>,
     /// Its members without the bot.
     pub members: Vec<Person>,
-}
-
-/// The kind of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// One person and the bot.
-    Personal,
-    /// Several people and the bot.
-    GroupChat,
-    /// A channel of a team.
-    Channel {
-        /// The team's id.
-        team: String,
-    },
 }
 
 impl Person {
@@ -100,17 +86,8 @@ impl Conversation {
     pub fn personal(person: &Person) -> Conversation {
         Conversation {
             id: format!("a:{}", person.id.trim_start_matches("29:")),
-            scope: Scope::Personal,
+            team: None,
             members: vec![person.clone()],
-        }
-    }
-
-    /// A group chat of this name.
-    pub fn group_chat(name: &str, members: &[Person]) -> Conversation {
-        Conversation {
-            id: format!("19:{name}@thread.v2"),
-            scope: Scope::GroupChat,
-            members: members.to_vec(),
         }
     }
 
@@ -118,9 +95,7 @@ impl Conversation {
     pub fn channel(team: &str, name: &str, members: &[Person]) -> Conversation {
         Conversation {
             id: format!("19:{name}@thread.tacv2"),
-            scope: Scope::Channel {
-                team: format!("19:{team}@thread.tacv2"),
-            },
+            team: Some(format!("19:{team}@thread.tacv2")),
             members: members.to_vec(),
         }
     }
@@ -348,43 +323,32 @@ impl World {
 impl Teams {
     /// The index of a conversation, which is added if it is missing, as are its members.
     fn register(&mut self, conversation: &Conversation) -> usize {
-        let people: Vec<usize> = conversation
+        let now = clock::now();
+        // A personal conversation is added with its person.
+        let people: Vec<(usize, Value)> = conversation
             .members
             .iter()
-            .map(|person| self.register_person(person))
+            .map(|person| (self.register_person(person), person.entry()))
             .collect();
         if let Some(known) = self.named(&conversation.id) {
             return known;
         }
-        let tenant = self.tenant(TENANT);
-        let entries = people
-            .iter()
-            .copied()
-            .zip(conversation.members.iter().map(Person::entry));
-        let kind = match conversation.scope {
-            Scope::Personal => Kind::Person,
-            Scope::GroupChat => Kind::Group,
-            Scope::Channel { .. } => Kind::Channel,
-        };
-        let mut place = Place::new(kind, tenant, conversation.id.clone(), Account::default());
-        if let Scope::Channel { team } = &conversation.scope {
-            let general = self.named(team).and_then(|general| self.places[general].team);
-            let team = general.unwrap_or_else(|| {
+        let general = conversation.team.as_ref().and_then(|team| self.named(team));
+        let team = general
+            .and_then(|general| self.places[general].team)
+            .unwrap_or_else(|| {
                 self.teams.push(Team::default());
                 self.teams.len() - 1
             });
-            for (person, entry) in entries {
-                self.join(team, person, entry, clock::now());
-            }
-            place.team = Some(team);
-            let index = self.add(place);
-            self.teams[team].channels.push(index);
-            return index;
+        for (person, entry) in people {
+            self.join(team, person, entry, now);
         }
-        place.members = entries
-            .map(|(person, entry)| Member::new(person, entry, clock::now()))
-            .collect();
-        self.add(place)
+        let tenant = self.tenant(TENANT);
+        let mut place = Place::new(Kind::Channel, tenant, conversation.id.clone(), Account::default());
+        place.team = Some(team);
+        let index = self.add(place);
+        self.teams[team].channels.push(index);
+        index
     }
 
     fn register_person(&mut self, person: &Person) -> usize {
