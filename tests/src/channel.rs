@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::gate::Gate;
+use crate::server::{self, Served};
 use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::teams::{
@@ -15,9 +17,6 @@ use herald_local::teams::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-
-use crate::server::{self, Served};
 
 /// Where conversations are created.
 const CREATE: &str = "/v3/conversations";
@@ -130,8 +129,7 @@ pub struct Channel(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    requests: watch::Sender<usize>,
-    let_go: watch::Sender<bool>,
+    gate: Gate,
 }
 
 #[derive(Debug)]
@@ -160,8 +158,7 @@ impl Channel {
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
-            requests: watch::Sender::new(0),
-            let_go: watch::Sender::new(false),
+            gate: Gate::default(),
         }))
     }
 
@@ -184,7 +181,7 @@ impl Channel {
 
     /// Executes the held requests, and holds none from now on.
     pub fn let_go(&self) {
-        self.0.let_go.send_replace(true);
+        self.0.gate.open();
     }
 
     /// Every request that was executed so far.
@@ -203,14 +200,12 @@ impl Channel {
 
     /// The number of requests that arrived, executed or not.
     pub fn requests(&self) -> usize {
-        *self.0.requests.borrow()
+        self.0.gate.requests()
     }
 
     /// Waits until this many requests arrived.
     pub async fn asked(&self, count: usize) {
-        // The sender lives as long as `self`, so this cannot fail.
-        let mut requests = self.0.requests.subscribe();
-        let _ = requests.wait_for(|requests| *requests >= count).await;
+        self.0.gate.wait_for_requests(count).await;
     }
 
     /// Sets the course of the next batches.
@@ -259,7 +254,7 @@ impl Channel {
         let api = target.find("/v3/").map_or(target, |start| &target[start..]);
         let request = Request::read(Address::Region(0), method, api, &document);
         let subject = self.state().subject(request.as_ref().ok());
-        self.0.requests.send_modify(|requests| *requests += 1);
+        self.0.gate.count();
         let behaviour = self.state().next_behaviour(&subject);
         match &behaviour {
             Behaviour::Answers(replies) => {
@@ -277,9 +272,7 @@ impl Channel {
                 let error = json!({"code": "BadArgument", "message": "User is from different region"});
                 return Some(Response::new(403, json!({ "error": error })));
             }
-            Behaviour::Hold => {
-                let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
-            }
+            Behaviour::Hold => self.0.gate.pass().await,
             Behaviour::Accept
             | Behaviour::AcceptSilently
             | Behaviour::ServedAt(_)

@@ -6,7 +6,8 @@ use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::issuer::{SigningKey, key_set, metadata};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+
+use crate::gate::Gate;
 
 /// A key of the fixtures. It protects nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +64,7 @@ pub struct Issuer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    asked: watch::Sender<usize>,
-    let_go: watch::Sender<bool>,
+    gate: Gate,
 }
 
 #[derive(Debug)]
@@ -94,8 +94,7 @@ impl Issuer {
                 jwks_uri: None,
                 requests: Vec::new(),
             }),
-            asked: watch::Sender::new(0),
-            let_go: watch::Sender::new(false),
+            gate: Gate::default(),
         }))
     }
 
@@ -121,7 +120,7 @@ impl Issuer {
 
     /// Answers what is held, and holds nothing from now on.
     pub fn let_go(&self) {
-        self.0.let_go.send_replace(true);
+        self.0.gate.open();
     }
 
     /// The URLs of all requests so far.
@@ -137,8 +136,7 @@ impl Issuer {
 
     /// Waits until this many requests arrived.
     pub async fn asked(&self, count: usize) {
-        // The sender lives as long as `self`, so this cannot fail.
-        let _ = self.0.asked.subscribe().wait_for(|asked| *asked >= count).await;
+        self.0.gate.wait_for_requests(count).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -164,7 +162,7 @@ impl Issuer {
             (state.metadata.clone(), metadata(&uri))
         };
         drop(state);
-        self.0.asked.send_modify(|asked| *asked += 1);
+        self.0.gate.count();
         considered
     }
 }
@@ -190,7 +188,7 @@ impl Transport for Issuer {
                 Behaviour::Say(body) => *answer.body_mut() = Body::Complete(body),
                 Behaviour::Answer => *answer.body_mut() = Body::Complete(document.to_string().into()),
                 Behaviour::Hold => {
-                    let _ = self.0.let_go.subscribe().wait_for(|let_go| *let_go).await;
+                    self.0.gate.pass().await;
                     *answer.body_mut() = Body::Complete(document.to_string().into());
                 }
             }

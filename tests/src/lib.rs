@@ -12,6 +12,7 @@ pub mod counter;
 pub mod credential;
 pub mod crowd;
 pub mod database;
+mod gate;
 pub mod graph;
 pub mod hostile;
 pub mod http_client;
