@@ -223,9 +223,7 @@ impl World {
         }
     }
 
-    pub(crate) fn sender(
-        &self,
-    ) -> sender::Context<Store, Store, Store, Queue, herald::event::memory::Events> {
+    pub(crate) fn sender(&self) -> sender::Context<Memory> {
         sender::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
@@ -260,14 +258,9 @@ impl World {
 
     pub(crate) async fn send_until(&self, body: &str, deadline: Timestamp) {
         let chunk = serde_json::from_str(body).unwrap();
-        sender::run(
-            &self.sender(),
-            chunk,
-            Receipt::default(),
-            &Invocation::new(deadline),
-        )
-        .await
-        .unwrap();
+        let sender = self.sender();
+        let invocation = Invocation::new(&sender, deadline);
+        sender::run(&invocation, chunk, Receipt::default()).await.unwrap();
     }
 
     /// Handles the messages of both queues until they are empty, moving the clock by each delay.

@@ -98,18 +98,17 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a delivery is settled before it is sent",
         file: "functions/sender/src/delivery.rs",
-        from: "Ok(conversation) => self.attempt(&lease, &seen, conversation).await?,",
-        to: "Ok(conversation) => {
-                let copy = herald::delivery::SentCopy { activity: None, shows: seen.head.revision, tried: seen.head.revision };
-                self.context.ledger.settle(&self.key, &lease, &Outcome::Delivered(copy)).await?;
-                self.attempt(&lease, &seen, conversation).await?
-            }",
+        from: "            Ok(conversation) => {\n                self.attempt",
+        to: "            Ok(conversation) => {
+                let copy = herald::delivery::SentCopy { activity: None, shows: snapshot.head.revision, tried: snapshot.head.revision };
+                ledger.settle(&delivery, &lease, &Outcome::Delivered(copy)).await?;
+                self.attempt",
     },
     Mutation {
         name: "Retry-After is ignored",
-        file: "functions/sender/src/attempt.rs",
-        from: "let asked = retry_after(error, now);\n        let not_sent",
-        to: "let asked = retry_after(error, now).and_then(|_| None);\n        let not_sent",
+        file: "functions/sender/src/outcome.rs",
+        from: "let retry_after = retry_after(error, self.now());",
+        to: "let retry_after = retry_after(error, self.now()).and_then(|_| None);",
     },
     Mutation {
         name: "the tenant's rate ignores the length of Retry-After",
@@ -137,20 +136,20 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a retracted message is not deleted",
-        file: "functions/sender/src/attempt.rs",
-        from: "            (None, Some(copy)) => connector\n                .delete_activity(service_url, id, copy)\n                .await\n                .map(|()| SendReceipt::default()),\n",
+        file: "functions/sender/src/request.rs",
+        from: "            (None, Some(sent)) => connector\n                .delete_activity(service_url, id, sent)\n                .await\n                .map(|()| SendReceipt::default()),\n",
         to: "            (None, Some(_)) => Ok(SendReceipt::default()),\n",
     },
     Mutation {
         name: "the cached notification never expires",
-        file: "functions/sender/src/view.rs",
-        from: "const AGE_MAX: SignedDuration = SignedDuration::from_secs(1);",
-        to: "const AGE_MAX: SignedDuration = SignedDuration::from_secs(1000);",
+        file: "functions/sender/src/notification_cache.rs",
+        from: "const TTL: SignedDuration = SignedDuration::from_secs(1);",
+        to: "const TTL: SignedDuration = SignedDuration::from_secs(1000);",
     },
     Mutation {
         name: "expiresAt is ignored",
-        file: "functions/sender/src/delivery.rs",
-        from: "} else if head.expires_at <= now {",
+        file: "functions/sender/src/notification_cache.rs",
+        from: "} else if self.head.expires_at <= now {",
         to: "} else if false {",
     },
     Mutation {
@@ -221,9 +220,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a created conversation is not linked to its person",
-        file: "functions/sender/src/person.rs",
-        from: "let made = outcome.as_ref().map_or(Creation::Nothing, Creation::clone);",
-        to: "let made = Creation::Nothing;",
+        file: "functions/sender/src/resolve.rs",
+        from: "let creation = created.as_ref().map_or(Creation::Nothing, Creation::clone);",
+        to: "let creation = Creation::Nothing;",
     },
     Mutation {
         name: "an audience's exceptions are ignored",
@@ -239,9 +238,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a pending installation is repeated",
-        file: "functions/sender/src/person.rs",
-        from: "if begun.is_none() {",
-        to: "if begun.is_none() || begun.is_some() {",
+        file: "functions/sender/src/resolve.rs",
+        from: "if installing_since.is_none() {",
+        to: "if installing_since.is_none() || installing_since.is_some() {",
     },
     Mutation {
         name: "the roster of a moved team is queried at its old address",
@@ -253,14 +252,14 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a conversation is created at one address only",
-        file: "functions/sender/src/creation.rs",
-        from: "            if left.is_empty() {",
-        to: "            if left.is_empty() || !left.is_empty() {",
+        file: "functions/sender/src/create_conversation.rs",
+        from: "            if !urls.next_after(&error) {",
+        to: "            if !urls.next_after(&error) || has_sampled {",
     },
     Mutation {
         name: "the open deliveries of a chunk are not requeued",
         file: "functions/sender/src/lib.rs",
-        from: "            return send_back(context, chunk, until).await;\n        }\n        let Chunk {",
+        from: "            return requeue(context, chunk, until).await;\n        }\n        let Chunk {",
         to: "            let _ = until;\n            return Ok(());\n        }\n        let Chunk {",
     },
 ];

@@ -4,10 +4,12 @@
 //! Time is tokio's own: real in a bench, virtual in a test that pauses it.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::backend::Assembled;
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use botframework::connector::Connector;
 use botframework::http::{Body, ResponseFuture, Transport};
@@ -215,7 +217,7 @@ pub fn clock() -> Clock {
 }
 
 /// Puts the messages of a notification on the queue and delivers them, at the limits of Teams.
-pub async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces>(
+pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
     tables: &Tables<C, N, L>,
     id: &NotificationId,
     messages: Vec<Message>,
@@ -229,7 +231,7 @@ pub async fn deliver<C: Conversations, N: Notifications, L: Ledger + Paces>(
         enqueued: Arc::default(),
         requests: Arc::default(),
     };
-    let context = sender::Context {
+    let context: sender::Context<Assembled<C, N, L, Deliveries, Events>> = sender::Context {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
         ledger: tables.ledger.clone(),
@@ -290,8 +292,8 @@ struct Worked {
 }
 
 /// One environment of the sender: takes batch after batch until the queue stays empty.
-async fn work<C: Conversations, N: Notifications, L: Ledger + Paces>(
-    context: &sender::Context<C, N, L, Deliveries, Events>,
+async fn work<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
+    context: &sender::Context<Assembled<C, N, L, Deliveries, Events>>,
     broker: &Broker,
 ) -> Worked {
     let mut worked = Worked::default();

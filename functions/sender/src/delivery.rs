@@ -1,287 +1,359 @@
-//! One delivery: whether it is to be made, the claim, the attempt, and what is written of it.
+//! One delivery: the recipient is resolved to a conversation, the conversation is leased, the attempt is made and its outcome
+//! written.
+//!
+//! A conversation may have been replaced by one under another id. The delivery then runs again at the new id, with that
+//! conversation's own lease and row: it may be a recipient of the same notification itself, and others may be writing to it. This
+//! delivery ends as that one does.
 
 use botframework::connector;
-use botframework::credential::{self, Fault};
 use herald::audience::Recipient;
-use herald::conversation::{Conversation, ConversationKey, State};
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SkipReason};
+use herald::backend::Backend;
+use herald::conversation::{Conversation, ConversationKey, Observation, State};
+use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SentCopy, SkipReason};
 use herald::id::NotificationId;
-use herald::notification::Notification;
-use herald::rate_limit::Bucket;
-use herald::retry::retry_after;
-use herald::store::{self, CasResult, Conversations, Ledger, Notifications, Paces};
-use herald::telemetry::chain;
+use herald::service_urls::ServiceUrls;
+use herald::store::{self, CasResult, Conversations, Ledger};
+use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::attempt::{Learned, Made};
-use crate::person::Place;
-use crate::view::{Seen, View};
-use crate::work::conversation_key;
-use crate::{Context, Invocation, later};
+use crate::notification_cache::{NotificationCache, Snapshot};
+use crate::outcome::{SideEffect, SideEffects};
+use crate::request::{RequestResult, Requests};
+use crate::resolve::{Resolution, Resolver};
+use crate::tenant::{Tenant, error_code};
 
-/// When to ask again for a delivery that another worker holds. It says what became of it long before its deadline,
-/// unless it died; asking costs a read.
-const ASK_HOLDER_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// When to ask again for a delivery that another worker has leased. It settles long before its deadline, unless it crashed;
+/// asking costs a read.
+const LEASE_POLL: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long the work waits when the Connector does not take the bot's token and names no time: somebody has to act.
-const REFUSED_WAIT: SignedDuration = SignedDuration::from_mins(1);
-
-/// The longest it waits whatever the Connector says: once the bot is put right, its work goes on.
-const REFUSED_WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);
-
-/// Where a delivery stands after its turn here.
-pub(crate) enum Turn {
-    /// It has ended by this turn.
+/// The state of a delivery after it was processed.
+pub(crate) enum Step {
+    /// It has ended now.
     Ended(Outcome),
     /// It had ended before.
-    Known(Outcome),
-    /// It ended, in a conversation that its recipient led to.
-    EndedIn(ConversationKey, Outcome),
-    /// It has a copy that is to be changed, which takes a permit that it does not have.
-    Copy,
-    /// It is open; nobody need ask before then.
+    AlreadyEnded(Outcome),
+    /// It ended in a conversation that its recipient resolved to.
+    EndedAs(ConversationKey, Outcome),
+    /// A sent message is to be updated, which takes a permit that it does not have.
+    NeedsPermit,
+    /// It is open, and not due before then.
     Open(Timestamp),
 }
 
-/// One delivery, and what it is made with.
-pub(crate) struct Delivery<'a, C, N, L, Q, E> {
-    pub(crate) context: &'a Context<C, N, L, Q, E>,
-    pub(crate) view: &'a View<'a, C, N, L, Q, E>,
-    pub(crate) invocation: &'a Invocation,
-    pub(crate) bucket: Option<&'a Bucket>,
-    pub(crate) notification: &'a NotificationId,
-    pub(crate) recipient: &'a Recipient,
-    /// The recipient's own name in the ledger. Where it leads to a conversation, the delivery is kept under that.
+/// The result of one run in a conversation.
+enum Run {
+    Settled(Outcome),
+    AlreadySettled(Outcome),
+    LeasedElsewhere {
+        until: Timestamp,
+    },
+    NeedsPermit,
+    Later {
+        until: Timestamp,
+        /// Why, if it was attempted.
+        why: Option<String>,
+        doubts: u32,
+    },
+}
+
+/// The conversation in which a delivery runs.
+struct Target<'c> {
+    key: &'c ConversationKey,
+    /// Its record; of a replacement, that of the conversation that it replaced.
+    conversation: Option<&'c Conversation>,
+    /// Where a replacement was created.
+    replaced_at: Option<String>,
+}
+
+/// One delivery.
+pub(crate) struct Delivery<'d, 'a, B: Backend> {
+    pub(crate) tenant: Tenant<'a, B>,
+    pub(crate) cache: &'d NotificationCache<'a, B>,
+    pub(crate) notification: &'d NotificationId,
+    pub(crate) recipient: &'d Recipient,
+    /// The recipient's own key. A recipient that resolves to a conversation has its delivery under the conversation's key.
     pub(crate) key: DeliveryKey,
 }
 
-impl<C, N, L, Q, E> Delivery<'_, C, N, L, Q, E>
-where
-    C: Conversations,
-    N: Notifications,
-    L: Ledger + Paces,
-    Q: Sync,
-    E: Sync,
-{
-    /// Gives the delivery its turn at its slot. What cannot be sent now is not claimed either, so that it counts as no
-    /// attempt.
-    pub(crate) async fn turn(&self, slot: Option<Timestamp>) -> Result<Turn, store::Error> {
+impl<B: Backend> Delivery<'_, '_, B> {
+    /// Processes the delivery at its slot. What cannot be sent now is not leased either, so that it counts as no attempt.
+    pub(crate) async fn process(&self, slot: Option<Timestamp>) -> Result<Step, store::Error> {
+        let context = self.tenant.context();
         if let Some(slot) = slot {
-            self.context.wait_until(slot).await;
+            context.clock.sleep_until(slot).await;
         }
-        let now = self.context.clock.now();
-        if let Some(until) = self
-            .bucket
-            .and_then(|bucket| self.invocation.held_until(bucket, now))
-        {
-            return Ok(Turn::Open(until));
+        let now = self.tenant.now();
+        if let Some(until) = self.tenant.held_until() {
+            return Ok(Step::Open(until));
         }
-        if self.invocation.is_late(now) {
-            return Ok(Turn::Open(now));
+        if self.tenant.invocation.is_ending(now) {
+            return Ok(Step::Open(now));
         }
-        let key = match self.place(now).await? {
-            Place::Conversation(key) => key,
-            Place::Nowhere(outcome) => {
-                return Ok(Turn::Ended(
-                    self.context.ledger.settle_unclaimed(&self.key, &outcome).await?,
+        let resolver = Resolver {
+            tenant: self.tenant,
+            cache: self.cache,
+            notification: self.notification,
+            recipient: self.recipient,
+            key: &self.key,
+        };
+        let key = match resolver.resolve(now).await? {
+            Resolution::Conversation(key) => key,
+            Resolution::Skip(outcome) => {
+                return Ok(Step::Ended(
+                    context.ledger.settle_unclaimed(&self.key, &outcome).await?,
                 ));
             }
-            Place::Ended(outcome) => return Ok(Turn::Ended(outcome)),
-            Place::Later(until) => return Ok(Turn::Open(until)),
+            Resolution::Ended(outcome) => return Ok(Step::Ended(outcome)),
+            Resolution::Later(until) => return Ok(Step::Open(until)),
         };
-        // Read at the last moment: who has just uninstalled the bot is not written to.
-        let conversation = self
-            .context
-            .conversations
-            .get_many(std::slice::from_ref(&key))
-            .await?
-            .pop();
-        let Some(seen) = self.view.newest().await? else {
-            return Ok(Turn::Ended(Outcome::Cancelled));
-        };
-        // What is not to be sent any more ends though the bot cannot speak.
-        if stopped(&seen.head, now).is_none()
-            && let Some(until) = self.silenced(conversation.as_ref()).await
+        // Read at the last moment: a person who has just uninstalled the bot gets nothing.
+        let conversation = self.recall(&key).await?;
+        // A delivery that is not to be sent any more ends though the bot has no token.
+        if self.cache.latest().await?.stop_outcome(now).is_none()
+            && let Some(until) = self.paused_until(conversation.as_ref()).await
         {
-            return Ok(Turn::Open(until));
+            return Ok(Step::Open(until));
         }
-        let turn = self.claim(&key, conversation.as_ref(), slot.is_some()).await?;
-        match turn {
-            Turn::Ended(outcome) | Turn::Known(outcome) if conversation_key(self.recipient).is_none() => {
-                // Also under the name that the caller knows, for whoever asks what became of it.
-                self.context.ledger.settle_unclaimed(&self.key, &outcome).await?;
-                Ok(Turn::EndedIn(key, outcome))
-            }
-            turn => Ok(turn),
+        let target = Target {
+            key: &key,
+            conversation: conversation.as_ref(),
+            replaced_at: None,
+        };
+        let mut effects = SideEffects::on(conversation.as_ref());
+        let run = self.run_in(&target, slot.is_some(), &mut effects).await?;
+        self.tenant.apply(effects.list).await?;
+        let (outcome, step) = match run {
+            Run::Settled(outcome) => (outcome.clone(), Step::Ended(outcome)),
+            Run::AlreadySettled(outcome) => (outcome.clone(), Step::AlreadyEnded(outcome)),
+            Run::NeedsPermit => return Ok(Step::NeedsPermit),
+            Run::LeasedElsewhere { until } => return Ok(Step::Open(until.min(later(now, LEASE_POLL)))),
+            Run::Later { until, .. } => return Ok(Step::Open(until)),
+        };
+        if let Recipient::Conversation(_) = self.recipient {
+            return Ok(step);
         }
+        // Also under the key that the caller knows.
+        context.ledger.settle_unclaimed(&self.key, &outcome).await?;
+        Ok(Step::EndedAs(key, outcome))
     }
 
-    async fn claim(
+    async fn recall(&self, key: &ConversationKey) -> Result<Option<Conversation>, store::Error> {
+        let conversations = &self.tenant.context().conversations;
+        Ok(conversations.get_many(std::slice::from_ref(key)).await?.pop())
+    }
+
+    /// Until when the bot has no token for this conversation, if it has none now.
+    async fn paused_until(&self, conversation: Option<&Conversation>) -> Option<Timestamp> {
+        if let Some(until) = self.tenant.invocation.gate.bot_paused_until() {
+            return Some(until);
+        }
+        let service_url = conversation?.service_urls.first()?;
+        self.tenant.token_missing_until(service_url).await
+    }
+
+    /// Leases the conversation, makes the attempt and writes its outcome.
+    async fn run_in(
         &self,
-        key: &ConversationKey,
-        conversation: Option<&Conversation>,
-        permitted: bool,
-    ) -> Result<Turn, store::Error> {
-        // Whatever name led here, the conversation has one delivery of a notification.
-        let delivery = DeliveryKey::new(self.notification, &Recipient::Conversation(key.clone()));
-        let Some(seen) = self.view.newest().await? else {
-            return Ok(Turn::Ended(Outcome::Cancelled));
-        };
-        let now = self.context.clock.now();
+        target: &Target<'_>,
+        has_permit: bool,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Run, store::Error> {
+        let context = self.tenant.context();
+        let ledger = &context.ledger;
+        let snapshot = self.cache.latest().await?;
+        let now = self.tenant.now();
+        // Whichever name led here, the conversation has one delivery of a notification.
+        let delivery = DeliveryKey::new(self.notification, &Recipient::Conversation(target.key.clone()));
         let asked = Asked {
             delivery: &delivery,
-            revision: seen.head.revision,
+            revision: snapshot.head.revision,
             now,
-            until: self.invocation.deadline,
-            spacing: self.context.spacing(),
+            until: self.tenant.invocation.deadline,
+            spacing: context.conversation_rate(),
         };
-        let lease = match self.context.ledger.claim(asked, key).await? {
+        let lease = match ledger.claim(asked, target.key).await? {
             Claim::Taken(lease) => lease,
-            Claim::Held { until } => return Ok(Turn::Open(until.min(later(now, ASK_HOLDER_AGAIN)))),
-            Claim::Busy { until } | Claim::Waiting { until } => return Ok(Turn::Open(until)),
-            Claim::Settled(outcome) => return Ok(Turn::Known(outcome)),
+            Claim::Held { until } => return Ok(Run::LeasedElsewhere { until }),
+            Claim::Busy { until } | Claim::Waiting { until } => return Ok(not_attempted(until)),
+            Claim::Settled(outcome) => return Ok(Run::AlreadySettled(outcome)),
         };
-        if lease.copy.is_some() && !permitted {
-            let ledger = &self.context.ledger;
+        if lease.copy.is_some() && !has_permit {
             ledger
                 .release(&delivery, &lease, now, "NoPermit", lease.doubts)
                 .await?;
-            return Ok(Turn::Copy);
+            return Ok(Run::NeedsPermit);
         }
-        let mut made = match self.to_be_made(&lease, &seen, conversation) {
-            Ok(conversation) => self.attempt(&lease, &seen, conversation).await?,
-            Err(outcome) => Made::only(Next::Settle(lease.ending(outcome))),
+        let next = match self.precheck(&lease, &snapshot, target.conversation) {
+            Ok(conversation) => {
+                self.attempt(target, conversation, &lease, &snapshot, effects)
+                    .await?
+            }
+            Err(outcome) => Next::Settle(lease.ending(outcome)),
         };
-        if let Next::Wait { .. } = made.next {
-            // The name stays good until the message is there: to create the conversation again finds its successor again.
-            made.learned
-                .retain(|learned| !matches!(learned, Learned::Succeeded(_)));
-        }
-        let ledger = &self.context.ledger;
-        let (written, turn) = match made.next {
+        let (written, run) = match next {
             Next::Settle(outcome) => (
                 ledger.settle(&delivery, &lease, &outcome).await?,
-                Turn::Ended(outcome),
+                Run::Settled(outcome),
             ),
-            Next::Wait { until, why, doubts } => (
-                ledger.release(&delivery, &lease, until, &why, doubts).await?,
-                Turn::Open(until),
-            ),
+            Next::Wait { until, why, doubts } => {
+                let written = ledger.release(&delivery, &lease, until, &why, doubts).await?;
+                let why = Some(why);
+                (written, Run::Later { until, why, doubts })
+            }
         };
-        // After it is settled: nothing may stand between an answer and its record.
-        if let Some(conversation) = conversation {
-            self.learn(conversation, made.learned).await?;
-        }
-        match written {
-            CasResult::Committed => Ok(turn),
-            // We overran our deadline and somebody took over. What they write is what counts: ask again.
-            CasResult::Conflict => Ok(Turn::Open(self.context.clock.now())),
-        }
+        Ok(match written {
+            CasResult::Committed => run,
+            // The lease expired and was taken over. What the new holder writes counts: ask again.
+            CasResult::Conflict => not_attempted(self.tenant.now()),
+        })
     }
 
-    /// Until when the bot cannot speak in this conversation, if it cannot now.
-    async fn silenced(&self, conversation: Option<&Conversation>) -> Option<Timestamp> {
-        if let Some(until) = self.invocation.paused_until(self.context.clock.now()) {
-            return Some(until);
-        }
-        self.speechless_at(conversation?.service_urls.first()?).await
-    }
-
-    /// Until when there is no token for this service URL, if there is none now.
-    pub(crate) async fn speechless_at(&self, service_url: &str) -> Option<Timestamp> {
-        let error = self.context.connector.ensure_token(service_url).await.err()?;
-        let wait = SignedDuration::try_from(error.wait()).unwrap_or(REFUSED_WAIT);
-        let now = self.context.clock.now();
-        Some(
-            self.invocation
-                .pause(later(now, wait), now, || tell_no_token(&error)),
-        )
-    }
-
-    /// The conversation to make the attempt in, or how the delivery ends without one.
-    fn to_be_made<'c>(
+    /// The conversation for the attempt, or how the delivery ends without one.
+    fn precheck<'c>(
         &self,
         lease: &Lease,
-        seen: &Seen,
+        snapshot: &Snapshot,
         conversation: Option<&'c Conversation>,
     ) -> Result<&'c Conversation, Outcome> {
-        if !lease.permits_attempt(seen.head.guarantee) {
+        if !lease.permits_attempt(snapshot.head.guarantee) {
             return Err(Outcome::Unknown);
         }
-        // A copy that cannot be reached any more stays as it is; it was tried.
+        // A sent message that cannot be reached any more stays as it is; the update was attempted.
         let unchanged = lease.copy.as_ref().map(|copy| {
-            Outcome::Delivered(herald::delivery::SentCopy {
-                tried: seen.head.revision,
+            Outcome::Delivered(SentCopy {
+                tried: snapshot.head.revision,
                 ..copy.clone()
             })
         });
         if unchanged.is_none()
-            && let Some(outcome) = stopped(&seen.head, self.context.clock.now())
+            && let Some(outcome) = snapshot.stop_outcome(self.tenant.now())
         {
             return Err(outcome);
         }
         let skipped = |reason| Err(unchanged.clone().unwrap_or(Outcome::Skipped { reason }));
-        match conversation {
-            None => skipped(SkipReason::NoConversation),
-            Some(conversation) => match conversation.state {
-                State::Active => Ok(conversation),
-                State::Removed => skipped(SkipReason::Removed),
-                State::Blocked { .. } => skipped(SkipReason::Blocked),
-            },
+        let Some(conversation) = conversation else {
+            return skipped(SkipReason::NoConversation);
+        };
+        match conversation.state {
+            State::Active => Ok(conversation),
+            State::Removed => skipped(SkipReason::Removed),
+            State::Blocked { .. } => skipped(SkipReason::Blocked),
         }
     }
 
-    /// The bot was refused, not this delivery: it waits like all others, however often it was tried.
-    pub(crate) fn refused(&self, lease: &Lease, error: &connector::Error) -> Next {
-        let now = self.context.clock.now();
-        let wait = retry_after(error, now);
-        let until = later(now, wait.unwrap_or(REFUSED_WAIT).min(REFUSED_WAIT_MAX));
-        Next::Wait {
-            until: self.invocation.pause(until, now, || tell_refused(error)),
-            why: error.code().unwrap_or("TokenRefused").to_owned(),
-            doubts: lease.doubts,
+    async fn attempt(
+        &self,
+        target: &Target<'_>,
+        conversation: &Conversation,
+        lease: &Lease,
+        snapshot: &Snapshot,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Next, store::Error> {
+        if snapshot.message.is_none() && lease.copy.is_none() {
+            // It was retracted: there is nothing to be sent.
+            return Ok(Next::Settle(lease.ending(Outcome::Cancelled)));
+        }
+        let trust = self.tenant.context().connector.trust();
+        let observed = conversation.service_urls.as_slice();
+        let urls = match &target.replaced_at {
+            None => ServiceUrls::new(trust, observed),
+            Some(service_url) => ServiceUrls::starting_at(trust, service_url.as_str(), observed),
+        };
+        let requests = Requests {
+            tenant: self.tenant,
+            cache: self.cache,
+            lease,
+            snapshot,
+            conversation,
+            id: &target.key.conversation,
+            is_replacement: target.replaced_at.is_some(),
+        };
+        match requests.run(urls, effects).await? {
+            RequestResult::Answered(answer) => {
+                self.tenant.disposition(answer, lease, snapshot, effects).await
+            }
+            RequestResult::CutShort(error) => Ok(self.tenant.cut_short(&error, lease, snapshot)),
+            RequestResult::Replaced {
+                id,
+                service_url,
+                error,
+            } => {
+                let replacement = Observation::replacement(conversation, id);
+                let target = Target {
+                    key: &replacement.key,
+                    conversation: Some(conversation),
+                    replaced_at: Some(service_url),
+                };
+                let next = match self.run_in_replacement(&target, lease, &error, effects).await? {
+                    Some(next) => next,
+                    None => self.tenant.cut_short(&error, lease, snapshot),
+                };
+                if let Next::Settle(_) = next {
+                    // Until then the old id stays: creating the conversation again leads to the same replacement.
+                    effects.list.push(SideEffect::Replaced {
+                        old: conversation.key.clone(),
+                        new: Box::new(replacement),
+                    });
+                }
+                Ok(next)
+            }
         }
     }
-}
 
-/// How a delivery ends that has not begun, when its notification is not to be sent any more.
-pub(crate) fn stopped(head: &Notification, now: Timestamp) -> Option<Outcome> {
-    if head.is_stopped() {
-        Some(Outcome::Cancelled)
-    } else if head.expires_at <= now {
-        Some(Outcome::Expired)
-    } else {
-        None
+    /// Runs the delivery in the conversation that replaced its own; `None` when there is no time for it, or no permit. `error` is
+    /// what was said of the old id.
+    async fn run_in_replacement(
+        &self,
+        target: &Target<'_>,
+        lease: &Lease,
+        error: &connector::Error,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Option<Next>, store::Error> {
+        // It may be known already, and removed or blocked: that it can be created proves nothing.
+        let record = self.recall(target.key).await?;
+        let settled = |outcome| Ok(Some(Next::Settle(lease.ending(outcome))));
+        match record.as_ref().map(|record| &record.state) {
+            Some(State::Removed) => {
+                return settled(Outcome::Skipped {
+                    reason: SkipReason::Removed,
+                });
+            }
+            Some(State::Blocked { .. }) => {
+                return settled(Outcome::Skipped {
+                    reason: SkipReason::Blocked,
+                });
+            }
+            Some(State::Active) | None => {}
+        }
+        if !self.tenant.can_continue().await? {
+            return Ok(None);
+        }
+        // Another look: the requests before this one took their time.
+        if let Some(outcome) = self.cache.latest().await?.stop_outcome(self.tenant.now()) {
+            return settled(outcome);
+        }
+        let mut its_effects = SideEffects::on(record.as_ref());
+        let run = Box::pin(self.run_in(target, true, &mut its_effects)).await?;
+        effects.list.append(&mut its_effects.list);
+        let (until, why, doubts) = match run {
+            Run::Settled(outcome) | Run::AlreadySettled(outcome) => return settled(outcome),
+            Run::LeasedElsewhere { until } => (until, None, 0),
+            Run::NeedsPermit => (self.tenant.now(), None, 0),
+            Run::Later { until, why, doubts } => (until, why, doubts),
+        };
+        Ok(Some(Next::Wait {
+            until,
+            why: why.unwrap_or_else(|| error_code(error)),
+            // What may have arrived there may have arrived for this delivery.
+            doubts: doubts.max(lease.doubts),
+        }))
     }
 }
 
-fn tell_no_token(error: &credential::Error) {
-    tracing::error!(
-        error_type = match error.fault() {
-            Fault::Configuration => "TokenMisconfigured",
-            Fault::Unavailable => "TokenUnavailable",
-        },
-        code = error.code(),
-        error_codes = ?error.error_codes(),
-        status = error.status(),
-        correlation = error.correlation(),
-        wait_s = error.wait().as_secs(),
-        error = chain(error),
-        "the bot has no token: nothing is sent before the next try"
-    );
-}
-
-fn tell_refused(error: &connector::Error) {
-    tracing::error!(
-        error_type = if error.status().is_some() {
-            "TokenRefused"
-        } else {
-            "TokenUnavailable"
-        },
-        code = error.code(),
-        status = error.status(),
-        correlation = error.correlation(),
-        error = chain(error),
-        "the channel does not take the bot's token: nothing is sent before the next try"
-    );
+fn not_attempted(until: Timestamp) -> Run {
+    Run::Later {
+        until,
+        why: None,
+        doubts: 0,
+    }
 }

@@ -16,6 +16,7 @@ use herald::store::{Acceptance, Conversations, Notifications};
 use jiff::{SignedDuration, Timestamp};
 use sender::Invocation;
 use serde_json::json;
+use tests::backend::Assembled;
 use tests::channel::Channel;
 use tests::counter::Counter;
 use tests::crowd::{self, Crowd};
@@ -82,7 +83,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
     );
 
     let (channel, queue) = (Channel::new(), Queue::new());
-    let context = sender::Context {
+    let context: sender::Context<Assembled<_, _, _, _, _>> = sender::Context {
         conversations: database::conversations_at(counter.address()),
         notifications: database::notifications_at(counter.address()),
         ledger: database::ledger_at(counter.address()),
@@ -117,7 +118,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
         );
         let chunk = serde_json::from_str(&message.body).unwrap();
         let deadline = clock.now().checked_add(SignedDuration::from_secs(90)).unwrap();
-        sender::run(&context, chunk, Receipt::default(), &Invocation::new(deadline))
+        sender::run(&Invocation::new(&context, deadline), chunk, Receipt::default())
             .await
             .unwrap();
     }

@@ -86,7 +86,7 @@ impl Function for Planner {
 pub(super) struct Sender;
 
 impl Function for Sender {
-    type Context = sender::Context<Tables, Tables, Tables, Lane, Tables>;
+    type Context = sender::Context<Simulated>;
 
     const NAME: &'static str = "sender";
     const QUEUE: Which = Which::Deliveries;

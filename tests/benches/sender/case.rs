@@ -1,6 +1,7 @@
 //! One measured case, in its own process, so that its processor time and memory are its own.
 
 use std::error::Error;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use herald::store::{Acceptance, Conversations, Ledger, Notifications, Paces};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tests::backend::Assembled;
 use tests::crowd::{self, Crowd};
 use tests::{database, meter};
 
@@ -209,12 +211,12 @@ async fn planned<C: Conversations, N: Notifications>(
     Ok((notification, chunks))
 }
 
-fn sender<C, N, L>(
+fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
     conversations: C,
     notifications: N,
     ledger: L,
     connector: Connector,
-) -> sender::Context<C, N, L, Queue, Events> {
+) -> sender::Context<Assembled<C, N, L, Queue, Events>> {
     sender::Context {
         conversations,
         notifications,
@@ -236,8 +238,8 @@ fn sender<C, N, L>(
 }
 
 /// Hands the chunks to the sender as Lambda does, and measures until the last one is closed.
-async fn send<C: Conversations, N: Notifications, L: Ledger + Paces>(
-    sender: &sender::Context<C, N, L, Queue, Events>,
+async fn send<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
+    sender: &sender::Context<Assembled<C, N, L, Queue, Events>>,
     notification: &Notification,
     chunks: Vec<Chunk>,
 ) -> Result<Measured, Box<dyn Error>> {

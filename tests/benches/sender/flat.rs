@@ -69,7 +69,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         clock: clock.clone(),
     };
     let sent = Arc::new(AtomicU64::new(0));
-    let sender = sender::Context {
+    let sender = sender::Context::<Assembled<Tables, Tables, Tables, Queue, Events>> {
         conversations: tables.clone(),
         notifications: tables.clone(),
         ledger: tables.clone(),

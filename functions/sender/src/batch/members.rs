@@ -1,0 +1,179 @@
+//! The members of a batch.
+
+use botframework::connector;
+use botframework::id::{ChannelAccountId, EntraObjectId};
+use herald::Error;
+use herald::audience::Recipient;
+use herald::backend::Backend;
+use herald::conversation::{Conversation, ConversationKey, Scope, State};
+use herald::delivery::{Outcome, SkipReason};
+use herald::operation::Operation;
+use herald::store::{Conversations, Ledger};
+
+use super::BatchRun;
+use crate::chunk::{Pending, conversation_of};
+use crate::create_conversation::Creator;
+use crate::resolve::{known_conversation, person_of};
+
+/// The recipients of a chunk, by what becomes of them in its batch.
+#[derive(Default)]
+pub(super) struct Members {
+    /// Those that are in it.
+    pub(super) list: Vec<Member>,
+    /// Those that cannot be, and are delivered individually.
+    pub(super) excluded: Vec<Recipient>,
+    /// Those that get nothing.
+    pub(super) skipped: Vec<(Recipient, SkipReason)>,
+    /// The newest service URLs of the members' conversations.
+    service_urls: Vec<String>,
+}
+
+/// A member, as the channel knows it.
+#[derive(PartialEq, Eq)]
+pub(super) enum Member {
+    Account(ChannelAccountId),
+    User(EntraObjectId),
+}
+
+impl Member {
+    pub(super) fn person(&self) -> connector::Person<'_> {
+        match self {
+            Self::Account(id) => connector::Person::Account(id),
+            Self::User(id) => connector::Person::Entra(id),
+        }
+    }
+}
+
+/// Why a recipient is no member.
+enum NoMember {
+    Skipped(SkipReason),
+    Excluded,
+}
+
+impl<B: Backend> BatchRun<'_, '_, B> {
+    /// Finds the members. Read at the last moment: a person who has just uninstalled the bot gets nothing.
+    pub(super) async fn members(&self) -> Result<Members, Error> {
+        let mut members = Members::default();
+        let conversations = self.conversations().await?;
+        for Pending { recipient, .. } in &self.run.open {
+            let conversation = find(recipient, &conversations);
+            match self.member(recipient, conversation).await? {
+                Err(NoMember::Skipped(reason)) => members.skipped.push((recipient.clone(), reason)),
+                // A member that is in it twice would get it twice.
+                Ok(member) if !members.list.contains(&member) => {
+                    members.list.push(member);
+                    let newest = conversation.and_then(|conversation| conversation.service_urls.first());
+                    members.service_urls.extend(newest.cloned());
+                }
+                Ok(_) | Err(NoMember::Excluded) => members.excluded.push(recipient.clone()),
+            }
+        }
+        Ok(members)
+    }
+
+    async fn member(
+        &self,
+        recipient: &Recipient,
+        conversation: Option<&Conversation>,
+    ) -> Result<Result<Member, NoMember>, Error> {
+        let tenant = self.run.tenant();
+        let member = match recipient {
+            Recipient::Conversation(_) => {
+                let skipped = NoMember::Skipped(SkipReason::NoConversation);
+                return Ok(conversation
+                    .ok_or(skipped)
+                    .and_then(|known| self.member_of(known)));
+            }
+            Recipient::User(id) => Member::User(id.clone()),
+            Recipient::Account(id) => Member::Account(id.clone()),
+            Recipient::UnknownConversation(_) => return Ok(Err(NoMember::Excluded)),
+        };
+        // A person who was unknown when the audience was read may have a conversation by now.
+        if let Some(person) = person_of(recipient, tenant)
+            && known_conversation(tenant, &person).await?.is_some()
+        {
+            return Ok(Err(NoMember::Excluded));
+        }
+        Ok(Ok(member))
+    }
+
+    /// The person of a conversation.
+    fn member_of(&self, conversation: &Conversation) -> Result<Member, NoMember> {
+        match conversation.state {
+            State::Active => {}
+            State::Removed => return Err(NoMember::Skipped(SkipReason::Removed)),
+            State::Blocked { .. } => return Err(NoMember::Skipped(SkipReason::Blocked)),
+        }
+        let attributes = &conversation.attributes;
+        let tenant = self.run.chunk.bucket.as_ref().and_then(|bucket| bucket.tenant());
+        if attributes.scope != Scope::Personal || attributes.tenant.as_deref() != tenant {
+            return Err(NoMember::Excluded);
+        }
+        let account = attributes.account.clone().map(Member::Account);
+        account
+            .or_else(|| attributes.user.clone().map(Member::User))
+            .ok_or(NoMember::Excluded)
+    }
+
+    /// The conversations of the open deliveries.
+    pub(super) async fn conversations(&self) -> Result<Vec<Conversation>, Error> {
+        let open = self.run.open.iter();
+        let keys: Vec<ConversationKey> = open
+            .filter_map(|open| conversation_of(&open.recipient))
+            .cloned()
+            .collect();
+        Ok(self.run.invocation.context.conversations.get_many(&keys).await?)
+    }
+
+    /// The service URL of most members, else of their tenant.
+    pub(super) async fn service_url(&self, members: &Members) -> Result<Option<String>, Error> {
+        let mut counts: Vec<(&String, usize)> = Vec::new();
+        for url in &members.service_urls {
+            match counts.iter_mut().find(|(known, _)| *known == url) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((url, 1)),
+            }
+        }
+        if let Some((url, _)) = counts.into_iter().max_by_key(|(_, count)| *count) {
+            return Ok(Some(url.clone()));
+        }
+        let tenant = self.run.tenant();
+        let mut open = self.run.open.iter();
+        let Some(person) = open.find_map(|open| person_of(&open.recipient, tenant)) else {
+            return Ok(None);
+        };
+        let person = &person;
+        Ok(Creator { tenant, person }.service_url().await?)
+    }
+
+    /// Ends the deliveries that are skipped.
+    pub(super) async fn skip(
+        &mut self,
+        skipped: &[(Recipient, SkipReason)],
+        begun: &Operation,
+    ) -> Result<(), Error> {
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        self.run.chunk.begun = true;
+        let mut ended = Vec::new();
+        for (recipient, reason) in skipped {
+            let outcome = begun.lease().ending(Outcome::Skipped { reason: *reason });
+            let outcome = self
+                .ledger()
+                .settle_unclaimed(&self.run.key(recipient), &outcome)
+                .await?;
+            ended.push((recipient.clone(), outcome));
+        }
+        self.run
+            .open
+            .retain(|open| skipped.iter().all(|(recipient, _)| *recipient != open.recipient));
+        self.run.count(&ended).await
+    }
+}
+
+/// The conversation of a recipient, among these.
+pub(super) fn find<'c>(recipient: &Recipient, conversations: &'c [Conversation]) -> Option<&'c Conversation> {
+    let key = conversation_of(recipient)?;
+    conversations.iter().find(|conversation| conversation.key == *key)
+}

@@ -1,0 +1,414 @@
+//! A chunk that goes by the channel's batch API: one request for all of it, and polls for what became of each.
+//!
+//! ```text
+//! read ── nothing begun ── members ── permit ── begin ── submit ───────────────── re-queued, with a delay
+//!   ├──── submitted ── stopped? cancel ── permit ── poll ── still running? ─────────────┘
+//!   │                                                └─ done ── failed members ── a row for each
+//!   └──── refused whole, or done ── those that are left, individually
+//! ```
+//!
+//! The state machine is [`herald::operation`]; a member that the batch did not reach is classified by the same table as a request
+//! to it alone. No row of a delivery is written before its batch is done, unless it is not in the batch.
+
+use botframework::connector::{self, BatchReceipt, Class};
+use futures_util::future::join_all;
+use herald::Error;
+use herald::audience::Recipient;
+use herald::backend::Backend;
+use herald::delivery::{Next, Outcome};
+use herald::id::NotificationId;
+use herald::operation::{self, Operation, OperationKey, Stage, Step, Submitted};
+use herald::rate_limit::Permits;
+use herald::retry::{Reaction, reaction};
+use herald::store::{self, CasResult, Ledger};
+use herald::tenant_gate::Admission;
+use herald::time::later;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::chunk::{ChunkRun, Pending, conversation_of};
+use crate::notification_cache::Snapshot;
+use crate::outcome::SideEffects;
+use crate::tenant::error_code;
+
+mod members;
+mod poll;
+
+use members::Member;
+
+/// When to read a batch again that another worker has just changed.
+const CONFLICT_POLL: SignedDuration = SignedDuration::from_secs(2);
+
+/// The batch of one chunk.
+pub(crate) struct BatchRun<'r, 'a, B: Backend> {
+    run: &'r mut ChunkRun<'a, B>,
+    key: OperationKey,
+}
+
+/// What to do with the chunk.
+enum ChunkFate {
+    /// It is re-queued until then.
+    Requeue(Timestamp),
+    /// Those that are left are delivered individually.
+    Individually,
+}
+
+/// Why a step ends early.
+enum Exit {
+    Fate(ChunkFate),
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Exit {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Exit {
+    fn requeue(until: Timestamp) -> Self {
+        Self::Fate(ChunkFate::Requeue(until))
+    }
+}
+
+/// What is submitted.
+struct Submission {
+    members: Vec<Member>,
+    service_url: String,
+    tenant: String,
+    excluded: Vec<Recipient>,
+}
+
+/// What a batch that is done means for one delivery.
+enum MemberOutcome {
+    /// It ended.
+    Ends(Outcome),
+    /// It is delivered individually, not before then.
+    Waits {
+        until: Timestamp,
+        why: String,
+        doubts: u32,
+    },
+    /// It is delivered individually: nothing is known of it.
+    Individually,
+}
+
+impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
+    pub(crate) fn new(run: &'r mut ChunkRun<'a, B>) -> Self {
+        let key = OperationKey::new(&run.chunk.notification, run.chunk.chunk);
+        Self { run, key }
+    }
+
+    /// Takes the next step. Returns until when the chunk has to wait; `None` when the batch is done, and those that are left are
+    /// delivered individually.
+    pub(crate) async fn step(mut self) -> Result<Option<Timestamp>, Error> {
+        match self.next_step().await {
+            Ok(ChunkFate::Requeue(until)) | Err(Exit::Fate(ChunkFate::Requeue(until))) => Ok(Some(until)),
+            Ok(ChunkFate::Individually) | Err(Exit::Fate(ChunkFate::Individually)) => Ok(None),
+            Err(Exit::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn next_step(&mut self) -> Result<ChunkFate, Exit> {
+        let now = self.now();
+        if self.run.invocation.is_ending(now) {
+            return Ok(ChunkFate::Requeue(now));
+        }
+        let snapshot = self.run.cache.latest().await?;
+        let current = self.ledger().operation(&self.key).await?;
+        let step = operation::next(current.as_ref(), snapshot.head.guarantee, now);
+        match (step, current) {
+            (Step::Wait(until), _) => Ok(ChunkFate::Requeue(until)),
+            (Step::Submit, current) => self.submit(current.as_ref(), &snapshot).await,
+            (Step::Ask(submitted), Some(current)) => self.poll(current, submitted, &snapshot).await,
+            (Step::GiveUp, Some(current)) => self.mark_unknown(&current).await,
+            (Step::OneByOne | Step::Ask(_) | Step::GiveUp, _) => Ok(ChunkFate::Individually),
+        }
+    }
+
+    /// Submits the chunk.
+    async fn submit(&mut self, current: Option<&Operation>, snapshot: &Snapshot) -> Result<ChunkFate, Exit> {
+        let begun = Operation::begin(current, self.run.invocation.deadline, Vec::new());
+        if snapshot.stop_outcome(self.now()).is_some() {
+            // What may have been sent is never said not to have been.
+            return if begun.doubts > 0 {
+                self.mark_unknown(&begun).await
+            } else {
+                self.finish_without_batch(current).await
+            };
+        }
+        let submission = self.prepare(current, &begun).await?;
+        let Some(message) = &snapshot.message else {
+            return self.finish_without_batch(current).await;
+        };
+        let begun = Operation {
+            aside: submission.excluded,
+            ..begun
+        };
+        self.run.chunk.begun = true;
+        self.write(&begun).await?;
+        let service_url = submission.service_url;
+        let people: Vec<_> = submission.members.iter().map(Member::person).collect();
+        let connector = &self.run.invocation.context.connector;
+        let answer = connector
+            .send_to_users(&service_url, &submission.tenant, &people, message.as_ref())
+            .await;
+        match answer {
+            Ok(BatchReceipt { operation: Some(id) }) => {
+                tracing::info!(notification = %snapshot.head.id, members = people.len(), "batch submitted");
+                let at = self.now();
+                let submitted = Submitted {
+                    id,
+                    service_url,
+                    at,
+                    cancelled: false,
+                };
+                let next_poll = submitted.asked_again(None, at);
+                self.write(&begun.at(Stage::Submitted(submitted))).await?;
+                Ok(ChunkFate::Requeue(next_poll))
+            }
+            Ok(BatchReceipt { operation: None }) => self.mark_id_lost(&begun).await,
+            Err(error) => {
+                log(&error, &snapshot.head.id, "a batch was not accepted");
+                match (error.class(), reaction(error.reason())) {
+                    // Individual requests find out which recipient it is about.
+                    (_, Reaction::Readdress) | (Class::Rejected | Class::Gone, _) => {
+                        self.batch_refused(&begun, Some(&begun), &error_code(&error))
+                            .await
+                    }
+                    (Class::NotSent | Class::Ambiguous, _) => {
+                        self.submit_failed(&begun, error, snapshot).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds the members, ends the deliveries that are skipped, and takes a permit.
+    async fn prepare(&mut self, current: Option<&Operation>, begun: &Operation) -> Result<Submission, Exit> {
+        if let Some(until) = self.run.invocation.gate.bot_paused_until() {
+            return Err(Exit::requeue(until));
+        }
+        if self.run.chunk.begun {
+            self.run.look_up().await?;
+        }
+        let members = {
+            let _slots = self.run.invocation.acquire_slots(self.run.open.len()).await;
+            self.members().await?
+        };
+        self.skip(&members.skipped, begun).await?;
+        if self.run.open.is_empty() {
+            return Err(Exit::Fate(ChunkFate::Individually));
+        }
+        let bucket = self.run.chunk.bucket.as_ref();
+        let tenant = bucket.and_then(|bucket| bucket.tenant()).map(str::to_owned);
+        let (Some(service_url), Some(tenant), true) = (
+            self.service_url(&members).await?,
+            tenant,
+            // Otherwise hardly any recipient is in it.
+            members.list.len() >= members.excluded.len().max(1),
+        ) else {
+            return Err(Exit::Fate(self.batch_refused(begun, current, "NoBatch").await?));
+        };
+        if let Some(until) = self.run.tenant().token_missing_until(&service_url).await {
+            return Err(Exit::requeue(until));
+        }
+        self.acquire_permit().await?;
+        let now = self.now();
+        if self.run.is_stopped(now).await? {
+            return Err(Exit::requeue(now));
+        }
+        Ok(Submission {
+            members: members.list,
+            service_url,
+            tenant,
+            excluded: members.excluded,
+        })
+    }
+
+    /// The request was not carried out, or may have been.
+    async fn submit_failed(
+        &mut self,
+        begun: &Operation,
+        error: connector::Error,
+        snapshot: &Snapshot,
+    ) -> Result<ChunkFate, Exit> {
+        let tenant = self.run.tenant();
+        let mut effects = SideEffects::on(None);
+        let next = tenant
+            .disposition(Err(error), &begun.lease(), snapshot, &mut effects)
+            .await?;
+        tenant.apply(effects.list).await?;
+        let (until, why, doubts) = match next {
+            Next::Wait { until, why, doubts } => (until, why, doubts),
+            Next::Settle(Outcome::Unknown) => return self.mark_id_lost(begun).await,
+            // It expires before the next try.
+            Next::Settle(_) => (snapshot.head.expires_at, "Expires".to_owned(), begun.doubts),
+        };
+        let waiting = Operation {
+            doubts,
+            ..begun.at(Stage::Waiting { until, why })
+        };
+        self.write(&waiting).await?;
+        Ok(ChunkFate::Requeue(until))
+    }
+
+    /// The channel may have accepted it, and its id is lost.
+    async fn mark_id_lost(&mut self, begun: &Operation) -> Result<ChunkFate, Exit> {
+        let lost = begun.at(Stage::Lost);
+        self.write(&lost).await?;
+        self.mark_unknown(&lost).await
+    }
+
+    /// Nothing was submitted, and nothing will be.
+    async fn finish_without_batch(&mut self, current: Option<&Operation>) -> Result<ChunkFate, Exit> {
+        self.write(&Operation::over(current)).await?;
+        Ok(ChunkFate::Individually)
+    }
+
+    /// The channel accepts no batch of these recipients, or none at all: they are delivered individually, with the ambiguous
+    /// attempts there are.
+    async fn batch_refused(
+        &mut self,
+        begun: &Operation,
+        current: Option<&Operation>,
+        why: &str,
+    ) -> Result<ChunkFate, Exit> {
+        if begun.doubts > 0 {
+            let until = self.now();
+            let waits = |_: &Pending| MemberOutcome::Waits {
+                until,
+                why: why.to_owned(),
+                doubts: begun.doubts,
+            };
+            let outcomes = self.run.open.iter().map(waits).collect();
+            self.write_outcomes(outcomes).await?;
+        }
+        self.finish_without_batch(current).await
+    }
+
+    /// The result of the batch cannot be known.
+    async fn mark_unknown(&mut self, operation: &Operation) -> Result<ChunkFate, Exit> {
+        tracing::warn!(error_type = "BatchUnknown", notification = %self.run.chunk.notification, "the result of a batch cannot be known");
+        let outcome = |open: &Pending| {
+            if operation.aside.contains(&open.recipient) {
+                self.excluded_outcome(operation)
+            } else {
+                MemberOutcome::Ends(Outcome::Unknown)
+            }
+        };
+        let outcomes = self.run.open.iter().map(outcome).collect();
+        self.write_outcomes(outcomes).await?;
+        self.finish(operation).await
+    }
+
+    /// A recipient that was not in the batch may have been in an earlier one.
+    fn excluded_outcome(&self, operation: &Operation) -> MemberOutcome {
+        match operation.doubts {
+            0 => MemberOutcome::Individually,
+            doubts => MemberOutcome::Waits {
+                until: self.now(),
+                why: "BatchInDoubt".to_owned(),
+                doubts,
+            },
+        }
+    }
+
+    /// Writes the outcome of each open delivery, in their order. Those that continue stay open.
+    async fn write_outcomes(&mut self, outcomes: Vec<MemberOutcome>) -> Result<(), Error> {
+        self.run.chunk.begun = true;
+        let invocation = self.run.invocation;
+        let _slots = invocation.acquire_slots(self.run.open.len()).await;
+        let ledger = self.ledger();
+        let writes = self.run.open.iter().zip(outcomes).map(|(open, outcome)| {
+            let key = self.run.key(&open.recipient);
+            let is_person = conversation_of(&open.recipient).is_none();
+            async move {
+                Ok::<_, store::Error>(match outcome {
+                    MemberOutcome::Ends(outcome) => Ok(ledger.settle_unclaimed(&key, &outcome).await?),
+                    // A person has no row that keeps ambiguous attempts: the conversation's has.
+                    MemberOutcome::Waits { doubts: 0, until, .. } if is_person => Err(Some(until)),
+                    MemberOutcome::Waits { .. } if is_person => {
+                        Ok(ledger.settle_unclaimed(&key, &Outcome::Unknown).await?)
+                    }
+                    MemberOutcome::Waits { until, why, doubts } => ledger
+                        .mark_retryable(&key, until, &why, doubts)
+                        .await?
+                        .ok_or(Some(until)),
+                    MemberOutcome::Individually => Err(None),
+                })
+            }
+        });
+        let written = join_all(writes).await.into_iter();
+        let written = written.collect::<Result<Vec<_>, _>>()?;
+        let mut ended = Vec::new();
+        for (open, written) in std::mem::take(&mut self.run.open).into_iter().zip(written) {
+            match written {
+                Ok(outcome) => ended.push((open.recipient, outcome)),
+                Err(until) => self.run.open.push(Pending {
+                    from: until.map_or(open.from, |until| until.max(open.from)),
+                    ..open
+                }),
+            }
+        }
+        self.run.count(&ended).await
+    }
+
+    /// The batch is done. That is written if recipients are left, who are delivered individually.
+    async fn finish(&self, operation: &Operation) -> Result<ChunkFate, Exit> {
+        if !self.run.open.is_empty() {
+            // Another worker may have written the same, or a cancellation, after which it is found to be done once more.
+            self.ledger()
+                .compare_and_set_batch(&self.key, &operation.at(Stage::Over))
+                .await?;
+        }
+        Ok(ChunkFate::Individually)
+    }
+
+    /// Writes the next state over the one that it was decided by; exits when another worker was faster.
+    async fn write(&self, to: &Operation) -> Result<(), Exit> {
+        match self.ledger().compare_and_set_batch(&self.key, to).await? {
+            CasResult::Committed => Ok(()),
+            CasResult::Conflict => Err(self.conflict()),
+        }
+    }
+
+    fn conflict(&self) -> Exit {
+        Exit::requeue(later(self.now(), CONFLICT_POLL))
+    }
+
+    /// Takes a permit for one request and waits for its slot.
+    async fn acquire_permit(&mut self) -> Result<Permits, Exit> {
+        let invocation = self.run.invocation;
+        let chunk = &mut *self.run.chunk;
+        let Some(bucket) = &chunk.bucket else {
+            return Err(Exit::requeue(invocation.now()));
+        };
+        let admission = invocation.gate.acquire_in_turn(bucket, &mut chunk.ticket).await?;
+        let now = invocation.now();
+        match admission {
+            Admission::Later(until) => Err(Exit::requeue(until)),
+            Admission::Granted(_) if invocation.is_ending(now) => Err(Exit::requeue(now)),
+            Admission::Granted(permits) => Ok(permits),
+        }
+    }
+
+    fn ledger(&self) -> &'a B::Ledger {
+        &self.run.invocation.context.ledger
+    }
+
+    fn now(&self) -> Timestamp {
+        self.run.invocation.now()
+    }
+}
+
+fn log(error: &connector::Error, notification: &NotificationId, what: &'static str) {
+    tracing::warn!(
+        error_type = "BatchFailed",
+        reason = ?error.reason(),
+        code = error.code(),
+        status = error.status(),
+        notification = %notification,
+        correlation = error.correlation(),
+        "{what}"
+    );
+}

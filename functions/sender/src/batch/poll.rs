@@ -1,0 +1,341 @@
+//! Polls a submitted batch, and writes the outcome of each member once it is done.
+
+use botframework::connector::{self, Class, FailedEntry, OperationPhase, OperationProgress};
+use herald::audience::Recipient;
+use herald::backend::Backend;
+use herald::conversation::{Conversation, Feedback};
+use herald::delivery::{Lease, Next, Outcome, SentCopy};
+use herald::operation::{self, Operation, Stage, Submitted};
+use herald::rate_limit::Permits;
+use herald::retry::{Reaction, reaction, retry_after};
+use herald::store;
+use herald::time::later;
+
+use super::members::find;
+use super::{BatchRun, ChunkFate, Exit, MemberOutcome, log};
+use crate::notification_cache::Snapshot;
+use crate::outcome::SideEffects;
+use crate::tenant::error_code;
+
+/// How many pages of failed entries are read. A batch has no more members than a page of the plan.
+const MAX_FAILED_PAGES: usize = 100;
+
+/// The members that a batch did not reach.
+#[derive(Default)]
+struct Failed {
+    entries: Vec<FailedEntry>,
+    /// Whether an entry names no member, or entries are missing.
+    is_incomplete: bool,
+}
+
+/// How a batch ended.
+struct Ended {
+    /// The outcome of members without a failed entry.
+    rest: Outcome,
+    /// Whether any member got the message.
+    has_delivered: bool,
+    failed: Failed,
+    /// The permit of the poll.
+    permits: Permits,
+}
+
+impl<B: Backend> BatchRun<'_, '_, B> {
+    pub(super) async fn poll(
+        &mut self,
+        mut operation: Operation,
+        submitted: Submitted,
+        snapshot: &Snapshot,
+    ) -> Result<ChunkFate, Exit> {
+        if operation::is_given_up(snapshot.head.expires_at, self.now()) {
+            return self.mark_unknown(&operation).await;
+        }
+        if let Some(until) = self.run.invocation.gate.bot_paused_until() {
+            return Ok(ChunkFate::Requeue(until));
+        }
+        if snapshot.head.is_stopped() && !submitted.cancelled {
+            operation = self.cancel(&operation, &submitted, snapshot).await?;
+        }
+        let permits = self.acquire_permit().await?;
+        let Submitted { id, service_url, .. } = &submitted;
+        let progress = match self.connector().operation(service_url, id).await {
+            Ok(progress) => progress,
+            Err(error) => {
+                log(&error, &snapshot.head.id, "the poll of a batch failed");
+                return match error.class() {
+                    // The channel has forgotten it.
+                    Class::Rejected | Class::Gone if !submitted.is_new(self.now()) => {
+                        self.mark_unknown(&operation).await
+                    }
+                    Class::Rejected | Class::Gone | Class::NotSent | Class::Ambiguous => {
+                        Err(self.poll_failed(&error, &submitted).await?)
+                    }
+                };
+            }
+        };
+        let rest = match progress.phase() {
+            OperationPhase::Running => {
+                let next_poll = submitted.asked_again(progress.retry_after.as_deref(), self.now());
+                return Ok(ChunkFate::Requeue(next_poll));
+            }
+            OperationPhase::Completed => Outcome::Delivered(SentCopy {
+                activity: None,
+                shows: snapshot.head.revision,
+                tried: snapshot.head.revision,
+            }),
+            // Nothing says which members got it.
+            OperationPhase::Stopped => Outcome::Unknown,
+        };
+        let ended = Ended {
+            has_delivered: progress.delivered > 0,
+            rest,
+            failed: self.failed_members(&submitted, &progress, snapshot).await?,
+            permits,
+        };
+        self.settle(&operation, ended, snapshot).await
+    }
+
+    /// Asks the channel to end a batch, once. Returns its new state.
+    async fn cancel(
+        &mut self,
+        operation: &Operation,
+        submitted: &Submitted,
+        snapshot: &Snapshot,
+    ) -> Result<Operation, Exit> {
+        self.acquire_permit().await?;
+        let Submitted { id, service_url, .. } = submitted;
+        if let Err(error) = self.connector().cancel_operation(service_url, id).await {
+            log(&error, &snapshot.head.id, "a batch was not cancelled");
+            match error.class() {
+                // There is nothing left to cancel.
+                Class::Rejected | Class::Gone => {}
+                Class::NotSent | Class::Ambiguous => return Err(self.poll_failed(&error, submitted).await?),
+            }
+        }
+        let cancelled = operation.at(Stage::Submitted(Submitted {
+            cancelled: true,
+            ..submitted.clone()
+        }));
+        self.write(&cancelled).await?;
+        Ok(cancelled)
+    }
+
+    /// The channel did not answer the poll: when to poll again.
+    async fn poll_failed(
+        &self,
+        error: &connector::Error,
+        submitted: &Submitted,
+    ) -> Result<Exit, store::Error> {
+        let now = self.now();
+        let next_poll = submitted.asked_again(None, now);
+        let tenant = self.run.tenant();
+        let retry_after = retry_after(error, now);
+        match reaction(error.reason()) {
+            Reaction::Slow => tenant.throttle(retry_after).await?,
+            Reaction::Stop => return Ok(Exit::requeue(tenant.token_refused(error))),
+            Reaction::Wait
+            | Reaction::Readdress
+            | Reaction::Recreate
+            | Reaction::Block
+            | Reaction::Strike
+            | Reaction::Reject
+            | Reaction::Doubt { .. } => {}
+        }
+        let requested = retry_after.map_or(next_poll, |wait| later(now, wait));
+        Ok(Exit::requeue(requested.max(next_poll)))
+    }
+
+    /// The members that the batch did not reach, page by page.
+    async fn failed_members(
+        &mut self,
+        submitted: &Submitted,
+        progress: &OperationProgress,
+        snapshot: &Snapshot,
+    ) -> Result<Failed, Exit> {
+        let mut failed = Failed::default();
+        let counted: u64 = progress.failed.iter().map(|(_, count)| count).sum();
+        if counted == 0 && progress.left() == Some(0) {
+            return Ok(failed);
+        }
+        let Submitted { id, service_url, .. } = submitted;
+        let (mut token, mut listed) = (None, 0);
+        for _ in 0..MAX_FAILED_PAGES {
+            match self.acquire_permit().await {
+                Ok(_) => {}
+                Err(Exit::Fate(_)) => return Err(self.conflict()),
+                Err(Exit::Failed(error)) => return Err(Exit::Failed(error)),
+            }
+            let page = match self
+                .connector()
+                .failed_entries(service_url, id, token.as_deref())
+                .await
+            {
+                Ok(page) => page,
+                Err(error) => {
+                    log(
+                        &error,
+                        &snapshot.head.id,
+                        "the failed members of a batch could not be read",
+                    );
+                    return match error.class() {
+                        Class::NotSent | Class::Ambiguous => Err(self.poll_failed(&error, submitted).await?),
+                        Class::Rejected | Class::Gone => Ok(Failed {
+                            is_incomplete: true,
+                            ..Failed::default()
+                        }),
+                    };
+                }
+            };
+            listed += page.entries.len() as u64;
+            failed.is_incomplete |= page.entries.iter().any(|entry| entry.id.is_empty());
+            failed.entries.extend(page.entries);
+            token = page.continuation_token;
+            if token.is_none() {
+                failed.is_incomplete |= listed < counted;
+                return Ok(failed);
+            }
+        }
+        failed.is_incomplete = true;
+        Ok(failed)
+    }
+
+    /// Writes the outcome of each member.
+    async fn settle(
+        &mut self,
+        operation: &Operation,
+        ended: Ended,
+        snapshot: &Snapshot,
+    ) -> Result<ChunkFate, Exit> {
+        let Ended {
+            rest,
+            has_delivered,
+            mut failed,
+            permits,
+        } = ended;
+        // Only then does it matter who they are.
+        let conversations = if failed.is_incomplete || !failed.entries.is_empty() {
+            self.conversations().await?
+        } else {
+            Vec::new()
+        };
+        let is_excluded = |recipient: &Recipient| operation.aside.contains(recipient);
+        let entries: Vec<Option<FailedEntry>> = self
+            .run
+            .open
+            .iter()
+            .map(|open| {
+                if is_excluded(&open.recipient) {
+                    return None;
+                }
+                let ids = ids(&open.recipient, &conversations);
+                failed
+                    .entries
+                    .extract_if(.., |entry| ids.contains(&entry.id))
+                    .next()
+            })
+            .collect();
+        // An entry that names no known member may be about any member with an id that is not known.
+        let has_strangers = failed.entries.iter().any(|entry| !entry.id.is_empty());
+        let mut outcomes = Vec::new();
+        let mut effects = Vec::new();
+        for (open, entry) in self.run.open.iter().zip(entries) {
+            let recipient = &open.recipient;
+            outcomes.push(match entry {
+                _ if is_excluded(recipient) => self.excluded_outcome(operation),
+                None => {
+                    let is_sure = !has_strangers || ids(recipient, &conversations).len() > 1;
+                    MemberOutcome::Ends(if is_sure && !failed.is_incomplete {
+                        rest.clone()
+                    } else {
+                        Outcome::Unknown
+                    })
+                }
+                Some(entry) => {
+                    let mut its_effects = SideEffects::on(find(recipient, &conversations));
+                    let outcome = self
+                        .failed_outcome(entry, has_delivered, operation, snapshot, &mut its_effects)
+                        .await?;
+                    effects.append(&mut its_effects.list);
+                    outcome
+                }
+            });
+        }
+        self.write_outcomes(outcomes).await?;
+        self.run.tenant().apply(effects).await?;
+        if has_delivered {
+            self.run.record_success(Some(permits)).await?;
+        }
+        self.finish(operation).await
+    }
+
+    /// The outcome of a member that the batch did not reach: by the table, as of a request to it alone.
+    async fn failed_outcome(
+        &self,
+        entry: FailedEntry,
+        has_delivered: bool,
+        operation: &Operation,
+        snapshot: &Snapshot,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<MemberOutcome, store::Error> {
+        // It had no attempt of its own before.
+        let lease = Lease {
+            attempt: 1,
+            ..operation.lease()
+        };
+        if entry.was_cancelled() {
+            return Ok(if snapshot.head.is_stopped() {
+                MemberOutcome::Ends(lease.ending(Outcome::Cancelled))
+            } else {
+                self.excluded_outcome(operation)
+            });
+        }
+        let is_known = effects.record.is_some();
+        match reaction(entry.error.reason()) {
+            Reaction::Readdress | Reaction::Stop => return Ok(self.excluded_outcome(operation)),
+            // Other members were reached, so it does not concern the tenant.
+            Reaction::Strike if has_delivered && is_known => {
+                let code = error_code(&entry.error);
+                effects.feedback(Feedback::Blocked(code.clone()));
+                return Ok(MemberOutcome::Ends(lease.ending(Outcome::Gone { code })));
+            }
+            Reaction::Strike => return Ok(self.excluded_outcome(operation)),
+            Reaction::Slow
+            | Reaction::Wait
+            | Reaction::Recreate
+            | Reaction::Block
+            | Reaction::Reject
+            | Reaction::Doubt { .. } => {}
+        }
+        let next = self
+            .run
+            .tenant()
+            .disposition(Err(entry.error), &lease, snapshot, effects)
+            .await?;
+        // The batch was throttled, not this function.
+        effects.list.retain(|effect| !effect.is_throttle());
+        Ok(match next {
+            // Creating the conversation shows whether the bot is installed for them.
+            Next::Settle(Outcome::Gone { .. }) if !is_known => MemberOutcome::Individually,
+            Next::Settle(outcome) => MemberOutcome::Ends(outcome),
+            Next::Wait { until, why, doubts } => MemberOutcome::Waits { until, why, doubts },
+        })
+    }
+
+    fn connector(&self) -> &connector::Connector {
+        &self.run.invocation.context.connector
+    }
+}
+
+/// All known ids of a recipient.
+fn ids(recipient: &Recipient, conversations: &[Conversation]) -> Vec<String> {
+    match recipient {
+        Recipient::Conversation(_) => {
+            let attributes = find(recipient, conversations).map(|conversation| &conversation.attributes);
+            let account = attributes.and_then(|attributes| Some(attributes.account.as_ref()?.as_str()));
+            let user = attributes.and_then(|attributes| Some(attributes.user.as_ref()?.as_str()));
+            account.into_iter().chain(user).map(str::to_owned).collect()
+        }
+        Recipient::User(id) => vec![id.as_str().to_owned()],
+        Recipient::Account(id) => vec![id.as_str().to_owned()],
+        Recipient::UnknownConversation(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the handler works with.
+
+use std::time::Duration;
+
+use botframework::connector::Connector;
+use herald::aws;
+use herald::backend::{Aws, Backend};
+use herald::clock::{Chance, Clock};
+use herald::config::{self, Environment, http_transport, variable};
+use herald::event::eventbridge;
+use herald::graph::Customers;
+use herald::queue::sqs;
+use herald::rate_limit::{ConversationRate, Limits};
+use herald::store::dynamodb;
+
+/// The time-out of one request to the channel.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the handler works with.
+#[derive(Debug)]
+pub struct Context<B: Backend> {
+    /// Conversations.
+    pub conversations: B::Conversations,
+    /// Notifications, their messages and plans.
+    pub notifications: B::Notifications,
+    /// Deliveries, batches and rate limits.
+    pub ledger: B::Ledger,
+    /// The queue of this function.
+    pub deliveries: B::Queue,
+    /// The event bus.
+    pub events: B::Events,
+    /// The client of the channel.
+    pub connector: Connector,
+    /// The Graph clients that install the bot's app, if the deployment names the app.
+    pub customers: Option<Customers>,
+    /// The channel's limits.
+    pub limits: Limits,
+    /// The clock.
+    pub clock: Clock,
+    /// Randomness, for jitter.
+    pub chance: Chance,
+}
+
+impl Context<Aws> {
+    /// The context of the deployed function.
+    ///
+    /// # Errors
+    /// When a variable is missing or invalid; the error names it.
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+        let (clock, chance) = (Clock::system(), Chance::system());
+        let transport = http_transport(environment).timeout(SEND_TIMEOUT).build()?;
+        let sdk = aws::Sdk::new(environment, &transport)?;
+        let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
+        let table = |variable| environment.required(variable);
+        Ok(Self {
+            conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
+            notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
+            deliveries: sqs::Queue::from_environment(
+                environment,
+                variable::DELIVERIES_QUEUE_URL,
+                &sdk,
+                schedules.as_ref(),
+            )?,
+            events: eventbridge::Bus::from_environment(environment, &sdk),
+            connector: herald::credential::connector(environment, &transport, &clock, &chance)?,
+            customers: Customers::from_environment(environment, &transport, &clock, &chance)?,
+            limits: environment.limits()?,
+            clock,
+            chance,
+        })
+    }
+}
+
+impl<B: Backend> Context<B> {
+    /// Fetches what the first request would wait for. Runs beside the start, not before it.
+    pub async fn prefetch(&self) {
+        self.connector.prefetch().await;
+    }
+
+    pub(crate) fn random(&self) -> u32 {
+        let [a, b, c, d, ..] = self.chance.draw();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    pub(crate) fn conversation_rate(&self) -> ConversationRate {
+        ConversationRate::within(&self.limits.conversation)
+    }
+}

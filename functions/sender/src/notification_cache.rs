@@ -1,0 +1,113 @@
+//! A 1-second cache of the notification: a cancellation or an edit takes effect while a chunk is under way.
+
+use std::sync::Arc;
+
+use botframework::outgoing::SharedMessage;
+use herald::backend::Backend;
+use herald::delivery::Outcome;
+use herald::id::NotificationId;
+use herald::notification::Notification;
+use herald::store::{self, Notifications};
+use herald::time::later;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex;
+
+use crate::context::Context;
+
+/// How old a snapshot may be that decides whether something is sent.
+const TTL: SignedDuration = SignedDuration::from_secs(1);
+
+/// The cache of one notification.
+pub(crate) struct NotificationCache<'a, B: Backend> {
+    context: &'a Context<B>,
+    last: Mutex<(Timestamp, Arc<Snapshot>)>,
+}
+
+/// A notification and its content at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) head: Notification,
+    /// None once it is retracted.
+    pub(crate) message: Option<Arc<SharedMessage>>,
+}
+
+impl Snapshot {
+    /// How a delivery ends that has not begun, when the notification was cancelled, retracted or has expired.
+    pub(crate) fn stop_outcome(&self, now: Timestamp) -> Option<Outcome> {
+        if self.head.is_stopped() {
+            Some(Outcome::Cancelled)
+        } else if self.head.expires_at <= now {
+            Some(Outcome::Expired)
+        } else {
+            None
+        }
+    }
+}
+
+impl<'a, B: Backend> NotificationCache<'a, B> {
+    /// Reads the notification; `None` when there is none.
+    pub(crate) async fn open(
+        context: &'a Context<B>,
+        id: &NotificationId,
+    ) -> Result<Option<Self>, store::Error> {
+        let now = context.clock.now();
+        let Some(head) = context.notifications.find(id).await? else {
+            return Ok(None);
+        };
+        let message = read_message(context, &head).await?;
+        let snapshot = Arc::new(Snapshot { head, message });
+        Ok(Some(Self {
+            context,
+            last: Mutex::new((now, snapshot)),
+        }))
+    }
+
+    /// The notification as it was less than a second ago. One that has vanished meanwhile counts as cancelled.
+    pub(crate) async fn latest(&self) -> Result<Arc<Snapshot>, store::Error> {
+        // Held over the read: callers at the same moment share it.
+        let mut last = self.last.lock().await;
+        let now = self.context.clock.now();
+        let (read_at, snapshot) = &*last;
+        if later(*read_at, TTL) > now {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = match self.context.notifications.find(&snapshot.head.id).await? {
+            Some(head) => {
+                let message = if head.revision == snapshot.head.revision {
+                    snapshot.message.clone()
+                } else {
+                    read_message(self.context, &head).await?
+                };
+                Arc::new(Snapshot { head, message })
+            }
+            None => Arc::new(Snapshot {
+                head: Notification {
+                    cancelled_at: Some(now),
+                    ..snapshot.head.clone()
+                },
+                message: snapshot.message.clone(),
+            }),
+        };
+        *last = (now, Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// Makes the next read a fresh one.
+    pub(crate) async fn reset(&self) {
+        self.last.lock().await.0 = Timestamp::MIN;
+    }
+}
+
+async fn read_message<B: Backend>(
+    context: &Context<B>,
+    head: &Notification,
+) -> Result<Option<Arc<SharedMessage>>, store::Error> {
+    let message = context.notifications.message(&head.id, head.revision).await?;
+    let shared = message.as_ref().map(SharedMessage::from_activity).transpose();
+    // A message that was parsed can be serialised.
+    let shared = shared.map_err(|_| store::Error::Corrupt {
+        verb: "read a message",
+        what: "message".to_owned(),
+    })?;
+    Ok(shared.map(Arc::new))
+}

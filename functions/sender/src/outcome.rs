@@ -1,0 +1,210 @@
+//! What the answer to a request means for its delivery, by the table of [`herald::retry`], and beyond it.
+
+use botframework::connector::{self, Reason};
+use botframework::id::ActivityId;
+use herald::backend::Backend;
+use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
+use herald::delivery::{self, Attempt, Lease, Next, Policy};
+use herald::retry::{Reaction, reaction, retry_after};
+use herald::store::{self, Conversations};
+use herald::time::later;
+use jiff::SignedDuration;
+
+use crate::notification_cache::Snapshot;
+use crate::tenant::{Tenant, error_code};
+
+/// How many attempts find no conversation before it is gone.
+const MAX_NOT_FOUND: u32 = 3;
+
+/// How long a conversation that was not found is left alone.
+const NOT_FOUND_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long sent messages are updated after an edit.
+const UPDATE_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
+
+/// What an attempt means for more than its delivery. Applied after the delivery is written: nothing may stand between an answer
+/// and its record.
+pub(crate) enum SideEffect {
+    /// Feedback on a conversation, as of this version of its record.
+    Feedback {
+        key: ConversationKey,
+        version: u64,
+        feedback: Feedback,
+    },
+    /// The conversation has another id.
+    Replaced {
+        old: ConversationKey,
+        new: Box<Observation>,
+    },
+    /// The tenant was throttled.
+    Throttled(Option<SignedDuration>),
+}
+
+impl SideEffect {
+    pub(crate) fn is_throttle(&self) -> bool {
+        matches!(self, Self::Throttled(_))
+    }
+}
+
+/// The side effects of one attempt. Feedback is on `record`, unless that is not known.
+pub(crate) struct SideEffects<'c> {
+    pub(crate) record: Option<&'c Conversation>,
+    pub(crate) list: Vec<SideEffect>,
+}
+
+impl<'c> SideEffects<'c> {
+    pub(crate) fn on(record: Option<&'c Conversation>) -> Self {
+        Self {
+            record,
+            list: Vec::new(),
+        }
+    }
+
+    pub(crate) fn feedback(&mut self, feedback: Feedback) {
+        if let Some(record) = self.record {
+            self.list.push(SideEffect::Feedback {
+                key: record.key.clone(),
+                version: record.version,
+                feedback,
+            });
+        }
+    }
+}
+
+impl<B: Backend> Tenant<'_, B> {
+    /// What an answer means for its delivery.
+    pub(crate) async fn disposition(
+        &self,
+        answer: Result<Option<ActivityId>, connector::Error>,
+        lease: &Lease,
+        snapshot: &Snapshot,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Next, store::Error> {
+        let error = match answer {
+            Ok(activity) => return Ok(self.disposition_of(Attempt::Delivered(activity), lease, snapshot)),
+            Err(error) => error,
+        };
+        tracing::warn!(
+            error_type = "SendFailed",
+            reason = ?error.reason(),
+            code = error.code(),
+            status = error.status(),
+            notification = %snapshot.head.id,
+            correlation = error.correlation(),
+            "attempt failed"
+        );
+        Ok(match reaction(error.reason()) {
+            // The bot was refused, not this delivery: it waits like all others, however often it was tried.
+            Reaction::Stop => Next::Wait {
+                until: self.token_refused(&error),
+                why: error.code().unwrap_or("TokenRefused").to_owned(),
+                doubts: lease.doubts,
+            },
+            reaction => {
+                let attempt = self.classify(reaction, &error, lease, effects).await?;
+                self.disposition_of(attempt, lease, snapshot)
+            }
+        })
+    }
+
+    /// The request that would have followed this refusal was not made.
+    pub(crate) fn cut_short(&self, error: &connector::Error, lease: &Lease, snapshot: &Snapshot) -> Next {
+        let attempt = Attempt::NotSent {
+            code: error_code(error),
+            retry_after: None,
+        };
+        self.disposition_of(attempt, lease, snapshot)
+    }
+
+    fn disposition_of(&self, attempt: Attempt, lease: &Lease, snapshot: &Snapshot) -> Next {
+        let head = &snapshot.head;
+        let ends_at = match &lease.copy {
+            None => head.expires_at,
+            Some(_) => later(head.revised_at.unwrap_or(head.accepted_at), UPDATE_TIMEOUT),
+        };
+        let policy = Policy {
+            guarantee: head.guarantee,
+            revision: head.revision,
+            ends_at,
+        };
+        let random = match &attempt {
+            // It waits for nothing; randomness costs a system call.
+            Attempt::Delivered(_) => 0,
+            Attempt::NotSent { .. }
+            | Attempt::Rejected { .. }
+            | Attempt::CopyGone
+            | Attempt::Gone(_)
+            | Attempt::Unknown { .. } => self.context().random(),
+        };
+        delivery::next(lease, attempt, policy, self.now(), random)
+    }
+
+    async fn classify(
+        &self,
+        reaction: Reaction,
+        error: &connector::Error,
+        lease: &Lease,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Attempt, store::Error> {
+        let code = error_code(error);
+        let retry_after = retry_after(error, self.now());
+        let not_sent = |code, retry_after| Attempt::NotSent { code, retry_after };
+        Ok(match reaction {
+            Reaction::Slow => {
+                effects.list.push(SideEffect::Throttled(retry_after));
+                not_sent(code, retry_after)
+            }
+            Reaction::Wait | Reaction::Stop => not_sent(code, retry_after),
+            Reaction::Reject if error.reason() == Reason::ActivityNotFound && lease.copy.is_some() => {
+                Attempt::CopyGone
+            }
+            // No known service URL serves it.
+            Reaction::Readdress | Reaction::Reject => Attempt::Rejected {
+                code,
+                detail: error.message().map(str::to_owned),
+            },
+            // Healthy conversations are not found now and then, and nothing was carried out.
+            Reaction::Recreate if lease.attempt < MAX_NOT_FOUND => not_sent(code, Some(NOT_FOUND_BACKOFF)),
+            Reaction::Recreate => {
+                effects.feedback(Feedback::NotFound(code.clone()));
+                Attempt::Gone(code)
+            }
+            Reaction::Block => {
+                effects.feedback(Feedback::Blocked(code.clone()));
+                Attempt::Gone(code)
+            }
+            Reaction::Strike => match self.record_failure(&code).await? {
+                Some(until) => not_sent(code, Some(until.duration_since(self.now()))),
+                None => {
+                    effects.feedback(Feedback::Blocked(code.clone()));
+                    Attempt::Gone(code)
+                }
+            },
+            Reaction::Doubt { most } => Attempt::Unknown { code, most },
+        })
+    }
+
+    /// Writes the side effects of attempts.
+    pub(crate) async fn apply(&self, effects: Vec<SideEffect>) -> Result<(), store::Error> {
+        let (conversations, now) = (&self.context().conversations, self.now());
+        for effect in effects {
+            match effect {
+                SideEffect::Feedback {
+                    key,
+                    version,
+                    feedback,
+                } => {
+                    conversations
+                        .apply_feedback(&key, version, &feedback, now)
+                        .await?;
+                }
+                SideEffect::Replaced { old, new } => {
+                    conversations.remember(*new, now).await?;
+                    conversations.mark_removed(&old, now).await?;
+                }
+                SideEffect::Throttled(retry_after) => self.throttle(retry_after).await?,
+            }
+        }
+        Ok(())
+    }
+}
