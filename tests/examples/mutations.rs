@@ -220,7 +220,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a created conversation is not linked to its person",
-        file: "functions/sender/src/resolve.rs",
+        file: "functions/sender/src/resolve/mod.rs",
         from: "let creation = created.as_ref().map_or(Creation::Nothing, Creation::clone);",
         to: "let creation = Creation::Nothing;",
     },
@@ -238,7 +238,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a pending installation is repeated",
-        file: "functions/sender/src/resolve.rs",
+        file: "functions/sender/src/resolve/mod.rs",
         from: "if installing_since.is_none() {",
         to: "if installing_since.is_none() || installing_since.is_some() {",
     },

@@ -56,22 +56,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             operation = self.cancel(&operation, &submitted, snapshot).await?;
         }
         let permits = self.acquire_permit().await?;
-        let Submitted { id, service_url, .. } = &submitted;
-        let progress = match self.connector().operation(service_url, id).await {
-            Ok(progress) => progress,
-            Err(error) => {
-                log(&error, &snapshot.head.id, "the poll of a batch failed");
-                return match error.class() {
-                    // The channel has forgotten it.
-                    Class::Rejected | Class::Gone if !submitted.is_new(self.now()) => {
-                        self.mark_unknown(&operation).await
-                    }
-                    Class::Rejected | Class::Gone | Class::NotSent | Class::Ambiguous => {
-                        Err(self.poll_failed(&error, &submitted).await?)
-                    }
-                };
-            }
-        };
+        let progress = self.progress(&operation, &submitted, snapshot).await?;
         let rest = match progress.phase() {
             OperationPhase::Running => {
                 let next_poll = submitted.asked_again(progress.retry_after.as_deref(), self.now());
@@ -92,6 +77,29 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             permits,
         };
         self.settle(&operation, ended, snapshot).await
+    }
+
+    async fn progress(
+        &mut self,
+        operation: &Operation,
+        submitted: &Submitted,
+        snapshot: &Snapshot,
+    ) -> Result<OperationProgress, Exit> {
+        let Submitted { id, service_url, .. } = submitted;
+        let error = match self.connector().operation(service_url, id).await {
+            Ok(progress) => return Ok(progress),
+            Err(error) => error,
+        };
+        log(&error, &snapshot.head.id, "the poll of a batch failed");
+        Err(match error.class() {
+            // The channel has forgotten it.
+            Class::Rejected | Class::Gone if !submitted.is_new(self.now()) => {
+                Exit::Fate(self.mark_unknown(operation).await?)
+            }
+            Class::Rejected | Class::Gone | Class::NotSent | Class::Ambiguous => {
+                self.poll_failed(&error, submitted).await?
+            }
+        })
     }
 
     /// Asks the channel to end a batch, once. Returns its new state.
@@ -217,22 +225,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         } else {
             Vec::new()
         };
-        let is_excluded = |recipient: &Recipient| operation.aside.contains(recipient);
-        let entries: Vec<Option<FailedEntry>> = self
-            .run
-            .open
-            .iter()
-            .map(|open| {
-                if is_excluded(&open.recipient) {
-                    return None;
-                }
-                let ids = ids(&open.recipient, &conversations);
-                failed
-                    .entries
-                    .extract_if(.., |entry| ids.contains(&entry.id))
-                    .next()
-            })
-            .collect();
+        let entries = self.entries_of_open(operation, &conversations, &mut failed.entries);
         // An entry that names no known member may be about any member with an id that is not known.
         let has_strangers = failed.entries.iter().any(|entry| !entry.id.is_empty());
         let mut outcomes = Vec::new();
@@ -240,7 +233,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         for (open, entry) in self.run.open.iter().zip(entries) {
             let recipient = &open.recipient;
             outcomes.push(match entry {
-                _ if is_excluded(recipient) => self.excluded_outcome(operation),
+                _ if operation.aside.contains(recipient) => self.excluded_outcome(operation),
                 None => {
                     let is_sure = !has_strangers || ids(recipient, &conversations).len() > 1;
                     MemberOutcome::Ends(if is_sure && !failed.is_incomplete {
@@ -265,6 +258,23 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             self.run.record_success(Some(permits)).await?;
         }
         self.finish(operation).await
+    }
+
+    /// Takes the failed entry of each open delivery, in their order.
+    fn entries_of_open(
+        &self,
+        operation: &Operation,
+        conversations: &[Conversation],
+        failed: &mut Vec<FailedEntry>,
+    ) -> Vec<Option<FailedEntry>> {
+        let mut entry = |recipient: &Recipient| {
+            if operation.aside.contains(recipient) {
+                return None;
+            }
+            let ids = ids(recipient, conversations);
+            failed.extract_if(.., |entry| ids.contains(&entry.id)).next()
+        };
+        self.run.open.iter().map(|open| entry(&open.recipient)).collect()
     }
 
     /// The outcome of a member that the batch did not reach: by the table, as of a request to it alone.

@@ -4,39 +4,29 @@
 //! ([`Conversations::acquire_creation_lease`]), and later workers find the conversation. Then the delivery is like any other.
 
 use botframework::connector::{self, Reason};
-use botframework::graph::{self, Installation};
+use botframework::graph::Installation;
 use botframework::id::EntraObjectId;
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::backoff::creation_backoff;
-use herald::conversation::{
-    ConversationKey, Creation, CreationLease, INSTALL_EVENT_TIMEOUT, Person, PersonKey, State,
-};
-use herald::delivery::{DeliveryKey, INSTALLING, Outcome, SkipReason, State as RowState};
+use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
+use herald::delivery::{DeliveryKey, Outcome, SkipReason, State as RowState};
 use herald::graph::Customers;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
-use herald::rate_limit::MAX_LOOKAHEAD;
-use herald::retry::{Reaction, reaction, retry_after};
+use herald::retry::{Reaction, reaction};
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Ledger};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::create_conversation::{CreateError, Creator};
-use crate::install::{self, InstallError, Installer};
+use crate::install::{InstallError, Installer};
 use crate::notification_cache::NotificationCache;
-use crate::tenant::{Tenant, error_code};
+use crate::tenant::Tenant;
+
+mod failure;
 
 /// When to ask again while another worker creates a person's conversation. It takes one request.
 const CREATION_POLL: SignedDuration = SignedDuration::from_secs(2);
-
-/// When a conversation is looked for, after its installation began. Then it is created in another way.
-const INSTALL_POLLS: [SignedDuration; 4] = [
-    SignedDuration::from_secs(3),
-    SignedDuration::from_secs(15),
-    SignedDuration::from_secs(30),
-    INSTALL_EVENT_TIMEOUT,
-];
 
 /// How many conversations of one person are read.
 const PERSON_PAGE: usize = 10;
@@ -112,9 +102,6 @@ impl<B: Backend> Resolver<'_, '_, B> {
 
     /// The conversation with a person, created if there is none and the notification was not stopped; that failed before, so many
     /// times.
-    ///
-    /// Only the holder of the creation lease may settle the delivery without a conversation: otherwise another worker could be
-    /// sending at that moment. Later workers see the settled row, though there may be a conversation by then.
     async fn find_or_create(
         &self,
         person: PersonKey,
@@ -125,58 +112,71 @@ impl<B: Backend> Resolver<'_, '_, B> {
         let conversations = &self.tenant.context().conversations;
         let now = self.tenant.now();
         let deadline = self.tenant.invocation.deadline;
-        let installing_since = match conversations
+        let lease = conversations
             .acquire_creation_lease(&person, now, deadline)
-            .await?
-        {
-            CreationLease::Exists(key) => return self.if_still_open(key, head).await,
+            .await?;
+        let known = match lease {
+            CreationLease::Exists(key) => key,
             CreationLease::HeldElsewhere { until } => {
                 return Ok(Resolution::Later(until.min(later(now, CREATION_POLL))));
             }
             CreationLease::InstallPending { since } => {
-                return match known_conversation(self.tenant, &person).await? {
-                    Some(key) => self.if_still_open(key, head).await,
-                    None => self.poll_again(since, failures).await,
-                };
+                match known_conversation(self.tenant, &person).await? {
+                    Some(key) => key,
+                    None => return self.poll_again(since, failures).await,
+                }
             }
-            CreationLease::Acquired { installing_since } => installing_since,
+            CreationLease::Acquired { installing_since } => {
+                let (creation, resolution) = self
+                    .resolve_under_lease(&person, head, stopped, failures, installing_since)
+                    .await?;
+                conversations.finish_creation(&person, &creation).await?;
+                return resolution;
+            }
         };
+        // The delivery may have ended without a conversation before this one was known.
+        let LedgerState { ended, .. } = self.ledger_state(head.revision).await?;
+        Ok(ended.map_or(Resolution::Conversation(known), Resolution::Ended))
+    }
+
+    /// The same, by the holder of the creation lease. Returns the result of the creation too, with which the lease ends.
+    ///
+    /// Only the holder may settle the delivery without a conversation: otherwise another worker could be sending at that moment.
+    /// Later workers see the settled row, though there may be a conversation by then.
+    async fn resolve_under_lease(
+        &self,
+        person: &PersonKey,
+        head: &Notification,
+        stopped: Option<Outcome>,
+        failures: u32,
+        installing_since: Option<Timestamp>,
+    ) -> Result<(Creation, Result<Resolution, store::Error>), store::Error> {
         let LedgerState { ended, .. } = self.ledger_state(head.revision).await?;
         // They may have written to the bot since the audience was read.
-        if let Some(key) = known_conversation(self.tenant, &person).await? {
-            let creation = Creation::Conversation(key.clone());
-            conversations.finish_creation(&person, &creation).await?;
-            return Ok(ended.map_or(Resolution::Conversation(key), Resolution::Ended));
+        if let Some(key) = known_conversation(self.tenant, person).await? {
+            let resolution = ended.map_or(Resolution::Conversation(key.clone()), Resolution::Ended);
+            return Ok((Creation::Conversation(key), Ok(resolution)));
         }
         if let Some(outcome) = ended.or(stopped) {
             let resolution = self.settle_unresolved(outcome).await?;
-            conversations.finish_creation(&person, &Creation::Nothing).await?;
-            return Ok(resolution);
+            return Ok((Creation::Nothing, Ok(resolution)));
         }
-        let created = self.create(&person, head, installing_since).await;
+        let created = self.create(person, head, installing_since).await;
         let creation = created.as_ref().map_or(Creation::Nothing, Creation::clone);
-        let mut resolution = match created {
+        let resolution = match created {
             // The message has a permit of its own, which is asked for with those of the whole chunk.
             Ok(Creation::Conversation(_)) => Ok(Resolution::Later(self.tenant.now())),
             Ok(Creation::InstallPending(since)) => self.poll_again(since, failures).await,
             Ok(Creation::Nothing) => Ok(skipped(SkipReason::NoConversation)),
             Err(error) => self.after_create_error(error, failures).await,
         };
-        if let Ok(Resolution::Skip(outcome)) = resolution {
-            resolution = Ok(self.settle_unresolved(outcome).await?);
-        }
-        conversations.finish_creation(&person, &creation).await?;
-        resolution
-    }
-
-    /// The conversation, unless the delivery ended without one before it was known.
-    async fn if_still_open(
-        &self,
-        key: ConversationKey,
-        head: &Notification,
-    ) -> Result<Resolution, store::Error> {
-        let LedgerState { ended, .. } = self.ledger_state(head.revision).await?;
-        Ok(ended.map_or(Resolution::Conversation(key), Resolution::Ended))
+        Ok((
+            creation,
+            match resolution {
+                Ok(Resolution::Skip(outcome)) => Ok(self.settle_unresolved(outcome).await?),
+                resolution => resolution,
+            },
+        ))
     }
 
     /// Ends the delivery without a conversation.
@@ -251,131 +251,6 @@ impl<B: Backend> Resolver<'_, '_, B> {
         Ok(Creation::Conversation(
             creator.remember(chat, &service_url).await?,
         ))
-    }
-
-    async fn after_create_error(
-        &self,
-        error: CreateError,
-        failures: u32,
-    ) -> Result<Resolution, store::Error> {
-        let error = match error {
-            CreateError::Refused(error) => error,
-            CreateError::AnswerLost => return self.back_off(failures, None, "NoAnswer").await,
-            CreateError::CutShort => return Ok(Resolution::Later(later(self.tenant.now(), CREATION_POLL))),
-            CreateError::NoServiceUrl => return Ok(skipped(SkipReason::NoConversation)),
-            CreateError::NotInstalled(error) => return self.after_install_error(error, failures).await,
-            CreateError::Store(error) => return Err(error),
-        };
-        tracing::warn!(
-            error_type = "NotIntroduced",
-            reason = ?error.reason(),
-            code = error.code(),
-            status = error.status(),
-            notification = %self.notification,
-            correlation = error.correlation(),
-            "no conversation was created"
-        );
-        let retry_after = retry_after(&error, self.tenant.now());
-        let code = error_code(&error);
-        Ok(match reaction(error.reason()) {
-            Reaction::Slow => {
-                self.tenant.throttle(retry_after).await?;
-                self.back_off(failures, retry_after, &code).await?
-            }
-            Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
-                self.back_off(failures, retry_after, &code).await?
-            }
-            Reaction::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
-            Reaction::Block => skipped(SkipReason::NotInstalled),
-            // The bot is disabled there, or cannot decrypt: if that is so for the tenant, it is waited for.
-            Reaction::Strike => match self.tenant.record_failure(&code).await? {
-                Some(until) => self.defer(until, &code, failures).await?,
-                None => Resolution::Skip(Outcome::Gone { code }),
-            },
-            Reaction::Readdress | Reaction::Recreate | Reaction::Reject => {
-                let detail = error.message().map(str::to_owned);
-                Resolution::Skip(Outcome::Rejected { code, detail })
-            }
-        })
-    }
-
-    async fn after_install_error(
-        &self,
-        error: InstallError,
-        failures: u32,
-    ) -> Result<Resolution, store::Error> {
-        let error = match error {
-            InstallError::NoPermitUntil(until) if until <= later(self.tenant.now(), MAX_LOOKAHEAD) => {
-                return Ok(Resolution::Later(until));
-            }
-            InstallError::NoPermitUntil(until) => return self.defer(until, "GraphPaused", failures).await,
-            InstallError::NotInCatalog => return Ok(skipped(SkipReason::AppNotInCatalog)),
-            InstallError::NoSuchTenant => return Ok(skipped(SkipReason::NoSuchPerson)),
-            InstallError::Store(error) => return Err(error),
-            InstallError::Graph(error) => error,
-        };
-        let code = install::error_code(&error);
-        let retry_after = retry_after(&error, self.tenant.now());
-        let (resolution, error_type) = match error.reason() {
-            graph::Reason::NotConsented | graph::Reason::NotAllowed => {
-                (skipped(SkipReason::InstallForbidden), "InstallForbidden")
-            }
-            graph::Reason::NotFound => (skipped(SkipReason::NoSuchPerson), "NoSuchPerson"),
-            graph::Reason::Refused => {
-                let detail = error.message().map(str::to_owned);
-                let rejected = Outcome::Rejected { code, detail };
-                (Resolution::Skip(rejected), "InstallFailed")
-            }
-            graph::Reason::Throttled => {
-                let Tenant { invocation, bucket } = self.tenant;
-                if let Some(bucket) = bucket {
-                    invocation.gate.throttle(&bucket.for_graph(), retry_after).await?;
-                }
-                (
-                    self.back_off(failures, retry_after, &code).await?,
-                    "InstallFailed",
-                )
-            }
-            graph::Reason::Unreachable
-            | graph::Reason::NoResponse
-            | graph::Reason::ServerError
-            | graph::Reason::Unauthorized => (
-                self.back_off(failures, retry_after, &code).await?,
-                "InstallFailed",
-            ),
-        };
-        install::log(&error, error_type, self.tenant, self.notification);
-        Ok(resolution)
-    }
-
-    /// Defers the delivery until the next look for the conversation of an installation.
-    async fn poll_again(&self, since: Timestamp, failures: u32) -> Result<Resolution, store::Error> {
-        let now = self.tenant.now();
-        let polls = INSTALL_POLLS.map(|wait| later(since, wait));
-        let next = polls.into_iter().find(|poll| *poll > now);
-        self.defer(next.unwrap_or(now), INSTALLING, failures).await
-    }
-
-    /// Defers the next try, ever longer: creating a conversation can be repeated without harm.
-    async fn back_off(
-        &self,
-        failures: u32,
-        retry_after: Option<SignedDuration>,
-        why: &str,
-    ) -> Result<Resolution, store::Error> {
-        let wait = creation_backoff(failures, retry_after, self.tenant.context().random());
-        let until = later(self.tenant.now(), wait);
-        self.defer(until, why, failures.saturating_add(1)).await
-    }
-
-    /// Defers the delivery and writes why, unless it expires before.
-    async fn defer(&self, until: Timestamp, why: &str, failures: u32) -> Result<Resolution, store::Error> {
-        if self.cache.latest().await?.head.expires_at <= until {
-            return Ok(Resolution::Skip(Outcome::Expired));
-        }
-        let ledger = &self.tenant.context().ledger;
-        let ended = ledger.defer(self.key, until, why, failures).await?;
-        Ok(ended.map_or(Resolution::Later(until), Resolution::Ended))
     }
 }
 

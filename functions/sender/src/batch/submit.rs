@@ -1,0 +1,203 @@
+//! Submits the chunk as one batch.
+
+use botframework::connector::{self, BatchReceipt, Class};
+use herald::audience::Recipient;
+use herald::backend::Backend;
+use herald::delivery::{Next, Outcome};
+use herald::operation::{Operation, Stage, Submitted};
+use herald::retry::{Reaction, reaction};
+
+use super::members::Member;
+use super::{BatchRun, ChunkFate, Exit, MemberOutcome, log};
+use crate::chunk::Pending;
+use crate::notification_cache::Snapshot;
+use crate::outcome::SideEffects;
+use crate::tenant::error_code;
+
+/// What is submitted.
+struct Submission {
+    members: Vec<Member>,
+    service_url: String,
+    tenant: String,
+    excluded: Vec<Recipient>,
+}
+
+impl<B: Backend> BatchRun<'_, '_, B> {
+    /// Submits the chunk.
+    pub(super) async fn submit(
+        &mut self,
+        current: Option<&Operation>,
+        snapshot: &Snapshot,
+    ) -> Result<ChunkFate, Exit> {
+        let begun = Operation::begin(current, self.run.invocation.deadline, Vec::new());
+        if snapshot.stop_outcome(self.now()).is_some() {
+            // What may have been sent is never said not to have been.
+            return if begun.doubts > 0 {
+                self.mark_unknown(&begun).await
+            } else {
+                self.finish_without_batch(current).await
+            };
+        }
+        let submission = self.prepare(current, &begun).await?;
+        let Some(message) = &snapshot.message else {
+            return self.finish_without_batch(current).await;
+        };
+        let begun = Operation {
+            aside: submission.excluded,
+            ..begun
+        };
+        self.run.chunk.begun = true;
+        self.write(&begun).await?;
+        let service_url = submission.service_url;
+        let people: Vec<_> = submission.members.iter().map(Member::person).collect();
+        let connector = &self.run.invocation.context.connector;
+        let answer = connector
+            .send_to_users(&service_url, &submission.tenant, &people, message.as_ref())
+            .await;
+        self.after_submission(answer, service_url, people.len(), begun, snapshot)
+            .await
+    }
+
+    /// Finds the members, ends the deliveries that are skipped, and takes a permit.
+    async fn prepare(&mut self, current: Option<&Operation>, begun: &Operation) -> Result<Submission, Exit> {
+        if let Some(until) = self.run.invocation.gate.bot_paused_until() {
+            return Err(Exit::requeue(until));
+        }
+        if self.run.chunk.begun {
+            self.run.look_up().await?;
+        }
+        let members = {
+            let _slots = self.run.invocation.acquire_slots(self.run.open.len()).await;
+            self.members().await?
+        };
+        self.skip(&members.skipped, begun).await?;
+        if self.run.open.is_empty() {
+            return Err(Exit::Fate(ChunkFate::Individually));
+        }
+        let bucket = self.run.chunk.bucket.as_ref();
+        let tenant = bucket.and_then(|bucket| bucket.tenant()).map(str::to_owned);
+        let (Some(service_url), Some(tenant), true) = (
+            self.service_url(&members).await?,
+            tenant,
+            // Otherwise hardly any recipient is in it.
+            members.list.len() >= members.excluded.len().max(1),
+        ) else {
+            return Err(Exit::Fate(self.batch_refused(begun, current, "NoBatch").await?));
+        };
+        if let Some(until) = self.run.tenant().token_missing_until(&service_url).await {
+            return Err(Exit::requeue(until));
+        }
+        self.acquire_permit().await?;
+        let now = self.now();
+        if self.run.is_stopped(now).await? {
+            return Err(Exit::requeue(now));
+        }
+        Ok(Submission {
+            members: members.list,
+            service_url,
+            tenant,
+            excluded: members.excluded,
+        })
+    }
+
+    /// Writes the channel's response to a submission.
+    async fn after_submission(
+        &mut self,
+        answer: Result<BatchReceipt, connector::Error>,
+        service_url: String,
+        members: usize,
+        begun: Operation,
+        snapshot: &Snapshot,
+    ) -> Result<ChunkFate, Exit> {
+        match answer {
+            Ok(BatchReceipt { operation: Some(id) }) => {
+                tracing::info!(notification = %snapshot.head.id, members, "batch submitted");
+                let at = self.now();
+                let submitted = Submitted {
+                    id,
+                    service_url,
+                    at,
+                    cancelled: false,
+                };
+                let next_poll = submitted.asked_again(None, at);
+                self.write(&begun.at(Stage::Submitted(submitted))).await?;
+                Ok(ChunkFate::Requeue(next_poll))
+            }
+            Ok(BatchReceipt { operation: None }) => self.mark_id_lost(&begun).await,
+            Err(error) => {
+                log(&error, &snapshot.head.id, "a batch was not accepted");
+                match (error.class(), reaction(error.reason())) {
+                    // Individual requests find out which recipient it is about.
+                    (_, Reaction::Readdress) | (Class::Rejected | Class::Gone, _) => {
+                        self.batch_refused(&begun, Some(&begun), &error_code(&error))
+                            .await
+                    }
+                    (Class::NotSent | Class::Ambiguous, _) => {
+                        self.submit_failed(&begun, error, snapshot).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// The request was not carried out, or may have been.
+    async fn submit_failed(
+        &mut self,
+        begun: &Operation,
+        error: connector::Error,
+        snapshot: &Snapshot,
+    ) -> Result<ChunkFate, Exit> {
+        let tenant = self.run.tenant();
+        let mut effects = SideEffects::on(None);
+        let next = tenant
+            .disposition(Err(error), &begun.lease(), snapshot, &mut effects)
+            .await?;
+        tenant.apply(effects.list).await?;
+        let (until, why, doubts) = match next {
+            Next::Wait { until, why, doubts } => (until, why, doubts),
+            Next::Settle(Outcome::Unknown) => return self.mark_id_lost(begun).await,
+            // It expires before the next try.
+            Next::Settle(_) => (snapshot.head.expires_at, "Expires".to_owned(), begun.doubts),
+        };
+        let waiting = Operation {
+            doubts,
+            ..begun.at(Stage::Waiting { until, why })
+        };
+        self.write(&waiting).await?;
+        Ok(ChunkFate::Requeue(until))
+    }
+
+    /// The channel may have accepted it, and its id is lost.
+    async fn mark_id_lost(&mut self, begun: &Operation) -> Result<ChunkFate, Exit> {
+        let lost = begun.at(Stage::Lost);
+        self.write(&lost).await?;
+        self.mark_unknown(&lost).await
+    }
+
+    /// The channel accepts no batch of these recipients, or none at all: they are delivered individually, with the ambiguous
+    /// attempts there are.
+    async fn batch_refused(
+        &mut self,
+        begun: &Operation,
+        current: Option<&Operation>,
+        why: &str,
+    ) -> Result<ChunkFate, Exit> {
+        if begun.doubts > 0 {
+            let until = self.now();
+            let waits = |_: &Pending| MemberOutcome::Waits {
+                until,
+                why: why.to_owned(),
+                doubts: begun.doubts,
+            };
+            let outcomes = self.run.open.iter().map(waits).collect();
+            self.write_outcomes(outcomes).await?;
+        }
+        self.finish_without_batch(current).await
+    }
+
+    /// Nothing was submitted, and nothing will be.
+    async fn finish_without_batch(&mut self, current: Option<&Operation>) -> Result<ChunkFate, Exit> {
+        self.write(&Operation::over(current)).await?;
+        Ok(ChunkFate::Individually)
+    }
+}
