@@ -92,8 +92,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a timeout is treated as not executed",
         file: "shared/herald/src/retry.rs",
-        from: "Reason::NoResponse => Reaction::Doubt {\n            most: crate::delivery::DOUBTS_MAX,\n        },",
-        to: "Reason::NoResponse => Reaction::Wait,",
+        from: "Reason::NoResponse => Action::RetryAmbiguous {\n            max: crate::delivery::DOUBTS_MAX,\n        },",
+        to: "Reason::NoResponse => Action::Retry,",
     },
     Mutation {
         name: "a delivery is settled before it is sent",
@@ -245,8 +245,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the roster of a moved team is queried at its old address",
         file: "functions/planner/src/roster_client.rs",
-        from: "Reaction::Readdress if urls.next_after(&error) => {}",
-        to: "Reaction::Readdress if urls.next_after(&error) => {
+        from: "Action::TryOtherUrl if urls.next_after(&error) => {}",
+        to: "Action::TryOtherUrl if urls.next_after(&error) => {
                     return Err(Failure::Later(DEFAULT_RETRY_AFTER));
                 }",
     },

@@ -8,7 +8,7 @@ use herald::backend::Backend;
 use herald::conversation::{Conversation, Scope, is_id};
 use herald::id::normalize_guid;
 use herald::rate_limit::Bucket;
-use herald::retry::{Reaction, reaction, retry_after};
+use herald::retry::{Action, action_for, retry_after};
 use herald::roster_cache::{Member, RosterPage, RosterQuery, TeamKey};
 use herald::service_urls::ServiceUrls;
 use herald::store::Conversations;
@@ -157,19 +157,19 @@ impl<'a, B: Backend> RosterClient<'a, B> {
                 "the channel did not return a roster"
             );
             let wait = retry_after(&error, clock.now());
-            match reaction(error.reason()) {
-                Reaction::Readdress if urls.next_after(&error) => {}
-                Reaction::Recreate if not_found < MAX_NOT_FOUND => not_found += 1,
-                Reaction::Readdress
-                | Reaction::Recreate
-                | Reaction::Block
-                | Reaction::Strike
-                | Reaction::Reject => return Ok(None),
-                Reaction::Slow => {
+            match action_for(error.reason()) {
+                Action::TryOtherUrl if urls.next_after(&error) => {}
+                Action::RecreateConversation if not_found < MAX_NOT_FOUND => not_found += 1,
+                Action::TryOtherUrl
+                | Action::RecreateConversation
+                | Action::Block
+                | Action::CountFailure
+                | Action::Reject => return Ok(None),
+                Action::ThrottleTenant => {
                     self.gate.throttle(&self.bucket, wait).await?;
                     return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
                 }
-                Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
+                Action::Retry | Action::PauseBot | Action::RetryAmbiguous { .. } => {
                     return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
                 }
             }

@@ -4,7 +4,7 @@ use botframework::connector::{self, ConversationParameters};
 use botframework::id::ConversationId;
 use herald::backend::Backend;
 use herald::conversation::{ConversationKey, Observation, Person, PersonKey, State};
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Action, action_for};
 use herald::service_urls::ServiceUrls;
 use herald::store::{self, ConversationFilter, Conversations};
 
@@ -63,7 +63,7 @@ impl<B: Backend> Creator<'_, '_, B> {
                 Ok(created) => break created,
                 Err(error) => error,
             };
-            if reaction(error.reason()) == Reaction::Readdress && !has_sampled {
+            if action_for(error.reason()) == Action::TryOtherUrl && !has_sampled {
                 has_sampled = true;
                 urls.set_observed(self.observed_urls(SAMPLE).await?);
             }

@@ -5,7 +5,7 @@ use botframework::id::ActivityId;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
 use herald::delivery::{self, Attempt, Lease, Next, Policy};
-use herald::retry::{Reaction, reaction, retry_after};
+use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Conversations};
 use herald::time::later;
 use jiff::SignedDuration;
@@ -93,15 +93,15 @@ impl<B: Backend> Tenant<'_, B> {
             correlation = error.correlation(),
             "attempt failed"
         );
-        Ok(match reaction(error.reason()) {
+        Ok(match action_for(error.reason()) {
             // The bot was refused, not this delivery: it waits like all others, however often it was tried.
-            Reaction::Stop => Next::Wait {
+            Action::PauseBot => Next::Wait {
                 until: self.token_refused(&error),
                 why: error.code().unwrap_or("TokenRefused").to_owned(),
                 doubts: lease.doubts,
             },
-            reaction => {
-                let attempt = self.classify(reaction, &error, lease, effects).await?;
+            action => {
+                let attempt = self.classify(action, &error, lease, effects).await?;
                 self.disposition_of(attempt, lease, snapshot)
             }
         })
@@ -141,7 +141,7 @@ impl<B: Backend> Tenant<'_, B> {
 
     async fn classify(
         &self,
-        reaction: Reaction,
+        action: Action,
         error: &connector::Error,
         lease: &Lease,
         effects: &mut SideEffects<'_>,
@@ -149,38 +149,40 @@ impl<B: Backend> Tenant<'_, B> {
         let code = error_code(error);
         let retry_after = retry_after(error, self.now());
         let not_sent = |code, retry_after| Attempt::NotSent { code, retry_after };
-        Ok(match reaction {
-            Reaction::Slow => {
+        Ok(match action {
+            Action::ThrottleTenant => {
                 effects.list.push(SideEffect::Throttled(retry_after));
                 not_sent(code, retry_after)
             }
-            Reaction::Wait | Reaction::Stop => not_sent(code, retry_after),
-            Reaction::Reject if error.reason() == Reason::ActivityNotFound && lease.copy.is_some() => {
+            Action::Retry | Action::PauseBot => not_sent(code, retry_after),
+            Action::Reject if error.reason() == Reason::ActivityNotFound && lease.copy.is_some() => {
                 Attempt::CopyGone
             }
             // No known service URL serves it.
-            Reaction::Readdress | Reaction::Reject => Attempt::Rejected {
+            Action::TryOtherUrl | Action::Reject => Attempt::Rejected {
                 code,
                 detail: error.message().map(str::to_owned),
             },
             // Healthy conversations are not found now and then, and nothing was carried out.
-            Reaction::Recreate if lease.attempt < MAX_NOT_FOUND => not_sent(code, Some(NOT_FOUND_BACKOFF)),
-            Reaction::Recreate => {
+            Action::RecreateConversation if lease.attempt < MAX_NOT_FOUND => {
+                not_sent(code, Some(NOT_FOUND_BACKOFF))
+            }
+            Action::RecreateConversation => {
                 effects.feedback(Feedback::NotFound(code.clone()));
                 Attempt::Gone(code)
             }
-            Reaction::Block => {
+            Action::Block => {
                 effects.feedback(Feedback::Blocked(code.clone()));
                 Attempt::Gone(code)
             }
-            Reaction::Strike => match self.record_failure(&code).await? {
+            Action::CountFailure => match self.record_failure(&code).await? {
                 Some(until) => not_sent(code, Some(until.duration_since(self.now()))),
                 None => {
                     effects.feedback(Feedback::Blocked(code.clone()));
                     Attempt::Gone(code)
                 }
             },
-            Reaction::Doubt { most } => Attempt::Unknown { code, most },
+            Action::RetryAmbiguous { max } => Attempt::Unknown { code, most: max },
         })
     }
 

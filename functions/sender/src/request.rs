@@ -6,7 +6,7 @@ use botframework::id::{ActivityId, ConversationId};
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Feedback, Scope};
 use herald::delivery::Lease;
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Action, action_for};
 use herald::service_urls::ServiceUrls;
 use herald::store;
 
@@ -75,7 +75,7 @@ impl<B: Backend> Requests<'_, '_, B> {
                 }
                 Err(error) => error,
             };
-            if reaction(error.reason()) == Reaction::Recreate && may_recreate {
+            if action_for(error.reason()) == Action::RecreateConversation && may_recreate {
                 may_recreate = false;
                 match self.recreate(&mut urls).await? {
                     Recreation::Same => {}

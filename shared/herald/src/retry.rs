@@ -1,49 +1,49 @@
-//! What follows from each way a request can fail: the one table, beside `PROTOCOL.md#d6`.
+//! What to do after a failed request: the one table, beside `PROTOCOL.md#d6`.
 //!
-//! | reason | what the channel said | what follows |
+//! | reason | the channel's response | what follows |
 //! |---|---|---|
-//! | `Throttled` | 429 | the tenant waits `Retry-After` and slows down; the delivery waits |
-//! | `Concurrent` | 412 | the delivery waits, longer each time, by chance |
-//! | `Unreachable` | nothing: not a byte left | the same |
-//! | `Unauthorized` | 401 twice, or there is no token | the whole bot waits; no delivery is tried |
-//! | `WrongRegion`, `WrongCloud` | another service URL serves this tenant | the others are tried, once each; the one that works is kept |
-//! | `NotFound` | no such conversation | one person's is created again, once, which gives the same or its successor; else it is looked for twice more, and then gone |
-//! | `BlockedByUser`, `NotInRoster`, `NotInstalled` | 403 | gone; the conversation is blocked until the event that revives it |
-//! | `DisabledByAdmin`, `Undecryptable` | 403 | gone and blocked; several of them pause the tenant, and then deliveries wait |
-//! | `ActivityNotFound`, `TooLarge`, `Refused` | other 3xx and 4xx | rejected, with the channel's words |
-//! | `Failed` | 500 | unknown; by policy tried once more |
-//! | `Unanswered` | 408, other 5xx, time-outs, cut connections | unknown; by policy tried three times more |
+//! | `Throttled` | 429 | the tenant waits for `Retry-After` and its rate is lowered; the delivery is retried |
+//! | `PreconditionFailed` | 412 | the delivery is retried, with exponential backoff and jitter |
+//! | `Unreachable` | none: no byte was sent | the same |
+//! | `Unauthorized` | 401 twice, or there is no token | the whole bot is paused; the attempt does not count |
+//! | `WrongRegion`, `WrongCloud` | another service URL serves this tenant | each other URL is tried once; the one that works is stored |
+//! | `NotFound` | no such conversation | a person's conversation is created again, once, which returns the same or its replacement; any other is tried twice more, and then gone |
+//! | `BlockedByUser`, `NotInRoster`, `NotInstalled` | 403 | gone; the conversation is blocked until an event unblocks it |
+//! | `DisabledByAdmin`, `ForeignConversationId` | 403 | gone and blocked; several of them open the tenant's circuit breaker, and deliveries are retried |
+//! | `ActivityNotFound`, `TooLarge`, `Refused` | other 3xx and 4xx | rejected, with the channel's message |
+//! | `ServerError` | 500 | ambiguous; retried once if the policy allows it |
+//! | `NoResponse` | 408, other 5xx, timeouts, broken connections | ambiguous; retried three times if the policy allows it |
 //!
-//! Nothing that may have been carried out is repeated but by the notification's policy; what was refused before it was
-//! carried out is repeated until the notification expires.
+//! Ambiguous requests are retried only if the notification's policy allows it. Requests known not to have been executed are
+//! retried until the notification expires.
 
 use botframework::connector::Reason;
 use botframework::http::ServiceError;
 use jiff::{SignedDuration, Timestamp};
 
-/// What follows from a failed request.
+/// What to do after a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reaction {
-    /// The delivery waits.
-    Wait,
-    /// The delivery waits, and so does its tenant.
-    Slow,
-    /// The whole bot waits.
-    Stop,
-    /// Other service URLs are tried.
-    Readdress,
-    /// The conversation is created again.
-    Recreate,
-    /// It is gone, and its conversation blocked.
+pub enum Action {
+    /// Retry the delivery later.
+    Retry,
+    /// The same, and lower the tenant's rate.
+    ThrottleTenant,
+    /// Pause the whole bot.
+    PauseBot,
+    /// Try the other service URLs.
+    TryOtherUrl,
+    /// Create the conversation again.
+    RecreateConversation,
+    /// Block the conversation; the delivery is gone.
     Block,
-    /// The same, unless it turns out to be the tenant's.
-    Strike,
-    /// It is rejected.
+    /// The same, unless the tenant's circuit breaker opens.
+    CountFailure,
+    /// Settle the delivery as rejected.
     Reject,
-    /// It is unknown; by policy it is tried again until so many attempts are in doubt.
-    Doubt {
-        /// At most so many.
-        most: u32,
+    /// Retry while the policy allows another ambiguous attempt; else the outcome is unknown.
+    RetryAmbiguous {
+        /// How many ambiguous attempts there may be at most.
+        max: u32,
     },
 }
 
@@ -52,20 +52,20 @@ pub fn retry_after<R>(error: &ServiceError<R>, now: Timestamp) -> Option<SignedD
     SignedDuration::try_from(error.retry_after_from(now.into())?).ok()
 }
 
-/// What follows from a request that failed for this reason.
-pub const fn reaction(reason: Reason) -> Reaction {
+/// What to do after a request that failed for this reason.
+pub const fn action_for(reason: Reason) -> Action {
     match reason {
-        Reason::Throttled => Reaction::Slow,
-        Reason::PreconditionFailed | Reason::Unreachable => Reaction::Wait,
-        Reason::Unauthorized => Reaction::Stop,
-        Reason::WrongRegion | Reason::WrongCloud => Reaction::Readdress,
-        Reason::NotFound => Reaction::Recreate,
-        Reason::BlockedByUser | Reason::NotInRoster | Reason::NotInstalled => Reaction::Block,
-        Reason::DisabledByAdmin | Reason::ForeignConversationId => Reaction::Strike,
-        Reason::ActivityNotFound | Reason::TooLarge | Reason::Refused => Reaction::Reject,
-        Reason::ServerError => Reaction::Doubt { most: 2 },
-        Reason::NoResponse => Reaction::Doubt {
-            most: crate::delivery::DOUBTS_MAX,
+        Reason::Throttled => Action::ThrottleTenant,
+        Reason::PreconditionFailed | Reason::Unreachable => Action::Retry,
+        Reason::Unauthorized => Action::PauseBot,
+        Reason::WrongRegion | Reason::WrongCloud => Action::TryOtherUrl,
+        Reason::NotFound => Action::RecreateConversation,
+        Reason::BlockedByUser | Reason::NotInRoster | Reason::NotInstalled => Action::Block,
+        Reason::DisabledByAdmin | Reason::ForeignConversationId => Action::CountFailure,
+        Reason::ActivityNotFound | Reason::TooLarge | Reason::Refused => Action::Reject,
+        Reason::ServerError => Action::RetryAmbiguous { max: 2 },
+        Reason::NoResponse => Action::RetryAmbiguous {
+            max: crate::delivery::DOUBTS_MAX,
         },
     }
 }

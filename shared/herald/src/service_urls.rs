@@ -6,7 +6,7 @@ use botframework::cloud::GCC_SERVICE_URL;
 use botframework::connector::{self, Reason};
 use botframework::service_url::TrustRule;
 
-use crate::retry::{Reaction, reaction};
+use crate::retry::{Action, action_for};
 
 /// The service URL to use, and those to try when it is the wrong one.
 ///
@@ -67,7 +67,7 @@ impl<'a> ServiceUrls<'a> {
 
     /// Moves on to the next URL, if the failure says that the current one is wrong and there is another.
     pub fn next_after(&mut self, error: &connector::Error) -> bool {
-        if reaction(error.reason()) != Reaction::Readdress {
+        if action_for(error.reason()) != Action::TryOtherUrl {
             return false;
         }
         let mut rest = self.rest.take().unwrap_or_else(|| self.others());

@@ -7,7 +7,7 @@ use herald::conversation::{Conversation, Feedback};
 use herald::delivery::{Lease, Next, Outcome, SentCopy};
 use herald::operation::{self, Operation, Stage, Submitted};
 use herald::rate_limit::Permits;
-use herald::retry::{Reaction, reaction, retry_after};
+use herald::retry::{Action, action_for, retry_after};
 use herald::store;
 use herald::time::later;
 
@@ -137,16 +137,16 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let next_poll = submitted.asked_again(None, now);
         let tenant = self.run.tenant();
         let retry_after = retry_after(error, now);
-        match reaction(error.reason()) {
-            Reaction::Slow => tenant.throttle(retry_after).await?,
-            Reaction::Stop => return Ok(Exit::requeue(tenant.token_refused(error))),
-            Reaction::Wait
-            | Reaction::Readdress
-            | Reaction::Recreate
-            | Reaction::Block
-            | Reaction::Strike
-            | Reaction::Reject
-            | Reaction::Doubt { .. } => {}
+        match action_for(error.reason()) {
+            Action::ThrottleTenant => tenant.throttle(retry_after).await?,
+            Action::PauseBot => return Ok(Exit::requeue(tenant.token_refused(error))),
+            Action::Retry
+            | Action::TryOtherUrl
+            | Action::RecreateConversation
+            | Action::Block
+            | Action::CountFailure
+            | Action::Reject
+            | Action::RetryAmbiguous { .. } => {}
         }
         let requested = retry_after.map_or(next_poll, |wait| later(now, wait));
         Ok(Exit::requeue(requested.max(next_poll)))
@@ -299,21 +299,21 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             });
         }
         let is_known = effects.record.is_some();
-        match reaction(entry.error.reason()) {
-            Reaction::Readdress | Reaction::Stop => return Ok(self.excluded_outcome(operation)),
+        match action_for(entry.error.reason()) {
+            Action::TryOtherUrl | Action::PauseBot => return Ok(self.excluded_outcome(operation)),
             // Other members were reached, so it does not concern the tenant.
-            Reaction::Strike if has_delivered && is_known => {
+            Action::CountFailure if has_delivered && is_known => {
                 let code = error_code(&entry.error);
                 effects.feedback(Feedback::Blocked(code.clone()));
                 return Ok(MemberOutcome::Ends(lease.ending(Outcome::Gone { code })));
             }
-            Reaction::Strike => return Ok(self.excluded_outcome(operation)),
-            Reaction::Slow
-            | Reaction::Wait
-            | Reaction::Recreate
-            | Reaction::Block
-            | Reaction::Reject
-            | Reaction::Doubt { .. } => {}
+            Action::CountFailure => return Ok(self.excluded_outcome(operation)),
+            Action::ThrottleTenant
+            | Action::Retry
+            | Action::RecreateConversation
+            | Action::Block
+            | Action::Reject
+            | Action::RetryAmbiguous { .. } => {}
         }
         let next = self
             .run

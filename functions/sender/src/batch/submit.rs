@@ -5,7 +5,7 @@ use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::delivery::{Next, Outcome};
 use herald::operation::{Operation, Stage, Submitted};
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Action, action_for};
 
 use super::members::Member;
 use super::{BatchRun, ChunkFate, Exit, MemberOutcome, log};
@@ -126,9 +126,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             Ok(BatchReceipt { operation: None }) => self.mark_id_lost(&begun).await,
             Err(error) => {
                 log(&error, &snapshot.head.id, "a batch was not accepted");
-                match (error.class(), reaction(error.reason())) {
+                match (error.class(), action_for(error.reason())) {
                     // Individual requests find out which recipient it is about.
-                    (_, Reaction::Readdress) | (Class::Rejected | Class::Gone, _) => {
+                    (_, Action::TryOtherUrl) | (Class::Rejected | Class::Gone, _) => {
                         self.batch_refused(&begun, Some(&begun), &error_code(&error))
                             .await
                     }

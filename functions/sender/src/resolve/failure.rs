@@ -7,7 +7,7 @@ use herald::backoff::creation_backoff;
 use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
 use herald::rate_limit::MAX_LOOKAHEAD;
-use herald::retry::{Reaction, reaction, retry_after};
+use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Ledger};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -51,22 +51,22 @@ impl<B: Backend> Resolver<'_, '_, B> {
         );
         let retry_after = retry_after(&error, self.tenant.now());
         let code = error_code(&error);
-        Ok(match reaction(error.reason()) {
-            Reaction::Slow => {
+        Ok(match action_for(error.reason()) {
+            Action::ThrottleTenant => {
                 self.tenant.throttle(retry_after).await?;
                 self.back_off(failures, retry_after, &code).await?
             }
-            Reaction::Wait | Reaction::Stop | Reaction::Doubt { .. } => {
+            Action::Retry | Action::PauseBot | Action::RetryAmbiguous { .. } => {
                 self.back_off(failures, retry_after, &code).await?
             }
-            Reaction::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
-            Reaction::Block => skipped(SkipReason::NotInstalled),
+            Action::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
+            Action::Block => skipped(SkipReason::NotInstalled),
             // The bot is disabled there, or cannot decrypt: if that is so for the tenant, it is waited for.
-            Reaction::Strike => match self.tenant.record_failure(&code).await? {
+            Action::CountFailure => match self.tenant.record_failure(&code).await? {
                 Some(until) => self.defer(until, &code, failures).await?,
                 None => Resolution::Skip(Outcome::Gone { code }),
             },
-            Reaction::Readdress | Reaction::Recreate | Reaction::Reject => {
+            Action::TryOtherUrl | Action::RecreateConversation | Action::Reject => {
                 let detail = error.message().map(str::to_owned);
                 Resolution::Skip(Outcome::Rejected { code, detail })
             }

@@ -13,7 +13,7 @@ use herald::delivery::{DeliveryKey, Outcome, SkipReason, State as RowState};
 use herald::graph::Customers;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
-use herald::retry::{Reaction, reaction};
+use herald::retry::{Action, action_for};
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Ledger};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -288,15 +288,15 @@ pub(crate) async fn known_conversation<B: Backend>(
 
 /// Whether the Connector will never create a conversation with this person.
 fn is_final(error: &connector::Error) -> bool {
-    match reaction(error.reason()) {
-        Reaction::Block => error.reason() != Reason::BlockedByUser,
-        Reaction::Reject | Reaction::Recreate => true,
-        Reaction::Wait
-        | Reaction::Slow
-        | Reaction::Stop
-        | Reaction::Readdress
-        | Reaction::Strike
-        | Reaction::Doubt { .. } => false,
+    match action_for(error.reason()) {
+        Action::Block => error.reason() != Reason::BlockedByUser,
+        Action::Reject | Action::RecreateConversation => true,
+        Action::Retry
+        | Action::ThrottleTenant
+        | Action::PauseBot
+        | Action::TryOtherUrl
+        | Action::CountFailure
+        | Action::RetryAmbiguous { .. } => false,
     }
 }
 

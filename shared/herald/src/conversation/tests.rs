@@ -290,12 +290,12 @@ fn blocked(code: &str) -> Conversation {
 
 #[test]
 fn what_the_person_blocked_is_revived_by_anything_they_do() {
-    let reaction = personal("messageReaction");
-    let revived = remember(Some(&blocked("ConversationBlockedByUser")), see(&reaction), NOON).unwrap();
+    let action = personal("messageReaction");
+    let revived = remember(Some(&blocked("ConversationBlockedByUser")), see(&action), NOON).unwrap();
     assert_eq!(revived.state, State::Active);
     // The channel's own words are not the person's doing, and another code needs the bot to be added.
     let roster = blocked("BotNotInConversationRoster");
-    assert!(remember(Some(&roster), see(&reaction), NOON).is_none_or(|it| it.state == roster.state));
+    assert!(remember(Some(&roster), see(&action), NOON).is_none_or(|it| it.state == roster.state));
     let told = personal("conversationUpdate");
     let by_user = blocked("ConversationBlockedByUser");
     assert!(remember(Some(&by_user), see(&told), NOON).is_none_or(|it| it.state == by_user.state));
