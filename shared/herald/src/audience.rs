@@ -1,7 +1,7 @@
-//! Who a notification is for: the selectors a caller may use, and what they come to.
+//! The audience of a notification: the selectors of the API, and the recipients that they resolve to.
 //!
-//! A union must not reach anyone twice. That needs no set of everyone seen so far: a conversation belongs to the
-//! broadest selector that means it (of two alike, the first), and the [`SelectorMatcher`] of each other passes over it.
+//! A union must not reach a recipient twice. No set of seen recipients is needed: a conversation belongs to the broadest
+//! selector that matches it (the first of equals), and the [`SelectorMatcher`] of each other selector skips it.
 
 use std::collections::HashSet;
 
@@ -14,82 +14,82 @@ mod request;
 
 pub(crate) use request::kind;
 
-/// The most selectors one audience may hold.
+/// The most selectors of one audience.
 pub const SELECTORS_MAX: usize = 20;
 
-/// The most ids one list may hold.
+/// The most ids of one list.
 pub const IDS_MAX: usize = 20_000;
 
-/// Everyone a notification is for: the union of its selectors.
+/// The union of its selectors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Audience(pub Vec<Selector>);
 
-/// One way to name conversations.
+/// Selects conversations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
-    /// Whom it names.
+    /// The conversations that it selects.
     #[serde(rename = "whom")]
     pub target: Target,
-    /// Only places of this kind.
+    /// Only conversations of this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
-    /// But for those whose conversation, person or account is one of these ids.
+    /// Excluded ids: of conversations, people or accounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
 }
 
-/// Whom a selector names.
+/// The conversations that a selector selects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Target {
-    /// Every person, group chat and channel that is active.
+    /// Every active person, group chat and channel.
     Everyone,
-    /// All of those in one Entra tenant.
+    /// The part of [`Everyone`](Self::Everyone) in one Entra tenant.
     Tenant(String),
     /// The personal conversations of these people, by Entra object id.
     Users {
-        /// The people.
+        /// Entra object ids.
         ids: Vec<EntraObjectId>,
         /// Only conversations of this tenant, if given.
         tenant: Option<String>,
     },
     /// The personal conversations of these people, by the channel's own user id (in Teams `29:…`).
     Accounts(Vec<ChannelAccountId>),
-    /// These conversations, threads included, by conversation id.
+    /// These conversations, by conversation id; an id may be of a thread.
     Conversations(Vec<ConversationId>),
     /// A part of a team.
     Team {
-        /// The team, by the id of its General channel.
+        /// The team's id, which is the id of its General channel.
         id: String,
-        /// Which part.
+        /// The part of the team.
         to: TeamPart,
-        /// Whether its guests are members, too.
+        /// Whether guests on its roster are selected.
         #[serde(default)]
         guests: Guests,
     },
-    /// A channel, in a new thread; or one of its threads, in a reply.
+    /// A channel, as a new thread; or one of its threads, as a reply.
     Channel {
-        /// The channel.
+        /// The channel's conversation id.
         id: ConversationId,
-        /// The thread, by the id of its first message.
+        /// The id of the thread's first message.
         thread: Option<String>,
-        /// The team it is in: by this a channel is found that the bot has not heard of.
+        /// The team of the channel. With it the channel is found even if no activity came from it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         team: Option<String>,
     },
     /// A group chat.
     GroupChat(ConversationId),
-    /// Each of those in a group chat, in their own chat with the bot.
+    /// The members of a group chat, each in the personal chat with the bot.
     GroupChatMembers {
-        /// The group chat.
+        /// The group chat's conversation id.
         id: ConversationId,
-        /// Whether its guests are members, too.
+        /// Whether guests on its roster are selected.
         #[serde(default)]
         guests: Guests,
     },
-    /// Every conversation that carries this tag.
+    /// Every conversation with this tag.
     Tag(String),
 }
 
@@ -97,22 +97,22 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TeamPart {
-    /// Its General channel, in a new thread.
+    /// The General channel, as a new thread.
     General,
-    /// Each of its channels, in a new thread.
+    /// Each channel, as a new thread.
     Channels,
-    /// Each of its members, in their chat with the bot.
+    /// Each member, in the personal chat with the bot.
     Members,
 }
 
-/// What becomes of the guests on a roster: people of other tenants, for whom no bot can be installed.
+/// How guests on a roster are treated: people of other tenants, for whom the bot cannot be installed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Guests {
-    /// They are members like others.
+    /// They are selected like other members.
     #[default]
     Included,
-    /// They are passed over.
+    /// They are left out.
     Skipped,
 }
 
@@ -126,7 +126,7 @@ impl From<Target> for Selector {
     }
 }
 
-/// Tells which conversations belong to one selector of an audience, and not to another.
+/// Matches the conversations that belong to one selector of an audience and to no other.
 #[derive(Debug)]
 pub struct SelectorMatcher<'a> {
     own: CompiledSelector<'a>,
@@ -134,7 +134,7 @@ pub struct SelectorMatcher<'a> {
 }
 
 impl<'a> SelectorMatcher<'a> {
-    /// The matcher of the selector at `index`; `None` when the audience has none there.
+    /// The matcher of the selector at `index`; `None` if there is no such selector.
     pub fn new(audience: &'a Audience, index: usize) -> Option<Self> {
         let own = audience.0.get(index)?;
         let rank = |(place, selector): (usize, &Selector)| (selector.precedence(), place);
@@ -148,39 +148,38 @@ impl<'a> SelectorMatcher<'a> {
         })
     }
 
-    /// Whether this selector means the conversation, alone or with others.
+    /// Whether the selector matches the conversation; another selector may match it too.
     pub fn means(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.own.contain(conversation, attributes)
     }
 
-    /// Whether this selector lets in a conversation that it found by other means than what the conversation tells: on a
-    /// roster.
+    /// Whether the selector's conditions admit a conversation that was found on a roster.
     pub fn admits(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.own.admit(conversation, attributes)
     }
 
-    /// Whether this selector lets in somebody or something of whom nothing is known but this name.
+    /// Whether the selector's conditions admit a recipient without a conversation.
     pub fn admits_unknown(&self, unknown: &Recipient) -> bool {
         self.own.admit_unknown(unknown)
     }
 
-    /// Whether the conversation belongs to another selector that means it too.
+    /// Whether the conversation belongs to another selector that matches it too.
     pub fn belongs_to_earlier(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.before
             .iter()
             .any(|members| members.contain(conversation, attributes))
     }
 
-    /// Whether a selector before this one has the same name in its list: if that leads nowhere, it is a recipient there.
+    /// Whether an earlier selector lists the same id. An id without a conversation is a recipient of the first.
     pub fn is_named_before(&self, unknown: &Recipient) -> bool {
         self.before.iter().any(|members| members.name_unknown(unknown))
     }
 }
 
 impl Selector {
-    /// The broader selector has the conversation. It reads the table itself, the narrower ones read indexes that lag
-    /// behind it: who is missed there is found here. What only the channel knows is last, the members of a team and its
-    /// channels: of a team that it does not tell of, those are still written to whom another selector names.
+    /// The broadest selector has precedence. It reads the table, while the others read indexes that lag behind it, so it
+    /// finds what they miss. Selectors that ask the channel for a roster come last: if the roster is unavailable, other
+    /// selectors still reach the people they list.
     fn precedence(&self) -> u8 {
         match &self.target {
             Target::Everyone => 0,
@@ -204,7 +203,7 @@ impl Selector {
     }
 }
 
-/// A selector with its lists as sets: `everyone` after a list of 20,000 ids asks it for every conversation there is.
+/// A selector with its lists as sets: `everyone` after a list of 20,000 ids looks up every conversation in them.
 #[derive(Debug)]
 struct CompiledSelector<'a> {
     target: CompiledTarget<'a>,
@@ -222,7 +221,7 @@ enum CompiledTarget<'a> {
     One(ConversationId),
     Team(&'a str),
     Tag(&'a str),
-    /// Those whom only a roster knows: whoever is asked about was found there.
+    /// Known from a roster only: the conversation was found there.
     Roster,
 }
 
@@ -251,7 +250,7 @@ impl<'a> CompiledSelector<'a> {
         }
     }
 
-    /// Whether the selector means this conversation, as far as the conversation itself tells.
+    /// Whether the conversation's attributes match the selector.
     fn contain(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.name(conversation, attributes) && self.admit(conversation, attributes)
     }
@@ -277,7 +276,7 @@ impl<'a> CompiledSelector<'a> {
         }
     }
 
-    /// Whether the selector's own conditions let the conversation in.
+    /// Whether `scope`, `tenant` and `except` admit the conversation.
     fn admit(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         let user = attributes.user.as_ref().map(EntraObjectId::as_str);
         let account = attributes.account.as_ref().map(ChannelAccountId::as_str);
@@ -286,8 +285,8 @@ impl<'a> CompiledSelector<'a> {
             && !ids.into_iter().flatten().any(|id| self.except.contains(id))
     }
 
-    /// Whether the selector's own conditions let in what has nothing but a name. A person is met in a personal conversation;
-    /// what kind of place an unknown conversation is, nobody knows.
+    /// Whether the selector's conditions admit a recipient without a conversation. A person counts as a personal
+    /// conversation; the scope of an unknown conversation id is unknown.
     fn admit_unknown(&self, unknown: &Recipient) -> bool {
         let (id, scope) = match unknown {
             Recipient::Conversation(_) => return false,
@@ -299,7 +298,7 @@ impl<'a> CompiledSelector<'a> {
         is_in_scope && !self.except.contains(id)
     }
 
-    /// Whether the selector names somebody or something of whom nothing is known.
+    /// Whether the selector lists this recipient without a conversation.
     fn name_unknown(&self, unknown: &Recipient) -> bool {
         if !self.admit_unknown(unknown) {
             return false;
@@ -314,7 +313,7 @@ impl<'a> CompiledSelector<'a> {
     }
 }
 
-/// The conversation that is a channel, or a thread in it.
+/// The id of a channel's conversation, or of a thread in it.
 pub fn thread_id(channel: &ConversationId, thread: Option<&str>) -> ConversationId {
     match thread {
         None => channel.clone(),
@@ -322,22 +321,22 @@ pub fn thread_id(channel: &ConversationId, thread: Option<&str>) -> Conversation
     }
 }
 
-/// One place in an audience, or a name in it that leads nowhere yet.
+/// A member of an audience: a conversation, or an id without one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Recipient {
-    /// A remembered conversation.
+    /// A stored conversation.
     Conversation(ConversationKey),
-    /// A person of whom no conversation is remembered, by Entra object id.
+    /// A person without a stored conversation, by Entra object id.
     User(EntraObjectId),
-    /// A person of whom no conversation is remembered, by the channel's user id.
+    /// A person without a stored conversation, by the channel's user id.
     Account(ChannelAccountId),
-    /// A conversation id that is not remembered.
+    /// A conversation id that is not stored.
     UnknownConversation(ConversationId),
 }
 
 impl Recipient {
-    /// The recipient's part of the ledger's key: one text for one recipient, and never the same for two.
+    /// The recipient's part of a ledger key. Distinct recipients have distinct keys.
     pub fn ledger_key(&self) -> String {
         match self {
             Self::Conversation(key) => format!("conversation|{key}"),
@@ -347,7 +346,7 @@ impl Recipient {
         }
     }
 
-    /// What kind of recipient it is, in the API's word, and its name: a conversation's key, or what leads to none.
+    /// The recipient's kind, as the API spells it, and its name: a conversation key, or the id without one.
     pub fn name(&self) -> (&'static str, String) {
         match self {
             Self::Conversation(key) => ("conversation", key.to_string()),

@@ -209,7 +209,7 @@ fn convert(request: HttpRequest) -> Result<http::Request<Bytes>, ConnectorError>
     Ok(http::Request::from_parts(head, Bytes::copy_from_slice(body)))
 }
 
-/// The SDK repeats what failed here: no operation in use does harm when it is carried out twice.
+/// The SDK retries a failure here: every operation in use is idempotent.
 fn connector_error(error: TransportError) -> ConnectorError {
     match error {
         TransportError::NotSent(cause) => ConnectorError::io(cause).never_connected(),

@@ -90,8 +90,8 @@ pub mod variable {
     pub const EMULATOR: &str = "HERALD_EMULATOR";
     /// The OpenID metadata of a stand-in for the channels' issuer, on this machine.
     pub const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
-    /// A stand-in for Microsoft Graph, on this machine; beside one for the token endpoint (`HERALD_TOKEN_URL`), unless nobody is
-    /// authenticated at all.
+    /// A stand-in for Microsoft Graph, on this machine. Requires one for the token endpoint (`HERALD_TOKEN_URL`), unless
+    /// authentication is disabled.
     pub const GRAPH_URL: &str = "HERALD_GRAPH_URL";
 }
 
@@ -104,9 +104,9 @@ pub enum Error {
     /// A variable is missing or wrong.
     #[error("{variable} {wrong}")]
     Variable {
-        /// Its name.
+        /// The variable's name.
         variable: &'static str,
-        /// What is wrong with it. Never its value.
+        /// The problem. It never quotes the value.
         wrong: String,
     },
     /// The HTTP client cannot be built.

@@ -1,4 +1,4 @@
-//! A delivery's life, as pure code.
+//! The state machine of a delivery, as pure code.
 //!
 //! ```text
 //! (no row) ──claim──▶ leased ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
@@ -7,13 +7,12 @@
 //! delivered ──claim, at a newer revision──▶ leased ──settle──▶ delivered
 //! ```
 //!
-//! A claim takes the *turn* of the conversation: one item that says which delivery may write there now, and until when.
-//! What the attempt came to is written into the delivery's *row*, and a row that is as far as the turn's attempt ends the
-//! turn. So a conversation has one request under way at most, whoever sends what; its requests keep their distance; and a
-//! delivery is two writes: one to take the turn, one to settle.
+//! A claim takes the conversation's *turn*: a lease that names one delivery and a deadline. The outcome of the attempt is
+//! written into the delivery's *row*. A row that has reached the turn's attempt ends the turn. So a conversation has at
+//! most one request under way, its requests keep their distance, and a delivery costs two writes: claim and settle.
 //!
-//! The store runs [`claim`] and [`may_write`] as conditional writes, so of any number of workers one wins. The rules and the
-//! proof: `DESIGN.md#ledger`.
+//! The store runs [`claim`] and [`may_write`] as conditional writes, so one of any number of workers wins. The rules and
+//! the proof: `DESIGN.md#ledger`.
 
 use botframework::id::ActivityId;
 use jiff::Timestamp;
@@ -32,17 +31,17 @@ pub use attempt::{Attempt, Next, Policy, next};
 pub(crate) use claim::permits_after;
 pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may_write};
 
-/// How many attempts of one delivery may each have reached the channel before it is left as unknown: with
-/// [`Guarantee::AtLeastOnce`], so many copies at the very worst.
+/// The most ambiguous attempts of one delivery, before it ends as unknown. With [`Guarantee::AtLeastOnce`] this bounds
+/// the copies.
 ///
 /// Refusals do not count: a throttled delivery waits until its notification expires.
 pub const DOUBTS_MAX: u32 = 4;
 
-/// Why a delivery waits to whose person the bot is being installed.
+/// The reason of a delivery that waits for the installation of the bot.
 pub const INSTALLING: &str = "Installing";
 
-/// The longest recipient that stands in a ledger key as it is. DynamoDB's keys hold 2,048 bytes, a notification's id has
-/// 36 of them.
+/// The longest recipient that a ledger key holds verbatim, in bytes. A DynamoDB key has at most 2,048; a notification's
+/// id takes 36.
 const RECIPIENT_BYTES_MAX: usize = 2000;
 
 /// Names one delivery: one notification to one recipient. The ledger's primary key.
@@ -63,43 +62,43 @@ impl DeliveryKey {
         }
     }
 
-    /// The key as it stands in the table.
+    /// The table's partition key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The key that stands so in the table.
+    /// The key of a stored row.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)
     }
 }
 
-/// How often a message may arrive when the channel's answer to a request is lost; the caller's choice for each notification.
+/// How often a message may arrive when the response to a request is lost. The caller chooses it for each notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Guarantee {
-    /// The request is repeated, as the channel's documentation advises.
+    /// An ambiguous request is retried, as the channel's documentation advises.
     #[default]
     #[serde(rename = "retry")]
     AtLeastOnce,
-    /// The request is not repeated; the delivery ends as unknown.
+    /// An ambiguous request is not retried; the delivery ends as unknown.
     #[serde(rename = "giveUp")]
     AtMostOnce,
 }
 
-/// The copy of a notification that a conversation has.
+/// The message in a conversation that shows a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentCopy {
-    /// Its id there. Some successes name none, and such a copy cannot be edited.
+    /// Its activity id. The channel omits it in some successes; such a copy can be neither edited nor deleted.
     pub activity: Option<ActivityId>,
-    /// The revision of the notification that it shows.
+    /// The notification's revision that it shows.
     pub shows: u32,
-    /// The last revision that it was to show: a later one than it shows, if the channel refused that.
+    /// The last revision that was attempted: later than `shows` if the channel refused the update.
     pub tried: u32,
 }
 
 impl SentCopy {
-    /// Whether there is something to be done to bring it to this revision.
+    /// Whether it can be updated to this revision, and no update was attempted.
     fn is_behind(&self, revision: u32) -> bool {
         self.activity.is_some() && self.tried < revision
     }
@@ -109,41 +108,41 @@ impl SentCopy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "camelCase")]
 pub enum Outcome {
-    /// The channel took it.
+    /// The channel accepted the message.
     Delivered(SentCopy),
-    /// The channel refused this message; another one may do.
+    /// The channel refused this message. Another message may be accepted.
     Rejected {
-        /// The channel's code.
+        /// The channel's error code.
         code: String,
-        /// The channel's words. They may quote the message: for whoever sent it, not for logs.
+        /// The channel's error text. It may quote the message, so it goes to the sender of the message and not into logs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// The channel refused this conversation; no message will do.
+    /// The channel refused this conversation, for any message.
     Gone {
-        /// The channel's code.
+        /// The channel's error code.
         code: String,
     },
-    /// Nobody can know whether it arrived.
+    /// The request may have been carried out.
     Unknown,
-    /// Not tried.
+    /// No request was made.
     Skipped {
-        /// Why.
+        /// Why no request was made.
         reason: SkipReason,
     },
-    /// Its time had passed.
+    /// The notification expired first.
     Expired,
     /// The notification was cancelled first.
     Cancelled,
 }
 
 impl Outcome {
-    /// Whether it left a copy that can still be brought to this revision.
+    /// Whether its copy can still be updated to this revision.
     pub fn is_behind(&self, revision: u32) -> bool {
         matches!(self, Self::Delivered(copy) if copy.is_behind(revision))
     }
 
-    /// Whether the other one tells of the same copy, as it is after a later revision.
+    /// Whether `other` is the outcome of the same copy after a later revision.
     pub fn is_outdated_by(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Delivered(one), Self::Delivered(other)) if one.tried < other.tried)
     }
@@ -153,11 +152,11 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SkipReason {
-    /// No conversation of this person or by this id is remembered.
+    /// No conversation is stored for this person or id.
     NoConversation,
     /// The bot is not installed for this person.
     NotInstalled,
-    /// The bot was uninstalled or taken out.
+    /// The bot was uninstalled or removed.
     Removed,
     /// The channel refuses this conversation until the person acts.
     Blocked,
@@ -165,31 +164,31 @@ pub enum SkipReason {
     InstallForbidden,
     /// The bot's app is not in the catalog of this person's tenant, so it cannot be installed there.
     AppNotInCatalog,
-    /// Their tenant knows no such person whom it could be installed for. Guests are not.
+    /// The person's tenant does not know the person, so the bot cannot be installed. Guests are such people.
     NoSuchPerson,
 }
 
-/// How many deliveries ended in which way.
+/// The number of deliveries by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// The channel took it.
+    /// See [`Outcome::Delivered`].
     pub delivered: u64,
-    /// The channel refused the message.
+    /// See [`Outcome::Rejected`].
     pub rejected: u64,
-    /// The channel refused the conversation.
+    /// See [`Outcome::Gone`].
     pub gone: u64,
-    /// Nobody can know.
+    /// See [`Outcome::Unknown`].
     pub unknown: u64,
-    /// Not tried.
+    /// See [`Outcome::Skipped`].
     pub skipped: u64,
-    /// Too late.
+    /// See [`Outcome::Expired`].
     pub expired: u64,
-    /// Cancelled first.
+    /// See [`Outcome::Cancelled`].
     pub cancelled: u64,
 }
 
 impl Tally {
-    /// Counts one more.
+    /// Counts an outcome.
     pub fn count(&mut self, outcome: &Outcome) {
         *match outcome {
             Outcome::Delivered(_) => &mut self.delivered,
@@ -202,19 +201,19 @@ impl Tally {
         } += 1;
     }
 
-    /// Adds another tally to this one.
+    /// Adds the counts of another tally.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.fields_mut().into_iter().zip(other.fields()) {
             *mine += theirs.1;
         }
     }
 
-    /// All that ended.
+    /// The number of deliveries that ended.
     pub fn total(&self) -> u64 {
         self.fields().iter().map(|(_, count)| count).sum()
     }
 
-    /// Each count with its name, as tables and answers spell it.
+    /// Each count with its name in tables and API responses.
     pub fn fields(&self) -> [(&'static str, u64); 7] {
         [
             ("delivered", self.delivered),
@@ -227,7 +226,7 @@ impl Tally {
         ]
     }
 
-    /// Each count in the order of [`fields`](Self::fields), to be written.
+    /// Each count, mutable, in the order of [`fields`](Self::fields).
     pub fn fields_mut(&mut self) -> [&mut u64; 7] {
         [
             &mut self.delivered,
@@ -241,36 +240,36 @@ impl Tally {
     }
 }
 
-/// Where a delivery stands between its claims.
+/// The state of a delivery without a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum State {
-    /// Nobody has it, and nobody may before then.
+    /// No worker has it, and no worker may claim it before `until`.
     Waiting {
         /// The earliest moment of the next attempt.
         until: Timestamp,
-        /// The channel's code, or what failed.
+        /// The channel's error code, or the failure.
         why: String,
     },
-    /// It ended.
+    /// It ended with this outcome.
     Settled(Outcome),
 }
 
-/// The ledger's one row for one delivery.
+/// The ledger's record of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Where it stands.
+    /// The state that the last claim left.
     #[serde(flatten)]
     pub state: State,
-    /// The claim that wrote it, from 1; 0 when it ended, or was left over, without any. Of one that leads to no conversation yet,
-    /// how often somebody tried to make one.
+    /// The claim that wrote it, from 1; 0 if it was settled or deferred without a claim. While no conversation exists, it
+    /// counts the attempts to create one.
     pub attempt: u32,
-    /// How many attempts so far may have reached the channel: their worker died, or nobody knows what came of them.
+    /// Ambiguous attempts so far: the worker died, or the response was lost.
     pub doubts: u32,
 }
 
 impl Row {
-    /// The row of a delivery that was left over by whoever was to make it with others, and is to be asked for from `until` on.
+    /// The row of a delivery that was in a batch, was not sent by it, and may be claimed from `until` on.
     pub(crate) fn left(until: Timestamp, why: String, doubts: u32) -> Self {
         Self {
             state: State::Waiting { until, why },
@@ -279,12 +278,12 @@ impl Row {
         }
     }
 
-    /// Whether it says that the message arrived.
+    /// Whether the message arrived.
     pub fn arrived(&self) -> bool {
         matches!(self.state, State::Settled(Outcome::Delivered(_)))
     }
 
-    /// What a row like this one, of a holder who did not come back, was written for.
+    /// The purpose of the claim that wrote this row, if its holder did not settle.
     pub fn stage(&self) -> Stage {
         match self.state {
             State::Waiting { .. } => Stage::Sending,

@@ -1,8 +1,7 @@
-//! Why a notification is not finished: each open delivery under one reason, and when the last of them should be over.
+//! Explains why a notification is not complete: one reason for each open delivery, and when the last one should end.
 //!
-//! Everything here is pure. A [`Survey`] is told of a notification's open chunks one by one, with the ledger's rows and
-//! the pace of their bucket, and sums up. Once it was told of all of them, its reasons add up to
-//! [`Notification::open`].
+//! Everything here is pure. A [`Survey`] examines a notification's open chunks one by one, with the ledger's rows and the
+//! rate limit of their bucket. After all chunks its counts add up to [`Notification::open`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -16,48 +15,48 @@ use crate::notification::Notification;
 use crate::operation::{Operation, Stage};
 use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
 
-/// How many deliveries are named for each reason.
+/// The most examples of each reason.
 pub const EXAMPLES_MAX: usize = 5;
 
-/// How many paces are shown.
+/// The most rate limits that are shown.
 pub const PACES_MAX: usize = 20;
 
 /// Why a delivery is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
-    /// The notification is held: nothing of it is sent.
+    /// The notification is held: its chunks are not enqueued.
     Held,
-    /// The notification's time has not come.
+    /// The notification's `deliverAt` has not come.
     Scheduled,
-    /// Its audience is still being read; how many are missing nobody knows yet.
+    /// Its audience is still being read; the number of missing recipients is not known.
     NotYetPlanned,
-    /// It is in the dead-letter queue.
+    /// Its chunk is in the dead-letter queue.
     DeadLetter,
-    /// Its tenant is paused.
+    /// The tenant's requests are paused.
     TenantPaused,
-    /// The channel has it in an operation of its batch API, and tells what became of it when that is over.
+    /// It is in an operation of the batch API; the channel reports the result when the operation is over.
     InBatch,
-    /// It may have arrived, nobody knows, and it is tried again.
+    /// It may have arrived, and is retried.
     InDoubt,
-    /// It was refused, throttled for example, and is tried again.
+    /// It was refused, for example throttled, and is retried.
     Retrying,
-    /// The bot is being installed for its person.
+    /// The bot is being installed for the person.
     WaitingForInstall,
-    /// It stands in its tenant's line.
+    /// It waits in the tenant's queue.
     InLine,
-    /// Its tenant's next slot is a moment away.
+    /// It waits for the tenant's next slot.
     WaitingForPermit,
-    /// It is on the queue, or being sent.
+    /// Its chunk is on the queue or being processed.
     InFlight,
-    /// It is not to be sent any more, and about to be ended.
+    /// It is about to end without a request: cancelled or expired.
     Ending,
-    /// It has ended, and is counted when the rest of its chunk has.
+    /// It has ended, and counts when the rest of its chunk has.
     Ended,
 }
 
 impl Reason {
-    /// Whether such a delivery is still to be sent, and goes on by itself.
+    /// Whether such a delivery will make a request without any intervention.
     fn is_before_a_request(self) -> bool {
         match self {
             Self::TenantPaused
@@ -77,106 +76,106 @@ impl Reason {
         }
     }
 
-    /// The reason in a sentence, which says what to do if there is something.
+    /// The reason in a sentence, with the remedy if there is one.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::Held => "Nothing of it is sent unless it is asked for again with its `confirm`.",
-            Self::Scheduled => "It is sent from its `deliverAt` on.",
-            Self::NotYetPlanned => "The audience is still being read; how many are missing is not known yet.",
+            Self::Held => "The notification is held. To send it, repeat the request with its `confirm`.",
+            Self::Scheduled => "It is sent at its `deliverAt`.",
+            Self::NotYetPlanned => "The audience is still being read; the number of missing recipients is not known yet.",
             Self::DeadLetter => {
-                "It failed too often and is in the dead-letter queue of deliveries: redrive that queue."
+                "It failed too often and is in the dead-letter queue of deliveries. Redrive that queue."
             }
             Self::TenantPaused => {
-                "Its tenant refuses the bot, as the code says, and is tried again at that time."
+                "The tenant refuses the bot with this code. Requests to it resume at that time."
             }
             Self::InBatch => {
-                "The channel has it in a batch, and tells what became of it when that is over, whenever that is."
+                "It is in a batch of the channel, which reports the result when the batch is over. The channel names no time."
             }
             Self::InDoubt => {
-                "It may have arrived, which nobody can know, and is tried again as `onUnknown` says."
+                "It may have arrived. It is retried as `onUnknown` says."
             }
             Self::Retrying => {
-                "The channel, or Graph, could not take it, as the code says, and it is tried again at that time."
+                "The channel or Graph refused the request with this code. It is retried at that time."
             }
             Self::WaitingForInstall => {
-                "The bot is being installed for them; their conversation is looked for again at that time."
+                "The bot is being installed for the person. The conversation is looked up again at that time."
             }
-            Self::InLine => "It stands in its tenant's line, which ends by that time.",
-            Self::WaitingForPermit => "It is sent in its tenant's next free slot.",
-            Self::InFlight => "It is on the queue, or being sent.",
-            Self::Ending => "It is not to be sent any more, and about to be ended.",
-            Self::Ended => "It has ended, and is counted when the rest of its chunk has.",
+            Self::InLine => "It waits in the tenant's queue, which will be empty at that time.",
+            Self::WaitingForPermit => "It is sent in the tenant's next free slot.",
+            Self::InFlight => "It is on the queue or being sent.",
+            Self::Ending => "It will not be sent, because its notification expired or was cancelled, and is about to end.",
+            Self::Ended => "It has ended, and counts when the rest of its chunk has.",
         }
     }
 }
 
-/// A chunk of a notification that is not closed.
+/// An open chunk of a notification.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenChunk<'a> {
-    /// Whose pace its requests are made at.
+    /// The rate limit of its requests.
     pub bucket: Option<&'a Bucket>,
     /// Why it is in the dead-letter queue, if it is.
     pub buried: Option<&'a str>,
-    /// How far its operation is, if it goes by batch.
+    /// The state of its operation, if it is in batch mode.
     pub operation: Option<&'a Operation>,
-    /// Its recipients.
+    /// In the order of `rows`.
     pub recipients: &'a [Recipient],
-    /// The ledger's rows of them, in their order.
+    /// The recipients' ledger rows, in their order.
     pub rows: &'a [Option<Row>],
 }
 
-/// The open deliveries that share a reason and its code.
+/// Open deliveries with the same reason and code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
     /// Why they are open.
     pub reason: Reason,
-    /// The channel's code, or what failed.
+    /// The channel's error code, or the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// How many; none where nobody knows.
+    /// The number of deliveries; `None` if it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<u64>,
-    /// When the last of them goes on.
+    /// When the last of them is retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The reason in a sentence.
     pub detail: &'static str,
-    /// Some of them: conversations, or names that lead to none.
+    /// Up to [`EXAMPLES_MAX`] of them: conversation keys, or the ids of recipients without a conversation.
     pub examples: Vec<String>,
 }
 
-/// The pace of a bucket, as it is shown.
+/// The rate limit of a bucket, for display.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BucketPace {
-    /// Whose.
+    /// The bucket's key.
     pub bucket: Bucket,
-    /// The tenant, if there is one.
+    /// The bucket's tenant, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// What it is sent at: the limit, or what a throttled tenant has recovered to.
+    /// The current rate: the limit, or the rate to which a throttled tenant has recovered.
     pub requests_per_second: f64,
     /// The next free slot.
     pub next_slot: Timestamp,
-    /// When everything that stands in line will have been sent, if something does.
+    /// When the tenant's queue will be empty; `None` if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_until: Option<Timestamp>,
-    /// Why nothing is sent at all, if that is so.
+    /// The pause, if the tenant is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
 }
 
-/// A tenant to which nothing is sent.
+/// A pause of all requests to a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Paused {
-    /// The channel's code.
+    /// The channel's error code.
     pub code: String,
-    /// Until when.
+    /// When the pause ends.
     pub until: Timestamp,
 }
 
-/// What was seen of a notification's open deliveries.
+/// The counts of a notification's open deliveries.
 #[derive(Debug)]
 pub struct Survey<'a> {
     notification: &'a Notification,
@@ -188,17 +187,17 @@ pub struct Survey<'a> {
     latest: Option<Timestamp>,
 }
 
-/// What was seen of one bucket.
+/// The counts of one bucket.
 #[derive(Debug)]
 struct Seen {
     pace: TenantRate,
-    /// Deliveries that are still to be sent.
+    /// Deliveries that will make a request.
     open: u64,
-    /// Of them, those that stand in its line already.
+    /// The part of `open` that waits in the tenant's queue.
     in_line: u64,
 }
 
-/// One delivery's reason, with what there is to say of it.
+/// The reason of one delivery, with its details.
 struct Verdict {
     reason: Reason,
     code: Option<String>,
@@ -232,8 +231,8 @@ impl Verdict {
 }
 
 impl<'a> Survey<'a> {
-    /// A survey of this notification. `paces` are those of the buckets in the chunks it will be told of; a bucket that is
-    /// not among them has been idle.
+    /// A survey of this notification. `paces` are the rate limits of the buckets in its chunks; a bucket without one has
+    /// been idle.
     pub fn new(
         notification: &'a Notification,
         paces: HashMap<Bucket, TenantRate>,
@@ -262,7 +261,7 @@ impl<'a> Survey<'a> {
         survey
     }
 
-    /// Counts the deliveries of one more chunk.
+    /// Counts the deliveries of an open chunk.
     pub fn examine(&mut self, chunk: OpenChunk<'_>) {
         let pace = chunk.bucket.map(|bucket| self.seen(bucket).pace.clone());
         let none = std::iter::repeat(&None);
@@ -285,17 +284,17 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// How many deliveries were looked at.
+    /// The number of deliveries counted so far.
     pub fn examined(&self) -> u64 {
         self.examined
     }
 
-    /// Why they are open, in an order that does not change.
+    /// The groups, in a stable order.
     pub fn groups(&self) -> Vec<Group> {
         self.groups.values().cloned().collect()
     }
 
-    /// The paces of the buckets that were seen: of those that have most left to send, [`PACES_MAX`].
+    /// The rate limits of up to [`PACES_MAX`] buckets, those with the most open deliveries.
     pub fn paces(&self) -> Vec<BucketPace> {
         let shown = |(bucket, Seen { pace, .. }): (&Bucket, &Seen)| BucketPace {
             bucket: bucket.clone(),
@@ -317,9 +316,9 @@ impl<'a> Survey<'a> {
         buckets.into_iter().take(PACES_MAX).map(shown).collect()
     }
 
-    /// When the last delivery should be over, as things stand. Those that were not looked at are taken to be like those that
-    /// were. `None` when that depends on somebody (it is held, or dead letters wait to be redriven, or the channel has a
-    /// batch), or on an audience that is not read yet.
+    /// When the last delivery should end, at the present rates. Deliveries that were not examined are taken to be like
+    /// the examined ones. `None` when that depends on an intervention (a confirmation, a redrive), on the channel's
+    /// batch, or on an audience that is not read yet.
     pub fn finish(&self) -> Option<Timestamp> {
         let stuck = [
             Reason::Held,
@@ -337,8 +336,8 @@ impl<'a> Survey<'a> {
             u64::try_from(scaled).unwrap_or(u64::MAX)
         };
         let of_buckets = self.buckets.values().map(|seen| {
-            // Those that stand in line are in the pace's own reckoning already; the others come after it. A slowed
-            // tenant is behind its line, and takes as long as all of them take at its rate.
+            // The rate limit's queue end already contains the deliveries in the queue; the others follow. A throttled
+            // tenant is slower than its queue end says, so all of them take their time at its rate.
             let after_line = scaled(seen.open - seen.in_line);
             let no_line = TenantRate {
                 queue_end: Timestamp::default(),
@@ -348,7 +347,7 @@ impl<'a> Survey<'a> {
             by_line.max(no_line.finish(self.limit, scaled(seen.open), self.now))
         });
         let finish = of_buckets.chain(self.latest).max().unwrap_or(self.now);
-        // From its expiry on nothing is sent, so that nothing is open for long.
+        // Nothing is sent after the expiry, so no delivery stays open for long.
         Some(
             finish
                 .max(self.now)
@@ -364,7 +363,7 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// The group of this reason and code, which waits until the last of its deliveries does.
+    /// The group of this reason and code; its `until` is the latest of its deliveries.
     fn group(&mut self, verdict: Verdict) -> &mut Group {
         let key = (verdict.reason, verdict.code.clone());
         let group = self.groups.entry(key).or_insert_with(|| Group {
@@ -380,7 +379,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Why one delivery of a chunk that is not closed is open.
+/// The reason of one delivery in an open chunk.
 fn verdict(
     notification: &Notification,
     chunk: &OpenChunk<'_>,

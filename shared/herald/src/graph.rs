@@ -1,7 +1,7 @@
-//! Microsoft Graph in the tenants of the bot's customers: by it the bot's app is installed for people who have not got it.
+//! Microsoft Graph in the tenants of the bot's customers, where the bot's app is installed for people.
 //!
-//! Each customer has a client of their own, with tokens of their own tenant: what one administrator refuses says nothing of
-//! the others. Nothing here waits or paces; requests to Graph have a bucket of their own
+//! Each tenant has its own client with its own token: a refusal in one tenant says nothing about the others. This module
+//! does no rate limiting; requests to Graph have their own bucket
 //! ([`Bucket::for_graph`](crate::rate_limit::Bucket::for_graph)).
 
 use std::collections::HashMap;
@@ -20,10 +20,10 @@ use crate::clock::{Chance, Clock};
 use crate::config::{self, Authentication, Environment, variable};
 use crate::credential;
 
-/// For so long nobody asks a catalog again that did not have the app, or has just been asked.
+/// The TTL of a catalog entry without the app, and the shortest time between two requests to one catalog.
 const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// Those in whose tenants the bot's app can be installed. Cheap to clone; all clones share the clients.
+/// The Graph clients of all tenants. Cheap to clone; all clones share the clients.
 #[derive(Clone)]
 pub struct Customers(Arc<Shared>);
 
@@ -33,18 +33,18 @@ struct Shared {
     known: Mutex<HashMap<String, Arc<Customer>>>,
 }
 
-/// Makes the client of a tenant.
+/// Creates the Graph client of a tenant.
 type Open = Box<dyn Fn(&str) -> Result<Graph, InvalidRegistration> + Send + Sync>;
 
-/// One of them.
+/// The Graph client and the catalog cache of a tenant.
 #[derive(Debug)]
 pub struct Customer {
-    /// The client of their tenant.
+    /// The client, with tokens for this tenant.
     pub graph: Graph,
     catalog: tokio::sync::Mutex<Catalog>,
 }
 
-/// What a tenant's catalog says of the bot's app.
+/// The cached catalog entry of the bot's app in a tenant.
 #[derive(Debug, Default)]
 pub struct Catalog(Option<Asked>);
 
@@ -55,7 +55,7 @@ struct Asked {
 }
 
 impl Customers {
-    /// The app with this id in its manifest, and what makes the client of a tenant, named by its id or one of its domains.
+    /// The clients for the app with this manifest id. `open` creates the client of a tenant, named by its id or a domain.
     pub fn of(
         manifest: &str,
         open: impl Fn(&str) -> Result<Graph, InvalidRegistration> + Send + Sync + 'static,
@@ -67,10 +67,10 @@ impl Customers {
         }))
     }
 
-    /// The customers of the deployment; none when it does not name the bot's app. Nothing is fetched yet.
+    /// The clients that the environment configures; `None` if it does not name the bot's app. No request is made yet.
     ///
     /// # Errors
-    /// When a variable is missing or wrong; it names it.
+    /// Names the variable that is missing or invalid.
     pub fn from_environment(
         environment: &Environment<'_>,
         transport: &HttpTransport,
@@ -126,15 +126,15 @@ impl Customers {
         })))
     }
 
-    /// The app's id in its manifest, by which a catalog is asked for it.
+    /// The app's id in its manifest, which a catalog is searched by.
     pub fn manifest(&self) -> &str {
         &self.0.manifest
     }
 
-    /// The customer whose tenant this is.
+    /// The client of a tenant, created on first use.
     ///
     /// # Errors
-    /// When it can be no tenant.
+    /// When `tenant` is neither an id nor a domain.
     pub fn in_tenant(&self, tenant: &str) -> Result<Arc<Customer>, InvalidRegistration> {
         let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(customer) = known.get(tenant) {
@@ -150,15 +150,14 @@ impl Customers {
 }
 
 impl Customer {
-    /// What their catalog says. To be held while it is asked, so that those who want to know at the same moment share the
-    /// answer.
+    /// Locks the catalog cache. Hold the lock during a request, so that concurrent callers share its result.
     pub async fn catalog(&self) -> MutexGuard<'_, Catalog> {
         self.catalog.lock().await
     }
 }
 
 impl Catalog {
-    /// The app there, `Some(None)` when it has none; `None` when it has to be asked.
+    /// The cached app: `Some(None)` if the catalog has no such app, `None` if the cache is empty or stale.
     pub fn known(&self, now: Timestamp) -> Option<Option<&CatalogAppId>> {
         match &self.0 {
             Some(Asked { app: Some(app), .. }) => Some(Some(app)),
@@ -167,13 +166,13 @@ impl Catalog {
         }
     }
 
-    /// Keeps what it said.
+    /// Caches a response of the catalog.
     pub fn keep(&mut self, app: Option<CatalogAppId>, now: Timestamp) {
         self.0 = Some(Asked { app, at: now });
     }
 
-    /// Graph does not know the app, or the person: forgets what the catalog said, unless that was just now, or is not what was
-    /// asked with. Whether to try once more.
+    /// Invalidates the entry after Graph did not find the app or the person, unless the entry is less than a minute old
+    /// or is another app. Returns whether a retry may succeed.
     pub fn doubt(&mut self, app: &CatalogAppId, now: Timestamp) -> bool {
         let Some(asked) = &self.0 else { return true };
         if asked.app.as_ref() != Some(app) {

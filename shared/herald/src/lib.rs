@@ -9,20 +9,20 @@
 //!
 //! | word | meaning | where |
 //! |---|---|---|
-//! | notification | what a caller asked for, once: content, audience, policy | [`notification`] |
-//! | audience | who it is for, as the caller said it | [`audience`] |
-//! | recipient | one conversation that the audience came to | [`audience::Recipient`] |
+//! | notification | one accepted request: content, audience, policy | [`notification`] |
+//! | audience | the recipients, as the request names them | [`audience`] |
+//! | recipient | one conversation of the audience, or a person or id without one | [`audience::Recipient`] |
 //! | delivery | one notification to one recipient; has exactly one record, the ledger's row | [`delivery`] |
 //! | attempt | one HTTP request to the Connector for a delivery | [`delivery::Attempt`] |
-//! | turn | who may write in a conversation now; a claim takes it | [`delivery::Turn`] |
-//! | claim, settle | take a delivery before its attempt; write what became of it | [`delivery::claim`], [`store::Ledger`] |
-//! | unknown | the outcome nobody can know: the request may have been carried out | [`delivery::Outcome::Unknown`] |
+//! | turn | the lease on a conversation; a claim takes it | [`delivery::Turn`] |
+//! | claim, settle | lease a delivery before its attempt; store its outcome | [`delivery::claim`], [`store::Ledger`] |
+//! | unknown | the outcome of a request that may have been carried out, when its response is lost | [`delivery::Outcome::Unknown`] |
 //! | permit | the right to make one request to a tenant at a moment | [`rate_limit::Permits`] |
-//! | bucket | whose requests are counted together: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
+//! | bucket | the scope of a rate limit: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
 //! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
-//! | transport | by which of the channel's two ways a notification goes | [`notification::SendMode`] |
-//! | operation | one request of the batch API, for all of a chunk | [`operation`] |
-//! | epoch | what the channel told of a team counts until the team changes | [`roster_cache`] |
+//! | send mode | one request for each recipient, or the channel's batch API | [`notification::SendMode`] |
+//! | operation | one request of the batch API, for all recipients of a chunk | [`operation`] |
+//! | epoch | the generation of cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The way of a message
@@ -57,25 +57,25 @@
 //! | promise | kept by |
 //! |---|---|
 //! | nothing that was accepted is forgotten | [`store::Notifications::accept`] is one transaction; a page of the plan is written before its chunks are enqueued ([`store::Notifications::put_page`]) |
-//! | of any number of workers one sends, and each conversation has one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
-//! | what may have been sent is never taken for unsent | [`delivery::claim`] on a turn past its deadline, [`delivery::next`] |
-//! | nobody gets a notification twice for being in its audience twice | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
+//! | of any number of workers one sends, and each conversation has at most one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
+//! | a message that may have been sent never counts as unsent | [`delivery::claim`] on an expired turn, [`delivery::next`] |
+//! | a recipient that several selectors name gets a notification once | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`rate_limit::reserve`], [`rate_limit::ConversationRate`], applied in one write by [`store::Paces::apply`] |
-//! | of a chunk that goes by batch there is one operation, and one more only by the policy for what nobody knows | [`operation::next`], each step written over the one before by [`store::Ledger::compare_and_set_batch`] |
-//! | a 429 holds its own tenant only, a refused conversation is not tried again | [`rate_limit::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
-//! | one of all workers makes a conversation with a person, or has the bot installed for them | [`store::Conversations::acquire_creation_lease`] |
-//! | an edit or a retraction never loses to the send it follows | [`store::Notifications::close_chunk`] refuses a chunk that was handled at an earlier revision |
+//! | a chunk in batch mode has one operation; an ambiguous one is repeated only if the policy allows | [`operation::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch`]) |
+//! | a 429 throttles its own tenant only, and a conversation that refused the bot is not tried again | [`rate_limit::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
+//! | one of all workers creates the conversation with a person, or installs the bot for them | [`store::Conversations::acquire_creation_lease`] |
+//! | an edit or a retraction never loses to the send that it follows | [`store::Notifications::close_chunk`] refuses a chunk that was processed at an earlier revision |
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::put_page`] and [`store::Notifications::close_chunk`] count in the transaction that writes |
-//! | the end of a notification is found, once | [`completion::check`] |
-//! | a conversation is remembered whole, and nothing is written when nothing changed | [`conversation::remember`] |
-//! | what was kept elsewhere adds to what is known, and brings nobody back | [`conversation::import()`] |
-//! | whoever was found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
+//! | the completion of a notification is found, once | [`completion::check`] |
+//! | a conversation is stored whole, and an observation that changes nothing writes nothing | [`conversation::remember`] |
+//! | an import fills gaps, and restores no removed conversation | [`conversation::import()`] |
+//! | a person found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
-//! The simulation (`tests/all/simulation`) proves all of it: the real handlers, a channel that behaves as the real one does,
-//! and faults at every step. The arguments stand in `DESIGN.md#freshness`, `DESIGN.md#permits` and `DESIGN.md#frozen-pages`.
+//! The simulation (`tests/all/simulation`) proves all of it: the real handlers, a model of the channel, and faults at
+//! every step. The arguments are in `DESIGN.md#freshness`, `DESIGN.md#permits` and `DESIGN.md#frozen-pages`.
 //!
-//! Pure modules take the time and random numbers as arguments; [`clock`] provides both. AWS is known to [`store::dynamodb`],
-//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] only; Microsoft Graph to [`graph`].
+//! Pure modules take the time and random numbers as arguments; [`clock`] provides both. Only [`store::dynamodb`],
+//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] use AWS; only [`graph`] uses Microsoft Graph.
 
 pub mod acceptance;
 pub mod audience;

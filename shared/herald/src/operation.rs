@@ -1,20 +1,20 @@
-//! The operation of a chunk that goes by the channel's batch API, as pure code.
+//! The state machine of a batch operation: one for each chunk in batch mode. Pure code.
 //!
 //! ```text
 //! (none) ──begin──▶ submitting ──submitted──▶ submitted(operation) ──▶ (its deliveries have ended)
-//!            ▲          ├─ not carried out, or in doubt ─▶ waiting ─┐       └─ some are left ──▶ over
+//!            ▲          ├─ not carried out, or ambiguous ▶ waiting ─┐       └─ some are left ──▶ over
 //!            └──────────┼───────────────────────────────────────────┘
-//!                       ├─ taken, and nobody can ask what became of it ──▶ lost
-//!                       └─ refused whole ──▶ over
+//!                       ├─ accepted, and its id is lost ──▶ lost
+//!                       └─ rejected ──▶ over
 //! ```
 //!
-//! One record is the claim of all the deliveries of its chunk: of any number of workers one submits, because each step is
-//! written over the step that it was decided by ([`crate::store::Ledger::compare_and_set_batch`]). A worker that died while it submitted leaves
-//! a doubt, as one that died while it sent does; the notification's [`Guarantee`] says what follows.
+//! One record leases all deliveries of its chunk. Of any number of workers one submits, because each step is a
+//! compare-and-set on the step that it was decided by ([`crate::store::Ledger::compare_and_set_batch`]). A worker that
+//! died while it submitted leaves an ambiguous submission; the notification's [`Guarantee`] decides what follows.
 //!
-//! Whom the operation reached is told when it is over, and only then are rows written: one write for each delivery. A crash in
-//! between is followed by a worker that asks the channel again and writes the same. Whoever is left is delivered the ordinary
-//! way: those whom the channel could not take, and those who stood [aside](Operation::aside).
+//! The channel reports the people it reached when the operation is over. Only then are the ledger's rows written, one
+//! write for each delivery. After a crash in between, another worker polls again and writes the same rows. The remaining
+//! recipients are sent to individually: people the channel could not reach, and those [aside](Operation::aside).
 
 use botframework::id::OperationId;
 use jiff::{SignedDuration, Timestamp};
@@ -28,107 +28,108 @@ use crate::time::later;
 #[cfg(test)]
 mod tests;
 
-/// When to ask again for an operation that another worker is submitting.
+/// The wait before polling an operation that another worker is submitting.
 const ASK_SUBMITTER_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// How soon after its beginning, and after each question, an operation is asked for.
+/// The first poll interval.
 const ASKED_AFTER_MIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long at most between two questions, if the channel names no time.
+/// The longest poll interval, unless the channel asks for a time.
 const ASKED_AFTER_MAX: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long at most if it does: a cancellation is passed on by whoever asks, and a wrong clock must not hold it up for days.
+/// The longest poll interval that the channel may ask for. The poll also passes on a cancellation, and the channel's
+/// clock may be wrong.
 const ASKED_AS_NAMED_MAX: SignedDuration = SignedDuration::from_mins(15);
 
-/// How long an operation that the channel says not to know may not be known yet.
+/// For this long a new operation may be unknown to the channel.
 const KNOWN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long an operation is asked for after its notification has expired.
+/// For this long after its notification expired an operation is polled.
 const ASKED_FOR_AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Names the operation of one chunk.
+/// Names the operation of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationKey(String);
 
 impl OperationKey {
-    /// The operation of this chunk.
+    /// The key for this chunk.
     pub fn new(notification: &NotificationId, chunk: ChunkId) -> Self {
         let ChunkId { part, page, index } = chunk;
         Self(format!("{notification}|{part}.{page}.{index}"))
     }
 
-    /// The key as it stands in the table.
+    /// The table's partition key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How far the operation of a chunk is.
+/// The record of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// Counts the steps, from 1.
+    /// The version of the record, from 1.
     pub step: u32,
-    /// How many requests before this one may have begun an operation of which nobody knows.
+    /// Earlier submissions that may have started an operation whose id was lost.
     pub doubts: u32,
-    /// Where it stands.
+    /// The state.
     pub stage: Stage,
-    /// Those of the chunk who are not in it, and are delivered the ordinary way afterwards.
+    /// Recipients of the chunk that the batch excludes; they are sent to individually afterwards.
     pub aside: Vec<Recipient>,
 }
 
-/// Where an operation stands.
+/// The state of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nobody is to submit it before then.
+    /// It is not submitted before `until`.
     Waiting {
-        /// The earliest moment.
+        /// The earliest moment of the next submission.
         until: Timestamp,
-        /// The channel's code, or what failed.
+        /// The channel's error code, or the failure.
         why: String,
     },
-    /// A worker submits it, or died over it.
+    /// A worker is submitting it, or died while it did.
     Submitting {
         /// The worker's deadline.
         until: Timestamp,
     },
-    /// The channel has it.
+    /// The channel accepted it.
     Submitted(Submitted),
-    /// The channel may have it, and nobody can ask.
+    /// The channel may have accepted it, and its id is lost.
     Lost,
-    /// There is none any more, or none was taken.
+    /// It has ended, or was never accepted.
     Over,
 }
 
-/// An operation that the channel took.
+/// An operation that the channel accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
-    /// The channel's name for it.
+    /// The channel's id of it.
     pub id: OperationId,
-    /// Where it was submitted.
+    /// The service URL it was submitted to.
     pub service_url: String,
-    /// When.
+    /// When it was submitted.
     pub at: Timestamp,
     /// Whether the channel was asked to cancel it.
     pub cancelled: bool,
 }
 
-/// What is to be done next.
+/// The next step of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It is to be submitted.
+    /// Submit it.
     Submit,
-    /// Nothing before then.
+    /// Do nothing before this time.
     Wait(Timestamp),
-    /// The channel is to be asked what became of it.
+    /// Poll the channel for its result.
     Ask(Submitted),
-    /// Its deliveries end as unknown.
+    /// End its deliveries as unknown.
     GiveUp,
-    /// Whoever is left goes the ordinary way.
+    /// Send to the remaining recipients individually.
     OneByOne,
 }
 
 impl Operation {
-    /// The first step, or the next attempt: a worker whose time ends at `until` submits it.
+    /// The record of a submission by a worker whose deadline is `until`.
     #[must_use]
     pub fn begin(standing: Option<&Self>, until: Timestamp, aside: Vec<Recipient>) -> Self {
         Self {
@@ -137,19 +138,19 @@ impl Operation {
         }
     }
 
-    /// Nothing is submitted any more.
+    /// The record of an operation that is not submitted again.
     #[must_use]
     pub fn over(standing: Option<&Self>) -> Self {
         Self::following(standing, Stage::Over)
     }
 
-    /// It comes to this.
+    /// The record at its next state.
     #[must_use]
     pub fn at(&self, stage: Stage) -> Self {
         Self::following(Some(self), stage)
     }
 
-    /// What becomes of a delivery in it is decided as of one attempt, which began with these doubts.
+    /// The lease of each delivery in it: one attempt, with the operation's ambiguous submissions.
     pub fn lease(&self) -> Lease {
         Lease {
             attempt: self.step,
@@ -169,7 +170,7 @@ impl Operation {
     }
 }
 
-/// How many doubts there are after a step to this stage: whoever begins anew where another one was submitting has one more.
+/// Ambiguous submissions after a step to this stage. Submitting over an unfinished submission adds one.
 fn doubts(standing: Option<&Operation>, stage: &Stage) -> u32 {
     let Some(Operation {
         stage: before,
@@ -185,7 +186,7 @@ fn doubts(standing: Option<&Operation>, stage: &Stage) -> u32 {
     }
 }
 
-/// What is to be done about an operation.
+/// Decides on the next step.
 pub fn next(standing: Option<&Operation>, policy: Guarantee, now: Timestamp) -> Step {
     let Some(Operation { stage, doubts, .. }) = standing else {
         return Step::Submit;
@@ -196,7 +197,7 @@ pub fn next(standing: Option<&Operation>, policy: Guarantee, now: Timestamp) -> 
         Stage::Submitting { until } if *until > now => {
             Step::Wait((*until).min(later(now, ASK_SUBMITTER_AGAIN)))
         }
-        // Whoever submitted it has died, before the request or after it.
+        // The submitting worker died, before the request or after it.
         Stage::Submitting { .. } if permits_after(doubts + 1, policy, DOUBTS_MAX) => Step::Submit,
         Stage::Submitting { .. } | Stage::Lost => Step::GiveUp,
         Stage::Submitted(submitted) => Step::Ask(submitted.clone()),
@@ -205,8 +206,7 @@ pub fn next(standing: Option<&Operation>, policy: Guarantee, now: Timestamp) -> 
 }
 
 impl Submitted {
-    /// When to ask for it again: when the channel names a moment, then; else five seconds after its beginning, and later and
-    /// later, up to a minute apart.
+    /// When to poll it again: at the time the channel asks for, or at intervals that grow from five seconds to a minute.
     pub fn asked_again(&self, named: Option<&str>, now: Timestamp) -> Timestamp {
         let named = named.and_then(|moment| moment.parse::<Timestamp>().ok());
         let wait = match named.map(|moment| moment.duration_since(now)) {
@@ -216,13 +216,13 @@ impl Submitted {
         later(now, wait.max(ASKED_AFTER_MIN))
     }
 
-    /// Whether it may be so new that the channel does not know it yet.
+    /// Whether the channel may not know it yet.
     pub fn is_new(&self, now: Timestamp) -> bool {
         now.duration_since(self.at) < KNOWN_AFTER
     }
 }
 
-/// Whether an operation of a notification that expires then is not asked for any more.
+/// Whether an operation is not polled any more, because its notification expired long ago.
 pub fn is_given_up(expires_at: Timestamp, now: Timestamp) -> bool {
     now >= later(expires_at, ASKED_FOR_AFTER_EXPIRY)
 }

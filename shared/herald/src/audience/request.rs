@@ -1,4 +1,4 @@
-//! The `audience` of a request, checked whole.
+//! Parses and validates the `audience` of a request.
 
 use std::collections::HashSet;
 
@@ -13,9 +13,9 @@ const KNOWN: &str =
     "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `team`, `channel`, `groupChat` or `tag`";
 
 impl Audience {
-    /// Reads the `audience` of a request: one selector or an array of them. What is said twice counts once.
+    /// Parses the `audience` of a request: one selector, or an array. Duplicate selectors count once.
     ///
-    /// What is wrong goes to `faults`, for the caller to mend all at once; the audience then is not to be used.
+    /// Every invalid field is added to `faults`; the audience must not be used then.
     pub fn parse(value: &Value, faults: &mut Faults) -> Option<Self> {
         let at = "#/audience";
         let mut selectors = Vec::new();
@@ -40,7 +40,7 @@ impl Audience {
     }
 }
 
-/// The words that say whom a selector names, and those that may stand beside each.
+/// The members that name a selector's target, each with the members that may accompany it.
 const FORMS: [(&str, &[&str]); 9] = [
     ("everyone", &[]),
     ("users", &["tenant"]),
@@ -62,7 +62,7 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
         return None;
     };
     let there = || FORMS.into_iter().filter(|(name, _)| object.contains_key(*name));
-    // Some words also stand beside another.
+    // Some target names may also accompany another one.
     let mut named = there().filter(|(name, _)| !there().any(|(_, beside)| beside.contains(name)));
     let (Some((leading, beside)), None) = (named.next(), named.next()) else {
         faults.note(at, format!("must name exactly one of {KNOWN}"));
@@ -130,7 +130,7 @@ fn target(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Fau
     }
 }
 
-/// What of a group chat is meant.
+/// The part of a group chat.
 enum ChatPart {
     Chat,
     Members,
@@ -246,7 +246,7 @@ fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults) -> Option<
     Some(list)
 }
 
-/// Whether there can be a conversation by this id: longer ones are not remembered.
+/// Whether an id can be of a stored conversation: longer ids are not stored.
 fn is_id(id: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len())
 }
@@ -258,7 +258,7 @@ fn not_an_id(found: &Value) -> String {
     )
 }
 
-/// What a value is, for a fault that must not repeat it.
+/// The JSON type of a value, for a message that must not quote the value.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ConversationKey;
 use super::key::escape;
 
-/// How long to wait for the event of an installation. Until then nobody creates the conversation another way.
+/// How long to wait for the event of an installation. Until then the conversation is not created another way.
 pub const INSTALL_EVENT_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long an installation that sent no event is remembered. After it, the bot may be installed again.

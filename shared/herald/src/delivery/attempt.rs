@@ -1,4 +1,4 @@
-//! What an attempt means for its delivery.
+//! From the result of an attempt to the next state of its delivery.
 
 use botframework::id::ActivityId;
 use jiff::{SignedDuration, Timestamp};
@@ -7,66 +7,66 @@ use super::claim::permits_after;
 use super::{Guarantee, Lease, Outcome, SentCopy};
 use crate::backoff::{ambiguous_backoff, retry_backoff};
 
-/// What one attempt came to; the Connector's classes with what the ledger keeps of them.
+/// The result of one attempt: the Connector's classes, with the data that the ledger stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// Taken by the channel.
+    /// The channel accepted it. The activity id is missing in some successes.
     Delivered(Option<ActivityId>),
-    /// Certainly not carried out.
+    /// The request was certainly not carried out.
     NotSent {
-        /// The channel's code, or what failed.
+        /// The channel's error code, or the failure.
         code: String,
-        /// The wait the channel asked for.
+        /// The channel's `Retry-After`.
         retry_after: Option<SignedDuration>,
     },
-    /// The message was refused.
+    /// The channel refused the message.
     Rejected {
-        /// The channel's code, or what failed.
+        /// The channel's error code, or the failure.
         code: String,
-        /// The channel's words.
+        /// The channel's error text.
         detail: Option<String>,
     },
-    /// The copy that was to be changed is not there any more.
+    /// The message that was to be updated or deleted no longer exists.
     CopyGone,
-    /// The conversation was refused.
+    /// The channel refused the conversation, with this code.
     Gone(String),
-    /// Possibly carried out.
+    /// The request may have been carried out.
     Unknown {
-        /// The channel's code, or what failed.
+        /// The channel's error code, or the failure.
         code: String,
-        /// How many such attempts there may be.
+        /// The most ambiguous attempts for a failure of this kind.
         most: u32,
     },
 }
 
-/// What is written after an attempt.
+/// The state to write after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It ended so.
+    /// The delivery ends.
     Settle(Outcome),
-    /// It waits until then.
+    /// The delivery waits.
     Wait {
         /// The earliest moment of the next attempt.
         until: Timestamp,
-        /// The channel's code, or what failed.
+        /// The channel's error code, or the failure.
         why: String,
-        /// How many attempts, this one included, may have reached the channel.
+        /// Ambiguous attempts, this one included.
         doubts: u32,
     },
 }
 
-/// What decides how a delivery goes on.
+/// What decides whether a delivery is retried.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// What an unknown outcome becomes.
+    /// Whether ambiguous requests are retried.
     pub guarantee: Guarantee,
-    /// The revision that the attempt brought.
+    /// The notification's revision that the attempt sent.
     pub revision: u32,
-    /// Nothing is tried from then on.
+    /// When the notification expires. Nothing is attempted from then on.
     pub ends_at: Timestamp,
 }
 
-/// What an attempt means for its delivery. `chance` spreads the waits of those who failed together.
+/// The state that follows an attempt. `chance` adds jitter, so deliveries that failed together retry apart.
 pub fn next(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, chance: u32) -> Next {
     match &lease.copy {
         None => after_sending(lease, attempt, policy, now, chance),

@@ -1,33 +1,33 @@
-//! Who may make an attempt, and who may write what became of it.
+//! Which worker may make an attempt, and which may write its outcome.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{DOUBTS_MAX, DeliveryKey, Guarantee, Outcome, Row, SentCopy, State};
 use crate::rate_limit::ConversationRate;
 
-/// How long a delivery whose turn another one has lets it have it before it asks again. A request takes a fraction of it.
+/// The wait before a delivery asks again for a turn that another one holds. A request takes a fraction of it.
 const BUSY_WAIT: SignedDuration = SignedDuration::from_secs(1);
 
-/// Written into the row of a worker that did not come back before its deadline.
+/// The code in the row of a worker that did not settle before its deadline.
 const WORKER_DIED: &str = "WorkerDied";
 
-/// Whose turn it is in one conversation.
+/// The lease on a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// The delivery that has it, or had it last.
+    /// The delivery that holds it, or held it last.
     pub holder: DeliveryKey,
-    /// Which claim of that delivery this is.
+    /// The number of the holder's claim.
     pub attempt: u32,
-    /// How many of its attempts before this one may have reached the channel.
+    /// The holder's ambiguous attempts before this one.
     pub doubts: u32,
-    /// The deadline, taken from the worker's own.
+    /// When the lease expires; taken from the worker's own deadline.
     pub until: Timestamp,
-    /// What the conversation's [`ConversationRate`] keeps.
+    /// The state of the conversation's [`ConversationRate`].
     pub next: Timestamp,
 }
 
 impl Turn {
-    /// Whether the holder's row says what became of this turn.
+    /// Whether the holder's row has the outcome of this turn.
     fn is_over(&self, row: Option<&Row>) -> bool {
         row.is_some_and(|row| row.attempt >= self.attempt)
     }
@@ -36,16 +36,16 @@ impl Turn {
 /// The right to make one attempt, from [`claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Which claim this is.
+    /// The number of the claim.
     pub attempt: u32,
-    /// How many attempts before this one may have reached the channel.
+    /// Ambiguous attempts before this one.
     pub doubts: u32,
-    /// The copy to be brought up to date; without one, the message is to be sent.
+    /// The copy to update or delete; `None` to send the message.
     pub copy: Option<SentCopy>,
 }
 
 impl Lease {
-    /// What it was taken for.
+    /// The purpose of the claim.
     pub fn stage(&self) -> Stage {
         match self.copy {
             None => Stage::Sending,
@@ -53,7 +53,7 @@ impl Lease {
         }
     }
 
-    /// The row that says how the delivery ended.
+    /// The row of the settled delivery.
     pub fn settled(&self, outcome: Outcome) -> Row {
         Row {
             state: State::Settled(outcome),
@@ -62,7 +62,7 @@ impl Lease {
         }
     }
 
-    /// The row that gives the delivery back, to be asked for again from `until` on. A copy stays as it is meanwhile.
+    /// The row of a released delivery, which may be claimed from `until` on. Its copy stays as it is.
     pub fn released(&self, until: Timestamp, why: String, doubts: u32) -> Row {
         let state = match &self.copy {
             None => State::Waiting { until, why },
@@ -75,13 +75,14 @@ impl Lease {
         }
     }
 
-    /// Whether an attempt may be made, or the delivery has to end as unknown instead. To change or delete a copy can be
-    /// repeated without harm.
+    /// Whether an attempt may be made. If not, the delivery ends as unknown. An update or a deletion of a copy can always
+    /// be repeated.
     pub fn permits_attempt(&self, policy: Guarantee) -> bool {
         self.copy.is_some() || permits_after(self.doubts, policy, DOUBTS_MAX)
     }
 
-    /// How the delivery ends when it comes to this now. What may have been sent before is never said not to have been.
+    /// The outcome of a delivery that ends with this one now. If the message may have been sent, the outcome never denies
+    /// it.
     pub fn ending(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Delivered(_) | Outcome::Unknown => outcome,
@@ -100,7 +101,7 @@ impl Lease {
     }
 }
 
-/// Whether an attempt may follow on so many doubtful ones, of which there may be so many.
+/// Whether another attempt may follow this many ambiguous ones. `most` bounds them.
 pub(crate) fn permits_after(doubts: u32, policy: Guarantee, most: u32) -> bool {
     match policy {
         Guarantee::AtLeastOnce => doubts < most,
@@ -108,71 +109,71 @@ pub(crate) fn permits_after(doubts: u32, policy: Guarantee, most: u32) -> bool {
     }
 }
 
-/// What came of asking for a delivery.
+/// The result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is the caller's now.
+    /// The caller has the lease.
     Taken(Lease),
-    /// Another worker has it.
+    /// Another worker has the lease.
     Held {
-        /// Until then, if it does not say before what became of it.
+        /// When that lease expires. It may end earlier.
         until: Timestamp,
     },
-    /// Another delivery has the conversation's turn, or had it a moment ago.
+    /// Another delivery holds the conversation's turn, or held it a moment ago.
     Busy {
         /// When to ask again.
         until: Timestamp,
     },
-    /// Nobody has it, and nobody may before then.
+    /// No worker has it, and no worker may claim it before `until`.
     Waiting {
         /// When to ask again.
         until: Timestamp,
     },
-    /// It has ended, and its copy shows the revision asked for, if it can.
+    /// It has ended. Its copy, if it can be updated, shows the requested revision.
     Settled(Outcome),
 }
 
-/// Who asks for what.
+/// The parameters of a claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// The delivery.
+    /// The delivery to lease.
     pub delivery: &'a DeliveryKey,
-    /// The notification's revision as the asker knows it.
+    /// The notification's revision, as the caller read it.
     pub revision: u32,
-    /// The present moment.
+    /// The caller's clock.
     pub now: Timestamp,
-    /// The deadline of whoever asks.
+    /// The caller's deadline; the lease expires then.
     pub until: Timestamp,
-    /// How far apart requests to this conversation are.
+    /// The rate limit of the conversation.
     pub spacing: ConversationRate,
 }
 
-/// What the tables say before a claim.
+/// What the tables hold before a claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
     /// The delivery's row.
     pub row: Option<&'a Row>,
-    /// The conversation's turn.
+    /// The conversation's lease.
     pub turn: Option<&'a Turn>,
-    /// The row of the delivery that has the turn, if it is another one.
+    /// The row of the turn's holder, if that is another delivery.
     pub holder: Option<&'a Row>,
 }
 
-/// What a claim comes to, and what has to be written for it.
+/// The decision on a claim, and the write it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing is written.
+    /// No write is needed.
     Answer(Claim),
-    /// A worker died: this row of the turn's holder first, and then the same question again.
+    /// A worker died: write this row of the turn's holder, then decide again.
     WriteUp(Row),
-    /// This turn instead of the one that stands, and the lease is the caller's.
+    /// Replace the stored turn by this one; the caller gets the lease.
     Take(Turn, Lease),
 }
 
-/// What asking for a delivery comes to.
+/// Decides on a claim.
 ///
-/// A turn past its deadline is over too, but its holder may have sent and died before it could say so: its row is
-/// written up as possibly sent before anybody has the turn again.
+/// The holder of an expired turn may have sent and died before it could settle. So its row is written as ambiguous before
+/// another delivery gets the turn.
 pub fn claim(asked: Asked<'_>, standing: Standing<'_>) -> Decision {
     let Asked {
         delivery,
@@ -228,10 +229,10 @@ pub fn claim(asked: Asked<'_>, standing: Standing<'_>) -> Decision {
     )
 }
 
-/// What is written into the row of a holder who did not come back.
+/// The row of a holder that did not settle before its deadline.
 fn write_up(turn: &Turn, row: Option<&Row>, now: Timestamp) -> Row {
     match row {
-        // It was changing its copy, which can be repeated.
+        // It was updating its copy, which can be repeated.
         Some(Row {
             state: state @ State::Settled(_),
             doubts,
@@ -256,19 +257,19 @@ fn write_up(turn: &Turn, row: Option<&Row>, now: Timestamp) -> Row {
     }
 }
 
-/// What a claim was for.
+/// The purpose of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// To send the message.
     Sending,
-    /// To change or delete the copy that was sent.
+    /// To update or delete the copy that was sent.
     Revising,
 }
 
-/// Whether this row may be written over the one that stands.
+/// Whether this row may replace the stored one.
 ///
-/// Each attempt writes once, over earlier ones only, and how a delivery ended is changed by nothing but a change to its copy.
-/// Who overran the deadline and was written up is too late, unless it knows that the message arrived.
+/// Each attempt writes once and over earlier attempts only. A settled outcome changes only by an update of its copy. A
+/// worker that overran its deadline is too late once its row was written up, unless its message arrived.
 pub fn may_write(standing: Option<&Row>, new: &Row, stage: Stage) -> bool {
     let earlier = standing.is_none_or(|standing| standing.attempt < new.attempt);
     match (standing.map(|standing| &standing.state), stage) {

@@ -1,15 +1,15 @@
 //! The toast of a message that is nothing but cards.
 //!
-//! Teams shows an activity's `summary` in the toast and the activity feed. Without it a card-only message reads
-//! "sent a card", which tells nobody why they should look.
+//! Teams shows an activity's `summary` in the toast and the activity feed. Without it the toast of a card-only message
+//! reads "sent a card".
 
 use botframework::activity::Activity;
 use serde_json::Value;
 
-/// The longest summary made from a card, in characters; a toast shows about a line.
+/// The longest summary made from a card, in characters; a toast shows about one line.
 const CHARACTERS_MAX: usize = 120;
 
-/// What the summary says when no card has a word of its own.
+/// The summary of cards without text.
 const WORDLESS: &str = "New notification";
 
 /// Gives a message of cards without text or summary a `summary`: the first words of its cards.

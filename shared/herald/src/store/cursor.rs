@@ -1,4 +1,4 @@
-//! Cursors of lists: JSON, opaque to whoever passes them back.
+//! Cursors of lists: JSON, opaque to clients.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
