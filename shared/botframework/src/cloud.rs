@@ -1,10 +1,9 @@
-//! The clouds a bot can live in, with every host, issuer and scope in one table.
+//! Microsoft's clouds: hosts, issuers and scopes.
 
-/// A cloud of Microsoft. One deployment lives in one; nothing of one cloud is trusted in another.
+/// A Microsoft cloud. A deployment belongs to one cloud and trusts nothing of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Cloud {
-    /// The public cloud. GCC (not High) belongs here: only its service URL differs, see
-    /// [`GCC_SERVICE_URL`].
+    /// The public cloud. GCC (not High) belongs to it; only its service URL differs: [`GCC_SERVICE_URL`].
     #[default]
     Public,
     /// US Government, GCC High.
@@ -15,41 +14,39 @@ pub enum Cloud {
     China,
 }
 
-/// Where the bots of GCC tenants (public cloud) are served, used when the Connector answers
-/// `InvalidBotApiHost`.
+/// The service URL of GCC tenants in the public cloud. The Connector answers `InvalidBotApiHost` for them elsewhere.
 pub const GCC_SERVICE_URL: &str = "https://smba.infra.gcc.teams.microsoft.com/teams";
 
-/// What is where in one cloud.
+/// The endpoints of a cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// Where a bot registered as multi-tenant gets its tokens: the login host and the tenant of all such
-    /// bots.
+    /// The token endpoint of multi-tenant bots: the login host and the tenant of all such bots.
     pub multi_tenant_login: &'static str,
-    /// The login host; a single-tenant bot puts its own tenant id after it.
+    /// The login host. A single-tenant bot appends its tenant.
     pub login_host: &'static str,
-    /// The scope of a token for the Connector.
+    /// The scope of a Connector token.
     pub token_scope: &'static str,
-    /// The issuer of the tokens on activities that come from a channel.
+    /// The issuer of channels' tokens.
     pub inbound_issuer: &'static str,
-    /// The discovery document of that issuer.
+    /// The OpenID metadata of that issuer.
     pub openid_metadata: &'static str,
-    /// The keys of that issuer, on the same host.
+    /// The signing keys of that issuer, on the same host.
     pub keys: &'static str,
-    /// The discovery document for tokens that the emulator mints, where there are such.
+    /// The OpenID metadata of the emulator's tokens, if the cloud has an emulator.
     pub emulator_metadata: Option<&'static str>,
-    /// The service that keeps the users' own tokens.
+    /// The Bot Framework token service, which stores users' tokens.
     pub user_token_service: &'static str,
-    /// Microsoft Graph. In China it has no calls that install an app.
+    /// Microsoft Graph. In China it has no API to install apps.
     pub graph: &'static str,
-    /// The scope of a token for Microsoft Graph.
+    /// The scope of a Graph token.
     pub graph_scope: &'static str,
-    /// What `callerId` is set to after a channel has been authenticated.
+    /// The `callerId` of an activity from an authenticated channel.
     pub caller_id: Option<&'static str>,
-    /// The hosts of the Teams Connector, each to be compared exactly.
+    /// The hosts of the Teams Connector, compared exactly.
     pub teams_hosts: &'static [&'static str],
-    /// The domains under which the other channels' Connectors are, the domains themselves included.
+    /// The domains of the Connectors of other channels; each includes the domain itself.
     pub other_channel_domains: &'static [&'static str],
-    /// The service URL to begin with when none is known, where one is published.
+    /// The default service URL, if the cloud publishes one.
     pub service_url: Option<&'static str>,
 }
 
@@ -119,7 +116,7 @@ static CHINA: Endpoints = Endpoints {
     service_url: None,
 };
 
-/// A value of the `ChannelService` setting that names no cloud.
+/// The value of `ChannelService` names no cloud.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "channel service {0:?} names no cloud: leave it empty (public) or set https://botframework.azure.us (GCC High)"
@@ -127,14 +124,14 @@ static CHINA: Endpoints = Endpoints {
 pub struct UnknownChannelService(String);
 
 impl Cloud {
-    /// Every cloud.
+    /// All clouds.
     pub const ALL: [Self; 4] = [Self::Public, Self::UsGov, Self::UsDod, Self::China];
 
-    /// The cloud named by the classic `ChannelService` setting, which knows only two: empty is public,
-    /// `https://botframework.azure.us` is GCC High.
+    /// The cloud that the classic `ChannelService` setting names: empty is public, `https://botframework.azure.us` is GCC
+    /// High.
     ///
     /// # Errors
-    /// When it is anything else.
+    /// When it has another value.
     pub fn from_channel_service(setting: &str) -> Result<Self, UnknownChannelService> {
         match setting.trim_end_matches('/') {
             "" => Ok(Self::Public),
@@ -143,7 +140,7 @@ impl Cloud {
         }
     }
 
-    /// What is where in this cloud.
+    /// The endpoints of this cloud.
     pub const fn endpoints(self) -> &'static Endpoints {
         match self {
             Self::Public => &PUBLIC,

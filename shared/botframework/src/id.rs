@@ -1,6 +1,6 @@
-//! The ids of the Bot Framework, one type each, so that none is passed for another.
+//! The ids of the Bot Framework. Each kind has a type of its own, so they cannot be mixed up.
 //!
-//! All are opaque and compared exactly; an empty one means that there is none.
+//! Ids are opaque and compared exactly. An empty id counts as absent.
 
 use std::fmt;
 
@@ -19,17 +19,17 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// The id as it is on the wire.
+            /// The id, as on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// Whether there is no id.
+            /// Whether the id is empty, and so absent.
             pub fn is_empty(&self) -> bool {
                 self.0.is_empty()
             }
 
-            /// The id as an owned string.
+            /// The id as a `String`.
             pub fn into_string(self) -> String {
                 self.0
             }
@@ -91,37 +91,36 @@ id! {
     ConversationId
 }
 id! {
-    /// An activity, within its conversation.
+    /// An activity; unique within its conversation.
     ActivityId
 }
 id! {
-    /// A user or bot as the channel names it; in Teams `29:…` (differs from bot to bot) or `28:<app id>`.
+    /// The channel's id of a user or bot; in Teams `29:…`, which differs from bot to bot, or `28:<app id>`.
     ChannelAccountId
 }
 id! {
-    /// A user as Microsoft Entra names it, the same for every bot.
+    /// The Entra object id of a user, the same for every bot.
     EntraObjectId
 }
 id! {
-    /// A group in Microsoft Entra; a team has one of its own, which Graph knows the team by.
+    /// The id of a group in Microsoft Entra. Graph names a team by its group.
     EntraGroupId
 }
 id! {
-    /// An app in a tenant's catalog, as Graph names it. An app from the store has the id of its manifest.
+    /// Graph's id of an app in a tenant's catalog. For a store app it equals the id in the manifest.
     CatalogAppId
 }
 id! {
-    /// An app installed for one user or in one team, as Graph names it.
+    /// Graph's id of an app that is installed for a user or in a team.
     InstallationId
 }
 id! {
-    /// A batch operation of Teams: one message on its way to many.
+    /// A batch operation of Teams: one message to many recipients.
     OperationId
 }
 
 impl ConversationId {
-    /// The id without its `;messageid=…` suffix: of a thread, the channel it is in; of anything else,
-    /// itself.
+    /// The id without its `;messageid=…` suffix: for a thread the id of its channel, else unchanged.
     #[must_use]
     pub fn channel(&self) -> Self {
         match self.0.split_once(THREAD) {
@@ -130,15 +129,15 @@ impl ConversationId {
         }
     }
 
-    /// The message that began the thread, when this is a thread in a channel.
+    /// The id of the thread's first message; `None` if this is not a thread in a channel.
     pub fn thread_root(&self) -> Option<ActivityId> {
         self.0.split_once(THREAD).map(|(_, root)| ActivityId::from(root))
     }
 
-    /// The thread that began with the message `root` in this channel, or in the channel this thread is in.
+    /// The id of the thread whose first message is `root`, in this channel, or in the channel of this thread.
     ///
     /// # Errors
-    /// When the root is not a decimal number other than zero, as every message of a Teams channel is.
+    /// When `root` is not a decimal number other than zero. Message ids of Teams channels are such numbers.
     pub fn thread(&self, root: &ActivityId) -> Result<Self, InvalidThreadRoot> {
         let digits = root.as_str();
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) || digits.bytes().all(|byte| byte == b'0') {
@@ -152,7 +151,7 @@ impl ConversationId {
     }
 }
 
-/// A message id that no thread of a channel can begin with.
+/// A message id that cannot be the root of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("message id {0:?} cannot be the root of a thread: it is not a decimal number other than zero")]
 pub struct InvalidThreadRoot(ActivityId);

@@ -1,4 +1,4 @@
-//! What a bot sends: an activity, or one message to many conversations that is serialised once.
+//! Outgoing activities: a single one, or a message to many conversations that is serialised once.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::activity::{Activity, ChannelAccount, ConversationAccount};
 use crate::id::ConversationId;
 use crate::reference::ConversationReference;
 
-/// What the Connector can be asked to send.
+/// A body that the Connector accepts for sending.
 pub trait OutgoingActivity: Serialize + Sync {}
 
 impl OutgoingActivity for Activity {}

@@ -1,37 +1,37 @@
-//! Which service URLs may be sent to, and so may see the bot's token.
+//! The trust rule: which service URLs may receive requests with the bot's token.
 //!
-//! The token works for every conversation of the bot, like a password, and service URLs are data: they come
-//! in with activities, are stored, imported and passed around. So the rule is applied to the raw text, with
-//! a white list of characters, before anything parses or normalises it: what is checked is what is sent.
+//! The token works for every conversation of the bot, like a password. Service URLs are data: they arrive with activities
+//! and are stored and imported. So the rule checks the raw text against an allow list of characters, before any parser
+//! normalises it: the checked text is the text that is used.
 
 use std::str::FromStr;
 
 use crate::cloud::Cloud;
 
-/// The longest service URL that is taken, in bytes; real ones have less than 100.
+/// The longest accepted service URL, in bytes. Real ones have less than 100.
 const LONGEST: usize = 512;
 
 /// Whether the Connectors of channels other than Teams are trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherChannels {
-    /// The hosts of Teams only.
+    /// Only the hosts of Teams are trusted.
     Refused,
-    /// Also the cloud's Bot Framework domain and everything under it.
+    /// The cloud's Bot Framework domain and its subdomains are trusted too.
     Trusted,
 }
 
 /// Whether this machine is trusted: `localhost`, `127.0.0.1` and `[::1]`, at any port, over http or https.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loopback {
-    /// Never: the rule of a deployment.
+    /// Never: the setting of a deployment.
     Refused,
-    /// As well as the cloud: for a development host with real channels.
+    /// In addition to the cloud: for a development host with real channels.
     Trusted,
-    /// This machine and nothing else: the only rule under which authentication may be off.
+    /// Only this machine is trusted. Authentication may be disabled under this setting only.
     Only,
 }
 
-/// The rule that a service URL passes before anything is sent to it.
+/// Decides whether a service URL may receive requests.
 ///
 /// # Example: neighbours of a trusted host are not trusted
 /// ```
@@ -51,51 +51,51 @@ pub struct TrustRule {
     extra_hosts: Vec<String>,
 }
 
-/// A service URL that passed the rule, without its trailing slash. Only [`TrustRule::check`] makes one.
+/// A service URL that passed the rule, without its trailing slash. Only [`TrustRule::check`] creates one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceUrl<'a>(&'a str);
 
 impl ServiceUrl<'_> {
-    /// The URL without its trailing slash, so that `{it}/v3/…` is an address.
+    /// The URL without its trailing slash, so `{url}/v3/…` is a valid URL.
     pub fn as_str(&self) -> &str {
         self.0
     }
 
-    /// Whether it leads to this machine.
+    /// Whether it is on this machine.
     pub fn is_loopback(&self) -> bool {
         let authority = self.0.split('/').nth(2).unwrap_or_default();
         split_port(authority).is_ok_and(|(host, _)| is_loopback(host))
     }
 }
 
-/// Why a service URL is not trusted. The URL itself is left out: it may hold a password.
+/// Why a service URL is not trusted. It omits the URL, which may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// It is empty.
+    /// The text is empty.
     #[error("service URL is empty")]
     Empty,
-    /// It is longer than any service URL.
+    /// It is longer than the limit.
     #[error("service URL is too long")]
     TooLong,
-    /// Its scheme is not the one asked for, in lower case.
+    /// The scheme is not `https://` in lower case (`http://` on loopback only).
     #[error("service URL must begin with https:// (http:// on loopback only)")]
     Scheme,
-    /// What stands between the scheme and the path is no plain host and port.
+    /// Host or port is malformed.
     #[error("service URL has a malformed host or port")]
     Authority,
-    /// It names a port other than 443.
+    /// The port is not 443.
     #[error("service URL has a port other than the default")]
     Port,
-    /// Its host is none of those trusted.
+    /// The host is not trusted.
     #[error("service URL has a host that is not trusted")]
     Host,
-    /// Its path has an empty segment, a dot segment or a character beyond letters, digits and `-._~`, or is
-    /// followed by a query or fragment.
+    /// The path has an empty segment, a dot segment or a character other than letters, digits and `-._~`, or a query or
+    /// fragment follows it.
     #[error("service URL has a malformed path")]
     Path,
 }
 
-/// An extra host that cannot be trusted, whatever the configuration says.
+/// An extra host that is never trusted, whatever the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("extra host {0:?} is not a plain host name in full, such as canary.botapi.skype.com")]
 pub struct InvalidHost(String);
@@ -106,12 +106,12 @@ impl TrustRule {
         self.cloud
     }
 
-    /// Whether and how this rule trusts this machine.
+    /// The setting for this machine.
     pub const fn loopback(&self) -> Loopback {
         self.loopback
     }
 
-    /// The rule of a cloud.
+    /// The rule for a cloud.
     pub const fn new(cloud: Cloud, other_channels: OtherChannels, loopback: Loopback) -> Self {
         Self {
             cloud,
@@ -121,14 +121,13 @@ impl TrustRule {
         }
     }
 
-    /// Trusts one more host, exactly, over https at the default port. Under [`Loopback::Only`] it changes
-    /// nothing.
+    /// Trusts one more host, compared exactly, over https at the default port. Has no effect under [`Loopback::Only`].
     ///
     /// # Errors
-    /// When it is no full host name (an address, a single label, a pattern).
+    /// When it is not a full host name (an address, a single label, a pattern).
     pub fn with_host(mut self, host: &str) -> Result<Self, InvalidHost> {
         let full_name = is_host_name(host) && host.contains('.');
-        // The last label of a name is never a number: a resolver would take such a host for an address.
+        // The last label of a host name is never a number: a resolver would read the host as an address.
         let address = host
             .rsplit('.')
             .next()
@@ -140,14 +139,13 @@ impl TrustRule {
         Ok(self)
     }
 
-    /// Takes a service URL when this rule trusts it.
+    /// Accepts a trusted service URL.
     ///
-    /// A host with a trailing dot is refused although it names the same machine: no channel writes it,
-    /// certificates and connection pools know the name without it, and one spelling for each host keeps
-    /// comparisons simple.
+    /// A host with a trailing dot is refused although it names the same machine. No channel writes it, certificates and
+    /// connection pools use the name without it, and a single spelling keeps comparisons simple.
     ///
     /// # Errors
-    /// With the first thing that is wrong. Nothing may be sent to the URL; asking again will not help.
+    /// With the first violation. Nothing may be sent to the URL.
     pub fn check<'a>(&self, url: &'a str) -> Result<ServiceUrl<'a>, Untrusted> {
         if url.is_empty() {
             return Err(Untrusted::Empty);
@@ -209,7 +207,7 @@ impl TrustRule {
 
 /// Splits `host:port`. A port is a decimal number from 1 to 65535 in its shortest form.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), Untrusted> {
-    // The colons inside the brackets of an IPv6 address are no port's.
+    // Colons inside the brackets of an IPv6 address separate no port.
     let host_end = match authority.rfind(']') {
         Some(bracket) => bracket + 1,
         None => authority.find(':').unwrap_or(authority.len()),
@@ -227,13 +225,13 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Untrusted> {
         .map_err(|_| Untrusted::Authority)
 }
 
-/// The three spellings of this machine that are known.
+/// The accepted spellings of this machine.
 fn is_loopback(host: &str) -> bool {
     matches!(host, "127.0.0.1" | "[::1]") || host.eq_ignore_ascii_case("localhost")
 }
 
-/// Labels of letters, digits and inner hyphens, joined by single dots. None is in punycode: no channel has such a
-/// name, and there are some that a client does not take for a name at all.
+/// Labels of letters, digits and inner hyphens, joined by single dots. Punycode is refused: no channel has such a name,
+/// and some clients reject some of them.
 fn is_host_name(host: &str) -> bool {
     let in_punycode = |label: &str| {
         label
@@ -251,7 +249,7 @@ fn is_host_name(host: &str) -> bool {
     })
 }
 
-/// Whether the host is the domain itself or under it, compared at the boundary of labels.
+/// Whether the host is the domain or a subdomain of it.
 fn is_within(host: &str, domain: &str) -> bool {
     let Some(boundary) = host.len().checked_sub(domain.len()) else {
         return false;
@@ -261,7 +259,7 @@ fn is_within(host: &str, domain: &str) -> bool {
         && (boundary == 0 || host.as_bytes().get(boundary - 1) == Some(&b'.'))
 }
 
-/// Nothing, or segments each after a slash, with at most one slash at the end.
+/// Empty, or segments that each follow a slash, with at most one trailing slash.
 fn check_path(path: &str) -> Result<(), Untrusted> {
     let path = path.strip_suffix('/').unwrap_or(path);
     let Some(segments) = path.strip_prefix('/') else {

@@ -25,7 +25,7 @@ wire_object! {
         "meeting" meeting: Option<MeetingInfo>,
         /// Whether the message is to raise an alert.
         "notification" notification: Option<NotificationInfo>,
-        /// The people on whose behalf the bot writes.
+        /// The users on whose behalf the bot sends.
         "onBehalfOf" on_behalf_of: Vec<OnBehalfOf>,
         /// The team's id in older payloads.
         "teamsTeamId" teams_team_id: Option<String>,
@@ -77,7 +77,7 @@ wire_object! {
 wire_object! {
     /// The choices of the person who installed the app into a team.
     ChannelDataSettings {
-        /// The channel they chose.
+        /// The selected channel.
         "selectedChannel" selected_channel: Option<ChannelInfo>,
     }
 }
@@ -111,15 +111,15 @@ wire_object! {
 }
 
 wire_object! {
-    /// A person on whose behalf the bot writes.
+    /// A user on whose behalf the bot sends.
     OnBehalfOf {
-        /// The position in the list.
+        /// The position in the list, from 0.
         "itemid" item_id: Option<Number>,
-        /// `person`.
+        /// The kind of mention: `person`.
         "mentionType" mention_type: Option<String>,
-        /// Their Teams id.
+        /// The user's Teams id, `29:…`.
         "mri" mri: Option<ChannelAccountId>,
-        /// The name to show.
+        /// The display name.
         "displayName" display_name: Option<String>,
     }
 }
@@ -129,21 +129,21 @@ wire_object! {
     TeamsChannelAccount {
         /// The channel's id of the account; empty when there is none.
         "id" id: ChannelAccountId,
-        /// The name to show.
+        /// The display name.
         "name" name: Option<String>,
         /// The id in Microsoft Entra; see [`TeamsChannelAccount::entra_object_id`].
         "aadObjectId" aad_object_id: Option<EntraObjectId>,
         /// The same id under the name that most rosters use.
         "objectId" object_id: Option<EntraObjectId>,
-        /// Given name.
+        /// The given name.
         "givenName" given_name: Option<String>,
-        /// Surname.
+        /// The surname.
         "surname" surname: Option<String>,
-        /// E-mail address.
+        /// The e-mail address. Personal data: not for logs.
         "email" email: Option<String>,
-        /// The sign-in name.
+        /// The user principal name.
         "userPrincipalName" user_principal_name: Option<String>,
-        /// Their tenant.
+        /// The tenant of the account.
         "tenantId" tenant_id: Option<String>,
         /// `user`, `guest`, `anonymous`, …
         "userRole" user_role: Option<String>,

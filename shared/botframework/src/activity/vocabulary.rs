@@ -3,15 +3,15 @@
 use crate::wire::open_enum;
 
 open_enum! {
-    /// What kind of activity it is. Compared exactly, case included.
+    /// The type of an activity. Compared exactly, case included.
     ActivityType {
-        /// Something said.
+        /// A message.
         Message = "message",
-        /// Members came or left, or the conversation changed.
+        /// Members joined or left, or the conversation changed.
         ConversationUpdate = "conversationUpdate",
         /// The app was installed or removed.
         InstallationUpdate = "installationUpdate",
-        /// Reactions to a message came or went.
+        /// Reactions to a message were added or removed.
         MessageReaction = "messageReaction",
         /// A message was edited.
         MessageUpdate = "messageUpdate",
@@ -19,37 +19,37 @@ open_enum! {
         MessageDelete = "messageDelete",
         /// Someone is typing.
         Typing = "typing",
-        /// The conversation is over.
+        /// The conversation has ended.
         EndOfConversation = "endOfConversation",
-        /// Something with a name happened.
+        /// A named event.
         Event = "event",
-        /// Something with a name is asked, and the answer goes into the HTTP response.
+        /// A named request; the HTTP response carries its result.
         Invoke = "invoke",
-        /// The answer to an invoke, between bots.
+        /// The response to an invoke, between bots.
         InvokeResponse = "invokeResponse",
-        /// Information for whoever debugs.
+        /// Diagnostic information for the emulator.
         Trace = "trace",
-        /// The conversation passes to someone else.
+        /// The conversation is handed over to another bot or person.
         Handoff = "handoff",
         /// A private suggestion about a message.
         Suggestion = "suggestion",
         /// The user added or removed the bot as a contact.
         ContactRelationUpdate = "contactRelationUpdate",
-        /// The user wants their data deleted.
+        /// The user requests the deletion of their data.
         DeleteUserData = "deleteUserData",
-        /// Something with a name is to be done.
+        /// A named command.
         Command = "command",
-        /// What became of a command.
+        /// The result of a command.
         CommandResult = "commandResult",
     }
 }
 
 open_enum! {
-    /// The kind of place a conversation is, in Teams.
+    /// The scope of a conversation in Teams.
     Scope {
         /// One person and the bot.
         Personal = "personal",
-        /// A chat of several, or of a meeting.
+        /// A group chat or a meeting's chat.
         GroupChat = "groupChat",
         /// A channel of a team, or a thread in one.
         Channel = "channel",
@@ -57,7 +57,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What an account is.
+    /// The kind of an account.
     Role {
         /// A person.
         User = "user",
@@ -77,13 +77,13 @@ open_enum! {
 }
 
 open_enum! {
-    /// How a text is to be read; an unknown format is read as plain.
+    /// The format of a text; an unknown format is read as plain.
     TextFormat {
-        /// As it is (the default).
+        /// Plain text (the default).
         Plain = "plain",
-        /// As Markdown.
+        /// Markdown.
         Markdown = "markdown",
-        /// As the channel's XML.
+        /// The channel's XML.
         Xml = "xml",
     }
 }
@@ -91,39 +91,39 @@ open_enum! {
 open_enum! {
     /// Whether the bot waits for input.
     InputHint {
-        /// It can take input but does not wait for it.
+        /// The bot accepts input but does not wait for it.
         Accepting = "acceptingInput",
-        /// It waits for an answer.
+        /// The bot waits for input.
         Expecting = "expectingInput",
-        /// It takes none.
+        /// The bot accepts no input.
         Ignoring = "ignoringInput",
     }
 }
 
 open_enum! {
-    /// How several attachments are laid out.
+    /// The layout of several attachments.
     AttachmentLayout {
-        /// One below the other (the default).
+        /// A vertical list (the default).
         List = "list",
-        /// Side by side.
+        /// A horizontal carousel.
         Carousel = "carousel",
     }
 }
 
 open_enum! {
-    /// How much a message matters.
+    /// The importance of a message.
     Importance {
-        /// Little.
+        /// Low importance.
         Low = "low",
-        /// As usual (the default).
+        /// Normal importance (the default).
         Normal = "normal",
-        /// Much.
+        /// High importance.
         High = "high",
     }
 }
 
 open_enum! {
-    /// How the answers to an activity are delivered; an unknown mode is taken as normal.
+    /// How replies to an activity are delivered; an unknown mode is read as normal.
     DeliveryMode {
         /// Through the Connector (the default).
         Normal = "normal",
@@ -131,7 +131,7 @@ open_enum! {
         Notification = "notification",
         /// In the HTTP response.
         ExpectReplies = "expectReplies",
-        /// Without being recorded.
+        /// Not recorded by the channel.
         Ephemeral = "ephemeral",
         /// As a stream in the HTTP response.
         Stream = "stream",
@@ -139,7 +139,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What was done to an installation or a contact.
+    /// The change of an installation or a contact.
     InstallationAction {
         /// Installed.
         Add = "add",
@@ -155,15 +155,15 @@ open_enum! {
 open_enum! {
     /// Why a conversation ended.
     EndOfConversationCode {
-        /// Nobody says.
+        /// No reason is given.
         Unknown = "unknown",
-        /// It came to its end.
+        /// The conversation was completed.
         CompletedSuccessfully = "completedSuccessfully",
-        /// The user broke it off.
+        /// The user cancelled it.
         UserCancelled = "userCancelled",
-        /// The bot did not answer in time.
+        /// The bot timed out.
         BotTimedOut = "botTimedOut",
-        /// The bot said something invalid.
+        /// The bot sent an invalid message.
         BotIssuedInvalidMessage = "botIssuedInvalidMessage",
         /// The channel failed.
         ChannelFailed = "channelFailed",
@@ -189,13 +189,13 @@ open_enum! {
 }
 
 open_enum! {
-    /// How far a programmatic action is.
+    /// The progress of a programmatic action.
     SemanticActionState {
-        /// It begins.
+        /// The action starts.
         Start = "start",
-        /// It goes on.
+        /// The action continues.
         Continue = "continue",
-        /// It is done.
+        /// The action is complete.
         Done = "done",
     }
 }

@@ -1,4 +1,4 @@
-//! A bearer token, taken apart. What it says is believed only after [`Token::is_signed_by`].
+//! A parsed bearer token. Its claims are trusted only after [`Token::is_signed_by`].
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,22 +12,22 @@ use serde::Deserialize;
 use super::denied::Denied;
 use super::keys::Key;
 
-/// The longest token that is looked at, in bytes. A channel's has about 1,000; API Gateway lets a request have
-/// 10,240 bytes of headers.
+/// The longest token that is parsed, in bytes. A channel's token has about 1,000; API Gateway limits all headers of a
+/// request to 10,240.
 pub(super) const LONGEST: usize = 8 * 1024;
 
-/// How far the clocks of issuer and bot may be apart.
+/// The largest accepted clock skew between issuer and bot.
 const SKEW: Duration = Duration::from_mins(5);
 
-/// The only algorithm there is: others that the issuers' metadata does not name are not tried, and with one
-/// algorithm there is nothing to confuse.
+/// The only accepted algorithm. The issuers' metadata names no other, and a single algorithm excludes algorithm
+/// confusion.
 const ALGORITHM: &str = "RS256";
 
 /// The token of a request.
 ///
 /// # Errors
-/// Unless there is exactly one `Authorization` header with exactly the scheme `Bearer`, in any case (RFC 9110),
-/// and one word. API Gateway joins repeated headers with a comma, which no token has in it.
+/// Unless there is exactly one `Authorization` header with the scheme `Bearer` in any case (RFC 9110) and one token. API
+/// Gateway joins repeated headers with a comma, which no token contains.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (first, second) = (all.next().ok_or(Denied::TokenMissing)?, all.next());
@@ -41,29 +41,28 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
     Ok(token)
 }
 
-/// A token in its three parts, of which only the signature is not yet checked.
+/// A token in its three parts, parsed but not verified.
 pub(super) struct Token<'a> {
-    /// What is signed: the first two parts as they came.
+    /// The signed part: header and claims, as received.
     signed: &'a str,
     signature: Vec<u8>,
-    /// The key that is said to have signed it.
+    /// The id of the key that the token names as its signer.
     pub(super) key_id: String,
     pub(super) claims: Claims,
 }
 
-/// The members of the header that mean anything here. A key or an address of one (`jwk`, `jku`, `x5c`, `x5u`) in
-/// a token is nobody's key.
+/// The header's members that are read. A key or the URL of a key in the token (`jwk`, `jku`, `x5c`, `x5u`) is ignored.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default)]
     alg: String,
     #[serde(default)]
     kid: String,
-    /// What must be understood for the token to be valid (RFC 7515, 4.1.11). Nothing of the kind is.
+    /// Extensions that a verifier must understand (RFC 7515, 4.1.11). None is supported, so any rejects the token.
     crit: Option<serde::de::IgnoredAny>,
 }
 
-/// What a token says. A claim that comes twice makes the token malformed.
+/// The claims. A duplicate claim makes the token malformed.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     #[serde(default)]
@@ -71,9 +70,9 @@ pub(super) struct Claims {
     aud: Option<Audience>,
     exp: Option<f64>,
     nbf: Option<f64>,
-    /// Where answers go; on a channel's tokens only. In lower case on the wire.
+    /// The service URL for replies, in tokens of channels only. Lower case on the wire.
     pub(super) serviceurl: Option<String>,
-    /// The version of an Entra token, which says where its application is named.
+    /// The version of an Entra token, which decides the claim of its application id.
     #[serde(default)]
     ver: String,
     appid: Option<String>,
@@ -89,10 +88,10 @@ enum Audience {
 }
 
 impl<'a> Token<'a> {
-    /// Takes a token apart.
+    /// Parses a token.
     ///
     /// # Errors
-    /// When it is no signed JWT in the compact form, or not signed by the one algorithm with a key that it names.
+    /// When it is not a signed JWT in compact form, has another algorithm, or names no key.
     pub(super) fn read(token: &'a str) -> Result<Self, Denied> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Denied::TokenMalformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Denied::TokenMalformed)?;
@@ -111,7 +110,7 @@ impl<'a> Token<'a> {
         })
     }
 
-    /// Whether the signature over the token as it came is that key's.
+    /// Whether the signature over the received text is of this key.
     pub(super) fn is_signed_by(&self, key: &Key) -> bool {
         let components = RsaPublicKeyComponents {
             n: &key.modulus,
@@ -128,7 +127,7 @@ impl<'a> Token<'a> {
 }
 
 impl Claims {
-    /// Checks that the token is of this time. Both ends must be named; the end itself is outside (RFC 7519, 4.1.4).
+    /// Checks the lifetime. Both limits are required; the expiry itself is outside (RFC 7519, 4.1.4).
     pub(super) fn check_time(&self, now: SystemTime) -> Result<(), Denied> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let skew = SKEW.as_secs_f64();
@@ -140,7 +139,7 @@ impl Claims {
         }
     }
 
-    /// Checks that the token is for this application.
+    /// Checks that the token's audience is this application.
     pub(super) fn check_audience(&self, app_id: &str) -> Result<(), Denied> {
         let meant = match &self.aud {
             Some(Audience::One(one)) => one == app_id,

@@ -1,4 +1,4 @@
-//! What a conversation is created from, and what comes of it.
+//! The parameters and the result of a new conversation.
 
 use serde_json::{Value, json};
 
@@ -6,13 +6,13 @@ use crate::activity::{Activity, ChannelAccount};
 use crate::id::{ActivityId, ChannelAccountId, ConversationId, EntraObjectId};
 use crate::wire::wire_object;
 
-/// One person, by either of the ids that Teams takes.
+/// A person, by either id that Teams accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Person<'a> {
-    /// As the channel names them to this bot: `29:…`, from an activity or a roster.
+    /// The channel's id: `29:…`, from an activity or a roster. It differs from bot to bot.
     Account(&'a ChannelAccountId),
-    /// As Microsoft Entra names them. Found only if the bot is installed for them; otherwise
-    /// [`Reason::NotInstalled`](super::Reason::NotInstalled).
+    /// The Entra object id. Teams finds the person only if the bot is installed for them; otherwise the request fails
+    /// with [`Reason::NotInstalled`](super::Reason::NotInstalled).
     Entra(&'a EntraObjectId),
 }
 
@@ -27,45 +27,45 @@ impl Person<'_> {
 }
 
 wire_object! {
-    /// What a new conversation is to be. Teams knows two kinds, and each has its constructor:
+    /// The parameters of a new conversation. Teams has two kinds, each with a constructor:
     /// [`one_person`](ConversationParameters::one_person) and [`new_thread`](ConversationParameters::new_thread).
     ConversationParameters {
         /// Whether it is a group; in Teams `true` for a new thread in a channel, `false` for one person.
         "isGroup" is_group: Option<bool>,
-        /// The bot.
+        /// The bot's account.
         "bot" bot: Option<ChannelAccount>,
-        /// With whom. In Teams exactly one, whose `id` is a `29:` id or an Entra object id.
+        /// The other members. Teams accepts exactly one, whose `id` is a `29:` id or an Entra object id.
         "members" members: Vec<ChannelAccount>,
-        /// The conversation's name.
+        /// The topic of a group. Teams ignores it.
         "topicName" topic_name: Option<String>,
-        /// The tenant.
+        /// The Entra tenant.
         "tenantId" tenant_id: Option<String>,
-        /// The first message: needed for a thread in a channel, left out for one person (it would be sent
-        /// again each time).
+        /// The first message. Required for a thread in a channel. Omit it for one person: each repetition would send it
+        /// again.
         "activity" activity: Option<Box<Activity>>,
-        /// What only this channel knows; in Teams the tenant, or the channel of a new thread.
+        /// Channel-specific data; in Teams the tenant, or the channel of a new thread.
         "channelData" channel_data: Option<Value>,
     }
 }
 
 wire_object! {
-    /// The conversation that was created, or for one person the one that existed already.
+    /// The conversation that was created. For one person, the existing one if there is one.
     ConversationResource {
-        /// Its id. Absent when the Connector's answer was lost after the success was known.
+        /// Its id. Absent if the body of the success was lost.
         "id" id: Option<ConversationId>,
-        /// The id of the first message, if one was sent with it and the channel tells.
+        /// The id of the first message, if one was sent and the channel returns its id.
         "activityId" activity_id: Option<ActivityId>,
-        /// Where to send from now on, if elsewhere. It has passed the rule: one that does not is dropped.
+        /// The service URL for further requests, if it is another one. A URL that is not trusted is dropped.
         "serviceUrl" service_url: Option<String>,
     }
 }
 
 impl ConversationParameters {
-    /// The conversation of a bot of Teams with one person. Repeating it gives the same one, so it carries no
-    /// message: Teams would send that again each time, and tell its id never. Send when it is there.
+    /// A conversation of a bot in Teams with one person. A repetition returns the same conversation, so it carries no
+    /// message: Teams would send it again each time, without returning its id. Send the message afterwards.
     ///
-    /// An Entra object id goes where a `29:` id would, in the member's `id`: as `aadObjectId` it is refused. The
-    /// tenant is named twice, because older and newer versions of the service look in different places.
+    /// An Entra object id goes into the member's `id`; Teams rejects it as `aadObjectId`. The tenant appears twice,
+    /// because older and newer versions of the service read different properties.
     pub fn one_person(person: Person<'_>, bot: &ChannelAccountId, tenant: &str) -> Self {
         Self {
             is_group: Some(false),
@@ -77,9 +77,9 @@ impl ConversationParameters {
         }
     }
 
-    /// A new thread in a channel of Teams, begun by this message. Repeating it begins another one.
+    /// A new thread in a channel of Teams, started by this message. A repetition starts another thread.
     ///
-    /// Of a thread, it is the channel that is meant: a reply is sent to the thread itself.
+    /// For a thread, the new thread starts in its channel; a reply is sent to the thread itself.
     pub fn new_thread(channel: &ConversationId, tenant: &str, message: Activity) -> Self {
         Self {
             is_group: Some(true),

@@ -78,7 +78,7 @@ impl HttpTransport {
             .map_err(|error| TransportError::NotSent(Box::new(error.without_url())))?;
         let mut response = match timeout_at(deadline, self.client.execute(request)).await {
             Ok(Ok(response)) => response,
-            // No name, no connection, no tunnel through the proxy, no TLS. The URL names people and conversations.
+            // DNS, the connection, the proxy's tunnel or TLS failed. The URL names people and conversations.
             Ok(Err(error)) if error.is_connect() => {
                 return Err(TransportError::NotSent(Box::new(error.without_url())));
             }
@@ -95,8 +95,8 @@ impl HttpTransport {
 }
 
 impl HttpTransportBuilder {
-    /// The time-out of a connection, TLS included. When it strikes the request is known as not sent, so keep it well
-    /// below the whole time-out, after which nobody can know.
+    /// The time-out of a connection, TLS included. A request that fails by it was certainly not sent. Keep it well below
+    /// the whole time-out, after which the request may have been sent.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -134,7 +134,7 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Builds the client. Connects to nothing yet; when it does, it needs a tokio runtime with I/O and time.
+    /// Builds the client. Opens no connection; requests need a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// When TLS or the proxy's URL is not usable; building again will not help.

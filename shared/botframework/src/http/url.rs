@@ -1,8 +1,8 @@
-//! The address of a request: the URL it begins with and its path kept, and every id encoded exactly once.
+//! The URL of a request: the service URL unchanged, then a path in which each id is encoded exactly once.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Everything but RFC 3986 *unreserved*.
+/// All characters except RFC 3986 *unreserved*.
 pub(crate) const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -12,19 +12,19 @@ pub(crate) const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// One or more segments of a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
-    /// As it is.
+    /// Unchanged text.
     Fixed(&'static str),
-    /// One segment, to be encoded.
+    /// An id, encoded as one segment.
     Id(&'a str),
 }
 
-/// An id that cannot be a segment of a path: without it, or with dots alone, the path would be another one,
-/// because dot segments are resolved even when they are encoded.
+/// An id that cannot be a path segment. An empty id, or one of dots only, would change the path, because dot segments are
+/// resolved even if they are encoded.
 #[derive(Debug, thiserror::Error)]
 #[error("id {0:?} cannot stand in a URL")]
 pub(crate) struct UnfitId(String);
 
-/// The address of `parts` under a URL without its trailing slash, with a query of the values that are there.
+/// The URL of `parts` under a base URL without trailing slash, with a query of the present values.
 pub(crate) fn address(
     base: &str,
     parts: &[Part<'_>],
