@@ -4,7 +4,7 @@ use std::{env, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::Parser;
 
-/// The bot's settings, which are parameters of the template, by the names that bot developers know.
+/// The template's parameters for the bot's registration, under the names of the Bot Framework SDK.
 const BOT: [&str; 4] = [
     "MicrosoftAppId",
     "MicrosoftAppType",
@@ -15,7 +15,7 @@ const BOT: [&str; 4] = [
 /// The whole of Herald on one machine: a development host on loopback.
 ///
 /// It runs the four functions under a Lambda Runtime API, with an embedded DynamoDB, queues with SQS's semantics and the HTTP
-/// API, wired from infra/template.yaml. It authenticates nobody, unless the bot has an app id.
+/// API, wired from infra/template.yaml. It authenticates no client, unless the bot has an app id.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo run --", after_help = ENVIRONMENT)]
 pub(crate) struct Arguments {
@@ -53,7 +53,7 @@ Environment:
   MicrosoftAppPassword     its client secret, for channels that are not on this machine";
 
 impl Arguments {
-    /// The bot's settings that are set.
+    /// The settings of the bot that are present.
     pub(crate) fn bot() -> impl Iterator<Item = (String, String)> {
         let settings = BOT
             .iter()

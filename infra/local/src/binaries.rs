@@ -1,4 +1,4 @@
-//! The function binaries: built by the same cargo, in the same profile and target directory as this program.
+//! Builds the function binaries, by the same cargo, profile and target directory as this program.
 
 use std::{
     env,
@@ -7,32 +7,32 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Why there are no binaries.
+/// Why the binaries cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Where this program lies says nothing about where cargo builds.
-    #[error("{0} does not lie in a cargo target directory")]
+    /// This program is not in a cargo target directory.
+    #[error("{0} is not in a cargo target directory")]
     NoTargetDirectory(PathBuf),
-    /// The system does not say where this program lies.
-    #[error("this program cannot be found")]
+    /// The system does not know the path of this program.
+    #[error("the path of this program is unknown")]
     NoProgram(#[source] std::io::Error),
-    /// Cargo cannot be run.
-    #[error("{cargo} cannot be run")]
+    /// Cargo cannot be started.
+    #[error("cannot start {cargo}")]
     NoCargo {
         /// The command.
         cargo: String,
         /// The system's error.
         source: std::io::Error,
     },
-    /// Cargo has said why.
-    #[error("the functions do not build")]
+    /// Cargo failed; it has printed the reason.
+    #[error("the functions cannot be built")]
     Failed,
 }
 
-/// Builds the functions of these names and returns the directory in which they lie. Cargo's output is passed through.
+/// Builds the functions of these names and returns the directory of the binaries. Cargo's output is passed through.
 ///
 /// # Errors
-/// When cargo cannot be run, or the functions do not build.
+/// When cargo cannot be run, or the functions cannot be built.
 pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     let program = env::current_exe().map_err(Error::NoProgram)?;
     let directory = profile_directory(&program).ok_or_else(|| Error::NoTargetDirectory(program.clone()))?;
@@ -47,8 +47,8 @@ pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     }
     let mut command = Command::new(&cargo);
     command
-        // From the root, whose default members are this program and the functions: for the same packages cargo resolves
-        // the very features that this program was built with, and compiles nothing twice.
+        // Run at the root, whose default members are this program and the functions: cargo then resolves the same
+        // features for them and compiles nothing twice.
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .args(["build", "--profile", profile(&directory)])
         .arg("--target-dir")
@@ -57,8 +57,8 @@ pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     for function in functions {
         command.args(["--bin", function]);
     }
-    // What `cargo run` tells this program about itself is not for the build: build scripts that watch these variables
-    // would compile anew at each turn between this build and the developer's own.
+    // The variables that `cargo run` sets for this program are removed: build scripts that watch them would run again at
+    // each switch between this build and the developer's own.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "OUT_DIR" {
@@ -75,7 +75,7 @@ pub fn build(functions: &[String]) -> Result<PathBuf, Error> {
     }
 }
 
-/// `target/debug` of `target/debug/herald-local` and of `target/debug/deps/tests-0123456789abcdef`.
+/// The directory `target/debug` of `target/debug/herald-local` and of `target/debug/deps/tests-0123456789abcdef`.
 fn profile_directory(program: &Path) -> Option<PathBuf> {
     let directory = program.parent()?;
     let directory = if directory.ends_with("deps") {
@@ -87,7 +87,7 @@ fn profile_directory(program: &Path) -> Option<PathBuf> {
     Some(directory.to_owned())
 }
 
-/// The profile that cargo builds into a directory of this name.
+/// The profile of a target directory.
 fn profile(directory: &Path) -> &str {
     match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",

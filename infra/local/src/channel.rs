@@ -1,5 +1,5 @@
-//! The model of [Teams](crate::teams) served over HTTP on loopback, for development without a Teams tenant: a Connector, a
-//! Graph, and invented people who talk to the bot.
+//! Serves the model of [Teams](crate::teams) over HTTP on loopback, for development without a Teams tenant: a Connector,
+//! a Graph, and invented people who talk to the bot.
 
 use std::{
     io,
@@ -26,13 +26,13 @@ use crate::{
     },
 };
 
-/// The tenant of all people.
+/// The tenant of all invented people.
 pub const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 /// The bot's account id.
 pub const BOT: &str = "28:00000000-0000-4000-8000-00000000b07a";
 /// The id in the manifest of the bot's Teams app.
 pub const TEAMS_APP: &str = "00000000-0000-4000-8000-00000000a443";
-/// The path of the Connector. Real service URLs have a path, too.
+/// The path of the Connector; real service URLs have one, too.
 const CONNECTOR: &str = "/connector";
 /// The path of Graph.
 const GRAPH: &str = "/graph";
@@ -48,7 +48,7 @@ pub struct Person {
     pub entra_object_id: String,
 }
 
-/// A conversation of people with the bot: the personal one of its only member, or a channel of a team.
+/// A conversation with the bot: the personal one of its only member, or a channel of a team.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     /// Its id, in Teams' form.
@@ -60,7 +60,7 @@ pub struct Conversation {
 }
 
 impl Person {
-    /// The person of this name. Equal names are the same person.
+    /// The person of this name. The same name gives the same ids.
     pub fn named(name: &str) -> Person {
         let number = name.bytes().fold(0_u64, |number, byte| {
             number.wrapping_mul(31).wrapping_add(byte.into())
@@ -72,7 +72,7 @@ impl Person {
         }
     }
 
-    /// Their entry in rosters.
+    /// The person's entry in rosters.
     fn entry(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "aadObjectId": self.entra_object_id, "objectId": self.entra_object_id,
@@ -91,7 +91,7 @@ impl Conversation {
         }
     }
 
-    /// The channel of this name in a team. The General channel has the name of the team.
+    /// The channel of this name in a team. The General channel has the team's name.
     pub fn channel(team: &str, name: &str, members: &[Person]) -> Conversation {
         Conversation {
             id: format!("19:{name}@thread.tacv2"),
@@ -101,10 +101,10 @@ impl Conversation {
     }
 }
 
-/// An activity that did not reach the bot.
+/// Why an activity did not reach the bot.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The bot does not answer.
+    /// The bot does not respond.
     #[error(transparent)]
     NoAnswer(#[from] client::Error),
     /// The activity's token cannot be signed.
@@ -112,7 +112,7 @@ pub enum Error {
     Unsigned(#[from] issuer::Error),
 }
 
-/// The channel. It closes when it is dropped.
+/// The channel. Dropping it closes its port.
 #[derive(Debug)]
 pub struct Channel {
     shared: Arc<Shared>,
@@ -125,7 +125,7 @@ struct Shared {
     url: String,
     bot: String,
     client: Client,
-    /// The issuer that signs the channel's activities, and the app id of the bot.
+    /// The issuer that signs the channel's activities, and the bot's app id.
     issuer: Option<(Issuer, String)>,
 }
 
@@ -133,16 +133,16 @@ struct Shared {
 struct World {
     teams: Teams,
     subscribers: Vec<mpsc::UnboundedSender<Posted>>,
-    /// How much of what was posted the subscribers have.
+    /// The number of posted activities that subscribers have received.
     published: usize,
 }
 
 impl Channel {
-    /// Opens the channel on a free loopback port for the bot at this messaging endpoint. Activities are signed by `issuer`
+    /// Opens the channel on a free loopback port, for the bot at this messaging endpoint. `issuer` signs the activities
     /// for the bot of the app id beside it.
     ///
     /// # Errors
-    /// No port is free.
+    /// When no port is free.
     pub async fn open(bot: &str, issuer: Option<(Issuer, String)>) -> io::Result<Channel> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut teams = Teams::new(BOT, TEAMS_APP);
@@ -167,32 +167,32 @@ impl Channel {
         })
     }
 
-    /// The service URL of its activities.
+    /// The service URL in the channel's activities.
     pub fn service_url(&self) -> String {
         self.shared.service_url()
     }
 
-    /// Where its Graph is, without a version.
+    /// The URL of its Graph, without a version.
     pub fn graph_url(&self) -> String {
         format!("{}{GRAPH}", self.shared.url)
     }
 
-    /// Everything that the bot posts, changes and deletes from now on.
+    /// Subscribes to everything that the bot posts, updates and deletes.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Posted> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.shared.lock().subscribers.push(sender);
         receiver
     }
 
-    /// Everything that the bot posted, changed and deleted so far.
+    /// Everything that the bot has posted, updated and deleted.
     pub fn posted(&self) -> Vec<Posted> {
         self.shared.lock().teams.posted.clone()
     }
 
-    /// Adds the bot to a conversation and returns the bot's answer to the activity about it.
+    /// Adds the bot to a conversation and returns the bot's response to the activity about it.
     ///
     /// # Errors
-    /// The activity did not reach the bot.
+    /// When the activity does not reach the bot.
     pub async fn add_bot(&self, conversation: &Conversation, from: &Person) -> Result<Answer, Error> {
         let mut activity = self.activity(conversation, from, "conversationUpdate");
         let people = conversation.members.iter().map(|member| member.id.as_str());
@@ -205,15 +205,15 @@ impl Channel {
         self.shared.post(&activity).await
     }
 
-    /// Sends a message to the bot and returns its answer.
+    /// Sends a message to the bot and returns its response.
     ///
     /// # Errors
-    /// The activity did not reach the bot.
+    /// When the activity does not reach the bot.
     pub async fn say(&self, conversation: &Conversation, from: &Person, text: &str) -> Result<Answer, Error> {
         self.shared.post(&self.message(conversation, from, text)).await
     }
 
-    /// The activity of a message, which is not sent.
+    /// The activity of a message, without sending it.
     pub fn message(&self, conversation: &Conversation, from: &Person, text: &str) -> Value {
         let mut activity = self.activity(conversation, from, "message");
         activity["text"] = text.into();
@@ -221,19 +221,19 @@ impl Channel {
         activity
     }
 
-    /// Adds a conversation without telling the bot.
+    /// Adds a conversation without an activity to the bot.
     pub fn add(&self, conversation: &Conversation) {
         self.shared.lock().teams.register(conversation);
     }
 
-    /// Adds a person for whom the bot is not installed.
+    /// Adds a person without an installation of the bot.
     pub fn add_without_bot(&self, person: &Person) {
         let teams = &mut self.shared.lock().teams;
         let place = teams.register_person(person);
         teams.places[place].installed = false;
     }
 
-    /// The name of the person whose personal conversation this is.
+    /// The name of the person in this personal conversation.
     pub fn name_of(&self, conversation: &str) -> Option<String> {
         let teams = &self.shared.lock().teams;
         let place = &teams.places[teams.named(conversation)?];
@@ -283,8 +283,8 @@ impl Shared {
         response
     }
 
-    /// Answers a request to Graph. Everybody is of one tenant, so that the token is not needed. The bot is sent the activity
-    /// about an installation.
+    /// Answers a request to Graph. All people belong to one tenant, so the token is ignored. Sends the bot the activity
+    /// of an installation.
     fn graph(self: &Arc<Self>, method: &Method, target: &str, body: &Value) -> Response {
         let now = clock::now();
         let mut world = self.lock();
@@ -303,7 +303,7 @@ impl Shared {
             activity["type"] = "installationUpdate".into();
             activity["action"] = "add".into();
             let shared = Arc::clone(self);
-            // A bot that does not answer learns of the installation from Graph.
+            // A bot that does not respond can query Graph for the installation.
             tokio::spawn(async move { shared.post(&activity).await });
         }
         done.response
@@ -321,7 +321,7 @@ impl World {
 }
 
 impl Teams {
-    /// The index of a conversation, which is added if it is missing, as are its members.
+    /// The index of a conversation. Adds the conversation and its members if they are missing.
     fn register(&mut self, conversation: &Conversation) -> usize {
         let now = clock::now();
         // A personal conversation is added with its person.

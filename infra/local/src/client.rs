@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client for loopback: the channel's way to the bot, and the demo's way to the notification API.
+//! An HTTP/1.1 client for loopback, for the channel's requests to the bot and the demo's to the notification API.
 
 use axum::body::Bytes;
 use http::{
@@ -12,17 +12,17 @@ use hyper_util::{
 };
 use serde_json::Value;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be written down.
-    #[error("{0} is no URL to send a request to")]
+    /// The URL is invalid.
+    #[error("{0} is not a valid URL")]
     Request(String, #[source] http::Error),
-    /// There is no answer.
-    #[error("{0} does not answer")]
+    /// No response arrived.
+    #[error("{0} does not respond")]
     NoAnswer(String, #[source] legacy::Error),
-    /// The answer's body was cut.
-    #[error("{0} did not finish its answer")]
+    /// The response's body is truncated.
+    #[error("the response of {0} is truncated")]
     Cut(String, #[source] axum::Error),
 }
 
@@ -30,17 +30,17 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Client(legacy::Client<HttpConnector, Full<Bytes>>);
 
-/// An answer: its status, and its body as JSON if it is JSON.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The body as it came.
+    /// The body, unparsed.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -53,35 +53,35 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Gets `url`.
+    /// Sends a GET request.
     ///
     /// # Errors
-    /// There is no answer; an error status is an answer.
+    /// When there is no response. An error status is a response.
     pub async fn get(&self, url: &str) -> Result<Answer, Error> {
         self.send(Method::GET, url, Bytes::new(), None).await
     }
 
-    /// Posts JSON to `url`.
+    /// Posts JSON.
     ///
     /// # Errors
-    /// There is no answer; an error status is an answer.
+    /// When there is no response. An error status is a response.
     pub async fn post(&self, url: &str, body: &Value) -> Result<Answer, Error> {
         self.post_text(url, &body.to_string()).await
     }
 
-    /// Posts JSON to `url` with a bearer token.
+    /// Posts JSON with a bearer token.
     ///
     /// # Errors
-    /// There is no answer; an error status is an answer.
+    /// When there is no response. An error status is a response.
     pub async fn post_as(&self, token: &str, url: &str, body: &Value) -> Result<Answer, Error> {
         self.send(Method::POST, url, body.to_string().into(), Some(token))
             .await
     }
 
-    /// Posts text to `url` that claims to be JSON, whatever it is.
+    /// Posts a text with the content type of JSON, without checking it.
     ///
     /// # Errors
-    /// There is no answer; an error status is an answer.
+    /// When there is no response. An error status is a response.
     pub async fn post_text(&self, url: &str, body: &str) -> Result<Answer, Error> {
         self.send(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()), None)
             .await

@@ -1,8 +1,8 @@
-//! The wall clock: the only place of this host that reads it.
+//! The wall clock. Only this module reads it.
 
 use jiff::Timestamp;
 
-/// The time now.
+/// The current time.
 #[expect(clippy::disallowed_methods, reason = "this is the rim that owns the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()

@@ -1,4 +1,4 @@
-//! The demo: a conversation is stored, and proactive messages arrive in it and in new ones.
+//! The demo: a conversation is stored, and proactive messages arrive in it and in new conversations.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use tokio::{
 
 use crate::terminal::say;
 
-/// How long anything may take before it is given up.
+/// The time-out of each step.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How wide a line of text becomes.
+/// The width of a printed line, in characters.
 const WIDTH: usize = 100;
 /// The message to everyone.
 const NEWS: &str = "The library opens an hour earlier tomorrow.";
 /// The message to all members of the team.
 const TEAM_NEWS: &str = "The new shelves are here.";
-/// Who is in the team.
+/// The members of the team.
 const TEAM_MEMBERS: [&str; 4] = ["Ada", "Alan", "Grace", "Kit"];
-/// Its channels; the first is its General one.
+/// The channels of the team; the first is the General channel.
 const TEAM_CHANNELS: [&str; 3] = ["library", "lending", "reading"];
 
 /// Runs the demo on a running host and prints its steps with their times.
 ///
 /// # Errors
-/// At the first step that does not happen.
+/// At the first step that fails.
 pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
     let mut story = Story {
         start: Instant::now(),
@@ -62,12 +62,12 @@ impl Story<'_> {
         say("Ada talks to the bot");
         self.tells("Ada", "adds the bot");
         taken(&self.channel.add_bot(&chat, &ada).await?)
-            .context("the bot did not take note of Ada adding it")?;
+            .context("the bot rejected the activity of its installation")?;
         let welcome = self.arrived("the welcome", |_| true).await?;
         self.tells("bot", &shown(&welcome));
         let words = "Good morning!";
         self.tells("Ada", words);
-        taken(&self.channel.say(&chat, &ada, words).await?).context("the bot did not take Ada's message")?;
+        taken(&self.channel.say(&chat, &ada, words).await?).context("the bot rejected Ada's message")?;
         let answer = self.arrived("the answer", |_| true).await?;
         self.tells("bot", &shown(&answer));
         Ok(())
@@ -83,20 +83,20 @@ impl Story<'_> {
         self.ends(&status_url).await
     }
 
-    /// Three of the four have never talked to the bot: their chats are made.
+    /// Three of the four members have never talked to the bot: the sender creates their conversations.
     async fn a_team_is_told(&mut self) -> anyhow::Result<()> {
         let people = TEAM_MEMBERS.map(Person::named);
-        // The bot does not know her: for the README's example of a person known by their Entra object id.
+        // The bot has no conversation with her: for the README's example of a person known by Entra object id.
         self.channel.add(&Conversation::personal(&Person::named("Noor")));
         // For the README's example of an installation.
         self.channel.add_without_bot(&Person::named("Vera"));
-        say("\nA program tells everybody in a team, each in a chat of their own");
+        say("\nA program sends a message to each member of a team, in their personal chats");
         for channel in TEAM_CHANNELS {
             let conversation = Conversation::channel(TEAM_CHANNELS[0], channel, &people);
             if channel == TEAM_CHANNELS[0] {
                 self.tells("Ada", "adds the bot to a team of four");
                 taken(&self.channel.add_bot(&conversation, &people[0]).await?)
-                    .context("the bot did not take note of a team")?;
+                    .context("the bot rejected the activity of a team")?;
                 self.arrived("the welcome to the team", |_| true).await?;
             } else {
                 self.channel.add(&conversation);
@@ -111,13 +111,13 @@ impl Story<'_> {
         for _ in &people {
             let news = self.arrived("the notification", is_news).await?;
             let reader = self.channel.name_of(&news.conversation);
-            let reader = reader.context("it went to nobody of the team")?;
+            let reader = reader.context("it reached no member of the team")?;
             self.tells("bot", &format!("to {reader}: {}", shown(&news)));
         }
         self.ends(&status_url).await
     }
 
-    /// Asks for a notification, and returns where its state is.
+    /// Creates a notification, and returns the URL of its state.
     async fn ask(&self, request: &Value) -> anyhow::Result<String> {
         self.tells("POST", &format!("/api/notifications\n{request}"));
         let url = format!("{}/api/notifications", self.host.url());
@@ -129,7 +129,7 @@ impl Story<'_> {
         );
         let accepted = answer.json();
         self.tells("202", &state(&accepted));
-        text(&accepted, "statusUrl").context("the acceptance has no statusUrl")
+        text(&accepted, "statusUrl").context("the response has no statusUrl")
     }
 
     /// Waits until the queues are empty, and prints the notification's state.
@@ -147,7 +147,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Waits for the next message of the bot that is `wanted`.
+    /// Waits for the bot's next message that satisfies `wanted`.
     async fn arrived(&mut self, what: &str, wanted: impl Fn(&Posted) -> bool) -> anyhow::Result<Posted> {
         let posts = &mut self.posts;
         let waiting = async {
@@ -163,7 +163,7 @@ impl Story<'_> {
         posted.with_context(|| format!("{what} did not arrive in the channel within {PATIENCE:?}"))
     }
 
-    /// Prints a step with its time. Long lines are folded.
+    /// Prints a step with its time. Long lines are wrapped.
     fn tells(&self, who: &str, what: &str) {
         let at = self.start.elapsed().as_millis();
         let mut margin = format!("{at:>6} ms  {who:<4}  ");
@@ -174,7 +174,7 @@ impl Story<'_> {
     }
 }
 
-/// A line in pieces of at most so many characters, cut between words.
+/// Wraps a line at spaces.
 fn folded(line: &str) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for word in line.split(' ') {
@@ -208,7 +208,7 @@ fn shown(posted: &Posted) -> String {
     text.unwrap_or("(a message without text)").to_owned()
 }
 
-/// A notification's state and those of its counts that are not zero.
+/// A notification's state and its counts above zero.
 fn state(notification: &Value) -> String {
     let state = text(notification, "state").unwrap_or_default();
     let counts = notification.get("counts").and_then(Value::as_object);
@@ -223,7 +223,7 @@ fn text(document: &Value, name: &str) -> Option<String> {
     document.get(name)?.as_str().map(str::to_owned)
 }
 
-/// A URL that may be given as a path.
+/// Accepts a URL or a path.
 fn absolute(base: &str, url: &str) -> String {
     if url.starts_with('/') {
         format!("{base}{url}")

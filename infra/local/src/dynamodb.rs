@@ -1,4 +1,4 @@
-//! The tables: `dynoxide`, a DynamoDB in this process, served over real HTTP so that the functions use the real SDK.
+//! The tables: `dynoxide`, an embedded DynamoDB, served over HTTP for the real SDK.
 
 use std::{
     net::{Shutdown, SocketAddr},
@@ -23,13 +23,13 @@ use tokio::{
 
 use crate::template::Table;
 
-/// How often expired items are looked for.
+/// The interval of the sweep for expired items.
 const SWEEP: Duration = Duration::from_mins(1);
 
-/// Why the database cannot run.
+/// Why the database cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error("cannot make the directory {path}")]
     Directory {
         /// The directory.
@@ -45,20 +45,20 @@ pub enum Error {
         /// The engine's error.
         reason: String,
     },
-    /// A table of the template is refused.
-    #[error("{table}: DynamoDB does not take it: {reason}")]
+    /// The engine rejects a table of the template.
+    #[error("{table}: DynamoDB rejects the table: {reason}")]
     Table {
         /// The table's name.
         table: String,
         /// The engine's error.
         reason: String,
     },
-    /// The port cannot be taken, or not again.
-    #[error("DynamoDB cannot listen")]
+    /// The port cannot be bound, or not again.
+    #[error("cannot listen for DynamoDB")]
     Listen(#[from] std::io::Error),
 }
 
-/// The tables, and the server that shows them.
+/// The tables, and the server in front of them.
 pub(crate) struct Database {
     engine: Engine,
     address: SocketAddr,
@@ -66,15 +66,14 @@ pub(crate) struct Database {
 }
 
 struct Server {
-    /// A second handle to the socket that the engine listens on.
+    /// A second handle to the engine's listening socket.
     socket: Socket,
     stop: oneshot::Sender<()>,
     stopped: JoinHandle<()>,
 }
 
 impl Database {
-    /// Opens the database, in `directory` or in memory, makes the tables that it does not have yet, and serves it on a free
-    /// loopback port.
+    /// Opens the database, in `directory` or in memory, creates missing tables, and serves it on a free loopback port.
     pub(crate) async fn start(directory: Option<&Path>, tables: &[Table]) -> Result<Database, Error> {
         let engine = open(directory)?;
         create(&engine, tables)?;
@@ -92,13 +91,13 @@ impl Database {
         format!("http://{}", self.address)
     }
 
-    /// Lets go of the port: requests under way are answered, new connections are refused.
+    /// Releases the port: requests under way are answered, new connections are refused.
     pub(crate) async fn take_away(&self) {
         if let Some(server) = self.server.lock().await.take() {
-            // Gone already is as good, three times.
+            // A socket that is closed already is no failure.
             let _ = server.stop.send(());
-            // To close is not enough: a process that is being started at this moment holds a copy until it runs its own
-            // program.
+            // Closing is not enough: a process that is starting at this moment holds a copy of the socket until it
+            // executes its own program.
             let _ = server.socket.shutdown(Shutdown::Both);
             let _ = server.stopped.await;
         }
@@ -114,14 +113,14 @@ impl Database {
         Ok(())
     }
 
-    /// Deletes expired items once a minute, for ever: the engine does not do it by itself.
+    /// Deletes expired items once a minute, because the engine does not.
     pub(crate) fn sweeping(&self) -> impl Future<Output = ()> + Send + use<> {
         let engine = self.engine.clone();
         async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 let engine = engine.clone();
-                // A sweep that fails leaves expired items to the next one.
+                // The next sweep deletes what a failed one leaves.
                 let _ = tokio::task::spawn_blocking(move || engine.sweep_ttl()).await;
             }
         }
@@ -134,7 +133,7 @@ impl Server {
         let (stop, stopping) = oneshot::channel();
         let stopped = tokio::spawn(async move {
             let stopping = async { drop(stopping.await) };
-            // It fails only where listening does, and then the functions see it at once.
+            // The server fails only if it cannot listen, and then the functions fail at once.
             let _ = dynoxide::server::serve_with_shutdown(listener, engine, stopping).await;
         });
         Ok(Server {

@@ -1,4 +1,4 @@
-//! The events of the host, sent to subscribers.
+//! The events of the host, for subscribers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,103 +11,103 @@ use tokio::sync::mpsc;
 /// An event that a function published on a bus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Published {
-    /// The bus's name.
+    /// The bus.
     pub bus: String,
-    /// The source.
+    /// The event's `Source`.
     pub source: String,
-    /// The kind of event.
+    /// The event's `DetailType`.
     pub detail_type: String,
-    /// The content.
+    /// The event's `Detail`.
     pub detail: Value,
 }
 
-/// Something that happened. Functions and queues go by their names, durations are real ones.
+/// An event of the host. Functions and queues are given by name; durations are measured.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A function's process asked for its first invocation.
     Started {
-        /// The function.
+        /// The function's name.
         function: String,
-        /// From the start of the process.
+        /// The time since the start of the process.
         after: Duration,
     },
-    /// A function's process ended, or was ended.
+    /// A function's process exited or was killed.
     Stopped {
-        /// The function.
+        /// The function's name.
         function: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// An invocation was handed to a function.
+    /// An invocation was handed to a process of a function.
     Invoked {
-        /// The function.
+        /// The function's name.
         function: String,
         /// The request id, as in `lambda-runtime-aws-request-id`.
         request_id: String,
     },
     /// An invocation ended.
     Finished {
-        /// The function.
+        /// The function's name.
         function: String,
         /// The request id.
         request_id: String,
         /// The failure, if there was one.
         failure: Option<String>,
-        /// From the moment it was handed over.
+        /// The time since it was handed over.
         elapsed: Duration,
     },
     /// A function wrote a line to its standard output or error.
     Logged {
-        /// The function.
+        /// The function's name.
         function: String,
         /// The line.
         line: String,
     },
-    /// The HTTP front answered.
+    /// The HTTP front sent a response.
     Answered {
-        /// The method.
+        /// The HTTP method.
         method: String,
         /// The path, without its query.
         path: String,
-        /// The status.
+        /// The HTTP status.
         status: u16,
-        /// From the request's last byte.
+        /// The time since the request's last byte.
         elapsed: Duration,
     },
-    /// An event source mapping's batch was dealt with.
+    /// An event source mapping completed a batch.
     Batch {
-        /// The queue it came from.
+        /// The source queue.
         queue: String,
-        /// The function it went to.
+        /// The target function.
         function: String,
-        /// How many messages it had.
+        /// The number of messages.
         messages: usize,
-        /// How many of them go back to the queue.
+        /// The number of messages that stay on the queue.
         failed: usize,
-        /// From receive to delete.
+        /// The time from receive to delete.
         elapsed: Duration,
     },
-    /// A message was received too often and went to its dead-letter queue.
+    /// A message exceeded its receives and was moved to the dead-letter queue.
     DeadLettered {
-        /// The queue it came from.
+        /// The source queue.
         queue: String,
         /// The message's id.
         message_id: String,
     },
     /// A function published an event on a bus.
     Published(Published),
-    /// No message is left in any queue that feeds a function, waiting, delayed or in flight.
+    /// All queues that feed functions are empty: no message is visible, delayed or in flight.
     Drained,
 }
 
-/// Tells every subscriber everything, in order. Cheap to clone.
+/// Publishes events to all subscribers, in order. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
     subscribers: Arc<Mutex<Vec<mpsc::UnboundedSender<Event>>>>,
 }
 
 impl Events {
-    /// All events from now on. A slow reader loses none.
+    /// Subscribes to all further events. A slow subscriber loses none.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Event> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().push(sender);

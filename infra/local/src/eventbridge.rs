@@ -1,5 +1,4 @@
-//! EventBridge, as far as the template's buses are published to: it keeps what was published, and shows it. A rule in
-//! the template would be refused with it.
+//! EventBridge, for the template's buses: stores and lists published events. A template with rules is rejected.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -22,11 +21,11 @@ use crate::{
     template::Stack,
 };
 
-/// How many events are kept.
+/// The number of events that are kept.
 const KEPT: usize = 1_000;
-/// The most events of one request.
+/// The most entries of one request.
 const BATCH: usize = 10;
-/// The most bytes of one event.
+/// The largest event, in bytes.
 const EVENT_BYTES: usize = 256 * 1024;
 const PROTOCOL: JsonProtocol = JsonProtocol {
     service: "AWSEvents.",
@@ -42,11 +41,11 @@ pub(crate) struct Buses {
     events: Events,
 }
 
-/// An entry of `PutEvents`, as far as it is acted on.
+/// The supported part of an entry of `PutEvents`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
-    /// Without one it goes to the account's own bus, which no template makes.
+    /// If absent, the account's default bus, which no template creates.
     #[serde(default)]
     event_bus_name: String,
     #[serde(default)]
@@ -87,13 +86,13 @@ impl Buses {
             entries: Vec<Entry>,
         }
         if operation != "PutEvents" {
-            let message = format!("the local host does not do {operation:?}");
+            let message = format!("the local host does not support {operation:?}");
             return Err(ServiceError::new("UnknownOperationException", message));
         }
         let request: PutEvents = parsed(body)?;
         let count = request.entries.len();
         if !(1..=BATCH).contains(&count) {
-            let message = format!("{count} entries are not between 1 and {BATCH}");
+            let message = format!("{count} entries: a request has between 1 and {BATCH}");
             return Err(ServiceError::new("ValidationException", message));
         }
         let mut failed = 0;
@@ -129,7 +128,7 @@ impl Buses {
                 ));
             }
         }
-        // By its name or by its ARN.
+        // By name or ARN.
         let bus = entry.event_bus_name.rsplit('/').next().unwrap_or_default();
         if !self.names.contains(bus) {
             return Err(ServiceError::new(

@@ -1,4 +1,4 @@
-//! The whole system, started and stopped.
+//! Starts and stops the whole system.
 
 use std::{
     collections::BTreeMap,
@@ -24,31 +24,32 @@ use crate::{
     template::{self, AwsLocation, Stack, Template},
 };
 
-/// The variable that turns authentication off.
+/// The variable that disables authentication.
 const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
 
-/// The settings of a host.
+/// The options of a host.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The template.
+    /// The path of the template.
     pub template: Template,
-    /// Where the function binaries lie, under the names of their packages.
+    /// The directory of the function binaries, which have the names of their packages.
     pub binaries: PathBuf,
-    /// Where the tables are kept; in memory unless set. Queues and schedules are always in memory.
+    /// The directory of the tables; in memory if `None`. Queues and schedules are always in memory.
     pub data: Option<PathBuf>,
-    /// How many processes a function may have at once.
+    /// The most processes of one function.
     pub concurrency: usize,
-    /// Values of the template's parameters.
+    /// Values of the template's parameters, by name.
     pub parameters: BTreeMap<String, String>,
-    /// Variables that every function gets beside the template's.
+    /// Variables of all functions, in addition to the template's.
     pub environment: BTreeMap<String, String>,
-    /// After how long a message that a function failed is visible again. AWS takes the queue's visibility time-out, minutes;
-    /// this is the one deliberate difference, for those who wait.
+    /// The visibility time-out after a function failed a message. In AWS it is the queue's, which takes minutes. This is
+    /// the only deliberate difference, for developers and tests.
     pub retry_visibility: Option<Duration>,
 }
 
 impl Options {
-    /// The repository's own template and its functions, built now; tables in memory, four processes a function.
+    /// The repository's own template, with functions that are built now; tables in memory, four processes for each
+    /// function.
     ///
     /// # Errors
     /// When the template cannot be read, or the functions do not build.
@@ -58,15 +59,15 @@ impl Options {
         Ok(Options::new(template, binaries))
     }
 
-    /// This template with these binaries; tables in memory, four processes a function. Functions authenticate
-    /// nobody, and trust only this machine.
+    /// This template with these binaries; tables in memory, four processes for each function. Functions run without
+    /// authentication and trust only this machine.
     pub fn new(template: Template, binaries: PathBuf) -> Options {
         Options {
             template,
             binaries,
             data: None,
             concurrency: 4,
-            // Nothing here asks whether it is true.
+            // Any id will do: without authentication functions do not verify it.
             parameters: BTreeMap::from([(
                 "MicrosoftAppId".into(),
                 "00000000-0000-4000-8000-00000000b07a".into(),
@@ -76,9 +77,9 @@ impl Options {
         }
     }
 
-    /// Has the functions ask for tokens for the bot of this app id, take those of `issuer` for a channel's, and trust this
-    /// machine beside the cloud. To have real channels talk to the bot, take `HERALD_OPENID_METADATA_URL` out of
-    /// [`Options::environment`] again.
+    /// Enables authentication: functions require tokens for the bot of this app id, accept those of `issuer`, and trust
+    /// this machine in addition to the cloud. For real channels, remove `HERALD_OPENID_METADATA_URL` from
+    /// [`Options::environment`].
     pub fn authenticate(&mut self, app_id: &str, issuer: &Issuer) {
         self.parameters.insert("MicrosoftAppId".into(), app_id.into());
         self.environment.remove(UNAUTHENTICATED);
@@ -88,45 +89,45 @@ impl Options {
         ]);
     }
 
-    /// Has the functions install the bot for people through this Graph, which asks for no token.
+    /// Lets functions install the bot through this Graph, which requires no token.
     pub fn install_through(&mut self, graph_url: &str) {
         self.parameters.insert("TeamsAppId".into(), TEAMS_APP.into());
         self.environment
             .insert("HERALD_GRAPH_URL".into(), graph_url.into());
     }
 
-    /// Whether the functions ask for tokens.
+    /// Whether functions require tokens.
     pub fn authenticates(&self) -> bool {
         !self.environment.contains_key(UNAUTHENTICATED)
     }
 }
 
-/// Why the host does not start.
+/// Why the host cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The template cannot be run.
+    /// The template cannot be used.
     #[error(transparent)]
     Template(#[from] template::Error),
     /// The functions do not build.
     #[error(transparent)]
     Binaries(#[from] binaries::Error),
-    /// The database cannot be run.
+    /// The database cannot start.
     #[error(transparent)]
     Database(#[from] dynamodb::Error),
     /// No port is free.
     #[error("cannot listen on loopback")]
     Listen(#[from] std::io::Error),
-    /// A function does not start.
-    #[error("{function} does not run")]
+    /// A function cannot start.
+    #[error("{function} cannot start")]
     Function {
-        /// The function.
+        /// The function's name.
         function: String,
         /// The failure.
         source: Failure,
     },
 }
 
-/// A running host. [`Host::stop`] ends it; dropping it kills whatever still runs.
+/// A running host. [`Host::stop`] stops it; dropping it kills its processes.
 pub struct Host {
     url: String,
     sqs_endpoint: String,
@@ -139,22 +140,22 @@ pub struct Host {
     scheduler: Scheduler,
     functions: Functions,
     events: Events,
-    /// Servers and pollers; dropping them ends them.
+    /// Servers and pollers; dropping them stops them.
     tasks: JoinSet<()>,
 }
 
 impl Host {
-    /// Starts everything behind `listener` (see [`front::listen`]) and returns when every function has asked for its first
+    /// Starts everything behind `listener` (see [`front::listen`]). Returns when every function has asked for its first
     /// invocation.
     ///
     /// # Errors
-    /// When the template asks for something this host does not do, or a function does not start.
+    /// When the host does not support the template, or a function cannot start.
     pub async fn start(listener: TcpListener, options: &Options) -> Result<Host, Error> {
         let events = Events::default();
         Host::start_with_events(listener, options, events).await
     }
 
-    /// Starts like [`Host::start`], and sends what happens meanwhile to `events`, too.
+    /// Like [`Host::start`], with a publisher for the events of the start.
     ///
     /// # Errors
     /// As [`Host::start`].
@@ -234,7 +235,7 @@ impl Host {
                 events: events.clone(),
                 retry_visibility: options.retry_visibility,
             };
-            // A mapping of a queue that does not exist is refused with the template.
+            // The template was rejected if a mapping's queue does not exist.
             tasks.spawn(async move { drop(poller.run().await) });
         }
         let front = front::router(
@@ -260,37 +261,37 @@ impl Host {
         })
     }
 
-    /// Where the HTTP front listens, without a trailing slash.
+    /// The URL of the HTTP front, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where DynamoDB listens, without a trailing slash.
+    /// The URL of DynamoDB, without a trailing slash.
     pub fn dynamodb_endpoint(&self) -> String {
         self.database.endpoint()
     }
 
-    /// Where SQS listens, without a trailing slash.
+    /// The URL of SQS, without a trailing slash.
     pub fn sqs_endpoint(&self) -> &str {
         &self.sqs_endpoint
     }
 
-    /// Where EventBridge listens, without a trailing slash.
+    /// The URL of EventBridge, without a trailing slash.
     pub fn eventbridge_endpoint(&self) -> &str {
         &self.eventbridge_endpoint
     }
 
-    /// Where Scheduler listens, without a trailing slash.
+    /// The URL of Scheduler, without a trailing slash.
     pub fn scheduler_endpoint(&self) -> &str {
         &self.scheduler_endpoint
     }
 
-    /// The deployed stack.
+    /// The resources that run.
     pub fn stack(&self) -> &Stack {
         &self.stack
     }
 
-    /// The queues.
+    /// The queues of the stack.
     pub fn queues(&self) -> &Broker {
         &self.broker
     }
@@ -300,46 +301,46 @@ impl Host {
         self.buses.published()
     }
 
-    /// How many schedules wait for their time.
+    /// The number of pending schedules.
     pub fn schedules_waiting(&self) -> usize {
         self.scheduler.waiting()
     }
 
-    /// Runs all waiting schedules now, and returns how many those were.
+    /// Runs all pending schedules now, and returns their number.
     pub fn bring_schedules_forward(&self) -> usize {
         self.scheduler.bring_forward()
     }
 
-    /// The functions, to invoke by hand.
+    /// The functions, for direct invocation.
     pub fn functions(&self) -> &Functions {
         &self.functions
     }
 
-    /// Everything that happens from now on.
+    /// Subscribes to all further events.
     pub fn events(&self) -> mpsc::UnboundedReceiver<Event> {
         self.events.subscribe()
     }
 
-    /// Waits until no queue that feeds a function holds a message. Schedules are not waited for.
+    /// Waits until all queues that feed functions are empty. Pending schedules do not count.
     pub async fn drained(&self) {
         self.broker.drained().await;
     }
 
-    /// Takes DynamoDB away: its port refuses connections until [`Host::bring_dynamodb_back`].
+    /// Stops DynamoDB: its port refuses connections until [`Host::bring_dynamodb_back`].
     pub async fn take_dynamodb_away(&self) {
         self.database.take_away().await;
     }
 
-    /// Brings DynamoDB back on the same port with the same data.
+    /// Restarts DynamoDB on the same port with the same data.
     ///
     /// # Errors
-    /// When another program took the port in the meantime.
+    /// When another program has taken the port.
     pub async fn bring_dynamodb_back(&self) -> Result<(), dynamodb::Error> {
         self.database.bring_back().await
     }
 
-    /// Kills all processes of a function, in the middle of whatever they do, and returns how many those were. The next
-    /// invocation starts another.
+    /// Kills all processes of a function at any point of their work, and returns their number. The next invocation starts
+    /// another.
     ///
     /// # Errors
     /// When there is no such function.
@@ -363,7 +364,7 @@ impl Host {
         self.broker.redeliver(queue)
     }
 
-    /// Ends everything, and returns when no process of a function is left.
+    /// Stops everything. Returns when all processes of functions have ended.
     pub async fn stop(mut self) {
         self.tasks.abort_all();
         self.functions.stop().await;
@@ -379,6 +380,6 @@ async fn loopback() -> std::io::Result<(net::TcpListener, String)> {
 
 fn serve(tasks: &mut JoinSet<()>, listener: net::TcpListener, router: Router) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    // It fails only where listening does, and then its clients see it at once.
+    // The server fails only if it cannot listen, and then its clients fail at once.
     tasks.spawn(async move { drop(axum::serve(listener, service).await) });
 }

@@ -1,7 +1,7 @@
-//! An issuer of channels' tokens on this machine: what it publishes, its tokens, and its HTTP server.
+//! An issuer of channels' tokens on this machine: keys, tokens, and an HTTP server for the metadata.
 //!
-//! Its private key is in the repository and protects nothing. A function accepts this issuer only from a loopback URL in its
-//! configuration, and never in AWS.
+//! Its private key is in the repository and protects nothing. A function accepts this issuer only if a loopback URL in
+//! its configuration names it, and never in AWS.
 
 use std::{fmt, io};
 
@@ -21,16 +21,16 @@ const KEY: &[u8] = include_bytes!("made-up-key.der");
 const KEY_ID: &str = "made-up";
 /// The issuer of the public cloud's channels.
 const NAME: &str = "https://api.botframework.com";
-/// The paths of what an issuer publishes.
+/// The paths of the published documents.
 const METADATA: &str = "/v1/.well-known/openidconfiguration";
 const KEYS: &str = "/v1/.well-known/keys";
-/// How long a token is valid: as long as a real one.
+/// The lifetime of a token, which is that of a real one.
 const TOKEN_TTL: SignedDuration = SignedDuration::from_hours(1);
 
-/// A key that cannot be used.
+/// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not an RSA key in PKCS#8.
+    /// The text is not an RSA key in PKCS#8.
     #[error("the key cannot be read: {0}")]
     Key(ring::error::KeyRejected),
     /// The system's random source failed.
@@ -38,7 +38,7 @@ pub enum Error {
     Sign,
 }
 
-/// A private key.
+/// An RSA key pair.
 pub struct SigningKey(KeyPair);
 
 impl fmt::Debug for SigningKey {
@@ -48,10 +48,10 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// An RSA key in PKCS#8, DER.
+    /// Reads an RSA key in PKCS#8, DER.
     ///
     /// # Errors
-    /// The bytes are not such a key, or it is too small.
+    /// When the bytes are not such a key, or it is too small.
     pub fn read(der: &[u8]) -> Result<SigningKey, Error> {
         KeyPair::from_pkcs8(der).map(SigningKey).map_err(Error::Key)
     }
@@ -68,7 +68,7 @@ impl SigningKey {
     /// A token with this header and these claims, signed by RS256.
     ///
     /// # Errors
-    /// The system's random source failed.
+    /// When the system's random source fails.
     pub fn sign(&self, header: &Value, claims: &Value) -> Result<String, Error> {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
@@ -90,12 +90,12 @@ pub fn metadata(jwks_uri: &str) -> Value {
     json!({ "issuer": NAME, "jwks_uri": jwks_uri })
 }
 
-/// A set of public keys as an issuer publishes it.
+/// A JWKS document with these keys.
 pub fn key_set(keys: &Value) -> Value {
     json!({ "keys": keys })
 }
 
-/// The issuer. It serves its metadata until it is dropped.
+/// The issuer. Dropping it closes its port.
 #[derive(Debug)]
 pub struct Issuer {
     key: SigningKey,
@@ -104,10 +104,10 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Opens the issuer of one channel on a free loopback port.
+    /// Opens an issuer for one channel on a free loopback port.
     ///
     /// # Errors
-    /// No port is free.
+    /// When no port is free.
     pub async fn open(channel: &str) -> io::Result<Issuer> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -126,7 +126,7 @@ impl Issuer {
         })
     }
 
-    /// The URL of its OpenID metadata.
+    /// The URL of the OpenID metadata.
     pub fn metadata_url(&self) -> String {
         format!("{}{METADATA}", self.url)
     }
@@ -134,7 +134,7 @@ impl Issuer {
     /// A token of the channel at this service URL for a bot, valid from `now` on.
     ///
     /// # Errors
-    /// The system's random source failed.
+    /// When the system's random source fails.
     pub fn token(&self, app_id: &str, service_url: &str, now: Timestamp) -> Result<String, Error> {
         let header = json!({ "typ": "JWT", "alg": "RS256", "kid": KEY_ID });
         let claims = json!({

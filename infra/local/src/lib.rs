@@ -1,13 +1,13 @@
-//! The whole of Herald on one machine: a development host that is AWS for this system, as far as the template uses it.
+//! The local host: all of Herald on one machine, for development. It emulates the part of AWS that the template uses.
 //!
-//! It reads `infra/template.yaml`, so the template is what runs: tables in an embedded DynamoDB ([`dynamodb`]), queues
-//! with SQS's semantics ([`sqs`]), schedules that send to them ([`Host::bring_schedules_forward`]), event buses
-//! ([`eventbridge`]), the four real binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in front of them
-//! ([`front`]). A [`channel`] with an [`issuer`] of its own stands in for Teams; it serves the model in [`teams`]. [`Host`] starts
-//! and stops all of it, and sends [`Event`]s.
+//! It reads `infra/template.yaml` and runs it: tables in an embedded DynamoDB ([`dynamodb`]), queues with SQS's semantics
+//! ([`sqs`]), one-time schedules ([`Host::bring_schedules_forward`]), event buses ([`eventbridge`]), the four function
+//! binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in front of them ([`front`]). A [`channel`] with
+//! its own [`issuer`] replaces Teams; it serves the model in [`teams`]. [`Host`] starts and stops all of it, and
+//! publishes [`Event`]s.
 //!
-//! It is not AWS: its services authenticate nobody, functions have all permissions, it forgets its queues
-//! and schedules when it ends, does not freeze a process between invocations nor hold it to its memory, and binds to loopback only.
+//! It differs from AWS: services authenticate no client, functions have all permissions, queues and schedules are lost
+//! when it ends, processes are neither frozen between invocations nor limited in memory, and it listens on loopback only.
 
 pub mod binaries;
 pub mod channel;

@@ -1,4 +1,4 @@
-//! `cargo run`: the whole of Herald on this machine, and its main job before one's eyes.
+//! `cargo run`: starts all of Herald on this machine and runs the demo.
 
 mod arguments;
 mod demo;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    // Before the build, which takes its time the first time.
+    // Before the build, which takes minutes the first time.
     let listener = front::listen(arguments.listen)?;
     let mut options = Options::built()?;
     options.data.clone_from(&arguments.data);
@@ -50,7 +50,7 @@ async fn until_asked_to_stop(
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
     let mut asked_to_stop = pin!(asked_to_stop()?);
-    // Before the functions, which fetch the issuer's keys when they start.
+    // Before the functions, which fetch the issuer's keys at their start.
     let app_id = Arguments::bot().find(|(name, _)| name == "MicrosoftAppId");
     let issuer = match app_id {
         Some((_, app_id)) => {
@@ -91,13 +91,13 @@ async fn until_asked_to_stop(
     ended
 }
 
-/// Plays the main job; then, unless that was all, stays for ever.
+/// Runs the demo; then, without `--once`, runs until it is interrupted.
 async fn live(host: &Host, channel: &Channel, console: &Console, once: bool) -> anyhow::Result<()> {
     let played = demo::play(host, channel).await;
     if once {
         return played;
     }
-    // A bot that is being made need not play along: it says no welcome, perhaps. It can be talked to all the same.
+    // A bot under development may not pass the demo, for example without a welcome. The host stays usable.
     if let Err(error) = played {
         say(&format!("\nherald: {error:#}"));
     }
@@ -106,7 +106,7 @@ async fn live(host: &Host, channel: &Channel, console: &Console, once: bool) -> 
     Ok(())
 }
 
-/// Returns when a Ctrl-C, the end of the terminal, or a polite kill asks for it.
+/// Returns on Ctrl-C, SIGTERM or the end of the terminal.
 fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     let listen = |kind| signal(kind).context("cannot listen for signals");
     let (mut interrupt, mut terminate, mut hangup) = (

@@ -21,7 +21,7 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(stdout().lock(), "{line}");
 }
 
-/// The addresses and names of everything.
+/// Prints the addresses and names of all services.
 pub(crate) fn introduction(host: &Host, channel: &Channel, options: &Options, ready: Duration) -> String {
     let stack = host.stack();
     let names = |names: Vec<&str>| names.join(", ");
@@ -45,9 +45,9 @@ pub(crate) fn introduction(host: &Host, channel: &Channel, options: &Options, re
         .as_ref()
         .map_or("in memory".into(), |data| format!("in {}", data.display()));
     let asks = if options.authenticates() {
-        "asks for tokens"
+        "requires tokens"
     } else {
-        "authenticates nobody"
+        "authenticates no client"
     };
     format!(
         "
@@ -68,12 +68,12 @@ Herald on this machine, ready in {} ms. A development host: it {asks} and stays 
     )
 }
 
-/// The next steps for the user.
+/// Prints the next steps for the user.
 pub(crate) fn farewell(host: &Host) -> String {
     let url = host.url();
     format!(
         r#"
-Now you. It stays up until Ctrl-C, with a line for each thing that happens.
+Now you. The host runs until Ctrl-C and prints a line for each event.
 
   talk to the bot   npx @microsoft/m365agentsplayground -c msteams --disable-telemetry -e {url}/api/messages
   tell everyone     curl {url}/api/notifications -d '{{"audience":{{"everyone":true}},"message":{{"text":"Hello"}}}}'
@@ -82,7 +82,7 @@ Now you. It stays up until Ctrl-C, with a line for each thing that happens.
     )
 }
 
-/// Prints events: at first only failures.
+/// Prints events: only failures at first.
 pub(crate) struct Console {
     everything: Arc<AtomicBool>,
     _telling: JoinSet<()>,
@@ -108,7 +108,7 @@ impl Console {
         }
     }
 
-    /// Prints all events and the bot's messages from now on.
+    /// From now on prints all events and the bot's messages.
     pub(crate) async fn print_everything(&self, channel: &Channel) {
         let mut posts = channel.subscribe();
         self.everything.store(true, Ordering::Relaxed);
@@ -134,11 +134,11 @@ fn is_routine(line: &str) -> bool {
     )
 }
 
-/// The source and the line of a failure, or of a log above INFO.
+/// The source and the text of a failure, or of a log line above INFO.
 fn trouble(event: &Event) -> Option<(&str, String)> {
     match event {
         Event::Logged { function, line } if !is_routine(line) => Some((function, line.clone())),
-        Event::Stopped { function, reason } => Some((function, format!("PROCESS GONE: {reason}"))),
+        Event::Stopped { function, reason } => Some((function, format!("PROCESS ENDED: {reason}"))),
         Event::Finished {
             function,
             failure: Some(failure),
@@ -149,7 +149,7 @@ fn trouble(event: &Event) -> Option<(&str, String)> {
             format!("FAILED after {} ms: {failure}", elapsed.as_millis()),
         )),
         Event::DeadLettered { queue, message_id } => {
-            Some(("queue", format!("GIVEN UP: {message_id} of {queue}")))
+            Some(("queue", format!("DEAD LETTER: {message_id} of {queue}")))
         }
         Event::Logged { .. }
         | Event::Started { .. }
@@ -162,7 +162,7 @@ fn trouble(event: &Event) -> Option<(&str, String)> {
     }
 }
 
-/// The source and the line of other events.
+/// The source and the text of other events.
 fn routine(event: &Event) -> Option<(&str, String)> {
     match event {
         Event::Logged { function, line } => Some((function, line.clone())),
@@ -200,8 +200,8 @@ fn routine(event: &Event) -> Option<(&str, String)> {
     }
 }
 
-/// One line for an event of a notification: its id and its counts above zero. Events of single
-/// deliveries would be as many lines as people.
+/// One line for an event of a notification: its id and its counts above zero. Events of single deliveries are not
+/// printed, because there are as many as recipients.
 fn told(published: &Published) -> Option<String> {
     let kind = &published.detail_type;
     if !kind.starts_with("Notification ") {

@@ -81,7 +81,9 @@ impl Reason {
         match self {
             Self::Held => "The notification is held. To send it, repeat the request with its `confirm`.",
             Self::Scheduled => "It is sent at its `deliverAt`.",
-            Self::NotYetPlanned => "The audience is still being read; the number of missing recipients is not known yet.",
+            Self::NotYetPlanned => {
+                "The audience is still being read; the number of missing recipients is not known yet."
+            }
             Self::DeadLetter => {
                 "It failed too often and is in the dead-letter queue of deliveries. Redrive that queue."
             }
@@ -91,9 +93,7 @@ impl Reason {
             Self::InBatch => {
                 "It is in a batch of the channel, which reports the result when the batch is over. The channel names no time."
             }
-            Self::InDoubt => {
-                "It may have arrived. It is retried as `onUnknown` says."
-            }
+            Self::InDoubt => "It may have arrived. It is retried as `onUnknown` says.",
             Self::Retrying => {
                 "The channel or Graph refused the request with this code. It is retried at that time."
             }
@@ -103,7 +103,9 @@ impl Reason {
             Self::InLine => "It waits in the tenant's queue, which will be empty at that time.",
             Self::WaitingForPermit => "It is sent in the tenant's next free slot.",
             Self::InFlight => "It is on the queue or being sent.",
-            Self::Ending => "It will not be sent, because its notification expired or was cancelled, and is about to end.",
+            Self::Ending => {
+                "It will not be sent, because its notification expired or was cancelled, and is about to end."
+            }
             Self::Ended => "It has ended, and counts when the rest of its chunk has.",
         }
     }

@@ -1,5 +1,5 @@
-//! The HTTP front: API Gateway's HTTP API, without its authorizers. Whoever reaches this port may call every route,
-//! which is why it is bound to loopback.
+//! The HTTP front: API Gateway's HTTP API without its authorizers. Every client of this port may call every route, so it
+//! listens on loopback only.
 
 mod payload;
 mod route;
@@ -29,21 +29,21 @@ use crate::{
 use payload::Arrival;
 use route::{Route, Routes};
 
-/// The most bytes of a request's body.
+/// The largest request body, in bytes.
 const BODY_BYTES: usize = 10 * 1024 * 1024;
-/// The most bytes of an event that a function can be invoked with: Lambda's own limit.
+/// The largest event of an invocation, in bytes: Lambda's limit.
 const EVENT_BYTES: usize = 6 * 1024 * 1024;
 
 /// Why the front cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another program listens there.
+    /// Another program uses the port.
     #[error("{0} is in use by another program; end it, or choose another address with HERALD_LISTEN")]
     InUse(SocketAddr),
     /// The address can be reached from other machines.
     #[error("{0} is not a loopback address, and nothing here is authenticated")]
     NotLoopback(SocketAddr),
-    /// Anything else.
+    /// The system refused for another reason.
     #[error("cannot listen on {address}")]
     Io {
         /// The address.
@@ -53,7 +53,7 @@ pub enum ListenError {
     },
 }
 
-/// Takes the front's address, so that a busy port is known before anything else is done.
+/// Binds the front's address, so that a busy port is reported before anything else starts.
 ///
 /// # Errors
 /// When the address is in use, or is not a loopback address.
@@ -75,7 +75,7 @@ struct Front {
     account: String,
 }
 
-/// The routes as an HTTP service; it wants [`ConnectInfo`].
+/// The routes as an HTTP service. It requires [`ConnectInfo`].
 pub(crate) fn router(
     routes: &[template::Route],
     functions: Functions,
@@ -112,7 +112,7 @@ async fn answer(
     response
 }
 
-/// An answer of API Gateway's own.
+/// A response of API Gateway itself.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
     NoRoute,
@@ -170,7 +170,7 @@ impl Front {
 
     async fn invoke(&self, route: &Route, event: Bytes) -> Result<http::Response<Bytes>, Refusal> {
         let answer = timeout(route.timeout, self.functions.invoke(&route.function, event)).await;
-        // The reason is an event; the caller gets what API Gateway answers.
+        // The reason is published as an event; the client gets API Gateway's response.
         let answer = answer
             .map_err(|_| Refusal::FunctionSlow)?
             .map_err(|_| Refusal::FunctionFailed)?;
@@ -187,7 +187,7 @@ impl Front {
 
 async fn whole(body: Body) -> Result<Bytes, Refusal> {
     to_bytes(body, BODY_BYTES).await.map_err(|error| {
-        // A limited body that is cut fails by the connection's error, one that is too long by the limit's.
+        // A limited body fails by the connection's error if it is truncated, and by the limit's if it is too long.
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = cause {
             if error.is::<http_body_util::LengthLimitError>() {

@@ -1,4 +1,4 @@
-//! API Gateway's payload format 2.0: a request as a Lambda event, and a function's answer as a response.
+//! API Gateway's payload format 2.0: from a request to a Lambda event, and from a function's result to a response.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-/// The context of a request.
+/// The request context of an event.
 pub(super) struct Arrival<'a> {
     pub(super) route_key: &'a str,
     pub(super) path_parameters: &'a BTreeMap<String, String>,
@@ -23,7 +23,7 @@ pub(super) struct Arrival<'a> {
     pub(super) at: Timestamp,
 }
 
-/// The event that a function gets for a request.
+/// The event of a request.
 pub(super) fn event(parts: &Parts, body: &Bytes, arrival: &Arrival<'_>) -> Value {
     let path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
@@ -87,7 +87,7 @@ pub(super) fn event(parts: &Parts, body: &Bytes, arrival: &Arrival<'_>) -> Value
     event
 }
 
-/// Names in lower case, several values of one name joined by commas; cookies travel on their own.
+/// Header names in lower case, several values of one name joined by commas; cookies are a field of their own.
 fn headers(headers: &HeaderMap, source: IpAddr) -> Map<String, Value> {
     let mut joined: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| *name != COOKIE) {
@@ -142,7 +142,7 @@ fn query_parameters(query: &str) -> Map<String, Value> {
         .collect()
 }
 
-/// The body as text, if its type says so and it is.
+/// The body as text, if the content type is textual and the body is UTF-8.
 fn as_text<'a>(content_type: &str, body: &'a [u8]) -> Option<&'a str> {
     let essence = content_type
         .split(';')
@@ -163,12 +163,12 @@ fn as_text<'a>(content_type: &str, body: &'a [u8]) -> Option<&'a str> {
     is_text.then(|| std::str::from_utf8(body).ok()).flatten()
 }
 
-/// The function's answer is no response.
+/// The function's result is not a response.
 #[derive(Debug, thiserror::Error)]
-#[error("the function's answer is no HTTP response: {0}")]
+#[error("the function's result is not an HTTP response: {0}")]
 pub(super) struct NotAResponse(String);
 
-/// The response that a function's answer stands for. An answer without a status code is itself the JSON to send.
+/// The response for a function's result. A result without a status code is itself the JSON body.
 pub(super) fn response(answer: &[u8]) -> Result<Response<Bytes>, NotAResponse> {
     let wrong = |what: &str| NotAResponse(what.to_owned());
     let parsed: Value = serde_json::from_slice(answer).map_err(|error| wrong(&error.to_string()))?;
@@ -186,14 +186,14 @@ pub(super) fn response(answer: &[u8]) -> Result<Response<Bytes>, NotAResponse> {
         Some(Value::String(text)) if parsed.get("isBase64Encoded") == Some(&Value::Bool(true)) => {
             BASE64_STANDARD
                 .decode(text)
-                .map_err(|_| wrong("its body is no base64"))?
+                .map_err(|_| wrong("its body is not base64"))?
                 .into()
         }
         Some(Value::String(text)) => text.clone().into(),
-        Some(_) => return Err(wrong("its body is no text")),
+        Some(_) => return Err(wrong("its body is not a string")),
     };
     let mut response = Response::new(body);
-    *response.status_mut() = status.ok_or_else(|| wrong("its statusCode is no status"))?;
+    *response.status_mut() = status.ok_or_else(|| wrong("its statusCode is not an HTTP status"))?;
     for (name, value) in parsed
         .get("headers")
         .and_then(Value::as_object)
@@ -222,7 +222,7 @@ pub(super) fn response(answer: &[u8]) -> Result<Response<Bytes>, NotAResponse> {
 }
 
 fn append(response: &mut Response<Bytes>, name: &str, value: &str) -> Result<(), NotAResponse> {
-    let wrong = || NotAResponse(format!("its header {name} is no header"));
+    let wrong = || NotAResponse(format!("its header {name} is invalid"));
     let name_ = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
     response
         .headers_mut()

@@ -1,4 +1,4 @@
-//! Which function a request goes to.
+//! Selects the function of a request.
 
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
@@ -12,17 +12,17 @@ pub(super) struct Routes(Vec<Route>);
 
 #[derive(Debug)]
 pub(super) struct Route {
-    /// As the template writes it.
+    /// The route key in the template.
     pub(super) key: String,
     pub(super) function: String,
     pub(super) timeout: Duration,
-    /// `None` takes any method.
+    /// `None` matches any method.
     method: Option<String>,
-    /// `None` takes any path: `$default`.
+    /// `None` matches any path: `$default`.
     path: Option<Vec<Segment>>,
 }
 
-/// In the order in which API Gateway prefers them.
+/// In API Gateway's order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Segment {
     Literal(String),

@@ -21,10 +21,10 @@ use super::{
 };
 use crate::clock;
 
-/// The most bytes of a function's answer.
+/// The largest response of a function, in bytes.
 const ANSWER_BYTES: usize = 6 * 1024 * 1024;
 
-/// The sessions by the id of their process.
+/// The sessions, by process id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sessions(Arc<Mutex<HashMap<String, Arc<Session>>>>);
 
@@ -52,7 +52,7 @@ pub(super) fn router(sessions: Sessions) -> Router {
         .route("/invocation/{request}/response", post(response))
         .route("/invocation/{request}/error", post(error))
         .route("/init/error", post(init_error))
-        // The handler checks the size, so that the waiting caller gets the error.
+        // The handler checks the size itself, so the waiting caller gets the error.
         .layer(DefaultBodyLimit::disable())
         .with_state(sessions);
     Router::new().nest("/{function}/{process}/2018-06-01/runtime", api)
@@ -140,7 +140,7 @@ fn taken(session: &Session, request: &str, answer: Result<Bytes, Failure>, statu
     (status, body.to_string()).into_response()
 }
 
-/// The error that a function reports: Lambda's document in the body, or the type in the header.
+/// The error that a function reports: Lambda's error document in the body, or the type in the header.
 fn diagnosis(headers: &HeaderMap, body: &[u8]) -> Failure {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -1,8 +1,8 @@
 //! Lambda: functions as processes under the Runtime API.
 //!
-//! A process serves one invocation at a time. A function gets another process while all of its processes are busy, up to
-//! the host's limit; beyond that, invocations wait. A process is killed at its time-out; after a crash the next
-//! invocation starts another one, later and later if it fails to start again and again.
+//! A process serves one invocation at a time. If all processes of a function are busy, another one starts, up to the
+//! host's limit; then invocations wait. A process is killed at its time-out. After a crash the next invocation starts
+//! another process, with exponential back-off if starts fail repeatedly.
 
 mod api;
 mod process;
@@ -38,29 +38,29 @@ pub enum Failure {
     /// There is no such function.
     #[error("there is no function {0}")]
     NoSuchFunction(String),
-    /// The binary cannot be run.
-    #[error("{binary} cannot be started")]
+    /// The binary cannot be started.
+    #[error("cannot start {binary}")]
     Start {
-        /// Its path.
+        /// The binary's path.
         binary: String,
         /// The system's error.
         source: std::io::Error,
     },
-    /// The process did not get as far as asking for an invocation.
-    #[error("its process did not start: {0}")]
+    /// The process ended before it asked for its first invocation.
+    #[error("process did not start: {0}")]
     Init(String),
-    /// The function did not answer in its time.
-    #[error("it timed out after {0:?}")]
+    /// The function exceeded its time-out.
+    #[error("timed out after {0:?}")]
     TimedOut(Duration),
-    /// The process ended before the function answered.
-    #[error("its process ended: {0}")]
+    /// The process ended before the function responded.
+    #[error("process ended: {0}")]
     Crashed(String),
-    /// The function answered with an error.
+    /// The function returned an error.
     #[error("{kind}: {message}")]
     Handler {
-        /// Its kind, a word that alarms can filter on.
+        /// The error type, which alarms filter on.
         kind: String,
-        /// Its message.
+        /// The error message.
         message: String,
     },
 }
@@ -80,19 +80,19 @@ struct Function {
     permits: Semaphore,
     idle: Mutex<Vec<Process>>,
     killers: Mutex<Vec<Killer>>,
-    /// Starts that failed one after another.
+    /// Consecutive failed starts.
     failed_starts: AtomicU32,
 }
 
-/// The settings that all functions share.
+/// The settings of all functions.
 pub(crate) struct FunctionEnv<'a> {
-    /// Where the binaries lie, under the functions' names.
+    /// The directory of the binaries, which have the functions' names.
     pub(crate) binaries: &'a Path,
-    /// How many processes a function may have.
+    /// The most processes of one function.
     pub(crate) concurrency: usize,
-    /// Variables beside those of the template and Lambda's own.
+    /// Variables in addition to the template's and Lambda's own.
     pub(crate) environment: &'a BTreeMap<String, String>,
-    /// Where the Runtime API listens, without a trailing slash.
+    /// The URL of the Runtime API, without a trailing slash.
     pub(crate) runtime_api: &'a str,
     pub(crate) location: &'a template::AwsLocation,
 }
@@ -110,7 +110,7 @@ impl Functions {
         }
     }
 
-    /// The Runtime API that the functions' processes ask for work.
+    /// The Runtime API, for the functions' processes.
     pub(crate) fn runtime_api(&self) -> Router {
         api::router(self.sessions.clone())
     }
@@ -120,8 +120,8 @@ impl Functions {
         self.by_name.keys().cloned().collect()
     }
 
-    /// The variables of all functions, without those that Lambda sets for each of them: what another host of the same
-    /// binaries needs to give them.
+    /// The variables of each function, without those that Lambda sets itself: another host of the same binaries needs
+    /// them.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let all = self
             .by_name
@@ -137,7 +137,7 @@ impl Functions {
             .map_or(1, |function| function.concurrency)
     }
 
-    /// Starts one process of each function, all at once, so that a binary that cannot run is known before it is needed.
+    /// Starts one process of each function, concurrently, so a binary that cannot run is reported at once.
     ///
     /// # Errors
     /// The name and the failure of the first function that does not start.
@@ -151,7 +151,7 @@ impl Functions {
             });
         }
         while let Some(started) = starting.join_next().await {
-            // A start that panicked shows when the function is invoked.
+            // A start that panicked fails again at the function's first invocation.
             if let Ok(started) = started {
                 started?;
             }
@@ -166,7 +166,7 @@ impl Functions {
         Ok(())
     }
 
-    /// Invokes a function and waits for its answer; giving up the wait does not end the invocation.
+    /// Invokes a function and waits for its result. Dropping the future does not end the invocation.
     ///
     /// # Errors
     /// When the function fails, crashes, or runs out of time.
@@ -204,7 +204,7 @@ impl Functions {
         answer
     }
 
-    /// Kills every process of a function, busy or not, and returns how many those were once they are gone.
+    /// Kills all processes of a function, busy or not, waits for their end, and returns their number.
     ///
     /// # Errors
     /// When there is no such function.
@@ -217,7 +217,7 @@ impl Functions {
         Ok(count)
     }
 
-    /// Takes no more invocations and ends every process.
+    /// Accepts no more invocations and kills all processes.
     pub(crate) async fn stop(&self) {
         let mut ending = JoinSet::new();
         for function in self.by_name.values() {
@@ -257,7 +257,7 @@ impl Function {
         }
     }
 
-    /// The process that rested last and still runs.
+    /// The process that became idle last and still runs.
     fn wake(&self) -> Option<Process> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(Process::runs);
@@ -298,7 +298,7 @@ impl Function {
     }
 }
 
-/// How long to wait before a start, after so many that failed: 0, 100 ms, 200 ms … 3.2 s.
+/// The wait before a start after so many failed ones: 0, 100 ms, 200 ms … 3.2 s.
 fn back_off(failed_starts: u32) -> Duration {
     match failed_starts {
         0 => Duration::ZERO,
@@ -306,10 +306,10 @@ fn back_off(failed_starts: u32) -> Duration {
     }
 }
 
-/// The variables of Lambda, of the template and of the host. Nothing is inherited from this process.
+/// The variables of Lambda, the template and the host. The environment of this process is not inherited.
 ///
-/// `AWS_LAMBDA_INITIALIZATION_TYPE` is left out: by it a function knows the real Lambda, where it refuses to run
-/// unauthenticated.
+/// `AWS_LAMBDA_INITIALIZATION_TYPE` is omitted: functions detect the real Lambda by it, where they refuse to run without
+/// authentication.
 fn environment(function: &template::Function, env: &FunctionEnv<'_>) -> Vec<(String, String)> {
     let location = env.location;
     let lambda = [
@@ -323,7 +323,7 @@ fn environment(function: &template::Function, env: &FunctionEnv<'_>) -> Vec<(Str
         ("AWS_LAMBDA_LOG_STREAM_NAME", "local".into()),
         ("AWS_REGION", location.region.clone()),
         ("AWS_DEFAULT_REGION", location.region.clone()),
-        // Invented: the services of this host check no signatures, but the SDK does not sign without credentials.
+        // Invented credentials: the services of this host check no signatures, but the SDK needs some to sign.
         ("AWS_ACCESS_KEY_ID", "local".into()),
         ("AWS_SECRET_ACCESS_KEY", "local".into()),
         ("AWS_SESSION_TOKEN", "local".into()),

@@ -1,4 +1,4 @@
-//! One process of a function: an execution environment, in Lambda's words.
+//! One process of a function: an execution environment in Lambda's terms.
 
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
@@ -18,24 +18,24 @@ use super::{
 };
 use crate::event::{Event, Events};
 
-/// How long a function may take from its start to its first `next`, as in Lambda.
+/// The time-out from the start of a process to its first `next`: Lambda's limit.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to start a function's processes.
+/// The launch settings of a function's processes.
 #[derive(Debug)]
 pub(super) struct LaunchSpec {
     pub(super) function: String,
     pub(super) arn: String,
     pub(super) binary: PathBuf,
-    /// The whole environment: nothing is inherited.
+    /// The complete environment: nothing is inherited.
     pub(super) environment: Vec<(String, String)>,
     pub(super) timeout: Duration,
-    /// Where the Runtime API listens.
+    /// The URL of the Runtime API.
     pub(super) runtime_api: String,
 }
 
-/// A running process. It is killed when this is dropped, and it ends itself when the Runtime API is gone: its pending
-/// `next` fails with the connection, even when this host was killed without a chance to clean up.
+/// A running process. Dropping it kills the process. If this host dies, the process ends by itself, because its pending
+/// `next` fails with the connection.
 #[derive(Debug)]
 pub(super) struct Process {
     session: Arc<Session>,
@@ -49,7 +49,7 @@ impl Process {
     /// Starts a process.
     ///
     /// # Errors
-    /// When the binary cannot be run.
+    /// When the binary cannot be started.
     pub(super) fn start(spec: &LaunchSpec, sessions: &Sessions, events: &Events) -> Result<Process, Failure> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let (session, offer) = Session::new(&spec.function, &spec.arn, spec.timeout);
@@ -66,7 +66,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A Ctrl-C in the terminal is for the host, which ends its functions itself.
+            // Ctrl-C in the terminal is for the host, which ends its functions itself.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -99,7 +99,7 @@ impl Process {
     /// Waits until the process asks for its first invocation.
     ///
     /// # Errors
-    /// The process ended, or did not ask for an invocation within ten seconds.
+    /// When the process ends first, or takes more than ten seconds.
     pub(super) async fn ready(&self, events: &Events) -> Result<(), Failure> {
         tokio::select! {
             () = self.session.ready() => {}
@@ -120,7 +120,7 @@ impl Process {
         self.ended.borrow().is_none()
     }
 
-    /// A handle that kills the process and does not keep it alive.
+    /// A handle that can kill the process without keeping it alive.
     pub(super) fn killer(&self) -> Killer {
         Killer {
             kill: self.kill.downgrade(),
@@ -128,7 +128,7 @@ impl Process {
         }
     }
 
-    /// Hands the process an invocation and waits for its answer, its end, or its time-out, at which it is killed.
+    /// Hands an invocation to the process and waits for its result, its end, or the time-out, which kills it.
     pub(super) async fn invoke(&self, request_id: &str, payload: Bytes) -> Result<Bytes, Failure> {
         let (handed_over, taken) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
@@ -164,7 +164,7 @@ impl Process {
     }
 }
 
-/// Kills a process that another task holds.
+/// Kills a process that another task owns.
 #[derive(Debug)]
 pub(super) struct Killer {
     kill: mpsc::WeakSender<String>,
@@ -172,12 +172,12 @@ pub(super) struct Killer {
 }
 
 impl Killer {
-    /// Whether there is still something to kill.
+    /// Whether the process still exists.
     pub(super) fn is_of_use(&self) -> bool {
         self.kill.strong_count() > 0 && self.ended.borrow().is_none()
     }
 
-    /// Kills the process and waits until it is gone.
+    /// Kills the process and waits for its end.
     pub(super) async fn kill(self, reason: &str) {
         if let Some(kill) = self.kill.upgrade() {
             // Full or closed: it is being killed already.
@@ -196,7 +196,7 @@ async fn has_ended(mut ended: watch::Receiver<Option<String>>) -> String {
     reason.unwrap_or_else(|| "the host stopped".into())
 }
 
-/// Sees to a process until it has ended.
+/// Waits for the end of a process.
 struct Watcher {
     id: String,
     session: Arc<Session>,
@@ -218,13 +218,13 @@ impl Watcher {
         let ended = tokio::select! {
             status = child.wait() => Ok(status),
             reason = killed.recv() => {
-                // An error here means that it has ended already.
+                // An error means that it has ended already.
                 let _ = child.kill().await;
                 Err(reason)
             }
         };
         for forwarding in lines.into_iter().flatten() {
-            // A panic in there loses a line of log, no more.
+            // A panic there loses a log line only.
             let _ = forwarding.await;
         }
         let reason = match (ended, self.session.last_words()) {

@@ -8,23 +8,23 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
 use super::Failure;
 
-/// An invocation on its way to a function.
+/// An invocation for a function.
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) request_id: String,
     pub(super) payload: Bytes,
-    /// Told when the function has it.
+    /// Notified when a process has taken it.
     pub(super) handed_over: oneshot::Sender<()>,
-    /// Receives the function's answer.
+    /// Receives the function's result.
     pub(super) answer: oneshot::Sender<Result<Bytes, Failure>>,
 }
 
-/// One process's side of the Runtime API.
+/// The state of one process at the Runtime API.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) function: String,
     pub(super) arn: String,
-    /// How long the function may take; its deadline begins when it is handed an invocation.
+    /// The function's time-out. The deadline starts when an invocation is handed over.
     pub(super) timeout: Duration,
     offered: AsyncMutex<mpsc::Receiver<Invocation>>,
     running: Mutex<Option<Running>>,
@@ -32,10 +32,10 @@ pub(super) struct Session {
     last_words: Mutex<Option<String>>,
 }
 
-/// An invocation that a function has: its request id, and who waits for the answer.
+/// A running invocation: its request id, and the receiver of its result.
 type Running = (String, oneshot::Sender<Result<Bytes, Failure>>);
 
-/// The function answered an invocation that it does not have.
+/// The function responded to an invocation that it does not have.
 #[derive(Debug)]
 pub(super) struct NotRunning;
 
@@ -54,7 +54,7 @@ impl Session {
         (session, offer)
     }
 
-    /// Waits for work, and hands it over. `None` once there will be none.
+    /// Waits for an invocation and hands it over. `None` when the host stops.
     pub(super) async fn next(&self) -> Option<(String, Bytes)> {
         self.ready.send_replace(true);
         let invocation = self.offered.lock().await.recv().await?;
@@ -70,7 +70,7 @@ impl Session {
         Some((request_id, payload))
     }
 
-    /// Takes the function's answer to the invocation that it has.
+    /// Accepts the function's result of its running invocation.
     pub(super) fn answer(&self, request_id: &str, answer: Result<Bytes, Failure>) -> Result<(), NotRunning> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match running.take_if(|(running, _)| running == request_id) {
@@ -83,13 +83,13 @@ impl Session {
         }
     }
 
-    /// Returns when the function has asked for its first invocation.
+    /// Waits until the function has asked for its first invocation.
     pub(super) async fn ready(&self) {
-        // The sender lives as long as this session does.
+        // The sender lives as long as this session.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Keeps the last error of the process, for the case that it exits.
+    /// Stores the last error of the process, for the message when it exits.
     pub(super) fn note(&self, text: &str) {
         *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
     }

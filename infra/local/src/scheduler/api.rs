@@ -20,11 +20,11 @@ use crate::{
     template::{AwsLocation, Stack},
 };
 
-/// The longest name.
+/// The longest name, in characters.
 const NAME_BYTES: usize = 64;
-/// The most bytes that a target is handed.
+/// The largest input of a target, in bytes.
 const INPUT_BYTES: usize = 256 * 1024;
-/// The service that runs schedules, which their roles have to trust.
+/// The service principal of schedules, which their roles must trust.
 const PRINCIPAL: &str = "scheduler.amazonaws.com";
 
 /// The schedules as an HTTP service.
@@ -46,12 +46,12 @@ struct Service {
     known: Arc<Known>,
 }
 
-/// The targets and roles that a schedule may name.
+/// The valid targets and roles of a schedule.
 struct Known {
     groups: Vec<String>,
     /// The queues' names by their ARNs.
     queues: BTreeMap<String, String>,
-    /// The ARNs of the roles that Scheduler may take on.
+    /// The ARNs of the roles that Scheduler may assume.
     roles: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ struct Target {
     input: String,
 }
 
-/// In which group an existing schedule is.
+/// The query that names a schedule's group.
 #[derive(Deserialize)]
 struct InGroup {
     #[serde(rename = "groupName")]
@@ -149,31 +149,31 @@ impl Service {
 
     fn create(&self, name: String, body: &[u8]) -> Result<Value, ServiceError> {
         let mut document: Value = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
-        // The SDK sends one with each request. It is no part of a schedule: here the name alone tells repetitions.
+        // The SDK sends one with each request. It is ignored: repetitions are recognised by the name alone.
         document
             .as_object_mut()
             .and_then(|fields| fields.remove("ClientToken"));
         let request = CreateSchedule::deserialize(&document)
-            .map_err(|error| invalid(format!("the local host does not do this: {error}")))?;
+            .map_err(|error| invalid(format!("not supported by the local host: {error}")))?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if !(1..=NAME_BYTES).contains(&name.len()) || !name.bytes().all(plain) {
-            return Err(invalid(format!("{name:?} is no name")));
+            return Err(invalid(format!("{name:?} is not a valid name")));
         }
         let due = due(&request)?;
         if request.flexible_time_window.mode != "OFF" {
-            return Err(invalid("the local host knows no flexible time window"));
+            return Err(invalid("the local host supports no flexible time window"));
         }
         let then = match request.action_after_completion.as_deref() {
             Some("DELETE") => Then::Delete,
             None | Some("NONE") => Then::Keep,
-            Some(other) => return Err(invalid(format!("{other:?} is no action"))),
+            Some(other) => return Err(invalid(format!("{other:?} is not an action"))),
         };
         let Target { arn, role_arn, input } = request.target;
         let Some(queue) = self.known.queues.get(&arn) else {
             return Err(invalid(format!("there is no queue {arn}")));
         };
         if !self.known.roles.contains(&role_arn) {
-            let message = format!("{role_arn} is no role that AWS EventBridge Scheduler may assume");
+            let message = format!("{role_arn} is not a role that AWS EventBridge Scheduler may assume");
             return Err(invalid(message));
         }
         if !(1..=INPUT_BYTES).contains(&input.len()) {
@@ -217,7 +217,7 @@ impl Service {
         deleted.map(|_| json!({})).ok_or_else(|| absent(&name))
     }
 
-    /// The account's own group is there without a template.
+    /// The account's default group exists without a template.
     fn name(&self, name: String, group: Option<String>) -> Result<Name, ServiceError> {
         let group = group.unwrap_or_else(|| "default".to_owned());
         if group == "default" || self.known.groups.contains(&group) {
@@ -236,10 +236,14 @@ fn absent((_, name): &Name) -> ServiceError {
 fn due(request: &CreateSchedule) -> Result<Timestamp, ServiceError> {
     let zone = request.schedule_expression_timezone.as_deref();
     if zone.is_some_and(|zone| zone != "UTC") {
-        return Err(invalid("the local host knows no time zone but UTC"));
+        return Err(invalid("the local host supports only the time zone UTC"));
     }
     let expression = &request.schedule_expression;
-    let wrong = || invalid(format!("the local host knows no schedule {expression:?}"));
+    let wrong = || {
+        invalid(format!(
+            "the local host does not support the schedule {expression:?}"
+        ))
+    };
     let moment = expression
         .strip_prefix("at(")
         .and_then(|rest| rest.strip_suffix(')'))

@@ -1,7 +1,7 @@
-//! EventBridge Scheduler, as far as one-time schedules send messages to the template's queues.
+//! EventBridge Scheduler, for one-time schedules that send messages to the template's queues.
 //!
-//! A schedule is done in the second it names; AWS takes up to a minute more. Schedules live in memory, as the queues do
-//! that they send to: none survives this program, whatever the tables do.
+//! A schedule runs in its exact second; AWS may take up to a minute more. Schedules are in memory, like the queues that
+//! they send to: none survives this program, even if the tables do.
 
 mod api;
 
@@ -25,7 +25,7 @@ use crate::{
     sqs::{Broker, Message},
 };
 
-/// The schedules that wait for their time. Cheap to clone.
+/// The pending schedules. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Scheduler {
     broker: Broker,
@@ -33,28 +33,28 @@ pub(crate) struct Scheduler {
     changed: Arc<Notify>,
 }
 
-/// A group and a name in it.
+/// The group and the name.
 type Name = (String, String);
 
 #[derive(Debug)]
 struct Schedule {
     at: Instant,
-    /// The queue's name.
+    /// The target queue.
     queue: String,
     input: String,
     then: Then,
-    /// As it is shown.
+    /// The document that `GetSchedule` returns.
     document: Value,
 }
 
-/// What happens to a schedule after it ran.
+/// The action after a schedule ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Delete,
     Keep,
 }
 
-/// There is a schedule of that name already.
+/// A schedule of that name exists.
 #[derive(Debug)]
 struct AlreadyThere;
 
@@ -67,10 +67,10 @@ impl Scheduler {
         }
     }
 
-    /// Sends each message at its time, until it is dropped.
+    /// Sends each message at its time. Dropping the future stops it.
     pub(crate) async fn run(self) {
         loop {
-            // Changes from here on end the wait below.
+            // Later changes wake the wait below.
             let changed = self.changed.notified();
             match self.next() {
                 Some(at) if at <= Instant::now() => {
@@ -85,7 +85,7 @@ impl Scheduler {
         }
     }
 
-    /// How many wait for their time.
+    /// The number of pending schedules.
     pub(crate) fn waiting(&self) -> usize {
         self.lock()
             .values()
@@ -93,7 +93,7 @@ impl Scheduler {
             .count()
     }
 
-    /// Runs all waiting schedules now, and returns how many those were.
+    /// Runs all pending schedules now, and returns their number.
     pub(crate) fn bring_forward(&self) -> usize {
         self.send(|_| true)
     }
@@ -139,7 +139,7 @@ impl Scheduler {
                 body: std::mem::take(&mut schedule.input),
                 ..Message::default()
             };
-            // That there is such a queue was asked when the schedule was made.
+            // The queue was checked when the schedule was created.
             drop(self.broker.send(&schedule.queue, message, None));
             schedule.then == Then::Keep
         });
@@ -152,7 +152,7 @@ impl Scheduler {
 }
 
 impl Schedule {
-    /// An input is never empty before it is sent.
+    /// The input is never empty before it is sent.
     fn is_done(&self) -> bool {
         self.input.is_empty()
     }

@@ -26,7 +26,7 @@ use request::{
     ChangeMessageVisibility, DeleteMessage, Entry, GetQueueUrl, OfQueue, ReceiveMessage, SendMessageBatch,
 };
 
-/// The most bytes of a message, and of all messages of one batch.
+/// The largest message, and the largest sum of one batch, in bytes.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 /// The most messages of one batch, and of one receive.
 const BATCH: usize = 10;
@@ -56,7 +56,7 @@ struct Service {
     location: AwsLocation,
 }
 
-/// The protocol that today's SDKs speak.
+/// The protocol of current SDKs.
 const PROTOCOL: JsonProtocol = JsonProtocol {
     service: "AmazonSQS.",
     namespace: "com.amazonaws.sqs#",
@@ -67,7 +67,7 @@ fn invalid_value(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidParameterValueException", message)
 }
 
-/// The code that older clients know an error by.
+/// The error code of the older query protocol.
 fn query_code(code: &str) -> String {
     match code {
         "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
@@ -117,7 +117,7 @@ impl Service {
             "GetQueueUrl" => self.url(&parsed(body)?),
             other => Err(ServiceError::new(
                 "UnsupportedOperation",
-                format!("the local host does not do {other:?}"),
+                format!("the local host does not support {other:?}"),
             )),
         }
     }
@@ -222,7 +222,7 @@ impl Service {
         Ok(json!({ "Messages": messages }))
     }
 
-    /// A received message with all its attributes, whichever the client asked for.
+    /// A received message with all its attributes, even those the client did not ask for.
     fn shown(&self, received: &Received) -> Value {
         let mut shown = json!({
             "MessageId": received.id,

@@ -1,4 +1,4 @@
-//! All queues together, and waiting for them.
+//! All queues of the stack.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,14 +25,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Broker {
     queues: Arc<Mutex<BTreeMap<String, Queue>>>,
-    /// The queues that a function is fed from.
+    /// The queues with an event source mapping.
     feeding: Arc<BTreeSet<String>>,
-    /// How many messages those hold. It is sent at every change of a queue, so that waiting needs no polling.
+    /// The number of messages in those queues. Updated at each change, so waiting needs no polling.
     outstanding: watch::Sender<usize>,
     events: Events,
 }
 
-/// There is no queue of that name.
+/// No queue has this name.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no queue {0}")]
 pub struct NoSuchQueue(pub String);
@@ -43,13 +43,13 @@ pub enum ReceiptError {
     /// There is no such queue.
     #[error(transparent)]
     NoSuchQueue(#[from] NoSuchQueue),
-    /// The receipt handle is not one of the queue.
+    /// The receipt handle is invalid.
     #[error(transparent)]
     InvalidReceipt(#[from] InvalidReceipt),
 }
 
 impl Broker {
-    /// The queues of this stack, empty. Time is tokio's own, so that a test may pause it.
+    /// The queues of this stack, empty. They use tokio's clock, so tests can pause time.
     pub fn new(stack: &Stack, events: Events) -> Broker {
         let queues = stack
             .queues
@@ -89,7 +89,7 @@ impl Broker {
         Ok(id)
     }
 
-    /// Receives up to `most` visible messages, and moves those received too often to the dead-letter queue.
+    /// Receives up to `most` visible messages. Moves messages that exceed their receives to the dead-letter queue.
     ///
     /// # Errors
     /// When there is no such queue.
@@ -124,7 +124,7 @@ impl Broker {
     /// Deletes a message by its latest receipt.
     ///
     /// # Errors
-    /// When there is no such queue, or the receipt is none of it.
+    /// When there is no such queue, or the receipt handle is invalid.
     pub fn delete(&self, queue: &str, receipt: &str) -> Result<(), ReceiptError> {
         Ok(self.change(queue, |queue, _| queue.delete(receipt))??)
     }
@@ -132,7 +132,7 @@ impl Broker {
     /// Sets when a received message becomes visible again.
     ///
     /// # Errors
-    /// When there is no such queue, or the receipt is none of it.
+    /// When there is no such queue, or the receipt handle is invalid.
     pub fn change_visibility(
         &self,
         queue: &str,
@@ -144,7 +144,7 @@ impl Broker {
         })??)
     }
 
-    /// How many messages the queue holds.
+    /// The number of messages in a queue.
     ///
     /// # Errors
     /// When there is no such queue.
@@ -154,7 +154,7 @@ impl Broker {
         Ok(queue.counts(Instant::now()))
     }
 
-    /// Waits until a message of the queue is visible; for ever in a queue that gets none.
+    /// Waits until a message of the queue is visible. Never returns if none arrives.
     ///
     /// # Errors
     /// When there is no such queue.
@@ -175,20 +175,20 @@ impl Broker {
                     () = sleep_until(at) => {}
                     _ = changes.changed() => {}
                 },
-                // The sender lives as long as this broker does.
+                // The sender lives as long as this broker.
                 None => drop(changes.changed().await),
             }
         }
     }
 
-    /// Waits until no queue that feeds a function holds a message.
+    /// Waits until all queues with an event source mapping are empty.
     pub async fn drained(&self) {
         let mut outstanding = self.outstanding.subscribe();
-        // The sender lives as long as this broker does.
+        // The sender lives as long as this broker.
         let _ = outstanding.wait_for(|outstanding| *outstanding == 0).await;
     }
 
-    /// The next `count` messages sent to the queue are delivered twice, each copy on its own: SQS promises at least once.
+    /// Delivers the next `count` messages of the queue twice, each copy by itself, as SQS may: it delivers at least once.
     ///
     /// # Errors
     /// When there is no such queue.
@@ -196,7 +196,7 @@ impl Broker {
         self.change(queue, |queue, _| queue.duplicate_next(count))
     }
 
-    /// Delivers the queue's deleted messages (the last 1,000) once more, and returns how many.
+    /// Delivers the queue's deleted messages (the last 1,000) once more, and returns their number.
     ///
     /// # Errors
     /// When there is no such queue.
@@ -212,7 +212,7 @@ impl Broker {
         Ok(outcome)
     }
 
-    /// Counts messages under the lock of the change, so that a message between two queues is counted.
+    /// Counts messages under the lock of the change, so a message that moves between queues is never missed.
     fn changed(&self, queues: &BTreeMap<String, Queue>) {
         let outstanding = self
             .feeding

@@ -1,4 +1,4 @@
-//! Event source mappings: pollers that carry messages from a queue to its function.
+//! Event source mappings: pollers that invoke a function with the messages of a queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     template::{AwsLocation, BatchFailures, Mapping},
 };
 
-/// One mapping at work.
+/// A running mapping.
 #[derive(Clone)]
 pub(crate) struct Poller {
     pub(crate) mapping: Mapping,
@@ -28,12 +28,12 @@ pub(crate) struct Poller {
     pub(crate) broker: Broker,
     pub(crate) functions: Functions,
     pub(crate) events: Events,
-    /// After how long a failed message is visible again; the queue's own visibility time-out unless set.
+    /// The visibility time-out of failed messages; the queue's if `None`.
     pub(crate) retry_visibility: Option<Duration>,
 }
 
 impl Poller {
-    /// Carries batches until it is dropped.
+    /// Polls the queue and invokes the function. Dropping the future stops it.
     ///
     /// # Errors
     /// When the mapping's queue does not exist.
@@ -60,7 +60,7 @@ impl Poller {
         }
     }
 
-    /// The next batch: at once when it is full, else when its window is over. Empty when another poller was faster.
+    /// The next batch: at once if it is full, otherwise at the end of its window. Empty if another poller was faster.
     async fn batch(&self) -> Result<Vec<Received>, NoSuchQueue> {
         let Mapping {
             queue,
@@ -102,7 +102,7 @@ impl Poller {
             } else {
                 Ok(())
             };
-            // A mapping's own queue and receipts exist.
+            // The mapping's own queue and receipts exist.
             drop(settled);
         }
         self.events.tell(&Event::Batch {
@@ -151,8 +151,8 @@ impl Poller {
     }
 }
 
-/// The messages that the function's answer fails. An answer that is not understood, or names a message that was not in
-/// the batch, fails them all, as in Lambda.
+/// The messages that a function's response fails. A malformed response, or one that names a message outside the batch,
+/// fails all of them, as in Lambda.
 fn failures<'a>(batch: &'a [Received], answer: &[u8]) -> Vec<&'a Received> {
     let named = serde_json::from_slice(answer)
         .ok()
@@ -171,8 +171,8 @@ fn failures<'a>(batch: &'a [Received], answer: &[u8]) -> Vec<&'a Received> {
         .collect()
 }
 
-/// The ids under `batchItemFailures`; `None` when the answer is malformed. No answer, no list and an empty list all say
-/// that nothing failed.
+/// The ids under `batchItemFailures`; `None` if the response is malformed. An empty response, a missing list and an empty
+/// list mean no failures.
 fn named(answer: &Value) -> Option<Vec<String>> {
     let Some(list) = answer.get("batchItemFailures") else {
         return answer

@@ -1,4 +1,4 @@
-//! A message as it was sent, and SQS's digests of it.
+//! A sent message, and SQS's digests of it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Attribute {
-    /// `String`, `Number` or `Binary`, perhaps with a custom suffix after a dot.
+    /// `String`, `Number` or `Binary`, with an optional custom suffix after a dot.
     pub data_type: String,
     /// The value of a `String` or `Number`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,19 +20,19 @@ pub struct Attribute {
     pub binary_value: Option<String>,
 }
 
-/// A message as its sender gave it.
+/// A message as it was sent.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     /// The body.
     pub body: String,
     /// The attributes, by name.
     pub attributes: BTreeMap<String, Attribute>,
-    /// The fair-queue group: whose backlog it belongs to.
+    /// The fair-queue group.
     pub group: Option<String>,
 }
 
 impl Message {
-    /// The size that SQS counts against its limit: body, and names, types and values of attributes.
+    /// The size in SQS's terms: body, and names, types and values of attributes, in bytes.
     pub(super) fn size_bytes(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, attribute)| {
             let value = attribute
@@ -50,8 +50,8 @@ impl Message {
         hexadecimal(&Md5::digest(&self.body))
     }
 
-    /// `MD5OfMessageAttributes`, of the attributes sorted by name: each name, type and value preceded by its length in
-    /// four bytes, the value also by one byte that tells text from binary. Absent when there are none.
+    /// `MD5OfMessageAttributes`: the attributes sorted by name; each name, type and value has a prefix of its length in
+    /// four bytes, and the value another byte for text or binary. `None` without attributes.
     pub(super) fn attributes_digest(&self) -> Option<String> {
         if self.attributes.is_empty() {
             return None;

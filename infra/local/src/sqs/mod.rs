@@ -1,9 +1,9 @@
-//! SQS, as far as a standard queue and its event source mapping matter: visibility, receive counts, delays, fair groups,
-//! dead letters, batches with partial failures, concurrency, and at-least-once delivery on request.
+//! SQS: standard queues and event source mappings, with visibility, receive counts, delays, fair groups, dead letters,
+//! partial batch failures, concurrency, and at-least-once delivery on request.
 //!
-//! Queues are in memory. One deliberate difference is an option: a failed batch's messages
-//! become visible again after [`crate::Options::retry_visibility`] instead of the queue's visibility time-out, which by
-//! Lambda's rule is six times the function's own and would make every failure take minutes.
+//! Queues are in memory. One deliberate difference is an option: messages of a failed batch become visible again after
+//! [`crate::Options::retry_visibility`]. In AWS it is the queue's visibility time-out, which is six times the function's
+//! time-out, so that each failure would take minutes.
 
 mod api;
 mod broker;

@@ -1,6 +1,6 @@
-//! One standard queue as a pure state machine: the time and the ids of new messages are arguments.
+//! A standard queue as a pure state machine: times and message ids are arguments.
 //!
-//! The local host serves it over HTTP; the simulation of the tests injects faults around it.
+//! The local host serves it over HTTP; the simulation injects faults around it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,23 +11,23 @@ use tokio::time::Instant;
 use super::message::Message;
 use crate::template::Redrive;
 
-/// How many deleted messages a queue can deliver again.
+/// The number of deleted messages that can be delivered again.
 const DELETED_KEPT: usize = 1_000;
 
 /// A received message.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// The message's id, the same at every receive.
+    /// The message's id, the same at each receive.
     pub id: String,
-    /// The receipt handle, new at every receive.
+    /// The receipt handle, new at each receive.
     pub receipt: String,
-    /// The message.
+    /// The message as it was sent.
     pub message: Message,
-    /// How often it has been received, this time included.
+    /// The number of receives, this one included.
     pub receives: u32,
-    /// When it was sent.
+    /// The time of sending.
     pub sent: Timestamp,
-    /// When it was first received.
+    /// The time of the first receive.
     pub first_received: Timestamp,
 }
 
@@ -47,31 +47,31 @@ pub struct Queue {
     visibility: Duration,
     delay: Duration,
     pub(super) redrive: Option<Redrive>,
-    /// By order of arrival.
+    /// In order of arrival.
     entries: BTreeMap<u64, Entry>,
     next: u64,
     deleted: VecDeque<Entry>,
-    /// How many of the next messages are stored in two copies.
+    /// How many of the next messages are stored twice.
     duplicated: usize,
 }
 
-/// The time of an operation, by the monotonic clock of timers and by the wall clock of timestamps.
+/// The time of an operation, by two clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Decides what is visible.
+    /// The monotonic clock, which decides about visibility.
     pub instant: Instant,
-    /// Written into messages.
+    /// The wall clock, for the timestamps of messages.
     pub wall: Timestamp,
 }
 
-/// How many messages a queue holds.
+/// The number of messages in a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Ready to be received.
+    /// Visible.
     pub visible: usize,
-    /// Received and neither deleted nor visible again.
+    /// In flight: received, and neither deleted nor visible again.
     pub in_flight: usize,
-    /// Sent with a delay that is not over.
+    /// Delayed.
     pub delayed: usize,
 }
 
@@ -89,23 +89,23 @@ impl Queue {
         }
     }
 
-    /// How many messages it holds: visible, delayed and in flight.
+    /// The number of messages: visible, delayed and in flight.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it holds no message.
+    /// Whether it contains no message.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The bodies of all messages with the time at which each becomes visible, by order of arrival.
+    /// The bodies of all messages with the times at which they become visible, in order of arrival.
     pub fn contents(&self) -> impl Iterator<Item = (&str, Instant)> {
         let entries = self.entries.values();
         entries.map(|entry| (entry.message.body.as_str(), entry.visible_at))
     }
 
-    /// Stores a message under a new id. A missing `delay` is the queue's own.
+    /// Stores a message under a new id. Without `delay` the queue's own applies.
     pub fn send(&mut self, id: &str, message: Message, delay: Option<Duration>, now: Moment) {
         let entry = Entry {
             id: id.to_owned(),
@@ -122,7 +122,7 @@ impl Queue {
         self.insert(entry);
     }
 
-    /// Stores a message that a queue gave up, visible at once: under the same id and with the same age.
+    /// Stores a message of another queue's dead letters, visible at once, with its id and age.
     pub fn move_in(&mut self, DeadLetter(entry): DeadLetter, now: Moment) {
         self.insert(Entry {
             visible_at: now.instant,
@@ -132,8 +132,8 @@ impl Queue {
         });
     }
 
-    /// Receives up to `most` visible messages and hides them for `visibility` or the queue's own time-out; and gives up
-    /// those that were received too often.
+    /// Receives up to `most` visible messages and hides them for `visibility` or the queue's own time-out. Returns those
+    /// that exceed their receives as dead letters.
     pub fn receive(
         &mut self,
         most: usize,
@@ -146,7 +146,7 @@ impl Queue {
         (received.collect(), dead)
     }
 
-    /// Removes the visible messages that were received as often as the redrive policy allows.
+    /// Removes the visible messages that have reached the redrive policy's receive count.
     pub fn give_up(&mut self, now: Moment) -> Vec<DeadLetter> {
         let max_receives = self
             .redrive
@@ -173,9 +173,9 @@ impl Queue {
         })
     }
 
-    /// The numbers of up to `most` visible messages, in the order in which they are received: the next is the oldest of
-    /// the group with the fewest in flight, and a message without a group is a group of its own. SQS does so once a group
-    /// has a backlog; here it is always so.
+    /// The numbers of up to `most` visible messages, in the order of receiving: the next one is the oldest of the group
+    /// with the fewest in flight; a message without a group is its own group. SQS does so once a group has a backlog;
+    /// this queue always does.
     pub fn visible(&self, most: usize, now: Instant) -> Vec<u64> {
         let mut in_flight: BTreeMap<&str, usize> = BTreeMap::new();
         let mut waiting: BTreeMap<&str, VecDeque<u64>> = BTreeMap::new();
@@ -218,10 +218,10 @@ impl Queue {
         order
     }
 
-    /// Deletes a message by its latest receipt. An older receipt deletes nothing, and is no error.
+    /// Deletes a message by its latest receipt. An older receipt deletes nothing and is no error.
     ///
     /// # Errors
-    /// The text is not a receipt handle of this queue.
+    /// When the text is not a receipt handle of this queue.
     pub fn delete(&mut self, receipt: &str) -> Result<(), InvalidReceipt> {
         let (number, receives) = parse(receipt)?;
         if self
@@ -238,10 +238,10 @@ impl Queue {
         Ok(())
     }
 
-    /// Sets how long a received message stays hidden from now on. An older receipt changes nothing, and is no error.
+    /// Sets for how long a received message stays hidden. An older receipt changes nothing and is no error.
     ///
     /// # Errors
-    /// The text is not a receipt handle of this queue.
+    /// When the text is not a receipt handle of this queue.
     pub fn change_visibility(
         &mut self,
         receipt: &str,
@@ -259,12 +259,12 @@ impl Queue {
         Ok(())
     }
 
-    /// When the next message becomes visible; `None` in an empty queue.
+    /// When the next message becomes visible; `None` if the queue is empty.
     pub fn next_visible(&self) -> Option<Instant> {
         self.entries.values().map(|entry| entry.visible_at).min()
     }
 
-    /// How many messages are visible, in flight and delayed.
+    /// The numbers of visible, in-flight and delayed messages.
     pub fn counts(&self, now: Instant) -> Counts {
         let mut counts = Counts::default();
         for entry in self.entries.values() {
@@ -277,12 +277,12 @@ impl Queue {
         counts
     }
 
-    /// Stores the next `count` messages in two copies of the same id, so that two receivers can hold one message.
+    /// Stores the next `count` messages twice with the same id, so two receivers can have one message.
     pub fn duplicate_next(&mut self, count: usize) {
         self.duplicated += count;
     }
 
-    /// Makes the last 1,000 deleted messages visible again, and returns how many those are.
+    /// Makes the last 1,000 deleted messages visible again, and returns their number.
     pub fn redeliver(&mut self, now: Instant) -> usize {
         let deleted = std::mem::take(&mut self.deleted);
         let count = deleted.len();
@@ -301,7 +301,7 @@ impl Queue {
     }
 }
 
-/// A message that was received too often.
+/// A message that exceeded its receives.
 #[derive(Clone, Debug)]
 pub struct DeadLetter(Entry);
 

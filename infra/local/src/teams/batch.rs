@@ -1,24 +1,24 @@
-//! The batch API: one message for many people, each in their personal conversation. A batch proceeds when it is polled.
+//! The batch API: one message to the personal conversations of many people. A batch proceeds when it is polled.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{BatchOperation, Refusal, Response, Strangers, Teams};
 
-/// How batches proceed. By default a batch is delivered when it is submitted.
+/// How batches proceed. By default a batch is delivered on submission.
 #[derive(Clone, Debug)]
 pub struct Course {
     /// How many people are reached at once; the others when the batch completes.
     pub at_once: usize,
-    /// How many polls a batch is ongoing for.
+    /// The number of polls for which a batch is ongoing.
     pub rounds: usize,
-    /// `retryAfter` of an ongoing batch.
+    /// The `retryAfter` of an ongoing batch.
     pub retry_after: Option<String>,
-    /// How many failed entries a page has.
+    /// The failed entries of one page.
     pub page: usize,
-    /// How many polls a cancelled batch is ongoing for.
+    /// The number of polls for which a cancelled batch is ongoing.
     pub lingers: usize,
-    /// Whether people whom a cancelled batch did not reach are failed entries.
+    /// Whether a cancelled batch lists unreached people as failed entries.
     pub tells_cancelled: bool,
 }
 
@@ -35,29 +35,29 @@ impl Default for Course {
     }
 }
 
-/// Why a batch does not reach somebody.
+/// Why a batch does not reach a person.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The status that is counted.
+    /// The status in the counts.
     pub status: u16,
-    /// The code.
+    /// The error code.
     pub code: &'static str,
-    /// The id in the failed entry, if it is not the submitted one.
+    /// The id in the failed entry, if it differs from the submitted one.
     pub told_as: Option<&'static str>,
 }
 
 /// One batch.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// The tenant.
+    /// The tenant's id.
     pub tenant: String,
-    /// The people, as they were submitted.
+    /// The people, by the submitted ids.
     pub members: Vec<String>,
     /// The message.
     pub activity: Value,
-    /// How often it was cancelled.
+    /// The number of cancellations.
     pub cancelled: usize,
-    /// The members who can be reached.
+    /// The members that can be reached.
     reachable: Vec<String>,
     failures: Vec<(String, Failure)>,
     reached: usize,
@@ -66,7 +66,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Everybody who is not reached and is listed.
+    /// The failed entries.
     fn failed(&self, course: &Course) -> Vec<(String, Failure)> {
         let cancelled = self.cancelled > 0 && course.tells_cancelled;
         let left = self.reachable.iter().skip(self.reached).filter(|_| cancelled);
@@ -135,7 +135,7 @@ impl Teams {
         let number = self.batches.len();
         self.reach(number - 1, self.course.at_once, now);
         let id = format!("op/{number}");
-        // Microsoft's libraries read different forms.
+        // Microsoft's client libraries read different forms.
         let answer = if number.is_multiple_of(2) {
             json!({ "operationId": id })
         } else {
@@ -164,7 +164,7 @@ impl Teams {
         }
     }
 
-    /// Posts the message to the members of a batch until so many have it.
+    /// Posts the message to members of a batch until `most` of them have it.
     fn reach(&mut self, index: usize, most: usize, now: Timestamp) {
         let batch = &self.batches[index];
         let until = most.min(batch.reachable.len()).max(batch.reached);
@@ -223,7 +223,7 @@ impl Teams {
             .map(|(number, (member, failure))| {
                 let (status, code) = (failure.status, failure.code);
                 let id = failure.told_as.unwrap_or(member);
-                // Microsoft's libraries read different names.
+                // Microsoft's client libraries read different names.
                 let name = if number.is_multiple_of(2) { "id" } else { "entryId" };
                 let error = json!({"error": {"code": code, "message": "refused"}, "statusCode": status});
                 json!({ name: id, "error": error.to_string() })

@@ -9,26 +9,26 @@ use super::{
     Teams,
 };
 
-/// The code for a person for whom the bot is not installed.
+/// The error code for a person without an installation of the bot.
 const NOT_INSTALLED: Refusal = Refusal::new(403, "ForbiddenOperationException");
 
-/// What carrying out a request came to.
+/// The result of a request.
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// A conversation was created or found. The first message has an id of its own in a thread.
+    /// A conversation was created or found. In a thread, the first message has its own id.
     Created {
         /// The conversation's id.
         id: String,
         /// The first message's id.
         activity: Option<String>,
     },
-    /// A message was posted under this id.
+    /// A message was posted, with this id.
     Shown(String),
-    /// The message of this id was changed.
+    /// The message with this id was updated.
     Changed(String),
     /// A message was deleted.
     Deleted,
-    /// What was read.
+    /// The result of a read.
     Told(Value),
 }
 
@@ -46,7 +46,7 @@ impl From<Done> for Response {
 }
 
 impl Teams {
-    /// Answers a request at once.
+    /// Executes a request at once.
     pub fn handle(&mut self, request: &Request, now: Timestamp) -> Response {
         if let Operation::Batch(operation) = &request.operation {
             return self.batch(&request.id, operation, now);
@@ -61,13 +61,13 @@ impl Teams {
         }
     }
 
-    /// Counts a request that arrives and checks it: the index of its conversation, or why it is refused. An admitted
-    /// request has to [`finish`](Self::finish).
+    /// Counts and checks a request on arrival. Returns the index of its conversation; then call [`finish`](Self::finish)
+    /// after the request.
     ///
     /// # Errors
-    /// Why the request is not carried out.
+    /// The refusal.
     pub fn admit(&mut self, request: &Request, now: Timestamp) -> Result<usize, Refusal> {
-        // A request without access is not counted.
+        // A request without access does not count.
         if self.refuses_the_bot {
             return Err(Refusal::new(401, "BotNotRegistered"));
         }
@@ -110,7 +110,7 @@ impl Teams {
         Ok(place)
     }
 
-    /// Carries out a request that was admitted to this conversation.
+    /// Executes an admitted request in this conversation.
     pub fn carry_out(&mut self, request: &Request, place: usize, now: Timestamp) -> Done {
         match &request.operation {
             Operation::Create { activity, .. } => {
@@ -141,14 +141,14 @@ impl Teams {
         }
     }
 
-    /// Ends a request that was admitted: the next one to its conversation may come.
+    /// Ends an admitted request: the conversation accepts the next one.
     pub fn finish(&mut self, request: &Request, place: usize) {
         if !matches!(request.operation, Operation::Read(_)) {
             self.places[place].in_flight -= 1;
         }
     }
 
-    /// The index of the conversation that a request leads to. A former conversation id leads nowhere.
+    /// The index of the conversation of a request. A former conversation id has none.
     pub fn find(&self, request: &Request) -> Option<usize> {
         match &request.operation {
             Operation::Create { tenant, member, .. } => {
@@ -166,7 +166,7 @@ impl Teams {
         let id = request.id.as_str();
         let is_current = |place: &usize| self.places[*place].conversation == id || self.chats.contains(id);
         let exact = self.named(id).filter(is_current);
-        // A thread that nobody added belongs to its channel.
+        // A thread that was not added belongs to its channel.
         exact.or_else(|| {
             let (channel, _) = id.split_once(";messageid=")?;
             self.named(channel)
@@ -200,7 +200,7 @@ impl Teams {
         }
     }
 
-    /// The index of a new person, whose two ids and conversation id are derived from this one.
+    /// The index of a new person. The conversation id and both ids of the person derive from this one.
     pub fn create_person(&mut self, tenant: usize, id: &str) -> usize {
         let name = id
             .strip_prefix("29:")
@@ -220,7 +220,7 @@ impl Teams {
         self.add(Place::new(Kind::Person, tenant, chat, account))
     }
 
-    /// Counts a request against the limits. A conversation is counted where it is served.
+    /// Counts a request against the limits. A conversation's limit applies at the address that serves it.
     fn count(&mut self, request: &Request, place: usize, now: Timestamp) -> Option<Refusal> {
         let is_served = self.check_address(request.address, place).is_ok();
         let Teams {
@@ -240,7 +240,7 @@ impl Teams {
             .or_else(|| of_place.map(|limit| exceeded(limit, "the conversation's rate limit is exceeded")))
     }
 
-    /// Whether this address serves this place.
+    /// Whether this address serves this conversation.
     fn check_address(&self, address: Address, place: usize) -> Result<(), Refusal> {
         let tenant = &self.tenants[self.places[place].tenant];
         let is_served = match address {
@@ -295,7 +295,7 @@ impl Teams {
         present.find(|member| self.places[member.place].is_person(id))
     }
 
-    /// The members of a conversation: of its team, if it has one.
+    /// The members of a conversation; for a channel, those of its team.
     fn roster(&self, place: usize) -> &[Member] {
         let team = self.team(place).map(|team| &team.members);
         team.unwrap_or(&self.places[place].members)
@@ -351,7 +351,7 @@ impl Teams {
     }
 }
 
-/// Where the page begins that a continuation token leads to, and when the token was issued.
+/// The start of the page of a continuation token, and the time at which the token was issued.
 fn read_token(token: &str) -> Option<(usize, Timestamp)> {
     let (start, issued) = token.split_once('@')?;
     let issued = Timestamp::from_millisecond(issued.parse().ok()?).ok()?;
@@ -363,7 +363,7 @@ fn exceeded((_, per): Limit, what: &'static str) -> Refusal {
     Refusal::new(429, "Throttled").saying(what).retry_after(seconds)
 }
 
-/// An account id that does not exist is a malformed argument; a user may exist in another tenant.
+/// A malformed account id is a bad argument; an unknown user may exist in another tenant.
 fn not_found(operation: &Operation) -> Refusal {
     match operation {
         Operation::Create { member, .. } if member.starts_with("29:") => Refusal::BAD_SYNTAX,

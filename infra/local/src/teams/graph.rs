@@ -1,4 +1,4 @@
-//! Microsoft Graph, as far as a bot uses it: the catalog of apps, and installations for people.
+//! Microsoft Graph: the app catalog, and installations for people.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use super::{Place, Refusal, Response, Strangers, Teams};
 pub struct GraphRequest {
     /// The tenant's id.
     pub tenant: String,
-    /// What it asks for.
+    /// The operation.
     pub operation: GraphOperation,
 }
 
-/// What a request to Graph asks for.
+/// An operation of Graph.
 #[derive(Clone, Debug)]
 pub enum GraphOperation {
-    /// Finds the app in the catalog by this filter.
+    /// Searches the catalog by this filter.
     Catalog {
-        /// The filter.
+        /// The `OData` filter.
         filter: String,
     },
     /// Installs an app for a person.
@@ -37,7 +37,7 @@ pub enum GraphOperation {
         /// The person's Entra object id.
         user: String,
     },
-    /// The chat of a person with the bot.
+    /// The chat of an installation with its person.
     Chat {
         /// The person's Entra object id.
         user: String,
@@ -46,20 +46,20 @@ pub enum GraphOperation {
     },
 }
 
-/// A successful answer of Graph.
+/// A success of Graph.
 #[derive(Clone, Debug)]
 pub struct GraphDone {
-    /// The answer.
+    /// The response.
     pub response: Response,
-    /// The index of the person for whom the bot was installed just now.
+    /// The index of the person for whom the bot was installed by this request.
     pub installed: Option<usize>,
 }
 
 impl GraphOperation {
-    /// Reads a request by its method, its path and query from `/v1.0/` on, and its body.
+    /// Parses a request from its method, its path and query from `/v1.0/` on, and its body.
     ///
     /// # Errors
-    /// The model has no such endpoint.
+    /// When the model has no such endpoint.
     pub fn read(method: &str, target: &str, body: &Value) -> Result<GraphOperation, Refusal> {
         let (segments, query) = split_target(target);
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -90,7 +90,7 @@ impl GraphOperation {
         }
     }
 
-    /// The person whom it is about.
+    /// The person of the operation.
     pub fn user(&self) -> Option<&str> {
         match self {
             GraphOperation::Catalog { .. } => None,
@@ -117,7 +117,7 @@ impl Teams {
     /// Counts a request to Graph against its limit.
     ///
     /// # Errors
-    /// The limit is exceeded.
+    /// When the limit is exceeded.
     pub fn count_at_graph(&mut self, tenant: &str, now: Timestamp) -> Result<(), Refusal> {
         let Teams { tenants, limits, .. } = self;
         let tenant = tenants.iter_mut().find(|known| known.id == tenant);
@@ -127,10 +127,10 @@ impl Teams {
         })
     }
 
-    /// Answers a request to Graph.
+    /// Executes a request to Graph.
     ///
     /// # Errors
-    /// Why Graph does not carry it out.
+    /// The refusal.
     pub fn graph(&mut self, request: &GraphRequest) -> Result<GraphDone, Refusal> {
         let not_found = Refusal::new(404, "NotFound");
         let tenant = if self.strangers == Strangers::Created {
@@ -154,7 +154,7 @@ impl Teams {
             | GraphOperation::Installed { user }
             | GraphOperation::Chat { user, .. } => user,
         };
-        // A guest is not a person of this tenant.
+        // Guests are not users of this tenant.
         let anywhere = self.strangers == Strangers::Created;
         let is_meant = |place: &Place| place.is_person(user) && (place.tenant == tenant || anywhere);
         let known = self.places.iter().position(is_meant);
@@ -197,8 +197,7 @@ impl Teams {
         }
     }
 
-    /// Whether a filter of the catalog finds the app. An app from the store has the id of its manifest, and is found by no
-    /// other.
+    /// Whether a filter of the catalog matches the app. A store app has the id of its manifest, and matches only by that.
     fn is_meant(&self, app: &str, filter: &str) -> bool {
         let is = |field: &str, id: &str| filter.contains(&format!("{field} eq '{id}'"));
         let by_manifest = is("externalId", &self.manifest) && app != self.manifest;

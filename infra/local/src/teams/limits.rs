@@ -1,13 +1,13 @@
-//! Rate limits, counted as Teams counts them: when a request arrives.
+//! Rate limits. As in Teams, a request counts on arrival.
 
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// So many requests in so long.
+/// A number of requests in a period.
 pub type Limit = (usize, SignedDuration);
 
-/// The limits of a bot. A list is in order of its times; an empty one limits nothing.
+/// The rate limits of a bot. Each list is sorted by period; an empty list is no limit.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// For all conversations of a tenant together.
@@ -19,7 +19,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What Microsoft documents for Teams and for Graph's installations.
+    /// The limits that Microsoft documents for Teams and for Graph's installations.
     pub fn documented() -> Limits {
         let per = |most, seconds| (most, SignedDuration::from_secs(seconds));
         Limits {
@@ -30,7 +30,7 @@ impl Limits {
     }
 }
 
-/// The arrivals of the longest time that a limit counts.
+/// The arrivals within the longest period.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window(VecDeque<Timestamp>);
 

@@ -1,9 +1,9 @@
 //! A model of Teams: a pure state machine that the local host, the integration tests and the simulation share.
 //!
-//! It holds [tenants, people, conversations and teams](Place), and answers requests to the [Connector](Teams::handle), to the
-//! batch API and to [Graph](Teams::graph) with the codes and limits of the real services. It has no clock, no randomness and
-//! no I/O: the time is an argument, and faults are injected around it by [`Teams::admit`] and [`Teams::carry_out`], between
-//! which the simulation lets time pass.
+//! It contains [tenants, people, conversations and teams](Place), and answers requests to the [Connector](Teams::handle),
+//! to the batch API and to [Graph](Teams::graph) with the codes and limits of the real services. It has no clock, no
+//! randomness and no I/O: times are arguments. The simulation calls [`Teams::admit`] and [`Teams::carry_out`] separately,
+//! with delays and faults in between.
 
 mod batch;
 mod connector;
@@ -25,16 +25,16 @@ pub use limits::{Limit, Limits};
 pub use request::{Address, BatchOperation, Operation, Query, Refusal, Request, Response, decoded, text_of};
 pub use world::{Account, Kind, Member, Past, Place, Team, Tenant};
 
-/// Teams' name in activities.
+/// The channel id of Teams.
 pub const CHANNEL_ID: &str = "msteams";
 
-/// What is done with a conversation or a person that does not exist.
+/// How a request to a missing conversation or person is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strangers {
-    /// A request to it is refused.
+    /// The request is refused.
     #[default]
     Refused,
-    /// A request creates it, a read excepted.
+    /// The conversation or person is created, except by a read.
     Created,
 }
 
@@ -45,27 +45,27 @@ pub struct Teams {
     pub bot: String,
     /// The tenants.
     pub tenants: Vec<Tenant>,
-    /// Conversations, and people by their personal conversation.
+    /// Conversations. A person is represented by the personal conversation.
     pub places: Vec<Place>,
     /// The teams.
     pub teams: Vec<Team>,
-    /// All messages by their ids.
+    /// All messages, by id.
     pub messages: BTreeMap<String, Message>,
-    /// Everything that the bot posted, changed and deleted, in order.
+    /// Everything that the bot posted, updated and deleted, in order.
     pub posted: Vec<Posted>,
-    /// What is done with a conversation or a person that does not exist.
+    /// How requests to missing conversations and people are handled.
     pub strangers: Strangers,
     /// The rate limits.
     pub limits: Limits,
-    /// The size that a page of a roster has, whatever the request asks for.
+    /// The page size of rosters, whatever a request asks for.
     pub page_size: RangeInclusive<usize>,
-    /// For how long a continuation token is accepted.
+    /// The lifetime of continuation tokens.
     pub token_ttl: Option<SignedDuration>,
     /// Whether the bot's token is refused.
     pub refuses_the_bot: bool,
-    /// Whether Teams cannot read its own conversation ids.
+    /// Whether Teams fails to decrypt its own conversation ids.
     pub undecryptable: bool,
-    /// Whether that was ever so.
+    /// Whether it ever failed so.
     pub was_undecryptable: bool,
     /// The id in the manifest of the bot's app.
     pub manifest: String,
@@ -75,40 +75,40 @@ pub struct Teams {
     pub course: Course,
     /// The batches so far.
     pub batches: Vec<Batch>,
-    /// Members whom no batch reaches.
+    /// Members that no batch reaches.
     pub batch_failures: BTreeMap<String, Failure>,
-    /// Chat ids that Graph returned: second names of conversations.
+    /// Chat ids that Graph returned, which are aliases of conversations.
     chats: BTreeSet<String>,
     /// All present and former conversation ids.
     names: BTreeMap<String, usize>,
     last_id: i64,
 }
 
-/// A message as people see it.
+/// A message as users see it.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// The index of its conversation.
     pub place: usize,
-    /// The activity; `None` once it is deleted.
+    /// The activity; `None` after a deletion.
     pub activity: Option<Value>,
 }
 
 impl Message {
-    /// The text that is shown; `None` once it is deleted.
+    /// The visible text; `None` after a deletion.
     pub fn text(&self) -> Option<String> {
         let activity = self.activity.as_ref()?;
         Some(text_of(activity).to_owned())
     }
 }
 
-/// What the bot posted, changed or deleted.
+/// A message that the bot posted, updated or deleted.
 #[derive(Clone, Debug)]
 pub struct Posted {
-    /// The conversation id of the request, with its thread if it has one.
+    /// The conversation id in the request, with its thread if it has one.
     pub conversation: String,
     /// The id of the message.
     pub id: String,
-    /// What was done.
+    /// The change.
     pub posting: Posting,
     /// The activity; null for a deletion.
     pub activity: Value,
@@ -121,19 +121,19 @@ impl Posted {
     }
 }
 
-/// What the bot did with a message.
+/// The change of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Posting {
-    /// Posted it.
+    /// A new message.
     New,
-    /// Changed it.
+    /// An update.
     Update,
-    /// Deleted it.
+    /// A deletion.
     Delete,
 }
 
 impl Teams {
-    /// A world without people, with Teams' documented limits.
+    /// A model without people, with Teams' documented limits.
     pub fn new(bot: &str, manifest: &str) -> Teams {
         Teams {
             bot: bot.to_owned(),
@@ -160,7 +160,7 @@ impl Teams {
         }
     }
 
-    /// Adds a place, and returns its index.
+    /// Adds a conversation, and returns its index.
     pub fn add(&mut self, place: Place) -> usize {
         let index = self.places.len();
         self.names.insert(place.conversation.clone(), index);
@@ -168,7 +168,7 @@ impl Teams {
         index
     }
 
-    /// The index of the tenant of this id; it is added if it is missing.
+    /// The index of the tenant with this id. Adds the tenant if it is missing.
     pub fn tenant(&mut self, id: &str) -> usize {
         let known = self.tenants.iter().position(|tenant| tenant.id == id);
         known.unwrap_or_else(|| {
@@ -181,7 +181,7 @@ impl Teams {
         })
     }
 
-    /// The index of the conversation that has or had this id.
+    /// The index of the conversation with this present or former id.
     pub fn named(&self, conversation: &str) -> Option<usize> {
         self.names.get(conversation).copied()
     }
@@ -191,7 +191,7 @@ impl Teams {
         self.places.iter().position(|place| place.is_person(id))
     }
 
-    /// Every id that a conversation has or had.
+    /// All present and former ids of a conversation.
     pub fn names_of(&self, place: usize) -> impl Iterator<Item = &str> {
         let names = self.names.iter().filter(move |(_, known)| **known == place);
         names.map(|(name, _)| name.as_str())
@@ -202,14 +202,14 @@ impl Teams {
         self.places[place].team.map(|team| &self.teams[team])
     }
 
-    /// The indices of all channels and threads of the same team, or the place alone.
+    /// The indices of all channels and threads of the same team, or of the conversation alone.
     pub fn beside(&self, place: usize) -> Vec<usize> {
         let team = self.places[place].team;
         let beside = |other: &usize| *other == place || (team.is_some() && self.places[*other].team == team);
         (0..self.places.len()).filter(beside).collect()
     }
 
-    /// Adds a member to a team, unless they are one.
+    /// Adds a member to a team, unless they are a member already.
     pub fn join(&mut self, team: usize, place: usize, entry: Value, now: Timestamp) {
         let members = &mut self.teams[team].members;
         let is_present = |member: &Member| member.place == place && member.quit.is_none();
@@ -226,7 +226,7 @@ impl Teams {
         }
     }
 
-    /// Installs the bot in a conversation and those beside it, which also ends a refusal.
+    /// Installs the bot in a conversation and its siblings. Also ends a refusal.
     pub fn install(&mut self, place: usize) {
         for other in self.beside(place) {
             let place = &mut self.places[other];
@@ -234,7 +234,7 @@ impl Teams {
         }
     }
 
-    /// Uninstalls the bot from a conversation and those beside it. Teams may refuse messages from then on, or accept them.
+    /// Uninstalls the bot from a conversation and its siblings. Afterwards Teams may refuse messages or accept them.
     pub fn uninstall(&mut self, place: usize, refusal: Option<&'static str>) {
         for other in self.beside(place) {
             let place = &mut self.places[other];
@@ -243,13 +243,13 @@ impl Teams {
         }
     }
 
-    /// Refuses all messages to a conversation with this code from now on.
+    /// From now on refuses all messages to a conversation with this code.
     pub fn refuse(&mut self, place: usize, code: &'static str) {
         self.places[place].refusal = Some(code);
         self.places[place].past.refused = true;
     }
 
-    /// Another region serves a conversation and those beside it from now on.
+    /// Moves a conversation and its siblings to another region.
     pub fn relocate(&mut self, place: usize, region: usize) {
         for other in self.beside(place) {
             self.places[other].region = region;
@@ -257,7 +257,7 @@ impl Teams {
         }
     }
 
-    /// A person deleted the chat: their conversation has a new id.
+    /// A person deletes the chat: the conversation gets a new id.
     pub fn rename(&mut self, place: usize) {
         let renamed = &mut self.places[place];
         renamed.renamed += 1;
@@ -272,7 +272,7 @@ impl Teams {
         tenant.was_disabled |= disabled;
     }
 
-    /// Ends every incident and enables the bot in every tenant.
+    /// Ends all incidents and enables the bot in every tenant.
     pub fn recover(&mut self) {
         (self.refuses_the_bot, self.undecryptable) = (false, false);
         for tenant in &mut self.tenants {
@@ -280,7 +280,7 @@ impl Teams {
         }
     }
 
-    /// An activity about a conversation, from a person in it, without a type.
+    /// An activity of a conversation, from a person in it, without a type.
     pub fn activity(&self, place: usize, from: usize, id: &str, service_url: &str) -> Value {
         let team = self.team(place).map(|team| team.channels[0]);
         let place = &self.places[place];
@@ -308,7 +308,7 @@ impl Teams {
         })
     }
 
-    /// A new id of a message: the time in milliseconds, but never the same twice.
+    /// A new message id: the time in milliseconds, unique.
     pub fn next_id(&mut self, now: Timestamp) -> String {
         self.last_id = now.as_millisecond().max(self.last_id + 1);
         self.last_id.to_string()

@@ -1,56 +1,56 @@
-//! Requests to the Connector as Teams reads them, and its answers.
+//! Requests to the Connector, and its responses.
 
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-/// Which service URL a request came to.
+/// The kind of service URL that a request was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// That of a region.
+    /// The URL of a region.
     Region(usize),
-    /// The one for all regions of the cloud.
+    /// The global URL of the cloud.
     Global,
-    /// That of GCC.
+    /// The URL of GCC.
     Gcc,
 }
 
-/// One request.
+/// A request to the Connector.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Where it came to.
+    /// The service URL.
     pub address: Address,
     /// The id of the conversation, team or batch that it names; empty if it creates one.
     pub id: String,
-    /// What it asks for.
+    /// The operation.
     pub operation: Operation,
 }
 
-/// What a request asks for.
+/// An operation of the Connector.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// The conversation with one person, created or found.
+    /// Creates the conversation with one person, or finds it.
     Create {
         /// The tenant's id.
         tenant: String,
         /// The person's account or Entra object id.
         member: String,
-        /// The first message, if one is to be sent.
+        /// The first message, if the request has one.
         activity: Option<Value>,
     },
-    /// A new thread in a channel, with its first message.
+    /// Starts a thread in a channel, with this first message.
     CreateThread(Value),
-    /// A message, or a reply to one.
+    /// Sends a message, or a reply.
     Send(Value),
-    /// Replaces a message.
+    /// Updates a message.
     Update {
         /// The message's id.
         message: String,
         /// The new content.
         activity: Value,
     },
-    /// Deletes the message of this id.
+    /// Deletes the message with this id.
     Delete(String),
     /// Reads members, teams or channels.
     Read(Query),
@@ -58,21 +58,21 @@ pub enum Operation {
     Batch(BatchOperation),
 }
 
-/// What can be read.
+/// A read operation.
 #[derive(Clone, Debug)]
 pub enum Query {
     /// All members of a conversation.
     Members,
     /// A page of the members of a conversation.
     PagedMembers {
-        /// How many at most.
+        /// The largest page.
         size: Option<usize>,
         /// The continuation token of the page before.
         token: Option<String>,
     },
     /// One member of a conversation, by their account or Entra object id.
     Member(String),
-    /// The members who see the message of this id.
+    /// The members who see the message with this id.
     ActivityMembers(String),
     /// A team.
     Team,
@@ -80,34 +80,34 @@ pub enum Query {
     Channels,
 }
 
-/// What the batch API can do.
+/// An operation of the batch API.
 #[derive(Clone, Debug)]
 pub enum BatchOperation {
-    /// One message to many people.
+    /// Submits one message for many people.
     Submit {
         /// The tenant's id.
         tenant: String,
-        /// Their accounts or Entra object ids.
+        /// Account ids or Entra object ids.
         members: Vec<String>,
         /// The message.
         activity: Value,
     },
     /// The progress of a batch.
     Poll,
-    /// A page of the people whom a batch did not reach.
+    /// A page of the people that a batch did not reach.
     ListFailed {
         /// The continuation token of the page before.
         token: Option<String>,
     },
-    /// Ends a batch.
+    /// Cancels a batch.
     Cancel,
 }
 
 impl Request {
-    /// Reads a request by its method, its path and query from `/v3/` on, and its body.
+    /// Parses a request from its method, its path and query from `/v3/` on, and its body.
     ///
     /// # Errors
-    /// Teams has no such endpoint, or the body lacks what it needs.
+    /// When Teams has no such endpoint, or the body is incomplete.
     pub fn read(address: Address, method: &str, target: &str, body: &Value) -> Result<Request, Refusal> {
         let (segments, query) = split_target(target);
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -198,7 +198,8 @@ impl Request {
 }
 
 impl Operation {
-    /// Whether it posts, changes or deletes a message of a conversation, one at a time and within the limits of it.
+    /// Whether it changes messages of a conversation: such requests run one at a time and within the conversation's
+    /// limits.
     pub fn writes_message(&self) -> bool {
         match self {
             Operation::CreateThread(_)
@@ -248,14 +249,14 @@ impl fmt::Display for Request {
     }
 }
 
-/// Why a request is not carried out, in the Connector's and Graph's form of errors.
+/// A refusal, in the error format of the Connector and Graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// The code.
     pub code: &'static str,
-    /// The message.
+    /// The error message.
     pub message: &'static str,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
@@ -279,13 +280,13 @@ impl Refusal {
         }
     }
 
-    /// The same with a message.
+    /// Adds a message.
     #[must_use]
     pub const fn saying(self, message: &'static str) -> Refusal {
         Refusal { message, ..self }
     }
 
-    /// The same with `Retry-After`.
+    /// Adds a `Retry-After`.
     #[must_use]
     pub const fn retry_after(self, seconds: u64) -> Refusal {
         Refusal {
@@ -295,7 +296,7 @@ impl Refusal {
     }
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     /// The status.
@@ -307,7 +308,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer with a body.
+    /// A response with a body.
     pub fn new(status: u16, body: Value) -> Response {
         Response {
             status,
@@ -316,7 +317,7 @@ impl Response {
         }
     }
 
-    /// An answer with an empty body.
+    /// A response without a body.
     pub fn empty(status: u16) -> Response {
         Response {
             status,

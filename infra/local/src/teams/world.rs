@@ -1,4 +1,4 @@
-//! Tenants, people, conversations and teams, and what happens to them.
+//! Tenants, people, conversations and teams, and their state.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use super::limits::Window;
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 pub struct Tenant {
-    /// Its id in Entra.
+    /// The Entra id.
     pub id: String,
-    /// Whether GCC serves it, and no other address.
+    /// Whether only GCC serves it.
     pub is_gcc: bool,
     /// Whether the cloud's global address serves it.
     pub is_global: bool,
-    /// Whether its administrator has disabled the bot.
+    /// Whether the administrator has disabled the bot.
     pub disabled: bool,
-    /// Whether that was ever so.
+    /// Whether the bot was ever disabled.
     pub was_disabled: bool,
-    /// Whether its administrator has not consented to installations through Graph.
+    /// Whether the administrator has refused consent to installations through Graph.
     pub lacks_consent: bool,
-    /// Whether the bot's app is missing in its catalog.
+    /// Whether the catalog lacks the bot's app.
     pub lacks_app: bool,
     pub(super) requests: Window,
     pub(super) graph_requests: Window,
@@ -40,55 +40,55 @@ pub enum Kind {
     Thread,
 }
 
-/// Somebody's names.
+/// The ids and the name of a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// The channel account id, `29:…`.
     pub id: String,
     /// The Entra object id.
     pub user: String,
-    /// The display name; empty for people without one.
+    /// The display name; may be empty.
     pub name: String,
 }
 
-/// A conversation. A person is their personal conversation with the bot, whether or not the bot knows it.
+/// A conversation. A person is represented by the personal conversation, even if the bot does not know it.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its kind.
     pub kind: Kind,
     /// The index of its tenant.
     pub tenant: usize,
-    /// The person; in other kinds somebody who speaks there.
+    /// The account of the person; in other conversations of a speaker.
     pub account: String,
-    /// Their Entra object id.
+    /// That person's Entra object id.
     pub user: String,
-    /// Their display name.
+    /// That person's display name.
     pub name: String,
     /// The current conversation id.
     pub conversation: String,
-    /// How often the conversation id changed.
+    /// The number of changes of the conversation id.
     pub renamed: u32,
     /// The region that serves it.
     pub region: usize,
-    /// The code by which Teams refuses every message, if it does.
+    /// The code with which Teams refuses every message, if it does.
     pub refusal: Option<&'static str>,
-    /// Whether the bot is installed there.
+    /// Whether the bot is installed.
     pub installed: bool,
-    /// Whether a policy forbids the installation.
+    /// Whether a policy forbids an installation.
     pub forbidden: bool,
-    /// The index of a channel's team.
+    /// The index of the team, for a channel.
     pub team: Option<usize>,
-    /// Members of a group chat, and of a channel without a team.
+    /// The members of a group chat, or of a channel without a team.
     pub members: Vec<Member>,
-    /// The tags that callers put on it: Teams does not know them.
+    /// The tags that callers have set; unknown to Teams.
     pub tags: Vec<String>,
-    /// What ever happened to it.
+    /// Past events.
     pub past: Past,
     pub(super) in_flight: usize,
     pub(super) requests: Window,
 }
 
-/// What ever happened to a conversation.
+/// Past events of a conversation.
 #[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Past {
@@ -100,11 +100,11 @@ pub struct Past {
     pub refused: bool,
     /// It moved to another region.
     pub moved: bool,
-    /// The bot did not know it in the beginning.
+    /// The bot did not know it at the start.
     pub strange: bool,
-    /// How many reads were answered with 404 by a fault.
+    /// The number of reads that a fault answered with 404.
     pub missed: u32,
-    /// How many continuation tokens had expired.
+    /// The number of expired continuation tokens.
     pub too_late: u32,
 }
 
@@ -113,25 +113,25 @@ pub struct Past {
 pub struct Team {
     /// The indices of its channels, General first.
     pub channels: Vec<usize>,
-    /// Present and former members; a member who came back is listed twice.
+    /// Present and former members; a member who returned is listed twice.
     pub members: Vec<Member>,
 }
 
 /// A membership.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// The index of the person.
+    /// The person's index.
     pub place: usize,
-    /// The entry of the roster.
+    /// The roster entry.
     pub entry: Value,
-    /// Since when.
+    /// The time of joining.
     pub joined: Timestamp,
-    /// Until when.
+    /// The time of leaving, if they left.
     pub quit: Option<Timestamp>,
 }
 
 impl Member {
-    /// A membership that begins now.
+    /// A membership that starts now.
     pub fn new(place: usize, entry: Value, joined: Timestamp) -> Member {
         Member {
             place,
@@ -141,19 +141,19 @@ impl Member {
         }
     }
 
-    /// Whether they were a member at any time since then.
+    /// Whether the membership includes any moment since then.
     pub fn was_since(&self, begins: Timestamp) -> bool {
         self.quit.is_none_or(|quit| quit >= begins)
     }
 
-    /// Whether they were a member at all times between these two.
+    /// Whether the membership includes all of this interval.
     pub fn was_throughout(&self, begins: Timestamp, ends: Timestamp) -> bool {
         self.joined <= begins && self.quit.is_none_or(|quit| quit >= ends)
     }
 }
 
 impl Place {
-    /// A place of this kind in the first region, with the bot installed.
+    /// A conversation of this kind in the first region, with the bot installed.
     pub fn new(kind: Kind, tenant: usize, conversation: String, account: Account) -> Place {
         Place {
             kind,
@@ -181,7 +181,7 @@ impl Place {
         self.kind == Kind::Person && (self.account == id || self.user == id)
     }
 
-    /// `conversation.conversationType` of activities.
+    /// The `conversation.conversationType` of activities.
     pub fn conversation_type(&self) -> &'static str {
         match self.kind {
             Kind::Person => "personal",
@@ -190,7 +190,7 @@ impl Place {
         }
     }
 
-    /// The account in `from` of activities.
+    /// The `from` account of activities.
     pub(super) fn from(&self) -> Value {
         let mut from = json!({ "id": self.account, "aadObjectId": self.user });
         if !self.name.is_empty() {

@@ -1,14 +1,14 @@
-//! YAML to JSON: CloudFormation's short forms (`!Ref X`) become its long ones (`{"Ref": "X"}`).
+//! Converts YAML to JSON. CloudFormation's short forms (`!Ref X`) become long ones (`{"Ref": "X"}`).
 
 use saphyr::{LoadableYamlNode, Scalar, Tag, Yaml};
 use serde_json::{Map, Number, Value, json};
 
 use super::Error;
 
-/// Reads one YAML document as the JSON that CloudFormation makes of it.
+/// Parses a YAML document as CloudFormation does.
 ///
 /// # Errors
-/// When the text is not YAML, holds no or several documents, or a value that JSON cannot hold.
+/// When the text is not YAML, has no or several documents, or a value that JSON does not have.
 pub(super) fn parse(text: &str) -> Result<Value, Error> {
     let documents = Yaml::load_from_str(text).map_err(|error| Error::Yaml(error.to_string()))?;
     match documents.as_slice() {
@@ -28,7 +28,7 @@ fn value(node: &Yaml<'_>) -> Result<Value, Error> {
             Scalar::Integer(number) => Value::from(*number),
             Scalar::FloatingPoint(number) => Number::from_f64(number.into_inner())
                 .map(Value::Number)
-                .ok_or_else(|| Error::Yaml(format!("{number} is no JSON number")))?,
+                .ok_or_else(|| Error::Yaml(format!("{number} is not a JSON number")))?,
             Scalar::String(text) => Value::from(text.as_ref()),
         }),
         Yaml::Sequence(items) => items
@@ -43,7 +43,7 @@ fn value(node: &Yaml<'_>) -> Result<Value, Error> {
             .map(Value::Object),
         Yaml::Tagged(tag, inner) => tagged(tag, value(inner)?),
         Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => {
-            Err(Error::Yaml("a value that CloudFormation does not take".into()))
+            Err(Error::Yaml("a value that CloudFormation rejects".into()))
         }
     }
 }
@@ -51,7 +51,7 @@ fn value(node: &Yaml<'_>) -> Result<Value, Error> {
 fn text(key: &Yaml<'_>) -> Result<String, Error> {
     match key {
         Yaml::Value(Scalar::String(text)) => Ok(text.to_string()),
-        other => Err(Error::Yaml(format!("a key that is no text: {other:?}"))),
+        other => Err(Error::Yaml(format!("a key that is not a string: {other:?}"))),
     }
 }
 

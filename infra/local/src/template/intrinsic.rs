@@ -6,40 +6,40 @@ use serde_json::{Map, Value};
 
 use super::Error;
 
-/// The account, region and stack name of the deployment, and its parameters.
+/// The account, region, stack name and parameters of the deployment.
 #[derive(Clone, Debug)]
 pub struct AwsLocation {
-    /// The region that names and endpoints speak of.
+    /// The region in ARNs and endpoints.
     pub region: String,
-    /// The twelve digits of the account.
+    /// The account id, twelve digits.
     pub account: String,
     /// The stack's name.
     pub stack: String,
-    /// Where SQS listens, without a trailing slash; queue URLs begin with it.
+    /// The URL of SQS, without a trailing slash; queue URLs begin with it.
     pub sqs_endpoint: String,
-    /// Values for the template's parameters; one that is not here takes its default.
+    /// Values of parameters; the others have their defaults.
     pub parameters: BTreeMap<String, String>,
 }
 
 impl AwsLocation {
-    /// The ARN of a thing of `service` here.
+    /// The ARN of a resource of `service`.
     pub(crate) fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
     }
 
-    /// The ARN of a role here.
+    /// The ARN of a role.
     pub(crate) fn role_arn(&self, role: &str) -> String {
         format!("arn:aws:iam::{}:role/{role}", self.account)
     }
 
-    /// The URL of a queue here.
+    /// The URL of a queue.
     pub(crate) fn queue_url(&self, queue: &str) -> String {
         format!("{}/{}/{queue}", self.sqs_endpoint, self.account)
     }
 }
 
-/// Resolves the intrinsic functions in the parts of a template that are asked for, and no others: what this host does
-/// not read may use whatever CloudFormation knows.
+/// Resolves intrinsic functions in the parts of a template that this host reads. Other parts may use any intrinsic
+/// function.
 pub(super) struct Resolver<'a> {
     pub(super) parameters: &'a Map<String, Value>,
     pub(super) resources: &'a Map<String, Value>,
@@ -47,7 +47,7 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// `value` with every intrinsic function in it resolved; `resource` is the one it belongs to, for the error.
+    /// `value` with all intrinsic functions resolved. `resource` is named in errors.
     pub(super) fn resolve(&self, resource: &str, value: &Value) -> Result<Value, Error> {
         match value {
             Value::Array(items) => items
@@ -145,7 +145,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The one intrinsic function that an object is, if it is one.
+/// The name and argument of an object that is an intrinsic function.
 fn intrinsic(entries: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = entries.iter();
     match (entries.next(), entries.next()) {

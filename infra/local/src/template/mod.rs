@@ -1,7 +1,7 @@
-//! `infra/template.yaml` as this host runs it: functions, tables, queues, mappings, routes, event buses and schedules.
+//! Reads `infra/template.yaml`: functions, tables, queues, mappings, routes, event buses and schedule groups.
 //!
-//! The template is what runs. Whatever it holds that this host neither runs nor knows to be without effect on one
-//! machine is an error that names the resource.
+//! The template is run as it is written. A resource or property that this host neither supports nor knows to have no
+//! effect on one machine is an error that names the resource.
 
 mod document;
 mod intrinsic;
@@ -16,21 +16,21 @@ pub use intrinsic::AwsLocation;
 use intrinsic::Resolver;
 use reader::Reader;
 
-/// Why a template cannot be run here.
+/// Why a template cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
     #[error("cannot read the template {path}")]
     Read {
-        /// Where it was looked for.
+        /// The path.
         path: String,
         /// The system's error.
         source: std::io::Error,
     },
-    /// The text is not the YAML that CloudFormation takes.
+    /// The text is not YAML that CloudFormation accepts.
     #[error("the template is not readable: {0}")]
     Yaml(String),
-    /// A resource uses something that this host does not do.
+    /// A resource uses an unsupported feature.
     #[error("{resource}: {what} is not supported by the local host")]
     Unsupported {
         /// The logical id.
@@ -38,12 +38,12 @@ pub enum Error {
         /// The property, type or intrinsic function.
         what: String,
     },
-    /// A resource's properties are missing or of the wrong type.
+    /// A resource's properties are missing or have the wrong type.
     #[error("{resource}: {what}")]
     Invalid {
         /// The logical id.
         resource: String,
-        /// The error.
+        /// The problem.
         what: String,
     },
 }
@@ -64,7 +64,7 @@ impl Error {
     }
 }
 
-/// A template as it was written, its intrinsic functions not yet resolved.
+/// A template with unresolved intrinsic functions.
 #[derive(Clone, Debug)]
 pub struct Template {
     parameters: Map<String, Value>,
@@ -72,122 +72,122 @@ pub struct Template {
     resources: Map<String, Value>,
 }
 
-/// Everything that runs, resolved for one [`AwsLocation`].
+/// The resources that run, resolved for one [`AwsLocation`].
 #[derive(Clone, Debug)]
 pub struct Stack {
-    /// The functions, by their order in the template's alphabet.
+    /// The functions, in alphabetical order of their logical ids.
     pub functions: Vec<Function>,
     /// The tables.
     pub tables: Vec<Table>,
-    /// The queues, dead-letter queues among them.
+    /// The queues, with the dead-letter queues.
     pub queues: Vec<Queue>,
-    /// Which queue feeds which function.
+    /// The event source mappings.
     pub mappings: Vec<Mapping>,
-    /// Which request goes to which function.
+    /// The routes of the HTTP API.
     pub routes: Vec<Route>,
-    /// The names of the event buses, which are their logical ids here.
+    /// The names of the event buses, which are their logical ids.
     pub buses: Vec<String>,
-    /// The names of the groups that schedules are made in, which are their logical ids here.
+    /// The names of the schedule groups, which are their logical ids.
     pub schedule_groups: Vec<String>,
-    /// The roles.
+    /// The IAM roles.
     pub roles: Vec<Role>,
 }
 
 /// A Lambda function.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// The logical id, by which the other resources name it.
+    /// The logical id, which other resources refer to.
     pub id: String,
     /// The name of the binary and of the function.
     pub name: String,
-    /// How long one invocation may take.
+    /// The time-out of one invocation.
     pub timeout: Duration,
-    /// Told to the function, not enforced.
+    /// The memory in MB. The function sees it; it is not enforced.
     pub memory_mb: u32,
-    /// The variables that the template sets.
+    /// The variables of the template.
     pub environment: BTreeMap<String, String>,
 }
 
-/// An IAM role, of which one thing matters here.
+/// An IAM role. Only its trust policy is read.
 #[derive(Clone, Debug)]
 pub struct Role {
     /// The role's ARN.
     pub arn: String,
-    /// The services that may assume it. Its policies are not evaluated.
+    /// The services that may assume it. Its permissions are not evaluated.
     pub services: Vec<String>,
 }
 
 /// A DynamoDB table.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// The logical id, which is the table's name here.
+    /// The logical id, which is also the table's name.
     pub name: String,
     /// The body of a `CreateTable` request: CloudFormation's properties have the API's names.
     pub create: Value,
-    /// The attribute that says when an item expires.
+    /// The TTL attribute.
     pub time_to_live: Option<String>,
 }
 
 /// An SQS standard queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// The logical id, which is the queue's name here.
+    /// The logical id, which is also the queue's name.
     pub name: String,
     /// The queue's ARN.
     pub arn: String,
-    /// How long a received message stays invisible.
+    /// The visibility time-out.
     pub visibility: Duration,
-    /// How long a sent message stays invisible, unless the sender says.
+    /// The default delay of messages.
     pub delay: Duration,
-    /// Where a message goes that was received too often.
+    /// The redrive policy.
     pub redrive: Option<Redrive>,
 }
 
-/// When a message is given up, and where it goes then.
+/// The redrive policy of a queue.
 #[derive(Clone, Debug)]
 pub struct Redrive {
-    /// The dead-letter queue's name.
+    /// The dead-letter queue.
     pub target: String,
-    /// How often a message is received before it goes there.
+    /// The receives after which a message is moved there.
     pub max_receives: u32,
 }
 
-/// An event source mapping: a queue feeds a function.
+/// An event source mapping from a queue to a function.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// The logical id.
     pub id: String,
-    /// The queue's name.
+    /// The source queue.
     pub queue: String,
-    /// The function's name.
+    /// The target function.
     pub function: String,
-    /// How many messages one invocation gets at most.
+    /// The most messages of one invocation.
     pub batch_size: usize,
-    /// How long a batch may wait to become full.
+    /// The longest wait for a full batch.
     pub window: Duration,
-    /// Whether the function's answer can fail single messages.
+    /// How the function's response reports failed messages.
     pub failures: BatchFailures,
-    /// How many invocations the queue may cause at once.
+    /// The most concurrent invocations.
     pub max_concurrency: Option<usize>,
 }
 
-/// The failures that a function's answer to a batch can report.
+/// How a function's response reports failed messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchFailures {
-    /// Nothing: an answer is a success, an error fails the whole batch.
+    /// A response is a success; an error fails the whole batch.
     Whole,
-    /// Which messages failed (`ReportBatchItemFailures`).
+    /// The response lists failed messages (`ReportBatchItemFailures`).
     Reported,
 }
 
 /// A route of the HTTP API.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// As the template writes it, `GET /api/notifications/{id}`.
+    /// The route key, such as `GET /api/notifications/{id}`.
     pub key: String,
-    /// The function's name.
+    /// The target function.
     pub function: String,
-    /// How long the API waits for the function.
+    /// The time-out of the integration.
     pub timeout: Duration,
 }
 
@@ -195,7 +195,7 @@ impl Template {
     /// Reads a template file.
     ///
     /// # Errors
-    /// When the file cannot be read, or by [`Template::parse`].
+    /// When the file cannot be read, or for a reason of [`Template::parse`].
     pub fn read(path: &Path) -> Result<Template, Error> {
         let text = fs::read_to_string(path).map_err(|source| Error::Read {
             path: path.display().to_string(),
@@ -204,21 +204,21 @@ impl Template {
         Template::parse(&text)
     }
 
-    /// Reads the template of the repository that this program was built from.
+    /// Reads the template of the repository from which this program was built.
     ///
     /// # Errors
-    /// By [`Template::read`].
+    /// See [`Template::read`].
     pub fn of_repository() -> Result<Template, Error> {
         Template::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml"))
     }
 
-    /// The names of the functions, which are the names of their packages and binaries.
+    /// The names of the functions, which are those of their packages and binaries.
     pub fn function_names(&self) -> Vec<String> {
         let code = |resource: &Value| Some(function_name(resource.pointer("/Properties/CodeUri")?.as_str()?));
         self.resources.values().filter_map(code).collect()
     }
 
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
     /// When the text is not YAML or has no resources.
@@ -232,10 +232,10 @@ impl Template {
         })
     }
 
-    /// Resolves everything that runs for `place`.
+    /// Resolves everything that runs, for `place`.
     ///
     /// # Errors
-    /// When a resource, a property or an intrinsic function is needed that this host does not support.
+    /// When a resource, property or intrinsic function that runs is not supported.
     pub fn deploy(&self, location: &AwsLocation) -> Result<Stack, Error> {
         let resolver = Resolver {
             parameters: &self.parameters,
@@ -286,7 +286,7 @@ impl Template {
                     .schedule_groups
                     .push(reader.named(&resource::SCHEDULE_GROUP)?),
                 "AWS::IAM::Role" => stack.roles.push(reader.role()),
-                // Read by the routes that target it.
+                // Read with the routes that refer to it.
                 "AWS::ApiGatewayV2::Integration" => {}
                 other if resource::has_no_effect_here(other) => {}
                 other => return Err(Error::unsupported(id, other)),
@@ -297,7 +297,7 @@ impl Template {
 }
 
 impl Stack {
-    /// Every queue and function that is named is there; and a function, so far named by its logical id, by its binary.
+    /// Checks that all queues and functions in references exist, and replaces logical ids of functions by binary names.
     fn checked(mut self) -> Result<Stack, Error> {
         let dead_letters = self
             .queues
@@ -327,7 +327,7 @@ impl Stack {
                 .map(|route| (&route.key, &mut route.function)),
         );
         for (of, function) in references {
-            // An ARN ends in the function's id, a `Ref` is the id.
+            // An ARN ends in the function's id; a `Ref` is the id.
             let id = function.rsplit(':').next().unwrap_or_default();
             let name = names
                 .get(id)
@@ -338,7 +338,7 @@ impl Stack {
     }
 }
 
-/// A function is called by the folder of its package.
+/// A function is named after the folder of its package.
 fn function_name(code_uri: &str) -> String {
     code_uri
         .trim_end_matches('/')
@@ -348,7 +348,7 @@ fn function_name(code_uri: &str) -> String {
         .to_owned()
 }
 
-/// Merges `Globals` as SAM does: objects are merged, other values are overridden.
+/// Merges `Globals` as SAM does: objects are merged, other values are replaced.
 fn merged(defaults: &Map<String, Value>, own: &Value) -> Value {
     let mut whole = defaults.clone();
     for (key, value) in own.as_object().into_iter().flatten() {

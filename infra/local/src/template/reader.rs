@@ -1,4 +1,4 @@
-//! Reads one resource of the template.
+//! Reads the properties of one resource.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::{
     },
 };
 
-/// One resource of the template while it is read.
+/// A resource of the template.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     /// The logical id.
     pub(super) id: &'a str,
-    /// The properties, their intrinsic functions not yet resolved.
+    /// The properties, with unresolved intrinsic functions.
     pub(super) written: &'a Value,
     pub(super) resolver: &'a Resolver<'a>,
 }
@@ -115,13 +115,13 @@ impl Reader<'_> {
         })
     }
 
-    /// A resource of which only the name matters.
+    /// A resource that only has a name.
     pub(super) fn named(self, known: &Known) -> Result<String, Error> {
         self.properties::<Map<String, Value>>(known)?;
         Ok(self.id.to_owned())
     }
 
-    /// Policies may use whatever CloudFormation knows: only who may assume the role is read, as it is written.
+    /// Only the trust policy is read, unresolved: permissions may use any intrinsic function.
     pub(super) fn role(self) -> Role {
         let statements = self.written.pointer("/AssumeRolePolicyDocument/Statement");
         let statements = statements.and_then(Value::as_array).into_iter().flatten();
@@ -147,7 +147,7 @@ impl Reader<'_> {
             .map_err(|error| Error::invalid(self.id, error.to_string()))
     }
 
-    /// The properties that are acted on, resolved.
+    /// The supported properties, resolved.
     fn used(self, known: &Known) -> Result<Map<String, Value>, Error> {
         let written = known
             .used

@@ -1,14 +1,14 @@
 //! The properties of each resource type that this host runs.
 //!
-//! Every property is known either as one that is acted on (a field) or as one without effect on one machine (the
-//! lists). A property in neither is an error: what the template says must not be ignored silently.
+//! Each property is either supported (a field) or known to have no effect on one machine (the lists). Any other property
+//! is an error, so the host ignores nothing silently.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The binary and the limits of a function.
+/// The binary and limits of a function.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct FunctionProperties {
@@ -29,9 +29,9 @@ pub(super) struct EnvironmentProperties {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct QueueProperties {
-    /// Seconds; 30 unless said.
+    /// In seconds, 30 by default.
     pub(super) visibility_timeout: Option<u64>,
-    /// Seconds.
+    /// In seconds.
     #[serde(default)]
     pub(super) delay_seconds: u64,
     pub(super) redrive_policy: Option<RedrivePolicy>,
@@ -50,7 +50,7 @@ pub(super) struct MappingProperties {
     pub(super) event_source_arn: String,
     pub(super) function_name: String,
     pub(super) batch_size: Option<usize>,
-    /// Seconds.
+    /// In seconds.
     #[serde(default)]
     pub(super) maximum_batching_window_in_seconds: u64,
     #[serde(default)]
@@ -95,17 +95,17 @@ pub(super) struct IntegrationProperties {
     pub(super) integration_type: String,
     pub(super) integration_uri: String,
     pub(super) payload_format_version: String,
-    /// Milliseconds; 30,000 (the most an HTTP API waits) unless said.
+    /// In milliseconds. The default of 30,000 is the longest of an HTTP API.
     pub(super) timeout_in_millis: Option<u64>,
 }
 
-/// Properties of a resource type: acted on, and known to have no effect on one machine.
+/// The properties of a resource type: supported ones, and those without effect on one machine.
 pub(super) struct Known {
     pub(super) used: &'static [&'static str],
     pub(super) without_effect: &'static [&'static str],
 }
 
-/// A function's packaging, permissions and telemetry are AWS's; the rest is run.
+/// Packaging, permissions and telemetry of functions have no effect here.
 pub(super) const FUNCTION: Known = Known {
     used: &["CodeUri", "Timeout", "MemorySize", "Environment"],
     without_effect: &[
@@ -121,7 +121,7 @@ pub(super) const FUNCTION: Known = Known {
     ],
 };
 
-/// Queues live in memory and are short-lived: nothing here is kept so long that retention matters.
+/// Queues are in memory and short-lived, so retention has no effect.
 pub(super) const QUEUE: Known = Known {
     used: &["VisibilityTimeout", "DelaySeconds", "RedrivePolicy"],
     without_effect: &[
@@ -162,7 +162,7 @@ pub(super) const TABLE: Known = Known {
     ],
 };
 
-/// Who may call is IAM's to say in AWS; here everybody on this machine may.
+/// IAM authorizes callers in AWS; here all clients on this machine are authorized.
 pub(super) const ROUTE: Known = Known {
     used: &["RouteKey", "Target"],
     without_effect: &["ApiId", "AuthorizationType", "AuthorizerId", "OperationName"],
@@ -178,7 +178,7 @@ pub(super) const INTEGRATION: Known = Known {
     without_effect: &["ApiId", "Description"],
 };
 
-/// Who may publish is IAM's to say in AWS; here everybody on this machine may.
+/// IAM authorizes publishers in AWS; here all clients on this machine are authorized.
 pub(super) const EVENT_BUS: Known = Known {
     used: &[],
     without_effect: &["Description", "Name", "Policy", "Tags"],
@@ -189,7 +189,7 @@ pub(super) const SCHEDULE_GROUP: Known = Known {
     without_effect: &["Name", "Tags"],
 };
 
-/// Resource types without effect on one machine: permissions, logs, alarms, the shell of the API.
+/// Resource types without effect on one machine: permissions, logs, alarms, and the API's own resource and stage.
 pub(super) fn has_no_effect_here(kind: &str) -> bool {
     matches!(
         kind,
@@ -207,7 +207,7 @@ pub(super) fn has_no_effect_here(kind: &str) -> bool {
 }
 
 impl Known {
-    /// The first property that is in neither list.
+    /// The first property that is neither supported nor without effect.
     pub(super) fn stranger<'a>(&self, properties: &'a Value) -> Option<&'a str> {
         let properties = properties.as_object()?;
         let known = |name: &str| self.used.contains(&name) || self.without_effect.contains(&name);

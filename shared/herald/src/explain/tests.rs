@@ -332,7 +332,7 @@ fn the_finish_is_predicted_from_the_pace() {
         survey(&larger, TenantRate::default(), None, &vec![None; 90]).finish(),
         Some(at(120))
     );
-    // Nobody can tell when somebody redrives.
+    // The time of a redrive is not known.
     assert_eq!(
         survey(&notification, TenantRate::default(), Some("x"), &vec![None; 90]).finish(),
         None

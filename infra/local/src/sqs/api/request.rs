@@ -1,4 +1,4 @@
-//! The requests of SQS's JSON protocol, as far as they are acted on.
+//! The supported requests of SQS's JSON protocol.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::sqs::message::{Attribute, Message};
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Entry {
-    /// Tells the entries of a batch apart; a single message has none.
+    /// The id of an entry in a batch; absent for a single message.
     #[serde(default)]
     pub(super) id: String,
     pub(super) message_body: String,
@@ -74,7 +74,7 @@ pub(super) struct DeleteMessage {
 pub(super) struct ChangeMessageVisibility {
     pub(super) queue_url: String,
     pub(super) receipt_handle: String,
-    /// Seconds.
+    /// In seconds.
     pub(super) visibility_timeout: u64,
 }
 
