@@ -32,16 +32,16 @@ pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
 /// How long one request of the bot may take. The function ends after 15 seconds, and the channel waits no longer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The handler's dependencies.
+/// The dependencies of [`handle`].
 #[derive(Debug)]
 pub struct Context<C> {
-    /// Stores conversations.
+    /// The table of conversations, which each activity is recorded in.
     pub store: C,
     /// Authenticates senders and checks their service URLs.
     pub authenticator: Authenticator,
-    /// Runs turns.
+    /// Runs the bot's turn and sends its replies.
     pub adapter: Adapter,
-    /// The clock.
+    /// Decides whether a token has expired, and dates the records.
     pub clock: Clock,
 }
 
@@ -81,7 +81,7 @@ impl<C> Context<C> {
     }
 }
 
-/// Handles one request.
+/// Answers a request to the messaging endpoint: an activity, or a health check.
 pub async fn handle<C: Conversations>(context: &Context<C>, request: Request) -> Response<Body> {
     match *request.method() {
         Method::POST => {}

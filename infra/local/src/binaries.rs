@@ -19,7 +19,7 @@ pub enum Error {
     /// Cargo cannot be started.
     #[error("cannot start {cargo}")]
     NoCargo {
-        /// The command.
+        /// The command, from `CARGO` or `cargo`.
         cargo: String,
         /// The system's error.
         source: std::io::Error,

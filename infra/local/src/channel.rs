@@ -53,7 +53,7 @@ pub struct Person {
 pub struct Conversation {
     /// Its id, in Teams' form.
     pub id: String,
-    /// A channel's team.
+    /// The team's id, for a channel.
     pub team: Option<String>,
     /// Its members without the bot.
     pub members: Vec<Person>,

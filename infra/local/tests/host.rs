@@ -76,7 +76,7 @@ async fn started() -> Host {
     Host::start(anywhere(), &options(TEMPLATE)).await.unwrap()
 }
 
-/// Tells the function something over HTTP. The client says that it sends JSON; the word is JSON's text without quotes.
+/// Sends the function a word over HTTP, with the content type of JSON but without quotes.
 async fn told(host: &Host, word: &str) -> (StatusCode, Value) {
     let url = format!("{}/do/19%3Aabc?a=1", host.url());
     let answer = Client::default().post_text(&url, word).await.unwrap();
@@ -345,7 +345,7 @@ async fn a_schedule_that_is_brought_forward_invokes_the_function_that_its_queue_
     let stranger = client.get(&format!("{url}?groupName=Never")).await.unwrap();
     assert_eq!(stranger.status, StatusCode::NOT_FOUND);
 
-    // What a schedule has put off, nobody waits for.
+    // Pending schedules do not count.
     host.drained().await;
     assert_eq!((host.schedules_waiting(), host.bring_schedules_forward()), (1, 1));
     host.drained().await;

@@ -13,13 +13,13 @@ wire_object! {
     ConversationReference {
         /// The activity that [`apply_outgoing`](ConversationReference::apply_outgoing) replies to.
         "activityId" activity_id: Option<ActivityId>,
-        /// The user.
+        /// The user's account, in a personal conversation.
         "user" user: Option<ChannelAccount>,
-        /// The bot.
+        /// The bot's account in the channel.
         "bot" bot: Option<ChannelAccount>,
-        /// The conversation.
+        /// The conversation with its id and kind.
         "conversation" conversation: Option<ConversationAccount>,
-        /// The channel.
+        /// The channel id, such as `msteams`.
         "channelId" channel_id: Option<String>,
         /// The base URL of requests. Untrusted before [`crate::service_url::TrustRule::check`].
         "serviceUrl" service_url: Option<String>,

@@ -13,15 +13,15 @@ wire_object! {
         "tenant" tenant: Option<TenantInfo>,
         /// The event, such as `channelCreated`, `editMessage`, `softDeleteMessage`; see [`Activity::team_update`].
         "eventType" event_type: Option<String>,
-        /// The team.
+        /// The team that the activity belongs to or reports.
         "team" team: Option<TeamInfo>,
-        /// The channel.
+        /// The channel that the activity belongs to or reports.
         "channel" channel: Option<ChannelInfo>,
         /// The choices of the installer.
         "settings" settings: Option<ChannelDataSettings>,
         /// The part of Teams it came from.
         "source" source: Option<SourceInfo>,
-        /// The meeting.
+        /// The meeting, in its chat.
         "meeting" meeting: Option<MeetingInfo>,
         /// Whether the message is to raise an alert.
         "notification" notification: Option<NotificationInfo>,
@@ -35,7 +35,7 @@ wire_object! {
 }
 
 wire_object! {
-    /// A tenant.
+    /// The Entra tenant of an activity.
     TenantInfo {
         /// Its id, a GUID.
         "id" id: Option<String>,
@@ -47,13 +47,13 @@ wire_object! {
     TeamInfo {
         /// The team's id, which is also the id of its General channel.
         "id" id: Option<String>,
-        /// Its name.
+        /// The team's display name.
         "name" name: Option<String>,
         /// The id of its group in Microsoft Entra.
         "aadGroupId" entra_group_id: Option<String>,
         /// `standard`, `sharedChannel`, `privateChannel`; `type` on the wire.
         "type" kind: Option<String>,
-        /// Its tenant.
+        /// The id of the team's Entra tenant.
         "tenantId" tenant_id: Option<String>,
         /// How many channels it has.
         "channelCount" channel_count: Option<Number>,
@@ -67,7 +67,7 @@ wire_object! {
     ChannelInfo {
         /// The channel's id, which is also its conversation id.
         "id" id: Option<String>,
-        /// Its name.
+        /// The display name; the General channel has none.
         "name" name: Option<String>,
         /// `standard`, `private` or `shared`; `type` on the wire.
         "type" kind: Option<String>,
@@ -91,9 +91,9 @@ wire_object! {
 }
 
 wire_object! {
-    /// A meeting.
+    /// The meeting that a chat belongs to.
     MeetingInfo {
-        /// Its id.
+        /// The meeting's id.
         "id" id: Option<String>,
     }
 }
@@ -191,9 +191,9 @@ pub enum TeamEvent {
 /// One event of a team, as one `conversationUpdate` reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TeamUpdate {
-    /// What happened.
+    /// The kind of the event.
     pub event: TeamEvent,
-    /// The team's id.
+    /// The id of the team that it is about.
     pub team: String,
     /// The channel of a channel event. It has an id, and may be another than the activity's conversation.
     pub channel: Option<ChannelInfo>,

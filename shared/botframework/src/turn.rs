@@ -85,7 +85,7 @@ impl Error {
 /// The HTTP response to the request that brought an activity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnResponse {
-    /// HTTP status.
+    /// The status of the HTTP response.
     pub status: u16,
     /// JSON body, if there is one.
     pub body: Option<Value>,
@@ -107,7 +107,7 @@ pub struct Turn<'a> {
     invoke_response: Option<InvokeResponse>,
 }
 
-/// Where replies go.
+/// The destination of replies.
 #[derive(Debug)]
 enum Replies {
     /// To the Connector, at once.
@@ -178,7 +178,7 @@ impl Adapter {
 }
 
 impl Turn<'_> {
-    /// The incoming activity.
+    /// The authenticated incoming activity.
     pub fn activity(&self) -> &Activity {
         self.activity
     }

@@ -21,9 +21,9 @@ pub enum Error {
     WrongType {
         /// Names joined by dots.
         path: &'static str,
-        /// A JSON type.
+        /// The JSON type that the schema requires.
         expected: &'static str,
-        /// A JSON type.
+        /// The JSON type in the document.
         found: &'static str,
     },
     /// A required property is missing or empty.

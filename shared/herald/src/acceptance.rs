@@ -83,9 +83,9 @@ pub struct Acceptor<'a, B: Backend> {
     pub plans: &'a B::Queue,
     /// What the deployment allows.
     pub settings: &'a Settings,
-    /// The time.
+    /// Dates the acceptance.
     pub clock: &'a Clock,
-    /// Randomness for ids.
+    /// The random source of notification ids.
     pub chance: &'a Chance,
 }
 
@@ -193,9 +193,7 @@ impl<B: Backend> Acceptor<'_, B> {
                 return Err(Error::Conflict(detail.to_owned()));
             }
             State::Accepted | State::Planning | State::Sending | State::Completed => {
-                return Err(conflict(
-                    "names a notification that is being sent already, and no plan",
-                ));
+                return Err(conflict("names a notification that is being sent already"));
             }
             State::Cancelling | State::Cancelled => return Err(conflict("names a plan that was cancelled")),
         }

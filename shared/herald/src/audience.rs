@@ -25,7 +25,7 @@ pub const IDS_MAX: usize = 20_000;
 #[serde(transparent)]
 pub struct Audience(pub Vec<Selector>);
 
-/// Selects conversations.
+/// One selector of an audience, with conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
@@ -50,7 +50,7 @@ pub enum Target {
     Tenant(String),
     /// The personal conversations of these people, by Entra object id.
     Users {
-        /// Entra object ids.
+        /// The people, by Entra object id.
         ids: Vec<EntraObjectId>,
         /// Only conversations of this tenant, if given.
         tenant: Option<String>,
@@ -79,7 +79,7 @@ pub enum Target {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         team: Option<String>,
     },
-    /// A group chat.
+    /// The group chat with this conversation id.
     GroupChat(ConversationId),
     /// The members of a group chat, each in the personal chat with the bot.
     GroupChatMembers {

@@ -1,7 +1,7 @@
 //! The AWS SDK over the one HTTP client of the process.
 //!
 //! The SDK's own HTTP client would bring a second TLS stack, and its configuration loader reads files, profiles and the
-//! metadata of an instance. A Lambda function needs neither: region, credentials and endpoints stand in its environment.
+//! metadata of an instance. A Lambda function needs neither: region, credentials and endpoints are in its environment.
 
 use std::fmt;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     type Ledger: Ledger + Paces + Debug;
     /// The queues between the functions.
     type Queue: Queue + Debug;
-    /// The event bus.
+    /// Where events of notifications are published.
     type Events: Events + Debug;
 }
 

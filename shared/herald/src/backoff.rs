@@ -14,7 +14,7 @@ struct Backoff {
     factor_bits: u32,
     /// How often the wait grows.
     max_growths: u32,
-    /// The longest wait.
+    /// The longest wait, however many failures there were.
     max: SignedDuration,
     /// The part of the wait that is certain and the part that is random, in halves.
     certain: i32,

@@ -64,7 +64,7 @@ impl Chance {
         Self(Arc::new(draw))
     }
 
-    /// 16 random bytes.
+    /// Returns 16 new random bytes.
     pub fn draw(&self) -> [u8; 16] {
         (self.0)()
     }

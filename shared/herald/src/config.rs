@@ -18,7 +18,7 @@ pub mod variable {
     pub const CONVERSATIONS_TABLE: &str = "HERALD_CONVERSATIONS_TABLE";
     /// The table of notifications and their plans.
     pub const NOTIFICATIONS_TABLE: &str = "HERALD_NOTIFICATIONS_TABLE";
-    /// The ledger.
+    /// The table of deliveries: the ledger, with leases and rate limits.
     pub const DELIVERIES_TABLE: &str = "HERALD_DELIVERIES_TABLE";
     /// The queue to the planner.
     pub const PLANS_QUEUE_URL: &str = "HERALD_PLANS_QUEUE_URL";
@@ -180,7 +180,7 @@ impl<'a> Environment<'a> {
         let values = list.split(',').map(str::trim).filter(|value| !value.is_empty());
         let values: Vec<_> = values.map(str::to_owned).collect();
         if values.is_empty() {
-            return Err(Error::wrong(name, "is set and names nothing"));
+            return Err(Error::wrong(name, "must not be an empty list"));
         }
         Ok(values)
     }

@@ -92,7 +92,7 @@ pub struct UnknownScope;
 /// The attributes of a conversation that the indexes are built on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// The scope.
+    /// Personal, group chat or channel.
     pub scope: Scope,
     /// The Entra tenant; channels other than Teams have none.
     pub tenant: Option<String>,
@@ -121,10 +121,10 @@ pub enum State {
     Removed,
 }
 
-/// One stored conversation.
+/// The stored record of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversation {
-    /// The primary key.
+    /// The primary key of the table.
     pub key: ConversationKey,
     /// The complete reference, with unknown properties. It has no activity id: a proactive message replies to nothing.
     pub reference: ConversationReference,

@@ -40,7 +40,7 @@ pub const PRICES: Prices = Prices {
     schedule: 1.00e-6,
 };
 
-/// The billed usage.
+/// The usage that AWS bills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -75,7 +75,7 @@ const DELIVERY: Usage = Usage {
     schedules: 0.0,
 };
 
-/// For each chunk.
+/// For each chunk of up to 96 recipients.
 const CHUNK: Usage = Usage {
     // A transaction, billed double, to close it: its mark and the notification of about 2 KB. Four reservations of permits.
     write_units: 2.0 * (1.0 + 2.0) + 4.0,
@@ -171,7 +171,7 @@ impl Usage {
         .fold(Self::default(), |sum, (usage, times)| sum.plus(usage, times))
     }
 
-    /// In US dollars.
+    /// The cost at these prices, in US dollars.
     pub fn dollars(&self, prices: &Prices) -> f64 {
         self.write_units * prices.write_unit
             + self.read_units * prices.read_unit

@@ -182,7 +182,7 @@ impl Kind {
 /// Not all events are known to be published; some may be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request failed.
+    /// The request failed; it may have been carried out.
     #[error("cannot publish: event bus unavailable")]
     Unavailable {
         /// The SDK's error.
@@ -191,16 +191,16 @@ pub enum Error {
     /// The bus accepted the request and refused some of its events.
     #[error("cannot publish: the event bus refused {refused} of {sent} events, the first with {code}")]
     Refused {
-        /// Events refused.
+        /// Events that the bus refused.
         refused: usize,
-        /// Events sent.
+        /// Events in the request.
         sent: usize,
         /// The bus' error code for the first.
         code: String,
     },
 }
 
-/// Publishes events.
+/// The port to an event bus.
 pub trait Events: Clone + Send + Sync + 'static {
     /// Publishes all events.
     ///

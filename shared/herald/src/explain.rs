@@ -151,7 +151,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BucketPace {
-    /// The bucket's key.
+    /// The bucket that the rate limit applies to.
     pub bucket: Bucket,
     /// The bucket's tenant, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]

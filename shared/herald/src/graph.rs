@@ -83,7 +83,7 @@ impl Customers {
         };
         let bot = match environment.authentication()? {
             Authentication::LoopbackOnly => {
-                let wrong = "is not set, and without authentication Graph is a stand-in on this machine";
+                let wrong = "is not set, and without authentication it must name a stand-in on this machine";
                 let url = stand_in.ok_or_else(|| config::Error::wrong(variable::GRAPH_URL, wrong))?;
                 let graph = Graph::unauthenticated(transport.clone(), &url).map_err(|_| not_local())?;
                 return Ok(Some(Self::of(&manifest, move |_| Ok(graph.clone()))));

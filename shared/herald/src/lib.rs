@@ -111,13 +111,13 @@ pub mod time;
 /// A table, a queue or the event bus did not do what was asked. The message in hand goes back to its queue, and is handled again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A table.
+    /// DynamoDB is unavailable, or a record is corrupt.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A queue.
+    /// SQS is unavailable, or refused a message.
     #[error(transparent)]
     Queue(#[from] queue::Error),
-    /// The event bus.
+    /// EventBridge is unavailable, or refused an event.
     #[error(transparent)]
     Event(#[from] event::Error),
 }

@@ -41,7 +41,7 @@ pub struct Notification {
     pub id: NotificationId,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// The authenticated caller.
+    /// The authenticated caller that created it.
     pub caller: String,
     /// A label that the caller chose.
     pub category: Option<String>,
@@ -153,7 +153,7 @@ pub struct Unreachable {
 }
 
 impl Unreachable {
-    /// Counts a conversation.
+    /// Counts a conversation under its reason.
     pub fn count(&mut self, reason: SkipReason) {
         *match reason {
             SkipReason::NoConversation
@@ -188,7 +188,7 @@ pub struct Copies {
 pub struct Closing {
     /// The outcomes of its deliveries.
     pub tally: Tally,
-    /// Its delivered copies.
+    /// Its delivered copies, by revision.
     pub copies: Copies,
 }
 
@@ -404,9 +404,9 @@ pub struct Page {
 pub struct PageChunk {
     /// Their rate limit; `None` for ids without a conversation.
     pub bucket: Option<Bucket>,
-    /// Their send mode.
+    /// The send mode of its requests.
     pub send_mode: SendMode,
-    /// The recipients.
+    /// The recipients, each on one page only.
     pub recipients: Vec<Recipient>,
 }
 

@@ -71,7 +71,7 @@ pub struct Operation {
     pub step: u32,
     /// Earlier submissions that may have started an operation whose id was lost.
     pub doubts: u32,
-    /// The state.
+    /// The state after this step.
     pub stage: Stage,
     /// Recipients of the chunk that the batch excludes; they are sent to individually afterwards.
     pub aside: Vec<Recipient>,
@@ -89,7 +89,7 @@ pub enum Stage {
     },
     /// A worker is submitting it, or died while it did.
     Submitting {
-        /// The worker's deadline.
+        /// The deadline of the submitting worker.
         until: Timestamp,
     },
     /// The channel accepted it.
@@ -116,7 +116,7 @@ pub struct Submitted {
 /// The next step of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Submit it.
+    /// Submit the batch.
     Submit,
     /// Do nothing before this time.
     Wait(Timestamp),

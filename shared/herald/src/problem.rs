@@ -75,7 +75,7 @@ pub struct Problem {
     pub status: u16,
     /// What the caller can do, in a sentence.
     pub detail: String,
-    /// The invalid fields.
+    /// The invalid fields; at most [`Faults::MAX`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
 }
@@ -103,7 +103,7 @@ impl Problem {
     pub fn undecided() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "Whether the notification was accepted is not known. With an Idempotency-Key it can be repeated safely.",
+            "Whether the notification was accepted is unknown. With an Idempotency-Key the request can be repeated safely.",
         )
     }
 
@@ -111,7 +111,7 @@ impl Problem {
     pub fn unfinished() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "The change stands, but was not passed on to everybody. Repeat the request in a moment: it finishes what this one began.",
+            "The change is stored, but not yet propagated to all deliveries. Repeat the request in a moment to complete it.",
         )
     }
 

@@ -26,7 +26,7 @@ pub const RECEIVES_MAX: u32 = 20;
 /// Not all messages are known to be on the queue; some may be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request failed.
+    /// The request failed; it may have been carried out.
     #[error("cannot enqueue: queue unavailable")]
     Unavailable {
         /// The SDK's error.
@@ -35,9 +35,9 @@ pub enum Error {
     /// The queue accepted the request and refused some of its messages.
     #[error("cannot enqueue: the queue refused {refused} of {sent} messages, the first with {code}")]
     Refused {
-        /// Messages refused.
+        /// Messages that the queue refused.
         refused: usize,
-        /// Messages sent.
+        /// Messages in the request.
         sent: usize,
         /// The queue's error code for the first.
         code: String,
@@ -47,7 +47,7 @@ pub enum Error {
 /// One message to be put on a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// JSON.
+    /// The message as JSON.
     pub body: String,
     /// Time until it may be received. A queue that cannot delay it that long delivers it earlier, but not before
     /// [`DELAY_MAX`]: the receiver compares the message's own due time, and sends it back.
@@ -68,7 +68,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
 /// On the plans queue: plan a notification, or continue with one part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The notification.
+    /// The notification to plan.
     pub notification: NotificationId,
     /// The planner's task.
     #[serde(default)]
@@ -81,7 +81,7 @@ pub struct Plan {
     pub enqueued: Option<u32>,
 }
 
-/// A planner's task.
+/// What the planner does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Task {
@@ -95,14 +95,14 @@ pub enum Task {
 /// On the deliveries queue: deliver a notification to these recipients of one chunk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// The notification.
+    /// The notification that the chunk belongs to.
     pub notification: NotificationId,
-    /// The chunk.
+    /// The chunk's place in the plan.
     pub chunk: ChunkId,
     /// The rate limit of its requests. A chunk without one has no recipient with a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
-    /// How it is sent. Recipients that a batch left open are sent to one by one.
+    /// How it is sent. Recipients that a batch left open are sent to individually.
     #[serde(
         default,
         rename = "transport",

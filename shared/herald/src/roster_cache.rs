@@ -13,7 +13,7 @@ pub use crate::conversation::TeamKey;
 /// A query about a team.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RosterQuery {
-    /// Its channels.
+    /// The channels of the team.
     Channels,
     /// A page of its members.
     Members {
@@ -36,7 +36,7 @@ impl fmt::Display for RosterQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RosterPage {
-    /// All channels.
+    /// All channels of the team, in one response.
     Channels(Vec<ConversationId>),
     /// A page of members.
     Members {
@@ -50,7 +50,7 @@ pub enum RosterPage {
 /// A person on a roster. Only ids and the role are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// The channel's id.
+    /// The channel's id of the person.
     pub id: ChannelAccountId,
     /// The Entra object id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

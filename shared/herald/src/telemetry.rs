@@ -70,7 +70,7 @@ pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) 
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error_type = "CannotRun", error = %chain(&*error), "the function ends");
+            tracing::error!(error_type = "CannotRun", error = %chain(&*error), "the function exits");
             ExitCode::FAILURE
         }
     }

@@ -50,7 +50,7 @@ struct State {
 /// Whether a request may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// The request may be made, at these moments.
     Granted(Permits),
     /// It may not; ask again then.
     Later(Timestamp),
@@ -149,7 +149,7 @@ impl<'a, P: Paces> TenantGate<'a, P> {
             tracing::error!(
                 error_type = "TenantPaused",
                 code,
-                "several conversations of a tenant were refused: no requests to it for a while"
+                "circuit breaker open: several conversations of the tenant were refused"
             );
             self.hold(bucket, until);
         }

@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// `moment + wait`.
+/// `moment + wait`, or the latest moment if that overflows.
 pub fn later(moment: Timestamp, wait: SignedDuration) -> Timestamp {
     moment.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
-/// `moment - by`.
+/// `moment - by`, or the earliest moment if that overflows.
 pub fn earlier(moment: Timestamp, by: SignedDuration) -> Timestamp {
     moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }

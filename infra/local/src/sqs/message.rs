@@ -45,7 +45,7 @@ impl Message {
         self.body.len() + attributes.sum::<usize>()
     }
 
-    /// `MD5OfMessageBody`.
+    /// `MD5OfMessageBody`, in hexadecimal.
     pub(super) fn body_digest(&self) -> String {
         hexadecimal(&Md5::digest(&self.body))
     }

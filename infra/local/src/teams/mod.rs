@@ -38,7 +38,7 @@ pub enum Strangers {
     Created,
 }
 
-/// The model.
+/// The state of the model: all tenants, conversations and messages.
 #[derive(Debug)]
 pub struct Teams {
     /// The bot's account id, `28:…`.

@@ -82,7 +82,7 @@ pub struct Place {
     pub members: Vec<Member>,
     /// The tags that callers have set; unknown to Teams.
     pub tags: Vec<String>,
-    /// Past events.
+    /// Events of the past, for the invariants of the simulation.
     pub past: Past,
     pub(super) in_flight: usize,
     pub(super) requests: Window,
@@ -120,7 +120,7 @@ pub struct Team {
 /// A membership.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// The person's index.
+    /// The index of the person's personal conversation.
     pub place: usize,
     /// The roster entry.
     pub entry: Value,

@@ -18,7 +18,7 @@ wire_object! {
         "aadObjectId" entra_object_id: Option<EntraObjectId>,
         /// The kind of account.
         "role" role: Option<Role>,
-        /// The account's tenant.
+        /// The account's Entra tenant.
         "tenantId" tenant_id: Option<String>,
         /// The user id of an agent with an identity of its own.
         "agenticUserId" agentic_user_id: Option<String>,
@@ -30,7 +30,7 @@ wire_object! {
 }
 
 wire_object! {
-    /// A conversation.
+    /// A conversation as activities name it.
     ConversationAccount {
         /// The conversation's id; empty when there is none.
         "id" id: ConversationId,
@@ -40,7 +40,7 @@ wire_object! {
         "conversationType" scope: Option<Scope>,
         /// The tenant it belongs to; see [`super::Activity::tenant_id`].
         "tenantId" tenant_id: Option<String>,
-        /// The display name.
+        /// The display name of a group or channel.
         "name" name: Option<String>,
         /// The user's id in Microsoft Entra; `aadObjectId` on the wire.
         "aadObjectId" entra_object_id: Option<EntraObjectId>,

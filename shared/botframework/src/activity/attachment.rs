@@ -25,7 +25,7 @@ wire_object! {
     CardAction {
         /// The action on a tap (`openUrl`, `imBack`, `messageBack`, …); `type` on the wire.
         "type" kind: Option<String>,
-        /// Its label.
+        /// The text of the button.
         "title" title: Option<String>,
         /// The URL of its picture.
         "image" image: Option<String>,
@@ -47,7 +47,7 @@ wire_object! {
     SuggestedActions {
         /// The account ids that see them; empty means all.
         "to" to: Vec<String>,
-        /// The buttons.
+        /// The buttons, in order.
         "actions" actions: Vec<CardAction>,
     }
 }
@@ -56,7 +56,7 @@ impl Attachment {
     /// The content type of an Adaptive Card.
     pub const ADAPTIVE_CARD: &'static str = "application/vnd.microsoft.card.adaptive";
 
-    /// An Adaptive Card.
+    /// Wraps the JSON of an Adaptive Card as an attachment.
     pub fn adaptive_card(card: Value) -> Self {
         Self {
             content_type: Some(Self::ADAPTIVE_CARD.to_owned()),

@@ -18,7 +18,7 @@ wire_object! {
 wire_object! {
     /// A mention in the text.
     Mention {
-        /// The mentioned account.
+        /// The account that the text mentions.
         "mentioned" mentioned: Option<ChannelAccount>,
         /// The part of the text that mentions it, `<at>…</at>`, exactly as in the text.
         "text" text: Option<String>,
@@ -30,7 +30,7 @@ wire_object! {
     SemanticAction {
         /// The id of the action.
         "id" id: Option<String>,
-        /// Its state.
+        /// The progress of the action.
         "state" state: Option<SemanticActionState>,
         /// Its parameters, by name.
         "entities" entities: Option<Value>,

@@ -57,11 +57,11 @@ wire_object! {
         "serviceUrl" service_url: Option<String>,
         /// The channel: `msteams`, `slack`, `directline`, `emulator`, …
         "channelId" channel_id: Option<String>,
-        /// The sender.
+        /// The sender's account.
         "from" from: Option<ChannelAccount>,
         /// The recipient; of an incoming activity, the bot.
         "recipient" recipient: Option<ChannelAccount>,
-        /// The conversation.
+        /// The conversation that the activity belongs to.
         "conversation" conversation: Option<ConversationAccount>,
         /// The activity of the same conversation that this one replies to or changes.
         "replyToId" reply_to_id: Option<ActivityId>,
@@ -104,7 +104,7 @@ wire_object! {
         "code" code: Option<EndOfConversationCode>,
         /// When the activity expires: ISO 8601 in UTC, unparsed.
         "expiration" expiration: Option<String>,
-        /// Importance.
+        /// The importance; absent means normal.
         "importance" importance: Option<Importance>,
         /// How replies are delivered.
         "deliveryMode" delivery_mode: Option<DeliveryMode>,
@@ -137,7 +137,7 @@ wire_object! {
 wire_object! {
     /// Part of the text of the message that a suggestion is about.
     TextHighlight {
-        /// The words.
+        /// The words, as in the text of that message.
         "text" text: Option<String>,
         /// Which of their occurrences, from 1.
         "occurrence" occurrence: Option<Number>,
@@ -161,7 +161,7 @@ impl Activity {
         Self::from_value(serde_json::from_slice(body)?)
     }
 
-    /// A text message.
+    /// A message with this text and nothing else.
     pub fn message(text: impl Into<String>) -> Self {
         Self {
             kind: Some(ActivityType::Message),

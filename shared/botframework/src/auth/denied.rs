@@ -20,7 +20,7 @@ pub enum Denied {
     #[error("token is not signed by RS256")]
     AlgorithmRefused,
     /// The issuer is not trusted.
-    #[error("token is of another issuer")]
+    #[error("token is from an unknown issuer")]
     IssuerRefused,
     /// The issuer has no key of this id.
     #[error("token is signed with a key that the issuer does not have")]
@@ -44,7 +44,7 @@ pub enum Denied {
     #[error("token was issued to an application that is not accepted")]
     CallerRefused,
     /// The token has no service URL claim.
-    #[error("token names no service URL")]
+    #[error("token has no service URL claim")]
     ServiceUrlUnclaimed,
     /// The key is not endorsed for the channel.
     #[error("key is not endorsed for the activity's channel")]

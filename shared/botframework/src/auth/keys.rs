@@ -81,7 +81,7 @@ impl Source {
     }
 }
 
-/// An RSA key.
+/// The public key of a signer, with its endorsements.
 pub(super) struct Key {
     id: String,
     pub(super) modulus: Vec<u8>,

@@ -9,7 +9,7 @@ use crate::cloud::Cloud;
 /// Which names are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowList {
-    /// Every name.
+    /// All names are accepted.
     Any,
     /// The names in the list, compared exactly.
     Only(BTreeSet<String>),
@@ -37,7 +37,7 @@ pub struct Policy {
     pub own_tenant: Option<String>,
     /// The accepted tenants of conversations. An activity without a tenant is in no list.
     pub tenants: AllowList,
-    /// The accepted channels.
+    /// The accepted channels, by `channelId`.
     pub channels: AllowList,
     /// Whether the emulator is accepted.
     pub emulator: Emulator,

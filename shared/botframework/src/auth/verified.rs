@@ -32,12 +32,12 @@ impl VerifiedActivity {
         Self { activity, caller }
     }
 
-    /// The activity.
+    /// The activity, with the `callerId` that authentication found.
     pub const fn activity(&self) -> &Activity {
         &self.activity
     }
 
-    /// The sender.
+    /// The authenticated sender.
     pub const fn caller(&self) -> &Caller {
         &self.caller
     }

@@ -32,13 +32,13 @@ wire_object! {
     ConversationParameters {
         /// Whether it is a group; in Teams `true` for a new thread in a channel, `false` for one person.
         "isGroup" is_group: Option<bool>,
-        /// The bot's account.
+        /// The bot's account in the channel.
         "bot" bot: Option<ChannelAccount>,
         /// The other members. Teams accepts exactly one, whose `id` is a `29:` id or an Entra object id.
         "members" members: Vec<ChannelAccount>,
         /// The topic of a group. Teams ignores it.
         "topicName" topic_name: Option<String>,
-        /// The Entra tenant.
+        /// The Entra tenant; required by Teams.
         "tenantId" tenant_id: Option<String>,
         /// The first message. Required for a thread in a channel. Omit it for one person: each repetition would send it
         /// again.

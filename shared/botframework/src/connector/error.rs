@@ -165,7 +165,7 @@ enum Statuses {
 #[derive(Clone, Copy)]
 enum Pattern {
     Code(&'static str),
-    /// In lower case.
+    /// A part of the message, in lower case.
     InMessage(&'static str),
     Any,
 }

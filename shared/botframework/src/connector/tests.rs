@@ -1,5 +1,4 @@
-//! The client against a real server on loopback, which records what it is asked and misbehaves as it is
-//! told.
+//! The client against a real server on loopback, which records requests and injects faults.
 
 mod batch;
 mod tokens;

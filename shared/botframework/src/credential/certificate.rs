@@ -41,13 +41,13 @@ pub struct Certificate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCertificate {
     /// There is no `BEGIN CERTIFICATE` in the text.
-    #[error("certificate is missing or no PEM")]
+    #[error("certificate is missing or not PEM")]
     Certificate,
     /// There is no `BEGIN PRIVATE KEY` or `BEGIN RSA PRIVATE KEY` in the text.
-    #[error("private key is missing, encrypted or no PEM")]
+    #[error("private key is missing, encrypted or not PEM")]
     Key,
     /// The key is not RSA, or shorter than 2048 or longer than 4096 bits.
-    #[error("private key is no RSA key of 2048 to 4096 bits")]
+    #[error("private key is not an RSA key of 2048 to 4096 bits")]
     KeyKind,
     /// The key belongs to another certificate.
     #[error("private key is not the certificate's")]

@@ -21,7 +21,7 @@ pub struct AssertionContext<'a> {
     pub token_url: &'a str,
     /// The bot's application id: the issuer of an assertion.
     pub app_id: &'a str,
-    /// The time.
+    /// The time of the request, for the lifetime of an assertion.
     pub now: SystemTime,
     /// Random bytes for the id of an assertion.
     pub random: [u8; 16],

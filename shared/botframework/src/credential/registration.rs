@@ -61,7 +61,7 @@ impl Registration {
         self.client.app_id()
     }
 
-    /// The token endpoint.
+    /// The URL of the token endpoint in the registration's cloud and tenant.
     pub fn token_url(&self) -> &str {
         self.client.token_url()
     }

@@ -177,7 +177,7 @@ async fn a_certificate_signs_an_assertion_that_its_public_key_verifies() {
         let read = |part: &str| -> Value { serde_json::from_slice(&decode(part)).unwrap() };
         assert_eq!(
             read(header),
-            // The thumbprint as openssl tells it.
+            // The thumbprint, from openssl.
             json!({"alg": algorithm, "typ": "JWT", "x5t#S256": "3iddRqZxMIcBAjwEgE9J9EIxZeqZ5TjoZu0sZ6nr3Wo"})
         );
         assert_eq!(

@@ -95,7 +95,7 @@ pub(super) fn request(client: &Client, credential: &ClientCredential) -> Result<
         .body(form.into())
 }
 
-/// Reads the response.
+/// Parses the response of the token endpoint.
 pub(super) fn parse(response: &Response<Body>, backoff: Backoff) -> Result<TokenResponse, Error> {
     let body = match response.body() {
         Body::Complete(bytes) if bytes.len() <= MAX_BODY => Some(bytes),

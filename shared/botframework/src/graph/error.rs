@@ -72,7 +72,7 @@ impl Reason {
 pub type Error = ServiceError<Reason>;
 
 impl Error {
-    /// The remedy.
+    /// The remedy, which the reason decides.
     pub fn class(&self) -> Class {
         self.reason().class()
     }
@@ -158,14 +158,14 @@ fn is_about_consent(body: &ErrorBody) -> bool {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Reason::Throttled => "graph takes no more requests now",
+            Reason::Throttled => "graph throttles requests",
             Reason::Unreachable => "graph cannot be reached",
-            Reason::NoResponse => "graph gave no answer that can be read",
+            Reason::NoResponse => "graph returned no readable response",
             Reason::ServerError => "graph failed",
-            Reason::Unauthorized => "graph does not know the bot, or there is no token for it",
+            Reason::Unauthorized => "graph rejected the bot's token, or there is none",
             Reason::NotConsented => "the bot has no consent in the tenant",
             Reason::NotAllowed => "graph does not allow it for this person or team",
-            Reason::NotFound => "graph knows no such person, team, app or installation",
+            Reason::NotFound => "graph does not find the person, team, app or installation",
             Reason::Refused => "request to graph was refused",
         })
     }

@@ -1,5 +1,5 @@
-//! The client against a real server on loopback that answers as it is told, and against a cloud in this process that
-//! keeps who was asked with which token.
+//! The client against a real server on loopback with scripted responses, and against a cloud in this process that records
+//! each request with its token.
 
 mod batch;
 mod hostile;

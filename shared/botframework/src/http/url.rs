@@ -12,7 +12,7 @@ pub(crate) const OUTSIDE_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// One or more segments of a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
-    /// Unchanged text.
+    /// Text that is written as it is.
     Fixed(&'static str),
     /// An id, encoded as one segment.
     Id(&'a str),
@@ -21,7 +21,7 @@ pub(crate) enum Part<'a> {
 /// An id that cannot be a path segment. An empty id, or one of dots only, would change the path, because dot segments are
 /// resolved even if they are encoded.
 #[derive(Debug, thiserror::Error)]
-#[error("id {0:?} cannot stand in a URL")]
+#[error("id {0:?} cannot be a path segment of a URL")]
 pub(crate) struct UnfitId(String);
 
 /// The URL of `parts` under a base URL without trailing slash, with a query of the present values.

@@ -9,7 +9,7 @@ use aws_smithy_types::error::operation::BuildError;
 /// The longest error code that is passed on, in bytes.
 const CODE_BYTES_MAX: usize = 64;
 
-/// An operation failed.
+/// Why an AWS operation failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{operation} cannot be requested")]

@@ -64,7 +64,7 @@ impl Environment<'_> {
             (None | Some("SingleTenant"), Some(tenant)) => Registration::SingleTenant { tenant },
             (None, None) | (Some("MultiTenant"), _) => Registration::MultiTenant,
             (Some("SingleTenant"), None) => {
-                let wrong = "is not set, and a single-tenant bot has its tokens from there";
+                let wrong = "is not set, and a single-tenant bot needs it";
                 return Err(Error::wrong(variable::APP_TENANT_ID, wrong));
             }
             (Some(_), _) => {
@@ -217,7 +217,7 @@ impl Environment<'_> {
         } else if self.is_on(variable::LOOPBACK_SERVICE_URLS, "trusted")? {
             Ok(Emulator::OnLoopback)
         } else {
-            let wrong = "is of no use unless HERALD_LOOPBACK_SERVICE_URLS is `trusted`";
+            let wrong = "has no effect unless HERALD_LOOPBACK_SERVICE_URLS is `trusted`";
             Err(Error::wrong(variable::EMULATOR, wrong))
         }
     }

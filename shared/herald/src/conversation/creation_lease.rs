@@ -20,20 +20,20 @@ const INSTALL_PENDING_TTL: SignedDuration = SignedDuration::from_hours(1);
 /// Names a person to a bot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonKey {
-    /// The channel.
+    /// The channel id, such as `msteams`.
     pub channel: String,
     /// The bot's account in it.
     pub bot: ChannelAccountId,
-    /// The person's tenant.
+    /// The Entra tenant of the person.
     pub tenant: String,
-    /// The person.
+    /// The person's id.
     pub person: Person,
 }
 
 /// A person by one of their ids.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Person {
-    /// Entra object id.
+    /// By Entra object id.
     User(EntraObjectId),
     /// The channel's account id.
     Account(ChannelAccountId),
@@ -69,7 +69,7 @@ pub struct PersonRecord {
 /// The answer to a request for the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreationLease {
-    /// The conversation exists.
+    /// The conversation exists; nothing is to be created.
     Exists(ConversationKey),
     /// The caller holds the lease, and must report the result by [`finish_creation`].
     Acquired {

@@ -68,7 +68,7 @@ const REMOVED: &str = "removed";
 /// One conversation to import.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The conversation.
+    /// The key of the imported conversation.
     pub key: ConversationKey,
     reference: ConversationReference,
     attributes: Attributes,

@@ -36,7 +36,7 @@ pub(super) enum UrlSource {
 /// What one activity says about one conversation.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// The conversation.
+    /// The key of the observed conversation.
     pub key: ConversationKey,
     /// Whether the bot joined or left.
     pub membership: Membership,
@@ -53,7 +53,7 @@ pub struct Observation {
 /// What one activity says: about its conversations, and about a team.
 #[derive(Clone, Debug)]
 pub struct Observations {
-    /// See [`Observation::from_activity`].
+    /// The conversations; see [`Observation::from_activity`].
     pub conversations: Vec<Observation>,
     /// The change of a team, of its channels or of its members.
     pub team_change: Option<TeamChange>,

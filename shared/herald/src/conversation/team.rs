@@ -20,7 +20,7 @@ pub struct TeamKey {
     pub channel: String,
     /// The bot's account in that channel.
     pub bot: ChannelAccountId,
-    /// The team's id.
+    /// The team's id, which is the id of its General channel.
     pub team: String,
 }
 
@@ -39,9 +39,9 @@ impl fmt::Display for TeamKey {
 /// A change of a team, of one of its channels or of its members, as one activity reports it to one bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TeamChange {
-    /// What happened.
+    /// The kind of the change.
     pub event: TeamEvent,
-    /// The team.
+    /// The team that changed.
     pub team: TeamKey,
     /// The channel of a channel event. It may be another than the activity's conversation.
     pub channel: Option<ConversationId>,

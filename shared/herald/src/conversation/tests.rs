@@ -197,7 +197,7 @@ fn an_event_that_does_not_say_what_kind_of_place_it_is_changes_none() {
     );
     let record = first(&group);
     assert_eq!(remember(Some(&record), see(&silent), NOON), None);
-    // First seen by such an event it is taken for a person's; what says more corrects it, and nobody's it is then.
+    // First observed by such an event, it counts as personal; a later activity corrects the scope and removes the person.
     let guessed = first(&silent);
     assert_eq!(guessed.attributes.account, Some("29:ada".into()));
     let corrected = remember(Some(&guessed), see(&group), NOON).unwrap();

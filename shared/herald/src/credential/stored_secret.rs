@@ -160,7 +160,7 @@ impl ClientAuth for StoredSecret {
                 }
                 (Ok(_), _) => Reload::Unchanged,
                 (Err(error), _) => {
-                    tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "Entra rejected the secret, and it cannot be read again");
+                    tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "Entra rejected the secret, and a newer one cannot be read");
                     Reload::Unchanged
                 }
             }

@@ -16,7 +16,7 @@ pub enum Attempt {
     NotSent {
         /// The channel's error code, or the failure.
         code: String,
-        /// The channel's `Retry-After`.
+        /// The wait that the channel asked for.
         retry_after: Option<SignedDuration>,
     },
     /// The channel refused the message.
@@ -42,9 +42,9 @@ pub enum Attempt {
 /// The state to write after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The delivery ends.
+    /// The delivery ends with this outcome.
     Settle(Outcome),
-    /// The delivery waits.
+    /// The delivery waits for its next attempt.
     Wait {
         /// The earliest moment of the next attempt.
         until: Timestamp,

@@ -140,7 +140,7 @@ pub struct Asked<'a> {
     pub delivery: &'a DeliveryKey,
     /// The notification's revision, as the caller read it.
     pub revision: u32,
-    /// The caller's clock.
+    /// The caller's present time.
     pub now: Timestamp,
     /// The caller's deadline; the lease expires then.
     pub until: Timestamp,
@@ -151,9 +151,9 @@ pub struct Asked<'a> {
 /// What the tables hold before a claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// The delivery's row.
+    /// The delivery's row, as stored.
     pub row: Option<&'a Row>,
-    /// The conversation's lease.
+    /// The lease on the conversation, as stored.
     pub turn: Option<&'a Turn>,
     /// The row of the turn's holder, if that is another delivery.
     pub holder: Option<&'a Row>,

@@ -9,7 +9,7 @@ use super::{Error, Event};
 pub struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Events {
-    /// No events.
+    /// A bus without events.
     pub fn new() -> Self {
         Self::default()
     }

@@ -309,7 +309,7 @@ fn the_finish_is_predicted_from_the_pace() {
     // Two seconds at 45 a second.
     let idle = survey(&notification, TenantRate::default(), None, &vec![None; 90]);
     assert_eq!(idle.finish(), Some(at(102)));
-    // All of them stand in line already.
+    // All of them are in the tenant's queue already.
     let line = TenantRate {
         queue_end: at(160),
         next_slot: at(100),

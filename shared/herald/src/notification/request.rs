@@ -35,10 +35,10 @@ const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// The latest `expiresAt`, from the acceptance or `deliverAt` of the notification; also its default.
 pub const SENT_FOR_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// A valid request.
+/// A valid request for a notification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The recipients.
+    /// The recipients, as selectors.
     pub audience: Audience,
     /// An activity of type message, with a `summary` if it has cards only.
     pub message: Activity,

@@ -83,7 +83,7 @@ impl SendMode {
 pub struct SendPath {
     /// The rate limit that requests count against.
     pub bucket: Bucket,
-    /// The send mode.
+    /// The send mode of the requests.
     pub send_mode: SendMode,
 }
 
@@ -263,7 +263,7 @@ mod tests {
         };
         assert_eq!(to(&user, &[&users]), SendMode::Batch);
         assert_eq!(to(&user, &[&members, &members]), SendMode::Batch);
-        // Somebody whose conversation is known by the one name alone is found there by the other.
+        // A person whose conversation is stored with one id only may be in the audience by the other.
         assert_eq!(to(&user, &[&users, &members]), SendMode::Individual);
         assert_eq!(to(&account, &[&accounts]), SendMode::Batch);
         assert_eq!(to(&user, &[&users, &accounts]), SendMode::Individual);

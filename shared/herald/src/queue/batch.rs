@@ -10,12 +10,12 @@ use super::RECEIVES_MAX;
 use crate::Error;
 use crate::telemetry::chain;
 
-/// One received message.
+/// A message that a queue delivered.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The platform's id of the message, by which a failure is reported.
     pub id: String,
-    /// JSON.
+    /// The message as JSON.
     pub body: String,
     /// The queue's attributes of the message.
     pub receipt: Receipt,
@@ -37,7 +37,7 @@ impl Receipt {
     }
 }
 
-/// The first receive.
+/// A first receive, without a time of sending.
 impl Default for Receipt {
     fn default() -> Self {
         Self {
@@ -60,7 +60,7 @@ where
         let message = match serde_json::from_str::<T>(&body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(error_type = "MessageMalformed", receives = receipt.receives, %error, "the message cannot be parsed");
+                tracing::error!(error_type = "MessageMalformed", receives = receipt.receives, %error, "message cannot be parsed");
                 return Some(id);
             }
         };
@@ -87,7 +87,7 @@ where
 /// Says whether a failed message is received again.
 const fn failure_message(receipt: Receipt) -> &'static str {
     if receipt.is_last() {
-        "message failed for the last time: it goes to the dead-letter queue"
+        "message failed for the last time: it moves to the dead-letter queue"
     } else {
         "message failed: it will be received again"
     }

@@ -10,7 +10,7 @@ use super::{Error, Message};
 pub struct Queue(Arc<Mutex<VecDeque<Message>>>);
 
 impl Queue {
-    /// An empty queue.
+    /// A queue without messages.
     pub fn new() -> Self {
         Self::default()
     }

@@ -17,7 +17,7 @@ const OPEN_DURATION: SignedDuration = SignedDuration::from_mins(15);
 pub struct FailureCount {
     /// The channel's error code.
     pub code: String,
-    /// How many.
+    /// The number of failures within [`FAILURE_COUNT_TTL`].
     pub count: u32,
     /// When the first of them occurred.
     pub since: Timestamp,
@@ -28,7 +28,7 @@ pub struct FailureCount {
 pub struct BreakerOpen {
     /// The channel's error code.
     pub code: String,
-    /// When it closes.
+    /// When the breaker closes.
     pub until: Timestamp,
 }
 

@@ -12,7 +12,7 @@ use super::Bucket;
 pub struct Limit {
     /// Requests, at least 1.
     pub requests: u32,
-    /// The window.
+    /// The length of the window.
     pub per: SignedDuration,
 }
 

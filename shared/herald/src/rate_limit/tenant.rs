@@ -106,13 +106,13 @@ pub struct PermitRequest {
 pub enum Reservation {
     /// Requests may be made at these moments.
     Permits(Permits),
-    /// No slot now.
+    /// No slot is free; ask again later.
     Later {
         /// When to ask again.
         until: Timestamp,
         /// The place in the queue, to be shown when asking again.
         ticket: Option<Timestamp>,
-        /// Why.
+        /// Why there is no slot.
         reason: WaitReason,
     },
 }

@@ -19,7 +19,7 @@ pub enum Upsert {
     Created,
     /// The stored record changed.
     Changed,
-    /// Nothing was written.
+    /// The record is as stored; nothing was written.
     Unchanged,
 }
 
@@ -54,7 +54,7 @@ pub enum ConversationFilter {
 /// A conversation in a list: what decides whether it is a recipient, without the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationSummary {
-    /// The primary key.
+    /// The primary key of the conversation.
     pub key: ConversationKey,
     /// The attributes of the indexes.
     pub attributes: Attributes,
@@ -64,7 +64,7 @@ pub struct ConversationSummary {
     pub changed_at: Timestamp,
 }
 
-/// What [`Conversations::update_person`] did.
+/// The result of [`Conversations::update_person`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonUpdate {
     /// What the rule returned is stored, or it returned nothing.

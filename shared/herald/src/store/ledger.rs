@@ -26,7 +26,7 @@ pub enum RowGuard {
     Lease(Stage),
     /// None, or one that waits.
     Unsettled,
-    /// None.
+    /// None: the delivery must not have a row yet.
     Absent,
     /// One that is settled with this outcome.
     Outcome(Outcome),
@@ -45,7 +45,7 @@ impl RowGuard {
     }
 }
 
-/// What [`Ledger::put_row`] did.
+/// The result of [`Ledger::put_row`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowWrite {
     /// The row is stored, now or before.
@@ -76,7 +76,7 @@ impl From<RowWrite> for CasResult {
     }
 }
 
-/// Stores the ledger.
+/// The port to the ledger.
 pub trait Ledger: Clone + Send + Sync + 'static {
     /// Asks for a delivery to a conversation, by [`delivery::claim`]. Of any number of concurrent callers, for this delivery or
     /// another one to the same conversation, one gets the lease. After an error nothing may be sent.

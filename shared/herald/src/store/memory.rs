@@ -38,7 +38,7 @@ struct Tables {
 }
 
 impl Store {
-    /// Empty tables.
+    /// Tables without items.
     pub fn new() -> Self {
         Self::default()
     }

@@ -11,14 +11,14 @@ use crate::audience::{Audience, Recipient};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, Closing, Content, Notification, Page};
 
-/// What [`Notifications::accept`] stores.
+/// The input of [`Notifications::accept`].
 #[derive(Clone, Debug)]
 pub struct Acceptance {
-    /// The new notification.
+    /// The head, with its counters at zero.
     pub notification: Notification,
-    /// Its audience.
+    /// The audience, stored as a document.
     pub audience: Audience,
-    /// Its message.
+    /// The first message, stored as a document.
     pub message: Activity,
     /// The caller's idempotency key, if the request has one.
     pub idempotency: Option<Idempotency>,
@@ -35,7 +35,7 @@ pub struct Idempotency {
     pub until: Timestamp,
 }
 
-/// What [`Notifications::accept`] did.
+/// The result of [`Notifications::accept`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accept {
     /// The notification is stored.
@@ -46,7 +46,7 @@ pub enum Accept {
     Conflict,
 }
 
-/// What [`Notifications::close_chunk`] did.
+/// The result of [`Notifications::close_chunk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
     /// The chunk is closed at this revision, now or before.
@@ -55,7 +55,7 @@ pub enum Close {
     StaleRevision,
 }
 
-/// What [`Notifications::revise`] did.
+/// The result of [`Notifications::revise`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revise {
     /// The notification has the new content.
@@ -69,11 +69,11 @@ pub enum Revise {
 /// A JSON document of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Document {
-    /// The audience.
+    /// The audience, which never changes.
     Audience,
     /// The message of a revision; a retraction has none.
     Message {
-        /// The revision.
+        /// The number of the revision.
         revision: u32,
     },
 }
@@ -90,15 +90,15 @@ pub enum PageNumber {
 /// A moment of a notification that is set once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
-    /// [`Notification::cancelled_at`].
+    /// The cancellation: [`Notification::cancelled_at`].
     Cancelled,
     /// [`Notification::released_at`]; not after a cancellation.
     Started,
-    /// [`Notification::completed_at`].
+    /// The completion: [`Notification::completed_at`].
     Completed,
 }
 
-/// What [`Notifications::set_once`] did.
+/// The result of [`Notifications::set_once`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetOnce {
     /// The moment is set; the notification then.

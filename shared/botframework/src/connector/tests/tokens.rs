@@ -8,8 +8,7 @@ use crate::credential::{Credential, Registration, Runtime, SecretString, Tenancy
 
 const CLOUD: &str = "https://smba.trafficmanager.net/in/";
 
-/// A channel in this process that takes the tokens it is told, and keeps each request's `Authorization`, if none
-/// as nothing.
+/// A channel in this process that accepts given tokens, and records the `Authorization` of each request.
 #[derive(Clone)]
 struct Channel {
     takes: fn(&str) -> bool,

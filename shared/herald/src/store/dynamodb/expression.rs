@@ -44,12 +44,12 @@ impl Expression {
         Self::new(format!("#{name} = :{name}"), [name], [(name, value)])
     }
 
-    /// One of both.
+    /// Joins two conditions by `OR`.
     pub(super) fn or(self, other: Self) -> Self {
         self.join("OR", other)
     }
 
-    /// Both.
+    /// Joins two conditions by `AND`.
     pub(super) fn and(self, other: Self) -> Self {
         self.join("AND", other)
     }

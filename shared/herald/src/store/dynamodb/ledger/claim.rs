@@ -30,7 +30,7 @@ enum RowFreshness {
 /// What must be read before a decision may be trusted.
 enum MustRead {
     Nothing,
-    /// The holder's row.
+    /// The row of the lease's holder.
     Holder,
     /// The holder's row, and the delivery's own row again.
     Both,
