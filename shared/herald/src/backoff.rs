@@ -60,8 +60,8 @@ impl Backoff {
     }
 }
 
-/// The wait after a refusal in this attempt, from 1: what the channel asks for, and up to 2, 4, 8 … seconds more, so that those
-/// who were refused together do not come back together.
+/// The wait after a refusal in this attempt, from 1: the channel's `Retry-After` and up to 2, 4, 8 … seconds of jitter,
+/// so that requests that were refused together retry apart.
 pub(crate) fn retry_backoff(
     attempt: u32,
     retry_after: Option<SignedDuration>,

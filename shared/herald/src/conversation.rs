@@ -1,8 +1,8 @@
 //! The record of a conversation, and the rules that change it.
 //!
-//! Everything here is pure: [`Observations::from_activity`] reads an activity. [`remember`] applies an observation to a record,
-//! [`apply_feedback`] what a sender learned from the channel, [`apply_team_change`] an event of its team, [`import()`] a record
-//! from elsewhere; each returns nothing when nothing changes. The store makes the read and the write one atomic step.
+//! Everything here is pure. [`Observations::from_activity`] reads an activity. [`remember`] applies an observation to a
+//! record, [`apply_feedback`] a response of the channel, [`apply_team_change`] an event of the team, [`import()`] a
+//! record from elsewhere. Each returns nothing when nothing changes. The store makes read and write one atomic step.
 
 use std::str::FromStr;
 

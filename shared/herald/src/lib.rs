@@ -25,7 +25,7 @@
 //! | epoch | the generation of cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
-//! # The way of a message
+//! # The path of a message
 //!
 //! ```text
 //! channel ──POST /api/messages──▶ messages ──remember / forget──▶ [conversations]
@@ -33,17 +33,17 @@
 //! caller ──POST /api/notifications──▶ notify ──accept──▶ [notifications] ──▶ (plans)
 //!                                  (plans) ──▶ planner ──pages the audience──▶ (deliveries)
 //!                                              (deliveries) ──▶ sender ──permit, claim, send, settle──▶ Connector
-//!                                                                 └──▶ EventBridge: what happened
+//!                                                                 └──▶ EventBridge: events
 //! ```
 //!
-//! A person without a conversation gets one on the way, if the notification says so: the sender creates it, or installs the
-//! bot for them through Graph. Teams then sends an event to *messages*, which stores the conversation, and the sender's next
+//! If the notification allows it, the sender creates a conversation for a person without one, or installs the bot for
+//! them through Graph. Teams then sends an event to *messages*, which stores the conversation, and the sender's next
 //! look-up finds it. No function calls another.
 //!
-//! An edit, a retraction or a cancellation goes the same way once more: the planner *sweeps* the written pages, and the sender
-//! brings the deliveries of each chunk to what the notification is by then.
+//! An edit, a retraction or a cancellation takes the same path again: the planner *sweeps* the stored pages, and the
+//! sender updates the deliveries of each chunk to the notification's current revision.
 //!
-//! # A delivery's life
+//! # The states of a delivery
 //!
 //! ```text
 //! (no row) ──claim──▶ leased ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
@@ -108,7 +108,7 @@ pub mod telemetry;
 pub mod tenant_gate;
 pub mod time;
 
-/// A table, a queue or the event bus did not do what was asked. The message in hand goes back to its queue, and is handled again.
+/// DynamoDB, SQS or EventBridge failed. The message in hand returns to its queue and is handled again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// DynamoDB is unavailable, or a record is corrupt.

@@ -279,7 +279,7 @@ impl Notification {
         }
     }
 
-    /// The notification with new content: what is counted of a revision starts again.
+    /// The notification with new content. The counters of the revision restart at zero.
     #[must_use]
     pub fn revised(&self, content: &Content, now: Timestamp) -> Self {
         Self {

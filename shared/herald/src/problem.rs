@@ -1,6 +1,7 @@
 //! HTTP errors as problem documents (RFC 9457).
 //!
-//! A [`Problem`] holds what the caller may read. Causes are logged where the failure is handled and never reach the document.
+//! A [`Problem`] contains only text for the caller. Causes are logged where the failure is handled and never reach the
+//! document.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -10,7 +11,7 @@ use serde::Serialize;
 pub struct Fault {
     /// The field, as a JSON pointer in a URI fragment (`#/audience/0/users/3`), as in RFC 9457.
     pub pointer: String,
-    /// What is wrong and what is valid. Never the value itself.
+    /// The problem and the valid values. It never quotes the value.
     pub detail: String,
 }
 
@@ -66,7 +67,7 @@ impl Faults {
     }
 }
 
-/// A problem document. It has no `type`, which RFC 9457 reads as `about:blank`: the status says what is wrong.
+/// A problem document. It has no `type`, which RFC 9457 reads as `about:blank`: the status is the problem type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The reason phrase of the status.

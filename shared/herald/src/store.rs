@@ -1,16 +1,17 @@
 //! The port to the tables: conversations, notifications, the ledger of deliveries, and rate limits.
 //!
-//! Each trait has a few required methods, which a backend implements: *apply this pure rule to this record, atomically*, and
-//! queries. The operations that callers use ([`Conversations::remember`], [`Ledger::settle`], …) are provided methods, written
-//! once over the required ones. A rule is a pure function: it may be called several times, and what it returned last is stored.
+//! Each trait has a few required methods, which a backend implements: *apply this pure rule to this record, atomically*,
+//! and queries. The operations that callers use ([`Conversations::remember`], [`Ledger::settle`], …) are provided
+//! methods, written once over the required ones. A rule is a pure function: the backend may call it several times, and
+//! stores the last result.
 //!
 //! [`memory`] and [`dynamodb`] pass the same contract suite (`tests/all/contract`). Every method can be repeated after an
 //! error: none leaves a record half written.
 //!
 //! # Errors
 //!
-//! Every method returns [`Error::Unavailable`] when the backend does not answer or refuses, and [`Error::Corrupt`] when a
-//! stored record or a cursor cannot be parsed. The caller must not acknowledge what it wanted to store.
+//! Every method returns [`Error::Unavailable`] when the backend does not respond or refuses, and [`Error::Corrupt`] when
+//! a stored record or a cursor cannot be parsed. The caller must not acknowledge the message or request then.
 
 use crate::conversation::Conversation;
 
@@ -30,7 +31,7 @@ pub use notifications::{
 /// How often a write is retried after another writer changed the record. Each round, some writer succeeds.
 pub(crate) const MAX_CAS_ROUNDS: u32 = 32;
 
-/// A rule for one record: what replaces the stored one; `None` to write nothing.
+/// A rule for one record: returns the new record; `None` to write nothing.
 pub type Rule<'a, R> = dyn FnMut(Option<&R>) -> Option<R> + Send + 'a;
 
 /// Why a store operation failed.

@@ -1,7 +1,7 @@
 //! The gate through which every request to a tenant passes: permits, 429s and the circuit breaker, for one invocation.
 //!
-//! The shared state is the [`TenantRate`] in the store. The gate adds what the tasks of one invocation need to know at once,
-//! without a read: buckets on hold after a 429, and whether the whole bot is paused because its token is not accepted.
+//! The shared state is the [`TenantRate`] in the store. The gate adds the state that tasks of one invocation share
+//! without a read: buckets on hold after a 429, and a pause of the whole bot while its token is rejected.
 //!
 //! Sender and planner each make one for an invocation:
 //!

@@ -1,7 +1,7 @@
 //! Authentication of incoming activities: nothing in an activity is trusted before its token is verified.
 //!
-//! A channel signs what it posts, and its token names the service URL that replies go to. An activity's service URL is
-//! stored and later receives the bot's own token, so the checks are strict. They run in this order:
+//! A channel signs its requests, and its token names the service URL for replies. An activity's service URL is stored and
+//! later receives the bot's own token, so the checks are strict. They run in this order:
 //!
 //! | | check | denied with |
 //! |---|---|---|

@@ -23,7 +23,8 @@ pub enum Class {
     Ambiguous,
 }
 
-/// Why a request failed, by what a sender does about it (`PROTOCOL.md#d6`). Each reason belongs to one [`Class`].
+/// Why a request failed, as far as the sender's action depends on it (`PROTOCOL.md#d6`). Each reason belongs to one
+/// [`Class`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Too many requests (429).

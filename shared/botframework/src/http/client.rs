@@ -50,8 +50,8 @@ pub enum HttpVersions {
 pub struct BuildError(#[source] BoxError);
 
 impl HttpTransport {
-    /// Starts with 3 seconds to connect, 15 seconds for the whole request (what a channel itself gives a bot), 20
-    /// seconds that an idle connection is kept, HTTP/1.1 and no proxy.
+    /// The defaults: 3 seconds to connect; 15 seconds for the whole request, which is also a channel's time-out for the
+    /// bot; idle connections are kept for 20 seconds; HTTP/1.1; no proxy.
     pub const fn builder() -> HttpTransportBuilder {
         HttpTransportBuilder {
             connect_timeout: Duration::from_secs(3),

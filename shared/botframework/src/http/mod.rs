@@ -1,5 +1,5 @@
-//! HTTP under everything else: the port [`Transport`], its implementation [`HttpTransport`], and what every client
-//! of a REST service needs.
+//! The HTTP layer: the port [`Transport`], its implementation [`HttpTransport`], and the parts that all clients of REST
+//! services share.
 
 mod client;
 mod error_body;

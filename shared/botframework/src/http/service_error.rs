@@ -1,4 +1,4 @@
-//! The error of a request to a REST service, with what callers decide by and what logs need.
+//! The error of a request to a REST service: the reason for callers, the details for logs.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -119,8 +119,8 @@ impl State {
 
 /// Applies an observation to a record; `None` when nothing changes.
 ///
-/// Properties that the new reference lacks are kept from the old one: Teams' events differ in what they carry, and a record
-/// must not flap between two shapes. The record of a group or a channel holds no person.
+/// Properties that the new reference lacks are kept from the old one: Teams' events carry different properties, and a
+/// record must not alternate between two shapes. The record of a group or a channel contains no person.
 pub fn remember(
     existing: Option<&Conversation>,
     observation: Observation,

@@ -17,7 +17,7 @@ const OPEN_DURATION: SignedDuration = SignedDuration::from_mins(15);
 pub struct FailureCount {
     /// The channel's error code.
     pub code: String,
-    /// The number of failures within [`FAILURE_COUNT_TTL`].
+    /// The number of failures, the first included.
     pub count: u32,
     /// When the first of them occurred.
     pub since: Timestamp,

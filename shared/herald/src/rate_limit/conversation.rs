@@ -35,10 +35,10 @@ impl ConversationRate {
         Self { burst, interval }
     }
 
-    /// Takes one request at `now`. `next` is what the last call returned; returns what it becomes.
+    /// Takes one request at `now`. `next` is the result of the last call; returns its new value.
     ///
     /// # Errors
-    /// Too early: the moment from which on a request may be taken.
+    /// Too early: the time from which a request is allowed.
     pub fn take(self, next: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, Timestamp> {
         let next = next.unwrap_or(now).max(now);
         let ahead = i32::try_from(self.burst - 1).unwrap_or(i32::MAX);

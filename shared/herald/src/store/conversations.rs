@@ -51,7 +51,7 @@ pub enum ConversationFilter {
     Removed,
 }
 
-/// A conversation in a list: what decides whether it is a recipient, without the reference.
+/// A conversation in a list: the attributes that selectors match, without the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationSummary {
     /// The primary key of the conversation.
@@ -141,7 +141,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     /// Starts a new generation of a team: all cached answers are stale.
     fn invalidate_roster(&self, team: &TeamKey) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Applies what an activity showed, by [`conversation::remember`].
+    /// Applies an observation, by [`conversation::remember`].
     fn remember(
         &self,
         observation: Observation,
@@ -154,7 +154,7 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Adds what was stored elsewhere, by [`conversation::import()`].
+    /// Merges a record from elsewhere, by [`conversation::import()`].
     fn import(&self, import: Import, now: Timestamp) -> impl Future<Output = Result<Upsert, Error>> + Send {
         async move {
             let mut rule = |old: Option<&_>| conversation::import(old, import.clone(), now);
@@ -176,8 +176,8 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Applies what a sender or planner found out, by [`conversation::apply_feedback`], to this version of the record only: an activity
-    /// that was remembered since is newer.
+    /// Applies feedback of a sender or planner, by [`conversation::apply_feedback`], to this version of the record only:
+    /// an activity that was stored since is newer.
     fn apply_feedback(
         &self,
         key: &ConversationKey,

@@ -22,18 +22,18 @@
 //! | | `pace`, a bar and the bucket | | the rate limit of a bucket |
 //! | | `operation`, a bar and the chunk | | the state of a chunk's batch |
 //!
-//! Read-modify-write is optimistic: a conditional write on what was read, or a transaction if two items change together. A failed
-//! condition returns the stored item, so a conflict costs no read.
+//! Read-modify-write is optimistic: a conditional write on the version that was read, or a transaction if two items
+//! change together. A failed condition returns the stored item, so a conflict costs no read.
 //!
-//! # When an answer is lost
+//! # Lost responses
 //!
-//! The SDK retries a request whose answer did not arrive, although the first may have been executed. Each write recognises its
-//! own repetition:
+//! The SDK retries a request whose response was lost, although the first may have been executed. Each write recognises
+//! its own repetition:
 //!
-//! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all answers are lost
-//!   and the caller retries, the new transaction finds its own items.
-//! - A lease, a rate limit, a batch, a person and a milestone carry the write token of the call that wrote them.
-//! - A row carries its attempt: a worker that finds the row that it meant to write has written it.
+//! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all responses
+//!   are lost and the caller retries, the new transaction finds its own items.
+//! - A lease, a rate limit, a batch, a person and a milestone have the write token of the call that wrote them.
+//! - A row has its attempt number: a worker that finds the row it meant to write has written it.
 //! - A generation may be incremented twice: the channel is asked once more.
 //! - All other writes are idempotent.
 

@@ -45,12 +45,12 @@ enum LinkResult {
     Stored,
     /// The conversation is not stored; nothing was written.
     NoConversation,
-    /// Another writer was first; what it stored.
+    /// Another writer was first; the stored record.
     Conflict(Option<Item>),
 }
 
 impl Conversations {
-    /// Applies a rule until what it returns is stored. The token marks the writes of this call.
+    /// Applies a rule until its result is stored. The token marks the writes of this call.
     pub(super) async fn apply_to_person(
         &self,
         person: &PersonKey,

@@ -128,7 +128,7 @@ impl Ledger {
         })
     }
 
-    /// Reads what must be read before the decision may be trusted; whether anything was.
+    /// Reads the rows that the decision depends on; returns whether there were any to read.
     async fn refresh(
         &self,
         known: &mut Known,
@@ -139,7 +139,7 @@ impl Ledger {
         match known.rows.must_read(decision, holder == delivery) {
             MustRead::Nothing => return Ok(false),
             MustRead::Holder => {
-                // Rows only advance: what this read misses, the conditional write-up finds.
+                // Rows only advance: if this read misses a change, the conditional write-up fails and returns it.
                 let item = self.table.get(Consistency::Eventual, VERB, key(holder.as_str()));
                 known.holder = item.await?.map(|item| read_row(VERB, &item)).transpose()?;
             }
