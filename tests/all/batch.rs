@@ -107,7 +107,7 @@ async fn a_batch_reaches_many_people_by_two_requests() {
         let Outcome::Delivered(copy) = outcome(&world, &id, person).await else {
             panic!("{person} has none");
         };
-        assert_eq!((copy.activity, copy.shows), (None, 0));
+        assert_eq!((copy.activity, copy.revision), (None, 0));
     }
 }
 

@@ -382,10 +382,10 @@ async fn a_bot_whose_token_is_always_rejected_loses_no_delivery() {
     let first = Recipient::Conversation("msteams|28:bot|a:p0".parse().unwrap());
     let row = world.row(&id, &first).await;
     assert!(
-        matches!(&row.state, State::Waiting { why, .. } if why == "BotNotRegistered"),
+        matches!(&row.state, State::Waiting { reason, .. } if reason == "BotNotRegistered"),
         "{row:?}"
     );
-    assert_eq!(row.doubts, 0);
+    assert_eq!(row.ambiguous_attempts, 0);
 
     for person in &people {
         world.channel.when(&format!("a:{person}"), Behaviour::Accept);

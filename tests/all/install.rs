@@ -143,10 +143,10 @@ async fn a_pending_installation_is_explained_and_polled_four_times_in_a_minute()
     while let Some(chunk) = world.deliveries.take() {
         world.pass(i64::try_from(chunk.delay.as_secs()).unwrap());
         world.send_one(&chunk.body).await;
-        let State::Waiting { until, why } = world.row(&id, &user("zoe")).await.state else {
+        let State::Waiting { until, reason } = world.row(&id, &user("zoe")).await.state else {
             break;
         };
-        assert_eq!(why, "Installing");
+        assert_eq!(reason, "Installing");
         let reasons = asked_of(&world, &id, "explain").await["reasons"].clone();
         assert_eq!(reasons[0]["reason"], "waitingForInstall", "{reasons}");
         assert_eq!(reasons[0]["until"], json!(until.to_string()));
@@ -410,10 +410,10 @@ async fn a_throttled_graph_does_not_delay_the_connector() {
     world.send_one(&chunk.body).await;
     assert_eq!(world.channel.count("a:ada"), 1);
     assert_eq!(graph.asked().len(), 2);
-    let State::Waiting { until, why } = world.row(&other, &user("zoe")).await.state else {
+    let State::Waiting { until, reason } = world.row(&other, &user("zoe")).await.state else {
         panic!("not waiting");
     };
-    assert_eq!(why, "GraphPaused");
+    assert_eq!(reason, "GraphPaused");
     assert!(
         until.duration_since(began) >= SignedDuration::from_secs(80),
         "{until}"

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use herald::audience::Recipient;
-use herald::delivery::{Asked, DeliveryKey, Outcome, SkipReason, State};
+use herald::delivery::{ClaimRequest, DeliveryKey, Outcome, SkipReason, State};
 use herald::notification::{self, PAGE_SIZE, Page};
 use herald::rate_limit::{Bucket, ConversationRate, Limits};
 use herald::store::{Ledger, Notifications};
@@ -229,7 +229,7 @@ async fn a_throttled_message_is_sent_later_and_once() {
         }
     }
     assert!(
-        matches!(world.row(&id, &recipient("ada")).await.state, State::Waiting { why, .. } if why == "Throttled")
+        matches!(world.row(&id, &recipient("ada")).await.state, State::Waiting { reason, .. } if reason == "Throttled")
     );
     world.channel.when("a:ada", Behaviour::Accept);
     world.work().await;
@@ -290,7 +290,7 @@ async fn an_expired_lease_is_taken_over_as_an_ambiguous_attempt() {
         let id = world.asks(&body).await;
         let delivery = DeliveryKey::new(&id, &recipient("ada"));
         let deadline = world.now().checked_add(SignedDuration::from_secs(30)).unwrap();
-        let asked = Asked {
+        let request = ClaimRequest {
             delivery: &delivery,
             revision: 0,
             now: world.now(),
@@ -299,7 +299,7 @@ async fn an_expired_lease_is_taken_over_as_an_ambiguous_attempt() {
         };
         world
             .store
-            .claim(asked, &"msteams|28:bot|a:ada".parse().unwrap())
+            .claim(request, &"msteams|28:bot|a:ada".parse().unwrap())
             .await
             .unwrap();
 

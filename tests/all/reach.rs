@@ -3,7 +3,7 @@
 use botframework::activity::Activity;
 use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Observation};
-use herald::delivery::{Asked, Claim, DeliveryKey, Outcome, SentCopy, SkipReason, State};
+use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Outcome, SentMessage, SkipReason, State};
 use herald::event::Kind;
 use herald::id::NotificationId;
 use herald::notification::{Content, Page};
@@ -417,20 +417,20 @@ async fn a_message_of_a_dead_worker_is_retracted_without_a_wait() {
     see(&world, personal("new", "installationUpdate")).await;
     // It was sent and settled; its worker died before it wrote that under the id that the caller used.
     let delivery = DeliveryKey::new(&id, &Recipient::Conversation(key("a:new")));
-    let asked = Asked {
+    let request = ClaimRequest {
         delivery: &delivery,
         revision: 0,
         now: world.now(),
         until: world.in_seconds(60),
         spacing: ConversationRate::within(&Limits::teams().conversation),
     };
-    let Claim::Taken(lease) = world.store.claim(asked, &key("a:new")).await.unwrap() else {
+    let Claim::Acquired(lease) = world.store.claim(request, &key("a:new")).await.unwrap() else {
         panic!("not taken");
     };
-    let sent = Outcome::Delivered(SentCopy {
+    let sent = Outcome::Delivered(SentMessage {
         activity: Some("1".into()),
-        shows: 0,
-        tried: 0,
+        revision: 0,
+        attempted_revision: 0,
     });
     world.store.settle(&delivery, &lease, &sent).await.unwrap();
     let began = world.now();

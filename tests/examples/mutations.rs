@@ -44,55 +44,55 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a lease is acquired whichever delivery holds it",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "if !turn.is_over(row) {",
-        to: "if false && !turn.is_over(row) {",
+        from: "if !lease.is_finished(row) {",
+        to: "if false && !lease.is_finished(row) {",
     },
     Mutation {
         name: "a lease is acquired while another delivery holds it",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "if !turn.is_over(row) {",
-        to: "if own && !turn.is_over(row) {",
+        from: "if !lease.is_finished(row) {",
+        to: "if own && !lease.is_finished(row) {",
     },
     Mutation {
         name: "a message is updated without the conversation lease",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "if !turn.is_over(row) {",
-        to: "if copy.is_none() && !turn.is_over(row) {",
+        from: "if !lease.is_finished(row) {",
+        to: "if copy.is_none() && !lease.is_finished(row) {",
     },
     Mutation {
         name: "an expired lease is taken over without recording the crash",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "if !turn.is_over(row) {",
-        to: "if !turn.is_over(row) && (own || turn.until > now) {",
+        from: "if !lease.is_finished(row) {",
+        to: "if !lease.is_finished(row) && (own || lease.until > now) {",
     },
     Mutation {
         name: "an expired lease does not count as an ambiguous attempt",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "doubts: turn.doubts + 1,",
-        to: "doubts: turn.doubts,",
+        from: "ambiguous_attempts: lease.ambiguous_attempts + 1,",
+        to: "ambiguous_attempts: lease.ambiguous_attempts,",
     },
     Mutation {
         name: "atMostOnce is treated as atLeastOnce",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "Guarantee::AtMostOnce => doubts == 0,",
-        to: "Guarantee::AtMostOnce => doubts < most,",
+        from: "Guarantee::AtMostOnce => ambiguous_attempts == 0,",
+        to: "Guarantee::AtMostOnce => ambiguous_attempts < max,",
     },
     Mutation {
         name: "a delivery with an ambiguous attempt is settled as rejected",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "                if self.doubts == 0 {\n                    outcome",
+        from: "                if self.ambiguous_attempts == 0 {\n                    outcome",
         to: "                if true {\n                    outcome",
     },
     Mutation {
         name: "a late worker overwrites a settled outcome",
         file: "shared/herald/src/delivery/claim.rs",
-        from: "(Some(State::Settled(_)), Stage::Revising) => earlier,\n        (Some(State::Settled(_)), Stage::Sending) | (Some(State::Waiting { .. }), Stage::Revising) => false,",
-        to: "(Some(State::Settled(_)), _) | (Some(State::Waiting { .. }), Stage::Revising) => true,",
+        from: "(Some(State::Settled(_)), Purpose::Update) => earlier,\n        (Some(State::Settled(_)), Purpose::Send) | (Some(State::Waiting { .. }), Purpose::Update) => false,",
+        to: "(Some(State::Settled(_)), _) | (Some(State::Waiting { .. }), Purpose::Update) => true,",
     },
     Mutation {
         name: "a timeout is treated as not executed",
         file: "shared/herald/src/retry.rs",
-        from: "Reason::NoResponse => Action::RetryAmbiguous {\n            max: crate::delivery::DOUBTS_MAX,\n        },",
+        from: "Reason::NoResponse => Action::RetryAmbiguous {\n            max: crate::delivery::MAX_AMBIGUOUS_ATTEMPTS,\n        },",
         to: "Reason::NoResponse => Action::Retry,",
     },
     Mutation {
@@ -100,7 +100,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "functions/sender/src/delivery.rs",
         from: "            Ok(conversation) => {\n                self.attempt",
         to: "            Ok(conversation) => {
-                let copy = herald::delivery::SentCopy { activity: None, shows: snapshot.head.revision, tried: snapshot.head.revision };
+                let copy = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
                 ledger.settle(&delivery, &lease, &Outcome::Delivered(copy)).await?;
                 self.attempt",
     },

@@ -111,20 +111,20 @@ impl Delivery {
             activity_id: None,
             revision: None,
             attempts: row.as_ref().map_or(0, |row| row.attempt),
-            doubts: row.as_ref().map_or(0, |row| row.doubts),
+            doubts: row.as_ref().map_or(0, |row| row.ambiguous_attempts),
             until: None,
             why: None,
         };
         match row.map(|row| row.state) {
             None => {}
-            Some(State::Waiting { until, why }) => {
+            Some(State::Waiting { until, reason }) => {
                 delivery.until = Some(until);
-                delivery.why = Some(why);
+                delivery.why = Some(reason);
             }
             Some(State::Settled(outcome)) => match outcome {
                 Outcome::Delivered(copy) => {
                     delivery.activity_id = copy.activity.map(|id| id.as_str().to_owned());
-                    delivery.revision = Some(copy.shows);
+                    delivery.revision = Some(copy.revision);
                 }
                 Outcome::Rejected { code, detail } => {
                     delivery.code = Some(code);

@@ -1,9 +1,9 @@
 //! `GET /api/notifications/{id}`: state and counts.
 
 use herald::backend::Backend;
-use herald::delivery::{Guarantee, Tally};
+use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
-use herald::notification::{Copies, Notification, SendMode, StartPolicy, State, Unreachable};
+use herald::notification::{Notification, RevisionCounts, SendMode, StartPolicy, State, Unreachable};
 use herald::store::Notifications;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -47,7 +47,7 @@ pub(crate) struct Counts {
     audience: u64,
     open: u64,
     #[serde(flatten)]
-    ended: Tally,
+    ended: OutcomeCounts,
 }
 
 impl Counts {
@@ -67,7 +67,7 @@ struct Revised {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
     retracted: bool,
-    copies: Copies,
+    copies: RevisionCounts,
     /// Chunks whose copies show the current revision.
     chunks_current: u64,
     chunks: u64,

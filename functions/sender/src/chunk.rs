@@ -148,7 +148,7 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         let mut ended = Vec::new();
         for (mut open, row) in std::mem::take(&mut self.open).into_iter().zip(rows) {
             match row.map(|row| row.state) {
-                Some(State::Settled(outcome)) if !outcome.is_behind(self.chunk.revision) => {
+                Some(State::Settled(outcome)) if !outcome.is_stale(self.chunk.revision) => {
                     ended.push((open.recipient, outcome));
                     continue;
                 }

@@ -9,7 +9,9 @@ use botframework::connector;
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Observation, State};
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Next, Outcome, SentCopy, SkipReason};
+use herald::delivery::{
+    AttemptLease, Claim, ClaimRequest, DeliveryKey, Disposition, Outcome, SentMessage, SkipReason,
+};
 use herald::id::NotificationId;
 use herald::service_urls::ServiceUrls;
 use herald::store::{self, CasResult, Conversations, Ledger};
@@ -51,8 +53,8 @@ enum Run {
     Later {
         until: Timestamp,
         /// Why, if it was attempted.
-        why: Option<String>,
-        doubts: u32,
+        reason: Option<String>,
+        ambiguous_attempts: u32,
     },
 }
 
@@ -164,22 +166,22 @@ impl<B: Backend> Delivery<'_, '_, B> {
         let now = self.tenant.now();
         // Whichever name led here, the conversation has one delivery of a notification.
         let delivery = DeliveryKey::new(self.notification, &Recipient::Conversation(target.key.clone()));
-        let asked = Asked {
+        let request = ClaimRequest {
             delivery: &delivery,
             revision: snapshot.head.revision,
             now,
             until: self.tenant.invocation.deadline,
             spacing: context.conversation_rate(),
         };
-        let lease = match ledger.claim(asked, target.key).await? {
-            Claim::Taken(lease) => lease,
-            Claim::Held { until } => return Ok(Run::LeasedElsewhere { until }),
-            Claim::Busy { until } | Claim::Waiting { until } => return Ok(not_attempted(until)),
+        let lease = match ledger.claim(request, target.key).await? {
+            Claim::Acquired(lease) => lease,
+            Claim::LeasedElsewhere { until } => return Ok(Run::LeasedElsewhere { until }),
+            Claim::ConversationBusy { until } | Claim::NotDue { until } => return Ok(not_attempted(until)),
             Claim::Settled(outcome) => return Ok(Run::AlreadySettled(outcome)),
         };
         if lease.copy.is_some() && !has_permit {
             ledger
-                .release(&delivery, &lease, now, "NoPermit", lease.doubts)
+                .release(&delivery, &lease, now, "NoPermit", lease.ambiguous_attempts)
                 .await?;
             return Ok(Run::NeedsPermit);
         }
@@ -188,17 +190,30 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 self.attempt(target, conversation, &lease, &snapshot, effects)
                     .await?
             }
-            Err(outcome) => Next::Settle(lease.ending(outcome)),
+            Err(outcome) => Disposition::Settle(lease.final_outcome(outcome)),
         };
         let (written, run) = match next {
-            Next::Settle(outcome) => (
+            Disposition::Settle(outcome) => (
                 ledger.settle(&delivery, &lease, &outcome).await?,
                 Run::Settled(outcome),
             ),
-            Next::Wait { until, why, doubts } => {
-                let written = ledger.release(&delivery, &lease, until, &why, doubts).await?;
-                let why = Some(why);
-                (written, Run::Later { until, why, doubts })
+            Disposition::Wait {
+                until,
+                reason,
+                ambiguous_attempts,
+            } => {
+                let written = ledger
+                    .release(&delivery, &lease, until, &reason, ambiguous_attempts)
+                    .await?;
+                let reason = Some(reason);
+                (
+                    written,
+                    Run::Later {
+                        until,
+                        reason,
+                        ambiguous_attempts,
+                    },
+                )
             }
         };
         Ok(match written {
@@ -211,7 +226,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
     /// The conversation for the attempt, or how the delivery ends without one.
     fn precheck<'c>(
         &self,
-        lease: &Lease,
+        lease: &AttemptLease,
         snapshot: &Snapshot,
         conversation: Option<&'c Conversation>,
     ) -> Result<&'c Conversation, Outcome> {
@@ -220,8 +235,8 @@ impl<B: Backend> Delivery<'_, '_, B> {
         }
         // A sent message that cannot be reached any more stays as it is; the update was attempted.
         let unchanged = lease.copy.as_ref().map(|copy| {
-            Outcome::Delivered(SentCopy {
-                tried: snapshot.head.revision,
+            Outcome::Delivered(SentMessage {
+                attempted_revision: snapshot.head.revision,
                 ..copy.clone()
             })
         });
@@ -245,13 +260,13 @@ impl<B: Backend> Delivery<'_, '_, B> {
         &self,
         target: &Target<'_>,
         conversation: &Conversation,
-        lease: &Lease,
+        lease: &AttemptLease,
         snapshot: &Snapshot,
         effects: &mut SideEffects<'_>,
-    ) -> Result<Next, store::Error> {
+    ) -> Result<Disposition, store::Error> {
         if snapshot.message.is_none() && lease.copy.is_none() {
             // It was retracted: there is nothing to be sent.
-            return Ok(Next::Settle(lease.ending(Outcome::Cancelled)));
+            return Ok(Disposition::Settle(lease.final_outcome(Outcome::Cancelled)));
         }
         let trust = self.tenant.context().connector.trust();
         let observed = conversation.service_urls.as_slice();
@@ -288,7 +303,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
                     Some(next) => next,
                     None => self.tenant.cut_short(&error, lease, snapshot),
                 };
-                if let Next::Settle(_) = next {
+                if let Disposition::Settle(_) = next {
                     // Until then the old id stays: creating the conversation again leads to the same replacement.
                     effects.list.push(SideEffect::Replaced {
                         old: conversation.key.clone(),
@@ -305,13 +320,13 @@ impl<B: Backend> Delivery<'_, '_, B> {
     async fn run_in_replacement(
         &self,
         target: &Target<'_>,
-        lease: &Lease,
+        lease: &AttemptLease,
         error: &connector::Error,
         effects: &mut SideEffects<'_>,
-    ) -> Result<Option<Next>, store::Error> {
+    ) -> Result<Option<Disposition>, store::Error> {
         // It may be known already, and removed or blocked: that it can be created proves nothing.
         let record = self.recall(target.key).await?;
-        let settled = |outcome| Ok(Some(Next::Settle(lease.ending(outcome))));
+        let settled = |outcome| Ok(Some(Disposition::Settle(lease.final_outcome(outcome))));
         match record.as_ref().map(|record| &record.state) {
             Some(State::Removed) => {
                 return settled(Outcome::Skipped {
@@ -335,17 +350,21 @@ impl<B: Backend> Delivery<'_, '_, B> {
         let mut its_effects = SideEffects::on(record.as_ref());
         let run = Box::pin(self.run_in(target, true, &mut its_effects)).await?;
         effects.list.append(&mut its_effects.list);
-        let (until, why, doubts) = match run {
+        let (until, reason, ambiguous_attempts) = match run {
             Run::Settled(outcome) | Run::AlreadySettled(outcome) => return settled(outcome),
             Run::LeasedElsewhere { until } => (until, None, 0),
             Run::NeedsPermit => (self.tenant.now(), None, 0),
-            Run::Later { until, why, doubts } => (until, why, doubts),
+            Run::Later {
+                until,
+                reason,
+                ambiguous_attempts,
+            } => (until, reason, ambiguous_attempts),
         };
-        Ok(Some(Next::Wait {
+        Ok(Some(Disposition::Wait {
             until,
-            why: why.unwrap_or_else(|| error_code(error)),
+            reason: reason.unwrap_or_else(|| error_code(error)),
             // What may have arrived there may have arrived for this delivery.
-            doubts: doubts.max(lease.doubts),
+            ambiguous_attempts: ambiguous_attempts.max(lease.ambiguous_attempts),
         }))
     }
 }
@@ -353,7 +372,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
 fn not_attempted(until: Timestamp) -> Run {
     Run::Later {
         until,
-        why: None,
-        doubts: 0,
+        reason: None,
+        ambiguous_attempts: 0,
     }
 }

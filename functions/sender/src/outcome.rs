@@ -4,7 +4,7 @@ use botframework::connector::{self, Reason};
 use botframework::id::ActivityId;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
-use herald::delivery::{self, Attempt, Lease, Next, Policy};
+use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, Policy};
 use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Conversations};
 use herald::time::later;
@@ -76,12 +76,14 @@ impl<B: Backend> Tenant<'_, B> {
     pub(crate) async fn disposition(
         &self,
         answer: Result<Option<ActivityId>, connector::Error>,
-        lease: &Lease,
+        lease: &AttemptLease,
         snapshot: &Snapshot,
         effects: &mut SideEffects<'_>,
-    ) -> Result<Next, store::Error> {
+    ) -> Result<Disposition, store::Error> {
         let error = match answer {
-            Ok(activity) => return Ok(self.disposition_of(Attempt::Delivered(activity), lease, snapshot)),
+            Ok(activity) => {
+                return Ok(self.disposition_of(AttemptOutcome::Delivered(activity), lease, snapshot));
+            }
             Err(error) => error,
         };
         tracing::warn!(
@@ -95,10 +97,10 @@ impl<B: Backend> Tenant<'_, B> {
         );
         Ok(match action_for(error.reason()) {
             // The bot was refused, not this delivery: it waits like all others, however often it was tried.
-            Action::PauseBot => Next::Wait {
+            Action::PauseBot => Disposition::Wait {
                 until: self.token_refused(&error),
-                why: error.code().unwrap_or("TokenRefused").to_owned(),
-                doubts: lease.doubts,
+                reason: error.code().unwrap_or("TokenRefused").to_owned(),
+                ambiguous_attempts: lease.ambiguous_attempts,
             },
             action => {
                 let attempt = self.classify(action, &error, lease, effects).await?;
@@ -108,15 +110,25 @@ impl<B: Backend> Tenant<'_, B> {
     }
 
     /// The request that would have followed this refusal was not made.
-    pub(crate) fn cut_short(&self, error: &connector::Error, lease: &Lease, snapshot: &Snapshot) -> Next {
-        let attempt = Attempt::NotSent {
+    pub(crate) fn cut_short(
+        &self,
+        error: &connector::Error,
+        lease: &AttemptLease,
+        snapshot: &Snapshot,
+    ) -> Disposition {
+        let attempt = AttemptOutcome::NotSent {
             code: error_code(error),
             retry_after: None,
         };
         self.disposition_of(attempt, lease, snapshot)
     }
 
-    fn disposition_of(&self, attempt: Attempt, lease: &Lease, snapshot: &Snapshot) -> Next {
+    fn disposition_of(
+        &self,
+        attempt: AttemptOutcome,
+        lease: &AttemptLease,
+        snapshot: &Snapshot,
+    ) -> Disposition {
         let head = &snapshot.head;
         let ends_at = match &lease.copy {
             None => head.expires_at,
@@ -129,26 +141,26 @@ impl<B: Backend> Tenant<'_, B> {
         };
         let random = match &attempt {
             // It waits for nothing; randomness costs a system call.
-            Attempt::Delivered(_) => 0,
-            Attempt::NotSent { .. }
-            | Attempt::Rejected { .. }
-            | Attempt::CopyGone
-            | Attempt::Gone(_)
-            | Attempt::Unknown { .. } => self.context().random(),
+            AttemptOutcome::Delivered(_) => 0,
+            AttemptOutcome::NotSent { .. }
+            | AttemptOutcome::Rejected { .. }
+            | AttemptOutcome::MessageDeleted
+            | AttemptOutcome::Gone(_)
+            | AttemptOutcome::Unknown { .. } => self.context().random(),
         };
-        delivery::next(lease, attempt, policy, self.now(), random)
+        delivery::disposition(lease, attempt, policy, self.now(), random)
     }
 
     async fn classify(
         &self,
         action: Action,
         error: &connector::Error,
-        lease: &Lease,
+        lease: &AttemptLease,
         effects: &mut SideEffects<'_>,
-    ) -> Result<Attempt, store::Error> {
+    ) -> Result<AttemptOutcome, store::Error> {
         let code = error_code(error);
         let retry_after = retry_after(error, self.now());
-        let not_sent = |code, retry_after| Attempt::NotSent { code, retry_after };
+        let not_sent = |code, retry_after| AttemptOutcome::NotSent { code, retry_after };
         Ok(match action {
             Action::ThrottleTenant => {
                 effects.list.push(SideEffect::Throttled(retry_after));
@@ -156,10 +168,10 @@ impl<B: Backend> Tenant<'_, B> {
             }
             Action::Retry | Action::PauseBot => not_sent(code, retry_after),
             Action::Reject if error.reason() == Reason::ActivityNotFound && lease.copy.is_some() => {
-                Attempt::CopyGone
+                AttemptOutcome::MessageDeleted
             }
             // No known service URL serves it.
-            Action::TryOtherUrl | Action::Reject => Attempt::Rejected {
+            Action::TryOtherUrl | Action::Reject => AttemptOutcome::Rejected {
                 code,
                 detail: error.message().map(str::to_owned),
             },
@@ -169,20 +181,20 @@ impl<B: Backend> Tenant<'_, B> {
             }
             Action::RecreateConversation => {
                 effects.feedback(Feedback::NotFound(code.clone()));
-                Attempt::Gone(code)
+                AttemptOutcome::Gone(code)
             }
             Action::Block => {
                 effects.feedback(Feedback::Blocked(code.clone()));
-                Attempt::Gone(code)
+                AttemptOutcome::Gone(code)
             }
             Action::CountFailure => match self.record_failure(&code).await? {
                 Some(until) => not_sent(code, Some(until.duration_since(self.now()))),
                 None => {
                     effects.feedback(Feedback::Blocked(code.clone()));
-                    Attempt::Gone(code)
+                    AttemptOutcome::Gone(code)
                 }
             },
-            Action::RetryAmbiguous { max } => Attempt::Unknown { code, most: max },
+            Action::RetryAmbiguous { max } => AttemptOutcome::Unknown { code, max },
         })
     }
 

@@ -5,7 +5,7 @@ use botframework::connector::{self, Class, ConversationParameters, Person, SendR
 use botframework::id::{ActivityId, ConversationId};
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Feedback, Scope};
-use herald::delivery::Lease;
+use herald::delivery::AttemptLease;
 use herald::retry::{Action, action_for};
 use herald::service_urls::ServiceUrls;
 use herald::store;
@@ -32,7 +32,7 @@ pub(crate) enum RequestResult {
 pub(crate) struct Requests<'r, 'a, B: Backend> {
     pub(crate) tenant: Tenant<'a, B>,
     pub(crate) cache: &'r NotificationCache<'a, B>,
-    pub(crate) lease: &'r Lease,
+    pub(crate) lease: &'r AttemptLease,
     pub(crate) snapshot: &'r Snapshot,
     /// The record of the conversation, or of the one that it replaced.
     pub(crate) conversation: &'r Conversation,

@@ -1,4 +1,4 @@
-//! The state machine of a delivery, as pure code.
+//! The life cycle of a delivery, as pure code.
 //!
 //! ```text
 //! (no row) ──claim──▶ leased ──settle──▶ delivered | rejected | gone | unknown | skipped | expired | cancelled
@@ -7,12 +7,12 @@
 //! delivered ──claim, at a newer revision──▶ leased ──settle──▶ delivered
 //! ```
 //!
-//! A claim takes the conversation's *turn*: a lease that names one delivery and a deadline. The outcome of the attempt is
-//! written into the delivery's *row*. A row that has reached the turn's attempt ends the turn. So a conversation has at
-//! most one request under way, its requests keep their distance, and a delivery costs two writes: claim and settle.
+//! A claim acquires the conversation's lease: one item that says which delivery may write there, and until when. The result of
+//! the attempt is written into the delivery's row, and a row with the lease's attempt number ends the lease. So a conversation
+//! has at most one request in flight, its rate limit holds, and a delivery takes two writes: one to claim, one to settle.
 //!
-//! The store runs [`claim`] and [`may_write`] as conditional writes, so one of any number of workers wins. The rules and
-//! the proof: `DESIGN.md#ledger`.
+//! The store runs [`claim`] and [`may_write`] as conditional writes, so of any number of workers one wins. The rules and the
+//! proof: `DESIGN.md#ledger`.
 
 use botframework::id::ActivityId;
 use jiff::Timestamp;
@@ -27,21 +27,22 @@ mod claim;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Attempt, Next, Policy, next};
-pub(crate) use claim::permits_after;
-pub use claim::{Asked, Claim, Decision, Lease, Stage, Standing, Turn, claim, may_write};
+pub use attempt::{AttemptOutcome, Disposition, Policy, disposition};
+pub(crate) use claim::may_retry_ambiguous;
+pub use claim::{
+    AttemptLease, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, Purpose, claim, may_write,
+};
 
-/// The most ambiguous attempts of one delivery, before it ends as unknown. With [`Guarantee::AtLeastOnce`] this bounds
-/// the copies.
+/// How many ambiguous attempts a delivery may have before it ends as unknown: with [`Guarantee::AtLeastOnce`], the largest number
+/// of duplicates.
 ///
-/// Refusals do not count: a throttled delivery waits until its notification expires.
-pub const DOUBTS_MAX: u32 = 4;
+/// Refusals do not count: a throttled delivery is retried until its notification expires.
+pub const MAX_AMBIGUOUS_ATTEMPTS: u32 = 4;
 
 /// The reason of a delivery that waits for the installation of the bot.
 pub const INSTALLING: &str = "Installing";
 
-/// The longest recipient that a ledger key holds verbatim, in bytes. A DynamoDB key has at most 2,048; a notification's
-/// id takes 36.
+/// The longest recipient that a ledger key holds unhashed. DynamoDB's keys hold 2,048 bytes, of which a notification's id takes 36.
 const RECIPIENT_BYTES_MAX: usize = 2000;
 
 /// Names one delivery: one notification to one recipient. The ledger's primary key.
@@ -62,45 +63,46 @@ impl DeliveryKey {
         }
     }
 
-    /// The table's partition key.
+    /// The stored key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The key of a stored row.
+    /// A key that was read from the table.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)
     }
 }
 
-/// How often a message may arrive when the response to a request is lost. The caller chooses it for each notification.
+/// Whether a request is retried when its response is lost. The caller chooses for each notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Guarantee {
-    /// An ambiguous request is retried, as the channel's documentation advises.
+    /// The request is retried, as the channel's documentation advises.
     #[default]
     #[serde(rename = "retry")]
     AtLeastOnce,
-    /// An ambiguous request is not retried; the delivery ends as unknown.
+    /// The request is not retried; the delivery ends as unknown.
     #[serde(rename = "giveUp")]
     AtMostOnce,
 }
 
-/// The message in a conversation that shows a notification.
+/// A message in a conversation, sent for a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SentCopy {
-    /// Its activity id. The channel omits it in some successes; such a copy can be neither edited nor deleted.
+#[serde(rename_all = "camelCase")]
+pub struct SentMessage {
+    /// Its id there. Some successful responses have none; then the message cannot be updated.
     pub activity: Option<ActivityId>,
-    /// The notification's revision that it shows.
-    pub shows: u32,
-    /// The last revision that was attempted: later than `shows` if the channel refused the update.
-    pub tried: u32,
+    /// The notification's revision that it has.
+    pub revision: u32,
+    /// The last revision that an update was attempted to; later than `revision` if the channel refused it.
+    pub attempted_revision: u32,
 }
 
-impl SentCopy {
-    /// Whether it can be updated to this revision, and no update was attempted.
-    fn is_behind(&self, revision: u32) -> bool {
-        self.activity.is_some() && self.tried < revision
+impl SentMessage {
+    /// Whether an update to this revision is due.
+    fn is_stale(&self, revision: u32) -> bool {
+        self.activity.is_some() && self.attempted_revision < revision
     }
 }
 
@@ -108,26 +110,26 @@ impl SentCopy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "camelCase")]
 pub enum Outcome {
-    /// The channel accepted the message.
-    Delivered(SentCopy),
-    /// The channel refused this message. Another message may be accepted.
+    /// The channel accepted it.
+    Delivered(SentMessage),
+    /// The channel refused this message.
     Rejected {
-        /// The channel's error code.
+        /// The channel's code.
         code: String,
-        /// The channel's error text. It may quote the message, so it goes to the sender of the message and not into logs.
+        /// The channel's message. It may quote the content, so it is never logged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// The channel refused this conversation, for any message.
+    /// The channel refused this conversation, whatever the message.
     Gone {
-        /// The channel's error code.
+        /// The channel's code.
         code: String,
     },
-    /// The request may have been carried out.
+    /// Whether it arrived cannot be known.
     Unknown,
-    /// No request was made.
+    /// Not attempted.
     Skipped {
-        /// Why no request was made.
+        /// Why.
         reason: SkipReason,
     },
     /// The notification expired first.
@@ -137,22 +139,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether its copy can still be updated to this revision.
-    pub fn is_behind(&self, revision: u32) -> bool {
-        matches!(self, Self::Delivered(copy) if copy.is_behind(revision))
+    /// Whether it left a message for which an update to this revision is due.
+    pub fn is_stale(&self, revision: u32) -> bool {
+        matches!(self, Self::Delivered(copy) if copy.is_stale(revision))
     }
 
-    /// Whether `other` is the outcome of the same copy after a later revision.
+    /// Whether `other` is the outcome of the same message after a later update.
     pub fn is_outdated_by(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Delivered(one), Self::Delivered(other)) if one.tried < other.tried)
+        matches!((self, other), (Self::Delivered(one), Self::Delivered(other)) if one.attempted_revision < other.attempted_revision)
     }
 }
 
-/// Why a delivery was not tried.
+/// Why a delivery was not attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SkipReason {
-    /// No conversation is stored for this person or id.
+    /// No conversation of this person, or with this id, is stored.
     NoConversation,
     /// The bot is not installed for this person.
     NotInstalled,
@@ -164,31 +166,31 @@ pub enum SkipReason {
     InstallForbidden,
     /// The bot's app is not in the catalog of this person's tenant, so it cannot be installed there.
     AppNotInCatalog,
-    /// The person's tenant does not know the person, so the bot cannot be installed. Guests are such people.
+    /// Their tenant has no such member. Guests are not members.
     NoSuchPerson,
 }
 
-/// The number of deliveries by outcome.
+/// How many deliveries ended with each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// See [`Outcome::Delivered`].
+pub struct OutcomeCounts {
+    /// The channel accepted it.
     pub delivered: u64,
-    /// See [`Outcome::Rejected`].
+    /// The channel refused the message.
     pub rejected: u64,
-    /// See [`Outcome::Gone`].
+    /// The channel refused the conversation.
     pub gone: u64,
-    /// See [`Outcome::Unknown`].
+    /// It cannot be known.
     pub unknown: u64,
-    /// See [`Outcome::Skipped`].
+    /// Not attempted.
     pub skipped: u64,
-    /// See [`Outcome::Expired`].
+    /// The notification expired first.
     pub expired: u64,
-    /// See [`Outcome::Cancelled`].
+    /// The notification was cancelled first.
     pub cancelled: u64,
 }
 
-impl Tally {
-    /// Counts an outcome.
+impl OutcomeCounts {
+    /// Counts one more.
     pub fn count(&mut self, outcome: &Outcome) {
         *match outcome {
             Outcome::Delivered(_) => &mut self.delivered,
@@ -201,19 +203,19 @@ impl Tally {
         } += 1;
     }
 
-    /// Adds the counts of another tally.
+    /// Adds other counts to these.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.fields_mut().into_iter().zip(other.fields()) {
             *mine += theirs.1;
         }
     }
 
-    /// The number of deliveries that ended.
+    /// How many ended.
     pub fn total(&self) -> u64 {
         self.fields().iter().map(|(_, count)| count).sum()
     }
 
-    /// Each count with its name in tables and API responses.
+    /// Each count with its name in tables and responses.
     pub fn fields(&self) -> [(&'static str, u64); 7] {
         [
             ("delivered", self.delivered),
@@ -226,7 +228,7 @@ impl Tally {
         ]
     }
 
-    /// Each count, mutable, in the order of [`fields`](Self::fields).
+    /// Each count in the order of [`fields`](Self::fields).
     pub fn fields_mut(&mut self) -> [&mut u64; 7] {
         [
             &mut self.delivered,
@@ -240,41 +242,41 @@ impl Tally {
     }
 }
 
-/// The state of a delivery without a lease.
+/// The state of a delivery between claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum State {
-    /// No worker has it, and no worker may claim it before `until`.
+    /// It waits for its next attempt.
     Waiting {
         /// The earliest moment of the next attempt.
         until: Timestamp,
-        /// The channel's error code, or the failure.
-        why: String,
+        /// The channel's code, or what failed.
+        reason: String,
     },
-    /// It ended with this outcome.
+    /// It ended.
     Settled(Outcome),
 }
 
-/// The ledger's record of a delivery.
+/// The ledger's one row for one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// The state that the last claim left.
+    /// The state of the delivery.
     #[serde(flatten)]
     pub state: State,
-    /// The claim that wrote it, from 1; 0 if it was settled or deferred without a claim. While no conversation exists, it
-    /// counts the attempts to create one.
+    /// The attempt that wrote it, from 1; 0 if there was none. While the recipient has no conversation: how often its creation
+    /// failed.
     pub attempt: u32,
-    /// Ambiguous attempts so far: the worker died, or the response was lost.
-    pub doubts: u32,
+    /// How many attempts are ambiguous: the worker died, or the response was lost.
+    pub ambiguous_attempts: u32,
 }
 
 impl Row {
-    /// The row of a delivery that was in a batch, was not sent by it, and may be claimed from `until` on.
-    pub(crate) fn left(until: Timestamp, why: String, doubts: u32) -> Self {
+    /// The row of a delivery that its batch did not reach; it may be claimed from `until` on.
+    pub(crate) fn retryable(until: Timestamp, reason: String, ambiguous_attempts: u32) -> Self {
         Self {
-            state: State::Waiting { until, why },
+            state: State::Waiting { until, reason },
             attempt: 0,
-            doubts,
+            ambiguous_attempts,
         }
     }
 
@@ -283,11 +285,11 @@ impl Row {
         matches!(self.state, State::Settled(Outcome::Delivered(_)))
     }
 
-    /// The purpose of the claim that wrote this row, if its holder did not settle.
-    pub fn stage(&self) -> Stage {
+    /// What the attempt was for whose crash this row records.
+    pub fn purpose(&self) -> Purpose {
         match self.state {
-            State::Waiting { .. } => Stage::Sending,
-            State::Settled(_) => Stage::Revising,
+            State::Waiting { .. } => Purpose::Send,
+            State::Settled(_) => Purpose::Update,
         }
     }
 }

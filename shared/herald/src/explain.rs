@@ -389,23 +389,25 @@ fn verdict(
     row: Option<&Row>,
     now: Timestamp,
 ) -> Verdict {
-    let waiting = match row.map(|row| (&row.state, row.doubts)) {
+    let waiting = match row.map(|row| (&row.state, row.ambiguous_attempts)) {
         Some((State::Settled(_), _)) => return Reason::Ended.into(),
-        Some((State::Waiting { until, why }, doubts)) if *until > now => Some((*until, why.as_str(), doubts)),
+        Some((State::Waiting { until, reason }, ambiguous_attempts)) if *until > now => {
+            Some((*until, reason.as_str(), ambiguous_attempts))
+        }
         Some((State::Waiting { .. }, _)) => None,
         None => match chunk
             .operation
-            .map(|operation| (&operation.stage, operation.doubts))
+            .map(|operation| (&operation.stage, operation.ambiguous_attempts))
         {
-            Some((Stage::Waiting { until, why }, doubts)) if *until > now => {
-                Some((*until, why.as_str(), doubts))
+            Some((Stage::Waiting { until, reason }, ambiguous_attempts)) if *until > now => {
+                Some((*until, reason.as_str(), ambiguous_attempts))
             }
             Some(_) | None => None,
         },
     };
-    if let Some(why) = chunk.buried {
+    if let Some(reason) = chunk.buried {
         return Verdict {
-            code: Some(why.to_owned()),
+            code: Some(reason.to_owned()),
             ..Reason::DeadLetter.into()
         };
     }
@@ -438,8 +440,8 @@ fn verdict(
     }
     match waiting {
         Some((until, INSTALLING, 0)) => Verdict::until(Reason::WaitingForInstall, until),
-        Some((until, why, 0)) => Verdict::coded(Reason::Retrying, why, until),
-        Some((until, why, _)) => Verdict::coded(Reason::InDoubt, why, until),
+        Some((until, reason, 0)) => Verdict::coded(Reason::Retrying, reason, until),
+        Some((until, reason, _)) => Verdict::coded(Reason::InDoubt, reason, until),
         None if pace.queue_end.duration_since(now) > MAX_LOOKAHEAD => {
             Verdict::until(Reason::InLine, pace.queue_end)
         }

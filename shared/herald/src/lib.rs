@@ -13,8 +13,8 @@
 //! | audience | the recipients, as the request names them | [`audience`] |
 //! | recipient | one conversation of the audience, or a person or id without one | [`audience::Recipient`] |
 //! | delivery | one notification to one recipient; has exactly one record, the ledger's row | [`delivery`] |
-//! | attempt | one HTTP request to the Connector for a delivery | [`delivery::Attempt`] |
-//! | turn | the lease on a conversation; a claim takes it | [`delivery::Turn`] |
+//! | attempt | one HTTP request to the Connector for a delivery | [`delivery::AttemptOutcome`] |
+//! | lease | the right of one delivery to write in a conversation; a claim acquires it | [`delivery::ConversationLease`] |
 //! | claim, settle | lease a delivery before its attempt; store its outcome | [`delivery::claim`], [`store::Ledger`] |
 //! | unknown | the outcome of a request that may have been carried out, when its response is lost | [`delivery::Outcome::Unknown`] |
 //! | permit | the right to make one request to a tenant at a moment | [`rate_limit::Permits`] |
@@ -58,7 +58,7 @@
 //! |---|---|
 //! | nothing that was accepted is forgotten | [`store::Notifications::accept`] is one transaction; a page of the plan is written before its chunks are enqueued ([`store::Notifications::put_page`]) |
 //! | of any number of workers one sends, and each conversation has at most one request under way | [`delivery::claim`], run as one conditional write by [`store::Ledger::claim`] |
-//! | a message that may have been sent never counts as unsent | [`delivery::claim`] on an expired turn, [`delivery::next`] |
+//! | a message that may have been sent never counts as unsent | [`delivery::claim`] on an expired lease, [`delivery::disposition`] |
 //! | a recipient that several selectors name gets a notification once | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`rate_limit::reserve`], [`rate_limit::ConversationRate`], applied in one write by [`store::Paces::apply`] |
 //! | a chunk in batch mode has one operation; an ambiguous one is repeated only if the policy allows | [`operation::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch`]) |

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, Recipient, Selector, Target};
-use crate::delivery::{Guarantee, Outcome, SkipReason, Tally};
+use crate::delivery::{Guarantee, Outcome, OutcomeCounts, SkipReason};
 use crate::id::NotificationId;
 use crate::rate_limit::Bucket;
 use request::Request;
@@ -78,7 +78,7 @@ pub struct Notification {
     /// Chunks whose deliveries have all ended.
     pub chunks_closed: u64,
     /// The outcomes of the deliveries in closed chunks.
-    pub tally: Tally,
+    pub tally: OutcomeCounts,
     /// The number of the current content; 0 is the first.
     pub revision: u32,
     /// When the current content was stored, if it is not the first.
@@ -88,7 +88,7 @@ pub struct Notification {
     /// Chunks that are closed at the current revision.
     pub chunks_current: u64,
     /// The copies in those chunks.
-    pub copies: Copies,
+    pub copies: RevisionCounts,
     /// When it was started, if it was held.
     pub released_at: Option<Timestamp>,
     /// When it was cancelled.
@@ -176,7 +176,7 @@ impl Unreachable {
 
 /// Delivered copies, by the content they show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Copies {
+pub struct RevisionCounts {
     /// Copies with the current content; deleted copies after a retraction.
     pub current: u64,
     /// Copies with an earlier content: the copy has no id, or the channel refused the change.
@@ -185,19 +185,19 @@ pub struct Copies {
 
 /// The counts of a closed chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Closing {
+pub struct ChunkResult {
     /// The outcomes of its deliveries.
-    pub tally: Tally,
-    /// Its delivered copies, by revision.
-    pub copies: Copies,
+    pub tally: OutcomeCounts,
+    /// Its delivered copies.
+    pub copies: RevisionCounts,
 }
 
-impl Closing {
+impl ChunkResult {
     /// Counts a delivery of a chunk that is processed at this revision.
     pub fn count(&mut self, outcome: &Outcome, revision: u32) {
         self.tally.count(outcome);
         if let Outcome::Delivered(copy) = outcome {
-            if copy.shows >= revision {
+            if copy.revision >= revision {
                 self.copies.current += 1;
             } else {
                 self.copies.uneditable += 1;
@@ -267,12 +267,12 @@ impl Notification {
             unreachable: Unreachable::default(),
             chunks: 0,
             chunks_closed: 0,
-            tally: Tally::default(),
+            tally: OutcomeCounts::default(),
             revision: 0,
             revised_at: None,
             retracted: false,
             chunks_current: 0,
-            copies: Copies::default(),
+            copies: RevisionCounts::default(),
             released_at: None,
             cancelled_at: None,
             completed_at: None,
@@ -287,7 +287,7 @@ impl Notification {
             revised_at: Some(now),
             retracted: *content == Content::Nothing,
             chunks_current: 0,
-            copies: Copies::default(),
+            copies: RevisionCounts::default(),
             ..self.clone()
         }
     }
@@ -332,7 +332,7 @@ impl Notification {
     }
 
     /// The outcomes of the deliveries in closed chunks. If it was cancelled while it was held, its whole audience is cancelled.
-    pub fn ended(&self) -> Tally {
+    pub fn ended(&self) -> OutcomeCounts {
         let mut ended = self.tally;
         if self.state() == State::Cancelled && self.is_held() {
             ended.cancelled = self.audience;

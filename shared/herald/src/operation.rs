@@ -20,7 +20,7 @@ use botframework::id::OperationId;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audience::Recipient;
-use crate::delivery::{DOUBTS_MAX, Guarantee, Lease, permits_after};
+use crate::delivery::{AttemptLease, Guarantee, MAX_AMBIGUOUS_ATTEMPTS, may_retry_ambiguous};
 use crate::id::NotificationId;
 use crate::notification::ChunkId;
 use crate::time::later;
@@ -69,9 +69,9 @@ impl OperationKey {
 pub struct Operation {
     /// The version of the record, from 1.
     pub step: u32,
-    /// Earlier submissions that may have started an operation whose id was lost.
-    pub doubts: u32,
-    /// The state after this step.
+    /// How many requests before this one may have begun an operation of which nobody knows.
+    pub ambiguous_attempts: u32,
+    /// Where it stands.
     pub stage: Stage,
     /// Recipients of the chunk that the batch excludes; they are sent to individually afterwards.
     pub aside: Vec<Recipient>,
@@ -84,8 +84,8 @@ pub enum Stage {
     Waiting {
         /// The earliest moment of the next submission.
         until: Timestamp,
-        /// The channel's error code, or the failure.
-        why: String,
+        /// The channel's code, or what failed.
+        reason: String,
     },
     /// A worker is submitting it, or died while it did.
     Submitting {
@@ -150,11 +150,11 @@ impl Operation {
         Self::following(Some(self), stage)
     }
 
-    /// The lease of each delivery in it: one attempt, with the operation's ambiguous submissions.
-    pub fn lease(&self) -> Lease {
-        Lease {
+    /// What becomes of a delivery in it is decided as of one attempt, which began with these doubts.
+    pub fn lease(&self) -> AttemptLease {
+        AttemptLease {
             attempt: self.step,
-            doubts: self.doubts,
+            ambiguous_attempts: self.ambiguous_attempts,
             copy: None,
         }
     }
@@ -163,32 +163,37 @@ impl Operation {
         let aside = standing.map(|standing| standing.aside.clone());
         Self {
             step: standing.map_or(0, |standing| standing.step) + 1,
-            doubts: doubts(standing, &stage),
+            ambiguous_attempts: ambiguous_attempts(standing, &stage),
             stage,
             aside: aside.unwrap_or_default(),
         }
     }
 }
 
-/// Ambiguous submissions after a step to this stage. Submitting over an unfinished submission adds one.
-fn doubts(standing: Option<&Operation>, stage: &Stage) -> u32 {
+/// How many doubts there are after a step to this stage: whoever begins anew where another one was submitting has one more.
+fn ambiguous_attempts(standing: Option<&Operation>, stage: &Stage) -> u32 {
     let Some(Operation {
         stage: before,
-        doubts,
+        ambiguous_attempts,
         ..
     }) = standing
     else {
         return 0;
     };
     match (before, stage) {
-        (Stage::Submitting { .. }, Stage::Submitting { .. }) => doubts + 1,
-        _ => *doubts,
+        (Stage::Submitting { .. }, Stage::Submitting { .. }) => ambiguous_attempts + 1,
+        _ => *ambiguous_attempts,
     }
 }
 
 /// Decides on the next step.
 pub fn next(standing: Option<&Operation>, policy: Guarantee, now: Timestamp) -> Step {
-    let Some(Operation { stage, doubts, .. }) = standing else {
+    let Some(Operation {
+        stage,
+        ambiguous_attempts,
+        ..
+    }) = standing
+    else {
         return Step::Submit;
     };
     match stage {
@@ -197,8 +202,12 @@ pub fn next(standing: Option<&Operation>, policy: Guarantee, now: Timestamp) -> 
         Stage::Submitting { until } if *until > now => {
             Step::Wait((*until).min(later(now, ASK_SUBMITTER_AGAIN)))
         }
-        // The submitting worker died, before the request or after it.
-        Stage::Submitting { .. } if permits_after(doubts + 1, policy, DOUBTS_MAX) => Step::Submit,
+        // Whoever submitted it has died, before the request or after it.
+        Stage::Submitting { .. }
+            if may_retry_ambiguous(ambiguous_attempts + 1, policy, MAX_AMBIGUOUS_ATTEMPTS) =>
+        {
+            Step::Submit
+        }
         Stage::Submitting { .. } | Stage::Lost => Step::GiveUp,
         Stage::Submitted(submitted) => Step::Ask(submitted.clone()),
         Stage::Over => Step::OneByOne,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, PageChunk, SendMode};
+use crate::notification::{ChunkId, ChunkResult, PageChunk, SendMode};
 use crate::rate_limit::Bucket;
 
 pub mod batch;
@@ -113,7 +113,7 @@ pub struct Chunk {
     pub recipients: Vec<Recipient>,
     /// The outcomes of the chunk's other deliveries.
     #[serde(default)]
-    pub closing: Closing,
+    pub closing: ChunkResult,
     /// The revision of the notification at which they ended.
     #[serde(default)]
     pub revision: u32,
@@ -154,7 +154,7 @@ impl Chunk {
             bucket: planned.bucket,
             send_mode: planned.send_mode,
             recipients: planned.recipients,
-            closing: Closing::default(),
+            closing: ChunkResult::default(),
             revision: 0,
             ticket: None,
             due: None,

@@ -65,7 +65,7 @@ pub const fn action_for(reason: Reason) -> Action {
         Reason::ActivityNotFound | Reason::TooLarge | Reason::Refused => Action::Reject,
         Reason::ServerError => Action::RetryAmbiguous { max: 2 },
         Reason::NoResponse => Action::RetryAmbiguous {
-            max: crate::delivery::DOUBTS_MAX,
+            max: crate::delivery::MAX_AMBIGUOUS_ATTEMPTS,
         },
     }
 }

@@ -183,10 +183,10 @@ async fn after_a_sender_dies_while_writing_the_next_writes_the_same() {
     let id = world.asks(&everyone()).await;
     let message = submitted(&world).await;
     // The first worker wrote one row only; then the chunk is redelivered.
-    let copy = herald::delivery::SentCopy {
+    let copy = herald::delivery::SentMessage {
         activity: None,
-        shows: 0,
-        tried: 0,
+        revision: 0,
+        attempted_revision: 0,
     };
     let ada = herald::delivery::DeliveryKey::new(&id, &to_chat("ada"));
     herald::store::Ledger::settle_unclaimed(&world.store, &ada, &Outcome::Delivered(copy))

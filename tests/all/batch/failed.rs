@@ -54,8 +54,8 @@ async fn each_failed_entry_of_a_batch_gets_its_outcome() {
         assert_eq!(copy.activity.is_none(), in_batch, "{person}");
     }
     // The first attempt may have arrived, so it stays recorded as ambiguous.
-    assert_eq!(world.row(&id, &to_chat("lou")).await.doubts, 1);
-    assert_eq!(world.row(&id, &to_chat("kim")).await.doubts, 0);
+    assert_eq!(world.row(&id, &to_chat("lou")).await.ambiguous_attempts, 1);
+    assert_eq!(world.row(&id, &to_chat("kim")).await.ambiguous_attempts, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,7 +175,7 @@ async fn a_refused_resubmission_keeps_the_earlier_attempt_ambiguous() {
     );
     let (id, notification) = done(&world, &everyone()).await;
     assert_eq!(notification.tally.delivered, 2);
-    assert_eq!(world.row(&id, &to_chat("ada")).await.doubts, 1);
+    assert_eq!(world.row(&id, &to_chat("ada")).await.ambiguous_attempts, 1);
 }
 
 #[tokio::test(start_paused = true)]

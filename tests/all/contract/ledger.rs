@@ -6,7 +6,9 @@ use botframework::id::ActivityId;
 use futures_util::future::join_all;
 use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, Row, SentCopy, SkipReason, State};
+use herald::delivery::{
+    AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, Row, SentMessage, SkipReason, State,
+};
 use herald::id::NotificationId;
 use herald::rate_limit::{ConversationRate, Limits};
 use herald::store::{CasResult, Ledger};
@@ -59,8 +61,8 @@ fn delivery(number: u8, to: &ConversationKey) -> DeliveryKey {
     )
 }
 
-fn asked(delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> Asked<'_> {
-    Asked {
+fn asked(delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> ClaimRequest<'_> {
+    ClaimRequest {
         delivery,
         revision: 0,
         now,
@@ -72,20 +74,20 @@ fn asked(delivery: &DeliveryKey, now: Timestamp, until: Timestamp) -> Asked<'_> 
 /// Claims at this second, for a minute.
 async fn claim<S: Ledger>(store: &S, number: u8, to: &ConversationKey, revision: u32, now: i64) -> Claim {
     let delivery = delivery(number, to);
-    let asked = Asked {
+    let asked = ClaimRequest {
         revision,
         ..asked(&delivery, at(now), at(now + 60))
     };
     store.claim(asked, to).await.unwrap()
 }
 
-async fn take<S: Ledger>(store: &S, number: u8, to: &ConversationKey, now: i64) -> Lease {
+async fn take<S: Ledger>(store: &S, number: u8, to: &ConversationKey, now: i64) -> AttemptLease {
     leased(claim(store, number, to, 0, now).await)
 }
 
-fn leased(claim: Claim) -> Lease {
+fn leased(claim: Claim) -> AttemptLease {
     match claim {
-        Claim::Taken(lease) => lease,
+        Claim::Acquired(lease) => lease,
         other => panic!("not acquired: {other:?}"),
     }
 }
@@ -96,24 +98,24 @@ async fn row<S: Ledger>(store: &S, delivery: &DeliveryKey) -> Option<Row> {
     rows.pop().unwrap()
 }
 
-fn lease(attempt: u32, doubts: u32) -> Lease {
-    Lease {
+fn lease(attempt: u32, ambiguous_attempts: u32) -> AttemptLease {
+    AttemptLease {
         attempt,
-        doubts,
+        ambiguous_attempts,
         copy: None,
     }
 }
 
-fn copy(activity: &str, shows: u32) -> SentCopy {
-    SentCopy {
+fn copy(activity: &str, revision: u32) -> SentMessage {
+    SentMessage {
         activity: Some(ActivityId::from(activity)),
-        shows,
-        tried: shows,
+        revision,
+        attempted_revision: revision,
     }
 }
 
-fn delivered(activity: &str, shows: u32) -> Outcome {
-    Outcome::Delivered(copy(activity, shows))
+fn delivered(activity: &str, revision: u32) -> Outcome {
+    Outcome::Delivered(copy(activity, revision))
 }
 
 const SETTLED: Outcome = Outcome::Unknown;
@@ -125,9 +127,10 @@ fn count(claims: &[Claim], wanted: impl Fn(&Claim) -> bool) -> usize {
 async fn of_fifty_concurrent_claims_one_wins<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let claims = join_all((0..50).map(|_| claim(&store, 1, &to, 0, 0))).await;
-    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
+    assert_eq!(count(&claims, |claim| *claim == Claim::Acquired(lease(1, 0))), 1);
     assert_eq!(
-        count(&claims, |claim| *claim == Claim::Held { until: at(60) }),
+        count(&claims, |claim| *claim
+            == Claim::LeasedElsewhere { until: at(60) }),
         49
     );
 }
@@ -135,8 +138,12 @@ async fn of_fifty_concurrent_claims_one_wins<S: Ledger>(store: S) {
 async fn of_fifty_deliveries_to_one_conversation_one_has_the_lease<S: Ledger>(store: S) {
     let to = conversation("a:1");
     let claims = join_all((0..50).map(|number| claim(&store, number, &to, 0, 0))).await;
-    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
-    assert_eq!(count(&claims, |claim| *claim == Claim::Busy { until: at(1) }), 49);
+    assert_eq!(count(&claims, |claim| *claim == Claim::Acquired(lease(1, 0))), 1);
+    assert_eq!(
+        count(&claims, |claim| *claim
+            == Claim::ConversationBusy { until: at(1) }),
+        49
+    );
 }
 
 async fn deliveries_to_one_conversation_hold_its_lease_in_turn<S: Ledger>(store: S) {
@@ -147,8 +154,8 @@ async fn deliveries_to_one_conversation_hold_its_lease_in_turn<S: Ledger>(store:
             let claim = claim(&store, other, &to, 0, 0).await;
             let expected = match other.cmp(&number) {
                 Ordering::Less => Claim::Settled(SETTLED),
-                Ordering::Equal => Claim::Held { until: at(60) },
-                Ordering::Greater => Claim::Busy { until: at(1) },
+                Ordering::Equal => Claim::LeasedElsewhere { until: at(60) },
+                Ordering::Greater => Claim::ConversationBusy { until: at(1) },
             };
             assert_eq!(claim, expected);
         }
@@ -172,23 +179,29 @@ async fn requests_to_one_conversation_keep_their_distance<S: Ledger>(store: S) {
             .await
             .unwrap();
     }
-    let Claim::Busy { until } = claim(&store, 6, &to, 0, 0).await else {
+    let Claim::ConversationBusy { until } = claim(&store, 6, &to, 0, 0).await else {
         panic!("a seventh request without a wait");
     };
     assert!(until > at(0) && until < at(10), "{until}");
     let seventh = delivery(6, &to);
     let soon = until.checked_sub(jiff::SignedDuration::from_millis(1)).unwrap();
     let early = store.claim(asked(&seventh, soon, at(60)), &to).await.unwrap();
-    assert_eq!(early, Claim::Busy { until });
+    assert_eq!(early, Claim::ConversationBusy { until });
     let claimed = store.claim(asked(&seventh, until, at(60)), &to).await.unwrap();
-    assert_eq!(claimed, Claim::Taken(lease(1, 0)));
+    assert_eq!(claimed, Claim::Acquired(lease(1, 0)));
 }
 
 async fn a_lease_blocks_other_claims_until_its_deadline<S: Ledger>(store: S) {
     let to = conversation("a:1");
     take(&store, 1, &to, 0).await;
-    assert_eq!(claim(&store, 1, &to, 0, 59).await, Claim::Held { until: at(60) });
-    assert_eq!(claim(&store, 2, &to, 0, 59).await, Claim::Busy { until: at(60) });
+    assert_eq!(
+        claim(&store, 1, &to, 0, 59).await,
+        Claim::LeasedElsewhere { until: at(60) }
+    );
+    assert_eq!(
+        claim(&store, 2, &to, 0, 59).await,
+        Claim::ConversationBusy { until: at(60) }
+    );
     assert_eq!(row(&store, &delivery(1, &to)).await, None, "there is no row yet");
 }
 
@@ -198,10 +211,10 @@ async fn an_expired_lease_counts_as_an_ambiguous_attempt<S: Ledger>(store: S) {
         take(&store, 1, &to, 0).await;
         assert_eq!(take(&store, taker, &to, 60).await, expected);
         let dead = row(&store, &delivery(1, &to)).await.unwrap();
-        assert_eq!((dead.attempt, dead.doubts), (1, 1));
+        assert_eq!((dead.attempt, dead.ambiguous_attempts), (1, 1));
         assert!(matches!(dead.state, State::Waiting { until, .. } if until == at(60)));
         let held = claim(&store, taker, &to, 0, 119).await;
-        assert_eq!(held, Claim::Held { until: at(120) });
+        assert_eq!(held, Claim::LeasedElsewhere { until: at(120) });
     }
 }
 
@@ -209,26 +222,28 @@ async fn of_fifty_takeovers_one_wins_and_one_ambiguous_attempt_is_counted<S: Led
     let to = conversation("a:1");
     take(&store, 1, &to, 0).await;
     let claims = join_all((0..50).map(|_| claim(&store, 1, &to, 0, 60))).await;
-    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(2, 1))), 1);
+    assert_eq!(count(&claims, |claim| *claim == Claim::Acquired(lease(2, 1))), 1);
     assert_eq!(
-        count(&claims, |claim| *claim == Claim::Held { until: at(120) }),
+        count(&claims, |claim| *claim
+            == Claim::LeasedElsewhere { until: at(120) }),
         49
     );
     let dead = row(&store, &delivery(1, &to)).await.unwrap();
-    assert_eq!((dead.attempt, dead.doubts), (1, 1));
+    assert_eq!((dead.attempt, dead.ambiguous_attempts), (1, 1));
 }
 
 async fn of_fifty_takeovers_by_other_deliveries_one_wins<S: Ledger>(store: S) {
     let to = conversation("a:1");
     take(&store, 100, &to, 0).await;
     let claims = join_all((0..50).map(|number| claim(&store, number, &to, 0, 60))).await;
-    assert_eq!(count(&claims, |claim| *claim == Claim::Taken(lease(1, 0))), 1);
+    assert_eq!(count(&claims, |claim| *claim == Claim::Acquired(lease(1, 0))), 1);
     assert_eq!(
-        count(&claims, |claim| *claim == Claim::Busy { until: at(61) }),
+        count(&claims, |claim| *claim
+            == Claim::ConversationBusy { until: at(61) }),
         49
     );
     let dead = row(&store, &delivery(100, &to)).await.unwrap();
-    assert_eq!((dead.attempt, dead.doubts), (1, 1));
+    assert_eq!((dead.attempt, dead.ambiguous_attempts), (1, 1));
 }
 
 async fn a_late_holder_may_only_settle_as_delivered<S: Ledger>(store: S) {
@@ -261,10 +276,10 @@ async fn a_late_holder_may_only_settle_as_delivered<S: Ledger>(store: S) {
 }
 
 async fn every_outcome_is_stored_and_settles_the_delivery<S: Ledger>(store: S) {
-    let without_id = SentCopy {
+    let without_id = SentMessage {
         activity: None,
-        shows: 3,
-        tried: 7,
+        revision: 3,
+        attempted_revision: 7,
     };
     let outcomes = [
         delivered("1:abc|%\"", 2),
@@ -310,7 +325,7 @@ async fn every_outcome_is_stored_and_settles_the_delivery<S: Ledger>(store: S) {
         let expected = Row {
             state: State::Settled(outcome.clone()),
             attempt: 1,
-            doubts: 0,
+            ambiguous_attempts: 0,
         };
         assert_eq!(row(&store, &delivery(1, &to)).await, Some(expected));
         assert_eq!(claim(&store, 1, &to, 0, 1_000).await, Claim::Settled(outcome));
@@ -344,19 +359,22 @@ async fn a_released_delivery_waits_and_is_then_claimed_again<S: Ledger>(store: S
     let waiting = Row {
         state: State::Waiting {
             until: at(90),
-            why: "Throttled".into(),
+            reason: "Throttled".into(),
         },
         attempt: 1,
-        doubts: 0,
+        ambiguous_attempts: 0,
     };
     assert_eq!(row(&store, &delivery).await, Some(waiting));
     assert_eq!(
         claim(&store, 1, &to, 0, 89).await,
-        Claim::Waiting { until: at(90) }
+        Claim::NotDue { until: at(90) }
     );
     // While it waits, the conversation lease belongs to another delivery.
     let other = take(&store, 2, &to, 80).await;
-    assert_eq!(claim(&store, 1, &to, 0, 90).await, Claim::Busy { until: at(91) });
+    assert_eq!(
+        claim(&store, 1, &to, 0, 90).await,
+        Claim::ConversationBusy { until: at(91) }
+    );
     store
         .settle(&self::delivery(2, &to), &other, &SETTLED)
         .await
@@ -380,7 +398,7 @@ async fn a_release_keeps_ambiguous_attempts<S: Ledger>(store: S) {
     let second = take(&store, 1, &to, 10).await;
     assert_eq!(second, lease(2, 1));
     store.settle(&delivery, &second, &SETTLED).await.unwrap();
-    assert_eq!(row(&store, &delivery).await.unwrap().doubts, 1);
+    assert_eq!(row(&store, &delivery).await.unwrap().ambiguous_attempts, 1);
 }
 
 async fn a_sent_message_is_claimed_again_for_an_update<S: Ledger>(store: S) {
@@ -431,7 +449,7 @@ async fn an_expired_update_lease_is_not_ambiguous_and_keeps_the_message<S: Ledge
         leased(claim(&store, 1, &to, 1, 10).await);
         leased(claim(&store, taker, &to, 1, 70).await);
         let row = row(&store, &delivery).await.unwrap();
-        assert_eq!((row.attempt, row.doubts), (2, 0));
+        assert_eq!((row.attempt, row.ambiguous_attempts), (2, 0));
         assert_eq!(row.state, State::Settled(delivered("1", 0)));
     }
 }
@@ -452,7 +470,7 @@ async fn a_delivery_without_a_conversation_is_settled_once<S: Ledger>(store: S) 
     let expected = Row {
         state: State::Settled(skipped),
         attempt: 0,
-        doubts: 0,
+        ambiguous_attempts: 0,
     };
     assert_eq!(row(&store, &nobody).await, Some(expected));
 }
@@ -463,20 +481,23 @@ async fn a_delivery_without_a_conversation_is_deferred_until_it_is_settled<S: Le
         &Recipient::User("u".into()),
     );
     // The last deferral wins; writing the same one again changes nothing.
-    for (until, why, tries) in [
+    for (until, reason, tries) in [
         (5, "Installing", 0),
         (30, "Throttled", 2),
         (30, "Throttled", 2),
         (20, "Größe", 1),
     ] {
-        assert_eq!(store.defer(&nobody, at(until), why, tries).await.unwrap(), None);
+        assert_eq!(
+            store.defer(&nobody, at(until), reason, tries).await.unwrap(),
+            None
+        );
         let expected = Row {
             state: State::Waiting {
                 until: at(until),
-                why: why.into(),
+                reason: reason.into(),
             },
             attempt: tries,
-            doubts: 0,
+            ambiguous_attempts: 0,
         };
         assert_eq!(row(&store, &nobody).await, Some(expected));
     }
@@ -512,12 +533,12 @@ async fn a_retryable_delivery_keeps_its_ambiguous_attempts<S: Ledger>(store: S) 
     let standing = row(&store, &delivery(1, &to)).await.unwrap();
     let waiting = State::Waiting {
         until: at(30),
-        why: "Throttled".to_owned(),
+        reason: "Throttled".to_owned(),
     };
     assert_eq!((&standing.state, standing.attempt), (&waiting, 0));
     assert_eq!(
         claim(&store, 1, &to, 0, 29).await,
-        Claim::Waiting { until: at(30) }
+        Claim::NotDue { until: at(30) }
     );
     assert_eq!(take(&store, 1, &to, 30).await, lease(1, 1));
     let settled = store.settle(&delivery(1, &to), &lease(1, 1), &SETTLED).await;
@@ -617,9 +638,9 @@ async fn deliveries_to_hostile_ids_do_not_collide<S: Ledger>(store: S) {
     for id in hostile {
         let to = conversation(id);
         let held = claim(&store, 1, &to, 0, 1).await;
-        assert_eq!(held, Claim::Held { until: at(60) }, "{id}");
+        assert_eq!(held, Claim::LeasedElsewhere { until: at(60) }, "{id}");
         let busy = claim(&store, 2, &to, 0, 1).await;
-        assert_eq!(busy, Claim::Busy { until: at(2) }, "{id}");
+        assert_eq!(busy, Claim::ConversationBusy { until: at(2) }, "{id}");
         let settled = store.settle(&delivery(1, &to), &lease(1, 0), &SETTLED).await;
         assert_eq!(settled.unwrap(), CasResult::Committed);
     }
@@ -647,7 +668,7 @@ async fn both_backends_answer_random_operations_alike() {
         let mut chance = Chance(seed);
         let places = [conversation("a:1"), conversation("a:2")];
         let deliveries = [(1, 0), (2, 0), (1, 1)];
-        let mut leases: Vec<(DeliveryKey, Lease)> = Vec::new();
+        let mut leases: Vec<(DeliveryKey, AttemptLease)> = Vec::new();
         let (mut now, mut revision) = (0, 0);
         for step in 0..80 {
             let place = format!("seed {seed}, step {step}");
@@ -659,7 +680,7 @@ async fn both_backends_answer_random_operations_alike() {
                     let to = &places[to];
                     let said = claim(&memory, number, to, revision, now).await;
                     assert_eq!(claim(&dynamodb, number, to, revision, now).await, said, "{place}");
-                    if let Claim::Taken(lease) = said {
+                    if let Claim::Acquired(lease) = said {
                         leases.push((delivery(number, to), lease));
                     }
                 }
@@ -670,9 +691,11 @@ async fn both_backends_answer_random_operations_alike() {
                     let (delivery, lease) = &leases[leases.len() - 1 - back];
                     if kind == 2 {
                         let until = at(now + 20);
-                        let said = memory.release(delivery, lease, until, "Throttled", lease.doubts);
+                        let said =
+                            memory.release(delivery, lease, until, "Throttled", lease.ambiguous_attempts);
                         let said = said.await.unwrap();
-                        let also = dynamodb.release(delivery, lease, until, "Throttled", lease.doubts);
+                        let also =
+                            dynamodb.release(delivery, lease, until, "Throttled", lease.ambiguous_attempts);
                         assert_eq!(also.await.unwrap(), said, "{place}");
                     } else {
                         let outcome = match chance.below(3) {

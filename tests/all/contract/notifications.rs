@@ -4,11 +4,11 @@ use botframework::activity::Activity;
 use futures_util::future::{join, join_all};
 use herald::audience::{Audience, Guests, Recipient, Selector, Target, TeamPart};
 use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
-use herald::delivery::{Guarantee, Outcome, SentCopy, SkipReason, Tally};
+use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReason};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, DeliveryEvent, IfNoConversation, Notification, PAGE_SIZE, Page,
-    PageChunk, SendMode, StartPolicy, State, Unreachable,
+    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, Notification, PAGE_SIZE, Page, PageChunk,
+    RevisionCounts, SendMode, StartPolicy, State, Unreachable,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
@@ -82,12 +82,12 @@ fn notification(number: u8) -> Notification {
         unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
-        tally: Tally::default(),
+        tally: OutcomeCounts::default(),
         revision: 0,
         revised_at: None,
         retracted: false,
         chunks_current: 0,
-        copies: Copies::default(),
+        copies: RevisionCounts::default(),
         released_at: None,
         cancelled_at: None,
         completed_at: None,
@@ -154,17 +154,17 @@ const CHUNK: ChunkId = ChunkId {
     index: 0,
 };
 
-fn delivered(shows: u32) -> Outcome {
-    Outcome::Delivered(SentCopy {
+fn delivered(revision: u32) -> Outcome {
+    Outcome::Delivered(SentMessage {
         activity: None,
-        shows,
-        tried: shows,
+        revision,
+        attempted_revision: revision,
     })
 }
 
 /// The result of a chunk with these outcomes, processed at this revision.
-fn closing(outcomes: &[Outcome], revision: u32) -> Closing {
-    let mut closing = Closing::default();
+fn closing(outcomes: &[Outcome], revision: u32) -> ChunkResult {
+    let mut closing = ChunkResult::default();
     for outcome in outcomes {
         closing.count(outcome, revision);
     }
@@ -258,7 +258,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             },
             chunks: 6,
             chunks_closed: 7,
-            tally: Tally {
+            tally: OutcomeCounts {
                 delivered: 8,
                 rejected: 9,
                 gone: 10,
@@ -270,7 +270,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             revised_at: Some(at(1)),
             retracted: true,
             chunks_current: 15,
-            copies: Copies {
+            copies: RevisionCounts {
                 current: 16,
                 uneditable: 17,
             },
@@ -509,7 +509,7 @@ async fn the_latest_page_belongs_to_its_own_part<S: Notifications>(store: S) {
                 index: 0,
             },
             0,
-            &Closing::default(),
+            &ChunkResult::default(),
         )
         .await
         .unwrap();
@@ -558,7 +558,7 @@ async fn a_rolled_back_notification_is_not_planned<S: Notifications>(store: S) {
     assert!(!store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap());
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
     store
-        .close_chunk(&id(1), CHUNK, 0, &Closing::default())
+        .close_chunk(&id(1), CHUNK, 0, &ChunkResult::default())
         .await
         .unwrap();
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
@@ -627,7 +627,7 @@ async fn closing_a_chunk_at_a_new_revision_counts_only_its_messages<S: Notificat
             (head.chunks_closed, head.chunks_current, head.tally),
             (1, 1, first.tally)
         );
-        let copies = Copies {
+        let copies = RevisionCounts {
             current: 1,
             uneditable: 1,
         };
@@ -680,7 +680,7 @@ async fn a_concurrent_close_and_revision_never_both_count<S: Notifications>(stor
         };
         assert_eq!(
             (head.chunks_closed, head.chunks_current, head.copies),
-            (counted, 0, Copies::default())
+            (counted, 0, RevisionCounts::default())
         );
     }
 }
@@ -696,7 +696,7 @@ async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifica
     assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
     let close = async |chunk, revision| {
         let closed = store
-            .close_chunk(&id(1), chunk, revision, &Closing::default())
+            .close_chunk(&id(1), chunk, revision, &ChunkResult::default())
             .await;
         assert_eq!(closed.unwrap(), Close::Closed);
     };
@@ -723,7 +723,7 @@ async fn a_cancellation_is_final_and_keeps_its_first_time<S: Notifications>(stor
         assert_eq!(find(&store, 1).await, cancelled);
     }
     // It is counted, revised and completed as before.
-    let closed = store.close_chunk(&id(1), CHUNK, 0, &Closing::default()).await;
+    let closed = store.close_chunk(&id(1), CHUNK, 0, &ChunkResult::default()).await;
     assert_eq!(closed.unwrap(), Close::Closed);
     assert_eq!(find(&store, 1).await.state(), State::Cancelled);
 }
@@ -756,7 +756,7 @@ async fn a_revision_resets_only_the_counts_of_messages<S: Notifications>(store: 
         revision: 1,
         revised_at: Some(at(1)),
         chunks_current: 0,
-        copies: Copies::default(),
+        copies: RevisionCounts::default(),
         ..before
     };
     assert_eq!(revised, expected);
@@ -927,11 +927,11 @@ async fn the_counts_add_up_under_concurrent_pages_and_chunks<S: Notifications>(s
         (head.parts_planned, head.open(), head.state()),
         (PARTS, 0, State::Completed)
     );
-    let expected = Tally {
+    let expected = OutcomeCounts {
         delivered: chunks,
         expired: chunks / 2,
         unknown: chunks / 2,
-        ..Tally::default()
+        ..OutcomeCounts::default()
     };
     assert_eq!(head.tally, expected);
 }

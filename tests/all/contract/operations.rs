@@ -46,7 +46,7 @@ async fn of_fifty_concurrent_takeovers_of_a_batch_one_succeeds<S: Ledger>(store:
     let taken = Operation::begin(Some(&begun), at(120), Vec::new());
     assert_eq!(of_fifty(&store, &taken).await, 1);
     let standing = store.operation(&operation(0)).await.unwrap().unwrap();
-    assert_eq!((standing.step, standing.doubts), (2, 1));
+    assert_eq!((standing.step, standing.ambiguous_attempts), (2, 1));
 }
 
 async fn every_stage_of_a_batch_is_stored_unchanged<S: Ledger>(store: S) {
@@ -64,7 +64,7 @@ async fn every_stage_of_a_batch_is_stored_unchanged<S: Ledger>(store: S) {
     let stages = [
         Stage::Waiting {
             until: at(5),
-            why: "Throttled".to_owned(),
+            reason: "Throttled".to_owned(),
         },
         Stage::Submitting { until: at(60) },
         Stage::Submitted(submitted),
@@ -82,7 +82,7 @@ async fn every_stage_of_a_batch_is_stored_unchanged<S: Ledger>(store: S) {
             Some(&standing)
         );
     }
-    assert_eq!(standing.doubts, 0);
+    assert_eq!(standing.ambiguous_attempts, 0);
 }
 
 async fn a_step_replaces_only_the_previous_step<S: Ledger>(store: S) {

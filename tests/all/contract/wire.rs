@@ -3,10 +3,12 @@
 use botframework::activity::Activity;
 use herald::audience::{Audience, Recipient, Target};
 use herald::conversation::{ConversationKey, Observation, Person, PersonKey};
-use herald::delivery::{Asked, Claim, DeliveryKey, Guarantee, Lease, Outcome, SentCopy, Tally};
+use herald::delivery::{
+    AttemptLease, Claim, ClaimRequest, DeliveryKey, Guarantee, Outcome, OutcomeCounts, SentMessage,
+};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, Closing, Content, Copies, IfNoConversation, Notification, Page, PageChunk, SendMode,
+    ChunkId, ChunkResult, Content, IfNoConversation, Notification, Page, PageChunk, RevisionCounts, SendMode,
     StartPolicy, Unreachable,
 };
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits, PermitRequest, Reservation, TenantRate};
@@ -76,14 +78,14 @@ async fn claim(ledger: &dynamodb::Ledger, number: u8, now: i64) -> Claim {
 
 async fn try_claim(ledger: &dynamodb::Ledger, number: u8, now: i64) -> Result<Claim, Error> {
     let delivery = delivery(number);
-    let asked = Asked {
+    let request = ClaimRequest {
         delivery: &delivery,
         revision: 0,
         now: at(now),
         until: at(now + 60),
         spacing: ConversationRate::within(&Limits::teams().conversation),
     };
-    ledger.claim(asked, &key()).await
+    ledger.claim(request, &key()).await
 }
 
 fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
@@ -108,12 +110,12 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
-        tally: Tally::default(),
+        tally: OutcomeCounts::default(),
         revision: 0,
         revised_at: None,
         retracted: false,
         chunks_current: 0,
-        copies: Copies::default(),
+        copies: RevisionCounts::default(),
         released_at: None,
         cancelled_at: None,
         completed_at: None,
@@ -146,14 +148,14 @@ const CHUNK: ChunkId = ChunkId {
     index: 0,
 };
 
-const DELIVERED: Outcome = Outcome::Delivered(SentCopy {
+const DELIVERED: Outcome = Outcome::Delivered(SentMessage {
     activity: None,
-    shows: 0,
-    tried: 0,
+    revision: 0,
+    attempted_revision: 0,
 });
 
-fn closing() -> Closing {
-    let mut closing = Closing::default();
+fn closing() -> ChunkResult {
+    let mut closing = ChunkResult::default();
     closing.count(&DELIVERED, 0);
     closing
 }
@@ -162,17 +164,17 @@ fn content() -> Content {
     Content::Message(Box::new(Activity::message("new")))
 }
 
-fn lease(claim: Claim) -> Lease {
+fn lease(claim: Claim) -> AttemptLease {
     match claim {
-        Claim::Taken(lease) => lease,
+        Claim::Acquired(lease) => lease,
         other => panic!("not acquired: {other:?}"),
     }
 }
 
-fn first_lease() -> Lease {
-    Lease {
+fn first_lease() -> AttemptLease {
+    AttemptLease {
         attempt: 1,
-        doubts: 0,
+        ambiguous_attempts: 0,
         copy: None,
     }
 }

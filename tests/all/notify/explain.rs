@@ -1,9 +1,9 @@
 //! The explain API: why a notification is not complete.
 
 use herald::audience::Recipient;
-use herald::delivery::{Asked, Claim, DeliveryKey, Lease, Outcome, SentCopy};
+use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, SentMessage};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Closing, Page, PageChunk, SendMode};
+use herald::notification::{ChunkId, ChunkResult, Page, PageChunk, SendMode};
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits};
 use herald::store::{Ledger, Notifications, Paces};
 use proptest::prelude::*;
@@ -65,19 +65,19 @@ fn recipient(number: usize) -> Recipient {
     Recipient::Conversation(format!("msteams|28:bot|a:{number}").parse().unwrap())
 }
 
-async fn claim(world: &World, delivery: &DeliveryKey, recipient: &Recipient) -> Lease {
+async fn claim(world: &World, delivery: &DeliveryKey, recipient: &Recipient) -> AttemptLease {
     let Recipient::Conversation(conversation) = recipient else {
         panic!("{recipient:?}");
     };
-    let asked = Asked {
+    let request = ClaimRequest {
         delivery,
         revision: 0,
         now: world.now(),
         until: world.in_seconds(60),
         spacing: ConversationRate::within(&Limits::teams().conversation),
     };
-    match world.store.claim(asked, conversation).await.unwrap() {
-        Claim::Taken(lease) => lease,
+    match world.store.claim(request, conversation).await.unwrap() {
+        Claim::Acquired(lease) => lease,
         other => panic!("{other:?}"),
     }
 }
@@ -86,17 +86,25 @@ async fn bring_about(world: &World, id: &NotificationId, recipient: &Recipient, 
     let delivery = DeliveryKey::new(id, recipient);
     let outcome = match deed {
         Deed::Nothing => return,
-        Deed::Delivered => Outcome::Delivered(SentCopy {
+        Deed::Delivered => Outcome::Delivered(SentMessage {
             activity: None,
-            shows: 0,
-            tried: 0,
+            revision: 0,
+            attempted_revision: 0,
         }),
         Deed::Ended => Outcome::Unknown,
         Deed::Claimed | Deed::Released | Deed::Doubted => {
             let lease = claim(world, &delivery, recipient).await;
-            let (until, doubts) = (world.in_seconds(100), u32::from(matches!(deed, Deed::Doubted)));
+            let (until, ambiguous_attempts) =
+                (world.in_seconds(100), u32::from(matches!(deed, Deed::Doubted)));
             if !matches!(deed, Deed::Claimed) {
-                let released = Ledger::release(&world.store, &delivery, &lease, until, "Throttled", doubts);
+                let released = Ledger::release(
+                    &world.store,
+                    &delivery,
+                    &lease,
+                    until,
+                    "Throttled",
+                    ambiguous_attempts,
+                );
                 released.await.unwrap();
             }
             return;
@@ -142,7 +150,7 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
                 page: number,
                 index,
             };
-            let mut closing = Closing::default();
+            let mut closing = ChunkResult::default();
             for (deed, recipient) in made.deeds.iter().zip(&chunk.recipients) {
                 let deed = if made.is_closed { Deed::Ended } else { *deed };
                 bring_about(world, &id, recipient, deed).await;

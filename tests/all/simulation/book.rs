@@ -9,7 +9,7 @@ use std::fmt;
 
 use herald::audience::Selector;
 use herald::conversation::{ConversationKey, State};
-use herald::delivery::{self, Asked as Claiming, DeliveryKey, Guarantee, Outcome, Row};
+use herald::delivery::{self, ClaimRequest, DeliveryKey, Guarantee, Outcome, Row};
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
 use herald_local::teams::{Operation, text_of};
@@ -107,7 +107,7 @@ pub(super) struct Lease {
     pub(super) key: DeliveryKey,
     pub(super) conversation: ConversationKey,
     pub(super) attempt: u32,
-    pub(super) doubts: u32,
+    pub(super) ambiguous_attempts: u32,
     pub(super) revises: bool,
     /// When the claim began that acquired it.
     pub(super) began: Timestamp,
@@ -201,9 +201,9 @@ impl Book {
     pub(super) fn claimed(
         &mut self,
         environment: &Environment,
-        asked: Claiming<'_>,
+        asked: ClaimRequest<'_>,
         conversation: &ConversationKey,
-        lease: &delivery::Lease,
+        lease: &delivery::AttemptLease,
         began: Timestamp,
     ) {
         let Some(number) = self.number(asked.delivery) else {
@@ -215,7 +215,7 @@ impl Book {
             key: asked.delivery.clone(),
             conversation: conversation.clone(),
             attempt: lease.attempt,
-            doubts: lease.doubts,
+            ambiguous_attempts: lease.ambiguous_attempts,
             revises: lease.copy.is_some(),
             began,
             until: asked.until,
@@ -295,7 +295,7 @@ impl Book {
     /// A delivery to a person or an unknown conversation ended, with or without a conversation.
     pub(super) fn ended(&mut self, key: &DeliveryKey, outcome: &Outcome) {
         let tried = |outcome: &Outcome| match outcome {
-            Outcome::Delivered(copy) => Some(copy.tried),
+            Outcome::Delivered(copy) => Some(copy.attempted_revision),
             Outcome::Rejected { .. }
             | Outcome::Gone { .. }
             | Outcome::Unknown
@@ -371,7 +371,7 @@ impl Book {
             (
                 delivery::State::Settled(Outcome::Delivered(old)),
                 delivery::State::Settled(Outcome::Delivered(new)),
-            ) => old.shows <= new.shows && old.tried <= new.tried,
+            ) => old.revision <= new.revision && old.attempted_revision <= new.attempted_revision,
             (delivery::State::Settled(old), delivery::State::Settled(new)) => old == new,
             (delivery::State::Settled(_), delivery::State::Waiting { .. }) => false,
             (delivery::State::Waiting { .. }, _) => true,

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald::audience::{Recipient, Selector, Target};
-use herald::delivery::{DOUBTS_MAX, DeliveryKey, Guarantee, Outcome, Row, State as RowState, Tally};
+use herald::delivery::{
+    DeliveryKey, Guarantee, MAX_AMBIGUOUS_ATTEMPTS, Outcome, OutcomeCounts, Row, State as RowState,
+};
 use herald::event::{Event, Kind};
 use herald::id::NotificationId;
-use herald::notification::{Copies, Notification, State};
+use herald::notification::{Notification, RevisionCounts, State};
 use herald::store::Notifications;
 
 use super::audiences::{led_to, may_mean, must_mean, names};
@@ -185,7 +187,7 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
     if head.is_held() {
         return;
     }
-    let (mut tally, mut copies) = (Tally::default(), Copies::default());
+    let (mut tally, mut copies) = (OutcomeCounts::default(), RevisionCounts::default());
     for recipient in recipients {
         let key = DeliveryKey::new(&head.id, recipient);
         let Some(Row {
@@ -203,7 +205,7 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
         let outcome = run.book(|book| book.end_of(&key).cloned()).unwrap_or(outcome);
         tally.count(&outcome);
         if let Outcome::Delivered(copy) = &outcome {
-            if copy.shows >= head.revision {
+            if copy.revision >= head.revision {
                 copies.current += 1;
             } else {
                 copies.uneditable += 1;
@@ -312,9 +314,9 @@ fn truthful(
                 Some("the outcome is delivered, but no message arrived")
             } else if !brought {
                 Some("its message was not sent by this notification")
-            } else if copy.activity.is_some() && copy.tried < revision {
+            } else if copy.activity.is_some() && copy.attempted_revision < revision {
                 Some("its message was not updated to the last revision")
-            } else if copy.shows == revision && shown.is_some_and(|shown| shown.text() != text) {
+            } else if copy.revision == revision && shown.is_some_and(|shown| shown.text() != text) {
                 Some("its message shows another text than the outcome says")
             } else {
                 None
@@ -327,7 +329,11 @@ fn truthful(
         | Outcome::Expired
         | Outcome::Cancelled => (own > 0).then_some("the outcome is not delivered, but a message arrived"),
     };
-    let most = if at_most_once { 1 } else { DOUBTS_MAX as usize };
+    let most = if at_most_once {
+        1
+    } else {
+        MAX_AMBIGUOUS_ATTEMPTS as usize
+    };
     if own > most {
         book.violated(2, format_args!("{} got n{} {own} times", name.1, name.0));
     }

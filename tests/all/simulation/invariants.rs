@@ -51,12 +51,12 @@ impl Book {
         };
         lease.requests += 1;
         let (first, began, until, revises) = (lease.requests == 1, lease.began, lease.until, lease.revises);
-        let (doubts, place) = (lease.doubts, lease.conversation.clone());
+        let (ambiguous_attempts, place) = (lease.ambiguous_attempts, lease.conversation.clone());
         if now > until.saturating_add(run.off()).unwrap() {
             self.violated(2, format_args!("a request of n{about} after its lease has ended"));
         }
         if let Some(sends) = request.sends {
-            self.once(about, doubts, &name, request);
+            self.once(about, ambiguous_attempts, &name, request);
             self.heeded(run, sends, began, now);
         } else if !revises {
             self.violated(2, format_args!("a change of n{about} under a lease for sending"));
@@ -76,7 +76,7 @@ impl Book {
 
     /// An attempt that may have been executed is recorded as ambiguous before the next one starts, and `atMostOnce` has no
     /// next one.
-    fn once(&mut self, about: usize, doubts: u32, name: &(usize, String), request: &Request) {
+    fn once(&mut self, about: usize, ambiguous_attempts: u32, name: &(usize, String), request: &Request) {
         let earlier = self
             .requests
             .iter()
@@ -88,11 +88,11 @@ impl Book {
         let (own, others): (Vec<_>, Vec<_>) =
             earlier.partition(|earlier| earlier.delivery.as_ref() == Some(name));
         let (own, others) = (own.len(), others.len());
-        if own > doubts as usize {
+        if own > ambiguous_attempts as usize {
             self.violated(
                 2,
                 format_args!(
-                    "n{about} is sent to {} again: {own} may have arrived, {doubts} recorded as ambiguous",
+                    "n{about} is sent to {} again: {own} may have arrived, {ambiguous_attempts} recorded as ambiguous",
                     name.1
                 ),
             );

@@ -8,10 +8,10 @@ use herald::audience::Recipient;
 use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord,
 };
-use herald::delivery::{Asked, Claim, DeliveryKey, Row, State};
+use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Closing, Content, Notification, Page};
+use herald::notification::{ChunkId, ChunkResult, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -130,13 +130,13 @@ impl Tables {
                     State::Settled(outcome) => {
                         run.tell(&self.0, format_args!("settles {name} as {outcome:?}: {result:?}"));
                     }
-                    State::Waiting { until, why } => {
+                    State::Waiting { until, reason } => {
                         let wait = until.duration_since(run.now()).as_secs_f64();
-                        let doubts = row.doubts;
+                        let ambiguous_attempts = row.ambiguous_attempts;
                         run.tell(
                             &self.0,
                             format_args!(
-                                "releases {name} for {wait:.1} s, {why}, in doubt {doubts}: {result:?}"
+                                "releases {name} for {wait:.1} s, {reason}, in doubt {ambiguous_attempts}: {result:?}"
                             ),
                         );
                     }
@@ -348,7 +348,7 @@ impl Notifications for Tables {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &Closing,
+        closing: &ChunkResult,
     ) -> Result<Close, Error> {
         let act = async {
             let answer = self.store().close_chunk(id, chunk, revision, closing).await;
@@ -408,7 +408,7 @@ impl Notifications for Tables {
 }
 
 impl Ledger for Tables {
-    async fn claim(&self, asked: Asked<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
+    async fn claim(&self, asked: ClaimRequest<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
         let run = &self.0.run;
         let began = run.now();
         let act = async {
@@ -417,7 +417,7 @@ impl Ledger for Tables {
                 &self.0,
                 format_args!("claims {}: {claim:?}", asked.delivery.as_str()),
             );
-            if let Claim::Taken(lease) = &claim {
+            if let Claim::Acquired(lease) = &claim {
                 run.book(|book| book.claimed(&self.0, asked, conversation, lease, began));
             }
             Ok(claim)

@@ -196,7 +196,7 @@ async fn check(system: &System, crowd: &Crowd, accepted: &Value, seed: u64, foun
             }
             State::Settled(Outcome::Unknown) => {
                 assert!(
-                    row.doubts > 0,
+                    row.ambiguous_attempts > 0,
                     "seed {seed}: {conversation}: unknown without an ambiguous attempt"
                 );
                 found.unknown += 1;
@@ -204,11 +204,11 @@ async fn check(system: &System, crowd: &Crowd, accepted: &Value, seed: u64, foun
             other => panic!("seed {seed}: {conversation} is {other:?}"),
         }
         assert!(
-            copies <= row.doubts + 1,
+            copies <= row.ambiguous_attempts + 1,
             "seed {seed}: {conversation} got {copies} copies, with {} doubts",
-            row.doubts
+            row.ambiguous_attempts
         );
-        found.in_doubt += u64::from(row.doubts > 0);
+        found.in_doubt += u64::from(row.ambiguous_attempts > 0);
         found.twice += u64::from(copies > 1);
     }
     assert!(

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use herald::audience::Recipient;
 use herald::clock::{Chance, Clock};
 use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
-use herald::delivery::{self, Asked, Claim, Decision, DeliveryKey, Row, Standing};
+use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, DeliveryKey, Row};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
-use herald::notification::{ChunkId, Closing, Content, Notification, Page};
+use herald::notification::{ChunkId, ChunkResult, Content, Notification, Page};
 use herald::operation::{Operation, OperationKey};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
@@ -400,7 +400,7 @@ impl Notifications for Tables {
         _: &NotificationId,
         _: ChunkId,
         _: u32,
-        closing: &Closing,
+        closing: &ChunkResult,
     ) -> Result<Close, StoreError> {
         self.change(|head| {
             head.chunks_closed += 1;
@@ -445,16 +445,16 @@ impl Notifications for Tables {
 
 /// There is no other worker, and every delivery is new.
 impl Ledger for Tables {
-    async fn claim(&self, asked: Asked<'_>, _: &ConversationKey) -> Result<Claim, StoreError> {
-        let standing = Standing {
+    async fn claim(&self, request: ClaimRequest<'_>, _: &ConversationKey) -> Result<Claim, StoreError> {
+        let state = ClaimState {
             row: None,
-            turn: None,
+            lease: None,
             holder: None,
         };
-        Ok(match delivery::claim(asked, standing) {
-            Decision::Answer(claim) => claim,
-            Decision::Take(_, lease) => Claim::Taken(lease),
-            Decision::WriteUp(_) => Claim::Held { until: asked.until },
+        Ok(match delivery::claim(request, state) {
+            Decision::Reply(claim) => claim,
+            Decision::Acquire(_, lease) => Claim::Acquired(lease),
+            Decision::RecordCrash(_) => Claim::LeasedElsewhere { until: request.until },
         })
     }
 

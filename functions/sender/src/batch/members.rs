@@ -158,7 +158,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         self.run.chunk.begun = true;
         let mut ended = Vec::new();
         for (recipient, reason) in skipped {
-            let outcome = begun.lease().ending(Outcome::Skipped { reason: *reason });
+            let outcome = begun.lease().final_outcome(Outcome::Skipped { reason: *reason });
             let outcome = self
                 .ledger()
                 .settle_unclaimed(&self.run.key(recipient), &outcome)

@@ -71,8 +71,8 @@ enum MemberOutcome {
     /// It is delivered individually, not before then.
     Waits {
         until: Timestamp,
-        why: String,
-        doubts: u32,
+        reason: String,
+        ambiguous_attempts: u32,
     },
     /// It is delivered individually: nothing is known of it.
     Individually,
@@ -128,12 +128,12 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
 
     /// A recipient that was not in the batch may have been in an earlier one.
     fn excluded_outcome(&self, operation: &Operation) -> MemberOutcome {
-        match operation.doubts {
+        match operation.ambiguous_attempts {
             0 => MemberOutcome::Individually,
-            doubts => MemberOutcome::Waits {
+            ambiguous_attempts => MemberOutcome::Waits {
                 until: self.now(),
-                why: "BatchInDoubt".to_owned(),
-                doubts,
+                reason: "BatchInDoubt".to_owned(),
+                ambiguous_attempts,
             },
         }
     }
@@ -151,12 +151,20 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
                 Ok::<_, store::Error>(match outcome {
                     MemberOutcome::Ends(outcome) => Ok(ledger.settle_unclaimed(&key, &outcome).await?),
                     // A person has no row that keeps ambiguous attempts: the conversation's has.
-                    MemberOutcome::Waits { doubts: 0, until, .. } if is_person => Err(Some(until)),
+                    MemberOutcome::Waits {
+                        ambiguous_attempts: 0,
+                        until,
+                        ..
+                    } if is_person => Err(Some(until)),
                     MemberOutcome::Waits { .. } if is_person => {
                         Ok(ledger.settle_unclaimed(&key, &Outcome::Unknown).await?)
                     }
-                    MemberOutcome::Waits { until, why, doubts } => ledger
-                        .mark_retryable(&key, until, &why, doubts)
+                    MemberOutcome::Waits {
+                        until,
+                        reason,
+                        ambiguous_attempts,
+                    } => ledger
+                        .mark_retryable(&key, until, &reason, ambiguous_attempts)
                         .await?
                         .ok_or(Some(until)),
                     MemberOutcome::Individually => Err(None),

@@ -4,7 +4,7 @@ use botframework::connector::{self, Class, FailedEntry, OperationPhase, Operatio
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Feedback};
-use herald::delivery::{Lease, Next, Outcome, SentCopy};
+use herald::delivery::{AttemptLease, Disposition, Outcome, SentMessage};
 use herald::operation::{self, Operation, Stage, Submitted};
 use herald::rate_limit::Permits;
 use herald::retry::{Action, action_for, retry_after};
@@ -62,10 +62,10 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 let next_poll = submitted.asked_again(progress.retry_after.as_deref(), self.now());
                 return Ok(ChunkFate::Requeue(next_poll));
             }
-            OperationPhase::Completed => Outcome::Delivered(SentCopy {
+            OperationPhase::Completed => Outcome::Delivered(SentMessage {
                 activity: None,
-                shows: snapshot.head.revision,
-                tried: snapshot.head.revision,
+                revision: snapshot.head.revision,
+                attempted_revision: snapshot.head.revision,
             }),
             // Nothing says which members got it.
             OperationPhase::Stopped => Outcome::Unknown,
@@ -287,13 +287,13 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         effects: &mut SideEffects<'_>,
     ) -> Result<MemberOutcome, store::Error> {
         // It had no attempt of its own before.
-        let lease = Lease {
+        let lease = AttemptLease {
             attempt: 1,
             ..operation.lease()
         };
         if entry.was_cancelled() {
             return Ok(if snapshot.head.is_stopped() {
-                MemberOutcome::Ends(lease.ending(Outcome::Cancelled))
+                MemberOutcome::Ends(lease.final_outcome(Outcome::Cancelled))
             } else {
                 self.excluded_outcome(operation)
             });
@@ -305,7 +305,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             Action::CountFailure if has_delivered && is_known => {
                 let code = error_code(&entry.error);
                 effects.feedback(Feedback::Blocked(code.clone()));
-                return Ok(MemberOutcome::Ends(lease.ending(Outcome::Gone { code })));
+                return Ok(MemberOutcome::Ends(lease.final_outcome(Outcome::Gone { code })));
             }
             Action::CountFailure => return Ok(self.excluded_outcome(operation)),
             Action::ThrottleTenant
@@ -324,9 +324,17 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         effects.list.retain(|effect| !effect.is_throttle());
         Ok(match next {
             // Creating the conversation shows whether the bot is installed for them.
-            Next::Settle(Outcome::Gone { .. }) if !is_known => MemberOutcome::Individually,
-            Next::Settle(outcome) => MemberOutcome::Ends(outcome),
-            Next::Wait { until, why, doubts } => MemberOutcome::Waits { until, why, doubts },
+            Disposition::Settle(Outcome::Gone { .. }) if !is_known => MemberOutcome::Individually,
+            Disposition::Settle(outcome) => MemberOutcome::Ends(outcome),
+            Disposition::Wait {
+                until,
+                reason,
+                ambiguous_attempts,
+            } => MemberOutcome::Waits {
+                until,
+                reason,
+                ambiguous_attempts,
+            },
         })
     }
 

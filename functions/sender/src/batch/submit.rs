@@ -3,7 +3,7 @@
 use botframework::connector::{self, BatchReceipt, Class};
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::delivery::{Next, Outcome};
+use herald::delivery::{Disposition, Outcome};
 use herald::operation::{Operation, Stage, Submitted};
 use herald::retry::{Action, action_for};
 
@@ -32,7 +32,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let begun = Operation::begin(current, self.run.invocation.deadline, Vec::new());
         if snapshot.stop_outcome(self.now()).is_some() {
             // What may have been sent is never said not to have been.
-            return if begun.doubts > 0 {
+            return if begun.ambiguous_attempts > 0 {
                 self.mark_unknown(&begun).await
             } else {
                 self.finish_without_batch(current).await
@@ -153,15 +153,23 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             .disposition(Err(error), &begun.lease(), snapshot, &mut effects)
             .await?;
         tenant.apply(effects.list).await?;
-        let (until, why, doubts) = match next {
-            Next::Wait { until, why, doubts } => (until, why, doubts),
-            Next::Settle(Outcome::Unknown) => return self.mark_id_lost(begun).await,
+        let (until, reason, ambiguous_attempts) = match next {
+            Disposition::Wait {
+                until,
+                reason,
+                ambiguous_attempts,
+            } => (until, reason, ambiguous_attempts),
+            Disposition::Settle(Outcome::Unknown) => return self.mark_id_lost(begun).await,
             // It expires before the next try.
-            Next::Settle(_) => (snapshot.head.expires_at, "Expires".to_owned(), begun.doubts),
+            Disposition::Settle(_) => (
+                snapshot.head.expires_at,
+                "Expires".to_owned(),
+                begun.ambiguous_attempts,
+            ),
         };
         let waiting = Operation {
-            doubts,
-            ..begun.at(Stage::Waiting { until, why })
+            ambiguous_attempts,
+            ..begun.at(Stage::Waiting { until, reason })
         };
         self.write(&waiting).await?;
         Ok(ChunkFate::Requeue(until))
@@ -180,14 +188,14 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &mut self,
         begun: &Operation,
         current: Option<&Operation>,
-        why: &str,
+        reason: &str,
     ) -> Result<ChunkFate, Exit> {
-        if begun.doubts > 0 {
+        if begun.ambiguous_attempts > 0 {
             let until = self.now();
             let waits = |_: &Pending| MemberOutcome::Waits {
                 until,
-                why: why.to_owned(),
-                doubts: begun.doubts,
+                reason: reason.to_owned(),
+                ambiguous_attempts: begun.ambiguous_attempts,
             };
             let outcomes = self.run.open.iter().map(waits).collect();
             self.write_outcomes(outcomes).await?;

@@ -139,20 +139,20 @@ impl<B: Backend> Resolver<'_, '_, B> {
         &self,
         failures: u32,
         retry_after: Option<SignedDuration>,
-        why: &str,
+        reason: &str,
     ) -> Result<Resolution, store::Error> {
         let wait = creation_backoff(failures, retry_after, self.tenant.context().random());
         let until = later(self.tenant.now(), wait);
-        self.defer(until, why, failures.saturating_add(1)).await
+        self.defer(until, reason, failures.saturating_add(1)).await
     }
 
     /// Defers the delivery and writes why, unless it expires before.
-    async fn defer(&self, until: Timestamp, why: &str, failures: u32) -> Result<Resolution, store::Error> {
+    async fn defer(&self, until: Timestamp, reason: &str, failures: u32) -> Result<Resolution, store::Error> {
         if self.cache.latest().await?.head.expires_at <= until {
             return Ok(Resolution::Skip(Outcome::Expired));
         }
         let ledger = &self.tenant.context().ledger;
-        let ended = ledger.defer(self.key, until, why, failures).await?;
+        let ended = ledger.defer(self.key, until, reason, failures).await?;
         Ok(ended.map_or(Resolution::Later(until), Resolution::Ended))
     }
 }

@@ -93,7 +93,7 @@ impl<B: Backend> Resolver<'_, '_, B> {
         let (ended, waiting) = match row.map(|row| (row.state, row.attempt)) {
             None => (None, None),
             Some((RowState::Settled(outcome), _)) => {
-                (Some(outcome).filter(|it| !it.is_behind(revision)), None)
+                (Some(outcome).filter(|it| !it.is_stale(revision)), None)
             }
             Some((RowState::Waiting { until, .. }, failures)) => (None, Some((until, failures))),
         };

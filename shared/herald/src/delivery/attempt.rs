@@ -1,159 +1,180 @@
-//! From the result of an attempt to the next state of its delivery.
+//! The result of an attempt, and what it means for its delivery.
 
 use botframework::id::ActivityId;
 use jiff::{SignedDuration, Timestamp};
 
-use super::claim::permits_after;
-use super::{Guarantee, Lease, Outcome, SentCopy};
+use super::claim::may_retry_ambiguous;
+use super::{AttemptLease, Guarantee, Outcome, SentMessage};
 use crate::backoff::{ambiguous_backoff, retry_backoff};
 
-/// The result of one attempt: the Connector's classes, with the data that the ledger stores.
+/// The result of one attempt: the Connector's classes, with what the ledger keeps of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// The channel accepted it. The activity id is missing in some successes.
+pub enum AttemptOutcome {
+    /// The channel accepted it.
     Delivered(Option<ActivityId>),
-    /// The request was certainly not carried out.
+    /// Known not to have been executed.
     NotSent {
-        /// The channel's error code, or the failure.
+        /// The channel's code, or what failed.
         code: String,
-        /// The wait that the channel asked for.
+        /// The delay that the channel asked for.
         retry_after: Option<SignedDuration>,
     },
     /// The channel refused the message.
     Rejected {
-        /// The channel's error code, or the failure.
+        /// The channel's code, or what failed.
         code: String,
-        /// The channel's error text.
+        /// The channel's message.
         detail: Option<String>,
     },
-    /// The message that was to be updated or deleted no longer exists.
-    CopyGone,
-    /// The channel refused the conversation, with this code.
+    /// The sent message that was to be updated does not exist any more.
+    MessageDeleted,
+    /// The channel refused the conversation.
     Gone(String),
-    /// The request may have been carried out.
+    /// Possibly executed.
     Unknown {
-        /// The channel's error code, or the failure.
+        /// The channel's code, or what failed.
         code: String,
-        /// The most ambiguous attempts for a failure of this kind.
-        most: u32,
+        /// How many ambiguous attempts there may be at most.
+        max: u32,
     },
 }
 
-/// The state to write after an attempt.
+/// What to write after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Disposition {
     /// The delivery ends with this outcome.
     Settle(Outcome),
-    /// The delivery waits for its next attempt.
+    /// It is retried later.
     Wait {
         /// The earliest moment of the next attempt.
         until: Timestamp,
-        /// The channel's error code, or the failure.
-        why: String,
-        /// Ambiguous attempts, this one included.
-        doubts: u32,
+        /// The channel's code, or what failed.
+        reason: String,
+        /// How many attempts, this one included, are ambiguous.
+        ambiguous_attempts: u32,
     },
 }
 
-/// What decides whether a delivery is retried.
+/// The limits of a delivery.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Whether ambiguous requests are retried.
+    /// Whether an ambiguous attempt is retried.
     pub guarantee: Guarantee,
-    /// The notification's revision that the attempt sent.
+    /// The revision that the attempt brought.
     pub revision: u32,
-    /// When the notification expires. Nothing is attempted from then on.
+    /// When retries end.
     pub ends_at: Timestamp,
 }
 
-/// The state that follows an attempt. `chance` adds jitter, so deliveries that failed together retry apart.
-pub fn next(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, chance: u32) -> Next {
+/// What an attempt means for its delivery. `random` is the jitter of the backoff.
+pub fn disposition(
+    lease: &AttemptLease,
+    outcome: AttemptOutcome,
+    policy: Policy,
+    now: Timestamp,
+    random: u32,
+) -> Disposition {
     match &lease.copy {
-        None => after_sending(lease, attempt, policy, now, chance),
-        Some(copy) => after_revising(lease, copy, attempt, policy, now, chance),
+        None => after_send(lease, outcome, policy, now, random),
+        Some(copy) => after_update(lease, copy, outcome, policy, now, random),
     }
 }
 
-fn after_sending(lease: &Lease, attempt: Attempt, policy: Policy, now: Timestamp, chance: u32) -> Next {
+fn after_send(
+    lease: &AttemptLease,
+    outcome: AttemptOutcome,
+    policy: Policy,
+    now: Timestamp,
+    random: u32,
+) -> Disposition {
     let Policy {
         guarantee,
         revision,
         ends_at,
     } = policy;
-    let (wait, why, doubts) = match attempt {
-        Attempt::Delivered(activity) => {
-            return Next::Settle(Outcome::Delivered(SentCopy {
+    let (wait, reason, ambiguous_attempts) = match outcome {
+        AttemptOutcome::Delivered(activity) => {
+            return Disposition::Settle(Outcome::Delivered(SentMessage {
                 activity,
-                shows: revision,
-                tried: revision,
+                revision,
+                attempted_revision: revision,
             }));
         }
-        Attempt::Rejected { code, detail } => {
-            return Next::Settle(lease.ending(Outcome::Rejected { code, detail }));
+        AttemptOutcome::Rejected { code, detail } => {
+            return Disposition::Settle(lease.final_outcome(Outcome::Rejected { code, detail }));
         }
-        Attempt::CopyGone => {
+        AttemptOutcome::MessageDeleted => {
             let code = "ActivityNotFoundInConversation".to_owned();
-            return Next::Settle(lease.ending(Outcome::Rejected { code, detail: None }));
+            return Disposition::Settle(lease.final_outcome(Outcome::Rejected { code, detail: None }));
         }
-        Attempt::Gone(code) => return Next::Settle(lease.ending(Outcome::Gone { code })),
-        Attempt::NotSent { code, retry_after } => (
-            retry_backoff(lease.attempt, retry_after, chance),
+        AttemptOutcome::Gone(code) => {
+            return Disposition::Settle(lease.final_outcome(Outcome::Gone { code }));
+        }
+        AttemptOutcome::NotSent { code, retry_after } => (
+            retry_backoff(lease.attempt, retry_after, random),
             code,
-            lease.doubts,
+            lease.ambiguous_attempts,
         ),
-        Attempt::Unknown { code, most } => {
-            let doubts = lease.doubts + 1;
-            if !permits_after(doubts, guarantee, most) {
-                return Next::Settle(Outcome::Unknown);
+        AttemptOutcome::Unknown { code, max } => {
+            let ambiguous_attempts = lease.ambiguous_attempts + 1;
+            if !may_retry_ambiguous(ambiguous_attempts, guarantee, max) {
+                return Disposition::Settle(Outcome::Unknown);
             }
-            (ambiguous_backoff(lease.doubts, chance), code, doubts)
+            (
+                ambiguous_backoff(lease.ambiguous_attempts, random),
+                code,
+                ambiguous_attempts,
+            )
         }
     };
     match now.checked_add(wait) {
-        Ok(until) if until < ends_at => Next::Wait { until, why, doubts },
-        _ if doubts > 0 => Next::Settle(Outcome::Unknown),
-        _ => Next::Settle(Outcome::Expired),
+        Ok(until) if until < ends_at => Disposition::Wait {
+            until,
+            reason,
+            ambiguous_attempts,
+        },
+        _ if ambiguous_attempts > 0 => Disposition::Settle(Outcome::Unknown),
+        _ => Disposition::Settle(Outcome::Expired),
     }
 }
 
-fn after_revising(
-    lease: &Lease,
-    copy: &SentCopy,
-    attempt: Attempt,
+fn after_update(
+    lease: &AttemptLease,
+    copy: &SentMessage,
+    outcome: AttemptOutcome,
     policy: Policy,
     now: Timestamp,
-    chance: u32,
-) -> Next {
+    random: u32,
+) -> Disposition {
     let Policy {
         revision, ends_at, ..
     } = policy;
-    let settle = |copy| Next::Settle(Outcome::Delivered(copy));
-    let refused = SentCopy {
-        tried: revision,
+    let settle = |copy| Disposition::Settle(Outcome::Delivered(copy));
+    let refused = SentMessage {
+        attempted_revision: revision,
         ..copy.clone()
     };
-    let (wait, why) = match attempt {
-        Attempt::Delivered(_) => {
-            return settle(SentCopy {
-                shows: revision,
-                ..refused
-            });
+    let (wait, reason) = match outcome {
+        AttemptOutcome::Delivered(_) => {
+            return settle(SentMessage { revision, ..refused });
         }
-        Attempt::CopyGone => {
-            return settle(SentCopy {
+        AttemptOutcome::MessageDeleted => {
+            return settle(SentMessage {
                 activity: None,
                 ..refused
             });
         }
-        Attempt::Rejected { .. } | Attempt::Gone(_) => return settle(refused),
-        Attempt::NotSent { code, retry_after } => (retry_backoff(lease.attempt, retry_after, chance), code),
-        Attempt::Unknown { code, .. } => (retry_backoff(lease.attempt, None, chance), code),
+        AttemptOutcome::Rejected { .. } | AttemptOutcome::Gone(_) => return settle(refused),
+        AttemptOutcome::NotSent { code, retry_after } => {
+            (retry_backoff(lease.attempt, retry_after, random), code)
+        }
+        AttemptOutcome::Unknown { code, .. } => (retry_backoff(lease.attempt, None, random), code),
     };
     match now.checked_add(wait) {
-        Ok(until) if until < ends_at => Next::Wait {
+        Ok(until) if until < ends_at => Disposition::Wait {
             until,
-            why,
-            doubts: lease.doubts,
+            reason,
+            ambiguous_attempts: lease.ambiguous_attempts,
         },
         _ => settle(refused),
     }

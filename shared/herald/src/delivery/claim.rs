@@ -1,89 +1,88 @@
-//! Which worker may make an attempt, and which may write its outcome.
+//! The leases: which worker may make an attempt, and which may write its result.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DOUBTS_MAX, DeliveryKey, Guarantee, Outcome, Row, SentCopy, State};
+use super::{DeliveryKey, Guarantee, MAX_AMBIGUOUS_ATTEMPTS, Outcome, Row, SentMessage, State};
 use crate::rate_limit::ConversationRate;
 
-/// The wait before a delivery asks again for a turn that another one holds. A request takes a fraction of it.
+/// When to ask again while another delivery holds the conversation's lease. A request takes a fraction of it.
 const BUSY_WAIT: SignedDuration = SignedDuration::from_secs(1);
 
-/// The code in the row of a worker that did not settle before its deadline.
+/// The reason in the row of a worker that did not finish before its deadline.
 const WORKER_DIED: &str = "WorkerDied";
 
-/// The lease on a conversation.
+/// The lease on one conversation: which delivery may write there, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct ConversationLease {
     /// The delivery that holds it, or held it last.
     pub holder: DeliveryKey,
-    /// The number of the holder's claim.
+    /// The holder's attempt that it was acquired for.
     pub attempt: u32,
-    /// The holder's ambiguous attempts before this one.
-    pub doubts: u32,
-    /// When the lease expires; taken from the worker's own deadline.
+    /// How many earlier attempts of the holder are ambiguous.
+    pub ambiguous_attempts: u32,
+    /// When it expires: the worker's deadline.
     pub until: Timestamp,
-    /// The state of the conversation's [`ConversationRate`].
+    /// What the conversation's [`ConversationRate`] keeps.
     pub next: Timestamp,
 }
 
-impl Turn {
-    /// Whether the holder's row has the outcome of this turn.
-    fn is_over(&self, row: Option<&Row>) -> bool {
+impl ConversationLease {
+    /// Whether the holder's row has the result of this attempt.
+    fn is_finished(&self, row: Option<&Row>) -> bool {
         row.is_some_and(|row| row.attempt >= self.attempt)
     }
 }
 
 /// The right to make one attempt, from [`claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The number of the claim.
+pub struct AttemptLease {
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// Ambiguous attempts before this one.
-    pub doubts: u32,
-    /// The copy to update or delete; `None` to send the message.
-    pub copy: Option<SentCopy>,
+    /// How many earlier attempts are ambiguous.
+    pub ambiguous_attempts: u32,
+    /// The sent message to update; `None` to send it.
+    pub copy: Option<SentMessage>,
 }
 
-impl Lease {
-    /// The purpose of the claim.
-    pub fn stage(&self) -> Stage {
+impl AttemptLease {
+    /// What it was acquired for.
+    pub fn purpose(&self) -> Purpose {
         match self.copy {
-            None => Stage::Sending,
-            Some(_) => Stage::Revising,
+            None => Purpose::Send,
+            Some(_) => Purpose::Update,
         }
     }
 
-    /// The row of the settled delivery.
+    /// The row of a delivery that ended with this attempt.
     pub fn settled(&self, outcome: Outcome) -> Row {
         Row {
             state: State::Settled(outcome),
             attempt: self.attempt,
-            doubts: self.doubts,
+            ambiguous_attempts: self.ambiguous_attempts,
         }
     }
 
-    /// The row of a released delivery, which may be claimed from `until` on. Its copy stays as it is.
-    pub fn released(&self, until: Timestamp, why: String, doubts: u32) -> Row {
+    /// The row of a delivery that may be claimed again from `until` on. A sent message keeps its outcome meanwhile.
+    pub fn released(&self, until: Timestamp, reason: String, ambiguous_attempts: u32) -> Row {
         let state = match &self.copy {
-            None => State::Waiting { until, why },
+            None => State::Waiting { until, reason },
             Some(copy) => State::Settled(Outcome::Delivered(copy.clone())),
         };
         Row {
             state,
             attempt: self.attempt,
-            doubts,
+            ambiguous_attempts,
         }
     }
 
-    /// Whether an attempt may be made. If not, the delivery ends as unknown. An update or a deletion of a copy can always
-    /// be repeated.
+    /// Whether an attempt may be made; otherwise the delivery ends as unknown. Updates and deletions are idempotent, so they
+    /// always may.
     pub fn permits_attempt(&self, policy: Guarantee) -> bool {
-        self.copy.is_some() || permits_after(self.doubts, policy, DOUBTS_MAX)
+        self.copy.is_some() || may_retry_ambiguous(self.ambiguous_attempts, policy, MAX_AMBIGUOUS_ATTEMPTS)
     }
 
-    /// The outcome of a delivery that ends with this one now. If the message may have been sent, the outcome never denies
-    /// it.
-    pub fn ending(&self, outcome: Outcome) -> Outcome {
+    /// The outcome to settle with. After an ambiguous attempt a delivery is never reported as not sent.
+    pub fn final_outcome(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Delivered(_) | Outcome::Unknown => outcome,
             Outcome::Rejected { .. }
@@ -91,7 +90,7 @@ impl Lease {
             | Outcome::Skipped { .. }
             | Outcome::Expired
             | Outcome::Cancelled => {
-                if self.doubts == 0 {
+                if self.ambiguous_attempts == 0 {
                     outcome
                 } else {
                     Outcome::Unknown
@@ -101,146 +100,146 @@ impl Lease {
     }
 }
 
-/// Whether another attempt may follow this many ambiguous ones. `most` bounds them.
-pub(crate) fn permits_after(doubts: u32, policy: Guarantee, most: u32) -> bool {
+/// Whether another attempt is permitted after this many ambiguous ones, of which there may be `max`.
+pub(crate) fn may_retry_ambiguous(ambiguous_attempts: u32, policy: Guarantee, max: u32) -> bool {
     match policy {
-        Guarantee::AtLeastOnce => doubts < most,
-        Guarantee::AtMostOnce => doubts == 0,
+        Guarantee::AtLeastOnce => ambiguous_attempts < max,
+        Guarantee::AtMostOnce => ambiguous_attempts == 0,
     }
 }
 
 /// The result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// The caller has the lease.
-    Taken(Lease),
-    /// Another worker has the lease.
-    Held {
-        /// When that lease expires. It may end earlier.
+    /// The caller holds the lease.
+    Acquired(AttemptLease),
+    /// Another worker holds the lease of this delivery.
+    LeasedElsewhere {
+        /// When it expires.
         until: Timestamp,
     },
-    /// Another delivery holds the conversation's turn, or held it a moment ago.
-    Busy {
+    /// Another delivery holds the conversation's lease, or its rate is exhausted.
+    ConversationBusy {
         /// When to ask again.
         until: Timestamp,
     },
-    /// No worker has it, and no worker may claim it before `until`.
-    Waiting {
+    /// The delivery waits for its next attempt.
+    NotDue {
         /// When to ask again.
         until: Timestamp,
     },
-    /// It has ended. Its copy, if it can be updated, shows the requested revision.
+    /// It has ended, and its message is at the revision asked for, if it can be updated.
     Settled(Outcome),
 }
 
-/// The parameters of a claim.
+/// The arguments of a claim.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The delivery to lease.
+pub struct ClaimRequest<'a> {
+    /// The delivery.
     pub delivery: &'a DeliveryKey,
-    /// The notification's revision, as the caller read it.
+    /// The notification's revision as the worker knows it.
     pub revision: u32,
-    /// The caller's present time.
+    /// The current time.
     pub now: Timestamp,
-    /// The caller's deadline; the lease expires then.
+    /// The worker's deadline.
     pub until: Timestamp,
-    /// The rate limit of the conversation.
+    /// The rate limit of this conversation.
     pub spacing: ConversationRate,
 }
 
-/// What the tables hold before a claim.
+/// What is stored before a claim.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
-    /// The delivery's row, as stored.
+pub struct ClaimState<'a> {
+    /// The delivery's row.
     pub row: Option<&'a Row>,
-    /// The lease on the conversation, as stored.
-    pub turn: Option<&'a Turn>,
-    /// The row of the turn's holder, if that is another delivery.
+    /// The conversation's lease.
+    pub lease: Option<&'a ConversationLease>,
+    /// The row of the delivery that holds the lease, if it is another one.
     pub holder: Option<&'a Row>,
 }
 
-/// The decision on a claim, and the write it needs.
+/// The decision on a claim, and what to write for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// No write is needed.
-    Answer(Claim),
-    /// A worker died: write this row of the turn's holder, then decide again.
-    WriteUp(Row),
-    /// Replace the stored turn by this one; the caller gets the lease.
-    Take(Turn, Lease),
+    /// Write nothing.
+    Reply(Claim),
+    /// A worker died: write this row for the holder of the lease, and then decide again.
+    RecordCrash(Row),
+    /// Write this conversation lease over the stored one; then the caller holds the attempt lease.
+    Acquire(ConversationLease, AttemptLease),
 }
 
 /// Decides on a claim.
 ///
-/// The holder of an expired turn may have sent and died before it could settle. So its row is written as ambiguous before
-/// another delivery gets the turn.
-pub fn claim(asked: Asked<'_>, standing: Standing<'_>) -> Decision {
-    let Asked {
+/// The holder of an expired lease may have sent and died before it wrote the result: its row is written as ambiguous before
+/// anyone acquires the lease again.
+pub fn claim(request: ClaimRequest<'_>, state: ClaimState<'_>) -> Decision {
+    let ClaimRequest {
         delivery,
         revision,
         now,
         until,
         spacing,
-    } = asked;
-    let copy = match standing.row.map(|row| &row.state) {
-        Some(State::Settled(Outcome::Delivered(copy))) if copy.is_behind(revision) => Some(copy.clone()),
-        Some(State::Settled(outcome)) => return Decision::Answer(Claim::Settled(outcome.clone())),
+    } = request;
+    let copy = match state.row.map(|row| &row.state) {
+        Some(State::Settled(Outcome::Delivered(copy))) if copy.is_stale(revision) => Some(copy.clone()),
+        Some(State::Settled(outcome)) => return Decision::Reply(Claim::Settled(outcome.clone())),
         Some(State::Waiting { until, .. }) if *until > now => {
-            return Decision::Answer(Claim::Waiting { until: *until });
+            return Decision::Reply(Claim::NotDue { until: *until });
         }
         Some(State::Waiting { .. }) | None => None,
     };
-    if let Some(turn) = standing.turn {
-        let own = turn.holder == *delivery;
-        let row = if own { standing.row } else { standing.holder };
-        if !turn.is_over(row) {
-            return if turn.until <= now {
-                Decision::WriteUp(write_up(turn, row, now))
+    if let Some(lease) = state.lease {
+        let own = lease.holder == *delivery;
+        let row = if own { state.row } else { state.holder };
+        if !lease.is_finished(row) {
+            return if lease.until <= now {
+                Decision::RecordCrash(record_crash(lease, row, now))
             } else if own {
-                Decision::Answer(Claim::Held { until: turn.until })
+                Decision::Reply(Claim::LeasedElsewhere { until: lease.until })
             } else {
-                let again = now.saturating_add(BUSY_WAIT).unwrap_or(turn.until);
-                Decision::Answer(Claim::Busy {
-                    until: turn.until.min(again),
+                let again = now.saturating_add(BUSY_WAIT).unwrap_or(lease.until);
+                Decision::Reply(Claim::ConversationBusy {
+                    until: lease.until.min(again),
                 })
             };
         }
     }
-    let next = match spacing.take(standing.turn.map(|turn| turn.next), now) {
+    let next = match spacing.take(state.lease.map(|lease| lease.next), now) {
         Ok(next) => next,
-        Err(until) => return Decision::Answer(Claim::Busy { until }),
+        Err(until) => return Decision::Reply(Claim::ConversationBusy { until }),
     };
-    let attempt = standing.row.map_or(0, |row| row.attempt) + 1;
-    let doubts = standing.row.map_or(0, |row| row.doubts);
-    let turn = Turn {
+    let attempt = state.row.map_or(0, |row| row.attempt) + 1;
+    let ambiguous_attempts = state.row.map_or(0, |row| row.ambiguous_attempts);
+    let lease = ConversationLease {
         holder: delivery.clone(),
         attempt,
-        doubts,
+        ambiguous_attempts,
         until,
         next,
     };
-    Decision::Take(
-        turn,
-        Lease {
+    Decision::Acquire(
+        lease,
+        AttemptLease {
             attempt,
-            doubts,
+            ambiguous_attempts,
             copy,
         },
     )
 }
 
-/// The row of a holder that did not settle before its deadline.
-fn write_up(turn: &Turn, row: Option<&Row>, now: Timestamp) -> Row {
+/// The row of a holder whose lease expired.
+fn record_crash(lease: &ConversationLease, row: Option<&Row>, now: Timestamp) -> Row {
     match row {
-        // It was updating its copy, which can be repeated.
+        // It was updating its message, which is idempotent.
         Some(Row {
             state: state @ State::Settled(_),
-            doubts,
+            ambiguous_attempts,
             ..
         }) => Row {
             state: state.clone(),
-            attempt: turn.attempt,
-            doubts: *doubts,
+            attempt: lease.attempt,
+            ambiguous_attempts: *ambiguous_attempts,
         },
         Some(Row {
             state: State::Waiting { .. },
@@ -249,33 +248,33 @@ fn write_up(turn: &Turn, row: Option<&Row>, now: Timestamp) -> Row {
         | None => Row {
             state: State::Waiting {
                 until: now,
-                why: WORKER_DIED.to_owned(),
+                reason: WORKER_DIED.to_owned(),
             },
-            attempt: turn.attempt,
-            doubts: turn.doubts + 1,
+            attempt: lease.attempt,
+            ambiguous_attempts: lease.ambiguous_attempts + 1,
         },
     }
 }
 
-/// The purpose of a claim.
+/// What a lease is acquired for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Purpose {
     /// To send the message.
-    Sending,
-    /// To update or delete the copy that was sent.
-    Revising,
+    Send,
+    /// To update or delete the sent message.
+    Update,
 }
 
-/// Whether this row may replace the stored one.
+/// Whether `new` may replace the stored row.
 ///
-/// Each attempt writes once and over earlier attempts only. A settled outcome changes only by an update of its copy. A
-/// worker that overran its deadline is too late once its row was written up, unless its message arrived.
-pub fn may_write(standing: Option<&Row>, new: &Row, stage: Stage) -> bool {
-    let earlier = standing.is_none_or(|standing| standing.attempt < new.attempt);
-    match (standing.map(|standing| &standing.state), stage) {
+/// Each attempt writes once, over earlier attempts only, and an outcome is changed only by an update of the sent message. A
+/// worker that missed its deadline and was recorded as crashed is too late, unless it knows that the message arrived.
+pub fn may_write(stored: Option<&Row>, new: &Row, purpose: Purpose) -> bool {
+    let earlier = stored.is_none_or(|stored| stored.attempt < new.attempt);
+    match (stored.map(|stored| &stored.state), purpose) {
         (None, _) => true,
-        (Some(State::Waiting { .. }), Stage::Sending) => earlier || new.arrived(),
-        (Some(State::Settled(_)), Stage::Revising) => earlier,
-        (Some(State::Settled(_)), Stage::Sending) | (Some(State::Waiting { .. }), Stage::Revising) => false,
+        (Some(State::Waiting { .. }), Purpose::Send) => earlier || new.arrived(),
+        (Some(State::Settled(_)), Purpose::Update) => earlier,
+        (Some(State::Settled(_)), Purpose::Send) | (Some(State::Waiting { .. }), Purpose::Update) => false,
     }
 }

@@ -22,64 +22,64 @@ fn spacing() -> ConversationRate {
 #[derive(Default)]
 struct Tables {
     rows: std::collections::HashMap<DeliveryKey, Row>,
-    turn: Option<Turn>,
+    held: Option<ConversationLease>,
 }
 
 impl Tables {
     fn claim(&mut self, delivery: &DeliveryKey, revision: u32, now: i64) -> Claim {
         loop {
-            let holder = self.turn.as_ref().and_then(|turn| self.rows.get(&turn.holder));
-            let standing = Standing {
+            let holder = self.held.as_ref().and_then(|held| self.rows.get(&held.holder));
+            let state = ClaimState {
                 row: self.rows.get(delivery),
-                turn: self.turn.as_ref(),
+                lease: self.held.as_ref(),
                 holder,
             };
-            let asked = Asked {
+            let request = ClaimRequest {
                 delivery,
                 revision,
                 now: at(now),
                 until: at(now + 60),
                 spacing: spacing(),
             };
-            match claim(asked, standing) {
-                Decision::Answer(claim) => return claim,
-                Decision::WriteUp(row) => {
-                    let holder = self.turn.as_ref().unwrap().holder.clone();
-                    assert!(self.write(&holder, row.clone(), row.stage()));
+            match claim(request, state) {
+                Decision::Reply(claim) => return claim,
+                Decision::RecordCrash(row) => {
+                    let holder = self.held.as_ref().unwrap().holder.clone();
+                    assert!(self.write(&holder, row.clone(), row.purpose()));
                 }
-                Decision::Take(turn, lease) => {
-                    self.turn = Some(turn);
-                    return Claim::Taken(lease);
+                Decision::Acquire(held, lease) => {
+                    self.held = Some(held);
+                    return Claim::Acquired(lease);
                 }
             }
         }
     }
 
-    fn take(&mut self, delivery: &DeliveryKey, revision: u32, now: i64) -> Lease {
+    fn take(&mut self, delivery: &DeliveryKey, revision: u32, now: i64) -> AttemptLease {
         match self.claim(delivery, revision, now) {
-            Claim::Taken(lease) => lease,
+            Claim::Acquired(lease) => lease,
             other => panic!("{other:?}"),
         }
     }
 
-    fn write(&mut self, delivery: &DeliveryKey, row: Row, stage: Stage) -> bool {
-        let may = may_write(self.rows.get(delivery), &row, stage);
+    fn write(&mut self, delivery: &DeliveryKey, row: Row, purpose: Purpose) -> bool {
+        let may = may_write(self.rows.get(delivery), &row, purpose);
         if may {
             self.rows.insert(delivery.clone(), row);
         }
         may
     }
 
-    fn settle(&mut self, delivery: &DeliveryKey, lease: &Lease, outcome: Outcome) -> bool {
-        self.write(delivery, lease.settled(outcome), lease.stage())
+    fn settle(&mut self, delivery: &DeliveryKey, lease: &AttemptLease, outcome: Outcome) -> bool {
+        self.write(delivery, lease.settled(outcome), lease.purpose())
     }
 }
 
 fn delivered(activity: &str, revision: u32) -> Outcome {
-    Outcome::Delivered(SentCopy {
+    Outcome::Delivered(SentMessage {
         activity: Some(activity.into()),
-        shows: revision,
-        tried: revision,
+        revision,
+        attempted_revision: revision,
     })
 }
 
@@ -91,31 +91,35 @@ fn policy(guarantee: Guarantee, ends_at: i64) -> Policy {
     }
 }
 
-fn lease(attempt: u32, doubts: u32) -> Lease {
-    Lease {
+fn lease(attempt: u32, ambiguous_attempts: u32) -> AttemptLease {
+    AttemptLease {
         attempt,
-        doubts,
+        ambiguous_attempts,
         copy: None,
     }
 }
 
-fn throttled(retry_after: Option<i64>) -> Attempt {
-    Attempt::NotSent {
+fn throttled(retry_after: Option<i64>) -> AttemptOutcome {
+    AttemptOutcome::NotSent {
         code: "Throttled".into(),
         retry_after: retry_after.map(SignedDuration::from_secs),
     }
 }
 
-fn waits(lease: &Lease, attempt: Attempt, chance: u32) -> (SignedDuration, u32) {
-    match next(
+fn waits(lease: &AttemptLease, attempt: AttemptOutcome, chance: u32) -> (SignedDuration, u32) {
+    match disposition(
         lease,
         attempt,
         policy(Guarantee::AtLeastOnce, 1_000_000),
         at(0),
         chance,
     ) {
-        Next::Wait { until, doubts, .. } => (until.duration_since(at(0)), doubts),
-        Next::Settle(outcome) => panic!("settled as {outcome:?}"),
+        Disposition::Wait {
+            until,
+            ambiguous_attempts,
+            ..
+        } => (until.duration_since(at(0)), ambiguous_attempts),
+        Disposition::Settle(outcome) => panic!("settled as {outcome:?}"),
     }
 }
 
@@ -123,8 +127,11 @@ fn waits(lease: &Lease, attempt: Attempt, chance: u32) -> (SignedDuration, u32) 
 fn a_conversation_has_one_turn_whoever_sends_what() {
     let (mut tables, one, other) = (Tables::default(), delivery("one"), delivery("other"));
     let lease = tables.take(&one, 0, 0);
-    assert_eq!(tables.claim(&one, 0, 1), Claim::Held { until: at(60) });
-    assert_eq!(tables.claim(&other, 0, 1), Claim::Busy { until: at(2) });
+    assert_eq!(tables.claim(&one, 0, 1), Claim::LeasedElsewhere { until: at(60) });
+    assert_eq!(
+        tables.claim(&other, 0, 1),
+        Claim::ConversationBusy { until: at(2) }
+    );
     assert!(tables.settle(&one, &lease, delivered("1", 0)));
     tables.take(&other, 0, 1);
 }
@@ -136,14 +143,14 @@ fn requests_to_one_conversation_keep_their_distance() {
     for number in 0..10 {
         let delivery = delivery(&number.to_string());
         match tables.claim(&delivery, 0, 0) {
-            Claim::Taken(lease) => assert!(tables.settle(&delivery, &lease, Outcome::Unknown)),
+            Claim::Acquired(lease) => assert!(tables.settle(&delivery, &lease, Outcome::Unknown)),
             other => {
                 busy = Some((number, other));
                 break;
             }
         }
     }
-    assert!(matches!(busy, Some((6, Claim::Busy { until })) if until > at(0)));
+    assert!(matches!(busy, Some((6, Claim::ConversationBusy { until })) if until > at(0)));
 }
 
 #[test]
@@ -153,7 +160,7 @@ fn a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it_next() {
         tables.take(&dead, 0, 0);
         tables.take(&delivery(taker), 0, 60);
         let row = tables.rows[&dead].clone();
-        assert_eq!((row.attempt, row.doubts), (1, 1), "{taker}");
+        assert_eq!((row.attempt, row.ambiguous_attempts), (1, 1), "{taker}");
     }
 }
 
@@ -163,7 +170,7 @@ fn who_overran_is_too_late_but_for_saying_that_it_arrived() {
         let (mut tables, one) = (Tables::default(), delivery("one"));
         let late = tables.take(&one, 0, 0);
         let taker = tables.take(&one, 0, 60);
-        assert_eq!((taker.attempt, taker.doubts), (2, 1));
+        assert_eq!((taker.attempt, taker.ambiguous_attempts), (2, 1));
         assert_eq!(tables.settle(&one, &late, outcome), stands);
         assert_eq!(tables.settle(&one, &taker, delivered("2", 0)), !stands);
     }
@@ -173,8 +180,12 @@ fn who_overran_is_too_late_but_for_saying_that_it_arrived() {
 fn a_waiting_delivery_is_claimed_when_its_time_has_come() {
     let (mut tables, one) = (Tables::default(), delivery("one"));
     let lease = tables.take(&one, 0, 0);
-    assert!(tables.write(&one, lease.released(at(10), "Throttled".into(), 0), lease.stage()));
-    assert_eq!(tables.claim(&one, 0, 9), Claim::Waiting { until: at(10) });
+    assert!(tables.write(
+        &one,
+        lease.released(at(10), "Throttled".into(), 0),
+        lease.purpose()
+    ));
+    assert_eq!(tables.claim(&one, 0, 9), Claim::NotDue { until: at(10) });
     assert_eq!(tables.take(&one, 0, 10).attempt, 2);
 }
 
@@ -187,7 +198,7 @@ fn a_settled_delivery_is_claimed_again_only_to_bring_its_copy_up_to_date() {
     let edit = tables.take(&one, 1, 10);
     assert_eq!(edit.copy.as_ref().unwrap().activity, Some("1".into()));
     // It waits, its copy as it is, and is then asked for again.
-    assert!(tables.write(&one, edit.released(at(20), "Throttled".into(), 0), edit.stage()));
+    assert!(tables.write(&one, edit.released(at(20), "Throttled".into(), 0), edit.purpose()));
     let edit = tables.take(&one, 1, 20);
     assert!(tables.settle(&one, &edit, delivered("1", 1)));
     assert_eq!(tables.claim(&one, 1, 30), Claim::Settled(delivered("1", 1)));
@@ -199,43 +210,57 @@ fn an_editor_that_died_leaves_no_doubt() {
     let lease = tables.take(&one, 0, 0);
     assert!(tables.settle(&one, &lease, delivered("1", 0)));
     tables.take(&one, 1, 10);
-    assert_eq!(tables.claim(&one, 1, 11), Claim::Held { until: at(70) });
+    assert_eq!(
+        tables.claim(&one, 1, 11),
+        Claim::LeasedElsewhere { until: at(70) }
+    );
     let edit = tables.take(&one, 1, 70);
-    assert_eq!((edit.doubts, edit.attempt), (0, 3));
+    assert_eq!((edit.ambiguous_attempts, edit.attempt), (0, 3));
     assert!(edit.permits_attempt(Guarantee::AtMostOnce));
 }
 
 #[test]
 fn an_unknown_outcome_follows_the_policy() {
-    let unknown = |most| Attempt::Unknown {
+    let unknown = |max| AttemptOutcome::Unknown {
         code: "Timeout".into(),
-        most,
+        max,
     };
-    let after = |lease, most, guarantee| next(&lease, unknown(most), policy(guarantee, 1_000_000), at(0), 0);
+    let after =
+        |lease, max, guarantee| disposition(&lease, unknown(max), policy(guarantee, 1_000_000), at(0), 0);
     assert_eq!(
-        after(lease(1, 0), DOUBTS_MAX, Guarantee::AtMostOnce),
-        Next::Settle(Outcome::Unknown)
+        after(lease(1, 0), MAX_AMBIGUOUS_ATTEMPTS, Guarantee::AtMostOnce),
+        Disposition::Settle(Outcome::Unknown)
     );
     let waited: Vec<_> = (0..3)
-        .map(|doubts| waits(&lease(1, doubts), unknown(DOUBTS_MAX), u32::MAX / 2))
+        .map(|ambiguous_attempts| {
+            waits(
+                &lease(1, ambiguous_attempts),
+                unknown(MAX_AMBIGUOUS_ATTEMPTS),
+                u32::MAX / 2,
+            )
+        })
         .collect();
     let about = [(15, 1), (60, 2), (240, 3)];
-    for ((wait, doubts), (seconds, expected)) in waited.into_iter().zip(about) {
+    for ((wait, ambiguous_attempts), (seconds, expected)) in waited.into_iter().zip(about) {
         assert!(
             (wait.as_secs() - seconds).abs() <= 1,
             "{wait} is not about {seconds} s"
         );
-        assert_eq!(doubts, expected);
+        assert_eq!(ambiguous_attempts, expected);
     }
-    let last = after(lease(9, DOUBTS_MAX - 1), DOUBTS_MAX, Guarantee::AtLeastOnce);
-    assert_eq!(last, Next::Settle(Outcome::Unknown));
+    let last = after(
+        lease(9, MAX_AMBIGUOUS_ATTEMPTS - 1),
+        MAX_AMBIGUOUS_ATTEMPTS,
+        Guarantee::AtLeastOnce,
+    );
+    assert_eq!(last, Disposition::Settle(Outcome::Unknown));
     assert_eq!(
         after(lease(2, 1), 2, Guarantee::AtLeastOnce),
-        Next::Settle(Outcome::Unknown)
+        Disposition::Settle(Outcome::Unknown)
     );
     assert!(lease(2, 1).permits_attempt(Guarantee::AtLeastOnce));
     assert!(!lease(2, 1).permits_attempt(Guarantee::AtMostOnce));
-    assert!(!lease(5, DOUBTS_MAX).permits_attempt(Guarantee::AtLeastOnce));
+    assert!(!lease(5, MAX_AMBIGUOUS_ATTEMPTS).permits_attempt(Guarantee::AtLeastOnce));
 }
 
 #[test]
@@ -249,8 +274,8 @@ fn a_refusal_waits_as_long_as_the_channel_asks_and_never_hurries() {
 
 #[test]
 fn no_number_of_refusals_gives_a_delivery_up_but_its_expiry_does() {
-    let until_expiry = |lease: Lease| {
-        next(
+    let until_expiry = |lease: AttemptLease| {
+        disposition(
             &lease,
             throttled(Some(100)),
             policy(Guarantee::AtLeastOnce, 100),
@@ -258,29 +283,29 @@ fn no_number_of_refusals_gives_a_delivery_up_but_its_expiry_does() {
             0,
         )
     };
-    assert_eq!(until_expiry(lease(500, 0)), Next::Settle(Outcome::Expired));
-    assert_eq!(until_expiry(lease(500, 1)), Next::Settle(Outcome::Unknown));
+    assert_eq!(until_expiry(lease(500, 0)), Disposition::Settle(Outcome::Expired));
+    assert_eq!(until_expiry(lease(500, 1)), Disposition::Settle(Outcome::Unknown));
     waits(&lease(500, 0), throttled(Some(99)), 0);
 }
 
 #[test]
 fn what_may_have_been_sent_is_not_said_to_have_been_refused() {
-    let gone = || Attempt::Gone("ConversationBlockedByUser".into());
-    let after = |doubts| {
-        next(
-            &lease(2, doubts),
+    let gone = || AttemptOutcome::Gone("ConversationBlockedByUser".into());
+    let after = |ambiguous_attempts| {
+        disposition(
+            &lease(2, ambiguous_attempts),
             gone(),
             policy(Guarantee::AtLeastOnce, 100),
             at(0),
             0,
         )
     };
-    assert!(matches!(after(0), Next::Settle(Outcome::Gone { .. })));
-    assert_eq!(after(1), Next::Settle(Outcome::Unknown));
+    assert!(matches!(after(0), Disposition::Settle(Outcome::Gone { .. })));
+    assert_eq!(after(1), Disposition::Settle(Outcome::Unknown));
     let removed = Outcome::Skipped {
         reason: SkipReason::Removed,
     };
-    assert_eq!(lease(2, 1).ending(removed), Outcome::Unknown);
+    assert_eq!(lease(2, 1).final_outcome(removed), Outcome::Unknown);
 }
 
 #[test]
@@ -288,35 +313,41 @@ fn a_change_that_is_refused_leaves_the_copy_as_it_was() {
     let Outcome::Delivered(copy) = delivered("1", 0) else {
         unreachable!()
     };
-    let edit = Lease {
+    let edit = AttemptLease {
         attempt: 2,
-        doubts: 0,
+        ambiguous_attempts: 0,
         copy: Some(copy.clone()),
     };
     let to_revision = Policy {
         revision: 3,
         ..policy(Guarantee::AtMostOnce, 100)
     };
-    let after = |attempt| next(&edit, attempt, to_revision, at(0), 0);
-    let copy = |activity: Option<&str>, shows| {
-        Next::Settle(Outcome::Delivered(SentCopy {
+    let after = |attempt| disposition(&edit, attempt, to_revision, at(0), 0);
+    let copy = |activity: Option<&str>, revision| {
+        Disposition::Settle(Outcome::Delivered(SentMessage {
             activity: activity.map(Into::into),
-            shows,
-            tried: 3,
+            revision,
+            attempted_revision: 3,
         }))
     };
-    let rejected = Attempt::Rejected {
+    let rejected = AttemptOutcome::Rejected {
         code: "BadSyntax".into(),
         detail: None,
     };
     assert_eq!(after(rejected), copy(Some("1"), 0));
-    assert_eq!(after(Attempt::CopyGone), copy(None, 0));
-    assert_eq!(after(Attempt::Delivered(None)), copy(Some("1"), 3));
-    let doubtful = Attempt::Unknown {
+    assert_eq!(after(AttemptOutcome::MessageDeleted), copy(None, 0));
+    assert_eq!(after(AttemptOutcome::Delivered(None)), copy(Some("1"), 3));
+    let doubtful = AttemptOutcome::Unknown {
         code: "Timeout".into(),
-        most: 4,
+        max: 4,
     };
-    assert!(matches!(after(doubtful), Next::Wait { doubts: 0, .. }));
+    assert!(matches!(
+        after(doubtful),
+        Disposition::Wait {
+            ambiguous_attempts: 0,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -327,7 +358,7 @@ fn a_key_fits_however_long_its_recipient() {
 
 #[test]
 fn a_tally_counts_each_outcome_under_its_own_name() {
-    let mut tally = Tally::default();
+    let mut tally = OutcomeCounts::default();
     for outcome in [
         delivered("1", 0),
         Outcome::Rejected {

@@ -1,7 +1,7 @@
 use jiff::SignedDuration;
 
 use super::*;
-use crate::delivery::{Outcome, SentCopy};
+use crate::delivery::{Outcome, SentMessage};
 use crate::id::NotificationId;
 use crate::notification::StartPolicy;
 use crate::notification::request::Request;
@@ -38,27 +38,27 @@ fn recipients(count: usize) -> Vec<Recipient> {
         .collect()
 }
 
-fn waiting(until: i64, doubts: u32) -> Row {
+fn waiting(until: i64, ambiguous_attempts: u32) -> Row {
     Row {
         state: State::Waiting {
             until: at(until),
-            why: "Throttled".to_owned(),
+            reason: "Throttled".to_owned(),
         },
         attempt: 1,
-        doubts,
+        ambiguous_attempts,
     }
 }
 
 fn delivered() -> Row {
-    let copy = SentCopy {
+    let copy = SentMessage {
         activity: None,
-        shows: 0,
-        tried: 0,
+        revision: 0,
+        attempted_revision: 0,
     };
     Row {
         state: State::Settled(Outcome::Delivered(copy)),
         attempt: 1,
-        doubts: 0,
+        ambiguous_attempts: 0,
     }
 }
 
@@ -126,7 +126,7 @@ fn who_is_being_installed_for_is_not_said_to_be_refused() {
     let mut row = waiting(115, 0);
     row.state = State::Waiting {
         until: at(115),
-        why: INSTALLING.to_owned(),
+        reason: INSTALLING.to_owned(),
     };
     let notification = notification(1);
     let survey = survey(&notification, TenantRate::default(), None, &[Some(row)]);
@@ -257,11 +257,11 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
         at: at(90),
         cancelled: false,
     }));
-    let waiting_for = |until, doubts| Operation {
-        doubts,
+    let waiting_for = |until, ambiguous_attempts| Operation {
+        ambiguous_attempts,
         ..begun.at(Stage::Waiting {
             until: at(until),
-            why: "Throttled".to_owned(),
+            reason: "Throttled".to_owned(),
         })
     };
     let bucket = bucket();

@@ -21,7 +21,7 @@ fn retry(standing: Option<&Operation>, now: i64) -> Step {
 fn one_submits_and_the_others_wait_for_what_comes_of_it() {
     assert_eq!(retry(None, 0), Step::Submit);
     let begun = Operation::begin(None, at(60), Vec::new());
-    assert_eq!((begun.step, begun.doubts), (1, 0));
+    assert_eq!((begun.step, begun.ambiguous_attempts), (1, 0));
     assert_eq!(retry(Some(&begun), 0), Step::Wait(at(5)));
     assert_eq!(retry(Some(&begun), 58), Step::Wait(at(60)));
     let taken = begun.at(Stage::Submitted(submitted()));
@@ -35,23 +35,26 @@ fn what_was_certainly_not_carried_out_is_submitted_again_without_a_doubt() {
     let begun = Operation::begin(None, at(60), Vec::new());
     let waiting = begun.at(Stage::Waiting {
         until: at(30),
-        why: "Throttled".to_owned(),
+        reason: "Throttled".to_owned(),
     });
     for policy in [Guarantee::AtLeastOnce, Guarantee::AtMostOnce] {
         assert_eq!(next(Some(&waiting), policy, at(29)), Step::Wait(at(30)));
         assert_eq!(next(Some(&waiting), policy, at(30)), Step::Submit);
     }
-    assert_eq!(Operation::begin(Some(&waiting), at(90), Vec::new()).doubts, 0);
+    assert_eq!(
+        Operation::begin(Some(&waiting), at(90), Vec::new()).ambiguous_attempts,
+        0
+    );
 }
 
 #[test]
 fn a_worker_that_died_leaves_a_doubt_and_the_policy_says_what_follows() {
     let mut standing = Operation::begin(None, at(60), Vec::new());
     assert_eq!(next(Some(&standing), Guarantee::AtMostOnce, at(60)), Step::GiveUp);
-    for doubts in 1..DOUBTS_MAX {
+    for ambiguous_attempts in 1..MAX_AMBIGUOUS_ATTEMPTS {
         assert_eq!(retry(Some(&standing), 60), Step::Submit);
         standing = Operation::begin(Some(&standing), at(60), Vec::new());
-        assert_eq!(standing.doubts, doubts);
+        assert_eq!(standing.ambiguous_attempts, ambiguous_attempts);
     }
     assert_eq!(retry(Some(&standing), 60), Step::GiveUp);
     assert_eq!(retry(Some(&standing.at(Stage::Lost)), 60), Step::GiveUp);

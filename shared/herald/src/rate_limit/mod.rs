@@ -14,7 +14,7 @@
 //! - [`record_failure`] and [`record_success`] are a circuit breaker: several refusals that concern the tenant, with no
 //!   delivery in between, stop all requests to it for a while.
 //!
-//! [`ConversationRate`] is the limit of one conversation, kept in its lease ([`crate::delivery::Turn`]).
+//! [`ConversationRate`] is the limit of one conversation, kept in its lease ([`crate::delivery::ConversationLease`]).
 
 mod breaker;
 mod bucket;

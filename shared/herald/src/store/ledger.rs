@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Error, Rule};
 use crate::conversation::ConversationKey;
-use crate::delivery::{self, Asked, Claim, DeliveryKey, Lease, Outcome, Row, Stage, State};
+use crate::delivery::{self, AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, Purpose, Row, State};
 use crate::operation::{Operation, OperationKey};
 use crate::rate_limit::{Bucket, TenantRate};
 
@@ -23,7 +23,7 @@ pub enum CasResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowGuard {
     /// None, or that of an earlier attempt, by [`delivery::may_write`].
-    Lease(Stage),
+    Lease(Purpose),
     /// None, or one that waits.
     Unsettled,
     /// None: the delivery must not have a row yet.
@@ -36,7 +36,7 @@ impl RowGuard {
     /// Whether `new` may replace the stored row.
     pub fn permits(&self, stored: Option<&Row>, new: &Row) -> bool {
         match (self, stored.map(|row| &row.state)) {
-            (Self::Lease(stage), _) => delivery::may_write(stored, new, *stage),
+            (Self::Lease(purpose), _) => delivery::may_write(stored, new, *purpose),
             (Self::Unsettled, stored) => !matches!(stored, Some(State::Settled(_))),
             (Self::Absent, stored) => stored.is_none(),
             (Self::Outcome(outcome), Some(State::Settled(stored))) => outcome == stored,
@@ -82,7 +82,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// another one to the same conversation, one gets the lease. After an error nothing may be sent.
     fn claim(
         &self,
-        asked: Asked<'_>,
+        request: ClaimRequest<'_>,
         conversation: &ConversationKey,
     ) -> impl Future<Output = Result<Claim, Error>> + Send;
 
@@ -118,12 +118,12 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     fn settle(
         &self,
         delivery: &DeliveryKey,
-        lease: &Lease,
+        lease: &AttemptLease,
         outcome: &Outcome,
     ) -> impl Future<Output = Result<CasResult, Error>> + Send {
         async move {
             let row = lease.settled(outcome.clone());
-            let guard = RowGuard::Lease(lease.stage());
+            let guard = RowGuard::Lease(lease.purpose());
             self.put_row(delivery, &row, &guard).await.map(CasResult::from)
         }
     }
@@ -132,14 +132,14 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     fn release(
         &self,
         delivery: &DeliveryKey,
-        lease: &Lease,
+        lease: &AttemptLease,
         until: Timestamp,
-        why: &str,
-        doubts: u32,
+        reason: &str,
+        ambiguous_attempts: u32,
     ) -> impl Future<Output = Result<CasResult, Error>> + Send {
         async move {
-            let row = lease.released(until, why.to_owned(), doubts);
-            let guard = RowGuard::Lease(lease.stage());
+            let row = lease.released(until, reason.to_owned(), ambiguous_attempts);
+            let guard = RowGuard::Lease(lease.purpose());
             self.put_row(delivery, &row, &guard).await.map(CasResult::from)
         }
     }
@@ -150,13 +150,13 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
-        why: &str,
+        reason: &str,
         attempts: u32,
     ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send {
         async move {
             let row = Row {
                 attempt: attempts,
-                ..Row::left(until, why.to_owned(), 0)
+                ..Row::retryable(until, reason.to_owned(), 0)
             };
             let write = self.put_row(delivery, &row, &RowGuard::Unsettled).await?;
             Ok(write.settled_before())
@@ -174,7 +174,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
             let row = Row {
                 state: State::Settled(outcome.clone()),
                 attempt: 0,
-                doubts: 0,
+                ambiguous_attempts: 0,
             };
             let write = self.put_row(delivery, &row, &RowGuard::Unsettled).await?;
             match write.settled_before() {
@@ -195,11 +195,11 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         &self,
         delivery: &DeliveryKey,
         until: Timestamp,
-        why: &str,
-        doubts: u32,
+        reason: &str,
+        ambiguous_attempts: u32,
     ) -> impl Future<Output = Result<Option<Outcome>, Error>> + Send {
         async move {
-            let row = Row::left(until, why.to_owned(), doubts);
+            let row = Row::retryable(until, reason.to_owned(), ambiguous_attempts);
             let write = self.put_row(delivery, &row, &RowGuard::Absent).await?;
             Ok(write.settled_before())
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{CasResult, Error, Idempotency, Ledger, Paces, RowGuard, RowWrite, Rule};
 use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
-use crate::delivery::{self, Asked, Claim, Decision, DeliveryKey, Row, Standing, Turn};
+use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
 use crate::operation::{Operation, OperationKey};
 use crate::rate_limit::{Bucket, TenantRate};
@@ -32,7 +32,7 @@ struct Tables {
     notifications: HashMap<NotificationId, Entry>,
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
-    turns: HashMap<ConversationKey, Turn>,
+    leases: HashMap<ConversationKey, ConversationLease>,
     operations: HashMap<OperationKey, Operation>,
     paces: HashMap<Bucket, TenantRate>,
 }
@@ -50,24 +50,24 @@ impl Store {
 }
 
 impl Ledger for Store {
-    async fn claim(&self, asked: Asked<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
+    async fn claim(&self, request: ClaimRequest<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
         let mut tables = self.tables();
         loop {
-            let turn = tables.turns.get(conversation);
-            let standing = Standing {
-                row: tables.deliveries.get(asked.delivery),
-                turn,
-                holder: turn.and_then(|turn| tables.deliveries.get(&turn.holder)),
+            let held = tables.leases.get(conversation);
+            let state = ClaimState {
+                row: tables.deliveries.get(request.delivery),
+                lease: held,
+                holder: held.and_then(|held| tables.deliveries.get(&held.holder)),
             };
-            match delivery::claim(asked, standing) {
-                Decision::Answer(claim) => return Ok(claim),
-                Decision::WriteUp(row) => {
-                    let holder = turn.map_or(asked.delivery, |turn| &turn.holder).clone();
-                    tables.put_row(&holder, &row, &RowGuard::Lease(row.stage()));
+            match delivery::claim(request, state) {
+                Decision::Reply(claim) => return Ok(claim),
+                Decision::RecordCrash(row) => {
+                    let holder = held.map_or(request.delivery, |held| &held.holder).clone();
+                    tables.put_row(&holder, &row, &RowGuard::Lease(row.purpose()));
                 }
-                Decision::Take(turn, lease) => {
-                    tables.turns.insert(conversation.clone(), turn);
-                    return Ok(Claim::Taken(lease));
+                Decision::Acquire(held, lease) => {
+                    tables.leases.insert(conversation.clone(), held);
+                    return Ok(Claim::Acquired(lease));
                 }
             }
         }

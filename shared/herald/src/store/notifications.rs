@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{CasResult, Error, MAX_CAS_ROUNDS};
 use crate::audience::{Audience, Recipient};
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, Notification, Page};
 
 /// The input of [`Notifications::accept`].
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &Closing,
+        closing: &ChunkResult,
     ) -> impl Future<Output = Result<Close, Error>> + Send;
 
     /// The closed chunks of a page, by index, each with the revision it is closed at.

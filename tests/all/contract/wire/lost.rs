@@ -25,10 +25,13 @@ async fn a_lease_survives_a_lost_answer() {
     let ledger = ledger_at(wire.address());
     // Without an earlier lease.
     wire.lose_answers_after(READ, 1);
-    assert_eq!(claim(&ledger, 1, 0).await, Claim::Taken(first_lease()));
+    assert_eq!(claim(&ledger, 1, 0).await, Claim::Acquired(first_lease()));
     let repeated = ["BatchGetItem", "PutItem", "PutItem"];
     assert_eq!(wire.take_operations(), repeated, "the write was made again");
-    assert_eq!(claim(&ledger, 1, 0).await, Claim::Held { until: at(60) });
+    assert_eq!(
+        claim(&ledger, 1, 0).await,
+        Claim::LeasedElsewhere { until: at(60) }
+    );
     ledger
         .release(&delivery(1), &first_lease(), at(5), "Throttled", 0)
         .await
@@ -36,8 +39,11 @@ async fn a_lease_survives_a_lost_answer() {
     // After an expired lease of another delivery.
     wire.lose_answers_after(READ, 1);
     let again = lease(claim(&ledger, 1, 5).await);
-    assert_eq!((again.attempt, again.doubts), (2, 0));
-    assert_eq!(claim(&ledger, 1, 5).await, Claim::Held { until: at(65) });
+    assert_eq!((again.attempt, again.ambiguous_attempts), (2, 0));
+    assert_eq!(
+        claim(&ledger, 1, 5).await,
+        Claim::LeasedElsewhere { until: at(65) }
+    );
 }
 
 #[tokio::test]
@@ -49,7 +55,7 @@ async fn an_ambiguous_attempt_is_recorded_once_after_a_lost_answer() {
         wire.lose_answers_after(reads, 1);
         lease(claim(&ledger, taker, 60).await);
         let row = ledger.rows(&[delivery(1)]).await.unwrap().remove(0).unwrap();
-        assert_eq!((row.attempt, row.doubts), (1, 1));
+        assert_eq!((row.attempt, row.ambiguous_attempts), (1, 1));
         // After an expired lease of the same delivery.
         wire.lose_answers_after(READ + 1, 1);
         lease(claim(&ledger, taker, 120).await);

@@ -60,9 +60,15 @@ async fn a_refused_claim_costs_no_write() {
     let ledger = ledger_at(wire.address());
     let lease = lease(claim(&ledger, 1, 0).await);
     wire.take_operations();
-    assert!(matches!(claim(&ledger, 1, 1).await, Claim::Held { .. }));
+    assert!(matches!(
+        claim(&ledger, 1, 1).await,
+        Claim::LeasedElsewhere { .. }
+    ));
     assert_eq!(wire.take_operations(), ["BatchGetItem"]);
-    assert!(matches!(claim(&ledger, 2, 1).await, Claim::Busy { .. }));
+    assert!(matches!(
+        claim(&ledger, 2, 1).await,
+        Claim::ConversationBusy { .. }
+    ));
     assert_eq!(wire.take_operations(), ["BatchGetItem", "BatchGetItem"]);
     ledger.settle(&delivery(1), &lease, &DELIVERED).await.unwrap();
     wire.take_operations();

@@ -287,7 +287,7 @@ fn rows(items: &Value) -> (u16, Value) {
 fn arrived(number: u8) -> Value {
     json!({
         "delivery": {"S": delivery(number).as_str()}, "state": {"S": "settled"}, "attempt": {"N": "1"},
-        "doubts": {"N": "0"}, "outcome": {"S": r#"{"outcome":"delivered","activity":null,"shows":0,"tried":0}"#}})
+        "doubts": {"N": "0"}, "outcome": {"S": r#"{"outcome":"delivered","activity":null,"revision":0,"attemptedRevision":0}"#}})
 }
 
 /// The stored lease of the delivery with this number.
@@ -325,7 +325,7 @@ async fn an_unprocessed_lease_is_not_treated_as_absent() {
     let first = json!({"Responses": {"DeliveriesTable": []}, "UnprocessedKeys": rest});
     let script = Script::of([(200, first), rows(&json!([turn(1)]))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 1).await;
-    assert_eq!(claimed, Claim::Held { until: at(60) });
+    assert_eq!(claimed, Claim::LeasedElsewhere { until: at(60) });
 }
 
 /// The lease was taken after the rows were read, and by the claimer's clock it has expired already.
@@ -345,7 +345,7 @@ async fn a_claim_lost_to_a_slow_clock_reads_the_rows_again() {
 async fn a_lost_claim_continues_from_the_failed_condition() {
     let script = Script::of([rows(&json!([])), refused(&turn(2))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 1).await;
-    assert_eq!(claimed, Claim::Busy { until: at(2) });
+    assert_eq!(claimed, Claim::ConversationBusy { until: at(2) });
     assert_eq!(script.requests().len(), 2, "nothing is read again");
 }
 

@@ -8,7 +8,7 @@ use super::paces::PaceCache;
 use super::{Consistency, Error, Expression, Put, Table};
 use crate::aws::Sdk;
 use crate::conversation::ConversationKey;
-use crate::delivery::{Asked, Claim, DeliveryKey, Row};
+use crate::delivery::{Claim, ClaimRequest, DeliveryKey, Row};
 use crate::digest::sha256_hex;
 use crate::operation::{Operation, OperationKey};
 use crate::store::{CasResult, RowGuard, RowWrite};
@@ -87,8 +87,8 @@ impl Ledger {
 }
 
 impl crate::store::Ledger for Ledger {
-    async fn claim(&self, asked: Asked<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
-        self.acquire(asked, conversation).await
+    async fn claim(&self, request: ClaimRequest<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
+        self.acquire(request, conversation).await
     }
 
     async fn put_row(&self, delivery: &DeliveryKey, row: &Row, guard: &RowGuard) -> Result<RowWrite, Error> {

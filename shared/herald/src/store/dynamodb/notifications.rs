@@ -9,7 +9,7 @@ use super::{Consistency, Error, Expression, Put, Table, Transaction, expiry, new
 use crate::audience::Recipient;
 use crate::aws::Sdk;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, Notification, Page};
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Idempotency, Milestone, PageNumber, SetOnce,
 };
@@ -185,7 +185,7 @@ impl crate::store::Notifications for Notifications {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &Closing,
+        closing: &ChunkResult,
     ) -> Result<Close, Error> {
         self.close(id, chunk, revision, closing).await
     }

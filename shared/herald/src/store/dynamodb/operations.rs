@@ -60,16 +60,16 @@ fn place(operation: &OperationKey) -> Item {
 fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
     let Operation {
         step,
-        doubts,
+        ambiguous_attempts,
         stage,
         aside,
     } = operation;
-    let mut attributes = item([("step", number(*step)), ("doubts", number(*doubts))]);
+    let mut attributes = item([("step", number(*step)), ("doubts", number(*ambiguous_attempts))]);
     attributes.extend(match stage {
-        Stage::Waiting { until, why } => item([
+        Stage::Waiting { until, reason } => item([
             ("stage", text(WAITING)),
             ("until", moment(*until)),
-            ("why", text(why)),
+            ("why", text(reason)),
         ]),
         Stage::Submitting { until } => item([("stage", text(SUBMITTING)), ("until", moment(*until))]),
         Stage::Submitted(Submitted {
@@ -96,11 +96,11 @@ fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
 fn read(record: Record<'_>) -> Result<Operation, Error> {
     Ok(Operation {
         step: record.number("step")?,
-        doubts: record.number("doubts")?,
+        ambiguous_attempts: record.number("doubts")?,
         stage: match record.text("stage")? {
             WAITING => Stage::Waiting {
                 until: record.moment("until")?,
-                why: record.text("why")?.to_owned(),
+                reason: record.text("why")?.to_owned(),
             },
             SUBMITTING => Stage::Submitting {
                 until: record.moment("until")?,

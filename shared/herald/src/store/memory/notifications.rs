@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Store;
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, Content, Notification, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, Notification, Page};
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Error, Milestone, Notifications, PageNumber, SetOnce,
 };
@@ -164,7 +164,7 @@ impl Notifications for Store {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &Closing,
+        closing: &ChunkResult,
     ) -> Result<Close, Error> {
         let close = self.with(id, |entry| {
             let closed = entry.closed.get(&chunk).copied();

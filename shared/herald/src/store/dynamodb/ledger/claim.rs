@@ -7,7 +7,9 @@ use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, new_writ
 use super::row::{condition, read_row};
 use super::{Ledger, key, prefixed_key};
 use crate::conversation::ConversationKey;
-use crate::delivery::{self, Asked, Claim, Decision, DeliveryKey, Lease, Row, Standing, Turn};
+use crate::delivery::{
+    self, AttemptLease, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row,
+};
 use crate::store::{RowGuard, RowWrite};
 
 const VERB: &str = "claim a delivery";
@@ -45,14 +47,14 @@ impl RowFreshness {
     fn must_read(self, decision: &Decision, own: bool) -> MustRead {
         match (self, decision) {
             (Self::AfterLease, _) => MustRead::Nothing,
-            (Self::SameBatch, Decision::WriteUp(_)) if !own => MustRead::Holder,
-            (Self::SameBatch, Decision::Answer(Claim::Busy { .. })) if !own => MustRead::Both,
+            (Self::SameBatch, Decision::RecordCrash(_)) if !own => MustRead::Holder,
+            (Self::SameBatch, Decision::Reply(Claim::ConversationBusy { .. })) if !own => MustRead::Both,
             // Expired, and taken just now: the clocks disagree.
-            (Self::Stale, Decision::WriteUp(_)) => MustRead::Both,
+            (Self::Stale, Decision::RecordCrash(_)) => MustRead::Both,
             // A lease that was taken just now is most likely held: a busy answer is trusted.
             (
                 Self::SameBatch | Self::Stale,
-                Decision::Answer(_) | Decision::Take(..) | Decision::WriteUp(_),
+                Decision::Reply(_) | Decision::Acquire(..) | Decision::RecordCrash(_),
             ) => MustRead::Nothing,
         }
     }
@@ -69,43 +71,43 @@ struct Known {
 impl Ledger {
     pub(super) async fn acquire(
         &self,
-        asked: Asked<'_>,
+        request: ClaimRequest<'_>,
         conversation: &ConversationKey,
     ) -> Result<Claim, Error> {
         let lease_key = prefixed_key("turn", &conversation.to_string());
         let token = new_write_token();
-        let mut known = self.read_claim(asked.delivery, &lease_key).await?;
+        let mut known = self.read_claim(request.delivery, &lease_key).await?;
         for _ in 0..MAX_CAS_ROUNDS {
-            let turn = known.lease.as_ref().map(|lease| lease.turn.clone());
+            let held = known.lease.as_ref().map(|lease| lease.held.clone());
             let decision = delivery::claim(
-                asked,
-                Standing {
+                request,
+                ClaimState {
                     row: known.row.as_ref(),
-                    turn: turn.as_ref(),
+                    lease: held.as_ref(),
                     holder: known.holder.as_ref(),
                 },
             );
-            if let Some(turn) = &turn
+            if let Some(held) = &held
                 && self
-                    .refresh(&mut known, &decision, asked.delivery, &turn.holder)
+                    .refresh(&mut known, &decision, request.delivery, &held.holder)
                     .await?
             {
                 continue;
             }
             match decision {
-                Decision::Answer(claim) => return Ok(claim),
-                Decision::WriteUp(dead) => {
-                    let holder = turn.map_or_else(|| asked.delivery.clone(), |turn| turn.holder);
-                    let stored = self.write_up(&holder, dead).await?;
-                    if holder == *asked.delivery {
+                Decision::Reply(claim) => return Ok(claim),
+                Decision::RecordCrash(dead) => {
+                    let holder = held.map_or_else(|| request.delivery.clone(), |held| held.holder);
+                    let stored = self.record_crash(&holder, dead).await?;
+                    if holder == *request.delivery {
                         known.row = stored;
                     } else {
                         known.holder = stored;
                     }
                 }
-                Decision::Take(turn, lease) => {
+                Decision::Acquire(held, lease) => {
                     let version = known.lease.as_ref().map(|lease| lease.version);
-                    let put = self.put_lease(&lease_key, turn, version, &token).await?;
+                    let put = self.put_lease(&lease_key, held, version, &token).await?;
                     if let Some(claim) = known.after_put(put, lease, &token)? {
                         return Ok(claim);
                     }
@@ -157,8 +159,8 @@ impl Ledger {
     }
 
     /// Writes the row of a holder whose lease expired; the row that is stored then.
-    async fn write_up(&self, holder: &DeliveryKey, dead: Row) -> Result<Option<Row>, Error> {
-        let condition = condition(VERB, &dead, &RowGuard::Lease(dead.stage()))?;
+    async fn record_crash(&self, holder: &DeliveryKey, dead: Row) -> Result<Option<Row>, Error> {
+        let condition = condition(VERB, &dead, &RowGuard::Lease(dead.purpose()))?;
         Ok(match self.write(VERB, holder, &dead, condition).await? {
             RowWrite::Written => Some(dead),
             RowWrite::Refused(stored) => stored,
@@ -168,7 +170,7 @@ impl Ledger {
     async fn put_lease(
         &self,
         lease_key: &str,
-        turn: Turn,
+        held: ConversationLease,
         version: Option<u64>,
         token: &str,
     ) -> Result<Put, Error> {
@@ -177,7 +179,7 @@ impl Ledger {
             Some(version) => Expression::equal("version", number(version)),
         };
         let version = version.unwrap_or(0) + 1;
-        let mut attributes = StoredLease { turn, version }.write();
+        let mut attributes = StoredLease { held, version }.write();
         attributes.extend(key(lease_key));
         attributes.extend(item([("mark", text(token)), ("expires", self.table.expiry())]));
         self.table.put(VERB, attributes, condition).await
@@ -186,12 +188,12 @@ impl Ledger {
 
 impl Known {
     /// The claim, if the lease was written; otherwise remembers the lease that is stored.
-    fn after_put(&mut self, put: Put, lease: Lease, token: &str) -> Result<Option<Claim>, Error> {
+    fn after_put(&mut self, put: Put, lease: AttemptLease, token: &str) -> Result<Option<Claim>, Error> {
         let stored = match put {
-            Put::Written(_) => return Ok(Some(Claim::Taken(lease))),
+            Put::Written(_) => return Ok(Some(Claim::Acquired(lease))),
             // Our own write, whose answer was lost.
             Put::Refused(Some(stored)) if has_token(VERB, &stored, token)? => {
-                return Ok(Some(Claim::Taken(lease)));
+                return Ok(Some(Claim::Acquired(lease)));
             }
             Put::Refused(stored) => stored,
         };
@@ -204,24 +206,24 @@ impl Known {
 
 /// A lease in the table.
 struct StoredLease {
-    turn: Turn,
+    held: ConversationLease,
     /// Counts the writes, from 1.
     version: u64,
 }
 
 impl StoredLease {
     fn write(&self) -> Item {
-        let Turn {
+        let ConversationLease {
             holder,
             attempt,
-            doubts,
+            ambiguous_attempts,
             until,
             next,
-        } = &self.turn;
+        } = &self.held;
         item([
             ("holder", text(holder.as_str())),
             ("attempt", number(*attempt)),
-            ("doubts", number(*doubts)),
+            ("doubts", number(*ambiguous_attempts)),
             ("until", moment(*until)),
             ("next", moment(*next)),
             ("version", number(self.version)),
@@ -231,10 +233,10 @@ impl StoredLease {
     fn read(item: &Item) -> Result<Self, Error> {
         let record = Record { verb: VERB, item };
         Ok(Self {
-            turn: Turn {
+            held: ConversationLease {
                 holder: DeliveryKey::stored(record.text("holder")?.to_owned()),
                 attempt: record.number("attempt")?,
-                doubts: record.number("doubts")?,
+                ambiguous_attempts: record.number("doubts")?,
                 until: record.moment("until")?,
                 next: record.moment("next")?,
             },
@@ -262,14 +264,14 @@ mod tests {
         };
         let now = Timestamp::UNIX_EPOCH;
         let id = NotificationId::fresh(now, [0; 16]);
-        let turn = Turn {
+        let held = ConversationLease {
             holder: DeliveryKey::new(&id, &Recipient::Conversation(conversation.clone())),
             attempt: u32::MAX,
-            doubts: u32::MAX,
+            ambiguous_attempts: u32::MAX,
             until: now,
             next: now,
         };
-        let mut lease = StoredLease { turn, version: 1 }.write();
+        let mut lease = StoredLease { held, version: 1 }.write();
         lease.extend(key(&prefixed_key("turn", &conversation.to_string())));
         lease.extend(item([("mark", text(new_write_token())), ("expires", number(0))]));
         assert!(billed_bytes(&lease) < 1024, "{}", billed_bytes(&lease));

@@ -2,7 +2,7 @@
 
 use super::super::attribute::{Item, Record, item, json, moment, number, text};
 use super::super::{Error, Expression};
-use crate::delivery::{Row, Stage, State};
+use crate::delivery::{Purpose, Row, State};
 use crate::store::RowGuard;
 
 const WAITING: &str = "waiting";
@@ -19,9 +19,9 @@ pub(super) fn condition(verb: &'static str, new: &Row, guard: &RowGuard) -> Resu
             [("waiting", text(WAITING))],
         )),
         RowGuard::Outcome(outcome) => Expression::equal("outcome", json(verb, "outcome", outcome)?),
-        RowGuard::Lease(Stage::Sending) if new.arrived() => absent.or(over(WAITING)),
-        RowGuard::Lease(Stage::Sending) => absent.or(over_earlier(WAITING, new)),
-        RowGuard::Lease(Stage::Revising) => absent.or(over_earlier(SETTLED, new)),
+        RowGuard::Lease(Purpose::Send) if new.arrived() => absent.or(over(WAITING)),
+        RowGuard::Lease(Purpose::Send) => absent.or(over_earlier(WAITING, new)),
+        RowGuard::Lease(Purpose::Update) => absent.or(over_earlier(SETTLED, new)),
     })
 }
 
@@ -41,7 +41,7 @@ pub(super) fn write_row(verb: &'static str, row: &Row) -> Result<Item, Error> {
     let Row {
         state,
         attempt,
-        doubts,
+        ambiguous_attempts,
     } = row;
     let word = match state {
         State::Waiting { .. } => WAITING,
@@ -50,10 +50,10 @@ pub(super) fn write_row(verb: &'static str, row: &Row) -> Result<Item, Error> {
     let mut attributes = item([
         ("state", text(word)),
         ("attempt", number(*attempt)),
-        ("doubts", number(*doubts)),
+        ("doubts", number(*ambiguous_attempts)),
     ]);
     attributes.extend(match state {
-        State::Waiting { until, why } => item([("until", moment(*until)), ("why", text(why))]),
+        State::Waiting { until, reason } => item([("until", moment(*until)), ("why", text(reason))]),
         State::Settled(outcome) => item([("outcome", json(verb, "outcome", outcome)?)]),
     });
     Ok(attributes)
@@ -64,7 +64,7 @@ pub(super) fn read_row(verb: &'static str, item: &Item) -> Result<Row, Error> {
     let state = match record.text("state")? {
         WAITING => State::Waiting {
             until: record.moment("until")?,
-            why: record.text("why")?.to_owned(),
+            reason: record.text("why")?.to_owned(),
         },
         SETTLED => State::Settled(record.json("outcome")?),
         _ => return Err(record.corrupt("state")),
@@ -72,7 +72,7 @@ pub(super) fn read_row(verb: &'static str, item: &Item) -> Result<Row, Error> {
     Ok(Row {
         state,
         attempt: record.number("attempt")?,
-        doubts: record.number("doubts")?,
+        ambiguous_attempts: record.number("doubts")?,
     })
 }
 
@@ -84,7 +84,7 @@ pub(super) mod tests {
     use super::*;
     use crate::audience::Recipient;
     use crate::conversation::ConversationKey;
-    use crate::delivery::{DeliveryKey, Outcome, SentCopy, SkipReason};
+    use crate::delivery::{DeliveryKey, Outcome, SentMessage, SkipReason};
     use crate::id::NotificationId;
 
     /// What DynamoDB counts and bills: names and values, numbers at most 21 bytes.
@@ -112,10 +112,10 @@ pub(super) mod tests {
         };
         let id = NotificationId::fresh(now, [0; 16]);
         let delivery = DeliveryKey::new(&id, &Recipient::Conversation(conversation));
-        let copy = SentCopy {
+        let copy = SentMessage {
             activity: Some("1:".repeat(50).as_str().into()),
-            shows: u32::MAX,
-            tried: u32::MAX,
+            revision: u32::MAX,
+            attempted_revision: u32::MAX,
         };
         let states = [
             State::Settled(Outcome::Delivered(copy)),
@@ -128,14 +128,14 @@ pub(super) mod tests {
             }),
             State::Waiting {
                 until: now,
-                why: "ServiceUnavailable".to_owned(),
+                reason: "ServiceUnavailable".to_owned(),
             },
         ];
         for state in states {
             let row = Row {
                 state,
                 attempt: u32::MAX,
-                doubts: u32::MAX,
+                ambiguous_attempts: u32::MAX,
             };
             let mut row = write_row("test", &row).unwrap();
             row.extend(super::super::key(delivery.as_str()));

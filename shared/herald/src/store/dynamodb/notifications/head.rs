@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, word};
 use super::super::{Error, expiry};
 use super::key::{HEAD, key};
-use crate::delivery::Tally;
-use crate::notification::{Copies, IfNoConversation, Notification, SendMode, Unreachable};
+use crate::delivery::OutcomeCounts;
+use crate::notification::{IfNoConversation, Notification, RevisionCounts, SendMode, Unreachable};
 
 pub(super) fn unreachable_fields(unreachable: &Unreachable) -> [(&'static str, u64); 3] {
     let Unreachable {
@@ -21,8 +21,8 @@ pub(super) fn unreachable_fields(unreachable: &Unreachable) -> [(&'static str, u
     ]
 }
 
-pub(super) fn copies_fields(copies: &Copies) -> [(&'static str, u64); 2] {
-    let Copies { current, uneditable } = copies;
+pub(super) fn copies_fields(copies: &RevisionCounts) -> [(&'static str, u64); 2] {
+    let RevisionCounts { current, uneditable } = copies;
     [("copiesCurrent", *current), ("copiesUneditable", *uneditable)]
 }
 
@@ -114,7 +114,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
 
 pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification, Error> {
     let head = Record { verb, item };
-    let mut tally = Tally::default();
+    let mut tally = OutcomeCounts::default();
     for ((name, _), count) in tally.fields().into_iter().zip(tally.fields_mut()) {
         *count = head.number(name)?;
     }
@@ -158,7 +158,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         revised_at: head.optional_moment("revisedAt")?,
         retracted: head.item.contains_key("retracted"),
         chunks_current: head.number("chunksCurrent")?,
-        copies: Copies {
+        copies: RevisionCounts {
             current: head.number("copiesCurrent")?,
             uneditable: head.number("copiesUneditable")?,
         },

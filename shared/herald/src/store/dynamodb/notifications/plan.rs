@@ -10,7 +10,7 @@ use super::head::{copies_fields, unreachable_fields};
 use super::key::{self, CLOSED, HEAD, PAGE, chunk, key, of_chunk, page};
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, Closing, Page};
+use crate::notification::{ChunkId, ChunkResult, Page};
 use crate::store::{Close, PageNumber};
 
 /// How many recipients of a roster are claimed at once.
@@ -161,7 +161,7 @@ impl Notifications {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &Closing,
+        closing: &ChunkResult,
     ) -> Result<Close, Error> {
         const VERB: &str = "close a chunk";
         let mut closed_at: Option<u32> = None;
