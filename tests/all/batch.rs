@@ -19,7 +19,7 @@ mod measured;
 mod submission;
 
 fn to(audience: &Value) -> Value {
-    json!({"audience": audience, "message": {"text": "news"}, "transport": "batch"})
+    json!({"audience": audience, "message": {"text": "news"}, "sendMode": "batch"})
 }
 
 fn everyone() -> Value {
@@ -167,7 +167,7 @@ async fn a_batch_reaches_people_without_creating_conversations() {
     let (_, skipped) = done(&world, &body).await;
     assert_eq!((skipped.tally.delivered, skipped.tally.skipped), (1, 2));
 
-    body["ifUnknown"] = json!("create");
+    body["ifNoConversation"] = json!("create");
     world
         .channel
         .fails("entra-max", failure(403, "ForbiddenOperationException"));
@@ -190,7 +190,7 @@ async fn a_batch_reaches_people_without_creating_conversations() {
 async fn a_person_who_wrote_since_the_plan_gets_one_copy_in_their_conversation() {
     let world = world_of(&["ada", "eve"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-eve", "entra-zoe"], "tenant": "tenant-1"}));
-    body["ifUnknown"] = json!("create");
+    body["ifNoConversation"] = json!("create");
     let id = world.asks(&body).await;
     world.plan().await;
     world.hears(&personal("zoe", "installationUpdate")).await;
@@ -207,7 +207,7 @@ async fn a_person_named_in_two_ways_gets_one_copy() {
     let mut body = to(
         &json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"accounts": ["29:zoe"]}, {"accounts": ["29:ada"]}]),
     );
-    body["ifUnknown"] = json!("create");
+    body["ifNoConversation"] = json!("create");
     done(&world, &body).await;
     assert_eq!(world.channel.count("a:zoe"), 1);
 }

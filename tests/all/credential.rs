@@ -135,7 +135,7 @@ impl System {
 
     async fn asks(&self) -> Value {
         let body =
-            json!({"audience": {"everyone": true}, "message": {"text": "news"}, "onUnknown": "giveUp"});
+            json!({"audience": {"everyone": true}, "message": {"text": "news"}, "guarantee": "atMostOnce"});
         let request = self
             .http
             .post(format!("{}/api/notifications", self.host.url()))

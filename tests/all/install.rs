@@ -38,7 +38,7 @@ fn people(names: &[&str]) -> Value {
 }
 
 fn installed(audience: &Value) -> Value {
-    json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "install"})
+    json!({"audience": audience, "message": {"text": "news"}, "ifNoConversation": "install"})
 }
 
 fn user(person: &str) -> Recipient {
@@ -587,7 +587,7 @@ async fn without_an_app_id_an_install_request_is_refused() {
     assert_eq!(answer.status(), 400);
     let said = text(&answer);
     assert!(
-        said.contains("#/ifUnknown") && said.contains("HERALD_TEAMS_APP_ID"),
+        said.contains("#/ifNoConversation") && said.contains("HERALD_TEAMS_APP_ID"),
         "{said}"
     );
     // The same body with `skip` or `create` is accepted.

@@ -242,11 +242,11 @@ async fn a_throttled_message_is_sent_later_and_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ambiguous_attempt_follows_the_callers_guarantee() {
-    for (policy, copies) in [("giveUp", 1), ("retry", 2)] {
+    for (policy, copies) in [("atMostOnce", 1), ("atLeastOnce", 2)] {
         let world = world_of(&["ada"]).await;
         world.channel.when("a:ada", Behaviour::Cut);
         let mut body = everyone();
-        body["onUnknown"] = json!(policy);
+        body["guarantee"] = json!(policy);
         let id = world.asks(&body).await;
         world.plan().await;
         let chunk = world.deliveries.take().unwrap();
@@ -283,10 +283,10 @@ async fn concurrent_copies_of_a_chunk_are_delivered_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_lease_is_taken_over_as_an_ambiguous_attempt() {
-    for (policy, sent) in [("giveUp", 0), ("retry", 1)] {
+    for (policy, sent) in [("atMostOnce", 0), ("atLeastOnce", 1)] {
         let world = world_of(&["ada"]).await;
         let mut body = to(&json!({"tenant": "tenant-1"}));
-        body["onUnknown"] = json!(policy);
+        body["guarantee"] = json!(policy);
         let id = world.asks(&body).await;
         let delivery = DeliveryKey::new(&id, &recipient("ada"));
         let deadline = world.now().checked_add(SignedDuration::from_secs(30)).unwrap();

@@ -72,7 +72,7 @@ fn to(audience: &Value) -> Value {
 }
 
 fn created(audience: &Value) -> Value {
-    json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "create"})
+    json!({"audience": audience, "message": {"text": "news"}, "ifNoConversation": "create"})
 }
 
 fn members() -> Value {
@@ -889,7 +889,7 @@ async fn a_person_known_by_one_id_is_in_one_batch_only() {
     let twice =
         json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"tenant": "tenant-1", "scope": "personal"}]);
     let mut body = created(&twice);
-    body["transport"] = json!("batch");
+    body["sendMode"] = json!("batch");
     world.asks(&body).await;
     world.work().await;
     let names: Vec<_> = world

@@ -227,7 +227,8 @@ async fn at_most_once_makes_a_cut_answer_unknown_without_a_retry() {
     let system = System::start().await;
     assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
     system.channel.when("a:ada", Behaviour::Cut);
-    let body = json!({"audience": {"everyone": true}, "message": {"text": "once"}, "onUnknown": "giveUp"});
+    let body =
+        json!({"audience": {"everyone": true}, "message": {"text": "once"}, "guarantee": "atMostOnce"});
     let (_, accepted) = system.post("/api/notifications", body.to_string()).await;
     system.host.drained().await;
     let status = system.status(&accepted).await;
@@ -357,7 +358,7 @@ async fn deliveries_of_a_killed_sender_stay_open_and_on_the_queue() {
     system.channel.when("a:ada", Behaviour::Hold);
     system.channel.when("a:eve", Behaviour::Hold);
     let body =
-        json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "onUnknown": "giveUp"});
+        json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "guarantee": "atMostOnce"});
     let (_, accepted) = system.post("/api/notifications", body.to_string()).await;
     system.channel.asked(2).await;
     system.host.kill("sender").await.unwrap();
@@ -430,7 +431,7 @@ async fn no_log_line_contains_a_text_a_name_or_a_token() {
     );
     let card =
         json!({"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "canary card"}});
-    let body = json!({"audience": {"everyone": true}, "onUnknown": "giveUp",
+    let body = json!({"audience": {"everyone": true}, "guarantee": "atMostOnce",
         "message": {"text": "canary news", "summary": "canary summary", "attachments": [card]}});
     let (status, accepted) = system.post("/api/notifications", body.to_string()).await;
     assert_eq!(status, 202);

@@ -149,7 +149,7 @@ impl Delivery {
         "activityId",
         "revision",
         "attempts",
-        "doubts",
+        "ambiguousAttempts",
         "until",
         "why",
     ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::backend::Backend;
-use herald::explain::{self, BucketPace, Group, Survey};
+use herald::explain::{self, BucketRate, Group, Survey};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, SendMode, State};
 use herald::operation::{Operation, OperationKey};
@@ -41,7 +41,7 @@ struct Explanation<'a> {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revising: Option<Revising>,
-    paces: Vec<BucketPace>,
+    rates: Vec<BucketRate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicted_finish: Option<Timestamp>,
 }
@@ -89,11 +89,11 @@ impl<B: Backend> Context<B> {
                 .into_iter()
                 .collect()
         };
-        let paces = self
-            .paces(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
+        let rates = self
+            .rates(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
         let operations = self.operations(&notification.id, &scan.open).await?;
-        let mut survey = Survey::new(&notification, paces, self.limits.tenant, self.clock.now());
+        let mut survey = Survey::new(&notification, rates, self.limits.tenant, self.clock.now());
         for open in &scan.open {
             survey.examine(explain::OpenChunk {
                 bucket: open.chunk.bucket.as_ref(),
@@ -120,22 +120,22 @@ impl<B: Backend> Context<B> {
                 chunks: notification.chunks,
                 chunks_current: notification.chunks_current,
             }),
-            paces: survey.paces(),
+            rates: survey.rates(),
             predicted_finish: survey.finish(),
         };
         Ok(json(StatusCode::OK, &explanation))
     }
 
-    async fn paces<'a>(
+    async fn rates<'a>(
         &self,
         buckets: impl Iterator<Item = &'a Bucket>,
     ) -> Result<HashMap<Bucket, TenantRate>, store::Error> {
         let buckets: BTreeSet<Bucket> = buckets.cloned().collect();
-        let paces = buckets.into_iter().map(|bucket| async move {
-            let pace = self.ledger.apply(&bucket, |pace| (pace.clone(), None)).await?;
-            Ok((bucket, pace))
+        let rates = buckets.into_iter().map(|bucket| async move {
+            let rate = self.ledger.apply(&bucket, |rate| (rate.clone(), None)).await?;
+            Ok((bucket, rate))
         });
-        stream::iter(paces)
+        stream::iter(rates)
             .buffer_unordered(CONCURRENT_READS)
             .try_collect()
             .await

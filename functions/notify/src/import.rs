@@ -139,7 +139,7 @@ impl<B: Backend> Context<B> {
 }
 
 fn unavailable(line: usize, error: &Error) -> ApiError {
-    tracing::error!(error_type = "Unfinished", error = %chain(error), "DynamoDB unavailable; the import stopped");
+    tracing::error!(error_type = "ImportInterrupted", error = %chain(error), "DynamoDB unavailable; the import stopped");
     interrupted(line, "The table became unavailable").into()
 }
 

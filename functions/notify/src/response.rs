@@ -84,11 +84,11 @@ impl ApiError {
                 response
             }
             Self::Unavailable(error) => {
-                tracing::error!(error_type = "NotAccepted", error = %chain(&*error), "a table or queue is unavailable; nothing was accepted");
+                tracing::error!(error_type = "AcceptanceFailed", error = %chain(&*error), "a table or queue is unavailable; nothing was accepted");
                 Problem::unavailable().into_response()
             }
             Self::Unfinished(error) => {
-                tracing::error!(error_type = "Unfinished", error = %chain(&*error), "a stored change was not propagated");
+                tracing::error!(error_type = "ChangeNotPropagated", error = %chain(&*error), "a stored change was not propagated");
                 Problem::unfinished().into_response()
             }
         }

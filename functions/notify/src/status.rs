@@ -22,9 +22,9 @@ struct Status<'a> {
     caller: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
-    #[serde(rename = "onUnknown")]
+    #[serde(rename = "guarantee")]
     guarantee: Guarantee,
-    #[serde(rename = "transport")]
+    #[serde(rename = "sendMode")]
     send_mode: SendMode,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliver_at: Option<Timestamp>,

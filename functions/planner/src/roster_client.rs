@@ -99,7 +99,7 @@ impl<'a, B: Backend> RosterClient<'a, B> {
                 .cache_roster(&team, cached.generation, &query, page, until)
                 .await
         {
-            tracing::warn!(error_type = "RosterNotKept", error = %chain(&error), "could not cache a roster; the next query asks the channel");
+            tracing::warn!(error_type = "RosterNotCached", error = %chain(&error), "could not cache a roster; the next query asks the channel");
         }
         Ok(page)
     }
@@ -149,7 +149,7 @@ impl<'a, B: Backend> RosterClient<'a, B> {
                 Err(error) => error,
             };
             tracing::warn!(
-                error_type = "TeamNotTold",
+                error_type = "RosterUnavailable",
                 reason = ?error.reason(),
                 code = error.code(),
                 status = error.status(),

@@ -92,7 +92,7 @@ pub async fn run<B: Backend>(
         let reason = chain(&error);
         let notifications = &invocation.context.notifications;
         if let Err(error) = notifications.mark_dead_lettered(&id, name, &reason).await {
-            tracing::error!(error_type = "NotBuried", notification = %id, error = %chain(&error), "chunk moved to the dead-letter queue; the reason could not be stored");
+            tracing::error!(error_type = "DeadLetterNotRecorded", notification = %id, error = %chain(&error), "chunk moved to the dead-letter queue; the reason could not be stored");
         }
     }
     Err(error)

@@ -105,7 +105,7 @@ impl Story<'_> {
         let team = Conversation::channel(TEAM_CHANNELS[0], TEAM_CHANNELS[0], &[]).id;
         let audience = json!({ "team": team, "to": "members" });
         let request =
-            json!({ "audience": audience, "ifUnknown": "create", "message": { "text": TEAM_NEWS } });
+            json!({ "audience": audience, "ifNoConversation": "create", "message": { "text": TEAM_NEWS } });
         let status_url = self.ask(&request).await?;
         let is_news = |posted: &Posted| posted.text() == Some(TEAM_NEWS);
         for _ in &people {

@@ -113,7 +113,7 @@ impl<B: Backend> Acceptor<'_, B> {
         if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
             let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
                           (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
-            return Err(Error::Invalid(vec![Fault::new("#/ifUnknown", detail)]));
+            return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
         }
         let Origin {
             caller,
@@ -204,7 +204,7 @@ impl<B: Backend> Acceptor<'_, B> {
             return Err(conflict("names the plan of another audience"));
         }
         if planned.send_mode != request.send_mode.unwrap_or(self.settings.send_mode) {
-            return Err(conflict("names a plan by another `transport`"));
+            return Err(conflict("names a plan by another `sendMode`"));
         }
         if !has_message(self.notifications, &planned, &request.message).await? {
             return Err(conflict("names the plan of another message"));
@@ -268,7 +268,7 @@ impl<B: Backend> Acceptor<'_, B> {
             // The plan was enqueued; only the queue's response was lost.
             Ok(false) => Ok(id),
             Err(store) => {
-                tracing::error!(error_type = "Undecided", notification = %id, queue = %chain(&error), store = %chain(&store),
+                tracing::error!(error_type = "AcceptanceUnknown", notification = %id, queue = %chain(&error), store = %chain(&store),
                     "the plan may not be enqueued, and the notification could not be rolled back");
                 Err(Error::Unknown)
             }

@@ -30,7 +30,7 @@ pub struct Audience(pub Vec<Selector>);
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// The conversations that it selects.
-    #[serde(rename = "whom")]
+    #[serde(rename = "target")]
     pub target: Target,
     /// Only conversations of this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]

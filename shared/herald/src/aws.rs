@@ -68,7 +68,7 @@ impl Sdk {
     /// `AWS_SESSION_TOKEN`. `AWS_ENDPOINT_URL_<SERVICE>` overrides the endpoint of one service, `AWS_ENDPOINT_URL` that of
     /// all others.
     ///
-    /// Requests go out over `transport`'s connections. Nothing is connected yet. The credentials are read once: an
+    /// Requests go out over `sendMode`'s connections. Nothing is connected yet. The credentials are read once: an
     /// execution environment does not outlive those it was given.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Sdk {
     }
 }
 
-/// The configuration of a client that makes one attempt for an operation, over `transport`; for callers that retry
+/// The configuration of a client that makes one attempt for an operation, over `sendMode`; for callers that retry
 /// themselves. It reads the variables that [`Sdk::new`] reads.
 pub(crate) fn single_attempt(
     environment: &Environment<'_>,

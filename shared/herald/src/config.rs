@@ -36,10 +36,10 @@ pub mod variable {
     /// The largest audience that is sent to without a confirmation. Default 10,000.
     pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
     /// The send mode of requests that name none: `conversation` (the default) or `batch`.
-    pub const TRANSPORT: &str = "HERALD_TRANSPORT";
+    pub const TRANSPORT: &str = "HERALD_SEND_MODE";
 
     /// TTL of cached team rosters, in seconds. Default 3600; 0 disables the cache.
-    pub const ROSTER_SECONDS: &str = "HERALD_ROSTER_SECONDS";
+    pub const ROSTER_SECONDS: &str = "HERALD_ROSTER_CACHE_SECONDS";
 
     // The channel's rate limits, as requests and seconds. The default is the limits of Teams.
 
@@ -71,12 +71,12 @@ pub mod variable {
     /// A cloud that `ChannelService` has no name for: `UsDod` or `China`.
     pub const CLOUD: &str = "HERALD_CLOUD";
     /// The tenants (GUIDs) whose activities are accepted. Default: all.
-    pub const TENANTS: &str = "HERALD_TENANTS";
+    pub const TENANTS: &str = "HERALD_ALLOWED_TENANTS";
     /// The channels whose activities are accepted. Default `msteams`. With any other, the hosts of the Bot Framework's own
     /// Connectors are trusted too.
-    pub const CHANNELS: &str = "HERALD_CHANNELS";
+    pub const CHANNELS: &str = "HERALD_ALLOWED_CHANNELS";
     /// The app ids (GUIDs) of other bots whose activities are accepted. Default: none.
-    pub const CALLERS: &str = "HERALD_CALLERS";
+    pub const CALLERS: &str = "HERALD_ALLOWED_BOTS";
     /// Trusted hosts of service URLs beside those of the cloud, as full host names.
     pub const SERVICE_URL_HOSTS: &str = "HERALD_SERVICE_URL_HOSTS";
 
@@ -226,14 +226,14 @@ mod tests {
 
     #[test]
     fn a_list_is_separated_by_commas() {
-        let pairs = [("HERALD_TENANTS", " a, b ,,c,")];
+        let pairs = [("HERALD_ALLOWED_TENANTS", " a, b ,,c,")];
         assert_eq!(
             environment(&pairs).list(variable::TENANTS).unwrap(),
             ["a", "b", "c"]
         );
         assert!(environment(&[]).list(variable::TENANTS).unwrap().is_empty());
         assert!(
-            environment(&[("HERALD_TENANTS", " , ")])
+            environment(&[("HERALD_ALLOWED_TENANTS", " , ")])
                 .list(variable::TENANTS)
                 .is_err()
         );

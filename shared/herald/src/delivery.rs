@@ -80,10 +80,10 @@ impl DeliveryKey {
 pub enum Guarantee {
     /// The request is retried, as the channel's documentation advises.
     #[default]
-    #[serde(rename = "retry")]
+    #[serde(rename = "atLeastOnce")]
     AtLeastOnce,
     /// The request is not retried; the delivery ends as unknown.
-    #[serde(rename = "giveUp")]
+    #[serde(rename = "atMostOnce")]
     AtMostOnce,
 }
 

@@ -19,7 +19,7 @@ use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
 pub const EXAMPLES_MAX: usize = 5;
 
 /// The most rate limits that are shown.
-pub const PACES_MAX: usize = 20;
+pub const MAX_RATES: usize = 20;
 
 /// Why a delivery is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -38,13 +38,13 @@ pub enum Reason {
     /// It is in an operation of the batch API; the channel reports the result when the operation is over.
     InBatch,
     /// It may have arrived, and is retried.
-    InDoubt,
+    RetryingAmbiguous,
     /// It was refused, for example throttled, and is retried.
     Retrying,
     /// The bot is being installed for the person.
     WaitingForInstall,
     /// It waits in the tenant's queue.
-    InLine,
+    Queued,
     /// It waits for the tenant's next slot.
     WaitingForPermit,
     /// Its chunk is on the queue or being processed.
@@ -60,10 +60,10 @@ impl Reason {
     fn is_before_a_request(self) -> bool {
         match self {
             Self::TenantPaused
-            | Self::InDoubt
+            | Self::RetryingAmbiguous
             | Self::Retrying
             | Self::WaitingForInstall
-            | Self::InLine
+            | Self::Queued
             | Self::WaitingForPermit
             | Self::InFlight => true,
             Self::Held
@@ -93,14 +93,14 @@ impl Reason {
             Self::InBatch => {
                 "It is in a batch of the channel, which reports the result when the batch is over. The channel names no time."
             }
-            Self::InDoubt => "It may have arrived. It is retried as `onUnknown` says.",
+            Self::RetryingAmbiguous => "It may have arrived. It is retried as `guarantee` says.",
             Self::Retrying => {
                 "The channel or Graph refused the request with this code. It is retried at that time."
             }
             Self::WaitingForInstall => {
                 "The bot is being installed for the person. The conversation is looked up again at that time."
             }
-            Self::InLine => "It waits in the tenant's queue, which will be empty at that time.",
+            Self::Queued => "It waits in the tenant's queue, which will be empty at that time.",
             Self::WaitingForPermit => "It is sent in the tenant's next free slot.",
             Self::InFlight => "It is on the queue or being sent.",
             Self::Ending => {
@@ -150,7 +150,7 @@ pub struct Group {
 /// The rate limit of a bucket, for display.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BucketPace {
+pub struct BucketRate {
     /// The bucket that the rate limit applies to.
     pub bucket: Bucket,
     /// The bucket's tenant, if it has one.
@@ -192,11 +192,11 @@ pub struct Survey<'a> {
 /// The counts of one bucket.
 #[derive(Debug)]
 struct Seen {
-    pace: TenantRate,
+    rate: TenantRate,
     /// Deliveries that will make a request.
     open: u64,
     /// The part of `open` that waits in the tenant's queue.
-    in_line: u64,
+    queued: u64,
 }
 
 /// The reason of one delivery, with its details.
@@ -233,11 +233,11 @@ impl Verdict {
 }
 
 impl<'a> Survey<'a> {
-    /// A survey of this notification. `paces` are the rate limits of the buckets in its chunks; a bucket without one has
+    /// A survey of this notification. `rates` are the rate limits of the buckets in its chunks; a bucket without one has
     /// been idle.
     pub fn new(
         notification: &'a Notification,
-        paces: HashMap<Bucket, TenantRate>,
+        rates: HashMap<Bucket, TenantRate>,
         limit: Limit,
         now: Timestamp,
     ) -> Self {
@@ -250,8 +250,8 @@ impl<'a> Survey<'a> {
             examined: 0,
             latest: None,
         };
-        for (bucket, pace) in paces {
-            survey.seen(&bucket).pace = pace;
+        for (bucket, rate) in rates {
+            survey.seen(&bucket).rate = rate;
         }
         if notification.parts_planned < notification.parts {
             let verdict = match notification.deliver_at {
@@ -265,17 +265,17 @@ impl<'a> Survey<'a> {
 
     /// Counts the deliveries of an open chunk.
     pub fn examine(&mut self, chunk: OpenChunk<'_>) {
-        let pace = chunk.bucket.map(|bucket| self.seen(bucket).pace.clone());
+        let rate = chunk.bucket.map(|bucket| self.seen(bucket).rate.clone());
         let none = std::iter::repeat(&None);
         for (recipient, row) in chunk.recipients.iter().zip(chunk.rows.iter().chain(none)) {
-            let verdict = verdict(self.notification, &chunk, pace.as_ref(), row.as_ref(), self.now);
+            let verdict = verdict(self.notification, &chunk, rate.as_ref(), row.as_ref(), self.now);
             self.examined += 1;
             if verdict.reason.is_before_a_request() {
                 self.latest = self.latest.max(verdict.until);
                 if let Some(bucket) = chunk.bucket {
                     let seen = self.seen(bucket);
                     seen.open += 1;
-                    seen.in_line += u64::from(verdict.reason == Reason::InLine);
+                    seen.queued += u64::from(verdict.reason == Reason::Queued);
                 }
             }
             let group = self.group(verdict);
@@ -296,15 +296,15 @@ impl<'a> Survey<'a> {
         self.groups.values().cloned().collect()
     }
 
-    /// The rate limits of up to [`PACES_MAX`] buckets, those with the most open deliveries.
-    pub fn paces(&self) -> Vec<BucketPace> {
-        let shown = |(bucket, Seen { pace, .. }): (&Bucket, &Seen)| BucketPace {
+    /// The rate limits of up to [`MAX_RATES`] buckets, those with the most open deliveries.
+    pub fn rates(&self) -> Vec<BucketRate> {
+        let shown = |(bucket, Seen { rate, .. }): (&Bucket, &Seen)| BucketRate {
             bucket: bucket.clone(),
             tenant: bucket.tenant().map(str::to_owned),
-            requests_per_second: pace.requests_per_second(self.limit, self.now),
-            next_slot: pace.next_slot.max(self.now),
-            line_until: Some(pace.queue_end).filter(|line| *line > self.now),
-            paused: pace
+            requests_per_second: rate.requests_per_second(self.limit, self.now),
+            next_slot: rate.next_slot.max(self.now),
+            line_until: Some(rate.queue_end).filter(|line| *line > self.now),
+            paused: rate
                 .breaker
                 .as_ref()
                 .filter(|pause| pause.until > self.now)
@@ -315,7 +315,7 @@ impl<'a> Survey<'a> {
         };
         let mut buckets: Vec<_> = self.buckets.iter().collect();
         buckets.sort_by_key(|(_, seen)| Reverse(seen.open));
-        buckets.into_iter().take(PACES_MAX).map(shown).collect()
+        buckets.into_iter().take(MAX_RATES).map(shown).collect()
     }
 
     /// When the last delivery should end, at the present rates. Deliveries that were not examined are taken to be like
@@ -340,12 +340,12 @@ impl<'a> Survey<'a> {
         let of_buckets = self.buckets.values().map(|seen| {
             // The rate limit's queue end already contains the deliveries in the queue; the others follow. A throttled
             // tenant is slower than its queue end says, so all of them take their time at its rate.
-            let after_line = scaled(seen.open - seen.in_line);
+            let after_line = scaled(seen.open - seen.queued);
             let no_line = TenantRate {
                 queue_end: Timestamp::default(),
-                ..seen.pace.clone()
+                ..seen.rate.clone()
             };
-            let by_line = seen.pace.finish(self.limit, after_line, self.now);
+            let by_line = seen.rate.finish(self.limit, after_line, self.now);
             by_line.max(no_line.finish(self.limit, scaled(seen.open), self.now))
         });
         let finish = of_buckets.chain(self.latest).max().unwrap_or(self.now);
@@ -359,9 +359,9 @@ impl<'a> Survey<'a> {
 
     fn seen(&mut self, bucket: &Bucket) -> &mut Seen {
         self.buckets.entry(bucket.clone()).or_insert_with(|| Seen {
-            pace: TenantRate::default(),
+            rate: TenantRate::default(),
             open: 0,
-            in_line: 0,
+            queued: 0,
         })
     }
 
@@ -385,7 +385,7 @@ impl<'a> Survey<'a> {
 fn verdict(
     notification: &Notification,
     chunk: &OpenChunk<'_>,
-    pace: Option<&TenantRate>,
+    rate: Option<&TenantRate>,
     row: Option<&Row>,
     now: Timestamp,
 ) -> Verdict {
@@ -431,21 +431,21 @@ fn verdict(
     if notification.is_stopped() || notification.expires_at <= now {
         return Reason::Ending.into();
     }
-    let Some(pace) = pace else {
+    let Some(rate) = rate else {
         return Reason::InFlight.into();
     };
-    if let Some(pause) = pace.breaker.as_ref().filter(|pause| pause.until > now) {
+    if let Some(pause) = rate.breaker.as_ref().filter(|pause| pause.until > now) {
         let until = waiting.map_or(pause.until, |(until, ..)| pause.until.max(until));
         return Verdict::coded(Reason::TenantPaused, &pause.code, until);
     }
     match waiting {
         Some((until, INSTALLING, 0)) => Verdict::until(Reason::WaitingForInstall, until),
         Some((until, reason, 0)) => Verdict::coded(Reason::Retrying, reason, until),
-        Some((until, reason, _)) => Verdict::coded(Reason::InDoubt, reason, until),
-        None if pace.queue_end.duration_since(now) > MAX_LOOKAHEAD => {
-            Verdict::until(Reason::InLine, pace.queue_end)
+        Some((until, reason, _)) => Verdict::coded(Reason::RetryingAmbiguous, reason, until),
+        None if rate.queue_end.duration_since(now) > MAX_LOOKAHEAD => {
+            Verdict::until(Reason::Queued, rate.queue_end)
         }
-        None if pace.next_slot > now => Verdict::until(Reason::WaitingForPermit, pace.next_slot),
+        None if rate.next_slot > now => Verdict::until(Reason::WaitingForPermit, rate.next_slot),
         None => Reason::InFlight.into(),
     }
 }

@@ -115,16 +115,16 @@ pub enum IfNoConversation {
 #[serde(rename_all = "camelCase")]
 pub enum StartPolicy {
     /// As soon as the first page is planned.
-    #[serde(rename = "atOnce")]
+    #[serde(rename = "immediate")]
     Immediate,
     /// When the whole audience is counted, if it is small enough.
-    #[serde(rename = "counted")]
+    #[serde(rename = "afterCount")]
     AfterCount {
         /// The largest audience that is sent to.
         at_most: u64,
     },
     /// Never: the audience is only planned and counted.
-    #[serde(rename = "never")]
+    #[serde(rename = "dryRun")]
     DryRun,
 }
 
@@ -415,11 +415,7 @@ pub struct PageChunk {
 struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bucket: Option<Bucket>,
-    #[serde(
-        default,
-        rename = "transport",
-        skip_serializing_if = "SendMode::is_individual"
-    )]
+    #[serde(default, rename = "sendMode", skip_serializing_if = "SendMode::is_individual")]
     send_mode: SendMode,
     /// Conversations of the bucket's bot and channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

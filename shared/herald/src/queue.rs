@@ -103,11 +103,7 @@ pub struct Chunk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
     /// How it is sent. Recipients that a batch left open are sent to individually.
-    #[serde(
-        default,
-        rename = "transport",
-        skip_serializing_if = "SendMode::is_individual"
-    )]
+    #[serde(default, rename = "sendMode", skip_serializing_if = "SendMode::is_individual")]
     pub send_mode: SendMode,
     /// The recipients whose deliveries are open.
     pub recipients: Vec<Recipient>,
@@ -118,7 +114,7 @@ pub struct Chunk {
     #[serde(default)]
     pub revision: u32,
     /// Its ticket in the tenant's queue for permits, if it has one.
-    #[serde(rename = "turn", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "ticket", default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Timestamp>,
     /// The chunk must not be processed before this time, whenever it is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]

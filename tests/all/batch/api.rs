@@ -32,7 +32,7 @@ async fn a_notification_sent_by_batch_cannot_be_changed() {
         (asked, 0)
     );
     let status = world.notify(get(&format!("/api/notifications/{id}"))).await;
-    assert_eq!(document(&status)["transport"], "batch");
+    assert_eq!(document(&status)["sendMode"], "batch");
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,23 +40,23 @@ async fn the_send_mode_of_the_caller_overrides_the_deployments() {
     let mut world = world_of(&["ada", "eve"]).await;
     world.send_mode = SendMode::Batch;
     let mut body = everyone();
-    body.as_object_mut().unwrap().remove("transport");
+    body.as_object_mut().unwrap().remove("sendMode");
     let (_, notification) = done(&world, &body).await;
     assert_eq!(
         (notification.send_mode, notification.batched),
         (SendMode::Batch, 2)
     );
-    body["transport"] = json!("conversation");
+    body["sendMode"] = json!("individual");
     let (_, notification) = done(&world, &body).await;
     assert_eq!(
         (notification.send_mode, notification.batched),
         (SendMode::Individual, 0)
     );
     assert_eq!(world.channel.batches().len(), 1);
-    body["transport"] = json!("pigeon");
+    body["sendMode"] = json!("pigeon");
     let refused = world.notify(post("/api/notifications", &body.to_string())).await;
     assert_eq!(refused.status(), 400);
-    assert_eq!(document(&refused)["errors"][0]["pointer"], "#/transport");
+    assert_eq!(document(&refused)["errors"][0]["pointer"], "#/sendMode");
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,12 +71,12 @@ async fn a_dry_run_counts_batch_recipients_without_a_duration() {
     // The confirmation names the same send mode.
     let mut confirming = everyone();
     confirming["confirm"] = json!(id.to_string());
-    confirming["transport"] = json!("conversation");
+    confirming["sendMode"] = json!("individual");
     let other = world
         .notify(post("/api/notifications", &confirming.to_string()))
         .await;
     assert_eq!(other.status(), 409);
-    confirming["transport"] = json!("batch");
+    confirming["sendMode"] = json!("batch");
     let (_, notification) = done(&world, &confirming).await;
     assert_eq!(notification.tally.delivered, 2);
 }

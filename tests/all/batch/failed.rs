@@ -63,7 +63,7 @@ async fn at_most_once_holds_after_an_ambiguous_batch() {
     let world = world_of(&["ada", "eve"]).await;
     world.channel.fails("29:eve", failure(504, "GatewayTimeout"));
     let mut body = everyone();
-    body["onUnknown"] = json!("giveUp");
+    body["guarantee"] = json!("atMostOnce");
     let (_, notification) = done(&world, &body).await;
     assert_eq!((notification.tally.delivered, notification.tally.unknown), (1, 1));
     assert_eq!(world.channel.count("a:eve"), 0);
@@ -90,7 +90,7 @@ async fn a_failed_entry_with_an_unknown_id_affects_only_unmatched_recipients() {
     };
     world.channel.fails("entra-zoe", strange);
     let mut body = to(&json!({"users": ["entra-ada", "entra-eve", "entra-zoe"], "tenant": "tenant-1"}));
-    body["ifUnknown"] = json!("create");
+    body["ifNoConversation"] = json!("create");
     let (id, notification) = done(&world, &body).await;
     assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 1));
     let zoe = world.row(&id, &Recipient::User("entra-zoe".into())).await.state;
@@ -118,7 +118,7 @@ async fn a_refusal_is_not_the_tenants_if_others_were_reached() {
 async fn an_ambiguous_person_without_a_conversation_is_settled_as_unknown() {
     let world = world_of(&["ada"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-kim", "entra-zoe"], "tenant": "tenant-1"}));
-    body["ifUnknown"] = json!("create");
+    body["ifNoConversation"] = json!("create");
     world.channel.fails("entra-zoe", failure(502, "BadGateway"));
     world.channel.fails("entra-kim", failure(429, "Throttled"));
     let (id, notification) = done(&world, &body).await;

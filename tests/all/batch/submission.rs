@@ -55,7 +55,7 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
     let given_up = world_of(&["ada", "eve"]).await;
     given_up.channel.when(SUBMIT, Behaviour::Cut);
     let mut body = everyone();
-    body["onUnknown"] = json!("giveUp");
+    body["guarantee"] = json!("atMostOnce");
     let (_, notification) = done(&given_up, &body).await;
     assert_eq!((notification.tally.delivered, notification.tally.unknown), (0, 2));
     assert_eq!(given_up.channel.batches().len(), 1);
@@ -129,11 +129,11 @@ async fn of_two_senders_with_one_chunk_only_one_submits_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_dies_while_submitting_leaves_an_ambiguous_attempt() {
-    for (policy, batches, unknown) in [("retry", 2, 0), ("giveUp", 1, 2)] {
+    for (policy, batches, unknown) in [("atLeastOnce", 2, 0), ("atMostOnce", 1, 2)] {
         let world = world_of(&["ada", "eve"]).await;
         world.channel.when(SUBMIT, Behaviour::Hold);
         let mut body = everyone();
-        body["onUnknown"] = json!(policy);
+        body["guarantee"] = json!(policy);
         let id = world.asks(&body).await;
         world.plan().await;
         let chunk = world.deliveries.take().unwrap();
@@ -143,7 +143,7 @@ async fn a_sender_that_dies_while_submitting_leaves_an_ambiguous_attempt() {
             () = world.channel.asked(1) => {}
         }
         world.channel.let_go();
-        if policy == "giveUp" {
+        if policy == "atMostOnce" {
             // The channel executed no batch.
             assert_eq!(world.channel.batches().len(), 0);
         }

@@ -210,9 +210,9 @@ fn the_reasons_add_up_to_the_open_deliveries() {
                 }
                 if is_paused {
                     let until = world.now();
-                    let strikes = |pace: &rate_limit::TenantRate| {
-                        let struck = (0..3).fold(pace.clone(), |pace, _| {
-                            rate_limit::record_failure(&pace, "BotDisabledByAdmin", until)
+                    let strikes = |rate: &rate_limit::TenantRate| {
+                        let struck = (0..3).fold(rate.clone(), |rate, _| {
+                            rate_limit::record_failure(&rate, "BotDisabledByAdmin", until)
                         });
                         ((), Some(struck))
                     };
@@ -261,10 +261,10 @@ async fn a_throttled_delivery_is_explained_with_its_next_attempt() {
     assert_eq!(retrying["examples"], json!(["msteams|28:bot|a:eve"]));
     assert!(retrying["until"].as_str() > Some(&world.now().to_string()));
     assert!(explanation["predictedFinish"].as_str() >= retrying["until"].as_str());
-    let pace = &explanation["paces"][0];
-    assert_eq!(pace["tenant"], "tenant-1");
+    let rate = &explanation["rates"][0];
+    assert_eq!(rate["tenant"], "tenant-1");
     assert!(
-        pace["requestsPerSecond"].as_f64().unwrap() < 45.0,
+        rate["requestsPerSecond"].as_f64().unwrap() < 45.0,
         "slowed by the 429"
     );
 }

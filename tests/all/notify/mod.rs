@@ -36,7 +36,7 @@ async fn a_notification_is_accepted_and_can_be_looked_up() {
     assert_eq!(status.status(), 200);
     let status = document(&status);
     assert_eq!(status["id"], accepted["id"]);
-    assert_eq!(status["onUnknown"], "retry");
+    assert_eq!(status["guarantee"], "atLeastOnce");
     assert_eq!(
         status["counts"],
         json!({"audience": 0, "open": 0, "delivered": 0, "rejected": 0, "gone": 0, "unknown": 0, "skipped": 0,

@@ -127,8 +127,8 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     let mut body = json!({
         "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
         "message": {"text": text},
-        "onUnknown": wish.guarantee,
-        "ifUnknown": wish.if_no_conversation,
+        "guarantee": wish.guarantee,
+        "ifNoConversation": wish.if_no_conversation,
         "events": ["gone", "rejected", "unknown"],
     });
     let document = body.as_object_mut().unwrap();

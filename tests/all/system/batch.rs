@@ -37,14 +37,14 @@ async fn a_batch_reaches_120_people_and_failed_entries_are_sent_individually() {
         page: 1,
         ..Course::default()
     });
-    let body = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "transport": "batch"});
+    let body = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "sendMode": "batch"});
     let (status, accepted) = system.post("/api/notifications", body.to_string()).await;
     assert_eq!(status, 202, "{accepted}");
     system.host.drained().await;
 
     let status = system.status(&accepted).await;
     assert_eq!(
-        (&status["state"], &status["transport"]),
+        (&status["state"], &status["sendMode"]),
         (&json!("completed"), &json!("batch")),
         "{status}"
     );

@@ -232,10 +232,10 @@ async fn end_turns(system: &System, killed_at: Timestamp) {
     let table = system.table("Deliveries");
     let held = json!({
         "TableName": table,
-        "FilterExpression": "begins_with(#delivery, :turn) AND #until > :now AND #until <= :latest",
+        "FilterExpression": "begins_with(#delivery, :lease) AND #until > :now AND #until <= :latest",
         "ExpressionAttributeNames": {"#delivery": "delivery", "#until": "until"},
         "ExpressionAttributeValues": {
-            ":turn": {"S": "turn|"}, ":now": {"N": now.to_string()}, ":latest": {"N": latest.to_string()},
+            ":lease": {"S": "lease|"}, ":now": {"N": now.to_string()}, ":latest": {"N": latest.to_string()},
         },
     });
     let mut from = Value::Null;

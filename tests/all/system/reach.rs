@@ -28,7 +28,7 @@ impl System {
 
     /// Creates a notification, waits until it is complete, and returns its counts.
     async fn done(&self, audience: Value) -> Value {
-        let body = json!({"audience": audience, "message": {"text": "news"}, "ifUnknown": "create"});
+        let body = json!({"audience": audience, "message": {"text": "news"}, "ifNoConversation": "create"});
         let (status, accepted) = self.post("/api/notifications", body.to_string()).await;
         assert_eq!(status, 202, "{accepted}");
         self.host.drained().await;
@@ -146,7 +146,7 @@ async fn a_person_without_the_app_gets_it_installed_and_the_message() {
     let body = json!({
         "audience": {"users": ["entra-zoe", "entra-fay", "entra-ada"], "tenant": "tenant-1"},
         "message": {"text": "news"},
-        "ifUnknown": "install",
+        "ifNoConversation": "install",
     });
     let (status, accepted) = system.post("/api/notifications", body.to_string()).await;
     assert_eq!(status, 202, "{accepted}");

@@ -132,7 +132,7 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
             0 => MemberOutcome::Individually,
             ambiguous_attempts => MemberOutcome::Waits {
                 until: self.now(),
-                reason: "BatchInDoubt".to_owned(),
+                reason: "BatchAmbiguous".to_owned(),
                 ambiguous_attempts,
             },
         }

@@ -41,7 +41,7 @@ impl<B: Backend> Resolver<'_, '_, B> {
             CreateError::Store(error) => return Err(error),
         };
         tracing::warn!(
-            error_type = "NotIntroduced",
+            error_type = "ConversationNotCreated",
             reason = ?error.reason(),
             code = error.code(),
             status = error.status(),

@@ -62,7 +62,7 @@ struct Success {
 }
 
 impl Connector {
-    /// A client that sends over `transport` to the service URLs that `trust` accepts, with the tokens of `credential`.
+    /// A client that sends over `sendMode` to the service URLs that `trust` accepts, with the tokens of `credential`.
     ///
     /// A token of the cloud is sent to the cloud only, one of a stand-in on this machine to this machine only. Other
     /// requests have no token.

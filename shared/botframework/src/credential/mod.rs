@@ -70,7 +70,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The tokens of the bot `registration`, requested over `transport` and authenticated by `client_auth`. Sends
+    /// The tokens of the bot `registration`, requested over `sendMode` and authenticated by `client_auth`. Sends
     /// nothing yet.
     pub fn new(
         transport: impl Transport + 'static,

@@ -105,7 +105,7 @@ impl Runtime {
 }
 
 impl TokenCache {
-    /// The tokens of `client`, requested over `transport` and authenticated by `client_auth`. Sends nothing yet.
+    /// The tokens of `client`, requested over `sendMode` and authenticated by `client_auth`. Sends nothing yet.
     pub(crate) fn new(
         transport: impl Transport + 'static,
         client: Client,
@@ -152,7 +152,7 @@ impl TokenCache {
         match (outcome, stale) {
             (Err(error), Some(stale)) => {
                 tracing::warn!(
-                    error_type = "TokenNotReplaced",
+                    error_type = "TokenRefreshFailed",
                     %error,
                     "token not refreshed; using the cached one until it expires"
                 );

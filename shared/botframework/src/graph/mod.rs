@@ -117,7 +117,7 @@ enum Unusable {
 }
 
 impl Graph {
-    /// A client that sends over `transport` to the Graph of `tenant`, with tokens that `client_auth` authenticates for.
+    /// A client that sends over `sendMode` to the Graph of `tenant`, with tokens that `client_auth` authenticates for.
     ///
     /// Sends nothing yet. A `client_auth` that serves several tenants, and the bot's own credential, is shared by an
     /// [`Arc`].

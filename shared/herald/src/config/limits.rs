@@ -56,7 +56,7 @@ impl Environment<'_> {
     /// When it is set to another word.
     pub fn send_mode(&self) -> Result<SendMode, Error> {
         match self.optional(variable::TRANSPORT).as_deref().map(str::trim) {
-            None | Some("conversation") => Ok(SendMode::Individual),
+            None | Some("individual") => Ok(SendMode::Individual),
             Some("batch") => Ok(SendMode::Batch),
             Some(_) => Err(Error::wrong(
                 variable::TRANSPORT,
@@ -171,7 +171,7 @@ mod tests {
             ("1h", None),
             ("-1", None),
         ] {
-            let pairs = [("HERALD_ROSTER_SECONDS", text)];
+            let pairs = [("HERALD_ROSTER_CACHE_SECONDS", text)];
             let kept = environment(&pairs).roster_ttl().ok();
             assert_eq!(kept, seconds.map(SignedDuration::from_secs), "{text}");
         }
@@ -180,11 +180,11 @@ mod tests {
     #[test]
     fn the_transport_is_the_ordinary_one_unless_the_other_is_set() {
         let send_mode = |name| {
-            let pairs = [("HERALD_TRANSPORT", name)];
+            let pairs = [("HERALD_SEND_MODE", name)];
             environment(&pairs).send_mode()
         };
         assert_eq!(send_mode("").unwrap(), SendMode::Individual);
-        assert_eq!(send_mode("conversation").unwrap(), SendMode::Individual);
+        assert_eq!(send_mode("individual").unwrap(), SendMode::Individual);
         assert_eq!(send_mode("batch").unwrap(), SendMode::Batch);
         assert!(send_mode("both").is_err());
     }

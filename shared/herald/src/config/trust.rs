@@ -124,7 +124,7 @@ impl Environment<'_> {
         })
     }
 
-    /// The authenticator of activities. It fetches keys over `transport`, with jitter from `chance`.
+    /// The authenticator of activities. It fetches keys over `sendMode`, with jitter from `chance`.
     ///
     /// # Errors
     /// When a setting is wrong, or one for development is set in AWS.
@@ -355,8 +355,11 @@ mod tests {
             &[APP, TENANT, ("MicrosoftAppType", "UserAssignedMSI")],
             "MicrosoftAppType",
         );
-        refused(&[APP, ("HERALD_TENANTS", "contoso")], "HERALD_TENANTS");
-        refused(&[APP, ("HERALD_CALLERS", "*")], "HERALD_CALLERS");
+        refused(
+            &[APP, ("HERALD_ALLOWED_TENANTS", "contoso")],
+            "HERALD_ALLOWED_TENANTS",
+        );
+        refused(&[APP, ("HERALD_ALLOWED_BOTS", "*")], "HERALD_ALLOWED_BOTS");
     }
 
     #[test]
@@ -387,8 +390,11 @@ mod tests {
             |pairs: &[(&str, &str)], url: &str| environment(pairs).trust_rule().unwrap().check(url).is_ok();
         assert!(trusts(&[APP], TEAMS_URL));
         assert!(!trusts(&[APP], SLACK_URL) && !trusts(&[APP], LOCAL_URL));
-        assert!(trusts(&[APP, ("HERALD_CHANNELS", "msteams, slack")], SLACK_URL));
-        assert!(!trusts(&[APP, ("HERALD_CHANNELS", "msteams")], SLACK_URL));
+        assert!(trusts(
+            &[APP, ("HERALD_ALLOWED_CHANNELS", "msteams, slack")],
+            SLACK_URL
+        ));
+        assert!(!trusts(&[APP, ("HERALD_ALLOWED_CHANNELS", "msteams")], SLACK_URL));
         let local = [APP, ("HERALD_LOOPBACK_SERVICE_URLS", "trusted")];
         assert!(trusts(&local, LOCAL_URL) && trusts(&local, TEAMS_URL));
         let ring = [APP, ("HERALD_SERVICE_URL_HOSTS", "canary.botapi.skype.com")];

@@ -127,7 +127,7 @@ impl StoredSecret {
                 Ok(text)
             }
             (Err(error), Some(cached)) => {
-                tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "using the cached secret");
+                tracing::warn!(error_type = "SecretUnavailable", error = %chain(&error), "using the cached secret");
                 Ok(cached.text.clone())
             }
             (Err(error), None) => Err(error),
@@ -160,7 +160,7 @@ impl ClientAuth for StoredSecret {
                 }
                 (Ok(_), _) => Reload::Unchanged,
                 (Err(error), _) => {
-                    tracing::warn!(error_type = "SecretNotRead", error = %chain(&error), "Entra rejected the secret, and a newer one cannot be read");
+                    tracing::warn!(error_type = "SecretUnavailable", error = %chain(&error), "Entra rejected the secret, and a newer one cannot be read");
                     Reload::Unchanged
                 }
             }

@@ -65,14 +65,14 @@ fn delivered() -> Row {
 /// What is said of one chunk with these rows.
 fn survey<'a>(
     notification: &'a Notification,
-    pace: TenantRate,
+    rate: TenantRate,
     buried: Option<&str>,
     rows: &[Option<Row>],
 ) -> Survey<'a> {
     let bucket = bucket();
     let mut survey = Survey::new(
         notification,
-        HashMap::from([(bucket.clone(), pace)]),
+        HashMap::from([(bucket.clone(), rate)]),
         LIMIT,
         at(100),
     );
@@ -107,7 +107,7 @@ fn each_row_has_its_reason() {
     let notification = notification(6);
     let survey = survey(&notification, TenantRate::default(), None, &rows);
     let expected = [
-        (Reason::InDoubt, Some(1)),
+        (Reason::RetryingAmbiguous, Some(1)),
         (Reason::Retrying, Some(2)),
         (Reason::InFlight, Some(2)),
         (Reason::Ended, Some(1)),
@@ -141,8 +141,8 @@ fn who_is_being_installed_for_is_not_said_to_be_refused() {
 #[test]
 fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
     let notification = notification(1);
-    let reason = |pace: TenantRate, row| {
-        let survey = survey(&notification, pace, None, &[row]);
+    let reason = |rate: TenantRate, row| {
+        let survey = survey(&notification, rate, None, &[row]);
         let group = survey.groups().remove(0);
         (group.reason, group.code, group.until)
     };
@@ -168,7 +168,7 @@ fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
         next_slot: at(101),
         ..TenantRate::default()
     };
-    assert_eq!(reason(line, None), (Reason::InLine, None, Some(at(160))));
+    assert_eq!(reason(line, None), (Reason::Queued, None, Some(at(160))));
     let soon = TenantRate {
         next_slot: at(101),
         ..TenantRate::default()
@@ -289,7 +289,7 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
     );
     assert_eq!(
         said(&notification, &waiting_for(200, 1)),
-        ((Reason::InDoubt, Some(at(200))), true)
+        ((Reason::RetryingAmbiguous, Some(at(200))), true)
     );
     assert_eq!(
         said(&notification, &waiting_for(50, 0)),

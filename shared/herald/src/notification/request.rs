@@ -19,9 +19,9 @@ const FIELDS: [&str; 11] = [
     "audience",
     "message",
     "category",
-    "onUnknown",
-    "ifUnknown",
-    "transport",
+    "guarantee",
+    "ifNoConversation",
+    "sendMode",
     "deliverAt",
     "expiresAt",
     "events",
@@ -141,31 +141,34 @@ fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> 
 }
 
 fn guarantee(object: &Map<String, Value>, faults: &mut Faults) -> Guarantee {
-    match object.get("onUnknown").map(Value::as_str) {
-        None | Some(Some("retry")) => Guarantee::AtLeastOnce,
-        Some(Some("giveUp")) => Guarantee::AtMostOnce,
+    match object.get("guarantee").map(Value::as_str) {
+        None | Some(Some("atLeastOnce")) => Guarantee::AtLeastOnce,
+        Some(Some("atMostOnce")) => Guarantee::AtMostOnce,
         Some(_) => {
-            faults.note("#/onUnknown", "must be \"retry\" or \"giveUp\"");
+            faults.note("#/guarantee", "must be \"atLeastOnce\" or \"atMostOnce\"");
             Guarantee::default()
         }
     }
 }
 
 fn if_no_conversation(object: &Map<String, Value>, faults: &mut Faults) -> IfNoConversation {
-    let Some(value) = object.get("ifUnknown") else {
+    let Some(value) = object.get("ifNoConversation") else {
         return IfNoConversation::default();
     };
     serde_json::from_value(value.clone()).unwrap_or_else(|_| {
-        faults.note("#/ifUnknown", "must be \"skip\", \"create\" or \"install\"");
+        faults.note(
+            "#/ifNoConversation",
+            "must be \"skip\", \"create\" or \"install\"",
+        );
         IfNoConversation::default()
     })
 }
 
 fn send_mode(object: &Map<String, Value>, faults: &mut Faults) -> Option<SendMode> {
-    let value = object.get("transport")?;
+    let value = object.get("sendMode")?;
     let send_mode = serde_json::from_value(value.clone()).ok();
     if send_mode.is_none() {
-        faults.note("#/transport", "must be \"conversation\" or \"batch\"");
+        faults.note("#/sendMode", "must be \"individual\" or \"batch\"");
     }
     send_mode
 }
@@ -306,18 +309,18 @@ mod tests {
         let mut wrong = with(json!({"text": "hi"}));
         wrong["expiresat"] = json!("2999-01-01T00:00:00Z");
         wrong["expiresAt"] = json!("tomorrow");
-        wrong["onUnknown"] = json!("maybe");
-        wrong["ifUnknown"] = json!("invite");
-        wrong["transport"] = json!("pigeon");
+        wrong["guarantee"] = json!("maybe");
+        wrong["ifNoConversation"] = json!("invite");
+        wrong["sendMode"] = json!("pigeon");
         wrong["category"] = json!("");
         assert_eq!(
             pointers(&wrong),
             [
                 "#/expiresat",
                 "#/category",
-                "#/onUnknown",
-                "#/ifUnknown",
-                "#/transport",
+                "#/guarantee",
+                "#/ifNoConversation",
+                "#/sendMode",
                 "#/expiresAt"
             ]
         );

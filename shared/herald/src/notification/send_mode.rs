@@ -17,7 +17,7 @@ use crate::rate_limit::Bucket;
 pub enum SendMode {
     /// One request for each recipient, in its conversation.
     #[default]
-    #[serde(rename = "conversation")]
+    #[serde(rename = "individual")]
     Individual,
     /// One request for many people of a tenant. Recipients that a batch cannot reach are sent to individually.
     Batch,

@@ -126,7 +126,7 @@ impl Queue {
         let mut unscheduled = stream::iter(late)
             .map(|message| async move {
                 let error = schedules.schedule(&message, arn).await.err()?;
-                tracing::warn!(error_type = "NotScheduled", error = %chain(&error), "message not scheduled: SQS delays it instead, 15 minutes at a time");
+                tracing::warn!(error_type = "ScheduleFailed", error = %chain(&error), "message not scheduled: SQS delays it instead, 15 minutes at a time");
                 Some(message)
             })
             .buffer_unordered(CONCURRENCY);

@@ -6,21 +6,21 @@
 //! | | | `person\|<digest of place>\|<digest>` | a person who is linked to it |
 //! | | `tag\|<name>` | the conversation's key | one conversation with the tag |
 //! | | `team\|<team>` | `epoch` | the team's generation |
-//! | | | `told#<digest>` | one cached answer of the channel, with its generation |
+//! | | | `roster#<digest>` | one cached answer of the channel, with its generation |
 //! | | `person\|<person>` | `person` | the creation lease of a person, or the conversation they are linked to |
 //! | notifications | `notification` | `part`: `head` | the notification, with its counters |
 //! | | | `audience#000` … | the audience: JSON, split to the size of an item |
 //! | | | `message#<revision>#000` … | the message of this revision, in the same way |
 //! | | | `page#<part>#<number>` | one page of the plan |
-//! | | | `draft#<part>#<number>` | a frozen page, before it is planned |
-//! | | | `found#<digest>` | the page that claimed this recipient first |
+//! | | | `frozen#<part>#<number>` | a frozen page, before it is planned |
+//! | | | `recipient#<digest>` | the page that claimed this recipient first |
 //! | | | `closed#<part>#<page>#<chunk>` | a closed chunk, with its revision |
-//! | | | `buried#<part>#<page>#<chunk>` | a dead-lettered chunk, with the reason |
+//! | | | `deadLetter#<part>#<page>#<chunk>` | a dead-lettered chunk, with the reason |
 //! | | `idempotency#<digest>` | `head` | the notification accepted with this idempotency key |
 //! | deliveries | `delivery` | | one row of the ledger |
-//! | | `turn`, a bar and the conversation | | the lease on a conversation |
-//! | | `pace`, a bar and the bucket | | the rate limit of a bucket |
-//! | | `operation`, a bar and the chunk | | the state of a chunk's batch |
+//! | | `lease`, a bar and the conversation | | the lease on a conversation |
+//! | | `rate`, a bar and the bucket | | the rate limit of a bucket |
+//! | | `batch`, a bar and the chunk | | the state of a chunk's batch |
 //!
 //! Read-modify-write is optimistic: a conditional write on the version that was read, or a transaction if two items
 //! change together. A failed condition returns the stored item, so a conflict costs no read.

@@ -125,7 +125,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
                 .await
                 .err(),
         ),
-        ("buried", notifications.dead_letters(&id()).await.err()),
+        ("deadLetter", notifications.dead_letters(&id()).await.err()),
     ]
 }
 
@@ -140,11 +140,14 @@ async fn errors_of_the_ledger(address: SocketAddr) -> Vec<(&'static str, Option<
         ),
         (
             "release",
-            ledger.release(&delivery(1), &lease, at(5), "why", 0).await.err(),
+            ledger
+                .release(&delivery(1), &lease, at(5), "reason", 0)
+                .await
+                .err(),
         ),
         (
             "postpone",
-            ledger.defer(&delivery(1), at(5), "why", 0).await.err(),
+            ledger.defer(&delivery(1), at(5), "reason", 0).await.err(),
         ),
         (
             "end",

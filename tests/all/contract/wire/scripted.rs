@@ -184,10 +184,10 @@ async fn only_people_linked_to_a_conversation_are_erased_with_it() {
     assert_eq!(delete["Key"]["conversation"]["S"], "person|somebody");
     assert_eq!(
         delete["ConditionExpression"],
-        "#leadsTo = :leadsTo OR attribute_not_exists(#leadsTo)"
+        "#linkedConversation = :linkedConversation OR attribute_not_exists(#linkedConversation)"
     );
     assert_eq!(
-        delete["ExpressionAttributeValues"][":leadsTo"]["S"],
+        delete["ExpressionAttributeValues"][":linkedConversation"]["S"],
         key().to_string()
     );
 }
@@ -206,7 +206,10 @@ async fn a_person_without_a_conversation_has_a_ttl_and_a_linked_one_has_none() {
     let requests = script.requests();
     assert!(requests[1]["Item"]["expires"]["N"].is_string());
     let written = requests[3]["TransactItems"].as_array().unwrap();
-    assert_eq!(written[1]["Put"]["Item"]["leadsTo"]["S"], key().to_string());
+    assert_eq!(
+        written[1]["Put"]["Item"]["linkedConversation"]["S"],
+        key().to_string()
+    );
     for write in written {
         assert!(write["Put"]["Item"].get("expires").is_none());
     }
@@ -287,14 +290,14 @@ fn rows(items: &Value) -> (u16, Value) {
 fn arrived(number: u8) -> Value {
     json!({
         "delivery": {"S": delivery(number).as_str()}, "state": {"S": "settled"}, "attempt": {"N": "1"},
-        "doubts": {"N": "0"}, "outcome": {"S": r#"{"outcome":"delivered","activity":null,"revision":0,"attemptedRevision":0}"#}})
+        "ambiguousAttempts": {"N": "0"}, "outcome": {"S": r#"{"outcome":"delivered","activity":null,"revision":0,"attemptedRevision":0}"#}})
 }
 
 /// The stored lease of the delivery with this number.
 fn turn(number: u8) -> Value {
     json!({
-        "delivery": {"S": format!("turn|{}", key())}, "holder": {"S": delivery(number).as_str()},
-        "attempt": {"N": "1"}, "doubts": {"N": "0"}, "version": {"N": "7"}, "mark": {"S": "theirs"},
+        "delivery": {"S": format!("lease|{}", key())}, "holder": {"S": delivery(number).as_str()},
+        "attempt": {"N": "1"}, "ambiguousAttempts": {"N": "0"}, "version": {"N": "7"}, "writeToken": {"S": "theirs"},
         "until": {"N": at(60).as_millisecond().to_string()}, "next": {"N": at(0).as_millisecond().to_string()}})
 }
 
@@ -321,7 +324,7 @@ async fn a_late_holder_that_settled_is_not_recorded_as_crashed() {
 #[tokio::test]
 async fn an_unprocessed_lease_is_not_treated_as_absent() {
     let rest = json!({"DeliveriesTable": {
-        "Keys": [{"delivery": {"S": format!("turn|{}", key())}}], "ConsistentRead": true}});
+        "Keys": [{"delivery": {"S": format!("lease|{}", key())}}], "ConsistentRead": true}});
     let first = json!({"Responses": {"DeliveriesTable": []}, "UnprocessedKeys": rest});
     let script = Script::of([(200, first), rows(&json!([turn(1)]))]).await;
     let claimed = claim(&ledger_at(script.address()), 1, 1).await;

@@ -54,7 +54,7 @@ pub(super) fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> I
 
 /// Whether the item was written by the call with this write token.
 pub(super) fn has_token(verb: &'static str, item: &Item, token: &str) -> Result<bool, Error> {
-    Ok(Record { verb, item }.optional_text("mark")? == Some(token))
+    Ok(Record { verb, item }.optional_text("writeToken")? == Some(token))
 }
 
 /// An item, with the operation that reads it.

@@ -18,13 +18,13 @@ mod record;
 mod roster;
 
 use listing::Position;
-use record::{REMOVED, TROUBLE, WITH_TEAM, conversation, key, summary, tags};
+use record::{REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversation, key, summary, tags};
 
 /// The conversations in DynamoDB.
 ///
 /// Threads have no `scope`, which the index by tenant is sorted by, so that a list of a tenant leaves them out: a thread's scope is
 /// always a channel. All other index attributes are written if they are known. A conversation that may not be written to has a
-/// `trouble` beside its state, by which the index of those finds it.
+/// `unreachable` beside its state, by which the index of those finds it.
 ///
 /// Items that are no conversation have no `reference`, by which a scan filters, and no attribute of an index. Tag items change in
 /// one transaction with the conversation's tags. A person who is linked to a conversation is stored as long as it is; other
@@ -66,9 +66,9 @@ impl crate::store::Conversations for Conversations {
     }
 
     async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
-        let names = ["state", TROUBLE, "changedAt", WITH_TEAM, "version"];
+        let names = ["state", UNREACHABLE, "changedAt", REMOVED_WITH_TEAM, "version"];
         let update = Expression::new(
-            "SET #state = :removed, #trouble = :removed, #changedAt = :now REMOVE #withTeam ADD #version :one",
+            "SET #state = :removed, #unreachable = :removed, #changedAt = :now REMOVE #removedWithTeam ADD #version :one",
             names,
             [
                 ("removed", text(REMOVED)),
@@ -77,7 +77,7 @@ impl crate::store::Conversations for Conversations {
             ],
         );
         let condition = Expression::new(
-            "attribute_exists(#conversation) AND (#state <> :removed OR attribute_exists(#withTeam))",
+            "attribute_exists(#conversation) AND (#state <> :removed OR attribute_exists(#removedWithTeam))",
             ["conversation"],
             [],
         );

@@ -21,7 +21,7 @@ mod plan;
 
 use document::{piece, pieces};
 use head::{read_head, write_head};
-use key::{BURIED, HEAD, chunk, idempotency_key, key, of_chunk};
+use key::{DEAD_LETTER, HEAD, chunk, idempotency_key, key, of_chunk};
 
 /// The notifications in DynamoDB.
 ///
@@ -213,8 +213,8 @@ impl crate::store::Notifications for Notifications {
             Milestone::Completed => "completedAt",
         };
         let update = Expression::new(
-            format!("SET #{name} = :now, #mark = :token"),
-            [name, "mark"],
+            format!("SET #{name} = :now, #writeToken = :token"),
+            [name, "writeToken"],
             [("now", moment(now)), ("token", text(&token))],
         );
         let unset = Expression::new(
@@ -294,14 +294,14 @@ impl crate::store::Notifications for Notifications {
         chunk: ChunkId,
         reason: &str,
     ) -> Result<(), Error> {
-        let mut new = key(id, &of_chunk(BURIED, chunk));
+        let mut new = key(id, &of_chunk(DEAD_LETTER, chunk));
         new.extend(item([("reason", text(reason)), ("expires", self.0.expiry())]));
         self.0.overwrite("mark a chunk dead-lettered", new).await
     }
 
     async fn dead_letters(&self, id: &NotificationId) -> Result<Vec<(ChunkId, String)>, Error> {
         const VERB: &str = "read which chunks are dead-lettered";
-        let items = self.all(VERB, id, format!("{BURIED}#")).await?;
+        let items = self.all(VERB, id, format!("{DEAD_LETTER}#")).await?;
         let dead_letter = |item| {
             let record = Record { verb: VERB, item };
             Ok((chunk(record)?, record.text("reason")?.to_owned()))

@@ -43,7 +43,10 @@ impl Ledger {
         };
         let mut attributes = write(VERB, to)?;
         attributes.extend(place(operation));
-        attributes.extend(item([("mark", text(&token)), ("expires", self.table.expiry())]));
+        attributes.extend(item([
+            ("writeToken", text(&token)),
+            ("expires", self.table.expiry()),
+        ]));
         Ok(match self.table.put(VERB, attributes, condition).await? {
             Put::Written(_) => CasResult::Committed,
             // Our own write, whose answer was lost.
@@ -54,7 +57,7 @@ impl Ledger {
 }
 
 fn place(operation: &OperationKey) -> Item {
-    key(&prefixed_key("operation", operation.as_str()))
+    key(&prefixed_key("batch", operation.as_str()))
 }
 
 fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
@@ -64,12 +67,15 @@ fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
         stage,
         aside,
     } = operation;
-    let mut attributes = item([("step", number(*step)), ("doubts", number(*ambiguous_attempts))]);
+    let mut attributes = item([
+        ("step", number(*step)),
+        ("ambiguousAttempts", number(*ambiguous_attempts)),
+    ]);
     attributes.extend(match stage {
         Stage::Waiting { until, reason } => item([
             ("stage", text(WAITING)),
             ("until", moment(*until)),
-            ("why", text(reason)),
+            ("reason", text(reason)),
         ]),
         Stage::Submitting { until } => item([("stage", text(SUBMITTING)), ("until", moment(*until))]),
         Stage::Submitted(Submitted {
@@ -88,7 +94,7 @@ fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
         Stage::Over => item([("stage", text(OVER))]),
     });
     if !aside.is_empty() {
-        attributes.extend(item([("aside", json(verb, "aside", aside)?)]));
+        attributes.extend(item([("excluded", json(verb, "excluded", aside)?)]));
     }
     Ok(attributes)
 }
@@ -96,11 +102,11 @@ fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
 fn read(record: Record<'_>) -> Result<Operation, Error> {
     Ok(Operation {
         step: record.number("step")?,
-        ambiguous_attempts: record.number("doubts")?,
+        ambiguous_attempts: record.number("ambiguousAttempts")?,
         stage: match record.text("stage")? {
             WAITING => Stage::Waiting {
                 until: record.moment("until")?,
-                reason: record.text("why")?.to_owned(),
+                reason: record.text("reason")?.to_owned(),
             },
             SUBMITTING => Stage::Submitting {
                 until: record.moment("until")?,
@@ -115,8 +121,8 @@ fn read(record: Record<'_>) -> Result<Operation, Error> {
             OVER => Stage::Over,
             _ => return Err(record.corrupt("stage")),
         },
-        aside: match record.optional_text("aside")? {
-            Some(_) => record.json("aside")?,
+        aside: match record.optional_text("excluded")? {
+            Some(_) => record.json("excluded")?,
             None => Vec::new(),
         },
     })

@@ -71,7 +71,7 @@ impl CachedPace {
 
 impl Paces for Ledger {
     async fn update_pace(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
-        let key = key(&prefixed_key("pace", bucket.as_str()));
+        let key = key(&prefixed_key("rate", bucket.as_str()));
         let token = new_write_token();
         let read = async || {
             let item = self.table.get(Consistency::Strong, VERB, key.clone()).await?;
@@ -102,7 +102,7 @@ impl Paces for Ledger {
             attributes.extend(key.clone());
             attributes.extend(item([
                 ("version", number(version)),
-                ("mark", text(&token)),
+                ("writeToken", text(&token)),
                 ("expires", self.table.expiry()),
             ]));
             match self.table.put(VERB, attributes, condition).await? {
@@ -140,15 +140,15 @@ fn write(pace: &TenantRate) -> Item {
     } = pace;
     let mut attributes = item([
         ("next", moment(*next)),
-        ("line", moment(*line)),
-        ("serving", moment(*serving)),
+        ("queueEnd", moment(*line)),
+        ("nowServing", moment(*serving)),
     ]);
     if let Some(Slowdown { at, rate }) = slowed {
         attributes.extend(item([("slowedAt", moment(*at)), ("slowedTo", number(*rate))]));
     }
     if let Some(FailureCount { code, count, since }) = strikes {
         attributes.extend(item([
-            ("strikes", number(*count)),
+            ("failures", number(*count)),
             ("strikesCode", text(code)),
             ("strikesSince", moment(*since)),
         ]));
@@ -167,7 +167,7 @@ fn read(record: Record<'_>) -> Result<TenantRate, Error> {
             rate: record.number("slowedTo")?,
         }),
     };
-    let strikes = match record.optional_number("strikes")? {
+    let strikes = match record.optional_number("failures")? {
         None => None,
         Some(count) => Some(FailureCount {
             code: record.text("strikesCode")?.to_owned(),
@@ -184,8 +184,8 @@ fn read(record: Record<'_>) -> Result<TenantRate, Error> {
     };
     Ok(TenantRate {
         next_slot: record.moment("next")?,
-        queue_end: record.moment("line")?,
-        now_serving: record.moment("serving")?,
+        queue_end: record.moment("queueEnd")?,
+        now_serving: record.moment("nowServing")?,
         slowdown: slowed,
         failures: strikes,
         breaker: pause,

@@ -10,7 +10,7 @@ use super::super::expression::names;
 use super::super::{Error, unavailable};
 use super::Conversations;
 use super::membership::{self, MEMBER};
-use super::record::{BLOCKED, REFERENCE, REMOVED, SUMMARY, TROUBLE};
+use super::record::{BLOCKED, REFERENCE, REMOVED, SUMMARY, UNREACHABLE};
 use crate::store::{ConversationFilter, cursor};
 
 /// Where the conversations of a filter are read.
@@ -124,8 +124,8 @@ impl<'a> Position<'a> {
                 ("byChannelUserId", "channelUserId", ChannelAccountId::as_str(id))
             }
             ConversationFilter::Team(team) => ("byTeam", "team", team.as_str()),
-            ConversationFilter::Blocked => ("byTrouble", TROUBLE, BLOCKED),
-            ConversationFilter::Removed => ("byTrouble", TROUBLE, REMOVED),
+            ConversationFilter::Blocked => ("byUnreachable", UNREACHABLE, BLOCKED),
+            ConversationFilter::Removed => ("byUnreachable", UNREACHABLE, REMOVED),
         };
         Self::Index {
             index,
@@ -151,8 +151,9 @@ impl<'a> Position<'a> {
                 attribute: "tenant", ..
             } => names.extend(["tenant", "scope"]),
             Self::Index {
-                attribute: TROUBLE, ..
-            } => names.extend([TROUBLE, "changedAt"]),
+                attribute: UNREACHABLE,
+                ..
+            } => names.extend([UNREACHABLE, "changedAt"]),
             Self::Index { attribute, .. } => names.push(attribute),
         }
         names

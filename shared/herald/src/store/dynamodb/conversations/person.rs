@@ -15,7 +15,7 @@ use crate::store::{PersonUpdate, Rule};
 const PERSON: &str = "person";
 
 /// The key of the conversation that a person is linked to.
-const LEADS_TO: &str = "leadsTo";
+const LINKED_CONVERSATION: &str = "linkedConversation";
 
 /// The stored record of a person.
 struct StoredPerson {
@@ -27,8 +27,9 @@ struct StoredPerson {
 impl StoredPerson {
     fn read(verb: &'static str, item: &Item) -> Result<Self, Error> {
         let record = Record { verb, item };
-        let conversation = record.optional_text(LEADS_TO)?;
-        let conversation = conversation.map(|name| name.parse().map_err(|_| record.corrupt(LEADS_TO)));
+        let conversation = record.optional_text(LINKED_CONVERSATION)?;
+        let conversation =
+            conversation.map(|name| name.parse().map_err(|_| record.corrupt(LINKED_CONVERSATION)));
         Ok(Self {
             record: PersonRecord {
                 conversation: conversation.transpose()?,
@@ -95,7 +96,7 @@ impl Conversations {
     ) -> Result<LinkResult, Error> {
         let mut attributes = write(partition, stored, new);
         // No conversation links to the item, so nothing could erase it: it expires.
-        attributes.extend(item([("mark", text(token)), ("expires", self.0.expiry())]));
+        attributes.extend(item([("writeToken", text(token)), ("expires", self.0.expiry())]));
         Ok(match self.0.put(verb, attributes, version_of(stored)).await? {
             Put::Written(_) => LinkResult::Stored,
             // Our own write, whose answer was lost.
@@ -149,8 +150,8 @@ impl Conversations {
         let links = self.0.query_all(verb, query).await?;
         for item in &links {
             let person = Record { verb, item }.text(PERSON)?;
-            let is_linked = Expression::equal(LEADS_TO, text(conversation.to_string()));
-            let is_linked = is_linked.or(Expression::absent(LEADS_TO));
+            let is_linked = Expression::equal(LINKED_CONVERSATION, text(conversation.to_string()));
+            let is_linked = is_linked.or(Expression::absent(LINKED_CONVERSATION));
             let writes = vec![
                 self.0.tx_delete(verb, key(person), Some(is_linked))?,
                 self.0.tx_delete(verb, link_key(conversation, person), None)?,
@@ -174,7 +175,7 @@ fn write(partition: &str, stored: Option<&StoredPerson>, new: &PersonRecord) -> 
     let version = stored.map_or(0, |stored| stored.version) + 1;
     attributes.extend(item([("version", number(version))]));
     if let Some(conversation) = conversation {
-        attributes.extend(item([(LEADS_TO, text(conversation.to_string()))]));
+        attributes.extend(item([(LINKED_CONVERSATION, text(conversation.to_string()))]));
     }
     let moments = [("until", until), ("installingSince", installing_since)];
     attributes.extend(

@@ -28,7 +28,7 @@ pub(super) const REFERENCE: &str = "reference";
 const TAGS: &str = "tags";
 
 /// Only on records that were removed with their team.
-pub(super) const WITH_TEAM: &str = "withTeam";
+pub(super) const REMOVED_WITH_TEAM: &str = "removedWithTeam";
 
 /// The primary key of a conversation's record.
 pub(super) fn key(key: &ConversationKey) -> Item {
@@ -72,7 +72,7 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         new.extend(item([("missing", number(*times)), ("missingAt", moment(*last))]));
     }
     let known = [
-        (TROUBLE, trouble(state)),
+        (UNREACHABLE, unreachable(state)),
         ("scope", (!record.is_thread()).then_some(scope.as_str())),
         ("tenant", tenant.as_deref()),
         ("entraObjectId", user.as_ref().map(EntraObjectId::as_str)),
@@ -85,7 +85,7 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
             .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
     );
     if *removed_with_team {
-        new.extend(item([(WITH_TEAM, number(1))]));
+        new.extend(item([(REMOVED_WITH_TEAM, number(1))]));
     }
     if !tags.is_empty() {
         new.extend(item([(TAGS, texts(tags))]));
@@ -102,7 +102,7 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
         attributes: attributes(record)?,
         service_urls: service_urls.ok_or_else(|| record.corrupt("serviceUrls"))?,
         state: state(record)?,
-        removed_with_team: record.optional_number::<u8>(WITH_TEAM)?.is_some(),
+        removed_with_team: record.optional_number::<u8>(REMOVED_WITH_TEAM)?.is_some(),
         not_found: not_found(record)?,
         version: record.number("version")?,
         remembered_at: record.moment("rememberedAt")?,
@@ -153,11 +153,11 @@ fn attributes(record: Record<'_>) -> Result<Attributes, Error> {
 }
 
 /// Only on records that may not be written to: a sparse index.
-pub(super) const TROUBLE: &str = "trouble";
+pub(super) const UNREACHABLE: &str = "unreachable";
 pub(super) const BLOCKED: &str = "blocked";
 pub(super) const REMOVED: &str = "removed";
 
-fn trouble(state: &State) -> Option<&'static str> {
+fn unreachable(state: &State) -> Option<&'static str> {
     match state {
         State::Active => None,
         State::Blocked { .. } => Some(BLOCKED),

@@ -12,7 +12,7 @@ use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 pub(super) const CACHE: &str = "cache a roster";
 
 /// The counter of generations, and the sort key of its item.
-const EPOCH: &str = "epoch";
+const EPOCH: &str = "generation";
 
 impl Conversations {
     pub(super) async fn read_roster(
@@ -43,7 +43,7 @@ impl Conversations {
     pub(super) async fn next_generation(&self, team: &TeamKey) -> Result<(), Error> {
         // It expires long after the last answer cached in it.
         let update = Expression::new(
-            "SET #expires = :expires ADD #epoch :one",
+            "SET #expires = :expires ADD #generation :one",
             [EPOCH, "expires"],
             [("expires", self.0.expiry()), ("one", number(1))],
         );
@@ -80,5 +80,5 @@ fn key(team: &TeamKey, place: &str) -> Item {
 
 /// A digest: continuation tokens may be longer than a key.
 fn sort_key(query: &RosterQuery) -> String {
-    format!("told#{}", sha256_hex(query.to_string().as_bytes()))
+    format!("roster#{}", sha256_hex(query.to_string().as_bytes()))
 }

@@ -74,7 +74,7 @@ impl Ledger {
         request: ClaimRequest<'_>,
         conversation: &ConversationKey,
     ) -> Result<Claim, Error> {
-        let lease_key = prefixed_key("turn", &conversation.to_string());
+        let lease_key = prefixed_key("lease", &conversation.to_string());
         let token = new_write_token();
         let mut known = self.read_claim(request.delivery, &lease_key).await?;
         for _ in 0..MAX_CAS_ROUNDS {
@@ -181,7 +181,10 @@ impl Ledger {
         let version = version.unwrap_or(0) + 1;
         let mut attributes = StoredLease { held, version }.write();
         attributes.extend(key(lease_key));
-        attributes.extend(item([("mark", text(token)), ("expires", self.table.expiry())]));
+        attributes.extend(item([
+            ("writeToken", text(token)),
+            ("expires", self.table.expiry()),
+        ]));
         self.table.put(VERB, attributes, condition).await
     }
 }
@@ -223,7 +226,7 @@ impl StoredLease {
         item([
             ("holder", text(holder.as_str())),
             ("attempt", number(*attempt)),
-            ("doubts", number(*ambiguous_attempts)),
+            ("ambiguousAttempts", number(*ambiguous_attempts)),
             ("until", moment(*until)),
             ("next", moment(*next)),
             ("version", number(self.version)),
@@ -236,7 +239,7 @@ impl StoredLease {
             held: ConversationLease {
                 holder: DeliveryKey::stored(record.text("holder")?.to_owned()),
                 attempt: record.number("attempt")?,
-                ambiguous_attempts: record.number("doubts")?,
+                ambiguous_attempts: record.number("ambiguousAttempts")?,
                 until: record.moment("until")?,
                 next: record.moment("next")?,
             },
@@ -272,16 +275,19 @@ mod tests {
             next: now,
         };
         let mut lease = StoredLease { held, version: 1 }.write();
-        lease.extend(key(&prefixed_key("turn", &conversation.to_string())));
-        lease.extend(item([("mark", text(new_write_token())), ("expires", number(0))]));
+        lease.extend(key(&prefixed_key("lease", &conversation.to_string())));
+        lease.extend(item([
+            ("writeToken", text(new_write_token())),
+            ("expires", number(0)),
+        ]));
         assert!(billed_bytes(&lease) < 1024, "{}", billed_bytes(&lease));
     }
 
     #[test]
     fn a_prefixed_key_fits_however_long_its_name() {
-        let long = |last| prefixed_key("turn", &format!("{}{last}", "x".repeat(9000)));
+        let long = |last| prefixed_key("lease", &format!("{}{last}", "x".repeat(9000)));
         assert!(long("1").len() < 2048);
         assert_ne!(long("1"), long("2"));
-        assert_ne!(prefixed_key("turn", "x|y|z"), prefixed_key("pace", "x|y|z"));
+        assert_ne!(prefixed_key("lease", "x|y|z"), prefixed_key("rate", "x|y|z"));
     }
 }

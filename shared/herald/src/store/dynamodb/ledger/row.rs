@@ -50,10 +50,10 @@ pub(super) fn write_row(verb: &'static str, row: &Row) -> Result<Item, Error> {
     let mut attributes = item([
         ("state", text(word)),
         ("attempt", number(*attempt)),
-        ("doubts", number(*ambiguous_attempts)),
+        ("ambiguousAttempts", number(*ambiguous_attempts)),
     ]);
     attributes.extend(match state {
-        State::Waiting { until, reason } => item([("until", moment(*until)), ("why", text(reason))]),
+        State::Waiting { until, reason } => item([("until", moment(*until)), ("reason", text(reason))]),
         State::Settled(outcome) => item([("outcome", json(verb, "outcome", outcome)?)]),
     });
     Ok(attributes)
@@ -64,7 +64,7 @@ pub(super) fn read_row(verb: &'static str, item: &Item) -> Result<Row, Error> {
     let state = match record.text("state")? {
         WAITING => State::Waiting {
             until: record.moment("until")?,
-            reason: record.text("why")?.to_owned(),
+            reason: record.text("reason")?.to_owned(),
         },
         SETTLED => State::Settled(record.json("outcome")?),
         _ => return Err(record.corrupt("state")),
@@ -72,7 +72,7 @@ pub(super) fn read_row(verb: &'static str, item: &Item) -> Result<Row, Error> {
     Ok(Row {
         state,
         attempt: record.number("attempt")?,
-        ambiguous_attempts: record.number("doubts")?,
+        ambiguous_attempts: record.number("ambiguousAttempts")?,
     })
 }
 

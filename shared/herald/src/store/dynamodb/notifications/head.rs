@@ -62,8 +62,11 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
     attributes.extend(item([
         ("acceptedAt", moment(*accepted_at)),
         ("caller", text(caller)),
-        ("onUnknown", word(verb, "onUnknown", guarantee)?),
-        ("ifUnknown", word(verb, "ifUnknown", if_no_conversation)?),
+        ("guarantee", word(verb, "guarantee", guarantee)?),
+        (
+            "ifNoConversation",
+            word(verb, "ifNoConversation", if_no_conversation)?,
+        ),
         ("expiresAt", moment(*expires_at)),
         ("start", json(verb, "start", start)?),
         ("messageBytes", number(*message_bytes)),
@@ -102,7 +105,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
     }
     if *send_mode != SendMode::default() {
         attributes.extend(item([
-            ("transport", word(verb, "transport", send_mode)?),
+            ("sendMode", word(verb, "sendMode", send_mode)?),
             ("batched", number(*batched)),
         ]));
     }
@@ -123,14 +126,14 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         accepted_at: head.moment("acceptedAt")?,
         caller: head.text("caller")?.to_owned(),
         category: head.optional_text("category")?.map(str::to_owned),
-        guarantee: head.word("onUnknown")?,
+        guarantee: head.word("guarantee")?,
         // Those that were accepted before this could be chosen have none.
-        if_no_conversation: match head.optional_text("ifUnknown")? {
-            Some(_) => head.word("ifUnknown")?,
+        if_no_conversation: match head.optional_text("ifNoConversation")? {
+            Some(_) => head.word("ifNoConversation")?,
             None => IfNoConversation::Skip,
         },
-        send_mode: match head.optional_text("transport")? {
-            Some(_) => head.word("transport")?,
+        send_mode: match head.optional_text("sendMode")? {
+            Some(_) => head.word("sendMode")?,
             None => SendMode::default(),
         },
         deliver_at: head.optional_moment("deliverAt")?,

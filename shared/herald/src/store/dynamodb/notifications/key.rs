@@ -10,9 +10,9 @@ use crate::store::Document;
 
 pub(super) const HEAD: &str = "head";
 pub(super) const PAGE: &str = "page";
-const FOUND: &str = "found";
+const FOUND: &str = "recipient";
 pub(super) const CLOSED: &str = "closed";
-pub(super) const BURIED: &str = "buried";
+pub(super) const DEAD_LETTER: &str = "deadLetter";
 
 /// The prefix of a document's pieces.
 pub(super) fn document(document: Document) -> String {
@@ -28,7 +28,7 @@ pub(super) fn page(part: u16, number: u32) -> String {
 
 /// The sort key of a frozen page.
 pub(super) fn draft(part: u16, number: u32) -> String {
-    format!("draft#{part:05}#{number:010}")
+    format!("frozen#{part:05}#{number:010}")
 }
 
 /// The sort key of a claimed recipient: a digest, because ids may be too long for a key.
