@@ -15,15 +15,15 @@
 //! | module | what it decides | uses |
 //! |---|---|---|
 //! | `lib` | what becomes of a chunk | all |
-//! | [`batch`] | a chunk that goes by the channel's batch API, as one request | chunk, resolve, outcome |
-//! | [`chunk`] | when its deliveries are processed: permits, waits, the invocation's end | delivery |
-//! | [`delivery`] | one delivery: resolve, claim, attempt, settle | resolve, request, outcome |
-//! | [`resolve`] | the conversation of a recipient, under the creation lease | `create_conversation`, install |
-//! | [`create_conversation`], [`install`] | creates a person's conversation; installs the bot for them | tenant |
-//! | [`request`] | the requests of one attempt | outcome |
-//! | [`outcome`] | what an answer means for its delivery, and beyond it | tenant |
-//! | [`tenant`] | permits, 429s, failures and tokens of one tenant | invocation |
-//! | [`notification_cache`], [`invocation`], [`context`] | what they share | |
+//! | `batch` | a chunk that goes by the channel's batch API, as one request | chunk, resolve, outcome |
+//! | `chunk` | when its deliveries are processed: permits, waits, the invocation's end | delivery |
+//! | `delivery` | one delivery: resolve, claim, attempt, settle | resolve, request, outcome |
+//! | `resolve` | the conversation of a recipient, under the creation lease | `create_conversation`, install |
+//! | `create_conversation`, `install` | creates a person's conversation; installs the bot for them | tenant |
+//! | `request` | the requests of one attempt | outcome |
+//! | `outcome` | what an answer means for its delivery, and beyond it | tenant |
+//! | `tenant` | permits, 429s, failures and tokens of one tenant | invocation |
+//! | `notification_cache`, `invocation`, `context` | what they share | |
 
 use std::time::Duration;
 
