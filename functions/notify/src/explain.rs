@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::backend::Backend;
+use herald::batch::{BatchKey, BatchRecord};
 use herald::explain::{self, BucketRate, Group, Survey};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, SendMode, State};
-use herald::operation::{Operation, OperationKey};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::{self, Ledger, Notifications, Paces};
 use jiff::Timestamp;
@@ -92,13 +92,13 @@ impl<B: Backend> Context<B> {
         let rates = self
             .rates(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
-        let operations = self.operations(&notification.id, &scan.open).await?;
+        let batches = self.batches(&notification.id, &scan.open).await?;
         let mut survey = Survey::new(&notification, rates, self.limits.tenant, self.clock.now());
         for open in &scan.open {
             survey.examine(explain::OpenChunk {
                 bucket: open.chunk.bucket.as_ref(),
                 buried: buried.get(&open.id).map(String::as_str),
-                operation: operations.get(&open.id),
+                batch: batches.get(&open.id),
                 recipients: &open.chunk.recipients,
                 rows: &open.rows,
             });
@@ -142,19 +142,19 @@ impl<B: Backend> Context<B> {
     }
 
     /// The batch operations of these chunks.
-    async fn operations(
+    async fn batches(
         &self,
         id: &NotificationId,
         open: &[OpenChunk],
-    ) -> Result<HashMap<ChunkId, Operation>, store::Error> {
+    ) -> Result<HashMap<ChunkId, BatchRecord>, store::Error> {
         let by_batch = open.iter().filter(|open| open.chunk.send_mode == SendMode::Batch);
         let by_batch: Vec<ChunkId> = by_batch.map(|open| open.id).collect();
-        let operations = by_batch.into_iter().map(|chunk| async move {
-            let operation = self.ledger.operation(&OperationKey::new(id, chunk)).await?;
-            Ok(operation.map(|operation| (chunk, operation)))
+        let batches = by_batch.into_iter().map(|chunk| async move {
+            let batch = self.ledger.batch(&BatchKey::new(id, chunk)).await?;
+            Ok(batch.map(|batch| (chunk, batch)))
         });
-        // A chunk whose batch is not submitted has no operation.
-        stream::iter(operations)
+        // A chunk whose batch was never submitted has no record.
+        stream::iter(batches)
             .buffer_unordered(CONCURRENT_READS)
             .try_filter_map(async |found| Ok(found))
             .try_collect()

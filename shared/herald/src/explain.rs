@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::audience::Recipient;
+use crate::batch::{BatchRecord, Stage};
 use crate::delivery::{INSTALLING, Row, State};
 use crate::notification::Notification;
-use crate::operation::{Operation, Stage};
 use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
 
 /// The most examples of each reason.
@@ -35,7 +35,7 @@ pub enum Reason {
     DeadLetter,
     /// The tenant's requests are paused.
     TenantPaused,
-    /// It is in an operation of the batch API; the channel reports the result when the operation is over.
+    /// It is in a batch; the channel reports the result when the batch has ended.
     InBatch,
     /// It may have arrived, and is retried.
     RetryingAmbiguous,
@@ -118,8 +118,8 @@ pub struct OpenChunk<'a> {
     pub bucket: Option<&'a Bucket>,
     /// Why it is in the dead-letter queue, if it is.
     pub buried: Option<&'a str>,
-    /// The state of its operation, if it is in batch mode.
-    pub operation: Option<&'a Operation>,
+    /// The state of its batch, if it is in batch mode.
+    pub batch: Option<&'a BatchRecord>,
     /// In the order of `rows`.
     pub recipients: &'a [Recipient],
     /// The recipients' ledger rows, in their order.
@@ -395,10 +395,7 @@ fn verdict(
             Some((*until, reason.as_str(), ambiguous_attempts))
         }
         Some((State::Waiting { .. }, _)) => None,
-        None => match chunk
-            .operation
-            .map(|operation| (&operation.stage, operation.ambiguous_attempts))
-        {
+        None => match chunk.batch.map(|batch| (&batch.stage, batch.ambiguous_attempts)) {
             Some((Stage::Waiting { until, reason }, ambiguous_attempts)) if *until > now => {
                 Some((*until, reason.as_str(), ambiguous_attempts))
             }
@@ -419,8 +416,8 @@ fn verdict(
     }
     if row.is_none()
         && matches!(
-            chunk.operation,
-            Some(Operation {
+            chunk.batch,
+            Some(BatchRecord {
                 stage: Stage::Submitted(_),
                 ..
             })

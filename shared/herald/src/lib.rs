@@ -21,7 +21,7 @@
 //! | bucket | the scope of a rate limit: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
 //! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
 //! | send mode | one request for each recipient, or the channel's batch API | [`notification::SendMode`] |
-//! | operation | one request of the batch API, for all recipients of a chunk | [`operation`] |
+//! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
 //! | epoch | the generation of cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
@@ -61,7 +61,7 @@
 //! | a message that may have been sent never counts as unsent | [`delivery::claim`] on an expired lease, [`delivery::disposition`] |
 //! | a recipient that several selectors name gets a notification once | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`rate_limit::reserve`], [`rate_limit::ConversationRate`], applied in one write by [`store::Paces::apply`] |
-//! | a chunk in batch mode has one operation; an ambiguous one is repeated only if the policy allows | [`operation::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch`]) |
+//! | a chunk in batch mode has one batch; an ambiguous one is repeated only if the policy allows | [`batch::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch`]) |
 //! | a 429 throttles its own tenant only, and a conversation that refused the bot is not tried again | [`rate_limit::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
 //! | one of all workers creates the conversation with a person, or installs the bot for them | [`store::Conversations::acquire_creation_lease`] |
 //! | an edit or a retraction never loses to the send that it follows | [`store::Notifications::close_chunk`] refuses a chunk that was processed at an earlier revision |
@@ -82,6 +82,7 @@ pub mod audience;
 pub mod aws;
 pub mod backend;
 pub mod backoff;
+pub mod batch;
 pub mod clock;
 pub mod completion;
 pub mod config;
@@ -96,7 +97,6 @@ pub mod graph;
 pub mod id;
 pub mod inbound;
 pub mod notification;
-pub mod operation;
 pub mod problem;
 pub mod queue;
 pub mod rate_limit;

@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 
+mod batches;
 mod conversations;
 mod event;
 mod ledger;
 mod notifications;
-mod operations;
 mod paces;
 mod queue;
 mod wire;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald::audience::Recipient;
+use herald::batch::{BatchKey, BatchRecord};
 use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord,
 };
@@ -12,7 +13,6 @@ use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, ChunkResult, Content, Notification, Page};
-use herald::operation::{Operation, OperationKey};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
@@ -445,16 +445,12 @@ impl Ledger for Tables {
         self.call("look up", self.store().rows(deliveries)).await
     }
 
-    async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
-        self.call("read a batch", self.store().operation(operation)).await
+    async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
+        self.call("read a batch", self.store().batch(batch)).await
     }
 
-    async fn compare_and_set_batch(
-        &self,
-        operation: &OperationKey,
-        to: &Operation,
-    ) -> Result<CasResult, Error> {
-        let act = self.store().compare_and_set_batch(operation, to);
+    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
+        let act = self.store().compare_and_set_batch(batch, to);
         self.call("write a batch", act).await
     }
 }

@@ -10,6 +10,7 @@ use botframework::connector::Connector;
 use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
 use herald::audience::Recipient;
+use herald::batch::{BatchKey, BatchRecord};
 use herald::clock::{Chance, Clock};
 use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
 use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, DeliveryKey, Row};
@@ -17,7 +18,6 @@ use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
 use herald::notification::{ChunkId, ChunkResult, Content, Notification, Page};
-use herald::operation::{Operation, OperationKey};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -466,11 +466,11 @@ impl Ledger for Tables {
         Ok(vec![None; deliveries.len()])
     }
 
-    async fn operation(&self, _: &OperationKey) -> Result<Option<Operation>, StoreError> {
+    async fn batch(&self, _: &BatchKey) -> Result<Option<BatchRecord>, StoreError> {
         Ok(None)
     }
 
-    async fn compare_and_set_batch(&self, _: &OperationKey, _: &Operation) -> Result<CasResult, StoreError> {
+    async fn compare_and_set_batch(&self, _: &BatchKey, _: &BatchRecord) -> Result<CasResult, StoreError> {
         unused()
     }
 }

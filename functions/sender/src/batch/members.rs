@@ -5,9 +5,9 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use herald::Error;
 use herald::audience::Recipient;
 use herald::backend::Backend;
+use herald::batch::BatchRecord;
 use herald::conversation::{Conversation, ConversationKey, Scope, State};
 use herald::delivery::{Outcome, SkipReason};
-use herald::operation::Operation;
 use herald::store::{Conversations, Ledger};
 
 use super::BatchRun;
@@ -150,7 +150,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     pub(super) async fn skip(
         &mut self,
         skipped: &[(Recipient, SkipReason)],
-        begun: &Operation,
+        begun: &BatchRecord,
     ) -> Result<(), Error> {
         if skipped.is_empty() {
             return Ok(());

@@ -7,16 +7,16 @@
 //!   └──── refused whole, or done ── those that are left, individually
 //! ```
 //!
-//! The state machine is [`herald::operation`]; a member that the batch did not reach is classified by the same table as a request
+//! The state machine is [`herald::batch`]; a member that the batch did not reach is classified by the same table as a request
 //! to it alone. No row of a delivery is written before its batch is done, unless it is not in the batch.
 
 use botframework::connector;
 use futures_util::future::join_all;
 use herald::Error;
 use herald::backend::Backend;
+use herald::batch::{self, BatchKey, BatchRecord, Stage, Step};
 use herald::delivery::Outcome;
 use herald::id::NotificationId;
-use herald::operation::{self, Operation, OperationKey, Stage, Step};
 use herald::rate_limit::Permits;
 use herald::store::{self, CasResult, Ledger};
 use herald::tenant_gate::Admission;
@@ -35,7 +35,7 @@ const CONFLICT_POLL: SignedDuration = SignedDuration::from_secs(2);
 /// The batch of one chunk.
 pub(crate) struct BatchRun<'r, 'a, B: Backend> {
     run: &'r mut ChunkRun<'a, B>,
-    key: OperationKey,
+    key: BatchKey,
 }
 
 /// What to do with the chunk.
@@ -80,7 +80,7 @@ enum MemberOutcome {
 
 impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
     pub(crate) fn new(run: &'r mut ChunkRun<'a, B>) -> Self {
-        let key = OperationKey::new(&run.chunk.notification, run.chunk.chunk);
+        let key = BatchKey::new(&run.chunk.notification, run.chunk.chunk);
         Self { run, key }
     }
 
@@ -100,35 +100,35 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
             return Ok(ChunkFate::Requeue(now));
         }
         let snapshot = self.run.cache.latest().await?;
-        let current = self.ledger().operation(&self.key).await?;
-        let step = operation::next(current.as_ref(), snapshot.head.guarantee, now);
+        let current = self.ledger().batch(&self.key).await?;
+        let step = batch::next(current.as_ref(), snapshot.head.guarantee, now);
         match (step, current) {
             (Step::Wait(until), _) => Ok(ChunkFate::Requeue(until)),
             (Step::Submit, current) => self.submit(current.as_ref(), &snapshot).await,
-            (Step::Ask(submitted), Some(current)) => self.poll(current, submitted, &snapshot).await,
-            (Step::GiveUp, Some(current)) => self.mark_unknown(&current).await,
-            (Step::OneByOne | Step::Ask(_) | Step::GiveUp, _) => Ok(ChunkFate::Individually),
+            (Step::Poll(submitted), Some(current)) => self.poll(current, submitted, &snapshot).await,
+            (Step::MarkUnknown, Some(current)) => self.mark_unknown(&current).await,
+            (Step::FallBack | Step::Poll(_) | Step::MarkUnknown, _) => Ok(ChunkFate::Individually),
         }
     }
 
     /// The result of the batch cannot be known.
-    async fn mark_unknown(&mut self, operation: &Operation) -> Result<ChunkFate, Exit> {
+    async fn mark_unknown(&mut self, batch: &BatchRecord) -> Result<ChunkFate, Exit> {
         tracing::warn!(error_type = "BatchUnknown", notification = %self.run.chunk.notification, "the result of a batch cannot be known");
         let outcome = |open: &Pending| {
-            if operation.aside.contains(&open.recipient) {
-                self.excluded_outcome(operation)
+            if batch.excluded.contains(&open.recipient) {
+                self.excluded_outcome(batch)
             } else {
                 MemberOutcome::Ends(Outcome::Unknown)
             }
         };
         let outcomes = self.run.open.iter().map(outcome).collect();
         self.write_outcomes(outcomes).await?;
-        self.finish(operation).await
+        self.finish(batch).await
     }
 
     /// A recipient that was not in the batch may have been in an earlier one.
-    fn excluded_outcome(&self, operation: &Operation) -> MemberOutcome {
-        match operation.ambiguous_attempts {
+    fn excluded_outcome(&self, batch: &BatchRecord) -> MemberOutcome {
+        match batch.ambiguous_attempts {
             0 => MemberOutcome::Individually,
             ambiguous_attempts => MemberOutcome::Waits {
                 until: self.now(),
@@ -187,18 +187,18 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
     }
 
     /// The batch is done. That is written if recipients are left, who are delivered individually.
-    async fn finish(&self, operation: &Operation) -> Result<ChunkFate, Exit> {
+    async fn finish(&self, batch: &BatchRecord) -> Result<ChunkFate, Exit> {
         if !self.run.open.is_empty() {
             // Another worker may have written the same, or a cancellation, after which it is found to be done once more.
             self.ledger()
-                .compare_and_set_batch(&self.key, &operation.at(Stage::Over))
+                .compare_and_set_batch(&self.key, &batch.at(Stage::Done))
                 .await?;
         }
         Ok(ChunkFate::Individually)
     }
 
     /// Writes the next state over the one that it was decided by; exits when another worker was faster.
-    async fn write(&self, to: &Operation) -> Result<(), Exit> {
+    async fn write(&self, to: &BatchRecord) -> Result<(), Exit> {
         match self.ledger().compare_and_set_batch(&self.key, to).await? {
             CasResult::Committed => Ok(()),
             CasResult::Conflict => Err(self.conflict()),

@@ -3,9 +3,9 @@
 use botframework::connector::{self, Class, FailedEntry, OperationPhase, OperationProgress};
 use herald::audience::Recipient;
 use herald::backend::Backend;
+use herald::batch::{self, BatchRecord, Stage, Submitted};
 use herald::conversation::{Conversation, Feedback};
 use herald::delivery::{AttemptLease, Disposition, Outcome, SentMessage};
-use herald::operation::{self, Operation, Stage, Submitted};
 use herald::rate_limit::Permits;
 use herald::retry::{Action, action_for, retry_after};
 use herald::store;
@@ -42,24 +42,24 @@ struct Ended {
 impl<B: Backend> BatchRun<'_, '_, B> {
     pub(super) async fn poll(
         &mut self,
-        mut operation: Operation,
+        mut batch: BatchRecord,
         submitted: Submitted,
         snapshot: &Snapshot,
     ) -> Result<ChunkFate, Exit> {
-        if operation::is_given_up(snapshot.head.expires_at, self.now()) {
-            return self.mark_unknown(&operation).await;
+        if batch::is_abandoned(snapshot.head.expires_at, self.now()) {
+            return self.mark_unknown(&batch).await;
         }
         if let Some(until) = self.run.invocation.gate.bot_paused_until() {
             return Ok(ChunkFate::Requeue(until));
         }
         if snapshot.head.is_stopped() && !submitted.cancelled {
-            operation = self.cancel(&operation, &submitted, snapshot).await?;
+            batch = self.cancel(&batch, &submitted, snapshot).await?;
         }
         let permits = self.acquire_permit().await?;
-        let progress = self.progress(&operation, &submitted, snapshot).await?;
+        let progress = self.progress(&batch, &submitted, snapshot).await?;
         let rest = match progress.phase() {
             OperationPhase::Running => {
-                let next_poll = submitted.asked_again(progress.retry_after.as_deref(), self.now());
+                let next_poll = submitted.next_poll(progress.retry_after.as_deref(), self.now());
                 return Ok(ChunkFate::Requeue(next_poll));
             }
             OperationPhase::Completed => Outcome::Delivered(SentMessage {
@@ -76,12 +76,12 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             failed: self.failed_members(&submitted, &progress, snapshot).await?,
             permits,
         };
-        self.settle(&operation, ended, snapshot).await
+        self.settle(&batch, ended, snapshot).await
     }
 
     async fn progress(
         &mut self,
-        operation: &Operation,
+        batch: &BatchRecord,
         submitted: &Submitted,
         snapshot: &Snapshot,
     ) -> Result<OperationProgress, Exit> {
@@ -94,7 +94,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         Err(match error.class() {
             // The channel has forgotten it.
             Class::Rejected | Class::Gone if !submitted.is_new(self.now()) => {
-                Exit::Fate(self.mark_unknown(operation).await?)
+                Exit::Fate(self.mark_unknown(batch).await?)
             }
             Class::Rejected | Class::Gone | Class::NotSent | Class::Ambiguous => {
                 self.poll_failed(&error, submitted).await?
@@ -105,10 +105,10 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     /// Asks the channel to end a batch, once. Returns its new state.
     async fn cancel(
         &mut self,
-        operation: &Operation,
+        batch: &BatchRecord,
         submitted: &Submitted,
         snapshot: &Snapshot,
-    ) -> Result<Operation, Exit> {
+    ) -> Result<BatchRecord, Exit> {
         self.acquire_permit().await?;
         let Submitted { id, service_url, .. } = submitted;
         if let Err(error) = self.connector().cancel_operation(service_url, id).await {
@@ -119,7 +119,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 Class::NotSent | Class::Ambiguous => return Err(self.poll_failed(&error, submitted).await?),
             }
         }
-        let cancelled = operation.at(Stage::Submitted(Submitted {
+        let cancelled = batch.at(Stage::Submitted(Submitted {
             cancelled: true,
             ..submitted.clone()
         }));
@@ -134,7 +134,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         submitted: &Submitted,
     ) -> Result<Exit, store::Error> {
         let now = self.now();
-        let next_poll = submitted.asked_again(None, now);
+        let next_poll = submitted.next_poll(None, now);
         let tenant = self.run.tenant();
         let retry_after = retry_after(error, now);
         match action_for(error.reason()) {
@@ -209,7 +209,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     /// Writes the outcome of each member.
     async fn settle(
         &mut self,
-        operation: &Operation,
+        batch: &BatchRecord,
         ended: Ended,
         snapshot: &Snapshot,
     ) -> Result<ChunkFate, Exit> {
@@ -225,7 +225,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         } else {
             Vec::new()
         };
-        let entries = self.entries_of_open(operation, &conversations, &mut failed.entries);
+        let entries = self.entries_of_open(batch, &conversations, &mut failed.entries);
         // An entry that names no known member may be about any member with an id that is not known.
         let has_strangers = failed.entries.iter().any(|entry| !entry.id.is_empty());
         let mut outcomes = Vec::new();
@@ -233,7 +233,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         for (open, entry) in self.run.open.iter().zip(entries) {
             let recipient = &open.recipient;
             outcomes.push(match entry {
-                _ if operation.aside.contains(recipient) => self.excluded_outcome(operation),
+                _ if batch.excluded.contains(recipient) => self.excluded_outcome(batch),
                 None => {
                     let is_sure = !has_strangers || ids(recipient, &conversations).len() > 1;
                     MemberOutcome::Ends(if is_sure && !failed.is_incomplete {
@@ -245,7 +245,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 Some(entry) => {
                     let mut its_effects = SideEffects::on(find(recipient, &conversations));
                     let outcome = self
-                        .failed_outcome(entry, has_delivered, operation, snapshot, &mut its_effects)
+                        .failed_outcome(entry, has_delivered, batch, snapshot, &mut its_effects)
                         .await?;
                     effects.append(&mut its_effects.list);
                     outcome
@@ -257,18 +257,18 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         if has_delivered {
             self.run.record_success(Some(permits)).await?;
         }
-        self.finish(operation).await
+        self.finish(batch).await
     }
 
     /// Takes the failed entry of each open delivery, in their order.
     fn entries_of_open(
         &self,
-        operation: &Operation,
+        batch: &BatchRecord,
         conversations: &[Conversation],
         failed: &mut Vec<FailedEntry>,
     ) -> Vec<Option<FailedEntry>> {
         let mut entry = |recipient: &Recipient| {
-            if operation.aside.contains(recipient) {
+            if batch.excluded.contains(recipient) {
                 return None;
             }
             let ids = ids(recipient, conversations);
@@ -282,32 +282,32 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &self,
         entry: FailedEntry,
         has_delivered: bool,
-        operation: &Operation,
+        batch: &BatchRecord,
         snapshot: &Snapshot,
         effects: &mut SideEffects<'_>,
     ) -> Result<MemberOutcome, store::Error> {
         // It had no attempt of its own before.
         let lease = AttemptLease {
             attempt: 1,
-            ..operation.lease()
+            ..batch.lease()
         };
         if entry.was_cancelled() {
             return Ok(if snapshot.head.is_stopped() {
                 MemberOutcome::Ends(lease.final_outcome(Outcome::Cancelled))
             } else {
-                self.excluded_outcome(operation)
+                self.excluded_outcome(batch)
             });
         }
         let is_known = effects.record.is_some();
         match action_for(entry.error.reason()) {
-            Action::TryOtherUrl | Action::PauseBot => return Ok(self.excluded_outcome(operation)),
+            Action::TryOtherUrl | Action::PauseBot => return Ok(self.excluded_outcome(batch)),
             // Other members were reached, so it does not concern the tenant.
             Action::CountFailure if has_delivered && is_known => {
                 let code = error_code(&entry.error);
                 effects.feedback(Feedback::Blocked(code.clone()));
                 return Ok(MemberOutcome::Ends(lease.final_outcome(Outcome::Gone { code })));
             }
-            Action::CountFailure => return Ok(self.excluded_outcome(operation)),
+            Action::CountFailure => return Ok(self.excluded_outcome(batch)),
             Action::ThrottleTenant
             | Action::Retry
             | Action::RecreateConversation

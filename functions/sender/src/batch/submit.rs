@@ -3,8 +3,8 @@
 use botframework::connector::{self, BatchReceipt, Class};
 use herald::audience::Recipient;
 use herald::backend::Backend;
+use herald::batch::{BatchRecord, Stage, Submitted};
 use herald::delivery::{Disposition, Outcome};
-use herald::operation::{Operation, Stage, Submitted};
 use herald::retry::{Action, action_for};
 
 use super::members::Member;
@@ -26,10 +26,10 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     /// Submits the chunk.
     pub(super) async fn submit(
         &mut self,
-        current: Option<&Operation>,
+        current: Option<&BatchRecord>,
         snapshot: &Snapshot,
     ) -> Result<ChunkFate, Exit> {
-        let begun = Operation::begin(current, self.run.invocation.deadline, Vec::new());
+        let begun = BatchRecord::begin(current, self.run.invocation.deadline, Vec::new());
         if snapshot.stop_outcome(self.now()).is_some() {
             // What may have been sent is never said not to have been.
             return if begun.ambiguous_attempts > 0 {
@@ -42,8 +42,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let Some(message) = &snapshot.message else {
             return self.finish_without_batch(current).await;
         };
-        let begun = Operation {
-            aside: submission.excluded,
+        let begun = BatchRecord {
+            excluded: submission.excluded,
             ..begun
         };
         self.run.chunk.begun = true;
@@ -59,7 +59,11 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     }
 
     /// Finds the members, ends the deliveries that are skipped, and takes a permit.
-    async fn prepare(&mut self, current: Option<&Operation>, begun: &Operation) -> Result<Submission, Exit> {
+    async fn prepare(
+        &mut self,
+        current: Option<&BatchRecord>,
+        begun: &BatchRecord,
+    ) -> Result<Submission, Exit> {
         if let Some(until) = self.run.invocation.gate.bot_paused_until() {
             return Err(Exit::requeue(until));
         }
@@ -106,7 +110,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         answer: Result<BatchReceipt, connector::Error>,
         service_url: String,
         members: usize,
-        begun: Operation,
+        begun: BatchRecord,
         snapshot: &Snapshot,
     ) -> Result<ChunkFate, Exit> {
         match answer {
@@ -119,7 +123,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                     at,
                     cancelled: false,
                 };
-                let next_poll = submitted.asked_again(None, at);
+                let next_poll = submitted.next_poll(None, at);
                 self.write(&begun.at(Stage::Submitted(submitted))).await?;
                 Ok(ChunkFate::Requeue(next_poll))
             }
@@ -143,7 +147,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     /// The request was not carried out, or may have been.
     async fn submit_failed(
         &mut self,
-        begun: &Operation,
+        begun: &BatchRecord,
         error: connector::Error,
         snapshot: &Snapshot,
     ) -> Result<ChunkFate, Exit> {
@@ -167,7 +171,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 begun.ambiguous_attempts,
             ),
         };
-        let waiting = Operation {
+        let waiting = BatchRecord {
             ambiguous_attempts,
             ..begun.at(Stage::Waiting { until, reason })
         };
@@ -176,8 +180,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     }
 
     /// The channel may have accepted it, and its id is lost.
-    async fn mark_id_lost(&mut self, begun: &Operation) -> Result<ChunkFate, Exit> {
-        let lost = begun.at(Stage::Lost);
+    async fn mark_id_lost(&mut self, begun: &BatchRecord) -> Result<ChunkFate, Exit> {
+        let lost = begun.at(Stage::IdLost);
         self.write(&lost).await?;
         self.mark_unknown(&lost).await
     }
@@ -186,8 +190,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     /// attempts there are.
     async fn batch_refused(
         &mut self,
-        begun: &Operation,
-        current: Option<&Operation>,
+        begun: &BatchRecord,
+        current: Option<&BatchRecord>,
         reason: &str,
     ) -> Result<ChunkFate, Exit> {
         if begun.ambiguous_attempts > 0 {
@@ -204,8 +208,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     }
 
     /// Nothing was submitted, and nothing will be.
-    async fn finish_without_batch(&mut self, current: Option<&Operation>) -> Result<ChunkFate, Exit> {
-        self.write(&Operation::over(current)).await?;
+    async fn finish_without_batch(&mut self, current: Option<&BatchRecord>) -> Result<ChunkFate, Exit> {
+        self.write(&BatchRecord::done(current)).await?;
         Ok(ChunkFate::Individually)
     }
 }

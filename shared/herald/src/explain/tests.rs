@@ -79,7 +79,7 @@ fn survey<'a>(
     survey.examine(OpenChunk {
         bucket: Some(&bucket),
         buried,
-        operation: None,
+        batch: None,
         recipients: &recipients(rows.len()),
         rows,
     });
@@ -240,7 +240,7 @@ fn rows_that_are_missing_count_as_none() {
     survey.examine(OpenChunk {
         bucket: None,
         buried: None,
-        operation: None,
+        batch: None,
         recipients: &recipients(3),
         rows: &[],
     });
@@ -250,14 +250,14 @@ fn rows_that_are_missing_count_as_none() {
 #[test]
 fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
     let mut notification = notification(2);
-    let begun = Operation::begin(None, at(160), Vec::new());
-    let submitted = begun.at(Stage::Submitted(crate::operation::Submitted {
+    let begun = BatchRecord::begin(None, at(160), Vec::new());
+    let submitted = begun.at(Stage::Submitted(crate::batch::Submitted {
         id: "op".into(),
         service_url: "https://smba.trafficmanager.net/emea/".to_owned(),
         at: at(90),
         cancelled: false,
     }));
-    let waiting_for = |until, ambiguous_attempts| Operation {
+    let waiting_for = |until, ambiguous_attempts| BatchRecord {
         ambiguous_attempts,
         ..begun.at(Stage::Waiting {
             until: at(until),
@@ -266,12 +266,12 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
     };
     let bucket = bucket();
     let rows = [None, Some(delivered())];
-    let said = |notification: &Notification, operation: &Operation| {
+    let said = |notification: &Notification, batch: &BatchRecord| {
         let mut survey = Survey::new(notification, HashMap::new(), LIMIT, at(100));
         survey.examine(OpenChunk {
             bucket: Some(&bucket),
             buried: None,
-            operation: Some(operation),
+            batch: Some(batch),
             recipients: &recipients(2),
             rows: &rows,
         });

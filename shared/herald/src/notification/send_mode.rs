@@ -1,7 +1,7 @@
 //! The send mode: one request for each recipient, or Teams' batch API.
 //!
 //! A batch request names a message and many people, and Teams sends the message to each of them at its own pace
-//! ([`crate::operation`]). This takes two requests instead of a hundred. The copies can be neither edited nor deleted, because
+//! ([`crate::batch`]). This takes two requests instead of a hundred. The copies can be neither edited nor deleted, because
 //! Teams does not return their ids.
 
 use serde::{Deserialize, Serialize};

@@ -45,11 +45,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Error, MAX_CAS_ROUNDS};
 
 mod attribute;
+mod batches;
 mod conversations;
 mod expression;
 mod ledger;
 mod notifications;
-mod operations;
 mod paces;
 mod table;
 

@@ -5,9 +5,9 @@ use std::future::Future;
 use jiff::Timestamp;
 
 use super::{Error, Rule};
+use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::ConversationKey;
 use crate::delivery::{self, AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, Purpose, Row, State};
-use crate::operation::{Operation, OperationKey};
 use crate::rate_limit::{Bucket, TenantRate};
 
 /// The result of a conditional write.
@@ -101,17 +101,14 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Option<Row>>, Error>> + Send;
 
     /// The record of a batch. A strong read.
-    fn operation(
-        &self,
-        operation: &OperationKey,
-    ) -> impl Future<Output = Result<Option<Operation>, Error>> + Send;
+    fn batch(&self, batch: &BatchKey) -> impl Future<Output = Result<Option<BatchRecord>, Error>> + Send;
 
     /// Stores the next step of a batch over the step before; [`CasResult::Conflict`] when another step is stored. Of any number of
     /// concurrent callers one commits. After an error nothing may be submitted.
     fn compare_and_set_batch(
         &self,
-        operation: &OperationKey,
-        to: &Operation,
+        batch: &BatchKey,
+        to: &BatchRecord,
     ) -> impl Future<Output = Result<CasResult, Error>> + Send;
 
     /// Records the outcome of an attempt and releases its lease. After an error the lease is held until it expires.

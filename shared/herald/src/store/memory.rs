@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::{CasResult, Error, Idempotency, Ledger, Paces, RowGuard, RowWrite, Rule};
+use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
-use crate::operation::{Operation, OperationKey};
 use crate::rate_limit::{Bucket, TenantRate};
 use crate::roster_cache::{RosterPage, RosterQuery, TeamKey};
 
@@ -33,7 +33,7 @@ struct Tables {
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
     leases: HashMap<ConversationKey, ConversationLease>,
-    operations: HashMap<OperationKey, Operation>,
+    batches: HashMap<BatchKey, BatchRecord>,
     paces: HashMap<Bucket, TenantRate>,
 }
 
@@ -83,21 +83,17 @@ impl Ledger for Store {
         Ok(rows.map(Option::<&Row>::cloned).collect())
     }
 
-    async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
-        Ok(self.tables().operations.get(operation).cloned())
+    async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
+        Ok(self.tables().batches.get(batch).cloned())
     }
 
-    async fn compare_and_set_batch(
-        &self,
-        operation: &OperationKey,
-        to: &Operation,
-    ) -> Result<CasResult, Error> {
+    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
         let mut tables = self.tables();
-        let step = tables.operations.get(operation).map_or(0, |stored| stored.step);
+        let step = tables.batches.get(batch).map_or(0, |stored| stored.step);
         if step + 1 != to.step {
             return Ok(CasResult::Conflict);
         }
-        tables.operations.insert(operation.clone(), to.clone());
+        tables.batches.insert(batch.clone(), to.clone());
         Ok(CasResult::Committed)
     }
 }

@@ -1,8 +1,8 @@
 //! Lost answers: the request was executed, and is retried.
 
+use herald::batch::{BatchKey, BatchRecord, Stage};
 use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
-use herald::operation::{Operation, OperationKey, Stage};
 use herald::rate_limit::Reservation;
 use herald::store::{
     Accept, CasResult, Close, ConversationFilter, Conversations, Error, Idempotency, Ledger, Notifications,
@@ -97,30 +97,30 @@ async fn settle_release_and_defer_survive_a_lost_answer() {
 async fn a_step_of_a_batch_survives_a_lost_answer() {
     let (wire, _database) = wired().await;
     let ledger = ledger_at(wire.address());
-    let operation = OperationKey::new(&id(), CHUNK);
+    let batch = BatchKey::new(&id(), CHUNK);
     wire.lose_answers(1);
-    let begun = Operation::begin(None, at(60), Vec::new());
+    let begun = BatchRecord::begin(None, at(60), Vec::new());
     assert_eq!(
-        ledger.compare_and_set_batch(&operation, &begun).await.unwrap(),
+        ledger.compare_and_set_batch(&batch, &begun).await.unwrap(),
         CasResult::Committed
     );
     assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
     // Another worker with an identical step has not taken it.
     let other = ledger_at(wire.address());
     assert_eq!(
-        other.compare_and_set_batch(&operation, &begun).await.unwrap(),
+        other.compare_and_set_batch(&batch, &begun).await.unwrap(),
         CasResult::Conflict
     );
     wire.lose_answers(1);
-    let over = begun.at(Stage::Over);
+    let over = begun.at(Stage::Done);
     assert_eq!(
-        ledger.compare_and_set_batch(&operation, &over).await.unwrap(),
+        ledger.compare_and_set_batch(&batch, &over).await.unwrap(),
         CasResult::Committed
     );
     wire.lose_answers(1);
     let left = ledger.mark_retryable(&delivery(1), at(5), "Throttled", 0).await;
     assert_eq!(left.unwrap(), None);
-    assert_eq!(ledger.operation(&operation).await.unwrap(), Some(over));
+    assert_eq!(ledger.batch(&batch).await.unwrap(), Some(over));
 }
 
 #[tokio::test]

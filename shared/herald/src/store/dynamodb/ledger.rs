@@ -7,10 +7,10 @@ use super::attribute::{Item, Record, item, text};
 use super::paces::PaceCache;
 use super::{Consistency, Error, Expression, Put, Table};
 use crate::aws::Sdk;
+use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::ConversationKey;
 use crate::delivery::{Claim, ClaimRequest, DeliveryKey, Row};
 use crate::digest::sha256_hex;
-use crate::operation::{Operation, OperationKey};
 use crate::store::{CasResult, RowGuard, RowWrite};
 
 mod claim;
@@ -109,16 +109,12 @@ impl crate::store::Ledger for Ledger {
         deliveries.iter().map(row).collect()
     }
 
-    async fn operation(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
-        self.read_batch(operation).await
+    async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
+        self.read_batch(batch).await
     }
 
-    async fn compare_and_set_batch(
-        &self,
-        operation: &OperationKey,
-        to: &Operation,
-    ) -> Result<CasResult, Error> {
-        self.write_batch(operation, to).await
+    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
+        self.write_batch(batch, to).await
     }
 }
 

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::attribute::{Item, Record, has_token, item, json, moment, number, text};
 use super::ledger::{Ledger, key, prefixed_key};
 use super::{Consistency, Error, Expression, Put, new_write_token};
-use crate::operation::{Operation, OperationKey, Stage, Submitted};
+use crate::batch::{BatchKey, BatchRecord, Stage, Submitted};
 use crate::store::CasResult;
 
 const WAITING: &str = "waiting";
@@ -15,12 +15,9 @@ const LOST: &str = "lost";
 const OVER: &str = "over";
 
 impl Ledger {
-    pub(super) async fn read_batch(&self, operation: &OperationKey) -> Result<Option<Operation>, Error> {
+    pub(super) async fn read_batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
         const VERB: &str = "read a batch";
-        let item = self
-            .table
-            .get(Consistency::Strong, VERB, place(operation))
-            .await?;
+        let item = self.table.get(Consistency::Strong, VERB, place(batch)).await?;
         item.map(|item| {
             read(Record {
                 verb: VERB,
@@ -30,11 +27,7 @@ impl Ledger {
         .transpose()
     }
 
-    pub(super) async fn write_batch(
-        &self,
-        operation: &OperationKey,
-        to: &Operation,
-    ) -> Result<CasResult, Error> {
+    pub(super) async fn write_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
         const VERB: &str = "write a batch";
         let token = new_write_token();
         let condition = match to.step {
@@ -42,7 +35,7 @@ impl Ledger {
             step => Expression::equal("step", number(step - 1)),
         };
         let mut attributes = write(VERB, to)?;
-        attributes.extend(place(operation));
+        attributes.extend(place(batch));
         attributes.extend(item([
             ("writeToken", text(&token)),
             ("expires", self.table.expiry()),
@@ -56,17 +49,17 @@ impl Ledger {
     }
 }
 
-fn place(operation: &OperationKey) -> Item {
-    key(&prefixed_key("batch", operation.as_str()))
+fn place(batch: &BatchKey) -> Item {
+    key(&prefixed_key("batch", batch.as_str()))
 }
 
-fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
-    let Operation {
+fn write(verb: &'static str, batch: &BatchRecord) -> Result<Item, Error> {
+    let BatchRecord {
         step,
         ambiguous_attempts,
         stage,
-        aside,
-    } = operation;
+        excluded,
+    } = batch;
     let mut attributes = item([
         ("step", number(*step)),
         ("ambiguousAttempts", number(*ambiguous_attempts)),
@@ -90,17 +83,17 @@ fn write(verb: &'static str, operation: &Operation) -> Result<Item, Error> {
             ("at", moment(*at)),
             ("cancelled", AttributeValue::Bool(*cancelled)),
         ]),
-        Stage::Lost => item([("stage", text(LOST))]),
-        Stage::Over => item([("stage", text(OVER))]),
+        Stage::IdLost => item([("stage", text(LOST))]),
+        Stage::Done => item([("stage", text(OVER))]),
     });
-    if !aside.is_empty() {
-        attributes.extend(item([("excluded", json(verb, "excluded", aside)?)]));
+    if !excluded.is_empty() {
+        attributes.extend(item([("excluded", json(verb, "excluded", excluded)?)]));
     }
     Ok(attributes)
 }
 
-fn read(record: Record<'_>) -> Result<Operation, Error> {
-    Ok(Operation {
+fn read(record: Record<'_>) -> Result<BatchRecord, Error> {
+    Ok(BatchRecord {
         step: record.number("step")?,
         ambiguous_attempts: record.number("ambiguousAttempts")?,
         stage: match record.text("stage")? {
@@ -117,11 +110,11 @@ fn read(record: Record<'_>) -> Result<Operation, Error> {
                 at: record.moment("at")?,
                 cancelled: record.item.get("cancelled") == Some(&AttributeValue::Bool(true)),
             }),
-            LOST => Stage::Lost,
-            OVER => Stage::Over,
+            LOST => Stage::IdLost,
+            OVER => Stage::Done,
             _ => return Err(record.corrupt("stage")),
         },
-        aside: match record.optional_text("excluded")? {
+        excluded: match record.optional_text("excluded")? {
             Some(_) => record.json("excluded")?,
             None => Vec::new(),
         },
