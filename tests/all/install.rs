@@ -572,7 +572,7 @@ async fn without_an_app_id_an_accepted_install_falls_back_to_create() {
     let (mut world, graph) = world().await;
     world.channel.when("entra-eve", not_installed());
     let id = world.asks(&installed(&people(&["zoe", "eve"]))).await;
-    world.customers = None;
+    world.graph_clients = None;
     world.work().await;
     assert_eq!(counts(&world, &id).await, (1, 1));
     assert_eq!(skipped(&world, &id, "eve").await, SkipReason::NotInstalled);

@@ -16,7 +16,7 @@ use herald::backend::Memory;
 use herald::clock::{Chance, Clock};
 use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
-use herald::graph::Customers;
+use herald::graph_clients::GraphClients;
 use herald::id::NotificationId;
 use herald::notification::{Notification, SendMode, State};
 use herald::queue::batch::Receipt;
@@ -47,7 +47,7 @@ pub(crate) struct World {
     /// The largest audience that starts without a confirmation.
     pub(crate) confirm_above: u64,
     /// The Graph clients of tenants in which the bot can be installed for people.
-    pub(crate) customers: Option<Customers>,
+    pub(crate) graph_clients: Option<GraphClients>,
     /// The rate limits.
     pub(crate) limits: Limits,
     /// The default send mode of notifications.
@@ -87,7 +87,7 @@ impl World {
             deliveries: Queue::new(),
             events: herald::event::memory::Events::default(),
             confirm_above: CONFIRM_ABOVE,
-            customers: None,
+            graph_clients: None,
             limits: Limits::teams(),
             send_mode: SendMode::default(),
             roster_ttl: SignedDuration::ZERO,
@@ -105,7 +105,7 @@ impl World {
     pub(crate) fn opens_graph(&mut self) -> Graph {
         let (graph, clock) = (Graph::at(self.clock.clone()), self.clock.clone());
         let transport = graph.clone();
-        self.customers = Some(Customers::of(MANIFEST, move |tenant| {
+        self.graph_clients = Some(GraphClients::of(MANIFEST, move |tenant| {
             let tenant = Tenant::new(Cloud::Public, tenant, "invented-bot")?;
             let clock = clock.clone();
             let rim = Runtime::new(move || clock.now().into(), || [0; 16]);
@@ -184,7 +184,7 @@ impl World {
             limits: self.limits.clone(),
             settings: Settings {
                 confirm_above: self.confirm_above,
-                teams_app_id: self.customers.as_ref().map(|them| them.manifest().to_owned()),
+                teams_app_id: self.graph_clients.as_ref().map(|them| them.manifest().to_owned()),
                 send_mode: self.send_mode,
             },
             legacy_text: "proactive hello".to_owned(),
@@ -231,7 +231,7 @@ impl World {
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),
             connector: self.connector(),
-            customers: self.customers.clone(),
+            graph_clients: self.graph_clients.clone(),
             limits: self.limits.clone(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),

@@ -238,7 +238,7 @@ pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledg
         deliveries: deliveries.clone(),
         events: Events::new(),
         connector,
-        customers: None,
+        graph_clients: None,
         limits: Limits::teams(),
         clock,
         chance: Chance::dealt_by(|| [7; 16]),

@@ -8,7 +8,7 @@ use herald::backend::{Aws, Backend};
 use herald::clock::{Chance, Clock};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::eventbridge;
-use herald::graph::Customers;
+use herald::graph_clients::GraphClients;
 use herald::queue::sqs;
 use herald::rate_limit::{ConversationRate, Limits};
 use herald::store::dynamodb;
@@ -32,7 +32,7 @@ pub struct Context<B: Backend> {
     /// The client of the channel.
     pub connector: Connector,
     /// The Graph clients that install the bot's app, if the deployment names the app.
-    pub customers: Option<Customers>,
+    pub graph_clients: Option<GraphClients>,
     /// The channel's limits.
     pub limits: Limits,
     /// The clock.
@@ -64,7 +64,7 @@ impl Context<Aws> {
             )?,
             events: eventbridge::Bus::from_environment(environment, &sdk),
             connector: herald::credential::connector(environment, &transport, &clock, &chance)?,
-            customers: Customers::from_environment(environment, &transport, &clock, &chance)?,
+            graph_clients: GraphClients::from_environment(environment, &transport, &clock, &chance)?,
             limits: environment.limits()?,
             clock,
             chance,

@@ -26,7 +26,7 @@ use botframework::credential;
 use botframework::graph::{self, Class, Installation, Reason};
 use botframework::id::{CatalogAppId, ConversationId, EntraObjectId};
 use herald::backend::Backend;
-use herald::graph::{Customer, Customers};
+use herald::graph_clients::{GraphClients, TenantGraph};
 use herald::id::NotificationId;
 use herald::rate_limit::Bucket;
 use herald::store;
@@ -62,8 +62,8 @@ pub(crate) enum InstallError {
 /// Installs the bot for one person.
 pub(crate) struct Installer<'i, 'a, B: Backend> {
     pub(crate) tenant: Tenant<'a, B>,
-    pub(crate) customers: &'i Customers,
-    pub(crate) customer: &'i Customer,
+    pub(crate) graph_clients: &'i GraphClients,
+    pub(crate) tenant_graph: &'i TenantGraph,
     pub(crate) user: &'i EntraObjectId,
     pub(crate) notification: &'i NotificationId,
 }
@@ -73,10 +73,15 @@ impl<B: Backend> Installer<'_, '_, B> {
         loop {
             let app = self.app().await?;
             self.acquire_permit().await?;
-            match self.customer.graph.install_for_user(self.user, &app).await {
+            match self.tenant_graph.graph.install_for_user(self.user, &app).await {
                 // It may be the app that is not known: one that was published again has another id.
                 Err(error) if error.reason() == Reason::NotFound => {
-                    if !self.customer.catalog().await.doubt(&app, self.tenant.now()) {
+                    if !self
+                        .tenant_graph
+                        .catalog()
+                        .await
+                        .invalidate(&app, self.tenant.now())
+                    {
                         return Err(error.into());
                     }
                 }
@@ -89,7 +94,7 @@ impl<B: Backend> Installer<'_, '_, B> {
     pub(crate) async fn chat(&self) -> Result<Option<ConversationId>, InstallError> {
         let app = self.app().await?;
         self.acquire_permit().await?;
-        let graph = &self.customer.graph;
+        let graph = &self.tenant_graph.graph;
         let Some(installation) = graph.installation(self.user, &app).await? else {
             return Ok(None);
         };
@@ -99,9 +104,9 @@ impl<B: Backend> Installer<'_, '_, B> {
 
     /// The bot's app in the tenant's catalog.
     async fn app(&self) -> Result<CatalogAppId, InstallError> {
-        let mut catalog = self.customer.catalog().await;
-        if catalog.known(self.tenant.now()).is_none() {
-            let (graph, manifest) = (&self.customer.graph, self.customers.manifest());
+        let mut catalog = self.tenant_graph.catalog().await;
+        if catalog.get(self.tenant.now()).is_none() {
+            let (graph, manifest) = (&self.tenant_graph.graph, self.graph_clients.manifest());
             self.acquire_permit().await?;
             let mut app = graph.catalog_app(manifest).await;
             if matches!(app, Ok(None)) {
@@ -124,9 +129,9 @@ impl<B: Backend> Installer<'_, '_, B> {
                     "the bot's app is not in the catalog of a tenant: it is installed for nobody there"
                 );
             }
-            catalog.keep(app, self.tenant.now());
+            catalog.put(app, self.tenant.now());
         }
-        let app = catalog.known(self.tenant.now()).flatten();
+        let app = catalog.get(self.tenant.now()).flatten();
         app.cloned().ok_or(InstallError::NotInCatalog)
     }
 

@@ -19,7 +19,7 @@
 //! | unknown | the outcome of a request that may have been carried out, when its response is lost | [`delivery::Outcome::Unknown`] |
 //! | permit | the right to make one request to a tenant at a moment | [`rate_limit::Permits`] |
 //! | bucket | the scope of a rate limit: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
-//! | customer | a tenant in which the bot's app can be installed for people | [`graph::Customers`] |
+//! | customer | a tenant in which the bot's app can be installed for people | [`graph_clients::GraphClients`] |
 //! | send mode | one request for each recipient, or the channel's batch API | [`notification::SendMode`] |
 //! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
 //! | epoch | the generation of cached rosters; a change of the team starts a new one | [`roster_cache`] |
@@ -75,7 +75,7 @@
 //! every step. The arguments are in `DESIGN.md#freshness`, `DESIGN.md#permits` and `DESIGN.md#frozen-pages`.
 //!
 //! Pure modules take the time and random numbers as arguments; [`clock`] provides both. Only [`store::dynamodb`],
-//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] use AWS; only [`graph`] uses Microsoft Graph.
+//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] use AWS; only [`graph_clients`] uses Microsoft Graph.
 
 pub mod acceptance;
 pub mod audience;
@@ -93,7 +93,7 @@ pub mod delivery;
 pub mod digest;
 pub mod event;
 pub mod explain;
-pub mod graph;
+pub mod graph_clients;
 pub mod id;
 pub mod inbound;
 pub mod notification;

@@ -90,7 +90,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
         deliveries: queue.clone(),
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
-        customers: None,
+        graph_clients: None,
         // No request waits for a permit here.
         limits: Limits {
             tenant: Limit {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use planner::Bot;
 use tests::credential::given;
 
-use super::graph::customers;
+use super::graph::graph_clients;
 use super::lambda::{Environment, Function};
 use super::people::BOT;
 use super::queues::{Lane, Which};
@@ -102,7 +102,7 @@ impl Function for Sender {
             deliveries: lane(environment, Which::Deliveries),
             events: tables,
             connector: connector(environment),
-            customers: Some(customers(environment)),
+            graph_clients: Some(graph_clients(environment)),
             limits: Limits::teams(),
             clock: environment.clock(),
             chance: environment.chance(),

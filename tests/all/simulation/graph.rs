@@ -7,7 +7,7 @@ use std::time::Duration;
 use botframework::graph::Graph;
 use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
-use herald::graph::Customers;
+use herald::graph_clients::GraphClients;
 use herald_local::teams::{GraphOperation, GraphRequest, Refusal};
 use http::{Request, Response};
 use serde_json::Value;
@@ -31,9 +31,9 @@ const AND_BACK: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 const TOLD_WITHIN: Duration = Duration::from_secs(150);
 
 /// Graph as a worker reaches it, in every tenant.
-pub(super) fn customers(environment: &Arc<Environment>) -> Customers {
+pub(super) fn graph_clients(environment: &Arc<Environment>) -> GraphClients {
     let portal = Portal(Arc::clone(environment));
-    Customers::of(MANIFEST, move |tenant| {
+    GraphClients::of(MANIFEST, move |tenant| {
         Graph::unauthenticated(portal.clone(), &format!("http://127.0.0.1/{tenant}"))
     })
 }

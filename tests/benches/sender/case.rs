@@ -224,7 +224,7 @@ fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces 
         deliveries: Queue::new(),
         events: Events::new(),
         connector,
-        customers: None,
+        graph_clients: None,
         limits: Limits {
             tenant: Limit {
                 requests: 1_000_000,

@@ -76,7 +76,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         deliveries,
         events: Events::new(),
         connector: Connector::unauthenticated(Taker(Arc::clone(&sent))),
-        customers: None,
+        graph_clients: None,
         limits: Limits {
             tenant: Limit {
                 requests: 1_000_000,

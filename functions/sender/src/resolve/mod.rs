@@ -10,7 +10,7 @@ use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
 use herald::delivery::{DeliveryKey, Outcome, SkipReason, State as RowState};
-use herald::graph::Customers;
+use herald::graph_clients::GraphClients;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
 use herald::retry::{Action, action_for};
@@ -197,11 +197,11 @@ impl<B: Backend> Resolver<'_, '_, B> {
     ) -> Result<Creation, CreateError> {
         let tenant = self.tenant;
         // A deployment that does not name the bot's app any more does what it can.
-        let customers = tenant.context().customers.as_ref();
-        let customers = customers.filter(|_| head.if_no_conversation == IfNoConversation::Install);
-        match (customers, &person.person) {
-            (Some(customers), Person::User(user)) => {
-                self.install_then_create(person, head, customers, user, installing_since)
+        let graph_clients = tenant.context().graph_clients.as_ref();
+        let graph_clients = graph_clients.filter(|_| head.if_no_conversation == IfNoConversation::Install);
+        match (graph_clients, &person.person) {
+            (Some(graph_clients), Person::User(user)) => {
+                self.install_then_create(person, head, graph_clients, user, installing_since)
                     .await
             }
             // Graph does not know the channel's ids.
@@ -216,18 +216,18 @@ impl<B: Backend> Resolver<'_, '_, B> {
         &self,
         person: &PersonKey,
         head: &Notification,
-        customers: &Customers,
+        graph_clients: &GraphClients,
         user: &EntraObjectId,
         installing_since: Option<Timestamp>,
     ) -> Result<Creation, CreateError> {
         let tenant = self.tenant;
-        let customer = customers
+        let tenant_graph = graph_clients
             .in_tenant(&person.tenant)
             .map_err(|_| InstallError::NoSuchTenant)?;
         let installer = Installer {
             tenant,
-            customers,
-            customer: &customer,
+            graph_clients,
+            tenant_graph: &tenant_graph,
             user,
             notification: &head.id,
         };

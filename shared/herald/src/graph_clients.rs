@@ -21,16 +21,16 @@ use crate::config::{self, Authentication, Environment, variable};
 use crate::credential;
 
 /// The TTL of a catalog entry without the app, and the shortest time between two requests to one catalog.
-const ASKED_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
+const CATALOG_TTL: SignedDuration = SignedDuration::from_mins(1);
 
 /// The Graph clients of all tenants. Cheap to clone; all clones share the clients.
 #[derive(Clone)]
-pub struct Customers(Arc<Shared>);
+pub struct GraphClients(Arc<Shared>);
 
 struct Shared {
     manifest: String,
     open: Open,
-    known: Mutex<HashMap<String, Arc<Customer>>>,
+    known: Mutex<HashMap<String, Arc<TenantGraph>>>,
 }
 
 /// Creates the Graph client of a tenant.
@@ -38,23 +38,23 @@ type Open = Box<dyn Fn(&str) -> Result<Graph, InvalidRegistration> + Send + Sync
 
 /// The Graph client and the catalog cache of a tenant.
 #[derive(Debug)]
-pub struct Customer {
+pub struct TenantGraph {
     /// The client, with tokens for this tenant.
     pub graph: Graph,
-    catalog: tokio::sync::Mutex<Catalog>,
+    catalog: tokio::sync::Mutex<CatalogCache>,
 }
 
 /// The cached catalog entry of the bot's app in a tenant.
 #[derive(Debug, Default)]
-pub struct Catalog(Option<Asked>);
+pub struct CatalogCache(Option<CatalogEntry>);
 
 #[derive(Debug)]
-struct Asked {
+struct CatalogEntry {
     app: Option<CatalogAppId>,
     at: Timestamp,
 }
 
-impl Customers {
+impl GraphClients {
     /// The clients for the app with this manifest id. `open` creates the client of a tenant, named by its id or a domain.
     pub fn of(
         manifest: &str,
@@ -135,50 +135,50 @@ impl Customers {
     ///
     /// # Errors
     /// When `tenant` is neither an id nor a domain.
-    pub fn in_tenant(&self, tenant: &str) -> Result<Arc<Customer>, InvalidRegistration> {
+    pub fn in_tenant(&self, tenant: &str) -> Result<Arc<TenantGraph>, InvalidRegistration> {
         let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(customer) = known.get(tenant) {
-            return Ok(Arc::clone(customer));
+        if let Some(tenant_graph) = known.get(tenant) {
+            return Ok(Arc::clone(tenant_graph));
         }
-        let customer = Arc::new(Customer {
+        let tenant_graph = Arc::new(TenantGraph {
             graph: (self.0.open)(tenant)?,
             catalog: tokio::sync::Mutex::default(),
         });
-        known.insert(tenant.to_owned(), Arc::clone(&customer));
-        Ok(customer)
+        known.insert(tenant.to_owned(), Arc::clone(&tenant_graph));
+        Ok(tenant_graph)
     }
 }
 
-impl Customer {
+impl TenantGraph {
     /// Locks the catalog cache. Hold the lock during a request, so that concurrent callers share its result.
-    pub async fn catalog(&self) -> MutexGuard<'_, Catalog> {
+    pub async fn catalog(&self) -> MutexGuard<'_, CatalogCache> {
         self.catalog.lock().await
     }
 }
 
-impl Catalog {
+impl CatalogCache {
     /// The cached app: `Some(None)` if the catalog has no such app, `None` if the cache is empty or stale.
-    pub fn known(&self, now: Timestamp) -> Option<Option<&CatalogAppId>> {
+    pub fn get(&self, now: Timestamp) -> Option<Option<&CatalogAppId>> {
         match &self.0 {
-            Some(Asked { app: Some(app), .. }) => Some(Some(app)),
-            Some(asked) if asked.is_fresh(now) => Some(None),
+            Some(CatalogEntry { app: Some(app), .. }) => Some(Some(app)),
+            Some(entry) if entry.is_fresh(now) => Some(None),
             Some(_) | None => None,
         }
     }
 
     /// Caches a response of the catalog.
-    pub fn keep(&mut self, app: Option<CatalogAppId>, now: Timestamp) {
-        self.0 = Some(Asked { app, at: now });
+    pub fn put(&mut self, app: Option<CatalogAppId>, now: Timestamp) {
+        self.0 = Some(CatalogEntry { app, at: now });
     }
 
     /// Invalidates the entry after Graph did not find the app or the person, unless the entry is less than a minute old
     /// or is another app. Returns whether a retry may succeed.
-    pub fn doubt(&mut self, app: &CatalogAppId, now: Timestamp) -> bool {
-        let Some(asked) = &self.0 else { return true };
-        if asked.app.as_ref() != Some(app) {
+    pub fn invalidate(&mut self, app: &CatalogAppId, now: Timestamp) -> bool {
+        let Some(entry) = &self.0 else { return true };
+        if entry.app.as_ref() != Some(app) {
             return true;
         }
-        if asked.is_fresh(now) {
+        if entry.is_fresh(now) {
             return false;
         }
         self.0 = None;
@@ -186,15 +186,15 @@ impl Catalog {
     }
 }
 
-impl Asked {
+impl CatalogEntry {
     fn is_fresh(&self, now: Timestamp) -> bool {
-        now.duration_since(self.at) < ASKED_AGAIN_AFTER
+        now.duration_since(self.at) < CATALOG_TTL
     }
 }
 
-impl fmt::Debug for Customers {
+impl fmt::Debug for GraphClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Customers")
+        f.debug_struct("GraphClients")
             .field("manifest", &self.0.manifest)
             .finish_non_exhaustive()
     }
@@ -215,7 +215,7 @@ mod tests {
     const TOKENS: (&str, &str) = ("HERALD_TOKEN_URL", "http://127.0.0.1:3980/token");
     const IN_AWS: (&str, &str) = ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
 
-    fn customers(pairs: &[(&str, &str)]) -> Result<Option<Customers>, config::Error> {
+    fn graph_clients(pairs: &[(&str, &str)]) -> Result<Option<GraphClients>, config::Error> {
         let environment = Environment::read_by(|name| {
             let found = pairs.iter().find(|(known, _)| *known == name);
             found
@@ -227,11 +227,11 @@ mod tests {
                 })
         });
         let transport = HttpTransport::builder().build().unwrap();
-        Customers::from_environment(&environment, &transport, &Clock::system(), &Chance::system())
+        GraphClients::from_environment(&environment, &transport, &Clock::system(), &Chance::system())
     }
 
     fn refused(pairs: &[(&str, &str)], by: &str) {
-        let error = customers(pairs).unwrap_err().to_string();
+        let error = graph_clients(pairs).unwrap_err().to_string();
         assert!(error.starts_with(by), "{pairs:?}: {error}");
     }
 
@@ -241,16 +241,16 @@ mod tests {
 
     #[test]
     fn there_are_customers_when_the_deployment_names_the_app() {
-        assert!(customers(&[APP]).unwrap().is_none());
+        assert!(graph_clients(&[APP]).unwrap().is_none());
         for pairs in [
             &[APP, MANIFEST][..],
             &[APP, MANIFEST, IN_AWS],
             &[APP, MANIFEST, TOKENS, GRAPH],
             &[UNAUTHENTICATED, MANIFEST, GRAPH],
         ] {
-            let customers = customers(pairs).unwrap().unwrap();
-            assert_eq!(customers.manifest(), MANIFEST.1);
-            assert!(customers.in_tenant("tenant-1").is_ok(), "{pairs:?}");
+            let graph_clients = graph_clients(pairs).unwrap().unwrap();
+            assert_eq!(graph_clients.manifest(), MANIFEST.1);
+            assert!(graph_clients.in_tenant("tenant-1").is_ok(), "{pairs:?}");
         }
         refused(&[APP, ("HERALD_TEAMS_APP_ID", "my app")], "HERALD_TEAMS_APP_ID");
         refused(&[APP, MANIFEST, ("HERALD_CLOUD", "China")], "HERALD_TEAMS_APP_ID");
@@ -277,8 +277,8 @@ mod tests {
 
     #[test]
     fn each_tenant_has_one_client_and_what_is_no_tenant_has_none() {
-        let customers = customers(&[APP, MANIFEST]).unwrap().unwrap();
-        let of = |tenant: &str| customers.clone().in_tenant(tenant);
+        let graph_clients = graph_clients(&[APP, MANIFEST]).unwrap().unwrap();
+        let of = |tenant: &str| graph_clients.clone().in_tenant(tenant);
         assert!(Arc::ptr_eq(&of("t1").unwrap(), &of("t1").unwrap()));
         assert!(!Arc::ptr_eq(&of("t1").unwrap(), &of("t2").unwrap()));
         assert!(of("../botframework.com").is_err());
@@ -287,17 +287,20 @@ mod tests {
     #[test]
     fn what_a_catalog_said_is_kept_until_it_is_doubted_and_asked_once_a_minute() {
         let app = CatalogAppId::from("app");
-        let mut catalog = Catalog::default();
-        assert_eq!(catalog.known(at(0)), None);
-        catalog.keep(Some(app.clone()), at(0));
-        assert_eq!(catalog.known(at(1_000_000)), Some(Some(&app)));
-        assert!(!catalog.doubt(&app, at(59)), "it was asked just now");
-        assert!(catalog.doubt(&"older".into(), at(59)), "somebody asked since");
-        assert_eq!(catalog.known(at(59)), Some(Some(&app)));
-        assert!(catalog.doubt(&app, at(60)));
-        assert_eq!(catalog.known(at(60)), None);
-        catalog.keep(None, at(60));
-        assert_eq!(catalog.known(at(119)), Some(None));
-        assert_eq!(catalog.known(at(120)), None);
+        let mut catalog = CatalogCache::default();
+        assert_eq!(catalog.get(at(0)), None);
+        catalog.put(Some(app.clone()), at(0));
+        assert_eq!(catalog.get(at(1_000_000)), Some(Some(&app)));
+        assert!(!catalog.invalidate(&app, at(59)), "it was asked just now");
+        assert!(
+            catalog.invalidate(&"older".into(), at(59)),
+            "somebody asked since"
+        );
+        assert_eq!(catalog.get(at(59)), Some(Some(&app)));
+        assert!(catalog.invalidate(&app, at(60)));
+        assert_eq!(catalog.get(at(60)), None);
+        catalog.put(None, at(60));
+        assert_eq!(catalog.get(at(119)), Some(None));
+        assert_eq!(catalog.get(at(120)), None);
     }
 }
