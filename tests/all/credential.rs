@@ -84,7 +84,7 @@ impl System {
 
     fn sdk(&self) -> Sdk {
         let endpoint = self.host.dynamodb_endpoint();
-        let environment = Environment::read_by(move |name| {
+        let environment = Environment::from_fn(move |name| {
             Some(match name {
                 "AWS_ENDPOINT_URL_DYNAMODB" => endpoint.clone(),
                 "AWS_REGION" => "us-east-1".to_owned(),

@@ -414,7 +414,7 @@ fn the_endpoint_answers_every_post() {
                 store: Store::new(),
                 authenticator: Authenticator::unauthenticated(Cloud::Public),
                 adapter: Adapter::new(Connector::new(Channel::new(), rule(), given(Cloud::Public))),
-                clock: Clock::told_by(|| Timestamp::from_second(NOW).unwrap()),
+                clock: Clock::from_fn(|| Timestamp::from_second(NOW).unwrap()),
             };
             messages::handle(&context, request).await.status().as_u16()
         });

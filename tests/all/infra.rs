@@ -57,7 +57,7 @@ fn environment(host: &Host) -> Environment<'static> {
             "arn:aws:iam::000000000000:role/Waker".to_owned(),
         ),
     ]);
-    Environment::read_by(move |name| variables.get(name).cloned())
+    Environment::from_fn(move |name| variables.get(name).cloned())
 }
 
 fn real() -> Stack {
@@ -89,7 +89,7 @@ async fn a_message_for_tomorrow_waits_in_one_schedule_and_arrives_unchanged() {
     let transport = HttpTransport::builder().build().unwrap();
     // The schedule's name contains the second.
     let now = Clock::system().now();
-    let clock = Clock::told_by(move || now);
+    let clock = Clock::from_fn(move || now);
     let sdk = Sdk::new(&environment, &transport).unwrap();
     let schedules = Schedules::from_environment(&environment, &sdk, &clock).unwrap();
     let queue =

@@ -13,7 +13,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::acceptance::Settings;
 use herald::backend::Memory;
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
 use herald::graph_clients::GraphClients;
@@ -56,7 +56,7 @@ pub(crate) struct World {
     pub(crate) roster_ttl: SignedDuration,
     seconds: Arc<AtomicI64>,
     clock: Clock,
-    chance: Chance,
+    chance: Random,
     connector: Connector,
 }
 
@@ -92,11 +92,11 @@ impl World {
             send_mode: SendMode::default(),
             roster_ttl: SignedDuration::ZERO,
             seconds,
-            clock: Clock::told_by(move || {
+            clock: Clock::from_fn(move || {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
                 told.checked_add(began.elapsed()).unwrap()
             }),
-            chance: Chance::dealt_by(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
+            chance: Random::from_fn(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
             connector,
         }
     }

@@ -129,7 +129,7 @@ pub fn sdk(address: SocketAddr) -> Sdk {
 pub fn environment<'a>(address: SocketAddr, variables: &'a [(&'a str, &'a str)]) -> Environment<'a> {
     static REGIONS: AtomicUsize = AtomicUsize::new(0);
     let region = REGIONS.fetch_add(1, Ordering::Relaxed);
-    Environment::read_by(move |name| match name {
+    Environment::from_fn(move |name| match name {
         "AWS_REGION" => Some(format!("made-up-{region}")),
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("made-up".to_owned()),
         "AWS_ENDPOINT_URL" => Some(format!("http://{address}")),

@@ -15,7 +15,7 @@ use botframework::connector::Connector;
 use botframework::http::{Body, ResponseFuture, Transport};
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Notification};
@@ -210,7 +210,7 @@ pub async fn run(people: u64, service_url: &str, connector: Connector, senders: 
 /// A clock that follows tokio's, from a fixed start.
 pub fn clock() -> Clock {
     let began = Instant::now();
-    Clock::told_by(move || {
+    Clock::from_fn(move || {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         start.checked_add(began.elapsed()).unwrap()
     })
@@ -241,7 +241,7 @@ pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledg
         graph_clients: None,
         limits: Limits::teams(),
         clock,
-        chance: Chance::dealt_by(|| [7; 16]),
+        chance: Random::from_fn(|| [7; 16]),
     };
     let begun = Instant::now();
     queue::Queue::send(&deliveries, messages).await.unwrap();

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use botframework::activity::Activity;
 use botframework::auth::Authenticator;
 use botframework::turn::{Adapter, TurnResponse};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::store::{Conversations, dynamodb};
 use herald::telemetry::chain;
@@ -55,12 +55,12 @@ impl Context<dynamodb::Conversations> {
         let sdk = aws::Sdk::new(environment, &transport)?;
         Ok(Self {
             store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),
-            authenticator: environment.authenticator(&transport, &Chance::system())?,
+            authenticator: environment.authenticator(&transport, &Random::system())?,
             adapter: Adapter::new(credential::connector(
                 environment,
                 &transport,
                 &Clock::system(),
-                &Chance::system(),
+                &Random::system(),
             )?),
             clock: Clock::system(),
         })

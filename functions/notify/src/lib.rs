@@ -27,7 +27,7 @@ use botframework::service_url::TrustRule;
 use herald::acceptance::Settings;
 use herald::aws;
 use herald::backend::{Aws, Backend};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::eventbridge;
 use herald::queue::sqs;
@@ -86,7 +86,7 @@ pub struct Context<B: Backend> {
     /// The time.
     pub clock: Clock,
     /// Randomness for ids.
-    pub chance: Chance,
+    pub chance: Random,
 }
 
 impl Context<Aws> {
@@ -118,7 +118,7 @@ impl Context<Aws> {
                 .optional(variable::NOTIFY_TEXT)
                 .unwrap_or_else(|| LEGACY_TEXT.to_owned()),
             clock,
-            chance: Chance::system(),
+            chance: Random::system(),
         })
     }
 }

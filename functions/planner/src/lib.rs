@@ -11,7 +11,7 @@ use botframework::connector::Connector;
 use herald::Error;
 use herald::aws;
 use herald::backend::{Aws, Backend};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::{Event, Events, eventbridge};
 use herald::id::NotificationId;
@@ -89,7 +89,7 @@ impl Context<Aws> {
             plans: queue(variable::PLANS_QUEUE_URL)?,
             deliveries: queue(variable::DELIVERIES_QUEUE_URL)?,
             events: eventbridge::Bus::from_environment(environment, &sdk),
-            connector: herald::credential::connector(environment, &transport, &clock, &Chance::system())?,
+            connector: herald::credential::connector(environment, &transport, &clock, &Random::system())?,
             limits: environment.limits()?,
             roster_ttl: environment.roster_ttl()?,
             bot: Bot::from_environment(environment),

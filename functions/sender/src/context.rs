@@ -5,7 +5,7 @@ use std::time::Duration;
 use botframework::connector::Connector;
 use herald::aws;
 use herald::backend::{Aws, Backend};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::eventbridge;
 use herald::graph_clients::GraphClients;
@@ -38,7 +38,7 @@ pub struct Context<B: Backend> {
     /// The clock.
     pub clock: Clock,
     /// Randomness, for jitter.
-    pub chance: Chance,
+    pub chance: Random,
 }
 
 impl Context<Aws> {
@@ -47,7 +47,7 @@ impl Context<Aws> {
     /// # Errors
     /// When a variable is missing or invalid; the error names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let (clock, chance) = (Clock::system(), Chance::system());
+        let (clock, chance) = (Clock::system(), Random::system());
         let transport = http_transport(environment).timeout(SEND_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
@@ -79,7 +79,7 @@ impl<B: Backend> Context<B> {
     }
 
     pub(crate) fn random(&self) -> u32 {
-        let [a, b, c, d, ..] = self.chance.draw();
+        let [a, b, c, d, ..] = self.chance.bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 

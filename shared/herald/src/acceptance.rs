@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::audience::{Audience, Target, TeamPart};
 use crate::backend::Backend;
-use crate::clock::{Chance, Clock};
+use crate::clock::{Clock, Random};
 use crate::config::{self, Environment};
 use crate::digest::sha256_hex;
 use crate::id::NotificationId;
@@ -86,7 +86,7 @@ pub struct Acceptor<'a, B: Backend> {
     /// Dates the acceptance.
     pub clock: &'a Clock,
     /// The random source of notification ids.
-    pub chance: &'a Chance,
+    pub chance: &'a Random,
 }
 
 /// Who asks, and the idempotency key of the request.
@@ -223,7 +223,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let now = self.clock.now();
         let is_repeatable = idempotency.is_some();
         request.send_mode.get_or_insert(self.settings.send_mode);
-        let id = NotificationId::fresh(now, self.chance.draw());
+        let id = NotificationId::fresh(now, self.chance.bytes());
         let acceptance = Acceptance {
             notification: Notification::begin(id.clone(), now, caller, &request, start),
             audience: request.audience,

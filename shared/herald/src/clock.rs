@@ -21,7 +21,7 @@ impl Clock {
     }
 
     /// A clock that calls `tell`, for tests and simulations.
-    pub fn told_by(tell: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+    pub fn from_fn(tell: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
@@ -51,27 +51,27 @@ pub fn timestamp(moment: SystemTime) -> Timestamp {
 
 /// A source of random numbers, 16 bytes at a time. Cheap to clone.
 #[derive(Clone)]
-pub struct Chance(Arc<dyn Fn() -> [u8; 16] + Send + Sync>);
+pub struct Random(Arc<dyn Fn() -> [u8; 16] + Send + Sync>);
 
-impl Chance {
+impl Random {
     /// The system's random source.
     pub fn system() -> Self {
         Self(Arc::new(|| uuid::Uuid::new_v4().into_bytes()))
     }
 
     /// A source that calls `draw`, for tests and simulations that must replay.
-    pub fn dealt_by(draw: impl Fn() -> [u8; 16] + Send + Sync + 'static) -> Self {
+    pub fn from_fn(draw: impl Fn() -> [u8; 16] + Send + Sync + 'static) -> Self {
         Self(Arc::new(draw))
     }
 
     /// Returns 16 new random bytes.
-    pub fn draw(&self) -> [u8; 16] {
+    pub fn bytes(&self) -> [u8; 16] {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Chance {
+impl fmt::Debug for Random {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Chance")
+        f.write_str("Random")
     }
 }

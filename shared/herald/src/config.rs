@@ -151,7 +151,7 @@ impl Environment<'static> {
 
 impl<'a> Environment<'a> {
     /// Variables that `read` returns.
-    pub fn read_by(read: impl Fn(&str) -> Option<String> + 'a) -> Self {
+    pub fn from_fn(read: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self(Box::new(read))
     }
 
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     pub(super) fn environment<'a>(pairs: &'a [(&'a str, &'a str)]) -> Environment<'a> {
-        Environment::read_by(move |name| {
+        Environment::from_fn(move |name| {
             pairs
                 .iter()
                 .find(|(known, _)| *known == name)

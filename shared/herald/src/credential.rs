@@ -23,7 +23,7 @@ use botframework::credential::{
 use botframework::http::{BoxFuture, HttpTransport};
 
 use crate::aws;
-use crate::clock::{Chance, Clock};
+use crate::clock::{Clock, Random};
 use crate::config::{self, Authentication, Bot, Environment};
 
 mod stored_secret;
@@ -54,7 +54,7 @@ pub fn connector(
     environment: &Environment<'_>,
     transport: &HttpTransport,
     clock: &Clock,
-    chance: &Chance,
+    chance: &Random,
 ) -> Result<Connector, config::Error> {
     let bot = match environment.authentication()? {
         Authentication::LoopbackOnly => return Ok(Connector::unauthenticated(transport.clone())),
@@ -87,9 +87,9 @@ fn registration(environment: &Environment<'_>, bot: Bot) -> Result<Registration,
 }
 
 /// Clock and random source of the token cache.
-pub(crate) fn rim(clock: &Clock, chance: &Chance) -> Runtime {
+pub(crate) fn rim(clock: &Clock, chance: &Random) -> Runtime {
     let (clock, chance) = (clock.clone(), chance.clone());
-    Runtime::new(move || clock.now().into(), move || chance.draw())
+    Runtime::new(move || clock.now().into(), move || chance.bytes())
 }
 
 /// How the bot authenticates its token requests.

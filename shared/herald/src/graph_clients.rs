@@ -16,7 +16,7 @@ use botframework::id::CatalogAppId;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::MutexGuard;
 
-use crate::clock::{Chance, Clock};
+use crate::clock::{Clock, Random};
 use crate::config::{self, Authentication, Environment, variable};
 use crate::credential;
 
@@ -75,7 +75,7 @@ impl GraphClients {
         environment: &Environment<'_>,
         transport: &HttpTransport,
         clock: &Clock,
-        chance: &Chance,
+        chance: &Random,
     ) -> Result<Option<Self>, config::Error> {
         let stand_in = environment.development(variable::GRAPH_URL)?;
         let Some(manifest) = environment.teams_app_id()? else {
@@ -216,7 +216,7 @@ mod tests {
     const IN_AWS: (&str, &str) = ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
 
     fn graph_clients(pairs: &[(&str, &str)]) -> Result<Option<GraphClients>, config::Error> {
-        let environment = Environment::read_by(|name| {
+        let environment = Environment::from_fn(|name| {
             let found = pairs.iter().find(|(known, _)| *known == name);
             found
                 .map(|(_, value)| (*value).to_owned())
@@ -227,7 +227,7 @@ mod tests {
                 })
         });
         let transport = HttpTransport::builder().build().unwrap();
-        GraphClients::from_environment(&environment, &transport, &Clock::system(), &Chance::system())
+        GraphClients::from_environment(&environment, &transport, &Clock::system(), &Random::system())
     }
 
     fn refused(pairs: &[(&str, &str)], by: &str) {

@@ -122,7 +122,7 @@ impl Attempt {
                 self.trust.clone(),
                 given(Cloud::Public),
             )),
-            clock: Clock::told_by(|| Timestamp::from_second(NOW).unwrap()),
+            clock: Clock::from_fn(|| Timestamp::from_second(NOW).unwrap()),
         };
         let mut request = post("/api/messages", &self.activity.to_string());
         *request.headers_mut() = self.sealed();

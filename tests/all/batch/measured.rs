@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use botframework::connector::Connector;
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
 use herald::notification::{ChunkId, PAGE_SIZE, Page, SendMode, SendPath};
 use herald::queue::batch::Receipt;
@@ -41,7 +41,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
     let counter = Counter::to(database.address()).await.unwrap();
     let seconds = Arc::new(AtomicI64::new(1_800_000_000));
     let told = Arc::clone(&seconds);
-    let clock = Clock::told_by(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap());
+    let clock = Clock::from_fn(move || Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap());
     let crowd = Crowd {
         people: PAGE_SIZE as u64,
         tenants: 1,
@@ -100,7 +100,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
             ..Limits::teams()
         },
         clock: clock.clone(),
-        chance: Chance::dealt_by(|| [7; 16]),
+        chance: Random::from_fn(|| [7; 16]),
     };
     let name = ChunkId {
         part: 0,

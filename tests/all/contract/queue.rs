@@ -155,7 +155,7 @@ fn scheduling(script: &Script) -> Queue {
     ];
     let environment = environment(script.address(), &variables);
     let transport = HttpTransport::builder().build().unwrap();
-    let clock = Clock::told_by(|| at(0));
+    let clock = Clock::from_fn(|| at(0));
     let sdk = Sdk::new(&environment, &transport).unwrap();
     let schedules = Schedules::from_environment(&environment, &sdk, &clock).unwrap();
     Queue::from_environment(&environment, variable::PLANS_QUEUE_URL, &sdk, schedules.as_ref()).unwrap()

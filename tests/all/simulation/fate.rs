@@ -61,7 +61,7 @@ impl Chance {
         usize::try_from(self.below(length as u64)).unwrap()
     }
 
-    /// Sixteen bytes, as [`herald::clock::Chance`] returns them.
+    /// Sixteen bytes, as [`herald::clock::Random`] returns them.
     pub(super) fn bytes(&self) -> [u8; 16] {
         let (high, low) = (u128::from(self.next()), u128::from(self.next()));
         (high << 64 | low).to_be_bytes()

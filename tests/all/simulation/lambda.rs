@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald_local::sqs::Received;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -64,13 +64,13 @@ impl Environment {
     /// The clock of this environment.
     pub(super) fn clock(self: &Arc<Self>) -> Clock {
         let environment = Arc::clone(self);
-        Clock::told_by(move || environment.run.now() + environment.skew)
+        Clock::from_fn(move || environment.run.now() + environment.skew)
     }
 
     /// The random numbers of this environment.
-    pub(super) fn chance(self: &Arc<Self>) -> Chance {
+    pub(super) fn chance(self: &Arc<Self>) -> Random {
         let environment = Arc::clone(self);
-        Chance::dealt_by(move || environment.run.chance.bytes())
+        Random::from_fn(move || environment.run.chance.bytes())
     }
 
     /// Kills the environment: the caller never continues.

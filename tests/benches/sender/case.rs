@@ -11,7 +11,7 @@ use botframework::connector::Connector;
 use botframework::http::{Body, HttpTransport, ResponseFuture, Transport};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
 use herald::notification::{ChunkId, Notification};
 use herald::queue::{Chunk, memory::Queue};
@@ -188,7 +188,7 @@ async fn planned<C: Conversations, N: Notifications>(
         remembered?;
     }
     let audience = json!({"tenant": crowd.tenant(0)});
-    let (notification, request) = crowd::notification(&audience, now, Chance::system().draw());
+    let (notification, request) = crowd::notification(&audience, now, Random::system().bytes());
     let acceptance = Acceptance {
         notification: notification.clone(),
         audience: request.audience,
@@ -233,7 +233,7 @@ fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces 
             ..Limits::teams()
         },
         clock: Clock::system(),
-        chance: Chance::system(),
+        chance: Random::system(),
     }
 }
 

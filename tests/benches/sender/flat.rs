@@ -11,7 +11,7 @@ use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
-use herald::clock::{Chance, Clock};
+use herald::clock::{Clock, Random};
 use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
 use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, DeliveryKey, Row};
 use herald::event::memory::Events;
@@ -39,7 +39,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     let clock = Clock::system();
     let now = clock.now();
     let (notification, request) =
-        crowd::notification(&json!({"everyone": true}), now, Chance::system().draw());
+        crowd::notification(&json!({"everyone": true}), now, Random::system().bytes());
     let id = notification.id.clone();
     let tables = Tables(Arc::new(MadeUp {
         crowd: Crowd {
@@ -85,7 +85,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
             ..Limits::teams()
         },
         clock: clock.clone(),
-        chance: Chance::system(),
+        chance: Random::system(),
     };
     let first = Plan {
         notification: id,

@@ -31,7 +31,7 @@ impl FakeAws {
     }
 
     fn config_in(&self, pairs: &[(&str, &str)]) -> Result<SdkConfig, config::Error> {
-        let environment = Environment::read_by(|name| {
+        let environment = Environment::from_fn(|name| {
             let mut pairs = pairs.iter();
             Some(match name {
                 "AWS_ACCESS_KEY_ID" => "AKIDEXAMPLE".to_owned(),
@@ -191,7 +191,7 @@ async fn a_broken_connection_is_transient_and_says_why() {
             Box::pin(async { Err(TransportError::NotSent("connection refused".into())) })
         }
     }
-    let environment = Environment::read_by(|name| {
+    let environment = Environment::from_fn(|name| {
         let is_endpoint = name.starts_with("AWS_ENDPOINT_URL");
         (!is_endpoint).then(|| "x".to_owned())
     });

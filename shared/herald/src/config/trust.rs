@@ -9,7 +9,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use uuid::Uuid;
 
 use super::{Environment, Error, variable};
-use crate::clock::Chance;
+use crate::clock::Random;
 
 const TEAMS: &str = "msteams";
 const EMULATOR: &str = "emulator";
@@ -128,7 +128,7 @@ impl Environment<'_> {
     ///
     /// # Errors
     /// When a setting is wrong, or one for development is set in AWS.
-    pub fn authenticator(&self, transport: &HttpTransport, chance: &Chance) -> Result<Authenticator, Error> {
+    pub fn authenticator(&self, transport: &HttpTransport, chance: &Random) -> Result<Authenticator, Error> {
         let bot = match self.authentication()? {
             Authentication::LoopbackOnly => return Ok(Authenticator::unauthenticated(self.cloud()?)),
             Authentication::Required(bot) => bot,
@@ -143,7 +143,7 @@ impl Environment<'_> {
             None => Source::of_channels(bot.cloud),
         };
         let policy = self.policy(bot)?;
-        let [jitter, ..] = chance.draw();
+        let [jitter, ..] = chance.bytes();
         let trust = self.trust_rule()?;
         Ok(Authenticator::with_source(
             policy,
@@ -256,7 +256,7 @@ mod tests {
 
     fn authenticator(pairs: &[(&str, &str)]) -> Result<Authenticator, Error> {
         let transport = HttpTransport::builder().build().unwrap();
-        environment(pairs).authenticator(&transport, &Chance::dealt_by(|| [7; 16]))
+        environment(pairs).authenticator(&transport, &Random::from_fn(|| [7; 16]))
     }
 
     fn bot(pairs: &[(&str, &str)]) -> Bot {

@@ -14,7 +14,7 @@ const IN_AWS: (&str, &str) = ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
 const CLOUD: &str = "https://smba.trafficmanager.net/emea/";
 
 fn connect(pairs: &[(&str, &str)]) -> Result<Connector, config::Error> {
-    let environment = Environment::read_by(|name| {
+    let environment = Environment::from_fn(|name| {
         let found = pairs.iter().find(|(known, _)| *known == name);
         found
             .map(|(_, value)| (*value).to_owned())
@@ -25,7 +25,7 @@ fn connect(pairs: &[(&str, &str)]) -> Result<Connector, config::Error> {
             })
     });
     let transport = HttpTransport::builder().build().unwrap();
-    connector(&environment, &transport, &Clock::system(), &Chance::system())
+    connector(&environment, &transport, &Clock::system(), &Random::system())
 }
 
 /// Why the function does not start; it names the variable and not its value.

@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn schedules(region: &str, role_arn: &str) -> Schedules {
-        let environment = Environment::read_by(|name| {
+        let environment = Environment::from_fn(|name| {
             let value = match name {
                 "AWS_REGION" => region,
                 "HERALD_SCHEDULER_ROLE_ARN" => role_arn,
@@ -212,13 +212,13 @@ mod tests {
             ("HERALD_SCHEDULE_GROUP", "HERALD_SCHEDULER_ROLE_ARN"),
             ("HERALD_SCHEDULER_ROLE_ARN", "HERALD_SCHEDULE_GROUP"),
         ] {
-            let environment = Environment::read_by(|name| {
+            let environment = Environment::from_fn(|name| {
                 (name == set || name.starts_with("AWS_")).then(|| "made-up".to_owned())
             });
             let error = from(&environment).unwrap_err();
             assert_eq!(error.to_string(), format!("{missing} is not set"));
         }
-        let nothing = Environment::read_by(|name| name.starts_with("AWS_").then(|| "made-up".to_owned()));
+        let nothing = Environment::from_fn(|name| name.starts_with("AWS_").then(|| "made-up".to_owned()));
         assert!(from(&nothing).unwrap().is_none());
     }
 }
