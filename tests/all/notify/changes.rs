@@ -115,7 +115,7 @@ async fn a_cancellation_with_a_failed_sweep_is_kept_and_the_next_sweeps() {
     world.plan().await;
     let answer = world.notify_over(Failing::Away, cancel(&id)).await;
     assert_eq!(answer.status(), 503);
-    assert!(text(&answer).contains("stands"), "{}", text(&answer));
+    assert!(text(&answer).contains("is stored"), "{}", text(&answer));
     assert_eq!(world.notification(&id).await.state(), State::Cancelling);
     assert!(cancellations(&world).is_empty());
     assert_eq!(world.notify(cancel(&id)).await.status(), 200);

@@ -181,7 +181,7 @@ async fn only_the_callers_own_recent_plan_can_be_confirmed() {
     for (role, body, why) in [
         ("builds", with("confirm", nobodys), "no plan of yours"),
         ("orders", with("confirm", good.clone()), "no plan of yours"),
-        ("builds", with("confirm", sent), "no plan"),
+        ("builds", with("confirm", sent), "is being sent already"),
         ("builds", with("confirm", cancelled), "was cancelled"),
         ("builds", other_audience, "another audience"),
         ("builds", other_message, "another message"),
