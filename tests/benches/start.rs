@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 const FUNCTIONS: [&str; 4] = ["messages", "notify", "planner", "sender"];
 const RUNS: usize = 41;
 
-const SIZE_BUDGET_BYTES: u64 = 5_000_000;
-const START_BUDGET: Duration = Duration::from_millis(5);
+const SIZE_BUDGET_BYTES: u64 = 8_000_000;
+const START_BUDGET: Duration = Duration::from_millis(3);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = build()?;
