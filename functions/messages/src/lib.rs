@@ -70,8 +70,8 @@ impl Context<dynamodb::Conversations> {
 impl<C> Context<C> {
     /// Fetches the signing keys that the first request needs. Run it beside the start of the runtime.
     ///
-    /// It does not fetch the bot's token: anybody who reaches this endpoint can start environments, and must not cause
-    /// token requests before a sender is authenticated.
+    /// It does not fetch the bot's token: unauthenticated requests can start environments, and must not cause token
+    /// requests.
     pub async fn prefetch(&self) {
         self.authenticator.prefetch(self.now()).await;
     }

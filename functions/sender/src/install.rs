@@ -11,7 +11,7 @@
 //! installation.
 //!
 //! Without the event, the conversation is created through the Connector: that can be repeated, and returns the id that the bot's
-//! events will have, so that nobody is remembered twice. Graph has the chat under another id, and is asked for it only when
+//! events will have, so that each person has one record. Graph has the chat under another id, and is asked for it only when
 //! the Connector refuses.
 //!
 //! | Graph's reason | what follows |

@@ -139,7 +139,7 @@ impl<B: Backend> Requests<'_, '_, B> {
             let message = message.to(&self.conversation.reference).in_conversation(id);
             match self.conversation.attributes.scope {
                 Scope::Personal => message,
-                // The reference names whoever spoke last there, for whom this is not meant.
+                // The recipient of the reference is the last speaker there; the message is for the whole conversation.
                 Scope::GroupChat | Scope::Channel => message.without_recipient(),
             }
         });

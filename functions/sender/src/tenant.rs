@@ -14,7 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::context::Context;
 use crate::invocation::Invocation;
 
-/// How long the bot is paused when its token is not accepted and the channel names no time: somebody has to act.
+/// How long the bot is paused when its token is not accepted and the channel names no time. An operator has to repair the
+/// credential.
 const TOKEN_REFUSED_BACKOFF: SignedDuration = SignedDuration::from_mins(1);
 
 /// The longest such pause, whatever the channel names: once the bot is repaired, its work goes on.

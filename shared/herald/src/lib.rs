@@ -19,10 +19,10 @@
 //! | unknown | the outcome of a request that may have been carried out, when its response is lost | [`delivery::Outcome::Unknown`] |
 //! | permit | the right to make one request to a tenant at a moment | [`rate_limit::Permits`] |
 //! | bucket | the scope of a rate limit: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
-//! | customer | a tenant in which the bot's app can be installed for people | [`graph_clients::GraphClients`] |
+//! | tenant graph | a tenant in which the bot's app can be installed for people | [`graph_clients::TenantGraph`] |
 //! | send mode | one request for each recipient, or the channel's batch API | [`notification::SendMode`] |
 //! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
-//! | epoch | the generation of cached rosters; a change of the team starts a new one | [`roster_cache`] |
+//! | generation | the version of a team's cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The path of a message

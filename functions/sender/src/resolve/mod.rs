@@ -1,6 +1,6 @@
 //! Resolves a recipient to a conversation. A person without one gets one, if the notification says so.
 //!
-//! A conversation is created once for each person, whoever races: one of all workers gets the creation lease
+//! A conversation is created once for each person: of all concurrent workers one gets the creation lease
 //! ([`Conversations::acquire_creation_lease`]), and later workers find the conversation. Then the delivery is like any other.
 
 use botframework::connector::{self, Reason};

@@ -9,6 +9,7 @@ use crate::audience::{Audience, kind};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer};
+use crate::time::later;
 
 mod message;
 
@@ -174,7 +175,7 @@ fn send_mode(object: &Map<String, Value>, faults: &mut Faults) -> Option<SendMod
 }
 
 fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {
-    let latest = now.saturating_add(DELIVER_WITHIN_MAX).unwrap_or(Timestamp::MAX);
+    let latest = later(now, DELIVER_WITHIN_MAX);
     match object
         .get("deliverAt")?
         .as_str()
@@ -238,7 +239,7 @@ fn confirm(object: &Map<String, Value>, faults: &mut Faults) -> Option<Notificat
 }
 
 fn expires_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Timestamp {
-    let latest = now.saturating_add(SENT_FOR_MAX).unwrap_or(Timestamp::MAX);
+    let latest = later(now, SENT_FOR_MAX);
     let Some(value) = object.get("expiresAt") else {
         return latest;
     };

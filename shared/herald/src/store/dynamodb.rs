@@ -5,7 +5,7 @@
 //! | conversations | `conversation` | `place`: channel and bot | one conversation |
 //! | | | `person\|<digest of place>\|<digest>` | a person who is linked to it |
 //! | | `tag\|<name>` | the conversation's key | one conversation with the tag |
-//! | | `team\|<team>` | `epoch` | the team's generation |
+//! | | `team\|<team>` | `generation` | the team's generation |
 //! | | | `roster#<digest>` | one cached answer of the channel, with its generation |
 //! | | `person\|<person>` | `person` | the creation lease of a person, or the conversation they are linked to |
 //! | notifications | `notification` | `part`: `head` | the notification, with its counters |

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
 use crate::queue::Message;
+use crate::time::later;
 
 /// Most bytes that a schedule hands to its target: 256 KiB.
 const INPUT_BYTES_MAX: usize = 256 * 1024;
@@ -124,7 +125,7 @@ pub(super) fn fits(message: &Message) -> bool {
 /// When the message is due, rounded up to the whole seconds of a schedule.
 fn due(now: Timestamp, message: &Message) -> Timestamp {
     let delay = SignedDuration::try_from(message.delay).unwrap_or(SignedDuration::MAX);
-    let due = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
+    let due = later(now, delay);
     let seconds = due.as_second() + i64::from(due.subsec_nanosecond() > 0);
     Timestamp::from_second(seconds).unwrap_or(due)
 }

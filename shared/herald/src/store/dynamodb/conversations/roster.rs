@@ -12,7 +12,7 @@ use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 pub(super) const CACHE: &str = "cache a roster";
 
 /// The counter of generations, and the sort key of its item.
-const EPOCH: &str = "generation";
+const GENERATION: &str = "generation";
 
 impl Conversations {
     pub(super) async fn read_roster(
@@ -22,14 +22,14 @@ impl Conversations {
         now: Timestamp,
     ) -> Result<CachedRoster, Error> {
         const VERB: &str = "read a cached roster";
-        let keys = [key(team, EPOCH), key(team, &sort_key(query))];
+        let keys = [key(team, GENERATION), key(team, &sort_key(query))];
         let (mut generation, mut cached) = (0, None);
         for item in self.0.batch_get(Consistency::Strong, VERB, &keys).await? {
             let record = Record {
                 verb: VERB,
                 item: &item,
             };
-            let number = record.number::<u64>(EPOCH)?;
+            let number = record.number::<u64>(GENERATION)?;
             match record.optional_moment("until")? {
                 None => generation = number,
                 Some(until) if until > now => cached = Some((number, record.json::<RosterPage>("answer")?)),
@@ -44,12 +44,12 @@ impl Conversations {
         // It expires long after the last answer cached in it.
         let update = Expression::new(
             "SET #expires = :expires ADD #generation :one",
-            [EPOCH, "expires"],
+            [GENERATION, "expires"],
             [("expires", self.0.expiry()), ("one", number(1))],
         );
         let verb = "invalidate a roster";
         self.0
-            .update(verb, key(team, EPOCH), update, None)
+            .update(verb, key(team, GENERATION), update, None)
             .await
             .map(drop)
     }
@@ -64,7 +64,7 @@ pub(super) fn write(
 ) -> Result<Item, Error> {
     let mut attributes = key(team, &sort_key(query));
     attributes.extend(item([
-        (EPOCH, number(generation)),
+        (GENERATION, number(generation)),
         ("answer", json(CACHE, "answer", page)?),
         ("until", moment(until)),
         ("expires", number(until.as_second())),
