@@ -1,16 +1,19 @@
 //! `POST /api/notifications` and `GET /api/notify`: the HTTP side of [`herald::acceptance`].
 
 use botframework::activity::Activity;
-use herald::acceptance::{self, Acceptor, Origin};
+use herald::acceptance::{self, Accepted, Acceptor, Origin};
 use herald::audience::{Audience, Target};
 use herald::backend::Backend;
 use herald::delivery::Guarantee;
+use herald::id::NotificationId;
 use herald::notification::request::{Request as NotificationRequest, SENT_FOR_MAX};
 use herald::notification::{IfNoConversation, State};
 use herald::problem::{Fault, Problem};
+use herald::warning::Warning;
 use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
+use serde::Serialize;
 
 use crate::request::document;
 use crate::response::{ApiError, json, of_type};
@@ -22,6 +25,32 @@ pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 /// The response body of the proactive-messages sample of the Bot Framework.
 const LEGACY_PAGE: &str = "<html><body><h1>Proactive messages have been sent.</h1></body></html>";
 
+/// The body of the 202.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    id: NotificationId,
+    state: State,
+    status_url: String,
+    /// Present and true if the request was accepted before, under the same `Idempotency-Key`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+impl From<Accepted> for Answer {
+    fn from(accepted: Accepted) -> Self {
+        Self {
+            status_url: format!("/api/notifications/{}", accepted.id),
+            id: accepted.id,
+            state: accepted.state,
+            replayed: accepted.replayed,
+            warnings: accepted.warnings,
+        }
+    }
+}
+
 impl<B: Backend> Context<B> {
     /// `POST /api/notifications`
     pub(crate) async fn create(&self, request: &Request) -> Result<Response<Body>, ApiError> {
@@ -30,11 +59,10 @@ impl<B: Backend> Context<B> {
             caller: caller::of(request),
             idempotency_key: idempotency_key(request)?,
         };
-        let id = self.acceptor().accept_document(&document, origin).await?;
-        let status_url = format!("/api/notifications/{id}");
-        let accepted = serde_json::json!({ "id": id, "state": State::Accepted, "statusUrl": status_url });
-        let mut response = json(StatusCode::ACCEPTED, &accepted);
-        if let Ok(location) = HeaderValue::from_str(&status_url) {
+        let accepted = self.acceptor().accept_document(&document, origin).await?;
+        let answer = Answer::from(accepted);
+        let mut response = json(StatusCode::ACCEPTED, &answer);
+        if let Ok(location) = HeaderValue::from_str(&answer.status_url) {
             response.headers_mut().insert(header::LOCATION, location);
         }
         Ok(response)
@@ -62,6 +90,7 @@ impl<B: Backend> Context<B> {
             message_bytes,
             dry_run: false,
             confirm: None,
+            warnings: Vec::new(),
         };
         let acceptor = self.acceptor();
         acceptor.accept_request(notification, caller::of(request)).await?;

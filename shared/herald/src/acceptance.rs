@@ -22,6 +22,7 @@ use crate::problem::Fault;
 use crate::queue::{self, Plan, Queue, Task};
 use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
 use crate::telemetry::chain;
+use crate::warning::Warning;
 
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
@@ -47,6 +48,19 @@ pub enum Error {
     /// The plan may be enqueued or not, and the notification could not be rolled back. A repetition may be a duplicate.
     #[error("whether the notification was accepted is unknown")]
     Unknown,
+}
+
+/// An accepted notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id. Of a repeated request: that of the earlier notification.
+    pub id: NotificationId,
+    /// Its state now.
+    pub state: State,
+    /// Whether the idempotency key and the body are those of an earlier request, so that nothing new was accepted.
+    pub replayed: bool,
+    /// What the caller may not have meant.
+    pub warnings: Vec<Warning>,
 }
 
 /// What the deployment allows and assumes.
@@ -99,15 +113,11 @@ pub struct Origin<'a> {
 }
 
 impl<B: Backend> Acceptor<'_, B> {
-    /// Accepts the request in this JSON document. Returns the id of the earlier notification if the idempotency key is known.
+    /// Accepts the request in this JSON document. Returns the earlier notification if the idempotency key is known.
     ///
     /// # Errors
     /// [`Error`] says for each case whether the request may be repeated.
-    pub async fn accept_document(
-        &self,
-        document: &Value,
-        origin: Origin<'_>,
-    ) -> Result<NotificationId, Error> {
+    pub async fn accept_document(&self, document: &Value, origin: Origin<'_>) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut request = Request::parse(document, now).map_err(Error::Invalid)?;
         if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
@@ -138,7 +148,7 @@ impl<B: Backend> Acceptor<'_, B> {
     ///
     /// # Errors
     /// [`Error`] says for each case whether the request may be repeated.
-    pub async fn accept_request(&self, request: Request, caller: String) -> Result<NotificationId, Error> {
+    pub async fn accept_request(&self, request: Request, caller: String) -> Result<Accepted, Error> {
         let start = StartPolicy::AfterCount {
             at_most: self.settings.confirm_above,
         };
@@ -219,30 +229,41 @@ impl<B: Backend> Acceptor<'_, B> {
         start: StartPolicy,
         caller: String,
         idempotency: Option<Idempotency>,
-    ) -> Result<NotificationId, Error> {
+    ) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let is_repeatable = idempotency.is_some();
         request.send_mode.get_or_insert(self.settings.send_mode);
         let id = NotificationId::fresh(now, self.chance.bytes());
+        let mut accepted = Accepted {
+            id: id.clone(),
+            state: State::Accepted,
+            replayed: false,
+            warnings: std::mem::take(&mut request.warnings),
+        };
         let acceptance = Acceptance {
             notification: Notification::begin(id.clone(), now, caller, &request, start),
             audience: request.audience,
             message: request.message,
             idempotency,
         };
-        let id = match self.notifications.accept(&acceptance).await? {
-            Accept::Created => id,
+        match self.notifications.accept(&acceptance).await? {
+            Accept::Created => {}
             Accept::Conflict => {
                 let detail =
                     "This Idempotency-Key was used for another body. Use a new key for a new request.";
                 return Err(Error::Conflict(detail.to_owned()));
             }
-            Accept::Duplicate(id) => match self.notifications.find(&id).await? {
+            Accept::Duplicate(id) => {
+                let earlier = self.notifications.find(&id).await?.map(|earlier| earlier.state());
+                accepted.id = id;
+                accepted.replayed = true;
+                accepted.state = earlier.unwrap_or(State::Accepted);
                 // The first request may have failed between table and queue; this one enqueues the plan.
-                Some(earlier) if earlier.state() == State::Accepted => id,
-                _ => return Ok(id),
-            },
-        };
+                if earlier != Some(State::Accepted) {
+                    return Ok(accepted);
+                }
+            }
+        }
         let wait = acceptance
             .notification
             .deliver_at
@@ -250,23 +271,23 @@ impl<B: Backend> Acceptor<'_, B> {
             .and_then(|wait| wait.try_into().ok())
             .unwrap_or_default();
         // One message, so it is enqueued or not. The planner makes one for each part.
-        let plan = Plan::whole(id.clone(), Task::Plan).message(wait);
+        let plan = Plan::whole(accepted.id.clone(), Task::Plan).message(wait);
         match self.plans.send(vec![plan]).await {
             Ok(()) => {
-                tracing::info!(notification = %id, parts = acceptance.notification.parts, "accepted");
-                Ok(id)
+                tracing::info!(notification = %accepted.id, parts = acceptance.notification.parts, "accepted");
             }
-            Err(error) if is_repeatable => Err(error.into()),
-            Err(error) => self.roll_back(id, error).await,
+            Err(error) if is_repeatable => return Err(error.into()),
+            Err(error) => self.roll_back(&accepted.id, error).await?,
         }
+        Ok(accepted)
     }
 
     /// Removes a notification whose plan could not be enqueued, unless it is being planned already.
-    async fn roll_back(&self, id: NotificationId, error: queue::Error) -> Result<NotificationId, Error> {
-        match self.notifications.roll_back(&id).await {
+    async fn roll_back(&self, id: &NotificationId, error: queue::Error) -> Result<(), Error> {
+        match self.notifications.roll_back(id).await {
             Ok(true) => Err(error.into()),
             // The plan was enqueued; only the queue's response was lost.
-            Ok(false) => Ok(id),
+            Ok(false) => Ok(()),
             Err(store) => {
                 tracing::error!(error_type = "AcceptanceUnknown", notification = %id, queue = %chain(&error), store = %chain(&store),
                     "the plan may not be enqueued, and the notification could not be rolled back");

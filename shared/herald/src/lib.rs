@@ -107,6 +107,7 @@ pub mod store;
 pub mod telemetry;
 pub mod tenant_gate;
 pub mod time;
+pub mod warning;
 
 /// DynamoDB, SQS or EventBridge failed. The message in hand returns to its queue and is handled again.
 #[derive(Debug, thiserror::Error)]

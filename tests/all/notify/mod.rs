@@ -100,12 +100,38 @@ fn keyed(key: &str, body: &Value) -> Request<Body> {
 #[tokio::test]
 async fn the_same_key_and_body_is_the_same_notification() {
     let world = World::new();
-    let first = document(&world.notify(keyed("k1", &hello())).await);
+    let mut first = document(&world.notify(keyed("k1", &hello())).await);
+    assert_eq!(first.get("replayed"), None);
     let again = world.notify(keyed("k1", &hello())).await;
     assert_eq!(again.status(), 202);
+    first["replayed"] = json!(true);
     assert_eq!(document(&again), first);
     let other_key = document(&world.notify(keyed("k2", &hello())).await);
     assert_ne!(other_key["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn a_replay_says_the_present_state() {
+    let world = World::new();
+    let first = document(&world.notify(keyed("k1", &hello())).await);
+    world.work().await;
+    let again = document(&world.notify(keyed("k1", &hello())).await);
+    assert_eq!(
+        (&again["id"], &again["state"], &again["replayed"]),
+        (&first["id"], &json!("completed"), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn the_answer_warns_of_an_expiry_that_is_cut() {
+    let world = World::new();
+    let mut body = hello();
+    body["expiresAt"] = json!("2999-01-01T00:00:00Z");
+    let answer = world.notify(post("/api/notifications", &body.to_string())).await;
+    assert_eq!(answer.status(), 202);
+    let answer = document(&answer);
+    assert_eq!(answer["warnings"][0]["code"], "expiryCapped");
+    assert_eq!(answer["warnings"][0]["pointer"], "#/expiresAt");
 }
 
 #[tokio::test]

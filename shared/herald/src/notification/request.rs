@@ -10,6 +10,7 @@ use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer};
 use crate::time::later;
+use crate::warning::{Warning, WarningCode};
 
 mod message;
 
@@ -63,6 +64,8 @@ pub struct Request {
     pub dry_run: bool,
     /// The dry run or held notification that this request confirms.
     pub confirm: Option<NotificationId>,
+    /// What the caller may not have meant.
+    pub warnings: Vec<Warning>,
 }
 
 impl Request {
@@ -73,6 +76,7 @@ impl Request {
     /// ignored.
     pub fn parse(body: &Value, now: Timestamp) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
+        let mut warnings = Vec::new();
         let Value::Object(object) = body else {
             faults.note("#", format!("must be an object, found {}", kind(body)));
             return faults.none_in(None);
@@ -91,7 +95,7 @@ impl Request {
         let if_no_conversation = if_no_conversation(object, &mut faults);
         let send_mode = send_mode(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
-        let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults);
+        let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults, &mut warnings);
         let events = events(object, &mut faults);
         let dry_run = dry_run(object, &mut faults);
         let confirm = confirm(object, &mut faults);
@@ -110,6 +114,7 @@ impl Request {
                 message_bytes,
                 dry_run,
                 confirm,
+                warnings,
             });
         faults.none_in(request)
     }
@@ -238,14 +243,25 @@ fn confirm(object: &Map<String, Value>, faults: &mut Faults) -> Option<Notificat
     id
 }
 
-fn expires_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Timestamp {
-    let latest = later(now, SENT_FOR_MAX);
+fn expires_at(
+    object: &Map<String, Value>,
+    from: Timestamp,
+    faults: &mut Faults,
+    warnings: &mut Vec<Warning>,
+) -> Timestamp {
+    let latest = later(from, SENT_FOR_MAX);
     let Some(value) = object.get("expiresAt") else {
         return latest;
     };
     match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
-        Some(moment) if moment <= now => faults.note("#/expiresAt", "has passed already"),
-        Some(moment) => return moment.min(latest),
+        Some(moment) if moment <= from => faults.note("#/expiresAt", "has passed already"),
+        Some(moment) if moment > latest => {
+            let detail = format!(
+                "`expiresAt` is cut to {latest}: nothing is sent later than 14 days after acceptance or `deliverAt`."
+            );
+            warnings.push(Warning::at("#/expiresAt", WarningCode::ExpiryCapped, detail));
+        }
+        Some(moment) => return moment,
         None => {
             let detail = "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z";
             faults.note("#/expiresAt", detail);
@@ -325,6 +341,23 @@ mod tests {
                 "#/expiresAt"
             ]
         );
+    }
+
+    #[test]
+    fn a_capped_expiry_is_said_in_a_warning() {
+        let mut body = json!({"audience": {"everyone": true}, "message": {"text": "hi"}, "expiresAt": "1970-01-15T00:00:00Z"});
+        assert!(parse(&body).unwrap().warnings.is_empty());
+        body["expiresAt"] = json!("1970-01-15T00:00:01Z");
+        let request = parse(&body).unwrap();
+        assert_eq!(request.expires_at.to_string(), "1970-01-15T00:00:00Z");
+        let [warning] = request.warnings.as_slice() else {
+            panic!("{:?}", request.warnings)
+        };
+        assert_eq!(
+            (warning.code, warning.pointer.as_deref()),
+            (WarningCode::ExpiryCapped, Some("#/expiresAt"))
+        );
+        assert!(warning.detail.contains("1970-01-15T00:00:00Z"));
     }
 
     #[test]

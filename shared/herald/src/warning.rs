@@ -1,0 +1,43 @@
+//! Warnings: what an accepted request says, and its caller may not have meant.
+
+use serde::Serialize;
+
+/// One warning in the answer to a request that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The kind, for programs.
+    pub code: WarningCode,
+    /// The field, as a JSON pointer in a URI fragment (`#/expiresAt`), if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// What will happen, in a sentence. It never quotes a value of the request.
+    pub detail: String,
+}
+
+impl Warning {
+    /// A warning about the field at `pointer`.
+    pub fn at(pointer: impl Into<String>, code: WarningCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            pointer: Some(pointer.into()),
+            detail: detail.into(),
+        }
+    }
+
+    /// A warning about the whole request.
+    pub fn new(code: WarningCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            pointer: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The kinds of [`Warning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WarningCode {
+    /// `expiresAt` is later than the latest possible moment, which is used instead.
+    ExpiryCapped,
+}
