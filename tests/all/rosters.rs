@@ -3,7 +3,7 @@
 use herald::conversation::ConversationKey;
 use herald::rate_limit::Bucket;
 use herald::roster_cache::{RosterPage, RosterQuery, TeamKey};
-use herald::store::{Conversations, Paces};
+use herald::store::{Conversations, RateLimits};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tests::channel::{Team, member};
@@ -75,18 +75,18 @@ async fn a_cached_roster_costs_no_request_and_no_permit() {
     assert_eq!(asked(&world, "members").await, (3, 220));
     let general: ConversationKey = format!("msteams|28:bot|{TEAM}").parse().unwrap();
     let bucket = Bucket::of(&general, Some("tenant-1"));
-    let pace = async || {
+    let rate = async || {
         world
             .store
-            .apply(&bucket, |pace| (pace.clone(), None))
+            .apply(&bucket, |rate| (rate.clone(), None))
             .await
             .unwrap()
     };
-    let (before, requests) = (pace().await, world.channel.requests());
+    let (before, requests) = (rate().await, world.channel.requests());
     let body = json!({"audience": {"team": TEAM, "to": "members"}, "message": {"text": "news"}});
     world.asks(&body).await;
     world.plan().await;
-    assert_eq!((pace().await, world.channel.requests()), (before, requests));
+    assert_eq!((rate().await, world.channel.requests()), (before, requests));
     world.work().await;
     assert_eq!(world.channel.requests() - requests, 220);
     assert_eq!(asked(&world, "members").await, (0, 220));

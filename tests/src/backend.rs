@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use herald::backend::Backend;
 use herald::event::Events;
 use herald::queue::Queue;
-use herald::store::{Conversations, Ledger, Notifications, Paces};
+use herald::store::{Conversations, Ledger, Notifications, RateLimits};
 
 /// The backend of these implementations.
 pub struct Assembled<C, N, L, Q, E>(PhantomData<(C, N, L, Q, E)>);
@@ -20,7 +20,7 @@ impl<C, N, L, Q, E> Backend for Assembled<C, N, L, Q, E>
 where
     C: Conversations + std::fmt::Debug,
     N: Notifications + std::fmt::Debug,
-    L: Ledger + Paces + std::fmt::Debug,
+    L: Ledger + RateLimits + std::fmt::Debug,
     Q: Queue + std::fmt::Debug,
     E: Events + std::fmt::Debug,
 {

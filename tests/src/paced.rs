@@ -22,7 +22,7 @@ use herald::notification::{ChunkId, Notification};
 use herald::queue::{self, Chunk, DELAY_MAX, Message};
 use herald::rate_limit::Limits;
 use herald::store::memory::Store;
-use herald::store::{Acceptance, Conversations, Ledger, Notifications, Paces};
+use herald::store::{Acceptance, Conversations, Ledger, Notifications, RateLimits};
 use herald_local::sqs::Broker;
 use jiff::Timestamp;
 use serde_json::json;
@@ -217,7 +217,7 @@ pub fn clock() -> Clock {
 }
 
 /// Puts the messages of a notification on the queue and delivers them, at the limits of Teams.
-pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
+pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
     tables: &Tables<C, N, L>,
     id: &NotificationId,
     messages: Vec<Message>,
@@ -292,7 +292,7 @@ struct Worked {
 }
 
 /// One environment of the sender: takes batch after batch until the queue stays empty.
-async fn work<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
+async fn work<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
     context: &sender::Context<Assembled<C, N, L, Deliveries, Events>>,
     broker: &Broker,
 ) -> Worked {

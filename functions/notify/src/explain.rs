@@ -9,7 +9,7 @@ use herald::explain::{self, BucketRate, Group, Survey};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, SendMode, State};
 use herald::rate_limit::{Bucket, TenantRate};
-use herald::store::{self, Ledger, Notifications, Paces};
+use herald::store::{self, Ledger, Notifications, RateLimits};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::event::{self, Events, eventbridge};
 use crate::queue::{self, Queue, sqs};
-use crate::store::{Conversations, Ledger, Notifications, Paces, dynamodb, memory};
+use crate::store::{Conversations, Ledger, Notifications, RateLimits, dynamodb, memory};
 
 /// The implementations of the ports that belong together.
 pub trait Backend: Debug + Send + Sync + 'static {
@@ -13,7 +13,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Where notifications and their plans are stored.
     type Notifications: Notifications + Debug;
     /// Where deliveries and rate limits are stored.
-    type Ledger: Ledger + Paces + Debug;
+    type Ledger: Ledger + RateLimits + Debug;
     /// The queues between the functions.
     type Queue: Queue + Debug;
     /// Where events of notifications are published.

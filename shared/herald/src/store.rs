@@ -23,7 +23,7 @@ pub mod memory;
 mod notifications;
 
 pub use conversations::{ConversationFilter, ConversationSummary, Conversations, PersonUpdate, Upsert};
-pub use ledger::{CasResult, Ledger, Paces, RowGuard, RowWrite};
+pub use ledger::{CasResult, Ledger, RateLimits, RowGuard, RowWrite};
 pub use notifications::{
     Accept, Acceptance, Close, Document, Idempotency, Milestone, Notifications, PageNumber, Revise, SetOnce,
 };

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::rate_limit::{self, Bucket, Limits, PermitRequest, Permits, Reservation, TenantRate};
-use crate::store::{Error, Paces};
+use crate::store::{Error, RateLimits};
 use crate::time::later;
 
 /// The gate of one invocation.
@@ -56,7 +56,7 @@ pub enum Admission {
     Later(Timestamp),
 }
 
-impl<'a, P: Paces> TenantGate<'a, P> {
+impl<'a, P: RateLimits> TenantGate<'a, P> {
     /// A gate without holds.
     pub fn new(rates: &'a P, limits: &'a Limits, clock: &'a Clock) -> Self {
         Self {

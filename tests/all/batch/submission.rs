@@ -2,7 +2,7 @@
 
 use herald::delivery::Outcome;
 use herald::rate_limit::{Bucket, TenantRate};
-use herald::store::{Notifications, Paces};
+use herald::store::{Notifications, RateLimits};
 use serde_json::{Value, json};
 use tests::channel::batch::SUBMIT;
 use tests::channel::{Behaviour, Reply};
@@ -185,13 +185,13 @@ async fn a_batch_waiting_for_a_permit_sees_a_cancellation() {
     world.plan().await;
     let chunk = world.deliveries.take().unwrap();
     let bucket = Bucket::of(&key("a:ada"), Some("tenant-1"));
-    let pace = TenantRate {
+    let rate = TenantRate {
         next_slot: world.in_seconds(3),
         ..TenantRate::default()
     };
     world
         .store
-        .apply(&bucket, |_| ((), Some(pace.clone())))
+        .apply(&bucket, |_| ((), Some(rate.clone())))
         .await
         .unwrap();
     let cancel = async {

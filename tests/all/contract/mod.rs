@@ -8,8 +8,8 @@ mod conversations;
 mod event;
 mod ledger;
 mod notifications;
-mod paces;
 mod queue;
+mod rate_limits;
 mod wire;
 
 /// One test for each promise and backend. A promise is a function over the port, named for what must hold.

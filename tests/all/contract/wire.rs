@@ -12,7 +12,7 @@ use herald::notification::{
     StartPolicy, Unreachable,
 };
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits, PermitRequest, Reservation, TenantRate};
-use herald::store::{Acceptance, Error, Idempotency, Ledger, Paces, dynamodb};
+use herald::store::{Acceptance, Error, Idempotency, Ledger, RateLimits, dynamodb};
 use serde_json::json;
 use tests::database::Database;
 use tests::wire::Wire;
@@ -191,13 +191,13 @@ async fn reserve(ledger: &dynamodb::Ledger, now: i64) -> Result<Reservation, Err
     };
     let limit = Limits::teams().tenant;
     ledger
-        .apply(&bucket(), |pace| rate_limit::reserve(pace, limit, wish, at(now)))
+        .apply(&bucket(), |rate| rate_limit::reserve(rate, limit, wish, at(now)))
         .await
 }
 
-async fn read_pace(ledger: &dynamodb::Ledger) -> TenantRate {
+async fn read_rate(ledger: &dynamodb::Ledger) -> TenantRate {
     ledger
-        .apply(&bucket(), |pace| (pace.clone(), None))
+        .apply(&bucket(), |rate| (rate.clone(), None))
         .await
         .unwrap()
 }

@@ -5,7 +5,7 @@ use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, 
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, ChunkResult, Page, PageChunk, SendMode};
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits};
-use herald::store::{Ledger, Notifications, Paces};
+use herald::store::{Ledger, Notifications, RateLimits};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};

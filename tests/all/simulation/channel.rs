@@ -57,7 +57,7 @@ impl Channel {
             Err(refusal) if refusal.status == 429 => {
                 // The book locks the state as well.
                 drop(state);
-                if run.keeps_pace() {
+                if run.keeps_rate_limits() {
                     run.violated(4, format_args!("{}: {asked}", refusal.message));
                 }
                 return verdict;

@@ -99,7 +99,7 @@ async fn serve(run: Arc<Run>, asked: GraphRequest, answer: oneshot::Sender<Answe
     }
     let now = run.now();
     let counted = run.channel.with(|state| state.count_at_graph(&asked.tenant, now));
-    if counted.is_err() && run.keeps_pace() {
+    if counted.is_err() && run.keeps_rate_limits() {
         let tenant = &asked.tenant;
         run.violated(4, format_args!("Graph counts more than its limit in {tenant}"));
     }

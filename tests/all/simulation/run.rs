@@ -13,7 +13,7 @@ use herald::id::NotificationId;
 use herald::notification::Notification;
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::memory::Store;
-use herald::store::{Conversations, Ledger, Notifications, Paces};
+use herald::store::{Conversations, Ledger, Notifications, RateLimits};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -126,7 +126,7 @@ impl Run {
     }
 
     /// Whether the channel must never count more than its limits: permits are used when they are due, by clocks that agree.
-    pub(super) fn keeps_pace(&self) -> bool {
+    pub(super) fn keeps_rate_limits(&self) -> bool {
         let Troubles { slow, stall, .. } = self.troubles;
         self.troubles.clocks_agree() && [slow, stall] == [Odds(0); 2]
     }
@@ -177,8 +177,8 @@ impl Run {
     }
 
     /// The current rate state of a bucket.
-    pub(super) fn pace(&self, bucket: &Bucket) -> TenantRate {
-        at_once(self.store.apply(bucket, |pace| (pace.clone(), None)))
+    pub(super) fn rate(&self, bucket: &Bucket) -> TenantRate {
+        at_once(self.store.apply(bucket, |rate| (rate.clone(), None)))
     }
 
     /// Writes a line into the trace.

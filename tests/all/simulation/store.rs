@@ -18,8 +18,8 @@ use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
     Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Document,
-    Error, Ledger, ListPage, Milestone, Notifications, Paces, PageNumber, PersonUpdate, RowGuard, RowWrite,
-    Rule, SetOnce, Update,
+    Error, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate, RateLimits, RowGuard,
+    RowWrite, Rule, SetOnce, Update,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -455,18 +455,18 @@ impl Ledger for Tables {
     }
 }
 
-impl Paces for Tables {
-    async fn update_pace(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
+impl RateLimits for Tables {
+    async fn update_rate(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
         let run = &self.0.run;
         let act = async {
-            let answer = self.store().update_pace(bucket, rule).await;
+            let answer = self.store().update_rate(bucket, rule).await;
             run.tell(
                 &self.0,
-                format_args!("paces {}: {:?}", bucket.as_str(), run.pace(bucket)),
+                format_args!("rate {}: {:?}", bucket.as_str(), run.rate(bucket)),
             );
             answer
         };
-        self.call("pace", act).await
+        self.call("rate", act).await
     }
 }
 

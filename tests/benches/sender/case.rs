@@ -17,7 +17,7 @@ use herald::notification::{ChunkId, Notification};
 use herald::queue::{Chunk, memory::Queue};
 use herald::rate_limit::{Limit, Limits};
 use herald::store::memory::Store;
-use herald::store::{Acceptance, Conversations, Ledger, Notifications, Paces};
+use herald::store::{Acceptance, Conversations, Ledger, Notifications, RateLimits};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -211,7 +211,7 @@ async fn planned<C: Conversations, N: Notifications>(
     Ok((notification, chunks))
 }
 
-fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
+fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
     conversations: C,
     notifications: N,
     ledger: L,
@@ -238,7 +238,7 @@ fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces 
 }
 
 /// Hands the chunks to the sender as Lambda does, and measures until the last one is closed.
-async fn send<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Paces + Debug>(
+async fn send<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
     sender: &sender::Context<Assembled<C, N, L, Queue, Events>>,
     notification: &Notification,
     chunks: Vec<Chunk>,

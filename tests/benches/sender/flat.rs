@@ -23,7 +23,7 @@ use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
     Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Document,
-    Error as StoreError, Ledger, ListPage, Milestone, Notifications, Paces, PageNumber, PersonUpdate,
+    Error as StoreError, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate, RateLimits,
     RowGuard, RowWrite, Rule, SetOnce, Update,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -475,8 +475,8 @@ impl Ledger for Tables {
     }
 }
 
-impl Paces for Tables {
-    async fn update_pace(&self, _: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), StoreError> {
+impl RateLimits for Tables {
+    async fn update_rate(&self, _: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), StoreError> {
         rule(None);
         Ok(())
     }

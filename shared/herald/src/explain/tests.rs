@@ -139,7 +139,7 @@ fn who_is_being_installed_for_is_not_said_to_be_refused() {
 }
 
 #[test]
-fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
+fn the_rate_of_the_bucket_says_why_nothing_is_sent_now() {
     let notification = notification(1);
     let reason = |rate: TenantRate, row| {
         let survey = survey(&notification, rate, None, &[row]);
@@ -184,7 +184,7 @@ fn the_pace_of_the_bucket_says_why_nothing_is_sent_now() {
 }
 
 #[test]
-fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_pace() {
+fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_rate() {
     let reason = |notification: &Notification, buried| {
         let rows = [Some(waiting(500, 0))];
         survey(notification, TenantRate::default(), buried, &rows)
@@ -303,7 +303,7 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
 }
 
 #[test]
-fn the_finish_is_predicted_from_the_pace() {
+fn the_finish_is_predicted_from_the_rate() {
     let notification_of = notification;
     let notification = notification_of(90);
     // Two seconds at 45 a second.

@@ -50,7 +50,7 @@ mod conversations;
 mod expression;
 mod ledger;
 mod notifications;
-mod paces;
+mod rate_limits;
 mod table;
 
 pub use conversations::Conversations;

@@ -204,9 +204,9 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 }
 
 /// Stores the rate limit of each bucket.
-pub trait Paces: Clone + Send + Sync + 'static {
+pub trait RateLimits: Clone + Send + Sync + 'static {
     /// Applies a rule to the state of a bucket, atomically. Without a change nothing is written.
-    fn update_pace(
+    fn update_rate(
         &self,
         bucket: &Bucket,
         rule: &mut Rule<'_, TenantRate>,
@@ -220,12 +220,12 @@ pub trait Paces: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<T, Error>> + Send {
         async move {
             let mut answer = None;
-            let mut update = |pace: Option<&TenantRate>| {
-                let (given, new) = pace.map_or_else(|| rule(&TenantRate::default()), &rule);
+            let mut update = |rate: Option<&TenantRate>| {
+                let (given, new) = rate.map_or_else(|| rule(&TenantRate::default()), &rule);
                 answer = Some(given);
                 new
             };
-            self.update_pace(bucket, &mut update).await?;
+            self.update_rate(bucket, &mut update).await?;
             answer.ok_or_else(|| Error::contention("apply a rate limit"))
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{CasResult, Error, Idempotency, Ledger, Paces, RowGuard, RowWrite, Rule};
+use super::{CasResult, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule};
 use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
@@ -34,7 +34,7 @@ struct Tables {
     deliveries: HashMap<DeliveryKey, Row>,
     leases: HashMap<ConversationKey, ConversationLease>,
     batches: HashMap<BatchKey, BatchRecord>,
-    paces: HashMap<Bucket, TenantRate>,
+    rates: HashMap<Bucket, TenantRate>,
 }
 
 impl Store {
@@ -112,11 +112,11 @@ impl Tables {
     }
 }
 
-impl Paces for Store {
-    async fn update_pace(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
+impl RateLimits for Store {
+    async fn update_rate(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
         let mut tables = self.tables();
-        if let Some(new) = rule(tables.paces.get(bucket)) {
-            tables.paces.insert(bucket.clone(), new);
+        if let Some(new) = rule(tables.rates.get(bucket)) {
+            tables.rates.insert(bucket.clone(), new);
         }
         Ok(())
     }

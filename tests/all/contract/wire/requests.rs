@@ -11,7 +11,7 @@ use tests::database::{conversations_at, ledger_at, notifications_at};
 use super::super::at;
 use super::{
     CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, member, observation,
-    page, person, read_pace, reserve, tags, wired,
+    page, person, read_rate, reserve, tags, wired,
 };
 
 #[tokio::test]
@@ -98,11 +98,11 @@ async fn a_reservation_costs_one_write_and_a_wait_costs_nothing() {
     reserve(&ledger, 0).await.unwrap();
     assert_eq!(wire.take_operations(), ["PutItem"]);
     tokio::time::pause();
-    read_pace(&ledger).await;
+    read_rate(&ledger).await;
     assert_eq!(wire.take_operations(), Vec::<String>::new());
     tokio::time::advance(Duration::from_secs(1)).await;
     tokio::time::resume();
-    read_pace(&ledger).await;
+    read_rate(&ledger).await;
     assert_eq!(wire.take_operations(), ["GetItem"]);
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attribute::{Item, Record, item, text};
-use super::paces::PaceCache;
+use super::rate_limits::RateCache;
 use super::{Consistency, Error, Expression, Put, Table};
 use crate::aws::Sdk;
 use crate::batch::{BatchKey, BatchRecord};
@@ -28,7 +28,7 @@ const MAX_NAME_BYTES: usize = 2000;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) table: Table,
-    pub(super) paces: Arc<PaceCache>,
+    pub(super) rates: Arc<RateCache>,
 }
 
 impl Ledger {
@@ -36,7 +36,7 @@ impl Ledger {
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
         Self {
             table: Table::new(sdk, table),
-            paces: Arc::default(),
+            rates: Arc::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::attribute::{Item, Record, has_token, item, moment, number, text};
 use super::ledger::{Ledger, key, prefixed_key};
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, backoff, new_write_token};
 use crate::rate_limit::{BreakerOpen, Bucket, FailureCount, Slowdown, TenantRate};
-use crate::store::{Paces, Rule};
+use crate::store::{RateLimits, Rule};
 
 const VERB: &str = "update a rate limit";
 
@@ -27,12 +27,12 @@ const CACHE_TTL: Duration = Duration::from_secs(1);
 /// the caller returns a second too early or too late at worst. A process that was frozen may not count that time; then a caller
 /// waits once more by the old state.
 #[derive(Debug, Default)]
-pub(super) struct PaceCache(Mutex<HashMap<Bucket, CacheSlot>>);
+pub(super) struct RateCache(Mutex<HashMap<Bucket, CacheSlot>>);
 
 /// Serialises updates of one bucket within this process, so that they do not conflict in the table.
-type CacheSlot = Arc<tokio::sync::Mutex<Option<CachedPace>>>;
+type CacheSlot = Arc<tokio::sync::Mutex<Option<CachedRate>>>;
 
-impl PaceCache {
+impl RateCache {
     fn slot(&self, bucket: &Bucket) -> CacheSlot {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(bucket) {
@@ -49,35 +49,35 @@ impl PaceCache {
 
 /// The stored state of a bucket, when it was read or written.
 #[derive(Debug)]
-struct CachedPace {
+struct CachedRate {
     /// `None` if there is no item.
-    pace: Option<TenantRate>,
+    rate: Option<TenantRate>,
     /// Counts the writes, from 1; 0 if there is no item.
     version: u64,
     at: Instant,
 }
 
-impl CachedPace {
+impl CachedRate {
     fn read(item: Option<&Item>) -> Result<Self, Error> {
         let record = item.map(|item| Record { verb: VERB, item });
         let version = record.map_or(Ok(0), |record| record.number("version"))?;
         Ok(Self {
-            pace: record.map(read).transpose()?,
+            rate: record.map(read).transpose()?,
             version,
             at: Instant::now(),
         })
     }
 }
 
-impl Paces for Ledger {
-    async fn update_pace(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
+impl RateLimits for Ledger {
+    async fn update_rate(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
         let key = key(&prefixed_key("rate", bucket.as_str()));
         let token = new_write_token();
         let read = async || {
             let item = self.table.get(Consistency::Strong, VERB, key.clone()).await?;
-            CachedPace::read(item.as_ref())
+            CachedRate::read(item.as_ref())
         };
-        let slot = self.paces.slot(bucket);
+        let slot = self.rates.slot(bucket);
         let mut cached = slot.lock().await;
         // Taken, so that an error below leaves nothing in the cache that may be wrong.
         let mut stored = match cached.take() {
@@ -85,7 +85,7 @@ impl Paces for Ledger {
             None => read().await?,
         };
         for tries in 1..=MAX_CAS_ROUNDS {
-            let Some(pace) = rule(stored.pace.as_ref()) else {
+            let Some(rate) = rule(stored.rate.as_ref()) else {
                 if stored.at.elapsed() < CACHE_TTL {
                     *cached = Some(stored);
                     return Ok(());
@@ -98,7 +98,7 @@ impl Paces for Ledger {
                 version => Expression::equal("version", number(version)),
             };
             let version = stored.version + 1;
-            let mut attributes = write(&pace);
+            let mut attributes = write(&rate);
             attributes.extend(key.clone());
             attributes.extend(item([
                 ("version", number(version)),
@@ -108,11 +108,11 @@ impl Paces for Ledger {
             match self.table.put(VERB, attributes, condition).await? {
                 // Or our own write, whose answer was lost.
                 Put::Refused(item) if !is_ours(item.as_ref(), &token)? => {
-                    stored = CachedPace::read(item.as_ref())?;
+                    stored = CachedRate::read(item.as_ref())?;
                 }
                 Put::Written(_) | Put::Refused(_) => {
-                    *cached = Some(CachedPace {
-                        pace: Some(pace),
+                    *cached = Some(CachedRate {
+                        rate: Some(rate),
                         version,
                         at: Instant::now(),
                     });
@@ -129,7 +129,7 @@ fn is_ours(stored: Option<&Item>, token: &str) -> Result<bool, Error> {
     stored.map_or(Ok(false), |item| has_token(VERB, item, token))
 }
 
-fn write(pace: &TenantRate) -> Item {
+fn write(rate: &TenantRate) -> Item {
     let TenantRate {
         next_slot: next,
         queue_end: line,
@@ -137,7 +137,7 @@ fn write(pace: &TenantRate) -> Item {
         slowdown: slowed,
         failures: strikes,
         breaker: pause,
-    } = pace;
+    } = rate;
     let mut attributes = item([
         ("next", moment(*next)),
         ("queueEnd", moment(*line)),

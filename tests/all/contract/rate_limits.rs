@@ -1,4 +1,4 @@
-//! The contract of `store::Paces`, between two processes.
+//! The contract of `store::RateLimits`, between two processes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use herald::rate_limit::{
     self, BreakerOpen, Bucket, FailureCount, Limit, PermitRequest, Reservation, Slowdown, TenantRate,
     WaitReason,
 };
-use herald::store::Paces;
+use herald::store::RateLimits;
 use jiff::{SignedDuration, Timestamp};
 
 use super::at;
@@ -60,31 +60,31 @@ fn bucket(tenant: &str) -> Bucket {
     Bucket::of(&conversation, Some(tenant))
 }
 
-async fn reserve<S: Paces>(store: &S, block: u32, whole: u32, now: Timestamp) -> Reservation {
+async fn reserve<S: RateLimits>(store: &S, block: u32, whole: u32, now: Timestamp) -> Reservation {
     let wish = PermitRequest {
         slots: block,
         total: whole,
         ticket: None,
     };
     store
-        .apply(&bucket("t"), |pace| rate_limit::reserve(pace, LIMIT, wish, now))
+        .apply(&bucket("t"), |rate| rate_limit::reserve(rate, LIMIT, wish, now))
         .await
         .unwrap()
 }
 
-async fn read<S: Paces>(store: &S, bucket: &Bucket) -> TenantRate {
-    store.apply(bucket, |pace| (pace.clone(), None)).await.unwrap()
+async fn read<S: RateLimits>(store: &S, bucket: &Bucket) -> TenantRate {
+    store.apply(bucket, |rate| (rate.clone(), None)).await.unwrap()
 }
 
-async fn write<S: Paces>(store: &S, bucket: &Bucket, pace: &TenantRate) {
-    store.apply(bucket, |_| ((), Some(pace.clone()))).await.unwrap();
+async fn write<S: RateLimits>(store: &S, bucket: &Bucket, rate: &TenantRate) {
+    store.apply(bucket, |_| ((), Some(rate.clone()))).await.unwrap();
 }
 
 fn milliseconds(count: i64) -> Timestamp {
     at(0).checked_add(SignedDuration::from_millis(count)).unwrap()
 }
 
-async fn fifty_concurrent_reservations_get_distinct_adjacent_permits<S: Paces>(one: S, other: S) {
+async fn fifty_concurrent_reservations_get_distinct_adjacent_permits<S: RateLimits>(one: S, other: S) {
     let asked = (0..50).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 3, 3, at(0)));
     let mut slots = Vec::new();
     for answer in join_all(asked).await {
@@ -98,7 +98,7 @@ async fn fifty_concurrent_reservations_get_distinct_adjacent_permits<S: Paces>(o
     assert_eq!(slots, expected);
 }
 
-async fn retry_after_pauses_a_process_with_a_stale_cache<S: Paces>(one: S, other: S) {
+async fn retry_after_pauses_a_process_with_a_stale_cache<S: RateLimits>(one: S, other: S) {
     // Both have cached the earlier rate.
     for store in [&one, &other] {
         assert!(matches!(
@@ -107,8 +107,8 @@ async fn retry_after_pauses_a_process_with_a_stale_cache<S: Paces>(one: S, other
         ));
     }
     let asked = Some(SignedDuration::from_secs(645));
-    one.apply(&bucket("t"), |pace| {
-        ((), Some(rate_limit::throttle(pace, LIMIT, asked, at(1))))
+    one.apply(&bucket("t"), |rate| {
+        ((), Some(rate_limit::throttle(rate, LIMIT, asked, at(1))))
     })
     .await
     .unwrap();
@@ -118,12 +118,12 @@ async fn retry_after_pauses_a_process_with_a_stale_cache<S: Paces>(one: S, other
     assert!(until >= at(640), "{until}");
 }
 
-async fn failures_of_two_processes_open_the_circuit_breaker_for_both<S: Paces>(one: S, other: S) {
+async fn failures_of_two_processes_open_the_circuit_breaker_for_both<S: RateLimits>(one: S, other: S) {
     for store in [&one, &other, &one] {
-        let failure = |pace: &TenantRate| {
+        let failure = |rate: &TenantRate| {
             (
                 (),
-                Some(rate_limit::record_failure(pace, "BotDisabledByAdmin", at(0))),
+                Some(rate_limit::record_failure(rate, "BotDisabledByAdmin", at(0))),
             )
         };
         store.apply(&bucket("t"), failure).await.unwrap();
@@ -137,7 +137,7 @@ async fn failures_of_two_processes_open_the_circuit_breaker_for_both<S: Paces>(o
     }
 }
 
-async fn a_ticket_is_granted_once<S: Paces>(one: S, other: S) {
+async fn a_ticket_is_granted_once<S: RateLimits>(one: S, other: S) {
     let asked = (0..30).map(|number| reserve(if number % 2 == 0 { &one } else { &other }, 25, 250, at(0)));
     let mut tickets: Vec<Timestamp> = join_all(asked)
         .await
@@ -176,36 +176,36 @@ fn full() -> TenantRate {
     }
 }
 
-async fn every_field_of_a_rate_is_stored<S: Paces>(one: S, other: S) {
+async fn every_field_of_a_rate_is_stored<S: RateLimits>(one: S, other: S) {
     let partial = |change: fn(&mut TenantRate)| {
-        let mut pace = full();
-        change(&mut pace);
-        pace
+        let mut rate = full();
+        change(&mut rate);
+        rate
     };
-    let paces = [
+    let rates = [
         TenantRate::default(),
         full(),
-        partial(|pace| pace.slowdown = None),
-        partial(|pace| pace.failures = None),
-        partial(|pace| pace.breaker = None),
+        partial(|rate| rate.slowdown = None),
+        partial(|rate| rate.failures = None),
+        partial(|rate| rate.breaker = None),
     ];
-    for (number, pace) in paces.into_iter().enumerate() {
+    for (number, rate) in rates.into_iter().enumerate() {
         let bucket = bucket(&number.to_string());
         write(&one, &bucket, &full()).await;
-        write(&one, &bucket, &pace).await;
-        assert_eq!(read(&other, &bucket).await, pace);
-        assert_eq!(read(&one, &bucket).await, pace);
+        write(&one, &bucket, &rate).await;
+        assert_eq!(read(&other, &bucket).await, rate);
+        assert_eq!(read(&one, &bucket).await, rate);
     }
 }
 
-async fn a_rule_without_a_change_writes_nothing<S: Paces>(one: S, other: S) {
+async fn a_rule_without_a_change_writes_nothing<S: RateLimits>(one: S, other: S) {
     assert_eq!(read(&one, &bucket("t")).await, TenantRate::default());
     write(&other, &bucket("t"), &full()).await;
     read(&other, &bucket("t")).await;
     assert_eq!(read(&other, &bucket("t")).await, full());
 }
 
-async fn a_rate_cached_a_second_ago_is_read_again<S: Paces>(one: S, other: S) {
+async fn a_rate_cached_a_second_ago_is_read_again<S: RateLimits>(one: S, other: S) {
     read(&one, &bucket("t")).await;
     write(&other, &bucket("t"), &full()).await;
     tokio::time::pause();
@@ -214,10 +214,10 @@ async fn a_rate_cached_a_second_ago_is_read_again<S: Paces>(one: S, other: S) {
     assert_eq!(read(&one, &bucket("t")).await, full());
 }
 
-async fn a_rule_is_applied_to_the_rate_of_other_processes<S: Paces>(one: S, other: S) {
+async fn a_rule_is_applied_to_the_rate_of_other_processes<S: RateLimits>(one: S, other: S) {
     let count = async |store: &S| {
-        let rule = |pace: &TenantRate| {
-            let next = pace
+        let rule = |rate: &TenantRate| {
+            let next = rate
                 .next_slot
                 .checked_add(SignedDuration::from_millis(1))
                 .unwrap();
@@ -225,7 +225,7 @@ async fn a_rule_is_applied_to_the_rate_of_other_processes<S: Paces>(one: S, othe
                 next,
                 Some(TenantRate {
                     next_slot: next,
-                    ..pace.clone()
+                    ..rate.clone()
                 }),
             )
         };
@@ -241,20 +241,20 @@ async fn a_rule_is_applied_to_the_rate_of_other_processes<S: Paces>(one: S, othe
     );
 }
 
-async fn buckets_do_not_collide<S: Paces>(one: S, other: S) {
+async fn buckets_do_not_collide<S: RateLimits>(one: S, other: S) {
     let long = [1, 2].map(|last| format!("{}{last}", "ü".repeat(1500)));
     let hostile = ["t", "t|", "T", "%7C", "#", "", &long[0], &long[1]];
     for (number, tenant) in hostile.into_iter().enumerate() {
-        let pace = TenantRate {
+        let rate = TenantRate {
             next_slot: milliseconds(i64::try_from(number).unwrap()),
             ..TenantRate::default()
         };
-        write(&one, &bucket(tenant), &pace).await;
+        write(&one, &bucket(tenant), &rate).await;
     }
     for (number, tenant) in hostile.into_iter().enumerate() {
-        let pace = read(&other, &bucket(tenant)).await;
+        let rate = read(&other, &bucket(tenant)).await;
         assert_eq!(
-            pace.next_slot,
+            rate.next_slot,
             milliseconds(i64::try_from(number).unwrap()),
             "{tenant}"
         );
