@@ -56,7 +56,7 @@ pub(crate) struct World {
     pub(crate) roster_ttl: SignedDuration,
     seconds: Arc<AtomicI64>,
     clock: Clock,
-    chance: Random,
+    random: Random,
     connector: Connector,
 }
 
@@ -96,7 +96,7 @@ impl World {
                 let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
                 told.checked_add(began.elapsed()).unwrap()
             }),
-            chance: Random::from_fn(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
+            random: Random::from_fn(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
             connector,
         }
     }
@@ -108,9 +108,9 @@ impl World {
         self.graph_clients = Some(GraphClients::of(MANIFEST, move |tenant| {
             let tenant = Tenant::new(Cloud::Public, tenant, "invented-bot")?;
             let clock = clock.clone();
-            let rim = Runtime::new(move || clock.now().into(), || [0; 16]);
+            let runtime = Runtime::new(move || clock.now().into(), || [0; 16]);
             let secret = SecretString::from("invented".to_owned());
-            Ok(graph::Graph::new(transport.clone(), tenant, secret, rim))
+            Ok(graph::Graph::new(transport.clone(), tenant, secret, runtime))
         }));
         graph
     }
@@ -189,7 +189,7 @@ impl World {
             },
             legacy_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
-            chance: self.chance.clone(),
+            random: self.random.clone(),
         };
         notify::handle(&context, request).await
     }
@@ -234,7 +234,7 @@ impl World {
             graph_clients: self.graph_clients.clone(),
             limits: self.limits.clone(),
             clock: self.clock.clone(),
-            chance: self.chance.clone(),
+            random: self.random.clone(),
         }
     }
 

@@ -82,8 +82,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "\n{PEOPLE} people of one tenant, {SENDERS} senders at most; prices of {PRICES_AS_OF}, in USD for a million delivered"
     );
     let mut broken = Vec::new();
-    for (name, chance) in [("first", [1; 16]), ("every later", [2; 16])] {
-        let sent = send(&tables, &counter, &crowd, &channel, &clock, chance).await?;
+    for (name, random) in [("first", [1; 16]), ("every later", [2; 16])] {
+        let sent = send(&tables, &counter, &crowd, &channel, &clock, random).await?;
         let delivered = sent.report.notification.tally.delivered;
         if delivered != PEOPLE {
             return Err(format!("{delivered} of {PEOPLE} were delivered").into());
@@ -112,10 +112,10 @@ async fn send(
     crowd: &Crowd,
     channel: &Channel,
     clock: &herald::clock::Clock,
-    chance: [u8; 16],
+    random: [u8; 16],
 ) -> Result<Sent, Box<dyn Error>> {
     let audience = json!({"everyone": true});
-    let (notification, request) = crowd::notification(&audience, clock.now(), chance);
+    let (notification, request) = crowd::notification(&audience, clock.now(), random);
     let acceptance = Acceptance {
         notification: notification.clone(),
         audience: request.audience,

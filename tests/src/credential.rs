@@ -11,12 +11,12 @@ use serde_json::json;
 /// The credential of an invented bot, registered in `cloud`.
 pub fn given(cloud: Cloud) -> Credential {
     let registration = Registration::new(cloud, &Tenancy::MultiTenant, "invented-bot").unwrap();
-    let rim = Runtime::new(|| Timestamp::UNIX_EPOCH.into(), || [0; 16]);
+    let runtime = Runtime::new(|| Timestamp::UNIX_EPOCH.into(), || [0; 16]);
     Credential::new(
         Generous,
         registration,
         SecretString::from("invented".to_owned()),
-        rim,
+        runtime,
     )
 }
 

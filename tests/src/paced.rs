@@ -241,7 +241,7 @@ pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledg
         graph_clients: None,
         limits: Limits::teams(),
         clock,
-        chance: Random::from_fn(|| [7; 16]),
+        random: Random::from_fn(|| [7; 16]),
     };
     let begun = Instant::now();
     queue::Queue::send(&deliveries, messages).await.unwrap();

@@ -107,7 +107,7 @@ impl<B: Backend> Context<B> {
             plans: &self.plans,
             settings: &self.settings,
             clock: &self.clock,
-            chance: &self.chance,
+            random: &self.random,
         }
     }
 }

@@ -86,7 +86,7 @@ pub struct Context<B: Backend> {
     /// The time.
     pub clock: Clock,
     /// Randomness for ids.
-    pub chance: Random,
+    pub random: Random,
 }
 
 impl Context<Aws> {
@@ -118,7 +118,7 @@ impl Context<Aws> {
                 .optional(variable::NOTIFY_TEXT)
                 .unwrap_or_else(|| LEGACY_TEXT.to_owned()),
             clock,
-            chance: Random::system(),
+            random: Random::system(),
         })
     }
 }

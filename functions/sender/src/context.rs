@@ -38,7 +38,7 @@ pub struct Context<B: Backend> {
     /// The clock.
     pub clock: Clock,
     /// Randomness, for jitter.
-    pub chance: Random,
+    pub random: Random,
 }
 
 impl Context<Aws> {
@@ -47,7 +47,7 @@ impl Context<Aws> {
     /// # Errors
     /// When a variable is missing or invalid; the error names it.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let (clock, chance) = (Clock::system(), Random::system());
+        let (clock, random) = (Clock::system(), Random::system());
         let transport = http_transport(environment).timeout(SEND_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
@@ -63,11 +63,11 @@ impl Context<Aws> {
                 schedules.as_ref(),
             )?,
             events: eventbridge::Bus::from_environment(environment, &sdk),
-            connector: herald::credential::connector(environment, &transport, &clock, &chance)?,
-            graph_clients: GraphClients::from_environment(environment, &transport, &clock, &chance)?,
+            connector: herald::credential::connector(environment, &transport, &clock, &random)?,
+            graph_clients: GraphClients::from_environment(environment, &transport, &clock, &random)?,
             limits: environment.limits()?,
             clock,
-            chance,
+            random,
         })
     }
 }
@@ -79,7 +79,7 @@ impl<B: Backend> Context<B> {
     }
 
     pub(crate) fn random(&self) -> u32 {
-        let [a, b, c, d, ..] = self.chance.bytes();
+        let [a, b, c, d, ..] = self.random.bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// The current time.
-#[expect(clippy::disallowed_methods, reason = "this is the rim that owns the clock")]
+#[expect(clippy::disallowed_methods, reason = "this module owns the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -100,7 +100,7 @@ pub struct Acceptor<'a, B: Backend> {
     /// Dates the acceptance.
     pub clock: &'a Clock,
     /// The random source of notification ids.
-    pub chance: &'a Random,
+    pub random: &'a Random,
 }
 
 /// Who asks, and the idempotency key of the request.
@@ -233,7 +233,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let now = self.clock.now();
         let is_repeatable = idempotency.is_some();
         request.send_mode.get_or_insert(self.settings.send_mode);
-        let id = NotificationId::fresh(now, self.chance.bytes());
+        let id = NotificationId::fresh(now, self.random.bytes());
         let mut accepted = Accepted {
             id: id.clone(),
             state: State::Accepted,

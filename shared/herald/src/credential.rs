@@ -54,7 +54,7 @@ pub fn connector(
     environment: &Environment<'_>,
     transport: &HttpTransport,
     clock: &Clock,
-    chance: &Random,
+    random: &Random,
 ) -> Result<Connector, config::Error> {
     let bot = match environment.authentication()? {
         Authentication::LoopbackOnly => return Ok(Connector::unauthenticated(transport.clone())),
@@ -62,7 +62,12 @@ pub fn connector(
     };
     let registration = registration(environment, bot)?;
     let client_auth = client_auth(environment, transport)?;
-    let credential = Credential::new(transport.clone(), registration, client_auth, rim(clock, chance));
+    let credential = Credential::new(
+        transport.clone(),
+        registration,
+        client_auth,
+        runtime(clock, random),
+    );
     Ok(Connector::new(
         transport.clone(),
         environment.trust_rule()?,
@@ -87,9 +92,9 @@ fn registration(environment: &Environment<'_>, bot: Bot) -> Result<Registration,
 }
 
 /// Clock and random source of the token cache.
-pub(crate) fn rim(clock: &Clock, chance: &Random) -> Runtime {
-    let (clock, chance) = (clock.clone(), chance.clone());
-    Runtime::new(move || clock.now().into(), move || chance.bytes())
+pub(crate) fn runtime(clock: &Clock, random: &Random) -> Runtime {
+    let (clock, random) = (clock.clone(), random.clone());
+    Runtime::new(move || clock.now().into(), move || random.bytes())
 }
 
 /// How the bot authenticates its token requests.

@@ -75,7 +75,7 @@ impl GraphClients {
         environment: &Environment<'_>,
         transport: &HttpTransport,
         clock: &Clock,
-        chance: &Random,
+        random: &Random,
     ) -> Result<Option<Self>, config::Error> {
         let stand_in = environment.development(variable::GRAPH_URL)?;
         let Some(manifest) = environment.teams_app_id()? else {
@@ -110,18 +110,18 @@ impl GraphClients {
                 .map_err(|_| not_local())?;
         }
         let client_auth: Arc<dyn ClientAuth> = Arc::from(credential::client_auth(environment, transport)?);
-        let (transport, clock, chance) = (transport.clone(), clock.clone(), chance.clone());
+        let (transport, clock, random) = (transport.clone(), clock.clone(), random.clone());
         Ok(Some(Self::of(&manifest, move |tenant| {
             let mut tenant = Tenant::new(bot.cloud, tenant, &bot.app_id)?;
             if let Some((tokens, graph)) = &stand_ins {
                 tenant = tenant.at_stand_in(tokens, graph)?;
             }
-            let rim = credential::rim(&clock, &chance);
+            let runtime = credential::runtime(&clock, &random);
             Ok(Graph::new(
                 transport.clone(),
                 tenant,
                 Arc::clone(&client_auth),
-                rim,
+                runtime,
             ))
         })))
     }

@@ -15,10 +15,10 @@ impl NotificationId {
     const PREFIX: &'static str = "ntf_";
 
     /// A new id from the current time and random bytes.
-    pub fn fresh(now: Timestamp, chance: [u8; 16]) -> Self {
+    pub fn fresh(now: Timestamp, random: [u8; 16]) -> Self {
         let milliseconds = u64::try_from(now.as_millisecond()).unwrap_or(0);
         let mut ten = [0; 10];
-        ten.copy_from_slice(&chance[..10]);
+        ten.copy_from_slice(&random[..10]);
         let uuid = uuid::Builder::from_unix_timestamp_millis(milliseconds, &ten).into_uuid();
         Self(format!("{}{}", Self::PREFIX, uuid.simple()))
     }

@@ -100,7 +100,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
             ..Limits::teams()
         },
         clock: clock.clone(),
-        chance: Random::from_fn(|| [7; 16]),
+        random: Random::from_fn(|| [7; 16]),
     };
     let name = ChunkId {
         part: 0,

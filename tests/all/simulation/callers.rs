@@ -208,7 +208,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             },
             legacy_text: String::new(),
             clock: environment.clock(),
-            chance: environment.chance(),
+            random: environment.random(),
         };
         let path = format!("/api/notifications{path}");
         let mut request = Request::builder()

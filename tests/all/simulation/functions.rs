@@ -105,7 +105,7 @@ impl Function for Sender {
             graph_clients: Some(graph_clients(environment)),
             limits: Limits::teams(),
             clock: environment.clock(),
-            chance: environment.chance(),
+            random: environment.random(),
         }
     }
 

@@ -68,7 +68,7 @@ impl Environment {
     }
 
     /// The random numbers of this environment.
-    pub(super) fn chance(self: &Arc<Self>) -> Random {
+    pub(super) fn random(self: &Arc<Self>) -> Random {
         let environment = Arc::clone(self);
         Random::from_fn(move || environment.run.chance.bytes())
     }

@@ -233,7 +233,7 @@ fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLi
             ..Limits::teams()
         },
         clock: Clock::system(),
-        chance: Random::system(),
+        random: Random::system(),
     }
 }
 

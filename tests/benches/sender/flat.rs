@@ -85,7 +85,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
             ..Limits::teams()
         },
         clock: clock.clone(),
-        chance: Random::system(),
+        random: Random::system(),
     };
     let first = Plan {
         notification: id,

@@ -124,11 +124,11 @@ impl Environment<'_> {
         })
     }
 
-    /// The authenticator of activities. It fetches keys over `sendMode`, with jitter from `chance`.
+    /// The authenticator of activities. It fetches keys over `transport`, with jitter from `random`.
     ///
     /// # Errors
     /// When a setting is wrong, or one for development is set in AWS.
-    pub fn authenticator(&self, transport: &HttpTransport, chance: &Random) -> Result<Authenticator, Error> {
+    pub fn authenticator(&self, transport: &HttpTransport, random: &Random) -> Result<Authenticator, Error> {
         let bot = match self.authentication()? {
             Authentication::LoopbackOnly => return Ok(Authenticator::unauthenticated(self.cloud()?)),
             Authentication::Required(bot) => bot,
@@ -143,7 +143,7 @@ impl Environment<'_> {
             None => Source::of_channels(bot.cloud),
         };
         let policy = self.policy(bot)?;
-        let [jitter, ..] = chance.bytes();
+        let [jitter, ..] = random.bytes();
         let trust = self.trust_rule()?;
         Ok(Authenticator::with_source(
             policy,

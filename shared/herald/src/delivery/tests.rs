@@ -106,13 +106,13 @@ fn throttled(retry_after: Option<i64>) -> AttemptOutcome {
     }
 }
 
-fn waits(lease: &AttemptLease, attempt: AttemptOutcome, chance: u32) -> (SignedDuration, u32) {
+fn waits(lease: &AttemptLease, attempt: AttemptOutcome, random: u32) -> (SignedDuration, u32) {
     match disposition(
         lease,
         attempt,
         policy(Guarantee::AtLeastOnce, 1_000_000),
         at(0),
-        chance,
+        random,
     ) {
         Disposition::Wait {
             until,
@@ -265,7 +265,7 @@ fn an_unknown_outcome_follows_the_policy() {
 
 #[test]
 fn a_refusal_waits_as_long_as_the_channel_asks_and_never_hurries() {
-    let wait = |attempt, retry_after, chance| waits(&lease(attempt, 0), throttled(retry_after), chance).0;
+    let wait = |attempt, retry_after, random| waits(&lease(attempt, 0), throttled(retry_after), random).0;
     assert!(wait(1, Some(645), 0) >= SignedDuration::from_secs(645));
     assert_eq!(wait(1, Some(0), 0), MIN_WAIT);
     assert_eq!(wait(1, None, u32::MAX), SignedDuration::from_secs(2));
@@ -393,7 +393,7 @@ fn a_tally_counts_each_outcome_under_its_own_name() {
 
 #[test]
 fn what_cannot_be_made_is_tried_ever_more_rarely_and_never_sooner_than_asked() {
-    let wait = |failures, asked, chance| creation_backoff(failures, asked, chance).as_secs();
+    let wait = |failures, asked, random| creation_backoff(failures, asked, random).as_secs();
     let longest = [0, 1, 2, 3, 6, 7, 1_000_000].map(|failures| wait(failures, None, u32::MAX));
     assert_eq!(longest, [15, 30, 60, 120, 900, 900, 900]);
     assert_eq!([0, 6].map(|failures| wait(failures, None, 0)), [7, 450]);
