@@ -92,7 +92,7 @@ async fn a_batch_reaches_many_people_by_two_requests() {
     let world = world_of(&["ada", "eve", "joe"]).await;
     let (id, notification) = done(&world, &everyone()).await;
     assert_eq!(
-        (notification.state(), notification.tally.delivered),
+        (notification.state(), notification.counts.delivered),
         (Stage::Completed, 3)
     );
     assert_eq!(world.channel.requests(), 2, "one submission, one poll");
@@ -104,10 +104,10 @@ async fn a_batch_reaches_many_people_by_two_requests() {
     assert_eq!(batch.activity, json!({"type": "message", "text": "news"}));
     for person in ["ada", "eve", "joe"] {
         assert_eq!(world.channel.count(&format!("a:{person}")), 1);
-        let Outcome::Delivered(copy) = outcome(&world, &id, person).await else {
+        let Outcome::Delivered(sent) = outcome(&world, &id, person).await else {
             panic!("{person} has none");
         };
-        assert_eq!((copy.activity, copy.revision), (None, 0));
+        assert_eq!((sent.activity, sent.revision), (None, 0));
     }
 }
 
@@ -127,7 +127,7 @@ async fn recipients_outside_a_batch_are_sent_individually() {
         (
             notification.audience,
             notification.batched,
-            notification.tally.delivered
+            notification.counts.delivered
         ),
         (4, 2, 4)
     );
@@ -147,8 +147,8 @@ async fn blocked_and_removed_people_are_not_in_the_batch() {
     world.hears(&left).await;
     world.store.erase(&key("a:joe")).await.unwrap();
     world.work().await;
-    let tally = world.notification(&id).await.tally;
-    assert_eq!((tally.delivered, tally.skipped), (2, 2));
+    let counts = world.notification(&id).await.counts;
+    assert_eq!((counts.delivered, counts.skipped), (2, 2));
     let skipped = |reason| Outcome::Skipped { reason };
     assert_eq!(outcome(&world, &id, "eve").await, skipped(SkipReason::Removed));
     assert_eq!(
@@ -165,7 +165,7 @@ async fn a_batch_reaches_people_without_creating_conversations() {
     let world = world_of(&["ada"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-zoe", "entra-max"], "tenant": "tenant-1"}));
     let (_, skipped) = done(&world, &body).await;
-    assert_eq!((skipped.tally.delivered, skipped.tally.skipped), (1, 2));
+    assert_eq!((skipped.counts.delivered, skipped.counts.skipped), (1, 2));
 
     body["ifNoConversation"] = json!("create");
     world
@@ -179,7 +179,10 @@ async fn a_batch_reaches_people_without_creating_conversations() {
         },
     );
     let (id, notification) = done(&world, &body).await;
-    assert_eq!((notification.tally.delivered, notification.tally.skipped), (2, 1));
+    assert_eq!(
+        (notification.counts.delivered, notification.counts.skipped),
+        (2, 1)
+    );
     assert_eq!(world.channel.created("entra-zoe"), 0);
     let max = world.row(&id, &Recipient::User("entra-max".into())).await.state;
     let reason = SkipReason::NotInstalled;
@@ -197,8 +200,8 @@ async fn a_person_who_wrote_since_the_plan_gets_one_copy_in_their_conversation()
     world.work().await;
     assert_eq!(world.channel.batches()[0].members.len(), 2);
     assert_eq!(world.channel.count("a:zoe"), 1);
-    assert_eq!(world.notification(&id).await.tally.delivered, 3);
-    assert!(matches!(outcome(&world, &id, "zoe").await, Outcome::Delivered(copy) if copy.activity.is_some()));
+    assert_eq!(world.notification(&id).await.counts.delivered, 3);
+    assert!(matches!(outcome(&world, &id, "zoe").await, Outcome::Delivered(sent) if sent.activity.is_some()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,8 +226,8 @@ async fn a_recipient_that_changed_since_the_plan_is_excluded_from_the_batch() {
     world.hears(&moved).await;
     world.work().await;
     assert_eq!(world.channel.batches()[0].members, ["29:ada"]);
-    assert_eq!(world.notification(&id).await.tally.delivered, 2);
-    assert!(matches!(outcome(&world, &id, "eve").await, Outcome::Delivered(copy) if copy.activity.is_some()));
+    assert_eq!(world.notification(&id).await.counts.delivered, 2);
+    assert!(matches!(outcome(&world, &id, "eve").await, Outcome::Delivered(sent) if sent.activity.is_some()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +237,7 @@ async fn a_batch_is_no_longer_than_the_setting() {
     let mut world = world_of(&people).await;
     world.limits.batch = 4;
     let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!((notification.tally.delivered, notification.batched), (10, 10));
+    assert_eq!((notification.counts.delivered, notification.batched), (10, 10));
     let lists: Vec<usize> = world
         .channel
         .batches()
@@ -251,7 +254,7 @@ async fn a_person_with_two_conversations_is_in_a_batch_once() {
     other["conversation"]["id"] = json!("a:ada-again");
     world.hears(&other).await;
     let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!(notification.tally.delivered, 3);
+    assert_eq!(notification.counts.delivered, 3);
     assert_eq!(world.channel.batches()[0].members, ["29:ada", "29:eve"]);
     assert_eq!(world.channel.count("a:ada-again"), 1);
 }

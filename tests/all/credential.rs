@@ -391,5 +391,5 @@ async fn a_bot_whose_token_is_always_rejected_loses_no_delivery() {
         world.channel.when(&format!("a:{person}"), Behaviour::Accept);
     }
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.delivered, 20);
+    assert_eq!(world.notification(&id).await.counts.delivered, 20);
 }

@@ -77,7 +77,7 @@ async fn ended(world: &World, id: &NotificationId) -> Notification {
 /// The numbers of delivered and skipped recipients.
 async fn counts(world: &World, id: &NotificationId) -> (u64, u64) {
     let done = ended(world, id).await;
-    (done.tally.delivered, done.tally.skipped)
+    (done.counts.delivered, done.counts.skipped)
 }
 
 async fn skipped(world: &World, id: &NotificationId, person: &str) -> SkipReason {
@@ -423,7 +423,7 @@ async fn a_throttled_graph_does_not_delay_the_connector() {
         .unwrap();
     work(&world, &graph).await;
     for id in [&id, &other] {
-        assert_eq!(ended(&world, id).await.tally.skipped, 0);
+        assert_eq!(ended(&world, id).await.counts.skipped, 0);
     }
     let again = graph.asked()[2].at;
     assert!(
@@ -446,7 +446,7 @@ async fn an_unavailable_graph_is_retried_with_backoff_until_the_expiry() {
         body["expiresAt"] = json!(world.in_seconds(24 * 3600).to_string());
         let id = world.asks(&body).await;
         world.work().await;
-        assert_eq!(ended(&world, &id).await.tally.expired, 1, "{about}");
+        assert_eq!(ended(&world, &id).await.counts.expired, 1, "{about}");
         assert!(graph.asked().len() < 200, "{about}: {}", graph.asked().len());
         assert_eq!(world.channel.requests(), 0);
     }
@@ -490,7 +490,7 @@ async fn a_delivery_that_expires_before_the_next_look_does_not_wait_for_it() {
     body["expiresAt"] = json!(world.in_seconds(40).to_string());
     let id = world.asks(&body).await;
     world.work().await;
-    assert_eq!(ended(&world, &id).await.tally.expired, 1);
+    assert_eq!(ended(&world, &id).await.counts.expired, 1);
     let took = world.now().duration_since(began);
     assert!(took < SignedDuration::from_secs(40), "{took}");
     assert_eq!((graph.installs(), world.channel.requests()), (1, 0));
@@ -563,7 +563,7 @@ async fn a_cancellation_during_the_installation_sends_nothing() {
     assert_eq!(world.notify(cancel).await.status(), 200);
     world.hears(&installation("entra-zoe")).await;
     world.work().await;
-    assert_eq!(ended(&world, &id).await.tally.cancelled, 1);
+    assert_eq!(ended(&world, &id).await.counts.cancelled, 1);
     assert_eq!(world.channel.requests(), 0);
 }
 

@@ -12,7 +12,7 @@ async fn ten_thousand_in_one_tenant_are_reached_in_230_seconds_and_the_channel_n
     let channel = Limited::to(50);
     let connector = Connector::unauthenticated(channel.clone());
     let report = run(10_000, SERVICE_URL, connector, 3).await;
-    assert_eq!(report.notification.tally.delivered, 10_000, "{report:?}");
+    assert_eq!(report.notification.counts.delivered, 10_000, "{report:?}");
     assert!(report.notification.completed_at.is_some());
     let counts = channel.counts();
     assert_eq!((counts.taken, counts.refused), (10_000, 0));
@@ -24,7 +24,7 @@ async fn a_channel_below_its_published_limit_still_reaches_every_recipient() {
     let channel = Limited::to(20);
     let connector = Connector::unauthenticated(channel.clone());
     let report = run(1_000, SERVICE_URL, connector, 3).await;
-    assert_eq!(report.notification.tally.delivered, 1_000, "{report:?}");
+    assert_eq!(report.notification.counts.delivered, 1_000, "{report:?}");
     let counts = channel.counts();
     assert_eq!(counts.taken, 1_000, "no duplicates");
     assert!(counts.refused > 0, "the channel refused some");

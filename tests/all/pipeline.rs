@@ -63,7 +63,7 @@ async fn everyone_selects_each_person_group_and_channel_once() {
     );
     let done = world.notification(&id).await;
     assert_eq!(done.state(), notification::State::Completed);
-    assert_eq!((done.audience, done.tally.delivered), (4, 4));
+    assert_eq!((done.audience, done.counts.delivered), (4, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn each_selector_finds_its_recipients_and_a_union_has_no_duplicates() {
         assert_eq!(world.channel.count(place), 1, "{place}");
     }
     let done = world.notification(&id).await;
-    assert_eq!((done.audience, done.tally.delivered), (5, 5));
+    assert_eq!((done.audience, done.counts.delivered), (5, 5));
     assert_eq!(world.channel.requests() - before, 5);
 }
 
@@ -151,7 +151,7 @@ async fn unknown_and_removed_recipients_are_skipped_with_the_reason() {
     world.work().await;
     let done = world.notification(&id).await;
     assert_eq!(
-        (done.audience, done.tally.skipped, done.state()),
+        (done.audience, done.counts.skipped, done.state()),
         (2, 2, notification::State::Completed)
     );
     let reason = |row: herald::delivery::Row| row.state;
@@ -189,9 +189,9 @@ async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
     let done = world.notification(&id).await;
     assert_eq!(
         (
-            done.tally.delivered,
-            done.tally.gone,
-            done.tally.rejected,
+            done.counts.delivered,
+            done.counts.gone,
+            done.counts.rejected,
             done.open()
         ),
         (2, 1, 1, 0)
@@ -237,7 +237,7 @@ async fn a_throttled_message_is_sent_later_and_once() {
         (world.channel.count("a:ada"), world.channel.count("a:eve")),
         (1, 1)
     );
-    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+    assert_eq!(world.notification(&id).await.counts.delivered, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,7 +256,7 @@ async fn an_ambiguous_attempt_follows_the_callers_guarantee() {
         assert_eq!(world.channel.count("a:ada"), copies, "{policy}");
         let done = world.notification(&id).await;
         assert_eq!(
-            (done.tally.unknown, done.tally.delivered),
+            (done.counts.unknown, done.counts.delivered),
             if copies == 1 { (1, 0) } else { (0, 1) }
         );
     }
@@ -278,7 +278,10 @@ async fn concurrent_copies_of_a_chunk_are_delivered_once() {
         assert_eq!(world.channel.count(person), 1);
     }
     let done = world.notification(&id).await;
-    assert_eq!((done.tally.delivered, done.chunks, done.chunks_closed), (3, 1, 1));
+    assert_eq!(
+        (done.counts.delivered, done.chunks, done.chunks_closed),
+        (3, 1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,7 +331,7 @@ async fn nothing_is_sent_after_the_expiry() {
     world.pass(61);
     world.work().await;
     assert_eq!(world.channel.requests(), 0);
-    assert_eq!(world.notification(&id).await.tally.expired, 1);
+    assert_eq!(world.notification(&id).await.counts.expired, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,7 +377,7 @@ async fn a_sender_out_of_time_sends_nothing_and_loses_nothing() {
     world.send_until(&chunk.body, soon).await;
     assert_eq!(world.channel.requests(), 0);
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.delivered, 1);
+    assert_eq!(world.notification(&id).await.counts.delivered, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,7 +398,7 @@ async fn an_audience_of_several_pages_is_reached_whole() {
         world.work().await;
         let done = world.notification(&id).await;
         assert_eq!(
-            (done.audience, done.tally.delivered),
+            (done.audience, done.counts.delivered),
             (people.len() as u64, people.len() as u64)
         );
         assert_eq!(world.channel.requests() - before, people.len());
@@ -427,7 +430,7 @@ async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
     assert_eq!(world.channel.count("a:eve"), 1);
     let done = world.notification(&id).await;
     assert_eq!(
-        (done.tally.delivered, done.tally.skipped),
+        (done.counts.delivered, done.counts.skipped),
         (chats.len() as u64 + 1, 1)
     );
 }
@@ -454,7 +457,7 @@ async fn a_planner_out_of_time_continues_where_it_stopped() {
     );
     world.work().await;
     assert_eq!(
-        world.notification(&id).await.tally.delivered,
+        world.notification(&id).await.counts.delivered,
         PAGE_SIZE as u64 * 2 + 1
     );
     assert_eq!(world.channel.requests(), PAGE_SIZE * 2 + 1);

@@ -108,7 +108,7 @@ async fn done(world: &World, body: &Value) -> (u64, u64) {
 async fn counts(world: &World, id: &NotificationId) -> (u64, u64) {
     let done = world.notification(id).await;
     assert!(done.completed_at.is_some(), "{done:?}");
-    (done.tally.delivered, done.tally.skipped)
+    (done.counts.delivered, done.counts.skipped)
 }
 
 async fn skipped(world: &World, id: &NotificationId, recipient: &Recipient) -> SkipReason {
@@ -398,7 +398,7 @@ async fn an_edit_reaches_created_people_without_creating_again() {
     world.work().await;
     let shown: Vec<_> = world.channel.received().into_iter().map(|it| it.method).collect();
     assert_eq!(shown, ["POST", "POST", "PUT"]);
-    assert_eq!(world.notification(&id).await.copies.current, 1);
+    assert_eq!(world.notification(&id).await.revision_counts.current, 1);
     // It is also reported under the id that the caller used.
     let told = document(
         &world
@@ -479,7 +479,7 @@ async fn creating_is_retried_with_backoff_until_the_expiry() {
     body["expiresAt"] = json!(world.in_seconds(24 * 3600).to_string());
     let id = world.asks(&body).await;
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.expired, 1);
+    assert_eq!(world.notification(&id).await.counts.expired, 1);
     assert!(world.now().duration_since(began).as_hours() >= 23);
     // Every 15 seconds would be 5,760 times.
     let tried = world.channel.requests();
@@ -546,8 +546,11 @@ async fn a_tenant_that_refuses_all_creations_is_retried() {
     let audience = json!({"users": users, "tenant": "tenant-1"});
     let id = world.asks(&created(&audience)).await;
     world.work().await;
-    let tally = world.notification(&id).await.tally;
-    assert!(tally.gone < 12 && tally.gone + tally.delivered == 12, "{tally:?}");
+    let counts = world.notification(&id).await.counts;
+    assert!(
+        counts.gone < 12 && counts.gone + counts.delivered == 12,
+        "{counts:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -559,7 +562,7 @@ async fn a_created_person_is_reported_by_events() {
     body["events"] = json!(["rejected"]);
     let id = world.asks(&body).await;
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.rejected, 1);
+    assert_eq!(world.notification(&id).await.counts.rejected, 1);
     let told: Vec<_> = world.events.take().into_iter().map(|event| event.kind).collect();
     assert_eq!(told, [Kind::Accepted, Kind::DeliveryRejected, Kind::Completed]);
 }
@@ -575,7 +578,7 @@ async fn no_conversation_is_created_after_a_cancellation() {
     assert_eq!(
         (
             world.channel.requests(),
-            world.notification(&id).await.tally.cancelled
+            world.notification(&id).await.counts.cancelled
         ),
         (0, 1)
     );
@@ -814,7 +817,7 @@ async fn a_plan_without_a_roster_ends_at_the_expiry() {
     let done = world.notification(&id).await;
     assert!(done.completed_at.is_some(), "{done:?}");
     assert_eq!(
-        (done.audience, done.tally.expired),
+        (done.audience, done.counts.expired),
         (1, 1),
         "one entry for the team instead of its members"
     );

@@ -74,7 +74,7 @@ fn refusal(status: u16, code: &'static str) -> Reply {
 }
 
 async fn delivered(world: &World, id: &NotificationId) -> u64 {
-    world.notification(id).await.tally.delivered
+    world.notification(id).await.counts.delivered
 }
 
 /// Sends the sweep that the notification API sends after an edit, a retraction or a cancellation.
@@ -96,7 +96,7 @@ async fn a_blocked_conversation_is_skipped_until_the_person_writes() {
     world.channel.when("a:ada", answers([blocked]));
     let first = world.asks(&everyone()).await;
     world.work().await;
-    assert_eq!(world.notification(&first).await.tally.gone, 1);
+    assert_eq!(world.notification(&first).await.counts.gone, 1);
     let code = "ConversationBlockedByUser".to_owned();
     assert_eq!(state(&world, "ada").await, Presence::Blocked { code });
 
@@ -105,7 +105,7 @@ async fn a_blocked_conversation_is_skipped_until_the_person_writes() {
     let second = world.asks(&named).await;
     world.work().await;
     assert_eq!(world.channel.requests(), requests);
-    assert_eq!(world.notification(&second).await.tally.skipped, 1);
+    assert_eq!(world.notification(&second).await.counts.skipped, 1);
 
     world.hears(&personal("ada", "message")).await;
     let third = world.asks(&everyone()).await;
@@ -273,10 +273,10 @@ async fn a_bot_disabled_in_a_tenant_opens_the_circuit_breaker() {
     let done = world.notification(&id).await;
     assert_eq!(done.state(), notification::State::Completed);
     assert_eq!(
-        (done.tally.delivered, done.tally.gone),
+        (done.counts.delivered, done.counts.gone),
         (38, 2),
         "{:?}",
-        done.tally
+        done.counts
     );
 }
 
@@ -295,8 +295,8 @@ async fn a_few_disabled_people_do_not_open_the_circuit_breaker() {
     let began = world.now();
     let id = world.asks(&everyone()).await;
     world.work().await;
-    let tally = world.notification(&id).await.tally;
-    assert_eq!((tally.delivered, tally.gone), (35, 5), "{tally:?}");
+    let counts = world.notification(&id).await.counts;
+    assert_eq!((counts.delivered, counts.gone), (35, 5), "{counts:?}");
     assert!(world.now().duration_since(began).as_hours() < 2);
 }
 
@@ -340,7 +340,7 @@ async fn nothing_is_sent_after_a_cancellation() {
     assert_eq!(cancelled.state(), notification::State::Cancelling);
     world.work().await;
     let done = world.notification(&id).await;
-    assert_eq!((world.channel.requests(), done.tally.cancelled), (0, 2));
+    assert_eq!((world.channel.requests(), done.counts.cancelled), (0, 2));
     assert_eq!(done.state(), notification::State::Cancelled);
     assert!(done.completed_at.is_some());
 }
@@ -382,7 +382,11 @@ async fn an_edit_updates_sent_messages_and_open_deliveries() {
     assert_eq!(shown.len(), 3);
     let done = world.notification(&id).await;
     assert_eq!(
-        (done.tally.delivered, done.copies.current, done.copies.uneditable),
+        (
+            done.counts.delivered,
+            done.revision_counts.current,
+            done.revision_counts.uneditable
+        ),
         (2, 2, 0)
     );
     assert_eq!(done.chunks_current, done.chunks);
@@ -410,7 +414,10 @@ async fn a_retraction_deletes_every_message_with_an_id_and_counts_the_rest() {
         .collect();
     assert_eq!(deleted, ["a:ada"]);
     let done = world.notification(&id).await;
-    assert_eq!((done.copies.current, done.copies.uneditable), (1, 1));
+    assert_eq!(
+        (done.revision_counts.current, done.revision_counts.uneditable),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]

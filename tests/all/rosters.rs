@@ -54,7 +54,7 @@ async fn asked(world: &World, part: &str) -> (usize, u64) {
     world.work().await;
     let done = world.notification(&id).await;
     assert!(done.completed_at.is_some(), "{done:?}");
-    (asked, done.tally.delivered)
+    (asked, done.counts.delivered)
 }
 
 fn told(event: &str) -> Value {
@@ -110,7 +110,7 @@ async fn a_channel_newer_than_the_cache_is_found_without_an_event() {
         json!({"audience": {"channel": "19:third@thread.tacv2", "team": TEAM}, "message": {"text": "news"}});
     let id = world.asks(&body).await;
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.delivered, 1);
+    assert_eq!(world.notification(&id).await.counts.delivered, 1);
     // That request filled this cache as well.
     assert_eq!(asked(&world, "channels").await, (0, 3));
 }

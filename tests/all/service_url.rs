@@ -51,9 +51,9 @@ async fn a_hostile_service_url_in_the_table_is_not_used() {
             .asks(&json!({"audience": {"everyone": true}, "message": {"text": "news"}}))
             .await;
         world.work().await;
-        let tally = world.notification(&id).await.tally;
+        let counts = world.notification(&id).await.counts;
         assert_eq!(
-            (tally.delivered, tally.rejected),
+            (counts.delivered, counts.rejected),
             (1, hostile.len() as u64),
             "{cloud:?}"
         );

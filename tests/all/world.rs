@@ -280,7 +280,7 @@ impl World {
 
     pub(crate) async fn notification(&self, id: &NotificationId) -> Notification {
         let found = self.store.find(id).await.unwrap().unwrap();
-        let ended = found.tally.total();
+        let ended = found.counts.total();
         assert!(
             ended <= found.audience,
             "more deliveries are settled than planned: {found:?}"

@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut broken = Vec::new();
     for (name, random) in [("first", [1; 16]), ("every later", [2; 16])] {
         let sent = send(&tables, &counter, &crowd, &channel, &clock, random).await?;
-        let delivered = sent.report.notification.tally.delivered;
+        let delivered = sent.report.notification.counts.delivered;
         if delivered != PEOPLE {
             return Err(format!("{delivered} of {PEOPLE} were delivered").into());
         }

@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stall = *stall.lock().unwrap_or_else(PoisonError::into_inner);
 
     let counts = channel.counts();
-    let delivered = report.notification.tally.delivered;
+    let delivered = report.notification.counts.delivered;
     let in_time = report.took <= TIME_BUDGET;
     let few = counts.refused * REFUSED_BUDGET < counts.taken;
     println!(

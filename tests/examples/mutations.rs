@@ -57,7 +57,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "a message is updated without the conversation lease",
         file: "shared/herald/src/delivery/claim.rs",
         from: "if !lease.is_finished(row) {",
-        to: "if copy.is_none() && !lease.is_finished(row) {",
+        to: "if sent.is_none() && !lease.is_finished(row) {",
     },
     Mutation {
         name: "an expired lease is taken over without recording the crash",
@@ -100,8 +100,8 @@ const MUTATIONS: &[Mutation] = &[
         file: "functions/sender/src/delivery.rs",
         from: "            Ok(conversation) => {\n                self.attempt",
         to: "            Ok(conversation) => {
-                let copy = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
-                ledger.settle(&delivery, &lease, &Outcome::Delivered(copy)).await?;
+                let sent = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
+                ledger.settle(&delivery, &lease, &Outcome::Delivered(sent)).await?;
                 self.attempt",
     },
     Mutation {

@@ -122,9 +122,9 @@ impl Delivery {
                 delivery.why = Some(reason);
             }
             Some(State::Settled(outcome)) => match outcome {
-                Outcome::Delivered(copy) => {
-                    delivery.activity_id = copy.activity.map(|id| id.as_str().to_owned());
-                    delivery.revision = Some(copy.revision);
+                Outcome::Delivered(sent) => {
+                    delivery.activity_id = sent.activity.map(|id| id.as_str().to_owned());
+                    delivery.revision = Some(sent.revision);
                 }
                 Outcome::Rejected { code, detail } => {
                     delivery.code = Some(code);

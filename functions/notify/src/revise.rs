@@ -78,7 +78,7 @@ impl<B: Backend> Context<B> {
                 .await;
             published.map_err(|error| ApiError::from(error).after_a_change())?;
         }
-        tracing::info!(notification = %notification.id, delivered = notification.tally.delivered, "cancelled");
+        tracing::info!(notification = %notification.id, delivered = notification.counts.delivered, "cancelled");
         self.cancellation(&notification)
             .await
             .map_err(ApiError::after_a_change)
@@ -99,7 +99,7 @@ impl<B: Backend> Context<B> {
             id: &notification.id,
             state: notification.state(),
             cancelled_at: notification.cancelled_at,
-            already_out: notification.tally.delivered + delivered.count() as u64,
+            already_out: notification.counts.delivered + delivered.count() as u64,
             counts: Counts::of(notification),
         };
         Ok(json(StatusCode::OK, &cancellation))

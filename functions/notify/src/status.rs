@@ -121,7 +121,7 @@ impl<'a> Status<'a> {
         let revised = (notification.revision > 0).then_some(Revised {
             at: notification.revised_at,
             retracted: notification.retracted,
-            copies: notification.copies,
+            copies: notification.revision_counts,
             chunks_current: notification.chunks_current,
             chunks: notification.chunks,
         });

@@ -267,7 +267,7 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         let snapshot = self.cache.latest().await?;
         let now = self.invocation.now();
         for (recipient, outcome) in ended {
-            self.chunk.closing.count(outcome, self.chunk.revision);
+            self.chunk.result.count(outcome, self.chunk.revision);
             if let Some(conversation) = conversation_of(recipient)
                 && !snapshot.head.events.is_empty()
             {

@@ -179,7 +179,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
             Claim::ConversationBusy { until } | Claim::NotDue { until } => return Ok(not_attempted(until)),
             Claim::Settled(outcome) => return Ok(Run::AlreadySettled(outcome)),
         };
-        if lease.copy.is_some() && !has_permit {
+        if lease.sent.is_some() && !has_permit {
             ledger
                 .release(&delivery, &lease, now, "NoPermit", lease.ambiguous_attempts)
                 .await?;
@@ -234,10 +234,10 @@ impl<B: Backend> Delivery<'_, '_, B> {
             return Err(Outcome::Unknown);
         }
         // A sent message that cannot be reached any more stays as it is; the update was attempted.
-        let unchanged = lease.copy.as_ref().map(|copy| {
+        let unchanged = lease.sent.as_ref().map(|sent| {
             Outcome::Delivered(SentMessage {
                 attempted_revision: snapshot.head.revision,
-                ..copy.clone()
+                ..sent.clone()
             })
         });
         if unchanged.is_none()
@@ -264,7 +264,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         snapshot: &Snapshot,
         effects: &mut SideEffects<'_>,
     ) -> Result<Disposition, store::Error> {
-        if snapshot.message.is_none() && lease.copy.is_none() {
+        if snapshot.message.is_none() && lease.sent.is_none() {
             // It was retracted: there is nothing to be sent.
             return Ok(Disposition::Settle(lease.final_outcome(Outcome::Cancelled)));
         }

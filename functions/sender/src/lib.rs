@@ -131,16 +131,14 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
         if let Some(until) = process(invocation, &cache, &mut chunk).await? {
             return requeue(context, chunk, until).await;
         }
-        let Chunk {
-            revision, closing, ..
-        } = &chunk;
+        let Chunk { revision, result, .. } = &chunk;
         match context
             .notifications
-            .close_chunk(&id, name, *revision, closing)
+            .close_chunk(&id, name, *revision, result)
             .await?
         {
             Close::Closed => {
-                tracing::info!(notification = %id, deliveries = closing.tally.total(), delivered = closing.tally.delivered, "chunk ended");
+                tracing::info!(notification = %id, deliveries = result.counts.total(), delivered = result.counts.delivered, "chunk ended");
                 return completion::check(&context.notifications, &context.events, &id, invocation.now())
                     .await;
             }

@@ -130,7 +130,7 @@ impl<B: Backend> Tenant<'_, B> {
         snapshot: &Snapshot,
     ) -> Disposition {
         let head = &snapshot.head;
-        let ends_at = match &lease.copy {
+        let ends_at = match &lease.sent {
             None => head.expires_at,
             Some(_) => later(head.revised_at.unwrap_or(head.accepted_at), UPDATE_TIMEOUT),
         };
@@ -167,7 +167,7 @@ impl<B: Backend> Tenant<'_, B> {
                 not_sent(code, retry_after)
             }
             Action::Retry | Action::PauseBot => not_sent(code, retry_after),
-            Action::Reject if error.reason() == Reason::ActivityNotFound && lease.copy.is_some() => {
+            Action::Reject if error.reason() == Reason::ActivityNotFound && lease.sent.is_some() => {
                 AttemptOutcome::MessageDeleted
             }
             // No known service URL serves it.

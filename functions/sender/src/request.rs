@@ -63,7 +63,7 @@ impl<B: Backend> Requests<'_, '_, B> {
         mut urls: ServiceUrls<'_>,
         effects: &mut SideEffects<'_>,
     ) -> Result<RequestResult, store::Error> {
-        let mut may_recreate = !self.is_replacement && self.lease.copy.is_none();
+        let mut may_recreate = !self.is_replacement && self.lease.sent.is_none();
         loop {
             let error = match self.send(urls.current()).await {
                 Ok(activity) => {
@@ -134,7 +134,7 @@ impl<B: Backend> Requests<'_, '_, B> {
     async fn send(&self, service_url: &str) -> Result<Option<ActivityId>, connector::Error> {
         let connector = &self.tenant.context().connector;
         let id = self.id;
-        let sent = self.lease.copy.as_ref().and_then(|copy| copy.activity.as_ref());
+        let sent = self.lease.sent.as_ref().and_then(|sent| sent.activity.as_ref());
         let message = self.snapshot.message.as_ref().map(|message| {
             let message = message.to(&self.conversation.reference).in_conversation(id);
             match self.conversation.attributes.scope {
@@ -162,7 +162,7 @@ impl<B: Backend> Requests<'_, '_, B> {
             return Ok(false);
         }
         let latest = self.cache.latest().await?;
-        let is_stopped = self.lease.copy.is_none() && latest.stop_outcome(self.tenant.now()).is_some();
+        let is_stopped = self.lease.sent.is_none() && latest.stop_outcome(self.tenant.now()).is_some();
         Ok(!is_stopped && latest.head.revision == self.snapshot.head.revision)
     }
 }

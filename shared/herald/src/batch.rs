@@ -155,7 +155,7 @@ impl BatchRecord {
         AttemptLease {
             attempt: self.step,
             ambiguous_attempts: self.ambiguous_attempts,
-            copy: None,
+            sent: None,
         }
     }
 

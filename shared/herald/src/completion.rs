@@ -33,7 +33,7 @@ pub async fn check<N: Notifications, E: Events>(
     }
     events.publish(vec![Event::completed(&notification, now)]).await?;
     if notifications.complete(id, now).await? {
-        tracing::info!(notification = %id, audience = notification.audience, delivered = notification.tally.delivered, "completed");
+        tracing::info!(notification = %id, audience = notification.audience, delivered = notification.counts.delivered, "completed");
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether it left a message for which an update to this revision is due.
     pub fn is_stale(&self, revision: u32) -> bool {
-        matches!(self, Self::Delivered(copy) if copy.is_stale(revision))
+        matches!(self, Self::Delivered(sent) if sent.is_stale(revision))
     }
 
     /// Whether `other` is the outcome of the same message after a later update.

@@ -78,7 +78,7 @@ pub struct Notification {
     /// Chunks whose deliveries have all ended.
     pub chunks_closed: u64,
     /// The outcomes of the deliveries in closed chunks.
-    pub tally: OutcomeCounts,
+    pub counts: OutcomeCounts,
     /// The number of the current content; 0 is the first.
     pub revision: u32,
     /// When the current content was stored, if it is not the first.
@@ -88,7 +88,7 @@ pub struct Notification {
     /// Chunks that are closed at the current revision.
     pub chunks_current: u64,
     /// The copies in those chunks.
-    pub copies: RevisionCounts,
+    pub revision_counts: RevisionCounts,
     /// When it was started, if it was held.
     pub released_at: Option<Timestamp>,
     /// When it was cancelled.
@@ -187,20 +187,20 @@ pub struct RevisionCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkResult {
     /// The outcomes of its deliveries.
-    pub tally: OutcomeCounts,
+    pub counts: OutcomeCounts,
     /// Its delivered copies.
-    pub copies: RevisionCounts,
+    pub revision_counts: RevisionCounts,
 }
 
 impl ChunkResult {
     /// Counts a delivery of a chunk that is processed at this revision.
     pub fn count(&mut self, outcome: &Outcome, revision: u32) {
-        self.tally.count(outcome);
-        if let Outcome::Delivered(copy) = outcome {
-            if copy.revision >= revision {
-                self.copies.current += 1;
+        self.counts.count(outcome);
+        if let Outcome::Delivered(sent) = outcome {
+            if sent.revision >= revision {
+                self.revision_counts.current += 1;
             } else {
-                self.copies.uneditable += 1;
+                self.revision_counts.uneditable += 1;
             }
         }
     }
@@ -267,12 +267,12 @@ impl Notification {
             unreachable: Unreachable::default(),
             chunks: 0,
             chunks_closed: 0,
-            tally: OutcomeCounts::default(),
+            counts: OutcomeCounts::default(),
             revision: 0,
             revised_at: None,
             retracted: false,
             chunks_current: 0,
-            copies: RevisionCounts::default(),
+            revision_counts: RevisionCounts::default(),
             released_at: None,
             cancelled_at: None,
             completed_at: None,
@@ -287,7 +287,7 @@ impl Notification {
             revised_at: Some(now),
             retracted: *content == Content::Nothing,
             chunks_current: 0,
-            copies: RevisionCounts::default(),
+            revision_counts: RevisionCounts::default(),
             ..self.clone()
         }
     }
@@ -333,7 +333,7 @@ impl Notification {
 
     /// The outcomes of the deliveries in closed chunks. If it was cancelled while it was held, its whole audience is cancelled.
     pub fn ended(&self) -> OutcomeCounts {
-        let mut ended = self.tally;
+        let mut ended = self.counts;
         if self.state() == State::Cancelled && self.is_held() {
             ended.cancelled = self.audience;
         }

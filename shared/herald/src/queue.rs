@@ -109,7 +109,7 @@ pub struct Chunk {
     pub recipients: Vec<Recipient>,
     /// The outcomes of the chunk's other deliveries.
     #[serde(default)]
-    pub closing: ChunkResult,
+    pub result: ChunkResult,
     /// The revision of the notification at which they ended.
     #[serde(default)]
     pub revision: u32,
@@ -150,7 +150,7 @@ impl Chunk {
             bucket: planned.bucket,
             send_mode: planned.send_mode,
             recipients: planned.recipients,
-            closing: ChunkResult::default(),
+            result: ChunkResult::default(),
             revision: 0,
             ticket: None,
             due: None,

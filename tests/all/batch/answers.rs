@@ -51,7 +51,7 @@ async fn a_batch_with_complete_counts_is_done_whatever_its_state() {
         ..Course::default()
     });
     let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!((notification.tally.delivered, world.channel.requests()), (2, 2));
+    assert_eq!((notification.counts.delivered, world.channel.requests()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,8 +78,8 @@ async fn a_cancelled_batch_is_ended_once_and_names_missed_recipients() {
     assert_eq!(
         (
             notification.state(),
-            notification.tally.delivered,
-            notification.tally.cancelled
+            notification.counts.delivered,
+            notification.counts.cancelled
         ),
         (Stage::Cancelled, 1, 2)
     );
@@ -105,8 +105,8 @@ async fn recipients_missing_from_a_cancelled_batch_are_unknown() {
     world.store.cancel(&id, world.now()).await.unwrap();
     crate::reactions::sweep(&world, &id).await;
     world.work().await;
-    let tally = world.notification(&id).await.tally;
-    assert_eq!((tally.unknown, tally.gone, tally.total()), (2, 1, 3));
+    let counts = world.notification(&id).await.counts;
+    assert_eq!((counts.unknown, counts.gone, counts.total()), (2, 1, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn deliveries_of_a_batch_that_the_channel_forgot_are_unknown() {
     );
     let (_, notification) = done(&world, &everyone()).await;
     assert_eq!(
-        (notification.tally.unknown, world.channel.batches().len()),
+        (notification.counts.unknown, world.channel.batches().len()),
         (2, 1)
     );
 
@@ -129,7 +129,7 @@ async fn deliveries_of_a_batch_that_the_channel_forgot_are_unknown() {
     let soon = world_of(&["ada", "eve"]).await;
     soon.channel.when(ASK, answers([refusal(404, "NotFound")]));
     let (_, notification) = done(&soon, &everyone()).await;
-    assert_eq!(notification.tally.delivered, 2);
+    assert_eq!(notification.counts.delivered, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +147,7 @@ async fn a_poll_without_an_answer_is_retried() {
         let began = world.now();
         let (_, notification) = done(&world, &everyone()).await;
         assert_eq!(
-            (notification.tally.delivered, notification.tally.rejected),
+            (notification.counts.delivered, notification.counts.rejected),
             (1, 1)
         );
         assert!(world.now().duration_since(began).as_secs() >= 90, "{place}");
@@ -168,12 +168,12 @@ async fn a_batch_that_never_ends_is_given_up_a_day_after_the_expiry() {
     let message = submitted(&world).await;
     world.pass(60 + 86_000);
     world.send_one(&message).await;
-    assert_eq!(world.notification(&id).await.tally.total(), 0);
+    assert_eq!(world.notification(&id).await.counts.total(), 0);
     world.work().await;
     assert!(world.now() >= world.notification(&id).await.expires_at);
     world.work().await;
-    let tally = world.notification(&id).await.tally;
-    assert_eq!((tally.unknown, tally.expired), (2, 0));
+    let counts = world.notification(&id).await.counts;
+    assert_eq!((counts.unknown, counts.expired), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,13 +183,13 @@ async fn after_a_sender_dies_while_writing_the_next_writes_the_same() {
     let id = world.asks(&everyone()).await;
     let message = submitted(&world).await;
     // The first worker wrote one row only; then the chunk is redelivered.
-    let copy = herald::delivery::SentMessage {
+    let sent = herald::delivery::SentMessage {
         activity: None,
         revision: 0,
         attempted_revision: 0,
     };
     let ada = herald::delivery::DeliveryKey::new(&id, &to_chat("ada"));
-    herald::store::Ledger::settle_unclaimed(&world.store, &ada, &Outcome::Delivered(copy))
+    herald::store::Ledger::settle_unclaimed(&world.store, &ada, &Outcome::Delivered(sent))
         .await
         .unwrap();
     world.send_one(&message).await;
@@ -198,7 +198,7 @@ async fn after_a_sender_dies_while_writing_the_next_writes_the_same() {
     world.work().await;
     let notification = world.notification(&id).await;
     assert_eq!(
-        (notification.state(), notification.tally.delivered),
+        (notification.state(), notification.counts.delivered),
         (Stage::Completed, 3)
     );
     for person in ["ada", "eve", "joe"] {

@@ -78,7 +78,7 @@ async fn a_dry_run_counts_batch_recipients_without_a_duration() {
     assert_eq!(other.status(), 409);
     confirming["sendMode"] = json!("batch");
     let (_, notification) = done(&world, &confirming).await;
-    assert_eq!(notification.tally.delivered, 2);
+    assert_eq!(notification.counts.delivered, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,5 +107,5 @@ async fn explain_reports_a_submitted_batch() {
     );
     world.send_one(&message).await;
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+    assert_eq!(world.notification(&id).await.counts.delivered, 2);
 }

@@ -30,9 +30,9 @@ async fn each_failed_entry_of_a_batch_gets_its_outcome() {
     world.channel.fails("29:lou", failure(502, "ServiceError"));
     world.channel.fails("29:max", failure(412, "PreconditionFailed"));
     let (id, notification) = done(&world, &everyone()).await;
-    let tally = notification.tally;
+    let counts = notification.counts;
     assert_eq!(
-        (tally.delivered, tally.gone, tally.rejected, tally.total()),
+        (counts.delivered, counts.gone, counts.rejected, counts.total()),
         (5, 1, 1, 7)
     );
     let code = "ConversationBlockedByUser".to_owned();
@@ -48,10 +48,10 @@ async fn each_failed_entry_of_a_batch_gets_its_outcome() {
         ("sue", true),
     ] {
         assert_eq!(world.channel.count(&format!("a:{person}")), 1, "{person}");
-        let Outcome::Delivered(copy) = outcome(&world, &id, person).await else {
+        let Outcome::Delivered(sent) = outcome(&world, &id, person).await else {
             panic!("{person} has none");
         };
-        assert_eq!(copy.activity.is_none(), in_batch, "{person}");
+        assert_eq!(sent.activity.is_none(), in_batch, "{person}");
     }
     // The first attempt may have arrived, so it stays recorded as ambiguous.
     assert_eq!(world.row(&id, &to_chat("lou")).await.ambiguous_attempts, 1);
@@ -65,7 +65,10 @@ async fn at_most_once_holds_after_an_ambiguous_batch() {
     let mut body = everyone();
     body["guarantee"] = json!("atMostOnce");
     let (_, notification) = done(&world, &body).await;
-    assert_eq!((notification.tally.delivered, notification.tally.unknown), (1, 1));
+    assert_eq!(
+        (notification.counts.delivered, notification.counts.unknown),
+        (1, 1)
+    );
     assert_eq!(world.channel.count("a:eve"), 0);
 }
 
@@ -78,7 +81,7 @@ async fn an_unnamed_failed_entry_makes_all_deliveries_unknown() {
     };
     world.channel.fails("29:eve", nameless);
     let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!(notification.tally.unknown, 2);
+    assert_eq!(notification.counts.unknown, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +95,10 @@ async fn a_failed_entry_with_an_unknown_id_affects_only_unmatched_recipients() {
     let mut body = to(&json!({"users": ["entra-ada", "entra-eve", "entra-zoe"], "tenant": "tenant-1"}));
     body["ifNoConversation"] = json!("create");
     let (id, notification) = done(&world, &body).await;
-    assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 1));
+    assert_eq!(
+        (notification.counts.delivered, notification.counts.unknown),
+        (2, 1)
+    );
     let zoe = world.row(&id, &Recipient::User("entra-zoe".into())).await.state;
     assert_eq!(zoe, State::Settled(Outcome::Unknown));
 }
@@ -107,7 +113,7 @@ async fn a_refusal_is_not_the_tenants_if_others_were_reached() {
     }
     let began = world.now();
     let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!((notification.tally.delivered, notification.tally.gone), (1, 3));
+    assert_eq!((notification.counts.delivered, notification.counts.gone), (1, 3));
     assert!(
         world.now().duration_since(began).as_secs() < 60,
         "the tenant was not paused"
@@ -122,7 +128,10 @@ async fn an_ambiguous_person_without_a_conversation_is_settled_as_unknown() {
     world.channel.fails("entra-zoe", failure(502, "BadGateway"));
     world.channel.fails("entra-kim", failure(429, "Throttled"));
     let (id, notification) = done(&world, &body).await;
-    assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 1));
+    assert_eq!(
+        (notification.counts.delivered, notification.counts.unknown),
+        (2, 1)
+    );
     assert_eq!(
         (
             world.channel.created("entra-kim"),
@@ -161,7 +170,7 @@ async fn open_recipients_of_a_finished_batch_do_not_poll_it_again() {
     world.send_one(&chunk.body).await;
     assert_eq!(world.channel.requests(), 4);
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+    assert_eq!(world.notification(&id).await.counts.delivered, 2);
     assert_eq!(world.channel.requests(), 3 + 3, "and three individual requests");
 }
 
@@ -177,5 +186,5 @@ async fn the_outcome_of_an_entry_does_not_depend_on_resubmissions() {
         .when(SUBMIT, answers([throttled(), throttled(), throttled()]));
     let (_, notification) = done(&world, &everyone()).await;
     // The sender looks for it individually before it settles it as gone.
-    assert_eq!((notification.tally.delivered, notification.tally.gone), (2, 0));
+    assert_eq!((notification.counts.delivered, notification.counts.gone), (2, 0));
 }

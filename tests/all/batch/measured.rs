@@ -123,7 +123,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
             .unwrap();
     }
     let found = notifications.find(&notification.id).await.unwrap().unwrap();
-    assert_eq!(found.tally.delivered, PAGE_SIZE as u64);
+    assert_eq!(found.counts.delivered, PAGE_SIZE as u64);
     let counts = counter.take();
     let writes = |table: &str| {
         let of_table = counts.iter().filter(|(name, _)| name.contains(table));

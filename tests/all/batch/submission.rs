@@ -16,10 +16,10 @@ async fn without_a_batch_api_messages_are_sent_individually() {
         let world = world_of(&["ada", "eve"]).await;
         world.channel.when(SUBMIT, Behaviour::Refuse { status, code });
         let (id, notification) = done(&world, &everyone()).await;
-        assert_eq!(notification.tally.delivered, 2, "{status}");
+        assert_eq!(notification.counts.delivered, 2, "{status}");
         assert_eq!(world.channel.requests(), 3, "{status}");
         assert!(
-            matches!(outcome(&world, &id, "ada").await, Outcome::Delivered(copy) if copy.activity.is_some())
+            matches!(outcome(&world, &id, "ada").await, Outcome::Delivered(sent) if sent.activity.is_some())
         );
     }
 }
@@ -34,7 +34,7 @@ async fn a_throttled_batch_waits_for_retry_after() {
     world.channel.when(SUBMIT, answers([throttled]));
     let began = world.now();
     let (_, notification) = done(&world, &everyone()).await;
-    assert_eq!(notification.tally.delivered, 2);
+    assert_eq!(notification.counts.delivered, 2);
     assert!(world.now().duration_since(began).as_secs() >= 120);
     assert_eq!(world.channel.batches().len(), 1);
 }
@@ -46,7 +46,10 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
         .channel
         .when(SUBMIT, answers([refusal(502, "BadGateway")]));
     let (id, notification) = done(&retried, &everyone()).await;
-    assert_eq!((notification.tally.delivered, notification.tally.unknown), (2, 0));
+    assert_eq!(
+        (notification.counts.delivered, notification.counts.unknown),
+        (2, 0)
+    );
     assert!(matches!(
         outcome(&retried, &id, "ada").await,
         Outcome::Delivered(_)
@@ -57,7 +60,10 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
     let mut body = everyone();
     body["guarantee"] = json!("atMostOnce");
     let (_, notification) = done(&given_up, &body).await;
-    assert_eq!((notification.tally.delivered, notification.tally.unknown), (0, 2));
+    assert_eq!(
+        (notification.counts.delivered, notification.counts.unknown),
+        (0, 2)
+    );
     assert_eq!(given_up.channel.batches().len(), 1);
 
     // Every connection is cut. Each of four batches may have reached everyone, so the sender stops there.
@@ -65,7 +71,7 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
     often.channel.when(SUBMIT, Behaviour::Cut);
     let (_, notification) = done(&often, &everyone()).await;
     assert_eq!(
-        (notification.tally.unknown, often.channel.batches().len()),
+        (notification.counts.unknown, often.channel.batches().len()),
         (2, 4)
     );
 }
@@ -76,7 +82,7 @@ async fn a_submitted_batch_without_an_id_ends_unknown_and_is_not_repeated() {
     world.channel.when(SUBMIT, Behaviour::AcceptSilently);
     let (_, notification) = done(&world, &everyone()).await;
     assert_eq!(
-        (notification.tally.unknown, world.channel.batches().len()),
+        (notification.counts.unknown, world.channel.batches().len()),
         (2, 1)
     );
 }
@@ -100,9 +106,9 @@ async fn a_notification_stopped_before_submission_sends_no_batch() {
         world.pass(600);
         crate::reactions::sweep(&world, &id).await;
         world.work().await;
-        let tally = world.notification(&id).await.tally;
+        let counts = world.notification(&id).await.counts;
         let expected = if expires { (2, 0) } else { (0, 2) };
-        assert_eq!((tally.expired, tally.cancelled), expected);
+        assert_eq!((counts.expired, counts.cancelled), expected);
         assert_eq!((world.channel.batches().len(), world.channel.requests()), (0, 1));
     }
 }
@@ -124,7 +130,7 @@ async fn of_two_senders_with_one_chunk_only_one_submits_it() {
         (world.channel.batches().len(), world.channel.count("a:ada")),
         (1, 1)
     );
-    assert_eq!(world.notification(&id).await.tally.delivered, 2);
+    assert_eq!(world.notification(&id).await.counts.delivered, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,9 +162,9 @@ async fn a_sender_that_dies_while_submitting_leaves_an_ambiguous_attempt() {
         world.work().await;
         world.pass(120);
         world.work().await;
-        let tally = world.notification(&id).await.tally;
+        let counts = world.notification(&id).await.counts;
         assert_eq!(
-            (tally.delivered, tally.unknown),
+            (counts.delivered, counts.unknown),
             (2 - unknown, unknown),
             "{policy}"
         );
@@ -174,7 +180,7 @@ async fn a_refused_resubmission_keeps_the_earlier_attempt_ambiguous() {
         answers([refusal(502, "BadGateway"), refusal(403, "Forbidden")]),
     );
     let (id, notification) = done(&world, &everyone()).await;
-    assert_eq!(notification.tally.delivered, 2);
+    assert_eq!(notification.counts.delivered, 2);
     assert_eq!(world.row(&id, &to_chat("ada")).await.ambiguous_attempts, 1);
 }
 
@@ -201,7 +207,7 @@ async fn a_batch_waiting_for_a_permit_sees_a_cancellation() {
     tokio::join!(world.send_one(&chunk.body), cancel);
     world.work().await;
     assert_eq!(world.channel.requests(), 0);
-    assert_eq!(world.notification(&id).await.tally.cancelled, 2);
+    assert_eq!(world.notification(&id).await.counts.cancelled, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +228,7 @@ async fn a_skipped_recipient_stays_skipped_after_returning() {
     again["begun"] = json!(true);
     world.send_one(&again.to_string()).await;
     world.work().await;
-    let tally = world.notification(&id).await.tally;
-    assert_eq!((tally.delivered, tally.skipped), (2, 1));
+    let counts = world.notification(&id).await.counts;
+    assert_eq!((counts.delivered, counts.skipped), (2, 1));
     assert_eq!(world.channel.batches()[0].members, ["29:ada", "29:joe"]);
 }

@@ -102,11 +102,11 @@ fn lease(attempt: u32, ambiguous_attempts: u32) -> AttemptLease {
     AttemptLease {
         attempt,
         ambiguous_attempts,
-        copy: None,
+        sent: None,
     }
 }
 
-fn copy(activity: &str, revision: u32) -> SentMessage {
+fn sent(activity: &str, revision: u32) -> SentMessage {
     SentMessage {
         activity: Some(ActivityId::from(activity)),
         revision,
@@ -115,7 +115,7 @@ fn copy(activity: &str, revision: u32) -> SentMessage {
 }
 
 fn delivered(activity: &str, revision: u32) -> Outcome {
-    Outcome::Delivered(copy(activity, revision))
+    Outcome::Delivered(sent(activity, revision))
 }
 
 const SETTLED: Outcome = Outcome::Unknown;
@@ -414,14 +414,14 @@ async fn a_sent_message_is_claimed_again_for_an_update<S: Ledger>(store: S) {
         Claim::Settled(delivered("1", 0))
     );
     let editing = leased(claim(&store, 1, &to, 1, 10).await);
-    assert_eq!((editing.attempt, &editing.copy), (2, &Some(copy("1", 0))));
+    assert_eq!((editing.attempt, &editing.sent), (2, &Some(sent("1", 0))));
     // A released update keeps the sent message, and is claimed again.
     for _ in 0..2 {
         let released = store.release(&delivery, &editing, at(20), "Throttled", 0).await;
         assert_eq!(released.unwrap(), CasResult::Committed);
     }
     let again = leased(claim(&store, 1, &to, 1, 20).await);
-    assert_eq!((again.attempt, &again.copy), (3, &Some(copy("1", 0))));
+    assert_eq!((again.attempt, &again.sent), (3, &Some(sent("1", 0))));
     let late = store.settle(&delivery, &editing, &delivered("1", 1)).await;
     assert_eq!(late.unwrap(), CasResult::Conflict);
     for _ in 0..2 {
@@ -699,7 +699,7 @@ async fn both_backends_answer_random_operations_alike() {
                         assert_eq!(also.await.unwrap(), said, "{place}");
                     } else {
                         let outcome = match chance.below(3) {
-                            0 if lease.copy.is_none() => Outcome::Expired,
+                            0 if lease.sent.is_none() => Outcome::Expired,
                             _ => delivered("1", revision),
                         };
                         let said = memory.settle(delivery, lease, &outcome).await.unwrap();

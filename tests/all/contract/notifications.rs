@@ -82,12 +82,12 @@ fn notification(number: u8) -> Notification {
         unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
-        tally: OutcomeCounts::default(),
+        counts: OutcomeCounts::default(),
         revision: 0,
         revised_at: None,
         retracted: false,
         chunks_current: 0,
-        copies: RevisionCounts::default(),
+        revision_counts: RevisionCounts::default(),
         released_at: None,
         cancelled_at: None,
         completed_at: None,
@@ -163,12 +163,12 @@ fn delivered(revision: u32) -> Outcome {
 }
 
 /// The result of a chunk with these outcomes, processed at this revision.
-fn closing(outcomes: &[Outcome], revision: u32) -> ChunkResult {
-    let mut closing = ChunkResult::default();
+fn result(outcomes: &[Outcome], revision: u32) -> ChunkResult {
+    let mut result = ChunkResult::default();
     for outcome in outcomes {
-        closing.count(outcome, revision);
+        result.count(outcome, revision);
     }
-    closing
+    result
 }
 
 async fn revise<S: Notifications>(store: &S, number: u8, text: &str, second: i64) -> Notification {
@@ -258,7 +258,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             },
             chunks: 6,
             chunks_closed: 7,
-            tally: OutcomeCounts {
+            counts: OutcomeCounts {
                 delivered: 8,
                 rejected: 9,
                 gone: 10,
@@ -270,7 +270,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             revised_at: Some(at(1)),
             retracted: true,
             chunks_current: 15,
-            copies: RevisionCounts {
+            revision_counts: RevisionCounts {
                 current: 16,
                 uneditable: 17,
             },
@@ -580,29 +580,32 @@ async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(2, None)).await.unwrap();
     let gone = Outcome::Gone { code: "x".into() };
-    let first = closing(&[delivered(0), gone], 0);
+    let first = result(&[delivered(0), gone], 0);
     for _ in 0..2 {
         let closed = store.close_chunk(&id(1), CHUNK, 0, &first).await.unwrap();
         assert_eq!(closed, Close::Closed);
         let head = find(&store, 1).await;
         assert_eq!(
-            (head.chunks_closed, head.tally, head.open(), head.state()),
-            (1, first.tally, 2, State::Sending)
+            (head.chunks_closed, head.counts, head.open(), head.state()),
+            (1, first.counts, 2, State::Sending)
         );
-        assert_eq!((head.chunks_current, head.copies), (1, first.copies));
+        assert_eq!(
+            (head.chunks_current, head.revision_counts),
+            (1, first.revision_counts)
+        );
     }
     // Different counts for the same chunk: the stored ones win.
     let skipped = Outcome::Skipped {
         reason: SkipReason::Removed,
     };
-    let other = closing(&[skipped.clone(), skipped], 0);
+    let other = result(&[skipped.clone(), skipped], 0);
     store.close_chunk(&id(1), CHUNK, 0, &other).await.unwrap();
-    assert_eq!(find(&store, 1).await.tally, first.tally);
+    assert_eq!(find(&store, 1).await.counts, first.counts);
     let second = ChunkId { index: 1, ..CHUNK };
     store.close_chunk(&id(1), second, 0, &other).await.unwrap();
     let head = find(&store, 1).await;
     assert_eq!(
-        (head.chunks_closed, head.tally.total(), head.open(), head.state()),
+        (head.chunks_closed, head.counts.total(), head.open(), head.state()),
         (2, 4, 0, State::Completed)
     );
 }
@@ -610,28 +613,28 @@ async fn a_chunk_is_closed_once_and_counted_once<S: Notifications>(store: S) {
 async fn closing_a_chunk_at_a_new_revision_counts_only_its_messages<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
-    let first = closing(&[delivered(0), delivered(0)], 0);
+    let first = result(&[delivered(0), delivered(0)], 0);
     store.close_chunk(&id(1), CHUNK, 0, &first).await.unwrap();
     for revision in 1..4 {
         revise(&store, 1, "new", 1).await;
         let head = find(&store, 1).await;
         assert_eq!((head.chunks_closed, head.chunks_current), (1, 0));
         // One of the two copies cannot be edited.
-        let again = closing(&[delivered(revision), delivered(0)], revision);
+        let again = result(&[delivered(revision), delivered(0)], revision);
         for _ in 0..2 {
             let closed = store.close_chunk(&id(1), CHUNK, revision, &again).await.unwrap();
             assert_eq!(closed, Close::Closed);
         }
         let head = find(&store, 1).await;
         assert_eq!(
-            (head.chunks_closed, head.chunks_current, head.tally),
-            (1, 1, first.tally)
+            (head.chunks_closed, head.chunks_current, head.counts),
+            (1, 1, first.counts)
         );
-        let copies = RevisionCounts {
+        let revision_counts = RevisionCounts {
             current: 1,
             uneditable: 1,
         };
-        assert_eq!(head.copies, copies);
+        assert_eq!(head.revision_counts, revision_counts);
     }
     // A worker at an earlier revision finds the chunk closed.
     let closed = store.close_chunk(&id(1), CHUNK, 1, &first).await.unwrap();
@@ -642,7 +645,7 @@ async fn closing_a_chunk_at_a_new_revision_counts_only_its_messages<S: Notificat
 async fn a_chunk_processed_at_another_revision_is_stale<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
-    let early = closing(&[delivered(0), delivered(0)], 0);
+    let early = result(&[delivered(0), delivered(0)], 0);
     revise(&store, 1, "new", 1).await;
     for revision in [0, 2] {
         let closed = store.close_chunk(&id(1), CHUNK, revision, &early).await.unwrap();
@@ -651,7 +654,7 @@ async fn a_chunk_processed_at_another_revision_is_stale<S: Notifications>(store:
     assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
     assert_eq!(find(&store, 1).await.chunks_closed, 0);
     let closed = store.close_chunk(&id(1), CHUNK, 1, &early).await.unwrap();
-    assert_eq!(closed, Close::Closed, "the first closing, at a later revision");
+    assert_eq!(closed, Close::Closed, "the first result, at a later revision");
     assert_eq!(find(&store, 1).await.chunks_closed, 1);
     revise(&store, 1, "newer", 2).await;
     let closed = store.close_chunk(&id(1), CHUNK, 3, &early).await.unwrap();
@@ -666,7 +669,7 @@ async fn a_concurrent_close_and_revision_never_both_count<S: Notifications>(stor
     for number in 0..10 {
         store.accept(&acceptance(number)).await.unwrap();
         store.put_page(&id(number), 0, 0, &page(1, None)).await.unwrap();
-        let first = closing(&[delivered(0), delivered(0)], 0);
+        let first = result(&[delivered(0), delivered(0)], 0);
         let id = id(number);
         let (closed, _) = join(
             store.close_chunk(&id, CHUNK, 0, &first),
@@ -679,7 +682,7 @@ async fn a_concurrent_close_and_revision_never_both_count<S: Notifications>(stor
             Close::StaleRevision => 0,
         };
         assert_eq!(
-            (head.chunks_closed, head.chunks_current, head.copies),
+            (head.chunks_closed, head.chunks_current, head.revision_counts),
             (counted, 0, RevisionCounts::default())
         );
     }
@@ -748,7 +751,7 @@ async fn a_revision_adds_a_content_and_keeps_the_earlier_ones<S: Notifications>(
 async fn a_revision_resets_only_the_counts_of_messages<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.put_page(&id(1), 0, 0, &page(2, None)).await.unwrap();
-    let first = closing(&[delivered(0), delivered(0)], 0);
+    let first = result(&[delivered(0), delivered(0)], 0);
     store.close_chunk(&id(1), CHUNK, 0, &first).await.unwrap();
     let before = find(&store, 1).await;
     let revised = revise(&store, 1, "new", 1).await;
@@ -756,7 +759,7 @@ async fn a_revision_resets_only_the_counts_of_messages<S: Notifications>(store: 
         revision: 1,
         revised_at: Some(at(1)),
         chunks_current: 0,
-        copies: RevisionCounts::default(),
+        revision_counts: RevisionCounts::default(),
         ..before
     };
     assert_eq!(revised, expected);
@@ -885,7 +888,7 @@ async fn the_counts_add_up_under_concurrent_pages_and_chunks<S: Notifications>(s
     let mut start = acceptance(1);
     start.notification.parts = PARTS;
     store.accept(&start).await.unwrap();
-    let one = |outcome| closing(&[delivered(0), outcome], 0);
+    let one = |outcome| result(&[delivered(0), outcome], 0);
     let (expired, unknown) = (one(Outcome::Expired), one(Outcome::Unknown));
     let work = join_all((0..PARTS).map(|part| {
         let (store, id, expired, unknown) = (&store, &start.notification.id, &expired, &unknown);
@@ -910,8 +913,12 @@ async fn the_counts_add_up_under_concurrent_pages_and_chunks<S: Notifications>(s
     let watch = async {
         for _ in 0..50 {
             let head = find(&store, 1).await;
-            assert!(head.tally.total() <= head.audience && head.chunks_closed <= head.chunks);
-            assert_eq!(head.tally.total(), 2 * head.chunks_closed, "a chunk counts whole");
+            assert!(head.counts.total() <= head.audience && head.chunks_closed <= head.chunks);
+            assert_eq!(
+                head.counts.total(),
+                2 * head.chunks_closed,
+                "a chunk counts whole"
+            );
             assert_eq!(head.audience, 2 * head.chunks, "a page counts whole");
             tokio::task::yield_now().await;
         }
@@ -933,7 +940,7 @@ async fn the_counts_add_up_under_concurrent_pages_and_chunks<S: Notifications>(s
         unknown: chunks / 2,
         ..OutcomeCounts::default()
     };
-    assert_eq!(head.tally, expected);
+    assert_eq!(head.counts, expected);
 }
 
 async fn hostile_recipients_are_stored_unchanged<S: Notifications>(store: S) {

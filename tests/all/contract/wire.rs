@@ -110,12 +110,12 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         unreachable: Unreachable::default(),
         chunks: 0,
         chunks_closed: 0,
-        tally: OutcomeCounts::default(),
+        counts: OutcomeCounts::default(),
         revision: 0,
         revised_at: None,
         retracted: false,
         chunks_current: 0,
-        copies: RevisionCounts::default(),
+        revision_counts: RevisionCounts::default(),
         released_at: None,
         cancelled_at: None,
         completed_at: None,
@@ -154,10 +154,10 @@ const DELIVERED: Outcome = Outcome::Delivered(SentMessage {
     attempted_revision: 0,
 });
 
-fn closing() -> ChunkResult {
-    let mut closing = ChunkResult::default();
-    closing.count(&DELIVERED, 0);
-    closing
+fn result() -> ChunkResult {
+    let mut result = ChunkResult::default();
+    result.count(&DELIVERED, 0);
+    result
 }
 
 fn content() -> Content {
@@ -175,7 +175,7 @@ fn first_lease() -> AttemptLease {
     AttemptLease {
         attempt: 1,
         ambiguous_attempts: 0,
-        copy: None,
+        sent: None,
     }
 }
 

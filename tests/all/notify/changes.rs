@@ -82,7 +82,7 @@ async fn a_cancellation_stops_open_deliveries_and_is_idempotent() {
     world.work().await;
     let done = world.notification(&id).await;
     assert_eq!(
-        (done.state(), done.tally.delivered, done.tally.cancelled),
+        (done.state(), done.counts.delivered, done.counts.cancelled),
         (State::Cancelled, 1, 1)
     );
     let told = cancellations(&world);

@@ -150,14 +150,14 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
                 page: number,
                 index,
             };
-            let mut closing = ChunkResult::default();
+            let mut result = ChunkResult::default();
             for (deed, recipient) in made.deeds.iter().zip(&chunk.recipients) {
                 let deed = if made.is_closed { Deed::Ended } else { *deed };
                 bring_about(world, &id, recipient, deed).await;
-                closing.count(&Outcome::Unknown, 0);
+                result.count(&Outcome::Unknown, 0);
             }
             if made.is_closed {
-                world.store.close_chunk(&id, chunk_id, 0, &closing).await.unwrap();
+                world.store.close_chunk(&id, chunk_id, 0, &result).await.unwrap();
             }
             if made.is_buried {
                 world

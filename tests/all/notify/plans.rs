@@ -107,7 +107,7 @@ async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
     let confirmed = world.asks(&with("confirm", held.to_string())).await;
     world.work().await;
     let done = world.notification(&confirmed).await;
-    assert_eq!((done.state(), done.tally.delivered), (State::Completed, 2));
+    assert_eq!((done.state(), done.counts.delivered), (State::Completed, 2));
     assert_eq!(world.notification(&held).await.state(), State::Held);
 }
 
@@ -213,7 +213,7 @@ async fn confirming_an_edited_plan_sends_the_edited_message() {
     new["message"] = json!({"text": "better"});
     let id = world.asks(&new).await;
     world.work().await;
-    assert_eq!(world.notification(&id).await.tally.delivered, 1);
+    assert_eq!(world.notification(&id).await.counts.delivered, 1);
 }
 
 #[tokio::test(start_paused = true)]

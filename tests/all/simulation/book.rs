@@ -216,7 +216,7 @@ impl Book {
             conversation: conversation.clone(),
             attempt: lease.attempt,
             ambiguous_attempts: lease.ambiguous_attempts,
-            revises: lease.copy.is_some(),
+            revises: lease.sent.is_some(),
             began,
             until: asked.until,
             requests: 0,
@@ -295,7 +295,7 @@ impl Book {
     /// A delivery to a person or an unknown conversation ended, with or without a conversation.
     pub(super) fn ended(&mut self, key: &DeliveryKey, outcome: &Outcome) {
         let tried = |outcome: &Outcome| match outcome {
-            Outcome::Delivered(copy) => Some(copy.attempted_revision),
+            Outcome::Delivered(sent) => Some(sent.attempted_revision),
             Outcome::Rejected { .. }
             | Outcome::Gone { .. }
             | Outcome::Unknown
@@ -413,12 +413,12 @@ impl Book {
     /// Checks the counters of a notification after a possible change: they add up and never decrease.
     pub(super) fn counts(&mut self, run: &Run, id: &NotificationId) {
         let Some(head) = run.head(id) else { return };
-        let ended = head.tally.total();
+        let ended = head.counts.total();
         let fault = if ended > head.audience {
             Some("more deliveries are settled than planned")
         } else if head.chunks_closed > head.chunks || head.parts_planned > head.parts {
             Some("more chunks are closed, or parts planned, than there are")
-        } else if head.copies.current + head.copies.uneditable > head.tally.delivered {
+        } else if head.revision_counts.current + head.revision_counts.uneditable > head.counts.delivered {
             Some("more messages are counted than delivered")
         } else if head.completed_at.is_some()
             && !head.is_held()
@@ -447,8 +447,8 @@ impl Book {
 
 /// Whether one state of a notification may follow another.
 fn follows(before: &Notification, after: &Notification) -> bool {
-    let tallies = before.tally.fields().into_iter().zip(after.tally.fields());
-    tallies.into_iter().all(|(old, new)| old.1 <= new.1)
+    let counts = before.counts.fields().into_iter().zip(after.counts.fields());
+    counts.into_iter().all(|(old, new)| old.1 <= new.1)
         && before.audience <= after.audience
         && before.chunks <= after.chunks
         && before.chunks_closed <= after.chunks_closed

@@ -187,7 +187,7 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
     if head.is_held() {
         return;
     }
-    let (mut tally, mut copies) = (OutcomeCounts::default(), RevisionCounts::default());
+    let (mut counts, mut revision_counts) = (OutcomeCounts::default(), RevisionCounts::default());
     for recipient in recipients {
         let key = DeliveryKey::new(&head.id, recipient);
         let Some(Row {
@@ -203,12 +203,12 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
         };
         // The delivery to a person ends as a delivery to their conversation, whose own row has the latest outcome.
         let outcome = run.book(|book| book.end_of(&key).cloned()).unwrap_or(outcome);
-        tally.count(&outcome);
-        if let Outcome::Delivered(copy) = &outcome {
-            if copy.revision >= head.revision {
-                copies.current += 1;
+        counts.count(&outcome);
+        if let Outcome::Delivered(sent) = &outcome {
+            if sent.revision >= head.revision {
+                revision_counts.current += 1;
             } else {
-                copies.uneditable += 1;
+                revision_counts.uneditable += 1;
             }
         }
         if let Recipient::Conversation(conversation) = recipient {
@@ -224,16 +224,19 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             }
         });
     }
-    if tally != head.tally || tally.total() != head.audience {
+    if counts != head.counts || counts.total() != head.audience {
         run.violated(
             1,
-            format_args!("n{number} counts {:?}, the ledger {tally:?}", head.tally),
+            format_args!("n{number} counts {:?}, the ledger {counts:?}", head.counts),
         );
     }
-    if copies != head.copies {
+    if revision_counts != head.revision_counts {
         run.violated(
             6,
-            format_args!("n{number} counts {:?}, the ledger {copies:?}", head.copies),
+            format_args!(
+                "n{number} counts {:?}, the ledger {revision_counts:?}",
+                head.revision_counts
+            ),
         );
     }
 }
@@ -301,12 +304,12 @@ fn truthful(
         (wanted.guarantee == Guarantee::AtMostOnce, wanted.text.clone())
     };
     let fault = match outcome {
-        Outcome::Delivered(copy) => {
-            let shown = copy.activity.as_ref().and_then(|activity| {
+        Outcome::Delivered(settled) => {
+            let shown = settled.activity.as_ref().and_then(|activity| {
                 run.channel
                     .with(|channel| channel.messages.get(activity.as_str()).cloned())
             });
-            let brought = copy
+            let brought = settled
                 .activity
                 .as_ref()
                 .is_none_or(|activity| sent.contains(&Some(activity.as_str())));
@@ -314,9 +317,9 @@ fn truthful(
                 Some("the outcome is delivered, but no message arrived")
             } else if !brought {
                 Some("its message was not sent by this notification")
-            } else if copy.activity.is_some() && copy.attempted_revision < revision {
+            } else if settled.activity.is_some() && settled.attempted_revision < revision {
                 Some("its message was not updated to the last revision")
-            } else if copy.revision == revision && shown.is_some_and(|shown| shown.text() != text) {
+            } else if settled.revision == revision && shown.is_some_and(|shown| shown.text() != text) {
                 Some("its message shows another text than the outcome says")
             } else {
                 None

@@ -348,10 +348,10 @@ impl Notifications for Tables {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &ChunkResult,
+        result: &ChunkResult,
     ) -> Result<Close, Error> {
         let act = async {
-            let answer = self.store().close_chunk(id, chunk, revision, closing).await;
+            let answer = self.store().close_chunk(id, chunk, revision, result).await;
             let ChunkId { part, page, index } = chunk;
             self.0.run.tell(
                 &self.0,

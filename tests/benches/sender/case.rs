@@ -259,7 +259,7 @@ async fn send<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + Ra
     }
     let found = sender.notifications.find(&notification.id).await?;
     let found = found.ok_or("the notification is gone")?;
-    let (delivered, audience) = (found.tally.delivered, found.audience);
+    let (delivered, audience) = (found.counts.delivered, found.audience);
     if delivered != audience || found.completed_at.is_none() {
         return Err(format!("{delivered} of {audience} were delivered").into());
     }

@@ -130,7 +130,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         Ok::<_, Box<dyn Error>>(())
     };
     tokio::try_join!(planning, sending)?;
-    let delivered = tables.head().0.tally.delivered;
+    let delivered = tables.head().0.counts.delivered;
     let sent = sent.load(Ordering::Relaxed);
     if delivered != people || sent != people {
         return Err(format!("{delivered} of {people} were delivered, by {sent} requests").into());
@@ -400,11 +400,11 @@ impl Notifications for Tables {
         _: &NotificationId,
         _: ChunkId,
         _: u32,
-        closing: &ChunkResult,
+        result: &ChunkResult,
     ) -> Result<Close, StoreError> {
         self.change(|head| {
             head.chunks_closed += 1;
-            head.tally.add(&closing.tally);
+            head.counts.add(&result.counts);
         });
         Ok(Close::Closed)
     }

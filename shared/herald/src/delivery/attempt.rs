@@ -74,9 +74,9 @@ pub fn disposition(
     now: Timestamp,
     random: u32,
 ) -> Disposition {
-    match &lease.copy {
+    match &lease.sent {
         None => after_send(lease, outcome, policy, now, random),
-        Some(copy) => after_update(lease, copy, outcome, policy, now, random),
+        Some(sent) => after_update(lease, sent, outcome, policy, now, random),
     }
 }
 
@@ -140,7 +140,7 @@ fn after_send(
 
 fn after_update(
     lease: &AttemptLease,
-    copy: &SentMessage,
+    sent: &SentMessage,
     outcome: AttemptOutcome,
     policy: Policy,
     now: Timestamp,
@@ -149,10 +149,10 @@ fn after_update(
     let Policy {
         revision, ends_at, ..
     } = policy;
-    let settle = |copy| Disposition::Settle(Outcome::Delivered(copy));
+    let settle = |sent| Disposition::Settle(Outcome::Delivered(sent));
     let refused = SentMessage {
         attempted_revision: revision,
-        ..copy.clone()
+        ..sent.clone()
     };
     let (wait, reason) = match outcome {
         AttemptOutcome::Delivered(_) => {

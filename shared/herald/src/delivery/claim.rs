@@ -41,13 +41,13 @@ pub struct AttemptLease {
     /// How many earlier attempts are ambiguous.
     pub ambiguous_attempts: u32,
     /// The sent message to update; `None` to send it.
-    pub copy: Option<SentMessage>,
+    pub sent: Option<SentMessage>,
 }
 
 impl AttemptLease {
     /// What it was acquired for.
     pub fn purpose(&self) -> Purpose {
-        match self.copy {
+        match self.sent {
             None => Purpose::Send,
             Some(_) => Purpose::Update,
         }
@@ -64,9 +64,9 @@ impl AttemptLease {
 
     /// The row of a delivery that may be claimed again from `until` on. A sent message keeps its outcome meanwhile.
     pub fn released(&self, until: Timestamp, reason: String, ambiguous_attempts: u32) -> Row {
-        let state = match &self.copy {
+        let state = match &self.sent {
             None => State::Waiting { until, reason },
-            Some(copy) => State::Settled(Outcome::Delivered(copy.clone())),
+            Some(sent) => State::Settled(Outcome::Delivered(sent.clone())),
         };
         Row {
             state,
@@ -78,7 +78,7 @@ impl AttemptLease {
     /// Whether an attempt may be made; otherwise the delivery ends as unknown. Updates and deletions are idempotent, so they
     /// always may.
     pub fn permits_attempt(&self, policy: Guarantee) -> bool {
-        self.copy.is_some() || may_retry_ambiguous(self.ambiguous_attempts, policy, MAX_AMBIGUOUS_ATTEMPTS)
+        self.sent.is_some() || may_retry_ambiguous(self.ambiguous_attempts, policy, MAX_AMBIGUOUS_ATTEMPTS)
     }
 
     /// The outcome to settle with. After an ambiguous attempt a delivery is never reported as not sent.
@@ -181,8 +181,8 @@ pub fn claim(request: ClaimRequest<'_>, state: ClaimState<'_>) -> Decision {
         until,
         spacing,
     } = request;
-    let copy = match state.row.map(|row| &row.state) {
-        Some(State::Settled(Outcome::Delivered(copy))) if copy.is_stale(revision) => Some(copy.clone()),
+    let sent = match state.row.map(|row| &row.state) {
+        Some(State::Settled(Outcome::Delivered(sent))) if sent.is_stale(revision) => Some(sent.clone()),
         Some(State::Settled(outcome)) => return Decision::Reply(Claim::Settled(outcome.clone())),
         Some(State::Waiting { until, .. }) if *until > now => {
             return Decision::Reply(Claim::NotDue { until: *until });
@@ -223,7 +223,7 @@ pub fn claim(request: ClaimRequest<'_>, state: ClaimState<'_>) -> Decision {
         AttemptLease {
             attempt,
             ambiguous_attempts,
-            copy,
+            sent,
         },
     )
 }

@@ -95,7 +95,7 @@ fn lease(attempt: u32, ambiguous_attempts: u32) -> AttemptLease {
     AttemptLease {
         attempt,
         ambiguous_attempts,
-        copy: None,
+        sent: None,
     }
 }
 
@@ -190,13 +190,13 @@ fn a_waiting_delivery_is_claimed_when_its_time_has_come() {
 }
 
 #[test]
-fn a_settled_delivery_is_claimed_again_only_to_bring_its_copy_up_to_date() {
+fn a_settled_delivery_is_claimed_again_only_to_bring_its_message_up_to_date() {
     let (mut tables, one) = (Tables::default(), delivery("one"));
     let lease = tables.take(&one, 0, 0);
     assert!(tables.settle(&one, &lease, delivered("1", 0)));
     assert_eq!(tables.claim(&one, 0, 9), Claim::Settled(delivered("1", 0)));
     let edit = tables.take(&one, 1, 10);
-    assert_eq!(edit.copy.as_ref().unwrap().activity, Some("1".into()));
+    assert_eq!(edit.sent.as_ref().unwrap().activity, Some("1".into()));
     // It waits, its copy as it is, and is then asked for again.
     assert!(tables.write(&one, edit.released(at(20), "Throttled".into(), 0), edit.purpose()));
     let edit = tables.take(&one, 1, 20);
@@ -309,21 +309,21 @@ fn what_may_have_been_sent_is_not_said_to_have_been_refused() {
 }
 
 #[test]
-fn a_change_that_is_refused_leaves_the_copy_as_it_was() {
-    let Outcome::Delivered(copy) = delivered("1", 0) else {
+fn a_change_that_is_refused_leaves_the_message_as_it_was() {
+    let Outcome::Delivered(sent) = delivered("1", 0) else {
         unreachable!()
     };
     let edit = AttemptLease {
         attempt: 2,
         ambiguous_attempts: 0,
-        copy: Some(copy.clone()),
+        sent: Some(sent.clone()),
     };
     let to_revision = Policy {
         revision: 3,
         ..policy(Guarantee::AtMostOnce, 100)
     };
     let after = |attempt| disposition(&edit, attempt, to_revision, at(0), 0);
-    let copy = |activity: Option<&str>, revision| {
+    let sent = |activity: Option<&str>, revision| {
         Disposition::Settle(Outcome::Delivered(SentMessage {
             activity: activity.map(Into::into),
             revision,
@@ -334,9 +334,9 @@ fn a_change_that_is_refused_leaves_the_copy_as_it_was() {
         code: "BadSyntax".into(),
         detail: None,
     };
-    assert_eq!(after(rejected), copy(Some("1"), 0));
-    assert_eq!(after(AttemptOutcome::MessageDeleted), copy(None, 0));
-    assert_eq!(after(AttemptOutcome::Delivered(None)), copy(Some("1"), 3));
+    assert_eq!(after(rejected), sent(Some("1"), 0));
+    assert_eq!(after(AttemptOutcome::MessageDeleted), sent(None, 0));
+    assert_eq!(after(AttemptOutcome::Delivered(None)), sent(Some("1"), 3));
     let doubtful = AttemptOutcome::Unknown {
         code: "Timeout".into(),
         max: 4,
@@ -357,8 +357,8 @@ fn a_key_fits_however_long_its_recipient() {
 }
 
 #[test]
-fn a_tally_counts_each_outcome_under_its_own_name() {
-    let mut tally = OutcomeCounts::default();
+fn each_outcome_is_counted_under_its_own_name() {
+    let mut counts = OutcomeCounts::default();
     for outcome in [
         delivered("1", 0),
         Outcome::Rejected {
@@ -377,9 +377,9 @@ fn a_tally_counts_each_outcome_under_its_own_name() {
             .as_str()
             .unwrap()
             .to_owned();
-        let before = tally;
-        tally.count(&outcome);
-        let changed: Vec<_> = tally
+        let before = counts;
+        counts.count(&outcome);
+        let changed: Vec<_> = counts
             .fields()
             .into_iter()
             .zip(before.fields())
@@ -388,7 +388,7 @@ fn a_tally_counts_each_outcome_under_its_own_name() {
         assert_eq!(changed.len(), 1);
         assert_eq!(changed[0].0.0, name);
     }
-    assert_eq!(tally.total(), 7);
+    assert_eq!(counts.total(), 7);
 }
 
 #[test]

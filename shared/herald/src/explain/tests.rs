@@ -50,13 +50,13 @@ fn waiting(until: i64, ambiguous_attempts: u32) -> Row {
 }
 
 fn delivered() -> Row {
-    let copy = SentMessage {
+    let sent = SentMessage {
         activity: None,
         revision: 0,
         attempted_revision: 0,
     };
     Row {
-        state: State::Settled(Outcome::Delivered(copy)),
+        state: State::Settled(Outcome::Delivered(sent)),
         attempt: 1,
         ambiguous_attempts: 0,
     }

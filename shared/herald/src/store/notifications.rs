@@ -170,7 +170,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &ChunkResult,
+        result: &ChunkResult,
     ) -> impl Future<Output = Result<Close, Error>> + Send;
 
     /// The closed chunks of a page, by index, each with the revision it is closed at.

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::super::at;
 use super::teams::{channels, import, team};
 use super::{
-    CHUNK, DELIVERED, acceptance, closing, content, delivery, first_lease, id, key, member, observation,
-    page, person, reserve, tags, try_claim,
+    CHUNK, DELIVERED, acceptance, content, delivery, first_lease, id, key, member, observation, page, person,
+    reserve, result, tags, try_claim,
 };
 
 /// The longest time of any call without a table: the SDK's own total timeout, plus a second.
@@ -104,7 +104,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
         ),
         (
             "close",
-            notifications.close_chunk(&id(), CHUNK, 0, &closing()).await.err(),
+            notifications.close_chunk(&id(), CHUNK, 0, &result()).await.err(),
         ),
         ("page", notifications.page(&id(), 0, 0).await.err()),
         ("closed", notifications.closed_chunks(&id(), 0, 0).await.err()),

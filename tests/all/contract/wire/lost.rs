@@ -12,8 +12,8 @@ use tests::database::{conversations_at, ledger_at, notifications_at};
 
 use super::super::at;
 use super::{
-    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, first_lease, id, key, lease, member,
-    observation, page, person, reserve, tags, wired,
+    CHUNK, DELIVERED, acceptance, claim, content, delivery, first_lease, id, key, lease, member, observation,
+    page, person, reserve, result, tags, wired,
 };
 
 /// Skips the read of a claim, so that the answer to its write is lost.
@@ -165,7 +165,7 @@ async fn cancel_revise_and_complete_count_once_after_lost_answers() {
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();
     notifications
-        .close_chunk(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &result())
         .await
         .unwrap();
     wire.lose_answers(1);
@@ -181,19 +181,19 @@ async fn cancel_revise_and_complete_count_once_after_lost_answers() {
     }
     // The transaction that fails, and the one that succeeds.
     wire.lose_answers(1);
-    let closed = notifications.close_chunk(&id(), CHUNK, 3, &closing()).await;
+    let closed = notifications.close_chunk(&id(), CHUNK, 3, &result()).await;
     assert_eq!(closed.unwrap(), Close::Closed);
     notifications.revise(&id(), &content(), at(2)).await.unwrap();
     wire.lose_answers_after(1, 1);
-    let closed = notifications.close_chunk(&id(), CHUNK, 4, &closing()).await;
+    let closed = notifications.close_chunk(&id(), CHUNK, 4, &result()).await;
     assert_eq!(closed.unwrap(), Close::Closed);
     wire.lose_answers(1);
     assert!(notifications.complete(&id(), at(3)).await.unwrap());
     assert!(!notifications.complete(&id(), at(3)).await.unwrap());
     let head = notifications.find(&id()).await.unwrap().unwrap();
     assert_eq!(
-        (head.chunks_closed, head.chunks_current, head.tally),
-        (1, 1, closing().tally)
+        (head.chunks_closed, head.chunks_current, head.counts),
+        (1, 1, result().counts)
     );
     assert_eq!(head.completed_at, Some(at(3)));
 }
@@ -211,7 +211,7 @@ async fn accept_plan_and_close_count_once_after_lost_answers() {
     assert!(notifications.put_page(&id(), 0, 0, &page()).await.unwrap());
     wire.lose_answers(1);
     notifications
-        .close_chunk(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &result())
         .await
         .unwrap();
     let head = notifications.find(&id()).await.unwrap().unwrap();
@@ -219,7 +219,7 @@ async fn accept_plan_and_close_count_once_after_lost_answers() {
         (head.audience, head.chunks, head.parts_planned, head.chunks_closed),
         (1, 1, 1, 1)
     );
-    assert_eq!(head.tally, closing().tally);
+    assert_eq!(head.counts, result().counts);
     assert_eq!(wire.take_operations().len(), 7);
 }
 
@@ -250,17 +250,17 @@ async fn a_call_repeated_after_all_answers_were_lost_counts_once() {
     assert!(!notifications.put_page(&id(), 0, 0, &page()).await.unwrap());
     wire.lose_answers(3);
     assert!(matches!(
-        notifications.close_chunk(&id(), CHUNK, 0, &closing()).await,
+        notifications.close_chunk(&id(), CHUNK, 0, &result()).await,
         Err(Error::Unavailable { .. })
     ));
     notifications
-        .close_chunk(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &result())
         .await
         .unwrap();
     let head = notifications.find(&id()).await.unwrap().unwrap();
     assert_eq!(
-        (head.audience, head.chunks_closed, head.tally),
-        (1, 1, closing().tally)
+        (head.audience, head.chunks_closed, head.counts),
+        (1, 1, result().counts)
     );
 }
 

@@ -10,8 +10,8 @@ use tests::database::{conversations_at, ledger_at, notifications_at};
 
 use super::super::at;
 use super::{
-    CHUNK, DELIVERED, acceptance, claim, closing, content, delivery, id, key, lease, member, observation,
-    page, person, read_rate, reserve, tags, wired,
+    CHUNK, DELIVERED, acceptance, claim, content, delivery, id, key, lease, member, observation, page,
+    person, read_rate, reserve, result, tags, wired,
 };
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn every_other_operation_costs_one_request() {
     notifications.put_page(&id(), 0, 0, &page()).await.unwrap();
     one("TransactWriteItems");
     notifications
-        .close_chunk(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &result())
         .await
         .unwrap();
     one("TransactWriteItems");
@@ -300,7 +300,7 @@ async fn a_revision_costs_two_reads_and_a_transaction() {
     let notifications = notifications_at(wire.address());
     notifications.accept(&acceptance(None)).await.unwrap();
     notifications
-        .close_chunk(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &result())
         .await
         .unwrap();
     wire.take_operations();
@@ -310,7 +310,7 @@ async fn a_revision_costs_two_reads_and_a_transaction() {
         ["GetItem", "TransactWriteItems", "GetItem"]
     );
     notifications
-        .close_chunk(&id(), CHUNK, 1, &closing())
+        .close_chunk(&id(), CHUNK, 1, &result())
         .await
         .unwrap();
     assert_eq!(

@@ -12,7 +12,7 @@ use tests::script::Script;
 use tokio::time::Instant;
 
 use super::super::at;
-use super::{CHUNK, DELIVERED, claim, closing, delivery, id, key, observation, page, person, tags};
+use super::{CHUNK, DELIVERED, claim, delivery, id, key, observation, page, person, result, tags};
 
 fn cancelled(codes: &[&str]) -> (u16, Value) {
     let reasons: Vec<Value> = codes.iter().map(|code| json!({"Code": code})).collect();
@@ -42,7 +42,7 @@ async fn a_transaction_that_always_conflicts_is_given_up() {
     let script = Script::of(vec![cancelled(&["TransactionConflict", "None"]); 100]).await;
     let started = Instant::now();
     let closed = notifications_at(script.address())
-        .close_chunk(&id(), CHUNK, 0, &closing())
+        .close_chunk(&id(), CHUNK, 0, &result())
         .await;
     assert!(matches!(closed, Err(Error::Unavailable { .. })));
     assert_eq!(script.requests().len(), 8);

@@ -185,9 +185,9 @@ impl crate::store::Notifications for Notifications {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &ChunkResult,
+        result: &ChunkResult,
     ) -> Result<Close, Error> {
-        self.close(id, chunk, revision, closing).await
+        self.close(id, chunk, revision, result).await
     }
 
     async fn closed_chunks(

@@ -164,7 +164,7 @@ impl Notifications for Store {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &ChunkResult,
+        result: &ChunkResult,
     ) -> Result<Close, Error> {
         let close = self.with(id, |entry| {
             let closed = entry.closed.get(&chunk).copied();
@@ -178,11 +178,11 @@ impl Notifications for Store {
             let head = &mut entry.head;
             if closed.is_none() {
                 head.chunks_closed += 1;
-                head.tally.add(&closing.tally);
+                head.counts.add(&result.counts);
             }
             head.chunks_current += 1;
-            head.copies.current += closing.copies.current;
-            head.copies.uneditable += closing.copies.uneditable;
+            head.revision_counts.current += result.revision_counts.current;
+            head.revision_counts.uneditable += result.revision_counts.uneditable;
             Close::Closed
         });
         Ok(close.unwrap_or(Close::Closed))
@@ -238,7 +238,7 @@ impl Notifications for Store {
             head.revised_at = revised.revised_at;
             head.retracted = revised.retracted;
             head.chunks_current = revised.chunks_current;
-            head.copies = revised.copies;
+            head.revision_counts = revised.revision_counts;
             let revision = revised.revision;
             let message = message.map(|message| (Document::Message { revision }, message));
             entry.documents.extend(message);

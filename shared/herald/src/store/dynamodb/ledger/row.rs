@@ -112,13 +112,13 @@ pub(super) mod tests {
         };
         let id = NotificationId::fresh(now, [0; 16]);
         let delivery = DeliveryKey::new(&id, &Recipient::Conversation(conversation));
-        let copy = SentMessage {
+        let sent = SentMessage {
             activity: Some("1:".repeat(50).as_str().into()),
             revision: u32::MAX,
             attempted_revision: u32::MAX,
         };
         let states = [
-            State::Settled(Outcome::Delivered(copy)),
+            State::Settled(Outcome::Delivered(sent)),
             State::Settled(Outcome::Rejected {
                 code: "ConversationBlockedByUser".to_owned(),
                 detail: Some("x".repeat(300)),

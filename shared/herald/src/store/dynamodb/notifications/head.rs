@@ -21,8 +21,8 @@ pub(super) fn unreachable_fields(unreachable: &Unreachable) -> [(&'static str, u
     ]
 }
 
-pub(super) fn copies_fields(copies: &RevisionCounts) -> [(&'static str, u64); 2] {
-    let RevisionCounts { current, uneditable } = copies;
+pub(super) fn revision_fields(revision_counts: &RevisionCounts) -> [(&'static str, u64); 2] {
+    let RevisionCounts { current, uneditable } = revision_counts;
     [("copiesCurrent", *current), ("copiesUneditable", *uneditable)]
 }
 
@@ -48,12 +48,12 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         unreachable,
         chunks,
         chunks_closed,
-        tally,
+        counts,
         revision,
         revised_at,
         retracted,
         chunks_current,
-        copies,
+        revision_counts,
         released_at,
         cancelled_at,
         completed_at,
@@ -80,10 +80,10 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         ("chunksCurrent", number(*chunks_current)),
         ("expires", expiry(*expires_at)),
     ]));
-    let counters = tally.fields().into_iter();
+    let counters = counts.fields().into_iter();
     let counters = counters
         .chain(unreachable_fields(unreachable))
-        .chain(copies_fields(copies));
+        .chain(revision_fields(revision_counts));
     attributes.extend(counters.map(|(name, count)| (name.to_owned(), number(count))));
     let moments = [
         ("deliverAt", deliver_at),
@@ -117,8 +117,8 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
 
 pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification, Error> {
     let head = Record { verb, item };
-    let mut tally = OutcomeCounts::default();
-    for ((name, _), count) in tally.fields().into_iter().zip(tally.fields_mut()) {
+    let mut counts = OutcomeCounts::default();
+    for ((name, _), count) in counts.fields().into_iter().zip(counts.fields_mut()) {
         *count = head.number(name)?;
     }
     Ok(Notification {
@@ -156,12 +156,12 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         },
         chunks: head.number("chunks")?,
         chunks_closed: head.number("chunksClosed")?,
-        tally,
+        counts,
         revision: head.number("revision")?,
         revised_at: head.optional_moment("revisedAt")?,
         retracted: head.item.contains_key("retracted"),
         chunks_current: head.number("chunksCurrent")?,
-        copies: RevisionCounts {
+        revision_counts: RevisionCounts {
             current: head.number("copiesCurrent")?,
             uneditable: head.number("copiesUneditable")?,
         },

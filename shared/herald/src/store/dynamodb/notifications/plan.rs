@@ -6,7 +6,7 @@ use super::super::attribute::{Item, Record, item, json, number, text};
 use super::super::table::failed;
 use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction, unavailable};
 use super::Notifications;
-use super::head::{copies_fields, unreachable_fields};
+use super::head::{revision_fields, unreachable_fields};
 use super::key::{self, CLOSED, HEAD, PAGE, chunk, key, of_chunk, page};
 use crate::audience::Recipient;
 use crate::id::NotificationId;
@@ -161,7 +161,7 @@ impl Notifications {
         id: &NotificationId,
         chunk: ChunkId,
         revision: u32,
-        closing: &ChunkResult,
+        result: &ChunkResult,
     ) -> Result<Close, Error> {
         const VERB: &str = "close a chunk";
         let mut closed_at: Option<u32> = None;
@@ -172,10 +172,10 @@ impl Notifications {
                 ("expires", self.0.expiry()),
             ]));
             let mut counters = vec![("chunksCurrent", 1)];
-            counters.extend(copies_fields(&closing.copies));
+            counters.extend(revision_fields(&result.revision_counts));
             let condition = if closed_at.is_none() {
                 counters.push(("chunksClosed", 1));
-                counters.extend(closing.tally.fields());
+                counters.extend(result.counts.fields());
                 Expression::absent("part")
             } else {
                 let new = [("revision", number(revision))];
