@@ -1,8 +1,9 @@
 //! People for whom the bot is installed first, through Graph.
 
 use botframework::activity::Activity;
+use botframework::id::UserRef;
 use herald::audience::Recipient;
-use herald::conversation::{Observation, Person, PersonKey};
+use herald::conversation::{Observation, PersonKey};
 use herald::delivery::{Outcome, SkipReason, State};
 use herald::id::NotificationId;
 use herald::notification::Notification;
@@ -273,7 +274,7 @@ async fn after_a_worker_dies_the_next_finds_the_app_installed() {
         channel: "msteams".into(),
         bot: "28:bot".into(),
         tenant: "tenant-1".into(),
-        person: Person::User("entra-zoe".into()),
+        person: UserRef::Entra("entra-zoe".into()),
     };
     // The worker installed, and died before it wrote that.
     let deadline = world.in_seconds(90);

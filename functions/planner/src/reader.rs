@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::pin::pin;
 
-use botframework::id::ConversationId;
+use botframework::id::{ConversationId, UserRef};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Audience, Recipient, Target, TeamPart, thread_id};
 use herald::backend::Backend;
-use herald::conversation::Person;
 use herald::delivery::SkipReason;
 use herald::notification::{IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
@@ -68,12 +67,12 @@ impl<'a, B: Backend> Reader<'a, B> {
             Target::Tag(name) => self.listed(&ConversationFilter::Tag(name.clone()), cursor).await,
             Target::Users { ids, tenant } => {
                 let bucket = self.bucket(tenant.as_deref()).await?;
-                let unknown = |id| self.recipients.person(bucket.as_ref(), Person::User(id));
+                let unknown = |id| self.recipients.person(bucket.as_ref(), UserRef::Entra(id));
                 self.named(ids, at, ConversationFilter::User, unknown).await
             }
             Target::Accounts(ids) => {
                 let bucket = self.bucket(None).await?;
-                let unknown = |id| self.recipients.person(bucket.as_ref(), Person::Account(id));
+                let unknown = |id| self.recipients.person(bucket.as_ref(), UserRef::Account(id));
                 self.named(ids, at, ConversationFilter::Account, unknown).await
             }
             Target::Conversations(ids) => {

@@ -1,8 +1,9 @@
 //! What one selector of an audience makes of conversations and names: recipients of a page.
 
+use botframework::id::UserRef;
 use herald::audience::{Audience, Recipient, SelectorMatcher};
 use herald::backend::Backend;
-use herald::conversation::{Person, State};
+use herald::conversation::State;
 use herald::delivery::SkipReason;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification, SendMode, SendPath};
@@ -56,10 +57,10 @@ impl<'a, B: Backend> Recipients<'a, B> {
     }
 
     /// A person without a conversation; with a path when one can be created, in this bucket.
-    pub(crate) fn person(&self, bucket: Option<&Bucket>, person: Person) -> (Option<SendPath>, Recipient) {
+    pub(crate) fn person(&self, bucket: Option<&Bucket>, person: UserRef) -> (Option<SendPath>, Recipient) {
         let recipient = match person {
-            Person::User(id) => Recipient::User(id),
-            Person::Account(id) => Recipient::Account(id),
+            UserRef::Entra(id) => Recipient::User(id),
+            UserRef::Account(id) => Recipient::Account(id),
         };
         let bucket = bucket.filter(|_| self.if_no_conversation != IfNoConversation::Skip);
         let path = bucket.map(|bucket| SendPath {

@@ -6,11 +6,11 @@
 use std::collections::HashSet;
 use std::pin::pin;
 
-use botframework::id::ConversationId;
+use botframework::id::{ConversationId, UserRef};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
 use herald::backend::Backend;
-use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, Person};
+use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
 use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
@@ -287,10 +287,10 @@ impl<'a, B: Backend> Team<'a, B> {
             .user
             .clone()
             .map(|user| Feedback::Identity(user, member.id.clone()));
-        let account = Person::Account(member.id);
-        let user = member.user.map(Person::User);
-        let names: Vec<Person> = user.into_iter().chain([account]).collect();
-        let (matcher, nowhere) = (&self.recipients.matcher, |person: &Person| {
+        let account = UserRef::Account(member.id);
+        let user = member.user.map(UserRef::Entra);
+        let names: Vec<UserRef> = user.into_iter().chain([account]).collect();
+        let (matcher, nowhere) = (&self.recipients.matcher, |person: &UserRef| {
             self.recipients.person(None, person.clone()).1
         });
         if !names
@@ -302,8 +302,8 @@ impl<'a, B: Backend> Team<'a, B> {
         // A conversation may be stored with one of the two ids.
         for person in &names {
             let selection = match person {
-                Person::User(id) => ConversationFilter::User(id.clone()),
-                Person::Account(id) => ConversationFilter::Account(id.clone()),
+                UserRef::Entra(id) => ConversationFilter::User(id.clone()),
+                UserRef::Account(id) => ConversationFilter::Account(id.clone()),
             };
             let conversations = &self.recipients.context.conversations;
             let mut listing = conversations.list(&selection, None, PERSON_PAGE).await?;

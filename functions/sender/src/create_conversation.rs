@@ -3,7 +3,7 @@
 use botframework::connector::{self, ConversationParameters};
 use botframework::id::ConversationId;
 use herald::backend::Backend;
-use herald::conversation::{ConversationKey, Observation, Person, PersonKey, State};
+use herald::conversation::{ConversationKey, Observation, PersonKey, State};
 use herald::retry::{Action, action_for};
 use herald::service_urls::ServiceUrls;
 use herald::store::{self, ConversationFilter, Conversations};
@@ -49,11 +49,8 @@ pub(crate) struct Creator<'c, 'a, B: Backend> {
 impl<B: Backend> Creator<'_, '_, B> {
     /// Creates the conversation and remembers it. Every service URL that may serve the person is tried.
     pub(crate) async fn create(&self) -> Result<ConversationKey, CreateError> {
-        let person = match &self.person.person {
-            Person::User(id) => connector::Person::Entra(id),
-            Person::Account(id) => connector::Person::Account(id),
-        };
-        let parameters = ConversationParameters::one_person(person, &self.person.bot, &self.person.tenant);
+        let parameters =
+            ConversationParameters::one_person(&self.person.person, &self.person.bot, &self.person.tenant);
         let connector = &self.tenant.context().connector;
         let first = self.service_url().await?.ok_or(CreateError::NoServiceUrl)?;
         let mut urls = ServiceUrls::starting_at(connector.trust(), first, Vec::new());

@@ -1,8 +1,8 @@
 //! The requests of one attempt: the message is sent, updated or deleted, at the service URL that serves the conversation and
 //! under the id that it has.
 
-use botframework::connector::{self, Class, ConversationParameters, Person, SendReceipt};
-use botframework::id::{ActivityId, ConversationId};
+use botframework::connector::{self, Class, ConversationParameters, SendReceipt};
+use botframework::id::{ActivityId, ConversationId, UserRef};
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Feedback, Scope};
 use herald::delivery::AttemptLease;
@@ -174,13 +174,13 @@ fn parameters(conversation: &Conversation) -> Option<ConversationParameters> {
         return None;
     }
     let person = match (&attributes.account, &attributes.user) {
-        (Some(account), _) => Person::Account(account),
-        (None, Some(user)) => Person::Entra(user),
+        (Some(account), _) => UserRef::Account(account.clone()),
+        (None, Some(user)) => UserRef::Entra(user.clone()),
         (None, None) => return None,
     };
     let tenant = attributes.tenant.as_deref()?;
     Some(ConversationParameters::one_person(
-        person,
+        &person,
         &conversation.key.bot,
         tenant,
     ))

@@ -156,6 +156,26 @@ impl ConversationId {
 #[error("message id {0:?} cannot be the root of a thread: it is not a decimal number other than zero")]
 pub struct InvalidThreadRoot(ActivityId);
 
+/// Names a person to the channel, by either id that Teams accepts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserRef {
+    /// The Entra object id. Teams finds the person only if the bot is installed for them; otherwise the request fails
+    /// with [`Reason::NotInstalled`](crate::connector::Reason::NotInstalled).
+    Entra(EntraObjectId),
+    /// The channel's id: `29:…`, from an activity or a roster. It differs from bot to bot.
+    Account(ChannelAccountId),
+}
+
+impl UserRef {
+    /// The id, as on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Entra(id) => id.as_str(),
+            Self::Account(id) => id.as_str(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

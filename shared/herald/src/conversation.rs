@@ -21,7 +21,7 @@ mod team;
 mod tests;
 
 pub use creation_lease::{
-    Creation, CreationLease, INSTALL_EVENT_TIMEOUT, Person, PersonKey, PersonRecord, acquire_creation_lease,
+    Creation, CreationLease, INSTALL_EVENT_TIMEOUT, PersonKey, PersonRecord, acquire_creation_lease,
     finish_creation,
 };
 pub use import::{Export, Import, ImportError, import};

@@ -1,8 +1,9 @@
 //! Requests to DynamoDB: their number for each operation, and the handling of failures of the wire.
 
 use botframework::activity::Activity;
+use botframework::id::UserRef;
 use herald::audience::{Audience, Recipient, Target};
-use herald::conversation::{ConversationKey, Observation, Person, PersonKey};
+use herald::conversation::{ConversationKey, Observation, PersonKey};
 use herald::delivery::{
     AttemptLease, Claim, ClaimRequest, DeliveryKey, Guarantee, Outcome, OutcomeCounts, SentMessage,
 };
@@ -46,7 +47,7 @@ fn person() -> PersonKey {
         channel: "msteams".into(),
         bot: "28:bot".into(),
         tenant: "t".into(),
-        person: Person::Account("29:ada".into()),
+        person: UserRef::Account("29:ada".into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The conversations API: listing, tags, and erasure of people.
 
-use herald::conversation::{Creation, CreationLease, Person, PersonKey, TAGS_MAX};
+use botframework::id::UserRef;
+use herald::conversation::{Creation, CreationLease, PersonKey, TAGS_MAX};
 use herald::store::Conversations;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -147,7 +148,7 @@ async fn a_person_is_erased_by_either_id_with_all_links() {
             channel: "msteams".into(),
             bot: "28:bot".into(),
             tenant: "tenant-1".into(),
-            person: Person::User("entra-ada".into()),
+            person: UserRef::Entra("entra-ada".into()),
         };
         let until = world.in_seconds(60);
         let made = Creation::Conversation("msteams|28:bot|a:ada".parse().unwrap());

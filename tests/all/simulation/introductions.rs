@@ -7,9 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Person, PersonKey, State,
-};
+use botframework::id::UserRef;
+use herald::conversation::{Conversation, ConversationKey, Creation, CreationLease, PersonKey, State};
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::{Book, Fate, Holder, Request};
@@ -49,16 +48,16 @@ fn is_named(person: &PersonKey, tenant: &str, member: &str) -> bool {
 
 fn name_of(person: &PersonKey) -> &str {
     match &person.person {
-        Person::User(id) => id.as_str(),
-        Person::Account(id) => id.as_str(),
+        UserRef::Entra(id) => id.as_str(),
+        UserRef::Account(id) => id.as_str(),
     }
 }
 
 /// Whether a record belongs to this person, by the id of the request.
 fn is_of(person: &PersonKey, record: &Conversation) -> bool {
     let named = match &person.person {
-        Person::User(id) => record.attributes.user.as_ref() == Some(id),
-        Person::Account(id) => record.attributes.account.as_ref() == Some(id),
+        UserRef::Entra(id) => record.attributes.user.as_ref() == Some(id),
+        UserRef::Account(id) => record.attributes.account.as_ref() == Some(id),
     };
     named
         && record.attributes.tenant.as_deref() == Some(person.tenant.as_str())

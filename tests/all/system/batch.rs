@@ -1,9 +1,9 @@
 //! Teams' batch API: the real functions over DynamoDB's wire and the channel's own, and the local host's own channel.
 
 use botframework::activity::Activity;
-use botframework::connector::{Connector, OperationPhase, Person as Name};
+use botframework::connector::{Connector, OperationPhase};
 use botframework::http::HttpTransport;
-use botframework::id::{ChannelAccountId, EntraObjectId};
+use botframework::id::UserRef;
 use herald_local::channel::{Channel as LocalChannel, Conversation, Person, TENANT};
 use serde_json::json;
 use tests::channel::batch::{Course, Failure};
@@ -78,15 +78,10 @@ async fn the_local_hosts_channel_accepts_batches() {
     }
     let connector = Connector::unauthenticated(HttpTransport::builder().build().unwrap());
     let [ada, eve] = people;
-    let (account, user) = (
-        ChannelAccountId::from(ada.id),
-        EntraObjectId::from(eve.entra_object_id),
-    );
-    let nobody = ChannelAccountId::from("29:nobody");
     let list = [
-        Name::Account(&account),
-        Name::Entra(&user),
-        Name::Account(&nobody),
+        UserRef::Account(ada.id.into()),
+        UserRef::Entra(eve.entra_object_id.into()),
+        UserRef::Account("29:nobody".into()),
     ];
     let (url, news) = (&channel.service_url(), Activity::message("news"));
     let receipt = connector.send_to_users(url, TENANT, &list, &news).await.unwrap();

@@ -1,7 +1,6 @@
 //! The members of a batch.
 
-use botframework::connector;
-use botframework::id::{ChannelAccountId, EntraObjectId};
+use botframework::id::UserRef;
 use herald::Error;
 use herald::audience::Recipient;
 use herald::backend::Backend;
@@ -19,29 +18,13 @@ use crate::resolve::{known_conversation, person_of};
 #[derive(Default)]
 pub(super) struct Members {
     /// Those that are in it.
-    pub(super) list: Vec<Member>,
+    pub(super) list: Vec<UserRef>,
     /// Those that cannot be, and are delivered individually.
     pub(super) excluded: Vec<Recipient>,
     /// Those that get nothing.
     pub(super) skipped: Vec<(Recipient, SkipReason)>,
     /// The newest service URLs of the members' conversations.
     service_urls: Vec<String>,
-}
-
-/// A member, as the channel knows it.
-#[derive(PartialEq, Eq)]
-pub(super) enum Member {
-    Account(ChannelAccountId),
-    User(EntraObjectId),
-}
-
-impl Member {
-    pub(super) fn person(&self) -> connector::Person<'_> {
-        match self {
-            Self::Account(id) => connector::Person::Account(id),
-            Self::User(id) => connector::Person::Entra(id),
-        }
-    }
 }
 
 /// Why a recipient is no member.
@@ -75,7 +58,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &self,
         recipient: &Recipient,
         conversation: Option<&Conversation>,
-    ) -> Result<Result<Member, NoMember>, Error> {
+    ) -> Result<Result<UserRef, NoMember>, Error> {
         let tenant = self.run.tenant();
         let member = match recipient {
             Recipient::Conversation(_) => {
@@ -84,8 +67,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                     .ok_or(skipped)
                     .and_then(|known| self.member_of(known)));
             }
-            Recipient::User(id) => Member::User(id.clone()),
-            Recipient::Account(id) => Member::Account(id.clone()),
+            Recipient::User(id) => UserRef::Entra(id.clone()),
+            Recipient::Account(id) => UserRef::Account(id.clone()),
             Recipient::UnknownConversation(_) => return Ok(Err(NoMember::Excluded)),
         };
         // A person who was unknown when the audience was read may have a conversation by now.
@@ -98,7 +81,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     }
 
     /// The person of a conversation.
-    fn member_of(&self, conversation: &Conversation) -> Result<Member, NoMember> {
+    fn member_of(&self, conversation: &Conversation) -> Result<UserRef, NoMember> {
         match conversation.state {
             State::Active => {}
             State::Removed => return Err(NoMember::Skipped(SkipReason::Removed)),
@@ -109,9 +92,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         if attributes.scope != Scope::Personal || attributes.tenant.as_deref() != tenant {
             return Err(NoMember::Excluded);
         }
-        let account = attributes.account.clone().map(Member::Account);
+        let account = attributes.account.clone().map(UserRef::Account);
         account
-            .or_else(|| attributes.user.clone().map(Member::User))
+            .or_else(|| attributes.user.clone().map(UserRef::Entra))
             .ok_or(NoMember::Excluded)
     }
 

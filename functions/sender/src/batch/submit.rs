@@ -1,13 +1,13 @@
 //! Submits the chunk as one batch.
 
 use botframework::connector::{self, BatchReceipt, Class};
+use botframework::id::UserRef;
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::batch::{BatchRecord, Stage, Submitted};
 use herald::delivery::{Disposition, Outcome};
 use herald::retry::{Action, action_for};
 
-use super::members::Member;
 use super::{BatchRun, ChunkFate, Exit, MemberOutcome, log};
 use crate::chunk::Pending;
 use crate::notification_cache::Snapshot;
@@ -16,7 +16,7 @@ use crate::tenant::error_code;
 
 /// What is submitted.
 struct Submission {
-    members: Vec<Member>,
+    members: Vec<UserRef>,
     service_url: String,
     tenant: String,
     excluded: Vec<Recipient>,
@@ -49,7 +49,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         self.run.chunk.begun = true;
         self.write(&begun).await?;
         let service_url = submission.service_url;
-        let people: Vec<_> = submission.members.iter().map(Member::person).collect();
+        let people = submission.members;
         let connector = &self.run.invocation.context.connector;
         let answer = connector
             .send_to_users(&service_url, &submission.tenant, &people, message.as_ref())

@@ -5,10 +5,10 @@
 
 use botframework::connector::{self, Reason};
 use botframework::graph::Installation;
-use botframework::id::EntraObjectId;
+use botframework::id::{EntraObjectId, UserRef};
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::conversation::{ConversationKey, Creation, CreationLease, Person, PersonKey, State};
+use herald::conversation::{ConversationKey, Creation, CreationLease, PersonKey, State};
 use herald::delivery::{DeliveryKey, Outcome, SkipReason, State as RowState};
 use herald::graph_clients::GraphClients;
 use herald::id::NotificationId;
@@ -200,12 +200,12 @@ impl<B: Backend> Resolver<'_, '_, B> {
         let graph_clients = tenant.context().graph_clients.as_ref();
         let graph_clients = graph_clients.filter(|_| head.if_no_conversation == IfNoConversation::Install);
         match (graph_clients, &person.person) {
-            (Some(graph_clients), Person::User(user)) => {
+            (Some(graph_clients), UserRef::Entra(user)) => {
                 self.install_then_create(person, head, graph_clients, user, installing_since)
                     .await
             }
             // Graph does not know the channel's ids.
-            (Some(_), Person::Account(_)) | (None, _) => {
+            (Some(_), UserRef::Account(_)) | (None, _) => {
                 let creator = Creator { tenant, person };
                 creator.create().await.map(Creation::Conversation)
             }
@@ -257,8 +257,8 @@ impl<B: Backend> Resolver<'_, '_, B> {
 /// The person that a recipient names, in this tenant.
 pub(crate) fn person_of<B: Backend>(recipient: &Recipient, tenant: Tenant<'_, B>) -> Option<PersonKey> {
     let person = match recipient {
-        Recipient::User(id) => Person::User(id.clone()),
-        Recipient::Account(id) => Person::Account(id.clone()),
+        Recipient::User(id) => UserRef::Entra(id.clone()),
+        Recipient::Account(id) => UserRef::Account(id.clone()),
         Recipient::Conversation(_) | Recipient::UnknownConversation(_) => return None,
     };
     tenant.bucket?.person(person)
@@ -270,8 +270,8 @@ pub(crate) async fn known_conversation<B: Backend>(
     person: &PersonKey,
 ) -> Result<Option<ConversationKey>, store::Error> {
     let selection = match &person.person {
-        Person::User(id) => ConversationFilter::User(id.clone()),
-        Person::Account(id) => ConversationFilter::Account(id.clone()),
+        UserRef::Entra(id) => ConversationFilter::User(id.clone()),
+        UserRef::Account(id) => ConversationFilter::Account(id.clone()),
     };
     let conversations = &tenant.context().conversations;
     let listing = conversations.list(&selection, None, PERSON_PAGE).await?;

@@ -18,10 +18,9 @@ use serde_json::Value;
 pub use self::progress::{FailedEntries, FailedEntry, OperationPhase, OperationProgress};
 
 use self::progress::MissingField;
-use super::creation::Person;
 use super::{Connector, Error, Success, json};
 use crate::http::{Body, BoxError, Part};
-use crate::id::{ConversationId, OperationId};
+use crate::id::{ConversationId, OperationId, UserRef};
 use crate::outgoing::OutgoingActivity;
 
 /// Teams accepted a message for many recipients.
@@ -59,10 +58,10 @@ impl Connector {
         &self,
         service_url: &str,
         tenant: &str,
-        users: &[Person<'_>],
+        users: &[UserRef],
         activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
-        let users = users.iter().map(Person::as_str).collect();
+        let users = users.iter().map(UserRef::as_str).collect();
         self.begin(
             service_url,
             "v3/batch/conversation/users",

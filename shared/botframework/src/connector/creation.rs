@@ -3,28 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::activity::{Activity, ChannelAccount};
-use crate::id::{ActivityId, ChannelAccountId, ConversationId, EntraObjectId};
+use crate::id::{ActivityId, ChannelAccountId, ConversationId, UserRef};
 use crate::wire::wire_object;
-
-/// A person, by either id that Teams accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Person<'a> {
-    /// The channel's id: `29:…`, from an activity or a roster. It differs from bot to bot.
-    Account(&'a ChannelAccountId),
-    /// The Entra object id. Teams finds the person only if the bot is installed for them; otherwise the request fails
-    /// with [`Reason::NotInstalled`](super::Reason::NotInstalled).
-    Entra(&'a EntraObjectId),
-}
-
-impl Person<'_> {
-    /// The id as it is on the wire.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Account(id) => id.as_str(),
-            Self::Entra(id) => id.as_str(),
-        }
-    }
-}
 
 wire_object! {
     /// The parameters of a new conversation. Teams has two kinds, each with a constructor:
@@ -66,7 +46,7 @@ impl ConversationParameters {
     ///
     /// An Entra object id goes into the member's `id`; Teams rejects it as `aadObjectId`. The tenant appears twice,
     /// because older and newer versions of the service read different properties.
-    pub fn one_person(person: Person<'_>, bot: &ChannelAccountId, tenant: &str) -> Self {
+    pub fn one_person(person: &UserRef, bot: &ChannelAccountId, tenant: &str) -> Self {
         Self {
             is_group: Some(false),
             bot: Some(ChannelAccount::new(bot.clone())),
@@ -109,9 +89,8 @@ mod tests {
                 "channelData": {"tenant": {"id": tenant}},
             });
             let bot = ChannelAccountId::from(bot);
-            let (account, user) = (ChannelAccountId::from(&*id), EntraObjectId::from(&*id));
-            for person in [Person::Account(&account), Person::Entra(&user)] {
-                let parameters = ConversationParameters::one_person(person, &bot, &tenant);
+            for person in [UserRef::Account((&*id).into()), UserRef::Entra((&*id).into())] {
+                let parameters = ConversationParameters::one_person(&person, &bot, &tenant);
                 prop_assert_eq!(written(&parameters), expected.clone());
             }
         }

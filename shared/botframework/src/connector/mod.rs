@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, OperationProgress};
-pub use self::creation::{ConversationParameters, ConversationResource, Person};
+pub use self::creation::{ConversationParameters, ConversationResource};
 pub use self::error::{Class, Error, Reason};
 pub use self::roster::PagedMembers;
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use botframework::id::{ChannelAccountId, EntraObjectId};
+use botframework::id::{ChannelAccountId, UserRef};
 use jiff::{SignedDuration, Timestamp};
 
 use super::ConversationKey;
@@ -27,16 +27,7 @@ pub struct PersonKey {
     /// The Entra tenant of the person.
     pub tenant: String,
     /// The person's id.
-    pub person: Person,
-}
-
-/// A person by one of their ids.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Person {
-    /// By Entra object id.
-    User(EntraObjectId),
-    /// The channel's account id.
-    Account(ChannelAccountId),
+    pub person: UserRef,
 }
 
 impl fmt::Display for PersonKey {
@@ -49,8 +40,8 @@ impl fmt::Display for PersonKey {
         .place();
         let tenant = escape(&self.tenant);
         match &self.person {
-            Person::User(id) => write!(f, "{place}|{tenant}|user|{id}"),
-            Person::Account(id) => write!(f, "{place}|{tenant}|account|{id}"),
+            UserRef::Entra(id) => write!(f, "{place}|{tenant}|user|{id}"),
+            UserRef::Account(id) => write!(f, "{place}|{tenant}|account|{id}"),
         }
     }
 }
@@ -228,7 +219,7 @@ mod tests {
                 channel: "msteams".into(),
                 bot: "28:b".into(),
                 tenant: tenant.into(),
-                person: Person::User(id.into()),
+                person: UserRef::Entra(id.into()),
             };
             person.to_string()
         };

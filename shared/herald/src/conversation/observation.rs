@@ -3,12 +3,12 @@
 use botframework::activity::{
     self, Activity, ActivityType, ChannelAccount, ConversationAccount, InstallationAction,
 };
-use botframework::id::{ChannelAccountId, ConversationId};
+use botframework::id::{ChannelAccountId, ConversationId, UserRef};
 use botframework::reference::ConversationReference;
 use botframework::teams::is_teams;
 
 use super::key::is_id;
-use super::{Attributes, Conversation, ConversationKey, Person, PersonKey, Scope, TeamChange, TeamKey};
+use super::{Attributes, Conversation, ConversationKey, PersonKey, Scope, TeamChange, TeamKey};
 use crate::id::normalize_guid;
 
 /// The largest reference that is stored, in bytes of JSON. Real ones have about one thousand; a DynamoDB item holds 400 KB.
@@ -189,8 +189,8 @@ impl Observation {
     /// The conversation that was created with a person.
     pub fn created(with: &PersonKey, id: ConversationId, service_url: &str) -> Self {
         let (user, account) = match &with.person {
-            Person::User(id) => (Some(id.clone()), None),
-            Person::Account(id) => (None, Some(id.clone())),
+            UserRef::Entra(id) => (Some(id.clone()), None),
+            UserRef::Account(id) => (None, Some(id.clone())),
         };
         let person = ChannelAccount {
             // The channel's id of a person known by Entra id is unknown until they write; the Entra id stands in.

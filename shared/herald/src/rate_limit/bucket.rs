@@ -1,9 +1,9 @@
 //! The scope of a rate limit.
 
-use botframework::id::ConversationId;
+use botframework::id::{ConversationId, UserRef};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, Person, PersonKey};
+use crate::conversation::{ConversationKey, PersonKey};
 
 /// The scope of one rate limit: a bot in a tenant, on a channel or at Microsoft Graph.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Bucket {
     }
 
     /// A person of this bucket's tenant, if it has one.
-    pub fn person(&self, person: Person) -> Option<PersonKey> {
+    pub fn person(&self, person: UserRef) -> Option<PersonKey> {
         let tenant = self.tenant()?.to_owned();
         let ConversationKey { channel, bot, .. } = self.conversation("".into())?;
         Some(PersonKey {

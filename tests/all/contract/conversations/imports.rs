@@ -188,7 +188,7 @@ async fn an_export_imported_elsewhere_is_the_same_record<S: Conversations>(store
         channel: "msteams".into(),
         bot: "28:bot".into(),
         tenant: "tenant-1".into(),
-        person: herald::conversation::Person::User("entra-zoe".into()),
+        person: botframework::id::UserRef::Entra("entra-zoe".into()),
     };
     store
         .remember(Observation::created(&zoe, "a:zoe".into(), EMEA), at(2))

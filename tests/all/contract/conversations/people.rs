@@ -1,6 +1,7 @@
 //! The creation lease, and the links from people to conversations.
 
-use herald::conversation::{Creation, CreationLease, Person, PersonKey};
+use botframework::id::UserRef;
+use herald::conversation::{Creation, CreationLease, PersonKey};
 
 use super::super::{at, on_every_backend};
 use super::*;
@@ -30,7 +31,7 @@ fn person(id: &str) -> PersonKey {
         channel: "msteams".into(),
         bot: "28:bot".into(),
         tenant: "tenant-1".into(),
-        person: Person::User(id.into()),
+        person: UserRef::Entra(id.into()),
     }
 }
 
@@ -162,7 +163,7 @@ async fn erasing_a_conversation_erases_only_its_own_links<S: Conversations>(stor
         ..person("ada")
     };
     let account = PersonKey {
-        person: Person::Account("29:ada".into()),
+        person: UserRef::Account("29:ada".into()),
         ..person("ada")
     };
     let names = [person("ada"), person("ADA"), elsewhere, account];
@@ -259,7 +260,7 @@ async fn hostile_ids_of_people_do_not_collide<S: Conversations>(store: S) {
     for id in hostile {
         people.push(person(id));
         people.push(PersonKey {
-            person: Person::Account(id.into()),
+            person: UserRef::Account(id.into()),
             ..person("")
         });
         people.push(PersonKey {

@@ -1,8 +1,7 @@
 //! The batch API against the same server.
 
 use super::*;
-use crate::connector::Person;
-use crate::id::{ChannelAccountId, EntraObjectId, OperationId};
+use crate::id::{OperationId, UserRef};
 
 fn bodies(server: &Server) -> Vec<serde_json::Value> {
     server
@@ -23,8 +22,7 @@ async fn every_endpoint_that_begins_an_operation_has_its_address_its_body_and_it
     ])
     .await;
     let (url, connector, message) = (server.url.as_str(), connector(), Activity::message("hi"));
-    let (account, user) = (ChannelAccountId::from("29:a"), EntraObjectId::from("e2"));
-    let people = [Person::Account(&account), Person::Entra(&user)];
+    let people = [UserRef::Account("29:a".into()), UserRef::Entra("e2".into())];
     let receipts = [
         connector
             .send_to_users(url, "t", &people, &message)
