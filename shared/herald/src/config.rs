@@ -10,7 +10,7 @@ mod limits;
 mod trust;
 
 pub use limits::{CONFIRM_ABOVE, DEFAULT_ROSTER_TTL};
-pub use trust::{Authentication, Bot, Registration};
+pub use trust::{Authentication, BotRegistration, RegisteredTenants};
 
 /// Names of the environment variables.
 pub mod variable {

@@ -24,7 +24,7 @@ use botframework::http::{BoxFuture, HttpTransport};
 
 use crate::aws;
 use crate::clock::{Clock, Random};
-use crate::config::{self, Authentication, Bot, Environment};
+use crate::config::{self, Authentication, BotRegistration, Environment, RegisteredTenants};
 
 mod stored_secret;
 
@@ -75,10 +75,10 @@ pub fn connector(
     ))
 }
 
-fn registration(environment: &Environment<'_>, bot: Bot) -> Result<Registration, config::Error> {
-    let tenancy = match bot.registration {
-        config::Registration::SingleTenant { tenant } => Tenancy::SingleTenant(tenant),
-        config::Registration::MultiTenant => Tenancy::MultiTenant,
+fn registration(environment: &Environment<'_>, bot: BotRegistration) -> Result<Registration, config::Error> {
+    let tenancy = match bot.tenants {
+        RegisteredTenants::SingleTenant { tenant } => Tenancy::SingleTenant(tenant),
+        RegisteredTenants::MultiTenant => Tenancy::MultiTenant,
     };
     let registration = Registration::new(bot.cloud, &tenancy, &bot.app_id).map_err(|error| {
         config::Error::wrong(config::variable::APP_ID, format!("cannot be used: {error}"))
