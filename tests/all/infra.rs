@@ -9,7 +9,7 @@ use herald::aws::Sdk;
 use herald::clock::Clock;
 use herald::config::Environment;
 use herald::event::eventbridge::Bus;
-use herald::event::{Event, Events, Kind};
+use herald::event::{Event, EventKind, Events};
 use herald::queue::sqs::{Queue, Schedules};
 use herald::queue::{Message, Queue as _, RECEIVES_MAX};
 use herald_local::template::{AwsLocation, Stack, Template};
@@ -121,7 +121,7 @@ async fn events_arrive_on_the_bus() {
     let event = |number: usize| Event {
         id: number.to_string(),
         at,
-        kind: Kind::Accepted,
+        kind: EventKind::Accepted,
         detail: json!({"audience": number}).as_object().unwrap().clone(),
     };
     bus.publish((0..12).map(event).collect()).await.unwrap();

@@ -4,7 +4,7 @@ use botframework::activity::Activity;
 use herald::audience::Recipient;
 use herald::conversation::{ConversationKey, Observation};
 use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Outcome, SentMessage, SkipReason, State};
-use herald::event::Kind;
+use herald::event::EventKind;
 use herald::id::NotificationId;
 use herald::notification::{Content, Page};
 use herald::queue::{Message, Plan, Queue, Task};
@@ -564,7 +564,14 @@ async fn a_created_person_is_reported_by_events() {
     world.work().await;
     assert_eq!(world.notification(&id).await.counts.rejected, 1);
     let told: Vec<_> = world.events.take().into_iter().map(|event| event.kind).collect();
-    assert_eq!(told, [Kind::Accepted, Kind::DeliveryRejected, Kind::Completed]);
+    assert_eq!(
+        told,
+        [
+            EventKind::Accepted,
+            EventKind::DeliveryRejected,
+            EventKind::Completed
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

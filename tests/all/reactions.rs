@@ -4,7 +4,7 @@ use botframework::activity::Activity;
 use botframework::cloud::Cloud;
 use herald::conversation::{Observation, State as Presence};
 use herald::delivery::{Outcome, State};
-use herald::event::Kind;
+use herald::event::EventKind;
 use herald::id::NotificationId;
 use herald::notification::{self, Content};
 use herald::queue::{Message, Plan, Queue, Task};
@@ -322,7 +322,14 @@ async fn a_rejected_message_keeps_the_channels_error() {
     assert_eq!(row.state, State::Settled(rejected));
     let events = world.events.take();
     let told: Vec<_> = events.iter().map(|event| event.kind).collect();
-    assert_eq!(told, [Kind::Accepted, Kind::DeliveryRejected, Kind::Completed]);
+    assert_eq!(
+        told,
+        [
+            EventKind::Accepted,
+            EventKind::DeliveryRejected,
+            EventKind::Completed
+        ]
+    );
     assert_eq!(events[1].detail["code"], "BadSyntax");
     let text = serde_json::to_string(&events).unwrap();
     assert!(

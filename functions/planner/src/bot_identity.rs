@@ -15,14 +15,14 @@ const SCAN_PAGE: usize = 100;
 
 /// The bot as the deployment configures it.
 #[derive(Clone, Debug)]
-pub struct Bot {
+pub struct ConfiguredBot {
     /// Its account in Teams: `28:` and its app id.
     pub account: ChannelAccountId,
     /// The tenant of a single-tenant bot, in which people are looked up when the caller names no tenant.
     pub tenant: Option<String>,
 }
 
-impl Bot {
+impl ConfiguredBot {
     /// The configured bot; `None` without authentication.
     pub(crate) fn from_environment(environment: &Environment<'_>) -> Option<Self> {
         let app_id = environment.optional(variable::APP_ID)?;

@@ -21,7 +21,7 @@ use herald::rate_limit::Limits;
 use herald::store::{self, Notifications, dynamodb};
 use jiff::{SignedDuration, Timestamp};
 
-pub use bot_identity::Bot;
+pub use bot_identity::ConfiguredBot;
 use reader::Reader;
 use recipients::PagePosition;
 
@@ -65,7 +65,7 @@ pub struct Context<B: Backend> {
     /// TTL of cached rosters; zero disables the cache.
     pub roster_ttl: SignedDuration,
     /// The bot as the deployment configures it.
-    pub bot: Option<Bot>,
+    pub bot: Option<ConfiguredBot>,
     /// The time.
     pub clock: Clock,
 }
@@ -92,7 +92,7 @@ impl Context<Aws> {
             connector: herald::credential::connector(environment, &transport, &clock, &Random::system())?,
             limits: environment.limits()?,
             roster_ttl: environment.roster_ttl()?,
-            bot: Bot::from_environment(environment),
+            bot: ConfiguredBot::from_environment(environment),
             clock,
         })
     }

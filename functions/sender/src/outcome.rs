@@ -4,7 +4,7 @@ use botframework::connector::{self, Reason};
 use botframework::id::ActivityId;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
-use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, Policy};
+use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, RetryPolicy};
 use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Conversations};
 use herald::time::later;
@@ -134,7 +134,7 @@ impl<B: Backend> Tenant<'_, B> {
             None => head.expires_at,
             Some(_) => later(head.revised_at.unwrap_or(head.accepted_at), UPDATE_TIMEOUT),
         };
-        let policy = Policy {
+        let policy = RetryPolicy {
             guarantee: head.guarantee,
             revision: head.revision,
             ends_at,

@@ -1,7 +1,7 @@
 //! The tenant of a chunk: its permits, its 429s and failures, and whether the bot has a token for it.
 
 use botframework::connector;
-use botframework::credential::{self, Fault};
+use botframework::credential::{self, CredentialFault};
 use herald::backend::Backend;
 use herald::rate_limit::Bucket;
 use herald::retry::retry_after;
@@ -109,8 +109,8 @@ pub(crate) fn error_code(error: &connector::Error) -> String {
 fn log_no_token(error: &credential::Error) {
     tracing::error!(
         error_type = match error.fault() {
-            Fault::Configuration => "TokenMisconfigured",
-            Fault::Unavailable => "TokenUnavailable",
+            CredentialFault::Configuration => "TokenMisconfigured",
+            CredentialFault::Unavailable => "TokenUnavailable",
         },
         code = error.code(),
         error_codes = ?error.error_codes(),

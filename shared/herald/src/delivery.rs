@@ -27,7 +27,7 @@ mod claim;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{AttemptOutcome, Disposition, Policy, disposition};
+pub use attempt::{AttemptOutcome, Disposition, RetryPolicy, disposition};
 pub(crate) use claim::may_retry_ambiguous;
 pub use claim::{
     AttemptLease, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, Purpose, claim, may_write,

@@ -23,12 +23,12 @@ pub const SOURCE: &str = "herald";
 /// One event. Its JSON is the event's `detail` on the bus: `id`, `at`, and the members of [`Event::detail`].
 ///
 /// ```
-/// # use herald::event::{Event, Kind};
+/// # use herald::event::{Event, EventKind};
 /// let detail = serde_json::json!({"notification": "ntf_0", "state": "completed", "delivered": 3});
 /// let event = Event {
 ///     id: "ntf_0/completed".to_owned(),
 ///     at: "2027-01-15T08:00:00Z".parse().unwrap(),
-///     kind: Kind::Completed,
+///     kind: EventKind::Completed,
 ///     detail: detail.as_object().unwrap().clone(),
 /// };
 /// assert_eq!(
@@ -47,7 +47,7 @@ pub struct Event {
     pub at: Timestamp,
     /// Sent as the event's `detail-type`, not in its `detail`.
     #[serde(skip)]
-    pub kind: Kind,
+    pub kind: EventKind,
     /// Further members. Must contain neither `id` nor `at`.
     #[serde(flatten)]
     pub detail: Map<String, Value>,
@@ -57,14 +57,14 @@ impl Event {
     /// The notification was accepted.
     pub fn accepted(notification: &Notification) -> Self {
         let at = notification.accepted_at;
-        Self::of(notification, Kind::Accepted, "accepted", at, Vec::new())
+        Self::of(notification, EventKind::Accepted, "accepted", at, Vec::new())
     }
 
     /// The notification was cancelled at this time.
     pub fn cancelled(notification: &Notification, at: Timestamp) -> Self {
         Self::of(
             notification,
-            Kind::Cancelled,
+            EventKind::Cancelled,
             "cancelled",
             at,
             counts(notification),
@@ -75,7 +75,7 @@ impl Event {
     pub fn completed(notification: &Notification, at: Timestamp) -> Self {
         Self::of(
             notification,
-            Kind::Completed,
+            EventKind::Completed,
             "completed",
             at,
             counts(notification),
@@ -91,9 +91,11 @@ impl Event {
         at: Timestamp,
     ) -> Option<Self> {
         let (event, kind, code) = match outcome {
-            Outcome::Gone { code } => (DeliveryEvent::Gone, Kind::DeliveryGone, Some(code)),
-            Outcome::Rejected { code, .. } => (DeliveryEvent::Rejected, Kind::DeliveryRejected, Some(code)),
-            Outcome::Unknown => (DeliveryEvent::Unknown, Kind::DeliveryUnknown, None),
+            Outcome::Gone { code } => (DeliveryEvent::Gone, EventKind::DeliveryGone, Some(code)),
+            Outcome::Rejected { code, .. } => {
+                (DeliveryEvent::Rejected, EventKind::DeliveryRejected, Some(code))
+            }
+            Outcome::Unknown => (DeliveryEvent::Unknown, EventKind::DeliveryUnknown, None),
             Outcome::Delivered(_) | Outcome::Skipped { .. } | Outcome::Expired | Outcome::Cancelled => {
                 return None;
             }
@@ -111,7 +113,7 @@ impl Event {
 
     fn of(
         notification: &Notification,
-        kind: Kind,
+        kind: EventKind,
         about: &str,
         at: Timestamp,
         detail: Vec<(&str, Value)>,
@@ -150,7 +152,7 @@ fn counts(notification: &Notification) -> Vec<(&'static str, Value)> {
 
 /// The types of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EventKind {
     /// A notification was accepted.
     Accepted,
     /// All deliveries of a notification have ended.
@@ -165,7 +167,7 @@ pub enum Kind {
     DeliveryUnknown,
 }
 
-impl Kind {
+impl EventKind {
     /// The event's `detail-type`, which rules match.
     pub const fn detail_type(self) -> &'static str {
         match self {

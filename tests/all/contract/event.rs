@@ -4,7 +4,7 @@ use botframework::http::HttpTransport;
 use herald::aws::Sdk;
 use herald::config::{Environment, variable};
 use herald::event::eventbridge::Bus;
-use herald::event::{Error, Event, Events, Kind};
+use herald::event::{Error, Event, EventKind, Events};
 use serde_json::{Value, json};
 use tests::database::environment;
 use tests::script::{LOST, Script};
@@ -26,7 +26,7 @@ fn event(number: usize) -> Event {
     Event {
         id: format!("ntf_{number}/completed"),
         at: at(60),
-        kind: Kind::Completed,
+        kind: EventKind::Completed,
         detail: detail.as_object().unwrap().clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! Cancelling, editing and retracting accepted notifications.
 
-use herald::event::Kind;
+use herald::event::EventKind;
 use herald::id::NotificationId;
 use herald::notification::State;
 use lambda_http::Body;
@@ -34,7 +34,7 @@ fn retract(id: &NotificationId) -> Request<Body> {
 
 fn cancellations(world: &World) -> Vec<String> {
     let told = world.events.take().into_iter();
-    told.filter(|event| event.kind == Kind::Cancelled)
+    told.filter(|event| event.kind == EventKind::Cancelled)
         .map(|event| event.id)
         .collect()
 }

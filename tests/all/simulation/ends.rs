@@ -6,7 +6,7 @@ use herald::audience::{Recipient, Selector, Target};
 use herald::delivery::{
     DeliveryKey, Guarantee, MAX_AMBIGUOUS_ATTEMPTS, Outcome, OutcomeCounts, Row, State as RowState,
 };
-use herald::event::{Event, Kind};
+use herald::event::{Event, EventKind};
 use herald::id::NotificationId;
 use herald::notification::{Notification, RevisionCounts, State};
 use herald::store::Notifications;
@@ -67,12 +67,12 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
     if !over {
         run.violated(3, format_args!("n{number} is not complete: {head:?}"));
     }
-    let told = |kind: Kind| {
+    let told = |kind: EventKind| {
         events
             .iter()
             .any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()))
     };
-    if head.completed_at.is_some() && !told(Kind::Completed) {
+    if head.completed_at.is_some() && !told(EventKind::Completed) {
         run.violated(3, format_args!("no event says that n{number} is complete"));
     }
     if !head.is_held() && head.chunks_current != head.chunks {

@@ -10,7 +10,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::backend::Backend;
 use herald::rate_limit::Limits;
 use jiff::Timestamp;
-use planner::Bot;
+use planner::ConfiguredBot;
 use tests::credential::given;
 
 use super::graph::graph_clients;
@@ -68,7 +68,7 @@ impl Function for Planner {
             connector: connector(environment),
             limits: Limits::teams(),
             roster_ttl: environment.run.roster_ttl,
-            bot: Some(Bot {
+            bot: Some(ConfiguredBot {
                 account: BOT.into(),
                 tenant: environment.run.tenant.clone(),
             }),

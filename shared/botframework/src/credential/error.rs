@@ -11,7 +11,7 @@ use crate::http::{BoxError, Failure, RetryAfter, ServiceError};
 
 /// Who can end the failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+pub enum CredentialFault {
     /// An operator, by correcting the bot's registration or configuration. Until then no request of the bot can
     /// succeed, and waiting loses none.
     Configuration,
@@ -27,7 +27,7 @@ pub enum Fault {
 pub struct Error(Arc<Inner>);
 
 struct Inner {
-    service: ServiceError<Fault>,
+    service: ServiceError<CredentialFault>,
     error_codes: Vec<u64>,
     wait: Duration,
 }
@@ -58,11 +58,11 @@ impl Backoff {
 
     /// `Retry-After` within the bounds; without it a minute for a configuration, else a second, doubled with each
     /// failure, at most a minute.
-    fn wait(self, fault: Fault, retry_after: Option<RetryAfter>) -> Duration {
+    fn wait(self, fault: CredentialFault, retry_after: Option<RetryAfter>) -> Duration {
         match (retry_after, fault) {
             (Some(retry_after), _) => retry_after.delay(self.now).clamp(Self::MIN_WAIT, Self::MAX_WAIT),
-            (None, Fault::Configuration) => Self::MAX_OWN_WAIT,
-            (None, Fault::Unavailable) => {
+            (None, CredentialFault::Configuration) => Self::MAX_OWN_WAIT,
+            (None, CredentialFault::Unavailable) => {
                 (Self::MIN_WAIT * (1 << self.failures.min(6))).min(Self::MAX_OWN_WAIT)
             }
         }
@@ -71,7 +71,7 @@ impl Backoff {
 
 impl Error {
     /// Whether the failure ends by itself.
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> CredentialFault {
         self.0.service.reason()
     }
 
@@ -103,11 +103,11 @@ impl Error {
     /// A response without a token.
     pub(super) fn from_response(status: StatusCode, response: ErrorResponse, backoff: Backoff) -> Self {
         let fault = match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Fault::Unavailable,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => CredentialFault::Unavailable,
             status if status.is_client_error() && response.code != Some("temporarily_unavailable") => {
-                Fault::Configuration
+                CredentialFault::Configuration
             }
-            _ => Fault::Unavailable,
+            _ => CredentialFault::Unavailable,
         };
         let failure = Failure {
             status: Some(status),
@@ -122,7 +122,7 @@ impl Error {
     /// There is no response, or none that can be read.
     pub(super) fn no_response(source: impl Into<BoxError>, backoff: Backoff) -> Self {
         Self::new(
-            Failure::from_source(Fault::Unavailable, source),
+            Failure::from_source(CredentialFault::Unavailable, source),
             Vec::new(),
             backoff,
         )
@@ -131,13 +131,13 @@ impl Error {
     /// There is no client credential to send.
     pub(super) fn no_client_auth(error: ClientAuthError, backoff: Backoff) -> Self {
         let fault = match &error {
-            ClientAuthError::Configuration(_) => Fault::Configuration,
-            ClientAuthError::Unavailable(_) => Fault::Unavailable,
+            ClientAuthError::Configuration(_) => CredentialFault::Configuration,
+            ClientAuthError::Unavailable(_) => CredentialFault::Unavailable,
         };
         Self::new(Failure::from_source(fault, error), Vec::new(), backoff)
     }
 
-    fn new(failure: Failure<Fault>, error_codes: Vec<u64>, backoff: Backoff) -> Self {
+    fn new(failure: Failure<CredentialFault>, error_codes: Vec<u64>, backoff: Backoff) -> Self {
         Self(Arc::new(Inner {
             wait: backoff.wait(failure.reason, failure.retry_after),
             service: failure.into(),
@@ -151,7 +151,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for CredentialFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Configuration => "no token for the bot, as it is registered or configured",

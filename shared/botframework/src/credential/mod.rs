@@ -46,7 +46,7 @@ mod token_request;
 pub use self::certificate::{Certificate, InvalidCertificate, Signing};
 pub use self::client::InvalidRegistration;
 pub use self::client_auth::{AssertionContext, ClientAuth, ClientAuthError, ClientCredential, Reload};
-pub use self::error::{Error, Fault};
+pub use self::error::{CredentialFault, Error};
 pub use self::registration::{Registration, Tenancy};
 pub use self::token_cache::Runtime;
 /// Secrets that cannot be printed or serialised and are wiped from memory when they are dropped.

@@ -373,7 +373,7 @@ async fn a_token_that_cannot_be_replaced_serves_until_its_end_and_no_longer() {
     clock.set(3_599 + 8);
     assert_eq!(
         credential.ensure_token().await.unwrap_err().fault(),
-        Fault::Unavailable
+        CredentialFault::Unavailable
     );
 }
 
@@ -399,7 +399,7 @@ async fn failure(status: u16, headers: &'static str, body: String) -> Error {
 
 #[tokio::test]
 async fn a_refusal_says_whose_turn_it_is_and_how_long_to_wait() {
-    use Fault::{Configuration, Unavailable};
+    use CredentialFault::{Configuration, Unavailable};
     let pause = json!({"error": "temporarily_unavailable"}).to_string();
     let entra = entra();
     for (status, headers, body, fault, seconds) in [
@@ -468,7 +468,7 @@ async fn a_success_that_brings_no_token_is_none() {
         let error = failure(200, "", body).await;
         assert_eq!(
             (error.fault(), error.status()),
-            (Fault::Unavailable, None),
+            (CredentialFault::Unavailable, None),
             "{what}"
         );
     }
@@ -559,8 +559,11 @@ async fn without_a_client_credential_no_token_is_requested() {
         }
     }
     for (kind, fault) in [
-        (ClientAuthError::Configuration as fn(_) -> _, Fault::Configuration),
-        (ClientAuthError::Unavailable, Fault::Unavailable),
+        (
+            ClientAuthError::Configuration as fn(_) -> _,
+            CredentialFault::Configuration,
+        ),
+        (ClientAuthError::Unavailable, CredentialFault::Unavailable),
     ] {
         let endpoint = Endpoint::new();
         let credential = endpoint.credential_at(&Clock::default(), Nothing(kind));
@@ -575,7 +578,7 @@ async fn an_endpoint_that_does_not_answer_is_given_up_in_time() {
     endpoint.open.send_replace(false);
     let start = tokio::time::Instant::now();
     let error = endpoint.credential().ensure_token().await.unwrap_err();
-    assert_eq!(error.fault(), Fault::Unavailable);
+    assert_eq!(error.fault(), CredentialFault::Unavailable);
     assert_eq!(start.elapsed().as_secs(), TOKEN_TIMEOUT.as_secs());
 }
 
@@ -646,7 +649,7 @@ async fn an_endpoint_that_cannot_be_reached_is_no_fault_of_the_configuration() {
     let credential = Credential::new(Untouched, registration(), secret(), Clock::default().runtime(0));
     assert_eq!(
         credential.ensure_token().await.unwrap_err().fault(),
-        Fault::Unavailable
+        CredentialFault::Unavailable
     );
 }
 
@@ -699,7 +702,7 @@ mod over_http {
         ] {
             let (url, _) = serve(bytes.into_bytes(), endless).await;
             let error = ask(&url).await.unwrap_err();
-            assert_eq!(error.fault(), Fault::Unavailable);
+            assert_eq!(error.fault(), CredentialFault::Unavailable);
             let told = format!("{error:?} {}", chain(&error));
             assert!(!told.contains("canary"), "{told}");
         }

@@ -5,7 +5,7 @@
 
 /// A limit for one kind of request, per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct RequestsPerSecond {
     /// Of one app in one tenant.
     pub per_tenant: u32,
     /// Of one app in all tenants together.
@@ -14,25 +14,25 @@ pub struct Limit {
 
 /// [`catalog_app`](super::Graph::catalog_app), [`store_app`](super::Graph::store_app), [`installation`](super::Graph::installation) and each of
 /// [`installations`](super::Graph::installations).
-pub const READ: Limit = Limit {
+pub const READ: RequestsPerSecond = RequestsPerSecond {
     per_tenant: 30,
     per_app: 600,
 };
 
 /// [`install_for_user`](super::Graph::install_for_user) and [`install_in_team`](super::Graph::install_in_team).
-pub const INSTALL: Limit = Limit {
+pub const INSTALL: RequestsPerSecond = RequestsPerSecond {
     per_tenant: 30,
     per_app: 300,
 };
 
 /// [`uninstall`](super::Graph::uninstall).
-pub const UNINSTALL: Limit = Limit {
+pub const UNINSTALL: RequestsPerSecond = RequestsPerSecond {
     per_tenant: 15,
     per_app: 150,
 };
 
 /// [`chat`](super::Graph::chat).
-pub const CHAT: Limit = Limit {
+pub const CHAT: RequestsPerSecond = RequestsPerSecond {
     per_tenant: 30,
     per_app: 1500,
 };

@@ -57,7 +57,7 @@ pub enum Disposition {
 
 /// The limits of a delivery.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// Whether an ambiguous attempt is retried.
     pub guarantee: Guarantee,
     /// The revision that the attempt brought.
@@ -70,7 +70,7 @@ pub struct Policy {
 pub fn disposition(
     lease: &AttemptLease,
     outcome: AttemptOutcome,
-    policy: Policy,
+    policy: RetryPolicy,
     now: Timestamp,
     random: u32,
 ) -> Disposition {
@@ -83,11 +83,11 @@ pub fn disposition(
 fn after_send(
     lease: &AttemptLease,
     outcome: AttemptOutcome,
-    policy: Policy,
+    policy: RetryPolicy,
     now: Timestamp,
     random: u32,
 ) -> Disposition {
-    let Policy {
+    let RetryPolicy {
         guarantee,
         revision,
         ends_at,
@@ -142,11 +142,11 @@ fn after_update(
     lease: &AttemptLease,
     sent: &SentMessage,
     outcome: AttemptOutcome,
-    policy: Policy,
+    policy: RetryPolicy,
     now: Timestamp,
     random: u32,
 ) -> Disposition {
-    let Policy {
+    let RetryPolicy {
         revision, ends_at, ..
     } = policy;
     let settle = |sent| Disposition::Settle(Outcome::Delivered(sent));

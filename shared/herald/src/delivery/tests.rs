@@ -83,8 +83,8 @@ fn delivered(activity: &str, revision: u32) -> Outcome {
     })
 }
 
-fn policy(guarantee: Guarantee, ends_at: i64) -> Policy {
-    Policy {
+fn policy(guarantee: Guarantee, ends_at: i64) -> RetryPolicy {
+    RetryPolicy {
         guarantee,
         revision: 0,
         ends_at: at(ends_at),
@@ -318,7 +318,7 @@ fn a_change_that_is_refused_leaves_the_message_as_it_was() {
         ambiguous_attempts: 0,
         sent: Some(sent.clone()),
     };
-    let to_revision = Policy {
+    let to_revision = RetryPolicy {
         revision: 3,
         ..policy(Guarantee::AtMostOnce, 100)
     };
