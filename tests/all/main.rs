@@ -13,6 +13,7 @@ mod fuzz;
 mod infra;
 mod install;
 mod messages;
+mod names;
 mod notify;
 mod paced;
 mod pipeline;
