@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const PRODUCT: [&str; 3] = ["functions", "infra", "shared"];
 
 /// Names that several modules share, and why.
-const SHARED: [(&str, &str); 24] = [
+const SHARED: [(&str, &str); 23] = [
     ("Error", "the error of its module"),
     ("Context", "what the handler of its function needs"),
     ("State", "the state of its module's record"),
@@ -67,7 +67,6 @@ const SHARED: [(&str, &str); 24] = [
         "Scope",
         "the scope of a conversation: open on the wire, closed in the engine",
     ),
-    ("Team", "on the local host, of its model of Teams"),
     ("Tenant", "on the local host, of its model of Teams"),
 ];
 
