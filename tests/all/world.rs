@@ -13,6 +13,7 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::acceptance::Settings;
 use herald::backend::Memory;
+use herald::caller::Operators;
 use herald::clock::{Clock, Random};
 use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
@@ -52,6 +53,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// The default send mode of notifications.
     pub(crate) send_mode: SendMode,
+    /// The callers that may change the notifications of others.
+    pub(crate) operators: Vec<String>,
     /// The TTL of cached rosters; zero unless a test sets it.
     pub(crate) roster_ttl: SignedDuration,
     seconds: Arc<AtomicI64>,
@@ -90,6 +93,7 @@ impl World {
             graph_clients: None,
             limits: Limits::teams(),
             send_mode: SendMode::default(),
+            operators: Vec::new(),
             roster_ttl: SignedDuration::ZERO,
             seconds,
             clock: Clock::from_fn(move || {
@@ -186,6 +190,7 @@ impl World {
                 confirm_above: self.confirm_above,
                 teams_app_id: self.graph_clients.as_ref().map(|them| them.manifest().to_owned()),
                 send_mode: self.send_mode,
+                operators: Operators::named(self.operators.clone()),
             },
             legacy_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),

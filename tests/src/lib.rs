@@ -17,6 +17,7 @@ pub mod graph;
 pub mod hostile;
 pub mod http_client;
 pub mod issuer;
+pub mod logs;
 pub mod meter;
 pub mod paced;
 pub mod recorder;

@@ -1,5 +1,6 @@
 //! The caller, as API Gateway authenticated it.
 
+use herald::caller::ANONYMOUS;
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 
@@ -27,8 +28,6 @@ pub(crate) fn of(request: &Request) -> String {
         subject.unwrap_or_default()
     )
 }
-
-const ANONYMOUS: &str = "nobody";
 
 #[cfg(test)]
 mod tests {

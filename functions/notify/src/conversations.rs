@@ -10,6 +10,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
+use crate::audit::Action;
 use crate::request::{self, Query, not_a_cursor, segment};
 use crate::response::{ApiError, json, no_content};
 
@@ -134,8 +135,13 @@ impl<B: Backend> Context<B> {
     }
 
     /// `DELETE /api/conversations/{key}`
-    pub(crate) async fn erase_conversation(&self, key: &str) -> Result<Response<Body>, ApiError> {
+    pub(crate) async fn erase_conversation(
+        &self,
+        key: &str,
+        caller: &str,
+    ) -> Result<Response<Body>, ApiError> {
         if self.conversations.erase(&conversation_key(key)?).await? {
+            Action::EraseConversation.of_conversations(caller, 1);
             Ok(no_content())
         } else {
             Err(not_found())
@@ -143,7 +149,7 @@ impl<B: Backend> Context<B> {
     }
 
     /// `PUT /api/conversations/{key}/tags/{tag}`
-    pub(crate) async fn tag(&self, key: &str, tag: &str) -> Result<Response<Body>, ApiError> {
+    pub(crate) async fn tag(&self, key: &str, tag: &str, caller: &str) -> Result<Response<Body>, ApiError> {
         let (conversation, tag) = (conversation_key(key)?, tag_name(tag)?);
         let now = self.clock.now();
         let add = std::slice::from_ref(&tag);
@@ -154,15 +160,17 @@ impl<B: Backend> Context<B> {
                 format!("The conversation carries {TAGS_MAX} tags already: take it from under one first.");
             return Err(ApiError::conflict(detail));
         }
+        Action::Tag.of_conversations(caller, 1);
         Ok(json(StatusCode::OK, &Tags { conversation, tags }))
     }
 
     /// `DELETE /api/conversations/{key}/tags/{tag}`
-    pub(crate) async fn untag(&self, key: &str, tag: &str) -> Result<Response<Body>, ApiError> {
+    pub(crate) async fn untag(&self, key: &str, tag: &str, caller: &str) -> Result<Response<Body>, ApiError> {
         let (conversation, tag) = (conversation_key(key)?, tag_name(tag)?);
         let now = self.clock.now();
         let tags = self.conversations.tag(&conversation, &[], &[tag], now).await?;
         let tags = tags.ok_or_else(not_found)?;
+        Action::Untag.of_conversations(caller, 1);
         Ok(json(StatusCode::OK, &Tags { conversation, tags }))
     }
 }

@@ -15,15 +15,13 @@ use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
+use crate::audit::Action;
 use crate::request::document;
 use crate::response::{ApiError, json, of_type};
 use crate::{Context, caller};
 
 /// The longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
-
-/// The response body of the proactive-messages sample of the Bot Framework.
-const LEGACY_PAGE: &str = "<html><body><h1>Proactive messages have been sent.</h1></body></html>";
 
 /// The body of the 202.
 #[derive(Debug, Serialize)]
@@ -32,6 +30,9 @@ struct Answer {
     id: NotificationId,
     state: State,
     status_url: String,
+    /// If the audience is counted first: a larger one is held until it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_above: Option<u64>,
     /// Present and true if the request was accepted before, under the same `Idempotency-Key`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     replayed: bool,
@@ -45,6 +46,7 @@ impl From<Accepted> for Answer {
             status_url: format!("/api/notifications/{}", accepted.id),
             id: accepted.id,
             state: accepted.state,
+            held_above: accepted.held_above,
             replayed: accepted.replayed,
             warnings: accepted.warnings,
         }
@@ -59,7 +61,11 @@ impl<B: Backend> Context<B> {
             caller: caller::of(request),
             idempotency_key: idempotency_key(request)?,
         };
+        let caller = origin.caller.clone();
         let accepted = self.acceptor().accept_document(&document, origin).await?;
+        if !accepted.replayed {
+            Action::Accept.of_notification(&caller, &accepted.id, None);
+        }
         let answer = Answer::from(accepted);
         let mut response = json(StatusCode::ACCEPTED, &answer);
         if let Ok(location) = HeaderValue::from_str(&answer.status_url) {
@@ -92,13 +98,14 @@ impl<B: Backend> Context<B> {
             confirm: None,
             warnings: Vec::new(),
         };
-        let acceptor = self.acceptor();
-        acceptor.accept_request(notification, caller::of(request)).await?;
-        Ok(of_type(
-            StatusCode::OK,
-            "text/html; charset=utf-8",
-            LEGACY_PAGE.to_owned(),
-        ))
+        let caller = caller::of(request);
+        let accepted = self
+            .acceptor()
+            .accept_request(notification, caller.clone())
+            .await?;
+        Action::Accept.of_notification(&caller, &accepted.id, None);
+        let page = legacy_page(&accepted.id, accepted.held_above);
+        Ok(of_type(StatusCode::OK, "text/html; charset=utf-8", page))
     }
 
     fn acceptor(&self) -> Acceptor<'_, B> {
@@ -122,6 +129,17 @@ impl From<acceptance::Error> for ApiError {
             acceptance::Error::Unknown => Problem::undecided().into(),
         }
     }
+}
+
+/// The page of the Bot Framework's sample for proactive messages. It says what is known by now: nothing was sent yet.
+fn legacy_page(id: &NotificationId, held_above: Option<u64>) -> String {
+    let held = held_above.map_or_else(String::new, |above| {
+        format!(" If more than {above} conversations are remembered, nothing is sent until it is confirmed.")
+    });
+    format!(
+        "<html><body><h1>Proactive messages have been accepted.</h1><p>They are notification \
+         <a href=\"/api/notifications/{id}\">{id}</a>.{held}</p></body></html>"
+    )
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<&str>, Problem> {

@@ -3,15 +3,17 @@
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::delivery::{Outcome, Row, SkipReason, State};
+use herald::notification::Notification;
 use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
+use crate::audit::Action;
 use crate::plan_pages::{self, Position};
 use crate::request::{self, Query, not_a_cursor};
 use crate::response::{ApiError, json, of_type};
-use crate::{Context, csv};
+use crate::{Context, caller, csv};
 
 /// The most pages of the plan that one request scans.
 const MAX_PAGES: usize = 20;
@@ -210,7 +212,10 @@ impl<B: Backend> Context<B> {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),
         };
-        let listed = self.list_deliveries(id, wanted, from, limit).await?;
+        let notification = self.find(id).await?;
+        let listed = self.list_deliveries(&notification, wanted, from, limit).await?;
+        let count = Some(listed.deliveries.len() as u64);
+        Action::Report.of_notification(&caller::of(request), &notification.id, count);
         Ok(match format {
             Format::Json => json(StatusCode::OK, &listed),
             Format::Csv => csv_response(listed, request),
@@ -219,16 +224,15 @@ impl<B: Backend> Context<B> {
 
     async fn list_deliveries(
         &self,
-        id: &str,
+        notification: &Notification,
         wanted: Option<StateFilter>,
         mut position: Position,
         limit: usize,
     ) -> Result<Listed, ApiError> {
-        let notification = self.find(id).await?;
         let mut deliveries = Vec::new();
         let mut pages = 0;
         let next = loop {
-            let Some((here, page)) = plan_pages::at(&self.notifications, &notification, position).await?
+            let Some((here, page)) = plan_pages::at(&self.notifications, notification, position).await?
             else {
                 break None;
             };
@@ -238,7 +242,7 @@ impl<B: Backend> Context<B> {
             pages += 1;
             let recipients = page.chunks.into_iter().flat_map(|chunk| chunk.recipients);
             let recipients: Vec<_> = recipients.skip(here.recipient).collect();
-            let rows = plan_pages::rows(&self.ledger, &notification, &recipients).await?;
+            let rows = plan_pages::rows(&self.ledger, notification, &recipients).await?;
             position = here.next_page();
             for (number, (recipient, row)) in (here.recipient..).zip(recipients.into_iter().zip(rows)) {
                 if deliveries.len() == limit {

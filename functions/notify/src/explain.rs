@@ -7,7 +7,7 @@ use herald::backend::Backend;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::explain::{self, BucketRate, Group, Survey};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, SendMode, State};
+use herald::notification::{ChunkId, Notification, SendMode, State};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::{self, Ledger, Notifications, RateLimits};
 use jiff::Timestamp;
@@ -16,12 +16,15 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::plan_pages::{self, OpenChunk, Position, ScanLimits};
+use crate::plan_pages::{self, OpenChunk, PlanScan, Position, ScanLimits};
 use crate::request::{self, Query, not_a_cursor};
 use crate::response::{ApiError, json};
 
 /// How much one request scans.
 const SCAN_LIMITS: ScanLimits = ScanLimits { open: 50, pages: 300 };
+
+/// How often the plan is read while it changes.
+const MAX_READS: usize = 3;
 
 /// How many records are read concurrently.
 const CONCURRENT_READS: usize = 16;
@@ -50,7 +53,7 @@ struct Explanation<'a> {
 struct Examined {
     deliveries: u64,
     pages: usize,
-    /// Whether this scan covers the whole plan.
+    /// Whether this scan covers the whole plan, and nothing was planned or counted meanwhile: then the reasons add up to `open`.
     complete: bool,
 }
 
@@ -63,7 +66,48 @@ struct Revising {
     chunks_current: u64,
 }
 
+/// A notification with its open chunks.
+struct Reading {
+    notification: Notification,
+    scan: PlanScan,
+    /// Whether the chunks are those of the notification's counters.
+    is_consistent: bool,
+}
+
 impl<B: Backend> Context<B> {
+    /// Reads the open chunks from this position on.
+    ///
+    /// Pages and chunks are counted on the head in the transactions that write them. So if the head is the same before and after
+    /// the scan, the scan is of this head; else it is read again, a few times.
+    async fn read_open(&self, id: &str, from: Position) -> Result<Reading, ApiError> {
+        let mut notification = self.find(id).await?;
+        let mut tries = 0;
+        loop {
+            let limits = if notification.open() == 0 {
+                // A plan that was cancelled has chunks that are never closed.
+                ScanLimits { open: 0, pages: 0 }
+            } else {
+                SCAN_LIMITS
+            };
+            let mut scan =
+                plan_pages::open(&self.notifications, &self.ledger, &notification, from, limits).await?;
+            if notification.open() == 0 {
+                scan.next = None;
+            }
+            let after = self.find(id).await?;
+            tries += 1;
+            let is_consistent = after == notification;
+            if is_consistent || tries == MAX_READS || scan.next.is_some() {
+                return Ok(Reading {
+                    notification: after,
+                    scan,
+                    is_consistent,
+                });
+            }
+            notification = after;
+        }
+    }
+
     /// `GET /api/notifications/{id}/explain`
     pub(crate) async fn explain(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
         let query = Query::parse(request, &["cursor"])?;
@@ -71,15 +115,11 @@ impl<B: Backend> Context<B> {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),
         };
-        let notification = self.find(id).await?;
-        let scan = plan_pages::open(
-            &self.notifications,
-            &self.ledger,
-            &notification,
-            from,
-            SCAN_LIMITS,
-        )
-        .await?;
+        let Reading {
+            notification,
+            scan,
+            is_consistent,
+        } = self.read_open(id, from).await?;
         let buried: HashMap<ChunkId, String> = if scan.open.is_empty() {
             HashMap::new()
         } else {
@@ -112,7 +152,7 @@ impl<B: Backend> Context<B> {
             examined: Examined {
                 deliveries: survey.examined(),
                 pages: scan.pages,
-                complete: from == Position::default() && scan.next.is_none(),
+                complete: is_consistent && from == Position::default() && scan.next.is_none(),
             },
             next: scan.next.map(|position| request::cursor(position.text())),
             revising: behind.then_some(Revising {

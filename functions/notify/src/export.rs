@@ -10,11 +10,12 @@ use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 
-use crate::Context;
+use crate::audit::Action;
 use crate::conversations::{LISTED_BY, filter_by, list_error};
 use crate::request::{self, Query};
 use crate::request::{bytes, document};
 use crate::response::{ApiError, of_type};
+use crate::{Context, caller};
 
 /// The largest response, in bytes as Lambda counts them: it is a JSON string there, of 6 MB at most.
 pub const EXPORT_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -37,7 +38,7 @@ impl<B: Backend> Context<B> {
         let mut cursor = Query::parse(request, &["cursor"])?.cursor()?;
         let filter = filter(request)?;
         let began = self.clock.now();
-        let (mut text, mut size) = (String::new(), 0);
+        let (mut text, mut size, mut count) = (String::new(), 0, 0);
         loop {
             let listing = self
                 .conversations
@@ -52,12 +53,14 @@ impl<B: Backend> Context<B> {
                 break;
             }
             text.push_str(&page);
+            count += page.lines().count();
             size += page_size;
             cursor = listing.cursor;
             if cursor.is_none() || self.clock.now().duration_since(began) > TIME_BUDGET {
                 break;
             }
         }
+        Action::Export.of_conversations(&caller::of(request), count);
         let mut response = of_type(StatusCode::OK, "application/x-ndjson", text);
         if let Some(cursor) = cursor {
             let cursor = request::cursor(cursor);

@@ -13,9 +13,10 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
-use crate::Context;
+use crate::audit::Action;
 use crate::request::bytes;
 use crate::response::{ApiError, json};
+use crate::{Context, caller};
 
 /// The largest request body, in bytes. Lambda takes events of 6 MB, in which a binary body is base64; 4 MiB fit either way.
 pub const IMPORT_MAX_BYTES: usize = 5 * 1024 * 1024;
@@ -73,7 +74,7 @@ impl<B: Backend> Context<B> {
             );
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
         }
-        let now = self.clock.now();
+        let (now, caller) = (self.clock.now(), caller::of(request));
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
         let lines = lines.as_slice();
@@ -82,7 +83,11 @@ impl<B: Backend> Context<B> {
         let mut each = pin!(stream::iter(each).buffered(IMPORT_CONCURRENCY));
         let mut report = Report::default();
         while let Some((number, result)) = each.next().await {
-            match result.map_err(|error| unavailable(number, &error))? {
+            let result = result.map_err(|error| {
+                Action::Import.of_conversations(&caller, report.imported);
+                unavailable(number, &error)
+            })?;
+            match result {
                 LineResult::Blank => continue,
                 LineResult::Imported => report.imported += 1,
                 LineResult::Unchanged => report.unchanged += 1,
@@ -95,15 +100,11 @@ impl<B: Backend> Context<B> {
             }
             report.lines += 1;
             if self.clock.now().duration_since(now) > TIME_BUDGET {
+                Action::Import.of_conversations(&caller, report.imported);
                 return Err(interrupted(number + 1, "The time for one request is over").into());
             }
         }
-        tracing::info!(
-            lines = report.lines,
-            imported = report.imported,
-            refused = report.refused_count,
-            "imported conversations"
-        );
+        Action::Import.of_conversations(&caller, report.imported);
         Ok(json(StatusCode::OK, &report))
     }
 

@@ -3,7 +3,8 @@
 //! | request | response |
 //! |---|---|
 //! | `POST /api/notifications` | 202 `{id, state, statusUrl}` |
-//! | `GET /api/notifications/{id}` | 200, state and counts |
+//! | `GET /api/notifications` | 200, a page of notifications, newest first |
+//! | `GET /api/notifications/{id}` | 200, what was asked for, state and counts |
 //! | `POST /api/notifications/{id}/cancel` | 200; open deliveries are not sent any more |
 //! | `PUT /api/notifications/{id}/message` | 202; every copy is edited, open deliveries send the new message; 409 after a batch |
 //! | `DELETE /api/notifications/{id}/message` | 202; every copy is deleted, nothing more is sent; 409 after a batch |
@@ -38,6 +39,7 @@ use lambda_http::{Body, Request, Response};
 
 use response::ApiError;
 
+mod audit;
 mod caller;
 mod conversations;
 mod create;
@@ -46,6 +48,7 @@ mod deliveries;
 mod explain;
 mod export;
 mod import;
+mod list;
 mod plan;
 mod plan_pages;
 mod request;
@@ -135,7 +138,7 @@ pub async fn handle<B: Backend>(context: &Context<B>, request: Request) -> Respo
         ["api", "notifications", rest @ ..] => context.notifications_route(rest, &request).await,
         ["api", "conversations", rest @ ..] => context.conversations_route(rest, &request).await,
         ["api", "users", id] => match *request.method() {
-            Method::DELETE => context.erase_user(id).await,
+            Method::DELETE => context.erase_user(id, &caller::of(&request)).await,
             _ => Err(ApiError::Method("DELETE")),
         },
         _ => Err(ApiError::no_resource()),
@@ -151,12 +154,13 @@ impl<B: Backend> Context<B> {
     ) -> Result<Response<Body>, ApiError> {
         match (path, request.method()) {
             ([], &Method::POST) => self.create(request).await,
-            ([], _) => Err(ApiError::Method("POST")),
+            ([], &Method::GET) => self.notifications(request).await,
+            ([], _) => Err(ApiError::Method("GET, POST")),
             ([id], &Method::GET) => self.status(id).await,
-            ([id, "cancel"], &Method::POST) => self.cancel(id).await,
+            ([id, "cancel"], &Method::POST) => self.cancel(id, &caller::of(request)).await,
             ([_, "cancel"], _) => Err(ApiError::Method("POST")),
-            ([id, "message"], &Method::PUT) => self.edit(id, request).await,
-            ([id, "message"], &Method::DELETE) => self.retract(id).await,
+            ([id, "message"], &Method::PUT) => self.edit(id, request, &caller::of(request)).await,
+            ([id, "message"], &Method::DELETE) => self.retract(id, &caller::of(request)).await,
             ([_, "message"], _) => Err(ApiError::Method("PUT, DELETE")),
             ([id, "explain"], &Method::GET) => self.explain(id, request).await,
             ([id, "plan"], &Method::GET) => self.plan(id).await,
@@ -177,10 +181,10 @@ impl<B: Backend> Context<B> {
             (["import"], &Method::POST) => self.import(request).await,
             (["export"], &Method::POST) => self.export(request).await,
             ([key], &Method::GET) => self.conversation(key).await,
-            ([key], &Method::DELETE) => self.erase_conversation(key).await,
+            ([key], &Method::DELETE) => self.erase_conversation(key, &caller::of(request)).await,
             ([_], _) => Err(ApiError::Method("GET, DELETE")),
-            ([key, "tags", tag], &Method::PUT) => self.tag(key, tag).await,
-            ([key, "tags", tag], &Method::DELETE) => self.untag(key, tag).await,
+            ([key, "tags", tag], &Method::PUT) => self.tag(key, tag, &caller::of(request)).await,
+            ([key, "tags", tag], &Method::DELETE) => self.untag(key, tag, &caller::of(request)).await,
             ([_, "tags", _], _) => Err(ApiError::Method("PUT, DELETE")),
             _ => Err(ApiError::no_resource()),
         }

@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::response::{ApiError, json};
-use crate::status::largest;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,12 +21,15 @@ struct Plan<'a> {
     state: State,
     /// Whether the whole audience is counted.
     counted: bool,
-    /// The value of `confirm` in the request that sends it; absent until the audience is counted.
+    /// The value of `confirm` in the request that sends it; absent until the audience is counted, and after it was confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirm: Option<&'a NotificationId>,
+    /// The notification that confirmed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed_as: Option<&'a NotificationId>,
     /// The largest audience that is sent to without a confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    largest: Option<u64>,
+    held_above: Option<u64>,
     audience: u64,
     /// The part of the audience in batch mode.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +91,8 @@ impl<B: Backend> Context<B> {
             state: notification.state(),
             counted: notification.parts_planned == notification.parts,
             confirm,
-            largest: largest(&notification),
+            confirmed_as: notification.confirmed_as.as_ref(),
+            held_above: notification.held_above(),
             audience: notification.audience,
             batched: Some(notification.batched).filter(|batched| *batched > 0),
             unreachable: notification.unreachable,

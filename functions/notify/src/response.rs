@@ -60,6 +60,10 @@ impl ApiError {
         Self::not_found("There is nothing at this path.")
     }
 
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::FORBIDDEN, detail).into()
+    }
+
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::CONFLICT, detail).into()
     }

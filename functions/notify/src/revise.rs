@@ -21,10 +21,11 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
+use crate::audit::Action;
 use crate::plan_pages::{self, Position, ScanLimits};
 use crate::request::document;
 use crate::response::{ApiError, json};
-use crate::status::{Counts, not_found, notification_id};
+use crate::status::{Counts, not_found};
 
 /// How far a cancellation scans for deliveries that ended in open chunks. About a thousand requests are under way at once.
 const SCAN_LIMITS: ScanLimits = ScanLimits { open: 12, pages: 60 };
@@ -53,8 +54,8 @@ struct MessageChange<'a> {
 
 impl<B: Backend> Context<B> {
     /// `POST /api/notifications/{id}/cancel`
-    pub(crate) async fn cancel(&self, id: &str) -> Result<Response<Body>, ApiError> {
-        let notification = self.find(id).await?;
+    pub(crate) async fn cancel(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
+        let notification = self.find_changeable(id, caller, Action::Cancel).await?;
         // A completed notification has nothing left to cancel.
         if notification.state() == State::Completed {
             return self.cancellation(&notification).await;
@@ -64,6 +65,9 @@ impl<B: Backend> Context<B> {
             .cancel(&notification.id, self.clock.now())
             .await?;
         let notification = cancelled.ok_or_else(not_found)?;
+        // It may have been confirmed a moment ago.
+        require_unconfirmed(&notification)?;
+        Action::Cancel.of_notification(caller, &notification.id, Some(notification.open()));
         self.sweep(&notification)
             .await
             .map_err(ApiError::after_a_change)?;
@@ -78,7 +82,6 @@ impl<B: Backend> Context<B> {
                 .await;
             published.map_err(|error| ApiError::from(error).after_a_change())?;
         }
-        tracing::info!(notification = %notification.id, delivered = notification.counts.delivered, "cancelled");
         self.cancellation(&notification)
             .await
             .map_err(ApiError::after_a_change)
@@ -106,19 +109,30 @@ impl<B: Backend> Context<B> {
     }
 
     /// `PUT /api/notifications/{id}/message`
-    pub(crate) async fn edit(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
-        let id = notification_id(id)?;
+    pub(crate) async fn edit(
+        &self,
+        id: &str,
+        request: &Request,
+        caller: &str,
+    ) -> Result<Response<Body>, ApiError> {
         let message = replacement(&document(request)?).map_err(Problem::invalid)?;
-        let notification = self.notifications.find(&id).await?.ok_or_else(not_found)?;
-        require_changeable(&notification)?;
+        let notification = self.find_changeable(id, caller, Action::Edit).await?;
+        require_editable(&notification)?;
         // A repeated request is not a new revision, which would edit every copy to the same message.
         if !notification.retracted && has_message(&self.notifications, &notification, &message).await? {
             return self.propagate(&notification).await;
         }
         let content = Content::Message(Box::new(message));
-        match self.notifications.revise(&id, &content, self.clock.now()).await? {
-            Revise::Revised(notification) => self.propagate(&notification).await,
+        let revise = self
+            .notifications
+            .revise(&notification.id, &content, self.clock.now());
+        match revise.await? {
+            Revise::Revised(notification) => {
+                Action::Edit.of_notification(caller, &notification.id, Some(notification.audience));
+                self.propagate(&notification).await
+            }
             Revise::NotFound => Err(not_found()),
+            Revise::Confirmed(sent_as) => Err(confirmed(&sent_as)),
             Revise::Retracted => Err(ApiError::conflict(
                 "This notification was retracted: its copies are deleted, for good. Ask for a new one.",
             )),
@@ -126,27 +140,53 @@ impl<B: Backend> Context<B> {
     }
 
     /// `DELETE /api/notifications/{id}/message`
-    pub(crate) async fn retract(&self, id: &str) -> Result<Response<Body>, ApiError> {
-        let id = notification_id(id)?;
-        require_changeable(&self.notifications.find(&id).await?.ok_or_else(not_found)?)?;
-        match self
+    pub(crate) async fn retract(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
+        let notification = self.find_changeable(id, caller, Action::Retract).await?;
+        require_editable(&notification)?;
+        let revise = self
             .notifications
-            .revise(&id, &Content::Nothing, self.clock.now())
-            .await?
-        {
-            Revise::Revised(notification) => self.propagate(&notification).await,
+            .revise(&notification.id, &Content::Nothing, self.clock.now());
+        match revise.await? {
+            Revise::Revised(notification) => {
+                Action::Retract.of_notification(caller, &notification.id, Some(notification.audience));
+                self.propagate(&notification).await
+            }
             Revise::NotFound => Err(not_found()),
+            Revise::Confirmed(sent_as) => Err(confirmed(&sent_as)),
             // The request that retracted it may have failed before the sweep.
             Revise::Retracted => {
-                let notification = self.notifications.find(&id).await?.ok_or_else(not_found)?;
-                self.propagate(&notification).await
+                let notification = self.notifications.find(&notification.id).await?;
+                self.propagate(&notification.ok_or_else(not_found)?).await
             }
         }
     }
 
+    /// The notification with this id, if the caller may change it: its own, or any if the caller is an operator. A plan that was
+    /// confirmed is changed as the notification that it is sent as.
+    async fn find_changeable(
+        &self,
+        id: &str,
+        caller: &str,
+        action: Action,
+    ) -> Result<Notification, ApiError> {
+        let notification = self.find(id).await?;
+        if !self.settings.operators.may_change(caller, &notification.caller) {
+            action.refused(caller, &notification.id);
+            return Err(ApiError::forbidden(
+                "This notification is another caller's. It may be changed by its caller, and by the callers that the deployment names as its `Operators`.",
+            ));
+        }
+        require_unconfirmed(&notification)?;
+        Ok(notification)
+    }
+
     async fn propagate(&self, notification: &Notification) -> Result<Response<Body>, ApiError> {
         self.sweep(notification).await.map_err(ApiError::after_a_change)?;
-        tracing::info!(notification = %notification.id, revision = notification.revision, retracted = notification.retracted, "revised");
+        if notification.retracted && notification.is_held() {
+            // Nothing else wakes the planner, which finds it complete.
+            let plan = self.enqueue(notification, Task::Plan);
+            plan.await.map_err(ApiError::after_a_change)?;
+        }
         let change = MessageChange {
             id: &notification.id,
             revision: notification.revision,
@@ -182,11 +222,23 @@ impl<B: Backend> Context<B> {
 }
 
 /// Refuses changes of a notification in batch mode: Teams does not return the activity ids of its copies.
-fn require_changeable(notification: &Notification) -> Result<(), ApiError> {
+fn require_editable(notification: &Notification) -> Result<(), ApiError> {
     match notification.send_mode {
         SendMode::Individual => Ok(()),
         SendMode::Batch => Err(ApiError::conflict(
             "This notification goes by Teams' batch API, whose copies can be neither edited nor deleted. What is not sent yet can be cancelled.",
         )),
     }
+}
+
+/// Refuses changes of a plan that is sent as another notification: they would change nothing that is sent.
+fn require_unconfirmed(notification: &Notification) -> Result<(), ApiError> {
+    let sent_as = notification.confirmed_as.as_ref();
+    sent_as.map_or(Ok(()), |sent_as| Err(confirmed(sent_as)))
+}
+
+fn confirmed(sent_as: &NotificationId) -> ApiError {
+    ApiError::conflict(format!(
+        "This plan was confirmed: its message is sent as {sent_as}. Change that notification."
+    ))
 }

@@ -1,21 +1,36 @@
-//! `GET /api/notifications/{id}`: state and counts.
+//! `GET /api/notifications/{id}`: what was asked for, its state and counts.
 
+use botframework::activity::Activity;
 use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
-use herald::notification::{Notification, RevisionCounts, SendMode, StartPolicy, State, Unreachable};
+use herald::notification::{Notification, RevisionCounts, SendMode, State, Unreachable};
 use herald::store::Notifications;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::Context;
 use crate::response::{ApiError, json};
 
+/// A notification with its content.
+#[derive(Debug, Serialize)]
+struct StatusWithContent<'a> {
+    #[serde(flatten)]
+    status: Status<'a>,
+    /// As a request names it.
+    audience: Value,
+    /// The message that copies show; absent after a retraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Activity>,
+}
+
+/// A notification, as lists show it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status<'a> {
+pub(crate) struct Status<'a> {
     id: &'a NotificationId,
     state: State,
     accepted_at: Timestamp,
@@ -38,7 +53,7 @@ struct Status<'a> {
     completed_at: Option<Timestamp>,
     counts: Counts,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    held: Option<Held<'a>>,
+    plan: Option<PlanFields<'a>>,
 }
 
 /// `audience` is the sum of all the others.
@@ -73,51 +88,57 @@ struct Revised {
     chunks: u64,
 }
 
-/// The fields of a held notification.
+/// The fields of a notification that is held, or was until it was confirmed.
 #[derive(Debug, Serialize)]
-struct Held<'a> {
+#[serde(rename_all = "camelCase")]
+struct PlanFields<'a> {
     /// The value of `confirm` in the request that sends it.
-    confirm: &'a NotificationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirm: Option<&'a NotificationId>,
+    /// The notification that confirmed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed_as: Option<&'a NotificationId>,
     unreachable: Unreachable,
     /// The largest audience that is sent to without a confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    largest: Option<u64>,
+    held_above: Option<u64>,
     why: String,
 }
 
-impl<'a> Held<'a> {
+impl<'a> PlanFields<'a> {
     fn of(notification: &'a Notification) -> Option<Self> {
-        if notification.state() != State::Held {
-            return None;
-        }
-        let largest = largest(notification);
-        let why = match largest {
-            Some(largest) => format!(
-                "Its audience of {} is larger than {largest}, so nothing is sent. To send it, repeat the request with this `confirm`.",
+        let is_confirmed = match notification.state() {
+            State::Held => false,
+            State::Confirmed => true,
+            State::Accepted
+            | State::Planning
+            | State::Sending
+            | State::Cancelling
+            | State::Cancelled
+            | State::Completed => return None,
+        };
+        let (held_above, confirmed_as) = (notification.held_above(), notification.confirmed_as.as_ref());
+        let why = match (confirmed_as, held_above) {
+            (Some(as_id), _) => format!("This plan was confirmed: it is sent as {as_id}."),
+            (None, Some(above)) => format!(
+                "Its audience of {} is larger than {above}, so nothing is sent. To send it, repeat the request with this `confirm`.",
                 notification.audience
             ),
-            None => "It is a dry run, so nothing is sent. To send it, repeat the request without `dryRun` and with this `confirm`."
+            (None, None) => "It is a dry run, so nothing is sent. To send it, repeat the request without `dryRun` and with this `confirm`."
                 .to_owned(),
         };
         Some(Self {
-            confirm: &notification.id,
+            confirm: (!is_confirmed).then_some(&notification.id),
+            confirmed_as,
             unreachable: notification.unreachable,
-            largest,
+            held_above,
             why,
         })
     }
 }
 
-/// The largest audience that is sent to, of a notification that is counted first.
-pub(crate) fn largest(notification: &Notification) -> Option<u64> {
-    match notification.start {
-        StartPolicy::AfterCount { at_most } => Some(at_most),
-        StartPolicy::Immediate | StartPolicy::DryRun => None,
-    }
-}
-
 impl<'a> Status<'a> {
-    fn of(notification: &'a Notification) -> Self {
+    pub(crate) fn of(notification: &'a Notification) -> Self {
         let revised = (notification.revision > 0).then_some(Revised {
             at: notification.revised_at,
             retracted: notification.retracted,
@@ -140,7 +161,7 @@ impl<'a> Status<'a> {
             cancelled_at: notification.cancelled_at,
             completed_at: notification.completed_at,
             counts: Counts::of(notification),
-            held: Held::of(notification),
+            plan: PlanFields::of(notification),
         }
     }
 }
@@ -154,7 +175,15 @@ impl<B: Backend> Context<B> {
     /// `GET /api/notifications/{id}`
     pub(crate) async fn status(&self, id: &str) -> Result<Response<Body>, ApiError> {
         let notification = self.find(id).await?;
-        Ok(json(StatusCode::OK, &Status::of(&notification)))
+        let (id, store) = (&notification.id, &self.notifications);
+        let (audience, message) =
+            futures_util::try_join!(store.audience(id), store.message(id, notification.revision))?;
+        let shown = StatusWithContent {
+            status: Status::of(&notification),
+            audience: audience.map_or(Value::Null, |audience| audience.to_request()),
+            message,
+        };
+        Ok(json(StatusCode::OK, &shown))
     }
 }
 

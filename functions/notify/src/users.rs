@@ -12,6 +12,7 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
+use crate::audit::Action;
 use crate::request::segment;
 use crate::response::{ApiError, json};
 
@@ -36,7 +37,7 @@ impl<B: Backend> Context<B> {
     /// `DELETE /api/users/{id}`, by Entra object id or channel id.
     ///
     /// Records of people without a conversation, and cached rosters, expire by themselves; see [`Conversations::erase`].
-    pub(crate) async fn erase_user(&self, id: &str) -> Result<Response<Body>, ApiError> {
+    pub(crate) async fn erase_user(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
         let Some(id) = segment(id).filter(|id| conversation::is_id(id)) else {
             return Err(ApiError::bad_request(
                 "A person is named by one id, percent-encoded.",
@@ -59,11 +60,19 @@ impl<B: Backend> Context<B> {
         }
         let others = others.conversations.difference(&named.conversations);
         let mut conversations = 0;
+        let mut erased = Ok(());
         for key in others.chain(&named.conversations) {
             // Indexes may still show an erased conversation for a moment.
-            conversations += usize::from(self.conversations.erase(key).await?);
+            match self.conversations.erase(key).await {
+                Ok(was_stored) => conversations += usize::from(was_stored),
+                Err(error) => {
+                    erased = Err(error);
+                    break;
+                }
+            }
         }
-        tracing::info!(conversations, "erased a person");
+        Action::EraseUser.of_conversations(caller, conversations);
+        erased?;
         Ok(json(StatusCode::OK, &Erased { conversations }))
     }
 

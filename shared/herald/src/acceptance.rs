@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::audience::{Audience, Target, TeamPart};
 use crate::backend::Backend;
+use crate::caller::{Operators, principal};
 use crate::clock::{Clock, Random};
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
 use crate::id::NotificationId;
 use crate::notification::request::Request;
@@ -57,6 +58,8 @@ pub struct Accepted {
     pub id: NotificationId,
     /// Its state now.
     pub state: State,
+    /// If its audience is counted first: above this many recipients it is held until it is confirmed.
+    pub held_above: Option<u64>,
     /// Whether the idempotency key and the body are those of an earlier request, so that nothing new was accepted.
     pub replayed: bool,
     /// What the caller may not have meant.
@@ -72,6 +75,8 @@ pub struct Settings {
     pub teams_app_id: Option<String>,
     /// The send mode of requests that name none.
     pub send_mode: SendMode,
+    /// The callers that may change the notifications of others.
+    pub operators: Operators,
 }
 
 impl Settings {
@@ -84,6 +89,7 @@ impl Settings {
             confirm_above: environment.confirm_above()?,
             teams_app_id: environment.teams_app_id()?,
             send_mode: environment.send_mode()?,
+            operators: Operators::named(environment.list(variable::OPERATORS)?),
         })
     }
 }
@@ -189,15 +195,15 @@ impl<B: Backend> Acceptor<'_, B> {
         caller: &str,
         now: Timestamp,
     ) -> Result<u64, Error> {
-        let again = "Ask for a new plan with `dryRun`, and confirm that.";
-        let conflict = |what: &str| Error::Conflict(format!("`confirm` {what}. {again}"));
+        let conflict = cannot_confirm;
         let planned = self.notifications.find(plan).await?;
         // Other callers' plans look as if they did not exist.
         let planned = planned
             .filter(|planned| principal(&planned.caller) == principal(caller))
             .ok_or_else(|| conflict("names no plan of yours"))?;
         match planned.state() {
-            State::Held => {}
+            // Storing the notification decides whether it was confirmed before: a repeated request is the same notification.
+            State::Held | State::Confirmed => {}
             State::Accepted | State::Planning if planned.is_held() => {
                 let detail = "`confirm` names a plan whose audience is still being counted. Repeat the request in a moment.";
                 return Err(Error::Conflict(detail.to_owned()));
@@ -237,6 +243,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let mut accepted = Accepted {
             id: id.clone(),
             state: State::Accepted,
+            held_above: None,
             replayed: false,
             warnings: std::mem::take(&mut request.warnings),
         };
@@ -247,19 +254,21 @@ impl<B: Backend> Acceptor<'_, B> {
             idempotency,
         };
         match self.notifications.accept(&acceptance).await? {
-            Accept::Created => {}
+            Accept::Created => accepted.held_above = acceptance.notification.held_above(),
+            Accept::NotConfirmable(plan) => return Err(not_confirmable(plan.as_deref())),
             Accept::Conflict => {
                 let detail =
                     "This Idempotency-Key was used for another body. Use a new key for a new request.";
                 return Err(Error::Conflict(detail.to_owned()));
             }
             Accept::Duplicate(id) => {
-                let earlier = self.notifications.find(&id).await?.map(|earlier| earlier.state());
+                let earlier = self.notifications.find(&id).await?;
                 accepted.id = id;
                 accepted.replayed = true;
-                accepted.state = earlier.unwrap_or(State::Accepted);
+                accepted.state = earlier.as_ref().map_or(State::Accepted, Notification::state);
+                accepted.held_above = earlier.as_ref().and_then(Notification::held_above);
                 // The first request may have failed between table and queue; this one enqueues the plan.
-                if earlier != Some(State::Accepted) {
+                if earlier.is_none() || accepted.state != State::Accepted {
                     return Ok(accepted);
                 }
             }
@@ -312,14 +321,19 @@ pub async fn has_message<N: Notifications>(
     Ok(current.is_some_and(|current| is_same_document(&current, message)))
 }
 
-/// The caller without the session of an assumed role, whose name changes with each start of a program.
-pub fn principal(caller: &str) -> &str {
-    match caller
-        .split_once(":assumed-role/")
-        .and_then(|(_, role)| role.rsplit_once('/'))
-    {
-        Some((_, session)) => &caller[..caller.len() - session.len() - 1],
-        None => caller,
+fn cannot_confirm(what: &str) -> Error {
+    let again = "Ask for a new plan with `dryRun`, and confirm that.";
+    Error::Conflict(format!("`confirm` {what}. {again}"))
+}
+
+/// Why this plan cannot be confirmed, as it is stored now.
+fn not_confirmable(plan: Option<&Notification>) -> Error {
+    match plan.map(|plan| plan.confirmed_as.as_ref()) {
+        Some(Some(as_id)) => Error::Conflict(format!(
+            "`confirm` names a plan that was confirmed already: it is sent as {as_id}. To send the message once more, ask for a new plan."
+        )),
+        Some(None) => cannot_confirm("names a plan that was cancelled"),
+        None => cannot_confirm("names no plan of yours"),
     }
 }
 
@@ -348,24 +362,5 @@ fn is_same_document(one: &Activity, other: &Activity) -> bool {
     match (serde_json::to_value(one), serde_json::to_value(other)) {
         (Ok(one), Ok(other)) => one == other,
         (Err(_), _) | (_, Err(_)) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_role_is_the_same_caller_in_every_session() {
-        let role = "iam:arn:aws:sts::123456789012:assumed-role/builds";
-        assert_eq!(principal(&format!("{role}/one")), role);
-        assert_eq!(principal(&format!("{role}/another@example")), role);
-        for whole in [
-            "iam:arn:aws:iam::123456789012:user/invented",
-            "jwt:https://issuer.example/ app-1",
-            "nobody",
-        ] {
-            assert_eq!(principal(whole), whole);
-        }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversation::{ConversationKey, Scope};
 
+mod display;
 mod matcher;
 mod request;
 

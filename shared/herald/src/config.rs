@@ -38,6 +38,9 @@ pub mod variable {
     /// The send mode of requests that name none: `conversation` (the default) or `batch`.
     pub const TRANSPORT: &str = "HERALD_SEND_MODE";
 
+    /// The callers that may change the notifications of others, separated by commas. Default: none.
+    pub const OPERATORS: &str = "HERALD_OPERATORS";
+
     /// TTL of cached team rosters, in seconds. Default 3600; 0 disables the cache.
     pub const ROSTER_SECONDS: &str = "HERALD_ROSTER_CACHE_SECONDS";
 

@@ -71,6 +71,17 @@ impl Event {
         )
     }
 
+    /// The notification is counted and held; found at this time.
+    pub fn held(notification: &Notification, at: Timestamp) -> Self {
+        let mut detail = counts(notification);
+        detail.extend(
+            notification
+                .held_above()
+                .map(|above| ("heldAbove", Value::from(above))),
+        );
+        Self::of(notification, EventKind::Held, "held", at, detail)
+    }
+
     /// All deliveries of the notification have ended; found at this time.
     pub fn completed(notification: &Notification, at: Timestamp) -> Self {
         Self::of(
@@ -157,6 +168,8 @@ pub enum EventKind {
     Accepted,
     /// All deliveries of a notification have ended.
     Completed,
+    /// A notification is counted, and held until it is confirmed.
+    Held,
     /// A notification was cancelled.
     Cancelled,
     /// A recipient is gone: the conversation is blocked until an activity comes from it.
@@ -173,6 +186,7 @@ impl EventKind {
         match self {
             Self::Accepted => "Notification Accepted",
             Self::Completed => "Notification Completed",
+            Self::Held => "Notification Held",
             Self::Cancelled => "Notification Cancelled",
             Self::DeliveryGone => "Delivery Gone",
             Self::DeliveryRejected => "Delivery Rejected",

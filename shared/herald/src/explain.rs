@@ -27,6 +27,8 @@ pub const MAX_RATES: usize = 20;
 pub enum Reason {
     /// The notification is held: its chunks are not enqueued.
     Held,
+    /// The notification is a plan that is sent as another notification.
+    Confirmed,
     /// The notification's `deliverAt` has not come.
     Scheduled,
     /// Its audience is still being read; the number of missing recipients is not known.
@@ -67,6 +69,7 @@ impl Reason {
             | Self::WaitingForPermit
             | Self::InFlight => true,
             Self::Held
+            | Self::Confirmed
             | Self::Scheduled
             | Self::NotYetPlanned
             | Self::DeadLetter
@@ -80,6 +83,9 @@ impl Reason {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Held => "The notification is held. To send it, repeat the request with its `confirm`.",
+            Self::Confirmed => {
+                "The plan was confirmed: it is sent as the notification that `confirmedAs` of its status names."
+            }
             Self::Scheduled => "It is sent at its `deliverAt`.",
             Self::NotYetPlanned => {
                 "The audience is still being read; the number of missing recipients is not known yet."
@@ -324,6 +330,7 @@ impl<'a> Survey<'a> {
     pub fn finish(&self) -> Option<Timestamp> {
         let stuck = [
             Reason::Held,
+            Reason::Confirmed,
             Reason::NotYetPlanned,
             Reason::DeadLetter,
             Reason::Scheduled,
@@ -407,6 +414,9 @@ fn verdict(
             code: Some(reason.to_owned()),
             ..Reason::DeadLetter.into()
         };
+    }
+    if notification.confirmed_as.is_some() {
+        return Reason::Confirmed.into();
     }
     if notification.is_held() {
         return Reason::Held.into();

@@ -23,6 +23,12 @@ impl NotificationId {
         Self(format!("{}{}", Self::PREFIX, uuid.simple()))
     }
 
+    /// The id before every id of this time or later.
+    pub fn lowest_at(time: Timestamp) -> Self {
+        let milliseconds = u64::try_from(time.as_millisecond()).unwrap_or(0);
+        Self(format!("{}{milliseconds:012x}{:020}", Self::PREFIX, 0))
+    }
+
     /// The id as in URLs and tables.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -103,6 +109,9 @@ mod tests {
         );
         let late = NotificationId::fresh(Timestamp::from_millisecond(1_700_000_000_001).unwrap(), [0; 16]);
         assert!(early < late);
+        let lowest = NotificationId::lowest_at(late.made_at());
+        assert!(early < lowest && lowest < late);
+        assert_eq!(lowest.as_str().parse::<NotificationId>().unwrap(), lowest);
         assert_eq!(late.made_at().as_millisecond(), 1_700_000_000_001);
         assert_eq!(early.as_str().parse::<NotificationId>().unwrap(), early);
     }

@@ -83,6 +83,7 @@ pub mod aws;
 pub mod backend;
 pub mod backoff;
 pub mod batch;
+pub mod caller;
 pub mod clock;
 pub mod completion;
 pub mod config;

@@ -18,11 +18,13 @@ use crate::id::NotificationId;
 use crate::rate_limit::Bucket;
 use request::Request;
 
+mod filter;
 pub mod request;
 mod send_mode;
 pub mod size;
 pub mod summary;
 
+pub use filter::NotificationFilter;
 pub use send_mode::{SendMode, SendPath};
 
 /// The most recipients on a page.
@@ -95,6 +97,10 @@ pub struct Notification {
     pub cancelled_at: Option<Timestamp>,
     /// When it was completed.
     pub completed_at: Option<Timestamp>,
+    /// The plan that its request confirmed.
+    pub confirms: Option<NotificationId>,
+    /// The notification that confirmed this plan. A plan is confirmed once.
+    pub confirmed_as: Option<NotificationId>,
 }
 
 /// What the sender does for a person without a stored conversation.
@@ -225,6 +231,8 @@ pub enum State {
     Planning,
     /// The audience is counted, and nothing is sent: it is a dry run, or too large without a confirmation.
     Held,
+    /// It was held, and is sent as another notification, which confirmed it.
+    Confirmed,
     /// The audience is planned; deliveries are open.
     Sending,
     /// Cancelled; open deliveries are being ended.
@@ -276,6 +284,8 @@ impl Notification {
             released_at: None,
             cancelled_at: None,
             completed_at: None,
+            confirms: request.confirm.clone(),
+            confirmed_as: None,
         }
     }
 
@@ -303,8 +313,17 @@ impl Notification {
             } else {
                 State::Planning
             }
+        } else if self.confirmed_as.is_some() {
+            State::Confirmed
         } else if self.is_held() {
-            if cancelled { State::Cancelled } else { State::Held }
+            if self.is_stopped() {
+                State::Cancelled
+            } else if self.awaits_confirmation() {
+                State::Held
+            } else {
+                // Counted, and about to be started.
+                State::Planning
+            }
         } else if self.chunks_closed < self.chunks {
             if cancelled {
                 State::Cancelling
@@ -326,12 +345,31 @@ impl Notification {
         }
     }
 
+    /// The largest audience that it is sent to without a further confirmation, if its audience is counted first.
+    pub fn held_above(&self) -> Option<u64> {
+        match self.start {
+            StartPolicy::AfterCount { at_most } => Some(at_most),
+            StartPolicy::Immediate | StartPolicy::DryRun => None,
+        }
+    }
+
+    /// Whether it is planned, and nothing is sent unless a request confirms it.
+    pub fn awaits_confirmation(&self) -> bool {
+        let must_be_confirmed = match self.start {
+            StartPolicy::Immediate => false,
+            StartPolicy::AfterCount { at_most } => self.audience > at_most,
+            StartPolicy::DryRun => true,
+        };
+        let is_counted = self.parts_planned >= self.parts;
+        is_counted && must_be_confirmed && self.is_held() && self.confirmed_as.is_none()
+    }
+
     /// Whether no further message may be sent: it was cancelled or retracted.
     pub fn is_stopped(&self) -> bool {
         self.cancelled_at.is_some() || self.retracted
     }
 
-    /// The outcomes of the deliveries in closed chunks. If it was cancelled while it was held, its whole audience is cancelled.
+    /// The outcomes of the deliveries in closed chunks. If it was cancelled or retracted while it was held, its whole audience is cancelled.
     pub fn ended(&self) -> OutcomeCounts {
         let mut ended = self.counts;
         if self.state() == State::Cancelled && self.is_held() {

@@ -25,7 +25,8 @@ mod notifications;
 pub use conversations::{ConversationFilter, ConversationSummary, Conversations, PersonUpdate, Upsert};
 pub use ledger::{CasResult, Ledger, RateLimits, RowGuard, RowWrite};
 pub use notifications::{
-    Accept, Acceptance, Close, Document, Idempotency, Milestone, Notifications, PageNumber, Revise, SetOnce,
+    Accept, Acceptance, Close, Document, Idempotency, LISTED_FOR, Milestone, Notifications, PageNumber,
+    Revise, SetOnce,
 };
 
 /// How often a write is retried after another writer changed the record. Each round, some writer succeeds.

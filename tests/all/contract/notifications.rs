@@ -17,6 +17,8 @@ use serde_json::json;
 use super::{at, on_every_backend};
 
 mod found;
+mod lists;
+mod plans;
 
 on_every_backend! { notifications:
     an_accepted_notification_is_read_unchanged,
@@ -91,6 +93,8 @@ fn notification(number: u8) -> Notification {
         released_at: None,
         cancelled_at: None,
         completed_at: None,
+        confirms: None,
+        confirmed_as: None,
     }
 }
 
@@ -277,6 +281,8 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             released_at: Some(at(2)),
             cancelled_at: Some(at(3)),
             completed_at: Some(at(4)),
+            confirms: None,
+            confirmed_as: Some(id(9)),
             ..notification(1)
         },
         audience: of_every_kind(),

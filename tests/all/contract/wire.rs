@@ -120,6 +120,8 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         released_at: None,
         cancelled_at: None,
         completed_at: None,
+        confirms: None,
+        confirmed_as: None,
     };
     let audience = Audience(vec![Target::Everyone.into()]);
     Acceptance {

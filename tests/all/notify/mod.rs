@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use crate::world::{World, document, get, personal, post, request, text};
 
+mod audit;
 mod changes;
 mod conversations;
 mod explain;
 mod exports;
 mod imports;
+mod listing;
 mod lists;
 mod plans;
 
@@ -259,11 +261,15 @@ async fn the_legacy_trigger_returns_its_page_and_sends_to_everyone() {
     world.hears(&personal("ada", "installationUpdate")).await;
     let answer = world.notify(get("/api/notify")).await;
     assert_eq!(answer.status(), 200);
-    assert_eq!(
-        text(&answer),
-        "<html><body><h1>Proactive messages have been sent.</h1></body></html>"
-    );
+    let page = text(&answer);
+    let id = &page[page.find("ntf_").unwrap()..][..36];
+    assert!(page.contains(&format!(">{id}</a>")), "{page}");
+    assert!(page.contains("more than 10000"), "{page}");
     world.work().await;
+    assert_eq!(
+        document(&world.notify(get(&format!("/api/notifications/{id}"))).await)["state"],
+        "completed"
+    );
     assert_eq!(world.channel.received()[0].activity["text"], "proactive hello");
 }
 
@@ -283,7 +289,7 @@ async fn unknown_paths_are_404_and_other_methods_are_405() {
         assert_eq!(world.notify(get(path)).await.status(), 404, "{path}");
     }
     for (method, path, allow) in [
-        ("GET", "/api/notifications", "POST"),
+        ("DELETE", "/api/notifications", "GET, POST"),
         ("HEAD", "/api/notify", "GET"),
         ("POST", "/api/notify", "GET"),
         ("DELETE", "", "GET"),

@@ -1,11 +1,12 @@
 //! Dry runs, audiences above the confirmation limit, and confirmations.
 
+use herald::event::EventKind;
 use herald::notification::State;
 use lambda_http::Body;
 use lambda_http::http::Request;
 use serde_json::{Value, json};
 
-use super::hello;
+use super::{hello, keyed};
 use crate::world::{World, document, get, personal, post, text};
 
 async fn world_of(people: &[&str]) -> World {
@@ -23,7 +24,7 @@ fn with(name: &str, value: impl Into<Value>) -> Value {
 }
 
 /// The response to a request by this caller.
-async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) {
+pub(super) async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) {
     let fixture = include_str!("../../fixtures/events/notify-post.json");
     let mut event: Value = serde_json::from_str(fixture).unwrap();
     let arn = format!("arn:aws:sts::1:assumed-role/{role}/session");
@@ -100,7 +101,7 @@ async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
     assert_eq!(world.channel.requests(), requests);
     let status = status_of(&world, &held).await;
     assert_eq!(
-        (&status["state"], &status["largest"]),
+        (&status["state"], &status["heldAbove"]),
         (&json!("held"), &json!(1))
     );
     assert!(status["why"].as_str().unwrap().contains("larger than 1"));
@@ -108,7 +109,135 @@ async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
     world.work().await;
     let done = world.notification(&confirmed).await;
     assert_eq!((done.state(), done.counts.delivered), (State::Completed, 2));
-    assert_eq!(world.notification(&held).await.state(), State::Held);
+    assert_eq!(world.notification(&held).await.state(), State::Confirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_confirmed_once_and_names_what_it_is_sent_as() {
+    let world = world_of(&["ada"]).await;
+    let plan = world.asks(&with("dryRun", true)).await;
+    world.work().await;
+    let confirm = with("confirm", plan.to_string());
+    let sent = world.asks(&confirm).await;
+    let again = world
+        .notify(post("/api/notifications", &confirm.to_string()))
+        .await;
+    assert_eq!(again.status(), 409);
+    let detail = document(&again)["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains(sent.as_str()), "{detail}");
+    world.work().await;
+    assert_eq!(world.channel.count("a:ada"), 1);
+    for shown in [status_of(&world, &plan).await, plan_of(&world, &plan).await] {
+        assert_eq!(shown["state"], "confirmed");
+        assert_eq!(
+            (&shown["confirm"], &shown["confirmedAs"]),
+            (&Value::Null, &json!(sent))
+        );
+    }
+    let why = status_of(&world, &plan).await["why"].as_str().unwrap().to_owned();
+    assert!(why.contains(sent.as_str()), "{why}");
+    // Changes of the plan would change nothing that is sent.
+    for (method, path, body) in [
+        ("POST", "cancel", String::new()),
+        ("PUT", "message", json!({"text": "better"}).to_string()),
+        ("DELETE", "message", String::new()),
+    ] {
+        let path = format!("/api/notifications/{plan}/{path}");
+        let answer = world
+            .notify(crate::world::request(method, &path, Body::Text(body)))
+            .await;
+        assert_eq!(answer.status(), 409, "{method} {path}");
+        assert!(text(&answer).contains(sent.as_str()), "{}", text(&answer));
+    }
+    let explained = world
+        .notify(get(&format!("/api/notifications/{plan}/explain")))
+        .await;
+    assert_eq!(document(&explained)["reasons"][0]["reason"], "confirmed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_repeated_under_its_key_is_the_same_notification() {
+    let world = world_of(&["ada"]).await;
+    let plan = world.asks(&with("dryRun", true)).await;
+    world.work().await;
+    let confirm = with("confirm", plan.to_string());
+    let first = document(&world.notify(keyed("k1", &confirm)).await);
+    world.work().await;
+    let again = document(&world.notify(keyed("k1", &confirm)).await);
+    assert_eq!((&again["id"], &again["replayed"]), (&first["id"], &json!(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retracted_plan_is_over_and_cannot_be_confirmed() {
+    let world = world_of(&["ada"]).await;
+    let plan = world.asks(&with("dryRun", true)).await;
+    world.work().await;
+    let path = format!("/api/notifications/{plan}/message");
+    let retract = crate::world::request("DELETE", &path, Body::Empty);
+    assert_eq!(world.notify(retract).await.status(), 202);
+    world.work().await;
+    let status = status_of(&world, &plan).await;
+    assert_eq!(
+        (
+            &status["state"],
+            &status["counts"]["cancelled"],
+            status.get("why")
+        ),
+        (&json!("cancelled"), &json!(1), None)
+    );
+    assert!(status["completedAt"].is_string());
+    let explained = world
+        .notify(get(&format!("/api/notifications/{plan}/explain")))
+        .await;
+    let explained = document(&explained);
+    assert_eq!(
+        (&explained["reasons"], &explained["examined"]["complete"]),
+        (&json!([]), &json!(true))
+    );
+    let confirm = with("confirm", plan.to_string());
+    let answer = world
+        .notify(post("/api/notifications", &confirm.to_string()))
+        .await;
+    assert_eq!(answer.status(), 409);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_announced_in_the_answer_and_published() {
+    let mut world = world_of(&["ada", "eve"]).await;
+    let ids = |world: &World| {
+        let published = world.events.take().into_iter();
+        let held = published.filter(|event| event.kind == EventKind::Held);
+        held.map(|event| {
+            (
+                event.detail["notification"].clone(),
+                event.detail["heldAbove"].clone(),
+            )
+        })
+        .collect::<Vec<_>>()
+    };
+    let answer = world
+        .notify(post("/api/notifications", &hello().to_string()))
+        .await;
+    assert_eq!(document(&answer)["heldAbove"], 10_000);
+    world.work().await;
+    assert_eq!(ids(&world), [], "a small audience is not held");
+    world.confirm_above = 1;
+    let answer = document(
+        &world
+            .notify(post("/api/notifications", &hello().to_string()))
+            .await,
+    );
+    assert_eq!(
+        (&answer["state"], &answer["heldAbove"]),
+        (&json!("accepted"), &json!(1))
+    );
+    world.work().await;
+    let mut held = ids(&world);
+    held.dedup();
+    assert_eq!(held, [(answer["id"].clone(), json!(1))]);
+    let one = json!({"audience": {"users": ["entra-ada"]}, "message": {"text": "hello"}});
+    let answer = document(&world.notify(post("/api/notifications", &one.to_string())).await);
+    assert_eq!(answer.get("heldAbove"), None, "its list is short enough");
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,14 +272,17 @@ async fn an_audience_that_grew_since_it_was_confirmed_is_held_again() {
     world.work().await;
     let status = status_of(&world, &confirmed).await;
     assert_eq!(
-        (&status["state"], &status["largest"]),
+        (&status["state"], &status["heldAbove"]),
         (&json!("held"), &json!(101))
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_the_callers_own_recent_plan_can_be_confirmed() {
-    let world = world_of(&["ada"]).await;
+    let mut world = world_of(&["ada"]).await;
+    // Who cancels below.
+    world.operators = vec!["nobody".to_owned()];
+    let world = world;
     let plan = async |body: Value| {
         let (status, answer) = by(&world, "builds", &body).await;
         assert_eq!(status, 202, "{answer}");

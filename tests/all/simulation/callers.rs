@@ -7,6 +7,7 @@ use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::acceptance::Settings;
 use herald::audience::{Selector, Target};
+use herald::caller::Operators;
 use herald::delivery::Guarantee;
 use herald::notification::{IfNoConversation, SendMode};
 use herald::rate_limit::Limits;
@@ -205,6 +206,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
                 confirm_above: run.confirm_above,
                 teams_app_id: Some(MANIFEST.to_owned()),
                 send_mode: SendMode::default(),
+                operators: Operators::default(),
             },
             legacy_text: String::new(),
             clock: environment.clock(),

@@ -61,7 +61,7 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
     let over = match head.state() {
         State::Completed => head.completed_at.is_some(),
         State::Cancelled => head.completed_at.is_some() || head.is_held(),
-        State::Held => true,
+        State::Held | State::Confirmed => true,
         State::Accepted | State::Planning | State::Sending | State::Cancelling => false,
     };
     if !over {
@@ -72,6 +72,9 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
             .iter()
             .any(|event| event.kind == kind && event.id.starts_with(head.id.as_str()))
     };
+    if head.state() == State::Held && !told(EventKind::Held) {
+        run.violated(3, format_args!("no event says that n{number} is held"));
+    }
     if head.completed_at.is_some() && !told(EventKind::Completed) {
         run.violated(3, format_args!("no event says that n{number} is complete"));
     }

@@ -12,7 +12,7 @@ use herald::conversation::{
 use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, ChunkResult, Content, Notification, Page};
+use herald::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
@@ -293,6 +293,17 @@ impl Notifications for Tables {
 
     async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
         self.call("find", self.store().find(id)).await
+    }
+
+    async fn list_newest(
+        &self,
+        filter: &NotificationFilter,
+        before: Option<&NotificationId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<ListPage<Notification>, Error> {
+        let act = self.store().list_newest(filter, before, now, limit);
+        self.call("list notifications", act).await
     }
 
     async fn document(&self, id: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, Error> {

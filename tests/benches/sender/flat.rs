@@ -17,7 +17,7 @@ use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, Delivery
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
-use herald::notification::{ChunkId, ChunkResult, Content, Notification, Page};
+use herald::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -338,6 +338,16 @@ impl Notifications for Tables {
 
     async fn find(&self, _: &NotificationId) -> Result<Option<Notification>, StoreError> {
         Ok(Some(self.head().0))
+    }
+
+    async fn list_newest(
+        &self,
+        _: &NotificationFilter,
+        _: Option<&NotificationId>,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<ListPage<Notification>, StoreError> {
+        unused()
     }
 
     async fn document(&self, _: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, StoreError> {

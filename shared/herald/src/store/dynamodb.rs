@@ -8,7 +8,7 @@
 //! | | `team\|<team>` | `generation` | the team's generation |
 //! | | | `roster#<digest>` | one cached answer of the channel, with its generation |
 //! | | `person\|<person>` | `person` | the creation lease of a person, or the conversation they are linked to |
-//! | notifications | `notification` | `part`: `head` | the notification, with its counters |
+//! | notifications | `notification` | `part`: `head` | the notification, with its counters; in the index `byMonth` |
 //! | | | `audience#000` … | the audience: JSON, split to the size of an item |
 //! | | | `message#<revision>#000` … | the message of this revision, in the same way |
 //! | | | `page#<part>#<number>` | one page of the plan |

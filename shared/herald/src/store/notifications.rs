@@ -3,13 +3,16 @@
 use std::future::Future;
 
 use botframework::activity::Activity;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 
-use super::{CasResult, Error, MAX_CAS_ROUNDS};
+use super::{CasResult, Error, ListPage, MAX_CAS_ROUNDS};
 use crate::audience::{Audience, Recipient};
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, Notification, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
+
+/// How long a notification is listed after its acceptance: until the latest `deliverAt`, `expiresAt` and expiry of its items.
+pub const LISTED_FOR: SignedDuration = SignedDuration::from_hours((365 + 14 + 30) * 24);
 
 /// The input of [`Notifications::accept`].
 #[derive(Clone, Debug)]
@@ -42,6 +45,9 @@ pub enum Accept {
     Created,
     /// The same request was accepted before, as this notification.
     Duplicate(NotificationId),
+    /// The plan that the request confirms cannot be confirmed: another request did, or it was cancelled. The plan as stored;
+    /// `None` if it is not stored.
+    NotConfirmable(Option<Box<Notification>>),
     /// The idempotency key was used with another body.
     Conflict,
 }
@@ -62,6 +68,8 @@ pub enum Revise {
     Revised(Box<Notification>),
     /// It was retracted before, which is final.
     Retracted,
+    /// It is a plan that is sent as this notification.
+    Confirmed(NotificationId),
     /// There is no such notification.
     NotFound,
 }
@@ -90,7 +98,7 @@ pub enum PageNumber {
 /// A moment of a notification that is set once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
-    /// The cancellation: [`Notification::cancelled_at`].
+    /// The cancellation: [`Notification::cancelled_at`]; not of a plan that is confirmed.
     Cancelled,
     /// [`Notification::released_at`]; not after a cancellation.
     Started,
@@ -112,13 +120,28 @@ pub enum SetOnce {
 /// Stores notifications and their plans.
 pub trait Notifications: Clone + Send + Sync + 'static {
     /// Stores a notification with its audience and message, or nothing of it. An id that is stored already keeps its record.
+    ///
+    /// If it confirms a plan ([`Notification::confirms`]), the same transaction sets [`Notification::confirmed_as`] of the
+    /// plan. Of any number of concurrent requests that confirm a plan one is stored.
     fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accept, Error>> + Send;
 
-    /// Deletes a notification, unless a page of it is planned or it was revised; `false` then.
+    /// Deletes a notification, unless a page of it is planned or it was revised; `false` then. The plan that it confirmed can
+    /// be confirmed again.
     fn roll_back(&self, id: &NotificationId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// The notification with its counters. A strong read.
     fn find(&self, id: &NotificationId) -> impl Future<Output = Result<Option<Notification>, Error>> + Send;
+
+    /// Notifications that match the filter and have an id before `before`, the newest first; those of the last
+    /// [`LISTED_FOR`] if `before` is `None`. The cursor is the id to go on before. A page may have fewer than `limit` although
+    /// more follow, and the newest notification may be missing for about a second.
+    fn list_newest(
+        &self,
+        filter: &NotificationFilter,
+        before: Option<&NotificationId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<ListPage<Notification>, Error>> + Send;
 
     /// The JSON of a document.
     fn document(
@@ -189,7 +212,8 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<SetOnce, Error>> + Send;
 
-    /// Stores the content of `revised`, if the stored notification is at the revision before and is not retracted.
+    /// Stores the content of `revised`, if the stored notification is at the revision before, and neither retracted nor a plan
+    /// that is confirmed.
     fn compare_and_set_content(
         &self,
         revised: &Notification,
@@ -295,6 +319,9 @@ pub trait Notifications: Clone + Send + Sync + 'static {
                 if head.retracted {
                     return Ok(Revise::Retracted);
                 }
+                if let Some(sent_as) = head.confirmed_as {
+                    return Ok(Revise::Confirmed(sent_as));
+                }
                 let revised = head.revised(content, now);
                 match self.compare_and_set_content(&revised, content).await? {
                     CasResult::Committed => {
@@ -314,6 +341,7 @@ impl Milestone {
     /// Sets the moment, unless it is set; whether it was set now.
     pub fn set(self, head: &mut Notification, now: Timestamp) -> bool {
         let moment = match self {
+            Self::Cancelled if head.confirmed_as.is_some() => return false,
             Self::Cancelled => &mut head.cancelled_at,
             Self::Started if head.cancelled_at.is_some() => return false,
             Self::Started => &mut head.released_at,

@@ -119,6 +119,10 @@ impl<'a> Record<'a> {
         serde_json::from_value(self.text(name)?.into()).map_err(|_| self.corrupt(name))
     }
 
+    pub(super) fn optional_word<T: DeserializeOwned>(self, name: &str) -> Result<Option<T>, Error> {
+        self.optional_text(name)?.map(|_| self.word(name)).transpose()
+    }
+
     pub(super) fn corrupt(self, name: &str) -> Error {
         Error::corrupt(self.verb, name)
     }

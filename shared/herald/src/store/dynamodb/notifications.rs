@@ -9,18 +9,19 @@ use super::{Consistency, Error, Expression, Put, Table, Transaction, expiry, new
 use crate::audience::Recipient;
 use crate::aws::Sdk;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, Notification, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
 use crate::store::{
-    Accept, Acceptance, CasResult, Close, Document, Idempotency, Milestone, PageNumber, SetOnce,
+    Accept, Acceptance, CasResult, Close, Document, Idempotency, ListPage, Milestone, PageNumber, SetOnce,
 };
 
 mod document;
 mod head;
 mod key;
+mod listing;
 mod plan;
 
 use document::{piece, pieces};
-use head::{read_head, write_head};
+use head::{CONFIRMED_AS, read_head, write_head};
 use key::{DEAD_LETTER, HEAD, chunk, idempotency_key, key, of_chunk};
 
 /// The notifications in DynamoDB.
@@ -78,6 +79,19 @@ impl crate::store::Notifications for Notifications {
             writes.push(self.0.tx_put(VERB, key, Some(free))?);
         }
         writes.push(self.0.tx_put(VERB, head, Some(Expression::absent("part")))?);
+        let plan_at = writes.len();
+        if let Some(plan) = &notification.confirms {
+            let update = Expression::new(
+                format!("SET #{CONFIRMED_AS} = :as"),
+                [CONFIRMED_AS],
+                [("as", text(id.as_str()))],
+            );
+            let open = Expression::present("part")
+                .and(Expression::absent(CONFIRMED_AS))
+                .and(Expression::absent("cancelledAt"))
+                .and(Expression::absent("retracted"));
+            writes.push(self.0.tx_update(VERB, key(plan, HEAD), update, open)?);
+        }
         for piece in audience.into_iter().chain(message) {
             writes.push(self.0.tx_put(VERB, piece, None)?);
         }
@@ -96,7 +110,14 @@ impl crate::store::Notifications for Notifications {
                 }
             }
             // Ids are random: a stored one is our own, from a call whose answers were lost.
-            _ => Ok(Accept::Created),
+            _ if notification.confirms.is_none() || reasons.get(plan_at - 1).is_some_and(failed) => {
+                Ok(Accept::Created)
+            }
+            _ => {
+                let plan = reasons.get(plan_at).and_then(|reason| reason.item());
+                let plan = plan.map(|item| read_head(VERB, item).map(Box::new)).transpose()?;
+                Ok(Accept::NotConfirmable(plan))
+            }
         }
     }
 
@@ -132,6 +153,11 @@ impl crate::store::Notifications for Notifications {
             );
             writes.push(self.0.tx_delete(VERB, idempotency_key(digest), Some(ours))?);
         }
+        if let Some(plan) = head.optional_word("confirms")? {
+            let update = Expression::new(format!("REMOVE #{CONFIRMED_AS}"), [CONFIRMED_AS], []);
+            let ours = Expression::equal(CONFIRMED_AS, text(id.as_str()));
+            writes.push(self.0.tx_update(VERB, key(&plan, HEAD), update, ours)?);
+        }
         match self.0.transact(VERB, writes).await? {
             Transaction::Done => Ok(true),
             Transaction::Refused(_) => Ok(false),
@@ -142,6 +168,16 @@ impl crate::store::Notifications for Notifications {
         const VERB: &str = "find a notification";
         let head = self.head(VERB, id).await?;
         head.map(|item| read_head(VERB, &item)).transpose()
+    }
+
+    async fn list_newest(
+        &self,
+        filter: &NotificationFilter,
+        before: Option<&NotificationId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<ListPage<Notification>, Error> {
+        self.read_newest(filter, before, now, limit).await
     }
 
     async fn document(&self, id: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, Error> {
@@ -223,7 +259,8 @@ impl crate::store::Notifications for Notifications {
             [],
         );
         let condition = match milestone {
-            Milestone::Cancelled | Milestone::Completed => unset,
+            Milestone::Cancelled => unset.and(Expression::absent(CONFIRMED_AS)),
+            Milestone::Completed => unset,
             Milestone::Started => unset.and(Expression::absent("cancelledAt")),
         };
         let update = self.0.update(VERB, key(id, HEAD), update, Some(condition));
@@ -277,7 +314,8 @@ impl crate::store::Notifications for Notifications {
             "#revision = :read AND attribute_not_exists(#retracted)",
             [],
             [("read", number(revision.saturating_sub(1)))],
-        );
+        )
+        .and(Expression::absent(CONFIRMED_AS));
         let mut writes = vec![self.0.tx_update(VERB, key(id, HEAD), update, condition)?];
         for piece in pieces {
             writes.push(self.0.tx_put(VERB, piece, None)?);

@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::Store;
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, Notification, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
 use crate::store::{
-    Accept, Acceptance, CasResult, Close, Document, Error, Milestone, Notifications, PageNumber, SetOnce,
+    Accept, Acceptance, CasResult, Close, Document, Error, ListPage, Milestone, Notifications, PageNumber,
+    SetOnce,
 };
 
 #[derive(Debug)]
@@ -55,6 +56,15 @@ impl Notifications for Store {
         if tables.notifications.contains_key(&head.id) {
             return Ok(Accept::Created);
         }
+        if let Some(plan) = &head.confirms {
+            let plan = tables.notifications.get_mut(plan).map(|entry| &mut entry.head);
+            match plan {
+                Some(plan) if plan.confirmed_as.is_none() && !plan.is_stopped() => {
+                    plan.confirmed_as = Some(head.id.clone());
+                }
+                plan => return Ok(Accept::NotConfirmable(plan.map(|plan| Box::new(plan.clone())))),
+            }
+        }
         if let Some(key) = idempotency {
             let accepted = (key.clone(), head.id.clone());
             tables.idempotency.insert(key.key.clone(), accepted);
@@ -82,13 +92,38 @@ impl Notifications for Store {
         if entry.is_some_and(|entry| !entry.pages.is_empty() || entry.head.revision > 0) {
             return Ok(false);
         }
-        tables.notifications.remove(id);
+        let removed = tables.notifications.remove(id);
+        if let Some(plan) = removed.and_then(|entry| entry.head.confirms)
+            && let Some(plan) = tables.notifications.get_mut(&plan)
+        {
+            plan.head.confirmed_as = None;
+        }
         tables.idempotency.retain(|_, (_, accepted_as)| accepted_as != id);
         Ok(true)
     }
 
     async fn find(&self, id: &NotificationId) -> Result<Option<Notification>, Error> {
         Ok(self.with(id, |entry| entry.head.clone()))
+    }
+
+    async fn list_newest(
+        &self,
+        filter: &NotificationFilter,
+        before: Option<&NotificationId>,
+        _: Timestamp,
+        limit: usize,
+    ) -> Result<ListPage<Notification>, Error> {
+        let tables = self.tables();
+        let heads = tables.notifications.values().map(|entry| &entry.head);
+        let mut found: Vec<_> = heads
+            .filter(|head| before.is_none_or(|before| head.id < *before) && filter.matches(head))
+            .cloned()
+            .collect();
+        found.sort_by(|one, other| other.id.cmp(&one.id));
+        let is_last = found.len() <= limit;
+        found.truncate(limit);
+        let cursor = found.last().filter(|_| !is_last).map(|head| head.id.to_string());
+        Ok(ListPage { items: found, cursor })
     }
 
     async fn document(&self, id: &NotificationId, document: Document) -> Result<Option<Vec<u8>>, Error> {
@@ -231,7 +266,7 @@ impl Notifications for Store {
         };
         let set = self.with(&revised.id, |entry| {
             let head = &mut entry.head;
-            if head.revision + 1 != revised.revision || head.retracted {
+            if head.revision + 1 != revised.revision || head.retracted || head.confirmed_as.is_some() {
                 return CasResult::Conflict;
             }
             head.revision = revised.revision;

@@ -5,8 +5,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, word};
 use super::super::{Error, expiry};
 use super::key::{HEAD, key};
+use super::listing::{BY_MONTH, month_of};
 use crate::delivery::OutcomeCounts;
 use crate::notification::{IfNoConversation, Notification, RevisionCounts, SendMode, Unreachable};
+
+/// The notification that confirmed a plan.
+pub(super) const CONFIRMED_AS: &str = "confirmedAs";
 
 pub(super) fn unreachable_fields(unreachable: &Unreachable) -> [(&'static str, u64); 3] {
     let Unreachable {
@@ -57,8 +61,11 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         released_at,
         cancelled_at,
         completed_at,
+        confirms,
+        confirmed_as,
     } = notification;
     let mut attributes = key(id, HEAD);
+    attributes.extend(item([(BY_MONTH, text(month_of(id)))]));
     attributes.extend(item([
         ("acceptedAt", moment(*accepted_at)),
         ("caller", text(caller)),
@@ -99,6 +106,11 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
     );
     if let Some(category) = category {
         attributes.extend(item([("category", text(category))]));
+    }
+    for (name, other) in [("confirms", confirms), (CONFIRMED_AS, confirmed_as)] {
+        if let Some(other) = other {
+            attributes.extend(item([(name, text(other.as_str()))]));
+        }
     }
     if !events.is_empty() {
         attributes.extend(item([("events", json(verb, "events", events)?)]));
@@ -168,5 +180,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         released_at: head.optional_moment("releasedAt")?,
         cancelled_at: head.optional_moment("cancelledAt")?,
         completed_at: head.optional_moment("completedAt")?,
+        confirms: head.optional_word("confirms")?,
+        confirmed_as: head.optional_word(CONFIRMED_AS)?,
     })
 }

@@ -1,0 +1,65 @@
+//! Audit lines: who changed, exported or erased something, when, and how many. One log line for each, with `audit` set.
+//!
+//! They name the caller and the notification, and nothing of the content: no message, no person, no conversation.
+
+use herald::id::NotificationId;
+
+/// What a caller did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// A notification was accepted.
+    Accept,
+    /// A notification was cancelled.
+    Cancel,
+    /// The message of a notification was edited.
+    Edit,
+    /// The message of a notification was retracted.
+    Retract,
+    /// The deliveries of a notification were read.
+    Report,
+    /// A tag was added to a conversation.
+    Tag,
+    /// A tag was removed from a conversation.
+    Untag,
+    /// Conversations were imported.
+    Import,
+    /// Conversations were exported.
+    Export,
+    /// A conversation was erased.
+    EraseConversation,
+    /// All conversations of a person were erased.
+    EraseUser,
+}
+
+impl Action {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Cancel => "cancel",
+            Self::Edit => "edit",
+            Self::Retract => "retract",
+            Self::Report => "report",
+            Self::Tag => "tag",
+            Self::Untag => "untag",
+            Self::Import => "import",
+            Self::Export => "export",
+            Self::EraseConversation => "eraseConversation",
+            Self::EraseUser => "eraseUser",
+        }
+    }
+
+    /// Logs what was done to a notification; `count` is the number of its deliveries that it is about, if that is known.
+    pub(crate) fn of_notification(self, caller: &str, notification: &NotificationId, count: Option<u64>) {
+        tracing::info!(audit = true, action = self.as_str(), caller, %notification, count, "audit");
+    }
+
+    /// Logs what was done to this many conversations.
+    pub(crate) fn of_conversations(self, caller: &str, count: usize) {
+        tracing::info!(audit = true, action = self.as_str(), caller, count, "audit");
+    }
+
+    /// Logs that this was refused, because the notification is another caller's.
+    pub(crate) fn refused(self, caller: &str, notification: &NotificationId) {
+        tracing::warn!(error_type = "ChangeRefused", action = self.as_str(), caller, %notification, "the notification is another caller's; nothing was changed");
+    }
+}
