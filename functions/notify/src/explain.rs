@@ -133,7 +133,9 @@ impl<B: Backend> Context<B> {
             .rates(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
         let batches = self.batches(&notification.id, &scan.open).await?;
-        let mut survey = Survey::new(&notification, rates, self.limits.tenant, self.clock.now());
+        let (health, now) = (self.ledger.bot_health().await?, self.clock.now());
+        let mut survey =
+            Survey::new(&notification, rates, self.limits.tenant, now).during(health.current_outage(now));
         for open in &scan.open {
             survey.examine(explain::OpenChunk {
                 bucket: open.chunk.bucket.as_ref(),

@@ -49,6 +49,7 @@ mod explain;
 mod export;
 mod import;
 mod list;
+mod outage;
 mod plan;
 mod plan_pages;
 mod request;

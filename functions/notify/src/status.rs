@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Context;
+use crate::outage::OutageNotice;
 use crate::response::{ApiError, json};
 
 /// A notification with its content.
@@ -54,6 +55,8 @@ pub(crate) struct Status<'a> {
     counts: Counts,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     plan: Option<PlanFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outage: Option<OutageNotice>,
 }
 
 /// `audience` is the sum of all the others.
@@ -162,6 +165,7 @@ impl<'a> Status<'a> {
             completed_at: notification.completed_at,
             counts: Counts::of(notification),
             plan: PlanFields::of(notification),
+            outage: None,
         }
     }
 }
@@ -179,7 +183,10 @@ impl<B: Backend> Context<B> {
         let (audience, message) =
             futures_util::try_join!(store.audience(id), store.message(id, notification.revision))?;
         let shown = StatusWithContent {
-            status: Status::of(&notification),
+            status: Status {
+                outage: self.outage_of(&notification).await?,
+                ..Status::of(&notification)
+            },
             audience: audience.map_or(Value::Null, |audience| audience.to_request()),
             message,
         };

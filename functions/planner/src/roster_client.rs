@@ -5,6 +5,7 @@ use botframework::connector;
 use botframework::id::ConversationId;
 use botframework::teams::TeamsChannelAccount;
 use herald::backend::Backend;
+use herald::bot_monitor::{BotMonitor, TokenVerdict};
 use herald::conversation::{Conversation, Scope, is_id};
 use herald::id::normalize_guid;
 use herald::rate_limit::Bucket;
@@ -169,11 +170,42 @@ impl<'a, B: Backend> RosterClient<'a, B> {
                     self.gate.throttle(&self.bucket, wait).await?;
                     return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
                 }
-                Action::Retry | Action::PauseBot | Action::RetryAmbiguous { .. } => {
+                Action::CountTokenRefusal => match self.token_refused(&error).await? {
+                    TokenVerdict::BotPaused(until) | TokenVerdict::TenantPaused(until) => {
+                        return Err(Failure::Later(until.duration_since(clock.now())));
+                    }
+                    TokenVerdict::Retry => return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER))),
+                    TokenVerdict::Final => return Ok(None),
+                },
+                Action::PauseBot => {
+                    if let Some(error) = error.token_error() {
+                        self.monitor().no_token(self.gate, error).await;
+                    }
+                    return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
+                }
+                Action::Retry | Action::RetryAmbiguous { .. } => {
                     return Err(Failure::Later(wait.unwrap_or(DEFAULT_RETRY_AFTER)));
                 }
             }
         }
+    }
+
+    async fn token_refused(&self, error: &connector::Error) -> Result<TokenVerdict, Failure> {
+        let code = error.code().unwrap_or("Http401");
+        Ok(self
+            .monitor()
+            .token_refused(self.gate, &self.bucket, code)
+            .await?)
+    }
+
+    fn monitor(&self) -> BotMonitor<'a, B::Ledger, B::Events> {
+        let Context {
+            ledger,
+            events,
+            clock,
+            ..
+        } = self.context;
+        BotMonitor::new(ledger, events, clock)
     }
 }
 

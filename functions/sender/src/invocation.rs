@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use herald::backend::Backend;
+use herald::bot_monitor::BotMonitor;
 use herald::rate_limit::Bucket;
 use herald::tenant_gate::TenantGate;
 use herald::time::later;
@@ -28,6 +29,7 @@ const MAX_CONCURRENCY: usize = 480;
 pub struct Invocation<'a, B: Backend> {
     pub(crate) context: &'a Context<B>,
     pub(crate) gate: TenantGate<'a, B::Ledger>,
+    pub(crate) monitor: BotMonitor<'a, B::Ledger, B::Events>,
     pub(crate) deadline: Timestamp,
     /// The service URLs at which conversations of these buckets are created.
     service_urls: Mutex<HashMap<Bucket, String>>,
@@ -40,6 +42,7 @@ impl<'a, B: Backend> Invocation<'a, B> {
         Self {
             context,
             gate: TenantGate::new(&context.ledger, &context.limits, &context.clock),
+            monitor: BotMonitor::new(&context.ledger, &context.events, &context.clock),
             deadline,
             service_urls: Mutex::default(),
             slots: Semaphore::new(MAX_CONCURRENCY),

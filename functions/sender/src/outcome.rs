@@ -3,12 +3,13 @@
 use botframework::connector::{self, Reason};
 use botframework::id::ActivityId;
 use herald::backend::Backend;
+use herald::bot_monitor::TokenVerdict;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
 use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, RetryPolicy};
 use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Conversations};
 use herald::time::later;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::notification_cache::Snapshot;
 use crate::tenant::{Tenant, error_code};
@@ -38,6 +39,8 @@ pub(crate) enum SideEffect {
     },
     /// The tenant was throttled.
     Throttled(Option<SignedDuration>),
+    /// The tenant accepted the bot's token, at this service URL.
+    Accepted(String),
 }
 
 impl SideEffect {
@@ -82,6 +85,12 @@ impl<B: Backend> Tenant<'_, B> {
     ) -> Result<Disposition, store::Error> {
         let error = match answer {
             Ok(activity) => {
+                if self.note_acceptance() {
+                    let service_url = effects.record.and_then(|record| record.service_urls.first());
+                    effects
+                        .list
+                        .push(SideEffect::Accepted(service_url.cloned().unwrap_or_default()));
+                }
                 return Ok(self.disposition_of(AttemptOutcome::Delivered(activity), lease, snapshot));
             }
             Err(error) => error,
@@ -97,10 +106,13 @@ impl<B: Backend> Tenant<'_, B> {
         );
         Ok(match action_for(error.reason()) {
             // The bot was refused, not this delivery: it waits like all others, however often it was tried.
-            Action::PauseBot => Disposition::Wait {
-                until: self.token_refused(&error),
-                reason: error.code().unwrap_or("TokenRefused").to_owned(),
-                ambiguous_attempts: lease.ambiguous_attempts,
+            Action::PauseBot => {
+                let until = self.no_token(&error).await;
+                waits(until, error_code(&error), lease)
+            }
+            Action::CountTokenRefusal => match self.token_refused(&error).await? {
+                TokenVerdict::BotPaused(until) => waits(until, error_code(&error), lease),
+                verdict => self.disposition_of(refused_token(verdict, &error, self.now()), lease, snapshot),
             },
             action => {
                 let attempt = self.classify(action, &error, lease, effects).await?;
@@ -166,7 +178,7 @@ impl<B: Backend> Tenant<'_, B> {
                 effects.list.push(SideEffect::Throttled(retry_after));
                 not_sent(code, retry_after)
             }
-            Action::Retry | Action::PauseBot => not_sent(code, retry_after),
+            Action::Retry | Action::PauseBot | Action::CountTokenRefusal => not_sent(code, retry_after),
             Action::Reject if error.reason() == Reason::ActivityNotFound && lease.sent.is_some() => {
                 AttemptOutcome::MessageDeleted
             }
@@ -217,8 +229,37 @@ impl<B: Backend> Tenant<'_, B> {
                     conversations.mark_removed(&old, now).await?;
                 }
                 SideEffect::Throttled(retry_after) => self.throttle(retry_after).await?,
+                SideEffect::Accepted(service_url) => self.record_acceptance(&service_url).await,
             }
         }
         Ok(())
+    }
+}
+
+/// The delivery waits, and the attempt does not count.
+fn waits(until: Timestamp, reason: String, lease: &AttemptLease) -> Disposition {
+    Disposition::Wait {
+        until,
+        reason,
+        ambiguous_attempts: lease.ambiguous_attempts,
+    }
+}
+
+/// What a 401 to a fresh token means for its delivery.
+fn refused_token(verdict: TokenVerdict, error: &connector::Error, now: Timestamp) -> AttemptOutcome {
+    let code = error_code(error);
+    match verdict {
+        TokenVerdict::BotPaused(until) | TokenVerdict::TenantPaused(until) => AttemptOutcome::NotSent {
+            code,
+            retry_after: Some(until.duration_since(now)),
+        },
+        TokenVerdict::Retry => AttemptOutcome::NotSent {
+            code,
+            retry_after: retry_after(error, now),
+        },
+        TokenVerdict::Final => AttemptOutcome::Rejected {
+            code,
+            detail: error.message().map(str::to_owned),
+        },
     }
 }

@@ -1,12 +1,11 @@
 //! The tenant of a chunk: its permits, its 429s and failures, and whether the bot has a token for it.
 
 use botframework::connector;
-use botframework::credential::{self, CredentialFault};
 use herald::backend::Backend;
+use herald::bot_monitor::TokenVerdict;
+use herald::clock::timestamp;
 use herald::rate_limit::Bucket;
-use herald::retry::retry_after;
 use herald::store;
-use herald::telemetry::chain;
 use herald::tenant_gate::Admission;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -14,12 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::context::Context;
 use crate::invocation::Invocation;
 
-/// How long the bot is paused when its token is not accepted and the channel names no time. An operator has to repair the
-/// credential.
-const TOKEN_REFUSED_BACKOFF: SignedDuration = SignedDuration::from_mins(1);
-
-/// The longest such pause, whatever the channel names: once the bot is repaired, its work goes on.
-const MAX_TOKEN_REFUSED_BACKOFF: SignedDuration = SignedDuration::from_mins(15);
+/// How long the bot is paused without a token when the reason is not known.
+const NO_TOKEN_BACKOFF: SignedDuration = SignedDuration::from_mins(1);
 
 /// The tenant of a chunk, within one invocation. Without a bucket, the chunk leads to no conversation, and to no request.
 pub(crate) struct Tenant<'a, B: Backend> {
@@ -79,18 +74,39 @@ impl<'a, B: Backend> Tenant<'a, B> {
     /// Until when there is no token for this service URL, if there is none now.
     pub(crate) async fn token_missing_until(&self, service_url: &str) -> Option<Timestamp> {
         let error = self.context().connector.ensure_token(service_url).await.err()?;
-        let wait = SignedDuration::try_from(error.wait()).unwrap_or(TOKEN_REFUSED_BACKOFF);
-        let until = later(self.now(), wait);
-        Some(self.invocation.gate.pause_bot(until, || log_no_token(&error)))
+        let Invocation { gate, monitor, .. } = self.invocation;
+        Some(monitor.no_token(gate, &error).await)
     }
 
-    /// Pauses the bot, whose token was not accepted. Returns the end of the pause.
-    pub(crate) fn token_refused(&self, error: &connector::Error) -> Timestamp {
-        let wait = retry_after(error, self.now())
-            .unwrap_or(TOKEN_REFUSED_BACKOFF)
-            .min(MAX_TOKEN_REFUSED_BACKOFF);
-        let until = later(self.now(), wait);
-        self.invocation.gate.pause_bot(until, || log_refused(error))
+    /// Pauses the bot, which has no token. Returns the end of the pause.
+    pub(crate) async fn no_token(&self, error: &connector::Error) -> Timestamp {
+        let Invocation { gate, monitor, .. } = self.invocation;
+        match error.token_error() {
+            Some(error) => monitor.no_token(gate, error).await,
+            None => gate.pause_bot(later(self.now(), NO_TOKEN_BACKOFF), || ()),
+        }
+    }
+
+    /// Counts a 401 to a fresh token, and says what follows.
+    pub(crate) async fn token_refused(&self, error: &connector::Error) -> Result<TokenVerdict, store::Error> {
+        let Invocation { gate, monitor, .. } = self.invocation;
+        match self.bucket {
+            Some(bucket) => monitor.token_refused(gate, bucket, &error_code(error)).await,
+            None => Ok(TokenVerdict::Retry),
+        }
+    }
+
+    /// Notes that the tenant accepted the bot's token. Whether that is to be recorded.
+    pub(crate) fn note_acceptance(&self) -> bool {
+        self.bucket
+            .is_some_and(|bucket| self.invocation.monitor.note_acceptance(bucket))
+    }
+
+    /// Records that the tenant accepted the bot's token at this service URL.
+    pub(crate) async fn record_acceptance(&self, service_url: &str) {
+        let requested_at = self.context().connector.token_requested_at(service_url);
+        let monitor = &self.invocation.monitor;
+        monitor.record_acceptance(requested_at.map(timestamp)).await;
     }
 }
 
@@ -104,35 +120,4 @@ pub(crate) fn error_code(error: &connector::Error) -> String {
         (None, None, Reason::NoResponse) => "NoAnswer".to_owned(),
         (None, None, _) => "NotSendable".to_owned(),
     }
-}
-
-fn log_no_token(error: &credential::Error) {
-    tracing::error!(
-        error_type = match error.fault() {
-            CredentialFault::Configuration => "TokenMisconfigured",
-            CredentialFault::Unavailable => "TokenUnavailable",
-        },
-        code = error.code(),
-        error_codes = ?error.error_codes(),
-        status = error.status(),
-        correlation = error.correlation(),
-        wait_s = error.wait().as_secs(),
-        error = chain(error),
-        "the bot has no token: nothing is sent before the next try"
-    );
-}
-
-fn log_refused(error: &connector::Error) {
-    tracing::error!(
-        error_type = if error.status().is_some() {
-            "TokenRefused"
-        } else {
-            "TokenUnavailable"
-        },
-        code = error.code(),
-        status = error.status(),
-        correlation = error.correlation(),
-        error = chain(error),
-        "the channel refuses the bot's token: nothing is sent before the next try"
-    );
 }

@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::bot_health::Outage;
 use crate::conversation::ConversationKey;
 use crate::delivery::{DeliveryKey, Outcome};
 use crate::digest::sha256_hex;
 use crate::notification::{DeliveryEvent, Notification};
+use crate::rate_limit::Bucket;
 
 pub mod eventbridge;
 pub mod memory;
@@ -91,6 +93,51 @@ impl Event {
             at,
             counts(notification),
         )
+    }
+
+    /// The bot can send nothing from now on.
+    pub fn bot_outage_began(outage: &Outage) -> Self {
+        Self::of_outage(outage, "began", Kind::BotOutageBegan, outage.since)
+    }
+
+    /// The bot can send again.
+    pub fn bot_outage_ended(outage: &Outage, at: Timestamp) -> Self {
+        Self::of_outage(outage, "ended", Kind::BotOutageEnded, at)
+    }
+
+    fn of_outage(outage: &Outage, what: &str, kind: Kind, at: Timestamp) -> Self {
+        let detail = [
+            ("cause", serde_json::to_value(outage.cause).unwrap_or_default()),
+            ("code", Value::from(outage.code.as_str())),
+            ("since", Value::from(outage.since.to_string())),
+        ];
+        Self {
+            id: format!("outage/{}/{what}", outage.since),
+            at,
+            kind,
+            detail: detail
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// A tenant refuses the bot's token, with this code.
+    pub fn tenant_refuses_bot(bucket: &Bucket, code: &str, at: Timestamp) -> Self {
+        let detail = [
+            ("bucket", Value::from(bucket.as_str())),
+            ("tenant", bucket.tenant().map(Value::from).unwrap_or_default()),
+            ("code", Value::from(code)),
+        ];
+        Self {
+            id: format!("refusal/{}/{at}", sha256_hex(bucket.as_str().as_bytes())),
+            at,
+            kind: Kind::TenantRefusesBot,
+            detail: detail
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+        }
     }
 
     /// A delivery ended; `None` if the notification requests no event for this outcome.
@@ -176,6 +223,12 @@ pub enum EventKind {
     DeliveryGone,
     /// The channel rejected a delivery.
     DeliveryRejected,
+    /// The bot has no token, or the channel refuses it in every tenant: nothing is sent.
+    BotOutageBegan,
+    /// The bot can send again.
+    BotOutageEnded,
+    /// One tenant refuses the bot's token.
+    TenantRefusesBot,
     /// A delivery ended with an ambiguous request: it may have arrived.
     DeliveryUnknown,
 }
@@ -191,6 +244,9 @@ impl EventKind {
             Self::DeliveryGone => "Delivery Gone",
             Self::DeliveryRejected => "Delivery Rejected",
             Self::DeliveryUnknown => "Delivery Unknown",
+            Self::BotOutageBegan => "Bot Outage Began",
+            Self::BotOutageEnded => "Bot Outage Ended",
+            Self::TenantRefusesBot => "Tenant Refuses Bot",
         }
     }
 }

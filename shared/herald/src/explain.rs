@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::audience::Recipient;
 use crate::batch::{BatchRecord, Stage};
+use crate::bot_health::Outage;
 use crate::delivery::{INSTALLING, Row, State};
 use crate::notification::Notification;
 use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
@@ -35,6 +36,8 @@ pub enum Reason {
     NotYetPlanned,
     /// Its chunk is in the dead-letter queue.
     DeadLetter,
+    /// The bot has no token, or the channel refuses it in every tenant.
+    BotOutage,
     /// The tenant's requests are paused.
     TenantPaused,
     /// It is in a batch; the channel reports the result when the batch has ended.
@@ -73,6 +76,7 @@ impl Reason {
             | Self::Scheduled
             | Self::NotYetPlanned
             | Self::DeadLetter
+            | Self::BotOutage
             | Self::InBatch
             | Self::Ending
             | Self::Ended => false,
@@ -92,6 +96,9 @@ impl Reason {
             }
             Self::DeadLetter => {
                 "It failed too often and is in the dead-letter queue of deliveries. Redrive that queue."
+            }
+            Self::BotOutage => {
+                "The bot has no token, or the channel refuses it in every tenant, with this code. Nothing is lost: it is tried again every minute. Repair the bot's credential or registration."
             }
             Self::TenantPaused => {
                 "The tenant refuses the bot with this code. Requests to it resume at that time."
@@ -147,6 +154,9 @@ pub struct Group {
     /// When the last of them is retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Since when the reason holds, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// The reason in a sentence.
     pub detail: &'static str,
     /// Up to [`EXAMPLES_MAX`] of them: conversation keys, or the ids of recipients without a conversation.
@@ -187,6 +197,7 @@ pub struct Paused {
 #[derive(Debug)]
 pub struct Survey<'a> {
     notification: &'a Notification,
+    outage: Option<&'a Outage>,
     limit: Limit,
     now: Timestamp,
     groups: BTreeMap<(Reason, Option<String>), Group>,
@@ -210,6 +221,7 @@ struct Verdict {
     reason: Reason,
     code: Option<String>,
     until: Option<Timestamp>,
+    since: Option<Timestamp>,
 }
 
 impl From<Reason> for Verdict {
@@ -218,6 +230,7 @@ impl From<Reason> for Verdict {
             reason,
             code: None,
             until: None,
+            since: None,
         }
     }
 }
@@ -249,6 +262,7 @@ impl<'a> Survey<'a> {
     ) -> Self {
         let mut survey = Self {
             notification,
+            outage: None,
             limit,
             now,
             groups: BTreeMap::new(),
@@ -269,12 +283,20 @@ impl<'a> Survey<'a> {
         survey
     }
 
+    /// Explains deliveries by this outage of the bot, if there is one. Call it before [`examine`](Self::examine).
+    #[must_use]
+    pub fn during(mut self, outage: Option<&'a Outage>) -> Self {
+        self.outage = outage;
+        self
+    }
+
     /// Counts the deliveries of an open chunk.
     pub fn examine(&mut self, chunk: OpenChunk<'_>) {
         let rate = chunk.bucket.map(|bucket| self.seen(bucket).rate.clone());
         let none = std::iter::repeat(&None);
         for (recipient, row) in chunk.recipients.iter().zip(chunk.rows.iter().chain(none)) {
             let verdict = verdict(self.notification, &chunk, rate.as_ref(), row.as_ref(), self.now);
+            let verdict = self.in_outage(verdict, chunk.bucket);
             self.examined += 1;
             if verdict.reason.is_before_a_request() {
                 self.latest = self.latest.max(verdict.until);
@@ -335,6 +357,7 @@ impl<'a> Survey<'a> {
             Reason::DeadLetter,
             Reason::Scheduled,
             Reason::InBatch,
+            Reason::BotOutage,
         ];
         if self.groups.keys().any(|(reason, _)| stuck.contains(reason)) || self.examined == 0 {
             return None;
@@ -364,6 +387,18 @@ impl<'a> Survey<'a> {
         )
     }
 
+    /// The verdict during an outage: what would make a request waits for the bot.
+    fn in_outage(&self, verdict: Verdict, bucket: Option<&Bucket>) -> Verdict {
+        match self.outage {
+            Some(outage) if bucket.is_some() && verdict.reason.is_before_a_request() => Verdict {
+                code: Some(outage.code.clone()),
+                since: Some(outage.since),
+                ..Reason::BotOutage.into()
+            },
+            Some(_) | None => verdict,
+        }
+    }
+
     fn seen(&mut self, bucket: &Bucket) -> &mut Seen {
         self.buckets.entry(bucket.clone()).or_insert_with(|| Seen {
             rate: TenantRate::default(),
@@ -380,10 +415,12 @@ impl<'a> Survey<'a> {
             code: verdict.code,
             deliveries: None,
             until: None,
+            since: None,
             detail: verdict.reason.sentence(),
             examples: Vec::new(),
         });
         group.until = group.until.max(verdict.until);
+        group.since = group.since.or(verdict.since);
         group
     }
 }

@@ -21,6 +21,7 @@
 //! | bucket | the scope of a rate limit: a bot in a tenant, at the channel or at Graph | [`rate_limit::Bucket`] |
 //! | tenant graph | a tenant in which the bot's app can be installed for people | [`graph_clients::TenantGraph`] |
 //! | send mode | one request for each recipient, or the channel's batch API | [`notification::SendMode`] |
+//! | outage | the bot has no token, or the channel refuses it in every tenant | [`bot_health::Outage`] |
 //! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
 //! | generation | the version of a team's cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
@@ -83,6 +84,8 @@ pub mod aws;
 pub mod backend;
 pub mod backoff;
 pub mod batch;
+pub mod bot_health;
+pub mod bot_monitor;
 pub mod caller;
 pub mod clock;
 pub mod completion;

@@ -5,7 +5,8 @@
 //! | `Throttled` | 429 | the tenant waits for `Retry-After` and its rate is lowered; the delivery is retried |
 //! | `PreconditionFailed` | 412 | the delivery is retried, with exponential backoff and jitter |
 //! | `Unreachable` | none: no byte was sent | the same |
-//! | `Unauthorized` | 401 twice, or there is no token | the whole bot is paused; the attempt does not count |
+//! | `NoToken` | none: there is no token | the whole bot is paused, and the outage recorded; the attempt does not count |
+//! | `Unauthorized` | 401 to a fresh token | counts against the tenant, whose circuit breaker opens; after half an hour the delivery is rejected. When other tenants do the same, the whole bot is paused: [`crate::bot_health`] |
 //! | `WrongRegion`, `WrongCloud` | another service URL serves this tenant | each other URL is tried once; the one that works is stored |
 //! | `NotFound` | no such conversation | a person's conversation is created again, once, which returns the same or its replacement; any other is tried twice more, and then gone |
 //! | `BlockedByUser`, `NotInRoster`, `NotInstalled` | 403 | gone; the conversation is blocked until an event unblocks it |
@@ -16,6 +17,8 @@
 //!
 //! Ambiguous requests are retried only if the notification's policy allows it. Requests known not to have been executed are
 //! retried until the notification expires.
+
+use std::time::Duration;
 
 use botframework::connector::Reason;
 use botframework::http::ServiceError;
@@ -30,6 +33,8 @@ pub enum Action {
     ThrottleTenant,
     /// Pause the whole bot.
     PauseBot,
+    /// Count it against the tenant, or pause the whole bot when other tenants refuse its token too.
+    CountTokenRefusal,
     /// Try the other service URLs.
     TryOtherUrl,
     /// Create the conversation again.
@@ -47,9 +52,31 @@ pub enum Action {
     },
 }
 
-/// The delay left at `now` until a request may be repeated, if the service names one.
+/// The longest `Retry-After` that is obeyed. No answer, be it a mistake or an attack, stops a tenant for longer; Teams itself was
+/// seen to ask for about ten minutes.
+pub const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(15);
+
+/// The delay left at `now` until a request may be repeated, if the service names one; at most [`MAX_RETRY_AFTER`].
 pub fn retry_after<R>(error: &ServiceError<R>, now: Timestamp) -> Option<SignedDuration> {
-    SignedDuration::try_from(error.retry_after_from(now.into())?).ok()
+    let asked = error.retry_after_from(now.into())?;
+    Some(cap_retry_after(asked, error.status()))
+}
+
+/// A delay that a service asks for, cut to [`MAX_RETRY_AFTER`]. What is cut is logged.
+pub fn cap_retry_after(asked: Duration, status: Option<u16>) -> SignedDuration {
+    match SignedDuration::try_from(asked) {
+        Ok(wait) if wait <= MAX_RETRY_AFTER => wait,
+        _ => {
+            tracing::warn!(
+                error_type = "RetryAfterCut",
+                status,
+                asked_s = asked.as_secs(),
+                wait_s = MAX_RETRY_AFTER.as_secs(),
+                "a service asks for a longer wait than is obeyed"
+            );
+            MAX_RETRY_AFTER
+        }
+    }
 }
 
 /// What to do after a request that failed for this reason.
@@ -57,7 +84,8 @@ pub const fn action_for(reason: Reason) -> Action {
     match reason {
         Reason::Throttled => Action::ThrottleTenant,
         Reason::PreconditionFailed | Reason::Unreachable => Action::Retry,
-        Reason::Unauthorized => Action::PauseBot,
+        Reason::NoToken => Action::PauseBot,
+        Reason::Unauthorized => Action::CountTokenRefusal,
         Reason::WrongRegion | Reason::WrongCloud => Action::TryOtherUrl,
         Reason::NotFound => Action::RecreateConversation,
         Reason::BlockedByUser | Reason::NotInRoster | Reason::NotInstalled => Action::Block,

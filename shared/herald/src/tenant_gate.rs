@@ -148,6 +148,7 @@ impl<'a, P: RateLimits> TenantGate<'a, P> {
         if let Some(until) = until {
             tracing::error!(
                 error_type = "TenantPaused",
+                tenant = bucket.tenant(),
                 code,
                 "circuit breaker open: several conversations of the tenant were refused"
             );
@@ -174,6 +175,11 @@ impl<P> TenantGate<'_, P> {
         let mut state = self.state();
         let hold = state.holds.entry(bucket.clone()).or_insert(until);
         *hold = until.max(*hold);
+    }
+
+    /// Counts a failure that was recorded elsewhere: the next delivery is reported by [`record_success`](Self::record_success).
+    pub fn suspect(&self, bucket: &Bucket) {
+        self.state().suspects.insert(bucket.clone());
     }
 
     /// Until when this bucket is on hold.

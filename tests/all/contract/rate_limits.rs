@@ -168,6 +168,7 @@ fn full() -> TenantRate {
             code: "Strike|\"\u{1F980}".into(),
             count: 2,
             since: milliseconds(5),
+            openings: 7,
         }),
         breaker: Some(BreakerOpen {
             code: "Pause".into(),

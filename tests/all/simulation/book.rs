@@ -12,6 +12,7 @@ use herald::conversation::{ConversationKey, State};
 use herald::delivery::{self, ClaimRequest, DeliveryKey, Guarantee, Outcome, Row};
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
+use herald::retry::MAX_RETRY_AFTER;
 use herald_local::teams::{Operation, text_of};
 use jiff::{SignedDuration, Timestamp};
 
@@ -40,6 +41,8 @@ pub(super) struct Book {
     pub(super) holds: Vec<Hold>,
     /// Creation leases and created conversations.
     pub(super) introductions: Introductions,
+    /// When all incidents were over.
+    pub(super) recovered_at: Option<Timestamp>,
     /// Outcomes of deliveries to a person or an unknown conversation, by their row.
     ends: BTreeMap<String, Outcome>,
     heads: BTreeMap<NotificationId, Notification>,
@@ -331,11 +334,12 @@ impl Book {
     pub(super) fn told_to_wait(&mut self, run: &Run, number: usize, seconds: u64) {
         let request = &self.requests[number];
         let Some(place) = request.place else { return };
+        let wait = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.holds.push(Hold {
             tenant: run.channel.with(|channel| channel.places[place].tenant),
             holder: request.holder.clone(),
             from: run.now(),
-            until: run.now() + SignedDuration::from_secs(i64::try_from(seconds).unwrap()),
+            until: run.now() + wait.min(MAX_RETRY_AFTER),
         });
     }
 

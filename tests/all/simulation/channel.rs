@@ -118,7 +118,8 @@ fn throttled(run: &Run) -> Option<Refusal> {
         return Some(match run.chance.below(6) {
             0..3 => throttled,
             3 | 4 => throttled.retry_after(run.chance.between(1, 20)),
-            _ => throttled.retry_after(run.chance.between(60, 645)),
+            // Some services mean milliseconds, or a moment.
+            _ => throttled.retry_after(*run.chance.pick(&[60, 300, 645, 86_400, 1_771_404_540, u64::MAX])),
         });
     }
     let concurrent = run.strikes(troubles.concurrent);

@@ -10,11 +10,13 @@ use herald::event::{Event, EventKind};
 use herald::id::NotificationId;
 use herald::notification::{Notification, RevisionCounts, State};
 use herald::store::Notifications;
+use jiff::SignedDuration;
 
 use super::audiences::{led_to, may_mean, must_mean, names};
 use super::book::{Book, Fate, Request};
 use super::reasons::untrue;
 use super::run::{Run, at_once};
+use super::tokens::TOKEN_LIFETIME;
 
 /// Checks all invariants of the end.
 pub(super) fn check(run: &Run) {
@@ -22,6 +24,7 @@ pub(super) fn check(run: &Run) {
         run.violated(3, format_args!("there are dead letters after a redrive"));
     }
     let events = run.events.take();
+    outage(run);
     let wanted = run.book(|book| book.wanted.len());
     for number in 0..wanted {
         let (id, acknowledged) = run.book(|book| {
@@ -40,6 +43,31 @@ pub(super) fn check(run: &Run) {
         audience(run, number, &recipients);
         rows(run, number, &head, &recipients);
     }
+}
+
+/// Checks that no outage is left over once the channel accepted a token that is newer.
+fn outage(run: &Run) {
+    let Some(outage) = run.bot_health().outage else {
+        return;
+    };
+    let lifetime = SignedDuration::try_from(TOKEN_LIFETIME).unwrap();
+    run.book(|book| {
+        // Before that, the record may not have been writable.
+        let Some(recovered_at) = book.recovered_at else {
+            return;
+        };
+        let newer = (outage.seen_at + lifetime).max(recovered_at) + run.off() + run.slack();
+        let accepted = book.requests.iter().find(|request| {
+            request.fate == Fate::CarriedOut && request.sends.is_some() && request.began > newer
+        });
+        if let Some(accepted) = accepted {
+            let at = accepted.began;
+            book.violated(
+                10,
+                format_args!("{outage:?} is recorded, but a message was accepted at {at}"),
+            );
+        }
+    });
 }
 
 /// Every planned recipient, page by page.

@@ -11,13 +11,13 @@ use herald::backend::Backend;
 use herald::rate_limit::Limits;
 use jiff::Timestamp;
 use planner::ConfiguredBot;
-use tests::credential::given;
 
 use super::graph::graph_clients;
 use super::lambda::{Environment, Function};
 use super::people::BOT;
 use super::queues::{Lane, Which};
 use super::store::Tables;
+use super::tokens::credential;
 use super::wire::Wire;
 
 fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
@@ -29,7 +29,7 @@ fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
 
 fn connector(environment: &Arc<Environment>) -> Connector {
     let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted);
-    Connector::new(Wire(Arc::clone(environment)), trust, given(Cloud::Public))
+    Connector::new(Wire(Arc::clone(environment)), trust, credential(environment))
 }
 
 /// The backend of the simulation.

@@ -18,7 +18,8 @@
 //! | `functions` | the real planner and sender, wired to this world |
 //! | `book`, `invariants`, `introductions` | the record of events, and the invariants checked at every step |
 //! | `ends`, `reasons` | the invariants checked at the end of a run |
-//! | `rate` | the throughput of a backlog without faults |
+//! | `tokens` | the token endpoint |
+//! | `rate`, `outages` | the throughput of a backlog without faults; what one refusal costs the others |
 //!
 //! A failing seed prints the number of the invariant that was violated:
 //!
@@ -36,6 +37,7 @@
 //! 8. At most one worker at a time creates a conversation with a person. A known conversation is not created again. The
 //!    worker that created a conversation stores it. The same holds for installing the bot for a person.
 //! 9. Every recipient without a delivery has a reason, and the reason is true.
+//! 10. The record of the bot is true: no outage is left over once a fresh token was accepted.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -83,6 +85,7 @@ mod graph;
 mod introductions;
 mod invariants;
 mod lambda;
+mod outages;
 mod people;
 mod queues;
 mod rate;
@@ -90,6 +93,7 @@ mod reasons;
 mod run;
 mod store;
 mod teams;
+mod tokens;
 mod trace;
 mod wire;
 
@@ -202,6 +206,8 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         }
         people.await.unwrap();
         run.channel.with(channel::State::recover);
+        run.tokens.refuse(false);
+        run.book(|book| book.recovered_at = Some(run.now()));
         quiet(run).await;
         if run.deliveries.dead() + run.plans.dead() > 0 {
             run.tell(&"fate", format_args!("dead letters are redriven"));
@@ -385,6 +391,12 @@ const KINDS: &[&str] = &[
     "Renames",
     "Leaves",
     "Disables",
+    "code: \"BotNotRegistered\"",
+    "asks for a token: refused",
+    "cause: NoToken",
+    "cause: TokenRefused",
+    "BotOutageEnded",
+    "TenantRefusesBot",
 ];
 
 #[test]

@@ -63,6 +63,10 @@ pub(super) enum Happening {
     Disables(usize, bool),
     /// The channel starts or stops rejecting the bot's token.
     RefusesTheBot(bool),
+    /// A tenant starts or stops refusing the bot's token.
+    RefusesTheToken(usize, bool),
+    /// The token endpoint starts or stops refusing the bot's secret.
+    RefusesTheSecret(bool),
     /// The channel starts or stops failing to decrypt its own ids.
     FailsToDecrypt(bool),
 }
@@ -279,6 +283,21 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
             (ends, Happening::FailsToDecrypt(false)),
         ]);
     }
+    if chance.below(8) == 0 {
+        let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance));
+        all.push((begins, Happening::RefusesTheToken(tenant, true)));
+        // Every other tenant never accepts it again.
+        if chance.below(2) == 0 {
+            all.push((ends, Happening::RefusesTheToken(tenant, false)));
+        }
+    }
+    if chance.below(8) == 0 {
+        let (begins, ends) = spell(chance);
+        all.extend([
+            (begins, Happening::RefusesTheSecret(true)),
+            (ends, Happening::RefusesTheSecret(false)),
+        ]);
+    }
     all.retain(|(moment, _)| *moment < within * 2);
     all.sort_by_key(|(moment, _)| *moment);
     all
@@ -346,6 +365,10 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             run.channel.with(|channel| channel.disable(tenant, disabled));
         }
         Happening::RefusesTheBot(refuses) => run.channel.with(|channel| channel.refuses_the_bot = refuses),
+        Happening::RefusesTheToken(tenant, refuses) => run
+            .channel
+            .with(|channel| channel.refuse_token(tenant, refuses, run.now())),
+        Happening::RefusesTheSecret(refuses) => run.tokens.refuse(refuses),
         Happening::FailsToDecrypt(fails) => run.channel.with(|channel| {
             channel.undecryptable = fails;
             channel.was_undecryptable |= fails;

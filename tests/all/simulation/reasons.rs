@@ -3,12 +3,16 @@
 use herald::audience::{Recipient, Target};
 use herald::delivery::{Outcome, SkipReason};
 use herald::notification::IfNoConversation;
+use jiff::SignedDuration;
 
 use super::audiences::led_to;
 use super::book::Wanted;
 use super::channel::{Kind, REFUSALS, State};
 use super::fate::Odds;
 use super::run::Run;
+
+/// How long a tenant refuses the bot before a delivery ends with that.
+const REFUSED_FOR: SignedDuration = SignedDuration::from_mins(29);
 
 /// What is wrong with the reason of an outcome; `None` if it is true.
 pub(super) fn untrue(run: &Run, wanted: &Wanted, recipient: &Recipient, outcome: &Outcome) -> Option<String> {
@@ -168,6 +172,11 @@ fn rejected(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Op
         "BadSyntax" => place.is_none_or(|_| run.troubles.channel.refused > Odds(0)) || is_a_name(recipient),
         // No address that the bot can know serves this tenant.
         "BadArgument" => place.is_none_or(|place| !channel.tenants[place.tenant].is_global),
+        // The tenant refused the bot for half an hour, or still does.
+        "BotNotRegistered" => place.is_none_or(|place| {
+            let since = channel.tenants[place.tenant].refused_since;
+            since.is_some_and(|since| run.now().duration_since(since) > REFUSED_FOR)
+        }),
         _ => false,
     };
     (!is_true).then(|| format!("rejected for {code}, which is not true"))
@@ -186,6 +195,7 @@ fn is_silent(channel: &State, team: &str) -> bool {
     place.past.left
         || place.past.refused
         || channel.tenants[place.tenant].was_disabled
+        || channel.tenants[place.tenant].refused_since.is_some()
         || channel.was_undecryptable
         || place.past.missed > 2
         || place.past.too_late > 1

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use herald::bot_health::BotHealth;
 use herald::conversation::{Conversation, ConversationKey};
 use herald::delivery::{DeliveryKey, Row};
 use herald::event::memory::Events;
@@ -23,6 +24,7 @@ use super::channel::Channel;
 use super::fate::{Chance, Odds, Troubles};
 use super::lock;
 use super::queues::Sqs;
+use super::tokens::Tokens;
 use super::trace::Trace;
 
 /// The true time at the start of every run, in seconds since 1970.
@@ -47,6 +49,8 @@ pub(super) struct Run {
     pub(super) deliveries: Sqs,
     /// The other side.
     pub(super) channel: Channel,
+    /// Where the bot gets its tokens.
+    pub(super) tokens: Tokens,
     /// The published events.
     pub(super) events: Events,
     /// The largest page of a listing of conversations.
@@ -80,6 +84,7 @@ impl Run {
             plans: Sqs::new("plans", failed, scheduler),
             deliveries: Sqs::new("deliveries", failed, scheduler),
             channel: Channel::new(&troubles, page),
+            tokens: Tokens::default(),
             troubles,
             chance,
             trace: Trace::default(),
@@ -179,6 +184,11 @@ impl Run {
     /// The current rate state of a bucket.
     pub(super) fn rate(&self, bucket: &Bucket) -> TenantRate {
         at_once(self.store.apply(bucket, |rate| (rate.clone(), None)))
+    }
+
+    /// The current record of the bot.
+    pub(super) fn bot_health(&self) -> BotHealth {
+        at_once(self.store.bot_health())
     }
 
     /// Writes a line into the trace.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
+use herald::bot_health::BotHealth;
 use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord,
 };
@@ -478,6 +479,20 @@ impl RateLimits for Tables {
             answer
         };
         self.call("rate", act).await
+    }
+
+    async fn update_bot_health(&self, rule: &mut Rule<'_, BotHealth>) -> Result<(), Error> {
+        let run = &self.0.run;
+        let act = async {
+            let before = run.bot_health();
+            let answer = self.store().update_bot_health(rule).await;
+            let after = run.bot_health();
+            if before != after {
+                run.tell(&self.0, format_args!("the bot: {after:?}"));
+            }
+            answer
+        };
+        self.call("record the bot", act).await
     }
 }
 

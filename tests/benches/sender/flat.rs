@@ -11,6 +11,7 @@ use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
+use herald::bot_health::BotHealth;
 use herald::clock::{Clock, Random};
 use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
 use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, DeliveryKey, Row};
@@ -487,6 +488,11 @@ impl Ledger for Tables {
 
 impl RateLimits for Tables {
     async fn update_rate(&self, _: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), StoreError> {
+        rule(None);
+        Ok(())
+    }
+
+    async fn update_bot_health(&self, rule: &mut Rule<'_, BotHealth>) -> Result<(), StoreError> {
         rule(None);
         Ok(())
     }

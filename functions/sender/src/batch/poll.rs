@@ -4,6 +4,7 @@ use botframework::connector::{self, Class, FailedEntry, OperationPhase, Operatio
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::batch::{self, BatchRecord, Stage, Submitted};
+use herald::bot_monitor::TokenVerdict;
 use herald::conversation::{Conversation, Feedback};
 use herald::delivery::{AttemptLease, Disposition, Outcome, SentMessage};
 use herald::rate_limit::Permits;
@@ -139,7 +140,14 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let retry_after = retry_after(error, now);
         match action_for(error.reason()) {
             Action::ThrottleTenant => tenant.throttle(retry_after).await?,
-            Action::PauseBot => return Ok(Exit::requeue(tenant.token_refused(error))),
+            Action::PauseBot => return Ok(Exit::requeue(tenant.no_token(error).await)),
+            Action::CountTokenRefusal => {
+                if let TokenVerdict::BotPaused(until) | TokenVerdict::TenantPaused(until) =
+                    tenant.token_refused(error).await?
+                {
+                    return Ok(Exit::requeue(until));
+                }
+            }
             Action::Retry
             | Action::TryOtherUrl
             | Action::RecreateConversation
@@ -300,7 +308,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         }
         let is_known = effects.record.is_some();
         match action_for(entry.error.reason()) {
-            Action::TryOtherUrl | Action::PauseBot => return Ok(self.excluded_outcome(batch)),
+            Action::TryOtherUrl | Action::PauseBot | Action::CountTokenRefusal => {
+                return Ok(self.excluded_outcome(batch));
+            }
             // Other members were reached, so it does not concern the tenant.
             Action::CountFailure if has_delivered && is_known => {
                 let code = error_code(&entry.error);

@@ -124,7 +124,12 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                     cancelled: false,
                 };
                 let next_poll = submitted.next_poll(None, at);
+                let url = submitted.service_url.clone();
                 self.write(&begun.at(Stage::Submitted(submitted))).await?;
+                let tenant = self.run.tenant();
+                if tenant.note_acceptance() {
+                    tenant.record_acceptance(&url).await;
+                }
                 Ok(ChunkFate::Requeue(next_poll))
             }
             Ok(BatchReceipt { operation: None }) => self.mark_id_lost(&begun).await,
@@ -164,6 +169,10 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 ambiguous_attempts,
             } => (until, reason, ambiguous_attempts),
             Disposition::Settle(Outcome::Unknown) => return self.mark_id_lost(begun).await,
+            // The tenant refuses the bot for good: each delivery ends with that.
+            Disposition::Settle(Outcome::Rejected { code, .. }) => {
+                return self.batch_refused(begun, Some(begun), &code).await;
+            }
             // It expires before the next try.
             Disposition::Settle(_) => (
                 snapshot.head.expires_at,

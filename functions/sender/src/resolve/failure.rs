@@ -1,9 +1,10 @@
 //! What follows when a person has no conversation: the delivery is put off, skipped or rejected.
 
-use botframework::connector::Reason;
+use botframework::connector::{self, Reason};
 use botframework::graph;
 use herald::backend::Backend;
 use herald::backoff::creation_backoff;
+use herald::bot_monitor::TokenVerdict;
 use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
 use herald::rate_limit::MAX_LOOKAHEAD;
@@ -56,9 +57,21 @@ impl<B: Backend> Resolver<'_, '_, B> {
                 self.tenant.throttle(retry_after).await?;
                 self.back_off(failures, retry_after, &code).await?
             }
-            Action::Retry | Action::PauseBot | Action::RetryAmbiguous { .. } => {
+            Action::Retry | Action::RetryAmbiguous { .. } => {
                 self.back_off(failures, retry_after, &code).await?
             }
+            // The bot was refused, not this person: it does not count as a failure.
+            Action::PauseBot => {
+                let until = self.tenant.no_token(&error).await;
+                self.defer(until, &code, failures).await?
+            }
+            Action::CountTokenRefusal => match self.tenant.token_refused(&error).await? {
+                TokenVerdict::BotPaused(until) | TokenVerdict::TenantPaused(until) => {
+                    self.defer(until, &code, failures).await?
+                }
+                TokenVerdict::Retry => self.back_off(failures, retry_after, &code).await?,
+                TokenVerdict::Final => Resolution::Skip(rejected(&error)),
+            },
             Action::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
             Action::Block => skipped(SkipReason::NotInstalled),
             // The bot is disabled there, or cannot decrypt: if that is so for the tenant, it is waited for.
@@ -67,8 +80,7 @@ impl<B: Backend> Resolver<'_, '_, B> {
                 None => Resolution::Skip(Outcome::Gone { code }),
             },
             Action::TryOtherUrl | Action::RecreateConversation | Action::Reject => {
-                let detail = error.message().map(str::to_owned);
-                Resolution::Skip(Outcome::Rejected { code, detail })
+                Resolution::Skip(rejected(&error))
             }
         })
     }
@@ -154,5 +166,12 @@ impl<B: Backend> Resolver<'_, '_, B> {
         let ledger = &self.tenant.context().ledger;
         let ended = ledger.defer(self.key, until, reason, failures).await?;
         Ok(ended.map_or(Resolution::Later(until), Resolution::Ended))
+    }
+}
+
+fn rejected(error: &connector::Error) -> Outcome {
+    Outcome::Rejected {
+        code: error_code(error),
+        detail: error.message().map(str::to_owned),
     }
 }

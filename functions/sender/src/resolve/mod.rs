@@ -294,6 +294,7 @@ fn is_final(error: &connector::Error) -> bool {
         Action::Retry
         | Action::ThrottleTenant
         | Action::PauseBot
+        | Action::CountTokenRefusal
         | Action::TryOtherUrl
         | Action::CountFailure
         | Action::RetryAmbiguous { .. } => false,

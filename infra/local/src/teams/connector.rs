@@ -12,6 +12,9 @@ use super::{
 /// The error code for a person without an installation of the bot.
 const NOT_INSTALLED: Refusal = Refusal::new(403, "ForbiddenOperationException");
 
+/// The error code for a bot whose token is refused.
+const NOT_REGISTERED: Refusal = Refusal::new(401, "BotNotRegistered");
+
 /// The result of a request.
 #[derive(Clone, Debug)]
 pub enum Done {
@@ -69,9 +72,12 @@ impl Teams {
     pub fn admit(&mut self, request: &Request, now: Timestamp) -> Result<usize, Refusal> {
         // A request without access does not count.
         if self.refuses_the_bot {
-            return Err(Refusal::new(401, "BotNotRegistered"));
+            return Err(NOT_REGISTERED);
         }
         let place = self.find_or_create(request);
+        if place.is_some_and(|place| self.tenants[self.places[place].tenant].refuses_the_bot) {
+            return Err(NOT_REGISTERED);
+        }
         if let Some(exceeded) = place.and_then(|place| self.count(request, place, now)) {
             return Err(exceeded);
         }

@@ -272,6 +272,15 @@ impl Teams {
         tenant.was_disabled |= disabled;
     }
 
+    /// A tenant refuses the bot's token, or accepts it again.
+    pub fn refuse_token(&mut self, tenant: usize, refuses: bool, now: Timestamp) {
+        let tenant = &mut self.tenants[tenant];
+        tenant.refuses_the_bot = refuses;
+        if refuses {
+            tenant.refused_since.get_or_insert(now);
+        }
+    }
+
     /// Ends all incidents and enables the bot in every tenant.
     pub fn recover(&mut self) {
         (self.refuses_the_bot, self.undecryptable) = (false, false);

@@ -19,6 +19,10 @@ pub struct Tenant {
     pub disabled: bool,
     /// Whether the bot was ever disabled.
     pub was_disabled: bool,
+    /// Whether the tenant refuses the bot's token.
+    pub refuses_the_bot: bool,
+    /// Since when it did so first.
+    pub refused_since: Option<Timestamp>,
     /// Whether the administrator has refused consent to installations through Graph.
     pub lacks_consent: bool,
     /// Whether the catalog lacks the bot's app.

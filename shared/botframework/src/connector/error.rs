@@ -31,7 +31,9 @@ pub enum Reason {
     Throttled,
     /// Another operation on the conversation was under way (412).
     PreconditionFailed,
-    /// The bot was refused: there is no token, or a fresh one was refused (401).
+    /// There is no token, so nothing was sent. The source is the [`credential::Error`].
+    NoToken,
+    /// A fresh token was refused (401): the bot is not known there, or is refused in this tenant.
     Unauthorized,
     /// The tenant is served in another region, at another service URL of the same cloud.
     WrongRegion,
@@ -70,6 +72,7 @@ impl Reason {
         match self {
             Self::Throttled
             | Self::PreconditionFailed
+            | Self::NoToken
             | Self::Unauthorized
             | Self::WrongRegion
             | Self::WrongCloud
@@ -180,11 +183,16 @@ impl Error {
         self.reason().class()
     }
 
-    /// Whether the Connector refused the bot and not the request: there is no token, or a fresh one was refused.
-    /// Every other request of the bot would fail like this one. The class is [`Class::NotSent`];
+    /// Whether the bot was refused and not the request: there is no token, or a fresh one was refused. Every other request
+    /// of the bot, without a token, or in the same tenant, would fail like this one. The class is [`Class::NotSent`];
     /// [`retry_after`](Self::retry_after) says how long, when that is known.
     pub fn is_unauthorized(&self) -> bool {
-        self.reason() == Reason::Unauthorized
+        matches!(self.reason(), Reason::NoToken | Reason::Unauthorized)
+    }
+
+    /// Why there is no token, if that is the reason.
+    pub fn token_error(&self) -> Option<&credential::Error> {
+        std::error::Error::source(self)?.downcast_ref()
     }
 
     /// A request that this client refused to send.
@@ -197,7 +205,7 @@ impl Error {
         Self::from(Failure {
             code: Some("NoToken".to_owned()),
             retry_after: Some(RetryAfter::Delay(error.wait())),
-            ..Failure::from_source(Reason::Unauthorized, error)
+            ..Failure::from_source(Reason::NoToken, error)
         })
     }
 

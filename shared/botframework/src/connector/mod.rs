@@ -12,6 +12,7 @@ mod roster;
 pub(crate) mod tests;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -101,6 +102,12 @@ impl Connector {
             Some(tokens) => tokens.ensure_token().await,
             None => Ok(()),
         }
+    }
+
+    /// When the present token for this service URL was requested. `None` when there is none, or none is needed.
+    pub fn token_requested_at(&self, service_url: &str) -> Option<SystemTime> {
+        let trusted = self.trust.check(service_url).ok()?;
+        self.tokens_for(trusted)?.requested_at()
     }
 
     /// Requests a token in advance, if there is a credential. Run it beside other work of a cold start.

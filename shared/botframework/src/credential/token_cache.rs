@@ -63,6 +63,7 @@ struct State {
 
 struct CachedToken {
     token: Token,
+    requested_at: SystemTime,
     refresh_at: SystemTime,
     expires_at: SystemTime,
 }
@@ -125,6 +126,11 @@ impl TokenCache {
     /// Requests a token unless one is cached.
     pub(crate) async fn ensure_token(&self) -> Result<(), Error> {
         self.token().await.map(drop)
+    }
+
+    /// When the cached token was requested.
+    pub(crate) fn requested_at(&self) -> Option<SystemTime> {
+        self.state().cached.as_ref().map(|cached| cached.requested_at)
     }
 
     pub(crate) async fn token(&self) -> Result<Token, Error> {
@@ -213,6 +219,7 @@ impl TokenCache {
                 };
                 state.cached = Some(CachedToken {
                     token: token.clone(),
+                    requested_at,
                     refresh_at: requested_at + lifetime - early.min(lifetime / 2),
                     expires_at: requested_at + lifetime,
                 });

@@ -21,11 +21,12 @@ impl RetryAfter {
         }
     }
 
-    /// Reads the header, as seconds or as an HTTP date.
+    /// Reads the header, as seconds or as an HTTP date. A number of seconds that is too large for a `u64` counts as the
+    /// largest. The delay is not bounded here: callers that wait must bound it.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse() {
-            return Some(Self::Delay(Duration::from_secs(seconds)));
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Self::Delay(Duration::from_secs(text.parse().unwrap_or(u64::MAX))));
         }
         httpdate::parse_http_date(text).ok().map(Self::At)
     }
@@ -45,6 +46,10 @@ mod tests {
             (" 0 ", Some(0)),
             ("Mon, 05 Jan 2026 09:02:00 GMT", Some(120)),
             ("Mon, 05 Jan 2026 08:00:00 GMT", Some(0)),
+            ("86400", Some(86_400)),
+            ("1771404540", Some(1_771_404_540)),
+            ("253402300800", Some(253_402_300_800)),
+            ("99999999999999999999999999", Some(u64::MAX)),
             ("soon", None),
             ("-1", None),
             ("1.5", None),

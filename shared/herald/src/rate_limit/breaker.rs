@@ -12,6 +12,12 @@ const FAILURE_COUNT_TTL: SignedDuration = SignedDuration::from_mins(10);
 /// How long the breaker stays open. Afterwards one failure opens it again.
 const OPEN_DURATION: SignedDuration = SignedDuration::from_mins(15);
 
+/// How long it counts that failures of one kind opened the breaker.
+const OPENINGS_TTL: SignedDuration = SignedDuration::from_hours(24);
+
+/// How often a lasting refusal is written again.
+const RECORD_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
+
 /// Failures of one kind, with no delivery in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureCount {
@@ -19,8 +25,10 @@ pub struct FailureCount {
     pub code: String,
     /// The number of failures, the first included.
     pub count: u32,
-    /// When the first of them occurred.
+    /// When the first of them occurred; after they opened the breaker, when it closes.
     pub since: Timestamp,
+    /// How often they opened the breaker.
+    pub openings: u32,
 }
 
 /// No request is made to the tenant until then.
@@ -30,6 +38,22 @@ pub struct BreakerOpen {
     pub code: String,
     /// When the breaker closes.
     pub until: Timestamp,
+}
+
+/// What follows when a tenant refuses the bot's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// The request is repeated: the refusal may be an accident.
+    Counted,
+    /// The breaker is open until then, and the request is repeated afterwards.
+    Opened {
+        /// When it closes.
+        until: Timestamp,
+        /// Whether this refusal opened it, for the first time in a row.
+        is_first: bool,
+    },
+    /// The breaker was opened often enough: the request is not repeated.
+    Final,
 }
 
 /// The rate after a delivery: `None` when no failure was counted.
@@ -54,15 +78,66 @@ pub fn record_failure(rate: &TenantRate, code: &str, now: Timestamp) -> TenantRa
         code: code.to_owned(),
         until: later(now, OPEN_DURATION),
     });
+    let openings = repeated(rate, code, now).map_or(0, |failures| failures.openings);
     // The first failure after it closes opens it again.
     let failures = FailureCount {
         code: code.to_owned(),
         count: count.min(MAX_FAILURES - 1),
         since: breaker.as_ref().map_or(since, |breaker| breaker.until),
+        openings: openings.saturating_add(u32::from(breaker.is_some())),
     };
     TenantRate {
         failures: Some(failures),
         breaker: breaker.or_else(|| rate.breaker.clone()),
         ..rate.clone()
     }
+}
+
+/// The rate after the tenant refused the bot's token, and what follows. The refusals open the breaker like other failures; when
+/// they opened it `max_openings` times with no delivery in between, the next one is final, and so are those after it.
+pub fn record_token_refusal(
+    rate: &TenantRate,
+    code: &str,
+    max_openings: u32,
+    now: Timestamp,
+) -> (TokenRefusal, Option<TenantRate>) {
+    // Of a block of requests the first opens it, and the others are refused meanwhile.
+    if let Some(breaker) = rate.breaker.as_ref().filter(|breaker| breaker.until > now) {
+        let opened = TokenRefusal::Opened {
+            until: breaker.until,
+            is_first: false,
+        };
+        return (opened, None);
+    }
+    if let Some(failures) = repeated(rate, code, now).filter(|failures| failures.openings >= max_openings) {
+        let is_old = later(failures.since, RECORD_INTERVAL) <= now;
+        let kept = is_old.then(|| TenantRate {
+            failures: Some(FailureCount {
+                since: now,
+                ..failures.clone()
+            }),
+            ..rate.clone()
+        });
+        return (TokenRefusal::Final, kept);
+    }
+    let new = record_failure(rate, code, now);
+    let opened = new.breaker.as_ref().filter(|breaker| breaker.until > now);
+    let refusal = match opened {
+        Some(breaker) => TokenRefusal::Opened {
+            until: breaker.until,
+            is_first: new
+                .failures
+                .as_ref()
+                .is_some_and(|failures| failures.openings == 1),
+        },
+        None => TokenRefusal::Counted,
+    };
+    (refusal, Some(new))
+}
+
+/// The failures of this kind, unless they are too old to count.
+fn repeated<'a>(rate: &'a TenantRate, code: &str, now: Timestamp) -> Option<&'a FailureCount> {
+    rate.failures
+        .as_ref()
+        .filter(|failures| failures.code == code && now.duration_since(failures.since) < OPENINGS_TTL)
 }

@@ -24,7 +24,9 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 
-pub use breaker::{BreakerOpen, FailureCount, record_failure, record_success};
+pub use breaker::{
+    BreakerOpen, FailureCount, TokenRefusal, record_failure, record_success, record_token_refusal,
+};
 pub use bucket::Bucket;
 pub use conversation::ConversationRate;
 pub use limits::{InvalidLimit, Limit, Limits};

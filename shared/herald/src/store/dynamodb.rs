@@ -21,6 +21,7 @@
 //! | | `lease`, a bar and the conversation | | the lease on a conversation |
 //! | | `rate`, a bar and the bucket | | the rate limit of a bucket |
 //! | | `batch`, a bar and the chunk | | the state of a chunk's batch |
+//! | | `bot\|health` | | the bot's standing with the channel |
 //!
 //! Read-modify-write is optimistic: a conditional write on the version that was read, or a transaction if two items
 //! change together. A failed condition returns the stored item, so a conflict costs no read.
@@ -32,7 +33,7 @@
 //!
 //! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all responses
 //!   are lost and the caller retries, the new transaction finds its own items.
-//! - A lease, a rate limit, a batch, a person and a milestone have the write token of the call that wrote them.
+//! - A lease, a rate limit, the bot's record, a batch, a person and a milestone have the write token of the call that wrote them.
 //! - A row has its attempt number: a worker that finds the row it meant to write has written it.
 //! - A generation may be incremented twice: the channel is asked once more.
 //! - All other writes are idempotent.
@@ -46,6 +47,7 @@ use super::{Error, MAX_CAS_ROUNDS};
 
 mod attribute;
 mod batches;
+mod bot_health;
 mod conversations;
 mod expression;
 mod ledger;

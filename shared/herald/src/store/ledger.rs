@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Error, Rule};
 use crate::batch::{BatchKey, BatchRecord};
+use crate::bot_health::BotHealth;
 use crate::conversation::ConversationKey;
 use crate::delivery::{self, AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, Purpose, Row, State};
 use crate::rate_limit::{Bucket, TenantRate};
@@ -203,7 +204,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     }
 }
 
-/// Stores the rate limit of each bucket.
+/// Stores the rate limit of each bucket, and the state of the bot.
 pub trait RateLimits: Clone + Send + Sync + 'static {
     /// Applies a rule to the state of a bucket, atomically. Without a change nothing is written.
     fn update_rate(
@@ -211,6 +212,25 @@ pub trait RateLimits: Clone + Send + Sync + 'static {
         bucket: &Bucket,
         rule: &mut Rule<'_, TenantRate>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Applies a rule to the bot's record, atomically. Without a change nothing is written.
+    fn update_bot_health(
+        &self,
+        rule: &mut Rule<'_, BotHealth>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The bot's record.
+    fn bot_health(&self) -> impl Future<Output = Result<BotHealth, Error>> + Send {
+        async move {
+            let mut read = BotHealth::default();
+            let mut rule = |health: Option<&BotHealth>| {
+                read = health.cloned().unwrap_or_default();
+                None
+            };
+            self.update_bot_health(&mut rule).await?;
+            Ok(read)
+        }
+    }
 
     /// Applies a rule of [`crate::rate_limit`] to the state of a bucket and returns its answer.
     fn apply<T: Send>(

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{CasResult, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule};
 use crate::batch::{BatchKey, BatchRecord};
+use crate::bot_health::BotHealth;
 use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
@@ -35,6 +36,7 @@ struct Tables {
     leases: HashMap<ConversationKey, ConversationLease>,
     batches: HashMap<BatchKey, BatchRecord>,
     rates: HashMap<Bucket, TenantRate>,
+    bot_health: Option<BotHealth>,
 }
 
 impl Store {
@@ -117,6 +119,14 @@ impl RateLimits for Store {
         let mut tables = self.tables();
         if let Some(new) = rule(tables.rates.get(bucket)) {
             tables.rates.insert(bucket.clone(), new);
+        }
+        Ok(())
+    }
+
+    async fn update_bot_health(&self, rule: &mut Rule<'_, BotHealth>) -> Result<(), Error> {
+        let mut tables = self.tables();
+        if let Some(new) = rule(tables.bot_health.as_ref()) {
+            tables.bot_health = Some(new);
         }
         Ok(())
     }

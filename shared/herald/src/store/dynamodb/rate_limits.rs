@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::attribute::{Item, Record, has_token, item, moment, number, text};
 use super::ledger::{Ledger, key, prefixed_key};
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, backoff, new_write_token};
+use crate::bot_health::BotHealth;
 use crate::rate_limit::{BreakerOpen, Bucket, FailureCount, Slowdown, TenantRate};
 use crate::store::{RateLimits, Rule};
 
@@ -61,8 +62,15 @@ impl CachedRate {
     fn read(item: Option<&Item>) -> Result<Self, Error> {
         let record = item.map(|item| Record { verb: VERB, item });
         let version = record.map_or(Ok(0), |record| record.number("version"))?;
+        // An unreadable rate must not stop its tenant for ever: it is written anew.
+        let rate = record.map(|record| {
+            read(record).unwrap_or_else(|error| {
+                tracing::error!(error_type = "RateUnreadable", %error, "a rate limit cannot be read and starts anew");
+                TenantRate::default()
+            })
+        });
         Ok(Self {
-            rate: record.map(read).transpose()?,
+            rate,
             version,
             at: Instant::now(),
         })
@@ -123,6 +131,10 @@ impl RateLimits for Ledger {
         }
         Err(Error::contention(VERB))
     }
+
+    async fn update_bot_health(&self, rule: &mut Rule<'_, BotHealth>) -> Result<(), Error> {
+        self.write_bot_health(rule).await
+    }
 }
 
 fn is_ours(stored: Option<&Item>, token: &str) -> Result<bool, Error> {
@@ -146,11 +158,18 @@ fn write(rate: &TenantRate) -> Item {
     if let Some(Slowdown { at, rate }) = slowed {
         attributes.extend(item([("slowedAt", moment(*at)), ("slowedTo", number(*rate))]));
     }
-    if let Some(FailureCount { code, count, since }) = strikes {
+    if let Some(FailureCount {
+        code,
+        count,
+        since,
+        openings,
+    }) = strikes
+    {
         attributes.extend(item([
             ("failures", number(*count)),
             ("strikesCode", text(code)),
             ("strikesSince", moment(*since)),
+            ("openings", number(*openings)),
         ]));
     }
     if let Some(BreakerOpen { code, until }) = pause {
@@ -173,6 +192,7 @@ fn read(record: Record<'_>) -> Result<TenantRate, Error> {
             code: record.text("strikesCode")?.to_owned(),
             count,
             since: record.moment("strikesSince")?,
+            openings: record.optional_number("openings")?.unwrap_or_default(),
         }),
     };
     let pause = match record.optional_moment("pausedUntil")? {
