@@ -442,3 +442,97 @@ async fn many_notifications_to_one_conversation_keep_its_rate_limit() {
         "twenty messages in {took} s are more than 7 at once and then one in two seconds"
     );
 }
+
+/// A world of so many people, who all refuse the next message with this answer.
+async fn crowd_that_refuses(people: usize, reply: &Reply) -> World {
+    let world = World::new();
+    for person in 0..people {
+        world
+            .hears(&personal(&person.to_string(), "installationUpdate"))
+            .await;
+        world
+            .channel
+            .when(&format!("a:{person}"), answers([reply.clone()]));
+    }
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_large_is_refused_by_a_few_and_asked_of_no_other() {
+    let too_large = refusal(413, "MessageSizeTooBig");
+    let invalid = Reply {
+        message: "Mention text is not in the message",
+        ..refusal(400, "BadArgument")
+    };
+    for reply in [too_large, invalid] {
+        let world = crowd_that_refuses(300, &reply).await;
+        let id = world.asks(&everyone()).await;
+        world.work().await;
+        let done = world.notification(&id).await;
+        assert_eq!((done.audience, done.counts.rejected), (300, 300));
+        assert_eq!(done.refused.map(|refused| refused.code), Some(reply.code.to_owned()));
+        let requests = world.channel.requests();
+        assert!(requests <= 10, "{requests} requests for {}", reply.code);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_400_that_may_be_about_the_conversation_stops_nobody_elses() {
+    let world = crowd_that_refuses(20, &refusal(400, "BadSyntax")).await;
+    for person in 10..20 {
+        world.channel.when(&format!("a:{person}"), Behaviour::Accept);
+    }
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!((done.counts.rejected, done.counts.delivered), (10, 10));
+    assert_eq!(done.refused, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_with_a_smaller_limit_does_not_stop_the_others() {
+    let world = crowd_that_refuses(20, &refusal(413, "MessageSizeTooBig")).await;
+    for person in 20..40 {
+        let mut activity = personal(&person.to_string(), "message");
+        activity["channelId"] = json!("webchat");
+        world.hears(&activity).await;
+    }
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    let done = world.notification(&id).await;
+    assert_eq!((done.counts.rejected, done.counts.delivered), (20, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_is_too_large_is_tried_for_a_few_copies_and_a_smaller_one_reaches_all() {
+    let people: Vec<String> = (0..50).map(|person| person.to_string()).collect();
+    let people: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = world_of(&people).await;
+    let id = world.asks(&everyone()).await;
+    world.work().await;
+    for person in &people {
+        world.channel.when(
+            &format!("a:{person}"),
+            answers([refusal(413, "MessageSizeTooBig")]),
+        );
+    }
+    for text in ["too large", "short"] {
+        let content = Content::Message(Box::new(Activity::message(text)));
+        world.store.revise(&id, &content, world.now()).await.unwrap();
+        let before = world.channel.requests();
+        sweep(&world, &id).await;
+        world.work().await;
+        let requests = world.channel.requests() - before;
+        let done = world.notification(&id).await;
+        assert_eq!(done.counts.delivered, 50);
+        if text == "short" {
+            assert_eq!(done.revision_counts.current, 50);
+        } else {
+            assert_eq!(done.revision_counts.uneditable, 50);
+            assert!(requests <= 10, "{requests} requests");
+            for person in &people {
+                world.channel.when(&format!("a:{person}"), Behaviour::Accept);
+            }
+        }
+    }
+}

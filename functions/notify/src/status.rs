@@ -56,7 +56,16 @@ pub(crate) struct Status<'a> {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     plan: Option<PlanFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<RefusedMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<OutageNotice>,
+}
+
+/// The channel that refuses the present message, whoever it is for.
+#[derive(Debug, Serialize)]
+struct RefusedMessage<'a> {
+    channel: &'a str,
+    code: &'a str,
 }
 
 /// `audience` is the sum of all the others.
@@ -165,6 +174,14 @@ impl<'a> Status<'a> {
             completed_at: notification.completed_at,
             counts: Counts::of(notification),
             plan: PlanFields::of(notification),
+            refused: notification
+                .refused
+                .as_ref()
+                .filter(|refusal| refusal.revision == notification.revision)
+                .map(|refusal| RefusedMessage {
+                    channel: &refusal.channel,
+                    code: &refusal.code,
+                }),
             outage: None,
         }
     }

@@ -123,7 +123,11 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         let mut effects = SideEffects::on(conversation.as_ref());
         let run = self.run_in(&target, slot.is_some(), &mut effects).await?;
+        let is_refused = effects.list.iter().any(SideEffect::stops_notification);
         self.tenant.apply(effects.list).await?;
+        if is_refused {
+            self.cache.reset().await;
+        }
         let (outcome, step) = match run {
             Run::Settled(outcome) => (outcome.clone(), Step::Ended(outcome)),
             Run::AlreadySettled(outcome) => (outcome.clone(), Step::AlreadyEnded(outcome)),
@@ -244,6 +248,10 @@ impl<B: Backend> Delivery<'_, '_, B> {
             && let Some(outcome) = snapshot.stop_outcome(self.tenant.now())
         {
             return Err(outcome);
+        }
+        // The channel takes the new message from nobody.
+        if let Some(unchanged) = unchanged.as_ref().filter(|_| snapshot.refusal().is_some()) {
+            return Err(unchanged.clone());
         }
         let skipped = |reason| Err(unchanged.clone().unwrap_or(Outcome::Skipped { reason }));
         let Some(conversation) = conversation else {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use herald::backend::Backend;
 use herald::bot_monitor::BotMonitor;
+use herald::id::NotificationId;
 use herald::rate_limit::Bucket;
 use herald::tenant_gate::TenantGate;
 use herald::time::later;
@@ -33,6 +34,8 @@ pub struct Invocation<'a, B: Backend> {
     pub(crate) deadline: Timestamp,
     /// The service URLs at which conversations of these buckets are created.
     service_urls: Mutex<HashMap<Bucket, String>>,
+    /// How often the channel refused each message, whoever it is for, before it accepted one.
+    message_refusals: Mutex<HashMap<(NotificationId, u32), u32>>,
     slots: Semaphore,
 }
 
@@ -45,6 +48,7 @@ impl<'a, B: Backend> Invocation<'a, B> {
             monitor: BotMonitor::new(&context.ledger, &context.events, &context.clock),
             deadline,
             service_urls: Mutex::default(),
+            message_refusals: Mutex::default(),
             slots: Semaphore::new(MAX_CONCURRENCY),
         }
     }
@@ -71,6 +75,17 @@ impl<'a, B: Backend> Invocation<'a, B> {
             .acquire_many(u32::try_from(deliveries).unwrap_or(u32::MAX))
             .await
             .ok()
+    }
+
+    /// Counts a refusal of this message, and returns how many there were.
+    pub(crate) fn count_message_refusal(&self, id: &NotificationId, revision: u32) -> u32 {
+        let mut refusals = self
+            .message_refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = refusals.entry((id.clone(), revision)).or_default();
+        *count = count.saturating_add(1);
+        *count
     }
 
     pub(crate) fn cached_service_url(&self, bucket: &Bucket) -> Option<String> {

@@ -105,7 +105,7 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
         return requeue(context, chunk, due).await;
     }
     let (id, name) = (chunk.notification.clone(), chunk.chunk);
-    let Some(cache) = NotificationCache::open(context, &id).await? else {
+    let Some(cache) = NotificationCache::open(context, &id, chunk.bucket.as_ref()).await? else {
         tracing::warn!(error_type = "ChunkWithoutNotification", notification = %id, "nothing is sent");
         return Ok(());
     };

@@ -6,7 +6,8 @@ use botframework::outgoing::SharedMessage;
 use herald::backend::Backend;
 use herald::delivery::Outcome;
 use herald::id::NotificationId;
-use herald::notification::Notification;
+use herald::notification::{MessageRefusal, Notification};
+use herald::rate_limit::Bucket;
 use herald::store::{self, Notifications};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -27,35 +28,52 @@ pub(crate) struct NotificationCache<'a, B: Backend> {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) head: Notification,
+    /// The channel of the chunk that is processed.
+    channel: Option<String>,
     /// None once it is retracted.
     pub(crate) message: Option<Arc<SharedMessage>>,
 }
 
 impl Snapshot {
-    /// How a delivery ends that has not begun, when the notification was cancelled, retracted or has expired.
+    /// The channel's refusal of this message, whoever it is for.
+    pub(crate) fn refusal(&self) -> Option<&MessageRefusal> {
+        self.head.refusal(self.channel.as_deref()?)
+    }
+
+    /// How a delivery ends that has not begun, when the notification was cancelled, retracted or has expired, or the channel
+    /// refuses its message.
     pub(crate) fn stop_outcome(&self, now: Timestamp) -> Option<Outcome> {
         if self.head.is_stopped() {
             Some(Outcome::Cancelled)
         } else if self.head.expires_at <= now {
             Some(Outcome::Expired)
         } else {
-            None
+            self.refusal().map(|refusal| Outcome::Rejected {
+                code: refusal.code.clone(),
+                detail: None,
+            })
         }
     }
 }
 
 impl<'a, B: Backend> NotificationCache<'a, B> {
-    /// Reads the notification; `None` when there is none.
+    /// Reads the notification, for a chunk with this bucket; `None` when there is none.
     pub(crate) async fn open(
         context: &'a Context<B>,
         id: &NotificationId,
+        bucket: Option<&Bucket>,
     ) -> Result<Option<Self>, store::Error> {
         let now = context.clock.now();
         let Some(head) = context.notifications.find(id).await? else {
             return Ok(None);
         };
         let message = read_message(context, &head).await?;
-        let snapshot = Arc::new(Snapshot { head, message });
+        let channel = bucket.map(|bucket| bucket.channel().to_owned());
+        let snapshot = Arc::new(Snapshot {
+            head,
+            channel,
+            message,
+        });
         Ok(Some(Self {
             context,
             last: Mutex::new((now, snapshot)),
@@ -71,6 +89,7 @@ impl<'a, B: Backend> NotificationCache<'a, B> {
         if later(*read_at, TTL) > now {
             return Ok(Arc::clone(snapshot));
         }
+        let channel = snapshot.channel.clone();
         let snapshot = match self.context.notifications.find(&snapshot.head.id).await? {
             Some(head) => {
                 let message = if head.revision == snapshot.head.revision {
@@ -78,13 +97,18 @@ impl<'a, B: Backend> NotificationCache<'a, B> {
                 } else {
                     read_message(self.context, &head).await?
                 };
-                Arc::new(Snapshot { head, message })
+                Arc::new(Snapshot {
+                    head,
+                    channel,
+                    message,
+                })
             }
             None => Arc::new(Snapshot {
                 head: Notification {
                     cancelled_at: Some(now),
                     ..snapshot.head.clone()
                 },
+                channel,
                 message: snapshot.message.clone(),
             }),
         };

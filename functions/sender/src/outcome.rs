@@ -6,8 +6,10 @@ use herald::backend::Backend;
 use herald::bot_monitor::TokenVerdict;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
 use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, RetryPolicy};
+use herald::id::NotificationId;
+use herald::notification::MessageRefusal;
 use herald::retry::{Action, action_for, retry_after};
-use herald::store::{self, Conversations};
+use herald::store::{self, Conversations, Notifications};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,6 +18,9 @@ use crate::tenant::{Tenant, error_code};
 
 /// How many attempts find no conversation before it is gone.
 const MAX_NOT_FOUND: u32 = 3;
+
+/// After so many refusals of its message, whoever it is for, a notification asks for no other recipient on that channel.
+const MAX_MESSAGE_REFUSALS: u32 = 3;
 
 /// How long a conversation that was not found is left alone.
 const NOT_FOUND_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
@@ -41,11 +46,17 @@ pub(crate) enum SideEffect {
     Throttled(Option<SignedDuration>),
     /// The tenant accepted the bot's token, at this service URL.
     Accepted(String),
+    /// The channel refuses the message, whoever it is for.
+    MessageRefused(NotificationId, MessageRefusal),
 }
 
 impl SideEffect {
     pub(crate) fn is_throttle(&self) -> bool {
         matches!(self, Self::Throttled(_))
+    }
+
+    pub(crate) fn stops_notification(&self) -> bool {
+        matches!(self, Self::MessageRefused(..))
     }
 }
 
@@ -104,6 +115,9 @@ impl<B: Backend> Tenant<'_, B> {
             correlation = error.correlation(),
             "attempt failed"
         );
+        if error.reason().is_of_message() {
+            effects.list.extend(self.message_refused(&error, snapshot));
+        }
         Ok(match action_for(error.reason()) {
             // The bot was refused, not this delivery: it waits like all others, however often it was tried.
             Action::PauseBot => {
@@ -119,6 +133,27 @@ impl<B: Backend> Tenant<'_, B> {
                 self.disposition_of(attempt, lease, snapshot)
             }
         })
+    }
+
+    /// Counts a refusal of the message. The last of the few that are needed stops the notification on this channel, unless a
+    /// recipient got the message before.
+    fn message_refused(&self, error: &connector::Error, snapshot: &Snapshot) -> Option<SideEffect> {
+        let head = &snapshot.head;
+        let bucket = self.bucket?;
+        let count = self.invocation.count_message_refusal(&head.id, head.revision);
+        let accepted = match head.revision {
+            0 => head.counts.delivered,
+            _ => head.revision_counts.current,
+        };
+        if count < MAX_MESSAGE_REFUSALS || snapshot.refusal().is_some() || accepted > 0 {
+            return None;
+        }
+        let refusal = MessageRefusal {
+            channel: bucket.channel().to_owned(),
+            code: error_code(error),
+            revision: head.revision,
+        };
+        Some(SideEffect::MessageRefused(head.id.clone(), refusal))
     }
 
     /// The request that would have followed this refusal was not made.
@@ -230,6 +265,16 @@ impl<B: Backend> Tenant<'_, B> {
                 }
                 SideEffect::Throttled(retry_after) => self.throttle(retry_after).await?,
                 SideEffect::Accepted(service_url) => self.record_acceptance(&service_url).await,
+                SideEffect::MessageRefused(id, refusal) => {
+                    tracing::warn!(
+                        error_type = "MessageRefused",
+                        notification = %id,
+                        channel = refusal.channel,
+                        code = refusal.code,
+                        "the channel refuses the message, whoever it is for: nothing further is sent there"
+                    );
+                    self.context().notifications.refuse_message(&id, &refusal).await?;
+                }
             }
         }
         Ok(())

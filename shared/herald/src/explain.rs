@@ -117,7 +117,7 @@ impl Reason {
             Self::WaitingForPermit => "It is sent in the tenant's next free slot.",
             Self::InFlight => "It is on the queue or being sent.",
             Self::Ending => {
-                "It will not be sent, because its notification expired or was cancelled, and is about to end."
+                "It will not be sent, because its notification expired or was cancelled, or the channel refuses its message, and is about to end."
             }
             Self::Ended => "It has ended, and counts when the rest of its chunk has.",
         }
@@ -472,7 +472,10 @@ fn verdict(
     {
         return Reason::InBatch.into();
     }
-    if notification.is_stopped() || notification.expires_at <= now {
+    let is_refused = chunk
+        .bucket
+        .is_some_and(|bucket| notification.refusal(bucket.channel()).is_some());
+    if notification.is_stopped() || notification.expires_at <= now || is_refused {
         return Reason::Ending.into();
     }
     let Some(rate) = rate else {

@@ -91,6 +91,8 @@ pub struct Notification {
     pub chunks_current: u64,
     /// The copies in those chunks.
     pub revision_counts: RevisionCounts,
+    /// Set when a channel refuses its message, whoever it is for.
+    pub refused: Option<MessageRefusal>,
     /// When it was started, if it was held.
     pub released_at: Option<Timestamp>,
     /// When it was cancelled.
@@ -101,6 +103,17 @@ pub struct Notification {
     pub confirms: Option<NotificationId>,
     /// The notification that confirmed this plan. A plan is confirmed once.
     pub confirmed_as: Option<NotificationId>,
+}
+
+/// A channel refuses the message of a revision, whoever it is for. Its other deliveries on that channel end without a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRefusal {
+    /// The channel.
+    pub channel: String,
+    /// The channel's code.
+    pub code: String,
+    /// The revision that has the message. An edit is a new message.
+    pub revision: u32,
 }
 
 /// What the sender does for a person without a stored conversation.
@@ -281,6 +294,7 @@ impl Notification {
             retracted: false,
             chunks_current: 0,
             revision_counts: RevisionCounts::default(),
+            refused: None,
             released_at: None,
             cancelled_at: None,
             completed_at: None,
@@ -367,6 +381,22 @@ impl Notification {
     /// Whether no further message may be sent: it was cancelled or retracted.
     pub fn is_stopped(&self) -> bool {
         self.cancelled_at.is_some() || self.retracted
+    }
+
+    /// The refusal of its present message by this channel.
+    pub fn refusal(&self, channel: &str) -> Option<&MessageRefusal> {
+        self.refused
+            .as_ref()
+            .filter(|refusal| refusal.revision == self.revision && refusal.channel == channel)
+    }
+
+    /// Whether a refusal may be stored: it is of the present message, which has none.
+    pub fn admits_refusal(&self, refusal: &MessageRefusal) -> bool {
+        refusal.revision == self.revision
+            && self
+                .refused
+                .as_ref()
+                .is_none_or(|stored| stored.revision < refusal.revision)
     }
 
     /// The outcomes of the deliveries in closed chunks. If it was cancelled or retracted while it was held, its whole audience is cancelled.

@@ -11,7 +11,8 @@
 //! | `NotFound` | no such conversation | a person's conversation is created again, once, which returns the same or its replacement; any other is tried twice more, and then gone |
 //! | `BlockedByUser`, `NotInRoster`, `NotInstalled` | 403 | gone; the conversation is blocked until an event unblocks it |
 //! | `DisabledByAdmin`, `ForeignConversationId` | 403 | gone and blocked; several of them open the tenant's circuit breaker, and deliveries are retried |
-//! | `ActivityNotFound`, `TooLarge`, `Refused` | other 3xx and 4xx | rejected, with the channel's message |
+//! | `ActivityNotFound`, `Refused` | other 3xx and 4xx | rejected, with the channel's message |
+//! | `TooLarge`, `InvalidMessage` | 413, 400 about a card, an attachment or a mention | the same; after three of them the notification asks for no other recipient on that channel: [`crate::notification::MessageRefusal`] |
 //! | `ServerError` | 500 | ambiguous; retried once if the policy allows it |
 //! | `NoResponse` | 408, other 5xx, timeouts, broken connections | ambiguous; retried three times if the policy allows it |
 //!
@@ -90,7 +91,9 @@ pub const fn action_for(reason: Reason) -> Action {
         Reason::NotFound => Action::RecreateConversation,
         Reason::BlockedByUser | Reason::NotInRoster | Reason::NotInstalled => Action::Block,
         Reason::DisabledByAdmin | Reason::ForeignConversationId => Action::CountFailure,
-        Reason::ActivityNotFound | Reason::TooLarge | Reason::Refused => Action::Reject,
+        Reason::ActivityNotFound | Reason::TooLarge | Reason::InvalidMessage | Reason::Refused => {
+            Action::Reject
+        }
         Reason::ServerError => Action::RetryAmbiguous { max: 2 },
         Reason::NoResponse => Action::RetryAmbiguous {
             max: crate::delivery::MAX_AMBIGUOUS_ATTEMPTS,

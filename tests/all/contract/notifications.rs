@@ -7,7 +7,7 @@ use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
 use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReason};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, Notification, PAGE_SIZE, Page, PageChunk,
+    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, MessageRefusal, Notification, PAGE_SIZE, Page, PageChunk,
     RevisionCounts, SendMode, StartPolicy, State, Unreachable,
 };
 use herald::rate_limit::Bucket;
@@ -52,6 +52,7 @@ on_every_backend! { notifications:
     a_cancelled_notification_awaiting_confirmation_is_not_started,
     a_notification_is_completed_once,
     of_twenty_concurrent_completions_one_succeeds,
+    the_first_refusal_of_the_present_message_is_stored,
     a_dead_letter_is_listed_with_its_last_reason,
     operations_on_an_unknown_notification_do_nothing,
     the_counts_add_up_under_concurrent_pages_and_chunks,
@@ -90,6 +91,7 @@ fn notification(number: u8) -> Notification {
         retracted: false,
         chunks_current: 0,
         revision_counts: RevisionCounts::default(),
+        refused: None,
         released_at: None,
         cancelled_at: None,
         completed_at: None,
@@ -848,6 +850,31 @@ async fn of_twenty_concurrent_completions_one_succeeds<S: Notifications>(store: 
     let completed = join_all((0..20).map(|_| store.complete(&id, at(5)))).await;
     let count = completed.into_iter().filter(|it| *it.as_ref().unwrap()).count();
     assert_eq!(count, 1);
+}
+
+async fn the_first_refusal_of_the_present_message_is_stored<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let refusal = |channel: &str, revision| MessageRefusal {
+        channel: channel.to_owned(),
+        code: "MessageSizeTooBig".to_owned(),
+        revision,
+    };
+    // Of a message that is not there yet, none.
+    store.refuse_message(&id(1), &refusal("msteams", 1)).await.unwrap();
+    assert_eq!(find(&store, 1).await.refused, None);
+    for channel in ["msteams", "webchat"] {
+        store.refuse_message(&id(1), &refusal(channel, 0)).await.unwrap();
+    }
+    assert_eq!(find(&store, 1).await.refused, Some(refusal("msteams", 0)));
+    revise(&store, 1, "new", 1).await;
+    assert_eq!(find(&store, 1).await.refusal("msteams"), None, "an edit is a new message");
+    store.refuse_message(&id(1), &refusal("msteams", 0)).await.unwrap();
+    store.refuse_message(&id(1), &refusal("webchat", 1)).await.unwrap();
+    let head = find(&store, 1).await;
+    assert_eq!(head.refusal("webchat"), Some(&refusal("webchat", 1)));
+    assert_eq!(head.refusal("msteams"), None);
+    store.refuse_message(&id(9), &refusal("msteams", 0)).await.unwrap();
+    assert_eq!(store.find(&id(9)).await.unwrap(), None);
 }
 
 async fn a_dead_letter_is_listed_with_its_last_reason<S: Notifications>(store: S) {

@@ -117,6 +117,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         retracted: false,
         chunks_current: 0,
         revision_counts: RevisionCounts::default(),
+        refused: None,
         released_at: None,
         cancelled_at: None,
         completed_at: None,

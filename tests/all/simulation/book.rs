@@ -72,6 +72,8 @@ pub(super) struct Wanted {
     pub(super) revised: Vec<Timestamp>,
     /// The time at which the retraction was acknowledged.
     pub(super) retracted: Option<Timestamp>,
+    /// The first time at which it was recorded that the channel refuses this revision.
+    pub(super) refused: Option<(u32, Timestamp)>,
     /// The last content, or `None` after a retraction.
     pub(super) text: Option<String>,
 }
@@ -91,6 +93,12 @@ impl Wanted {
     pub(super) fn ended_first(&self, run: &Run) -> bool {
         let planned = self.planning(run).ends + run.off();
         self.expires_at.is_some_and(|expires| expires <= planned)
+    }
+
+    /// Whether this is the text of one of its revisions.
+    pub(super) fn sends(&self, text: &str) -> bool {
+        let number = |text: &str| text.split(' ').next().map(str::to_owned);
+        self.text.as_deref().is_none_or(|own| number(own) == number(text))
     }
 
     /// Records the acknowledged content, or a retraction if `text` is `None`.
@@ -198,6 +206,16 @@ impl Book {
     pub(super) fn accepted(&mut self, id: &NotificationId, text: &str) {
         let (number, _) = Self::read(text);
         self.wanted[number].id = Some(id.clone());
+    }
+
+    /// A worker recorded that the channel refuses the message of this revision.
+    pub(super) fn message_refused(&mut self, id: &NotificationId, revision: u32, now: Timestamp) {
+        let mut wanted = self.wanted.iter_mut();
+        if let Some(wanted) = wanted.find(|wanted| wanted.id.as_ref() == Some(id))
+            && wanted.refused.is_none_or(|(earlier, _)| earlier < revision)
+        {
+            wanted.refused = Some((revision, now));
+        }
     }
 
     /// A worker acquired the lease of a delivery.

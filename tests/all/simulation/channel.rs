@@ -6,7 +6,7 @@
 
 use std::sync::Mutex;
 
-use herald_local::teams::{Operation, Query, Teams};
+use herald_local::teams::{Operation, Query, Teams, text_of};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -136,6 +136,11 @@ fn fault_of(run: &Run, state: &mut State, asked: &Request, place: usize) -> Opti
             .then(|| Refusal::new(403, "ForbiddenOperationException")),
         Operation::Send(_) if run.strikes(troubles.missing) => {
             Some(Refusal::new(404, "ConversationNotFound"))
+        }
+        Operation::Send(activity) | Operation::Update { activity, .. }
+            if run.oversized.get().is_some_and(|text| text == text_of(activity)) =>
+        {
+            Some(Refusal::new(413, "MessageSizeTooBig"))
         }
         Operation::Send(_) | Operation::Update { .. } | Operation::Delete(_) => run
             .strikes(troubles.refused)

@@ -128,6 +128,11 @@ impl Book {
             Some("its deliverAt is later")
         } else if wanted.retracted.is_some_and(heard) {
             Some("it is retracted")
+        } else if wanted
+            .refused
+            .is_some_and(|(refused, moment)| refused == revision && heard(moment))
+        {
+            Some("the channel refuses its message")
         } else if newest > revision as usize {
             Some("it has new content")
         } else {

@@ -175,6 +175,10 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
     let wishes = wishes(run, &chance.fork(), storm);
     run.book(|book| book.wanted.resize_with(wishes.len(), Default::default));
 
+    if chance.below(8) == 0 {
+        let (number, revision) = (chance.index(wishes.len()), chance.below(2));
+        run.oversized.get_or_init(|| format!("n{number} r{revision}"));
+    }
     run.stir_up();
     for number in 0..usize::try_from(chance.between(1, 2)).unwrap() {
         spawn_local(poll(Arc::clone(run), Planner, number));
@@ -397,6 +401,8 @@ const KINDS: &[&str] = &[
     "cause: TokenRefused",
     "BotOutageEnded",
     "TenantRefusesBot",
+    "code: \"MessageSizeTooBig\"",
+    "is refused: MessageRefusal",
 ];
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn untrue(run: &Run, wanted: &Wanted, recipient: &Recipient, outcome:
         Outcome::Gone { code } => run.channel.with(|channel| gone(run, channel, recipient, code)),
         Outcome::Rejected { code, .. } => run
             .channel
-            .with(|channel| rejected(run, channel, recipient, code)),
+            .with(|channel| rejected(run, channel, wanted, recipient, code)),
     }
 }
 
@@ -166,12 +166,20 @@ fn gone(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option
     (!is_true).then(|| format!("gone for {code}, which is not true"))
 }
 
-fn rejected(run: &Run, channel: &State, recipient: &Recipient, code: &str) -> Option<String> {
+fn rejected(
+    run: &Run,
+    channel: &State,
+    wanted: &Wanted,
+    recipient: &Recipient,
+    code: &str,
+) -> Option<String> {
     let place = led_to(channel, recipient).map(|place| &channel.places[place]);
     let is_true = match code {
         "BadSyntax" => place.is_none_or(|_| run.troubles.channel.refused > Odds(0)) || is_a_name(recipient),
         // No address that the bot can know serves this tenant.
         "BadArgument" => place.is_none_or(|place| !channel.tenants[place.tenant].is_global),
+        // Only of the revision that is too large; copies of it cannot be made by an edit.
+        "MessageSizeTooBig" => run.oversized.get().is_some_and(|text| wanted.sends(text)),
         // The tenant refused the bot for half an hour, or still does.
         "BotNotRegistered" => place.is_none_or(|place| {
             let since = channel.tenants[place.tenant].refused_since;

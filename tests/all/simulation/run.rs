@@ -1,7 +1,7 @@
 //! The state that all parts of a run share: time, random numbers, tables, queues, and the book.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub(super) struct Run {
     pub(super) tokens: Tokens,
     /// The published events.
     pub(super) events: Events,
+    /// The text of a message that the channel refuses for its size.
+    pub(super) oversized: OnceLock<String>,
     /// The largest page of a listing of conversations.
     pub(super) page: usize,
     /// The bot's own tenant, if it has one.
@@ -85,6 +87,7 @@ impl Run {
             deliveries: Sqs::new("deliveries", failed, scheduler),
             channel: Channel::new(&troubles, page),
             tokens: Tokens::default(),
+            oversized: OnceLock::new(),
             troubles,
             chance,
             trace: Trace::default(),

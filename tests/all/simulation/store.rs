@@ -13,7 +13,7 @@ use herald::conversation::{
 use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
+use herald::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
@@ -392,6 +392,17 @@ impl Notifications for Tables {
     ) -> Result<SetOnce, Error> {
         let act = self.store().set_once(id, milestone, now);
         self.count("set a milestone", id, act).await
+    }
+
+    async fn refuse_message(&self, id: &NotificationId, refusal: &MessageRefusal) -> Result<(), Error> {
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().refuse_message(id, refusal).await;
+            run.tell(&self.0, format_args!("the message of {id} is refused: {refusal:?}"));
+            run.book(|book| book.message_refused(id, refusal.revision, run.now()));
+            answer
+        };
+        self.call("refuse a message", act).await
     }
 
     async fn compare_and_set_content(

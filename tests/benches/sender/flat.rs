@@ -18,7 +18,7 @@ use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, Delivery
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
-use herald::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
+use herald::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -442,6 +442,10 @@ impl Notifications for Tables {
     }
 
     async fn compare_and_set_content(&self, _: &Notification, _: &Content) -> Result<CasResult, StoreError> {
+        unused()
+    }
+
+    async fn refuse_message(&self, _: &NotificationId, _: &MessageRefusal) -> Result<(), StoreError> {
         unused()
     }
 

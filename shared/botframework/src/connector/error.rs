@@ -58,6 +58,8 @@ pub enum Reason {
     ActivityNotFound,
     /// The message has too many bytes.
     TooLarge,
+    /// The message is invalid, whoever it is for: a card, an attachment or a mention that the channel does not take.
+    InvalidMessage,
     /// The request is invalid or forbidden.
     Refused,
     /// The channel failed (500). The documentation advises against a retry.
@@ -83,9 +85,14 @@ impl Reason {
             | Self::NotInstalled
             | Self::ForeignConversationId
             | Self::NotFound => Class::Gone,
-            Self::ActivityNotFound | Self::TooLarge | Self::Refused => Class::Rejected,
+            Self::ActivityNotFound | Self::TooLarge | Self::InvalidMessage | Self::Refused => Class::Rejected,
             Self::ServerError | Self::NoResponse => Class::Ambiguous,
         }
+    }
+
+    /// Whether the message was refused, whoever it is for: it is refused for every other recipient too.
+    pub const fn is_of_message(self) -> bool {
+        matches!(self, Self::TooLarge | Self::InvalidMessage)
     }
 }
 
@@ -145,6 +152,27 @@ const REASONS: &[(Statuses, Pattern, Reason)] = &[
         Statuses::One(404),
         Pattern::Code("ActivityNotFoundInConversation"),
         Reason::ActivityNotFound,
+    ),
+    // The words of the channel's own texts; the codes do not tell a message from a conversation.
+    (
+        Statuses::One(400),
+        Pattern::InMessage("mention"),
+        Reason::InvalidMessage,
+    ),
+    (
+        Statuses::One(400),
+        Pattern::InMessage("attachment"),
+        Reason::InvalidMessage,
+    ),
+    (
+        Statuses::One(400),
+        Pattern::InMessage("adaptive card"),
+        Reason::InvalidMessage,
+    ),
+    (
+        Statuses::One(400),
+        Pattern::InMessage("card payload"),
+        Reason::InvalidMessage,
     ),
     (Statuses::One(401), Pattern::Any, Reason::Unauthorized),
     (Statuses::One(408), Pattern::Any, Reason::NoResponse),

@@ -75,7 +75,8 @@ impl Bucket {
         (!tenant.is_empty()).then_some(tenant)
     }
 
-    fn channel(&self) -> &str {
+    /// The channel.
+    pub fn channel(&self) -> &str {
         self.0.split('|').next().unwrap_or_default()
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{CasResult, Error, ListPage, MAX_CAS_ROUNDS};
 use crate::audience::{Audience, Recipient};
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
 
 /// How long a notification is listed after its acceptance: until the latest `deliverAt`, `expiresAt` and expiry of its items.
 pub const LISTED_FOR: SignedDuration = SignedDuration::from_hours((365 + 14 + 30) * 24);
@@ -211,6 +211,13 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         milestone: Milestone,
         now: Timestamp,
     ) -> impl Future<Output = Result<SetOnce, Error>> + Send;
+
+    /// Stores that a channel refuses the message, if [`Notification::admits_refusal`]. The first refusal counts.
+    fn refuse_message(
+        &self,
+        id: &NotificationId,
+        refusal: &MessageRefusal,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Stores the content of `revised`, if the stored notification is at the revision before, and neither retracted nor a plan
     /// that is confirmed.

@@ -9,7 +9,7 @@ use super::{Consistency, Error, Expression, Put, Table, Transaction, expiry, new
 use crate::audience::Recipient;
 use crate::aws::Sdk;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Idempotency, ListPage, Milestone, PageNumber, SetOnce,
 };
@@ -272,6 +272,34 @@ impl crate::store::Notifications for Notifications {
             Put::Refused(Some(item)) => SetOnce::Unchanged(head(&item)?),
             Put::Written(None) | Put::Refused(None) => SetOnce::NotFound,
         })
+    }
+
+    async fn refuse_message(&self, id: &NotificationId, refusal: &MessageRefusal) -> Result<(), Error> {
+        const VERB: &str = "record that a message is refused";
+        let MessageRefusal {
+            channel,
+            code,
+            revision,
+        } = refusal;
+        let update = Expression::new(
+            "SET #refusedBy = :channel, #refusedFor = :code, #refusedRevision = :revision",
+            ["refusedBy", "refusedFor", "refusedRevision"],
+            [
+                ("channel", text(channel)),
+                ("code", text(code)),
+                ("revision", number(*revision)),
+            ],
+        );
+        let condition = Expression::new(
+            "#revision = :revision AND (attribute_not_exists(#refusedRevision) OR #refusedRevision < :revision)",
+            ["revision"],
+            [],
+        );
+        // Otherwise it has another message by now, or another worker was faster.
+        self.0
+            .update(VERB, key(id, HEAD), update, Some(condition))
+            .await
+            .map(drop)
     }
 
     async fn compare_and_set_content(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Store;
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, Notification, NotificationFilter, Page};
+use crate::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Error, ListPage, Milestone, Notifications, PageNumber,
     SetOnce,
@@ -253,6 +253,15 @@ impl Notifications for Store {
             }
         });
         Ok(set.unwrap_or(SetOnce::NotFound))
+    }
+
+    async fn refuse_message(&self, id: &NotificationId, refusal: &MessageRefusal) -> Result<(), Error> {
+        self.with(id, |entry| {
+            if entry.head.admits_refusal(refusal) {
+                entry.head.refused = Some(refusal.clone());
+            }
+        });
+        Ok(())
     }
 
     async fn compare_and_set_content(

@@ -7,7 +7,9 @@ use super::super::{Error, expiry};
 use super::key::{HEAD, key};
 use super::listing::{BY_MONTH, month_of};
 use crate::delivery::OutcomeCounts;
-use crate::notification::{IfNoConversation, Notification, RevisionCounts, SendMode, Unreachable};
+use crate::notification::{
+    IfNoConversation, MessageRefusal, Notification, RevisionCounts, SendMode, Unreachable,
+};
 
 /// The notification that confirmed a plan.
 pub(super) const CONFIRMED_AS: &str = "confirmedAs";
@@ -58,6 +60,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         retracted,
         chunks_current,
         revision_counts,
+        refused,
         released_at,
         cancelled_at,
         completed_at,
@@ -121,6 +124,18 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
             ("batched", number(*batched)),
         ]));
     }
+    if let Some(MessageRefusal {
+        channel,
+        code,
+        revision,
+    }) = refused
+    {
+        attributes.extend(item([
+            ("refusedBy", text(channel)),
+            ("refusedFor", text(code)),
+            ("refusedRevision", number(*revision)),
+        ]));
+    }
     if *retracted {
         attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
     }
@@ -176,6 +191,14 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         revision_counts: RevisionCounts {
             current: head.number("copiesCurrent")?,
             uneditable: head.number("copiesUneditable")?,
+        },
+        refused: match head.optional_number("refusedRevision")? {
+            Some(revision) => Some(MessageRefusal {
+                channel: head.text("refusedBy")?.to_owned(),
+                code: head.text("refusedFor")?.to_owned(),
+                revision,
+            }),
+            None => None,
         },
         released_at: head.optional_moment("releasedAt")?,
         cancelled_at: head.optional_moment("cancelledAt")?,
