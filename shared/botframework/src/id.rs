@@ -9,6 +9,10 @@ use serde_json::Value;
 
 use crate::wire::{WireField, WireValue};
 
+/// The longest id that is taken from an answer of a service, in bytes. Real ones have less than a fifth. A longer one is as good
+/// as none: it could be neither stored nor sent.
+pub const MAX_ID_BYTES: usize = 1024;
+
 const THREAD: &str = ";messageid=";
 
 macro_rules! id {

@@ -490,6 +490,22 @@ fn key_ids() -> Vec<Case> {
                 it.header["x5u"] = json!("https://evil.example/certificate");
             }),
         ),
+        Case::unauthorized(
+            "a header that is an array of its fields",
+            "TokenMalformed",
+            change(|it| it.header = json!(["RS256", "current", null])),
+        ),
+        Case::unauthorized(
+            "claims that are an array of their fields",
+            "TokenMalformed",
+            change(|it| {
+                let claims = it.claims.clone();
+                let field = |name: &str| claims[name].clone();
+                it.claims = json!([
+                    field("iss"), field("aud"), field("exp"), field("nbf"), field("serviceurl"), "", null, null, null
+                ]);
+            }),
+        ),
     ]
 }
 
@@ -505,6 +521,7 @@ fn published_keys() -> Vec<Case> {
                 it.issuer.publish(json!([published]));
             }),
         ),
+        not_endorsed("a key whose endorsements are null", key("endorsements", Value::Null)),
         not_endorsed("a key endorsed for nothing", key("endorsements", json!([]))),
         not_endorsed(
             "a key endorsed for another channel",

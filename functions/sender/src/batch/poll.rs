@@ -21,6 +21,9 @@ use crate::tenant::error_code;
 /// How many pages of failed entries are read. A batch has no more members than a page of the plan.
 const MAX_FAILED_PAGES: usize = 100;
 
+/// How many failed entries are kept: ten times as many as a batch has members.
+const MAX_FAILED_ENTRIES: usize = 1000;
+
 /// The members that a batch did not reach.
 #[derive(Default)]
 struct Failed {
@@ -168,7 +171,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         snapshot: &Snapshot,
     ) -> Result<Failed, Exit> {
         let mut failed = Failed::default();
-        let counted: u64 = progress.failed.iter().map(|(_, count)| count).sum();
+        let counts = progress.failed.iter().map(|(_, count)| *count);
+        let counted = counts.fold(0, u64::saturating_add);
         if counted == 0 && progress.left() == Some(0) {
             return Ok(failed);
         }
@@ -203,6 +207,10 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             };
             listed += page.entries.len() as u64;
             failed.is_incomplete |= page.entries.iter().any(|entry| entry.id.is_empty());
+            if failed.entries.len() + page.entries.len() > MAX_FAILED_ENTRIES {
+                failed.is_incomplete = true;
+                return Ok(failed);
+            }
             failed.entries.extend(page.entries);
             token = page.continuation_token;
             if token.is_none() {

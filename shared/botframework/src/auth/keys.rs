@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::denied::Denied;
 use crate::cloud::Cloud;
-use crate::http::{Body, Transport, TransportError};
+use crate::http::{Body, BodyLimit, Transport, TransportError, read_object};
 use crate::service_url::{Loopback, OtherChannels, TrustRule, Untrusted};
 
 /// The age at which keys are fetched again, which the Bot Framework prescribes.
@@ -100,8 +100,8 @@ struct Jwk {
     alg: Option<String>,
     #[serde(rename = "use")]
     purpose: Option<String>,
-    #[serde(default)]
-    endorsements: Vec<String>,
+    /// Absent or null in keys that endorse no channel.
+    endorsements: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -285,6 +285,7 @@ impl JwksCache {
     async fn get<T: for<'de> Deserialize<'de>>(&self, url: &str) -> Result<T, FetchError> {
         let request = Request::get(url)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .extension(BodyLimit(MAX_BODY))
             .body(Bytes::new())
             .map_err(FetchError::Request)?;
         let response = tokio::time::timeout(FETCH_TIMEOUT, self.transport.send(request))
@@ -296,8 +297,9 @@ impl JwksCache {
         }
         match response.body() {
             Body::Truncated => Err(FetchError::Truncated),
+            Body::TooLarge => Err(FetchError::TooLarge),
             Body::Complete(body) if body.len() > MAX_BODY => Err(FetchError::TooLarge),
-            Body::Complete(body) => serde_json::from_slice(body).map_err(FetchError::Malformed),
+            Body::Complete(body) => read_object(body).map_err(FetchError::Malformed),
         }
     }
 
@@ -323,7 +325,7 @@ impl fmt::Debug for JwksCache {
 impl Key {
     /// Reads a JWK, if it is an RSA signing key.
     fn from_jwk(jwk: Value) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(jwk).ok()?;
+        let jwk: Jwk = serde_json::from_value(Some(jwk).filter(Value::is_object)?).ok()?;
         let signs = jwk.kty == "RSA"
             && jwk.alg.is_none_or(|algorithm| algorithm == "RS256")
             && jwk.purpose.is_none_or(|purpose| purpose == "sig");
@@ -331,7 +333,7 @@ impl Key {
             id: jwk.kid,
             modulus: integer(&jwk.n)?,
             exponent: integer(&jwk.e)?,
-            endorsements: jwk.endorsements,
+            endorsements: jwk.endorsements.unwrap_or_default(),
         })
         .filter(|_| signs)
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::denied::Denied;
 use super::keys::Key;
+use crate::http::read_object;
 
 /// The longest token that is parsed, in bytes. A channel's token has about 1,000; API Gateway limits all headers of a
 /// request to 10,240.
@@ -168,5 +169,5 @@ fn bytes(part: &str) -> Result<Vec<u8>, Denied> {
 }
 
 fn document<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Denied> {
-    serde_json::from_slice(&bytes(part)?).map_err(|_| Denied::TokenMalformed)
+    read_object(&bytes(part)?).map_err(|_| Denied::TokenMalformed)
 }

@@ -19,8 +19,8 @@ pub use self::progress::{FailedEntries, FailedEntry, OperationPhase, OperationPr
 
 use self::progress::MissingField;
 use super::{Connector, Error, Success, json};
-use crate::http::{Body, BoxError, Part};
-use crate::id::{ConversationId, OperationId, UserRef};
+use crate::http::{Body, BodyLimit, BoxError, Part};
+use crate::id::{ConversationId, MAX_ID_BYTES, OperationId, UserRef};
 use crate::outgoing::OutgoingActivity;
 
 /// Teams accepted a message for many recipients.
@@ -177,8 +177,18 @@ impl Connector {
         ];
         let query = [("continuationToken", continuation_token)];
         let success = self
-            .request(service_url, Method::GET, &parts, &query, Bytes::new())
+            .request_within(
+                service_url,
+                Method::GET,
+                &parts,
+                &query,
+                Bytes::new(),
+                BodyLimit::PAGE,
+            )
             .await?;
+        if success.body == Body::TooLarge {
+            return Err(success.unusable("AnswerTooLarge"));
+        }
         success.parse_with(FailedEntries::read)
     }
 
@@ -239,7 +249,7 @@ fn operation_id(body: &Body) -> Option<OperationId> {
         Value::String(id) => id,
         document => document.get("operationId")?.as_str()?.to_owned(),
     };
-    Some(OperationId::from(id)).filter(|id| !id.is_empty())
+    Some(OperationId::from(id)).filter(|id| !id.is_empty() && id.as_str().len() <= MAX_ID_BYTES)
 }
 
 fn operation_path(operation: &OperationId) -> [Part<'_>; 2] {

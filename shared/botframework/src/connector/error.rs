@@ -254,6 +254,17 @@ impl Error {
             .into()
     }
 
+    /// A success that cannot be used, and would not be another time.
+    pub(super) fn unusable(status: StatusCode, headers: &HeaderMap, code: &'static str) -> Self {
+        let failure = Failure {
+            code: Some(code.to_owned()),
+            ..Failure::new(Reason::Refused)
+        };
+        failure
+            .with_response(status, headers, &CORRELATION_HEADERS)
+            .into()
+    }
+
     /// A response that is no success.
     pub(super) fn from_response(status: StatusCode, headers: &HeaderMap, body: &Body) -> Self {
         let failure = failure(Some(status), ErrorBody::from_body(body));

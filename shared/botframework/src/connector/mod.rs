@@ -23,15 +23,18 @@ use serde::{Deserialize, Serialize};
 pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, OperationProgress};
 pub use self::creation::{ConversationParameters, ConversationResource};
 pub use self::error::{Class, Error, Reason};
-pub use self::roster::PagedMembers;
+pub use self::roster::{MAX_MEMBERS, PagedMembers};
 
 use crate::activity::Activity;
 use crate::cloud::Cloud;
 use crate::credential::{self, Credential, Token, TokenCache};
-use crate::http::{Body, Part, Transport, address, json_request};
-use crate::id::{ActivityId, ConversationId};
+use crate::http::{Body, BodyLimit, Part, Transport, address, json_request};
+use crate::id::{ActivityId, ConversationId, MAX_ID_BYTES};
 use crate::outgoing::OutgoingActivity;
 use crate::service_url::{Loopback, OtherChannels, ServiceUrl, TrustRule};
+
+/// The longest service URL that is taken from an answer, in bytes.
+const MAX_SERVICE_URL_BYTES: usize = 2048;
 
 /// A client of the Connector. Cheap to clone; all clones share one transport.
 #[derive(Clone)]
@@ -44,8 +47,8 @@ pub struct Connector {
 /// The Connector accepted an activity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SendReceipt {
-    /// The activity's id. Absent when the channel returned none, or the body of the success was lost: the activity is
-    /// sent, and must not be sent again, but it cannot be updated or deleted.
+    /// The activity's id. Absent when the channel returned none, or none of at most [`MAX_ID_BYTES`], or the body of the
+    /// success was lost: the activity is sent, and must not be sent again, but it cannot be updated or deleted.
     pub activity_id: Option<ActivityId>,
 }
 
@@ -122,7 +125,8 @@ impl Connector {
     /// another).
     ///
     /// # Errors
-    /// See [`Error::class`]. A success whose body was lost is not an error: the resource has no id.
+    /// See [`Error::class`]. A success whose body was lost is not an error: the resource has no id. One with an id of more
+    /// than [`MAX_ID_BYTES`] is `Rejected`: the conversation cannot be used.
     pub async fn create_conversation(
         &self,
         service_url: &str,
@@ -133,8 +137,11 @@ impl Connector {
             .request(service_url, Method::POST, &parts, &[], json(parameters)?)
             .await?;
         let mut created: ConversationResource = success.body.json().unwrap_or_default();
+        if created.id.as_ref().is_some_and(|id| id.as_str().len() > MAX_ID_BYTES) {
+            return Err(success.unusable("ConversationIdTooLong"));
+        }
         created.service_url = created.service_url.filter(|url| match self.trust.check(url) {
-            Ok(_) => true,
+            Ok(_) => url.len() <= MAX_SERVICE_URL_BYTES,
             Err(error) => {
                 tracing::warn!(error_type = "ServiceUrlUntrusted", %error, "service URL of the new conversation ignored");
                 false
@@ -221,18 +228,20 @@ impl Connector {
         service_url: &str,
         parts: &[Part<'_>],
         query: &[(&'static str, Option<&str>)],
+        limit: BodyLimit,
     ) -> Result<T, Error> {
         let success = self
-            .request(service_url, Method::GET, parts, query, Bytes::new())
+            .request_within(service_url, Method::GET, parts, query, Bytes::new(), limit)
             .await?;
+        if success.body == Body::TooLarge {
+            return Err(success.unusable("AnswerTooLarge"));
+        }
         success
             .body
             .json()
             .map_err(|error| Error::unreadable(success.status, &success.headers, error))
     }
 
-    /// Sends every request of this client, after the trust rule. A request that is rejected for its token (401) is
-    /// repeated once with a new one, which is safe: the Connector rejects it before it carries anything out.
     async fn request(
         &self,
         service_url: &str,
@@ -241,9 +250,25 @@ impl Connector {
         query: &[(&'static str, Option<&str>)],
         body: Bytes,
     ) -> Result<Success, Error> {
+        self.request_within(service_url, method, parts, query, body, BodyLimit::SMALL)
+            .await
+    }
+
+    /// Sends every request of this client, after the trust rule. A request that is rejected for its token (401) is
+    /// repeated once with a new one, which is safe: the Connector rejects it before it carries anything out.
+    async fn request_within(
+        &self,
+        service_url: &str,
+        method: Method,
+        parts: &[Part<'_>],
+        query: &[(&'static str, Option<&str>)],
+        body: Bytes,
+        limit: BodyLimit,
+    ) -> Result<Success, Error> {
         let trusted = self.trust.check(service_url).map_err(Error::not_sendable)?;
         let url = address(trusted.as_str(), parts, query).map_err(Error::not_sendable)?;
-        let request = json_request(method, url, body).map_err(Error::not_sendable)?;
+        let mut request = json_request(method, url, body).map_err(Error::not_sendable)?;
+        request.extensions_mut().insert(limit);
 
         let Some(tokens) = self.tokens_for(trusted) else {
             return self.exchange(request, None).await;
@@ -299,8 +324,15 @@ impl Success {
     fn receipt(&self) -> SendReceipt {
         let resource: Resource = self.body.json().unwrap_or_default();
         SendReceipt {
-            activity_id: resource.id.filter(|id| !id.is_empty()),
+            activity_id: resource
+                .id
+                .filter(|id| !id.is_empty() && id.as_str().len() <= MAX_ID_BYTES),
         }
+    }
+
+    /// A success that cannot be used, and would not be another time.
+    fn unusable(&self, code: &'static str) -> Error {
+        Error::unusable(self.status, &self.headers, code)
     }
 }
 

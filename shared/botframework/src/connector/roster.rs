@@ -1,9 +1,13 @@
 //! Reads the rosters of conversations and the channels of teams.
 
-use serde::Deserialize;
+use std::fmt;
+
+use http::{HeaderMap, StatusCode};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::{Connector, Error};
-use crate::http::Part;
+use crate::http::{BodyLimit, Part};
 use crate::id::ConversationId;
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 
@@ -15,9 +19,57 @@ use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 pub struct PagedMembers {
     /// The cursor of the next page; absent on the last.
     pub continuation_token: Option<String>,
-    /// The members on this page.
+    /// The members on this page, at most [`MAX_MEMBERS`].
+    #[serde(deserialize_with = "bounded")]
     pub members: Vec<TeamsChannelAccount>,
 }
+
+/// The most members of one answer; Teams lists no more of a whole roster. An answer with more is refused.
+pub const MAX_MEMBERS: usize = 10_000;
+
+/// The longest continuation token, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// A list of members. Of one that is too long, one more than [`MAX_MEMBERS`] is kept.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TeamsChannelAccount>, D::Error> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<TeamsChannelAccount>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of members")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while members.len() <= MAX_MEMBERS {
+                match list.next_element()? {
+                    Some(member) => members.push(member),
+                    None => return Ok(members),
+                }
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(members)
+        }
+    }
+    deserializer.deserialize_seq(Members)
+}
+
+fn check_count(members: &[TeamsChannelAccount]) -> Result<(), Error> {
+    if members.len() > MAX_MEMBERS {
+        return Err(unusable("TooManyMembers"));
+    }
+    Ok(())
+}
+
+fn unusable(code: &'static str) -> Error {
+    Error::unusable(StatusCode::OK, &HeaderMap::new(), code)
+}
+
+/// A whole roster.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Members(#[serde(deserialize_with = "bounded")] Vec<TeamsChannelAccount>);
 
 #[derive(Deserialize)]
 struct TeamConversations {
@@ -40,7 +92,9 @@ impl Connector {
             Part::Id(conversation.as_str()),
             Part::Fixed("members"),
         ];
-        self.get(service_url, &parts, &[]).await
+        let Members(members) = self.get(service_url, &parts, &[], BodyLimit::WHOLE).await?;
+        check_count(&members)?;
+        Ok(members)
     }
 
     /// One member, by `29:` id, Entra object id or user principal name.
@@ -59,7 +113,7 @@ impl Connector {
             Part::Fixed("members"),
             Part::Id(user),
         ];
-        self.get(service_url, &parts, &[]).await
+        self.get(service_url, &parts, &[], BodyLimit::SMALL).await
     }
 
     /// One page of the roster. Teams raises a page size below 50 and caps it at 500.
@@ -83,8 +137,12 @@ impl Connector {
             ("pageSize", page_size.as_deref()),
             ("continuationToken", continuation_token),
         ];
-        let mut page: PagedMembers = self.get(service_url, &parts, &query).await?;
+        let mut page: PagedMembers = self.get(service_url, &parts, &query, BodyLimit::PAGE).await?;
+        check_count(&page.members)?;
         page.continuation_token = page.continuation_token.filter(|token| !token.is_empty());
+        if page.continuation_token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
+            return Err(unusable("ContinuationTokenTooLong"));
+        }
         Ok(page)
     }
 
@@ -93,8 +151,8 @@ impl Connector {
     /// # Errors
     /// See [`Error::class`]; an unreadable response is `Ambiguous`. Safe to repeat.
     pub async fn team(&self, service_url: &str, team: &str) -> Result<TeamInfo, Error> {
-        self.get(service_url, &[Part::Fixed("v3/teams"), Part::Id(team)], &[])
-            .await
+        let parts = [Part::Fixed("v3/teams"), Part::Id(team)];
+        self.get(service_url, &parts, &[], BodyLimit::SMALL).await
     }
 
     /// The channels of a team of Teams. The General channel has no name, and the team's id.
@@ -107,7 +165,7 @@ impl Connector {
             Part::Id(team),
             Part::Fixed("conversations"),
         ];
-        let team: TeamConversations = self.get(service_url, &parts, &[]).await?;
+        let team: TeamConversations = self.get(service_url, &parts, &[], BodyLimit::PAGE).await?;
         Ok(team.conversations)
     }
 }

@@ -1,6 +1,7 @@
 //! The client against a real server on loopback, which records requests and injects faults.
 
 mod batch;
+mod hostile;
 mod tokens;
 
 use std::sync::Mutex;

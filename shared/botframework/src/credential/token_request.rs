@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::client_auth::ClientCredential;
 use super::error::{Backoff, Error, ErrorResponse};
-use crate::http::{Body, OUTSIDE_UNRESERVED, RetryAfter};
+use crate::http::{Body, BodyLimit, OUTSIDE_UNRESERVED, RetryAfter, read_object};
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -92,6 +92,7 @@ pub(super) fn request(client: &Client, credential: &ClientCredential) -> Result<
         .uri(client.token_url())
         .header(CONTENT_TYPE, FORM)
         .header(ACCEPT, JSON)
+        .extension(BodyLimit(MAX_BODY))
         .body(form.into())
 }
 
@@ -99,7 +100,7 @@ pub(super) fn request(client: &Client, credential: &ClientCredential) -> Result<
 pub(super) fn parse(response: &Response<Body>, backoff: Backoff) -> Result<TokenResponse, Error> {
     let body = match response.body() {
         Body::Complete(bytes) if bytes.len() <= MAX_BODY => Some(bytes),
-        Body::Complete(_) | Body::Truncated => None,
+        Body::Complete(_) | Body::Truncated | Body::TooLarge => None,
     };
     if response.status() != StatusCode::OK {
         let error = error_response(response, body);
@@ -121,7 +122,7 @@ fn token_response(body: &[u8]) -> Result<TokenResponse, Unreadable> {
         expires_in: Value,
     }
     // The parser's error may quote the token.
-    let document: Document<'_> = serde_json::from_slice(body).map_err(|_| Unreadable::Malformed)?;
+    let document: Document<'_> = read_object(body).map_err(|_| Unreadable::Malformed)?;
     let token = &*document.access_token;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
     if !document.token_type.eq_ignore_ascii_case("bearer")

@@ -53,8 +53,8 @@ pub use self::error::{Class, Error, Reason};
 pub use self::tenant::Tenant;
 
 use crate::credential::{ClientAuth, InvalidRegistration, Runtime, Token, TokenCache};
-use crate::http::{Body, BoxError, Part, Transport, address, json_request};
-use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, InstallationId};
+use crate::http::{Body, BodyLimit, BoxError, Part, Transport, address, json_request};
+use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, InstallationId, MAX_ID_BYTES};
 
 /// A client of Graph in one tenant. Cheap to clone; all clones share one token.
 ///
@@ -66,6 +66,9 @@ pub struct Graph {
     /// Without a trailing slash.
     url: Arc<str>,
 }
+
+/// The largest success that is read: a batch of twenty short lists, with room.
+const MAX_ANSWER: BodyLimit = BodyLimit(512 * 1024);
 
 /// The result of an installation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +113,8 @@ struct Install<'a> {
 /// Why a success is unusable although it is a document.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
-    #[error("response has an empty id")]
-    EmptyId,
+    #[error("response has an empty id, or one of more than {MAX_ID_BYTES} bytes")]
+    InvalidId,
     #[error("response to a batch has no entry for this request")]
     NoEntry,
 }
@@ -179,7 +182,7 @@ impl Graph {
         let is_own = |app: &CatalogApp| app.distribution_method.as_deref() == Some("organization");
         let (own, others): (Vec<_>, Vec<_>) = list.value.into_iter().partition(is_own);
         match own.into_iter().chain(others).next() {
-            Some(app) if app.id.is_empty() => Err(unreadable(&response, Unusable::EmptyId)),
+            Some(app) if !is_usable(app.id.as_str()) => Err(unreadable(&response, Unusable::InvalidId)),
             app => Ok(app.map(|app| app.id)),
         }
     }
@@ -249,8 +252,8 @@ impl Graph {
         let parts = [version, users, user, apps, installation, Part::Fixed("chat")];
         let response = success(self.request(Method::GET, &parts, &[], Bytes::new()).await?)?;
         let chat: Chat = read(&response)?;
-        if chat.id.is_empty() {
-            return Err(unreadable(&response, Unusable::EmptyId));
+        if !is_usable(chat.id.as_str()) {
+            return Err(unreadable(&response, Unusable::InvalidId));
         }
         Ok(chat.id)
     }
@@ -287,7 +290,8 @@ impl Graph {
         body: Bytes,
     ) -> Result<Response<Body>, Error> {
         let url = address(&self.url, parts, query).map_err(Error::not_sendable)?;
-        let request = json_request(method, url, body).map_err(Error::not_sendable)?;
+        let mut request = json_request(method, url, body).map_err(Error::not_sendable)?;
+        request.extensions_mut().insert(MAX_ANSWER);
 
         let Some(tokens) = &self.tokens else {
             return self.exchange(request, None).await;
@@ -360,7 +364,9 @@ fn found(response: Response<Body>, app: &CatalogAppId) -> Result<Option<Installa
         of.is_none_or(|of| of.id.as_str().eq_ignore_ascii_case(app.as_str()))
     };
     match list.value.into_iter().find(is_its) {
-        Some(installation) if installation.id.is_empty() => Err(unreadable(&response, Unusable::EmptyId)),
+        Some(installation) if !is_usable(installation.id.as_str()) => {
+            Err(unreadable(&response, Unusable::InvalidId))
+        }
         installation => Ok(installation.map(|installation| installation.id)),
     }
 }
@@ -381,6 +387,10 @@ fn read<T: DeserializeOwned>(response: &Response<Body>) -> Result<T, Error> {
         .body()
         .json()
         .map_err(|error| unreadable(response, error))
+}
+
+fn is_usable(id: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len())
 }
 
 fn unreadable(response: &Response<Body>, error: impl Into<BoxError>) -> Error {

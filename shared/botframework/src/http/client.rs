@@ -9,10 +9,9 @@ use reqwest::{NoProxy, Proxy, redirect, retry};
 use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use tokio::time::{Instant, timeout_at};
 
-use super::transport::{Body, BoxError, ResponseFuture, Transport, TransportError};
+use super::transport::{Body, BodyLimit, BoxError, ResponseFuture, Transport, TransportError};
 
-/// The largest response body that is read, in bytes. A roster of 10,000 members, the longest that Teams lists, has
-/// about 6 MB.
+/// The largest response body that is read if the request does not say, in bytes: AWS' services answer with 16 MB at most.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// Pooled connections without redirects, retries, cookies or decompression.
@@ -74,6 +73,7 @@ impl HttpTransport {
         timeout: Duration,
     ) -> Result<Response<Body>, TransportError> {
         let deadline = Instant::now() + timeout;
+        let limit = request.extensions().get::<BodyLimit>().copied();
         let request = reqwest::Request::try_from(request)
             .map_err(|error| TransportError::NotSent(Box::new(error.without_url())))?;
         let mut response = match timeout_at(deadline, self.client.execute(request)).await {
@@ -89,7 +89,12 @@ impl HttpTransport {
         *head.status_mut() = response.status();
         *head.version_mut() = response.version();
         *head.headers_mut() = std::mem::take(response.headers_mut());
-        let body = timeout_at(deadline, read(response)).await;
+        let limit = match limit {
+            Some(BodyLimit(limit)) if head.status().is_success() => limit,
+            Some(BodyLimit(limit)) => limit.min(BodyLimit::SMALL.0),
+            None => MAX_BODY,
+        };
+        let body = timeout_at(deadline, read(response, limit)).await;
         Ok(head.map(|()| body.unwrap_or(Body::Truncated)))
     }
 }
@@ -192,7 +197,11 @@ fn with_roots(tls: ConfigBuilder<ClientConfig, WantsVerifier>) -> Result<ClientC
     Ok(tls.with_no_client_auth())
 }
 
-async fn read(mut response: reqwest::Response) -> Body {
+async fn read(mut response: reqwest::Response, limit: usize) -> Body {
+    let announced = response.content_length();
+    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+        return Body::TooLarge;
+    }
     let mut body = match response.chunk().await {
         Ok(Some(first)) => first,
         Ok(None) => return Body::Complete(Bytes::new()),
@@ -202,8 +211,8 @@ async fn read(mut response: reqwest::Response) -> Body {
     let mut whole: Option<BytesMut> = None;
     loop {
         let length = whole.as_ref().map_or(body.len(), BytesMut::len);
-        if length > MAX_BODY {
-            return Body::Truncated;
+        if length > limit {
+            return Body::TooLarge;
         }
         match response.chunk().await {
             Ok(Some(piece)) => whole

@@ -22,7 +22,7 @@ impl ErrorBody {
     pub(crate) fn from_body(body: &Body) -> Self {
         let document = match body {
             Body::Complete(bytes) => serde_json::from_slice(bytes).ok(),
-            Body::Truncated => None,
+            Body::Truncated | Body::TooLarge => None,
         };
         document.as_ref().map(Self::from_document).unwrap_or_default()
     }

@@ -24,8 +24,24 @@ pub trait Transport: Send + Sync {
 pub enum Body {
     /// The whole body.
     Complete(Bytes),
-    /// The connection broke, the time-out struck or the size limit was exceeded before the body's end.
+    /// The connection broke or the time-out struck before the body's end.
     Truncated,
+    /// The body has more bytes than are read: [`BodyLimit`].
+    TooLarge,
+}
+
+/// The most bytes of a successful response that are read. A [`Transport`] finds it in the extensions of a request; error
+/// responses are read to [`BodyLimit::SMALL`] at most. A request without one has the limit of its transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimit(pub usize);
+
+impl BodyLimit {
+    /// Errors, receipts and single records: real ones have less than a tenth.
+    pub const SMALL: Self = Self(64 * 1024);
+    /// A page of a list, such as a roster: 500 members have about 300 KB.
+    pub const PAGE: Self = Self(2 * 1024 * 1024);
+    /// A whole roster: 10,000 members, the most that Teams lists, have about 6 MB.
+    pub const WHOLE: Self = Self(8 * 1024 * 1024);
 }
 
 /// Why the body of a success cannot be read.
@@ -33,6 +49,8 @@ pub enum Body {
 pub(crate) enum UnreadableBody {
     #[error("response is truncated")]
     Truncated,
+    #[error("response has more bytes than are read")]
+    TooLarge,
     #[error("response is not the expected document")]
     Malformed(#[source] serde_json::Error),
 }
@@ -43,6 +61,7 @@ impl Body {
         match self {
             Self::Complete(bytes) => serde_json::from_slice(bytes).map_err(UnreadableBody::Malformed),
             Self::Truncated => Err(UnreadableBody::Truncated),
+            Self::TooLarge => Err(UnreadableBody::TooLarge),
         }
     }
 }

@@ -129,6 +129,12 @@ impl OperationProgress {
     }
 }
 
+/// The most entries of one page that are read. Whoever compares them with the counts of the operation finds that some are missing.
+const MAX_ENTRIES: usize = 10_000;
+
+/// The longest continuation token that is followed, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
 impl FailedEntries {
     /// The list has one name in the SDK for JavaScript and another in the one for .NET.
     pub(super) fn read(document: &Value) -> Result<Self, MissingField> {
@@ -142,12 +148,15 @@ impl FailedEntries {
                 .as_array()
                 .ok_or(MissingField("failedEntryResponses"))?
                 .iter()
+                .take(MAX_ENTRIES)
                 .map(FailedEntry::read)
                 .collect(),
         };
         let token = document.get("continuationToken").and_then(Value::as_str);
         Ok(Self {
-            continuation_token: token.filter(|token| !token.is_empty()).map(str::to_owned),
+            continuation_token: token
+                .filter(|token| !token.is_empty() && token.len() <= MAX_TOKEN_BYTES)
+                .map(str::to_owned),
             entries,
         })
     }
