@@ -32,7 +32,7 @@ use sender::Invocation;
 use serde_json::{Value, json};
 use tests::backend::Assembled;
 use tests::channel::Channel;
-use tests::credential::given;
+use tests::credential::{given, refused};
 use tests::graph::{Graph, MANIFEST};
 
 pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
@@ -77,6 +77,14 @@ impl World {
             TrustRule::new(cloud, OtherChannels::Refused, Loopback::Refused),
         );
         Self::with(channel.clone(), Connector::new(channel, trust, given(cloud)))
+    }
+
+    /// A world in one cloud whose token endpoint refuses the bot's secret, with this code of Entra's.
+    pub(crate) fn without_token(cloud: Cloud, code: u64) -> Self {
+        let channel = Channel::new();
+        let trust = TrustRule::new(cloud, OtherChannels::Refused, Loopback::Refused);
+        let connector = Connector::new(channel.clone(), trust, refused(cloud, code));
+        Self::with(channel, connector)
     }
 
     fn with(channel: Channel, connector: Connector) -> Self {

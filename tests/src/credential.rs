@@ -20,6 +20,27 @@ pub fn given(cloud: Cloud) -> Credential {
     )
 }
 
+/// The credential of a bot whose secret the token endpoint refuses, with this code of Entra's.
+pub fn refused(cloud: Cloud, code: u64) -> Credential {
+    let registration = Registration::new(cloud, &Tenancy::MultiTenant, "invented-bot").unwrap();
+    let runtime = Runtime::new(|| Timestamp::UNIX_EPOCH.into(), || [0; 16]);
+    let secret = SecretString::from("invented".to_owned());
+    Credential::new(Strict(code), registration, secret, runtime)
+}
+
+struct Strict(u64);
+
+impl Transport for Strict {
+    fn send(&self, _: Request<Bytes>) -> ResponseFuture<'_> {
+        let answer = json!({"error": "invalid_client", "error_codes": [self.0]}).to_string();
+        Box::pin(async move {
+            let mut answer = Response::new(Body::Complete(answer.into()));
+            *answer.status_mut() = http::StatusCode::UNAUTHORIZED;
+            Ok(answer)
+        })
+    }
+}
+
 struct Generous;
 
 impl Transport for Generous {

@@ -81,6 +81,12 @@ impl Database {
             .collect()
     }
 
+    /// Writes an item into the deliveries table, whatever it is.
+    pub fn put_delivery(&self, item: &Value) {
+        let put = serde_json::json!({"TableName": DELIVERIES, "Item": item});
+        self.engine.put_item(serde_json::from_value(put).unwrap()).unwrap();
+    }
+
     /// The conversations.
     pub fn conversations(&self) -> Conversations {
         conversations_at(self.address)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use herald::bot_health::BotHealth;
 use herald::conversation::ConversationKey;
 use herald::rate_limit::{
     self, BreakerOpen, Bucket, FailureCount, Limit, PermitRequest, Reservation, Slowdown, TenantRate,
@@ -10,6 +11,8 @@ use herald::rate_limit::{
 };
 use herald::store::RateLimits;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tests::database::Database;
 
 use super::at;
 
@@ -44,6 +47,7 @@ to_two_processes! {
     a_rate_cached_a_second_ago_is_read_again,
     a_rule_is_applied_to_the_rate_of_other_processes,
     buckets_do_not_collide,
+    the_state_of_the_bot_is_shared_and_no_change_is_lost,
 }
 
 const LIMIT: Limit = Limit {
@@ -260,4 +264,46 @@ async fn buckets_do_not_collide<S: RateLimits>(one: S, other: S) {
             "{tenant}"
         );
     }
+}
+
+async fn the_state_of_the_bot_is_shared_and_no_change_is_lost<S: RateLimits>(one: S, other: S) {
+    assert_eq!(one.bot_health().await.unwrap(), BotHealth::default());
+    let refuse = async |store: &S, tenant: String| {
+        let bucket = bucket(&tenant);
+        let mut rule = |health: Option<&BotHealth>| {
+            let health = health.cloned().unwrap_or_default();
+            health.refused(&bucket, "Http401", None, at(0)).1.1
+        };
+        store.update_bot_health(&mut rule).await.unwrap();
+    };
+    let stores = [&one, &other];
+    join_all((0..8).map(|tenant| refuse(stores[tenant % 2], tenant.to_string()))).await;
+    let health = one.bot_health().await.unwrap();
+    assert_eq!(health.refusals.len(), 8);
+    assert_eq!(health.outage.as_ref().map(|outage| outage.code.as_str()), Some("Http401"));
+    assert_eq!(other.bot_health().await.unwrap(), health);
+}
+
+#[tokio::test]
+async fn a_rate_or_a_record_of_the_bot_that_cannot_be_read_starts_anew() {
+    let database = Database::start().await;
+    let bucket = bucket("t1");
+    let unreadable = "253402300800001";
+    database.put_delivery(&json!({
+        "delivery": {"S": format!("rate|{}", bucket.as_str())}, "version": {"N": "7"},
+        "next": {"N": unreadable}, "queueEnd": {"N": unreadable}, "nowServing": {"N": "0"},
+    }));
+    database.put_delivery(&json!({
+        "delivery": {"S": "bot|health"}, "version": {"N": "3"}, "health": {"S": "{\"outage\": 7}"},
+    }));
+    let ledger = database.ledger();
+    assert_eq!(read(&ledger, &bucket).await, TenantRate::default());
+    let throttled = rate_limit::throttle(&TenantRate::default(), LIMIT, None, at(0));
+    write(&ledger, &bucket, &throttled).await;
+    assert_eq!(read(&database.ledger(), &bucket).await, throttled);
+
+    assert_eq!(ledger.bot_health().await.unwrap(), BotHealth::default());
+    let mut rule = |health: Option<&BotHealth>| health.cloned().unwrap_or_default().no_token("AADSTS7000222", at(0)).1;
+    ledger.update_bot_health(&mut rule).await.unwrap();
+    assert!(database.ledger().bot_health().await.unwrap().outage.is_some());
 }

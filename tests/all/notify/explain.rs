@@ -1,11 +1,16 @@
 //! The explain API: why a notification is not complete.
 
+use botframework::activity::Activity;
+use botframework::cloud::Cloud;
 use herald::audience::Recipient;
+use herald::conversation::Observation;
 use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, SentMessage};
+use herald::event::Kind;
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, ChunkResult, Page, PageChunk, SendMode};
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits};
-use herald::store::{Ledger, Notifications, RateLimits};
+use herald::store::{Conversations, Ledger, Notifications, RateLimits};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -355,4 +360,48 @@ async fn a_long_explanation_continues_in_the_next_request() {
         }
     }
     assert_eq!((total, requests), (120, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_status_explain_and_an_event_say_so_with_the_code_and_since_when() {
+    let world = World::without_token(Cloud::Public, 7_000_222);
+    let mut activity = personal("ada", "installationUpdate");
+    activity["serviceUrl"] = json!("https://smba.trafficmanager.net/emea/");
+    let activity = Activity::from_value(activity).unwrap();
+    for observation in Observation::from_activity(&activity) {
+        world.store.remember(observation, world.now()).await.unwrap();
+    }
+    let id = world.asks(&hello()).await;
+    world.plan().await;
+    world.events.take();
+    let began = world.now();
+    for _ in 0..3 {
+        let chunk = world.deliveries.take().unwrap();
+        assert!(chunk.delay.as_secs() <= 900, "{:?}", chunk.delay);
+        world.pass(i64::try_from(chunk.delay.as_secs()).unwrap());
+        world.send_one(&chunk.body).await;
+    }
+    assert_eq!(world.channel.requests(), 0);
+
+    let explained = document(&world.notify(get(&format!("/api/notifications/{id}/explain"))).await);
+    let [reason] = &explained["reasons"].as_array().unwrap()[..] else {
+        panic!("{explained}");
+    };
+    assert_eq!(
+        (&reason["reason"], &reason["code"], &reason["deliveries"]),
+        (&json!("botOutage"), &json!("AADSTS7000222"), &json!(1))
+    );
+    let since: Timestamp = reason["since"].as_str().unwrap().parse().unwrap();
+    assert!(since.duration_since(began).as_secs() < 60, "{since}");
+    assert_eq!(explained["predictedFinish"], Value::Null);
+
+    let status = document(&world.notify(get(&format!("/api/notifications/{id}"))).await);
+    let outage = &status["outage"];
+    assert_eq!(
+        (&outage["cause"], &outage["code"], &outage["since"]),
+        (&json!("noToken"), &json!("AADSTS7000222"), &reason["since"])
+    );
+    let events = world.events.take();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!((events[0].kind, &events[0].detail["code"]), (Kind::BotOutageBegan, &json!("AADSTS7000222")));
 }

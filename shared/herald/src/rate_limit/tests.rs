@@ -2,6 +2,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::conversation::ConversationKey;
+use crate::time::later;
 
 fn at(millisecond: i64) -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_000 + millisecond).unwrap()
@@ -288,4 +289,44 @@ fn graph_has_a_bucket_of_its_own_for_each_bot_and_tenant() {
     assert_eq!(graph.as_str(), "graph|28:bot|t1");
     assert_eq!(graph.tenant(), Some("t1"));
     assert_ne!(graph, bucket("t2").for_graph());
+}
+
+#[test]
+fn refusals_of_the_token_pause_the_tenant_and_are_final_once_they_paused_it_often_enough() {
+    let (mut rate, mut now) = (TenantRate::default(), at(0));
+    let mut refuse = |now| {
+        let (refusal, new) = record_token_refusal(&rate, "BotNotRegistered", 2, now);
+        rate = new.unwrap_or_else(|| rate.clone());
+        refusal
+    };
+    for _ in 0..2 {
+        assert_eq!(refuse(now), TokenRefusal::Counted);
+    }
+    for is_first in [true, false] {
+        let TokenRefusal::Opened { until, is_first: said } = refuse(now) else {
+            panic!("not paused");
+        };
+        assert_eq!((until.duration_since(now), said), (seconds(900), is_first));
+        // Those that were under way when it opened.
+        assert_eq!(refuse(now), TokenRefusal::Opened { until, is_first: false });
+        now = until;
+    }
+    for later_by in [0, 1, 3600] {
+        now = later(now, seconds(later_by));
+        assert_eq!(refuse(now), TokenRefusal::Final);
+        assert_eq!(refuse(now), TokenRefusal::Final);
+    }
+    now = later(now, seconds(25 * 3600));
+    assert_eq!(refuse(now), TokenRefusal::Counted, "a day later it may be another reason");
+}
+
+#[test]
+fn a_message_that_arrives_ends_the_refusal_of_the_token() {
+    let mut rate = TenantRate::default();
+    for second in [0, 1, 2, 1000] {
+        rate = record_token_refusal(&rate, "Http401", 1, at(second * 1000)).1.unwrap_or(rate);
+    }
+    assert_eq!(record_token_refusal(&rate, "Http401", 1, at(1_001_000)).0, TokenRefusal::Final);
+    let well = record_success(&rate).unwrap();
+    assert_eq!(record_token_refusal(&well, "Http401", 1, at(1_002_000)).0, TokenRefusal::Counted);
 }
