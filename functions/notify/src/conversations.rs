@@ -179,6 +179,7 @@ pub(crate) fn list_error(error: Error) -> ApiError {
     match error {
         // The cursor is the only input that a caller can have made up.
         Error::Corrupt { what, .. } if what == "cursor" => not_a_cursor(),
+        Error::Refused { .. } => not_a_cursor(),
         Error::Corrupt { .. } | Error::Unavailable { .. } => error.into(),
     }
 }

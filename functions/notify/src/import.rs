@@ -132,6 +132,9 @@ impl<B: Backend> Context<B> {
                         "what is remembered of it cannot be read".to_owned(),
                     ));
                 }
+                Err(Error::Refused { .. }) => {
+                    return Ok(LineResult::Refused("too large to be stored".to_owned()));
+                }
                 Err(error @ Error::Unavailable { .. }) => return Err(error),
             }
         }

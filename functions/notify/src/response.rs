@@ -31,7 +31,12 @@ impl From<Problem> for ApiError {
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        Self::Unavailable(error.into())
+        match error {
+            store::Error::Refused { .. } => {
+                Self::bad_request("The request has a value that is too long to be stored.")
+            }
+            store::Error::Unavailable { .. } | store::Error::Corrupt { .. } => Self::Unavailable(error.into()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use herald::delivery::{
 use herald::id::NotificationId;
 use herald::service_urls::ServiceUrls;
 use herald::store::{self, CasResult, Conversations, Ledger};
+use herald::telemetry::chain;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
@@ -78,8 +79,22 @@ pub(crate) struct Delivery<'d, 'a, B: Backend> {
 }
 
 impl<B: Backend> Delivery<'_, '_, B> {
-    /// Processes the delivery at its slot. What cannot be sent now is not leased either, so that it counts as no attempt.
+    /// Processes the delivery at its slot. One whose records DynamoDB will never store ends with that: tried again, it would fail
+    /// for ever.
     pub(crate) async fn process(&self, slot: Option<Timestamp>) -> Result<Step, store::Error> {
+        let error = match self.run(slot).await {
+            Err(error @ store::Error::Refused { .. }) => error,
+            step => return step,
+        };
+        tracing::error!(error_type = "RecordRefused", notification = %self.notification, error = %chain(&error), "DynamoDB will not store the record of a delivery, which ends as unknown");
+        // It may have been sent before its record was refused.
+        let ledger = &self.tenant.context().ledger;
+        let outcome = ledger.settle_unclaimed(&self.key, &Outcome::Unknown).await?;
+        Ok(Step::Ended(outcome))
+    }
+
+    /// Processes the delivery at its slot. What cannot be sent now is not leased either, so that it counts as no attempt.
+    async fn run(&self, slot: Option<Timestamp>) -> Result<Step, store::Error> {
         let context = self.tenant.context();
         if let Some(slot) = slot {
             context.clock.sleep_until(slot).await;

@@ -10,8 +10,9 @@
 //!
 //! # Errors
 //!
-//! Every method returns [`Error::Unavailable`] when the backend does not respond or refuses, and [`Error::Corrupt`] when
-//! a stored record or a cursor cannot be parsed. The caller must not acknowledge the message or request then.
+//! Every method returns [`Error::Unavailable`] when the backend does not respond or is busy, [`Error::Refused`] when it will never
+//! store what it was given, and [`Error::Corrupt`] when a stored record or a cursor cannot be parsed. The caller must not
+//! acknowledge the message or request then, unless it records a refusal in another way.
 
 use crate::conversation::Conversation;
 
@@ -41,6 +42,14 @@ pub enum Error {
     /// The backend could not be reached, or refused. A retry may succeed.
     #[error("cannot {verb}: DynamoDB unavailable")]
     Unavailable {
+        /// The operation, in plain words.
+        verb: &'static str,
+        /// The SDK's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// DynamoDB refuses the request for what it contains: a value is too long, or an item too large. A retry is refused too.
+    #[error("cannot {verb}: DynamoDB refuses the record")]
+    Refused {
         /// The operation, in plain words.
         verb: &'static str,
         /// The SDK's error.

@@ -40,6 +40,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 
@@ -83,6 +84,20 @@ fn expiry(until: Timestamp) -> AttributeValue {
 /// Identifies the writes of one call, so that the call recognises them after a lost answer.
 fn new_write_token() -> String {
     uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// The error of a request that failed: final when DynamoDB refuses what it contains.
+fn request_error<E>(verb: &'static str) -> impl FnOnce(E) -> Error
+where
+    E: ProvideErrorMetadata + Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    move |error| match error.code() {
+        Some("ValidationException") => Error::Refused {
+            verb,
+            source: error.into(),
+        },
+        _ => unavailable(verb)(error),
+    }
 }
 
 fn unavailable<E>(verb: &'static str) -> impl FnOnce(E) -> Error

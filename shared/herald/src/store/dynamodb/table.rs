@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
 use jiff::Timestamp;
 
 use super::attribute::{Item, text};
-use super::{Error, Expression, MAX_RETRIES, backoff, expiry, unavailable};
+use super::{Error, Expression, MAX_RETRIES, backoff, expiry, request_error, unavailable};
 use crate::aws::Sdk;
 use crate::clock::Clock;
 use crate::notification::request::SENT_FOR_MAX;
@@ -92,7 +92,7 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key))
             .consistent_read(consistency == Consistency::Strong);
-        Ok(get.send().await.map_err(unavailable(verb))?.item)
+        Ok(get.send().await.map_err(request_error(verb))?.item)
     }
 
     /// The stored items with these keys, in any order. No key may appear twice: DynamoDB would refuse them all.
@@ -113,7 +113,7 @@ impl Table {
                     .build()
                     .map_err(unavailable(verb))?;
                 let request = self.client.batch_get_item().request_items(&self.name, asked);
-                let answer = request.send().await.map_err(unavailable(verb))?;
+                let answer = request.send().await.map_err(request_error(verb))?;
                 let responses = answer.responses.into_iter().flat_map(HashMap::into_values);
                 found.extend(responses.flatten());
                 let left = answer.unprocessed_keys.into_iter().flatten();
@@ -160,7 +160,7 @@ impl Table {
         let mut start = None;
         loop {
             let page = query.clone().set_exclusive_start_key(start);
-            let answer = page.send().await.map_err(unavailable(verb))?;
+            let answer = page.send().await.map_err(request_error(verb))?;
             items.extend(answer.items.unwrap_or_default());
             match answer.last_evaluated_key {
                 Some(last) => start = Some(last),
@@ -198,7 +198,7 @@ impl Table {
                     tries += 1;
                     backoff(tries).await;
                 }
-                Err(error) => return Err(unavailable(verb)(error)),
+                Err(error) => return Err(request_error(verb)(error)),
             }
         }
     }
@@ -207,7 +207,7 @@ impl Table {
     pub(super) async fn overwrite(&self, verb: &'static str, item: Item) -> Result<(), Error> {
         let put = self.client.put_item().table_name(&self.name);
         let put = put.set_item(Some(item)).send().await;
-        put.map(drop).map_err(unavailable(verb))
+        put.map(drop).map_err(request_error(verb))
     }
 
     /// Updates an item, if the stored one meets the condition.
@@ -241,7 +241,7 @@ impl Table {
                     tries += 1;
                     backoff(tries).await;
                 }
-                Err(error) => return Err(unavailable(verb)(error)),
+                Err(error) => return Err(request_error(verb)(error)),
             }
         }
     }
@@ -343,10 +343,14 @@ impl Table {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     cancelled.cancellation_reasons().to_vec()
                 }
-                _ => return Err(unavailable(verb)(error)),
+                _ => return Err(request_error(verb)(error)),
             };
             if reasons.iter().any(failed) {
                 return Ok(Transaction::Refused(reasons));
+            }
+            if reasons.iter().any(is_invalid) {
+                let source = error.into();
+                return Err(Error::Refused { verb, source });
             }
             tries += 1;
             if tries == MAX_RETRIES || !reasons.iter().all(is_transient) {
@@ -355,6 +359,14 @@ impl Table {
             backoff(tries).await;
         }
     }
+}
+
+/// Whether DynamoDB refuses what this write contains.
+fn is_invalid(reason: &CancellationReason) -> bool {
+    matches!(
+        reason.code(),
+        Some("ValidationError" | "ItemCollectionSizeLimitExceeded")
+    )
 }
 
 fn is_transient(reason: &CancellationReason) -> bool {

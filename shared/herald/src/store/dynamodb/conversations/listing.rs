@@ -7,7 +7,7 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 
 use super::super::attribute::{Item, number, text};
 use super::super::expression::names;
-use super::super::{Error, unavailable};
+use super::super::{Error, request_error};
 use super::Conversations;
 use super::membership::{self, MEMBER};
 use super::record::{BLOCKED, REFERENCE, REMOVED, SUMMARY, UNREACHABLE};
@@ -59,7 +59,7 @@ impl Conversations {
                     )))
                     .set_exclusive_start_key(start)
                     .limit(limit);
-                let answer = scan.send().await.map_err(unavailable(verb))?;
+                let answer = scan.send().await.map_err(request_error(verb))?;
                 (answer.items, answer.last_evaluated_key)
             }
             Position::Partition { value, holding } => {
@@ -71,7 +71,7 @@ impl Conversations {
                     .set_expression_attribute_names(Some(names(attributes.iter().copied().chain([*holding]))))
                     .set_exclusive_start_key(start)
                     .limit(limit);
-                let answer = query.send().await.map_err(unavailable(verb))?;
+                let answer = query.send().await.map_err(request_error(verb))?;
                 (answer.items, answer.last_evaluated_key)
             }
             Position::Index {
@@ -89,7 +89,7 @@ impl Conversations {
                     )))
                     .set_exclusive_start_key(start)
                     .limit(limit);
-                let answer = query.send().await.map_err(unavailable(verb))?;
+                let answer = query.send().await.map_err(request_error(verb))?;
                 (answer.items, answer.last_evaluated_key)
             }
         };

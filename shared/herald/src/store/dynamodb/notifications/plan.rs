@@ -4,7 +4,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::attribute::{Item, Record, item, json, number, text};
 use super::super::table::failed;
-use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction, unavailable};
+use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction, request_error};
 use super::Notifications;
 use super::head::{revision_fields, unreachable_fields};
 use super::key::{self, CLOSED, HEAD, PAGE, chunk, key, of_chunk, page};
@@ -50,7 +50,7 @@ impl Notifications {
                 let prefix = format!("{PAGE}#{part:05}#");
                 let query = self.0.query(("notification", id.as_str()), ("part", prefix));
                 let query = query.scan_index_forward(false).limit(1);
-                let answer = query.send().await.map_err(unavailable(VERB))?;
+                let answer = query.send().await.map_err(request_error(VERB))?;
                 answer.items.unwrap_or_default().pop()
             }
         };
