@@ -470,7 +470,10 @@ async fn a_message_that_is_too_large_is_refused_by_a_few_and_asked_of_no_other()
         world.work().await;
         let done = world.notification(&id).await;
         assert_eq!((done.audience, done.counts.rejected), (300, 300));
-        assert_eq!(done.refused.map(|refused| refused.code), Some(reply.code.to_owned()));
+        assert_eq!(
+            done.refused.map(|refused| refused.code),
+            Some(reply.code.to_owned())
+        );
         let requests = world.channel.requests();
         assert!(requests <= 10, "{requests} requests for {}", reply.code);
     }

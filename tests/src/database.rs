@@ -84,7 +84,9 @@ impl Database {
     /// Writes an item into the deliveries table, whatever it is.
     pub fn put_delivery(&self, item: &Value) {
         let put = serde_json::json!({"TableName": DELIVERIES, "Item": item});
-        self.engine.put_item(serde_json::from_value(put).unwrap()).unwrap();
+        self.engine
+            .put_item(serde_json::from_value(put).unwrap())
+            .unwrap();
     }
 
     /// The conversations.

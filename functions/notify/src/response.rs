@@ -35,7 +35,9 @@ impl From<store::Error> for ApiError {
             store::Error::Refused { .. } => {
                 Self::bad_request("The request has a value that is too long to be stored.")
             }
-            store::Error::Unavailable { .. } | store::Error::Corrupt { .. } => Self::Unavailable(error.into()),
+            store::Error::Unavailable { .. } | store::Error::Corrupt { .. } => {
+                Self::Unavailable(error.into())
+            }
         }
     }
 }

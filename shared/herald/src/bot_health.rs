@@ -5,8 +5,8 @@
 //! | what happens | what follows |
 //! |---|---|
 //! | the token endpoint refuses, or does not answer | an [`Outage`]: all deliveries wait, none fails |
-//! | one tenant answers 401 to a fresh token | it is the tenant's: [`Fault::Tenant`] |
-//! | several tenants do, and none has accepted the token since | it is the bot's: [`Fault::Bot`], and an [`Outage`] |
+//! | one tenant answers 401 to a fresh token | it is the tenant's: [`TokenFault::Tenant`] |
+//! | several tenants do, and none has accepted the token since | it is the bot's: [`TokenFault::Bot`], and an [`Outage`] |
 //! | a tenant accepts a token that is newer than the outage | the outage is over |
 
 use jiff::{SignedDuration, Timestamp};
@@ -36,10 +36,10 @@ pub struct BotHealth {
     pub outage: Option<Outage>,
     /// The tenants that refuse its token.
     #[serde(default)]
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<TenantRefusal>,
     /// The last acceptance of its token, to the minute.
     #[serde(default)]
-    pub accepted: Option<Acceptance>,
+    pub accepted: Option<TokenAcceptance>,
 }
 
 /// The bot can send nothing: it has no token, or the channel refuses it everywhere.
@@ -71,7 +71,7 @@ pub enum OutageCause {
 /// A tenant that refuses the bot's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Refusal {
+pub struct TenantRefusal {
     /// The rate limit of the bot in this tenant.
     pub bucket: Bucket,
     /// The first refusal.
@@ -83,7 +83,7 @@ pub struct Refusal {
 /// A tenant that accepted the bot's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Acceptance {
+pub struct TokenAcceptance {
     /// The rate limit of the bot in this tenant.
     pub bucket: Bucket,
     /// When it accepted.
@@ -92,7 +92,7 @@ pub struct Acceptance {
 
 /// Whose fault a 401 is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum TokenFault {
     /// Several tenants refuse the token, and none has accepted it since.
     Bot,
     /// Only this tenant is known to refuse it.
@@ -145,16 +145,16 @@ impl BotHealth {
         &self,
         bucket: &Bucket,
         code: &str,
-        accepted: Option<&Acceptance>,
+        accepted: Option<&TokenAcceptance>,
         now: Timestamp,
-    ) -> (Fault, OutageChange) {
+    ) -> (TokenFault, OutageChange) {
         let mut health = self.clone();
         let is_new = health.note_refusal(bucket, now);
         if accepted.is_some_and(|new| health.accepted.as_ref().is_none_or(|old| old.at < new.at)) {
             health.accepted = accepted.cloned();
         }
         let fault = health.fault(bucket, now);
-        if fault == Fault::Bot {
+        if fault == TokenFault::Bot {
             let (begun, changed) = health.fail(OutageCause::TokenRefused, code, now);
             return (fault, (begun, changed.or_else(|| is_new.then_some(health))));
         }
@@ -162,7 +162,7 @@ impl BotHealth {
     }
 
     /// A tenant accepted a token that was issued at `token_since`. Returns the outage that is over.
-    pub fn accepted(&self, acceptance: &Acceptance, token_since: Option<Timestamp>) -> OutageChange {
+    pub fn accepted(&self, acceptance: &TokenAcceptance, token_since: Option<Timestamp>) -> OutageChange {
         let proves_end = |outage: &&Outage| match outage.cause {
             // A token of another process may outlast the outage of the endpoint by an hour.
             OutageCause::NoToken => token_since.is_none_or(|since| since >= outage.seen_at),
@@ -170,7 +170,7 @@ impl BotHealth {
         };
         let ended = self.outage.as_ref().filter(proves_end).cloned();
         let is_refusal =
-            |refusal: &Refusal| refusal.bucket == acceptance.bucket && refusal.since <= acceptance.at;
+            |refusal: &TenantRefusal| refusal.bucket == acceptance.bucket && refusal.since <= acceptance.at;
         let is_stale = self
             .accepted
             .as_ref()
@@ -231,7 +231,7 @@ impl BotHealth {
             }
             None if is_full => false,
             None => {
-                self.refusals.push(Refusal {
+                self.refusals.push(TenantRefusal {
                     bucket: bucket.clone(),
                     since: now,
                     seen_at: now,
@@ -241,8 +241,8 @@ impl BotHealth {
         }
     }
 
-    fn fault(&self, bucket: &Bucket, now: Timestamp) -> Fault {
-        let is_refused = |acceptance: &&Acceptance| {
+    fn fault(&self, bucket: &Bucket, now: Timestamp) -> TokenFault {
+        let is_refused = |acceptance: &&TokenAcceptance| {
             self.refusals
                 .iter()
                 .any(|refusal| refusal.bucket == acceptance.bucket && refusal.since >= acceptance.at)
@@ -252,7 +252,7 @@ impl BotHealth {
             .as_ref()
             .filter(|acceptance| acceptance.bucket != *bucket && !is_refused(acceptance))
             .map(|acceptance| acceptance.at);
-        let own = |refusal: &&Refusal| refusal.bucket == *bucket;
+        let own = |refusal: &&TenantRefusal| refusal.bucket == *bucket;
         let since = self
             .refusals
             .iter()
@@ -263,13 +263,13 @@ impl BotHealth {
             let latest = self.refusals.iter().map(|refusal| refusal.since).max();
             return match (accepted, latest) {
                 (Some(accepted), Some(latest)) if accepted >= latest => {
-                    Fault::Tenant(Evidence::AcceptedElsewhere)
+                    TokenFault::Tenant(Evidence::AcceptedElsewhere)
                 }
-                _ => Fault::Bot,
+                _ => TokenFault::Bot,
             };
         }
         let is_recent = |accepted: &Timestamp| *accepted >= earlier(since, ACCEPTANCE_TOLERANCE);
-        Fault::Tenant(match accepted.filter(is_recent) {
+        TokenFault::Tenant(match accepted.filter(is_recent) {
             Some(_) => Evidence::AcceptedElsewhere,
             None => Evidence::None,
         })

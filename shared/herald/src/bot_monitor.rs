@@ -5,10 +5,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use botframework::credential::{self, Fault as TokenFault};
+use botframework::credential::{self, CredentialFault};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::bot_health::{Acceptance, BotHealth, Evidence, Fault, Outage, OutageChange};
+use crate::bot_health::{BotHealth, Evidence, Outage, OutageChange, TokenAcceptance, TokenFault};
 use crate::clock::Clock;
 use crate::event::{Event, Events};
 use crate::rate_limit::{self, Bucket, TenantRate, TokenRefusal};
@@ -39,7 +39,7 @@ pub struct BotMonitor<'a, P, E> {
 #[derive(Debug, Default)]
 struct State {
     /// The last acceptance in this invocation.
-    accepted: Option<Acceptance>,
+    accepted: Option<TokenAcceptance>,
     /// Whether an acceptance was recorded after the last failure.
     is_recorded: bool,
 }
@@ -96,7 +96,7 @@ impl<'a, P: RateLimits, E: Events> BotMonitor<'a, P, E> {
             return Ok(TokenVerdict::BotPaused(until));
         }
         let accepted = self.state().accepted.clone();
-        let mut fault = Fault::Tenant(Evidence::None);
+        let mut fault = TokenFault::Tenant(Evidence::None);
         let mut rule = |health: &BotHealth| {
             let (found, change) = health.refused(bucket, code, accepted.as_ref(), now);
             fault = found;
@@ -104,12 +104,12 @@ impl<'a, P: RateLimits, E: Events> BotMonitor<'a, P, E> {
         };
         self.fail(&mut rule).await;
         let max_openings = match fault {
-            Fault::Bot => {
+            TokenFault::Bot => {
                 let until = gate.pause_bot(later(now, REFUSED_PAUSE), || log_refused_everywhere(code));
                 return Ok(TokenVerdict::BotPaused(until));
             }
-            Fault::Tenant(Evidence::AcceptedElsewhere) => MAX_OPENINGS,
-            Fault::Tenant(Evidence::None) => MAX_OPENINGS_WITHOUT_EVIDENCE,
+            TokenFault::Tenant(Evidence::AcceptedElsewhere) => MAX_OPENINGS,
+            TokenFault::Tenant(Evidence::None) => MAX_OPENINGS_WITHOUT_EVIDENCE,
         };
         let rule = |rate: &TenantRate| rate_limit::record_token_refusal(rate, code, max_openings, now);
         let refusal = self.records.apply(bucket, rule).await?;
@@ -134,7 +134,7 @@ impl<'a, P: RateLimits, E: Events> BotMonitor<'a, P, E> {
     /// acceptance of an invocation and the first after a failure are.
     pub fn note_acceptance(&self, bucket: &Bucket) -> bool {
         let mut state = self.state();
-        state.accepted = Some(Acceptance {
+        state.accepted = Some(TokenAcceptance {
             bucket: bucket.clone(),
             at: self.clock.now(),
         });
@@ -204,8 +204,8 @@ pub fn token_code(error: &credential::Error) -> String {
         (None, Some(code), _) => code.to_owned(),
         (None, None, Some(status)) => format!("TokenEndpointHttp{status}"),
         (None, None, None) => match error.fault() {
-            TokenFault::Configuration => "CredentialInvalid".to_owned(),
-            TokenFault::Unavailable => "TokenEndpointUnavailable".to_owned(),
+            CredentialFault::Configuration => "CredentialInvalid".to_owned(),
+            CredentialFault::Unavailable => "TokenEndpointUnavailable".to_owned(),
         },
     }
 }
@@ -214,8 +214,8 @@ fn log_no_token(error: &credential::Error) {
     telemetry::count(Metric::BotOutage);
     tracing::error!(
         error_type = match error.fault() {
-            TokenFault::Configuration => "TokenMisconfigured",
-            TokenFault::Unavailable => "TokenUnavailable",
+            CredentialFault::Configuration => "TokenMisconfigured",
+            CredentialFault::Unavailable => "TokenUnavailable",
         },
         code = error.code(),
         error_codes = ?error.error_codes(),

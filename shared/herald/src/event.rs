@@ -97,15 +97,15 @@ impl Event {
 
     /// The bot can send nothing from now on.
     pub fn bot_outage_began(outage: &Outage) -> Self {
-        Self::of_outage(outage, "began", Kind::BotOutageBegan, outage.since)
+        Self::of_outage(outage, "began", EventKind::BotOutageBegan, outage.since)
     }
 
     /// The bot can send again.
     pub fn bot_outage_ended(outage: &Outage, at: Timestamp) -> Self {
-        Self::of_outage(outage, "ended", Kind::BotOutageEnded, at)
+        Self::of_outage(outage, "ended", EventKind::BotOutageEnded, at)
     }
 
-    fn of_outage(outage: &Outage, what: &str, kind: Kind, at: Timestamp) -> Self {
+    fn of_outage(outage: &Outage, what: &str, kind: EventKind, at: Timestamp) -> Self {
         let detail = [
             ("cause", serde_json::to_value(outage.cause).unwrap_or_default()),
             ("code", Value::from(outage.code.as_str())),
@@ -132,7 +132,7 @@ impl Event {
         Self {
             id: format!("refusal/{}/{at}", sha256_hex(bucket.as_str().as_bytes())),
             at,
-            kind: Kind::TenantRefusesBot,
+            kind: EventKind::TenantRefusesBot,
             detail: detail
                 .map(|(name, value)| (name.to_owned(), value))
                 .into_iter()

@@ -502,7 +502,15 @@ fn key_ids() -> Vec<Case> {
                 let claims = it.claims.clone();
                 let field = |name: &str| claims[name].clone();
                 it.claims = json!([
-                    field("iss"), field("aud"), field("exp"), field("nbf"), field("serviceurl"), "", null, null, null
+                    field("iss"),
+                    field("aud"),
+                    field("exp"),
+                    field("nbf"),
+                    field("serviceurl"),
+                    "",
+                    null,
+                    null,
+                    null
                 ]);
             }),
         ),
@@ -521,7 +529,10 @@ fn published_keys() -> Vec<Case> {
                 it.issuer.publish(json!([published]));
             }),
         ),
-        not_endorsed("a key whose endorsements are null", key("endorsements", Value::Null)),
+        not_endorsed(
+            "a key whose endorsements are null",
+            key("endorsements", Value::Null),
+        ),
         not_endorsed("a key endorsed for nothing", key("endorsements", json!([]))),
         not_endorsed(
             "a key endorsed for another channel",

@@ -143,11 +143,11 @@ async fn a_batch_takes_two_requests_and_half_the_writes() {
     let ordinary = Box::pin(deliver(SendMode::Individual)).await;
     let batch = Box::pin(deliver(SendMode::Batch)).await;
     let people = PAGE_SIZE as u64;
-    // One lease and one row each; the rate once.
+    // One lease and one row each; the rate and the state of the bot once.
     assert_eq!((ordinary.requests, ordinary.messages), (PAGE_SIZE, 1));
-    assert_eq!(ordinary.ledger_writes, 2 * people + 1);
-    // One row each; the batch and the rate twice.
+    assert_eq!(ordinary.ledger_writes, 2 * people + 2);
+    // One row each; the batch and the rate twice; the state of the bot at most once a minute.
     assert_eq!((batch.requests, batch.messages), (2, 2));
-    assert_eq!(batch.ledger_writes, people + 4);
+    assert_eq!(batch.ledger_writes, people + 5);
     assert_eq!(batch.closing_writes, ordinary.closing_writes);
 }

@@ -7,8 +7,8 @@ use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
 use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReason};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, MessageRefusal, Notification, PAGE_SIZE, Page, PageChunk,
-    RevisionCounts, SendMode, StartPolicy, State, Unreachable,
+    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, MessageRefusal, Notification, PAGE_SIZE,
+    Page, PageChunk, RevisionCounts, SendMode, StartPolicy, State, Unreachable,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
@@ -860,20 +860,36 @@ async fn the_first_refusal_of_the_present_message_is_stored<S: Notifications>(st
         revision,
     };
     // Of a message that is not there yet, none.
-    store.refuse_message(&id(1), &refusal("msteams", 1)).await.unwrap();
+    store
+        .refuse_message(&id(1), &refusal("msteams", 1))
+        .await
+        .unwrap();
     assert_eq!(find(&store, 1).await.refused, None);
     for channel in ["msteams", "webchat"] {
         store.refuse_message(&id(1), &refusal(channel, 0)).await.unwrap();
     }
     assert_eq!(find(&store, 1).await.refused, Some(refusal("msteams", 0)));
     revise(&store, 1, "new", 1).await;
-    assert_eq!(find(&store, 1).await.refusal("msteams"), None, "an edit is a new message");
-    store.refuse_message(&id(1), &refusal("msteams", 0)).await.unwrap();
-    store.refuse_message(&id(1), &refusal("webchat", 1)).await.unwrap();
+    assert_eq!(
+        find(&store, 1).await.refusal("msteams"),
+        None,
+        "an edit is a new message"
+    );
+    store
+        .refuse_message(&id(1), &refusal("msteams", 0))
+        .await
+        .unwrap();
+    store
+        .refuse_message(&id(1), &refusal("webchat", 1))
+        .await
+        .unwrap();
     let head = find(&store, 1).await;
     assert_eq!(head.refusal("webchat"), Some(&refusal("webchat", 1)));
     assert_eq!(head.refusal("msteams"), None);
-    store.refuse_message(&id(9), &refusal("msteams", 0)).await.unwrap();
+    store
+        .refuse_message(&id(9), &refusal("msteams", 0))
+        .await
+        .unwrap();
     assert_eq!(store.find(&id(9)).await.unwrap(), None);
 }
 

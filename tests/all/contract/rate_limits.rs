@@ -280,7 +280,10 @@ async fn the_state_of_the_bot_is_shared_and_no_change_is_lost<S: RateLimits>(one
     join_all((0..8).map(|tenant| refuse(stores[tenant % 2], tenant.to_string()))).await;
     let health = one.bot_health().await.unwrap();
     assert_eq!(health.refusals.len(), 8);
-    assert_eq!(health.outage.as_ref().map(|outage| outage.code.as_str()), Some("Http401"));
+    assert_eq!(
+        health.outage.as_ref().map(|outage| outage.code.as_str()),
+        Some("Http401")
+    );
     assert_eq!(other.bot_health().await.unwrap(), health);
 }
 
@@ -303,7 +306,13 @@ async fn a_rate_or_a_record_of_the_bot_that_cannot_be_read_starts_anew() {
     assert_eq!(read(&database.ledger(), &bucket).await, throttled);
 
     assert_eq!(ledger.bot_health().await.unwrap(), BotHealth::default());
-    let mut rule = |health: Option<&BotHealth>| health.cloned().unwrap_or_default().no_token("AADSTS7000222", at(0)).1;
+    let mut rule = |health: Option<&BotHealth>| {
+        health
+            .cloned()
+            .unwrap_or_default()
+            .no_token("AADSTS7000222", at(0))
+            .1
+    };
     ledger.update_bot_health(&mut rule).await.unwrap();
     assert!(database.ledger().bot_health().await.unwrap().outage.is_some());
 }

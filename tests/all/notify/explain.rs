@@ -5,7 +5,7 @@ use botframework::cloud::Cloud;
 use herald::audience::Recipient;
 use herald::conversation::Observation;
 use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, SentMessage};
-use herald::event::Kind;
+use herald::event::EventKind;
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, ChunkResult, Page, PageChunk, SendMode};
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits};
@@ -383,7 +383,11 @@ async fn without_a_token_status_explain_and_an_event_say_so_with_the_code_and_si
     }
     assert_eq!(world.channel.requests(), 0);
 
-    let explained = document(&world.notify(get(&format!("/api/notifications/{id}/explain"))).await);
+    let explained = document(
+        &world
+            .notify(get(&format!("/api/notifications/{id}/explain")))
+            .await,
+    );
     let [reason] = &explained["reasons"].as_array().unwrap()[..] else {
         panic!("{explained}");
     };
@@ -403,5 +407,8 @@ async fn without_a_token_status_explain_and_an_event_say_so_with_the_code_and_si
     );
     let events = world.events.take();
     assert_eq!(events.len(), 1, "{events:?}");
-    assert_eq!((events[0].kind, &events[0].detail["code"]), (Kind::BotOutageBegan, &json!("AADSTS7000222")));
+    assert_eq!(
+        (events[0].kind, &events[0].detail["code"]),
+        (EventKind::BotOutageBegan, &json!("AADSTS7000222"))
+    );
 }

@@ -395,13 +395,13 @@ const KINDS: &[&str] = &[
     "Renames",
     "Leaves",
     "Disables",
-    "code: \"BotNotRegistered\"",
+    "as Rejected { code: \"BotNotRegistered\"",
     "asks for a token: refused",
     "cause: NoToken",
     "cause: TokenRefused",
     "BotOutageEnded",
     "TenantRefusesBot",
-    "code: \"MessageSizeTooBig\"",
+    "as Rejected { code: \"MessageSizeTooBig\"",
     "is refused: MessageRefusal",
 ];
 

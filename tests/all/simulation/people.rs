@@ -283,13 +283,17 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
             (ends, Happening::FailsToDecrypt(false)),
         ]);
     }
+    let mut given_up = None;
     if chance.below(8) == 0 {
         let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance));
         all.push((begins, Happening::RefusesTheToken(tenant, true)));
-        // Every other tenant never accepts it again.
-        if chance.below(2) == 0 {
-            all.push((ends, Happening::RefusesTheToken(tenant, false)));
-        }
+        // Every other tenant refuses for so long that it is given up, if another one accepts.
+        let ends = if chance.below(2) == 0 {
+            ends
+        } else {
+            begins + Duration::from_mins(45)
+        };
+        given_up = Some((ends, Happening::RefusesTheToken(tenant, false)));
     }
     if chance.below(8) == 0 {
         let (begins, ends) = spell(chance);
@@ -299,6 +303,7 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
         ]);
     }
     all.retain(|(moment, _)| *moment < within * 2);
+    all.extend(given_up);
     all.sort_by_key(|(moment, _)| *moment);
     all
 }

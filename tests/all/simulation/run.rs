@@ -1,8 +1,8 @@
 //! The state that all parts of a run share: time, random numbers, tables, queues, and the book.
 
 use std::fmt;
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;

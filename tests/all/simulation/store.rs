@@ -13,7 +13,9 @@ use herald::conversation::{
 use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
+use herald::notification::{
+    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
@@ -398,7 +400,10 @@ impl Notifications for Tables {
         let run = &self.0.run;
         let act = async {
             let answer = self.store().refuse_message(id, refusal).await;
-            run.tell(&self.0, format_args!("the message of {id} is refused: {refusal:?}"));
+            run.tell(
+                &self.0,
+                format_args!("the message of {id} is refused: {refusal:?}"),
+            );
             run.book(|book| book.message_refused(id, refusal.revision, run.now()));
             answer
         };

@@ -18,7 +18,9 @@ use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, Delivery
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
-use herald::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
+use herald::notification::{
+    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+};
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};

@@ -285,7 +285,7 @@ impl Teams {
     pub fn recover(&mut self) {
         (self.refuses_the_bot, self.undecryptable) = (false, false);
         for tenant in &mut self.tenants {
-            tenant.disabled = false;
+            (tenant.disabled, tenant.refuses_the_bot) = (false, false);
         }
     }
 

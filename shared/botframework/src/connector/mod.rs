@@ -137,7 +137,11 @@ impl Connector {
             .request(service_url, Method::POST, &parts, &[], json(parameters)?)
             .await?;
         let mut created: ConversationResource = success.body.json().unwrap_or_default();
-        if created.id.as_ref().is_some_and(|id| id.as_str().len() > MAX_ID_BYTES) {
+        if created
+            .id
+            .as_ref()
+            .is_some_and(|id| id.as_str().len() > MAX_ID_BYTES)
+        {
             return Err(success.unusable("ConversationIdTooLong"));
         }
         created.service_url = created.service_url.filter(|url| match self.trust.check(url) {

@@ -140,7 +140,11 @@ impl Connector {
         let mut page: PagedMembers = self.get(service_url, &parts, &query, BodyLimit::PAGE).await?;
         check_count(&page.members)?;
         page.continuation_token = page.continuation_token.filter(|token| !token.is_empty());
-        if page.continuation_token.as_ref().is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
+        if page
+            .continuation_token
+            .as_ref()
+            .is_some_and(|token| token.len() > MAX_TOKEN_BYTES)
+        {
             return Err(unusable("ContinuationTokenTooLong"));
         }
         Ok(page)

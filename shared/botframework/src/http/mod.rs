@@ -19,9 +19,7 @@ use serde::Deserialize;
 pub use self::client::{BuildError, HttpTransport, HttpTransportBuilder, HttpVersions};
 pub use self::retry_after::RetryAfter;
 pub use self::service_error::ServiceError;
-pub use self::transport::{
-    Body, BodyLimit, BoxError, BoxFuture, ResponseFuture, Transport, TransportError,
-};
+pub use self::transport::{Body, BodyLimit, BoxError, BoxFuture, ResponseFuture, Transport, TransportError};
 
 pub(crate) use self::error_body::{ErrorBody, MAX_TEXT};
 pub(crate) use self::service_error::Failure;

@@ -12,15 +12,15 @@ fn bucket(tenant: &str) -> Bucket {
     Bucket::of(&key, Some(tenant))
 }
 
-fn acceptance(tenant: &str, seconds: i64) -> Acceptance {
-    Acceptance {
+fn acceptance(tenant: &str, seconds: i64) -> TokenAcceptance {
+    TokenAcceptance {
         bucket: bucket(tenant),
         at: at(seconds),
     }
 }
 
 /// The record after this tenant refused the token, and whose fault it is.
-fn refused(health: &BotHealth, tenant: &str, seconds: i64) -> (Fault, BotHealth) {
+fn refused(health: &BotHealth, tenant: &str, seconds: i64) -> (TokenFault, BotHealth) {
     let (fault, (_, new)) = health.refused(&bucket(tenant), "Http401", None, at(seconds));
     (fault, new.unwrap_or_else(|| health.clone()))
 }
@@ -33,11 +33,11 @@ fn accepted(health: &BotHealth, tenant: &str, seconds: i64) -> BotHealth {
 #[test]
 fn a_401_is_the_tenants_until_another_tenant_refuses_too() {
     let (fault, health) = refused(&BotHealth::default(), "t1", 0);
-    assert_eq!(fault, Fault::Tenant(Evidence::None));
+    assert_eq!(fault, TokenFault::Tenant(Evidence::None));
     let (fault, health) = refused(&health, "t1", 600);
-    assert_eq!(fault, Fault::Tenant(Evidence::None));
+    assert_eq!(fault, TokenFault::Tenant(Evidence::None));
     let (fault, health) = refused(&health, "t2", 601);
-    assert_eq!(fault, Fault::Bot);
+    assert_eq!(fault, TokenFault::Bot);
     let outage = health.current_outage(at(602)).unwrap();
     assert_eq!((outage.cause, outage.since), (OutageCause::TokenRefused, at(601)));
 }
@@ -46,14 +46,18 @@ fn a_401_is_the_tenants_until_another_tenant_refuses_too() {
 fn tenants_that_refuse_while_another_accepts_are_at_fault_themselves() {
     let health = accepted(&BotHealth::default(), "t1", 0);
     let (fault, health) = refused(&health, "t2", 1);
-    assert_eq!(fault, Fault::Tenant(Evidence::AcceptedElsewhere));
+    assert_eq!(fault, TokenFault::Tenant(Evidence::AcceptedElsewhere));
     let (fault, health) = refused(&health, "t3", 2);
-    assert_eq!(fault, Fault::Bot, "nothing was accepted since the second refusal");
+    assert_eq!(
+        fault,
+        TokenFault::Bot,
+        "nothing was accepted since the second refusal"
+    );
     let health = accepted(&health, "t1", 3);
     assert_eq!(health.outage, None, "an acceptance ends it");
     for tenant in ["t2", "t3"] {
         let (fault, _) = refused(&health, tenant, 4);
-        assert_eq!(fault, Fault::Tenant(Evidence::AcceptedElsewhere), "{tenant}");
+        assert_eq!(fault, TokenFault::Tenant(Evidence::AcceptedElsewhere), "{tenant}");
     }
 }
 
@@ -62,9 +66,9 @@ fn a_tenant_that_accepted_before_it_refused_proves_nothing() {
     let health = accepted(&BotHealth::default(), "t1", 0);
     let (_, health) = refused(&health, "t1", 30);
     let (fault, _) = refused(&health, "t1", 31);
-    assert_eq!(fault, Fault::Tenant(Evidence::None));
+    assert_eq!(fault, TokenFault::Tenant(Evidence::None));
     let (fault, _) = refused(&health, "t2", 32);
-    assert_eq!(fault, Fault::Bot);
+    assert_eq!(fault, TokenFault::Bot);
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn an_acceptance_of_this_invocation_counts_before_it_is_written() {
         .refused(&bucket("t3"), "Http401", Some(&here), at(1));
     assert_eq!(
         fault,
-        Fault::Bot,
+        TokenFault::Bot,
         "the third tenant refused no earlier than the first accepted"
     );
     let (_, (_, health)) = BotHealth::default().refused(&bucket("t2"), "Http401", Some(&here), at(1));

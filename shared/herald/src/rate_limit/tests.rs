@@ -303,12 +303,22 @@ fn refusals_of_the_token_pause_the_tenant_and_are_final_once_they_paused_it_ofte
         assert_eq!(refuse(now), TokenRefusal::Counted);
     }
     for is_first in [true, false] {
-        let TokenRefusal::Opened { until, is_first: said } = refuse(now) else {
+        let TokenRefusal::Opened {
+            until,
+            is_first: said,
+        } = refuse(now)
+        else {
             panic!("not paused");
         };
         assert_eq!((until.duration_since(now), said), (seconds(900), is_first));
         // Those that were under way when it opened.
-        assert_eq!(refuse(now), TokenRefusal::Opened { until, is_first: false });
+        assert_eq!(
+            refuse(now),
+            TokenRefusal::Opened {
+                until,
+                is_first: false
+            }
+        );
         now = until;
     }
     for later_by in [0, 1, 3600] {
@@ -317,16 +327,28 @@ fn refusals_of_the_token_pause_the_tenant_and_are_final_once_they_paused_it_ofte
         assert_eq!(refuse(now), TokenRefusal::Final);
     }
     now = later(now, seconds(25 * 3600));
-    assert_eq!(refuse(now), TokenRefusal::Counted, "a day later it may be another reason");
+    assert_eq!(
+        refuse(now),
+        TokenRefusal::Counted,
+        "a day later it may be another reason"
+    );
 }
 
 #[test]
 fn a_message_that_arrives_ends_the_refusal_of_the_token() {
     let mut rate = TenantRate::default();
     for second in [0, 1, 2, 1000] {
-        rate = record_token_refusal(&rate, "Http401", 1, at(second * 1000)).1.unwrap_or(rate);
+        rate = record_token_refusal(&rate, "Http401", 1, at(second * 1000))
+            .1
+            .unwrap_or(rate);
     }
-    assert_eq!(record_token_refusal(&rate, "Http401", 1, at(1_001_000)).0, TokenRefusal::Final);
+    assert_eq!(
+        record_token_refusal(&rate, "Http401", 1, at(1_001_000)).0,
+        TokenRefusal::Final
+    );
     let well = record_success(&rate).unwrap();
-    assert_eq!(record_token_refusal(&well, "Http401", 1, at(1_002_000)).0, TokenRefusal::Counted);
+    assert_eq!(
+        record_token_refusal(&well, "Http401", 1, at(1_002_000)).0,
+        TokenRefusal::Counted
+    );
 }

@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use super::{CasResult, Error, ListPage, MAX_CAS_ROUNDS};
 use crate::audience::{Audience, Recipient};
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
+use crate::notification::{
+    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+};
 
 /// How long a notification is listed after its acceptance: until the latest `deliverAt`, `expiresAt` and expiry of its items.
 pub const LISTED_FOR: SignedDuration = SignedDuration::from_hours((365 + 14 + 30) * 24);

@@ -10,7 +10,12 @@ fn chunked(head: &str, body: &str) -> Vec<u8> {
     let head = format!("HTTP/1.1 {head}\r\ntransfer-encoding: chunked\r\n\r\n");
     let chunks = body.as_bytes().chunks(16 * 1024);
     let chunks = chunks.map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
-    [head.into_bytes(), chunks.collect::<Vec<_>>().concat(), b"0\r\n\r\n".to_vec()].concat()
+    [
+        head.into_bytes(),
+        chunks.collect::<Vec<_>>().concat(),
+        b"0\r\n\r\n".to_vec(),
+    ]
+    .concat()
 }
 
 async fn sent(act: Vec<u8>) -> Result<SendReceipt, Error> {
@@ -34,9 +39,17 @@ fn members(count: usize) -> String {
 
 #[tokio::test]
 async fn an_error_is_read_to_64_kilobytes_and_keeps_its_status() {
-    let body = |bytes: usize| format!(r#"{{"error":{{"code":"MessageSizeTooBig","message":"{}"}}}}"#, "x".repeat(bytes));
+    let body = |bytes: usize| {
+        format!(
+            r#"{{"error":{{"code":"MessageSizeTooBig","message":"{}"}}}}"#,
+            "x".repeat(bytes)
+        )
+    };
     for (bytes, code) in [(60_000, Some("MessageSizeTooBig")), (12_000_000, None)] {
-        for act in [answer("413 Too Large", &body(bytes)), chunked("413 Too Large", &body(bytes))] {
+        for act in [
+            answer("413 Too Large", &body(bytes)),
+            chunked("413 Too Large", &body(bytes)),
+        ] {
             let error = sent(act).await.unwrap_err();
             assert_eq!((error.reason(), error.status()), (Reason::TooLarge, Some(413)));
             assert_eq!(error.code(), code);
@@ -48,8 +61,16 @@ async fn an_error_is_read_to_64_kilobytes_and_keeps_its_status() {
 #[tokio::test]
 async fn a_receipt_that_is_too_long_is_a_success_without_an_id() {
     let receipt = |bytes: usize| format!(r#"{{"id":"{}"}}"#, "1".repeat(bytes));
-    for (bytes, is_id) in [(1, true), (MAX_ID_BYTES, true), (MAX_ID_BYTES + 1, false), (1_000_000, false)] {
-        for act in [answer("201 Created", &receipt(bytes)), chunked("201 Created", &receipt(bytes))] {
+    for (bytes, is_id) in [
+        (1, true),
+        (MAX_ID_BYTES, true),
+        (MAX_ID_BYTES + 1, false),
+        (1_000_000, false),
+    ] {
+        for act in [
+            answer("201 Created", &receipt(bytes)),
+            chunked("201 Created", &receipt(bytes)),
+        ] {
             let receipt = sent(act).await.unwrap();
             assert_eq!(receipt.activity_id.is_some(), is_id, "{bytes} bytes");
         }
@@ -64,20 +85,34 @@ async fn a_conversation_whose_id_cannot_be_kept_is_refused_for_good() {
         .create_conversation(&server.url, &ConversationParameters::default())
         .await
         .unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Rejected, Some("ConversationIdTooLong")));
+    assert_eq!(
+        (error.class(), error.code()),
+        (Class::Rejected, Some("ConversationIdTooLong"))
+    );
 }
 
 #[tokio::test]
 async fn a_roster_is_read_to_its_bounds_and_what_exceeds_them_is_refused_for_good() {
-    let read = page(&format!(r#"{{"members":[{}]}}"#, members(MAX_MEMBERS))).await.unwrap();
+    let read = page(&format!(r#"{{"members":[{}]}}"#, members(MAX_MEMBERS)))
+        .await
+        .unwrap();
     assert_eq!(read.members.len(), MAX_MEMBERS);
     for (body, code) in [
-        (format!(r#"{{"members":[{}]}}"#, members(50_000)), "TooManyMembers"),
         (
-            format!(r#"{{"members":[],"continuationToken":"{}"}}"#, "t".repeat(1_000_000)),
+            format!(r#"{{"members":[{}]}}"#, members(50_000)),
+            "TooManyMembers",
+        ),
+        (
+            format!(
+                r#"{{"members":[],"continuationToken":"{}"}}"#,
+                "t".repeat(1_000_000)
+            ),
             "ContinuationTokenTooLong",
         ),
-        (format!(r#"{{"members":[],"more":"{}"}}"#, "x".repeat(3_000_000)), "AnswerTooLarge"),
+        (
+            format!(r#"{{"members":[],"more":"{}"}}"#, "x".repeat(3_000_000)),
+            "AnswerTooLarge",
+        ),
     ] {
         let error = page(&body).await.unwrap_err();
         assert_eq!((error.class(), error.code()), (Class::Rejected, Some(code)));

@@ -9,7 +9,9 @@ use super::{Consistency, Error, Expression, Put, Table, Transaction, expiry, new
 use crate::audience::Recipient;
 use crate::aws::Sdk;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
+use crate::notification::{
+    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+};
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Idempotency, ListPage, Milestone, PageNumber, SetOnce,
 };

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::Store;
 use crate::audience::Recipient;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page};
+use crate::notification::{
+    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+};
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Error, ListPage, Milestone, Notifications, PageNumber,
     SetOnce,
