@@ -3,6 +3,7 @@
 //! They name the caller and the notification, and nothing of the content: no message, no person, no conversation.
 
 use herald::id::NotificationId;
+use herald::rate_limit::Bucket;
 
 /// What a caller did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) enum Action {
     EraseConversation,
     /// All conversations of a person were erased.
     EraseUser,
+    /// The rate limit of a bucket was reset.
+    ResetRate,
 }
 
 impl Action {
@@ -45,12 +48,19 @@ impl Action {
             Self::Export => "export",
             Self::EraseConversation => "eraseConversation",
             Self::EraseUser => "eraseUser",
+            Self::ResetRate => "resetRate",
         }
     }
 
     /// Logs what was done to a notification; `count` is the number of its deliveries that it is about, if that is known.
     pub(crate) fn of_notification(self, caller: &str, notification: &NotificationId, count: Option<u64>) {
         tracing::info!(audit = true, action = self.as_str(), caller, %notification, count, "audit");
+    }
+
+    /// Logs what was done to the rate limit of a bot in a tenant.
+    pub(crate) fn of_bucket(self, caller: &str, bucket: &Bucket) {
+        let bucket = bucket.as_str();
+        tracing::info!(audit = true, action = self.as_str(), caller, bucket, "audit");
     }
 
     /// Logs what was done to this many conversations.

@@ -19,6 +19,7 @@
 //! | `PUT /api/conversations/{key}/tags/{tag}` | 200; adds a tag |
 //! | `DELETE /api/conversations/{key}/tags/{tag}` | 200; removes a tag |
 //! | `DELETE /api/users/{id}` | 200; erases all conversations of a person |
+//! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
 //! | `GET /api/notify` | 200, the page of the Bot Framework's sample; sends the configured text to everyone |
 //!
 //! Errors are RFC 9457 problem documents. After a 202 the notification, or its change, is stored and enqueued. A request that
@@ -52,6 +53,7 @@ mod list;
 mod outage;
 mod plan;
 mod plan_pages;
+mod rates;
 mod request;
 mod response;
 mod revise;
@@ -73,7 +75,7 @@ pub struct Context<B: Backend> {
     pub notifications: B::Notifications,
     /// Where conversations are stored.
     pub conversations: B::Conversations,
-    /// Deliveries and rate limits; read only.
+    /// Deliveries, which are only read, and rate limits.
     pub ledger: B::Ledger,
     /// The queue to the planner.
     pub plans: B::Queue,
@@ -140,6 +142,10 @@ pub async fn handle<B: Backend>(context: &Context<B>, request: Request) -> Respo
         ["api", "conversations", rest @ ..] => context.conversations_route(rest, &request).await,
         ["api", "users", id] => match *request.method() {
             Method::DELETE => context.erase_user(id, &caller::of(&request)).await,
+            _ => Err(ApiError::Method("DELETE")),
+        },
+        ["api", "rates", bucket] => match *request.method() {
+            Method::DELETE => context.reset_rate(bucket, &caller::of(&request)).await,
             _ => Err(ApiError::Method("DELETE")),
         },
         _ => Err(ApiError::no_resource()),

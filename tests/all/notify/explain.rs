@@ -8,16 +8,17 @@ use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, 
 use herald::event::EventKind;
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, ChunkResult, Page, PageChunk, SendMode};
-use herald::rate_limit::{self, Bucket, ConversationRate, Limits};
+use herald::rate_limit::{self, Bucket, ConversationRate, Limits, TenantRate};
 use herald::store::{Conversations, Ledger, Notifications, RateLimits};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use lambda_http::Body;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tests::channel::Behaviour;
 
 use super::hello;
-use crate::world::{World, document, get, personal, text};
+use crate::world::{World, document, get, personal, request, text};
 
 /// The state in which a delivery was left.
 #[derive(Clone, Copy, Debug)]
@@ -411,4 +412,40 @@ async fn without_a_token_status_explain_and_an_event_say_so_with_the_code_and_si
         (events[0].kind, &events[0].detail["code"]),
         (EventKind::BotOutageBegan, &json!("AADSTS7000222"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_ends_the_pause_of_a_tenant() {
+    let world = World::new();
+    world.hears(&personal("ada", "installationUpdate")).await;
+    let bucket: Bucket = "msteams|28:bot|tenant-1".parse().unwrap();
+    let now = world.now();
+    for _ in 0..3 {
+        let rule = |rate: &TenantRate| ((), Some(rate_limit::record_failure(rate, "BotDisabledByAdmin", now)));
+        world.store.apply(&bucket, rule).await.unwrap();
+    }
+    let throttle = |rate: &TenantRate| {
+        let wait = Some(SignedDuration::from_mins(15));
+        ((), Some(rate_limit::throttle(rate, Limits::teams().tenant, wait, now)))
+    };
+    world.store.apply(&bucket, throttle).await.unwrap();
+
+    for (path, status) in [
+        ("msteams%7C28:bot%7Ctenant-1", 204),
+        ("msteams%7C28:bot%7Ctenant-1", 204),
+        ("msteams%7C28:bot%7Cnobody", 204),
+        ("msteams", 400),
+        ("%7C%7C", 400),
+        ("msteams%7C28:bot%7C%00", 400),
+    ] {
+        let request = request("DELETE", &format!("/api/rates/{path}"), Body::Empty);
+        assert_eq!(world.notify(request).await.status(), status, "{path}");
+    }
+    let reset = world.store.apply(&bucket, |rate| (rate.clone(), None)).await.unwrap();
+    assert_eq!((reset.breaker, reset.failures, reset.slowdown), (None, None, None));
+    assert!(reset.next_slot.duration_since(now).as_secs() <= 4, "{}", reset.next_slot);
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    assert_eq!(world.notification(&id).await.counts.delivered, 1);
+    assert!(world.now().duration_since(now).as_secs() < 60);
 }

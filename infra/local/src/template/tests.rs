@@ -95,6 +95,7 @@ fn the_real_template_is_what_runs() {
             ("PUT /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/users/{id}", "notify"),
+            ("DELETE /api/rates/{bucket}", "notify"),
             ("GET /api/notify", "notify"),
         ])
     );

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::TenantRate;
+use super::{MAX_LOOKAHEAD, TenantRate};
 use crate::time::later;
 
 /// So many failures within [`FAILURE_COUNT_TTL`] open the breaker.
@@ -89,6 +89,18 @@ pub fn record_failure(rate: &TenantRate, code: &str, now: Timestamp) -> TenantRa
     TenantRate {
         failures: Some(failures),
         breaker: breaker.or_else(|| rate.breaker.clone()),
+        ..rate.clone()
+    }
+}
+
+/// The rate after an operator decided that the tenant is well: neither paused, nor slowed down, nor waiting for a `Retry-After`.
+/// Slots that were handed out are kept, so that the limit is.
+pub fn reset(rate: &TenantRate, now: Timestamp) -> TenantRate {
+    TenantRate {
+        next_slot: rate.next_slot.min(later(now, MAX_LOOKAHEAD)),
+        slowdown: None,
+        failures: None,
+        breaker: None,
         ..rate.clone()
     }
 }

@@ -1,14 +1,37 @@
 //! The scope of a rate limit.
 
+use std::str::FromStr;
+
 use botframework::id::{ConversationId, UserRef};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, PersonKey};
+use crate::conversation::{ConversationKey, ID_BYTES_MAX, PersonKey};
 
 /// The scope of one rate limit: a bot in a tenant, on a channel or at Microsoft Graph.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Bucket(String);
+
+/// The text is not a bucket.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a channel, a bot and a tenant with bars between")]
+pub struct InvalidBucket;
+
+impl FromStr for Bucket {
+    type Err = InvalidBucket;
+
+    /// Parses a bucket as [`as_str`](Self::as_str) returns it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_named = |part: &str| !part.is_empty();
+        let mut parts = text.splitn(3, '|');
+        let (channel, bot, tenant) = (parts.next(), parts.next(), parts.next());
+        let is_bucket = channel.is_some_and(is_named) && bot.is_some_and(is_named) && tenant.is_some();
+        if !is_bucket || text.len() > 3 * ID_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(InvalidBucket);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
 
 /// Stands where the channel stands. No channel has this name.
 const GRAPH: &str = "graph";

@@ -25,9 +25,9 @@ mod tenant;
 mod tests;
 
 pub use breaker::{
-    BreakerOpen, FailureCount, TokenRefusal, record_failure, record_success, record_token_refusal,
+    BreakerOpen, FailureCount, TokenRefusal, record_failure, record_success, record_token_refusal, reset,
 };
-pub use bucket::Bucket;
+pub use bucket::{Bucket, InvalidBucket};
 pub use conversation::ConversationRate;
 pub use limits::{InvalidLimit, Limit, Limits};
 pub use tenant::{
