@@ -124,22 +124,24 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
             ("batched", number(*batched)),
         ]));
     }
-    if let Some(MessageRefusal {
-        channel,
-        code,
-        revision,
-    }) = refused
-    {
-        attributes.extend(item([
-            ("refusedBy", text(channel)),
-            ("refusedFor", text(code)),
-            ("refusedRevision", number(*revision)),
-        ]));
-    }
+    attributes.extend(refused.as_ref().map(write_refusal).into_iter().flatten());
     if *retracted {
         attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
     }
     Ok(attributes)
+}
+
+fn write_refusal(refusal: &MessageRefusal) -> Item {
+    let MessageRefusal {
+        channel,
+        code,
+        revision,
+    } = refusal;
+    item([
+        ("refusedBy", text(channel)),
+        ("refusedFor", text(code)),
+        ("refusedRevision", number(*revision)),
+    ])
 }
 
 pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification, Error> {
