@@ -216,7 +216,7 @@ fn the_reasons_add_up_to_the_open_deliveries() {
                 }
                 if is_paused {
                     let until = world.now();
-                    let strikes = |rate: &rate_limit::TenantRate| {
+                    let strikes = |rate: &TenantRate| {
                         let struck = (0..3).fold(rate.clone(), |rate, _| {
                             rate_limit::record_failure(&rate, "BotDisabledByAdmin", until)
                         });
@@ -421,12 +421,20 @@ async fn an_operator_ends_the_pause_of_a_tenant() {
     let bucket: Bucket = "msteams|28:bot|tenant-1".parse().unwrap();
     let now = world.now();
     for _ in 0..3 {
-        let rule = |rate: &TenantRate| ((), Some(rate_limit::record_failure(rate, "BotDisabledByAdmin", now)));
+        let rule = |rate: &TenantRate| {
+            (
+                (),
+                Some(rate_limit::record_failure(rate, "BotDisabledByAdmin", now)),
+            )
+        };
         world.store.apply(&bucket, rule).await.unwrap();
     }
     let throttle = |rate: &TenantRate| {
         let wait = Some(SignedDuration::from_mins(15));
-        ((), Some(rate_limit::throttle(rate, Limits::teams().tenant, wait, now)))
+        (
+            (),
+            Some(rate_limit::throttle(rate, Limits::teams().tenant, wait, now)),
+        )
     };
     world.store.apply(&bucket, throttle).await.unwrap();
 
@@ -441,9 +449,20 @@ async fn an_operator_ends_the_pause_of_a_tenant() {
         let request = request("DELETE", &format!("/api/rates/{path}"), Body::Empty);
         assert_eq!(world.notify(request).await.status(), status, "{path}");
     }
-    let reset = world.store.apply(&bucket, |rate| (rate.clone(), None)).await.unwrap();
-    assert_eq!((reset.breaker, reset.failures, reset.slowdown), (None, None, None));
-    assert!(reset.next_slot.duration_since(now).as_secs() <= 4, "{}", reset.next_slot);
+    let reset = world
+        .store
+        .apply(&bucket, |rate| (rate.clone(), None))
+        .await
+        .unwrap();
+    assert_eq!(
+        (reset.breaker, reset.failures, reset.slowdown),
+        (None, None, None)
+    );
+    assert!(
+        reset.next_slot.duration_since(now).as_secs() <= 4,
+        "{}",
+        reset.next_slot
+    );
     let id = world.asks(&hello()).await;
     world.work().await;
     assert_eq!(world.notification(&id).await.counts.delivered, 1);

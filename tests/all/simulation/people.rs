@@ -258,53 +258,62 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
             _ => all.push((moment, Happening::Reacts(place))),
         }
     }
-    let spell = |chance: &Chance| {
-        let begins = chance.wait(Duration::ZERO, within);
-        (begins, begins + chance.wait(Duration::from_secs(5), within))
-    };
     if chance.below(6) == 0 {
-        let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance));
+        let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance, within));
         all.extend([
             (begins, Happening::Disables(tenant, true)),
             (ends, Happening::Disables(tenant, false)),
         ]);
     }
     if chance.below(8) == 0 {
-        let (begins, ends) = spell(chance);
+        let (begins, ends) = spell(chance, within);
         all.extend([
             (begins, Happening::RefusesTheBot(true)),
             (ends, Happening::RefusesTheBot(false)),
         ]);
     }
     if chance.below(12) == 0 {
-        let (begins, ends) = spell(chance);
+        let (begins, ends) = spell(chance, within);
         all.extend([
             (begins, Happening::FailsToDecrypt(true)),
             (ends, Happening::FailsToDecrypt(false)),
         ]);
     }
-    let mut given_up = None;
+    all.retain(|(moment, _)| *moment < within * 2);
+    all.extend(token_incidents(chance, tenants, within));
+    all.sort_by_key(|(moment, _)| *moment);
+    all
+}
+
+/// When an incident begins and ends.
+fn spell(chance: &Chance, within: Duration) -> (Duration, Duration) {
+    let begins = chance.wait(Duration::ZERO, within);
+    (begins, begins + chance.wait(Duration::from_secs(5), within))
+}
+
+/// Refusals of the bot's token and of its secret.
+fn token_incidents(chance: &Chance, tenants: usize, within: Duration) -> Vec<(Duration, Happening)> {
+    let mut all = Vec::new();
     if chance.below(8) == 0 {
-        let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance));
-        all.push((begins, Happening::RefusesTheToken(tenant, true)));
+        let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance, within));
         // Every other tenant refuses for so long that it is given up, if another one accepts.
         let ends = if chance.below(2) == 0 {
             ends
         } else {
             begins + Duration::from_mins(45)
         };
-        given_up = Some((ends, Happening::RefusesTheToken(tenant, false)));
+        all.extend([
+            (begins, Happening::RefusesTheToken(tenant, true)),
+            (ends, Happening::RefusesTheToken(tenant, false)),
+        ]);
     }
     if chance.below(8) == 0 {
-        let (begins, ends) = spell(chance);
+        let (begins, ends) = spell(chance, within);
         all.extend([
             (begins, Happening::RefusesTheSecret(true)),
             (ends, Happening::RefusesTheSecret(false)),
         ]);
     }
-    all.retain(|(moment, _)| *moment < within * 2);
-    all.extend(given_up);
-    all.sort_by_key(|(moment, _)| *moment);
     all
 }
 

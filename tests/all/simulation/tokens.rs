@@ -16,7 +16,7 @@ use super::queues::pause;
 use super::wire::response;
 
 /// The lifetime of a token. Real ones live for an hour: then an outage would hardly be noticed in a run.
-pub(super) const TOKEN_LIFETIME: Duration = Duration::from_secs(120);
+pub(super) const TOKEN_LIFETIME: Duration = Duration::from_mins(2);
 
 /// The code of a secret that has expired.
 pub(super) const EXPIRED_SECRET: u64 = 7_000_222;
