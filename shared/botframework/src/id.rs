@@ -1,13 +1,14 @@
 //! The ids of the Bot Framework. Each kind has a type of its own, so they cannot be mixed up.
 //!
-//! Ids are opaque and compared exactly. An empty id counts as absent.
+//! Ids are opaque and compared exactly. An empty id counts as absent. Some channels write the id of an account, a conversation or
+//! an activity as a whole number: it is read as its digits, and written back as the number.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::wire::{WireField, WireValue};
+use crate::wire::{WireField, WireValue, digits};
 
 /// The longest id that is taken from an answer of a service, in bytes. Real ones have less than a fifth. A longer one is as good
 /// as none: it could be neither stored nor sent.
@@ -15,8 +16,9 @@ pub const MAX_ID_BYTES: usize = 1024;
 
 const THREAD: &str = ";messageid=";
 
+/// Declares an id. `number` says whether channels may write it as a whole number.
 macro_rules! id {
-    ($(#[$attribute:meta])* $name:ident) => {
+    ($(#[$attribute:meta])* $name:ident, number: $is_number:literal) => {
         $(#[$attribute])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -64,16 +66,21 @@ macro_rules! id {
         }
 
         impl WireValue for $name {
+            const MAY_BE_NUMBER: bool = $is_number;
+
             fn accepts(value: &Value) -> bool {
-                value.as_str().is_some_and(|id| !id.is_empty())
+                value.as_str().is_some_and(|id| !id.is_empty()) || ($is_number && digits(value).is_some())
             }
 
             fn from_json(value: Value) -> Option<Self> {
-                String::from_json(value).map(Self)
+                let number = $is_number.then(|| digits(&value)).flatten();
+                number.or_else(|| String::from_json(value)).map(Self)
             }
         }
 
         impl WireField for $name {
+            const MAY_BE_NUMBER: bool = $is_number;
+
             fn accepts(value: &Value) -> bool {
                 <Self as WireValue>::accepts(value)
             }
@@ -92,35 +99,35 @@ macro_rules! id {
 id! {
     /// A conversation: a person, a group chat, a channel, or (with a `;messageid=…` suffix) one thread in a
     /// channel.
-    ConversationId
+    ConversationId, number: true
 }
 id! {
     /// An activity; unique within its conversation.
-    ActivityId
+    ActivityId, number: true
 }
 id! {
     /// The channel's id of a user or bot; in Teams `29:…`, which differs from bot to bot, or `28:<app id>`.
-    ChannelAccountId
+    ChannelAccountId, number: true
 }
 id! {
     /// The Entra object id of a user, the same for every bot.
-    EntraObjectId
+    EntraObjectId, number: false
 }
 id! {
     /// The id of a group in Microsoft Entra. Graph names a team by its group.
-    EntraGroupId
+    EntraGroupId, number: false
 }
 id! {
     /// Graph's id of an app in a tenant's catalog. For a store app it equals the id in the manifest.
-    CatalogAppId
+    CatalogAppId, number: false
 }
 id! {
     /// Graph's id of an app that is installed for a user or in a team.
-    InstallationId
+    InstallationId, number: false
 }
 id! {
     /// A batch operation of Teams: one message to many recipients.
-    OperationId
+    OperationId, number: false
 }
 
 impl ConversationId {

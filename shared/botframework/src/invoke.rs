@@ -11,7 +11,7 @@ pub const ADAPTIVE_CARD_ACTION: &str = "adaptiveCard/action";
 /// The response to an invoke: HTTP status and JSON body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InvokeResponse {
-    /// The status, which is also that of the HTTP response.
+    /// The status of the HTTP response. The answer to a card's action has its own status in the body.
     pub status: u16,
     /// The body, if the status needs one.
     pub body: Option<Value>,
@@ -82,7 +82,8 @@ impl InvokeResponse {
         )
     }
 
-    /// An error of 400 or more; 412 is a failed precondition.
+    /// An error of 400 or more; 412 is a failed precondition. The HTTP response is 200: to any other one Teams shows "Unable to
+    /// reach app", and sends the action again.
     pub fn adaptive_error(status: u16, code: &str, message: impl Into<String>) -> Self {
         let kind = match status {
             412 => "application/vnd.microsoft.error.preconditionFailed",
@@ -102,8 +103,17 @@ impl InvokeResponse {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         Self {
-            status,
+            status: 200,
             body: Some(Value::Object(body)),
+        }
+    }
+
+    /// The response to an invoke of this name that the bot does not know: to a card's action an error, to others 501.
+    pub fn unhandled(name: Option<&str>) -> Self {
+        if name == Some(ADAPTIVE_CARD_ACTION) {
+            Self::adaptive_error(400, "NotSupported", "The bot does not support this action.")
+        } else {
+            Self::NOT_IMPLEMENTED
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | [`json`] | reads JSON as channels write it |
 //! | [`id`] | ids of the wire, one type each |
 //! | [`activity`] | the activity schema, parsed and serialised without loss |
 //! | [`teams`], [`invoke`] | the properties of Microsoft Teams and of invoke activities |
@@ -28,6 +29,7 @@ pub mod graph;
 pub mod http;
 pub mod id;
 pub mod invoke;
+pub mod json;
 pub mod outgoing;
 pub mod reference;
 pub mod service_url;

@@ -33,7 +33,8 @@ wire_object! {
 impl ConversationReference {
     /// The reference to an incoming activity and its conversation.
     ///
-    /// It has no activity id for a `conversationUpdate` of Direct Line and Web Chat, which accept no reply to one.
+    /// The conversation names its tenant, also when the activity names it in the channel data only: Teams expects it in replies and
+    /// proactive messages. The reference has no activity id for a `conversationUpdate` of Direct Line and Web Chat, which accept no reply to one.
     pub fn from_activity(activity: &Activity) -> Self {
         let accepts_reply = activity.kind != Some(ActivityType::ConversationUpdate)
             || !activity.channel_id.as_deref().is_some_and(|channel| {
@@ -43,7 +44,10 @@ impl ConversationReference {
             activity_id: activity.id.clone().filter(|_| accepts_reply),
             user: activity.from.clone(),
             bot: activity.recipient.clone(),
-            conversation: activity.conversation.clone(),
+            conversation: activity
+                .conversation
+                .clone()
+                .map(|conversation| conversation.in_tenant(activity.tenant_id())),
             channel_id: activity.channel_id.clone(),
             service_url: activity.service_url.clone(),
             locale: activity.locale.clone(),
@@ -165,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_that_only_the_channel_data_names_is_the_conversations_own() {
+        let tenant = |channel: &str, conversation| {
+            let activity = json!({"channelId": channel, "conversation": conversation, "channelData": {"tenant": {"id": "t1"}}});
+            let reference = ConversationReference::from_activity(&Activity::from_value(activity).unwrap());
+            reference.conversation.unwrap().tenant_id
+        };
+        assert_eq!(tenant("msteams", json!({"id": "a:1"})).as_deref(), Some("t1"));
+        assert_eq!(
+            tenant("msteams", json!({"id": "a:1", "tenantId": "t2"})).as_deref(),
+            Some("t2")
+        );
+        assert_eq!(tenant("slack", json!({"id": "a:1"})), None);
+    }
+
+    #[test]
     fn a_conversation_update_of_direct_line_accepts_no_reply() {
         for (channel, kind, answerable) in [
             ("directline", ActivityType::ConversationUpdate, false),
@@ -281,7 +300,7 @@ mod tests {
                 .as_str(),
             "28:a"
         );
-        let error = ConversationReference::from_value(json!({"conversation": {"id": 5}})).unwrap_err();
+        let error = ConversationReference::from_value(json!({"conversation": {"id": 5.5}})).unwrap_err();
         assert_eq!(
             error.to_string(),
             "conversation.id: expected a string, found a number"

@@ -54,6 +54,9 @@ use crate::id::ActivityId;
 use crate::invoke::InvokeResponse;
 use crate::reference::ConversationReference;
 
+/// The most characters of an invoke's name that are logged.
+const LOGGED_NAME_MAX: usize = 64;
+
 /// The bot's own code.
 pub trait Bot: Send + Sync {
     /// Handles one activity.
@@ -129,7 +132,7 @@ impl Adapter {
 
     /// Runs the bot's turn for an incoming activity.
     ///
-    /// The response is 200; to an invoke, what the bot responded or 501; to an activity with `expectReplies`, 200 with
+    /// The response is 200; to an invoke, what the bot responded or [`InvokeResponse::unhandled`]; to an activity with `expectReplies`, 200 with
     /// the replies.
     ///
     /// # Errors
@@ -248,8 +251,16 @@ impl Turn<'_> {
             });
         }
         if self.activity.kind == Some(ActivityType::Invoke) {
-            let InvokeResponse { status, body } =
-                self.invoke_response.unwrap_or(InvokeResponse::NOT_IMPLEMENTED);
+            let InvokeResponse { status, body } = self.invoke_response.unwrap_or_else(|| {
+                let name = self.activity.name.as_deref();
+                let invoke: String = name.unwrap_or_default().chars().take(LOGGED_NAME_MAX).collect();
+                tracing::warn!(
+                    error_type = "InvokeUnhandled",
+                    invoke,
+                    "the bot did not respond to an invoke"
+                );
+                InvokeResponse::unhandled(name)
+            });
             return Ok(TurnResponse { status, body });
         }
         Ok(TurnResponse {

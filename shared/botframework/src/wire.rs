@@ -36,6 +36,9 @@ pub enum Error {
 
 /// A type that represents some JSON values exactly: writing one gives the same JSON.
 pub(crate) trait WireValue: Sized + Serialize {
+    /// See [`WireField::MAY_BE_NUMBER`].
+    const MAY_BE_NUMBER: bool = false;
+
     /// Whether [`from_json`](Self::from_json) accepts this value.
     fn accepts(value: &Value) -> bool;
 
@@ -45,6 +48,9 @@ pub(crate) trait WireValue: Sized + Serialize {
 
 /// A field of a wire object: a value that may be absent.
 pub(crate) trait WireField: Default + Serialize {
+    /// Whether the field is an id that some channels write as a number. The number stays in `extra` and is written back.
+    const MAY_BE_NUMBER: bool = false;
+
     fn accepts(value: &Value) -> bool;
     fn from_json(value: Value) -> Self;
     fn is_absent(&self) -> bool;
@@ -108,6 +114,8 @@ impl<T: WireValue> WireValue for Box<T> {
 }
 
 impl<T: WireValue> WireField for Option<T> {
+    const MAY_BE_NUMBER: bool = T::MAY_BE_NUMBER;
+
     fn accepts(value: &Value) -> bool {
         T::accepts(value)
     }
@@ -141,8 +149,25 @@ impl<T: WireValue> WireField for Vec<T> {
     }
 }
 
+/// The digits of a number that stands in place of an id: a whole number, as it is written.
+pub(crate) fn digits(value: &Value) -> Option<String> {
+    let digits = value.as_number()?.to_string();
+    let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_whole.then_some(digits)
+}
+
+/// Whether a required property is an id. A `channelId` is a name: `msteams`.
+fn is_id(name: &str) -> bool {
+    matches!(name, "id" | "activityId")
+}
+
+/// Whether an id was written as this number.
+pub(crate) fn is_number_of(number: &Value, id: &impl Serialize) -> bool {
+    digits(number).is_some_and(|digits| serde_json::to_value(id).is_ok_and(|id| id == digits))
+}
+
 /// Rejects a document in which one of `paths` (a property, or one of an object: `from.id`) has another value than a
-/// string or `null`.
+/// string or `null`; an id may be a whole number.
 pub(crate) fn require_strings(document: &Value, paths: &[&'static str]) -> Result<(), Error> {
     if !document.is_object() {
         return Err(Error::NotAnObject);
@@ -158,6 +183,7 @@ pub(crate) fn require_strings(document: &Value, paths: &[&'static str]) -> Resul
         };
         match owner.get(name) {
             None | Some(Value::Null | Value::String(_)) => {}
+            Some(number) if is_id(name) && digits(number).is_some() => {}
             Some(other) => return Err(wrong_type(path, "a string", other)),
         }
     }
@@ -225,6 +251,9 @@ macro_rules! wire_object {
                 for (name, value) in properties {
                     match name.as_str() {
                         $($wire if <$type as $crate::wire::WireField>::accepts(&value) => {
+                            if <$type as $crate::wire::WireField>::MAY_BE_NUMBER && value.is_number() {
+                                object.extra.insert(name, value.clone());
+                            }
                             object.$field = <$type as $crate::wire::WireField>::from_json(value);
                         })+
                         _ => { object.extra.insert(name, value); }
@@ -239,7 +268,12 @@ macro_rules! wire_object {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
                 $(if !$crate::wire::WireField::is_absent(&self.$field) {
-                    map.serialize_entry($wire, &self.$field)?;
+                    match <$type as $crate::wire::WireField>::MAY_BE_NUMBER.then(|| self.extra.get($wire)).flatten() {
+                        Some(number) if $crate::wire::is_number_of(number, &self.$field) => {
+                            map.serialize_entry($wire, number)?;
+                        }
+                        _ => map.serialize_entry($wire, &self.$field)?,
+                    }
                 })+
                 for (name, value) in &self.extra {
                     match name.as_str() {

@@ -70,6 +70,15 @@ impl ChannelAccount {
 }
 
 impl ConversationAccount {
+    /// The account with this tenant, unless it names one.
+    #[must_use]
+    pub fn in_tenant(mut self, tenant: Option<&str>) -> Self {
+        if self.tenant_id.as_deref().is_none_or(str::is_empty) && tenant.is_some() {
+            self.tenant_id = tenant.map(str::to_owned);
+        }
+        self
+    }
+
     /// The account without `null` properties, which some channels refuse.
     pub(crate) fn to_sent(&self) -> Cow<'_, Self> {
         if !has_nulls(&self.extra) {

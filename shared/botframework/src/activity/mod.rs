@@ -23,6 +23,7 @@
 mod account;
 mod attachment;
 mod entity;
+mod mention_text;
 mod vocabulary;
 
 use serde_json::{Number, Value};
@@ -35,7 +36,8 @@ pub use vocabulary::{
     InstallationAction, ReactionType, Role, Scope, SemanticActionState, TextFormat,
 };
 
-use crate::id::ActivityId;
+use crate::id::{ActivityId, ChannelAccountId};
+use crate::json;
 use crate::wire::wire_object;
 
 pub use crate::wire::Error;
@@ -153,12 +155,12 @@ wire_object! {
 }
 
 impl Activity {
-    /// Parses the body of a request.
+    /// Parses the body of a request. Lone surrogates in it are read as U+FFFD: see [`json::from_slice`].
     ///
     /// # Errors
     /// When the body is not a JSON object, or a required property has another type; an endpoint answers 400.
     pub fn from_slice(body: &[u8]) -> Result<Self, Error> {
-        Self::from_value(serde_json::from_slice(body)?)
+        Self::from_value(json::from_slice(body)?)
     }
 
     /// A message with this text and nothing else.
@@ -261,26 +263,47 @@ impl Activity {
     /// The text without mentions of the bot itself, trimmed.
     ///
     /// In groups and channels Teams delivers only messages that mention the bot, and the mention is part of the text
-    /// (`<at>Bot</at> help`).
+    /// (`<at>Bot</at> help`). The mention's entity may lack that part, or hold it unescaped; then it is found by the bot's name.
     pub fn text_to_bot(&self) -> String {
         let mut text = self.text.clone().unwrap_or_default();
-        let bot = self.recipient.as_ref().map(|bot| &bot.id);
-        for mention in self.entities.iter().filter_map(Entity::as_mention) {
-            let of_bot = mention.mentioned.as_ref().map(|account| &account.id) == bot;
-            if let Some(words) = mention.text.filter(|words| of_bot && !words.is_empty()) {
-                text = text.replace(&words, "");
+        let mentions: Vec<Mention> = self.entities.iter().filter_map(Entity::as_mention).collect();
+        let (of_bot, of_others): (Vec<_>, Vec<_>) =
+            mentions.into_iter().partition(|mention| self.is_of_bot(mention));
+        let mut names: Vec<String> = self.recipient.iter().filter_map(|bot| bot.name.clone()).collect();
+        let mut is_complete = true;
+        for mention in &of_bot {
+            let part = mention.text.as_deref().filter(|part| !part.is_empty());
+            names.extend(mention.mentioned.iter().filter_map(|bot| bot.name.clone()));
+            names.extend(part.and_then(mention_text::name_of));
+            match part.filter(|part| text.contains(part)) {
+                Some(part) => text = text.replace(part, ""),
+                None => is_complete = false,
             }
         }
-        text.trim().to_owned()
+        if !is_complete {
+            // Without any name, the mentions are the bot's if no entity is about another account.
+            let is_only = names.iter().all(|name| name.trim().is_empty()) && of_others.is_empty();
+            text = mention_text::without_mentions(&text, |name| {
+                is_only || names.iter().any(|of_bot| of_bot.trim() == name)
+            });
+        }
+        text.replace("&nbsp;", " ").trim().to_owned()
+    }
+
+    fn is_of_bot(&self, mention: &Mention) -> bool {
+        let mentioned = mention.mentioned.as_ref().map(|account| &account.id);
+        mentioned.is_some() && mentioned == self.bot_id()
     }
 
     fn has_bot(&self, members: &[ChannelAccount]) -> bool {
-        let bot = self
-            .recipient
-            .as_ref()
-            .map(|bot| &bot.id)
-            .filter(|id| !id.is_empty());
-        bot.is_some_and(|bot| members.iter().any(|member| member.id == *bot))
+        self.bot_id()
+            .is_some_and(|bot| members.iter().any(|member| member.id == *bot))
+    }
+
+    /// The bot's account id, if the activity names its recipient.
+    fn bot_id(&self) -> Option<&ChannelAccountId> {
+        let bot = self.recipient.as_ref().map(|bot| &bot.id);
+        bot.filter(|id| !id.is_empty())
     }
 
     /// Removes what a bot must not send: id, timestamp, service URL, caller, another SDK's request id, and `null`s.

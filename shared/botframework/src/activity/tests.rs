@@ -208,7 +208,7 @@ fn a_wrong_type_is_refused_with_its_path_where_nothing_works_without_it() {
             "serviceUrl: expected a string, found a boolean",
         ),
         (
-            json!({"conversation": {"id": 1}}),
+            json!({"conversation": {"id": 1.5}}),
             "conversation.id: expected a string, found a number",
         ),
         (
@@ -481,7 +481,7 @@ proptest! {
     fn a_wrong_type_names_its_path(document in any_activity(), place in 0..CRITICAL.len(), number in number()) {
         let name = CRITICAL[place];
         let mut broken = document;
-        broken[name] = number;
+        broken[name] = json!([number]);
         let error = Activity::from_value(broken).unwrap_err();
         prop_assert!(matches!(error, Error::WrongType { path, .. } if path == name), "{}", error);
     }
@@ -502,4 +502,63 @@ fn what_is_said_to_the_bot_is_the_text_without_its_mention() {
     assert_eq!(said("<at>Herald</at> help"), "help");
     assert_eq!(said("tell <at>Ada</at>, <at>Herald</at>"), "tell <at>Ada</at>,");
     assert_eq!(Activity::default().text_to_bot(), "");
+}
+#[test]
+fn a_mention_without_its_part_of_the_text_is_found_by_the_bots_name() {
+    let said = |text: &str, mention: &Value| {
+        let activity = json!({
+            "type": "message", "text": text, "recipient": {"id": "28:bot", "name": "R&D Bot"},
+            "entities": [mention, {"type": "clientInfo"}],
+        });
+        Activity::from_value(activity).unwrap().text_to_bot()
+    };
+    let text = "<at>R&amp;D Bot</at>&nbsp;subscribe builds";
+    let bot = json!({"id": "28:bot"});
+    let named = json!({"id": "28:bot", "name": "R&D Bot"});
+    for mention in [
+        json!({"type": "mention", "mentioned": bot}),
+        json!({"type": "mention", "mentioned": named}),
+        json!({"type": "mention", "mentioned": named, "text": ""}),
+        json!({"type": "mention", "mentioned": bot, "text": null}),
+        json!({"type": "mention", "mentioned": named, "text": "<at>R&D Bot</at>"}),
+        json!({"type": "mention", "mentioned": named, "text": "<at>R&amp;D Bot</at>"}),
+    ] {
+        assert_eq!(said(text, &mention), "subscribe builds", "{mention}");
+    }
+    let other = json!({"type": "mention", "mentioned": {"id": "29:ada", "name": "Ada"}});
+    assert_eq!(said("<at>Ada</at> help", &other), "<at>Ada</at> help");
+    let both = "<at>Ada</at> <at>R&amp;D Bot</at>";
+    let of_bot = json!({"type": "mention", "mentioned": bot});
+    assert_eq!(said(both, &of_bot), "<at>Ada</at>");
+}
+
+#[test]
+fn an_id_that_is_a_whole_number_is_read_as_its_digits_and_written_back_as_the_number() {
+    let body = r#"{"id":7,"from":{"id":9007199254740993},"recipient":{"id":0,"name":"bot"},
+        "conversation":{"id":12},"membersAdded":[{"id":0}],"replyToId":5}"#;
+    let activity = Activity::from_slice(body.as_bytes()).unwrap();
+    assert_eq!(activity.id, Some("7".into()));
+    assert_eq!(activity.from.as_ref().unwrap().id, "9007199254740993".into());
+    assert_eq!(activity.conversation.as_ref().unwrap().id, "12".into());
+    assert_eq!(activity.reply_to_id, Some("5".into()));
+    assert!(activity.adds_bot());
+    let written: Value = serde_json::from_str(&serde_json::to_string(&activity).unwrap()).unwrap();
+    assert_eq!(written, serde_json::from_str::<Value>(body).unwrap());
+    let other = Activity {
+        id: Some("8".into()),
+        ..activity
+    };
+    assert_eq!(serde_json::to_value(&other).unwrap()["id"], "8");
+    for id in ["-1", "1.5", "1E400", "[]"] {
+        let body = format!(r#"{{"recipient":{{"id":{id}}}}}"#);
+        assert!(Activity::from_slice(body.as_bytes()).is_err(), "{id}");
+    }
+}
+
+#[test]
+fn an_activity_with_half_an_emoji_is_read() {
+    let body = br#"{"type":"message","text":"ok \ud83d","from":{"id":"29:ada","name":"A \ude00"}}"#;
+    let activity = Activity::from_slice(body).unwrap();
+    assert_eq!(activity.text.as_deref(), Some("ok \u{fffd}"));
+    assert_eq!(activity.from.unwrap().name.as_deref(), Some("A \u{fffd}"));
 }

@@ -35,20 +35,27 @@ pub(super) fn check_issuer(claims: &Claims, policy: &Policy) -> Result<(), Denie
     }
 }
 
-/// The caller that an Entra token names, if the policy accepts it.
-pub(super) fn caller(claims: &Claims, policy: &Policy, activity: &Activity) -> Result<Caller, Denied> {
+/// The application that an Entra token names, if the policy accepts it.
+pub(super) fn application(claims: &Claims, policy: &Policy) -> Result<String, Denied> {
     let application = claims.application().ok_or(Denied::CallerRefused)?;
     // The same keys sign for all tenants, so issuer and `tid` must name the same one.
     if claims.tid.as_deref() != tenant_of(&claims.iss, policy.cloud) {
         return Err(Denied::CallerRefused);
     }
+    let is_accepted = if application == policy.app_id {
+        policy.emulator == Emulator::OnLoopback
+    } else {
+        policy.callers.contains(application)
+    };
+    is_accepted
+        .then(|| application.to_owned())
+        .ok_or(Denied::CallerRefused)
+}
+
+/// The caller of an activity, by the application that its token names.
+pub(super) fn caller(application: &str, policy: &Policy, activity: &Activity) -> Result<Caller, Denied> {
     if application == policy.app_id {
-        match policy.emulator {
-            Emulator::Refused => return Err(Denied::CallerRefused),
-            Emulator::OnLoopback => check_emulator(policy.cloud, activity)?,
-        }
-    } else if !policy.callers.contains(application) {
-        return Err(Denied::CallerRefused);
+        check_emulator(policy.cloud, activity)?;
     }
     Ok(Caller {
         tenant: None,

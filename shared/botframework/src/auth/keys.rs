@@ -82,6 +82,7 @@ impl Source {
 }
 
 /// The public key of a signer, with its endorsements.
+#[derive(Debug)]
 pub(super) struct Key {
     id: String,
     pub(super) modulus: Vec<u8>,

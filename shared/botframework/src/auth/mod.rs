@@ -5,7 +5,6 @@
 //!
 //! | | check | denied with |
 //! |---|---|---|
-//! | 0 | the activity has its [required fields](Activity::validate) | 400 |
 //! | 1 | one `Authorization` header, scheme `Bearer`, at most 8 KiB | 401 |
 //! | 2 | `alg` is RS256, `kid` is present | 401 |
 //! | 3 | `iss` is the cloud's | 401 |
@@ -13,10 +12,15 @@
 //! | 5 | the signature is that key's | 401 |
 //! | 6 | `exp` and `nbf` are present and within 5 minutes | 401 |
 //! | 7 | `aud` is, or contains, the bot's app id | 401 |
-//! | 8 | the key's `endorsements` contain the activity's `channelId` | 403 |
-//! | 9 | the `serviceurl` claim is present (401) and is the activity's `serviceUrl` | 403 |
-//! | 10 | the service URL passes the [`TrustRule`] | 403 |
-//! | 11 | channel and tenant are in the allow lists of the [`Policy`] | 403 |
+//! | 8 | a channel's token has the `serviceurl` claim; another one is of an application that the policy accepts | 401 |
+//! | 9 | the activity has its [required fields](Activity::validate) | 400 |
+//! | 10 | the key's `endorsements` contain the activity's `channelId` | 403 |
+//! | 11 | the `serviceurl` claim is the activity's `serviceUrl` | 403 |
+//! | 12 | the service URL passes the [`TrustRule`] | 403 |
+//! | 13 | channel and tenant are in the allow lists of the [`Policy`] | 403 |
+//!
+//! The first eight need no activity: [`Authenticator::verify_token`]. An endpoint makes them before it parses the body, which
+//! costs more. [`Authenticator::verify_activity`] makes the others.
 //!
 //! Tokens of the emulator and of other bots name neither a channel nor a service URL; the holder of one could plant a
 //! service URL. They are refused unless the policy accepts them, and then bound: the emulator to its own channel id and
@@ -68,7 +72,7 @@ pub use self::keys::Source;
 pub use self::policy::{AllowList, Emulator, Policy};
 pub use self::verified::{Caller, VerifiedActivity};
 
-use self::verifier::TokenVerifier;
+use self::verifier::{Sender, TokenVerifier};
 use crate::activity::{Activity, Error};
 use crate::cloud::Cloud;
 use crate::http::Transport;
@@ -88,6 +92,11 @@ enum AuthMode {
     /// A token is required.
     Tokens(Box<TokenVerifier>),
 }
+
+/// The token of a request, verified as far as that is possible without the activity. Only
+/// [`Authenticator::verify_token`] creates one.
+#[derive(Debug)]
+pub struct VerifiedToken(Option<Sender>);
 
 impl Authenticator {
     /// Requires tokens. `jitter` is a random number, different in each process: it spreads the fetches of keys.
@@ -131,7 +140,56 @@ impl Authenticator {
         }
     }
 
-    /// Validates the activity and authenticates its sender.
+    /// The bot's own app id, if tokens are required.
+    pub fn app_id(&self) -> Option<&str> {
+        match &self.mode {
+            AuthMode::Loopback => None,
+            AuthMode::Tokens(verifier) => Some(&verifier.policy.app_id),
+        }
+    }
+
+    /// Verifies the token of a request whose body is not read yet.
+    ///
+    /// # Errors
+    /// With the first check that fails, in the order of the module's table.
+    pub async fn verify_token(&self, headers: &HeaderMap, now: SystemTime) -> Result<VerifiedToken, Denied> {
+        match &self.mode {
+            AuthMode::Loopback => Ok(VerifiedToken(None)),
+            AuthMode::Tokens(verifier) => Ok(VerifiedToken(Some(verifier.verify(headers, now).await?))),
+        }
+    }
+
+    /// Validates the activity of a request, and binds the token of the same request to it.
+    ///
+    /// # Errors
+    /// With the first check that fails, in the order of the module's table.
+    pub fn verify_activity(
+        &self,
+        token: &VerifiedToken,
+        activity: Activity,
+    ) -> Result<VerifiedActivity, Denied> {
+        activity.validate().map_err(|error| match error {
+            Error::Missing { path } | Error::WrongType { path, .. } => Denied::ActivityIncomplete(path),
+            Error::Syntax(_) | Error::NotAnObject => Denied::ActivityIncomplete("activity"),
+        })?;
+        let mut caller = match (&self.mode, &token.0) {
+            (AuthMode::Loopback, _) => {
+                self.check_trust(&activity)?;
+                Caller::default()
+            }
+            (AuthMode::Tokens(_), None) => return Err(Denied::TokenMissing),
+            (AuthMode::Tokens(verifier), Some(sender)) => {
+                let caller = verifier.bind(sender, &activity)?;
+                self.check_trust(&activity)?;
+                verifier.policy.check_allow_lists(&activity)?;
+                caller
+            }
+        };
+        caller.tenant = activity.tenant_id().map(str::to_owned);
+        Ok(VerifiedActivity::new(activity, caller))
+    }
+
+    /// [`verify_token`](Self::verify_token), then [`verify_activity`](Self::verify_activity).
     ///
     /// # Errors
     /// With the first check that fails, in the order of the module's table.
@@ -141,24 +199,8 @@ impl Authenticator {
         activity: Activity,
         now: SystemTime,
     ) -> Result<VerifiedActivity, Denied> {
-        activity.validate().map_err(|error| match error {
-            Error::Missing { path } | Error::WrongType { path, .. } => Denied::ActivityIncomplete(path),
-            Error::Syntax(_) | Error::NotAnObject => Denied::ActivityIncomplete("activity"),
-        })?;
-        let mut caller = match &self.mode {
-            AuthMode::Loopback => {
-                self.check_trust(&activity)?;
-                Caller::default()
-            }
-            AuthMode::Tokens(verifier) => {
-                let caller = verifier.identify(headers, &activity, now).await?;
-                self.check_trust(&activity)?;
-                verifier.policy.check_allow_lists(&activity)?;
-                caller
-            }
-        };
-        caller.tenant = activity.tenant_id().map(str::to_owned);
-        Ok(VerifiedActivity::new(activity, caller))
+        let token = self.verify_token(headers, now).await?;
+        self.verify_activity(&token, activity)
     }
 
     fn check_trust(&self, activity: &Activity) -> Result<(), Denied> {

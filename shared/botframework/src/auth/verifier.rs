@@ -9,10 +9,24 @@ use super::denied::Denied;
 use super::entra;
 use super::keys::{JwksCache, Key, Source};
 use super::policy::{Emulator, Policy};
-use super::token::{self, Claims, Token};
+use super::token::{self, Token};
 use super::verified::Caller;
 use crate::activity::Activity;
 use crate::http::Transport;
+
+/// The sender that a verified token names.
+#[derive(Debug)]
+pub(super) enum Sender {
+    /// A channel.
+    Channel {
+        /// The key that signed, with the channels that it is endorsed for.
+        key: Arc<Key>,
+        /// The service URL that the token claims.
+        service_url: String,
+    },
+    /// The emulator, or another bot, by the app id that the token was issued to.
+    Application(String),
+}
 
 /// The policy, with the issuers' keys it needs.
 #[derive(Debug)]
@@ -39,31 +53,44 @@ impl TokenVerifier {
         self.channels.prefetch(now).await;
     }
 
-    /// The sender that the token names, once the token is verified and bound to the activity.
-    pub(super) async fn identify(
-        &self,
-        headers: &HeaderMap,
-        activity: &Activity,
-        now: SystemTime,
-    ) -> Result<Caller, Denied> {
+    /// The sender that the token of a request names.
+    pub(super) async fn verify(&self, headers: &HeaderMap, now: SystemTime) -> Result<Sender, Denied> {
         let token = Token::read(token::bearer(headers)?)?;
-        let endpoints = self.policy.cloud.endpoints();
-        if token.claims.iss == endpoints.inbound_issuer {
-            let key = self.verify(&token, &self.channels, now).await?;
-            check_channel(&token.claims, &key, activity)?;
-            return Ok(Caller {
-                caller_id: endpoints.caller_id.map(str::to_owned),
-                ..Caller::default()
+        if token.claims.iss == self.policy.cloud.endpoints().inbound_issuer {
+            let key = self.verify_signed(&token, &self.channels, now).await?;
+            let service_url = token.claims.serviceurl.filter(|url| !url.is_empty());
+            return Ok(Sender::Channel {
+                key,
+                service_url: service_url.ok_or(Denied::ServiceUrlUnclaimed)?,
             });
         }
         let keys = self.entra.as_ref().ok_or(Denied::IssuerRefused)?;
         entra::check_issuer(&token.claims, &self.policy)?;
-        self.verify(&token, keys, now).await?;
-        entra::caller(&token.claims, &self.policy, activity)
+        self.verify_signed(&token, keys, now).await?;
+        entra::application(&token.claims, &self.policy).map(Sender::Application)
+    }
+
+    /// Binds the sender to the activity of the same request.
+    pub(super) fn bind(&self, sender: &Sender, activity: &Activity) -> Result<Caller, Denied> {
+        match sender {
+            Sender::Channel { key, service_url } => {
+                check_channel(key, service_url, activity)?;
+                Ok(Caller {
+                    caller_id: self.policy.cloud.endpoints().caller_id.map(str::to_owned),
+                    ..Caller::default()
+                })
+            }
+            Sender::Application(application) => entra::caller(application, &self.policy, activity),
+        }
     }
 
     /// Checks signature, lifetime and audience; returns the key that signed.
-    async fn verify(&self, token: &Token<'_>, keys: &JwksCache, now: SystemTime) -> Result<Arc<Key>, Denied> {
+    async fn verify_signed(
+        &self,
+        token: &Token<'_>,
+        keys: &JwksCache,
+        now: SystemTime,
+    ) -> Result<Arc<Key>, Denied> {
         let key = keys.find(&token.key_id, now).await?;
         if !token.is_signed_by(&key) {
             return Err(Denied::SignatureInvalid);
@@ -74,17 +101,12 @@ impl TokenVerifier {
     }
 }
 
-/// Checks that the key is endorsed for the channel, and that the token names the activity's service URL.
-fn check_channel(claims: &Claims, key: &Key, activity: &Activity) -> Result<(), Denied> {
+/// Checks that the key is endorsed for the channel, and that the token claims the activity's service URL.
+fn check_channel(key: &Key, claimed: &str, activity: &Activity) -> Result<(), Denied> {
     let channel = activity.channel_id.as_deref().filter(|id| !id.is_empty());
     if !channel.is_some_and(|id| key.endorsements.iter().any(|endorsed| endorsed == id)) {
         return Err(Denied::ChannelNotEndorsed);
     }
-    let claimed = claims
-        .serviceurl
-        .as_deref()
-        .filter(|url| !url.is_empty())
-        .ok_or(Denied::ServiceUrlUnclaimed)?;
     let named = activity.service_url.as_deref().unwrap_or_default();
     if same_url(claimed, named) {
         Ok(())

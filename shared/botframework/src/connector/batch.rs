@@ -245,7 +245,7 @@ impl Success {
 /// The operation's id: a bare string, or in an object.
 fn operation_id(body: &Body) -> Option<OperationId> {
     let Body::Complete(bytes) = body else { return None };
-    let id = match serde_json::from_slice(bytes).ok()? {
+    let id = match crate::json::from_slice(bytes).ok()? {
         Value::String(id) => id,
         document => document.get("operationId")?.as_str()?.to_owned(),
     };

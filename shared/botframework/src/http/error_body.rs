@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::transport::Body;
+use crate::json;
 
 /// The longest text that is kept of an error body or a header, in characters.
 pub(crate) const MAX_TEXT: usize = 512;
@@ -21,7 +22,7 @@ pub(crate) struct ErrorBody {
 impl ErrorBody {
     pub(crate) fn from_body(body: &Body) -> Self {
         let document = match body {
-            Body::Complete(bytes) => serde_json::from_slice(bytes).ok(),
+            Body::Complete(bytes) => json::from_slice(bytes).ok(),
             Body::Truncated | Body::TooLarge => None,
         };
         document.as_ref().map(Self::from_document).unwrap_or_default()
@@ -40,7 +41,7 @@ impl ErrorBody {
         match error {
             Value::String(text) => {
                 let (status, rest) = split_status(text);
-                match serde_json::from_str(rest) {
+                match json::from_slice(rest.as_bytes()) {
                     Ok(document @ Value::Object(_)) => {
                         parsed.read(&document, MAX_DEPTH);
                         return (status.or_else(|| status_in(&document)), parsed);
@@ -92,7 +93,7 @@ impl ErrorBody {
 
     /// Reads a text that is a JSON document, or else the message.
     fn read_text(&mut self, text: &str, depth: u8) {
-        match serde_json::from_str::<Value>(text) {
+        match json::from_slice::<Value>(text.as_bytes()) {
             Ok(document @ Value::Object(_)) => self.read(&document, depth),
             _ if self.message.is_none() && !text.is_empty() => {
                 self.message = Some(text.chars().take(MAX_TEXT).collect());

@@ -59,7 +59,7 @@ impl Body {
     /// Parses the whole body as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, UnreadableBody> {
         match self {
-            Self::Complete(bytes) => serde_json::from_slice(bytes).map_err(UnreadableBody::Malformed),
+            Self::Complete(bytes) => crate::json::from_slice(bytes).map_err(UnreadableBody::Malformed),
             Self::Truncated => Err(UnreadableBody::Truncated),
             Self::TooLarge => Err(UnreadableBody::TooLarge),
         }

@@ -132,7 +132,7 @@ async fn replies_that_are_expected_come_back_in_the_answer() {
 }
 
 #[tokio::test]
-async fn an_invoke_is_answered_by_the_bot_or_not_implemented() {
+async fn an_invoke_that_the_bot_does_not_handle_gets_an_answer_that_teams_understands() {
     struct Acknowledge;
     impl Bot for Acknowledge {
         async fn on_turn(&self, turn: &mut Turn<'_>) -> Result<(), Error> {
@@ -168,13 +168,17 @@ async fn an_invoke_is_answered_by_the_bot_or_not_implemented() {
         .process(&card("invoke", "other"), &Acknowledge)
         .await
         .unwrap();
+    let error = json!({"code": "NotSupported", "message": "The bot does not support this action."});
     assert_eq!(
         unknown,
         TurnResponse {
-            status: 501,
-            body: None
+            status: 200,
+            body: Some(json!({"statusCode": 400, "type": "application/vnd.microsoft.error", "value": error})),
         }
     );
+    let query = incoming(&json!({"type": "invoke", "name": "composeExtension/query"}));
+    let query = adapter.process(&query, &Acknowledge).await.unwrap();
+    assert_eq!((query.status, query.body), (501, None));
     let no_invoke = adapter
         .process(&card("event", "acknowledge"), &Acknowledge)
         .await
@@ -191,7 +195,10 @@ async fn an_invoke_is_answered_by_the_bot_or_not_implemented() {
 #[test]
 fn an_adaptive_card_is_answered_in_its_own_shape() {
     let refused = InvokeResponse::adaptive_error(412, "NotYet", "Wait");
-    assert_eq!(refused.status, 412);
+    assert_eq!(
+        refused.status, 200,
+        "Teams repeats an action that gets another one"
+    );
     assert_eq!(
         refused.body.unwrap(),
         json!({"statusCode": 412, "type": "application/vnd.microsoft.error.preconditionFailed",
