@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
+use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
     ConversationFilter, ConversationSummary, Conversations, Error, ListPage, PersonUpdate, Rule, Update,
@@ -76,6 +76,21 @@ impl<S: Conversations> Conversations for Faulty<S> {
     ) -> Result<PersonUpdate, Error> {
         (self.fault)().await?;
         self.store.update_person(person, rule).await
+    }
+
+    async fn claim_turn(&self, turn: &TurnKey, now: Timestamp, until: Timestamp) -> Result<TurnClaim, Error> {
+        (self.fault)().await?;
+        self.store.claim_turn(turn, now, until).await
+    }
+
+    async fn finish_turn(&self, turn: &TurnKey, until: Timestamp) -> Result<(), Error> {
+        (self.fault)().await?;
+        self.store.finish_turn(turn, until).await
+    }
+
+    async fn release_turn(&self, turn: &TurnKey) -> Result<(), Error> {
+        (self.fault)().await?;
+        self.store.release_turn(turn).await
     }
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

@@ -353,7 +353,7 @@ fn an_activity_is_parsed_completely_or_refused() {
         let Ok(activity) = Activity::from_slice(&input) else {
             return Ok(());
         };
-        let document: Value = serde_json::from_slice(&input).unwrap();
+        let document: Value = botframework::json::from_slice(&input).unwrap();
         let written = serde_json::to_value(&activity).unwrap();
         // A required member that is null is read as absent.
         if !input.windows(4).any(|word| word == b"null") {

@@ -16,6 +16,7 @@ mod messages;
 mod names;
 mod notify;
 mod paced;
+mod people;
 mod pipeline;
 mod reach;
 mod reactions;

@@ -6,6 +6,7 @@ use herald::store::memory::Store;
 use herald::store::{ConversationFilter, ConversationSummary, Conversations};
 use lambda_http::Body;
 use serde_json::json;
+use tests::channel::{Behaviour, Reply};
 
 use crate::faulty::Faulty;
 use crate::world::{World, get, in_channel, personal, post, request, text};
@@ -146,7 +147,11 @@ async fn a_malformed_activity_is_refused_and_stores_nothing() {
         (without("from"), 400),
         (without("serviceUrl"), 403),
         (with("conversation", json!({"id": ""})), 400),
-        (with("conversation", json!({"id": 5})), 400),
+        (with("conversation", json!({"id": 5.5})), 400),
+        (with("conversation", json!({"id": "x".repeat(100_000)})), 400),
+        (with("recipient", json!({"id": "x".repeat(2_000)})), 400),
+        (with("channelId", json!("x".repeat(2_000))), 400),
+        (with("id", json!("x".repeat(2_000))), 400),
         (
             with("serviceUrl", json!("https://smba.trafficmanager.net/emea/")),
             403,
@@ -192,7 +197,25 @@ async fn an_unhandled_invoke_is_501_and_an_unknown_type_is_200() {
         .await;
     assert_eq!(answer.status(), 501);
     world.hears(&personal("eve", "novelty")).await;
-    assert_eq!(everyone(&world.store).await.len(), 2);
+    assert_eq!(
+        everyone(&world.store).await,
+        [],
+        "neither shows that the bot is there"
+    );
+}
+
+#[tokio::test]
+async fn an_unhandled_action_of_a_card_gets_an_answer_that_teams_understands() {
+    let world = World::new();
+    let mut action = personal("ada", "invoke");
+    action["name"] = json!("adaptiveCard/action");
+    for _ in 0..2 {
+        let answer = world.messages(post("/api/messages", &action.to_string())).await;
+        assert_eq!(answer.status(), 200);
+        let body = crate::world::document(&answer);
+        assert_eq!(body["statusCode"], 400);
+        assert_eq!(body["type"], "application/vnd.microsoft.error");
+    }
 }
 
 #[tokio::test]
@@ -277,4 +300,154 @@ async fn an_activity_that_cannot_be_stored_is_not_acknowledged() {
     assert_eq!(answer.status(), 500);
     assert_eq!(text(&answer), "");
     assert_eq!(world.channel.requests(), 0);
+}
+
+#[tokio::test]
+async fn what_channels_write_oddly_is_remembered_and_answered() {
+    let world = World::new();
+    let mut half = personal("ada", "message").to_string();
+    half = half.replace("hello", "ok \\ud83d");
+    let mut number = personal("bob", "message");
+    number["recipient"]["id"] = json!(4711);
+    let mut nobody = personal("eve", "message");
+    nobody.as_object_mut().unwrap().remove("recipient");
+    for body in [half, number.to_string(), nobody.to_string()] {
+        let answer = world.messages(post("/api/messages", &body)).await;
+        assert_eq!(answer.status(), 200, "{body}");
+    }
+    let keys: Vec<String> = everyone(&world.store)
+        .await
+        .iter()
+        .map(|known| known.key.to_string())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "msteams|28:bot|a:ada",
+            "msteams|4711|a:bob",
+            "msteams|28:bot|a:eve"
+        ]
+    );
+    let sent = world.channel.received();
+    assert_eq!(sent[0].activity["text"], "You said: ok \u{fffd}");
+    assert_eq!(sent[1].activity["from"]["id"], 4711, "written back as it came");
+}
+
+#[tokio::test]
+async fn an_activity_that_comes_twice_is_answered_once() {
+    let world = World::new();
+    let message = personal("ada", "message");
+    world.hears(&message).await;
+    world.pass(2);
+    let mut later = message.clone();
+    later["timestamp"] = json!("2026-11-30T10:00:02Z");
+    world.hears(&later).await;
+    assert_eq!(world.channel.requests(), 1);
+    let mut next = message.clone();
+    next["id"] = json!("another");
+    world.hears(&next).await;
+    let mut edited = message;
+    edited["text"] = json!("other words");
+    world.hears(&edited).await;
+    assert_eq!(world.channel.requests(), 3, "another activity is answered");
+}
+
+#[tokio::test]
+async fn concurrent_copies_of_an_activity_are_answered_once() {
+    let world = World::new();
+    world.channel.when("a:ada", Behaviour::Hold);
+    let message = personal("ada", "message");
+    let release = async {
+        world.channel.asked(1).await;
+        world.channel.let_go();
+    };
+    tokio::join!(world.hears(&message), world.hears(&message), release);
+    assert_eq!(world.channel.count("a:ada"), 1);
+}
+
+#[tokio::test]
+async fn a_turn_that_failed_can_be_repeated() {
+    let world = World::new();
+    let refused = Reply {
+        status: 400,
+        code: "BadSyntax",
+        ..Reply::default()
+    };
+    world
+        .channel
+        .when("a:ada", Behaviour::Answers([refused].into_iter().collect()));
+    let message = personal("ada", "message");
+    let failed = world.messages(post("/api/messages", &message.to_string())).await;
+    assert_eq!(failed.status(), 500);
+    world.hears(&message).await;
+    world.hears(&message).await;
+    assert_eq!(world.channel.count("a:ada"), 1);
+}
+
+#[tokio::test]
+async fn an_invoke_and_expected_replies_are_answered_each_time() {
+    let world = World::new();
+    let mut activity = personal("ada", "message");
+    activity["deliveryMode"] = json!("expectReplies");
+    for _ in 0..2 {
+        let answer = world.messages(post("/api/messages", &activity.to_string())).await;
+        assert_eq!(
+            crate::world::document(&answer)["activities"][0]["text"],
+            "You said: hello"
+        );
+    }
+}
+
+/// The activities about one installation of the bot.
+fn installation(person: &str) -> [serde_json::Value; 2] {
+    let mut installed = personal(person, "installationUpdate");
+    installed["action"] = json!("add");
+    let mut added = personal(person, "conversationUpdate");
+    added["membersAdded"] = json!([{"id": "28:bot"}]);
+    [installed, added]
+}
+
+#[tokio::test]
+async fn an_installation_is_welcomed_once_whatever_says_it_first() {
+    let world = World::new();
+    let [installed, added] = installation("ada");
+    for (person, order) in [("ann", [0, 1]), ("bob", [1, 0]), ("cec", [0, 0]), ("dan", [1, 1])] {
+        for index in order {
+            world.hears(&installation(person)[index]).await;
+        }
+        assert_eq!(world.channel.count(&format!("a:{person}")), 1, "{order:?}");
+    }
+    tokio::join!(world.hears(&installed), world.hears(&added));
+    assert_eq!(world.channel.count("a:ada"), 1);
+    let mut removed = personal("ada", "installationUpdate");
+    removed["action"] = json!("remove");
+    world.hears(&removed).await;
+    let mut again = installed;
+    again["id"] = json!("again");
+    world.hears(&again).await;
+    assert_eq!(world.channel.count("a:ada"), 2, "the return is welcomed");
+}
+
+#[tokio::test]
+async fn a_bot_that_loses_one_shared_channel_keeps_the_team() {
+    let world = World::new();
+    for place in [
+        "19:team@thread.tacv2",
+        "19:chan-a@thread.tacv2",
+        "19:shared-x@thread.tacv2",
+    ] {
+        world.hears(&in_channel(place, "message")).await;
+    }
+    let mut removed = in_channel("19:shared-x@thread.tacv2", "conversationUpdate");
+    removed["membersRemoved"] = json!([{"id": "28:bot"}]);
+    removed["channelData"]["eventType"] = json!("channelMemberRemoved");
+    world.hears(&removed).await;
+    for known in everyone(&world.store).await {
+        let expected = if known.key.conversation.as_str().starts_with("19:shared-x") {
+            State::Removed
+        } else {
+            State::Active
+        };
+        assert_eq!(known.state, expected, "{}", known.key);
+    }
 }

@@ -411,7 +411,7 @@ async fn an_audience_of_several_pages_is_reached_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
+async fn a_person_with_more_conversations_than_a_page_is_reached_once() {
     let world = World::new();
     let chats: Vec<_> = (0..=PAGE_SIZE * 2)
         .map(|number| format!("a:session-{number}"))
@@ -426,13 +426,10 @@ async fn a_person_with_more_conversations_than_a_page_is_reached_in_each() {
         .asks(&to(&json!({"accounts": ["29:ada", "29:nobody", "29:eve"]})))
         .await;
     world.work().await;
-    assert!(chats.iter().all(|chat| world.channel.count(chat) == 1));
-    assert_eq!(world.channel.count("a:eve"), 1);
+    let reached: usize = chats.iter().map(|chat| world.channel.count(chat)).sum();
+    assert_eq!((reached, world.channel.count("a:eve")), (1, 1));
     let done = world.notification(&id).await;
-    assert_eq!(
-        (done.counts.delivered, done.counts.skipped),
-        (chats.len() as u64 + 1, 1)
-    );
+    assert_eq!((done.counts.delivered, done.counts.skipped), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -173,7 +173,7 @@ async fn a_roster_is_queried_after_its_ttl_or_without_a_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cached_roster_has_only_ids_and_roles() {
+async fn a_cached_roster_has_only_ids_roles_and_tenants() {
     let world = world_of(0).await;
     let mut full = member("ada");
     let more = json!({"name": "Ada Invented", "givenName": "Ada", "surname": "Invented", "email": "ada@invented.example",
@@ -195,7 +195,7 @@ async fn a_cached_roster_has_only_ids_and_roles() {
         .unwrap();
     assert_eq!(
         serde_json::to_value(told.page).unwrap(),
-        json!({"members": {"page": [{"id": "29:ada", "user": "entra-ada", "role": "guest"}], "next": null}})
+        json!({"members": {"page": [{"id": "29:ada", "user": "entra-ada", "role": "guest", "tenant": "tenant-1"}], "next": null}})
     );
 }
 

@@ -7,6 +7,7 @@ use botframework::activity::ActivityType;
 use botframework::turn::{self, Turn};
 use herald::store::Conversations;
 
+use crate::Welcome;
 use crate::tags::{TagResult, Tags};
 
 /// A welcome says why it came, what the bot offers, and what to do next.
@@ -22,13 +23,14 @@ const HELP: &str = "I bring notifications here when there are any. Say **subscri
 pub struct Bot<'a, C> {
     /// The tags of the conversation of the turn. Notifications select by them: `{"audience": {"tag": "builds"}}`.
     pub tags: Tags<'a, C>,
+    /// Whether the bot was just added here.
+    pub welcome: Welcome,
 }
 
 impl<C: Conversations> turn::Bot for Bot<'_, C> {
     async fn on_turn(&self, turn: &mut Turn<'_>) -> Result<(), turn::Error> {
         match turn.activity().kind {
-            // Teams sends an update for every member who joins a team, too; those get no welcome.
-            Some(ActivityType::ConversationUpdate) if turn.activity().adds_bot() => {
+            _ if self.welcome == Welcome::Due => {
                 turn.send_text(WELCOME).await?;
             }
             Some(ActivityType::Message) => {

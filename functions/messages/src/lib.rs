@@ -1,33 +1,43 @@
 //! The messaging endpoint: stores every conversation that an activity names, then runs the bot's turn.
 //!
 //! ```text
-//! POST /api/messages ── parse ── authenticate ── record (durable) ── turn ──▶ 200
+//! POST /api/messages ── token ── activity ── record (durable) ── turn, once ──▶ 200
 //! ```
 //!
-//! The durable write comes before the response: Lambda freezes an execution environment once it has responded, so a later
-//! write may never happen. The channel waits about 15 seconds; the handler waits for nothing but the table and the bot's own
-//! requests.
+//! The token is verified before the body is parsed. The durable write comes before the response: Lambda freezes an execution
+//! environment once it has responded, so a later write may never happen. The channel waits about 15 seconds; the handler waits
+//! for nothing but the table and the bot's own requests.
 
 use std::time::{Duration, SystemTime};
 
-use botframework::activity::Activity;
-use botframework::auth::Authenticator;
+use botframework::activity::{Activity, ChannelAccount};
+use botframework::auth::{Authenticator, Denied, VerifiedActivity};
+use botframework::id::{ActivityId, ChannelAccountId};
+use botframework::teams::is_teams;
 use botframework::turn::{Adapter, TurnResponse};
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
-use herald::store::{Conversations, dynamodb};
+use herald::conversation::is_id;
+use herald::store::{self, Conversations, dynamodb};
 use herald::telemetry::chain;
 use herald::{aws, credential, inbound};
 use lambda_http::http::{HeaderValue, Method, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 
+use turns::{Claim, ClaimedTurn, Turns};
+
 pub mod bot;
 mod tags;
+mod turns;
 
 pub use tags::{TagResult, Tags};
+pub use turns::Welcome;
 
 /// The largest accepted activity, in bytes. Teams' own limit for a message is about 100 KB (`PROTOCOL.md#b1`).
-pub const ACTIVITY_MAX_BYTES: usize = 1024 * 1024;
+pub const ACTIVITY_MAX_BYTES: usize = 256 * 1024;
+
+/// The bot's account where neither the activity nor the configuration names one: without authentication.
+const UNCONFIGURED_BOT: &str = "bot";
 
 /// How long one request of the bot may take. The function ends after 15 seconds, and the channel waits no longer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,38 +99,99 @@ pub async fn handle<C: Conversations>(context: &Context<C>, request: Request) ->
         Method::GET | Method::HEAD => return greeting(),
         _ => return not_allowed(),
     }
-    let activity = match parse(&request) {
-        Ok(activity) => activity,
-        Err(refused) => return status(refused),
-    };
-    let now = context.now();
-    let activity = match context
-        .authenticator
-        .authenticate(request.headers(), activity, now)
-        .await
-    {
-        Ok(activity) => activity,
-        Err(denied) => {
-            // The caller learns the status, the log the reason.
-            tracing::warn!(error_type = denied.error_type(), error = %chain(&denied), "activity refused");
-            return status(denied.status());
-        }
-    };
-    if let Err(error) = inbound::record(&context.store, &context.clock, &activity).await {
-        tracing::error!(error_type = "StoreUnavailable", error = %chain(&error), "activity not recorded");
-        return status(StatusCode::INTERNAL_SERVER_ERROR);
+    match receive(context, &request).await {
+        Ok(response) => response,
+        Err(refused) => status(refused),
     }
-    let tags = Tags::new(&context.store, &context.clock, &activity);
-    match context.adapter.process(&activity, &bot::Bot { tags }).await {
-        Ok(response) => respond(&response),
-        Err(error) => {
-            tracing::error!(error_type = "TurnFailed", error = %chain(&error), "the bot's turn failed");
-            status(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Answers an activity.
+async fn receive<C: Conversations>(
+    context: &Context<C>,
+    request: &Request,
+) -> Result<Response<Body>, StatusCode> {
+    let activity = authenticate(context, request).await?;
+    let not_recorded = |error: &store::Error| {
+        tracing::error!(error_type = "StoreUnavailable", error = %chain(error), "activity not recorded");
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    let recorded = inbound::record(&context.store, &context.clock, &activity).await;
+    recorded.map_err(|error| not_recorded(&error))?;
+    let turns = Turns {
+        store: &context.store,
+        clock: &context.clock,
+    };
+    let claimed = turns.claim(&activity).await;
+    match claimed.map_err(|error| not_recorded(&error))? {
+        Claim::Turn(turn) => run(context, &activity, &turns, &turn).await,
+        Claim::Repeated => {
+            tracing::info!("a copy of an activity that was answered: not answered again");
+            Ok(status(StatusCode::OK))
+        }
+        Claim::Running => {
+            tracing::warn!(
+                error_type = "TurnRunning",
+                "another copy of the activity is being answered: the channel may repeat it"
+            );
+            Err(StatusCode::SERVICE_UNAVAILABLE)
         }
     }
 }
 
-fn parse(request: &Request) -> Result<Activity, StatusCode> {
+/// Runs the bot's turn.
+async fn run<C: Conversations>(
+    context: &Context<C>,
+    activity: &VerifiedActivity,
+    turns: &Turns<'_, C>,
+    turn: &ClaimedTurn,
+) -> Result<Response<Body>, StatusCode> {
+    let bot = bot::Bot {
+        tags: Tags::new(&context.store, &context.clock, activity),
+        welcome: turn.welcome(),
+    };
+    match context.adapter.process(activity, &bot).await {
+        Ok(response) => {
+            turns.finish(turn).await;
+            Ok(respond(&response))
+        }
+        Err(error) => {
+            tracing::error!(error_type = "TurnFailed", error = %chain(&error), "the bot's turn failed");
+            turns.release(turn).await;
+            Err(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// The activity of a request, from an authenticated sender.
+async fn authenticate<C>(context: &Context<C>, request: &Request) -> Result<VerifiedActivity, StatusCode> {
+    let refused = |denied: Denied| {
+        // The caller learns the status, the log the reason.
+        tracing::warn!(error_type = denied.error_type(), error = %chain(&denied), "activity refused");
+        denied.status()
+    };
+    let (authenticator, body) = (&context.authenticator, body(request)?);
+    let token = authenticator.verify_token(request.headers(), context.now()).await;
+    let token = token.map_err(refused)?;
+    let mut activity = parse(body)?;
+    if activity.recipient.as_ref().is_none_or(|bot| bot.id.is_empty()) {
+        // Some emulators of Direct Line name no recipient.
+        activity.recipient = Some(ChannelAccount::new(bot_account(context, &activity)));
+    }
+    let activity = authenticator.verify_activity(&token, activity);
+    activity.map_err(refused)
+}
+
+/// The bot's account in the channel of an activity, by configuration.
+fn bot_account<C>(context: &Context<C>, activity: &Activity) -> ChannelAccountId {
+    let app_id = context.authenticator.app_id().unwrap_or(UNCONFIGURED_BOT);
+    if is_teams(activity.channel_id.as_deref()) {
+        format!("28:{app_id}").into()
+    } else {
+        app_id.into()
+    }
+}
+
+fn body(request: &Request) -> Result<&[u8], StatusCode> {
     let body = match request.body() {
         Body::Text(text) => text.as_bytes(),
         Body::Binary(bytes) => bytes,
@@ -134,10 +205,39 @@ fn parse(request: &Request) -> Result<Activity, StatusCode> {
         );
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    Activity::from_slice(body).map_err(|error| {
+    Ok(body)
+}
+
+/// The activity in a body. Its ids must fit the tables and the paths of requests.
+fn parse(body: &[u8]) -> Result<Activity, StatusCode> {
+    let activity = Activity::from_slice(body).map_err(|error| {
         tracing::warn!(error_type = "ActivityMalformed", %error, "activity refused");
         StatusCode::BAD_REQUEST
-    })
+    })?;
+    if let Some(property) = invalid_id(&activity) {
+        tracing::warn!(
+            error_type = "ActivityMalformed",
+            property,
+            "an id is too long, or has control characters: activity refused"
+        );
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    Ok(activity)
+}
+
+/// The property of an id that can be neither stored nor part of a path.
+fn invalid_id(activity: &Activity) -> Option<&'static str> {
+    let conversation = activity.conversation.as_ref().map(|it| it.id.as_str());
+    let bot = activity.recipient.as_ref().map(|it| it.id.as_str());
+    let ids = [
+        ("conversation.id", conversation),
+        ("channelId", activity.channel_id.as_deref()),
+        ("recipient.id", bot),
+        ("id", activity.id.as_ref().map(ActivityId::as_str)),
+    ];
+    let is_invalid = |id: &str| !id.is_empty() && !is_id(id);
+    let invalid = ids.into_iter().find(|(_, id)| id.is_some_and(is_invalid));
+    invalid.map(|(property, _)| property)
 }
 
 fn status(status: StatusCode) -> Response<Body> {

@@ -166,6 +166,7 @@ impl Delivery {
             SkipReason::InstallForbidden => "installForbidden",
             SkipReason::AppNotInCatalog => "appNotInCatalog",
             SkipReason::NoSuchPerson => "noSuchPerson",
+            SkipReason::NotInTenant => "notInTenant",
         });
         [
             name,

@@ -1,15 +1,21 @@
-//! `POST /api/conversations/import`: stores conversation references from elsewhere, one JSON document a line.
+//! `POST /api/conversations/import`: stores conversation references from elsewhere: JSON documents, one a line, in an array, or in
+//! an object with a key for each.
 
+use std::borrow::Cow;
+use std::io::Read;
 use std::pin::pin;
+
+use flate2::read::MultiGzDecoder;
 
 use futures_util::{StreamExt, stream};
 use herald::backend::Backend;
+use herald::companions;
 use herald::conversation::Import;
 use herald::problem::Problem;
-use herald::store::{Conversations, Error, Upsert};
+use herald::store::{Error, Upsert};
 use herald::telemetry::chain;
 use jiff::{SignedDuration, Timestamp};
-use lambda_http::http::StatusCode;
+use lambda_http::http::{StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
@@ -17,9 +23,22 @@ use crate::audit::Action;
 use crate::request::bytes;
 use crate::response::{ApiError, json};
 use crate::{Context, caller};
+use documents::{Document, documents};
+
+mod documents;
 
 /// The largest request body, in bytes. Lambda takes events of 6 MB, in which a binary body is base64; 4 MiB fit either way.
 pub const IMPORT_MAX_BYTES: usize = 5 * 1024 * 1024;
+
+/// The largest body after decompression, in bytes.
+const DECOMPRESSED_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// The largest document, in bytes; a larger one is not parsed. A reference has about one thousand, a stored one
+/// 64 KiB at most.
+const DOCUMENT_MAX_BYTES: usize = 256 * 1024;
+
+/// The first bytes of a compressed body.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// How many lines are imported concurrently.
 const IMPORT_CONCURRENCY: usize = 16;
@@ -37,7 +56,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    /// Lines that are not blank: imported, unchanged and refused.
+    /// Documents: imported, unchanged and refused. A line has one, unless it is an array or an object of documents.
     lines: usize,
     imported: usize,
     /// Lines that add nothing to what is stored.
@@ -45,6 +64,17 @@ struct Report {
     refused: Vec<Refused>,
     /// All refused lines; `refused` lists the first hundred.
     refused_count: usize,
+}
+
+impl Report {
+    /// An import of which nothing can be used has failed.
+    fn status(&self) -> StatusCode {
+        if self.lines > 0 && self.refused_count == self.lines {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::OK
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -55,9 +85,8 @@ struct Refused {
     detail: String,
 }
 
-/// The result of one line.
+/// The result of one document.
 enum LineResult {
-    Blank,
     Imported,
     Unchanged,
     Refused(String),
@@ -75,11 +104,13 @@ impl<B: Backend> Context<B> {
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
         }
         let (now, caller) = (self.clock.now(), caller::of(request));
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
-        let lines = lines.as_slice();
-        let each = (0..lines.len())
-            .map(|index| async move { (index + 1, self.import_line(lines[index], now).await) });
+        let body = decompressed(request, body)?;
+        let documents = documents(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body));
+        let documents = documents.as_slice();
+        let each = (0..documents.len()).map(|index| async move {
+            let Document { line, text } = documents[index];
+            (line, self.import_document(text, now).await)
+        });
         let mut each = pin!(stream::iter(each).buffered(IMPORT_CONCURRENCY));
         let mut report = Report::default();
         while let Some((number, result)) = each.next().await {
@@ -88,7 +119,6 @@ impl<B: Backend> Context<B> {
                 unavailable(number, &error)
             })?;
             match result {
-                LineResult::Blank => continue,
                 LineResult::Imported => report.imported += 1,
                 LineResult::Unchanged => report.unchanged += 1,
                 LineResult::Refused(detail) => {
@@ -101,20 +131,22 @@ impl<B: Backend> Context<B> {
             report.lines += 1;
             if self.clock.now().duration_since(now) > TIME_BUDGET {
                 Action::Import.of_conversations(&caller, report.imported);
-                return Err(interrupted(number + 1, "The time for one request is over").into());
+                let next = documents.get(report.lines).map_or(number + 1, |next| next.line);
+                return Err(interrupted(next, "The time for one request is over").into());
             }
         }
         Action::Import.of_conversations(&caller, report.imported);
-        Ok(json(StatusCode::OK, &report))
+        Ok(json(report.status(), &report))
     }
 
-    /// Imports one line. Only an unavailable table is an error; a wrong line is a result.
-    async fn import_line(&self, line: &[u8], now: Timestamp) -> Result<LineResult, Error> {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(LineResult::Blank);
+    /// Imports one document. Only an unavailable table is an error; a wrong document is a result.
+    async fn import_document(&self, text: &[u8], now: Timestamp) -> Result<LineResult, Error> {
+        if text.len() > DOCUMENT_MAX_BYTES {
+            let detail = format!("larger than {DOCUMENT_MAX_BYTES} bytes");
+            return Ok(LineResult::Refused(detail));
         }
         // The parser's message may quote the line.
-        let Ok(document) = serde_json::from_slice(line) else {
+        let Ok(document) = botframework::json::from_slice(text) else {
             return Ok(LineResult::Refused("not JSON".to_owned()));
         };
         let imports = match Import::read(document, &self.trust) {
@@ -123,9 +155,13 @@ impl<B: Backend> Context<B> {
         };
         let mut result = LineResult::Unchanged;
         for import in imports {
-            match self.conversations.import(import, now).await {
+            match companions::import(&self.conversations, import, now).await {
                 Ok(Upsert::Created | Upsert::Changed) => result = LineResult::Imported,
                 Ok(Upsert::Unchanged) => {}
+                Ok(Upsert::TooLarge) => {
+                    let detail = "with what is stored of it, the reference is too large to be stored";
+                    return Ok(LineResult::Refused(detail.to_owned()));
+                }
                 Err(error @ Error::Corrupt { .. }) => {
                     tracing::error!(error_type = "RecordCorrupt", error = %chain(&error), "a stored conversation cannot be read; its line was not imported");
                     return Ok(LineResult::Refused(
@@ -140,6 +176,27 @@ impl<B: Backend> Context<B> {
         }
         Ok(result)
     }
+}
+
+/// The body, decompressed if it is compressed: by its header, or by its first bytes.
+fn decompressed<'a>(request: &Request, body: &'a [u8]) -> Result<Cow<'a, [u8]>, ApiError> {
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    let is_named = encoding.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"gzip"));
+    if !is_named && !body.starts_with(GZIP) {
+        return Ok(Cow::Borrowed(body));
+    }
+    let mut whole = Vec::new();
+    let limit = u64::try_from(DECOMPRESSED_MAX_BYTES).unwrap_or(u64::MAX);
+    let mut reader = MultiGzDecoder::new(body).take(limit + 1);
+    if reader.read_to_end(&mut whole).is_err() {
+        return Err(ApiError::bad_request("The body is not gzip, or is cut off."));
+    }
+    if whole.len() > DECOMPRESSED_MAX_BYTES {
+        let detail =
+            format!("The decompressed body may hold {DECOMPRESSED_MAX_BYTES} bytes. Split the file.");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
+    }
+    Ok(Cow::Owned(whole))
 }
 
 fn unavailable(line: usize, error: &Error) -> ApiError {

@@ -53,18 +53,14 @@ impl<'a, B: Backend> Reader<'a, B> {
     }
 
     pub(crate) async fn read(&self, at: PagePosition<'_>) -> Result<Page, Failure> {
-        let cursor = at.cursor;
         match &self.part.selector.1.target {
             Target::Everyone => {
                 let (segment, segments) = self.part.segment;
-                self.listed(&ConversationFilter::Everyone { segment, segments }, cursor)
+                self.listed(&ConversationFilter::Everyone { segment, segments }, at)
                     .await
             }
-            Target::Tenant(tenant) => {
-                self.listed(&ConversationFilter::Tenant(tenant.clone()), cursor)
-                    .await
-            }
-            Target::Tag(name) => self.listed(&ConversationFilter::Tag(name.clone()), cursor).await,
+            Target::Tenant(tenant) => self.listed(&ConversationFilter::Tenant(tenant.clone()), at).await,
+            Target::Tag(name) => self.listed(&ConversationFilter::Tag(name.clone()), at).await,
             Target::Users { ids, tenant } => {
                 let bucket = self.bucket(tenant.as_deref()).await?;
                 let unknown = |id| self.recipients.person(bucket.as_ref(), UserRef::Entra(id));
@@ -158,18 +154,19 @@ impl<'a, B: Backend> Reader<'a, B> {
     }
 
     /// A page of a filter: conversations that are active and do not belong to an earlier selector.
-    async fn listed(&self, filter: &ConversationFilter, cursor: Option<&str>) -> Result<Page, Failure> {
+    async fn listed(&self, filter: &ConversationFilter, at: PagePosition<'_>) -> Result<Page, Failure> {
         let listing = self
             .recipients
             .context
             .conversations
-            .list(filter, cursor, PAGE_SIZE)
+            .list(filter, at.cursor, PAGE_SIZE)
             .await?;
         let matcher = &self.recipients.matcher;
         let meant = listing.items.into_iter().filter(|found| {
             let (conversation, attributes) = (&found.key.conversation, &found.attributes);
             matcher.means(conversation, attributes) && !matcher.belongs_to_earlier(conversation, attributes)
         });
+        let meant = self.recipients.preferred(meant.collect(), at).await?;
         let mut unreachable = Unreachable::default();
         let mut reachable = Vec::new();
         for candidate in meant {
@@ -226,6 +223,7 @@ impl<'a, B: Backend> Reader<'a, B> {
                 recipients.push(unknown);
             }
             found.retain(|found| !matcher.belongs_to_earlier(&found.key.conversation, &found.attributes));
+            let found = self.recipients.preferred(found, at).await?;
             for reason in found.iter().filter_map(unreachable_reason) {
                 unreachable.count(reason);
             }

@@ -1,9 +1,13 @@
 //! What one selector of an audience makes of conversations and names: recipients of a page.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use botframework::id::UserRef;
 use herald::audience::{Audience, Recipient, SelectorMatcher};
 use herald::backend::Backend;
-use herald::conversation::State;
+use herald::companions;
+use herald::conversation::{ConversationKey, State};
 use herald::delivery::SkipReason;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification, SendMode, SendPath};
@@ -26,7 +30,11 @@ pub(crate) struct Recipients<'a, B: Backend> {
     pub(crate) if_no_conversation: IfNoConversation,
     audience: &'a Audience,
     send_mode: SendMode,
+    /// The preferred conversations of people who have several, as far as they were read.
+    chosen: Mutex<Chosen>,
 }
+
+type Chosen = HashMap<(UserRef, Bucket), Option<ConversationKey>>;
 
 /// The position of a page in the plan, and its cursor.
 #[derive(Clone, Copy)]
@@ -53,6 +61,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
             if_no_conversation: notification.if_no_conversation,
             audience,
             send_mode: notification.send_mode,
+            chosen: Mutex::default(),
         })
     }
 
@@ -78,6 +87,74 @@ impl<'a, B: Backend> Recipients<'a, B> {
             bucket,
         };
         (Some(path), Recipient::Conversation(found.key))
+    }
+
+    /// Those of these conversations that get the notification: of a person with several, the preferred one of those that the audience
+    /// selects (`DESIGN.md#companions`).
+    pub(crate) async fn preferred(
+        &self,
+        candidates: Vec<ConversationSummary>,
+        at: PagePosition<'_>,
+    ) -> Result<Vec<ConversationSummary>, store::Error> {
+        let mut preferred = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if candidate.preference.is_none() || self.is_preferred(&candidate, at).await? {
+                preferred.push(candidate);
+            }
+        }
+        Ok(preferred)
+    }
+
+    async fn is_preferred(
+        &self,
+        candidate: &ConversationSummary,
+        at: PagePosition<'_>,
+    ) -> Result<bool, store::Error> {
+        let attributes = &candidate.attributes;
+        let user = attributes.user.clone().map(UserRef::Entra);
+        let account = attributes.account.clone().map(UserRef::Account);
+        let Some(person) = user.or(account) else {
+            return Ok(true);
+        };
+        let bucket = Bucket::of(&candidate.key, attributes.tenant.as_deref());
+        let chosen = self.chosen_of(person.clone(), bucket).await?;
+        // The index may not have the candidate yet.
+        if chosen.is_some_and(|chosen| chosen != candidate.key) {
+            return Ok(false);
+        }
+        // Another page may have read the conversations of the person before one of them changed.
+        let person = self.person(None, person).1;
+        Ok(!self.already_planned(at, &person).await?)
+    }
+
+    /// The conversation of a person that gets the notification: the preferred one of those that the audience selects. An exception
+    /// counts for all of them.
+    async fn chosen_of(
+        &self,
+        person: UserRef,
+        bucket: Bucket,
+    ) -> Result<Option<ConversationKey>, store::Error> {
+        let name = (person, bucket);
+        let known = self.chosen().get(&name).cloned();
+        if let Some(chosen) = known {
+            return Ok(chosen);
+        }
+        let companions = companions::of_person(&self.context.conversations, &name.0, &name.1).await?;
+        let matcher = &self.matcher;
+        let excepted = companions
+            .iter()
+            .find(|it| matcher.excepts(&it.key.conversation, &it.attributes));
+        let selected = companions
+            .iter()
+            .filter(|it| matcher.is_selected(&it.key.conversation, &it.attributes));
+        let chosen = excepted.or_else(|| companions::preferred(selected));
+        let chosen = chosen.map(|chosen| chosen.key.clone());
+        self.chosen().insert(name, chosen.clone());
+        Ok(chosen)
+    }
+
+    fn chosen(&self) -> MutexGuard<'_, Chosen> {
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the recipient is on another page already. If not, records that it is on this one.

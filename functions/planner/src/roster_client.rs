@@ -218,6 +218,10 @@ fn member(account: TeamsChannelAccount) -> Option<Member> {
     let user = account.entra_object_id().filter(|user| is_id(user.as_str()));
     Some(Member {
         user: user.map(|user| normalize_guid(user.as_str()).into()),
+        tenant: account
+            .tenant_id
+            .filter(|tenant| is_id(tenant))
+            .map(|tenant| normalize_guid(&tenant)),
         id: account.id,
         role: account.user_role,
     })

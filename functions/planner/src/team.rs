@@ -10,7 +10,8 @@ use botframework::id::{ConversationId, UserRef};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
 use herald::backend::Backend;
-use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
+use herald::companions;
+use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, State};
 use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
@@ -23,8 +24,8 @@ use crate::bot_identity::BotIdentity;
 use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients, unreachable_reason};
 use crate::roster_client::{Freshness, RosterClient};
 
-/// How many conversations of one person are read.
-const PERSON_PAGE: usize = 10;
+/// How many conversations with the id of one channel are read: those of other bots.
+const CHANNEL_PAGE: usize = 10;
 
 /// The recipients that members or channels lead to.
 #[derive(Debug, Default)]
@@ -184,7 +185,7 @@ impl<'a, B: Backend> Team<'a, B> {
                 .recipients
                 .context
                 .conversations
-                .list(&ConversationFilter::Conversation(id), None, PERSON_PAGE)
+                .list(&ConversationFilter::Conversation(id), None, CHANNEL_PAGE)
                 .await?;
             self.take(listing.items, &mut found);
         }
@@ -248,7 +249,7 @@ impl<'a, B: Backend> Team<'a, B> {
             |member: &Member| guests == Guests::Included || member.role.as_deref() != Some("guest");
         let members = members.into_iter();
         let members = members.filter(|member| is_wanted(member) && seen.insert(member.id.clone()));
-        let look_ups = members.map(|member| self.member(member, bucket));
+        let look_ups = members.map(|member| self.member(member, shown, bucket));
         let mut look_ups = pin!(stream::iter(look_ups).buffered(CONCURRENT_READS));
         let mut found = Found::default();
         while let Some(of_one) = look_ups.try_next().await? {
@@ -280,9 +281,19 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok(())
     }
 
-    /// The recipients for one member: their stored conversations, or the person.
-    async fn member(&self, member: Member, bucket: &Bucket) -> Result<Found, store::Error> {
+    /// The recipients for one member: their stored conversations, or the person. A member of another tenant, in a shared channel, has
+    /// the bot in that tenant, if at all.
+    async fn member(
+        &self,
+        member: Member,
+        shown: &Conversation,
+        bucket: &Bucket,
+    ) -> Result<Found, store::Error> {
         let mut found = Found::default();
+        let tenant = member.tenant.as_deref();
+        let is_external = tenant.is_some() && shown.attributes.tenant.is_some();
+        let own = is_external.then(|| Bucket::of(&shown.key, tenant));
+        let bucket = own.as_ref().unwrap_or(bucket);
         let both = member
             .user
             .clone()
@@ -301,26 +312,18 @@ impl<'a, B: Backend> Team<'a, B> {
         }
         // A conversation may be stored with one of the two ids.
         for person in &names {
-            let selection = match person {
-                UserRef::Entra(id) => ConversationFilter::User(id.clone()),
-                UserRef::Account(id) => ConversationFilter::Account(id.clone()),
-            };
             let conversations = &self.recipients.context.conversations;
-            let mut listing = conversations.list(&selection, None, PERSON_PAGE).await?;
             // Conversations with another bot or tenant do not count.
-            listing
-                .items
-                .retain(|known| Bucket::of(&known.key, known.attributes.tenant.as_deref()) == *bucket);
-            if !listing.items.is_empty() {
-                let half = listing
-                    .items
+            let known = companions::of_person(conversations, person, bucket).await?;
+            if !known.is_empty() {
+                let half = known
                     .iter()
                     .filter(|known| known.attributes.user.is_none() || known.attributes.account.is_none());
                 // The roster may have returned one id only.
                 found.named = both.map_or(Vec::new(), |both| {
                     half.map(|known| (known.key.clone(), both.clone())).collect()
                 });
-                self.take(listing.items, &mut found);
+                self.take(self.preferred(&known), &mut found);
                 return Ok(found);
             }
         }
@@ -338,6 +341,22 @@ impl<'a, B: Backend> Team<'a, B> {
             found.recipients.push(unknown);
         }
         Ok(found)
+    }
+
+    /// The preferred one of a person's conversations; none if an earlier selector selects one that the bot was not removed from.
+    fn preferred(&self, known: &[ConversationSummary]) -> Vec<ConversationSummary> {
+        let matcher = &self.recipients.matcher;
+        let is_of_earlier = |known: &ConversationSummary| {
+            known.state != State::Removed
+                && matcher.belongs_to_earlier(&known.key.conversation, &known.attributes)
+        };
+        if known.iter().any(is_of_earlier) {
+            return Vec::new();
+        }
+        let admitted = known
+            .iter()
+            .filter(|known| matcher.admits(&known.key.conversation, &known.attributes));
+        companions::preferred(admitted).cloned().into_iter().collect()
     }
 
     /// Adds conversations that belong to this selector.

@@ -3,6 +3,7 @@
 use botframework::connector::{self, ConversationParameters};
 use botframework::id::ConversationId;
 use herald::backend::Backend;
+use herald::companions;
 use herald::conversation::{ConversationKey, Observation, PersonKey, State};
 use herald::retry::{Action, action_for};
 use herald::service_urls::ServiceUrls;
@@ -88,7 +89,7 @@ impl<B: Backend> Creator<'_, '_, B> {
         let observation = Observation::created(self.person, id, service_url);
         let key = observation.key.clone();
         let conversations = &self.tenant.context().conversations;
-        conversations.remember(observation, self.tenant.now()).await?;
+        companions::remember(conversations, observation, self.tenant.now()).await?;
         Ok(key)
     }
 

@@ -11,24 +11,30 @@ use botframework::reference::ConversationReference;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod companion;
 mod creation_lease;
 mod import;
 mod key;
+mod membership;
 mod observation;
 mod record;
 mod team;
 #[cfg(test)]
 mod tests;
+mod turn;
 
+pub use companion::{Preference, Product, Rank, add_companions};
 pub use creation_lease::{
     Creation, CreationLease, INSTALL_EVENT_TIMEOUT, PersonKey, PersonRecord, acquire_creation_lease,
     finish_creation,
 };
-pub use import::{Export, Import, ImportError, import};
+pub use import::{Export, Import, ImportError, import, wire_name};
 pub use key::{ConversationKey, InvalidKey, is_id};
-pub use observation::{Membership, Observation, Observations, Unstorable};
+pub use membership::Membership;
+pub use observation::{Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
 pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change};
+pub use turn::{TurnClaim, TurnKey, TurnRecord};
 
 /// How many service URLs are stored for one conversation, the newest first.
 ///
@@ -134,6 +140,10 @@ pub struct Conversation {
     pub service_urls: Vec<String>,
     /// Whether it may be written to.
     pub state: State,
+    /// Where the person talks to the bot, in a personal conversation.
+    pub product: Product,
+    /// Set if the person has other personal conversations with the bot: one of them gets notifications.
+    pub preference: Option<Preference>,
     /// Whether it was removed with its team, and is restored with it.
     pub removed_with_team: bool,
     /// The streak of days on which the channel did not know it.

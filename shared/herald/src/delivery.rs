@@ -168,6 +168,9 @@ pub enum SkipReason {
     AppNotInCatalog,
     /// Their tenant has no such member. Guests are not members.
     NoSuchPerson,
+    /// The bot is in no conversation of this person's tenant, and the channel refuses to create one: a member of a shared
+    /// channel from another tenant.
+    NotInTenant,
 }
 
 /// How many deliveries ended with each outcome.

@@ -5,6 +5,7 @@ use botframework::id::ConversationId;
 use futures_util::{TryStreamExt, stream};
 
 use crate::clock::Clock;
+use crate::companions;
 use crate::conversation::{Observation, Observations, TeamChange, TeamEvent, TeamKey};
 use crate::store::{ConversationFilter, ConversationSummary, Conversations, Error};
 
@@ -40,7 +41,7 @@ pub async fn record<C: Conversations>(
     if observations.conversations.is_empty() {
         tracing::warn!(
             error_type = "ConversationUnaddressable",
-            "no bot or service URL: conversation not stored"
+            "no bot, no service URL, an id that is too long, or a reference that is too large: conversation not stored"
         );
     }
     if let Some(change) = &observations.team_change {
@@ -54,8 +55,8 @@ pub async fn record<C: Conversations>(
             continue;
         }
         let left_team = observation.left_team();
-        let remembered = store.remember(observation, clock.now()).await?;
-        tracing::debug!(?remembered, "conversation");
+        let remembered = companions::remember(store, observation, clock.now()).await?;
+        tracing::debug!(remembered = ?remembered.upsert(), "conversation");
         if let Some(team) = left_team {
             // Boxed, as below: rare, and large futures on the way of every activity otherwise.
             Box::pin(for_each_in_team(store, clock, &team, None, TeamAction::Forget)).await?;

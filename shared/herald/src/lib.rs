@@ -88,6 +88,7 @@ pub mod bot_health;
 pub mod bot_monitor;
 pub mod caller;
 pub mod clock;
+pub mod companions;
 pub mod completion;
 pub mod config;
 pub mod conversation;

@@ -179,7 +179,8 @@ impl Unreachable {
             | SkipReason::NotInstalled
             | SkipReason::InstallForbidden
             | SkipReason::AppNotInCatalog
-            | SkipReason::NoSuchPerson => &mut self.no_conversation,
+            | SkipReason::NoSuchPerson
+            | SkipReason::NotInTenant => &mut self.no_conversation,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
         } += 1;

@@ -47,7 +47,7 @@ pub enum RosterPage {
     },
 }
 
-/// A person on a roster. Only ids and the role are stored.
+/// A person on a roster. Only ids, the role and the tenant are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The channel's id of the person.
@@ -58,6 +58,9 @@ pub struct Member {
     /// The role in the team: `user`, `guest`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The Entra tenant: of a member of a shared channel, another than the team's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// What the cache holds for a query.

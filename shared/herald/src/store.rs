@@ -107,7 +107,8 @@ pub struct Update<R> {
 }
 
 impl Update<Conversation> {
-    fn upsert(&self) -> Upsert {
+    /// What was done.
+    pub fn upsert(&self) -> Upsert {
         match (&self.before, &self.after) {
             (_, None) => Upsert::Unchanged,
             (Some(_), Some(_)) => Upsert::Changed,

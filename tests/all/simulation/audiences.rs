@@ -202,7 +202,7 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
         }
         Target::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
         Target::Conversations(ids) => ids.iter().any(|id| named(id.as_str())),
-        Target::Team { id, to, guests: _ } => {
+        Target::Team { id, to, guests } => {
             let Some(general) = channel.named(id) else {
                 return false;
             };
@@ -212,9 +212,9 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
             match to {
                 TeamPart::General => general == number,
                 TeamPart::Channels => team.channels.contains(&number),
-                // Guests have the bot in their home tenant, if they have it at all.
+                // Members of another tenant have the bot there, if they have it at all.
                 TeamPart::Members => {
-                    place.tenant == channel.places[general].tenant
+                    (place.tenant == channel.places[general].tenant || *guests == Guests::Included)
                         && team
                             .members
                             .iter()

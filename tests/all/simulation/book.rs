@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audiences::{Span, may_mean};
 use super::channel::{Done, Request as Asked};
+use super::hearing::Answers;
 use super::introductions::Introductions;
 use super::lambda::Environment;
 use super::run::Run;
@@ -43,6 +44,8 @@ pub(super) struct Book {
     pub(super) introductions: Introductions,
     /// When all incidents were over.
     pub(super) recovered_at: Option<Timestamp>,
+    /// The bot's answers to activities.
+    pub(super) answers: Answers,
     /// Outcomes of deliveries to a person or an unknown conversation, by their row.
     ends: BTreeMap<String, Outcome>,
     heads: BTreeMap<NotificationId, Notification>,

@@ -14,6 +14,7 @@
 //! | `wire`, `channel` | the way of a request, and what the channel does with it |
 //! | `graph` | Microsoft Graph, which installs the bot for people |
 //! | `people`, `teams` | people and teams, and their actions during a run |
+//! | `hearing` | the activities that the bot receives, and its answers |
 //! | `callers`, `audiences` | requests of callers, and the places that an audience means in truth |
 //! | `functions` | the real planner and sender, wired to this world |
 //! | `book`, `invariants`, `introductions` | the record of events, and the invariants checked at every step |
@@ -38,6 +39,8 @@
 //!    worker that created a conversation stores it. The same holds for installing the bot for a person.
 //! 9. Every recipient without a delivery has a reason, and the reason is true.
 //! 10. The record of the bot is true: no outage is left over once a fresh token was accepted.
+//! 11. A message that is acknowledged is answered, and an installation is welcomed: once, also if the channel sends an activity
+//!     twice, unless a worker died or the end of its turn could not be recorded.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -82,6 +85,7 @@ mod ends;
 mod fate;
 mod functions;
 mod graph;
+mod hearing;
 mod introductions;
 mod invariants;
 mod lambda;

@@ -3,34 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use botframework::auth::Authenticator;
-use botframework::cloud::Cloud;
-use botframework::connector::Connector;
-use botframework::turn::Adapter;
 use herald::conversation::ConversationKey;
 use herald::store::Conversations;
 use herald_local::teams::{Account, Team};
-use lambda_http::Body;
-use lambda_http::http::Request;
-use serde_json::{Value, json};
-use tokio::time::sleep;
+use serde_json::json;
 
 use super::channel::{Kind, Place, REFUSALS, REGIONS, State};
 use super::fate::Chance;
-use super::lambda::Environment;
+use super::hearing::{hears, hears_of_installation, hears_of_removal};
 use super::run::{Run, at_once};
-use super::store::Tables;
 use super::teams::join;
-use super::wire::{Elsewhere, service_url};
 
 /// The tags that callers put on conversations.
 pub(super) const TAGS: [&str; 2] = ["beta", "board"];
 
 /// The bot's id on the channel.
 pub(super) const BOT: &str = "28:bot";
-
-/// The timeout of the messaging endpoint.
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// An action of one person, or an event for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -323,42 +311,24 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
     match happening {
         Happening::Appears(place) => {
             run.channel.with(|channel| channel.places[place].installed = true);
-            hears(
-                run,
-                place,
-                &json!({"type": "installationUpdate", "action": "add"}),
-            )
-            .await;
+            hears_of_installation(run, place).await;
         }
         Happening::Leaves(place) => {
             // After an uninstallation the channel may refuse messages, or may not.
             let refusal = [Some("BotNotInConversationRoster"), None][run.chance.index(2)];
             run.channel.with(|channel| channel.uninstall(place, refusal));
-            hears(
-                run,
-                place,
-                &json!({"type": "installationUpdate", "action": "remove"}),
-            )
-            .await;
+            hears_of_removal(run, place).await;
         }
         Happening::Returns(place) => {
             run.channel.with(|channel| channel.install(place));
-            hears(
-                run,
-                place,
-                &json!({"type": "installationUpdate", "action": "add"}),
-            )
-            .await;
+            hears_of_installation(run, place).await;
         }
         Happening::IsInstalled(place) => {
             run.channel.with(|channel| channel.places[place].installed = true);
         }
         // An installation that was undone since is not reported.
         Happening::IsTold(place) if run.channel.with(|channel| !channel.places[place].installed) => {}
-        Happening::IsTold(place) => {
-            let installed = json!({"type": "installationUpdate", "action": "add"});
-            hears(run, place, &installed).await;
-        }
+        Happening::IsTold(place) => hears_of_installation(run, place).await,
         Happening::Joins(team, place) => run.channel.with(|channel| join(channel, team, place, run.now())),
         Happening::Quits(team, place) => run.channel.with(|channel| channel.quit(team, place, run.now())),
         Happening::Refuses(place, code) => run.channel.with(|channel| channel.refuse(place, code)),
@@ -387,37 +357,5 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             channel.undecryptable = fails;
             channel.was_undecryptable |= fails;
         }),
-    }
-}
-
-/// Posts an activity of a place to the bot, and repeats it until it is acknowledged.
-async fn hears(run: &Arc<Run>, place: usize, what: &Value) {
-    let mut activity = run.channel.with(|channel| {
-        let service_url = service_url(channel.places[place].region);
-        channel.activity(place, place, "1", &service_url)
-    });
-    activity
-        .as_object_mut()
-        .unwrap()
-        .extend(what.as_object().unwrap().clone());
-    let body = activity.to_string();
-    for number in 1.. {
-        let environment = Environment::start(run, format!("messages {number}"));
-        let context = messages::Context {
-            store: Tables(Arc::clone(&environment)),
-            authenticator: Authenticator::unauthenticated(Cloud::Public),
-            adapter: Adapter::new(Connector::unauthenticated(Elsewhere)),
-            clock: environment.clock(),
-        };
-        let request = Request::post("http://127.0.0.1/api/messages")
-            .body(Body::Text(body.clone()))
-            .unwrap();
-        let answer = environment
-            .invoke(LIMIT, messages::handle(&context, request))
-            .await;
-        if answer.is_some_and(|answer| answer.status() == 200) {
-            return;
-        }
-        sleep(run.chance.wait(Duration::from_secs(1), Duration::from_secs(10))).await;
     }
 }

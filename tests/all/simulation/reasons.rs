@@ -85,7 +85,7 @@ fn skipped(
             !is_created && is_strange
         }
         // A person who is looked up in a foreign tenant has not installed the bot there.
-        (SkipReason::NotInstalled, _) => place.is_none_or(|place| {
+        (SkipReason::NotInstalled | SkipReason::NotInTenant, _) => place.is_none_or(|place| {
             place.past.not_installed
                 || is_behind(run)
                 || place.past.refused

@@ -8,7 +8,8 @@ use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, TurnClaim,
+    TurnKey,
 };
 use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
@@ -226,6 +227,25 @@ impl Conversations for Tables {
             answer
         };
         self.call("keep an introduction", act).await
+    }
+
+    async fn claim_turn(&self, turn: &TurnKey, now: Timestamp, until: Timestamp) -> Result<TurnClaim, Error> {
+        self.call("claim a turn", self.store().claim_turn(turn, now, until))
+            .await
+    }
+
+    async fn finish_turn(&self, turn: &TurnKey, until: Timestamp) -> Result<(), Error> {
+        let finished = self
+            .call("finish a turn", self.store().finish_turn(turn, until))
+            .await;
+        if finished.is_err() {
+            self.0.run.book(|book| book.answers.unrecorded += 1);
+        }
+        finished
+    }
+
+    async fn release_turn(&self, turn: &TurnKey) -> Result<(), Error> {
+        self.call("release a turn", self.store().release_turn(turn)).await
     }
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

@@ -219,13 +219,3 @@ pub(super) fn failed(run: &Run) -> Response<Body> {
     let status = *run.chance.pick(&[500, 502, 503, 504, 408]);
     response(status, Body::Complete(Bytes::from_static(b"{}")))
 }
-
-/// A wire that accepts everything. It serves the bot's replies in its turns, which are not simulated.
-#[derive(Debug)]
-pub(super) struct Elsewhere;
-
-impl Transport for Elsewhere {
-    fn send(&self, _: http::Request<Bytes>) -> ResponseFuture<'_> {
-        Box::pin(async { Ok(response(201, Body::Complete(Bytes::from_static(b"{}")))) })
-    }
-}

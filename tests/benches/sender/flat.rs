@@ -13,7 +13,9 @@ use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::clock::{Clock, Random};
-use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
+use herald::conversation::{
+    Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey,
+};
 use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, DeliveryKey, Row};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
@@ -263,6 +265,18 @@ impl Conversations for Tables {
         unused()
     }
 
+    async fn claim_turn(&self, _: &TurnKey, _: Timestamp, _: Timestamp) -> Result<TurnClaim, StoreError> {
+        unused()
+    }
+
+    async fn finish_turn(&self, _: &TurnKey, _: Timestamp) -> Result<(), StoreError> {
+        unused()
+    }
+
+    async fn release_turn(&self, _: &TurnKey) -> Result<(), StoreError> {
+        unused()
+    }
+
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
         let conversations = keys
@@ -297,6 +311,7 @@ impl Conversations for Tables {
                 attributes,
                 state: State::Active,
                 changed_at: *now,
+                preference: None,
             }
         });
         Ok(ListPage {

@@ -8,13 +8,14 @@ use botframework::graph::Installation;
 use botframework::id::{EntraObjectId, UserRef};
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::conversation::{ConversationKey, Creation, CreationLease, PersonKey, State};
+use herald::companions;
+use herald::conversation::{ConversationKey, Creation, CreationLease, PersonKey};
 use herald::delivery::{DeliveryKey, Outcome, SkipReason, State as RowState};
 use herald::graph_clients::GraphClients;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
 use herald::retry::{Action, action_for};
-use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Ledger};
+use herald::store::{self, Conversations, Ledger};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
@@ -27,9 +28,6 @@ mod failure;
 
 /// When to ask again while another worker creates a person's conversation. It takes one request.
 const CREATION_POLL: SignedDuration = SignedDuration::from_secs(2);
-
-/// How many conversations of one person are read.
-const PERSON_PAGE: usize = 10;
 
 /// What a recipient resolves to.
 pub(crate) enum Resolution {
@@ -264,26 +262,13 @@ pub(crate) fn person_of<B: Backend>(recipient: &Recipient, tenant: Tenant<'_, B>
     tenant.bucket?.person(person)
 }
 
-/// A conversation of this person that the bot knows by now.
+/// The conversation of this person that the bot knows by now. A person who removed or blocked the bot since the audience was read is
+/// known too, and gets nothing.
 pub(crate) async fn known_conversation<B: Backend>(
     tenant: Tenant<'_, B>,
     person: &PersonKey,
 ) -> Result<Option<ConversationKey>, store::Error> {
-    let selection = match &person.person {
-        UserRef::Entra(id) => ConversationFilter::User(id.clone()),
-        UserRef::Account(id) => ConversationFilter::Account(id.clone()),
-    };
-    let conversations = &tenant.context().conversations;
-    let listing = conversations.list(&selection, None, PERSON_PAGE).await?;
-    let is_of_this_bot = |known: &ConversationSummary| {
-        known.key.bot == person.bot
-            && known.key.channel == person.channel
-            && known.attributes.tenant.as_deref() == Some(person.tenant.as_str())
-    };
-    // A person who removed or blocked the bot since the audience was read is known too, and gets nothing.
-    let known = listing.items.into_iter().filter(is_of_this_bot);
-    let best = known.min_by_key(|known| known.state != State::Active);
-    Ok(best.map(|known| known.key))
+    companions::preferred_of(&tenant.context().conversations, person).await
 }
 
 /// Whether the Connector will never create a conversation with this person.

@@ -12,6 +12,7 @@ use crate::conversation::{Attributes, Scope};
 pub struct SelectorMatcher<'a> {
     own: CompiledSelector<'a>,
     before: Vec<CompiledSelector<'a>>,
+    after: Vec<CompiledSelector<'a>>,
 }
 
 impl<'a> SelectorMatcher<'a> {
@@ -19,14 +20,26 @@ impl<'a> SelectorMatcher<'a> {
     pub fn new(audience: &'a Audience, index: usize) -> Option<Self> {
         let own = audience.0.get(index)?;
         let rank = |(place, selector): (usize, &Selector)| (selector.precedence(), place);
-        let selectors = audience.0.iter().enumerate();
-        let before = selectors.filter(|it| rank(*it) < rank((index, own)));
+        let others = audience.0.iter().enumerate();
+        let others = others.filter(|(place, _)| *place != index);
+        let (before, after): (Vec<_>, Vec<_>) = others.partition(|it| rank(*it) < rank((index, own)));
+        let compiled = |selectors: Vec<(usize, &'a Selector)>| {
+            let selectors = selectors.into_iter();
+            selectors
+                .map(|(_, selector)| CompiledSelector::of(selector))
+                .collect()
+        };
         Some(Self {
             own: CompiledSelector::of(own),
-            before: before
-                .map(|(_, selector)| CompiledSelector::of(selector))
-                .collect(),
+            before: compiled(before),
+            after: compiled(after),
         })
+    }
+
+    /// Whether any selector of the audience matches the conversation, as far as that is known without a roster.
+    pub fn is_selected(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        let mut others = self.before.iter().chain(&self.after);
+        self.means(conversation, attributes) || others.any(|other| other.contain(conversation, attributes))
     }
 
     /// Whether the selector matches the conversation; another selector may match it too.
@@ -37,6 +50,11 @@ impl<'a> SelectorMatcher<'a> {
     /// Whether the selector's conditions admit a conversation that was found on a roster.
     pub fn admits(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         self.own.admit(conversation, attributes)
+    }
+
+    /// Whether the selector excludes the conversation, or its person, by an id.
+    pub fn excepts(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        self.own.except(conversation, attributes)
     }
 
     /// Whether the selector's conditions admit a recipient without a conversation.
@@ -159,11 +177,14 @@ impl<'a> CompiledSelector<'a> {
 
     /// Whether `scope`, `tenant` and `except` admit the conversation.
     fn admit(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+        self.scope.is_none_or(|scope| scope == attributes.scope) && !self.except(conversation, attributes)
+    }
+
+    fn except(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
         let user = attributes.user.as_ref().map(EntraObjectId::as_str);
         let account = attributes.account.as_ref().map(ChannelAccountId::as_str);
         let ids = [Some(conversation.as_str()), user, account];
-        self.scope.is_none_or(|scope| scope == attributes.scope)
-            && !ids.into_iter().flatten().any(|id| self.except.contains(id))
+        ids.into_iter().flatten().any(|id| self.except.contains(id))
     }
 
     /// Whether the selector's conditions admit a recipient without a conversation. A person counts as a personal

@@ -10,11 +10,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::observation::{Observation, Unstorable};
+use super::observation::{Observation, Unstorable, is_storable};
 use super::record::overlay;
 use super::{
-    Attributes, Conversation, ConversationKey, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id, is_tag,
+    Attributes, Conversation, ConversationKey, Product, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id,
+    is_tag,
 };
+
+mod spelling;
+
+pub use spelling::wire_name;
 
 /// A conversation as a document for the import of another deployment.
 #[derive(Debug, Serialize)]
@@ -36,6 +41,8 @@ pub struct Export<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
     service_urls: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product: Option<&'static str>,
 }
 
 impl<'a> From<&'a Conversation> for Export<'a> {
@@ -57,6 +64,7 @@ impl<'a> From<&'a Conversation> for Export<'a> {
             state,
             code,
             service_urls: &record.service_urls,
+            product: (record.product == Product::Copilot).then_some(COPILOT),
         }
     }
 }
@@ -64,6 +72,7 @@ impl<'a> From<&'a Conversation> for Export<'a> {
 const ACTIVE: &str = "active";
 const BLOCKED: &str = "blocked";
 const REMOVED: &str = "removed";
+const COPILOT: &str = "copilot";
 
 /// One conversation to import.
 #[derive(Clone, Debug)]
@@ -74,6 +83,7 @@ pub struct Import {
     attributes: Attributes,
     service_urls: Vec<String>,
     state: State,
+    product: Product,
 }
 
 /// Why a document is refused. The message quotes nothing of the document.
@@ -98,7 +108,7 @@ pub enum ImportError {
 
 impl Import {
     /// Reads the conversations of a document: a conversation reference as the classic SDKs store it (two for a thread in a
-    /// channel: the channel, then the thread), or one record as [`Export`] writes it.
+    /// channel: the channel, then the thread), with names in camel, snake or Pascal case; or one record as [`Export`] writes it.
     ///
     /// # Errors
     /// When the document cannot serve a later message; every service URL in it must be trusted.
@@ -110,7 +120,8 @@ impl Import {
                 Ok(vec![Self::exported(reference, &record, trust)?])
             }
             document => {
-                let observation = observation(ConversationReference::from_value(document)?, trust)?;
+                let reference = ConversationReference::from_value(spelling::normalize(document))?;
+                let observation = observation(reference, trust)?;
                 Ok(observation
                     .with_parent_channel()
                     .into_iter()
@@ -146,6 +157,13 @@ impl Import {
         }
         import.attributes.tags = tags(record)?;
         import.state = state(record)?;
+        if text(record, "product", "`copilot`, or absent")? == Some(COPILOT) {
+            import.product = Product::Copilot;
+        }
+        if in_teams && let Some(conversation) = import.reference.conversation.take() {
+            let tenant = import.attributes.tenant.as_deref();
+            import.reference.conversation = Some(conversation.in_tenant(tenant));
+        }
         let urls = texts(record, "serviceUrls", "a list of service URLs")?;
         for url in &urls {
             trust.check(url)?;
@@ -168,6 +186,7 @@ impl From<Observation> for Import {
             reference,
             attributes: observation.attributes,
             state: State::Active,
+            product: observation.product.unwrap_or_default(),
         }
     }
 }
@@ -179,17 +198,13 @@ impl From<Observation> for Import {
 pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -> Option<Conversation> {
     let Import {
         key,
-        mut reference,
+        reference,
         attributes,
         service_urls,
         state,
-    } = import;
-    let scope = existing.map_or(attributes.scope, |old| old.attributes.scope);
-    let is_personal = scope == Scope::Personal;
-    if !is_personal {
-        // The record of a group or a channel holds no person.
-        (reference.user, reference.locale) = (None, None);
-    }
+        product,
+    } = import.in_scope_of(existing);
+    let is_personal = attributes.scope == Scope::Personal;
     let Some(old) = existing else {
         return Some(Conversation {
             key,
@@ -197,6 +212,8 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
             attributes,
             service_urls,
             state,
+            product,
+            preference: None,
             removed_with_team: false,
             not_found: None,
             version: 1,
@@ -205,7 +222,10 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
         });
     };
     let mut new = old.clone();
-    new.reference = overlay(&reference, new.reference);
+    let filled = overlay(&reference, old.reference.clone());
+    if is_storable(&filled) {
+        new.reference = filled;
+    }
     new.attributes.tenant = new.attributes.tenant.or(attributes.tenant);
     new.attributes.team = new.attributes.team.or(attributes.team);
     new.attributes.user = new.attributes.user.or(attributes.user.filter(|_| is_personal));
@@ -223,6 +243,26 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
         changed_at: now,
         ..new
     })
+}
+
+impl Import {
+    /// Whether the record stays small enough to be stored with the properties of this import.
+    pub fn fits(&self, existing: Option<&Conversation>) -> bool {
+        let Some(old) = existing else { return true };
+        let reference = self.clone().in_scope_of(existing).reference;
+        is_storable(&overlay(&reference, old.reference.clone()))
+    }
+
+    /// The import for the stored conversation, whose scope counts. The record of a group or a channel holds no person.
+    fn in_scope_of(mut self, existing: Option<&Conversation>) -> Self {
+        if let Some(old) = existing {
+            self.attributes.scope = old.attributes.scope;
+        }
+        if self.attributes.scope != Scope::Personal {
+            (self.reference.user, self.reference.locale) = (None, None);
+        }
+        self
+    }
 }
 
 /// The observation that an activity with this reference would make.

@@ -1,29 +1,17 @@
 //! What an activity says about conversations and about a team.
 
-use botframework::activity::{
-    self, Activity, ActivityType, ChannelAccount, ConversationAccount, InstallationAction,
-};
+use botframework::activity::{self, Activity, ActivityType, ChannelAccount, ConversationAccount};
 use botframework::id::{ChannelAccountId, ConversationId, UserRef};
 use botframework::reference::ConversationReference;
 use botframework::teams::is_teams;
 
 use super::key::is_id;
-use super::{Attributes, Conversation, ConversationKey, PersonKey, Scope, TeamChange, TeamKey};
+use super::membership::{self, Membership};
+use super::{Attributes, Conversation, ConversationKey, PersonKey, Product, Scope, TeamChange, TeamKey};
 use crate::id::normalize_guid;
 
 /// The largest reference that is stored, in bytes of JSON. Real ones have about one thousand; a DynamoDB item holds 400 KB.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
-
-/// What an activity says about the bot's membership of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    /// The bot was installed, added, or written to: the conversation becomes active.
-    Joined,
-    /// Nothing: a removed conversation stays removed.
-    Unchanged,
-    /// The bot was uninstalled or removed.
-    Left,
-}
 
 /// Whether an activity's service URL may replace the stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +34,13 @@ pub struct Observation {
     pub(super) url_source: UrlSource,
     /// Whether the activity states the scope. If not, `attributes` hold a guess.
     pub(super) scope_known: bool,
-    /// Whether a person caused the activity, not the channel.
-    pub(super) by_user: bool,
+    pub(super) cause: Cause,
+    /// The members other than the bot that left.
+    pub(super) people_who_left: Vec<ChannelAccount>,
+    /// The product that the activity names.
+    pub(super) product: Option<Product>,
+    /// Whether a bot that left has left the whole team.
+    of_whole_team: bool,
 }
 
 /// What one activity says: about its conversations, and about a team.
@@ -113,23 +106,27 @@ impl Observation {
     /// The conversation of a reference, with what an activity says about it.
     pub(super) fn from_reference(
         activity: &Activity,
-        reference: ConversationReference,
+        mut reference: ConversationReference,
     ) -> Result<Self, Unstorable> {
+        let tenant = activity.tenant_id();
+        reference.conversation = reference.conversation.map(|it| it.in_tenant(tenant));
         let key = ConversationKey::of(&reference).ok_or(Unstorable::InvalidId)?;
         // DynamoDB would refuse a larger one, and the channel would repeat the activity for ever.
-        let bytes = serde_json::to_vec(&reference).map_or(usize::MAX, |document| document.len());
-        if bytes > REFERENCE_BYTES_MAX {
+        if !is_storable(&reference) {
             return Err(Unstorable::TooLarge);
         }
         let scope = scope(activity, &reference);
         Ok(Self {
+            membership: Membership::of_bot(activity),
+            people_who_left: membership::people_who_left(activity),
+            of_whole_team: membership::is_of_whole_team(activity, &key.conversation),
             key,
-            membership: membership(activity),
             attributes: attributes(activity, &reference, scope.unwrap_or(Scope::Personal)),
             reference,
             url_source: url_source(activity),
             scope_known: scope.is_some(),
-            by_user: by_user(activity),
+            cause: cause(activity),
+            product: Product::of(activity),
         })
     }
 
@@ -145,7 +142,7 @@ impl Observation {
     /// The team that the bot left, if it did.
     pub fn left_team(&self) -> Option<TeamKey> {
         let team = self.attributes.team.clone()?;
-        (self.membership == Membership::Left).then(|| TeamKey {
+        (self.membership == Membership::Left && self.of_whole_team).then(|| TeamKey {
             channel: self.key.channel.clone(),
             bot: self.key.bot.clone(),
             team,
@@ -169,7 +166,10 @@ impl Observation {
             reference,
             url_source: UrlSource::Authoritative,
             scope_known: true,
-            by_user: false,
+            cause: Cause::Other,
+            people_who_left: Vec::new(),
+            product: None,
+            of_whole_team: false,
         }
     }
 
@@ -235,7 +235,10 @@ impl Observation {
             reference,
             url_source: UrlSource::Authoritative,
             scope_known: true,
-            by_user: false,
+            cause: Cause::Other,
+            people_who_left: Vec::new(),
+            product: None,
+            of_whole_team: false,
         }
     }
 
@@ -251,32 +254,29 @@ impl Observation {
     }
 }
 
-fn membership(activity: &Activity) -> Membership {
-    match &activity.kind {
-        _ if activity.is_message() => Membership::Joined,
-        Some(ActivityType::InstallationUpdate) => match &activity.action {
-            Some(InstallationAction::Add | InstallationAction::AddUpgrade) => Membership::Joined,
-            Some(InstallationAction::Remove | InstallationAction::RemoveUpgrade) => Membership::Left,
-            Some(InstallationAction::Other(_)) | None => Membership::Unchanged,
-        },
-        Some(ActivityType::ConversationUpdate) if activity.removes_bot() => Membership::Left,
-        Some(ActivityType::ConversationUpdate) if activity.adds_bot() => Membership::Joined,
-        _ => Membership::Unchanged,
-    }
+/// What caused an activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A person did something: a reaction, an edit, a button.
+    Act,
+    /// Members changed. The sender of such an activity may be another account than the person's.
+    Members,
+    /// Anything else: a message, an installation.
+    Other,
 }
 
-/// Whether a person caused this: a reaction, an edit, a button. The channel causes updates of members and installations.
-fn by_user(activity: &Activity) -> bool {
-    matches!(
-        &activity.kind,
+fn cause(activity: &Activity) -> Cause {
+    match &activity.kind {
         Some(
             ActivityType::MessageReaction
-                | ActivityType::MessageUpdate
-                | ActivityType::MessageDelete
-                | ActivityType::Invoke
-                | ActivityType::Typing
-        )
-    )
+            | ActivityType::MessageUpdate
+            | ActivityType::MessageDelete
+            | ActivityType::Invoke
+            | ActivityType::Typing,
+        ) => Cause::Act,
+        Some(ActivityType::ConversationUpdate) => Cause::Members,
+        _ => Cause::Other,
+    }
 }
 
 fn url_source(activity: &Activity) -> UrlSource {
@@ -287,11 +287,17 @@ fn url_source(activity: &Activity) -> UrlSource {
     }
 }
 
+/// Whether a reference is small enough to be stored.
+pub(super) fn is_storable(reference: &ConversationReference) -> bool {
+    serde_json::to_vec(reference).is_ok_and(|document| document.len() <= REFERENCE_BYTES_MAX)
+}
+
 /// The scope, if the activity states it.
 fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope> {
     let conversation = reference.conversation.as_ref()?;
     match &conversation.scope {
         _ if conversation.id.thread_root().is_some() => Some(Scope::Channel),
+        _ if membership::is_chat_of_two_people(activity, reference) => Some(Scope::GroupChat),
         Some(activity::Scope::Personal) => Some(Scope::Personal),
         Some(activity::Scope::GroupChat) => Some(Scope::GroupChat),
         Some(activity::Scope::Channel) => Some(Scope::Channel),

@@ -6,8 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::observation::UrlSource;
-use super::{Attributes, Conversation, Membership, Observation, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX};
+use super::membership::include_person;
+use super::observation::{Cause, UrlSource, is_storable};
+use super::{
+    Attributes, Conversation, Membership, Observation, Preference, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX,
+};
 
 /// On how many days in a row the channel answered that it does not know a conversation.
 ///
@@ -111,8 +114,9 @@ fn use_first(urls: &mut Vec<String>, url: &str) {
 }
 
 impl State {
-    /// Whether any act of the person ends the block: Teams sends no event when a bot is unblocked (`PROTOCOL.md#d6`).
-    fn is_lifted_by_user(&self) -> bool {
+    /// Whether the person blocked the bot. Any act of theirs ends that: Teams sends no event when a bot is unblocked
+    /// (`PROTOCOL.md#d6`).
+    pub(super) fn is_blocked_by_user(&self) -> bool {
         matches!(self, Self::Blocked { code } if ["ConversationBlockedByUser", "MessageWritesBlocked"].contains(&code.as_str()))
     }
 }
@@ -126,43 +130,79 @@ pub fn remember(
     observation: Observation,
     now: Timestamp,
 ) -> Option<Conversation> {
+    let observation = observation.in_scope_of(existing);
+    match existing {
+        None => first(observation, now),
+        Some(old) => changed(old, observation, now),
+    }
+}
+
+impl Observation {
+    /// The observation of the stored conversation: with its scope, if the activity states none, and without a person if that is not
+    /// personal. A personal conversation that its person leaves has ended.
+    fn in_scope_of(mut self, existing: Option<&Conversation>) -> Self {
+        // A proactive message replies to nothing.
+        self.reference.activity_id = None;
+        if let Some(old) = existing.filter(|_| !self.scope_known) {
+            self.attributes.scope = old.attributes.scope;
+        }
+        if self.attributes.scope != Scope::Personal {
+            // A person's data in a group's record could not be erased with the person.
+            (self.reference.user, self.reference.locale) = (None, None);
+            (self.attributes.user, self.attributes.account) = (None, None);
+            return self;
+        }
+        let known = existing.map_or(&self.attributes, |old| &old.attributes);
+        if include_person(&self.people_who_left, known) {
+            self.membership = Membership::Left;
+        }
+        if let Some(old) = existing {
+            let other_account = |known: &ChannelAccountId| self.attributes.account.as_ref() != Some(known);
+            if self.cause == Cause::Members && old.attributes.account.as_ref().is_some_and(other_account) {
+                // An update of members may be from another account than the person's.
+                self.reference.user.clone_from(&old.reference.user);
+                self.attributes.account.clone_from(&old.attributes.account);
+                self.attributes.user.clone_from(&old.attributes.user);
+            }
+        }
+        self
+    }
+}
+
+/// The record of a conversation that is stored for the first time.
+fn first(observation: Observation, now: Timestamp) -> Option<Conversation> {
+    match observation.membership {
+        Membership::Joined | Membership::Unchanged => {}
+        Membership::Unknown | Membership::Left => return None,
+    }
+    Some(Conversation {
+        key: observation.key,
+        service_urls: observation.reference.service_url.iter().cloned().collect(),
+        reference: observation.reference,
+        attributes: observation.attributes,
+        state: State::Active,
+        product: observation.product.unwrap_or_default(),
+        preference: None,
+        removed_with_team: false,
+        not_found: None,
+        version: 1,
+        remembered_at: now,
+        changed_at: now,
+    })
+}
+
+/// The record with an observation; `None` when nothing changes.
+fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Option<Conversation> {
     let Observation {
         key,
         membership,
         attributes,
         mut reference,
         url_source,
-        scope_known,
-        by_user,
+        cause,
+        product,
+        ..
     } = observation;
-    // A proactive message replies to nothing.
-    reference.activity_id = None;
-
-    let known = existing.map(|old| old.attributes.scope).filter(|_| !scope_known);
-    let scope = known.unwrap_or(attributes.scope);
-    if scope != Scope::Personal {
-        // A person's data in a group's record could not be erased with the person.
-        (reference.user, reference.locale) = (None, None);
-    }
-    let Some(old) = existing else {
-        if membership == Membership::Left {
-            return None;
-        }
-        let service_urls = reference.service_url.iter().cloned().collect();
-        return Some(Conversation {
-            key,
-            reference,
-            attributes,
-            service_urls,
-            state: State::Active,
-            removed_with_team: false,
-            not_found: None,
-            version: 1,
-            remembered_at: now,
-            changed_at: now,
-        });
-    };
-
     if url_source == UrlSource::Hint || membership == Membership::Left {
         reference.service_url.clone_from(&old.reference.service_url);
     }
@@ -170,20 +210,19 @@ pub fn remember(
     if let Some(url) = &reference.service_url {
         use_first(&mut service_urls, url);
     }
+    let (scope, product) = (attributes.scope, product.unwrap_or(old.product));
+    let is_personal = scope == Scope::Personal;
+    let known = |user: &Option<EntraObjectId>| user.clone().filter(|_| is_personal);
     let new = Conversation {
         key,
-        reference: overlay(&without_user(&old.reference, scope), reference),
+        reference: merge(&without_user(&old.reference, scope), reference),
         attributes: Attributes {
             scope,
             tenant: attributes.tenant.or_else(|| old.attributes.tenant.clone()),
-            user: attributes
-                .user
-                .or_else(|| old.attributes.user.clone())
-                .filter(|_| scope == Scope::Personal),
+            user: attributes.user.or_else(|| known(&old.attributes.user)),
             account: attributes
                 .account
-                .or_else(|| old.attributes.account.clone())
-                .filter(|_| scope == Scope::Personal),
+                .or_else(|| old.attributes.account.clone().filter(|_| is_personal)),
             team: attributes.team.or_else(|| old.attributes.team.clone()),
             // Activities carry no tags.
             tags: old.attributes.tags.clone(),
@@ -191,11 +230,21 @@ pub fn remember(
         service_urls,
         state: match membership {
             Membership::Joined => State::Active,
-            Membership::Unchanged if by_user && old.state.is_lifted_by_user() => State::Active,
-            Membership::Unchanged => old.state.clone(),
+            Membership::Unchanged | Membership::Unknown
+                if cause == Cause::Act && old.state.is_blocked_by_user() =>
+            {
+                State::Active
+            }
+            Membership::Unchanged | Membership::Unknown => old.state.clone(),
             Membership::Left => State::Removed,
         },
-        removed_with_team: old.removed_with_team && membership == Membership::Unchanged,
+        product,
+        preference: old
+            .preference
+            .filter(|_| is_personal)
+            .map(|_| Preference::of(product, old.remembered_at)),
+        removed_with_team: old.removed_with_team
+            && matches!(membership, Membership::Unchanged | Membership::Unknown),
         not_found: old.not_found.filter(|_| membership != Membership::Joined),
         version: old.version,
         remembered_at: old.remembered_at,
@@ -213,6 +262,28 @@ fn without_user(reference: &ConversationReference, scope: Scope) -> Conversation
     let mut reference = reference.clone();
     if scope != Scope::Personal {
         (reference.user, reference.locale) = (None, None);
+    }
+    reference
+}
+
+/// `new` with the properties that only `old` has, as far as the record stays small enough: else only those of the schema, else none.
+fn merge(old: &ConversationReference, new: ConversationReference) -> ConversationReference {
+    let whole = overlay(old, new.clone());
+    if is_storable(&whole) {
+        return whole;
+    }
+    let of_schema = overlay(&without_unknown(old.clone()), new.clone());
+    if is_storable(&of_schema) { of_schema } else { new }
+}
+
+/// The reference without properties that the schema does not have.
+fn without_unknown(mut reference: ConversationReference) -> ConversationReference {
+    reference.extra.clear();
+    for account in [&mut reference.user, &mut reference.bot].into_iter().flatten() {
+        account.extra.clear();
+    }
+    if let Some(conversation) = &mut reference.conversation {
+        conversation.extra.clear();
     }
     reference
 }

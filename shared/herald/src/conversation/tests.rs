@@ -198,7 +198,7 @@ fn an_event_that_does_not_say_what_kind_of_place_it_is_changes_none() {
     let record = first(&group);
     assert_eq!(remember(Some(&record), see(&silent), NOON), None);
     // First observed by such an event, it counts as personal; a later activity corrects the scope and removes the person.
-    let guessed = first(&silent);
+    let guessed = first(&with(silent, "/type", json!("event")));
     assert_eq!(guessed.attributes.account, Some("29:ada".into()));
     let corrected = remember(Some(&guessed), see(&group), NOON).unwrap();
     assert_eq!(
@@ -390,4 +390,105 @@ fn both_names_of_a_person_are_known_once_they_are_told_together() {
         apply_feedback(&group, &named(user.as_str(), "29:told"), NOON),
         None
     );
+}
+
+#[test]
+fn only_what_shows_that_the_bot_is_a_member_makes_a_recipient() {
+    for (kind, is_stored) in [
+        ("message", true),
+        ("conversationUpdate", true),
+        ("installationUpdate", true),
+        ("event", true),
+        ("invoke", false),
+        ("messageReaction", false),
+        ("messageUpdate", false),
+        ("messageDelete", false),
+        ("typing", false),
+        ("novelty", false),
+    ] {
+        let record = remember(None, see(&personal(kind)), NOON);
+        assert_eq!(record.is_some(), is_stored, "{kind}");
+    }
+    let between = with(
+        personal("message"),
+        "/conversation/id",
+        json!("19:u1_u2@unq.gbl.spaces"),
+    );
+    let record = first(&between);
+    assert_eq!(
+        (record.attributes.scope, record.attributes.user),
+        (Scope::GroupChat, None)
+    );
+}
+
+#[test]
+fn a_person_who_leaves_is_removed_until_they_write() {
+    let record = first(&personal("message"));
+    let left = |member: Value| with(personal("conversationUpdate"), "/membersRemoved", json!([member]));
+    let entra = json!({"id": "29:other", "aadObjectId": "00000000-0000-0000-0000-00000000000A"});
+    for member in [json!({"id": "29:ada"}), entra] {
+        let removed = remember(Some(&record), see(&left(member.clone())), NOON).unwrap();
+        assert_eq!(removed.state, State::Removed, "{member}");
+        assert_eq!(remember(None, see(&left(member)), NOON), None);
+        let back = remember(Some(&removed), see(&personal("message")), NOON).unwrap();
+        assert_eq!(back.state, State::Active);
+    }
+    let by_user = Conversation {
+        attributes: Attributes {
+            account: None,
+            user: None,
+            ..record.attributes.clone()
+        },
+        ..record
+    };
+    let unnamed = remember(Some(&by_user), see(&left(json!({"id": "29:x"}))), NOON).unwrap();
+    assert_eq!(unnamed.state, State::Removed);
+}
+
+#[test]
+fn an_update_of_members_from_another_account_does_not_change_the_person() {
+    let record = first(&personal("message"));
+    let by_admin = with(
+        personal("conversationUpdate"),
+        "/from",
+        json!({"id": "29:admin", "aadObjectId": "00000000-0000-0000-0000-0000000000ad"}),
+    );
+    assert_eq!(remember(Some(&record), see(&by_admin), NOON), None);
+}
+
+#[test]
+fn a_record_stays_storable_whatever_activities_add_to_it() {
+    let large = |name: &str| {
+        let unknown = json!("x".repeat(60_000));
+        with(personal("message"), &format!("/conversation/{name}"), unknown)
+    };
+    let mut record = first(&large("novel0"));
+    for number in 1..8 {
+        record = remember(Some(&record), see(&large(&format!("novel{number}"))), NOON).unwrap();
+        let bytes = serde_json::to_vec(&record.reference).unwrap().len();
+        assert!(bytes <= REFERENCE_BYTES_MAX, "{bytes}");
+    }
+    assert_eq!(record.reference.user.as_ref().unwrap().name.as_deref(), Some("A"));
+}
+
+#[test]
+fn the_product_of_a_conversation_is_what_its_activities_name() {
+    let copilot = with(
+        personal("message"),
+        "/entities",
+        json!([{"type": "ProductInfo", "id": "COPILOT"}]),
+    );
+    let record = first(&copilot);
+    assert_eq!(record.product, Product::Copilot);
+    assert_eq!(remember(Some(&record), see(&personal("message")), NOON), None);
+    let shared = add_companions(&record, NOON).unwrap();
+    assert!(shared.preference < Some(Preference::of(Product::Chat, NOON)));
+    assert_eq!(add_companions(&shared, NOON), None);
+    let chat = with(
+        personal("message"),
+        "/entities",
+        json!([{"type": "ProductInfo", "id": "TEAMS"}]),
+    );
+    let moved = remember(Some(&shared), see(&chat), NOON).unwrap();
+    assert_eq!(moved.preference, Some(Preference::of(Product::Chat, NOON)));
 }

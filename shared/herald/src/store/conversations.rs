@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Error, ListPage, Rule, Update};
 use crate::conversation::{
     self, Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
-    PersonKey, PersonRecord, State, TeamEvent,
+    PersonKey, PersonRecord, Preference, State, TeamEvent, TurnClaim, TurnKey,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
@@ -21,6 +21,8 @@ pub enum Upsert {
     Changed,
     /// The record is as stored; nothing was written.
     Unchanged,
+    /// With the properties of the import the record would be too large; nothing was written.
+    TooLarge,
 }
 
 /// Which conversations to list.
@@ -62,6 +64,8 @@ pub struct ConversationSummary {
     pub state: State,
     /// When the record last changed.
     pub changed_at: Timestamp,
+    /// Set if the person has other personal conversations with the bot: see [`conversation::Rank`].
+    pub preference: Option<Preference>,
 }
 
 /// The result of [`Conversations::update_person`].
@@ -104,6 +108,22 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         person: &PersonKey,
         rule: &mut Rule<'_, PersonRecord>,
     ) -> impl Future<Output = Result<PersonUpdate, Error>> + Send;
+
+    /// Claims the turn of an activity until a moment, so that one of any number of concurrent copies of it is answered. A turn that is
+    /// claimed until an earlier moment than `now` can be claimed again: its worker died.
+    fn claim_turn(
+        &self,
+        turn: &TurnKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<TurnClaim, Error>> + Send;
+
+    /// Records that a claimed turn is done. Until the moment, a copy of the activity is not answered.
+    fn finish_turn(&self, turn: &TurnKey, until: Timestamp)
+    -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Releases a turn that failed, so that it can be repeated.
+    fn release_turn(&self, turn: &TurnKey) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The stored conversations among these keys, each once and in any order. May lag behind writes by some milliseconds.
     fn get_many(
@@ -157,9 +177,13 @@ pub trait Conversations: Clone + Send + Sync + 'static {
     /// Merges a record from elsewhere, by [`conversation::import()`].
     fn import(&self, import: Import, now: Timestamp) -> impl Future<Output = Result<Upsert, Error>> + Send {
         async move {
-            let mut rule = |old: Option<&_>| conversation::import(old, import.clone(), now);
+            let mut fits = true;
+            let mut rule = |old: Option<&_>| {
+                fits = import.fits(old);
+                conversation::import(old, import.clone(), now).filter(|_| fits)
+            };
             let update = self.update_conversation(&import.key, &mut rule).await?;
-            Ok(update.upsert())
+            Ok(if fits { update.upsert() } else { Upsert::TooLarge })
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{CasResult, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule};
 use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
-use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
+use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnKey, TurnRecord};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
 use crate::rate_limit::{Bucket, TenantRate};
@@ -27,6 +27,7 @@ pub struct Store(Arc<Mutex<Tables>>);
 struct Tables {
     conversations: BTreeMap<ConversationKey, Conversation>,
     people: HashMap<PersonKey, PersonRecord>,
+    turns: HashMap<TurnKey, TurnRecord>,
     generations: HashMap<TeamKey, u64>,
     /// With their generation and the end of their TTL.
     rosters: HashMap<(TeamKey, RosterQuery), (u64, RosterPage, Timestamp)>,

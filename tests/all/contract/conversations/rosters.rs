@@ -24,6 +24,7 @@ fn team(name: &str) -> TeamKey {
 
 fn members(names: &[&str], next: Option<&str>) -> RosterPage {
     let member = |name: &&str| Member {
+        tenant: None,
         id: format!("29:{name}").as_str().into(),
         user: Some(format!("entra-{name}").as_str().into()),
         role: Some("user".to_owned()),

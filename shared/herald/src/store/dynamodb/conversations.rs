@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::attribute::{Item, Record, moment, number, text};
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Table, Transaction, new_write_token};
 use crate::aws::Sdk;
-use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord};
+use crate::conversation::{
+    Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey, TurnRecord,
+};
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{ConversationFilter, ConversationSummary, ListPage, PersonUpdate, Rule, Update};
 
@@ -16,6 +18,7 @@ mod membership;
 mod person;
 mod record;
 mod roster;
+mod turn;
 
 use listing::Position;
 use record::{REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversation, key, summary, tags};
@@ -27,7 +30,7 @@ use record::{REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversation, key, summary
 /// `unreachable` beside its state, by which the index of those finds it.
 ///
 /// Items that are no conversation have no `reference`, by which a scan filters, and no attribute of an index. Tag items change in
-/// one transaction with the conversation's tags. A person who is linked to a conversation is stored as long as it is; other
+/// one transaction with the conversation's tags. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
 /// people and rosters expire: they have `expires`, which no conversation has.
 #[derive(Clone, Debug)]
 pub struct Conversations(Table);
@@ -125,6 +128,22 @@ impl crate::store::Conversations for Conversations {
         rule: &mut Rule<'_, PersonRecord>,
     ) -> Result<PersonUpdate, Error> {
         self.apply_to_person(person, rule, &new_write_token()).await
+    }
+
+    async fn claim_turn(&self, turn: &TurnKey, now: Timestamp, until: Timestamp) -> Result<TurnClaim, Error> {
+        self.put_claim(turn, now, until).await
+    }
+
+    async fn finish_turn(&self, turn: &TurnKey, until: Timestamp) -> Result<(), Error> {
+        self.put_turn("finish a turn", turn, TurnRecord::Done { until })
+            .await
+    }
+
+    async fn release_turn(&self, turn: &TurnKey) -> Result<(), Error> {
+        // Without a permission to delete: a lease that has expired is none.
+        let until = Timestamp::UNIX_EPOCH;
+        self.put_turn("release a turn", turn, TurnRecord::Running { until })
+            .await
     }
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {

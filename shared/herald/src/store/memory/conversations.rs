@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::Store;
-use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, State};
+use crate::conversation::{
+    Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey, TurnRecord,
+};
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{
     ConversationFilter, ConversationSummary, Conversations, Error, ListPage, PersonUpdate, Rule, Update,
@@ -63,6 +65,27 @@ impl Conversations for Store {
         }
         tables.people.insert(person.clone(), new);
         Ok(PersonUpdate::Stored)
+    }
+
+    async fn claim_turn(&self, turn: &TurnKey, now: Timestamp, until: Timestamp) -> Result<TurnClaim, Error> {
+        let mut tables = self.tables();
+        let claim = TurnClaim::of(tables.turns.get(turn).copied(), now);
+        if claim == TurnClaim::Claimed {
+            tables.turns.insert(turn.clone(), TurnRecord::Running { until });
+        }
+        Ok(claim)
+    }
+
+    async fn finish_turn(&self, turn: &TurnKey, until: Timestamp) -> Result<(), Error> {
+        self.tables()
+            .turns
+            .insert(turn.clone(), TurnRecord::Done { until });
+        Ok(())
+    }
+
+    async fn release_turn(&self, turn: &TurnKey) -> Result<(), Error> {
+        self.tables().turns.remove(turn);
+        Ok(())
     }
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
@@ -147,6 +170,7 @@ fn summary(record: &Conversation) -> ConversationSummary {
         attributes: record.attributes.clone(),
         state: record.state.clone(),
         changed_at: record.changed_at,
+        preference: record.preference,
     }
 }
 

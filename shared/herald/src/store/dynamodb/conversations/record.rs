@@ -4,11 +4,13 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, texts};
-use crate::conversation::{Attributes, Conversation, ConversationKey, NotFoundStreak, Scope, State};
+use crate::conversation::{
+    Attributes, Conversation, ConversationKey, NotFoundStreak, Preference, Product, Scope, State,
+};
 use crate::store::ConversationSummary;
 
 /// The attributes of a summary. Every index projects them.
-pub(super) const SUMMARY: [&str; 10] = [
+pub(super) const SUMMARY: [&str; 11] = [
     "conversation",
     "place",
     "state",
@@ -19,6 +21,7 @@ pub(super) const SUMMARY: [&str; 10] = [
     "channelUserId",
     "team",
     TAGS,
+    PREFERENCE,
 ];
 
 /// Only records have it.
@@ -26,6 +29,13 @@ pub(super) const REFERENCE: &str = "reference";
 
 /// Only on records with tags.
 const TAGS: &str = "tags";
+
+/// Only on records whose person has other conversations.
+const PREFERENCE: &str = "preference";
+
+/// Only on records of conversations in Copilot.
+const PRODUCT: &str = "product";
+const COPILOT: &str = "copilot";
 
 /// Only on records that were removed with their team.
 pub(super) const REMOVED_WITH_TEAM: &str = "removedWithTeam";
@@ -45,6 +55,8 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         attributes,
         service_urls,
         state,
+        product,
+        preference,
         removed_with_team,
         not_found,
         version,
@@ -84,6 +96,13 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
     );
+    if let Some(preference) = preference {
+        new.extend(item([(PREFERENCE, number(preference.as_number()))]));
+    }
+    match product {
+        Product::Chat => {}
+        Product::Copilot => new.extend(item([(PRODUCT, text(COPILOT))])),
+    }
     if *removed_with_team {
         new.extend(item([(REMOVED_WITH_TEAM, number(1))]));
     }
@@ -102,6 +121,8 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
         attributes: attributes(record)?,
         service_urls: service_urls.ok_or_else(|| record.corrupt("serviceUrls"))?,
         state: state(record)?,
+        product: product(record)?,
+        preference: preference(record)?,
         removed_with_team: record.optional_number::<u8>(REMOVED_WITH_TEAM)?.is_some(),
         not_found: not_found(record)?,
         version: record.number("version")?,
@@ -118,7 +139,21 @@ pub(super) fn summary(verb: &'static str, item: &Item) -> Result<ConversationSum
         attributes: attributes(record)?,
         state: state(record)?,
         changed_at: record.moment("changedAt")?,
+        preference: preference(record)?,
     })
+}
+
+fn preference(record: Record<'_>) -> Result<Option<Preference>, Error> {
+    let number = record.optional_number(PREFERENCE)?;
+    Ok(number.map(Preference::from_number))
+}
+
+fn product(record: Record<'_>) -> Result<Product, Error> {
+    match record.optional_text(PRODUCT)? {
+        None => Ok(Product::Chat),
+        Some(COPILOT) => Ok(Product::Copilot),
+        Some(_) => Err(record.corrupt(PRODUCT)),
+    }
 }
 
 pub(super) fn tags(record: Record<'_>) -> Result<Vec<String>, Error> {
