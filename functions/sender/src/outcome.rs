@@ -2,6 +2,7 @@
 
 use botframework::connector::{self, Reason};
 use botframework::id::ActivityId;
+use botframework::teams::is_teams;
 use herald::backend::Backend;
 use herald::bot_monitor::TokenVerdict;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
@@ -24,6 +25,12 @@ const MAX_MESSAGE_REFUSALS: u32 = 3;
 
 /// How long a conversation that was not found is left alone.
 const NOT_FOUND_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
+
+/// How many attempts fail to decrypt the id of one conversation, while others succeed, before it is gone.
+const MAX_UNDECRYPTED: u32 = 3;
+
+/// How long such a conversation is left alone.
+const UNDECRYPTED_BACKOFF: SignedDuration = SignedDuration::from_mins(2);
 
 /// How long sent messages are updated after an edit.
 const UPDATE_TIMEOUT: SignedDuration = SignedDuration::from_hours(24);
@@ -72,6 +79,12 @@ impl<'c> SideEffects<'c> {
             record,
             list: Vec::new(),
         }
+    }
+
+    /// Whether the conversation is one of Teams, or not known.
+    fn is_in_teams(&self) -> bool {
+        self.record
+            .is_none_or(|record| is_teams(Some(&record.key.channel)))
     }
 
     pub(crate) fn feedback(&mut self, feedback: Feedback) {
@@ -222,6 +235,11 @@ impl<B: Backend> Tenant<'_, B> {
                 code,
                 detail: error.message().map(str::to_owned),
             },
+            // Other channels forget conversations for good, and cannot create one with the same person.
+            Action::RecreateConversation if !effects.is_in_teams() => {
+                effects.feedback(Feedback::Blocked(code.clone()));
+                AttemptOutcome::Gone(code)
+            }
             // Healthy conversations are not found now and then, and nothing was carried out.
             Action::RecreateConversation if lease.attempt < MAX_NOT_FOUND => {
                 not_sent(code, Some(NOT_FOUND_BACKOFF))
@@ -233,6 +251,17 @@ impl<B: Backend> Tenant<'_, B> {
             Action::Block => {
                 effects.feedback(Feedback::Blocked(code.clone()));
                 AttemptOutcome::Gone(code)
+            }
+            // In an outage of the platform every conversation fails so, and the first ones are no others than the last.
+            Action::CountFailure if error.reason() == Reason::ForeignConversationId => {
+                match self.record_attempt(&code, lease.attempt).await? {
+                    Some(until) => not_sent(code, Some(until.duration_since(self.now()))),
+                    None if lease.attempt < MAX_UNDECRYPTED => not_sent(code, Some(UNDECRYPTED_BACKOFF)),
+                    None => {
+                        effects.feedback(Feedback::Blocked(code.clone()));
+                        AttemptOutcome::Gone(code)
+                    }
+                }
             }
             Action::CountFailure => match self.record_failure(&code).await? {
                 Some(until) => not_sent(code, Some(until.duration_since(self.now()))),

@@ -1,8 +1,9 @@
 //! The requests of one attempt: the message is sent, updated or deleted, at the service URL that serves the conversation and
 //! under the id that it has.
 
-use botframework::connector::{self, Class, ConversationParameters, SendReceipt};
+use botframework::connector::{self, Class, ConversationParameters, Reason, SendReceipt};
 use botframework::id::{ActivityId, ConversationId, UserRef};
+use botframework::teams::is_teams;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Feedback, Scope};
 use herald::delivery::AttemptLease;
@@ -75,7 +76,7 @@ impl<B: Backend> Requests<'_, '_, B> {
                 }
                 Err(error) => error,
             };
-            if action_for(error.reason()) == Action::RecreateConversation && may_recreate {
+            if may_recreate && self.may_be_replaced(&error) {
                 may_recreate = false;
                 match self.recreate(&mut urls).await? {
                     Recreation::Same => {}
@@ -98,6 +99,14 @@ impl<B: Backend> Requests<'_, '_, B> {
                 return Ok(RequestResult::CutShort(error));
             }
         }
+    }
+
+    /// Whether the failure may be one of the conversation's id: the channel does not know it, or cannot decrypt it at the second
+    /// attempt either. At the first, an outage is more likely.
+    fn may_be_replaced(&self, error: &connector::Error) -> bool {
+        let is_unknown = action_for(error.reason()) == Action::RecreateConversation;
+        let is_undecrypted = error.reason() == Reason::ForeignConversationId && self.lease.attempt > 1;
+        is_teams(Some(&self.conversation.key.channel)) && (is_unknown || is_undecrypted)
     }
 
     /// Creates the conversation again, at each service URL that may serve it: the old id need not have been asked where the

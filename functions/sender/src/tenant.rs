@@ -71,6 +71,18 @@ impl<'a, B: Backend> Tenant<'a, B> {
         }
     }
 
+    /// Counts a refusal of a conversation, by the number of its attempt: later ones count only while others are refused, too.
+    pub(crate) async fn record_attempt(
+        &self,
+        code: &str,
+        attempt: u32,
+    ) -> Result<Option<Timestamp>, store::Error> {
+        match self.bucket {
+            Some(bucket) if attempt > 1 => self.invocation.gate.repeat_failure(bucket, code).await,
+            Some(_) | None => self.record_failure(code).await,
+        }
+    }
+
     /// Until when there is no token for this service URL, if there is none now.
     pub(crate) async fn token_missing_until(&self, service_url: &str) -> Option<Timestamp> {
         let error = self.context().connector.ensure_token(service_url).await.err()?;

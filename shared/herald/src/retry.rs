@@ -8,9 +8,10 @@
 //! | `NoToken` | none: there is no token | the whole bot is paused, and the outage recorded; the attempt does not count |
 //! | `Unauthorized` | 401 to a fresh token | counts against the tenant, whose circuit breaker opens; after half an hour the delivery is rejected. When other tenants do the same, the whole bot is paused: [`crate::bot_health`] |
 //! | `WrongRegion`, `WrongCloud` | another service URL serves this tenant | each other URL is tried once; the one that works is stored |
-//! | `NotFound` | no such conversation | a person's conversation is created again, once, which returns the same or its replacement; any other is tried twice more, and then gone |
+//! | `NotFound` | no such conversation | a person's conversation is created again, once, which returns the same or its replacement; any other is tried twice more, and then gone; outside Teams it is gone at once, and blocked until its person writes |
 //! | `BlockedByUser`, `NotInRoster`, `NotInstalled` | 403 | gone; the conversation is blocked until an event unblocks it |
-//! | `DisabledByAdmin`, `ForeignConversationId` | 403 | gone and blocked; several of them open the tenant's circuit breaker, and deliveries are retried |
+//! | `DisabledByAdmin` | 403 | gone and blocked; several of them open the tenant's circuit breaker, and deliveries are retried |
+//! | `ForeignConversationId` | 400, 403 | retried after two minutes, when a person's conversation is created again first; gone and blocked after three attempts. Several conversations open the tenant's circuit breaker, and all of them wait |
 //! | `ActivityNotFound`, `Refused` | other 3xx and 4xx | rejected, with the channel's message |
 //! | `TooLarge`, `InvalidMessage` | 413, 400 about a card, an attachment or a mention | the same; after three of them the notification asks for no other recipient on that channel: [`crate::notification::MessageRefusal`] |
 //! | `ServerError` | 500 | ambiguous; retried once if the policy allows it |

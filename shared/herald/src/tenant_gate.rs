@@ -137,10 +137,27 @@ impl<'a, P: RateLimits> TenantGate<'a, P> {
 
     /// Counts a refusal that may concern the whole tenant. Returns when the circuit breaker closes, if it is open.
     pub async fn record_failure(&self, bucket: &Bucket, code: &str) -> Result<Option<Timestamp>, Error> {
+        let rule = |rate: &TenantRate, now| Some(rate_limit::record_failure(rate, code, now));
+        self.apply_failure(bucket, code, rule).await
+    }
+
+    /// Counts another refusal of the same conversation, if others were refused, too.
+    pub async fn repeat_failure(&self, bucket: &Bucket, code: &str) -> Result<Option<Timestamp>, Error> {
+        let rule = |rate: &TenantRate, now| rate_limit::repeat_failure(rate, code, now);
+        self.apply_failure(bucket, code, rule).await
+    }
+
+    async fn apply_failure(
+        &self,
+        bucket: &Bucket,
+        code: &str,
+        count: impl Fn(&TenantRate, Timestamp) -> Option<TenantRate> + Send + Sync,
+    ) -> Result<Option<Timestamp>, Error> {
         let now = self.clock.now();
         let rule = |rate: &TenantRate| {
-            let new = rate_limit::record_failure(rate, code, now);
-            (new.breaker.clone(), Some(new))
+            let new = count(rate, now);
+            let breaker = new.as_ref().unwrap_or(rate).breaker.clone();
+            (breaker, new)
         };
         let breaker = self.rates.apply(bucket, rule).await?;
         self.state().suspects.insert(bucket.clone());

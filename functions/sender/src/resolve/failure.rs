@@ -9,11 +9,11 @@ use herald::conversation::INSTALL_EVENT_TIMEOUT;
 use herald::delivery::{INSTALLING, Outcome, SkipReason};
 use herald::rate_limit::MAX_LOOKAHEAD;
 use herald::retry::{Action, action_for, retry_after};
-use herald::store::{self, Ledger};
+use herald::store::{self, ConversationFilter, Conversations, Ledger};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CREATION_POLL, Resolution, Resolver, skipped};
+use super::{CREATION_POLL, Resolution, Resolver, person_of, skipped};
 use crate::create_conversation::CreateError;
 use crate::install::{self, InstallError};
 use crate::tenant::{Tenant, error_code};
@@ -25,6 +25,12 @@ const INSTALL_POLLS: [SignedDuration; 4] = [
     SignedDuration::from_secs(30),
     INSTALL_EVENT_TIMEOUT,
 ];
+
+/// How many creations for one person fail to decrypt an id, while others succeed, before the person is gone.
+const MAX_UNDECRYPTED: u32 = 3;
+
+/// How many conversations of a tenant are looked at: some may be of other bots.
+const TENANT_SAMPLE: usize = 100;
 
 impl<B: Backend> Resolver<'_, '_, B> {
     /// What follows when no conversation was created, `failures` earlier tries included.
@@ -73,8 +79,21 @@ impl<B: Backend> Resolver<'_, '_, B> {
                 TokenVerdict::Final => Resolution::Skip(rejected(&error)),
             },
             Action::Block if error.reason() == Reason::BlockedByUser => skipped(SkipReason::Blocked),
+            Action::Block | Action::Reject | Action::RecreateConversation
+                if matches!(error.status(), Some(403 | 404)) && !self.is_in_tenant().await? =>
+            {
+                skipped(SkipReason::NotInTenant)
+            }
             Action::Block => skipped(SkipReason::NotInstalled),
             // The bot is disabled there, or cannot decrypt: if that is so for the tenant, it is waited for.
+            Action::CountFailure if error.reason() == Reason::ForeignConversationId => {
+                let attempt = failures.saturating_add(1);
+                match self.tenant.record_attempt(&code, attempt).await? {
+                    Some(until) => self.defer(until, &code, attempt).await?,
+                    None if attempt < MAX_UNDECRYPTED => self.back_off(failures, retry_after, &code).await?,
+                    None => Resolution::Skip(Outcome::Gone { code }),
+                }
+            }
             Action::CountFailure => match self.tenant.record_failure(&code).await? {
                 Some(until) => self.defer(until, &code, failures).await?,
                 None => Resolution::Skip(Outcome::Gone { code }),
@@ -83,6 +102,18 @@ impl<B: Backend> Resolver<'_, '_, B> {
                 Resolution::Skip(rejected(&error))
             }
         })
+    }
+
+    /// Whether the bot is or was in any conversation of the person's tenant.
+    async fn is_in_tenant(&self) -> Result<bool, store::Error> {
+        let person = person_of(self.recipient, self.tenant);
+        let (Some(person), Some(bucket)) = (person, self.tenant.bucket) else {
+            return Ok(true);
+        };
+        let conversations = &self.tenant.context().conversations;
+        let filter = ConversationFilter::Tenant(person.tenant);
+        let known = conversations.list(&filter, None, TENANT_SAMPLE).await?;
+        Ok(known.cursor.is_some() || known.items.iter().any(|known| bucket.contains(&known.key)))
     }
 
     async fn after_install_error(

@@ -174,6 +174,13 @@ const REASONS: &[(Statuses, Pattern, Reason)] = &[
         Pattern::InMessage("card payload"),
         Reason::InvalidMessage,
     ),
+    // Web Chat and Direct Line forget conversations, and name no code of their own for that, or nothing at all.
+    (
+        Statuses::One(404),
+        Pattern::InMessage("unknown conversation"),
+        Reason::NotFound,
+    ),
+    (Statuses::One(404), Pattern::Nothing, Reason::NotFound),
     (Statuses::One(401), Pattern::Any, Reason::Unauthorized),
     (Statuses::One(408), Pattern::Any, Reason::NoResponse),
     (Statuses::One(412), Pattern::Any, Reason::PreconditionFailed),
@@ -199,6 +206,8 @@ enum Pattern {
     Code(&'static str),
     /// A part of the message, in lower case.
     InMessage(&'static str),
+    /// Neither a code nor a message: an empty body, or a page of HTML.
+    Nothing,
     Any,
 }
 
@@ -317,12 +326,15 @@ pub(super) fn classify(body: &ErrorBody, status: Option<u16>) -> (Reason, Option
         match pattern {
             Pattern::Any if status.is_some() => return (*reason, None),
             Pattern::InMessage(words) if message.contains(words) => return (*reason, None),
+            Pattern::Nothing if status.is_some() && message.is_empty() && body.codes.is_empty() => {
+                return (*reason, None);
+            }
             Pattern::Code(name) => {
                 if let Some(code) = body.codes.iter().find(|code| code == name) {
                     return (*reason, Some(code));
                 }
             }
-            Pattern::InMessage(_) | Pattern::Any => {}
+            Pattern::InMessage(_) | Pattern::Nothing | Pattern::Any => {}
         }
     }
     match status {

@@ -153,3 +153,14 @@ fn repeated<'a>(rate: &'a TenantRate, code: &str, now: Timestamp) -> Option<&'a 
         .as_ref()
         .filter(|failures| failures.code == code && now.duration_since(failures.since) < OPENINGS_TTL)
 }
+
+/// The rate after the same conversation was refused again. That counts only while others were refused, too: one conversation alone
+/// is no incident, however often it is tried.
+pub fn repeat_failure(rate: &TenantRate, code: &str, now: Timestamp) -> Option<TenantRate> {
+    let others = rate.failures.as_ref().filter(|failures| {
+        failures.code == code
+            && failures.count >= MAX_FAILURES - 1
+            && now.duration_since(failures.since) < FAILURE_COUNT_TTL
+    });
+    others.map(|_| record_failure(rate, code, now))
+}

@@ -25,7 +25,8 @@ mod tenant;
 mod tests;
 
 pub use breaker::{
-    BreakerOpen, FailureCount, TokenRefusal, record_failure, record_success, record_token_refusal, reset,
+    BreakerOpen, FailureCount, TokenRefusal, record_failure, record_success, record_token_refusal,
+    repeat_failure, reset,
 };
 pub use bucket::{Bucket, InvalidBucket};
 pub use conversation::ConversationRate;
