@@ -12,6 +12,7 @@ mod faulty;
 mod fuzz;
 mod infra;
 mod install;
+mod lossless;
 mod messages;
 mod names;
 mod notify;

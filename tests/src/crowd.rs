@@ -132,7 +132,7 @@ pub fn news() -> Value {
 
 /// A notification of [`news`] to this audience, and its request.
 pub fn notification(audience: &Value, now: Timestamp, random: [u8; 16]) -> (Notification, Request) {
-    let request = Request::parse(&json!({"audience": audience, "message": news()}), now).unwrap();
+    let request = Request::parse(&json!({"audience": audience, "message": news()}).into(), now).unwrap();
     let id = herald::id::NotificationId::fresh(now, random);
     let notification = Notification::begin(id, now, "crowd".to_owned(), &request, StartPolicy::Immediate);
     (notification, request)

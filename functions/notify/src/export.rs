@@ -94,7 +94,7 @@ fn filter(request: &Request) -> Result<ConversationFilter, ApiError> {
     let wanted = if bytes(request).is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
-        document(request)?
+        document(request)?.value
     };
     let names = LISTED_BY.join("`, `");
     let bad = || {

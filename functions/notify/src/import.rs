@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::pin::pin;
 
+use botframework::lossless::LosslessJson;
 use flate2::read::MultiGzDecoder;
-
 use futures_util::{StreamExt, stream};
 use herald::backend::Backend;
 use herald::companions;
@@ -146,7 +146,7 @@ impl<B: Backend> Context<B> {
             return Ok(LineResult::Refused(detail));
         }
         // The parser's message may quote the line.
-        let Ok(document) = botframework::json::from_slice(text) else {
+        let Ok(document) = LosslessJson::from_slice(text) else {
             return Ok(LineResult::Refused("not JSON".to_owned()));
         };
         let imports = match Import::read(document, &self.trust) {

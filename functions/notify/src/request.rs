@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use botframework::lossless::LosslessJson;
 use herald::problem::Problem;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 
 use crate::response::ApiError;
 
@@ -84,13 +84,13 @@ pub(crate) fn segment(text: &str) -> Option<String> {
 }
 
 /// The JSON document in the body.
-pub(crate) fn document(request: &Request) -> Result<Value, Problem> {
+pub(crate) fn document(request: &Request) -> Result<LosslessJson, Problem> {
     let body = bytes(request);
     if body.len() > BODY_MAX_BYTES {
         let detail = format!("The body may hold {BODY_MAX_BYTES} bytes, found {}.", body.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    serde_json::from_slice(body).map_err(|error| {
+    LosslessJson::from_slice(body).map_err(|error| {
         let detail = format!(
             "The body is not JSON: see line {}, column {}.",
             error.line(),

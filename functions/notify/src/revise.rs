@@ -115,7 +115,7 @@ impl<B: Backend> Context<B> {
         request: &Request,
         caller: &str,
     ) -> Result<Response<Body>, ApiError> {
-        let message = replacement(&document(request)?).map_err(Problem::invalid)?;
+        let message = replacement(document(request)?).map_err(Problem::invalid)?;
         let notification = self.find_changeable(id, caller, Action::Edit).await?;
         require_editable(&notification)?;
         // A repeated request is not a new revision, which would edit every copy to the same message.

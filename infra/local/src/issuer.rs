@@ -69,9 +69,13 @@ impl SigningKey {
     ///
     /// # Errors
     /// When the system's random source fails.
-    pub fn sign(&self, header: &Value, claims: &Value) -> Result<String, Error> {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(header), part(claims));
+    pub fn sign(&self, header: &impl fmt::Display, claims: &impl fmt::Display) -> Result<String, Error> {
+        let (header, claims) = (header.to_string(), claims.to_string());
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
         let mut signature = vec![0; self.0.public().modulus_len()];
         self.0
             .sign(

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lossless::NumberTexts;
 use crate::wire::{WireField, WireValue, digits};
 
 /// The longest id that is taken from an answer of a service, in bytes. Real ones have less than a fifth. A longer one is as good
@@ -72,9 +73,9 @@ macro_rules! id {
                 value.as_str().is_some_and(|id| !id.is_empty()) || ($is_number && digits(value).is_some())
             }
 
-            fn from_json(value: Value) -> Option<Self> {
+            fn from_json(value: Value, numbers: &mut NumberTexts) -> Option<Self> {
                 let number = $is_number.then(|| digits(&value)).flatten();
-                number.or_else(|| String::from_json(value)).map(Self)
+                number.or_else(|| String::from_json(value, numbers)).map(Self)
             }
         }
 
@@ -85,8 +86,8 @@ macro_rules! id {
                 <Self as WireValue>::accepts(value)
             }
 
-            fn from_json(value: Value) -> Self {
-                <Self as WireValue>::from_json(value).unwrap_or_default()
+            fn from_json(value: Value, numbers: &mut NumberTexts) -> Self {
+                <Self as WireValue>::from_json(value, numbers).unwrap_or_default()
             }
 
             fn is_absent(&self) -> bool {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::activity::{Activity, ActivityType, Attachment};
+use crate::lossless::LosslessJson;
 use crate::wire::wire_object;
 
 /// The name of the invoke that a button of an Adaptive Card (`Action.Execute`) sends.
@@ -51,7 +52,8 @@ impl Activity {
         let is_action =
             self.kind == Some(ActivityType::Invoke) && self.name.as_deref() == Some(ADAPTIVE_CARD_ACTION);
         let value = self.value.clone().filter(|_| is_action)?;
-        AdaptiveCardInvoke::from_value(value).ok()
+        let value = LosslessJson::of(value, self.numbers.member("value"));
+        AdaptiveCardInvoke::from_lossless(value).ok()
     }
 }
 

@@ -30,7 +30,7 @@ pub fn from_slice<T: DeserializeOwned>(document: &[u8]) -> Result<T, serde_json:
 }
 
 /// The document with replacements; `None` if there is nothing to replace.
-fn repair(document: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn repair(document: &[u8]) -> Option<Vec<u8>> {
     let unmarked = document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document);
     let text = String::from_utf8_lossy(unmarked);
     let is_changed = unmarked.len() < document.len() || matches!(text, Cow::Owned(_));

@@ -5,6 +5,7 @@
 //! | [`json`] | reads JSON as channels write it |
 //! | [`id`] | ids of the wire, one type each |
 //! | [`activity`] | the activity schema, parsed and serialised without loss |
+//! | [`lossless`] | JSON whose numbers are written back as they came |
 //! | [`teams`], [`invoke`] | the properties of Microsoft Teams and of invoke activities |
 //! | [`mod@reference`] | the address of a conversation |
 //! | [`outgoing`] | outgoing activities; one message to many conversations |
@@ -30,6 +31,7 @@ pub mod http;
 pub mod id;
 pub mod invoke;
 pub mod json;
+pub mod lossless;
 pub mod outgoing;
 pub mod reference;
 pub mod service_url;

@@ -1,11 +1,11 @@
 //! Outgoing activities: a single one, or a message to many conversations that is serialised once.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::activity::{Activity, ChannelAccount, ConversationAccount};
 use crate::id::ConversationId;
@@ -68,11 +68,8 @@ impl SharedMessage {
         own.conversation = None;
         own.channel_id = None;
         own.reply_to_id = None;
-        let members: Map<String, Value> = serde_json::from_str(&serde_json::to_string(&own)?)?;
-        let members = members
-            .into_iter()
-            .map(|(name, value)| Ok((name, serde_json::value::to_raw_value(&value)?)))
-            .collect::<Result<_, serde_json::Error>>()?;
+        let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&serde_json::to_vec(&own)?)?;
+        let members = members.into_iter().collect();
         Ok(Self { members, has_locale })
     }
 
@@ -166,7 +163,7 @@ impl Serialize for AddressedMessage<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

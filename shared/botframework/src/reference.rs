@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::activity::{Activity, ActivityType, ChannelAccount, ConversationAccount};
 use crate::id::{ActivityId, ConversationId};
+use crate::lossless::NumberTexts;
 use crate::wire::{WireValue, wire_object};
 
 wire_object! {
@@ -105,6 +106,10 @@ impl ConversationReference {
 
     /// The event activity of a turn that no incoming activity began. It is never sent.
     pub fn continuation_activity(&self, id: ActivityId) -> Activity {
+        let own = self.to_lossless().ok();
+        let (relates_to, texts) = own.map(|own| (own.value, own.numbers)).unzip();
+        let mut numbers = NumberTexts::default();
+        numbers.put_member("relatesTo", texts.unwrap_or_default());
         Activity {
             kind: Some(ActivityType::Event),
             name: Some("ContinueConversation".to_owned()),
@@ -115,7 +120,8 @@ impl ConversationReference {
             conversation: self.conversation.clone(),
             from: self.user.clone(),
             recipient: self.bot.clone(),
-            relates_to: serde_json::to_value(self).ok(),
+            relates_to,
+            numbers,
             ..Activity::default()
         }
     }
@@ -137,7 +143,11 @@ impl ConversationReference {
 
     fn adopt_agent(mut self) -> Self {
         if self.bot.is_none() && self.extra.get("agent").is_some_and(Value::is_object) {
-            self.bot = self.extra.remove("agent").and_then(ChannelAccount::from_json);
+            let mut numbers = self.numbers.take_member("agent");
+            self.bot = self
+                .extra
+                .remove("agent")
+                .and_then(|agent| ChannelAccount::from_json(agent, &mut numbers));
         }
         self
     }

@@ -4,6 +4,7 @@ use serde_json::{Number, Value};
 
 use crate::activity::{Activity, ActivityType, Role};
 use crate::id::{ChannelAccountId, EntraObjectId};
+use crate::lossless::LosslessJson;
 use crate::wire::wire_object;
 
 wire_object! {
@@ -243,9 +244,9 @@ pub fn is_teams(channel_id: Option<&str>) -> bool {
 impl Activity {
     /// The channel data as Teams shapes it; `None` if it is not an object. Copies the channel data.
     pub fn teams(&self) -> Option<TeamsChannelData> {
-        self.channel_data
-            .clone()
-            .and_then(|data| TeamsChannelData::from_value(data).ok())
+        let value = self.channel_data.clone()?;
+        let data = LosslessJson::of(value, self.numbers.member("channelData"));
+        TeamsChannelData::from_lossless(data).ok()
     }
 
     /// Whether the channel data names a team, whatever the channel.
@@ -289,7 +290,10 @@ impl Activity {
     pub fn raise_alert(&mut self) {
         let mut data = self.teams().unwrap_or_default();
         data.notification.get_or_insert_default().alert = Some(true);
-        self.channel_data = serde_json::to_value(data).ok().filter(Value::is_object);
+        if let Ok(LosslessJson { value, numbers }) = data.to_lossless() {
+            self.channel_data = Some(value);
+            self.numbers.put_member("channelData", numbers);
+        }
     }
 }
 

@@ -4,8 +4,10 @@
 //! list, an empty id) stays in `extra` under its own name, beside the unknown properties. On writing, a typed field
 //! wins over a property of its name in `extra`.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
+
+use crate::lossless::{Exact, ExactNumber, NumberTexts};
 
 /// Why a JSON document is not an object of the schema.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +44,14 @@ pub(crate) trait WireValue: Sized + Serialize {
     /// Whether [`from_json`](Self::from_json) accepts this value.
     fn accepts(value: &Value) -> bool;
 
-    /// The typed value; `None` when the value is not accepted.
-    fn from_json(value: Value) -> Option<Self>;
+    /// The typed value; `None` when the value is not accepted. An object takes the texts of its numbers.
+    fn from_json(value: Value, numbers: &mut NumberTexts) -> Option<Self>;
+
+    /// Writes the value. `numbers` has the texts of a value that is no object of the wire.
+    fn write<S: Serializer>(&self, numbers: Option<&NumberTexts>, serializer: S) -> Result<S::Ok, S::Error> {
+        let _ = numbers;
+        self.serialize(serializer)
+    }
 }
 
 /// A field of a wire object: a value that may be absent.
@@ -52,8 +60,25 @@ pub(crate) trait WireField: Default + Serialize {
     const MAY_BE_NUMBER: bool = false;
 
     fn accepts(value: &Value) -> bool;
-    fn from_json(value: Value) -> Self;
+    fn from_json(value: Value, numbers: &mut NumberTexts) -> Self;
     fn is_absent(&self) -> bool;
+
+    fn write<S: Serializer>(&self, numbers: Option<&NumberTexts>, serializer: S) -> Result<S::Ok, S::Error> {
+        let _ = numbers;
+        self.serialize(serializer)
+    }
+}
+
+/// A field with the texts of its numbers, to be written.
+pub(crate) struct Written<'a, T> {
+    pub(crate) field: &'a T,
+    pub(crate) numbers: Option<&'a NumberTexts>,
+}
+
+impl<T: WireField> Serialize for Written<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.field.write(self.numbers, serializer)
+    }
 }
 
 impl WireValue for String {
@@ -61,7 +86,7 @@ impl WireValue for String {
         value.is_string()
     }
 
-    fn from_json(value: Value) -> Option<Self> {
+    fn from_json(value: Value, _: &mut NumberTexts) -> Option<Self> {
         match value {
             Value::String(text) => Some(text),
             _ => None,
@@ -74,7 +99,7 @@ impl WireValue for bool {
         value.is_boolean()
     }
 
-    fn from_json(value: Value) -> Option<Self> {
+    fn from_json(value: Value, _: &mut NumberTexts) -> Option<Self> {
         value.as_bool()
     }
 }
@@ -84,11 +109,16 @@ impl WireValue for Number {
         value.is_number()
     }
 
-    fn from_json(value: Value) -> Option<Self> {
+    fn from_json(value: Value, _: &mut NumberTexts) -> Option<Self> {
         match value {
             Value::Number(number) => Some(number),
             _ => None,
         }
+    }
+
+    fn write<S: Serializer>(&self, numbers: Option<&NumberTexts>, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = self;
+        ExactNumber { number, numbers }.serialize(serializer)
     }
 }
 
@@ -98,8 +128,12 @@ impl WireValue for Value {
         !value.is_null()
     }
 
-    fn from_json(value: Value) -> Option<Self> {
+    fn from_json(value: Value, _: &mut NumberTexts) -> Option<Self> {
         Some(value)
+    }
+
+    fn write<S: Serializer>(&self, numbers: Option<&NumberTexts>, serializer: S) -> Result<S::Ok, S::Error> {
+        Exact::new(self, numbers).serialize(serializer)
     }
 }
 
@@ -108,8 +142,12 @@ impl<T: WireValue> WireValue for Box<T> {
         T::accepts(value)
     }
 
-    fn from_json(value: Value) -> Option<Self> {
-        T::from_json(value).map(Box::new)
+    fn from_json(value: Value, numbers: &mut NumberTexts) -> Option<Self> {
+        T::from_json(value, numbers).map(Box::new)
+    }
+
+    fn write<S: Serializer>(&self, numbers: Option<&NumberTexts>, serializer: S) -> Result<S::Ok, S::Error> {
+        T::write(self, numbers, serializer)
     }
 }
 
@@ -120,12 +158,19 @@ impl<T: WireValue> WireField for Option<T> {
         T::accepts(value)
     }
 
-    fn from_json(value: Value) -> Self {
-        T::from_json(value)
+    fn from_json(value: Value, numbers: &mut NumberTexts) -> Self {
+        T::from_json(value, numbers)
     }
 
     fn is_absent(&self) -> bool {
         self.is_none()
+    }
+
+    fn write<S: Serializer>(&self, numbers: Option<&NumberTexts>, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Some(value) => value.write(numbers, serializer),
+            None => serializer.serialize_none(),
+        }
     }
 }
 
@@ -137,11 +182,14 @@ impl<T: WireValue> WireField for Vec<T> {
             .is_some_and(|items| !items.is_empty() && items.iter().all(T::accepts))
     }
 
-    fn from_json(value: Value) -> Self {
-        match value {
-            Value::Array(items) => items.into_iter().filter_map(T::from_json).collect(),
-            _ => Self::new(),
-        }
+    fn from_json(value: Value, numbers: &mut NumberTexts) -> Self {
+        let Value::Array(items) = value else {
+            return Self::new();
+        };
+        let items = items.into_iter().enumerate();
+        items
+            .filter_map(|(index, item)| T::from_json(item, &mut numbers.take_item(index)))
+            .collect()
     }
 
     fn is_absent(&self) -> bool {
@@ -225,18 +273,38 @@ macro_rules! wire_object {
             $($(#[$field_attribute])* pub $field: $type,)+
             /// Every property without a typed field, and those that their typed field does not accept.
             pub extra: serde_json::Map<String, serde_json::Value>,
+            /// The texts of those numbers in `extra` and in JSON fields that would be written in another way.
+            pub numbers: $crate::lossless::NumberTexts,
         }
 
         impl $name {
-            /// Reads a JSON value that is already parsed.
+            /// Reads a JSON value that is already parsed. It has lost the texts of its numbers.
             ///
             /// # Errors
             /// When it is no object, or a property that cannot be done without has another type.
             pub fn from_value(value: serde_json::Value) -> Result<Self, $crate::wire::Error> {
+                Self::from_lossless(value.into())
+            }
+
+            /// Reads a parsed document, numbers included.
+            ///
+            /// # Errors
+            /// When it is no object, or a property that cannot be done without has another type.
+            pub fn from_lossless(json: $crate::lossless::LosslessJson) -> Result<Self, $crate::wire::Error> {
+                let $crate::lossless::LosslessJson { value, mut numbers } = json;
                 $($crate::wire::require_strings(&value, &[$($path),+])?;)?
-                let object = <Self as $crate::wire::WireValue>::from_json(value).ok_or($crate::wire::Error::NotAnObject)?;
+                let object = <Self as $crate::wire::WireValue>::from_json(value, &mut numbers)
+                    .ok_or($crate::wire::Error::NotAnObject)?;
                 $(let object = $then(object);)?
                 Ok(object)
+            }
+
+            /// The JSON, numbers included.
+            ///
+            /// # Errors
+            /// When a property cannot be serialised.
+            pub fn to_lossless(&self) -> Result<$crate::lossless::LosslessJson, serde_json::Error> {
+                $crate::lossless::LosslessJson::from_slice(&serde_json::to_vec(self)?)
             }
         }
 
@@ -245,16 +313,21 @@ macro_rules! wire_object {
                 value.is_object()
             }
 
-            fn from_json(value: serde_json::Value) -> Option<Self> {
+            fn from_json(
+                value: serde_json::Value,
+                numbers: &mut $crate::lossless::NumberTexts,
+            ) -> Option<Self> {
                 let serde_json::Value::Object(properties) = value else { return None };
-                let mut object = Self::default();
+                let mut object = Self { numbers: std::mem::take(numbers), ..Self::default() };
                 for (name, value) in properties {
                     match name.as_str() {
                         $($wire if <$type as $crate::wire::WireField>::accepts(&value) => {
                             if <$type as $crate::wire::WireField>::MAY_BE_NUMBER && value.is_number() {
                                 object.extra.insert(name, value.clone());
                             }
-                            object.$field = <$type as $crate::wire::WireField>::from_json(value);
+                            let mut inner = object.numbers.take_member($wire);
+                            object.$field = <$type as $crate::wire::WireField>::from_json(value, &mut inner);
+                            object.numbers.put_member($wire, inner);
                         })+
                         _ => { object.extra.insert(name, value); }
                     }
@@ -268,17 +341,22 @@ macro_rules! wire_object {
                 use serde::ser::SerializeMap as _;
                 let mut map = serializer.serialize_map(None)?;
                 $(if !$crate::wire::WireField::is_absent(&self.$field) {
+                    let field = &self.$field;
+                    let numbers = self.numbers.member($wire);
                     match <$type as $crate::wire::WireField>::MAY_BE_NUMBER.then(|| self.extra.get($wire)).flatten() {
-                        Some(number) if $crate::wire::is_number_of(number, &self.$field) => {
+                        Some(number) if $crate::wire::is_number_of(number, field) => {
                             map.serialize_entry($wire, number)?;
                         }
-                        _ => map.serialize_entry($wire, &self.$field)?,
+                        _ => map.serialize_entry($wire, &$crate::wire::Written { field, numbers })?,
                     }
                 })+
                 for (name, value) in &self.extra {
                     match name.as_str() {
                         $($wire if !$crate::wire::WireField::is_absent(&self.$field) => {})+
-                        _ => map.serialize_entry(name, value)?,
+                        _ => {
+                            let numbers = self.numbers.member(name);
+                            map.serialize_entry(name, &$crate::lossless::Exact::new(value, numbers))?;
+                        }
                     }
                 }
                 map.end()
@@ -287,8 +365,8 @@ macro_rules! wire_object {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = <serde_json::Value as serde::Deserialize>::deserialize(deserializer)?;
-                Self::from_value(value).map_err(serde::de::Error::custom)
+                let json = <$crate::lossless::LosslessJson as serde::Deserialize>::deserialize(deserializer)?;
+                Self::from_lossless(json).map_err(serde::de::Error::custom)
             }
         }
     };
@@ -359,8 +437,11 @@ macro_rules! open_enum {
                 value.is_string()
             }
 
-            fn from_json(value: serde_json::Value) -> Option<Self> {
-                <String as $crate::wire::WireValue>::from_json(value).map(Self::from)
+            fn from_json(
+                value: serde_json::Value,
+                numbers: &mut $crate::lossless::NumberTexts,
+            ) -> Option<Self> {
+                <String as $crate::wire::WireValue>::from_json(value, numbers).map(Self::from)
             }
         }
     };

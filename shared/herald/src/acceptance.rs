@@ -7,8 +7,8 @@
 //! without a key is rolled back, since a repetition would be another notification.
 
 use botframework::activity::Activity;
+use botframework::lossless::LosslessJson;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use crate::audience::{Audience, Target, TeamPart};
 use crate::backend::Backend;
@@ -123,7 +123,11 @@ impl<B: Backend> Acceptor<'_, B> {
     ///
     /// # Errors
     /// [`Error`] says for each case whether the request may be repeated.
-    pub async fn accept_document(&self, document: &Value, origin: Origin<'_>) -> Result<Accepted, Error> {
+    pub async fn accept_document(
+        &self,
+        document: &LosslessJson,
+        origin: Origin<'_>,
+    ) -> Result<Accepted, Error> {
         let now = self.clock.now();
         let mut request = Request::parse(document, now).map_err(Error::Invalid)?;
         if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
@@ -359,7 +363,7 @@ fn listed_recipients(audience: &Audience) -> Option<u64> {
 }
 
 fn is_same_document(one: &Activity, other: &Activity) -> bool {
-    match (serde_json::to_value(one), serde_json::to_value(other)) {
+    match (one.to_lossless(), other.to_lossless()) {
         (Ok(one), Ok(other)) => one == other,
         (Err(_), _) | (_, Err(_)) => false,
     }

@@ -210,7 +210,7 @@ mod tests {
 
     fn usage(audience: u64, batched: u64, chunks: u64) -> Usage {
         let body = serde_json::json!({"audience": {"everyone": true}, "message": {"text": "hello"}});
-        let request = Request::parse(&body, Timestamp::UNIX_EPOCH).unwrap();
+        let request = Request::parse(&body.into(), Timestamp::UNIX_EPOCH).unwrap();
         let id = NotificationId::fresh(Timestamp::UNIX_EPOCH, [0; 16]);
         let nobody = "nobody".to_owned();
         let notification =

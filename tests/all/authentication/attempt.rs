@@ -6,6 +6,7 @@ use botframework::activity::Activity;
 use botframework::auth::{Authenticator, Caller, Denied, Policy};
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
+use botframework::lossless::{LosslessJson, NumberTexts};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use botframework::turn::Adapter;
 use herald::clock::Clock;
@@ -33,6 +34,8 @@ pub(super) struct Attempt {
     pub(super) issuer: Issuer,
     pub(super) header: Value,
     pub(super) claims: Value,
+    /// The texts of numbers in the claims.
+    pub(super) numbers: NumberTexts,
     pub(super) signer: &'static SigningKey,
     pub(super) activity: Value,
     /// Changes the signed token before it is sent.
@@ -80,6 +83,7 @@ impl Attempt {
                 "iss": cloud.endpoints().inbound_issuer, "aud": BOT, "serviceurl": service_url,
                 "nbf": NOW - 60, "exp": NOW + 3540,
             }),
+            numbers: NumberTexts::default(),
             signer: Fixture::Current.key(),
             activity,
             token: Box::new(|token| token),
@@ -88,7 +92,11 @@ impl Attempt {
     }
 
     pub(super) fn sealed(&self) -> HeaderMap {
-        let token = self.signer.sign(&self.header, &self.claims).unwrap();
+        let claims = LosslessJson {
+            value: self.claims.clone(),
+            numbers: self.numbers.clone(),
+        };
+        let token = self.signer.sign(&self.header, &claims).unwrap();
         (self.headers)(&(self.token)(token))
     }
 

@@ -44,8 +44,7 @@ impl Entity {
             .kind
             .as_ref()
             .is_some_and(|kind| kind.eq_ignore_ascii_case("mention"));
-        is_mention
-            .then(|| Value::Object(self.extra.clone()))
-            .and_then(Mention::from_json)
+        let properties = is_mention.then(|| Value::Object(self.extra.clone()))?;
+        Mention::from_json(properties, &mut self.numbers.clone())
     }
 }

@@ -1,12 +1,11 @@
 //! The activity: the JSON document that channels and bots exchange, without loss.
 //!
 //! Parsing and serialising an activity yields an equal JSON document: unknown properties at any depth stay, `null`s stay,
-//! numbers keep every digit (only the spelling of an exponent is normalised: `1E400` becomes `1e+400`), timestamps stay
-//! strings. A property whose JSON does not fit its typed field is kept in `extra`; only the required fields refuse a
-//! wrong type ([`Error::WrongType`]).
+//! numbers are written as they came ([`crate::lossless`]), timestamps stay strings. A property whose JSON does not fit its
+//! typed field is kept in `extra`; only the required fields refuse a wrong type ([`Error::WrongType`]).
 //!
 //! Two limits come from the JSON parser: nesting deeper than 128 levels is refused, and an object whose first property
-//! is `$serde_json::private::Number` or `…::RawValue` is refused or read as that property's value.
+//! is `$serde_json::private::RawValue` is refused or read as that property's value.
 //!
 //! # Example: an unknown property survives
 //! ```
@@ -15,7 +14,8 @@
 //! let body = br#"{"type":"message","text":"hi","colour":{"hue":1.10},"conversation":{"id":"c1","shape":null}}"#;
 //! let activity = Activity::from_slice(body)?;
 //! assert_eq!(activity.kind, Some(ActivityType::Message));
-//! assert_eq!(activity.extra["colour"]["hue"].to_string(), "1.10");
+//! assert_eq!(activity.extra["colour"]["hue"], 1.1);
+//! assert!(serde_json::to_string(&activity)?.contains(r#"{"hue":1.10}"#));
 //! assert!(activity.conversation.as_ref().is_some_and(|place| place.extra["shape"].is_null()));
 //! # Ok::<(), botframework::activity::Error>(())
 //! ```
@@ -37,7 +37,7 @@ pub use vocabulary::{
 };
 
 use crate::id::{ActivityId, ChannelAccountId};
-use crate::json;
+use crate::lossless::LosslessJson;
 use crate::wire::wire_object;
 
 pub use crate::wire::Error;
@@ -155,12 +155,12 @@ wire_object! {
 }
 
 impl Activity {
-    /// Parses the body of a request. Lone surrogates in it are read as U+FFFD: see [`json::from_slice`].
+    /// Parses the body of a request. Lone surrogates in it are read as U+FFFD: see [`crate::json::from_slice`].
     ///
     /// # Errors
     /// When the body is not a JSON object, or a required property has another type; an endpoint answers 400.
     pub fn from_slice(body: &[u8]) -> Result<Self, Error> {
-        Self::from_value(json::from_slice(body)?)
+        Self::from_lossless(LosslessJson::from_slice(body)?)
     }
 
     /// A message with this text and nothing else.

@@ -3,6 +3,7 @@
 //! Imported data is older than stored data. It fills gaps and overwrites nothing: a removed conversation stays removed.
 
 use botframework::activity::{self, Activity};
+use botframework::lossless::LosslessJson;
 use botframework::reference::ConversationReference;
 use botframework::service_url::{TrustRule, Untrusted};
 use botframework::teams::is_teams;
@@ -112,15 +113,17 @@ impl Import {
     ///
     /// # Errors
     /// When the document cannot serve a later message; every service URL in it must be trusted.
-    pub fn read(document: Value, trust: &TrustRule) -> Result<Vec<Self>, ImportError> {
-        match document {
-            Value::Object(mut record) if record.get("reference").is_some_and(Value::is_object) => {
-                let reference = record.remove("reference").unwrap_or_default();
-                let reference = ConversationReference::from_value(reference)?;
-                Ok(vec![Self::exported(reference, &record, trust)?])
+    pub fn read(document: LosslessJson, trust: &TrustRule) -> Result<Vec<Self>, ImportError> {
+        let reference = document.get("reference").filter(|it| it.value.is_object());
+        match (reference, &document.value) {
+            (Some(reference), Value::Object(record)) => {
+                let reference = ConversationReference::from_lossless(reference)?;
+                Ok(vec![Self::exported(reference, record, trust)?])
             }
-            document => {
-                let reference = ConversationReference::from_value(spelling::normalize(document))?;
+            _ => {
+                let LosslessJson { value, numbers } = document;
+                let value = spelling::normalize(value);
+                let reference = ConversationReference::from_lossless(LosslessJson { value, numbers })?;
                 let observation = observation(reference, trust)?;
                 Ok(observation
                     .with_parent_channel()

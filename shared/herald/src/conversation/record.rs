@@ -4,7 +4,6 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use botframework::reference::ConversationReference;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::membership::include_person;
 use super::observation::{Cause, UrlSource, is_storable};
@@ -290,21 +289,9 @@ fn without_unknown(mut reference: ConversationReference) -> ConversationReferenc
 
 /// `new` with the properties that only `old` has, at every depth.
 pub(super) fn overlay(old: &ConversationReference, new: ConversationReference) -> ConversationReference {
-    fn fill(old: Value, new: &mut Value) {
-        if let (Value::Object(old), Value::Object(new)) = (old, new) {
-            for (name, value) in old {
-                match new.get_mut(&name) {
-                    Some(present) => fill(value, present),
-                    None => {
-                        new.insert(name, value);
-                    }
-                }
-            }
-        }
-    }
-    let (Ok(old), Ok(mut document)) = (serde_json::to_value(old), serde_json::to_value(&new)) else {
+    let (Ok(old), Ok(mut json)) = (old.to_lossless(), new.to_lossless()) else {
         return new;
     };
-    fill(old, &mut document);
-    serde_json::from_value(document).unwrap_or(new)
+    json.fill(old);
+    ConversationReference::from_lossless(json).unwrap_or(new)
 }

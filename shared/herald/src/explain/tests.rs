@@ -19,7 +19,7 @@ fn at(second: i64) -> Timestamp {
 /// A notification to everyone that is planned, with so many deliveries.
 fn notification(audience: u64) -> Notification {
     let body = serde_json::json!({"audience": {"everyone": true}, "message": {"text": "hello"}});
-    let request = Request::parse(&body, at(0)).unwrap();
+    let request = Request::parse(&body.into(), at(0)).unwrap();
     let id = NotificationId::fresh(at(0), [0; 16]);
     let mut notification =
         Notification::begin(id, at(0), "nobody".to_owned(), &request, StartPolicy::Immediate);

@@ -9,8 +9,8 @@ pub const TEAMS_BYTES_MAX: u64 = 100 * 1000;
 /// The size of a message as Teams counts it: all of it as UTF-16, but for the pictures in it.
 pub fn as_teams_counts(message: &Activity) -> u64 {
     // An activity that was parsed can be written.
-    let mut document = serde_json::to_value(message).unwrap_or_default();
-    leave_out_pictures(&mut document);
+    let mut document = message.to_lossless().unwrap_or_default();
+    leave_out_pictures(&mut document.value);
     2 * document.to_string().encode_utf16().count() as u64
 }
 

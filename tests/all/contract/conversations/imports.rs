@@ -22,7 +22,7 @@ const AMER: &str = "https://smba.trafficmanager.net/amer/";
 
 fn read(document: Value) -> Vec<Import> {
     let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
-    Import::read(document, &trust).unwrap()
+    Import::read(document.into(), &trust).unwrap()
 }
 
 async fn bring<S: Conversations>(store: &S, document: Value, second: i64) -> Vec<Upsert> {

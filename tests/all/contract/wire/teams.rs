@@ -17,7 +17,7 @@ pub(super) fn import() -> Import {
         "channelId": "msteams", "serviceUrl": "https://smba.trafficmanager.net/emea/",
         "user": {"id": "29:ada"}, "bot": {"id": "28:bot"}, "conversation": {"id": "a:ada"}});
     let trust = TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Refused);
-    Import::read(document, &trust).unwrap().remove(0)
+    Import::read(document.into(), &trust).unwrap().remove(0)
 }
 
 pub(super) fn team() -> TeamKey {

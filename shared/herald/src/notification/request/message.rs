@@ -1,6 +1,7 @@
 //! The `message` of a request: a Bot Framework activity of type message.
 
 use botframework::activity::Activity;
+use botframework::lossless::LosslessJson;
 use serde_json::{Map, Value};
 
 use super::super::summary;
@@ -14,30 +15,29 @@ pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 ///
 /// # Errors
 /// Every invalid field, with its JSON pointer.
-pub fn replacement(body: &Value) -> Result<Activity, Vec<Fault>> {
+pub fn replacement(body: LosslessJson) -> Result<Activity, Vec<Fault>> {
     let mut faults = Faults::default();
     let message = parse(body, "#", &mut faults).map(|(message, _)| message);
     faults.none_in(message)
 }
 
 /// Parses a message. Returns it with its size in bytes.
-pub(super) fn parse(value: &Value, at: &str, faults: &mut Faults) -> Option<(Activity, u64)> {
-    let Value::Object(object) = value else {
-        faults.note(at, format!("must be an object, found {}", kind(value)));
+pub(super) fn parse(mut json: LosslessJson, at: &str, faults: &mut Faults) -> Option<(Activity, u64)> {
+    let Value::Object(object) = &json.value else {
+        faults.note(at, format!("must be an object, found {}", kind(&json.value)));
         return None;
     };
     let before = faults.count();
     check_fields(object, at, faults);
-    let bytes = value.to_string().len();
+    let bytes = json.to_string().len();
     if bytes > MESSAGE_BYTES_MAX {
         faults.note(at, format!("may have {MESSAGE_BYTES_MAX} bytes, found {bytes}"));
     }
     if faults.count() > before || faults.are_full() {
         return None;
     }
-    let mut document = object.clone();
-    document.insert("type".to_owned(), Value::from("message"));
-    let mut activity = Activity::from_value(Value::Object(document))
+    json.value["type"] = Value::from("message");
+    let mut activity = Activity::from_lossless(json)
         .map_err(|error| faults.note(at, format!("is not an activity: {error}")))
         .ok()?;
     summary::complete(&mut activity);
