@@ -8,6 +8,47 @@ use botframework::service_url::{Loopback, OtherChannels, TrustRule};
 use herald::conversation::{self, Export, Import};
 use herald::notification::request::Request;
 use jiff::Timestamp;
+use serde::Deserialize;
+
+/// With `serde_json/arbitrary_precision` anywhere in the workspace, none of these is read.
+#[test]
+fn a_float_is_read_in_untagged_flattened_and_tagged_types() {
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number { price: f64 },
+    }
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Flattened {
+        #[serde(flatten)]
+        inner: Inner,
+    }
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Inner {
+        price: f64,
+    }
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(tag = "type")]
+    enum Tagged {
+        Price { price: f64 },
+    }
+    let price = 1.5;
+    let text = r#"{"type":"Price","price":1.5}"#;
+    assert_eq!(
+        serde_json::from_str::<Untagged>(text).unwrap(),
+        Untagged::Number { price }
+    );
+    assert_eq!(
+        serde_json::from_str::<Flattened>(text).unwrap(),
+        Flattened {
+            inner: Inner { price }
+        }
+    );
+    assert_eq!(
+        serde_json::from_str::<Tagged>(text).unwrap(),
+        Tagged::Price { price }
+    );
+}
 
 #[test]
 fn a_message_of_a_request_is_sent_with_its_numbers() {

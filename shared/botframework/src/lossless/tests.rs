@@ -50,6 +50,12 @@ fn a_document_whose_numbers_are_written_as_they_came_keeps_no_texts() {
 }
 
 #[test]
+fn a_number_beyond_the_range_is_the_nearest_in_the_value() {
+    let document = read("[1E400,-1E400,1e-400]");
+    assert_eq!(document.value, serde_json::json!([f64::MAX, f64::MIN, 0.0]));
+}
+
+#[test]
 fn a_changed_number_is_written_as_it_is_now() {
     let mut document = read(r#"{"a":1.10,"b":[1.10,2.5]}"#);
     document.value["a"] = 2.into();
