@@ -55,6 +55,7 @@ mod conversations;
 mod expression;
 mod ledger;
 mod notifications;
+mod rate_cache;
 mod rate_limits;
 mod table;
 

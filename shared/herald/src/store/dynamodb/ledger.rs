@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attribute::{Item, Record, item, text};
-use super::rate_limits::RateCache;
+use super::rate_cache::RateCache;
 use super::{Consistency, Error, Expression, Put, Table};
 use crate::aws::Sdk;
 use crate::batch::{BatchKey, BatchRecord};
