@@ -14,13 +14,18 @@ use axum::{
 };
 use http::{Method, StatusCode, Uri, header};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 pub use crate::teams::{CHANNEL_ID, Posted, Posting};
 use crate::{
     client::{self, Answer, Client},
     clock,
     issuer::{self, Issuer},
+    server::{self, Limits, guard::guarded},
     teams::{
         Account, Address, GraphOperation, GraphRequest, Kind, Member, Place, Request, Response, Team, Teams,
     },
@@ -116,7 +121,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Channel {
     shared: Arc<Shared>,
-    _serving: JoinSet<()>,
+    _serving: (JoinSet<()>, watch::Sender<bool>),
 }
 
 #[derive(Debug)]
@@ -160,10 +165,16 @@ impl Channel {
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let mut serving = JoinSet::new();
-        serving.spawn(async move { drop(axum::serve(listener, router).await) });
+        let (stop, stopping) = watch::channel(false);
+        serving.spawn(server::serve(
+            listener,
+            guarded(router),
+            Limits::SERVICE,
+            stopping,
+        ));
         Ok(Channel {
             shared,
-            _serving: serving,
+            _serving: (serving, stop),
         })
     }
 

@@ -1,106 +1,26 @@
 //! Starts and stops the whole system.
 
-use std::{
-    collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::TcpListener};
 
-use axum::Router;
-use tokio::{net, sync::mpsc, task::JoinSet};
+use tokio::{
+    net,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     binaries,
-    channel::TEAMS_APP,
-    dynamodb::{self, Database},
+    dynamodb::{self, Contents, Database},
     event::{Event, Events, Published},
     eventbridge::Buses,
     front,
-    issuer::Issuer,
+    options::Options,
     runtime::{Failure, FunctionEnv, Functions},
     scheduler::{self, Scheduler},
+    server::{self, Limits, guard::guarded},
     sqs::{self, Broker, NoSuchQueue, Poller},
-    template::{self, AwsLocation, Stack, Template},
+    template::{self, AwsLocation, Stack},
 };
-
-/// The variable that disables authentication.
-const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
-
-/// The options of a host.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The path of the template.
-    pub template: Template,
-    /// The directory of the function binaries, which have the names of their packages.
-    pub binaries: PathBuf,
-    /// The directory of the tables; in memory if `None`. Queues and schedules are always in memory.
-    pub data: Option<PathBuf>,
-    /// The most processes of one function.
-    pub concurrency: usize,
-    /// Values of the template's parameters, by name.
-    pub parameters: BTreeMap<String, String>,
-    /// Variables of all functions, in addition to the template's.
-    pub environment: BTreeMap<String, String>,
-    /// The visibility time-out after a function failed a message. In AWS it is the queue's, which takes minutes. This is
-    /// the only deliberate difference, for developers and tests.
-    pub retry_visibility: Option<Duration>,
-}
-
-impl Options {
-    /// The repository's own template, with functions that are built now; tables in memory, four processes for each
-    /// function.
-    ///
-    /// # Errors
-    /// When the template cannot be read, or the functions do not build.
-    pub fn built() -> Result<Options, Error> {
-        let template = Template::of_repository()?;
-        let binaries = binaries::build(&template.function_names())?;
-        Ok(Options::new(template, binaries))
-    }
-
-    /// This template with these binaries; tables in memory, four processes for each function. Functions run without
-    /// authentication and trust only this machine.
-    pub fn new(template: Template, binaries: PathBuf) -> Options {
-        Options {
-            template,
-            binaries,
-            data: None,
-            concurrency: 4,
-            // Any id will do: without authentication functions do not verify it.
-            parameters: BTreeMap::from([(
-                "MicrosoftAppId".into(),
-                "00000000-0000-4000-8000-00000000b07a".into(),
-            )]),
-            environment: BTreeMap::from([(UNAUTHENTICATED.into(), "loopback-only".into())]),
-            retry_visibility: None,
-        }
-    }
-
-    /// Enables authentication: functions require tokens for the bot of this app id, accept those of `issuer`, and trust
-    /// this machine in addition to the cloud. For real channels, remove `HERALD_OPENID_METADATA_URL` from
-    /// [`Options::environment`].
-    pub fn authenticate(&mut self, app_id: &str, issuer: &Issuer) {
-        self.parameters.insert("MicrosoftAppId".into(), app_id.into());
-        self.environment.remove(UNAUTHENTICATED);
-        self.environment.extend([
-            ("HERALD_LOOPBACK_SERVICE_URLS".into(), "trusted".into()),
-            ("HERALD_OPENID_METADATA_URL".into(), issuer.metadata_url()),
-        ]);
-    }
-
-    /// Lets functions install the bot through this Graph, which requires no token.
-    pub fn install_through(&mut self, graph_url: &str) {
-        self.parameters.insert("TeamsAppId".into(), TEAMS_APP.into());
-        self.environment
-            .insert("HERALD_GRAPH_URL".into(), graph_url.into());
-    }
-
-    /// Whether functions require tokens.
-    pub fn authenticates(&self) -> bool {
-        !self.environment.contains_key(UNAUTHENTICATED)
-    }
-}
 
 /// Why the host cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +62,8 @@ pub struct Host {
     events: Events,
     /// Servers and pollers; dropping them stops them.
     tasks: JoinSet<()>,
+    /// Servers run as long as it exists.
+    _stop: watch::Sender<bool>,
 }
 
 impl Host {
@@ -207,18 +129,23 @@ impl Host {
         let functions = Functions::new(&stack.functions, &env, events.clone());
 
         let mut tasks = JoinSet::new();
-        serve(
-            &mut tasks,
-            sqs_listener,
-            sqs::router(broker.clone(), &stack, &location),
-        );
-        serve(&mut tasks, eventbridge_listener, buses.router());
-        serve(
-            &mut tasks,
-            scheduler_listener,
-            scheduler::router(scheduler.clone(), &stack, &location),
-        );
-        serve(&mut tasks, runtime_listener, functions.runtime_api());
+        let (stop, stopping) = watch::channel(false);
+        for (listener, router, limits) in [
+            (
+                sqs_listener,
+                sqs::router(broker.clone(), &stack, &location),
+                Limits::SERVICE,
+            ),
+            (eventbridge_listener, buses.router(), Limits::SMALL_SERVICE),
+            (
+                scheduler_listener,
+                scheduler::router(scheduler.clone(), &stack, &location),
+                Limits::SMALL_SERVICE,
+            ),
+            (runtime_listener, functions.runtime_api(), Limits::SERVICE),
+        ] {
+            tasks.spawn(server::serve(listener, guarded(router), limits, stopping.clone()));
+        }
         tasks.spawn(database.sweeping());
         tasks.spawn(scheduler.clone().run());
         functions
@@ -244,7 +171,7 @@ impl Host {
             events.clone(),
             &location.account,
         );
-        serve(&mut tasks, listener, front);
+        tasks.spawn(server::serve(listener, front, Limits::API, stopping));
         Ok(Host {
             url,
             sqs_endpoint,
@@ -258,6 +185,7 @@ impl Host {
             functions,
             events,
             tasks,
+            _stop: stop,
         })
     }
 
@@ -269,6 +197,11 @@ impl Host {
     /// The URL of DynamoDB, without a trailing slash.
     pub fn dynamodb_endpoint(&self) -> String {
         self.database.endpoint()
+    }
+
+    /// What the tables held when this host opened them.
+    pub fn opened(&self) -> Contents {
+        self.database.opened()
     }
 
     /// The URL of SQS, without a trailing slash.
@@ -376,10 +309,4 @@ async fn loopback() -> std::io::Result<(net::TcpListener, String)> {
     let listener = net::TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     Ok((listener, endpoint))
-}
-
-fn serve(tasks: &mut JoinSet<()>, listener: net::TcpListener, router: Router) {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    // The server fails only if it cannot listen, and then its clients fail at once.
-    tasks.spawn(async move { drop(axum::serve(listener, service).await) });
 }

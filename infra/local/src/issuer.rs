@@ -14,7 +14,9 @@ use ring::{
     signature::RSA_PKCS1_SHA256,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::server::{self, Limits, guard::guarded};
 
 /// The private key.
 const KEY: &[u8] = include_bytes!("made-up-key.der");
@@ -104,7 +106,7 @@ pub fn key_set(keys: &Value) -> Value {
 pub struct Issuer {
     key: SigningKey,
     url: String,
-    _serving: JoinSet<()>,
+    _serving: (JoinSet<()>, watch::Sender<bool>),
 }
 
 impl Issuer {
@@ -122,11 +124,17 @@ impl Issuer {
             .route(METADATA, get(async move || Json(metadata)))
             .route(KEYS, get(async move || Json(keys)));
         let mut serving = JoinSet::new();
-        serving.spawn(async move { drop(axum::serve(listener, router).await) });
+        let (stop, stopping) = watch::channel(false);
+        serving.spawn(server::serve(
+            listener,
+            guarded(router),
+            Limits::SMALL_SERVICE,
+            stopping,
+        ));
         Ok(Issuer {
             key,
             url,
-            _serving: serving,
+            _serving: (serving, stop),
         })
     }
 

@@ -19,12 +19,15 @@ pub mod eventbridge;
 pub mod front;
 mod host;
 pub mod issuer;
+mod options;
 pub mod runtime;
 mod scheduler;
+mod server;
 mod service_api;
 pub mod sqs;
 pub mod teams;
 pub mod template;
 
 pub use event::{Event, Events, Published};
-pub use host::{Error, Host, Options};
+pub use host::{Error, Host};
+pub use options::Options;

@@ -1,5 +1,5 @@
-//! The HTTP front: API Gateway's HTTP API without its authorizers. Every client of this port may call every route, so it
-//! listens on loopback only.
+//! The HTTP front: API Gateway's HTTP API without its authorizers. Every program of this machine may call every route, so
+//! it listens on loopback only, and refuses what pages and tunnels send to any route but the bot's.
 
 mod payload;
 mod route;
@@ -24,6 +24,7 @@ use crate::{
     clock,
     event::{Event, Events},
     runtime::Functions,
+    server::guard::{self, Refused},
     template,
 };
 use payload::Arrival;
@@ -31,6 +32,8 @@ use route::{Route, Routes};
 
 /// The largest request body, in bytes.
 const BODY_BYTES: usize = 10 * 1024 * 1024;
+/// The bot's endpoint: a tunnel may hand in the activities of real channels.
+const BOT: &str = "/api/messages";
 /// The largest event of an invocation, in bytes: Lambda's limit.
 const EVENT_BYTES: usize = 6 * 1024 * 1024;
 
@@ -112,9 +115,10 @@ async fn answer(
     response
 }
 
-/// A response of API Gateway itself.
+/// A response of API Gateway itself, or of this host, which is not for the rest of the world.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
+    NotLocal(Refused),
     NoRoute,
     HalfSent,
     TooLarge,
@@ -125,6 +129,7 @@ enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, message) = match self {
+            Refusal::NotLocal(refused) => (refused.status(), refused.message()),
             Refusal::NoRoute => (StatusCode::NOT_FOUND, "Not Found"),
             Refusal::HalfSent => (StatusCode::BAD_REQUEST, "Bad Request"),
             Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
@@ -143,6 +148,9 @@ impl IntoResponse for Refusal {
 impl Front {
     async fn respond(&self, request: Request<Body>, source: IpAddr) -> Result<Response, Refusal> {
         let (parts, body) = request.into_parts();
+        if parts.uri.path() != BOT {
+            guard::check_api(&parts).map_err(Refusal::NotLocal)?;
+        }
         let found = self.routes.find(parts.method.as_str(), parts.uri.path());
         let (route, path_parameters) = found.ok_or(Refusal::NoRoute)?;
         let body = whole(body).await?;

@@ -1,5 +1,7 @@
 //! The tables: `dynoxide`, an embedded DynamoDB, served over HTTP for the real SDK.
 
+mod engine;
+
 use std::{
     net::{Shutdown, SocketAddr},
     path::Path,
@@ -11,17 +13,22 @@ use dynoxide::{
     actions::{
         create_table::CreateTableRequest,
         list_tables::ListTablesRequest,
+        scan::ScanRequest,
         update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest},
     },
 };
 use socket2::{SockRef, Socket};
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, oneshot},
+    sync::{Mutex, watch},
     task::JoinHandle,
 };
 
-use crate::template::Table;
+use crate::{
+    server::{self, Limits, guard::guarded},
+    template::Table,
+};
+use engine::Connections;
 
 /// The interval of the sweep for expired items.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -61,14 +68,25 @@ pub enum Error {
 /// The tables, and the server in front of them.
 pub(crate) struct Database {
     engine: Engine,
+    connections: Connections,
     address: SocketAddr,
     server: Mutex<Option<Server>>,
+    opened: Contents,
+}
+
+/// Whether tables hold items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// No table holds an item.
+    Empty,
+    /// At least one table holds an item.
+    Some,
 }
 
 struct Server {
-    /// A second handle to the engine's listening socket.
+    /// A second handle to the listening socket.
     socket: Socket,
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
     stopped: JoinHandle<()>,
 }
 
@@ -77,14 +95,23 @@ impl Database {
     pub(crate) async fn start(directory: Option<&Path>, tables: &[Table]) -> Result<Database, Error> {
         let engine = open(directory)?;
         create(&engine, tables)?;
+        let opened = contents(&engine, tables)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let server = Server::start(listener, engine.clone())?;
+        let connections = Connections::new(engine.clone());
+        let server = Server::start(listener, &connections)?;
         Ok(Database {
             engine,
+            connections,
             address,
             server: Mutex::new(Some(server)),
+            opened,
         })
+    }
+
+    /// What the tables held when they were opened.
+    pub(crate) fn opened(&self) -> Contents {
+        self.opened
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -94,10 +121,9 @@ impl Database {
     /// Releases the port: requests under way are answered, new connections are refused.
     pub(crate) async fn take_away(&self) {
         if let Some(server) = self.server.lock().await.take() {
-            // A socket that is closed already is no failure.
-            let _ = server.stop.send(());
+            server.stop.send_replace(true);
             // Closing is not enough: a process that is starting at this moment holds a copy of the socket until it
-            // executes its own program.
+            // executes its own program. A socket that is closed already is no failure.
             let _ = server.socket.shutdown(Shutdown::Both);
             let _ = server.stopped.await;
         }
@@ -108,7 +134,7 @@ impl Database {
         let mut server = self.server.lock().await;
         if server.is_none() {
             let listener = TcpListener::bind(self.address).await?;
-            *server = Some(Server::start(listener, self.engine.clone())?);
+            *server = Some(Server::start(listener, &self.connections)?);
         }
         Ok(())
     }
@@ -128,14 +154,11 @@ impl Database {
 }
 
 impl Server {
-    fn start(listener: TcpListener, engine: Engine) -> std::io::Result<Server> {
+    fn start(listener: TcpListener, connections: &Connections) -> std::io::Result<Server> {
         let socket = SockRef::from(&listener).try_clone()?;
-        let (stop, stopping) = oneshot::channel();
-        let stopped = tokio::spawn(async move {
-            let stopping = async { drop(stopping.await) };
-            // The server fails only if it cannot listen, and then the functions fail at once.
-            let _ = dynoxide::server::serve_with_shutdown(listener, engine, stopping).await;
-        });
+        let (stop, stopping) = watch::channel(false);
+        let router = guarded(connections.router());
+        let stopped = tokio::spawn(server::serve(listener, router, Limits::SERVICE, stopping));
         Ok(Server {
             socket,
             stop,
@@ -194,4 +217,22 @@ fn create(engine: &Engine, tables: &[Table]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn contents(engine: &Engine, tables: &[Table]) -> Result<Contents, Error> {
+    for table in tables {
+        let one = ScanRequest {
+            table_name: table.name.clone(),
+            limit: Some(1),
+            ..ScanRequest::default()
+        };
+        let found = engine.scan(one).map_err(|error| Error::Table {
+            table: table.name.clone(),
+            reason: error.to_string(),
+        })?;
+        if found.count > 0 {
+            return Ok(Contents::Some);
+        }
+    }
+    Ok(Contents::Empty)
 }

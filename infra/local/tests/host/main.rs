@@ -17,6 +17,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc};
 
+mod guard;
+
 const TEMPLATE: &str = "
 Resources:
   Table:

@@ -1,0 +1,165 @@
+//! The options of a host.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use crate::{binaries, channel::TEAMS_APP, host::Error, issuer::Issuer, template::Template};
+
+/// The variable that disables authentication.
+const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
+/// The variable that names the metadata of a stand-in for the channels' issuer.
+const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
+/// The variables by which the bot gets tokens of the real token endpoint.
+const CREDENTIALS: [&str; 3] = [
+    "MicrosoftAppPassword",
+    "HERALD_CERTIFICATE",
+    "AWS_ENDPOINT_URL_STS",
+];
+
+/// The options of a host.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The path of the template.
+    pub template: Template,
+    /// The directory of the function binaries, which have the names of their packages.
+    pub binaries: PathBuf,
+    /// The directory of the tables; in memory if `None`. Queues and schedules are always in memory.
+    pub data: Option<PathBuf>,
+    /// The most processes of one function.
+    pub concurrency: usize,
+    /// Values of the template's parameters, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// Variables of all functions, in addition to the template's.
+    pub environment: BTreeMap<String, String>,
+    /// The visibility time-out after a function failed a message. In AWS it is the queue's, which takes minutes. This is
+    /// the only deliberate difference, for developers and tests.
+    pub retry_visibility: Option<Duration>,
+}
+
+impl Options {
+    /// The repository's own template, with functions that are built now; tables in memory, four processes for each
+    /// function.
+    ///
+    /// # Errors
+    /// When the template cannot be read, or the functions do not build.
+    pub fn built() -> Result<Options, Error> {
+        let template = Template::of_repository()?;
+        let binaries = binaries::build(&template.function_names())?;
+        Ok(Options::new(template, binaries))
+    }
+
+    /// This template with these binaries; tables in memory, four processes for each function. Functions run without
+    /// authentication and trust only this machine.
+    pub fn new(template: Template, binaries: PathBuf) -> Options {
+        Options {
+            template,
+            binaries,
+            data: None,
+            concurrency: 4,
+            // Any id will do: without authentication functions do not verify it.
+            parameters: BTreeMap::from([(
+                "MicrosoftAppId".into(),
+                "00000000-0000-4000-8000-00000000b07a".into(),
+            )]),
+            environment: BTreeMap::from([(UNAUTHENTICATED.into(), "loopback-only".into())]),
+            retry_visibility: None,
+        }
+    }
+
+    /// Enables authentication: functions require tokens for the bot of this app id, accept those of `issuer`, and trust
+    /// this machine in addition to the cloud. For real channels, remove `HERALD_OPENID_METADATA_URL` from
+    /// [`Options::environment`].
+    pub fn authenticate(&mut self, app_id: &str, issuer: &Issuer) {
+        self.parameters.insert("MicrosoftAppId".into(), app_id.into());
+        self.environment.remove(UNAUTHENTICATED);
+        self.environment.extend([
+            ("HERALD_LOOPBACK_SERVICE_URLS".into(), "trusted".into()),
+            (OPENID_METADATA_URL.into(), issuer.metadata_url()),
+        ]);
+    }
+
+    /// Lets functions install the bot through this Graph, which requires no token.
+    pub fn install_through(&mut self, graph_url: &str) {
+        self.parameters.insert("TeamsAppId".into(), TEAMS_APP.into());
+        self.environment
+            .insert("HERALD_GRAPH_URL".into(), graph_url.into());
+    }
+
+    /// Whether functions require tokens.
+    pub fn authenticates(&self) -> bool {
+        self.variable(UNAUTHENTICATED).is_none()
+    }
+
+    /// The setting by which the bot may reach, or be reached by, people who are not invented; `None` if there is none.
+    pub fn real_credential(&self) -> Option<&'static str> {
+        let parameter = |name: &str| self.parameters.get(name).is_some_and(|value| !value.is_empty());
+        if parameter("MicrosoftAppPassword") {
+            return Some("MicrosoftAppPassword");
+        }
+        let named = CREDENTIALS.into_iter().find(|name| self.variable(name).is_some());
+        // Without a stand-in for the issuer, functions accept the tokens of the real one.
+        let real_issuer = self.authenticates() && self.variable(OPENID_METADATA_URL).is_none();
+        named.or_else(|| {
+            if parameter("Certificate") {
+                Some("Certificate")
+            } else {
+                real_issuer.then_some(OPENID_METADATA_URL)
+            }
+        })
+    }
+
+    /// A variable of the functions, if it is set and not empty: functions take an empty one for none.
+    fn variable(&self, name: &str) -> Option<&str> {
+        let value = self.environment.get(name)?;
+        (!value.is_empty()).then_some(value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APP: &str = "00000000-0000-4000-8000-00000000b07a";
+
+    fn options() -> Options {
+        let template =
+            Template::parse("Resources: {News: {Type: AWS::Events::EventBus, Properties: {Name: news}}}");
+        Options::new(template.unwrap(), PathBuf::new())
+    }
+
+    fn with(name: &str, value: &str) -> Options {
+        let mut options = options();
+        options.environment.insert(name.into(), value.into());
+        options
+    }
+
+    #[test]
+    fn a_host_of_its_own_issuer_has_no_real_credential() {
+        assert_eq!(options().real_credential(), None);
+        let mut authenticated = with(OPENID_METADATA_URL, "http://127.0.0.1:1/");
+        authenticated.environment.remove(UNAUTHENTICATED);
+        authenticated
+            .parameters
+            .insert("MicrosoftAppId".into(), APP.into());
+        assert!(authenticated.authenticates());
+        assert_eq!(authenticated.real_credential(), None);
+    }
+
+    #[test]
+    fn every_way_to_real_people_is_a_real_credential() {
+        for name in CREDENTIALS {
+            assert_eq!(with(name, "x").real_credential(), Some(name));
+            assert_eq!(with(name, "").real_credential(), None, "empty is none");
+        }
+        for name in ["MicrosoftAppPassword", "Certificate"] {
+            let mut options = options();
+            options.parameters.insert(name.into(), "x".into());
+            assert_eq!(options.real_credential(), Some(name));
+        }
+        // The real issuer, in both ways to leave out the stand-in.
+        let mut options = with(OPENID_METADATA_URL, "");
+        options.environment.insert(UNAUTHENTICATED.into(), String::new());
+        assert_eq!(options.real_credential(), Some(OPENID_METADATA_URL));
+        options.environment.clear();
+        assert_eq!(options.real_credential(), Some(OPENID_METADATA_URL));
+    }
+}
