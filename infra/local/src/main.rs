@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use arguments::Arguments;
+use demo::Obstacle;
 use terminal::{Console, farewell, introduction, say};
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ async fn until_asked_to_stop(
     };
     let bot = format!("http://{}/api/messages", listener.local_addr()?);
     let channel = Channel::open(&bot, issuer).await?;
+    demo::invent_people(&channel);
     if !options.authenticates() {
         options.install_through(&channel.graph_url());
     }
@@ -83,7 +85,7 @@ async fn until_asked_to_stop(
     }
     say(&introduction(&host, &channel, &options, start.elapsed()));
     let ended = tokio::select! {
-        ended = live(&host, &channel, &console, arguments.once) => ended,
+        ended = live(&host, &channel, &console, &options, arguments.once) => ended,
         () = &mut asked_to_stop => Ok(()),
     };
     drop(console);
@@ -91,15 +93,31 @@ async fn until_asked_to_stop(
     ended
 }
 
-/// Runs the demo; then, without `--once`, runs until it is interrupted.
-async fn live(host: &Host, channel: &Channel, console: &Console, once: bool) -> anyhow::Result<()> {
-    let played = demo::play(host, channel).await;
-    if once {
-        return played;
+/// Runs the demo unless something stands against it; then, without `--once`, runs until it is interrupted.
+async fn live(
+    host: &Host,
+    channel: &Channel,
+    console: &Console,
+    options: &Options,
+    once: bool,
+) -> anyhow::Result<()> {
+    match Obstacle::found(options, host.opened()) {
+        // On tables in use nothing is to be shown twice: that the host starts on them is all that `--once` asks.
+        Some(obstacle @ Obstacle::RealCredential(_)) if once => anyhow::bail!("{obstacle}"),
+        Some(obstacle) => say(&obstacle.to_string()),
+        None => {
+            let played = demo::play(host, channel).await;
+            if once {
+                return played;
+            }
+            // A bot under development may not pass the demo, for example without a welcome. The host stays usable.
+            if let Err(error) = played {
+                say(&format!("\nherald: {error:#}"));
+            }
+        }
     }
-    // A bot under development may not pass the demo, for example without a welcome. The host stays usable.
-    if let Err(error) = played {
-        say(&format!("\nherald: {error:#}"));
+    if once {
+        return Ok(());
     }
     say(&farewell(host));
     console.print_everything(channel).await;
