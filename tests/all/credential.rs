@@ -139,6 +139,7 @@ impl System {
         let request = self
             .http
             .post(format!("{}/api/notifications", self.host.url()))
+            .header("content-type", "application/json")
             .body(body.to_string());
         serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap()
     }

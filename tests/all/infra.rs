@@ -13,6 +13,7 @@ use herald::event::{Event, EventKind, Events};
 use herald::queue::sqs::{Queue, Schedules};
 use herald::queue::{Message, Queue as _, RECEIVES_MAX};
 use herald_local::template::{AwsLocation, Stack, Template};
+use herald_local::variables::{self, Error::Resource};
 use herald_local::{Host, Options, front};
 use serde_json::json;
 
@@ -138,4 +139,27 @@ async fn events_arrive_on_the_bus() {
         json!({"id": "11", "at": at.to_string(), "audience": 11})
     );
     host.stop().await;
+}
+
+#[test]
+fn every_variable_of_the_engine_can_be_set_on_the_local_host_or_names_a_resource() {
+    let template = Template::of_repository().unwrap();
+    let sources = [
+        include_str!("../../shared/herald/src/config.rs"),
+        include_str!("../../shared/herald/src/credential.rs"),
+    ];
+    // Names stand between quotes.
+    let names: Vec<&str> = sources
+        .iter()
+        .flat_map(|source| source.split('"').skip(1).step_by(2))
+        .filter(|text| text.starts_with("HERALD_") && !text.contains(' '))
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let checked = variables::check(&template, name);
+        assert!(
+            matches!(checked, Ok(()) | Err(Resource(_))),
+            "{name}: {checked:?}"
+        );
+    }
 }

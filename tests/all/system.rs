@@ -23,6 +23,7 @@ mod batch;
 mod imports;
 mod killed;
 mod reach;
+mod restart;
 
 /// One running system and its channel. Tests share nothing.
 struct System {

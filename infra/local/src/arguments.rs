@@ -1,11 +1,19 @@
 //! The command line and the environment.
 
-use std::{env, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{collections::BTreeMap, env, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::Parser;
+use herald_local::{
+    template::Template,
+    variables::{self, PREFIX},
+};
+
+/// This program's own variable.
+const LISTEN: &str = "HERALD_LISTEN";
 
 /// The template's parameters for the bot's registration, under the names of the Bot Framework SDK.
-const BOT: [&str; 4] = [
+const BOT: [&str; 5] = [
+    "ChannelService",
     "MicrosoftAppId",
     "MicrosoftAppType",
     "MicrosoftAppTenantId",
@@ -22,7 +30,7 @@ pub(crate) struct Arguments {
     /// Run the demo, then exit: 0 when it succeeded, 1 with the reason when not
     #[arg(long)]
     pub(crate) once: bool,
-    /// Keep the tables in this directory instead of memory; queues and schedules are never kept
+    /// Keep tables, queues and schedules in this directory instead of memory
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// How many processes a function may have at once
@@ -38,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "ADDRESS",
-        env = "HERALD_LISTEN",
+        env = LISTEN,
         default_value = "127.0.0.1:3978"
     )]
     pub(crate) listen: SocketAddr,
@@ -46,10 +54,11 @@ pub(crate) struct Arguments {
 
 const ENVIRONMENT: &str = "\
 Environment:
+  HERALD_...               a setting of the functions, as with --env, for example HERALD_NOTIFY_TEXT; an unknown one is refused
   MicrosoftAppId           the bot's app id: its endpoint then asks for tokens, and accepts those of this host's own
                            channel; with --env HERALD_OPENID_METADATA_URL= those of real channels instead
-  MicrosoftAppType, MicrosoftAppTenantId
-                           the kind of its registration
+  MicrosoftAppType, MicrosoftAppTenantId, ChannelService
+                           the kind of its registration, and its cloud
   MicrosoftAppPassword     its client secret, for channels that are not on this machine";
 
 impl Arguments {
@@ -59,6 +68,29 @@ impl Arguments {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?)));
         settings.filter(|(_, value)| !value.is_empty())
+    }
+
+    /// The variables for the functions: `HERALD_…` of this program's environment, and those of `--env`, which come last.
+    ///
+    /// # Errors
+    /// When no function reads one of them.
+    pub(crate) fn variables(
+        &self,
+        template: &Template,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<BTreeMap<String, String>, variables::Error> {
+        let heard = environment.filter(|(name, _)| {
+            let is_own = name
+                .get(..PREFIX.len())
+                .is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX));
+            is_own && name != LISTEN
+        });
+        let given = self.environment.iter().cloned();
+        let checked = |(name, value): (String, String)| {
+            variables::check(template, &name)?;
+            Ok((name, value))
+        };
+        heard.chain(given).map(checked).collect()
     }
 }
 
@@ -93,6 +125,35 @@ mod tests {
             (&["--env", "A"], "--env"),
         ] {
             assert!(parsed(words).unwrap_err().to_string().contains(what), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn variables_of_the_environment_are_heard_and_those_of_an_option_come_last() {
+        let template = Template::of_repository().unwrap();
+        let heard = |words: &[&str], environment: &[(&str, &str)]| {
+            let environment = environment
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()));
+            parsed(words).unwrap().variables(&template, environment)
+        };
+        let environment = [
+            ("HERALD_NOTIFY_TEXT", "hi"),
+            ("HERALD_LISTEN", "x"),
+            ("PATH", "/bin"),
+        ];
+        let set = heard(&[], &environment).unwrap();
+        assert_eq!(set, BTreeMap::from([("HERALD_NOTIFY_TEXT".into(), "hi".into())]));
+        let set = heard(&["--env", "HERALD_NOTIFY_TEXT=ho"], &environment).unwrap();
+        assert_eq!(set["HERALD_NOTIFY_TEXT"], "ho");
+        for (words, environment) in [
+            (&["--env", "HERALD_TYPO=1"][..], &[][..]),
+            (&["--env", "TYPO=1"], &[]),
+            (&[], &[("HERALD_TYPO", "1")]),
+            (&[], &[("herald_notify_text", "1")]),
+            (&[], &[("HERALD_PLANS_QUEUE_URL", "http://127.0.0.1:1/q")]),
+        ] {
+            heard(words, environment).unwrap_err();
         }
     }
 }

@@ -96,6 +96,13 @@ pub enum Event {
     },
     /// A function published an event on a bus.
     Published(Published),
+    /// A change could not be written to the data directory: a restart will not know it.
+    NotKept {
+        /// The changed resource.
+        resource: String,
+        /// The system's error.
+        reason: String,
+    },
     /// All queues that feed functions are empty: no message is visible, delayed or in flight.
     Drained,
 }

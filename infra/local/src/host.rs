@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     binaries,
+    data::{self, DataDir},
     dynamodb::{self, Contents, Database},
     event::{Event, Events, Published},
     eventbridge::Buses,
@@ -34,9 +35,12 @@ pub enum Error {
     /// The database cannot start.
     #[error(transparent)]
     Database(#[from] dynamodb::Error),
-    /// No port is free.
-    #[error("cannot listen on loopback")]
-    Listen(#[from] std::io::Error),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    /// No port is free, or a file of the data directory cannot be read.
+    #[error("cannot listen on loopback, or read the data")]
+    Io(#[from] std::io::Error),
     /// A function cannot start.
     #[error("{function} cannot start")]
     Function {
@@ -64,6 +68,8 @@ pub struct Host {
     tasks: JoinSet<()>,
     /// Servers run as long as it exists.
     _stop: watch::Sender<bool>,
+    /// Locked until all of the host has ended.
+    _data: Option<DataDir>,
 }
 
 impl Host {
@@ -101,23 +107,18 @@ impl Host {
             parameters: options.parameters.clone(),
         };
         let stack = options.template.deploy(&location)?;
-        let database = Database::start(options.data.as_deref(), &stack.tables).await?;
-        let broker = Broker::new(&stack, events.clone());
+        let database = Database::start(options.data.as_ref(), &stack.tables).await?;
+        let (broker, scheduler) = open_queues(options, &stack, &events)?;
         let buses = Buses::new(&stack, events.clone());
-        let scheduler = Scheduler::new(broker.clone());
-
-        let mut environment = BTreeMap::from([
-            ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), database.endpoint()),
-            ("AWS_ENDPOINT_URL_SQS".to_owned(), sqs_endpoint.clone()),
-            (
-                "AWS_ENDPOINT_URL_EVENTBRIDGE".to_owned(),
-                eventbridge_endpoint.clone(),
-            ),
-            (
-                "AWS_ENDPOINT_URL_SCHEDULER".to_owned(),
-                scheduler_endpoint.clone(),
-            ),
-        ]);
+        let mut environment: BTreeMap<String, String> = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", &database.endpoint()),
+            ("AWS_ENDPOINT_URL_SQS", &sqs_endpoint),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", &eventbridge_endpoint),
+            ("AWS_ENDPOINT_URL_SCHEDULER", &scheduler_endpoint),
+        ]
+        .into_iter()
+        .map(|(name, url)| (name.to_owned(), url.clone()))
+        .collect();
         environment.extend(options.environment.clone());
         let env = FunctionEnv {
             binaries: &options.binaries,
@@ -134,15 +135,15 @@ impl Host {
             (
                 sqs_listener,
                 sqs::router(broker.clone(), &stack, &location),
-                Limits::SERVICE,
+                Limits::service(),
             ),
-            (eventbridge_listener, buses.router(), Limits::SMALL_SERVICE),
+            (eventbridge_listener, buses.router(), Limits::small_service()),
             (
                 scheduler_listener,
                 scheduler::router(scheduler.clone(), &stack, &location),
-                Limits::SMALL_SERVICE,
+                Limits::small_service(),
             ),
-            (runtime_listener, functions.runtime_api(), Limits::SERVICE),
+            (runtime_listener, functions.runtime_api(), Limits::service()),
         ] {
             tasks.spawn(server::serve(listener, guarded(router), limits, stopping.clone()));
         }
@@ -171,7 +172,7 @@ impl Host {
             events.clone(),
             &location.account,
         );
-        tasks.spawn(server::serve(listener, front, Limits::API, stopping));
+        tasks.spawn(server::serve(listener, front, Limits::api(), stopping));
         Ok(Host {
             url,
             sqs_endpoint,
@@ -186,6 +187,7 @@ impl Host {
             events,
             tasks,
             _stop: stop,
+            _data: options.data.clone(),
         })
     }
 
@@ -303,6 +305,18 @@ impl Host {
         self.functions.stop().await;
         self.database.take_away().await;
     }
+}
+
+/// The queues and schedules, with what the data directory keeps of them.
+fn open_queues(options: &Options, stack: &Stack, events: &Events) -> Result<(Broker, Scheduler), Error> {
+    let Some(data) = &options.data else {
+        let broker = Broker::new(stack, events.clone());
+        return Ok((broker.clone(), Scheduler::new(broker, events.clone())));
+    };
+    let broker = Broker::open(stack, events.clone(), &data.private("queues.jsonl")?)?;
+    let scheduler = Scheduler::new(broker.clone(), events.clone());
+    scheduler.keep_in(&data.private("schedules.jsonl")?)?;
+    Ok((broker, scheduler))
 }
 
 async fn loopback() -> std::io::Result<(net::TcpListener, String)> {

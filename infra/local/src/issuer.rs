@@ -1,11 +1,14 @@
-//! An issuer of channels' tokens on this machine: keys, tokens, and an HTTP server for the metadata.
+//! An issuer of channels' tokens on this machine: keys, tokens, and an HTTP server for the metadata and for tokens of bots.
 //!
 //! Its private key is in the repository and protects nothing. A function accepts this issuer only if a loopback URL in
 //! its configuration names it, and never in AWS.
 
 use std::{fmt, io};
 
-use axum::{Json, Router, routing::get};
+use axum::{
+    Json, Router,
+    routing::{get, post},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use ring::{
@@ -26,6 +29,8 @@ const NAME: &str = "https://api.botframework.com";
 /// The paths of the published documents.
 const METADATA: &str = "/v1/.well-known/openidconfiguration";
 const KEYS: &str = "/v1/.well-known/keys";
+/// The path of the token endpoint.
+const TOKENS: &str = "/token";
 /// The lifetime of a token, which is that of a real one.
 const TOKEN_TTL: SignedDuration = SignedDuration::from_hours(1);
 
@@ -101,6 +106,10 @@ pub fn key_set(keys: &Value) -> Value {
     json!({ "keys": keys })
 }
 
+fn granted() -> Value {
+    json!({ "token_type": "Bearer", "expires_in": TOKEN_TTL.as_secs(), "access_token": "made-up" })
+}
+
 /// The issuer. Dropping it closes its port.
 #[derive(Debug)]
 pub struct Issuer {
@@ -122,13 +131,14 @@ impl Issuer {
         let keys = key_set(&json!([key.published(KEY_ID, &[channel])]));
         let router = Router::new()
             .route(METADATA, get(async move || Json(metadata)))
-            .route(KEYS, get(async move || Json(keys)));
+            .route(KEYS, get(async move || Json(keys)))
+            .route(TOKENS, post(async || Json(granted())));
         let mut serving = JoinSet::new();
         let (stop, stopping) = watch::channel(false);
         serving.spawn(server::serve(
             listener,
             guarded(router),
-            Limits::SMALL_SERVICE,
+            Limits::small_service(),
             stopping,
         ));
         Ok(Issuer {
@@ -141,6 +151,11 @@ impl Issuer {
     /// The URL of the OpenID metadata.
     pub fn metadata_url(&self) -> String {
         format!("{}{METADATA}", self.url)
+    }
+
+    /// The URL of a token endpoint that grants a bot a token whatever its credential. Only stand-ins take it.
+    pub fn token_url(&self) -> String {
+        format!("{}{TOKENS}", self.url)
     }
 
     /// A token of the channel at this service URL for a bot, valid from `now` on.

@@ -6,19 +6,22 @@
 //! its own [`issuer`] replaces Teams; it serves the model in [`teams`]. [`Host`] starts and stops all of it, and
 //! publishes [`Event`]s.
 //!
-//! It differs from AWS: services authenticate no client, functions have all permissions, queues and schedules are lost
-//! when it ends, processes are neither frozen between invocations nor limited in memory, and it listens on loopback only.
+//! It differs from AWS: services authenticate no client, functions have all permissions, processes are neither frozen
+//! between invocations nor limited in memory, and it listens on loopback only. Without a [data directory](data), all is
+//! lost when it ends.
 
 pub mod binaries;
 pub mod channel;
 pub mod client;
 mod clock;
+pub mod data;
 pub mod dynamodb;
 mod event;
 pub mod eventbridge;
 pub mod front;
 mod host;
 pub mod issuer;
+mod journal;
 mod options;
 pub mod runtime;
 mod scheduler;
@@ -27,6 +30,7 @@ mod service_api;
 pub mod sqs;
 pub mod teams;
 pub mod template;
+pub mod variables;
 
 pub use event::{Event, Events, Published};
 pub use host::{Error, Host};

@@ -4,15 +4,17 @@ mod arguments;
 mod demo;
 mod terminal;
 
-use std::{future::Future, net::TcpListener, pin::pin, process::ExitCode};
+use std::{collections::BTreeMap, future::Future, net::TcpListener, pin::pin, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
 use herald_local::{
     Events, Host, Options,
     channel::{self, Channel},
+    data::{self, DataDir},
     front,
     issuer::Issuer,
+    template::Template,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -37,17 +39,20 @@ fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     // Before the build, which takes minutes the first time.
     let listener = front::listen(arguments.listen)?;
+    let data = arguments.data.as_deref().map(DataDir::open).transpose()?;
+    let variables = arguments.variables(&Template::of_repository()?, std::env::vars())?;
     let mut options = Options::built()?;
-    options.data.clone_from(&arguments.data);
+    options.data = data;
     options.parameters.extend(Arguments::bot());
     options.concurrency = arguments.concurrency.get();
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    runtime.block_on(until_asked_to_stop(listener, options, &arguments))
+    runtime.block_on(until_asked_to_stop(listener, options, variables, &arguments))
 }
 
 async fn until_asked_to_stop(
     listener: TcpListener,
     mut options: Options,
+    variables: BTreeMap<String, String>,
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
     let mut asked_to_stop = pin!(asked_to_stop()?);
@@ -61,13 +66,20 @@ async fn until_asked_to_stop(
         }
         None => None,
     };
-    let bot = format!("http://{}/api/messages", listener.local_addr()?);
-    let channel = Channel::open(&bot, issuer).await?;
+    let address = listener.local_addr()?;
+    options.environment.extend(variables);
+    let bot = format!("http://{address}/api/messages");
+    let channel = match &options.data {
+        Some(data) => Channel::open_kept(data, address, &bot, issuer).await?,
+        None => Channel::open(&bot, issuer).await?,
+    };
     demo::invent_people(&channel);
-    if !options.authenticates() {
-        options.install_through(&channel.graph_url());
+    if options.real_credential().is_none() {
+        if let Some(manifest) = options.environment.get("HERALD_TEAMS_APP_ID") {
+            channel.offer_app(manifest);
+        }
+        options.install_through(&channel.graph_url(), channel.issuer());
     }
-    options.environment.extend(arguments.environment.clone());
     let start = Instant::now();
     let events = Events::default();
     let console = Console::start(&events);
@@ -81,7 +93,7 @@ async fn until_asked_to_stop(
             .map(|(name, value)| format!("{name}={value:?}\n"))
             .collect();
         let lines = lines.concat();
-        std::fs::write(file, lines).with_context(|| format!("cannot write {}", file.display()))?;
+        data::write_private(file, &lines).with_context(|| format!("cannot write {}", file.display()))?;
     }
     say(&introduction(&host, &channel, &options, start.elapsed()));
     let ended = tokio::select! {

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use crate::{binaries, channel::TEAMS_APP, host::Error, issuer::Issuer, template::Template};
+use crate::{binaries, channel::TEAMS_APP, data::DataDir, host::Error, issuer::Issuer, template::Template};
 
 /// The variable that disables authentication.
 const UNAUTHENTICATED: &str = "HERALD_UNAUTHENTICATED";
 /// The variable that names the metadata of a stand-in for the channels' issuer.
 const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
+/// The variables that name stand-ins for the token endpoint and for Graph.
+const TOKEN_URL: &str = "HERALD_TOKEN_URL";
+const GRAPH_URL: &str = "HERALD_GRAPH_URL";
 /// The variables by which the bot gets tokens of the real token endpoint.
 const CREDENTIALS: [&str; 3] = [
     "MicrosoftAppPassword",
@@ -22,8 +25,8 @@ pub struct Options {
     pub template: Template,
     /// The directory of the function binaries, which have the names of their packages.
     pub binaries: PathBuf,
-    /// The directory of the tables; in memory if `None`. Queues and schedules are always in memory.
-    pub data: Option<PathBuf>,
+    /// The directory of tables, queues and schedules; in memory if `None`.
+    pub data: Option<DataDir>,
     /// The most processes of one function.
     pub concurrency: usize,
     /// Values of the template's parameters, by name.
@@ -77,11 +80,17 @@ impl Options {
         ]);
     }
 
-    /// Lets functions install the bot through this Graph, which requires no token.
-    pub fn install_through(&mut self, graph_url: &str) {
-        self.parameters.insert("TeamsAppId".into(), TEAMS_APP.into());
-        self.environment
-            .insert("HERALD_GRAPH_URL".into(), graph_url.into());
+    /// Lets functions install the bot through this Graph, unless they are to use another one. With authentication they get
+    /// their tokens for it from `issuer`.
+    pub fn install_through(&mut self, graph_url: &str, issuer: Option<&Issuer>) {
+        let mut stand_ins = vec![(GRAPH_URL, graph_url.to_owned())];
+        stand_ins.extend(issuer.map(|issuer| (TOKEN_URL, issuer.token_url())));
+        for (name, url) in stand_ins {
+            self.environment.entry(name.into()).or_insert(url);
+        }
+        for (name, value) in [("TeamsAppId", TEAMS_APP), ("MicrosoftAppPassword", "made-up")] {
+            self.parameters.entry(name.into()).or_insert_with(|| value.into());
+        }
     }
 
     /// Whether functions require tokens.
@@ -91,7 +100,10 @@ impl Options {
 
     /// The setting by which the bot may reach, or be reached by, people who are not invented; `None` if there is none.
     pub fn real_credential(&self) -> Option<&'static str> {
-        let parameter = |name: &str| self.parameters.get(name).is_some_and(|value| !value.is_empty());
+        // Functions accept a stand-in for the token endpoint on this machine only: it gets the credential instead.
+        let is_spent_here = self.variable(TOKEN_URL).is_some();
+        let parameter =
+            |name: &str| !is_spent_here && self.parameters.get(name).is_some_and(|value| !value.is_empty());
         if parameter("MicrosoftAppPassword") {
             return Some("MicrosoftAppPassword");
         }
@@ -155,6 +167,12 @@ mod tests {
             options.parameters.insert(name.into(), "x".into());
             assert_eq!(options.real_credential(), Some(name));
         }
+        // Its stand-in gets the credential.
+        let mut options = with(TOKEN_URL, "http://127.0.0.1:1/token");
+        options
+            .parameters
+            .insert("MicrosoftAppPassword".into(), "x".into());
+        assert_eq!(options.real_credential(), None);
         // The real issuer, in both ways to leave out the stand-in.
         let mut options = with(OPENID_METADATA_URL, "");
         options.environment.insert(UNAUTHENTICATED.into(), String::new());

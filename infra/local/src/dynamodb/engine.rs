@@ -19,7 +19,7 @@ use axum::{
 };
 use dynoxide::Database as Engine;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
@@ -78,21 +78,27 @@ impl Connections {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response, Error> {
         // The semaphore is never closed.
         let _permit = self.0.permits.acquire().await;
-        let mut connection = match self.idle() {
-            Some(connection) => connection,
-            None => Connection::open(self.0.engine.clone()).await?,
-        };
+        let mut connection = self.ready().await?;
         let response = connection.sender.send_request(request).await?;
         let (parts, body) = response.into_parts();
-        let body = http_body_util::BodyExt::collect(body).await?.to_bytes();
+        let body = body.collect().await?.to_bytes();
         self.lock().push(connection);
         Ok(Response::from_parts(parts, Body::from(body)))
     }
 
-    fn idle(&self) -> Option<Connection> {
-        let mut idle = self.lock();
-        idle.retain(|connection| !connection.sender.is_closed());
-        idle.pop()
+    /// A connection that takes a request now.
+    async fn ready(&self) -> Result<Connection, Error> {
+        loop {
+            // The lock ends with this statement.
+            let idle = self.lock().pop();
+            let Some(mut connection) = idle else {
+                return Connection::open(self.0.engine.clone()).await;
+            };
+            // A connection is ready some time after the end of its last answer, or it has ended.
+            if connection.sender.ready().await.is_ok() {
+                return Ok(connection);
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
@@ -119,7 +125,7 @@ impl Connection {
         first
             .headers_mut()
             .insert(http::header::HOST, http::HeaderValue::from_static("engine"));
-        sender.send_request(first).await?;
+        drop(sender.send_request(first).await?.into_body().collect().await?);
         socket.shutdown(Shutdown::Both)?;
         Ok(Connection {
             sender,

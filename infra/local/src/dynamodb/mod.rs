@@ -4,7 +4,6 @@ mod engine;
 
 use std::{
     net::{Shutdown, SocketAddr},
-    path::Path,
     time::Duration,
 };
 
@@ -25,25 +24,23 @@ use tokio::{
 };
 
 use crate::{
+    data::{self, DataDir},
     server::{self, Limits, guard::guarded},
     template::Table,
 };
 use engine::Connections;
 
+/// The name of the database's file.
+const FILE: &str = "dynamodb.sqlite";
 /// The interval of the sweep for expired items.
 const SWEEP: Duration = Duration::from_mins(1);
 
 /// Why the database cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be created.
-    #[error("cannot make the directory {path}")]
-    Directory {
-        /// The directory.
-        path: String,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] data::Error),
     /// The database's file cannot be opened.
     #[error("cannot open the database in {place}: {reason}")]
     Open {
@@ -91,9 +88,9 @@ struct Server {
 }
 
 impl Database {
-    /// Opens the database, in `directory` or in memory, creates missing tables, and serves it on a free loopback port.
-    pub(crate) async fn start(directory: Option<&Path>, tables: &[Table]) -> Result<Database, Error> {
-        let engine = open(directory)?;
+    /// Opens the database, in a directory or in memory, creates missing tables, and serves it on a free loopback port.
+    pub(crate) async fn start(data: Option<&DataDir>, tables: &[Table]) -> Result<Database, Error> {
+        let engine = open(data)?;
         create(&engine, tables)?;
         let opened = contents(&engine, tables)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -158,7 +155,7 @@ impl Server {
         let socket = SockRef::from(&listener).try_clone()?;
         let (stop, stopping) = watch::channel(false);
         let router = guarded(connections.router());
-        let stopped = tokio::spawn(server::serve(listener, router, Limits::SERVICE, stopping));
+        let stopped = tokio::spawn(server::serve(listener, router, Limits::service(), stopping));
         Ok(Server {
             socket,
             stop,
@@ -167,19 +164,18 @@ impl Server {
     }
 }
 
-fn open(directory: Option<&Path>) -> Result<Engine, Error> {
-    let Some(directory) = directory else {
+fn open(data: Option<&DataDir>) -> Result<Engine, Error> {
+    let Some(data) = data else {
         return Engine::memory().map_err(|error| Error::Open {
             place: "memory".into(),
             reason: error.to_string(),
         });
     };
-    std::fs::create_dir_all(directory).map_err(|source| Error::Directory {
-        path: directory.display().to_string(),
-        source,
-    })?;
-    Engine::new(&directory.join("dynamodb.sqlite").to_string_lossy()).map_err(|error| Error::Open {
-        place: directory.display().to_string(),
+    // SQLite gives its other files the mode of this one.
+    let file = data.private(FILE)?;
+    data.make_private(FILE)?;
+    Engine::new(&file.to_string_lossy()).map_err(|error| Error::Open {
+        place: data.path().display().to_string(),
         reason: error.to_string(),
     })
 }

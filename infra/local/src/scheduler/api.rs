@@ -191,14 +191,15 @@ impl Service {
         document["Arn"] = arn.as_str().into();
         document["State"] = "ENABLED".into();
         let conflict = format!("Schedule {} already exists.", name.1);
-        let created = self.scheduler.create(name, due, |at| Schedule {
-            at,
+        let schedule = Schedule {
+            due,
+            at: super::instant(due),
             queue: queue.clone(),
             input,
             then,
             document,
-        });
-        match created {
+        };
+        match self.scheduler.create(name, schedule) {
             Ok(()) => Ok(json!({ "ScheduleArn": arn })),
             Err(AlreadyThere) => {
                 Err(ServiceError::new("ConflictException", conflict).with_status(StatusCode::CONFLICT))

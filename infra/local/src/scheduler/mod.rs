@@ -1,17 +1,20 @@
 //! EventBridge Scheduler, for one-time schedules that send messages to the template's queues.
 //!
-//! A schedule runs in its exact second; AWS may take up to a minute more. Schedules are in memory, like the queues that
-//! they send to: none survives this program, even if the tables do.
+//! A schedule runs in its exact second; AWS may take up to a minute more. Schedules are in memory, and with a data
+//! directory also in a file. One that is due while no host runs is carried out at the next start.
 
 mod api;
 
 use std::{
     collections::BTreeMap,
+    io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{
     sync::Notify,
@@ -22,6 +25,8 @@ pub(crate) use api::router;
 
 use crate::{
     clock,
+    event::{Event, Events},
+    journal::Journal,
     sqs::{Broker, Message},
 };
 
@@ -29,15 +34,26 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Scheduler {
     broker: Broker,
-    schedules: Arc<Mutex<BTreeMap<Name, Schedule>>>,
+    events: Events,
+    state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    schedules: BTreeMap<Name, Schedule>,
+    /// The schedules, by group and name; without one, they end with the process.
+    journal: Option<Journal>,
 }
 
 /// The group and the name.
 type Name = (String, String);
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 struct Schedule {
+    due: Timestamp,
+    /// The same by the monotonic clock, which decides.
+    #[serde(skip, default = "Instant::now")]
     at: Instant,
     /// The target queue.
     queue: String,
@@ -48,7 +64,7 @@ struct Schedule {
 }
 
 /// The action after a schedule ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 enum Then {
     Delete,
     Keep,
@@ -59,12 +75,37 @@ enum Then {
 struct AlreadyThere;
 
 impl Scheduler {
-    pub(crate) fn new(broker: Broker) -> Scheduler {
+    pub(crate) fn new(broker: Broker, events: Events) -> Scheduler {
         Scheduler {
             broker,
-            schedules: Arc::default(),
+            events,
+            state: Arc::default(),
             changed: Arc::default(),
         }
+    }
+
+    /// Restores the schedules of the file at this path, and keeps it up to date from now on.
+    pub(crate) fn keep_in(&self, file: &Path) -> io::Result<()> {
+        let (journal, kept) = Journal::open(file)?;
+        let mut state = self.lock();
+        state.journal = Some(journal);
+        for (key, value) in kept {
+            let name = key.split_once('/');
+            let restored = name.and_then(|(group, name)| {
+                let mut schedule = Schedule::deserialize(&value).ok()?;
+                schedule.at = instant(schedule.due);
+                let name = (group.to_owned(), name.to_owned());
+                Some(state.schedules.insert(name, schedule))
+            });
+            if restored.is_none()
+                && let Some(journal) = &mut state.journal
+            {
+                journal.remove(&key)?;
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
     }
 
     /// Sends each message at its time. Dropping the future stops it.
@@ -88,6 +129,7 @@ impl Scheduler {
     /// The number of pending schedules.
     pub(crate) fn waiting(&self) -> usize {
         self.lock()
+            .schedules
             .values()
             .filter(|schedule| !schedule.is_done())
             .count()
@@ -98,56 +140,90 @@ impl Scheduler {
         self.send(|_| true)
     }
 
-    fn create(
-        &self,
-        name: Name,
-        due: Timestamp,
-        make: impl FnOnce(Instant) -> Schedule,
-    ) -> Result<(), AlreadyThere> {
-        let wait = Duration::try_from(due.duration_since(clock::now())).unwrap_or_default();
-        let mut schedules = self.lock();
-        if schedules.contains_key(&name) {
+    fn create(&self, name: Name, schedule: Schedule) -> Result<(), AlreadyThere> {
+        let mut state = self.lock();
+        if state.schedules.contains_key(&name) {
             return Err(AlreadyThere);
         }
-        schedules.insert(name, make(Instant::now() + wait));
+        self.keep(state.keep(&name, Some(&schedule)));
+        state.schedules.insert(name, schedule);
         self.changed.notify_one();
         Ok(())
     }
 
     fn delete(&self, name: &Name) -> Option<Schedule> {
-        self.lock().remove(name)
+        let mut state = self.lock();
+        let deleted = state.schedules.remove(name)?;
+        self.keep(state.keep(name, None));
+        Some(deleted)
     }
 
     fn show(&self, name: &Name) -> Option<Value> {
-        Some(self.lock().get(name)?.document.clone())
+        Some(self.lock().schedules.get(name)?.document.clone())
     }
 
     fn next(&self) -> Option<Instant> {
-        let schedules = self.lock();
-        let waiting = schedules.values().filter(|schedule| !schedule.is_done());
+        let state = self.lock();
+        let waiting = state.schedules.values().filter(|schedule| !schedule.is_done());
         waiting.map(|schedule| schedule.at).min()
     }
 
     fn send(&self, is_meant: impl Fn(&Schedule) -> bool) -> usize {
-        let mut sent = 0;
-        self.lock().retain(|_, schedule| {
-            if schedule.is_done() || !is_meant(schedule) {
-                return true;
-            }
-            sent += 1;
+        let mut state = self.lock();
+        let is_meant = |schedule: &Schedule| !schedule.is_done() && is_meant(schedule);
+        let due: Vec<Name> = state
+            .schedules
+            .iter()
+            .filter(|(_, schedule)| is_meant(schedule))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &due {
+            let Some(mut schedule) = state.schedules.remove(name) else {
+                continue;
+            };
             let message = Message {
                 body: std::mem::take(&mut schedule.input),
                 ..Message::default()
             };
-            // The queue was checked when the schedule was created.
+            // Before the schedule is forgotten: a message that is sent twice does no harm. The queue was checked when the
+            // schedule was created.
             drop(self.broker.send(&schedule.queue, message, None));
-            schedule.then == Then::Keep
-        });
-        sent
+            if schedule.then == Then::Keep {
+                self.keep(state.keep(name, Some(&schedule)));
+                state.schedules.insert(name.clone(), schedule);
+            } else {
+                self.keep(state.keep(name, None));
+            }
+        }
+        due.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Schedule>> {
-        self.schedules.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reports a change that was not written.
+    fn keep(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.events.tell(&Event::NotKept {
+                resource: "schedules".into(),
+                reason: error.to_string(),
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Writes a schedule, or that there is none.
+    fn keep(&mut self, (group, name): &Name, schedule: Option<&Schedule>) -> io::Result<()> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        let key = format!("{group}/{name}");
+        match schedule {
+            Some(schedule) => journal.put(&key, schedule),
+            None => journal.remove(&key),
+        }
     }
 }
 
@@ -156,4 +232,8 @@ impl Schedule {
     fn is_done(&self) -> bool {
         self.input.is_empty()
     }
+}
+
+fn instant(due: Timestamp) -> Instant {
+    Instant::now() + Duration::try_from(due.duration_since(clock::now())).unwrap_or_default()
 }

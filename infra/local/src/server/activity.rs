@@ -21,7 +21,7 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 const NEW_GRACE: Duration = Duration::from_millis(250);
 /// For how long a connection is kept after a request, even if another one needs its place: the client may be about to use
 /// it again.
-const IDLE_GRACE: Duration = Duration::from_secs(5);
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// What a connection is doing.
 #[derive(Debug)]

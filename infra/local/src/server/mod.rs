@@ -7,7 +7,14 @@
 mod activity;
 pub(crate) mod guard;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::Request;
@@ -36,22 +43,50 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// For clients that are not this host's own.
-    pub(crate) const API: Limits = Limits {
-        connections: 200,
-        header_timeout: Duration::from_secs(15),
-    };
+    pub(crate) fn api() -> Limits {
+        Limits {
+            connections: share_of_descriptors(5),
+            header_timeout: Duration::from_secs(15),
+        }
+    }
+
     /// For a service of the functions. Their clients close an idle connection first, after 90 seconds.
-    pub(crate) const SERVICE: Limits = Limits {
-        connections: 200,
-        header_timeout: Duration::from_secs(100),
-    };
+    pub(crate) fn service() -> Limits {
+        Limits {
+            connections: share_of_descriptors(5),
+            header_timeout: Duration::from_secs(100),
+        }
+    }
+
     /// For a service that is called seldom.
-    pub(crate) const SMALL_SERVICE: Limits = Limits {
-        connections: 50,
-        ..Limits::SERVICE
-    };
+    pub(crate) fn small_service() -> Limits {
+        Limits {
+            connections: share_of_descriptors(20),
+            ..Limits::service()
+        }
+    }
 }
 
+/// This part of the file descriptors that the process may have, within reason. A system that does not tell has as many
+/// as are usual.
+fn share_of_descriptors(parts: usize) -> usize {
+    static DESCRIPTORS: OnceLock<usize> = OnceLock::new();
+    let all = DESCRIPTORS.get_or_init(|| {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let soft = limits.lines().find_map(|line| {
+            let numbers = line.strip_prefix("Max open files")?;
+            numbers.split_whitespace().next()?.parse().ok()
+        });
+        soft.unwrap_or(USUAL_DESCRIPTORS)
+    });
+    (all / parts).clamp(FEWEST_CONNECTIONS, MOST_CONNECTIONS)
+}
+
+/// How many file descriptors a process may have, if the system does not tell.
+const USUAL_DESCRIPTORS: usize = 1_024;
+/// The bounds of a server's connections.
+const FEWEST_CONNECTIONS: usize = 50;
+const MOST_CONNECTIONS: usize = 1_000;
 /// The wait after a failed `accept`, for example without a free file descriptor.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 

@@ -31,7 +31,7 @@ async fn running(connections: usize) -> Running {
         .fallback(async |body: Bytes| body);
     let limits = Limits {
         connections,
-        ..Limits::API
+        ..Limits::api()
     };
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(serve(listener, router, limits, stopping));

@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use serde::Deserialize;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -13,23 +16,31 @@ use tokio::{
 
 use super::{
     message::Message,
-    queue::{Counts, InvalidReceipt, Moment, Queue, Received},
+    queue::{Counts, InvalidReceipt, Kept, Moment, Queue, Received},
 };
 use crate::{
     clock,
     event::{Event, Events},
+    journal::Journal,
     template::Stack,
 };
 
 /// The queues of the stack. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    queues: Arc<Mutex<BTreeMap<String, Queue>>>,
+    queues: Arc<Mutex<Queues>>,
     /// The queues with an event source mapping.
     feeding: Arc<BTreeSet<String>>,
     /// The number of messages in those queues. Updated at each change, so waiting needs no polling.
     outstanding: watch::Sender<usize>,
     events: Events,
+}
+
+#[derive(Debug)]
+struct Queues {
+    by_name: BTreeMap<String, Queue>,
+    /// The messages, by queue and number; without one, they end with the process.
+    journal: Option<Journal>,
 }
 
 /// No queue has this name.
@@ -62,16 +73,40 @@ impl Broker {
             .map(|mapping| mapping.queue.clone())
             .collect();
         Broker {
-            queues: Arc::new(Mutex::new(queues)),
+            queues: Arc::new(Mutex::new(Queues {
+                by_name: queues,
+                journal: None,
+            })),
             feeding: Arc::new(feeding),
             outstanding: watch::Sender::new(0),
             events,
         }
     }
 
+    /// The queues of this stack with the messages of the file at this path, which is kept up to date from now on.
+    /// Messages of a queue that the stack does not have any more are dropped.
+    pub(crate) fn open(stack: &Stack, events: Events, file: &Path) -> io::Result<Broker> {
+        let broker = Broker::new(stack, events);
+        let (journal, kept) = Journal::open(file)?;
+        let now = moment();
+        {
+            let mut queues = broker.lock();
+            queues.journal = Some(journal);
+            queues.by_name.values_mut().for_each(Queue::track_changes);
+            for (key, value) in kept {
+                let restored = queues.restore(&key, &value, now);
+                if !restored && let Some(journal) = &mut queues.journal {
+                    journal.remove(&key)?;
+                }
+            }
+            broker.changed(&mut queues, now);
+        }
+        Ok(broker)
+    }
+
     /// The names of the queues.
     pub fn names(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.lock().by_name.keys().cloned().collect()
     }
 
     /// Sends a message and returns its id.
@@ -102,6 +137,7 @@ impl Broker {
         let mut queues = self.lock();
         let now = moment();
         let source = queues
+            .by_name
             .get_mut(queue)
             .ok_or_else(|| NoSuchQueue(queue.to_owned()))?;
         let (received, dead) = source.receive(most, visibility, now);
@@ -112,12 +148,12 @@ impl Broker {
                     message_id: dead.id().to_owned(),
                 };
                 self.events.tell(&event);
-                if let Some(target) = queues.get_mut(&target) {
+                if let Some(target) = queues.by_name.get_mut(&target) {
                     target.move_in(dead, now);
                 }
             }
         }
-        self.changed(&queues);
+        self.changed(&mut queues, now);
         Ok(received)
     }
 
@@ -148,9 +184,10 @@ impl Broker {
     ///
     /// # Errors
     /// When there is no such queue.
-    pub fn counts(&self, queue: &str) -> Result<Counts, NoSuchQueue> {
+    pub fn counts(&self, name: &str) -> Result<Counts, NoSuchQueue> {
         let queues = self.lock();
-        let queue = queues.get(queue).ok_or_else(|| NoSuchQueue(queue.to_owned()))?;
+        let queue = queues.by_name.get(name);
+        let queue = queue.ok_or_else(|| NoSuchQueue(name.to_owned()))?;
         Ok(queue.counts(Instant::now()))
     }
 
@@ -165,6 +202,7 @@ impl Broker {
             let next = {
                 let queues = self.lock();
                 queues
+                    .by_name
                     .get(queue)
                     .ok_or_else(|| NoSuchQueue(queue.to_owned()))?
                     .next_visible()
@@ -206,18 +244,26 @@ impl Broker {
 
     fn change<T>(&self, name: &str, change: impl FnOnce(&mut Queue, Moment) -> T) -> Result<T, NoSuchQueue> {
         let mut queues = self.lock();
-        let queue = queues.get_mut(name).ok_or_else(|| NoSuchQueue(name.to_owned()))?;
-        let outcome = change(queue, moment());
-        self.changed(&queues);
+        let queue = queues.by_name.get_mut(name);
+        let queue = queue.ok_or_else(|| NoSuchQueue(name.to_owned()))?;
+        let now = moment();
+        let outcome = change(queue, now);
+        self.changed(&mut queues, now);
         Ok(outcome)
     }
 
-    /// Counts messages under the lock of the change, so a message that moves between queues is never missed.
-    fn changed(&self, queues: &BTreeMap<String, Queue>) {
+    /// Counts and keeps messages under the lock of the change, so a message that moves between queues is never missed.
+    fn changed(&self, queues: &mut Queues, now: Moment) {
+        if let Err(error) = queues.keep(now) {
+            self.events.tell(&Event::NotKept {
+                resource: "queues".into(),
+                reason: error.to_string(),
+            });
+        }
         let outstanding = self
             .feeding
             .iter()
-            .filter_map(|name| queues.get(name))
+            .filter_map(|name| queues.by_name.get(name))
             .map(Queue::len)
             .sum();
         let before = self.outstanding.send_replace(outstanding);
@@ -226,8 +272,39 @@ impl Broker {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Queue>> {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    /// Writes the changes of all queues.
+    fn keep(&mut self, now: Moment) -> io::Result<()> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        for (name, queue) in &mut self.by_name {
+            for (number, kept) in queue.take_changes(now) {
+                // Padded, so that the keys are in the order of the numbers.
+                let key = format!("{name}/{number:020}");
+                match kept {
+                    Some(kept) => journal.put(&key, &kept)?,
+                    None => journal.remove(&key)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores a kept message. False if it is of no queue of the stack.
+    fn restore(&mut self, key: &str, value: &serde_json::Value, now: Moment) -> bool {
+        let place = key.rsplit_once('/').and_then(|(name, number)| {
+            let queue = self.by_name.get_mut(name)?;
+            Some((queue, number.parse().ok()?, Kept::deserialize(value).ok()?))
+        });
+        place
+            .map(|(queue, number, kept)| queue.restore(number, kept, now))
+            .is_some()
     }
 }
 

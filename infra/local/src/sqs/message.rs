@@ -21,7 +21,7 @@ pub struct Attribute {
 }
 
 /// A message as it was sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Message {
     /// The body.
     pub body: String,

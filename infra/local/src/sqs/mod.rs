@@ -1,7 +1,7 @@
 //! SQS: standard queues and event source mappings, with visibility, receive counts, delays, fair groups, dead letters,
 //! partial batch failures, concurrency, and at-least-once delivery on request.
 //!
-//! Queues are in memory. One deliberate difference is an option: messages of a failed batch become visible again after
+//! Queues are in memory, and with a data directory also in a file. One deliberate difference is an option: messages of a failed batch become visible again after
 //! [`crate::Options::retry_visibility`]. In AWS it is the queue's visibility time-out, which is six times the function's
 //! time-out, so that each failure would take minutes.
 

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::message::Message;
@@ -53,6 +54,19 @@ pub struct Queue {
     deleted: VecDeque<Entry>,
     /// How many of the next messages are stored twice.
     duplicated: usize,
+    /// The numbers of messages that have changed, if they are [tracked](Queue::track_changes).
+    changed: Option<BTreeSet<u64>>,
+}
+
+/// A message of a queue in a form that outlives the process: by the wall clock.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Kept {
+    id: String,
+    message: Message,
+    sent: Timestamp,
+    visible_at: Timestamp,
+    receives: u32,
+    first_received: Option<Timestamp>,
 }
 
 /// The time of an operation, by two clocks.
@@ -86,7 +100,38 @@ impl Queue {
             next: 0,
             deleted: VecDeque::new(),
             duplicated: 0,
+            changed: None,
         }
+    }
+
+    /// From now on remembers which messages change, for [`Queue::take_changes`].
+    pub(super) fn track_changes(&mut self) {
+        self.changed = Some(BTreeSet::new());
+    }
+
+    /// The messages that have changed since the last call, by number; `None` for a removed one.
+    pub(super) fn take_changes(&mut self, now: Moment) -> Vec<(u64, Option<Kept>)> {
+        let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        let kept = |number: u64| (number, self.entries.get(&number).map(|entry| entry.kept(now)));
+        changed.into_iter().map(kept).collect()
+    }
+
+    /// Stores a message that an earlier process kept. A message that was in flight is visible at once: its receiver ended
+    /// with that process.
+    pub(super) fn restore(&mut self, number: u64, kept: Kept, now: Moment) {
+        let wait = Duration::try_from(kept.visible_at.duration_since(now.wall)).unwrap_or_default();
+        let wait = if kept.receives == 0 { wait } else { Duration::ZERO };
+        self.next = self.next.max(number + 1);
+        let entry = Entry {
+            id: kept.id,
+            message: kept.message,
+            sent: kept.sent,
+            visible_at: now.instant + wait,
+            receives: kept.receives,
+            first_received: kept.first_received,
+        };
+        self.entries.insert(number, entry);
+        self.note(number);
     }
 
     /// The number of messages: visible, delayed and in flight.
@@ -154,8 +199,11 @@ impl Queue {
             .map_or(u32::MAX, |redrive| redrive.max_receives);
         let is_dead =
             |_: &u64, entry: &mut Entry| entry.visible_at <= now.instant && entry.receives >= max_receives;
-        let dead = self.entries.extract_if(.., is_dead);
-        dead.map(|(_, entry)| DeadLetter(entry)).collect()
+        let dead: Vec<(u64, Entry)> = self.entries.extract_if(.., is_dead).collect();
+        for (number, _) in &dead {
+            self.note(*number);
+        }
+        dead.into_iter().map(|(_, entry)| DeadLetter(entry)).collect()
     }
 
     /// Receives the message of this number and hides it for `visibility` or the queue's own time-out.
@@ -163,14 +211,16 @@ impl Queue {
         let entry = self.entries.get_mut(&number)?;
         entry.receives += 1;
         entry.visible_at = now.instant + visibility.unwrap_or(self.visibility);
-        Some(Received {
+        let received = Received {
             id: entry.id.clone(),
             receipt: format!("{number}.{}", entry.receives),
             message: entry.message.clone(),
             receives: entry.receives,
             sent: entry.sent,
             first_received: *entry.first_received.get_or_insert(now.wall),
-        })
+        };
+        self.note(number);
+        Some(received)
     }
 
     /// The numbers of up to `most` visible messages, in the order of receiving: the next one is the oldest of the group
@@ -234,6 +284,7 @@ impl Queue {
                 self.deleted.pop_front();
             }
             self.deleted.push_back(entry);
+            self.note(number);
         }
         Ok(())
     }
@@ -255,6 +306,7 @@ impl Queue {
             .filter(|entry| entry.receives == receives)
         {
             entry.visible_at = now.instant + visibility;
+            self.note(number);
         }
         Ok(())
     }
@@ -297,7 +349,27 @@ impl Queue {
 
     fn insert(&mut self, entry: Entry) {
         self.entries.insert(self.next, entry);
+        self.note(self.next);
         self.next += 1;
+    }
+
+    fn note(&mut self, number: u64) {
+        self.changed.as_mut().map(|changed| changed.insert(number));
+    }
+}
+
+impl Entry {
+    fn kept(&self, now: Moment) -> Kept {
+        let wait = self.visible_at.saturating_duration_since(now.instant);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
+        Kept {
+            id: self.id.clone(),
+            message: self.message.clone(),
+            sent: self.sent,
+            visible_at: now.wall.saturating_add(wait).unwrap_or(now.wall),
+            receives: self.receives,
+            first_received: self.first_received,
+        }
     }
 }
 

@@ -155,7 +155,8 @@ impl Teams {
         };
         let place = self.places.iter().find(|place| {
             let known = &self.tenants[place.tenant].id;
-            place.is_person(member) && (known == tenant || self.strangers == Strangers::Created)
+            (place.is_person(member) || place.is_channel(member))
+                && (known == tenant || self.strangers == Strangers::Created)
         });
         match place {
             None if self.strangers == Strangers::Created => None,
@@ -171,7 +172,8 @@ impl Teams {
         let (tenant, activity) = (batch.tenant.clone(), batch.activity.clone());
         let members = batch.reachable[batch.reached..until].to_vec();
         for member in members {
-            let place = self.person(&member).unwrap_or_else(|| {
+            let channel = self.places.iter().position(|place| place.is_channel(&member));
+            let place = self.person(&member).or(channel).unwrap_or_else(|| {
                 let tenant = self.tenant(&tenant);
                 self.create_person(tenant, &member)
             });

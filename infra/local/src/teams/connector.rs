@@ -291,14 +291,19 @@ impl Teams {
                 self.token_ttl.filter(is_old).map_or(Ok(()), |_| Err(expired))
             }
             Query::Member(id) => self.member(place, id).map(|_| ()).ok_or(Refusal::NO_MEMBER),
+            Query::ActivityMembers(id) if self.heard.get(id) == Some(&place) => Ok(()),
             Query::ActivityMembers(message) => self.check_message(place, message),
         }
     }
 
-    /// The present member with this account or Entra object id.
+    /// The present member with this account id, Entra object id or user principal name.
     fn member(&self, place: usize, id: &str) -> Option<&Member> {
         let mut present = self.roster(place).iter().filter(|member| member.quit.is_none());
-        present.find(|member| self.places[member.place].is_person(id))
+        let has_name = |member: &Member| {
+            let name = member.entry.get("userPrincipalName").and_then(Value::as_str);
+            name.is_some_and(|name| name.eq_ignore_ascii_case(id))
+        };
+        present.find(|member| self.places[member.place].is_person(id) || has_name(member))
     }
 
     /// The members of a conversation; for a channel, those of its team.
@@ -327,8 +332,15 @@ impl Teams {
                 found.map_or(Value::Null, |member| member.entry.clone())
             }
             Query::Team => {
-                let channels = self.team(place).map_or(0, |team| team.channels.len());
-                json!({ "id": request.id, "name": "team", "channelCount": channels })
+                let team = self.team(place);
+                let channels = team.map_or(0, |team| team.channels.len());
+                let members = team.map_or(0, |team| {
+                    team.members.iter().filter(|member| member.quit.is_none()).count()
+                });
+                json!({
+                    "id": request.id, "name": "team", "type": "standard",
+                    "channelCount": channels, "memberCount": members,
+                })
             }
             Query::Channels => {
                 // The General channel has the team's own id, and no name.

@@ -22,6 +22,7 @@ pub use batch::{Batch, Course, Failure};
 pub use connector::Done;
 pub use graph::{GraphDone, GraphOperation, GraphRequest};
 pub use limits::{Limit, Limits};
+pub(crate) use request::split_target;
 pub use request::{Address, BatchOperation, Operation, Query, Refusal, Request, Response, decoded, text_of};
 pub use world::{Account, Kind, Member, Past, Place, Team, Tenant};
 
@@ -79,6 +80,8 @@ pub struct Teams {
     pub batch_failures: BTreeMap<String, Failure>,
     /// Chat ids that Graph returned, which are aliases of conversations.
     chats: BTreeSet<String>,
+    /// The conversations of people's activities, by activity id.
+    heard: BTreeMap<String, usize>,
     /// All present and former conversation ids.
     names: BTreeMap<String, usize>,
     last_id: i64,
@@ -155,6 +158,7 @@ impl Teams {
             batches: Vec::new(),
             batch_failures: BTreeMap::new(),
             chats: BTreeSet::new(),
+            heard: BTreeMap::new(),
             names: BTreeMap::new(),
             last_id: 0,
         }
@@ -184,6 +188,24 @@ impl Teams {
     /// The index of the conversation with this present or former id.
     pub fn named(&self, conversation: &str) -> Option<usize> {
         self.names.get(conversation).copied()
+    }
+
+    /// The index of the conversation with this id, or of the channel of this thread.
+    pub fn place_of(&self, conversation: &str) -> Option<usize> {
+        self.named(conversation)
+            .or_else(|| self.named(conversation.split_once(";messageid=")?.0))
+    }
+
+    /// Records that a person has sent an activity in a conversation.
+    pub fn hear(&mut self, place: usize, id: &str) {
+        self.heard.insert(id.to_owned(), place);
+    }
+
+    /// Whether a conversation has an activity of this id, of the bot or of a person, that is not deleted.
+    pub fn has_activity(&self, place: usize, id: &str) -> bool {
+        let of_bot = self.messages.get(id);
+        let is_of_bot = of_bot.is_some_and(|message| message.place == place && message.activity.is_some());
+        is_of_bot || self.heard.get(id) == Some(&place)
     }
 
     /// The index of the person with this account id or Entra object id, in any tenant.
@@ -321,6 +343,13 @@ impl Teams {
     pub fn next_id(&mut self, now: Timestamp) -> String {
         self.last_id = now.as_millisecond().max(self.last_id + 1);
         self.last_id.to_string()
+    }
+
+    /// Adds a message that the bot posted before this model began.
+    pub(crate) fn restore(&mut self, place: usize, id: &str, activity: &Value) {
+        let activity = Some(activity.clone());
+        self.messages.insert(id.to_owned(), Message { place, activity });
+        self.last_id = self.last_id.max(id.parse().unwrap_or_default());
     }
 
     fn post(&mut self, place: usize, conversation: &str, activity: &Value, now: Timestamp) -> String {

@@ -156,7 +156,8 @@ impl Request {
                     ["members"] => Query::Members,
                     ["pagedmembers"] => Query::PagedMembers {
                         size: parameter("pageSize").and_then(|size| size.parse().ok()),
-                        token: parameter("continuationToken"),
+                        // Some clients send an empty token for the first page.
+                        token: parameter("continuationToken").filter(|token| !token.is_empty()),
                     },
                     ["members", member] => Query::Member((*member).to_owned()),
                     ["activities", message, "members"] => Query::ActivityMembers((*message).to_owned()),
@@ -343,7 +344,7 @@ pub fn decoded(segment: &str) -> String {
 }
 
 /// The decoded segments of a path, and its query.
-pub(super) fn split_target(target: &str) -> (Vec<String>, &str) {
+pub(crate) fn split_target(target: &str) -> (Vec<String>, &str) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     (path.trim_matches('/').split('/').map(decoded).collect(), query)
 }

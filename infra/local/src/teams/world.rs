@@ -185,6 +185,11 @@ impl Place {
         self.kind == Kind::Person && (self.account == id || self.user == id)
     }
 
+    /// Whether this is the channel with this id.
+    pub(super) fn is_channel(&self, id: &str) -> bool {
+        self.kind == Kind::Channel && self.conversation == id
+    }
+
     /// The `conversation.conversationType` of activities.
     pub fn conversation_type(&self) -> &'static str {
         match self.kind {

@@ -7,6 +7,7 @@ mod document;
 mod intrinsic;
 mod reader;
 mod resource;
+mod variables;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 pub use intrinsic::AwsLocation;
 use intrinsic::Resolver;
 use reader::Reader;
+pub use variables::VariableSource;
 
 /// Why a template cannot be run.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc};
 
+mod connector;
 mod guard;
+mod restart;
 
 const TEMPLATE: &str = "
 Resources:
@@ -381,18 +383,6 @@ async fn no_process_is_left_when_the_host_has_stopped() {
     assert!(running.exists());
     host.stop().await;
     assert!(!running.exists());
-}
-
-#[tokio::test]
-async fn tables_are_kept_where_they_are_asked_to_be() {
-    let directory = std::env::temp_dir().join(format!("herald-local-{}", std::process::id()));
-    let mut options = options(TEMPLATE);
-    options.data = Some(directory.clone());
-    for _ in 0..2 {
-        Host::start(anywhere(), &options).await.unwrap().stop().await;
-    }
-    assert!(directory.join("dynamodb.sqlite").exists());
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

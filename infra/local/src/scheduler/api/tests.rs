@@ -28,7 +28,7 @@ Resources:
 ",
     )
     .unwrap();
-    let scheduler = Scheduler::new(Broker::new(&stack, Events::default()));
+    let scheduler = Scheduler::new(Broker::new(&stack, Events::default()), Events::default());
     Service::new(scheduler, &stack, &location())
 }
 

@@ -1,8 +1,13 @@
 //! Serves the model of [Teams](crate::teams) over HTTP on loopback, for development without a Teams tenant: a Connector,
 //! a Graph, and invented people who talk to the bot.
 
+mod extras;
+mod kept;
+mod people;
+
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,12 +29,17 @@ pub use crate::teams::{CHANNEL_ID, Posted, Posting};
 use crate::{
     client::{self, Answer, Client},
     clock,
+    data::DataDir,
     issuer::{self, Issuer},
     server::{self, Limits, guard::guarded},
     teams::{
         Account, Address, GraphOperation, GraphRequest, Kind, Member, Place, Request, Response, Team, Teams,
     },
 };
+use extras::{Attachments, Extra};
+pub use kept::Error as KeptError;
+use kept::{Messages, Record};
+pub use people::{Conversation, Person};
 
 /// The tenant of all invented people.
 pub const TENANT: &str = "11111111-2222-4333-8444-555555555555";
@@ -41,70 +51,6 @@ pub const TEAMS_APP: &str = "00000000-0000-4000-8000-00000000a443";
 const CONNECTOR: &str = "/connector";
 /// The path of Graph.
 const GRAPH: &str = "/graph";
-
-/// An invented person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// The display name.
-    pub name: String,
-    /// The channel account id, `29:…`.
-    pub id: String,
-    /// The Entra object id.
-    pub entra_object_id: String,
-}
-
-/// A conversation with the bot: the personal one of its only member, or a channel of a team.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversation {
-    /// Its id, in Teams' form.
-    pub id: String,
-    /// The team's id, for a channel.
-    pub team: Option<String>,
-    /// Its members without the bot.
-    pub members: Vec<Person>,
-}
-
-impl Person {
-    /// The person of this name. The same name gives the same ids.
-    pub fn named(name: &str) -> Person {
-        let number = name.bytes().fold(0_u64, |number, byte| {
-            number.wrapping_mul(31).wrapping_add(byte.into())
-        });
-        Person {
-            name: name.to_owned(),
-            id: format!("29:1{number:016x}"),
-            entra_object_id: format!("00000000-0000-4000-8000-{:012x}", number & 0xffff_ffff_ffff),
-        }
-    }
-
-    /// The person's entry in rosters.
-    fn entry(&self) -> Value {
-        json!({
-            "id": self.id, "name": self.name, "aadObjectId": self.entra_object_id, "objectId": self.entra_object_id,
-            "tenantId": TENANT, "role": "user", "userRole": "user",
-        })
-    }
-}
-
-impl Conversation {
-    /// A person's personal conversation.
-    pub fn personal(person: &Person) -> Conversation {
-        Conversation {
-            id: format!("a:{}", person.id.trim_start_matches("29:")),
-            team: None,
-            members: vec![person.clone()],
-        }
-    }
-
-    /// The channel of this name in a team. The General channel has the team's name.
-    pub fn channel(team: &str, name: &str, members: &[Person]) -> Conversation {
-        Conversation {
-            id: format!("19:{name}@thread.tacv2"),
-            team: Some(format!("19:{team}@thread.tacv2")),
-            members: members.to_vec(),
-        }
-    }
-}
 
 /// Why an activity did not reach the bot.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +67,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Channel {
     shared: Arc<Shared>,
-    _serving: (JoinSet<()>, watch::Sender<bool>),
+    serving: (JoinSet<()>, watch::Sender<bool>),
 }
 
 #[derive(Debug)]
@@ -137,6 +83,9 @@ struct Shared {
 #[derive(Debug)]
 struct World {
     teams: Teams,
+    attachments: Attachments,
+    /// What the next run will know, with a data directory.
+    kept: Option<(Record, Messages)>,
     subscribers: Vec<mpsc::UnboundedSender<Posted>>,
     /// The number of posted activities that subscribers have received.
     published: usize,
@@ -150,11 +99,37 @@ impl Channel {
     /// When no port is free.
     pub async fn open(bot: &str, issuer: Option<(Issuer, String)>) -> io::Result<Channel> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Channel::serve(listener, bot, issuer, None)
+    }
+
+    /// Like [`Channel::open`], on the port of the last run with this directory. The first run takes the next free port
+    /// after `beside`. The channel knows the bot's earlier messages in a conversation as soon as the conversation is added.
+    ///
+    /// # Errors
+    /// When that port is in use, or the directory cannot be written.
+    pub async fn open_kept(
+        data: &DataDir,
+        beside: SocketAddr,
+        bot: &str,
+        issuer: Option<(Issuer, String)>,
+    ) -> Result<Channel, KeptError> {
+        let (record, listener, messages) = Record::open(data, beside).await?;
+        Ok(Channel::serve(listener, bot, issuer, Some((record, messages)))?)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        bot: &str,
+        issuer: Option<(Issuer, String)>,
+        kept: Option<(Record, Messages)>,
+    ) -> io::Result<Channel> {
         let mut teams = Teams::new(BOT, TEAMS_APP);
         teams.tenant(TENANT);
         let shared = Arc::new(Shared {
             world: Mutex::new(World {
                 teams,
+                attachments: Attachments::default(),
+                kept,
                 subscribers: Vec::new(),
                 published: 0,
             }),
@@ -169,12 +144,12 @@ impl Channel {
         serving.spawn(server::serve(
             listener,
             guarded(router),
-            Limits::SERVICE,
+            Limits::service(),
             stopping,
         ));
         Ok(Channel {
             shared,
-            _serving: (serving, stop),
+            serving: (serving, stop),
         })
     }
 
@@ -186,6 +161,22 @@ impl Channel {
     /// The URL of its Graph, without a version.
     pub fn graph_url(&self) -> String {
         format!("{}{GRAPH}", self.shared.url)
+    }
+
+    /// Names the app in the catalog of its Graph by the id in the app's manifest; [`TEAMS_APP`] by default.
+    pub fn offer_app(&self, manifest: &str) {
+        manifest.clone_into(&mut self.shared.lock().teams.manifest);
+    }
+
+    /// The issuer of its tokens.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.shared.issuer.as_ref().map(|(issuer, _)| issuer)
+    }
+
+    /// Closes its port, and waits until it is free.
+    pub async fn close(self) {
+        let (mut serving, _) = self.serving;
+        serving.shutdown().await;
     }
 
     /// Subscribes to everything that the bot posts, updates and deletes.
@@ -234,7 +225,11 @@ impl Channel {
 
     /// Adds a conversation without an activity to the bot.
     pub fn add(&self, conversation: &Conversation) {
-        self.shared.lock().teams.register(conversation);
+        let world = &mut *self.shared.lock();
+        world.teams.register(conversation);
+        if let Some((_, messages)) = &mut world.kept {
+            messages.restore(&mut world.teams);
+        }
     }
 
     /// Adds a person without an installation of the bot.
@@ -256,6 +251,7 @@ impl Channel {
         let teams = &mut self.shared.lock().teams;
         let (place, from) = (teams.register(conversation), teams.register_person(from));
         let id = teams.next_id(now);
+        teams.hear(place, &id);
         let mut activity = teams.activity(place, from, &id, &self.shared.service_url());
         activity["type"] = kind.into();
         activity["timestamp"] = now.to_string().into();
@@ -283,15 +279,23 @@ impl Shared {
         Ok(answer)
     }
 
-    fn connector(&self, method: &Method, target: &str, body: &Value) -> Response {
+    fn connector(&self, method: &Method, target: &str, body: &Value) -> Extra {
+        let world = &mut *self.lock();
+        let asked = (method.as_str(), target, body);
+        if let Some(extra) = extras::answer(&mut world.attachments, &world.teams, asked) {
+            return extra;
+        }
+        let batch = extras::as_batch_of_users(&world.teams, method.as_str(), target, body);
+        let (target, body) = batch
+            .as_ref()
+            .map_or((target, body), |(target, body)| (*target, body));
         let request = match Request::read(Address::Region(0), method.as_str(), target, body) {
             Ok(request) => request,
             Err(refusal) => return refusal.into(),
         };
-        let mut world = self.lock();
         let response = world.teams.handle(&request, clock::now());
         world.publish();
-        response
+        Extra::Answer(response)
     }
 
     /// Answers a request to Graph. All people belong to one tenant, so the token is ignored. Sends the bot the activity
@@ -324,6 +328,10 @@ impl Shared {
 impl World {
     fn publish(&mut self) {
         for posted in &self.teams.posted[self.published..] {
+            if let Some((record, _)) = &mut self.kept {
+                // A message that is not kept can be edited until the host ends. Its disk is full, which the tables report.
+                let _ = record.keep(posted);
+            }
             self.subscribers
                 .retain(|subscriber| subscriber.send(posted.clone()).is_ok());
         }
@@ -385,7 +393,12 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let response = if let Some(target) = target.strip_prefix(CONNECTOR) {
-        shared.connector(&method, target, &body)
+        match shared.connector(&method, target, &body) {
+            Extra::Answer(response) => response,
+            Extra::Content(content_type, bytes) => {
+                return ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
+            }
+        }
     } else if let Some(target) = target.strip_prefix(GRAPH) {
         shared.graph(&method, target, &body)
     } else {
