@@ -3,8 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::batch::{BatchKey, BatchRecord};
+use herald::conversation::ConversationKey;
+use herald::delivery::{self, ConversationLease};
 use herald::explain::{self, BucketRate, Group, Survey};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Notification, SendMode, State};
@@ -25,6 +28,9 @@ const SCAN_LIMITS: ScanLimits = ScanLimits { open: 50, pages: 300 };
 
 /// How often the plan is read while it changes.
 const MAX_READS: usize = 3;
+
+/// How many leases of a chunk are read: about as many as its worker has requests in flight.
+const LEASES_PER_CHUNK: usize = 12;
 
 /// How many records are read concurrently.
 const CONCURRENT_READS: usize = 16;
@@ -133,6 +139,7 @@ impl<B: Backend> Context<B> {
             .rates(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
         let batches = self.batches(&notification.id, &scan.open).await?;
+        let leases = self.leases(&scan.open).await?;
         let (health, now) = (self.ledger.bot_health().await?, self.clock.now());
         let mut survey =
             Survey::new(&notification, rates, self.limits.tenant, now).during(health.current_outage(now));
@@ -141,6 +148,7 @@ impl<B: Backend> Context<B> {
                 bucket: open.chunk.bucket.as_ref(),
                 buried: buried.get(&open.id).map(String::as_str),
                 batch: batches.get(&open.id),
+                leases: &leases,
                 recipients: &open.chunk.recipients,
                 rows: &open.rows,
             });
@@ -166,6 +174,36 @@ impl<B: Backend> Context<B> {
             predicted_finish: survey.finish(),
         };
         Ok(json(StatusCode::OK, &explanation))
+    }
+
+    /// The leases of the first few conversations of each chunk that have no result yet. A worker handles them in their order, so
+    /// those that a worker left are among them.
+    async fn leases(
+        &self,
+        open: &[OpenChunk],
+    ) -> Result<HashMap<ConversationKey, ConversationLease>, store::Error> {
+        let unsettled = |open: &OpenChunk| {
+            let rows = open
+                .rows
+                .iter()
+                .map(Option::as_ref)
+                .chain(std::iter::repeat(None));
+            let each = open.chunk.recipients.iter().zip(rows);
+            let open = each
+                .filter(|(_, row)| !row.is_some_and(|row| matches!(row.state, delivery::State::Settled(_))));
+            let keys = open.filter_map(|(recipient, _)| match recipient {
+                Recipient::Conversation(key) => Some(key.clone()),
+                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+            });
+            keys.take(LEASES_PER_CHUNK).collect::<Vec<_>>()
+        };
+        let keys: Vec<ConversationKey> = open.iter().flat_map(unsettled).collect();
+        let leases = self.ledger.leases(&keys).await?;
+        Ok(keys
+            .into_iter()
+            .zip(leases)
+            .filter_map(|(key, lease)| Some((key, lease?)))
+            .collect())
     }
 
     async fn rates<'a>(

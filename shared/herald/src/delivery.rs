@@ -28,10 +28,10 @@ mod claim;
 mod tests;
 
 pub use attempt::{AttemptOutcome, Disposition, RetryPolicy, disposition};
-pub(crate) use claim::may_retry_ambiguous;
 pub use claim::{
     AttemptLease, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, Purpose, claim, may_write,
 };
+pub(crate) use claim::{WORKER_DIED, may_retry_ambiguous};
 
 /// How many ambiguous attempts a delivery may have before it ends as unknown: with [`Guarantee::AtLeastOnce`], the largest number
 /// of duplicates.

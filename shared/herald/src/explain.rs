@@ -6,18 +6,24 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::audience::Recipient;
 use crate::batch::{BatchRecord, Stage};
 use crate::bot_health::Outage;
-use crate::delivery::{INSTALLING, Row, State};
+use crate::conversation::ConversationKey;
+use crate::delivery::{ConversationLease, DeliveryKey, INSTALLING, Row, State, WORKER_DIED};
 use crate::notification::Notification;
 use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
+use crate::time::later;
 
 /// The most examples of each reason.
 pub const EXAMPLES_MAX: usize = 5;
+
+/// How long the queue hides a message after the lease of its worker has expired: the visibility time-out of the queue less the
+/// time-out of the function, by which the lease expires: 540 and 90 seconds in `infra/template.yaml`.
+const HIDDEN_AFTER_LEASE: SignedDuration = SignedDuration::from_secs(450);
 
 /// The most rate limits that are shown.
 pub const MAX_RATES: usize = 20;
@@ -115,7 +121,9 @@ impl Reason {
             }
             Self::Queued => "It waits in the tenant's queue, which will be empty at that time.",
             Self::WaitingForPermit => "It is sent in the tenant's next free slot.",
-            Self::InFlight => "It is on the queue or being sent.",
+            Self::InFlight => {
+                "It is on the queue or being sent. With the code WorkerDied its sender did not come back, and the queue shows it again by that time."
+            }
             Self::Ending => {
                 "It will not be sent, because its notification expired or was cancelled, or the channel refuses its message, and is about to end."
             }
@@ -135,6 +143,8 @@ pub struct OpenChunk<'a> {
     pub batch: Option<&'a BatchRecord>,
     /// In the order of `rows`.
     pub recipients: &'a [Recipient],
+    /// Leases of conversations that may be the recipients'.
+    pub leases: &'a HashMap<ConversationKey, ConversationLease>,
     /// The recipients' ledger rows, in their order.
     pub rows: &'a [Option<Row>],
 }
@@ -293,9 +303,14 @@ impl<'a> Survey<'a> {
     /// Counts the deliveries of an open chunk.
     pub fn examine(&mut self, chunk: OpenChunk<'_>) {
         let rate = chunk.bucket.map(|bucket| self.seen(bucket).rate.clone());
+        let hidden_until = self.hidden_until(&chunk);
         let none = std::iter::repeat(&None);
         for (recipient, row) in chunk.recipients.iter().zip(chunk.rows.iter().chain(none)) {
             let verdict = verdict(self.notification, &chunk, rate.as_ref(), row.as_ref(), self.now);
+            let verdict = match hidden_until {
+                Some(until) => hide(verdict, until),
+                None => verdict,
+            };
             let verdict = self.in_outage(verdict, chunk.bucket);
             self.examined += 1;
             if verdict.reason.is_before_a_request() {
@@ -387,6 +402,26 @@ impl<'a> Survey<'a> {
         )
     }
 
+    /// Until when the queue hides the chunk of a worker that died: its lease on a conversation has expired, and the queue shows
+    /// the message again a while later.
+    fn hidden_until(&self, chunk: &OpenChunk<'_>) -> Option<Timestamp> {
+        let rows = chunk
+            .rows
+            .iter()
+            .map(Option::as_ref)
+            .chain(std::iter::repeat(None));
+        let expired = chunk.recipients.iter().zip(rows).filter_map(|(recipient, row)| {
+            let Recipient::Conversation(key) = recipient else {
+                return None;
+            };
+            let lease = chunk.leases.get(key)?;
+            let is_own = lease.holder == DeliveryKey::new(&self.notification.id, recipient);
+            (is_own && !lease.is_finished(row) && lease.until <= self.now).then_some(lease.until)
+        });
+        let until = later(expired.max()?, HIDDEN_AFTER_LEASE);
+        (until > self.now).then_some(until)
+    }
+
     /// The verdict during an outage: what would make a request waits for the bot.
     fn in_outage(&self, verdict: Verdict, bucket: Option<&Bucket>) -> Verdict {
         match self.outage {
@@ -422,6 +457,28 @@ impl<'a> Survey<'a> {
         group.until = group.until.max(verdict.until);
         group.since = group.since.or(verdict.since);
         group
+    }
+}
+
+/// The verdict on a delivery whose chunk the queue hides until then.
+fn hide(verdict: Verdict, until: Timestamp) -> Verdict {
+    match verdict.reason {
+        Reason::InFlight | Reason::WaitingForPermit | Reason::Queued => {
+            Verdict::coded(Reason::InFlight, WORKER_DIED, until)
+        }
+        Reason::Held
+        | Reason::Scheduled
+        | Reason::NotYetPlanned
+        | Reason::Confirmed
+        | Reason::DeadLetter
+        | Reason::BotOutage
+        | Reason::TenantPaused
+        | Reason::InBatch
+        | Reason::RetryingAmbiguous
+        | Reason::Retrying
+        | Reason::WaitingForInstall
+        | Reason::Ending
+        | Reason::Ended => verdict,
     }
 }
 

@@ -24,6 +24,7 @@ on_every_backend! { ledger:
     conversations_do_not_wait_for_each_other,
     requests_to_one_conversation_keep_their_distance,
     a_lease_blocks_other_claims_until_its_deadline,
+    leases_are_returned_in_the_order_of_the_request,
     an_expired_lease_counts_as_an_ambiguous_attempt,
     of_fifty_takeovers_one_wins_and_one_ambiguous_attempt_is_counted,
     of_fifty_takeovers_by_other_deliveries_one_wins,
@@ -203,6 +204,23 @@ async fn a_lease_blocks_other_claims_until_its_deadline<S: Ledger>(store: S) {
         Claim::ConversationBusy { until: at(60) }
     );
     assert_eq!(row(&store, &delivery(1, &to)).await, None, "there is no row yet");
+}
+
+async fn leases_are_returned_in_the_order_of_the_request<S: Ledger>(store: S) {
+    let places = ["a:1", "a:2", "a:3"].map(conversation);
+    for (number, place) in [(7, &places[0]), (8, &places[2])] {
+        take(&store, number, place, 5).await;
+    }
+    let [first, second, third] = &places;
+    let asked = [third.clone(), second.clone(), first.clone(), third.clone()];
+    let leases = store.leases(&asked).await.unwrap();
+    let holders: Vec<_> = leases
+        .iter()
+        .map(|lease| lease.as_ref().map(|lease| (lease.holder.clone(), lease.until)))
+        .collect();
+    let held = |number, place| Some((delivery(number, place), at(65)));
+    assert_eq!(holders, [held(8, third), None, held(7, first), held(8, third)]);
+    assert_eq!(store.leases(&[]).await.unwrap(), []);
 }
 
 async fn an_expired_lease_counts_as_an_ambiguous_attempt<S: Ledger>(store: S) {

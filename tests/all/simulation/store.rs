@@ -11,7 +11,7 @@ use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, TurnClaim,
     TurnKey,
 };
-use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Row, State};
+use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{
@@ -491,6 +491,13 @@ impl Ledger for Tables {
 
     async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
         self.call("look up", self.store().rows(deliveries)).await
+    }
+
+    async fn leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> Result<Vec<Option<ConversationLease>>, Error> {
+        self.call("read leases", self.store().leases(conversations)).await
     }
 
     async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {

@@ -16,7 +16,9 @@ use herald::clock::{Clock, Random};
 use herald::conversation::{
     Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey,
 };
-use herald::delivery::{self, Claim, ClaimRequest, ClaimState, Decision, DeliveryKey, Row};
+use herald::delivery::{
+    self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row,
+};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
@@ -496,6 +498,13 @@ impl Ledger for Tables {
 
     async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
         Ok(vec![None; deliveries.len()])
+    }
+
+    async fn leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> Result<Vec<Option<ConversationLease>>, StoreError> {
+        Ok(vec![None; conversations.len()])
     }
 
     async fn batch(&self, _: &BatchKey) -> Result<Option<BatchRecord>, StoreError> {

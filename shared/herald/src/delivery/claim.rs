@@ -9,7 +9,7 @@ use crate::rate_limit::ConversationRate;
 const BUSY_WAIT: SignedDuration = SignedDuration::from_secs(1);
 
 /// The reason in the row of a worker that did not finish before its deadline.
-const WORKER_DIED: &str = "WorkerDied";
+pub(crate) const WORKER_DIED: &str = "WorkerDied";
 
 /// The lease on one conversation: which delivery may write there, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct ConversationLease {
 
 impl ConversationLease {
     /// Whether the holder's row has the result of this attempt.
-    fn is_finished(&self, row: Option<&Row>) -> bool {
+    pub(crate) fn is_finished(&self, row: Option<&Row>) -> bool {
         row.is_some_and(|row| row.attempt >= self.attempt)
     }
 }

@@ -79,6 +79,7 @@ fn survey<'a>(
     survey.examine(OpenChunk {
         bucket: Some(&bucket),
         buried,
+        leases: &HashMap::new(),
         batch: None,
         recipients: &recipients(rows.len()),
         rows,
@@ -240,6 +241,7 @@ fn rows_that_are_missing_count_as_none() {
     survey.examine(OpenChunk {
         bucket: None,
         buried: None,
+        leases: &HashMap::new(),
         batch: None,
         recipients: &recipients(3),
         rows: &[],
@@ -271,6 +273,7 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
         survey.examine(OpenChunk {
             bucket: Some(&bucket),
             buried: None,
+            leases: &HashMap::new(),
             batch: Some(batch),
             recipients: &recipients(2),
             rows: &rows,
@@ -347,4 +350,57 @@ fn nothing_is_predicted_to_finish_after_its_expiry() {
         survey(&short, TenantRate::default(), None, &vec![None; 900]).finish(),
         Some(at(110))
     );
+}
+
+#[test]
+fn a_chunk_whose_worker_died_is_explained_by_the_time_until_which_the_queue_hides_it() {
+    let notification = notification(2);
+    let keys: Vec<ConversationKey> = ["a:1", "a:2"]
+        .map(|id| format!("msteams|28:bot|{id}").parse().unwrap())
+        .into();
+    let recipients: Vec<Recipient> = keys.iter().cloned().map(Recipient::Conversation).collect();
+    let lease = |until: i64| ConversationLease {
+        holder: DeliveryKey::new(&notification.id, &recipients[0]),
+        attempt: 1,
+        ambiguous_attempts: 0,
+        until: at(until),
+        next: at(0),
+    };
+    let bucket = bucket();
+    // Examined at 100.
+    let explained = |lease: ConversationLease, row: Option<Row>| {
+        let leases = HashMap::from([(keys[0].clone(), lease)]);
+        let mut survey = Survey::new(&notification, HashMap::new(), LIMIT, at(100));
+        survey.examine(OpenChunk {
+            bucket: Some(&bucket),
+            buried: None,
+            batch: None,
+            leases: &leases,
+            recipients: &recipients,
+            rows: &[row, None],
+        });
+        let group = survey.groups().pop().unwrap();
+        (group.reason, group.deliveries, group.until, survey.finish())
+    };
+    let hidden = (Reason::InFlight, Some(2), Some(at(540)), Some(at(540)));
+    assert_eq!(explained(lease(90), None), hidden);
+    for (lease, row) in [
+        // It is alive.
+        (lease(101), None),
+        // The queue has shown it again.
+        (lease(100 - 450), None),
+        // It wrote its result, and another delivery holds the lease.
+        (lease(90), Some(delivered())),
+        (
+            ConversationLease {
+                holder: DeliveryKey::new(&notification.id, &recipients[1]),
+                ..lease(90)
+            },
+            None,
+        ),
+    ] {
+        let (_, _, until, finish) = explained(lease.clone(), row);
+        assert_eq!(until, None, "{lease:?}");
+        assert!(finish < Some(at(110)), "{finish:?}");
+    }
 }

@@ -8,7 +8,9 @@ use super::{Error, Rule};
 use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
 use crate::conversation::ConversationKey;
-use crate::delivery::{self, AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, Purpose, Row, State};
+use crate::delivery::{
+    self, AttemptLease, Claim, ClaimRequest, ConversationLease, DeliveryKey, Outcome, Purpose, Row, State,
+};
 use crate::rate_limit::{Bucket, TenantRate};
 
 /// The result of a conditional write.
@@ -100,6 +102,12 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         &self,
         deliveries: &[DeliveryKey],
     ) -> impl Future<Output = Result<Vec<Option<Row>>, Error>> + Send;
+
+    /// The leases of these conversations, in their order. A strong read.
+    fn leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> impl Future<Output = Result<Vec<Option<ConversationLease>>, Error>> + Send;
 
     /// The record of a batch. A strong read.
     fn batch(&self, batch: &BatchKey) -> impl Future<Output = Result<Option<BatchRecord>, Error>> + Send;

@@ -86,6 +86,15 @@ impl Ledger for Store {
         Ok(rows.map(Option::<&Row>::cloned).collect())
     }
 
+    async fn leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> Result<Vec<Option<ConversationLease>>, Error> {
+        let tables = self.tables();
+        let leases = conversations.iter().map(|key| tables.leases.get(key));
+        Ok(leases.map(Option::<&ConversationLease>::cloned).collect())
+    }
+
     async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
         Ok(self.tables().batches.get(batch).cloned())
     }

@@ -9,7 +9,7 @@ use super::{Consistency, Error, Expression, Put, Table};
 use crate::aws::Sdk;
 use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::ConversationKey;
-use crate::delivery::{Claim, ClaimRequest, DeliveryKey, Row};
+use crate::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use crate::digest::sha256_hex;
 use crate::store::{CasResult, RowGuard, RowWrite};
 
@@ -107,6 +107,13 @@ impl crate::store::Ledger for Ledger {
             item.map(|item| read_row(VERB, item)).transpose()
         };
         deliveries.iter().map(row).collect()
+    }
+
+    async fn leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> Result<Vec<Option<ConversationLease>>, Error> {
+        self.read_leases(conversations).await
     }
 
     async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {

@@ -117,6 +117,21 @@ impl Ledger {
         Err(Error::contention(VERB))
     }
 
+    pub(super) async fn read_leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> Result<Vec<Option<ConversationLease>>, Error> {
+        const VERB: &str = "read leases";
+        let name = |key: &ConversationKey| prefixed_key("lease", &key.to_string());
+        let names: Vec<String> = conversations.iter().map(name).collect();
+        let found = self.read(VERB, names.iter().map(String::as_str)).await?;
+        let lease = |name: &String| {
+            let stored = found.get(name).map(StoredLease::read).transpose()?;
+            Ok(stored.map(|stored| stored.held))
+        };
+        names.iter().map(lease).collect()
+    }
+
     /// Reads the row of a delivery and the lease of its conversation, in one request.
     async fn read_claim(&self, delivery: &DeliveryKey, lease_key: &str) -> Result<Known, Error> {
         let found = self.read(VERB, [delivery.as_str(), lease_key]).await?;
