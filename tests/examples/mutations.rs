@@ -26,6 +26,9 @@ const PROOF: &[&str] = &[
     "every_invariant_holds_under_faults",
     "a_backlog_is_sent_at_nine_tenths",
     "many_notifications_to_one_conversation",
+    "a_tenant_that_refuses_the_bot",
+    "while_every_tenant_refuses_the_bot",
+    "without_a_token_deliveries_wait",
 ];
 
 /// A deliberate fault.
@@ -103,6 +106,36 @@ const MUTATIONS: &[Mutation] = &[
                 let sent = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
                 ledger.settle(&delivery, &lease, &Outcome::Delivered(sent)).await?;
                 self.attempt",
+    },
+    Mutation {
+        name: "a 401 of one tenant pauses the whole bot",
+        file: "shared/herald/src/bot_health.rs",
+        from: "if self.refusals.iter().any(|refusal| refusal.bucket != *bucket) {",
+        to: "if true {",
+    },
+    Mutation {
+        name: "the refusal of the bot by one tenant is never final",
+        file: "shared/herald/src/rate_limit/breaker.rs",
+        from: "failures.openings >= max_openings",
+        to: "failures.openings > max_openings + 1000",
+    },
+    Mutation {
+        name: "an outage of the bot is never over",
+        file: "shared/herald/src/bot_health.rs",
+        from: "health.outage = None;",
+        to: "",
+    },
+    Mutation {
+        name: "a Retry-After of any length is obeyed",
+        file: "shared/herald/src/retry.rs",
+        from: "Ok(wait) if wait <= MAX_RETRY_AFTER => wait,",
+        to: "Ok(wait) => wait,",
+    },
+    Mutation {
+        name: "a message that the channel refuses is sent on",
+        file: "functions/sender/src/notification_cache.rs",
+        from: "self.head.refusal(self.channel.as_deref()?)",
+        to: "self.head.refusal(self.channel.as_deref()?).filter(|_| false)",
     },
     Mutation {
         name: "Retry-After is ignored",
