@@ -498,6 +498,24 @@ async fn a_cursor_that_is_not_ours_is_an_error<S: Conversations>(store: S) {
         let listed = store.list(&ConversationFilter::Blocked, Some(cursor), 10).await;
         assert!(matches!(listed, Err(Error::Corrupt { .. })), "{cursor}");
     }
+    hear(&store, &personal("eve"), 0).await;
+    let tenant = |id: &str| ConversationFilter::Tenant(id.into());
+    let cursor = store
+        .list(&tenant("tenant-1"), None, 1)
+        .await
+        .unwrap()
+        .cursor
+        .unwrap();
+    let long = json!(["x".repeat(2049), "msteams|28:bot", "tenant-1", "personal"]).to_string();
+    for (filter, cursor) in [
+        (tenant("tenant-2"), &cursor),
+        (ConversationFilter::Removed, &cursor),
+        (ConversationFilter::User("entra-ada".into()), &cursor),
+        (tenant("tenant-1"), &long),
+    ] {
+        let listed = store.list(&filter, Some(cursor), 1).await;
+        assert!(matches!(listed, Err(Error::Corrupt { .. })), "{filter:?}");
+    }
 }
 
 /// Applies a sender's feedback to the current record.

@@ -31,13 +31,18 @@ impl ConversationKey {
         let conversation = reference.conversation.as_ref()?.id.clone();
         let channel = reference.channel_id.clone()?;
         let bot = reference.bot.as_ref()?.id.clone();
-        let well_named = is_id(conversation.as_str()) && is_id(&channel) && is_id(bot.as_str());
         let key = Self {
             conversation,
             channel,
             bot,
         };
-        (well_named && key.place().len() <= ID_BYTES_MAX).then_some(key)
+        key.is_storable().then_some(key)
+    }
+
+    /// Whether the tables can hold this key.
+    fn is_storable(&self) -> bool {
+        let parts = [self.conversation.as_str(), &*self.channel, self.bot.as_str()];
+        parts.into_iter().all(is_id) && self.place().len() <= ID_BYTES_MAX
     }
 
     /// The sort key beside the conversation id: channel and bot, with `|` between.
@@ -61,7 +66,9 @@ impl ConversationKey {
 
 /// The text is not a conversation key.
 #[derive(Debug, thiserror::Error)]
-#[error("not a conversation key: it must be channel, bot and conversation with `|` between")]
+#[error(
+    "not a conversation key: it must be channel, bot and conversation with `|` between, and none of them empty or longer than 1024 bytes"
+)]
 pub struct InvalidKey;
 
 impl fmt::Display for ConversationKey {
@@ -84,11 +91,14 @@ impl FromStr for ConversationKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.splitn(3, '|');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(channel), Some(bot), Some(conversation)) => Ok(Self {
-                conversation: conversation.into(),
-                channel: unescape(channel),
-                bot: unescape(bot).into(),
-            }),
+            (Some(channel), Some(bot), Some(conversation)) => {
+                let key = Self {
+                    conversation: conversation.into(),
+                    channel: unescape(channel),
+                    bot: unescape(bot).into(),
+                };
+                Some(key).filter(Self::is_storable).ok_or(InvalidKey)
+            }
             _ => Err(InvalidKey),
         }
     }
@@ -121,5 +131,39 @@ fn unescape(part: &str) -> String {
         part.replace("%7C", "|").replace("%25", "%")
     } else {
         part.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_no_table_can_hold_is_no_key() {
+        let long = "x".repeat(ID_BYTES_MAX + 1);
+        for text in [
+            "",
+            "|",
+            "||",
+            "a|b|",
+            "a||c",
+            "|b|c",
+            "a|b|c\n",
+            "a%7|\u{7}|c",
+            &format!("{long}|b|c"),
+            &format!("a|{long}|c"),
+            &format!("a|b|{long}"),
+            &format!("{}|{}|c", "x".repeat(600), "y".repeat(600)),
+        ] {
+            assert!(text.parse::<ConversationKey>().is_err(), "{text:?}");
+        }
+        for text in [
+            "a|b|c",
+            "a|b|c|d",
+            "a%7Cx|b%25|c",
+            &format!("a|b|{}", "x".repeat(ID_BYTES_MAX)),
+        ] {
+            assert_eq!(text.parse::<ConversationKey>().unwrap().to_string(), text);
+        }
     }
 }

@@ -104,10 +104,14 @@ impl Conversations for Store {
         limit: usize,
     ) -> Result<ListPage<ConversationSummary>, Error> {
         // The moment only where the list is sorted by it.
-        let after: Option<(Option<Timestamp>, ConversationKey)> = cursor
-            .map(|cursor| cursor::decode("list conversations", cursor))
-            .transpose()?;
-        let after = after.as_ref().map(|(moment, key)| (*moment, key));
+        let verb = "list conversations";
+        let selection = format!("{filter:?}");
+        let after: Option<(String, (Option<Timestamp>, ConversationKey))> =
+            cursor.map(|cursor| cursor::decode(verb, cursor)).transpose()?;
+        if after.as_ref().is_some_and(|(of, _)| *of != selection) {
+            return Err(Error::corrupt(verb, "cursor"));
+        }
+        let after = after.as_ref().map(|(_, (moment, key))| (*moment, key));
         let by_change = matches!(filter, ConversationFilter::Blocked | ConversationFilter::Removed);
         let tables = self.tables();
         let listed = tables.conversations.values();
@@ -126,7 +130,7 @@ impl Conversations for Store {
         let last = page.last().filter(|_| listed.len() > limit);
         Ok(ListPage {
             items: page.iter().map(|(_, record)| summary(record)).collect(),
-            cursor: last.map(|(position, _)| cursor::encode(position)),
+            cursor: last.map(|(position, _)| cursor::encode(&(&selection, position))),
         })
     }
 

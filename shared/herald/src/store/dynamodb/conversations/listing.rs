@@ -13,6 +13,9 @@ use super::membership::{self, MEMBER};
 use super::record::{BLOCKED, REFERENCE, REMOVED, SUMMARY, UNREACHABLE};
 use crate::store::{ConversationFilter, cursor};
 
+/// The longest partition key of DynamoDB, in bytes.
+const KEY_BYTES_MAX: usize = 2048;
+
 /// Where the conversations of a filter are read.
 pub(super) enum Position<'a> {
     /// A segment of the whole table, filtered for records.
@@ -163,7 +166,7 @@ impl<'a> Position<'a> {
     pub(super) fn start(&self, verb: &'static str, cursor: &str) -> Result<Item, Error> {
         let names = self.key_names();
         let values: Vec<String> = cursor::decode(verb, cursor)?;
-        if values.len() != names.len() {
+        if values.len() != names.len() || !self.has_key(&names, &values) {
             return Err(Error::corrupt(verb, "cursor"));
         }
         names
@@ -177,6 +180,19 @@ impl<'a> Position<'a> {
                 Ok((name.to_owned(), value))
             })
             .collect()
+    }
+
+    /// Whether this may be the key of an item here.
+    fn has_key(&self, names: &[&str], values: &[String]) -> bool {
+        let (partition, own) = match self {
+            Self::Segment { .. } => ("", ""),
+            Self::Partition { value, .. } => ("conversation", value.as_ref()),
+            Self::Index { attribute, value, .. } => (*attribute, *value),
+        };
+        names.iter().zip(values).all(|(name, value)| {
+            let is_key = (1..=KEY_BYTES_MAX).contains(&value.len());
+            is_key && (*name != partition || value == own)
+        })
     }
 
     /// The cursor that holds this key.
