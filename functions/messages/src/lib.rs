@@ -18,6 +18,7 @@ use botframework::turn::{Adapter, TurnResponse};
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::conversation::is_id;
+use herald::problem::Problem;
 use herald::store::{self, Conversations, dynamodb};
 use herald::telemetry::chain;
 use herald::{aws, credential, inbound};
@@ -41,6 +42,9 @@ const UNCONFIGURED_BOT: &str = "bot";
 
 /// How long one request of the bot may take. The function ends after 15 seconds, and the channel waits no longer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The methods of the endpoint.
+const METHODS: &str = "POST, GET, HEAD";
 
 /// The dependencies of [`handle`].
 #[derive(Debug)]
@@ -240,10 +244,28 @@ fn invalid_id(activity: &Activity) -> Option<&'static str> {
     invalid.map(|(property, _)| property)
 }
 
+/// A response without a body; of an error, a problem document. It says nothing of why a token was refused.
 fn status(status: StatusCode) -> Response<Body> {
+    if status.is_client_error() || status.is_server_error() {
+        return Problem::new(status, detail(status)).into_response();
+    }
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
     response
+}
+
+fn detail(status: StatusCode) -> String {
+    match status {
+        StatusCode::BAD_REQUEST => "The body is not an activity of the Bot Framework.".to_owned(),
+        StatusCode::UNAUTHORIZED => "The request has no valid token of a channel.".to_owned(),
+        StatusCode::FORBIDDEN => {
+            "The token is valid, but this channel, tenant, bot or service URL is not accepted.".to_owned()
+        }
+        StatusCode::METHOD_NOT_ALLOWED => format!("This endpoint answers {METHODS} only."),
+        StatusCode::PAYLOAD_TOO_LARGE => format!("An activity may have {ACTIVITY_MAX_BYTES} bytes."),
+        StatusCode::NOT_IMPLEMENTED => "The bot does not handle this invoke.".to_owned(),
+        _ => "The activity was not processed. It may be sent again.".to_owned(),
+    }
 }
 
 fn respond(turn: &TurnResponse) -> Response<Body> {
@@ -272,6 +294,6 @@ fn not_allowed() -> Response<Body> {
     let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
     response
         .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
+        .insert(header::ALLOW, HeaderValue::from_static(METHODS));
     response
 }

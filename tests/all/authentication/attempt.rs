@@ -181,14 +181,30 @@ impl Case {
         }
     }
 
-    /// Asserts the expected result, and that a refusal has an empty body and no effect.
+    /// Asserts the expected result, and that a refusal has no effect and says its status only: not why a token was refused.
     pub(super) async fn judge(&self, mut attempt: Attempt) {
         (self.change)(&mut attempt);
         assert_eq!(attempt.verdict().await, self.error_type, "{}", self.name);
         let (status, body, believed) = attempt.answer().await;
         assert_eq!(status, self.status, "{}", self.name);
-        assert_eq!(body, "", "{}", self.name);
+        assert_eq!(body, said(status), "{}", self.name);
         assert_eq!(believed, self.status == 200, "{}", self.name);
+    }
+}
+
+/// The body of every answer with this status.
+pub(super) fn said(status: u16) -> String {
+    let problem =
+        |title: &str, detail: &str| format!(r#"{{"title":"{title}","status":{status},"detail":"{detail}"}}"#);
+    match status {
+        200 => String::new(),
+        400 => problem("Bad Request", "The body is not an activity of the Bot Framework."),
+        401 => problem("Unauthorized", "The request has no valid token of a channel."),
+        403 => problem(
+            "Forbidden",
+            "The token is valid, but this channel, tenant, bot or service URL is not accepted.",
+        ),
+        other => panic!("a refusal with status {other}"),
     }
 }
 

@@ -10,6 +10,8 @@ use herald_local::issuer::Issuer;
 use herald_local::{Host, Options, front};
 use serde_json::{Value, json};
 
+use super::attempt::said;
+
 const APP: &str = "0000000a-0000-4000-8000-00000000b07a";
 
 fn built() -> Options {
@@ -68,15 +70,21 @@ async fn a_request_is_accepted_with_the_channels_token_and_denied_without() {
     ] {
         let answer = client.post_as(token, &endpoint, activity).await.unwrap();
         assert_eq!(
-            (answer.status.as_u16(), answer.body.len()),
-            (status, 0),
+            (
+                answer.status.as_u16(),
+                String::from_utf8_lossy(&answer.body).into_owned()
+            ),
+            (status, said(status)),
             "{token}"
         );
     }
     let answer = client.post(&endpoint, &activity).await.unwrap();
     assert_eq!(
-        (answer.status.as_u16(), answer.body.len()),
-        (401, 0),
+        (
+            answer.status.as_u16(),
+            String::from_utf8_lossy(&answer.body).into_owned()
+        ),
+        (401, said(401)),
         "no header at all"
     );
     assert!(channel.posted().is_empty(), "no reply was sent");
