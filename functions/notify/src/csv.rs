@@ -8,20 +8,44 @@ pub(crate) fn line<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a st
         if index > 0 {
             text.push(',');
         }
-        // A spreadsheet takes such a cell for a formula, and its text may come from a stranger. An apostrophe makes it text.
-        let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
-            "'"
-        } else {
-            ""
-        };
+        let guarded = guarded(cell);
         // Writing to a string cannot fail.
-        let _ = if guard.is_empty() && !cell.contains([',', '"', '\r', '\n']) {
+        let _ = if guarded == cell && !cell.contains([',', ';', '"', '\t', '\r', '\n']) {
             write!(text, "{cell}")
         } else {
-            write!(text, "\"{guard}{}\"", cell.replace('"', "\"\""))
+            write!(text, "\"{}\"", guarded.replace('"', "\"\""))
         };
     }
     text.push_str("\r\n");
+}
+
+/// The cell with an apostrophe before each text that a spreadsheet would take for a formula: the cell may come from a stranger.
+///
+/// A formula may begin at the start of the cell, and after each character at which a spreadsheet of another locale, or one
+/// that is told another separator, begins a cell of its own.
+fn guarded(cell: &str) -> String {
+    let mut guarded = String::with_capacity(cell.len());
+    let mut begins = true;
+    for (index, one) in cell.char_indices() {
+        let is_break = matches!(one, '\t' | '\r' | '\n');
+        if (begins && is_formula(one)) || (index == 0 && is_break) {
+            guarded.push('\'');
+        }
+        guarded.push(one);
+        begins = is_break || matches!(one, ';' | '"') || (begins && is_invisible(one));
+    }
+    guarded
+}
+
+/// Whether spreadsheets take a cell with this first character for a formula; those of East Asian locales take the full-width
+/// forms, too.
+fn is_formula(one: char) -> bool {
+    matches!(one, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
+}
+
+/// Whether the character does not show, so that some spreadsheets skip it.
+fn is_invisible(one: char) -> bool {
+    one.is_whitespace() || one.is_control() || matches!(one, '\u{200b}'..='\u{200f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -49,8 +73,38 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
+        for formula in [
+            "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n", "＝1", "＋1", "－1", "＠A",
+        ] {
             assert!(of(&[formula]).starts_with("\"'"), "{formula}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_cell_is_a_formula_where_another_separator_divides_it() {
+        for (cell, line) in [
+            ("a;=1+1", "\"a;'=1+1\"\r\n"),
+            ("a; \u{200b}＝1", "\"a; \u{200b}'＝1\"\r\n"),
+            ("a\t@A", "\"a\t'@A\"\r\n"),
+            ("a\n-1", "\"a\n'-1\"\r\n"),
+            ("a\"+1", "\"a\"\"'+1\"\r\n"),
+            (" =1", "\" '=1\"\r\n"),
+            ("a;b", "\"a;b\"\r\n"),
+        ] {
+            assert_eq!(of(&[cell]), line);
+        }
+    }
+
+    #[test]
+    fn what_is_no_formula_stays_as_it_is() {
+        for cell in [
+            "19:a-b@thread.tacv2",
+            "a=b",
+            "1-2",
+            "msteams|28:bot|a:ada",
+            "2026-11-30T09:00:00Z",
+        ] {
+            assert_eq!(of(&[cell]), format!("{cell}\r\n"));
         }
     }
 }
