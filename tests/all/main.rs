@@ -10,6 +10,7 @@ mod contract;
 mod credential;
 mod faulty;
 mod fuzz;
+mod http_api;
 mod infra;
 mod install;
 mod lossless;

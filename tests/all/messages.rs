@@ -214,7 +214,7 @@ async fn an_unhandled_action_of_a_card_gets_an_answer_that_teams_understands() {
     for _ in 0..2 {
         let answer = world.messages(post("/api/messages", &action.to_string())).await;
         assert_eq!(answer.status(), 200);
-        let body = crate::world::document(&answer);
+        let body = document(&answer);
         assert_eq!(body["statusCode"], 400);
         assert_eq!(body["type"], "application/vnd.microsoft.error");
     }
@@ -390,10 +390,7 @@ async fn an_invoke_and_expected_replies_are_answered_each_time() {
     activity["deliveryMode"] = json!("expectReplies");
     for _ in 0..2 {
         let answer = world.messages(post("/api/messages", &activity.to_string())).await;
-        assert_eq!(
-            crate::world::document(&answer)["activities"][0]["text"],
-            "You said: hello"
-        );
+        assert_eq!(document(&answer)["activities"][0]["text"], "You said: hello");
     }
 }
 

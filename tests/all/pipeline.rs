@@ -507,7 +507,7 @@ async fn the_functions_accept_the_events_of_the_fixtures() {
             .batch_item_failures
             .is_empty()
     );
-    let http = |name: &str| lambda_http::request::from_str(&event(name)).unwrap();
+    let http = |name: &str| tests::gateway::received(serde_json::from_str(&event(name)).unwrap()).unwrap();
     assert_eq!(
         world
             .messages(http("messages-conversation-update"))

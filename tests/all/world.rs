@@ -26,13 +26,14 @@ use herald::rate_limit::Limits;
 use herald::store::memory::Store;
 use herald::store::{Ledger, Notifications};
 use jiff::{SignedDuration, Timestamp};
+use lambda_http::Body;
 use lambda_http::http::{Request, Response};
-use lambda_http::{Body, RequestExt};
 use sender::Invocation;
 use serde_json::{Value, json};
 use tests::backend::Assembled;
 use tests::channel::Channel;
 use tests::credential::{given, refused};
+use tests::gateway;
 use tests::graph::{Graph, MANIFEST};
 
 pub(crate) const SERVICE_URL: &str = "http://127.0.0.1:3979/";
@@ -155,7 +156,7 @@ impl World {
             adapter,
             clock: self.clock.clone(),
         };
-        messages::handle(&context, request).await
+        messages::handle(&context, gateway::through(request)).await
     }
 
     /// Posts an activity as the channel does; it must be answered 200.
@@ -204,7 +205,7 @@ impl World {
             clock: self.clock.clone(),
             random: self.random.clone(),
         };
-        notify::handle(&context, request).await
+        notify::handle(&context, gateway::through(request)).await
     }
 
     /// Creates a notification, which must be accepted.
@@ -343,7 +344,6 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
         .uri(format!("http://127.0.0.1{path}"))
         .body(body)
         .unwrap()
-        .with_raw_http_path(path)
 }
 
 pub(crate) fn post(path: &str, body: &str) -> Request<Body> {

@@ -13,6 +13,7 @@ pub mod credential;
 pub mod crowd;
 pub mod database;
 mod gate;
+pub mod gateway;
 pub mod graph;
 pub mod hostile;
 pub mod http_client;

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use herald::config::Environment;
+use herald::http_api::{self, GatewayEvent};
 use herald::telemetry;
-use lambda_http::{Error, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use messages::{Context, handle};
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,8 +18,9 @@ async fn run() -> Result<(), Error> {
     telemetry::start(&environment);
     let context = Context::from_environment(&environment)?;
     let context = &context;
-    let serving = lambda_http::run(service_fn(|request| async move {
-        Ok::<_, Error>(handle(context, request).await)
+    let serving = lambda_runtime::run(service_fn(|event: LambdaEvent<GatewayEvent>| async move {
+        let handle = |request| Box::pin(handle(context, request));
+        Ok::<_, Error>(http_api::answer(event.payload, handle).await)
     }));
     // The keys are on their way while the runtime asks for its first event.
     tokio::join!(serving, context.prefetch()).0

@@ -1,16 +1,14 @@
 //! The caller, as API Gateway authenticated it.
 
 use herald::caller::ANONYMOUS;
-use lambda_http::request::RequestContext;
-use lambda_http::{Request, RequestExt};
+use lambda_http::Request;
+
+use crate::route::context;
 
 /// The caller's name: `iam:` and the ARN of the principal, `jwt:` with issuer and subject, or `nobody` where the API has no
 /// authorizer, as on a development machine.
 pub(crate) fn of(request: &Request) -> String {
-    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
-        return ANONYMOUS.to_owned();
-    };
-    let Some(authorizer) = &context.authorizer else {
+    let Some(authorizer) = context(request).and_then(|context| context.authorizer.as_ref()) else {
         return ANONYMOUS.to_owned();
     };
     if let Some(arn) = authorizer.iam.as_ref().and_then(|iam| iam.user_arn.as_deref()) {
@@ -19,7 +17,7 @@ pub(crate) fn of(request: &Request) -> String {
     let Some(jwt) = &authorizer.jwt else {
         return ANONYMOUS.to_owned();
     };
-    let claim = |name: &str| jwt.claims.get(name).map(String::as_str);
+    let claim = |name: &str| jwt.claim(name);
     // Not every issuer gives application tokens a subject.
     let subject = ["sub", "azp", "appid", "client_id"].into_iter().find_map(claim);
     format!(
@@ -32,13 +30,15 @@ pub(crate) fn of(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald::http_api::GatewayEvent;
     use serde_json::{Value, json};
 
     fn caller(authorizer: &Value) -> String {
         let mut event: Value =
             serde_json::from_str(include_str!("../../../tests/fixtures/events/notify-post.json")).unwrap();
         event["requestContext"]["authorizer"] = authorizer.clone();
-        of(&lambda_http::request::from_str(&event.to_string()).unwrap())
+        let event: GatewayEvent = serde_json::from_value(event).unwrap();
+        of(&event.into_request().unwrap())
     }
 
     #[test]

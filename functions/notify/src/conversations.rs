@@ -6,12 +6,12 @@ use herald::id::normalize_guid;
 use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
 use crate::audit::Action;
-use crate::request::{self, Query, not_a_cursor, segment};
+use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json, no_content};
 
 /// A conversation in a list.
@@ -109,16 +109,15 @@ pub(crate) const LISTED_BY: [&str; 5] = ["state", "tenant", "user", "team", "tag
 
 impl<B: Backend> Context<B> {
     /// `GET /api/conversations`
-    pub(crate) async fn conversations(&self, request: &Request) -> Result<Response<Body>, ApiError> {
-        let [state, tenant, user, team, tag] = LISTED_BY;
-        let query = Query::parse(request, &[state, tenant, user, team, tag, "cursor", "limit"])?;
-        let filter = filter(&query)?;
-        let (cursor, limit) = (query.cursor()?, query.limit()?);
+    pub(crate) async fn conversations(&self, query: &Query) -> Result<Response<Body>, ApiError> {
+        let filter = filter(query)?;
+        let list = List::new("conversations", &[&format!("{filter:?}")]);
+        let (cursor, limit) = (query.cursor(&list)?, query.limit()?);
         let listing = self.conversations.list(&filter, cursor.as_deref(), limit).await;
         let listing = listing.map_err(list_error)?;
         let listed = Listed {
             conversations: listing.items.into_iter().map(Summary::from).collect(),
-            next: listing.cursor.map(request::cursor),
+            next: listing.cursor.map(|cursor| list.cursor(&cursor)),
         };
         Ok(json(StatusCode::OK, &listed))
     }
@@ -224,8 +223,7 @@ pub(crate) fn filter_by(name: &str, value: &str) -> Result<ConversationFilter, A
 }
 
 fn conversation_key(text: &str) -> Result<ConversationKey, ApiError> {
-    let key = segment(text).and_then(|text| text.parse().ok());
-    key.ok_or_else(|| {
+    text.parse().map_err(|_| {
         ApiError::bad_request(
             "A conversation is named as lists name it: channel, bot and conversation with `|` between, percent-encoded.",
         )
@@ -233,7 +231,7 @@ fn conversation_key(text: &str) -> Result<ConversationKey, ApiError> {
 }
 
 fn tag_name(text: &str) -> Result<String, ApiError> {
-    let tag = segment(text).filter(|tag| conversation::is_tag(tag));
+    let tag = Some(text.to_owned()).filter(|tag| conversation::is_tag(tag));
     tag.ok_or_else(not_a_tag)
 }
 

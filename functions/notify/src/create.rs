@@ -143,13 +143,12 @@ fn legacy_page(id: &NotificationId, held_above: Option<u64>) -> String {
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<&str>, Problem> {
-    let mut values = request.headers().get_all("idempotency-key").iter();
-    let Some(value) = values.next() else {
+    let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
     let key = value.to_str().unwrap_or_default();
-    if values.next().is_some() || !(1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len()) {
-        let detail = format!("must be sent once, with 1 to {IDEMPOTENCY_KEY_MAX_BYTES} ASCII characters");
+    if !(1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len()) {
+        let detail = format!("must have 1 to {IDEMPOTENCY_KEY_MAX_BYTES} ASCII characters");
         return Err(Problem {
             errors: vec![Fault::new("Idempotency-Key", detail)],
             ..Problem::new(StatusCode::BAD_REQUEST, "A header is invalid.")

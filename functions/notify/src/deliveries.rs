@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::audit::Action;
 use crate::plan_pages::{self, Position};
-use crate::request::{self, Query, not_a_cursor};
+use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json, of_type};
 use crate::{Context, caller, csv};
 
@@ -198,8 +198,12 @@ struct Listed {
 
 impl<B: Backend> Context<B> {
     /// `GET /api/notifications/{id}/deliveries`
-    pub(crate) async fn deliveries(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
-        let query = Query::parse(request, &["state", "cursor", "limit", "format"])?;
+    pub(crate) async fn deliveries(
+        &self,
+        id: &str,
+        query: &Query,
+        request: &Request,
+    ) -> Result<Response<Body>, ApiError> {
         let wanted = match query.get("state") {
             None => None,
             Some(text) => Some(StateFilter::parse(text).ok_or_else(|| {
@@ -207,19 +211,26 @@ impl<B: Backend> Context<B> {
                 ApiError::bad_request(format!("`state` must be one of `{names}`, or left out."))
             })?),
         };
-        let format = Format::of(&query, request)?;
+        let format = Format::of(query, request)?;
         let limit = query.limit()?;
-        let from = match query.cursor()? {
+        let list = List::new("deliveries", &[id, query.get("state").unwrap_or_default()]);
+        let from = match query.cursor(&list)? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),
         };
         let notification = self.find(id).await?;
-        let listed = self.list_deliveries(&notification, wanted, from, limit).await?;
-        let count = Some(listed.deliveries.len() as u64);
+        let (deliveries, next) = self.list_deliveries(&notification, wanted, from, limit).await?;
+        let count = Some(deliveries.len() as u64);
         Action::Report.of_notification(&caller::of(request), &notification.id, count);
+        let next = next.map(|position| list.cursor(&position.text()));
+        let listed = Listed { deliveries, next };
         Ok(match format {
             Format::Json => json(StatusCode::OK, &listed),
-            Format::Csv => csv_response(listed, request),
+            Format::Csv => {
+                let next = listed.next.as_deref().map(|cursor| query.next_page(cursor));
+                let next = next.map(|query| format!("/api/notifications/{id}/deliveries?{query}"));
+                csv_response(listed, next)
+            }
         })
     }
 
@@ -229,7 +240,7 @@ impl<B: Backend> Context<B> {
         wanted: Option<StateFilter>,
         mut position: Position,
         limit: usize,
-    ) -> Result<Listed, ApiError> {
+    ) -> Result<(Vec<Delivery>, Option<Position>), ApiError> {
         let mut deliveries = Vec::new();
         let mut pages = 0;
         let next = loop {
@@ -258,10 +269,7 @@ impl<B: Backend> Context<B> {
                 }
             }
         };
-        Ok(Listed {
-            deliveries,
-            next: next.map(|position| request::cursor(position.text())),
-        })
+        Ok((deliveries, next))
     }
 }
 
@@ -290,8 +298,8 @@ impl Format {
     }
 }
 
-/// The page as CSV, with the next page in a `Link` header.
-fn csv_response(listed: Listed, request: &Request) -> Response<Body> {
+/// The page as CSV, with the address of the next page in a `Link` header.
+fn csv_response(listed: Listed, next: Option<String>) -> Response<Body> {
     let mut text = String::new();
     csv::line(&mut text, Delivery::COLUMNS);
     for delivery in listed.deliveries {
@@ -299,15 +307,13 @@ fn csv_response(listed: Listed, request: &Request) -> Response<Body> {
         csv::line(&mut text, cells.iter().map(String::as_str));
     }
     let mut response = of_type(StatusCode::OK, "text/csv; charset=utf-8; header=present", text);
-    let pairs = request.uri().query().unwrap_or_default().split('&');
-    let kept = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-    if let Some(next) = listed.next {
-        let cursor = format!("cursor={next}");
-        let query: Vec<_> = kept.chain([cursor.as_str()]).collect();
-        let link = format!("<{}?{}>; rel=\"next\"", request.uri().path(), query.join("&"));
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
-        }
+    let attachment = HeaderValue::from_static("attachment; filename=\"deliveries.csv\"");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_DISPOSITION, attachment);
+    let link = next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
     }
     response
 }

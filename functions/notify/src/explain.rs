@@ -15,12 +15,12 @@ use herald::rate_limit::{Bucket, TenantRate};
 use herald::store::{self, Ledger, Notifications, RateLimits};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
 use crate::plan_pages::{self, OpenChunk, PlanScan, Position, ScanLimits};
-use crate::request::{self, Query, not_a_cursor};
+use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json};
 
 /// How much one request scans.
@@ -115,9 +115,9 @@ impl<B: Backend> Context<B> {
     }
 
     /// `GET /api/notifications/{id}/explain`
-    pub(crate) async fn explain(&self, id: &str, request: &Request) -> Result<Response<Body>, ApiError> {
-        let query = Query::parse(request, &["cursor"])?;
-        let from = match query.cursor()? {
+    pub(crate) async fn explain(&self, id: &str, query: &Query) -> Result<Response<Body>, ApiError> {
+        let list = List::new("explain", &[id]);
+        let from = match query.cursor(&list)? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),
         };
@@ -164,7 +164,7 @@ impl<B: Backend> Context<B> {
                 pages: scan.pages,
                 complete: is_consistent && from == Position::default() && scan.next.is_none(),
             },
-            next: scan.next.map(|position| request::cursor(position.text())),
+            next: scan.next.map(|position| list.cursor(&position.text())),
             revising: behind.then_some(Revising {
                 revision: notification.revision,
                 chunks: notification.chunks,

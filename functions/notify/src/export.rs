@@ -12,8 +12,7 @@ use serde_json::Value;
 
 use crate::audit::Action;
 use crate::conversations::{LISTED_BY, filter_by, list_error};
-use crate::request::{self, Query};
-use crate::request::{bytes, document};
+use crate::request::{List, Query, bytes, document};
 use crate::response::{ApiError, of_type};
 use crate::{Context, caller};
 
@@ -34,9 +33,10 @@ const CURSOR_HEADER: HeaderName = HeaderName::from_static("herald-cursor");
 
 impl<B: Backend> Context<B> {
     /// `POST /api/conversations/export`
-    pub(crate) async fn export(&self, request: &Request) -> Result<Response<Body>, ApiError> {
-        let mut cursor = Query::parse(request, &["cursor"])?.cursor()?;
+    pub(crate) async fn export(&self, query: &Query, request: &Request) -> Result<Response<Body>, ApiError> {
         let filter = filter(request)?;
+        let list = List::new("export", &[&format!("{filter:?}")]);
+        let mut cursor = query.cursor(&list)?;
         let began = self.clock.now();
         let (mut text, mut size, mut count) = (String::new(), 0, 0);
         loop {
@@ -62,9 +62,13 @@ impl<B: Backend> Context<B> {
         }
         Action::Export.of_conversations(&caller::of(request), count);
         let mut response = of_type(StatusCode::OK, "application/x-ndjson", text);
+        let attachment = HeaderValue::from_static("attachment; filename=\"conversations.ndjson\"");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_DISPOSITION, attachment);
         if let Some(cursor) = cursor {
-            let cursor = request::cursor(cursor);
-            let link = format!("<{}?cursor={cursor}>; rel=\"next\"", request.uri().path());
+            let cursor = list.cursor(&cursor);
+            let link = format!("</api/conversations/export?cursor={cursor}>; rel=\"next\"");
             for (name, value) in [(header::LINK, link), (CURSOR_HEADER, cursor)] {
                 if let Ok(value) = HeaderValue::from_str(&value) {
                     response.headers_mut().insert(name, value);

@@ -22,7 +22,8 @@
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
 //! | `GET /api/notify` | 200, the page of the Bot Framework's sample; sends the configured text to everyone |
 //!
-//! Errors are RFC 9457 problem documents. After a 202 the notification, or its change, is stored and enqueued. A request that
+//! A request is dispatched by the route key that the gateway matched and authorised ([`herald::http_api`]). Errors are RFC 9457
+//! problem documents. After a 202 the notification, or its change, is stored and enqueued. A request that
 //! got 503 may be repeated, and continues where the first one stopped.
 
 use botframework::service_url::TrustRule;
@@ -35,10 +36,12 @@ use herald::event::eventbridge;
 use herald::queue::sqs;
 use herald::rate_limit::Limits;
 use herald::store::dynamodb;
-use lambda_http::http::Method;
+use lambda_http::http::{HeaderValue, header};
 use lambda_http::{Body, Request, Response};
 
+use request::Query;
 use response::ApiError;
+use route::{Endpoint, Route};
 
 mod audit;
 mod caller;
@@ -57,6 +60,7 @@ mod rates;
 mod request;
 mod response;
 mod revise;
+mod route;
 mod status;
 mod users;
 
@@ -129,71 +133,50 @@ impl Context<Aws> {
     }
 }
 
-/// Answers one request. Errors become problem documents.
+/// The route keys that the template must have, besides `$default`.
+pub fn route_keys() -> impl Iterator<Item = String> {
+    Route::keys()
+}
+
+/// Answers one request, whose extensions hold the [`RequestContext`](herald::http_api::RequestContext) of the gateway.
+/// Errors become problem documents.
 pub async fn handle<B: Backend>(context: &Context<B>, request: Request) -> Response<Body> {
-    let path = request.uri().path().trim_end_matches('/').to_owned();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let response = match segments.as_slice() {
-        ["api", "notify"] => match *request.method() {
-            Method::GET => context.legacy_trigger(&request).await,
-            _ => Err(ApiError::Method("GET")),
-        },
-        ["api", "notifications", rest @ ..] => context.notifications_route(rest, &request).await,
-        ["api", "conversations", rest @ ..] => context.conversations_route(rest, &request).await,
-        ["api", "users", id] => match *request.method() {
-            Method::DELETE => context.erase_user(id, &caller::of(&request)).await,
-            _ => Err(ApiError::Method("DELETE")),
-        },
-        ["api", "rates", bucket] => match *request.method() {
-            Method::DELETE => context.reset_rate(bucket, &caller::of(&request)).await,
-            _ => Err(ApiError::Method("DELETE")),
-        },
-        _ => Err(ApiError::no_resource()),
-    };
-    response.unwrap_or_else(ApiError::respond)
+    let response = context.dispatch(&request).await;
+    let mut response = response.unwrap_or_else(ApiError::respond);
+    // A browser must not take a report for a page.
+    let nosniff = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 impl<B: Backend> Context<B> {
-    async fn notifications_route(
-        &self,
-        path: &[&str],
-        request: &Request,
-    ) -> Result<Response<Body>, ApiError> {
-        match (path, request.method()) {
-            ([], &Method::POST) => self.create(request).await,
-            ([], &Method::GET) => self.notifications(request).await,
-            ([], _) => Err(ApiError::Method("GET, POST")),
-            ([id], &Method::GET) => self.status(id).await,
-            ([id, "cancel"], &Method::POST) => self.cancel(id, &caller::of(request)).await,
-            ([_, "cancel"], _) => Err(ApiError::Method("POST")),
-            ([id, "message"], &Method::PUT) => self.edit(id, request, &caller::of(request)).await,
-            ([id, "message"], &Method::DELETE) => self.retract(id, &caller::of(request)).await,
-            ([_, "message"], _) => Err(ApiError::Method("PUT, DELETE")),
-            ([id, "explain"], &Method::GET) => self.explain(id, request).await,
-            ([id, "plan"], &Method::GET) => self.plan(id).await,
-            ([id, "deliveries"], &Method::GET) => self.deliveries(id, request).await,
-            ([_] | [_, "explain" | "plan" | "deliveries"], _) => Err(ApiError::Method("GET")),
-            _ => Err(ApiError::no_resource()),
-        }
-    }
-
-    async fn conversations_route(
-        &self,
-        path: &[&str],
-        request: &Request,
-    ) -> Result<Response<Body>, ApiError> {
-        match (path, request.method()) {
-            ([], &Method::GET) => self.conversations(request).await,
-            ([], _) => Err(ApiError::Method("GET")),
-            (["import"], &Method::POST) => self.import(request).await,
-            (["export"], &Method::POST) => self.export(request).await,
-            ([key], &Method::GET) => self.conversation(key).await,
-            ([key], &Method::DELETE) => self.erase_conversation(key, &caller::of(request)).await,
-            ([_], _) => Err(ApiError::Method("GET, DELETE")),
-            ([key, "tags", tag], &Method::PUT) => self.tag(key, tag, &caller::of(request)).await,
-            ([key, "tags", tag], &Method::DELETE) => self.untag(key, tag, &caller::of(request)).await,
-            ([_, "tags", _], _) => Err(ApiError::Method("PUT, DELETE")),
-            _ => Err(ApiError::no_resource()),
+    async fn dispatch(&self, request: &Request) -> Result<Response<Body>, ApiError> {
+        let route = Route::of(request)?;
+        let query = &Query::parse(request, route.query)?;
+        let path = |name| route::parameter(request, name);
+        let caller = &caller::of(request);
+        match route.endpoint {
+            Endpoint::Create => self.create(request).await,
+            Endpoint::ListNotifications => self.notifications(query).await,
+            Endpoint::Status => self.status(&path("id")?).await,
+            Endpoint::Cancel => self.cancel(&path("id")?, caller).await,
+            Endpoint::Edit => self.edit(&path("id")?, request, caller).await,
+            Endpoint::Retract => self.retract(&path("id")?, caller).await,
+            Endpoint::Explain => self.explain(&path("id")?, query).await,
+            Endpoint::Plan => self.plan(&path("id")?).await,
+            Endpoint::Deliveries => self.deliveries(&path("id")?, query, request).await,
+            Endpoint::ListConversations => self.conversations(query).await,
+            Endpoint::Import => self.import(request).await,
+            Endpoint::Export => self.export(query, request).await,
+            Endpoint::ShowConversation => self.conversation(&path("key")?).await,
+            Endpoint::EraseConversation => self.erase_conversation(&path("key")?, caller).await,
+            Endpoint::Tag => self.tag(&path("key")?, &path("tag")?, caller).await,
+            Endpoint::Untag => self.untag(&path("key")?, &path("tag")?, caller).await,
+            Endpoint::EraseUser => self.erase_user(&path("id")?, caller).await,
+            Endpoint::ResetRate => self.reset_rate(&path("bucket")?, caller).await,
+            Endpoint::LegacyTrigger => self.legacy_trigger(request).await,
         }
     }
 }

@@ -5,12 +5,12 @@ use herald::id::NotificationId;
 use herald::notification::{NotificationFilter, State};
 use herald::store::Notifications;
 use lambda_http::http::StatusCode;
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Response};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Context;
-use crate::request::{self, Query, not_a_cursor};
+use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json};
 use crate::status::Status;
 
@@ -25,14 +25,14 @@ struct Listed<'a> {
 
 impl<B: Backend> Context<B> {
     /// `GET /api/notifications`
-    pub(crate) async fn notifications(&self, request: &Request) -> Result<Response<Body>, ApiError> {
-        let query = Query::parse(request, &["caller", "category", "state", "cursor", "limit"])?;
+    pub(crate) async fn notifications(&self, query: &Query) -> Result<Response<Body>, ApiError> {
         let filter = NotificationFilter {
             caller: query.get("caller").map(str::to_owned),
             category: query.get("category").map(str::to_owned),
             state: query.get("state").map(state).transpose()?,
         };
-        let before: Option<NotificationId> = match query.cursor()? {
+        let list = List::new("notifications", &[&format!("{filter:?}")]);
+        let before: Option<NotificationId> = match query.cursor(&list)? {
             Some(text) => Some(text.parse().map_err(|_| not_a_cursor())?),
             None => None,
         };
@@ -43,7 +43,7 @@ impl<B: Backend> Context<B> {
             .await?;
         let listed = Listed {
             notifications: page.items.iter().map(Status::of).collect(),
-            next: page.cursor.map(request::cursor),
+            next: page.cursor.map(|cursor| list.cursor(cursor.as_ref())),
         };
         Ok(json(StatusCode::OK, &listed))
     }

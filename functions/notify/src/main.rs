@@ -1,12 +1,11 @@
 //! Cold start of the notify function.
 
-use std::future::{Future, ready};
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use herald::config::Environment;
+use herald::http_api::{self, GatewayEvent};
 use herald::telemetry;
-use lambda_http::{Body, Error, IntoResponse, Response, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use notify::{Context, handle};
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,18 +18,9 @@ async fn run() -> Result<(), Error> {
     telemetry::start(&environment);
     let context = Context::from_environment(&environment)?;
     let context = &context;
-    lambda_http::run(service_fn(|request| async move {
-        Ok::<_, Error>(Utf8Response(Box::pin(handle(context, request)).await))
+    lambda_runtime::run(service_fn(|event: LambdaEvent<GatewayEvent>| async move {
+        let handle = |request| Box::pin(handle(context, request));
+        Ok::<_, Error>(http_api::answer(event.payload, handle).await)
     }))
     .await
-}
-
-/// A response whose text is UTF-8. `lambda_http`'s own conversion reads the charset of the content type, which compiles every
-/// character set into the binary (0.2 MB).
-struct Utf8Response(Response<Body>);
-
-impl IntoResponse for Utf8Response {
-    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
-        Box::pin(ready(self.0))
-    }
 }

@@ -7,14 +7,12 @@ use lambda_http::{Body, Response};
 
 use crate::Context;
 use crate::audit::Action;
-use crate::request::segment;
 use crate::response::{ApiError, no_content};
 
 impl<B: Backend> Context<B> {
     /// `DELETE /api/rates/{bucket}`: the same for a bucket that is not paused, and for one that is not known.
     pub(crate) async fn reset_rate(&self, bucket: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        let bucket: Option<Bucket> = segment(bucket).and_then(|text| text.parse().ok());
-        let bucket = bucket.ok_or_else(|| {
+        let bucket: Bucket = bucket.parse().map_err(|_| {
             ApiError::bad_request(
                 "A bucket is named as `rates` of `explain` names it: channel, bot and tenant with `|` between, percent-encoded.",
             )

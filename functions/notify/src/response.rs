@@ -14,7 +14,7 @@ pub(crate) enum ApiError {
     /// The request is wrong.
     Problem(Problem),
     /// The resource has these methods only.
-    Method(&'static str),
+    Method(String),
     /// A table or queue is unavailable, and nothing was changed.
     Unavailable(Cause),
     /// A table or queue became unavailable after a change was stored. Repeating the request propagates the change.
@@ -89,9 +89,9 @@ impl ApiError {
             Self::Method(allowed) => {
                 let detail = format!("This resource answers {allowed} only.");
                 let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
-                response
-                    .headers_mut()
-                    .insert(header::ALLOW, HeaderValue::from_static(allowed));
+                if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+                    response.headers_mut().insert(header::ALLOW, allowed);
+                }
                 response
             }
             Self::Unavailable(error) => {

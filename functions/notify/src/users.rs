@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::audit::Action;
-use crate::request::segment;
 use crate::response::{ApiError, json};
 
 /// How many conversations are read at once.
@@ -38,7 +37,7 @@ impl<B: Backend> Context<B> {
     ///
     /// Records of people without a conversation, and cached rosters, expire by themselves; see [`Conversations::erase`].
     pub(crate) async fn erase_user(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        let Some(id) = segment(id).filter(|id| conversation::is_id(id)) else {
+        let Some(id) = Some(id.to_owned()).filter(|id| conversation::is_id(id)) else {
             return Err(ApiError::bad_request(
                 "A person is named by one id, percent-encoded.",
             ));

@@ -99,6 +99,7 @@ pub mod digest;
 pub mod event;
 pub mod explain;
 pub mod graph_clients;
+pub mod http_api;
 pub mod id;
 pub mod inbound;
 pub mod notification;

@@ -83,6 +83,18 @@ async fn an_unknown_conversation_is_404_and_a_malformed_key_is_400() {
         ("DELETE", format!("{ADA}/tags/beta"), 404),
         ("GET", "/api/conversations/a%3Aada".to_owned(), 400),
         ("GET", "/api/conversations/%FF".to_owned(), 400),
+        ("GET", "/api/conversations/%7C%7C".to_owned(), 400),
+        ("DELETE", "/api/conversations/a%7Cb%7C".to_owned(), 400),
+        (
+            "GET",
+            format!("/api/conversations/a%7Cb%7C{}", "x".repeat(2049)),
+            400,
+        ),
+        (
+            "GET",
+            format!("/api/conversations/{}%7Cb%7Cc", "x".repeat(2049)),
+            400,
+        ),
         ("PUT", format!("{ADA}/tags/%0A"), 400),
         ("PUT", format!("{ADA}/tags/{}", "x".repeat(65)), 400),
         ("DELETE", "/api/users/%0A".to_owned(), 400),
@@ -97,6 +109,32 @@ async fn an_unknown_conversation_is_404_and_a_malformed_key_is_400() {
             "{method} {path}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_list_is_refused() {
+    let world = world_of(&["ada", "eve"]).await;
+    let first = document(
+        &world
+            .notify(get("/api/conversations?tenant=tenant-1&limit=1"))
+            .await,
+    );
+    let next = first["next"].as_str().unwrap();
+    for (query, status) in [
+        ("tenant=tenant-1", 200),
+        ("tenant=tenant-2", 400),
+        ("state=blocked", 400),
+        ("user=entra-ada", 400),
+    ] {
+        let path = format!("/api/conversations?{query}&cursor={next}");
+        assert_eq!(world.notify(get(&path)).await.status(), status, "{query}");
+    }
+    let export = format!("/api/conversations/export?cursor={next}");
+    let body = r#"{"tenant": "tenant-1"}"#;
+    assert_eq!(
+        world.notify(crate::world::post(&export, body)).await.status(),
+        400
+    );
 }
 
 #[tokio::test]

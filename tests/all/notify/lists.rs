@@ -139,6 +139,11 @@ async fn the_same_list_as_csv_is_safe_to_open_and_links_to_its_next_page() {
         answer.headers()["content-type"],
         "text/csv; charset=utf-8; header=present"
     );
+    assert_eq!(
+        answer.headers()["content-disposition"],
+        "attachment; filename=\"deliveries.csv\""
+    );
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     let csv = text(&answer);
     let lines: Vec<_> = csv.split("\r\n").collect();
     assert_eq!(

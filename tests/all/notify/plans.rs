@@ -31,7 +31,7 @@ pub(super) async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) 
     event["requestContext"]["authorizer"] = json!({"iam": {"userArn": arn}});
     event["body"] = json!(body.to_string());
     event["isBase64Encoded"] = json!(false);
-    let request: Request<Body> = lambda_http::request::from_str(&event.to_string()).unwrap();
+    let request: Request<Body> = tests::gateway::received(event).unwrap();
     let answer = world.notify(request).await;
     (answer.status().as_u16(), document(&answer))
 }

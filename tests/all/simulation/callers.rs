@@ -12,9 +12,10 @@ use herald::delivery::Guarantee;
 use herald::notification::{IfNoConversation, SendMode};
 use herald::rate_limit::Limits;
 use jiff::SignedDuration;
+use lambda_http::Body;
 use lambda_http::http::Request;
-use lambda_http::{Body, RequestExt};
 use serde_json::{Value, json};
+use tests::gateway;
 use tokio::time::sleep;
 
 use super::audiences::{audience, document};
@@ -220,7 +221,7 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
             request = request.header("idempotency-key", key.to_string());
         }
         let request = request.body(Body::Text(body.to_string())).unwrap();
-        let answering = notify::handle(&context, request.with_raw_http_path(&path));
+        let answering = notify::handle(&context, gateway::through(request));
         let answer = environment.invoke(LIMIT, answering).await;
         let status = answer.map(|answer| answer.status().as_u16());
         run.tell(&environment, format_args!("answers {status:?}"));

@@ -6,7 +6,7 @@ mod route;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, Request, StatusCode, header::CONTENT_TYPE};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -94,6 +94,24 @@ pub(crate) fn router(
     })
 }
 
+/// The event for the function of a request's route; `None` if it has no route.
+pub fn event(routes: &[template::Route], request: Request<Bytes>) -> Option<Value> {
+    let (parts, body) = request.into_parts();
+    let routes = Routes::new(routes);
+    let path = route::decoded(parts.uri.path());
+    let (route, path_parameters) = routes.find(parts.method.as_str(), &path)?;
+    let arrival = Arrival {
+        route_key: &route.key,
+        path: &path,
+        path_parameters: &path_parameters,
+        source: IpAddr::from(Ipv4Addr::LOCALHOST),
+        account: "000000000000",
+        request_id: "request",
+        at: clock::now(),
+    };
+    Some(payload::event(&parts, &body, &arrival))
+}
+
 async fn answer(
     State(front): State<Front>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -151,12 +169,14 @@ impl Front {
         if parts.uri.path() != BOT {
             guard::check_api(&parts).map_err(Refusal::NotLocal)?;
         }
-        let found = self.routes.find(parts.method.as_str(), parts.uri.path());
+        let path = route::decoded(parts.uri.path());
+        let found = self.routes.find(parts.method.as_str(), &path);
         let (route, path_parameters) = found.ok_or(Refusal::NoRoute)?;
         let body = whole(body).await?;
         let request_id = uuid::Uuid::new_v4().to_string();
         let arrival = Arrival {
             route_key: &route.key,
+            path: &path,
             path_parameters: &path_parameters,
             source,
             account: &self.account,

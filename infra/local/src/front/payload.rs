@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 /// The request context of an event.
 pub(super) struct Arrival<'a> {
     pub(super) route_key: &'a str,
+    /// The path, decoded.
+    pub(super) path: &'a str,
     pub(super) path_parameters: &'a BTreeMap<String, String>,
     pub(super) source: IpAddr,
     pub(super) account: &'a str,
@@ -25,7 +27,6 @@ pub(super) struct Arrival<'a> {
 
 /// The event of a request.
 pub(super) fn event(parts: &Parts, body: &Bytes, arrival: &Arrival<'_>) -> Value {
-    let path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
     let host = parts
         .headers
@@ -43,7 +44,7 @@ pub(super) fn event(parts: &Parts, body: &Bytes, arrival: &Arrival<'_>) -> Value
     let mut event = json!({
         "version": "2.0",
         "routeKey": arrival.route_key,
-        "rawPath": path,
+        "rawPath": arrival.path,
         "rawQueryString": query,
         "headers": headers(&parts.headers, arrival.source),
         "requestContext": {
@@ -53,7 +54,7 @@ pub(super) fn event(parts: &Parts, body: &Bytes, arrival: &Arrival<'_>) -> Value
             "domainPrefix": "local",
             "http": {
                 "method": parts.method.as_str(),
-                "path": path,
+                "path": arrival.path,
                 "protocol": "HTTP/1.1",
                 "sourceIp": arrival.source.to_string(),
                 "userAgent": text("user-agent"),
@@ -243,6 +244,7 @@ mod tests {
         let path_parameters = BTreeMap::from([("id".to_owned(), "19:a".to_owned())]);
         let arrival = Arrival {
             route_key: "POST /c/{id}",
+            path: "/c/19:a",
             path_parameters: &path_parameters,
             source: Ipv4Addr::LOCALHOST.into(),
             account: "000000000000",
@@ -263,7 +265,7 @@ mod tests {
             .body(&b"{}"[..])
             .unwrap();
         let event = event_of(request);
-        assert_eq!(event["rawPath"], "/c/19%3Aa");
+        assert_eq!(event["rawPath"], "/c/19:a");
         assert_eq!(event["rawQueryString"], "x=1&x=a%20b&y=c+d&z");
         assert_eq!(
             event["queryStringParameters"],

@@ -45,7 +45,7 @@ impl Routes {
         Routes(routes)
     }
 
-    /// The route of a request and its path parameters, percent-decoded.
+    /// The route of a request and its path parameters. `path` is decoded, as API Gateway decodes it before it matches.
     pub(super) fn find(&self, method: &str, path: &str) -> Option<(&Route, BTreeMap<String, String>)> {
         self.0
             .iter()
@@ -81,11 +81,11 @@ impl Route {
                 }
                 Segment::Variable(name) => {
                     let part = parts.next().filter(|part| !part.is_empty())?;
-                    parameters.insert(name.clone(), decoded(part));
+                    parameters.insert(name.clone(), part.to_owned());
                 }
                 Segment::Rest(name) => {
                     let rest: Vec<&str> = parts.by_ref().collect();
-                    parameters.insert(name.clone(), decoded(&rest.join("/")));
+                    parameters.insert(name.clone(), rest.join("/"));
                 }
             }
         }
@@ -117,8 +117,11 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+/// The path of an HTTP API's event: decoded once, and cut at a decoded `?`.
+pub(super) fn decoded(path: &str) -> String {
+    let mut path = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    path.truncate(path.find('?').unwrap_or(path.len()));
+    path
 }
 
 #[cfg(test)]
@@ -171,9 +174,20 @@ mod tests {
     }
 
     #[test]
-    fn path_parameters_are_decoded() {
-        let routes = routes(&["GET /c/{id}"]);
-        let (_, parameters) = routes.find("GET", "/c/19%3Aabc%40thread.v2").unwrap();
-        assert_eq!(parameters["id"], "19:abc@thread.v2");
+    fn a_path_is_decoded_once_and_before_it_is_matched() {
+        let routes = routes(&["GET /c/{id}", "GET /c/{id}/tags/{tag}"]);
+        let id = |path: &str| {
+            let path = decoded(path);
+            let (route, parameters) = routes.find("GET", &path)?;
+            Some((route.key.clone(), parameters.get("id")?.clone()))
+        };
+        let one = |id: &str| Some(("GET /c/{id}".to_owned(), id.to_owned()));
+        assert_eq!(id("/c/19%3Aabc%40thread.v2"), one("19:abc@thread.v2"));
+        assert_eq!(id("/c/50%2541"), one("50%41"));
+        assert_eq!(id("/c/c%23"), one("c#"));
+        assert_eq!(id("/c/R%26D%3F"), one("R&D"));
+        assert_eq!(id("/c/a%2Fb"), None);
+        assert_eq!(id("/c/a%2Ftags%2Fb").unwrap().0, "GET /c/{id}/tags/{tag}");
+        assert_eq!(decoded("/c/%ff"), "/c/\u{fffd}");
     }
 }

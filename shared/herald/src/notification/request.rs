@@ -18,7 +18,7 @@ mod message;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
-const FIELDS: [&str; 11] = [
+pub const FIELDS: [&str; 11] = [
     "audience",
     "message",
     "category",
