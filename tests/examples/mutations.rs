@@ -260,14 +260,14 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an audience's exceptions are ignored",
         file: "shared/herald/src/audience/matcher.rs",
-        from: "&& !ids.into_iter().flatten().any(|id| self.except.contains(id))",
-        to: "&& ids.len() == 3",
+        from: "ids.into_iter().flatten().any(|id| self.except.contains(id))",
+        to: "ids.len() > 3",
     },
     Mutation {
         name: "a union does not remove duplicates",
         file: "shared/herald/src/audience/matcher.rs",
-        from: "let before = selectors.filter(|it| rank(*it) < rank((index, own)));",
-        to: "let before = selectors.filter(|it| false && rank(*it) < rank((index, own)));",
+        from: "others.partition(|it| rank(*it) < rank((index, own)));",
+        to: "others.partition(|it| false && rank(*it) < rank((index, own)));",
     },
     Mutation {
         name: "a pending installation is repeated",
