@@ -70,7 +70,7 @@ async fn a_permanently_refused_transaction_is_not_retried() {
     let planned = notifications_at(script.address())
         .put_page(&id(), 0, 0, &page())
         .await;
-    assert!(matches!(planned, Err(Error::Unavailable { .. })));
+    assert!(matches!(planned, Err(Error::Refused { .. })));
     assert_eq!(script.requests().len(), 1);
 }
 
