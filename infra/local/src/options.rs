@@ -11,12 +11,10 @@ const OPENID_METADATA_URL: &str = "HERALD_OPENID_METADATA_URL";
 /// The variables that name stand-ins for the token endpoint and for Graph.
 const TOKEN_URL: &str = "HERALD_TOKEN_URL";
 const GRAPH_URL: &str = "HERALD_GRAPH_URL";
+/// The client secret.
+const APP_PASSWORD: &str = "MicrosoftAppPassword";
 /// The variables by which the bot gets tokens of the real token endpoint.
-const CREDENTIALS: [&str; 3] = [
-    "MicrosoftAppPassword",
-    "HERALD_CERTIFICATE",
-    "AWS_ENDPOINT_URL_STS",
-];
+const CREDENTIALS: [&str; 3] = [APP_PASSWORD, "HERALD_CERTIFICATE", "AWS_ENDPOINT_URL_STS"];
 
 /// The options of a host.
 #[derive(Clone, Debug)]
@@ -84,11 +82,15 @@ impl Options {
     /// their tokens for it from `issuer`.
     pub fn install_through(&mut self, graph_url: &str, issuer: Option<&Issuer>) {
         let mut stand_ins = vec![(GRAPH_URL, graph_url.to_owned())];
-        stand_ins.extend(issuer.map(|issuer| (TOKEN_URL, issuer.token_url())));
+        let mut settings = vec![("TeamsAppId", TEAMS_APP)];
+        if let Some(issuer) = issuer {
+            stand_ins.push((TOKEN_URL, issuer.token_url()));
+            settings.push((APP_PASSWORD, "made-up"));
+        }
         for (name, url) in stand_ins {
             self.environment.entry(name.into()).or_insert(url);
         }
-        for (name, value) in [("TeamsAppId", TEAMS_APP), ("MicrosoftAppPassword", "made-up")] {
+        for (name, value) in settings {
             self.parameters.entry(name.into()).or_insert_with(|| value.into());
         }
     }
@@ -104,8 +106,8 @@ impl Options {
         let is_spent_here = self.variable(TOKEN_URL).is_some();
         let parameter =
             |name: &str| !is_spent_here && self.parameters.get(name).is_some_and(|value| !value.is_empty());
-        if parameter("MicrosoftAppPassword") {
-            return Some("MicrosoftAppPassword");
+        if parameter(APP_PASSWORD) {
+            return Some(APP_PASSWORD);
         }
         let named = CREDENTIALS.into_iter().find(|name| self.variable(name).is_some());
         // Without a stand-in for the issuer, functions accept the tokens of the real one.
@@ -179,5 +181,23 @@ mod tests {
         assert_eq!(options.real_credential(), Some(OPENID_METADATA_URL));
         options.environment.clear();
         assert_eq!(options.real_credential(), Some(OPENID_METADATA_URL));
+    }
+
+    #[tokio::test]
+    async fn the_stand_ins_of_this_host_are_no_real_credential() {
+        let graph = "http://127.0.0.1:1/graph";
+        let mut unauthenticated = options();
+        unauthenticated.install_through(graph, None);
+        assert_eq!(unauthenticated.real_credential(), None);
+        assert_eq!(unauthenticated.environment[GRAPH_URL], graph);
+        assert_eq!(unauthenticated.parameters["TeamsAppId"], TEAMS_APP);
+
+        let issuer = Issuer::open("msteams").await.unwrap();
+        let mut authenticated = options();
+        authenticated.authenticate(APP, &issuer);
+        authenticated.install_through(graph, Some(&issuer));
+        assert!(authenticated.authenticates());
+        assert_eq!(authenticated.real_credential(), None);
+        assert_eq!(authenticated.environment[TOKEN_URL], issuer.token_url());
     }
 }
