@@ -1,7 +1,9 @@
 //! `/api/conversations`: list, show, tag and erase conversations.
 
 use herald::backend::Backend;
-use herald::conversation::{self, Attributes, Conversation, ConversationKey, State, TAG_BYTES_MAX, TAGS_MAX};
+use herald::conversation::{
+    self, Attributes, Conversation, ConversationKey, ConversationName, State, TAG_BYTES_MAX, TAGS_MAX,
+};
 use herald::id::normalize_guid;
 use herald::store::{ConversationFilter, ConversationSummary, Conversations, Error};
 use jiff::Timestamp;
@@ -126,11 +128,32 @@ impl<B: Backend> Context<B> {
     pub(crate) async fn conversation(&self, key: &str) -> Result<Response<Body>, ApiError> {
         let found = self
             .conversations
-            .get_many(&[conversation_key(key)?])
+            .get_many(&[self.conversation_named(key).await?])
             .await?
             .pop();
         let found = found.ok_or_else(not_found)?;
         Ok(json(StatusCode::OK, &ConversationDetail::from(found)))
+    }
+
+    /// The key of the conversation with this name.
+    async fn conversation_named(&self, text: &str) -> Result<ConversationKey, ApiError> {
+        let name = ConversationName::from(text);
+        if let Some(key) = name.key() {
+            return Ok(key);
+        }
+        if !conversation::is_id(name.as_str()) {
+            return Err(not_a_name());
+        }
+        let filter = ConversationFilter::Conversation(name.id());
+        let found = self.conversations.list(&filter, None, 2).await?.items;
+        let mut keys = found.into_iter().map(|found| found.key);
+        match (keys.next(), keys.next()) {
+            (None, _) => Err(not_found()),
+            (Some(key), None) => Ok(key),
+            (Some(_), Some(_)) => Err(ApiError::conflict(
+                "Conversations of several bots or channels have this id. Name one by its key, as lists print it.",
+            )),
+        }
     }
 
     /// `DELETE /api/conversations/{key}`
@@ -139,7 +162,8 @@ impl<B: Backend> Context<B> {
         key: &str,
         caller: &str,
     ) -> Result<Response<Body>, ApiError> {
-        if self.conversations.erase(&conversation_key(key)?).await? {
+        let key = self.conversation_named(key).await?;
+        if self.conversations.erase(&key).await? {
             Action::EraseConversation.of_conversations(caller, 1);
             Ok(no_content())
         } else {
@@ -149,7 +173,8 @@ impl<B: Backend> Context<B> {
 
     /// `PUT /api/conversations/{key}/tags/{tag}`
     pub(crate) async fn tag(&self, key: &str, tag: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        let (conversation, tag) = (conversation_key(key)?, tag_name(tag)?);
+        let tag = tag_name(tag)?;
+        let conversation = self.conversation_named(key).await?;
         let now = self.clock.now();
         let add = std::slice::from_ref(&tag);
         let tags = self.conversations.tag(&conversation, add, &[], now).await?;
@@ -165,7 +190,8 @@ impl<B: Backend> Context<B> {
 
     /// `DELETE /api/conversations/{key}/tags/{tag}`
     pub(crate) async fn untag(&self, key: &str, tag: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        let (conversation, tag) = (conversation_key(key)?, tag_name(tag)?);
+        let tag = tag_name(tag)?;
+        let conversation = self.conversation_named(key).await?;
         let now = self.clock.now();
         let tags = self.conversations.tag(&conversation, &[], &[tag], now).await?;
         let tags = tags.ok_or_else(not_found)?;
@@ -208,7 +234,10 @@ pub(crate) fn filter_by(name: &str, value: &str) -> Result<ConversationFilter, A
     match name {
         "tenant" => text().map(|id| ConversationFilter::Tenant(normalize_guid(&id))),
         "user" => text().map(|id| ConversationFilter::User(normalize_guid(&id).into())),
-        "team" => text().map(ConversationFilter::Team),
+        "team" => text().map(|id| {
+            let id = ConversationName::from(id).id();
+            ConversationFilter::Team(id.as_str().to_owned())
+        }),
         "tag" if conversation::is_tag(value) => Ok(ConversationFilter::Tag(value.to_owned())),
         "tag" => Err(not_a_tag()),
         _ => match value {
@@ -222,17 +251,15 @@ pub(crate) fn filter_by(name: &str, value: &str) -> Result<ConversationFilter, A
     }
 }
 
-fn conversation_key(text: &str) -> Result<ConversationKey, ApiError> {
-    text.parse().map_err(|_| {
-        ApiError::bad_request(
-            "A conversation is named as lists name it: channel, bot and conversation with `|` between, percent-encoded.",
-        )
-    })
-}
-
 fn tag_name(text: &str) -> Result<String, ApiError> {
     let tag = Some(text.to_owned()).filter(|tag| conversation::is_tag(tag));
     tag.ok_or_else(not_a_tag)
+}
+
+fn not_a_name() -> ApiError {
+    ApiError::bad_request(
+        "A conversation is named by its key, as lists print it (channel, bot and conversation with `|` between), or by its id; percent-encoded.",
+    )
 }
 
 fn not_a_tag() -> ApiError {

@@ -111,6 +111,7 @@ impl<B: Backend> Context<B> {
     fn acceptor(&self) -> Acceptor<'_, B> {
         Acceptor {
             notifications: &self.notifications,
+            conversations: &self.conversations,
             plans: &self.plans,
             settings: &self.settings,
             clock: &self.clock,

@@ -167,6 +167,7 @@ impl Delivery {
             SkipReason::AppNotInCatalog => "appNotInCatalog",
             SkipReason::NoSuchPerson => "noSuchPerson",
             SkipReason::NotInTenant => "notInTenant",
+            SkipReason::TenantUnknown => "tenantUnknown",
         });
         [
             name,

@@ -4,9 +4,10 @@ use herald::backend::Backend;
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
-use herald::notification::{Notification, State, Unreachable};
+use herald::notification::{Notification, State, Unreachable, plan_warnings};
 use herald::rate_limit::Limit;
 use herald::store::Notifications;
+use herald::warning::Warning;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
 use serde::Serialize;
@@ -40,6 +41,9 @@ struct Plan<'a> {
     message: Option<Size>,
     predicted: Predicted,
     cost: Cost,
+    /// What planning found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +88,7 @@ impl<B: Backend> Context<B> {
             .notifications
             .message(&notification.id, notification.revision)
             .await?;
+        let audience = self.notifications.audience(&notification.id).await?;
         let usage = Usage::to_send(&notification);
         let confirm = Some(&notification.id).filter(|_| notification.state() == State::Held);
         let plan = Plan {
@@ -110,6 +115,7 @@ impl<B: Backend> Context<B> {
                 prices_as_of: PRICES_AS_OF,
                 usage,
             },
+            warnings: audience.map_or_else(Vec::new, |audience| plan_warnings(&notification, &audience)),
         };
         Ok(json(StatusCode::OK, &plan))
     }

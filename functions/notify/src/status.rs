@@ -4,8 +4,9 @@ use botframework::activity::Activity;
 use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
-use herald::notification::{Notification, RevisionCounts, SendMode, State, Unreachable};
+use herald::notification::{Notification, RevisionCounts, SendMode, State, Unreachable, plan_warnings};
 use herald::store::Notifications;
+use herald::warning::Warning;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
@@ -26,6 +27,9 @@ struct StatusWithContent<'a> {
     /// The message that copies show; absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Activity>,
+    /// What planning found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
 }
 
 /// A notification, as lists show it.
@@ -204,6 +208,9 @@ impl<B: Backend> Context<B> {
                 outage: self.outage_of(&notification).await?,
                 ..Status::of(&notification)
             },
+            warnings: audience
+                .as_ref()
+                .map_or_else(Vec::new, |audience| plan_warnings(&notification, audience)),
             audience: audience.map_or(Value::Null, |audience| audience.to_request()),
             message,
         };

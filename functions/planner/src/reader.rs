@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::pin::pin;
 
-use botframework::id::{ConversationId, UserRef};
+use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId, UserRef};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herald::audience::{Audience, Recipient, Target, TeamPart, thread_id};
+use herald::audience::{Audience, Recipient, Target, TeamPart, thread_name};
 use herald::backend::Backend;
+use herald::conversation::ConversationName;
 use herald::delivery::SkipReason;
 use herald::notification::{IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendPath, Unreachable};
 use herald::rate_limit::Bucket;
@@ -63,36 +64,45 @@ impl<'a, B: Backend> Reader<'a, B> {
             Target::Tag(name) => self.listed(&ConversationFilter::Tag(name.clone()), at).await,
             Target::Users { ids, tenant } => {
                 let bucket = self.bucket(tenant.as_deref()).await?;
-                let unknown = |id| self.recipients.person(bucket.as_ref(), UserRef::Entra(id));
-                self.named(ids, at, ConversationFilter::User, unknown).await
+                let unknown = |id: &EntraObjectId| {
+                    self.recipients
+                        .person(bucket.as_ref(), UserRef::Entra(id.clone()))
+                };
+                self.named(ids, at, |id| ConversationFilter::User(id.clone()), unknown)
+                    .await
             }
             Target::Accounts(ids) => {
                 let bucket = self.bucket(None).await?;
-                let unknown = |id| self.recipients.person(bucket.as_ref(), UserRef::Account(id));
-                self.named(ids, at, ConversationFilter::Account, unknown).await
-            }
-            Target::Conversations(ids) => {
-                let unknown = |id| (None, Recipient::UnknownConversation(id));
-                self.named(ids, at, ConversationFilter::Conversation, unknown)
+                let unknown = |id: &ChannelAccountId| {
+                    self.recipients
+                        .person(bucket.as_ref(), UserRef::Account(id.clone()))
+                };
+                self.named(ids, at, |id| ConversationFilter::Account(id.clone()), unknown)
                     .await
             }
-            Target::GroupChat(id) => self.one(id.clone(), at).await,
+            Target::Conversations(ids) => self.named(ids, at, by_name, unknown_conversation).await,
+            Target::GroupChat(name) => self.one(name.clone(), at).await,
             Target::GroupChatMembers { id, guests } => {
                 Team::around(&self.recipients, id)
                     .await?
                     .members(at, *guests)
                     .await
             }
-            Target::Channel { id, thread, team } => {
+            Target::Channel {
+                id: name,
+                thread,
+                team,
+            } => {
+                let id = &name.id();
                 if let Some(team) = team {
                     Team::new(&self.recipients, team)
                         .await?
                         .ensure_channel_known(id)
                         .await?;
                 }
-                let conversation = thread_id(id, thread.as_deref());
+                let conversation = thread_name(name, thread.as_deref());
                 let team = Team::around(&self.recipients, id).await?;
-                team.ensure_known(&conversation).await?;
+                team.ensure_known(&conversation.id()).await?;
                 self.one(conversation, at).await
             }
             Target::Team { id, to, guests } => match to {
@@ -115,7 +125,7 @@ impl<'a, B: Backend> Reader<'a, B> {
         let unknown = match &self.part.selector.1.target {
             Target::Team { id, .. } => id.as_str().into(),
             Target::GroupChatMembers { id, .. } => id.clone(),
-            Target::Channel { id, thread, .. } => thread_id(id, thread.as_deref()),
+            Target::Channel { id, thread, .. } => thread_name(id, thread.as_deref()).id(),
             Target::Everyone
             | Target::Tenant(_)
             | Target::Users { .. }
@@ -133,10 +143,8 @@ impl<'a, B: Backend> Reader<'a, B> {
     }
 
     /// One conversation, stored or not.
-    async fn one(&self, id: ConversationId, at: PagePosition<'_>) -> Result<Page, Failure> {
-        let unknown = |id| (None, Recipient::UnknownConversation(id));
-        self.named(&[id], at, ConversationFilter::Conversation, unknown)
-            .await
+    async fn one(&self, name: ConversationName, at: PagePosition<'_>) -> Result<Page, Failure> {
+        self.named(&[name], at, by_name, unknown_conversation).await
     }
 
     /// The bucket of the bot in a tenant, if conversations may be created.
@@ -150,7 +158,7 @@ impl<'a, B: Backend> Reader<'a, B> {
     }
 
     fn is_roster(&self, unknown: &Recipient) -> bool {
-        matches!(unknown, Recipient::UnknownConversation(id) if self.rosters.contains(id.as_str()))
+        matches!(unknown, Recipient::UnknownConversation(id) if self.rosters.contains(name_of(id).id().as_str()))
     }
 
     /// A page of a filter: conversations that are active and do not belong to an earlier selector.
@@ -162,10 +170,13 @@ impl<'a, B: Backend> Reader<'a, B> {
             .list(filter, at.cursor, PAGE_SIZE)
             .await?;
         let matcher = &self.recipients.matcher;
-        let meant = listing.items.into_iter().filter(|found| {
-            let (conversation, attributes) = (&found.key.conversation, &found.attributes);
-            matcher.means(conversation, attributes) && !matcher.belongs_to_earlier(conversation, attributes)
-        });
+        let found = listing.items.into_iter();
+        let found = found.filter(|found| matcher.means(&found.key, &found.attributes));
+        let found: Vec<ConversationSummary> = found.collect();
+        let any = !found.is_empty();
+        let meant = found
+            .into_iter()
+            .filter(|found| !matcher.belongs_to_earlier(&found.key, &found.attributes));
         let meant = self.recipients.preferred(meant.collect(), at).await?;
         let mut unreachable = Unreachable::default();
         let mut reachable = Vec::new();
@@ -177,25 +188,26 @@ impl<'a, B: Backend> Reader<'a, B> {
         }
         Ok(Page {
             unreachable,
+            matched: any,
             ..Page::group(reachable, listing.cursor)
         })
     }
 
     /// A page of a list of ids. Ids that are not stored, or not active, are recipients too: the sender reports why it skips
     /// them.
-    async fn named<T: Clone + Send + Sync>(
+    async fn named<T: Send + Sync>(
         &self,
         ids: &[T],
         at: PagePosition<'_>,
-        filter: fn(T) -> ConversationFilter,
-        unknown: impl Fn(T) -> (Option<SendPath>, Recipient),
+        filter: fn(&T) -> ConversationFilter,
+        unknown: impl Fn(&T) -> (Option<SendPath>, Recipient),
     ) -> Result<Page, Failure> {
         let start = Position::read(at.cursor)?;
         let (conversations, matcher) = (&self.recipients.context.conversations, &self.recipients.matcher);
         let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
             let after = start.after.as_deref().filter(|_| index == start.index);
             async move {
-                let listing = conversations.list(&filter(id.clone()), after, PAGE_SIZE).await?;
+                let listing = conversations.list(&filter(id), after, PAGE_SIZE).await?;
                 Ok::<_, store::Error>((index, id, after.is_some(), listing))
             }
         });
@@ -207,22 +219,21 @@ impl<'a, B: Backend> Reader<'a, B> {
                 next = Some(Position { index, after: None });
                 break;
             }
-            let excepted =
-                |found: &ConversationSummary| !matcher.admits(&found.key.conversation, &found.attributes);
+            let excepted = |found: &ConversationSummary| !matcher.admits(&found.key, &found.attributes);
             let excepted = found.iter().any(excepted);
-            found.retain(|found| matcher.means(&found.key.conversation, &found.attributes));
+            found.retain(|found| matcher.means(&found.key, &found.attributes));
             if found.is_empty()
                 && !continued
                 && listing.cursor.is_none()
                 && !excepted
-                && let Some(unknown) = self.unknown_recipient(at, unknown(id.clone())).await?
+                && let Some(unknown) = self.unknown_recipient(at, unknown(id)).await?
             {
                 if unknown.0.is_none() {
                     unreachable.count(SkipReason::NoConversation);
                 }
                 recipients.push(unknown);
             }
-            found.retain(|found| !matcher.belongs_to_earlier(&found.key.conversation, &found.attributes));
+            found.retain(|found| !matcher.belongs_to_earlier(&found.key, &found.attributes));
             let found = self.recipients.preferred(found, at).await?;
             for reason in found.iter().filter_map(unreachable_reason) {
                 unreachable.count(reason);
@@ -236,6 +247,8 @@ impl<'a, B: Backend> Reader<'a, B> {
         }
         Ok(Page {
             unreachable,
+            // Each id is a recipient, excluded, or a recipient of another selector.
+            matched: true,
             ..Page::group(recipients, next.as_ref().map(cursor::encode))
         })
     }
@@ -253,6 +266,20 @@ impl<'a, B: Backend> Reader<'a, B> {
             && !(self.is_roster(id) && recipients.already_planned(at, id).await?);
         Ok(is_wanted.then_some(unknown))
     }
+}
+
+/// Where the conversations with a name are: under its id, in any channel and bot.
+fn by_name(name: &ConversationName) -> ConversationFilter {
+    ConversationFilter::Conversation(name.id())
+}
+
+/// The recipient for a name without a stored conversation, as the caller wrote it.
+fn unknown_conversation(name: &ConversationName) -> (Option<SendPath>, Recipient) {
+    (None, Recipient::UnknownConversation(name.as_str().into()))
+}
+
+fn name_of(unknown: &ConversationId) -> ConversationName {
+    unknown.as_str().into()
 }
 
 /// The cursor of a page of a list of ids.

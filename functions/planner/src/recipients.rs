@@ -143,10 +143,10 @@ impl<'a, B: Backend> Recipients<'a, B> {
         let matcher = &self.matcher;
         let excepted = companions
             .iter()
-            .find(|it| matcher.excepts(&it.key.conversation, &it.attributes));
+            .find(|it| matcher.excepts(&it.key, &it.attributes));
         let selected = companions
             .iter()
-            .filter(|it| matcher.is_selected(&it.key.conversation, &it.attributes));
+            .filter(|it| matcher.is_selected(&it.key, &it.attributes));
         let chosen = excepted.or_else(|| companions::preferred(selected));
         let chosen = chosen.map(|chosen| chosen.key.clone());
         self.chosen().insert(name, chosen.clone());

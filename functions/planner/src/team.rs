@@ -33,6 +33,8 @@ struct Found {
     recipients: Vec<(Option<SendPath>, Recipient)>,
     /// Those of them that the sender could not reach.
     unreachable: Unreachable,
+    /// Whether anything was found, also what is a recipient of another selector.
+    matched: bool,
     /// Conversations that store one id of their person, and both ids.
     named: Vec<(ConversationKey, Feedback)>,
 }
@@ -41,12 +43,14 @@ impl Found {
     fn add(&mut self, other: Self) {
         self.recipients.extend(other.recipients);
         self.unreachable.add(&other.unreachable);
+        self.matched |= other.matched;
         self.named.extend(other.named);
     }
 
     fn page(self, next: Option<String>) -> Page {
         Page {
             unreachable: self.unreachable,
+            matched: self.matched || !self.recipients.is_empty(),
             ..Page::group(self.recipients, next)
         }
     }
@@ -331,6 +335,7 @@ impl<'a, B: Backend> Team<'a, B> {
             .iter()
             .any(|person| matcher.is_named_before(&nowhere(person)))
         {
+            found.matched = true;
             return Ok(found);
         }
         if let Some(person) = names.into_iter().next() {
@@ -347,15 +352,14 @@ impl<'a, B: Backend> Team<'a, B> {
     fn preferred(&self, known: &[ConversationSummary]) -> Vec<ConversationSummary> {
         let matcher = &self.recipients.matcher;
         let is_of_earlier = |known: &ConversationSummary| {
-            known.state != State::Removed
-                && matcher.belongs_to_earlier(&known.key.conversation, &known.attributes)
+            known.state != State::Removed && matcher.belongs_to_earlier(&known.key, &known.attributes)
         };
         if known.iter().any(is_of_earlier) {
             return Vec::new();
         }
         let admitted = known
             .iter()
-            .filter(|known| matcher.admits(&known.key.conversation, &known.attributes));
+            .filter(|known| matcher.admits(&known.key, &known.attributes));
         companions::preferred(admitted).cloned().into_iter().collect()
     }
 
@@ -363,10 +367,12 @@ impl<'a, B: Backend> Team<'a, B> {
     fn take(&self, candidates: Vec<ConversationSummary>, found: &mut Found) {
         let matcher = &self.recipients.matcher;
         for candidate in candidates {
-            let (conversation, attributes) = (&candidate.key.conversation, &candidate.attributes);
-            if !matcher.admits(conversation, attributes)
-                || matcher.belongs_to_earlier(conversation, attributes)
-            {
+            let (conversation, attributes) = (&candidate.key, &candidate.attributes);
+            if !matcher.admits(conversation, attributes) {
+                continue;
+            }
+            found.matched = true;
+            if matcher.belongs_to_earlier(conversation, attributes) {
                 continue;
             }
             if let Some(reason) = unreachable_reason(&candidate) {
@@ -391,6 +397,10 @@ impl<'a, B: Backend> Team<'a, B> {
     async fn unknown_once(&self, at: PagePosition<'_>) -> Result<Page, Failure> {
         let unknown = Recipient::UnknownConversation(self.id.clone());
         let repeated = self.recipients.already_planned(at, &unknown).await?;
-        Ok(if repeated { Page::default() } else { self.unknown() })
+        let elsewhere = Page {
+            matched: true,
+            ..Page::default()
+        };
+        Ok(if repeated { elsewhere } else { self.unknown() })
     }
 }

@@ -25,6 +25,8 @@ use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
 use crate::telemetry::chain;
 use crate::warning::Warning;
 
+mod exceptions;
+
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
 
@@ -99,6 +101,8 @@ impl Settings {
 pub struct Acceptor<'a, B: Backend> {
     /// Where notifications are stored.
     pub notifications: &'a B::Notifications,
+    /// Where conversations are stored; read only.
+    pub conversations: &'a B::Conversations,
     /// The queue to the planner.
     pub plans: &'a B::Queue,
     /// What the deployment allows.
@@ -151,6 +155,8 @@ impl<B: Backend> Acceptor<'_, B> {
             // A dry run is planned at once.
             request.deliver_at = None;
         }
+        let unmatched = exceptions::unmatched(self.conversations, &request.audience);
+        request.warnings.extend(unmatched.await);
         self.accept(request, start, caller, idempotency).await
     }
 

@@ -6,7 +6,7 @@
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{ConversationKey, Scope};
+use crate::conversation::{ConversationKey, ConversationName, Scope};
 
 mod display;
 mod matcher;
@@ -36,7 +36,7 @@ pub struct Selector {
     /// Only conversations of this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
-    /// Excluded ids: of conversations, people or accounts.
+    /// Excluded ids: of conversations (or their keys), people or accounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
 }
@@ -58,8 +58,8 @@ pub enum Target {
     },
     /// The personal conversations of these people, by the channel's own user id (in Teams `29:…`).
     Accounts(Vec<ChannelAccountId>),
-    /// These conversations, by conversation id; an id may be of a thread.
-    Conversations(Vec<ConversationId>),
+    /// These conversations, by key or id; an id may be of a thread.
+    Conversations(Vec<ConversationName>),
     /// A part of a team.
     Team {
         /// The team's id, which is the id of its General channel.
@@ -72,16 +72,16 @@ pub enum Target {
     },
     /// A channel, as a new thread; or one of its threads, as a reply.
     Channel {
-        /// The channel's conversation id.
-        id: ConversationId,
+        /// The channel's conversation.
+        id: ConversationName,
         /// The id of the thread's first message.
         thread: Option<String>,
         /// The team of the channel. With it the channel is found even if no activity came from it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         team: Option<String>,
     },
-    /// The group chat with this conversation id.
-    GroupChat(ConversationId),
+    /// The group chat.
+    GroupChat(ConversationName),
     /// The members of a group chat, each in the personal chat with the bot.
     GroupChatMembers {
         /// The group chat's conversation id.
@@ -127,11 +127,15 @@ impl From<Target> for Selector {
     }
 }
 
-/// The id of a channel's conversation, or of a thread in it.
-pub fn thread_id(channel: &ConversationId, thread: Option<&str>) -> ConversationId {
+/// The name of a channel's conversation, or of a thread in it.
+pub fn thread_name(channel: &ConversationName, thread: Option<&str>) -> ConversationName {
     match thread {
         None => channel.clone(),
-        Some(root) => format!("{};messageid={root}", channel.channel()).into(),
+        // A key ends with the conversation's id.
+        Some(root) => {
+            let written = ConversationId::from(channel.as_str());
+            format!("{};messageid={root}", written.channel()).into()
+        }
     }
 }
 
@@ -177,18 +181,18 @@ mod tests {
 
     use super::*;
 
+    fn key(conversation: &str) -> ConversationKey {
+        ConversationKey {
+            conversation: conversation.into(),
+            channel: "c".into(),
+            bot: "b".into(),
+        }
+    }
+
     #[test]
     fn recipients_never_share_a_ledger_key() {
-        let key = |conversation: &str| {
-            let key = ConversationKey {
-                conversation: conversation.into(),
-                channel: "c".into(),
-                bot: "b".into(),
-            };
-            Recipient::Conversation(key).ledger_key()
-        };
         let keys = [
-            key("x"),
+            Recipient::Conversation(key("x")).ledger_key(),
             Recipient::User("x".into()).ledger_key(),
             Recipient::Account("x".into()).ledger_key(),
             Recipient::UnknownConversation("x".into()).ledger_key(),

@@ -16,6 +16,7 @@ mod creation_lease;
 mod import;
 mod key;
 mod membership;
+mod name;
 mod observation;
 mod record;
 mod team;
@@ -31,6 +32,8 @@ pub use creation_lease::{
 pub use import::{Export, Import, ImportError, import, wire_name};
 pub use key::{ConversationKey, InvalidKey, is_id};
 pub use membership::Membership;
+pub use name::ConversationName;
+pub(crate) use name::Names;
 pub use observation::{Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
 pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change};

@@ -171,6 +171,8 @@ pub enum SkipReason {
     /// The bot is in no conversation of this person's tenant, and the channel refuses to create one: a member of a shared
     /// channel from another tenant.
     NotInTenant,
+    /// A conversation would be created with this person, and their tenant is not known.
+    TenantUnknown,
 }
 
 /// How many deliveries ended with each outcome.

@@ -5,7 +5,7 @@
 //! A page is stored once, before its chunks are enqueued, and counted in the same transaction. A chunk is closed once, when all
 //! its deliveries have ended, and counted in the same transaction. So the counts always add up, also after a crash.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use botframework::activity::Activity;
 use botframework::id::ConversationId;
@@ -23,9 +23,11 @@ pub mod request;
 mod send_mode;
 pub mod size;
 pub mod summary;
+mod warnings;
 
 pub use filter::NotificationFilter;
 pub use send_mode::{SendMode, SendPath};
+pub use warnings::plan_warnings;
 
 /// The most recipients on a page.
 ///
@@ -69,6 +71,8 @@ pub struct Notification {
     pub parts: u16,
     /// Parts whose last page is stored.
     pub parts_planned: u16,
+    /// Parts that matched something by now, whether it is sent to or not.
+    pub matched_parts: BTreeSet<u16>,
     /// Recipients planned so far.
     pub audience: u64,
     /// Recipients in batch mode, of the audience.
@@ -180,7 +184,8 @@ impl Unreachable {
             | SkipReason::InstallForbidden
             | SkipReason::AppNotInCatalog
             | SkipReason::NoSuchPerson
-            | SkipReason::NotInTenant => &mut self.no_conversation,
+            | SkipReason::NotInTenant
+            | SkipReason::TenantUnknown => &mut self.no_conversation,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
         } += 1;
@@ -284,6 +289,7 @@ impl Notification {
             // At most twenty selectors of at most four parts.
             parts: u16::try_from(parts).unwrap_or(u16::MAX),
             parts_planned: 0,
+            matched_parts: BTreeSet::new(),
             audience: 0,
             batched: 0,
             unreachable: Unreachable::default(),
@@ -460,6 +466,9 @@ pub struct Page {
     /// Conversations on it that are not reachable.
     #[serde(default)]
     pub unreachable: Unreachable,
+    /// Whether its selector matched anything here, be it unreachable, or a recipient of another selector or page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub matched: bool,
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<String>,
 }
@@ -565,6 +574,7 @@ impl Page {
             }
         }
         Self {
+            matched: !chunks.is_empty(),
             chunks,
             unreachable: Unreachable::default(),
             next,

@@ -40,4 +40,12 @@ impl Warning {
 pub enum WarningCode {
     /// `expiresAt` is later than the latest possible moment, which is used instead.
     ExpiryCapped,
+    /// An excluded id that no conversation has which is remembered.
+    NothingExcluded,
+    /// A selector that matched nothing, although the whole audience is read.
+    NothingMatched,
+    /// All that the audience matched is blocked or removed.
+    NobodyReachable,
+    /// Named ids of which no conversation is remembered.
+    NotRemembered,
 }

@@ -32,6 +32,7 @@ on_every_backend! { notifications:
     a_roll_back_deletes_the_notification_and_its_key,
     a_planned_notification_cannot_be_rolled_back,
     a_page_is_planned_once_and_counted_once,
+    the_parts_that_matched_something_are_recorded,
     batch_recipients_are_part_of_the_total,
     the_latest_page_belongs_to_its_own_part,
     each_page_is_found_by_its_number,
@@ -80,6 +81,7 @@ fn notification(number: u8) -> Notification {
         segments: 1,
         parts: 1,
         parts_planned: 0,
+        matched_parts: std::collections::BTreeSet::new(),
         audience: 0,
         batched: 0,
         unreachable: Unreachable::default(),
@@ -150,6 +152,7 @@ fn page(chunks: usize, next: Option<&str>) -> Page {
     Page {
         chunks: (0..chunks).map(chunk).collect(),
         unreachable: Unreachable::default(),
+        matched: false,
         next: next.map(str::to_owned),
     }
 }
@@ -256,6 +259,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             segments: 4,
             parts: 9,
             parts_planned: 1,
+            matched_parts: [0, 7].into(),
             audience: 2,
             batched: 1,
             unreachable: Unreachable {
@@ -498,6 +502,25 @@ async fn batch_recipients_are_part_of_the_total<S: Notifications>(store: S) {
     assert_eq!(standing, Some(by_both));
 }
 
+async fn the_parts_that_matched_something_are_recorded<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    let matched = Page {
+        matched: true,
+        ..Page::default()
+    };
+    for (part, page) in [
+        (0, Page::default()),
+        (5, matched.clone()),
+        (2, matched.clone()),
+        (5, page(1, None)),
+    ] {
+        store.put_page(&id(1), part, 0, &page).await.unwrap();
+        store.put_page(&id(1), part, 1, &page).await.unwrap();
+    }
+    assert_eq!(find(&store, 1).await.matched_parts, [2, 5].into());
+    assert_eq!(store.page(&id(1), 2, 0).await.unwrap(), Some(matched));
+}
+
 async fn the_latest_page_belongs_to_its_own_part<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     store.accept(&acceptance(2)).await.unwrap();
@@ -554,6 +577,7 @@ async fn a_page_of_the_longest_ids_fits_into_an_item<S: Notifications>(store: S)
     let page = Page {
         chunks: vec![chunk],
         unreachable: Unreachable::default(),
+        matched: false,
         next: Some("n".repeat(4096)),
     };
     store.accept(&acceptance(1)).await.unwrap();
@@ -1012,6 +1036,7 @@ async fn hostile_recipients_are_stored_unchanged<S: Notifications>(store: S) {
     let page = Page {
         chunks: vec![chunk],
         unreachable: Unreachable::default(),
+        matched: false,
         next: Some("|#%\"".into()),
     };
     store.put_page(&id(1), 0, 0, &page).await.unwrap();

@@ -106,6 +106,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         segments: 1,
         parts: 1,
         parts_planned: 0,
+        matched_parts: std::collections::BTreeSet::new(),
         audience: 0,
         batched: 0,
         unreachable: Unreachable::default(),
@@ -142,6 +143,7 @@ fn page() -> Page {
     Page {
         chunks: vec![chunk],
         unreachable: Unreachable::default(),
+        matched: false,
         next: None,
     }
 }

@@ -15,6 +15,7 @@ mod exports;
 mod imports;
 mod listing;
 mod lists;
+mod names;
 mod plans;
 
 fn hello() -> Value {

@@ -1,6 +1,6 @@
 //! Audiences: how callers describe them, and which places they mean in truth, whatever the tables say.
 
-use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_id as place_of};
+use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_name as place_of};
 use herald::conversation::Scope;
 use herald_local::teams::Member;
 use jiff::Timestamp;
@@ -148,9 +148,19 @@ pub(super) fn document(selector: &Selector) -> Value {
         document["scope"] = json!(scope);
     }
     if !selector.except.is_empty() {
-        document["except"] = json!(selector.except);
+        let names: Vec<String> = selector.except.iter().map(|id| either_name(id)).collect();
+        document["except"] = json!(names);
     }
     document
+}
+
+/// A conversation by its id or its key; other ids as they are. Both names are asked for.
+fn either_name(id: &str) -> String {
+    let is_conversation = id.starts_with("a:") || id.starts_with("19:");
+    if is_conversation && id.bytes().map(u32::from).sum::<u32>() % 2 == 0 {
+        return format!("msteams|28:bot|{id}");
+    }
+    id.to_owned()
 }
 
 /// The time in which an audience was planned, and the time from which cached rosters were used for it.
@@ -247,10 +257,12 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
     let is_named = match (&selector.target, unknown) {
         (Target::Users { ids, .. }, Recipient::User(id)) => ids.contains(id),
         (Target::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
-        (Target::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
-        (Target::GroupChat(one), Recipient::UnknownConversation(id)) => one == id,
+        (Target::Conversations(names), Recipient::UnknownConversation(id)) => {
+            names.iter().any(|name| name.as_str() == id.as_str())
+        }
+        (Target::GroupChat(one), Recipient::UnknownConversation(id)) => one.as_str() == id.as_str(),
         (Target::Channel { id, thread, .. }, Recipient::UnknownConversation(unknown)) => {
-            place_of(id, thread.as_deref()) == *unknown
+            place_of(id, thread.as_deref()).as_str() == unknown.as_str()
         }
         (Target::Team { id, guests, .. }, Recipient::User(_) | Recipient::Account(_)) => {
             let general = channel.named(id);

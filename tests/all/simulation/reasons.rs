@@ -58,7 +58,10 @@ fn skipped(
             });
             is_strange || is_silent(channel, id.as_str()) || wanted.ended_first(run)
         }
-        (SkipReason::NoConversation, Recipient::User(_) | Recipient::Account(_)) => {
+        (
+            SkipReason::NoConversation | SkipReason::TenantUnknown,
+            Recipient::User(_) | Recipient::Account(_),
+        ) => {
             let has_home = run.tenant.is_some() || homes(wanted);
             let is_created = wanted.if_no_conversation != IfNoConversation::Skip && has_home;
             // The bot may know them in another tenant than the audience means.
@@ -82,8 +85,11 @@ fn skipped(
                         | Target::Tag(_) => false,
                     })
             });
-            !is_created && is_strange
+            let is_named_right =
+                reason == SkipReason::NoConversation || wanted.if_no_conversation != IfNoConversation::Skip;
+            is_named_right && !is_created && is_strange
         }
+        (SkipReason::TenantUnknown, _) => false,
         // A person who is looked up in a foreign tenant has not installed the bot there.
         (SkipReason::NotInstalled | SkipReason::NotInTenant, _) => place.is_none_or(|place| {
             place.past.not_installed

@@ -69,7 +69,8 @@ impl<B: Backend> Resolver<'_, '_, B> {
         let Some(person) = person.filter(|_| snapshot.head.if_no_conversation != IfNoConversation::Skip)
         else {
             // No worker ever sends anything to them for this notification.
-            return Ok(stopped.map_or(skipped(SkipReason::NoConversation), Resolution::Skip));
+            let reason = no_person_reason(self.recipient, snapshot.head.if_no_conversation);
+            return Ok(stopped.map_or(skipped(reason), Resolution::Skip));
         };
         let state = self.ledger_state(snapshot.head.revision).await?;
         if let Some(outcome) = state.ended {
@@ -283,6 +284,18 @@ fn is_final(error: &connector::Error) -> bool {
         | Action::TryOtherUrl
         | Action::CountFailure
         | Action::RetryAmbiguous { .. } => false,
+    }
+}
+
+/// Why no conversation is created for a recipient that is no person in a known tenant.
+fn no_person_reason(recipient: &Recipient, policy: IfNoConversation) -> SkipReason {
+    match (recipient, policy) {
+        (
+            Recipient::User(_) | Recipient::Account(_),
+            IfNoConversation::Create | IfNoConversation::Install,
+        ) => SkipReason::TenantUnknown,
+        (Recipient::User(_) | Recipient::Account(_), IfNoConversation::Skip)
+        | (Recipient::Conversation(_) | Recipient::UnknownConversation(_), _) => SkipReason::NoConversation,
     }
 }
 

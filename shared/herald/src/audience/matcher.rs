@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
+use botframework::id::{ChannelAccountId, EntraObjectId};
 
-use super::{Audience, Recipient, Selector, Target, TeamPart, thread_id};
-use crate::conversation::{Attributes, Scope};
+use super::{Audience, Recipient, Selector, Target, TeamPart, thread_name};
+use crate::conversation::{Attributes, ConversationKey, ConversationName, Names, Scope};
 
 /// Matches the conversations that belong to one selector of an audience and to no other.
 #[derive(Debug)]
@@ -37,23 +37,23 @@ impl<'a> SelectorMatcher<'a> {
     }
 
     /// Whether any selector of the audience matches the conversation, as far as that is known without a roster.
-    pub fn is_selected(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    pub fn is_selected(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         let mut others = self.before.iter().chain(&self.after);
         self.means(conversation, attributes) || others.any(|other| other.contain(conversation, attributes))
     }
 
     /// Whether the selector matches the conversation; another selector may match it too.
-    pub fn means(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    pub fn means(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         self.own.contain(conversation, attributes)
     }
 
     /// Whether the selector's conditions admit a conversation that was found on a roster.
-    pub fn admits(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    pub fn admits(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         self.own.admit(conversation, attributes)
     }
 
     /// Whether the selector excludes the conversation, or its person, by an id.
-    pub fn excepts(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    pub fn excepts(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         self.own.except(conversation, attributes)
     }
 
@@ -63,7 +63,7 @@ impl<'a> SelectorMatcher<'a> {
     }
 
     /// Whether the conversation belongs to another selector that matches it too.
-    pub fn belongs_to_earlier(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    pub fn belongs_to_earlier(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         self.before
             .iter()
             .any(|members| members.contain(conversation, attributes))
@@ -107,7 +107,7 @@ impl Selector {
 struct CompiledSelector<'a> {
     target: CompiledTarget<'a>,
     scope: Option<Scope>,
-    except: HashSet<&'a str>,
+    except: Names<'a>,
 }
 
 #[derive(Debug)]
@@ -116,8 +116,8 @@ enum CompiledTarget<'a> {
     Tenant(&'a str),
     Users(HashSet<&'a EntraObjectId>, Option<&'a str>),
     Accounts(HashSet<&'a ChannelAccountId>),
-    Conversations(HashSet<&'a ConversationId>),
-    One(ConversationId),
+    Conversations(Names<'a>),
+    One(ConversationName),
     Team(&'a str),
     Tag(&'a str),
     /// Known from a roster only: the conversation was found there.
@@ -131,13 +131,15 @@ impl<'a> CompiledSelector<'a> {
             Target::Tenant(tenant) => CompiledTarget::Tenant(tenant),
             Target::Users { ids, tenant } => CompiledTarget::Users(ids.iter().collect(), tenant.as_deref()),
             Target::Accounts(ids) => CompiledTarget::Accounts(ids.iter().collect()),
-            Target::Conversations(ids) => CompiledTarget::Conversations(ids.iter().collect()),
+            Target::Conversations(ids) => {
+                CompiledTarget::Conversations(Names::new(ids.iter().map(ConversationName::as_str)))
+            }
             Target::Team { id, to, .. } => match to {
                 TeamPart::General => CompiledTarget::One(id.as_str().into()),
                 TeamPart::Channels => CompiledTarget::Team(id),
                 TeamPart::Members => CompiledTarget::Roster,
             },
-            Target::Channel { id, thread, .. } => CompiledTarget::One(thread_id(id, thread.as_deref())),
+            Target::Channel { id, thread, .. } => CompiledTarget::One(thread_name(id, thread.as_deref())),
             Target::GroupChat(id) => CompiledTarget::One(id.clone()),
             Target::GroupChatMembers { .. } => CompiledTarget::Roster,
             Target::Tag(name) => CompiledTarget::Tag(name),
@@ -145,17 +147,17 @@ impl<'a> CompiledSelector<'a> {
         Self {
             target,
             scope: selector.scope,
-            except: selector.except.iter().map(String::as_str).collect(),
+            except: Names::new(selector.except.iter().map(String::as_str)),
         }
     }
 
     /// Whether the conversation's attributes match the selector.
-    fn contain(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    fn contain(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         self.name(conversation, attributes) && self.admit(conversation, attributes)
     }
 
-    fn name(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
-        let is_root = conversation.thread_root().is_none();
+    fn name(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
+        let is_root = conversation.conversation.thread_root().is_none();
         match &self.target {
             CompiledTarget::Everyone => is_root,
             CompiledTarget::Tenant(tenant) => is_root && attributes.tenant.as_deref() == Some(tenant),
@@ -167,8 +169,8 @@ impl<'a> CompiledSelector<'a> {
                 .account
                 .as_ref()
                 .is_some_and(|account| ids.contains(account)),
-            CompiledTarget::Conversations(ids) => ids.contains(conversation),
-            CompiledTarget::One(id) => id == conversation,
+            CompiledTarget::Conversations(names) => names.contain(conversation),
+            CompiledTarget::One(name) => name.names(conversation),
             CompiledTarget::Team(team) => is_root && attributes.team.as_deref() == Some(team),
             CompiledTarget::Tag(name) => attributes.tags.iter().any(|tag| tag == name),
             CompiledTarget::Roster => false,
@@ -176,15 +178,15 @@ impl<'a> CompiledSelector<'a> {
     }
 
     /// Whether `scope`, `tenant` and `except` admit the conversation.
-    fn admit(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    fn admit(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         self.scope.is_none_or(|scope| scope == attributes.scope) && !self.except(conversation, attributes)
     }
 
-    fn except(&self, conversation: &ConversationId, attributes: &Attributes) -> bool {
+    fn except(&self, conversation: &ConversationKey, attributes: &Attributes) -> bool {
         let user = attributes.user.as_ref().map(EntraObjectId::as_str);
         let account = attributes.account.as_ref().map(ChannelAccountId::as_str);
-        let ids = [Some(conversation.as_str()), user, account];
-        ids.into_iter().flatten().any(|id| self.except.contains(id))
+        let mut ids = [user, account].into_iter().flatten();
+        self.except.contain(conversation) || ids.any(|id| self.except.contain_text(id))
     }
 
     /// Whether the selector's conditions admit a recipient without a conversation. A person counts as a personal
@@ -197,7 +199,13 @@ impl<'a> CompiledSelector<'a> {
             Recipient::UnknownConversation(id) => (id.as_str(), None),
         };
         let is_in_scope = self.scope.is_none() || scope.is_none() || self.scope == scope;
-        is_in_scope && !self.except.contains(id)
+        let is_excepted = match unknown {
+            Recipient::UnknownConversation(id) => self.except.contain_name(&id.as_str().into()),
+            Recipient::Conversation(_) | Recipient::User(_) | Recipient::Account(_) => {
+                self.except.contain_text(id)
+            }
+        };
+        is_in_scope && !is_excepted
     }
 
     /// Whether the selector lists this recipient without a conversation.
@@ -208,8 +216,10 @@ impl<'a> CompiledSelector<'a> {
         match (&self.target, unknown) {
             (CompiledTarget::Users(ids, _), Recipient::User(id)) => ids.contains(id),
             (CompiledTarget::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
-            (CompiledTarget::Conversations(ids), Recipient::UnknownConversation(id)) => ids.contains(id),
-            (CompiledTarget::One(one), Recipient::UnknownConversation(id)) => one == id,
+            (CompiledTarget::Conversations(names), Recipient::UnknownConversation(id)) => {
+                names.contain_text(id.as_str())
+            }
+            (CompiledTarget::One(one), Recipient::UnknownConversation(id)) => one.as_str() == id.as_str(),
             _ => false,
         }
     }
@@ -218,6 +228,14 @@ impl<'a> CompiledSelector<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(conversation: &str) -> ConversationKey {
+        ConversationKey {
+            conversation: conversation.into(),
+            channel: "c".into(),
+            bot: "b".into(),
+        }
+    }
 
     #[test]
     fn a_conversation_belongs_to_the_broadest_selector_that_means_it() {
@@ -242,7 +260,7 @@ mod tests {
         let owner = |conversation: &str, user| {
             (0..audience.0.len()).find(|index| {
                 let matcher = SelectorMatcher::new(&audience, *index).unwrap();
-                let (conversation, attributes) = (conversation.into(), attributes(user));
+                let (conversation, attributes) = (key(conversation), attributes(user));
                 matcher.means(&conversation, &attributes)
                     && !matcher.belongs_to_earlier(&conversation, &attributes)
             })
@@ -295,14 +313,19 @@ mod tests {
         };
         let everyone = Selector {
             scope: Some(Scope::Personal),
-            except: vec!["eve".into(), "a:joe".into()],
+            except: vec![
+                "eve".into(),
+                "a:joe".into(),
+                "c|b|a:kim".into(),
+                "c|other|a:ada".into(),
+            ],
             ..Target::Everyone.into()
         };
         let audience = Audience(vec![Target::Tag("beta".into()).into(), everyone]);
         let owner = |conversation: &str, scope, user| {
             (0..audience.0.len()).find(|index| {
                 let matcher = SelectorMatcher::new(&audience, *index).unwrap();
-                let (conversation, attributes) = (conversation.into(), attributes(scope, user));
+                let (conversation, attributes) = (key(conversation), attributes(scope, user));
                 matcher.means(&conversation, &attributes)
                     && !matcher.belongs_to_earlier(&conversation, &attributes)
             })
@@ -310,6 +333,7 @@ mod tests {
         assert_eq!(owner("a:ada", Scope::Personal, "ada"), Some(1));
         assert_eq!(owner("a:eve", Scope::Personal, "eve"), Some(0));
         assert_eq!(owner("a:joe", Scope::Personal, "joe"), Some(0));
+        assert_eq!(owner("a:kim", Scope::Personal, "kim"), Some(0));
         assert_eq!(owner("19:g", Scope::GroupChat, "ada"), Some(0));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, Target, TeamPart};
-use crate::conversation::{self, ID_BYTES_MAX, Scope};
+use crate::conversation::{self, ConversationName, ID_BYTES_MAX, Scope};
 use crate::id::normalize_guid;
 use crate::problem::{Faults, pointer};
 
@@ -104,26 +104,33 @@ fn target(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Fau
             ids(&object[leading], &field, faults).map(|ids| Target::Users { ids, tenant })
         }
         "accounts" => ids(&object[leading], &field, faults).map(Target::Accounts),
-        "conversations" => ids(&object[leading], &field, faults).map(Target::Conversations),
+        "conversations" => {
+            ids(&object[leading], &field, faults).map(|names| Target::Conversations(distinct(names)))
+        }
         "team" => {
             let to = team_part(object, at, faults);
             let guests = guests(object, at, faults);
-            let id = id(object, "team", at, faults)?;
+            let id = plain_id(object, "team", at, faults)?;
             to.map(|to| Target::Team { id, to, guests })
         }
         "channel" => {
             let thread = object.get("thread").and_then(|value| thread(value, at, faults));
-            let team = object.get("team").and_then(|_| id(object, "team", at, faults));
+            let team = object
+                .get("team")
+                .and_then(|_| plain_id(object, "team", at, faults));
             let id = id(object, "channel", at, faults)?.into();
             Some(Target::Channel { id, thread, team })
         }
         "groupChat" => {
             let to = chat_part(object, at, faults);
             let guests = guests(object, at, faults);
-            let id = id(object, "groupChat", at, faults)?.into();
+            let name = ConversationName::from(id(object, "groupChat", at, faults)?);
             to.map(|to| match to {
-                ChatPart::Chat => Target::GroupChat(id),
-                ChatPart::Members => Target::GroupChatMembers { id, guests },
+                ChatPart::Chat => Target::GroupChat(name),
+                ChatPart::Members => Target::GroupChatMembers {
+                    id: name.id(),
+                    guests,
+                },
             })
         }
         _ => tag(&object[leading], &field, faults).map(Target::Tag),
@@ -216,6 +223,22 @@ fn id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) ->
             None
         }
     }
+}
+
+/// The id of a team, which is the one of its General channel, whichever of its names is given.
+fn plain_id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
+    let given = id(object, name, at, faults)?;
+    Some(ConversationName::from(given).id().as_str().to_owned())
+}
+
+/// The names without those that name a conversation whose id is also listed.
+fn distinct(names: Vec<ConversationName>) -> Vec<ConversationName> {
+    let ids: HashSet<String> = names.iter().map(ToString::to_string).collect();
+    let is_repeated = |name: &ConversationName| {
+        let key = name.key();
+        key.is_some_and(|key| ids.contains(key.conversation.as_str()))
+    };
+    names.into_iter().filter(|name| !is_repeated(name)).collect()
 }
 
 fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults) -> Option<Vec<T>> {
@@ -336,6 +359,42 @@ mod tests {
             ..Target::Tag("beta".into()).into()
         };
         assert_eq!(parse(&narrowed).unwrap().0, [expected]);
+    }
+
+    #[test]
+    fn a_conversation_is_named_by_key_or_id() {
+        let key = "msteams|28:bot|19:x";
+        let names = |names: &[&str]| Target::Conversations(names.iter().map(|name| (*name).into()).collect());
+        for (audience, target) in [
+            (json!({"conversations": [key, "a:1"]}), names(&[key, "a:1"])),
+            (json!({"conversations": [key, "19:x"]}), names(&["19:x"])),
+            (json!({"groupChat": key}), Target::GroupChat(key.into())),
+            (
+                json!({"groupChat": key, "to": "members"}),
+                Target::GroupChatMembers {
+                    id: "19:x".into(),
+                    guests: Guests::Included,
+                },
+            ),
+            (
+                json!({"team": key, "to": "general"}),
+                Target::Team {
+                    id: "19:x".into(),
+                    to: TeamPart::General,
+                    guests: Guests::Included,
+                },
+            ),
+            (
+                json!({"channel": key, "team": key}),
+                Target::Channel {
+                    id: key.into(),
+                    thread: None,
+                    team: Some("19:x".into()),
+                },
+            ),
+        ] {
+            assert_eq!(parse(&audience).unwrap().0, [target.into()], "{audience}");
+        }
     }
 
     #[test]

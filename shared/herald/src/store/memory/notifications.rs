@@ -163,6 +163,9 @@ impl Notifications for Store {
                 return false;
             }
             entry.pages.insert((part, number), page.clone());
+            if page.matched {
+                entry.head.matched_parts.insert(part);
+            }
             entry.head.audience += page.recipients();
             entry.head.batched += page.batched();
             entry.head.chunks += page.chunks.len() as u64;

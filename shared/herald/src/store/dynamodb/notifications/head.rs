@@ -1,5 +1,7 @@
 //! The head of a notification, as an item.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::super::attribute::{Item, Record, item, json, moment, number, text, word};
@@ -13,6 +15,25 @@ use crate::notification::{
 
 /// The notification that confirmed a plan.
 pub(super) const CONFIRMED_AS: &str = "confirmedAs";
+
+/// The parts that matched something: a set of numbers, to which pages add.
+pub(super) const MATCHED_PARTS: &str = "matchedParts";
+
+pub(super) fn part_numbers<'a>(parts: impl IntoIterator<Item = &'a u16>) -> AttributeValue {
+    AttributeValue::Ns(parts.into_iter().map(u16::to_string).collect())
+}
+
+fn read_part_numbers(head: Record<'_>) -> Result<BTreeSet<u16>, Error> {
+    let numbers = match head.item.get(MATCHED_PARTS) {
+        None => return Ok(BTreeSet::new()),
+        Some(AttributeValue::Ns(numbers)) => numbers,
+        Some(_) => return Err(head.corrupt(MATCHED_PARTS)),
+    };
+    let numbers = numbers.iter().map(|number| number.parse());
+    numbers
+        .collect::<Result<_, _>>()
+        .map_err(|_| head.corrupt(MATCHED_PARTS))
+}
 
 pub(super) fn unreachable_fields(unreachable: &Unreachable) -> [(&'static str, u64); 3] {
     let Unreachable {
@@ -49,6 +70,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         segments,
         parts,
         parts_planned,
+        matched_parts,
         audience,
         batched,
         unreachable,
@@ -115,6 +137,9 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
             attributes.extend(item([(name, text(other.as_str()))]));
         }
     }
+    if !matched_parts.is_empty() {
+        attributes.extend(item([(MATCHED_PARTS, part_numbers(matched_parts))]));
+    }
     if !events.is_empty() {
         attributes.extend(item([("events", json(verb, "events", events)?)]));
     }
@@ -176,6 +201,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         segments: head.number("segments")?,
         parts: head.number("parts")?,
         parts_planned: head.number("partsPlanned")?,
+        matched_parts: read_part_numbers(head)?,
         audience: head.number("audience")?,
         batched: head.optional_number("batched")?.unwrap_or_default(),
         unreachable: Unreachable {

@@ -1,12 +1,13 @@
 //! The items of a plan: pages, frozen pages, claimed recipients, closed chunks.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::attribute::{Item, Record, item, json, number, text};
 use super::super::table::failed;
 use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction, request_error};
 use super::Notifications;
-use super::head::{revision_fields, unreachable_fields};
+use super::head::{MATCHED_PARTS, part_numbers, revision_fields, unreachable_fields};
 use super::key::{self, CLOSED, HEAD, PAGE, chunk, key, of_chunk, page};
 use crate::audience::Recipient;
 use crate::id::NotificationId;
@@ -87,9 +88,13 @@ impl Notifications {
         counters.extend(unreachable_fields(&page.unreachable));
         // Most heads never have this attribute.
         counters.extend(Some(("batched", page.batched())).filter(|(_, batched)| *batched > 0));
+        let mut added = numbers(counters);
+        if page.matched {
+            added.push((MATCHED_PARTS, part_numbers([&part])));
+        }
         let absent = Expression::absent("part");
         let is_stored = Expression::present("part");
-        match self.count(VERB, id, (new, absent), &counters, is_stored).await? {
+        match self.count(VERB, id, (new, absent), &added, is_stored).await? {
             CountResult::Counted => Ok(true),
             CountResult::Refused { .. } => Ok(false),
         }
@@ -182,7 +187,8 @@ impl Notifications {
                 Expression::new("#revision < :revision", ["revision"], new)
             };
             let current = Expression::equal("revision", number(revision));
-            let count = self.count(VERB, id, (new, condition), &counters, current);
+            let added = numbers(counters);
+            let count = self.count(VERB, id, (new, condition), &added, current);
             let (item, head) = match count.await? {
                 CountResult::Counted => return Ok(Close::Closed),
                 CountResult::Refused { item, head } => (item, head),
@@ -222,23 +228,20 @@ impl Notifications {
         items.iter().map(closed).collect()
     }
 
-    /// Writes an item and adds to the head's counters, in one transaction.
+    /// Writes an item and adds to the head's counters and sets, in one transaction.
     async fn count(
         &self,
         verb: &'static str,
         id: &NotificationId,
         (item, condition): (Item, Expression),
-        counters: &[(&str, u64)],
+        added: &[(&str, AttributeValue)],
         head_condition: Expression,
     ) -> Result<CountResult, Error> {
-        let add: Vec<String> = counters
-            .iter()
-            .map(|(name, _)| format!("#{name} :{name}"))
-            .collect();
+        let add: Vec<String> = added.iter().map(|(name, _)| format!("#{name} :{name}")).collect();
         let update = Expression::new(
             format!("ADD {}", add.join(", ")),
-            counters.iter().map(|(name, _)| *name),
-            counters.iter().map(|(name, count)| (*name, number(*count))),
+            added.iter().map(|(name, _)| *name),
+            added.iter().cloned(),
         );
         let writes = vec![
             self.0.tx_put(verb, item, Some(condition))?,
@@ -261,4 +264,9 @@ impl Notifications {
             head: next(),
         })
     }
+}
+
+fn numbers(counters: Vec<(&'static str, u64)>) -> Vec<(&'static str, AttributeValue)> {
+    let counters = counters.into_iter();
+    counters.map(|(name, count)| (name, number(count))).collect()
 }
