@@ -92,8 +92,12 @@ impl World {
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
         let (told, began) = (Arc::clone(&seconds), tokio::time::Instant::now());
         let drawn = AtomicU8::new(0);
+        let clock = Clock::from_fn(move || {
+            let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
+            told.checked_add(began.elapsed()).unwrap()
+        });
         Self {
-            store: Store::new(),
+            store: Store::with_clock(clock.clone()),
             channel,
             plans: Queue::new(),
             deliveries: Queue::new(),
@@ -105,10 +109,7 @@ impl World {
             operators: Vec::new(),
             roster_ttl: SignedDuration::ZERO,
             seconds,
-            clock: Clock::from_fn(move || {
-                let told = Timestamp::from_second(told.load(Ordering::Relaxed)).unwrap();
-                told.checked_add(began.elapsed()).unwrap()
-            }),
+            clock,
             random: Random::from_fn(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
             connector,
         }

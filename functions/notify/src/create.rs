@@ -7,7 +7,7 @@ use herald::backend::Backend;
 use herald::delivery::Guarantee;
 use herald::id::NotificationId;
 use herald::notification::request::{Request as NotificationRequest, SENT_FOR_MAX};
-use herald::notification::{IfNoConversation, State};
+use herald::notification::{IfNoConversation, IfUnreachable, State};
 use herald::problem::{Fault, Problem};
 use herald::warning::Warning;
 use jiff::Timestamp;
@@ -85,6 +85,7 @@ impl<B: Backend> Context<B> {
             category: None,
             guarantee: Guarantee::default(),
             if_no_conversation: IfNoConversation::default(),
+            if_unreachable: IfUnreachable::default(),
             send_mode: None,
             deliver_at: None,
             expires_at: self

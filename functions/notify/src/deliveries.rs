@@ -1,10 +1,15 @@
 //! `GET /api/notifications/{id}/deliveries`: the state of each delivery.
 
+use std::collections::HashMap;
+
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::delivery::{Outcome, Row, SkipReason, State};
-use herald::notification::Notification;
-use jiff::Timestamp;
+use herald::conversation::{Conversation, ConversationKey};
+use herald::delivery::DeliveryKey;
+use herald::notification::{Notification, Page, State};
+use herald::rate_limit::Bucket;
+use herald::store::{self, Conversations, DatedRow, Ledger};
+use jiff::SignedDuration;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -15,178 +20,18 @@ use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json, of_type};
 use crate::{Context, caller, csv};
 
-/// The most pages of the plan that one request scans.
+mod row;
+
+use row::{Delivery, Place, StateFilter};
+
+/// The most pages of the plan that one request for a list scans.
 const MAX_PAGES: usize = 20;
 
-/// The state of a delivery, as lists show and filter it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum StateFilter {
-    Delivered,
-    Rejected,
-    Gone,
-    Unknown,
-    Skipped,
-    Expired,
-    Cancelled,
-    Open,
-}
+/// How much of a report is in one answer, in bytes: Lambda's answers hold 6 MB, in which quotes and line breaks take two bytes.
+const REPORT_BYTES: usize = 4 * 1024 * 1024;
 
-impl StateFilter {
-    const ALL: [(&'static str, Self); 8] = [
-        ("delivered", Self::Delivered),
-        ("rejected", Self::Rejected),
-        ("gone", Self::Gone),
-        ("unknown", Self::Unknown),
-        ("skipped", Self::Skipped),
-        ("expired", Self::Expired),
-        ("cancelled", Self::Cancelled),
-        ("open", Self::Open),
-    ];
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut all = Self::ALL.into_iter();
-        all.find_map(|(name, state)| (name == text).then_some(state))
-    }
-
-    fn as_str(self) -> &'static str {
-        let mut all = Self::ALL.into_iter();
-        all.find_map(|(name, state)| (state == self).then_some(name))
-            .unwrap_or_default()
-    }
-
-    fn of(row: Option<&Row>) -> Self {
-        match row.map(|row| &row.state) {
-            None | Some(State::Waiting { .. }) => Self::Open,
-            Some(State::Settled(outcome)) => match outcome {
-                Outcome::Delivered(_) => Self::Delivered,
-                Outcome::Rejected { .. } => Self::Rejected,
-                Outcome::Gone { .. } => Self::Gone,
-                Outcome::Unknown => Self::Unknown,
-                Outcome::Skipped { .. } => Self::Skipped,
-                Outcome::Expired => Self::Expired,
-                Outcome::Cancelled => Self::Cancelled,
-            },
-        }
-    }
-}
-
-/// One delivery.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Delivery {
-    /// The conversation, or the name without a conversation.
-    #[serde(flatten)]
-    recipient: Recipient,
-    state: StateFilter,
-    /// The channel's error code.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<SkipReason>,
-    /// The channel's error message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    activity_id: Option<String>,
-    /// The revision that the copy shows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u32>,
-    attempts: u32,
-    /// Attempts whose response was lost.
-    doubts: u32,
-    /// When it is retried, and why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-}
-
-impl Delivery {
-    fn new(recipient: Recipient, row: Option<Row>) -> Self {
-        let mut delivery = Self {
-            recipient,
-            state: StateFilter::of(row.as_ref()),
-            code: None,
-            reason: None,
-            detail: None,
-            activity_id: None,
-            revision: None,
-            attempts: row.as_ref().map_or(0, |row| row.attempt),
-            doubts: row.as_ref().map_or(0, |row| row.ambiguous_attempts),
-            until: None,
-            why: None,
-        };
-        match row.map(|row| row.state) {
-            None => {}
-            Some(State::Waiting { until, reason }) => {
-                delivery.until = Some(until);
-                delivery.why = Some(reason);
-            }
-            Some(State::Settled(outcome)) => match outcome {
-                Outcome::Delivered(sent) => {
-                    delivery.activity_id = sent.activity.map(|id| id.as_str().to_owned());
-                    delivery.revision = Some(sent.revision);
-                }
-                Outcome::Rejected { code, detail } => {
-                    delivery.code = Some(code);
-                    delivery.detail = detail;
-                }
-                Outcome::Gone { code } => delivery.code = Some(code),
-                Outcome::Skipped { reason } => delivery.reason = Some(reason),
-                Outcome::Unknown | Outcome::Expired | Outcome::Cancelled => {}
-            },
-        }
-        delivery
-    }
-
-    /// The names of the columns, in the order of [`cells`](Self::cells).
-    const COLUMNS: [&'static str; 12] = [
-        "recipient",
-        "kind",
-        "state",
-        "code",
-        "reason",
-        "detail",
-        "activityId",
-        "revision",
-        "attempts",
-        "ambiguousAttempts",
-        "until",
-        "why",
-    ];
-
-    fn cells(self) -> [String; 12] {
-        let (kind, name) = self.recipient.name();
-        let reason = self.reason.map(|reason| match reason {
-            SkipReason::NoConversation => "noConversation",
-            SkipReason::NotInstalled => "notInstalled",
-            SkipReason::Removed => "removed",
-            SkipReason::Blocked => "blocked",
-            SkipReason::InstallForbidden => "installForbidden",
-            SkipReason::AppNotInCatalog => "appNotInCatalog",
-            SkipReason::NoSuchPerson => "noSuchPerson",
-            SkipReason::NotInTenant => "notInTenant",
-            SkipReason::TenantUnknown => "tenantUnknown",
-        });
-        [
-            name,
-            kind.to_owned(),
-            self.state.as_str().to_owned(),
-            self.code.unwrap_or_default(),
-            reason.unwrap_or_default().to_owned(),
-            self.detail.unwrap_or_default(),
-            self.activity_id.unwrap_or_default(),
-            self.revision
-                .map(|revision| revision.to_string())
-                .unwrap_or_default(),
-            self.attempts.to_string(),
-            self.doubts.to_string(),
-            self.until.map(|until| until.to_string()).unwrap_or_default(),
-            self.why.unwrap_or_default(),
-        ]
-    }
-}
+/// How long one request reads. API Gateway waits 30 seconds.
+const TIME_BUDGET: SignedDuration = SignedDuration::from_secs(15);
 
 /// A page of the list.
 #[derive(Debug, Serialize)]
@@ -213,14 +58,14 @@ impl<B: Backend> Context<B> {
             })?),
         };
         let format = Format::of(query, request)?;
-        let limit = query.limit()?;
+        let limits = ReportLimits::of(query, format)?;
         let list = List::new("deliveries", &[id, query.get("state").unwrap_or_default()]);
         let from = match query.cursor(&list)? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),
         };
         let notification = self.find(id).await?;
-        let (deliveries, next) = self.list_deliveries(&notification, wanted, from, limit).await?;
+        let (deliveries, next) = self.list_deliveries(&notification, wanted, from, limits).await?;
         let count = Some(deliveries.len() as u64);
         Action::Report.of_notification(&caller::of(request), &notification.id, count);
         let next = next.map(|position| list.cursor(&position.text()));
@@ -240,37 +85,114 @@ impl<B: Backend> Context<B> {
         notification: &Notification,
         wanted: Option<StateFilter>,
         mut position: Position,
-        limit: usize,
+        limits: ReportLimits,
     ) -> Result<(Vec<Delivery>, Option<Position>), ApiError> {
-        let mut deliveries = Vec::new();
-        let mut pages = 0;
+        // A plan that was stopped has deliveries without rows, which have ended.
+        let without_row = if notification.state() == State::Cancelled {
+            StateFilter::Cancelled
+        } else {
+            StateFilter::Open
+        };
+        let began = self.clock.now();
+        let (mut deliveries, mut pages, mut bytes) = (Vec::new(), 0, 0);
         let next = loop {
             let Some((here, page)) = plan_pages::at(&self.notifications, notification, position).await?
             else {
                 break None;
             };
-            if pages == MAX_PAGES || deliveries.len() == limit {
+            let is_late = self.clock.now().duration_since(began) > TIME_BUDGET;
+            if pages == limits.pages || deliveries.len() == limits.deliveries || is_late {
                 break Some(here);
             }
             pages += 1;
-            let recipients = page.chunks.into_iter().flat_map(|chunk| chunk.recipients);
-            let recipients: Vec<_> = recipients.skip(here.recipient).collect();
-            let rows = plan_pages::rows(&self.ledger, notification, &recipients).await?;
             position = here.next_page();
-            for (number, (recipient, row)) in (here.recipient..).zip(recipients.into_iter().zip(rows)) {
-                if deliveries.len() == limit {
+            for (number, found) in (here.recipient..).zip(self.page_rows(notification, page, here).await?) {
+                if deliveries.len() == limits.deliveries || bytes > REPORT_BYTES {
                     position = Position {
                         recipient: number,
                         ..here
                     };
                     break;
                 }
-                if wanted.is_none_or(|wanted| wanted == StateFilter::of(row.as_ref())) {
-                    deliveries.push(Delivery::new(recipient, row));
+                let (recipient, row, place) = found;
+                let state = StateFilter::of(row.as_ref().map(|row| &row.row), without_row);
+                if wanted.is_none_or(|wanted| wanted == state) {
+                    let delivery = Delivery::new(recipient, state, row, place);
+                    bytes += delivery.size();
+                    deliveries.push(delivery);
                 }
+            }
+            if bytes > REPORT_BYTES {
+                break Some(position);
             }
         };
         Ok((deliveries, next))
+    }
+
+    /// The recipients of a page from this position on, with their rows and what is known of their conversations.
+    async fn page_rows(
+        &self,
+        notification: &Notification,
+        page: Page,
+        from: Position,
+    ) -> Result<Vec<(Recipient, Option<DatedRow>, Place)>, store::Error> {
+        let chunks = page.chunks.into_iter();
+        let recipients = chunks.flat_map(|chunk| {
+            let bucket = chunk.bucket;
+            let recipients = chunk.recipients.into_iter();
+            recipients.map(move |recipient| (recipient, bucket.clone()))
+        });
+        let recipients: Vec<(Recipient, Option<Bucket>)> = recipients.skip(from.recipient).collect();
+        let keys: Vec<ConversationKey> = recipients
+            .iter()
+            .filter_map(|(recipient, _)| match recipient {
+                Recipient::Conversation(key) => Some(key.clone()),
+                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+            })
+            .collect();
+        let deliveries: Vec<DeliveryKey> = recipients
+            .iter()
+            .map(|(recipient, _)| DeliveryKey::new(&notification.id, recipient))
+            .collect();
+        let (stored, rows) = futures_util::try_join!(
+            self.conversations.get_many(&keys),
+            self.ledger.dated_rows(&deliveries)
+        )?;
+        let stored: HashMap<ConversationKey, Conversation> = stored
+            .into_iter()
+            .map(|stored| (stored.key.clone(), stored))
+            .collect();
+        let found = recipients.into_iter().zip(rows);
+        let found = found.map(|((recipient, bucket), row)| {
+            let place = Place::of(&recipient, bucket.as_ref(), &stored);
+            (recipient, row, place)
+        });
+        Ok(found.collect())
+    }
+}
+
+/// How much one answer has at most.
+#[derive(Clone, Copy, Debug)]
+struct ReportLimits {
+    deliveries: usize,
+    /// Pages of the plan that are scanned.
+    pages: usize,
+}
+
+impl ReportLimits {
+    /// CSV without a `limit` is the whole report, as far as one answer can hold it.
+    fn of(query: &Query, format: Format) -> Result<Self, ApiError> {
+        let limit = query.limit()?;
+        Ok(match (query.get("limit"), format) {
+            (None, Format::Csv) => Self {
+                deliveries: usize::MAX,
+                pages: usize::MAX,
+            },
+            (Some(_), _) | (None, Format::Json) => Self {
+                deliveries: limit,
+                pages: MAX_PAGES,
+            },
+        })
     }
 }
 

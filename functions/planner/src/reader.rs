@@ -9,7 +9,9 @@ use herald::audience::{Audience, Recipient, Target, TeamPart, thread_name};
 use herald::backend::Backend;
 use herald::conversation::ConversationName;
 use herald::delivery::SkipReason;
-use herald::notification::{IfNoConversation, Notification, PAGE_SIZE, Page, Part, SendPath, Unreachable};
+use herald::notification::{
+    IfNoConversation, IfUnreachable, Notification, PAGE_SIZE, Page, Part, SendPath, Unreachable,
+};
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, cursor};
 use serde::{Deserialize, Serialize};
@@ -161,7 +163,7 @@ impl<'a, B: Backend> Reader<'a, B> {
         matches!(unknown, Recipient::UnknownConversation(id) if self.rosters.contains(name_of(id).id().as_str()))
     }
 
-    /// A page of a filter: conversations that are active and do not belong to an earlier selector.
+    /// A page of a filter: conversations that do not belong to an earlier selector, and are active or to be reported.
     async fn listed(&self, filter: &ConversationFilter, at: PagePosition<'_>) -> Result<Page, Failure> {
         let listing = self
             .recipients
@@ -179,17 +181,20 @@ impl<'a, B: Backend> Reader<'a, B> {
             .filter(|found| !matcher.belongs_to_earlier(&found.key, &found.attributes));
         let meant = self.recipients.preferred(meant.collect(), at).await?;
         let mut unreachable = Unreachable::default();
-        let mut reachable = Vec::new();
+        let mut recipients = Vec::new();
         for candidate in meant {
-            match unreachable_reason(&candidate) {
-                None => reachable.push(self.recipients.conversation(candidate)),
-                Some(reason) => unreachable.count(reason),
+            if let Some(reason) = unreachable_reason(&candidate) {
+                unreachable.count(reason);
+                if self.recipients.if_unreachable == IfUnreachable::LeaveOut {
+                    continue;
+                }
             }
+            recipients.push(self.recipients.conversation(candidate));
         }
         Ok(Page {
             unreachable,
             matched: any,
-            ..Page::group(reachable, listing.cursor)
+            ..Page::group(recipients, listing.cursor)
         })
     }
 

@@ -10,7 +10,7 @@ use herald::companions;
 use herald::conversation::{ConversationKey, State};
 use herald::delivery::SkipReason;
 use herald::id::NotificationId;
-use herald::notification::{IfNoConversation, Notification, SendMode, SendPath};
+use herald::notification::{IfNoConversation, IfUnreachable, Notification, SendMode, SendPath};
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationSummary, Notifications};
 use herald::tenant_gate::TenantGate;
@@ -28,6 +28,7 @@ pub(crate) struct Recipients<'a, B: Backend> {
     pub(crate) id: &'a NotificationId,
     pub(crate) matcher: SelectorMatcher<'a>,
     pub(crate) if_no_conversation: IfNoConversation,
+    pub(crate) if_unreachable: IfUnreachable,
     audience: &'a Audience,
     send_mode: SendMode,
     /// The preferred conversations of people who have several, as far as they were read.
@@ -59,6 +60,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
             id: &notification.id,
             matcher: SelectorMatcher::new(audience, index)?,
             if_no_conversation: notification.if_no_conversation,
+            if_unreachable: notification.if_unreachable,
             audience,
             send_mode: notification.send_mode,
             chosen: Mutex::default(),

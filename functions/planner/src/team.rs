@@ -327,6 +327,7 @@ impl<'a, B: Backend> Team<'a, B> {
                 found.named = both.map_or(Vec::new(), |both| {
                     half.map(|known| (known.key.clone(), both.clone())).collect()
                 });
+                found.matched |= !known.is_empty();
                 self.take(self.preferred(&known), &mut found);
                 return Ok(found);
             }

@@ -232,6 +232,9 @@ impl<B: Backend> Acceptor<'_, B> {
         if planned.send_mode != request.send_mode.unwrap_or(self.settings.send_mode) {
             return Err(conflict("names a plan by another `sendMode`"));
         }
+        if planned.if_unreachable != request.if_unreachable {
+            return Err(conflict("names a plan by another `ifUnreachable`"));
+        }
         if !has_message(self.notifications, &planned, &request.message).await? {
             return Err(conflict("names the plan of another message"));
         }

@@ -53,6 +53,8 @@ pub struct Notification {
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
     pub if_no_conversation: IfNoConversation,
+    /// Whether the planner makes recipients of conversations that are not reachable.
+    pub if_unreachable: IfUnreachable,
     /// The send mode of recipients that support it.
     pub send_mode: SendMode,
     /// The notification is not planned before this time.
@@ -131,6 +133,17 @@ pub enum IfNoConversation {
     Create,
     /// The bot is installed for the person first.
     Install,
+}
+
+/// What becomes of conversations that are blocked or removed, and that an audience matches without naming them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IfUnreachable {
+    /// They are counted, and are no recipients.
+    #[default]
+    LeaveOut,
+    /// They are recipients, whose deliveries are skipped with the reason.
+    Report,
 }
 
 /// When the deliveries of a notification start.
@@ -279,6 +292,7 @@ impl Notification {
             category: request.category.clone(),
             guarantee: request.guarantee,
             if_no_conversation: request.if_no_conversation,
+            if_unreachable: request.if_unreachable,
             send_mode: request.send_mode.unwrap_or_default(),
             deliver_at: request.deliver_at,
             expires_at: request.expires_at,

@@ -24,7 +24,7 @@ pub mod memory;
 mod notifications;
 
 pub use conversations::{ConversationFilter, ConversationSummary, Conversations, PersonUpdate, Upsert};
-pub use ledger::{CasResult, Ledger, RateLimits, RowGuard, RowWrite};
+pub use ledger::{CasResult, DatedRow, Ledger, RateLimits, RowGuard, RowWrite};
 pub use notifications::{
     Accept, Acceptance, Close, Document, Idempotency, LISTED_FOR, Milestone, Notifications, PageNumber,
     Revise, SetOnce,

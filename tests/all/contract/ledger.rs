@@ -485,6 +485,15 @@ async fn a_delivery_without_a_conversation_is_settled_once<S: Ledger>(store: S) 
     }
     let stands = store.settle_unclaimed(&nobody, &Outcome::Expired).await.unwrap();
     assert_eq!(stands, skipped, "the earlier outcome");
+    let names = [nobody.clone(), delivery(9, &conversation("a:unknown"))];
+    let dated = store.dated_rows(&names).await.unwrap();
+    let rows = dated
+        .iter()
+        .map(|dated| dated.as_ref().map(|dated| dated.row.clone()));
+    assert_eq!(rows.collect::<Vec<_>>(), store.rows(&names).await.unwrap());
+    // In memory only if the store has a clock.
+    let written_at = dated[0].as_ref().and_then(|dated| dated.written_at);
+    assert!(written_at.is_none_or(|moment| moment > at(-100_000_000)));
     let expected = Row {
         state: State::Settled(skipped),
         attempt: 0,

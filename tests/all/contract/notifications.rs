@@ -8,8 +8,8 @@ use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
 use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReason};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, MessageRefusal, Notification, PAGE_SIZE,
-    Page, PageChunk, RevisionCounts, SendMode, StartPolicy, State, Unreachable,
+    ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, IfUnreachable, MessageRefusal,
+    Notification, PAGE_SIZE, Page, PageChunk, RevisionCounts, SendMode, StartPolicy, State, Unreachable,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
@@ -72,6 +72,7 @@ fn notification(number: u8) -> Notification {
         category: None,
         guarantee: Guarantee::AtLeastOnce,
         if_no_conversation: IfNoConversation::Skip,
+        if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         deliver_at: None,
         expires_at: at(3_600),
@@ -246,6 +247,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             category: Some("news|#%".into()),
             guarantee: Guarantee::AtMostOnce,
             if_no_conversation: IfNoConversation::Create,
+            if_unreachable: IfUnreachable::Report,
             send_mode: SendMode::Batch,
             deliver_at: Some(at(3_600)),
             expires_at: at(7_200),

@@ -9,8 +9,8 @@ use herald::delivery::{
 };
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, ChunkResult, Content, IfNoConversation, Notification, Page, PageChunk, RevisionCounts, SendMode,
-    StartPolicy, Unreachable,
+    ChunkId, ChunkResult, Content, IfNoConversation, IfUnreachable, Notification, Page, PageChunk,
+    RevisionCounts, SendMode, StartPolicy, Unreachable,
 };
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits, PermitRequest, Reservation, TenantRate};
 use herald::store::{Acceptance, Error, Idempotency, Ledger, RateLimits, dynamodb};
@@ -97,6 +97,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         category: None,
         guarantee: Guarantee::AtLeastOnce,
         if_no_conversation: IfNoConversation::Skip,
+        if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         deliver_at: None,
         expires_at: at(3_600),

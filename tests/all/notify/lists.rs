@@ -148,10 +148,11 @@ async fn the_same_list_as_csv_is_safe_to_open_and_links_to_its_next_page() {
     let lines: Vec<_> = csv.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "recipient,kind,state,code,reason,detail,activityId,revision,attempts,ambiguousAttempts,until,why"
+        "recipient,kind,entraObjectId,tenant,state,at,code,reason,detail,activityId,revision,attempts,ambiguousAttempts,until,why"
     );
     assert!(
-        csv.contains("entra-nobody,user,skipped,,noConversation,"),
+        csv.contains("entra-nobody,user,entra-nobody,,skipped,2027-01-15T")
+            && csv.contains("Z,,noConversation,"),
         "{csv}"
     );
     assert!(!csv.contains(",=cmd") && csv.contains("said \"\"no\"\""), "{csv}");
@@ -249,4 +250,99 @@ async fn a_notification_without_a_plan_lists_no_recipients() {
     let id = world.asks(&hello()).await;
     assert!(world.store.latest_page(&id, 0).await.unwrap().is_none());
     assert_eq!(deliveries(&world, &id, "").await, json!({"deliveries": []}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_accounts_for_who_blocked_or_removed_the_bot_if_asked_to() {
+    let world = World::new();
+    for person in ["ada", "eve", "mal"] {
+        world.hears(&personal(person, "installationUpdate")).await;
+    }
+    world
+        .channel
+        .when("a:mal", refuses(403, "ConversationBlockedByUser", "blocked"));
+    world.asks(&hello()).await;
+    world.work().await;
+    let mut removal = personal("eve", "installationUpdate");
+    removal["action"] = json!("remove");
+    world.hears(&removal).await;
+    let requests = world.channel.requests();
+    let id = world.asks(&hello()).await;
+    world.work().await;
+    let left_out = deliveries(&world, &id, "").await;
+    assert_eq!(left_out["deliveries"].as_array().unwrap().len(), 1);
+    let mut asked = hello();
+    asked["ifUnreachable"] = json!("report");
+    let id = world.asks(&asked).await;
+    world.work().await;
+    assert_eq!(world.channel.requests(), requests + 2, "only Ada is sent to");
+    let status = world.notification(&id).await;
+    assert_eq!(
+        (status.audience, status.counts.delivered, status.counts.skipped),
+        (3, 1, 2)
+    );
+    let skipped = deliveries(&world, &id, "?state=skipped").await;
+    let mut skipped: Vec<(Value, Value)> = skipped["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| (found["entraObjectId"].clone(), found["reason"].clone()))
+        .collect();
+    skipped.sort_by_key(|(person, _)| person.to_string());
+    let expected = [("entra-eve", "removed"), ("entra-mal", "blocked")];
+    assert_eq!(
+        skipped,
+        expected.map(|(person, reason)| (json!(person), json!(reason)))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_has_entra_id_tenant_and_time_of_each_delivery() {
+    let world = World::new();
+    let id = sent(&world, &["ada"]).await;
+    let listed = deliveries(&world, &id, "?state=delivered").await;
+    let delivery = &listed["deliveries"][0];
+    assert_eq!(
+        (&delivery["entraObjectId"], &delivery["tenant"]),
+        (&json!("entra-ada"), &json!("tenant-1"))
+    );
+    let at: jiff::Timestamp = delivery["at"].as_str().unwrap().parse().unwrap();
+    let accepted = world.notification(&id).await.accepted_at;
+    assert!(accepted <= at && at <= world.now(), "{accepted} {at}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_csv_report_is_one_download() {
+    let world = World::new();
+    let people: Vec<String> = (0..230).map(|number| format!("p{number}")).collect();
+    let people: Vec<&str> = people.iter().map(String::as_str).collect();
+    let id = sent(&world, &people).await;
+    let path = format!("/api/notifications/{id}/deliveries?format=csv");
+    let whole = world.notify(get(&path)).await;
+    assert_eq!(text(&whole).lines().count(), 232, "with the names of the columns");
+    assert!(whole.headers().get("link").is_none());
+    let part = world.notify(get(&format!("{path}&limit=200"))).await;
+    assert_eq!(text(&part).lines().count(), 201);
+    assert!(part.headers().contains_key("link"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deliveries_of_a_cancelled_plan_are_cancelled() {
+    let world = World::new();
+    world.hears(&personal("ada", "installationUpdate")).await;
+    let mut dry = hello();
+    dry["dryRun"] = json!(true);
+    let id = world.asks(&dry).await;
+    world.work().await;
+    assert_eq!(
+        deliveries(&world, &id, "?state=open").await["deliveries"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let cancel = crate::world::post(&format!("/api/notifications/{id}/cancel"), "");
+    assert_eq!(world.notify(cancel).await.status(), 200);
+    let cancelled = deliveries(&world, &id, "?state=cancelled").await;
+    assert_eq!(cancelled["deliveries"].as_array().unwrap().len(), 1);
 }

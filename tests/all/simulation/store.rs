@@ -21,9 +21,9 @@ use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
-    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Document,
-    Error, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate, RateLimits, RowGuard,
-    RowWrite, Rule, SetOnce, Update,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, DatedRow,
+    Document, Error, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate, RateLimits,
+    RowGuard, RowWrite, Rule, SetOnce, Update,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -498,6 +498,10 @@ impl Ledger for Tables {
         conversations: &[ConversationKey],
     ) -> Result<Vec<Option<ConversationLease>>, Error> {
         self.call("read leases", self.store().leases(conversations)).await
+    }
+
+    async fn dated_rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<DatedRow>>, Error> {
+        self.call("look up", self.store().dated_rows(deliveries)).await
     }
 
     async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {

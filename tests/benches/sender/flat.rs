@@ -29,9 +29,9 @@ use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
-    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, Document,
-    Error as StoreError, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate, RateLimits,
-    RowGuard, RowWrite, Rule, SetOnce, Update,
+    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, DatedRow,
+    Document, Error as StoreError, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate,
+    RateLimits, RowGuard, RowWrite, Rule, SetOnce, Update,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -505,6 +505,10 @@ impl Ledger for Tables {
         conversations: &[ConversationKey],
     ) -> Result<Vec<Option<ConversationLease>>, StoreError> {
         Ok(vec![None; conversations.len()])
+    }
+
+    async fn dated_rows(&self, _: &[DeliveryKey]) -> Result<Vec<Option<DatedRow>>, StoreError> {
+        unused()
     }
 
     async fn batch(&self, _: &BatchKey) -> Result<Option<BatchRecord>, StoreError> {

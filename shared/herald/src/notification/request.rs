@@ -5,7 +5,7 @@ use botframework::lossless::LosslessJson;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{DeliveryEvent, IfNoConversation, SendMode};
+use super::{DeliveryEvent, IfNoConversation, IfUnreachable, SendMode};
 use crate::audience::{Audience, kind};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
@@ -18,12 +18,13 @@ mod message;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
-pub const FIELDS: [&str; 11] = [
+pub const FIELDS: [&str; 12] = [
     "audience",
     "message",
     "category",
     "guarantee",
     "ifNoConversation",
+    "ifUnreachable",
     "sendMode",
     "deliverAt",
     "expiresAt",
@@ -51,6 +52,8 @@ pub struct Request {
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
     pub if_no_conversation: IfNoConversation,
+    /// What becomes of conversations that are not reachable.
+    pub if_unreachable: IfUnreachable,
     /// The send mode; that of the deployment if `None`.
     pub send_mode: Option<SendMode>,
     /// The notification is not planned before this time.
@@ -95,6 +98,7 @@ impl Request {
         let category = category(object, &mut faults);
         let guarantee = guarantee(object, &mut faults);
         let if_no_conversation = if_no_conversation(object, &mut faults);
+        let if_unreachable = if_unreachable(object, &mut faults);
         let send_mode = send_mode(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults, &mut warnings);
@@ -109,6 +113,7 @@ impl Request {
                 category,
                 guarantee,
                 if_no_conversation,
+                if_unreachable,
                 send_mode,
                 deliver_at,
                 expires_at,
@@ -170,6 +175,17 @@ fn if_no_conversation(object: &Map<String, Value>, faults: &mut Faults) -> IfNoC
         );
         IfNoConversation::default()
     })
+}
+
+fn if_unreachable(object: &Map<String, Value>, faults: &mut Faults) -> IfUnreachable {
+    match object.get("ifUnreachable").map(Value::as_str) {
+        None | Some(Some("leaveOut")) => IfUnreachable::LeaveOut,
+        Some(Some("report")) => IfUnreachable::Report,
+        Some(_) => {
+            faults.note("#/ifUnreachable", "must be \"leaveOut\" or \"report\"");
+            IfUnreachable::default()
+        }
+    }
 }
 
 fn send_mode(object: &Map<String, Value>, faults: &mut Faults) -> Option<SendMode> {
@@ -330,6 +346,7 @@ mod tests {
         wrong["expiresAt"] = json!("tomorrow");
         wrong["guarantee"] = json!("maybe");
         wrong["ifNoConversation"] = json!("invite");
+        wrong["ifUnreachable"] = json!(true);
         wrong["sendMode"] = json!("pigeon");
         wrong["category"] = json!("");
         assert_eq!(
@@ -339,6 +356,7 @@ mod tests {
                 "#/category",
                 "#/guarantee",
                 "#/ifNoConversation",
+                "#/ifUnreachable",
                 "#/sendMode",
                 "#/expiresAt"
             ]

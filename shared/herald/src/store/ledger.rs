@@ -79,6 +79,15 @@ impl From<RowWrite> for CasResult {
     }
 }
 
+/// A row, and when it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatedRow {
+    /// The row.
+    pub row: Row,
+    /// By the clock of the writer; `None` if it is not recorded.
+    pub written_at: Option<Timestamp>,
+}
+
 /// The port to the ledger.
 pub trait Ledger: Clone + Send + Sync + 'static {
     /// Asks for a delivery to a conversation, by [`delivery::claim`]. Of any number of concurrent callers, for this delivery or
@@ -108,6 +117,12 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         &self,
         conversations: &[ConversationKey],
     ) -> impl Future<Output = Result<Vec<Option<ConversationLease>>, Error>> + Send;
+
+    /// The same rows, each with the time at which it was written. For reports: no rule depends on this time.
+    fn dated_rows(
+        &self,
+        deliveries: &[DeliveryKey],
+    ) -> impl Future<Output = Result<Vec<Option<DatedRow>>, Error>> + Send;
 
     /// The record of a batch. A strong read.
     fn batch(&self, batch: &BatchKey) -> impl Future<Output = Result<Option<BatchRecord>, Error>> + Send;

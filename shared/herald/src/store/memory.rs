@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{CasResult, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule};
+use super::{CasResult, DatedRow, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule};
 use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
+use crate::clock::Clock;
 use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnKey, TurnRecord};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
@@ -34,6 +35,9 @@ struct Tables {
     notifications: HashMap<NotificationId, Entry>,
     idempotency: HashMap<String, (Idempotency, NotificationId)>,
     deliveries: HashMap<DeliveryKey, Row>,
+    /// When each row was written, if there is a clock.
+    written_at: HashMap<DeliveryKey, Timestamp>,
+    clock: Option<Clock>,
     leases: HashMap<ConversationKey, ConversationLease>,
     batches: HashMap<BatchKey, BatchRecord>,
     rates: HashMap<Bucket, TenantRate>,
@@ -44,6 +48,13 @@ impl Store {
     /// Tables without items.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with a clock that dates rows.
+    pub fn with_clock(clock: Clock) -> Self {
+        let store = Self::default();
+        store.tables().clock = Some(clock);
+        store
     }
 
     // No method below leaves the tables half changed, so a lock that a panicking test poisoned is usable.
@@ -95,6 +106,17 @@ impl Ledger for Store {
         Ok(leases.map(Option::<&ConversationLease>::cloned).collect())
     }
 
+    async fn dated_rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<DatedRow>>, Error> {
+        let tables = self.tables();
+        let dated = |delivery| {
+            Some(DatedRow {
+                row: tables.deliveries.get(delivery)?.clone(),
+                written_at: tables.written_at.get(delivery).copied(),
+            })
+        };
+        Ok(deliveries.iter().map(dated).collect())
+    }
+
     async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
         Ok(self.tables().batches.get(batch).cloned())
     }
@@ -120,6 +142,9 @@ impl Tables {
             return RowWrite::Refused(stored.cloned());
         }
         self.deliveries.insert(delivery.clone(), row.clone());
+        if let Some(clock) = &self.clock {
+            self.written_at.insert(delivery.clone(), clock.now());
+        }
         RowWrite::Written
     }
 }

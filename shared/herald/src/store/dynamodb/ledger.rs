@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::attribute::{Item, Record, item, text};
+use super::attribute::{Item, Record, item, moment, text};
 use super::rate_cache::RateCache;
 use super::{Consistency, Error, Expression, Put, Table};
 use crate::aws::Sdk;
@@ -11,7 +11,7 @@ use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::ConversationKey;
 use crate::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use crate::digest::sha256_hex;
-use crate::store::{CasResult, RowGuard, RowWrite};
+use crate::store::{CasResult, DatedRow, RowGuard, RowWrite};
 
 mod claim;
 mod row;
@@ -50,7 +50,10 @@ impl Ledger {
         let attributes = write_row(verb, row)?;
         let mut new = key(delivery.as_str());
         new.extend(attributes.clone());
-        new.extend(item([("expires", self.table.expiry())]));
+        new.extend(item([
+            ("writtenAt", moment(self.table.now())),
+            ("expires", self.table.expiry()),
+        ]));
         let stored = match self.table.put(verb, new, condition).await? {
             Put::Written(_) => return Ok(RowWrite::Written),
             Put::Refused(stored) => stored,
@@ -98,13 +101,23 @@ impl crate::store::Ledger for Ledger {
     }
 
     async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+        let rows = self.dated_rows(deliveries).await?.into_iter();
+        Ok(rows.map(|row| row.map(|row| row.row)).collect())
+    }
+
+    async fn dated_rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<DatedRow>>, Error> {
         const VERB: &str = "look up deliveries";
         let found = self
             .read(VERB, deliveries.iter().map(DeliveryKey::as_str))
             .await?;
         let row = |delivery: &DeliveryKey| {
             let item = found.get(delivery.as_str());
-            item.map(|item| read_row(VERB, item)).transpose()
+            let read = |item| {
+                let written_at = Record { verb: VERB, item }.optional_moment("writtenAt")?;
+                let row = read_row(VERB, item)?;
+                Ok(DatedRow { row, written_at })
+            };
+            item.map(read).transpose()
         };
         deliveries.iter().map(row).collect()
     }

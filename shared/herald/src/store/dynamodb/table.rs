@@ -73,6 +73,11 @@ impl Table {
         }
     }
 
+    /// The time of writes. No rule depends on it.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The TTL attribute of an item that is written now: it outlasts the notification it belongs to, which may have been
     /// accepted long before.
     pub(super) fn expiry(&self) -> AttributeValue {

@@ -10,7 +10,7 @@ use super::key::{HEAD, key};
 use super::listing::{BY_MONTH, month_of};
 use crate::delivery::OutcomeCounts;
 use crate::notification::{
-    IfNoConversation, MessageRefusal, Notification, RevisionCounts, SendMode, Unreachable,
+    IfNoConversation, IfUnreachable, MessageRefusal, Notification, RevisionCounts, SendMode, Unreachable,
 };
 
 /// The notification that confirmed a plan.
@@ -53,41 +53,78 @@ pub(super) fn revision_fields(revision_counts: &RevisionCounts) -> [(&'static st
     [("copiesCurrent", *current), ("copiesUneditable", *uneditable)]
 }
 
+/// The attributes that most heads do not have.
+fn optional_fields(verb: &'static str, notification: &Notification) -> Result<Item, Error> {
+    let mut attributes = Item::new();
+    if let Some(category) = &notification.category {
+        attributes.extend(item([("category", text(category))]));
+    }
+    for (name, other) in [
+        ("confirms", &notification.confirms),
+        (CONFIRMED_AS, &notification.confirmed_as),
+    ] {
+        if let Some(other) = other {
+            attributes.extend(item([(name, text(other.as_str()))]));
+        }
+    }
+    if !notification.matched_parts.is_empty() {
+        attributes.extend(item([(MATCHED_PARTS, part_numbers(&notification.matched_parts))]));
+    }
+    if !notification.events.is_empty() {
+        attributes.extend(item([("events", json(verb, "events", &notification.events)?)]));
+    }
+    if notification.send_mode != SendMode::default() {
+        attributes.extend(item([
+            ("sendMode", word(verb, "sendMode", &notification.send_mode)?),
+            ("batched", number(notification.batched)),
+        ]));
+    }
+    if notification.if_unreachable != IfUnreachable::default() {
+        let word = word(verb, "ifUnreachable", &notification.if_unreachable)?;
+        attributes.extend(item([("ifUnreachable", word)]));
+    }
+    if notification.retracted {
+        attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
+    }
+    Ok(attributes)
+}
+
 pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Result<Item, Error> {
     let Notification {
         id,
         accepted_at,
         caller,
-        category,
+        category: _,
         guarantee,
         if_no_conversation,
-        send_mode,
+        if_unreachable: _,
+        send_mode: _,
         deliver_at,
         expires_at,
-        events,
+        events: _,
         start,
         message_bytes,
         segments,
         parts,
         parts_planned,
-        matched_parts,
+        matched_parts: _,
         audience,
-        batched,
+        batched: _,
         unreachable,
         chunks,
         chunks_closed,
         counts,
         revision,
         revised_at,
-        retracted,
+        retracted: _,
         chunks_current,
         revision_counts,
         refused,
         released_at,
         cancelled_at,
         completed_at,
-        confirms,
-        confirmed_as,
+        confirms: _,
+        confirmed_as: _,
     } = notification;
     let mut attributes = key(id, HEAD);
     attributes.extend(item([(BY_MONTH, text(month_of(id)))]));
@@ -129,30 +166,8 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
             .into_iter()
             .filter_map(|(name, at)| Some((name.to_owned(), moment((*at)?)))),
     );
-    if let Some(category) = category {
-        attributes.extend(item([("category", text(category))]));
-    }
-    for (name, other) in [("confirms", confirms), (CONFIRMED_AS, confirmed_as)] {
-        if let Some(other) = other {
-            attributes.extend(item([(name, text(other.as_str()))]));
-        }
-    }
-    if !matched_parts.is_empty() {
-        attributes.extend(item([(MATCHED_PARTS, part_numbers(matched_parts))]));
-    }
-    if !events.is_empty() {
-        attributes.extend(item([("events", json(verb, "events", events)?)]));
-    }
-    if *send_mode != SendMode::default() {
-        attributes.extend(item([
-            ("sendMode", word(verb, "sendMode", send_mode)?),
-            ("batched", number(*batched)),
-        ]));
-    }
+    attributes.extend(optional_fields(verb, notification)?);
     attributes.extend(refused.as_ref().map(write_refusal).into_iter().flatten());
-    if *retracted {
-        attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
-    }
     Ok(attributes)
 }
 
@@ -186,6 +201,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
             Some(_) => head.word("ifNoConversation")?,
             None => IfNoConversation::Skip,
         },
+        if_unreachable: head.optional_word("ifUnreachable")?.unwrap_or_default(),
         send_mode: match head.optional_text("sendMode")? {
             Some(_) => head.word("sendMode")?,
             None => SendMode::default(),
