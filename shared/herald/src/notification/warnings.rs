@@ -63,7 +63,7 @@ mod tests {
     fn planned(audience: &[Target], matched: &[u16]) -> (Notification, Audience) {
         let now = Timestamp::UNIX_EPOCH;
         let body = json!({"audience": {"everyone": true}, "message": {"text": "hi"}});
-        let mut request = Request::parse(&body, now).unwrap();
+        let mut request = Request::parse(&body.into(), now).unwrap();
         request.audience = Audience(audience.iter().cloned().map(Selector::from).collect());
         let id = NotificationId::fresh(now, [0; 16]);
         let start = StartPolicy::Immediate;
