@@ -27,4 +27,5 @@ mod service_url;
 mod simulation;
 mod system;
 mod teams;
+mod transitions;
 mod world;

@@ -447,3 +447,41 @@ async fn a_bot_that_loses_one_shared_channel_keeps_the_team() {
         assert_eq!(known.state, expected, "{}", known.key);
     }
 }
+
+#[tokio::test]
+async fn a_bot_that_returns_to_a_team_is_in_the_channels_that_it_left_with_the_team() {
+    let world = World::new();
+    for place in [
+        "19:team@thread.tacv2",
+        "19:a@thread.tacv2",
+        "19:deleted@thread.tacv2",
+    ] {
+        world.hears(&in_channel(place, "message")).await;
+    }
+    let update = |what: &str, id: &str| {
+        let mut update = in_channel("19:team@thread.tacv2", "conversationUpdate");
+        update[what] = json!([{"id": "28:bot"}]);
+        update["id"] = json!(id);
+        update
+    };
+    let mut deleted = in_channel("19:team@thread.tacv2", "conversationUpdate");
+    deleted["channelData"]["eventType"] = json!("channelDeleted");
+    deleted["channelData"]["channel"] = json!({"id": "19:deleted@thread.tacv2"});
+    world.hears(&deleted).await;
+    for round in 0..2 {
+        world
+            .hears(&update("membersRemoved", &format!("left-{round}")))
+            .await;
+        for known in everyone(&world.store).await {
+            assert_eq!(known.state, State::Removed, "{}", known.key);
+        }
+        world
+            .hears(&update("membersAdded", &format!("back-{round}")))
+            .await;
+        for known in everyone(&world.store).await {
+            let is_deleted = known.key.conversation.as_str().starts_with("19:deleted");
+            let expected = if is_deleted { State::Removed } else { State::Active };
+            assert_eq!(known.state, expected, "{}", known.key);
+        }
+    }
+}

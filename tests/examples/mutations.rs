@@ -45,6 +45,12 @@ struct Mutation {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
+        name: "a copy of an activity is answered again",
+        file: "functions/messages/src/turns.rs",
+        from: "TurnClaim::Done => return Ok(Claim::Repeated),",
+        to: "TurnClaim::Done => {}",
+    },
+    Mutation {
         name: "a lease is acquired whichever delivery holds it",
         file: "shared/herald/src/delivery/claim.rs",
         from: "if !lease.is_finished(row) {",

@@ -36,7 +36,9 @@ pub use name::ConversationName;
 pub(crate) use name::Names;
 pub use observation::{Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
-pub use team::{TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change};
+pub use team::{
+    TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change, leave_with_team, return_with_team,
+};
 pub use turn::{TurnClaim, TurnKey, TurnRecord};
 
 /// How many service URLs are stored for one conversation, the newest first.
@@ -149,6 +151,8 @@ pub struct Conversation {
     pub preference: Option<Preference>,
     /// Whether it was removed with its team, and is restored with it.
     pub removed_with_team: bool,
+    /// Whether the bot left it with its team, and returns with the team.
+    pub left_with_team: bool,
     /// The streak of days on which the channel did not know it.
     pub not_found: Option<NotFoundStreak>,
     /// Incremented by each write, from 1.

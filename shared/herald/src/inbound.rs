@@ -6,7 +6,9 @@ use futures_util::{TryStreamExt, stream};
 
 use crate::clock::Clock;
 use crate::companions;
-use crate::conversation::{Observation, Observations, TeamChange, TeamEvent, TeamKey};
+use crate::conversation::{
+    self, Conversation, Membership, Observation, Observations, TeamChange, TeamEvent, TeamKey,
+};
 use crate::store::{ConversationFilter, ConversationSummary, Conversations, Error};
 
 /// How many conversations of a team are listed at a time.
@@ -19,7 +21,10 @@ const TEAM_CONCURRENCY: usize = 16;
 /// What is done to each conversation of a team.
 #[derive(Clone, Copy)]
 enum TeamAction {
-    Forget,
+    /// The bot left the team.
+    Leave,
+    /// The bot is in the team again.
+    Return,
     Apply(TeamEvent),
 }
 
@@ -54,12 +59,17 @@ pub async fn record<C: Conversations>(
         if change.as_ref().is_some_and(|change| change.ends(conversation)) {
             continue;
         }
-        let left_team = observation.left_team();
+        let (changed_team, membership) = (observation.changed_team(), observation.membership);
         let remembered = companions::remember(store, observation, clock.now()).await?;
         tracing::debug!(remembered = ?remembered.upsert(), "conversation");
-        if let Some(team) = left_team {
+        let action = match membership {
+            Membership::Left => Some(TeamAction::Leave),
+            Membership::Joined => Some(TeamAction::Return),
+            Membership::Unchanged | Membership::Unknown => None,
+        };
+        if let (Some(team), Some(action)) = (changed_team, action) {
             // Boxed, as below: rare, and large futures on the way of every activity otherwise.
-            Box::pin(for_each_in_team(store, clock, &team, None, TeamAction::Forget)).await?;
+            Box::pin(for_each_in_team(store, clock, &team, None, action)).await?;
         }
     }
     match change {
@@ -118,10 +128,13 @@ async fn for_each_in_team<C: Conversations>(
         });
         stream::iter(affected.map(Ok))
             .try_for_each_concurrent(TEAM_CONCURRENCY, |key| async move {
-                match action {
-                    TeamAction::Forget => store.mark_removed(&key, clock.now()).await,
-                    TeamAction::Apply(event) => store.apply_team_change(&key, event, clock.now()).await,
-                }
+                let now = clock.now();
+                let mut rule = |old: Option<&Conversation>| match action {
+                    TeamAction::Leave => conversation::leave_with_team(old?, now),
+                    TeamAction::Return => conversation::return_with_team(old?, now),
+                    TeamAction::Apply(event) => conversation::apply_team_change(old?, event, now),
+                };
+                store.update_conversation(&key, &mut rule).await.map(drop)
             })
             .await?;
         match page.cursor {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{at, on_every_backend};
 
+mod companions;
 mod imports;
 mod people;
 mod rosters;

@@ -218,6 +218,7 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
             product,
             preference: None,
             removed_with_team: false,
+            left_with_team: false,
             not_found: None,
             version: 1,
             remembered_at: now,

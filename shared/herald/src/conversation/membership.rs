@@ -64,15 +64,15 @@ pub(super) fn include_person(accounts: &[ChannelAccount], known: &Attributes) ->
     })
 }
 
-/// Whether a bot that [left](Membership::Left) a conversation has left the whole team.
+/// Whether a bot that [joined](Membership::Joined) or [left](Membership::Left) a conversation has joined or left the whole team.
 ///
-/// A bot may be removed from one shared channel only. Teams reports that with the id of the team that hosts the channel.
+/// A bot may be added to one shared channel only, or removed from it. Teams reports that with the id of the team that hosts the channel.
 pub(super) fn is_of_whole_team(activity: &Activity, conversation: &ConversationId) -> bool {
     let data = activity.channel_data.as_ref();
     let word = |path: &str| data.and_then(|data| data.pointer(path)?.as_str());
     match word("/eventType") {
-        Some("channelMemberRemoved") => false,
-        Some("teamMemberRemoved") => true,
+        Some("channelMemberAdded" | "channelMemberRemoved") => false,
+        Some("teamMemberAdded" | "teamMemberRemoved") => true,
         _ if activity.team_id() == Some(conversation.channel().as_str()) => true,
         // The app is installed in a team, and the event comes from the channel that its installer chose.
         _ => {

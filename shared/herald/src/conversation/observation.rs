@@ -39,7 +39,7 @@ pub struct Observation {
     pub(super) people_who_left: Vec<ChannelAccount>,
     /// The product that the activity names.
     pub(super) product: Option<Product>,
-    /// Whether a bot that left has left the whole team.
+    /// Whether a bot that joined or left is in the whole team, or was.
     of_whole_team: bool,
 }
 
@@ -119,7 +119,8 @@ impl Observation {
         Ok(Self {
             membership: Membership::of_bot(activity),
             people_who_left: membership::people_who_left(activity),
-            of_whole_team: membership::is_of_whole_team(activity, &key.conversation),
+            of_whole_team: !activity.is_message()
+                && membership::is_of_whole_team(activity, &key.conversation),
             key,
             attributes: attributes(activity, &reference, scope.unwrap_or(Scope::Personal)),
             reference,
@@ -139,10 +140,10 @@ impl Observation {
         }
     }
 
-    /// The team that the bot left, if it did.
-    pub fn left_team(&self) -> Option<TeamKey> {
-        let team = self.attributes.team.clone()?;
-        (self.membership == Membership::Left && self.of_whole_team).then(|| TeamKey {
+    /// The team that the bot joined or left as a whole, if it did.
+    pub fn changed_team(&self) -> Option<TeamKey> {
+        let team = self.attributes.team.clone().filter(|_| self.of_whole_team)?;
+        Some(TeamKey {
             channel: self.key.channel.clone(),
             bot: self.key.bot.clone(),
             team,

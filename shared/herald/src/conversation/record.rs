@@ -183,6 +183,7 @@ fn first(observation: Observation, now: Timestamp) -> Option<Conversation> {
         product: observation.product.unwrap_or_default(),
         preference: None,
         removed_with_team: false,
+        left_with_team: false,
         not_found: None,
         version: 1,
         remembered_at: now,
@@ -211,6 +212,7 @@ fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Opti
     }
     let (scope, product) = (attributes.scope, product.unwrap_or(old.product));
     let is_personal = scope == Scope::Personal;
+    let says_membership = matches!(membership, Membership::Joined | Membership::Left);
     let known = |user: &Option<EntraObjectId>| user.clone().filter(|_| is_personal);
     let new = Conversation {
         key,
@@ -242,8 +244,8 @@ fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Opti
             .preference
             .filter(|_| is_personal)
             .map(|_| Preference::of(product, old.remembered_at)),
-        removed_with_team: old.removed_with_team
-            && matches!(membership, Membership::Unchanged | Membership::Unknown),
+        removed_with_team: old.removed_with_team && !says_membership,
+        left_with_team: old.left_with_team && !says_membership,
         not_found: old.not_found.filter(|_| membership != Membership::Joined),
         version: old.version,
         remembered_at: old.remembered_at,

@@ -123,8 +123,37 @@ pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timesta
     let new = Conversation {
         state,
         removed_with_team,
+        left_with_team: false,
         ..existing.clone()
     };
+    changed(existing, new, now)
+}
+
+/// The bot left the team of a conversation; `None` when it was not in the conversation.
+pub fn leave_with_team(existing: &Conversation, now: Timestamp) -> Option<Conversation> {
+    if existing.state == State::Removed && !existing.removed_with_team {
+        return None;
+    }
+    let new = Conversation {
+        state: State::Removed,
+        removed_with_team: false,
+        left_with_team: true,
+        ..existing.clone()
+    };
+    changed(existing, new, now)
+}
+
+/// The bot is in the team again; `None` unless it left the conversation with the team.
+pub fn return_with_team(existing: &Conversation, now: Timestamp) -> Option<Conversation> {
+    let new = Conversation {
+        state: State::Active,
+        left_with_team: false,
+        ..existing.clone()
+    };
+    changed(existing, new, now).filter(|_| existing.left_with_team)
+}
+
+fn changed(existing: &Conversation, new: Conversation, now: Timestamp) -> Option<Conversation> {
     (new != *existing).then(|| Conversation {
         version: existing.version + 1,
         changed_at: now,

@@ -21,7 +21,7 @@ mod roster;
 mod turn;
 
 use listing::Position;
-use record::{REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversation, key, summary, tags};
+use record::{LEFT_WITH_TEAM, REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversation, key, summary, tags};
 
 /// The conversations in DynamoDB.
 ///
@@ -69,9 +69,16 @@ impl crate::store::Conversations for Conversations {
     }
 
     async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
-        let names = ["state", UNREACHABLE, "changedAt", REMOVED_WITH_TEAM, "version"];
+        let names = [
+            "state",
+            UNREACHABLE,
+            "changedAt",
+            REMOVED_WITH_TEAM,
+            LEFT_WITH_TEAM,
+            "version",
+        ];
         let update = Expression::new(
-            "SET #state = :removed, #unreachable = :removed, #changedAt = :now REMOVE #removedWithTeam ADD #version :one",
+            "SET #state = :removed, #unreachable = :removed, #changedAt = :now REMOVE #removedWithTeam, #leftWithTeam ADD #version :one",
             names,
             [
                 ("removed", text(REMOVED)),
@@ -80,7 +87,7 @@ impl crate::store::Conversations for Conversations {
             ],
         );
         let condition = Expression::new(
-            "attribute_exists(#conversation) AND (#state <> :removed OR attribute_exists(#removedWithTeam))",
+            "attribute_exists(#conversation) AND (#state <> :removed OR attribute_exists(#removedWithTeam) OR attribute_exists(#leftWithTeam))",
             ["conversation"],
             [],
         );

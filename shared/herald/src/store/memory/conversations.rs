@@ -31,10 +31,10 @@ impl Conversations for Store {
 
     async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
         if let Some(record) = self.tables().conversations.get_mut(key)
-            && (record.state != State::Removed || record.removed_with_team)
+            && (record.state != State::Removed || record.removed_with_team || record.left_with_team)
         {
             record.state = State::Removed;
-            record.removed_with_team = false;
+            (record.removed_with_team, record.left_with_team) = (false, false);
             record.version += 1;
             record.changed_at = now;
         }

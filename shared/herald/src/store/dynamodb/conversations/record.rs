@@ -40,6 +40,9 @@ const COPILOT: &str = "copilot";
 /// Only on records that were removed with their team.
 pub(super) const REMOVED_WITH_TEAM: &str = "removedWithTeam";
 
+/// Only on records that the bot left with their team.
+pub(super) const LEFT_WITH_TEAM: &str = "leftWithTeam";
+
 /// The primary key of a conversation's record.
 pub(super) fn key(key: &ConversationKey) -> Item {
     item([
@@ -58,6 +61,7 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         product,
         preference,
         removed_with_team,
+        left_with_team,
         not_found,
         version,
         remembered_at,
@@ -106,6 +110,9 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
     if *removed_with_team {
         new.extend(item([(REMOVED_WITH_TEAM, number(1))]));
     }
+    if *left_with_team {
+        new.extend(item([(LEFT_WITH_TEAM, number(1))]));
+    }
     if !tags.is_empty() {
         new.extend(item([(TAGS, texts(tags))]));
     }
@@ -124,6 +131,7 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
         product: product(record)?,
         preference: preference(record)?,
         removed_with_team: record.optional_number::<u8>(REMOVED_WITH_TEAM)?.is_some(),
+        left_with_team: record.optional_number::<u8>(LEFT_WITH_TEAM)?.is_some(),
         not_found: not_found(record)?,
         version: record.number("version")?,
         remembered_at: record.moment("rememberedAt")?,
