@@ -413,6 +413,7 @@ fn the_endpoint_answers_every_post() {
         let request: Request = request("POST", "/api/messages", Body::Binary(input));
         let status = runtime.block_on(async {
             let context = messages::Context {
+                topics: messages::Topics::default(),
                 store: Store::new(),
                 authenticator: Authenticator::unauthenticated(Cloud::Public),
                 adapter: Adapter::new(Connector::new(Channel::new(), rule(), given(Cloud::Public))),

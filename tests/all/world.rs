@@ -152,6 +152,7 @@ impl World {
     ) -> Response<Body> {
         let adapter = Adapter::new(self.connector());
         let context = messages::Context {
+            topics: messages::Topics::new(["builds", "release notes"]),
             store,
             authenticator: Authenticator::unauthenticated(Cloud::Public),
             adapter,

@@ -14,9 +14,27 @@ use crate::tags::{TagResult, Tags};
 const WELCOME: &str = "Hello! You see this because I was just added here, and from now on I can bring you news without \
     being asked: a broken build, a shipped order, a closed office. Type **help** to see what I understand.";
 
-const HELP: &str = "I bring notifications here when there are any. Say **subscribe builds** to get those about builds \
-    (or any other word), and **unsubscribe builds** to get them no more. Say anything else and I repeat it, so you can \
-    see that I listen. To stop hearing from me, uninstall me or remove me from this chat.";
+/// What the bot understands, with the topics of the deployment.
+fn help(topics: &[String]) -> String {
+    let subscribe = match topics {
+        [] => String::new(),
+        [first, ..] => format!(
+            " Say **subscribe {first}** to get those about {first}, and **unsubscribe {first}** to get them no more. {}",
+            topics_are(topics)
+        ),
+    };
+    format!(
+        "I bring notifications here when there are any.{subscribe} Say anything else and I repeat it, so you can see that I \
+         listen. To stop hearing from me, uninstall me or remove me from this chat."
+    )
+}
+
+fn topics_are(topics: &[String]) -> String {
+    match topics {
+        [] => "There are no topics here to subscribe to.".to_owned(),
+        topics => format!("My topics are: **{}**.", topics.join("**, **")),
+    }
+}
 
 /// A small bot that welcomes, helps, subscribes and echoes.
 #[derive(Debug)]
@@ -41,13 +59,14 @@ impl<C: Conversations> turn::Bot for Bot<'_, C> {
                     // The button of a card, or a picture: there is no text.
                     ("", _) => {}
                     ("help", "") => {
-                        turn.send_text(HELP).await?;
+                        turn.send_text(help(self.tags.topics().names())).await?;
                     }
                     ("subscribe", topic) if !topic.is_empty() => {
-                        let answer = match self.tags.add(topic).await? {
+                        let answer = match self.tags.join(topic).await? {
                             TagResult::Done => format!("From now on I bring news about **{topic}** here."),
-                            TagResult::Invalid => {
-                                "That is too long for me: say it in a word or two.".to_owned()
+                            TagResult::NotATopic | TagResult::Invalid => {
+                                let topics = topics_are(self.tags.topics().names());
+                                format!("I have no topic of that name. {topics}")
                             }
                             TagResult::TooMany => {
                                 "There are too many already: unsubscribe from one first.".to_owned()
@@ -57,9 +76,16 @@ impl<C: Conversations> turn::Bot for Bot<'_, C> {
                         turn.send_text(answer).await?;
                     }
                     ("unsubscribe", topic) if !topic.is_empty() => {
-                        self.tags.remove(topic).await?;
-                        turn.send_text(format!("I bring no news about **{topic}** here any more."))
-                            .await?;
+                        let answer = match self.tags.leave(topic).await? {
+                            TagResult::NotATopic | TagResult::Invalid => {
+                                let topics = topics_are(self.tags.topics().names());
+                                format!("I have no topic of that name. {topics}")
+                            }
+                            TagResult::Done | TagResult::TooMany | TagResult::NoConversation => {
+                                format!("I bring no news about **{topic}** here any more.")
+                            }
+                        };
+                        turn.send_text(answer).await?;
                     }
                     _ => {
                         turn.send_text(format!("You said: {said}")).await?;

@@ -29,9 +29,11 @@ use turns::{Claim, ClaimedTurn, Turns};
 
 pub mod bot;
 mod tags;
+mod topics;
 mod turns;
 
 pub use tags::{TagResult, Tags};
+pub use topics::Topics;
 pub use turns::Welcome;
 
 /// The largest accepted activity, in bytes. Teams' own limit for a message is about 100 KB (`PROTOCOL.md#b1`).
@@ -57,6 +59,8 @@ pub struct Context<C> {
     pub adapter: Adapter,
     /// Decides whether a token has expired, and dates the records.
     pub clock: Clock,
+    /// The tags that people may join.
+    pub topics: Topics,
 }
 
 impl Context<dynamodb::Conversations> {
@@ -77,6 +81,7 @@ impl Context<dynamodb::Conversations> {
                 &Random::system(),
             )?),
             clock: Clock::system(),
+            topics: Topics::from_environment(environment)?,
         })
     }
 }
@@ -151,7 +156,7 @@ async fn run<C: Conversations>(
     turn: &ClaimedTurn,
 ) -> Result<Response<Body>, StatusCode> {
     let bot = bot::Bot {
-        tags: Tags::new(&context.store, &context.clock, activity),
+        tags: Tags::new(&context.store, &context.clock, &context.topics, activity),
         welcome: turn.welcome(),
     };
     match context.adapter.process(activity, &bot).await {

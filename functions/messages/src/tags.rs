@@ -4,14 +4,17 @@ use botframework::auth::VerifiedActivity;
 use botframework::reference::ConversationReference;
 use botframework::turn;
 use herald::clock::Clock;
-use herald::conversation::{ConversationKey, is_tag};
+use herald::conversation::{ConversationKey, normalize_tag};
 use herald::store::Conversations;
+
+use crate::topics::Topics;
 
 /// The tags of the conversation of a turn. A thread in a channel has those of the channel.
 #[derive(Debug)]
 pub struct Tags<'a, C> {
     store: &'a C,
     clock: &'a Clock,
+    topics: &'a Topics,
     /// `None` if no channel vouches for the conversation.
     conversation: Option<ConversationKey>,
 }
@@ -23,6 +26,8 @@ pub enum TagResult {
     Done,
     /// Not a tag: those have 1 to 64 bytes and no control characters.
     Invalid,
+    /// Not a topic that people may join or leave.
+    NotATopic,
     /// The conversation has 20 other tags.
     TooMany,
     /// The conversation is not stored: another bot sent the activity, and no channel vouches for the conversation it names.
@@ -37,12 +42,18 @@ enum Change {
 
 impl<'a, C: Conversations> Tags<'a, C> {
     /// The tags of the conversation of an activity.
-    pub(crate) fn new(store: &'a C, clock: &'a Clock, activity: &VerifiedActivity) -> Self {
+    pub(crate) fn new(
+        store: &'a C,
+        clock: &'a Clock,
+        topics: &'a Topics,
+        activity: &VerifiedActivity,
+    ) -> Self {
         let reference = ConversationReference::from_activity(activity.activity());
         let key = ConversationKey::of(&reference).filter(|_| activity.is_from_channel());
         Self {
             store,
             clock,
+            topics,
             conversation: key.map(|key| ConversationKey {
                 conversation: key.conversation.channel(),
                 ..key
@@ -50,7 +61,34 @@ impl<'a, C: Conversations> Tags<'a, C> {
         }
     }
 
-    /// Adds a tag: from now on the conversation is in the audience `{"tag": name}`.
+    /// The topics that people may join.
+    pub fn topics(&self) -> &Topics {
+        self.topics
+    }
+
+    /// Adds the tag of a topic, because a person asks for it. What is no topic of the deployment is refused.
+    ///
+    /// # Errors
+    /// As of [`add`](Self::add).
+    pub async fn join(&self, said: &str) -> Result<TagResult, turn::Error> {
+        match self.topics.named(said) {
+            Some(topic) => self.add(topic).await,
+            None => Ok(TagResult::NotATopic),
+        }
+    }
+
+    /// Removes the tag of a topic, because a person asks for it. What is no topic of the deployment is refused.
+    ///
+    /// # Errors
+    /// As of [`add`](Self::add).
+    pub async fn leave(&self, said: &str) -> Result<TagResult, turn::Error> {
+        match self.topics.named(said) {
+            Some(topic) => self.remove(topic).await,
+            None => Ok(TagResult::NotATopic),
+        }
+    }
+
+    /// Adds a tag by the bot's own decision; [`join`](Self::join) is for what a person says. From now on the conversation is in the audience `{"tag": name}`.
     ///
     /// # Errors
     /// When the store is unavailable. Let the turn fail by it, so that the channel repeats the activity.
@@ -70,10 +108,10 @@ impl<'a, C: Conversations> Tags<'a, C> {
         let Some(conversation) = &self.conversation else {
             return Ok(TagResult::NoConversation);
         };
-        if !is_tag(name) {
+        let Some(name) = normalize_tag(name) else {
             return Ok(TagResult::Invalid);
-        }
-        let name = [name.to_owned()];
+        };
+        let name = [name];
         let (add, remove) = match change {
             Change::Add => (&name[..], &[][..]),
             Change::Remove => (&[][..], &name[..]),
@@ -114,21 +152,25 @@ mod tests {
     async fn only_a_stored_conversation_has_tags() {
         let (store, clock) = (Store::new(), Clock::system());
         let activity = verified().await;
-        let tags = Tags::new(&store, &clock, &activity);
+        let topics = Topics::new(["builds"]);
+        let tags = Tags::new(&store, &clock, &topics, &activity);
         assert_eq!(tags.add("beta").await.unwrap(), TagResult::NoConversation);
         inbound::record(&store, &clock, &activity).await.unwrap();
         let detached = Tags {
             conversation: None,
-            ..Tags::new(&store, &clock, &activity)
+            ..Tags::new(&store, &clock, &topics, &activity)
         };
         assert_eq!(detached.add("beta").await.unwrap(), TagResult::NoConversation);
         assert_eq!(tags.add("beta").await.unwrap(), TagResult::Done);
         assert_eq!(tags.add("").await.unwrap(), TagResult::Invalid);
+        assert_eq!(tags.join("executives").await.unwrap(), TagResult::NotATopic);
+        assert_eq!(tags.leave("Beta").await.unwrap(), TagResult::NotATopic);
+        assert_eq!(tags.join("Builds ").await.unwrap(), TagResult::Done);
         assert_eq!(detached.remove("beta").await.unwrap(), TagResult::NoConversation);
         let known = store
             .get_many(&[tags.conversation.clone().unwrap()])
             .await
             .unwrap();
-        assert_eq!(known[0].attributes.tags, ["beta"]);
+        assert_eq!(known[0].attributes.tags, ["beta", "builds"]);
     }
 }

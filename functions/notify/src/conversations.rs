@@ -141,7 +141,8 @@ impl<B: Backend> Context<B> {
         if let Some(key) = name.key() {
             return Ok(key);
         }
-        if !conversation::is_id(name.as_str()) {
+        // Two bars make a key, which this is not: conversation ids have at most one.
+        if !conversation::is_id(name.as_str()) || text.matches('|').count() > 1 {
             return Err(not_a_name());
         }
         let filter = ConversationFilter::Conversation(name.id());
@@ -238,8 +239,7 @@ pub(crate) fn filter_by(name: &str, value: &str) -> Result<ConversationFilter, A
             let id = ConversationName::from(id).id();
             ConversationFilter::Team(id.as_str().to_owned())
         }),
-        "tag" if conversation::is_tag(value) => Ok(ConversationFilter::Tag(value.to_owned())),
-        "tag" => Err(not_a_tag()),
+        "tag" => tag_name(value).map(ConversationFilter::Tag),
         _ => match value {
             "blocked" => Ok(ConversationFilter::Blocked),
             "removed" => Ok(ConversationFilter::Removed),
@@ -252,8 +252,7 @@ pub(crate) fn filter_by(name: &str, value: &str) -> Result<ConversationFilter, A
 }
 
 fn tag_name(text: &str) -> Result<String, ApiError> {
-    let tag = Some(text.to_owned()).filter(|tag| conversation::is_tag(tag));
-    tag.ok_or_else(not_a_tag)
+    conversation::normalize_tag(text).ok_or_else(not_a_tag)
 }
 
 fn not_a_name() -> ApiError {

@@ -10,7 +10,9 @@ use herald::store::Notifications;
 use herald::warning::Warning;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
-use serde::Serialize;
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::Context;
 use crate::response::{ApiError, json};
@@ -71,9 +73,22 @@ struct Predicted {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Cost {
-    us_dollars: f64,
+    us_dollars: Dollars,
     prices_as_of: &'static str,
     usage: Usage,
+}
+
+/// An amount, written without the exponent that `serde_json` gives to small numbers.
+#[derive(Debug)]
+struct Dollars(f64);
+
+impl Serialize for Dollars {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = format!("{:.8}", self.0);
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        let number = RawValue::from_string(text.to_owned()).map_err(S::Error::custom)?;
+        number.serialize(serializer)
+    }
 }
 
 impl<B: Backend> Context<B> {
@@ -111,7 +126,7 @@ impl<B: Backend> Context<B> {
             }),
             predicted: Predicted::of(&notification, self.limits.tenant),
             cost: Cost {
-                us_dollars: usage.dollars(&PRICES),
+                us_dollars: Dollars(usage.dollars(&PRICES)),
                 prices_as_of: PRICES_AS_OF,
                 usage,
             },
@@ -137,6 +152,24 @@ impl Predicted {
             at_most_seconds: Some(u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX)),
             limit: limit.to_string(),
             detail: "With everybody in one tenant and nothing else to be sent there; several tenants are sent to at once.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_plain_decimals() {
+        for (dollars, text) in [
+            (0.000_068_6, "0.0000686"),
+            (0.0, "0"),
+            (10.0, "10"),
+            (1.25, "1.25"),
+            (1e-12, "0"),
+        ] {
+            assert_eq!(serde_json::to_string(&Dollars(dollars)).unwrap(), text);
         }
     }
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use botframework::lossless::LosslessJson;
 use herald::digest::sha256_hex;
+use herald::json_body;
 use herald::notification::request::FIELDS;
 use herald::problem::Problem;
 use lambda_http::http::StatusCode;
@@ -123,14 +124,7 @@ pub(crate) fn document(request: &Request) -> Result<LosslessJson, Problem> {
         let detail = format!("The body may hold {BODY_MAX_BYTES} bytes, found {}.", body.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    LosslessJson::from_slice(body).map_err(|error| {
-        let detail = format!(
-            "The body is not JSON: see line {}, column {}.",
-            error.line(),
-            error.column()
-        );
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })
+    json_body::parse(body)
 }
 
 /// The bytes of the body.

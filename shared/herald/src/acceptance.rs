@@ -133,12 +133,6 @@ impl<B: Backend> Acceptor<'_, B> {
         origin: Origin<'_>,
     ) -> Result<Accepted, Error> {
         let now = self.clock.now();
-        let mut request = Request::parse(document, now).map_err(Error::Invalid)?;
-        if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
-            let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
-                          (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
-            return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
-        }
         let Origin {
             caller,
             idempotency_key,
@@ -150,6 +144,33 @@ impl<B: Backend> Acceptor<'_, B> {
             body: sha256_hex(document.to_string().as_bytes()),
             until: now.saturating_add(IDEMPOTENCY_TTL).unwrap_or(now),
         });
+        let accepted = self.accept_new(document, caller, idempotency.clone(), now).await;
+        match (accepted, &idempotency) {
+            // A repeated request is the same notification, although its times have passed since.
+            (Err(error @ (Error::Invalid(_) | Error::Conflict(_))), Some(idempotency)) => {
+                match self.notifications.accepted_as(idempotency, now).await? {
+                    Some(id) => self.replay(id, Vec::new(), now).await,
+                    None => Err(error),
+                }
+            }
+            (accepted, _) => accepted,
+        }
+    }
+
+    /// Accepts a request, which may be a repetition.
+    async fn accept_new(
+        &self,
+        document: &LosslessJson,
+        caller: String,
+        idempotency: Option<Idempotency>,
+        now: Timestamp,
+    ) -> Result<Accepted, Error> {
+        let mut request = Request::parse(document, now).map_err(Error::Invalid)?;
+        if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
+            let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
+                          (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
+            return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
+        }
         let start = self.start_policy(&request, &caller, now).await?;
         if start == StartPolicy::DryRun {
             // A dry run is planned at once.
@@ -253,55 +274,71 @@ impl<B: Backend> Acceptor<'_, B> {
         let is_repeatable = idempotency.is_some();
         request.send_mode.get_or_insert(self.settings.send_mode);
         let id = NotificationId::fresh(now, self.random.bytes());
-        let mut accepted = Accepted {
-            id: id.clone(),
-            state: State::Accepted,
-            held_above: None,
-            replayed: false,
-            warnings: std::mem::take(&mut request.warnings),
-        };
+        let warnings = std::mem::take(&mut request.warnings);
         let acceptance = Acceptance {
-            notification: Notification::begin(id.clone(), now, caller, &request, start),
+            notification: Notification::begin(id, now, caller, &request, start),
             audience: request.audience,
             message: request.message,
             idempotency,
         };
         match self.notifications.accept(&acceptance).await? {
-            Accept::Created => accepted.held_above = acceptance.notification.held_above(),
+            Accept::Created => {}
             Accept::NotConfirmable(plan) => return Err(not_confirmable(plan.as_deref())),
             Accept::Conflict => {
                 let detail =
                     "This Idempotency-Key was used for another body. Use a new key for a new request.";
                 return Err(Error::Conflict(detail.to_owned()));
             }
-            Accept::Duplicate(id) => {
-                let earlier = self.notifications.find(&id).await?;
-                accepted.id = id;
-                accepted.replayed = true;
-                accepted.state = earlier.as_ref().map_or(State::Accepted, Notification::state);
-                accepted.held_above = earlier.as_ref().and_then(Notification::held_above);
-                // The first request may have failed between table and queue; this one enqueues the plan.
-                if earlier.is_none() || accepted.state != State::Accepted {
-                    return Ok(accepted);
-                }
-            }
+            Accept::Duplicate(id) => return self.replay(id, warnings, now).await,
         }
-        let wait = acceptance
-            .notification
+        let notification = acceptance.notification;
+        match self.enqueue(&notification, now).await {
+            Ok(()) => {
+                tracing::info!(notification = %notification.id, parts = notification.parts, "accepted");
+            }
+            Err(error) if is_repeatable => return Err(error.into()),
+            Err(error) => self.roll_back(&notification.id, error).await?,
+        }
+        Ok(Accepted {
+            held_above: notification.held_above(),
+            id: notification.id,
+            state: State::Accepted,
+            replayed: false,
+            warnings,
+        })
+    }
+
+    /// The answer to a repeated request, of which an earlier one was accepted as this notification.
+    async fn replay(
+        &self,
+        id: NotificationId,
+        warnings: Vec<Warning>,
+        now: Timestamp,
+    ) -> Result<Accepted, Error> {
+        let earlier = self.notifications.find(&id).await?;
+        let state = earlier.as_ref().map_or(State::Accepted, Notification::state);
+        // The first request may have failed between table and queue; this one enqueues the plan.
+        if let Some(earlier) = earlier.as_ref().filter(|_| state == State::Accepted) {
+            self.enqueue(earlier, now).await?;
+        }
+        Ok(Accepted {
+            id,
+            state,
+            held_above: earlier.as_ref().and_then(Notification::held_above),
+            replayed: true,
+            warnings,
+        })
+    }
+
+    /// Enqueues the plan, for `deliverAt`. It is one message, so it is enqueued or not; the planner makes one for each part.
+    async fn enqueue(&self, notification: &Notification, now: Timestamp) -> Result<(), queue::Error> {
+        let wait = notification
             .deliver_at
             .map(|moment| moment.duration_since(now))
             .and_then(|wait| wait.try_into().ok())
             .unwrap_or_default();
-        // One message, so it is enqueued or not. The planner makes one for each part.
-        let plan = Plan::whole(accepted.id.clone(), Task::Plan).message(wait);
-        match self.plans.send(vec![plan]).await {
-            Ok(()) => {
-                tracing::info!(notification = %accepted.id, parts = acceptance.notification.parts, "accepted");
-            }
-            Err(error) if is_repeatable => return Err(error.into()),
-            Err(error) => self.roll_back(&accepted.id, error).await?,
-        }
-        Ok(accepted)
+        let plan = Plan::whole(notification.id.clone(), Task::Plan).message(wait);
+        self.plans.send(vec![plan]).await
     }
 
     /// Removes a notification whose plan could not be enqueued, unless it is being planned already.

@@ -13,7 +13,7 @@ mod matcher;
 mod request;
 
 pub use matcher::SelectorMatcher;
-pub(crate) use request::kind;
+pub(crate) use request::{kind, size};
 
 /// The most selectors of one audience.
 pub const SELECTORS_MAX: usize = 20;

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use crate::time::floor_millisecond;
+
 /// A source of the current time. Cheap to clone.
 ///
 /// A handler's context owns one; the modules below take a [`Timestamp`]. The simulation injects a virtual time.
@@ -13,11 +15,11 @@ use jiff::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The system clock.
+    /// The system clock, to the millisecond: that is the precision of the tables and of the API.
     pub fn system() -> Self {
         // The only place that reads the system clock.
         #[allow(clippy::disallowed_methods)]
-        Self(Arc::new(Timestamp::now))
+        Self(Arc::new(|| floor_millisecond(Timestamp::now())))
     }
 
     /// A clock that calls `tell`, for tests and simulations.

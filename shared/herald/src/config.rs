@@ -2,6 +2,7 @@
 //!
 //! Each function reads its variables once, at cold start, and fails there if one is missing or wrong.
 
+use crate::conversation::normalize_tag;
 use std::fmt;
 
 use botframework::http::{BuildError, HttpTransport, HttpTransportBuilder};
@@ -68,6 +69,9 @@ pub mod variable {
 
     /// The id in the manifest of the bot's Teams app, a GUID. Without it the bot is not installed for anyone.
     pub const TEAMS_APP_ID: &str = "HERALD_TEAMS_APP_ID";
+
+    /// The tags that people may add by talking to the bot, separated by commas. Empty: none.
+    pub const TOPICS: &str = "HERALD_TOPICS";
 
     // Accepted activities and trusted service URLs. Lists are separated by commas.
 
@@ -186,6 +190,19 @@ impl<'a> Environment<'a> {
             return Err(Error::wrong(name, "must not be an empty list"));
         }
         Ok(values)
+    }
+
+    /// The tags that people may add by talking to the bot, in their normal form.
+    ///
+    /// # Errors
+    /// When a name is no tag.
+    pub fn topics(&self) -> Result<Vec<String>, Error> {
+        let names = self.list(variable::TOPICS)?;
+        let topics: Option<Vec<String>> = names.iter().map(|name| normalize_tag(name)).collect();
+        topics.ok_or_else(|| {
+            let wrong = "must be tags of 1 to 64 bytes without control characters, separated by commas";
+            Error::wrong(variable::TOPICS, wrong)
+        })
     }
 
     /// The value of a variable that is for development only.

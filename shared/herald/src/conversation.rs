@@ -19,6 +19,7 @@ mod membership;
 mod name;
 mod observation;
 mod record;
+mod tag_name;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use name::ConversationName;
 pub(crate) use name::Names;
 pub use observation::{Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
+pub use tag_name::{TAG_BYTES_MAX, normalize_tag};
 pub use team::{
     TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change, leave_with_team, return_with_team,
 };
@@ -50,16 +52,8 @@ pub const SERVICE_URLS_KEPT: usize = 4;
 /// The longest accepted id, in bytes. Those of Teams have about a hundred; DynamoDB's sort keys hold 1,024.
 pub const ID_BYTES_MAX: usize = 1024;
 
-/// The longest tag, in bytes.
-pub const TAG_BYTES_MAX: usize = 64;
-
 /// The most tags of one conversation.
 pub const TAGS_MAX: usize = 20;
-
-/// Whether a name is a valid tag.
-pub fn is_tag(name: &str) -> bool {
-    (1..=TAG_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
-}
 
 /// The kind of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,11 +153,24 @@ pub struct Conversation {
     pub version: u64,
     /// When it was first stored.
     pub remembered_at: Timestamp,
-    /// When the record last changed.
+    /// Since when it has its state. Other changes of the record do not move it.
     pub changed_at: Timestamp,
 }
 
 impl Conversation {
+    /// The record to write instead of `old`; `None` if nothing has changed.
+    pub(crate) fn if_changed(self, old: &Self, now: Timestamp) -> Option<Self> {
+        (self != *old).then(|| Self {
+            version: old.version + 1,
+            changed_at: if self.state == old.state {
+                old.changed_at
+            } else {
+                now
+            },
+            ..self
+        })
+    }
+
     /// Whether this is a thread in a channel: stored for replies, but not part of the audience `everyone`.
     pub fn is_thread(&self) -> bool {
         self.key.conversation.thread_root().is_some()

@@ -102,6 +102,7 @@ pub mod graph_clients;
 pub mod http_api;
 pub mod id;
 pub mod inbound;
+pub mod json_body;
 pub mod notification;
 pub mod problem;
 pub mod queue;

@@ -30,6 +30,44 @@ pub fn pointer(of: &str, member: &str) -> String {
     format!("{of}/{}", member.replace('~', "~0").replace('/', "~1"))
 }
 
+/// The known name that a misspelt one may mean, as the end of a fault's text: `; did you mean …?`. Empty if none is close.
+pub fn suggestion(misspelt: &str, known: &[&str]) -> String {
+    let misspelt: Vec<char> = misspelt
+        .chars()
+        .take(NAME_MAX)
+        .map(|one| one.to_ascii_lowercase())
+        .collect();
+    let distance = |name: &str| {
+        let name: Vec<char> = name.chars().map(|one| one.to_ascii_lowercase()).collect();
+        edit_distance(&misspelt, &name)
+    };
+    let closest = known.iter().map(|name| (distance(name), name)).min();
+    match closest {
+        Some((distance, name)) if distance <= 1 + name.len() / 5 && distance < misspelt.len() => {
+            format!("; did you mean `{name}`?")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Longer names are no misspelling of a field.
+const NAME_MAX: usize = 40;
+
+/// The fewest insertions, deletions and replacements between two texts (Levenshtein).
+fn edit_distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, of_one) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, of_other) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(of_one != of_other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// The first [`Faults::MAX`] faults of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
@@ -139,5 +177,27 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_name_is_suggested_and_no_other() {
+        let known = ["audience", "message", "users", "team", "tag", "to"];
+        for (misspelt, meant) in [
+            ("user", "users"),
+            ("mesage", "message"),
+            ("Audience", "audience"),
+            ("audiance", "audience"),
+            ("teams", "team"),
+        ] {
+            assert_eq!(suggestion(misspelt, &known), format!("; did you mean `{meant}`?"));
+        }
+        for misspelt in ["", "x", "recipients", "priority", &"m".repeat(10_000)] {
+            assert_eq!(suggestion(misspelt, &known), "", "{misspelt}");
+        }
     }
 }

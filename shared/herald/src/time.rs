@@ -12,6 +12,11 @@ pub fn earlier(moment: Timestamp, by: SignedDuration) -> Timestamp {
     moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
+/// Rounded down to the millisecond, the precision of the tables and of the API.
+pub fn floor_millisecond(moment: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(moment.as_millisecond()).unwrap_or(moment)
+}
+
 /// Rounded up to the millisecond, the precision of the tables: a stored slot never moves to an earlier moment.
 pub(crate) fn ceil_millisecond(moment: Timestamp) -> Timestamp {
     let milliseconds = moment.as_millisecond();

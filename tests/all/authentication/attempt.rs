@@ -123,6 +123,7 @@ impl Attempt {
     async fn answer(&self) -> (u16, String, bool) {
         let (store, channel) = (Store::new(), Channel::new());
         let context = messages::Context {
+            topics: messages::Topics::default(),
             store: store.clone(),
             authenticator: self.authenticator(),
             adapter: Adapter::new(Connector::new(

@@ -112,6 +112,36 @@ async fn an_unknown_conversation_is_404_and_a_malformed_key_is_400() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tag_does_not_move_since() {
+    let world = world_of(&["ada"]).await;
+    let since = document(&world.notify(get(ADA)).await)["since"].clone();
+    world.pass(60);
+    ask(&world, "PUT", &format!("{ADA}/tags/beta")).await;
+    assert_eq!(document(&world.notify(get(ADA)).await)["since"], since);
+}
+
+#[tokio::test]
+async fn a_tag_has_one_form_whoever_writes_it() {
+    let world = world_of(&["ada"]).await;
+    let mut said = personal("ada", "message");
+    said["text"] = json!("subscribe  BUILDS");
+    world.hears(&said).await;
+    for tag in ["Builds", "builds%20", "%20BUILDS"] {
+        let answer = ask(&world, "PUT", &format!("{ADA}/tags/{tag}")).await;
+        assert_eq!(document(&answer)["tags"], json!(["builds"]), "{tag}");
+    }
+    let listed = document(&world.notify(get("/api/conversations?tag=BUILDS")).await);
+    assert_eq!(listed["conversations"][0]["conversation"], "msteams|28:bot|a:ada");
+    world
+        .asks(&json!({"audience": {"tag": " Builds"}, "message": {"text": "broke"}}))
+        .await;
+    world.work().await;
+    assert_eq!(world.channel.received().last().unwrap().activity["text"], "broke");
+    let gone = ask(&world, "DELETE", &format!("{ADA}/tags/bUILDS")).await;
+    assert_eq!(document(&gone)["tags"], json!([]));
+}
+
 #[tokio::test]
 async fn a_cursor_of_another_list_is_refused() {
     let world = world_of(&["ada", "eve"]).await;

@@ -126,6 +126,25 @@ async fn a_replay_says_the_present_state() {
 }
 
 #[tokio::test]
+async fn a_replay_is_the_same_notification_although_its_times_have_passed() {
+    let world = World::new();
+    let mut body = hello();
+    body["deliverAt"] = json!(world.in_seconds(60).to_string());
+    body["expiresAt"] = json!(world.in_seconds(120).to_string());
+    let first = document(&world.notify(keyed("k1", &body)).await);
+    world.pass(3600);
+    let again = world.notify(keyed("k1", &body)).await;
+    assert_eq!(again.status(), 202);
+    assert_eq!(
+        (&document(&again)["id"], &document(&again)["replayed"]),
+        (&first["id"], &json!(true))
+    );
+    assert_eq!(world.notify(keyed("k2", &body)).await.status(), 400);
+    body["message"]["text"] = json!("another");
+    assert_eq!(world.notify(keyed("k1", &body)).await.status(), 400);
+}
+
+#[tokio::test]
 async fn the_answer_warns_of_an_expiry_that_is_cut() {
     let world = World::new();
     let mut body = hello();

@@ -152,6 +152,7 @@ async fn deliver(run: &Arc<Run>, body: &str, activity: u64) -> usize {
     for number in 1.. {
         let environment = Environment::start(run, format!("messages {activity}.{number}"));
         let context = messages::Context {
+            topics: messages::Topics::default(),
             store: Tables(Arc::clone(&environment)),
             authenticator: Authenticator::unauthenticated(Cloud::Public),
             adapter: Adapter::new(Connector::unauthenticated(Replies(Arc::clone(run)))),

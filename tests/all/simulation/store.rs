@@ -22,8 +22,8 @@ use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
     Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, DatedRow,
-    Document, Error, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate, RateLimits,
-    RowGuard, RowWrite, Rule, SetOnce, Update,
+    Document, Error, Idempotency, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate,
+    RateLimits, RowGuard, RowWrite, Rule, SetOnce, Update,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -297,6 +297,15 @@ impl Conversations for Tables {
 }
 
 impl Notifications for Tables {
+    async fn accepted_as(
+        &self,
+        idempotency: &Idempotency,
+        now: Timestamp,
+    ) -> Result<Option<NotificationId>, Error> {
+        let act = async { self.store().accepted_as(idempotency, now).await };
+        self.call("look up an idempotency key", act).await
+    }
+
     async fn accept(&self, acceptance: &Acceptance) -> Result<Accept, Error> {
         let run = &self.0.run;
         let act = async {

@@ -30,8 +30,8 @@ use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
     Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, DatedRow,
-    Document, Error as StoreError, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate,
-    RateLimits, RowGuard, RowWrite, Rule, SetOnce, Update,
+    Document, Error as StoreError, Idempotency, Ledger, ListPage, Milestone, Notifications, PageNumber,
+    PersonUpdate, RateLimits, RowGuard, RowWrite, Rule, SetOnce, Update,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -349,6 +349,10 @@ impl Conversations for Tables {
 
 impl Notifications for Tables {
     async fn accept(&self, _: &Acceptance) -> Result<Accept, StoreError> {
+        unused()
+    }
+
+    async fn accepted_as(&self, _: &Idempotency, _: Timestamp) -> Result<Option<NotificationId>, StoreError> {
         unused()
     }
 

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, Target, TeamPart};
-use crate::conversation::{self, ConversationName, ID_BYTES_MAX, Scope};
+use crate::conversation::{self, ConversationName, ID_BYTES_MAX, Scope, is_id};
 use crate::id::normalize_guid;
-use crate::problem::{Faults, pointer};
+use crate::problem::{Faults, pointer, suggestion};
 
 const KNOWN: &str =
     "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `team`, `channel`, `groupChat` or `tag`";
@@ -65,13 +65,18 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
     // Some target names may also accompany another one.
     let mut named = there().filter(|(name, _)| !there().any(|(_, beside)| beside.contains(name)));
     let (Some((leading, beside)), None) = (named.next(), named.next()) else {
-        faults.note(at, format!("must name exactly one of {KNOWN}"));
+        let misspelt = object.keys().find_map(|name| Some((name, unknown_member(name)?)));
+        match misspelt.filter(|_| there().next().is_none()) {
+            Some((name, detail)) => faults.note(pointer(at, name), detail),
+            None => faults.note(at, format!("must name exactly one of {KNOWN}")),
+        }
         return None;
     };
     let before = faults.count();
     for name in object.keys() {
         if name != leading && name != "scope" && name != "except" && !beside.contains(&name.as_str()) {
-            faults.note(pointer(at, name), format!("does not belong beside `{leading}`"));
+            let misplaced = || format!("does not belong beside `{leading}`");
+            faults.note(pointer(at, name), unknown_member(name).unwrap_or_else(misplaced));
         }
     }
     let target = target(object, leading, at, faults);
@@ -86,6 +91,30 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
         except,
     });
     selector.filter(|_| faults.count() == before && !faults.are_full())
+}
+
+/// All members of selectors.
+const MEMBERS: [&str; 14] = [
+    "everyone",
+    "users",
+    "accounts",
+    "conversations",
+    "team",
+    "channel",
+    "groupChat",
+    "tag",
+    "tenant",
+    "to",
+    "guests",
+    "thread",
+    "scope",
+    "except",
+];
+
+/// What is wrong with a member that no selector has.
+fn unknown_member(name: &str) -> Option<String> {
+    let is_known = MEMBERS.contains(&name);
+    (!is_known).then(|| format!("is not a member of a selector{}", suggestion(name, &MEMBERS)))
 }
 
 fn target(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Faults) -> Option<Target> {
@@ -204,15 +233,18 @@ fn scope(value: &Value, at: &str, faults: &mut Faults) -> Option<Scope> {
 }
 
 fn tag(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
-    let name = value.as_str().filter(|name| conversation::is_tag(name));
+    let name = value.as_str().and_then(conversation::normalize_tag);
     if name.is_none() {
         let most = conversation::TAG_BYTES_MAX;
         faults.note(
             at,
-            format!("must be a tag of 1 to {most} bytes, found {}", kind(value)),
+            format!(
+                "must be a tag of 1 to {most} bytes without control characters, found {}",
+                size(value)
+            ),
         );
     }
-    name.map(str::to_owned)
+    name
 }
 
 fn id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
@@ -269,15 +301,10 @@ fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults) -> Option<
     Some(list)
 }
 
-/// Whether an id can be of a stored conversation: longer ids are not stored.
-fn is_id(id: &str) -> bool {
-    (1..=ID_BYTES_MAX).contains(&id.len())
-}
-
 fn not_an_id(found: &Value) -> String {
     format!(
-        "must be a string of 1 to {ID_BYTES_MAX} bytes, found {}",
-        kind(found)
+        "must be a string of 1 to {ID_BYTES_MAX} bytes without control characters, found {}",
+        size(found)
     )
 }
 
@@ -291,6 +318,14 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+/// The JSON type of a value, and how long a text is.
+pub(crate) fn size(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.is_empty() => format!("{} bytes", text.len()),
+        other => kind(other).to_owned(),
     }
 }
 
@@ -428,6 +463,38 @@ mod tests {
         ] {
             let faults = parse(&audience).unwrap_err();
             assert_eq!(faults[0].pointer, pointer, "{audience}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_member_is_named_with_what_it_may_mean() {
+        for (audience, pointer, detail) in [
+            (json!({"user": ["a"]}), "#/audience/user", "did you mean `users`?"),
+            (
+                json!([{"everyone": true}, {"taag": "a"}]),
+                "#/audience/1/taag",
+                "did you mean `tag`?",
+            ),
+            (
+                json!({"everyone": true, "exept": ["a"]}),
+                "#/audience/exept",
+                "did you mean `except`?",
+            ),
+            (
+                json!({"recipients": ["a"]}),
+                "#/audience/recipients",
+                "is not a member of a selector",
+            ),
+            (
+                json!({"users": ["a".repeat(1025)]}),
+                "#/audience/users/0",
+                "found 1025 bytes",
+            ),
+            (json!({"tag": "a".repeat(65)}), "#/audience/tag", "found 65 bytes"),
+        ] {
+            let faults = parse(&audience).unwrap_err();
+            assert_eq!(faults[0].pointer, pointer);
+            assert!(faults[0].detail.contains(detail), "{faults:?}");
         }
     }
 

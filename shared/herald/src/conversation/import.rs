@@ -15,7 +15,7 @@ use super::observation::{Observation, Unstorable, is_storable};
 use super::record::overlay;
 use super::{
     Attributes, Conversation, ConversationKey, Product, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX, is_id,
-    is_tag,
+    normalize_tag,
 };
 
 mod spelling;
@@ -242,11 +242,7 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
             new.service_urls.push(url);
         }
     }
-    (new != *old).then(|| Conversation {
-        version: old.version + 1,
-        changed_at: now,
-        ..new
-    })
+    new.if_changed(old, now)
 }
 
 impl Import {
@@ -311,10 +307,12 @@ fn scope(record: &Map<String, Value>) -> Result<Option<Scope>, ImportError> {
 
 fn tags(record: &Map<String, Value>) -> Result<Vec<String>, ImportError> {
     const EXPECTED: &str = "a list of tags, at most 20 of 1 to 64 bytes without control characters";
-    let mut tags = texts(record, "tags", EXPECTED)?;
+    let tags = texts(record, "tags", EXPECTED)?;
+    let tags: Option<Vec<String>> = tags.iter().map(|tag| normalize_tag(tag)).collect();
+    let mut tags = tags.ok_or(ImportError::Wrong("tags", EXPECTED))?;
     tags.sort();
     tags.dedup();
-    if tags.len() > TAGS_MAX || !tags.iter().all(|tag| is_tag(tag)) {
+    if tags.len() > TAGS_MAX {
         return Err(ImportError::Wrong("tags", EXPECTED));
     }
     Ok(tags)

@@ -73,11 +73,7 @@ pub fn apply_feedback(existing: &Conversation, feedback: &Feedback, now: Timesta
         }
         Feedback::Identity(..) => return None,
     }
-    (new != *existing).then(|| Conversation {
-        version: existing.version + 1,
-        changed_at: now,
-        ..new
-    })
+    new.if_changed(existing, now)
 }
 
 /// Adds and removes tags; `None` when nothing changes. Tags beyond [`TAGS_MAX`] are not added.
@@ -96,11 +92,7 @@ pub fn tag(
         }
     }
     tags.sort();
-    (new != *existing).then(|| Conversation {
-        version: existing.version + 1,
-        changed_at: now,
-        ..new
-    })
+    new.if_changed(existing, now)
 }
 
 /// Moves a service URL to the front.
@@ -251,11 +243,7 @@ fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Opti
         remembered_at: old.remembered_at,
         changed_at: old.changed_at,
     };
-    (new != *old).then(|| Conversation {
-        version: old.version + 1,
-        changed_at: now,
-        ..new
-    })
+    new.if_changed(old, now)
 }
 
 /// The reference without the user and their language, unless the conversation is personal.

@@ -126,7 +126,7 @@ pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timesta
         left_with_team: false,
         ..existing.clone()
     };
-    changed(existing, new, now)
+    new.if_changed(existing, now)
 }
 
 /// The bot left the team of a conversation; `None` when it was not in the conversation.
@@ -140,7 +140,7 @@ pub fn leave_with_team(existing: &Conversation, now: Timestamp) -> Option<Conver
         left_with_team: true,
         ..existing.clone()
     };
-    changed(existing, new, now)
+    new.if_changed(existing, now)
 }
 
 /// The bot is in the team again; `None` unless it left the conversation with the team.
@@ -150,15 +150,7 @@ pub fn return_with_team(existing: &Conversation, now: Timestamp) -> Option<Conve
         left_with_team: false,
         ..existing.clone()
     };
-    changed(existing, new, now).filter(|_| existing.left_with_team)
-}
-
-fn changed(existing: &Conversation, new: Conversation, now: Timestamp) -> Option<Conversation> {
-    (new != *existing).then(|| Conversation {
-        version: existing.version + 1,
-        changed_at: now,
-        ..new
-    })
+    new.if_changed(existing, now).filter(|_| existing.left_with_team)
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use botframework::lossless::LosslessJson;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::{DeliveryEvent, IfNoConversation, IfUnreachable, SendMode};
-use crate::audience::{Audience, kind};
+use super::{DeliveryEvent, IfNoConversation, IfUnreachable, Priority, SendMode};
+use crate::audience::{Audience, kind, size};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
-use crate::problem::{Fault, Faults, pointer};
-use crate::time::later;
+use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::time::{earlier, floor_millisecond, later};
 use crate::warning::{Warning, WarningCode};
 
 mod message;
@@ -18,7 +18,7 @@ mod message;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
-pub const FIELDS: [&str; 12] = [
+pub const FIELDS: [&str; 13] = [
     "audience",
     "message",
     "category",
@@ -26,12 +26,16 @@ pub const FIELDS: [&str; 12] = [
     "ifNoConversation",
     "ifUnreachable",
     "sendMode",
+    "priority",
     "deliverAt",
     "expiresAt",
     "events",
     "dryRun",
     "confirm",
 ];
+
+/// How far the caller's clock may be behind: an earlier `deliverAt` is a mistake.
+const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// The latest `deliverAt`, from now.
 const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -56,6 +60,8 @@ pub struct Request {
     pub if_unreachable: IfUnreachable,
     /// The send mode; that of the deployment if `None`.
     pub send_mode: Option<SendMode>,
+    /// Its share of a tenant's rate limit; by the size of its audience if `None`.
+    pub priority: Option<Priority>,
     /// The notification is not planned before this time.
     pub deliver_at: Option<Timestamp>,
     /// The notification is not sent from this time on.
@@ -87,7 +93,8 @@ impl Request {
         };
         for name in object.keys() {
             if !FIELDS.contains(&name.as_str()) {
-                faults.note(pointer("#", name), "is not a field of a notification");
+                let detail = format!("is not a field of a notification{}", suggestion(name, &FIELDS));
+                faults.note(pointer("#", name), detail);
             }
         }
         let audience = required(object, "audience", "who the notification is for", &mut faults)
@@ -100,8 +107,9 @@ impl Request {
         let if_no_conversation = if_no_conversation(object, &mut faults);
         let if_unreachable = if_unreachable(object, &mut faults);
         let send_mode = send_mode(object, &mut faults);
+        let priority = priority(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
-        let expires_at = expires_at(object, deliver_at.unwrap_or(now), &mut faults, &mut warnings);
+        let expires_at = expires_at(object, now, deliver_at, &mut faults, &mut warnings);
         let events = events(object, &mut faults);
         let dry_run = dry_run(object, &mut faults);
         let confirm = confirm(object, &mut faults);
@@ -115,6 +123,7 @@ impl Request {
                 if_no_conversation,
                 if_unreachable,
                 send_mode,
+                priority,
                 deliver_at,
                 expires_at,
                 events,
@@ -142,15 +151,21 @@ fn required<'v>(
 
 fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
     match object.get("category")? {
-        Value::String(text) if (1..=64).contains(&text.len()) => Some(text.clone()),
+        Value::String(text) if is_category(text) => Some(text.clone()),
         other => {
-            faults.note(
-                "#/category",
-                format!("must be a string of 1 to 64 bytes, found {}", kind(other)),
+            let detail = format!(
+                "must be a word of 1 to 64 bytes, not blank and without control characters, found {}",
+                size(other)
             );
+            faults.note("#/category", detail);
             None
         }
     }
+}
+
+fn is_category(text: &str) -> bool {
+    let is_blank = text.trim().is_empty();
+    (1..=64).contains(&text.len()) && !is_blank && !text.chars().any(char::is_control)
 }
 
 fn guarantee(object: &Map<String, Value>, faults: &mut Faults) -> Guarantee {
@@ -197,14 +212,23 @@ fn send_mode(object: &Map<String, Value>, faults: &mut Faults) -> Option<SendMod
     send_mode
 }
 
+fn priority(object: &Map<String, Value>, faults: &mut Faults) -> Option<Priority> {
+    let value = object.get("priority")?;
+    let priority = serde_json::from_value(value.clone()).ok();
+    if priority.is_none() {
+        faults.note("#/priority", "must be \"urgent\", \"normal\" or \"bulk\"");
+    }
+    priority
+}
+
 fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {
     let latest = later(now, DELIVER_WITHIN_MAX);
-    match object
-        .get("deliverAt")?
-        .as_str()
-        .and_then(|text| text.parse::<Timestamp>().ok())
-    {
+    match moment(object.get("deliverAt")?) {
         Some(moment) if moment > latest => faults.note("#/deliverAt", "may be at most a year ahead"),
+        Some(moment) if moment < earlier(now, CLOCK_SKEW_MAX) => {
+            let detail = format!("has passed: here it is {now}. Leave it out to send at once");
+            faults.note("#/deliverAt", detail);
+        }
         Some(moment) => return Some(moment).filter(|moment| *moment > now),
         None => {
             let detail = "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z";
@@ -263,16 +287,23 @@ fn confirm(object: &Map<String, Value>, faults: &mut Faults) -> Option<Notificat
 
 fn expires_at(
     object: &Map<String, Value>,
-    from: Timestamp,
+    now: Timestamp,
+    deliver_at: Option<Timestamp>,
     faults: &mut Faults,
     warnings: &mut Vec<Warning>,
 ) -> Timestamp {
-    let latest = later(from, SENT_FOR_MAX);
+    let latest = later(deliver_at.unwrap_or(now), SENT_FOR_MAX);
     let Some(value) = object.get("expiresAt") else {
         return latest;
     };
-    match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
-        Some(moment) if moment <= from => faults.note("#/expiresAt", "has passed already"),
+    match moment(value) {
+        Some(moment) if moment <= now => {
+            let detail = format!("has passed already: here it is {now}");
+            faults.note("#/expiresAt", detail);
+        }
+        Some(moment) if deliver_at.is_some_and(|deliver_at| moment <= deliver_at) => {
+            faults.note("#/expiresAt", "must be after `deliverAt`");
+        }
         Some(moment) if moment > latest => {
             let detail = format!(
                 "`expiresAt` is cut to {latest}: nothing is sent later than 14 days after acceptance or `deliverAt`."
@@ -286,6 +317,12 @@ fn expires_at(
         }
     }
     latest
+}
+
+/// A time of the request, to the millisecond: that is the precision of the tables.
+fn moment(value: &Value) -> Option<Timestamp> {
+    let moment: Timestamp = value.as_str()?.parse().ok()?;
+    Some(floor_millisecond(moment))
 }
 
 #[cfg(test)]
@@ -378,6 +415,100 @@ mod tests {
             (WarningCode::ExpiryCapped, Some("#/expiresAt"))
         );
         assert!(warning.detail.contains("1970-01-15T00:00:00Z"));
+    }
+
+    #[test]
+    fn times_that_cannot_be_meant_are_refused() {
+        let now: Timestamp = "2026-11-30T09:00:00Z".parse().unwrap();
+        let parse = |deliver_at: Value, expires_at: Value| {
+            let mut body = json!({"audience": {"everyone": true}, "message": {"text": "hi"}});
+            for (name, value) in [("deliverAt", deliver_at), ("expiresAt", expires_at)] {
+                if !value.is_null() {
+                    body[name] = value;
+                }
+            }
+            Request::parse(&LosslessJson::from(body), now).map_err(|mut faults| faults.remove(0))
+        };
+        let none = Value::Null;
+        // Within the skew of the caller's clock it is sent at once.
+        assert_eq!(
+            parse(json!("2026-11-30T08:55:00Z"), none.clone())
+                .unwrap()
+                .deliver_at,
+            None
+        );
+        assert!(parse(json!("2027-11-30T09:00:00Z"), none.clone()).is_ok());
+        for (deliver_at, expires_at, pointer, detail) in [
+            (
+                json!("2020-11-30T09:00:00Z"),
+                none.clone(),
+                "#/deliverAt",
+                "has passed",
+            ),
+            (
+                json!("2026-11-30T08:54:59.999Z"),
+                none.clone(),
+                "#/deliverAt",
+                "has passed",
+            ),
+            (
+                json!("2027-11-30T09:00:01Z"),
+                none.clone(),
+                "#/deliverAt",
+                "a year ahead",
+            ),
+            (
+                none.clone(),
+                json!("2026-11-30T09:00:00Z"),
+                "#/expiresAt",
+                "has passed",
+            ),
+            (
+                json!("2026-12-02T09:00:00Z"),
+                json!("2026-12-01T09:00:00Z"),
+                "#/expiresAt",
+                "must be after `deliverAt`",
+            ),
+            (
+                json!("2026-12-02T09:00:00Z"),
+                json!("2026-12-02T09:00:00Z"),
+                "#/expiresAt",
+                "must be after `deliverAt`",
+            ),
+        ] {
+            let fault = parse(deliver_at, expires_at).unwrap_err();
+            assert_eq!(fault.pointer, pointer);
+            assert!(fault.detail.contains(detail), "{fault:?}");
+        }
+        let fine = parse(json!("2026-12-02T09:00:00.123456789Z"), none).unwrap();
+        assert_eq!(fine.deliver_at.unwrap().to_string(), "2026-12-02T09:00:00.123Z");
+    }
+
+    #[test]
+    fn texts_say_what_was_found() {
+        let with = |name: &str, value: Value| {
+            let mut body = json!({"audience": {"everyone": true}, "message": {"text": "hi"}});
+            body[name] = value;
+            parse(&body).unwrap_err().remove(0)
+        };
+        assert!(
+            with("category", json!("x".repeat(65)))
+                .detail
+                .contains("found 65 bytes")
+        );
+        assert!(
+            with("expiresat", json!(""))
+                .detail
+                .contains("did you mean `expiresAt`?")
+        );
+        assert!(
+            with("recipients", json!([]))
+                .detail
+                .ends_with("is not a field of a notification")
+        );
+        for blank in [" ", "a\nb", ""] {
+            assert_eq!(with("category", json!(blank)).pointer, "#/category");
+        }
     }
 
     #[test]

@@ -127,6 +127,13 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     /// plan. Of any number of concurrent requests that confirm a plan one is stored.
     fn accept(&self, acceptance: &Acceptance) -> impl Future<Output = Result<Accept, Error>> + Send;
 
+    /// The notification that was accepted with this idempotency key and body, unless the key has expired at `now`. A strong read.
+    fn accepted_as(
+        &self,
+        idempotency: &Idempotency,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<NotificationId>, Error>> + Send;
+
     /// Deletes a notification, unless a page of it is planned or it was revised; `false` then. The plan that it confirmed can
     /// be confirmed again.
     fn roll_back(&self, id: &NotificationId) -> impl Future<Output = Result<bool, Error>> + Send;

@@ -88,8 +88,103 @@ fn check_fields(object: &Map<String, Value>, at: &str, faults: &mut Faults) {
         }
     }
     let text = object.get("text").and_then(Value::as_str).unwrap_or_default();
-    if faults.count() == before && text.is_empty() && attachments.is_empty() {
-        let detail = "must have a `text` or `attachments`: an empty message cannot be sent";
+    if faults.count() == before && is_blank(text) && attachments.is_empty() {
+        let detail =
+            "must have a `text` that is not blank, or `attachments`: an empty message cannot be sent";
         faults.note(at, detail);
+    }
+    check_mentions(object, text, at, faults);
+}
+
+/// Whether nothing of a text can be seen.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|one| {
+        let is_zero_width = matches!(one, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+        one.is_whitespace() || one.is_control() || is_zero_width
+    })
+}
+
+/// Teams refuses a message for each recipient when the text of a mention is neither in the message nor in a card.
+fn check_mentions(object: &Map<String, Value>, text: &str, at: &str, faults: &mut Faults) {
+    let entities = object.get("entities").and_then(Value::as_array);
+    for (index, entity) in entities.into_iter().flatten().enumerate() {
+        let is_mention = entity.get("type").and_then(Value::as_str) == Some("mention");
+        let field = format!("{at}/entities/{index}/text");
+        match entity.get("text").and_then(Value::as_str).filter(|_| is_mention) {
+            _ if !is_mention => {}
+            None | Some("") => faults.note(field, "must be a string: the text of the mention, as in the message"),
+            Some(mentioned) if text.contains(mentioned) => {}
+            Some(mentioned) if is_in_cards(object, mentioned) => {}
+            Some(_) => faults.note(
+                field,
+                "is not in the message: Teams refuses a mention whose text is neither in its `text` nor in a card",
+            ),
+        }
+        if faults.are_full() {
+            return;
+        }
+    }
+}
+
+fn is_in_cards(object: &Map<String, Value>, mentioned: &str) -> bool {
+    let attachments = object.get("attachments");
+    attachments.is_some_and(|attachments| holds_text(attachments, mentioned))
+}
+
+fn holds_text(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(wanted),
+        Value::Array(values) => values.iter().any(|value| holds_text(value, wanted)),
+        Value::Object(members) => members.values().any(|value| holds_text(value, wanted)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn taken(message: Value) -> Result<Activity, Vec<Fault>> {
+        replacement(LosslessJson::from(message))
+    }
+
+    fn pointers(message: &Value) -> Vec<String> {
+        let faults = taken(message.clone()).map(|_| ()).unwrap_err();
+        faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn a_blank_text_is_no_message() {
+        for text in ["", " ", "\n\t", "\u{a0}\u{3000}", "\u{200b}\u{feff}"] {
+            assert_eq!(pointers(&json!({"text": text})), ["#"], "{text:?}");
+        }
+        assert!(taken(json!({"text": " ", "attachments": [{"contentType": "image/png"}]})).is_ok());
+    }
+
+    #[test]
+    fn a_mention_that_is_not_in_the_message_is_refused() {
+        let mention = |text: Value| json!({"type": "mention", "text": text, "mentioned": {"id": "29:ada", "name": "Ada"}});
+        let message = |text: &str, entities: Value| json!({"text": text, "entities": entities});
+        assert!(
+            taken(message(
+                "<at>Ada</at>, look",
+                json!([mention(json!("<at>Ada</at>"))])
+            ))
+            .is_ok()
+        );
+        assert!(taken(message("hi", json!([{"type": "clientInfo"}]))).is_ok());
+        let two = json!([{"type": "clientInfo"}, mention(json!("<at>Ada</at>"))]);
+        assert_eq!(pointers(&message("<at>ada</at>", two)), ["#/entities/1/text"]);
+        for text in [json!(null), json!(""), json!(7)] {
+            assert_eq!(
+                pointers(&message("hi", json!([mention(text)]))),
+                ["#/entities/0/text"]
+            );
+        }
+        let card = json!({"contentType": "application/vnd.microsoft.card.adaptive",
+            "content": {"body": [{"type": "TextBlock", "text": "Hello <at>Ada</at>"}]}});
+        let in_card = json!({"attachments": [card], "entities": [mention(json!("<at>Ada</at>"))]});
+        assert!(taken(in_card).is_ok());
     }
 }

@@ -123,6 +123,24 @@ impl crate::store::Notifications for Notifications {
         }
     }
 
+    async fn accepted_as(
+        &self,
+        idempotency: &Idempotency,
+        now: Timestamp,
+    ) -> Result<Option<NotificationId>, Error> {
+        const VERB: &str = "look up an idempotency key";
+        let key = idempotency_key(&idempotency.key);
+        let Some(item) = self.0.get(Consistency::Strong, VERB, key).await? else {
+            return Ok(None);
+        };
+        let earlier = Record {
+            verb: VERB,
+            item: &item,
+        };
+        let is_same = earlier.moment("until")? > now && earlier.text("body")? == idempotency.body;
+        is_same.then(|| earlier.word("acceptedAs")).transpose()
+    }
+
     async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
         const VERB: &str = "roll back a notification";
         let Some(head) = self.head(VERB, id).await? else {

@@ -12,8 +12,8 @@ use crate::notification::{
     ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
 };
 use crate::store::{
-    Accept, Acceptance, CasResult, Close, Document, Error, ListPage, Milestone, Notifications, PageNumber,
-    SetOnce,
+    Accept, Acceptance, CasResult, Close, Document, Error, Idempotency, ListPage, Milestone, Notifications,
+    PageNumber, SetOnce,
 };
 
 #[derive(Debug)]
@@ -86,6 +86,17 @@ impl Notifications for Store {
         };
         tables.notifications.insert(head.id.clone(), entry);
         Ok(Accept::Created)
+    }
+
+    async fn accepted_as(
+        &self,
+        idempotency: &Idempotency,
+        now: Timestamp,
+    ) -> Result<Option<NotificationId>, Error> {
+        let tables = self.tables();
+        let earlier = tables.idempotency.get(&idempotency.key);
+        let same = earlier.filter(|(of, _)| of.until > now && of.body == idempotency.body);
+        Ok(same.map(|(_, id)| id.clone()))
     }
 
     async fn roll_back(&self, id: &NotificationId) -> Result<bool, Error> {
