@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use botframework::connector::Connector;
-use tests::paced::{Limited, run};
+use tests::paced::{Ending, Limited, delays, run};
 
 use crate::world::SERVICE_URL;
 
@@ -30,4 +30,16 @@ async fn a_channel_below_its_published_limit_still_reaches_every_recipient() {
     assert!(counts.refused > 0, "the channel refused some");
     // At the channel's own limit it would be 50 seconds. Each 429 adds a wait in which nothing is sent.
     assert!(report.took <= Duration::from_secs(150), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_one_person_takes_two_seconds_beside_a_broadcast_that_goes_on_is_cancelled_or_expires() {
+    for ending in [Ending::None, Ending::Cancelled, Ending::Expired] {
+        let channel = Limited::to(50);
+        let connector = Connector::unauthenticated(channel.clone());
+        let delays = delays(2_000, SERVICE_URL, connector, 4, ending).await;
+        let longest = delays.iter().max().unwrap();
+        assert!(*longest <= Duration::from_secs(2), "{ending:?}: {delays:.2?}");
+        assert_eq!(channel.counts().refused, 0);
+    }
 }

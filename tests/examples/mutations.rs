@@ -158,8 +158,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "half of the permits are granted twice",
         file: "shared/herald/src/rate_limit/tenant.rs",
-        from: "let next_slot = ceil_millisecond(later(from, span(u64::from(request.slots), requests)));",
-        to: "let next_slot = ceil_millisecond(later(from, span(u64::from(request.slots) / 2, requests)));",
+        from: "next_slot: ceil_millisecond(later(from, span(u64::from(slots), requests))),",
+        to: "next_slot: ceil_millisecond(later(from, span(u64::from(slots) / 2, requests))),",
     },
     Mutation {
         name: "the rate limit of a conversation is ignored",
@@ -266,8 +266,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an audience's exceptions are ignored",
         file: "shared/herald/src/audience/matcher.rs",
-        from: "ids.into_iter().flatten().any(|id| self.except.contains(id))",
-        to: "ids.len() > 3",
+        from: "self.except.contain(conversation) || ids.any(|id| self.except.contain_text(id))",
+        to: "ids.any(|_| false)",
     },
     Mutation {
         name: "a union does not remove duplicates",

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,13 +14,15 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use botframework::connector::Connector;
 use botframework::http::{Body, ResponseFuture, Transport};
 use bytes::Bytes;
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::{Either, join, join_all, select};
+use herald::audience::Recipient;
 use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Notification};
+use herald::notification::request::Request;
+use herald::notification::{ChunkId, Notification, Page};
 use herald::queue::{self, Chunk, DELAY_MAX, Message};
-use herald::rate_limit::Limits;
+use herald::rate_limit::{Bucket, Limits};
 use herald::store::memory::Store;
 use herald::store::{Acceptance, Conversations, Ledger, Notifications, RateLimits};
 use herald_local::sqs::Broker;
@@ -149,6 +151,16 @@ struct Deliveries {
     requests: Arc<AtomicU64>,
 }
 
+impl Deliveries {
+    fn new(broker: &Broker) -> Self {
+        Self {
+            broker: broker.clone(),
+            enqueued: Arc::default(),
+            requests: Arc::default(),
+        }
+    }
+}
+
 impl queue::Queue for Deliveries {
     async fn send(&self, messages: Vec<Message>) -> Result<(), queue::Error> {
         let requests = billed(messages.iter().map(|message| message.body.len()));
@@ -198,7 +210,7 @@ pub async fn run(people: u64, service_url: &str, connector: Connector, senders: 
         service_url: service_url.to_owned(),
     };
     let store = Store::new();
-    let (notification, messages) = planned(&crowd, &store, clock.now()).await;
+    let (notification, messages) = planned(&crowd, &store, clock.now(), None).await;
     let tables = Tables {
         conversations: store.clone(),
         notifications: store.clone(),
@@ -226,23 +238,8 @@ pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledg
     senders: usize,
 ) -> Report {
     let broker = Broker::new(&stack(), herald_local::Events::default());
-    let deliveries = Deliveries {
-        broker: broker.clone(),
-        enqueued: Arc::default(),
-        requests: Arc::default(),
-    };
-    let context: sender::Context<Assembled<C, N, L, Deliveries, Events>> = sender::Context {
-        conversations: tables.conversations.clone(),
-        notifications: tables.notifications.clone(),
-        ledger: tables.ledger.clone(),
-        deliveries: deliveries.clone(),
-        events: Events::new(),
-        connector,
-        graph_clients: None,
-        limits: Limits::teams(),
-        clock,
-        random: Random::from_fn(|| [7; 16]),
-    };
+    let deliveries = Deliveries::new(&broker);
+    let context = sending(tables, &deliveries, connector, clock);
     let begun = Instant::now();
     queue::Queue::send(&deliveries, messages).await.unwrap();
     let workers = join_all((0..senders).map(|_| work(&context, &broker))).await;
@@ -259,11 +256,141 @@ pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledg
     }
 }
 
-async fn planned(crowd: &Crowd, store: &Store, now: Timestamp) -> (Notification, Vec<Message>) {
-    for person in 0..crowd.people {
-        store.remember(crowd.observation(person), now).await.unwrap();
+fn sending<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
+    tables: &Tables<C, N, L>,
+    deliveries: &Deliveries,
+    connector: Connector,
+    clock: Clock,
+) -> sender::Context<Assembled<C, N, L, Deliveries, Events>> {
+    sender::Context {
+        conversations: tables.conversations.clone(),
+        notifications: tables.notifications.clone(),
+        ledger: tables.ledger.clone(),
+        deliveries: deliveries.clone(),
+        events: Events::new(),
+        connector,
+        graph_clients: None,
+        limits: Limits::teams(),
+        clock,
+        random: Random::from_fn(|| [7; 16]),
     }
-    let (notification, request) = crowd::notification(&json!({"tenant": crowd.tenant(0)}), now, [1; 16]);
+}
+
+/// How a broadcast ends, ten seconds after it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It goes on.
+    None,
+    /// It is cancelled.
+    Cancelled,
+    /// It expires.
+    Expired,
+}
+
+/// When a message to one person is sent, in seconds after the broadcast began.
+const MOMENTS: [u64; 7] = [1, 3, 6, 9, 11, 13, 17];
+
+/// How long messages to one person take beside a broadcast to `people` of their tenant: from acceptance to completion, at
+/// several moments while the broadcast is under way and after its end.
+pub async fn delays(
+    people: u64,
+    service_url: &str,
+    connector: Connector,
+    senders: usize,
+    ending: Ending,
+) -> Vec<Duration> {
+    const END: Duration = Duration::from_secs(10);
+    let clock = clock();
+    let crowd = Crowd {
+        people,
+        tenants: 1,
+        service_url: service_url.to_owned(),
+    };
+    let store = Store::new();
+    let lasts = match ending {
+        Ending::Expired => Some(END),
+        Ending::None | Ending::Cancelled => None,
+    };
+    let (broadcast, messages) = planned(&crowd, &store, clock.now(), lasts).await;
+    let tables = Tables {
+        conversations: store.clone(),
+        notifications: store.clone(),
+        ledger: store.clone(),
+    };
+    let broker = Broker::new(&stack(), herald_local::Events::default());
+    let deliveries = Deliveries::new(&broker);
+    let context = sending(&tables, &deliveries, connector, clock.clone());
+    queue::Queue::send(&deliveries, messages).await.unwrap();
+    let begun = Instant::now();
+    let callers = async {
+        let mut ids = Vec::new();
+        let mut is_over = false;
+        for second in MOMENTS {
+            let moment = Duration::from_secs(second);
+            if ending == Ending::Cancelled && moment > END && !is_over {
+                tokio::time::sleep_until(begun + END).await;
+                store.cancel(&broadcast.id, clock.now()).await.unwrap();
+                is_over = true;
+            }
+            tokio::time::sleep_until(begun + moment).await;
+            // A person whom the broadcast has reached, or reaches much later: a conversation has limits of its own.
+            let number = u8::try_from(second).unwrap();
+            let (id, message) = single(&crowd, &store, people - 1 - second, clock.now(), number).await;
+            queue::Queue::send(&deliveries, vec![message]).await.unwrap();
+            ids.push(id);
+        }
+        ids
+    };
+    let is_over = AtomicBool::new(false);
+    let callers = async {
+        let ids = callers.await;
+        is_over.store(true, Ordering::Relaxed);
+        ids
+    };
+    let workers = (0..senders).map(|_| async {
+        // The queue may be empty between two messages.
+        while !is_over.load(Ordering::Relaxed) {
+            work(&context, &broker).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        work(&context, &broker).await;
+    });
+    let (ids, _) = join(callers, join_all(workers)).await;
+    let mut delays = Vec::new();
+    for id in ids {
+        let head = store.find(&id).await.unwrap().unwrap();
+        let took = head.completed_at.unwrap().duration_since(head.accepted_at);
+        delays.push(Duration::try_from(took).unwrap());
+    }
+    delays
+}
+
+/// A notification to one person, planned, and the message of its chunk.
+async fn single(
+    crowd: &Crowd,
+    store: &Store,
+    person: u64,
+    now: Timestamp,
+    number: u8,
+) -> (NotificationId, Message) {
+    let (key, attributes) = crowd.candidate(person);
+    let audience = json!({"conversations": [key.conversation]});
+    let (notification, request) = crowd::notification(&audience, now, [number; 16]);
+    accept(store, &notification, request).await;
+    let bucket = Bucket::of(&key, attributes.tenant.as_deref());
+    let page = Page::group([(Some(bucket), Recipient::Conversation(key))], None);
+    store.put_page(&notification.id, 0, 0, &page).await.unwrap();
+    let name = ChunkId {
+        part: 0,
+        page: 0,
+        index: 0,
+    };
+    let planned = page.chunks.into_iter().next().unwrap();
+    let chunk = Chunk::whole(notification.id.clone(), name, planned);
+    (notification.id, chunk.message(Duration::ZERO))
+}
+
+async fn accept(store: &Store, notification: &Notification, request: Request) {
     let acceptance = Acceptance {
         notification: notification.clone(),
         audience: request.audience,
@@ -271,6 +398,22 @@ async fn planned(crowd: &Crowd, store: &Store, now: Timestamp) -> (Notification,
         idempotency: None,
     };
     store.accept(&acceptance).await.unwrap();
+}
+
+async fn planned(
+    crowd: &Crowd,
+    store: &Store,
+    now: Timestamp,
+    lasts: Option<Duration>,
+) -> (Notification, Vec<Message>) {
+    for person in 0..crowd.people {
+        store.remember(crowd.observation(person), now).await.unwrap();
+    }
+    let (mut notification, request) = crowd::notification(&json!({"tenant": crowd.tenant(0)}), now, [1; 16]);
+    if let Some(lasts) = lasts {
+        notification.expires_at = now.checked_add(lasts).unwrap();
+    }
+    accept(store, &notification, request).await;
     let mut messages = Vec::new();
     for (page, planned) in (0..).zip(crowd.pages()) {
         store.put_page(&notification.id, 0, page, &planned).await.unwrap();

@@ -87,6 +87,7 @@ impl<B: Backend> Context<B> {
             if_no_conversation: IfNoConversation::default(),
             if_unreachable: IfUnreachable::default(),
             send_mode: None,
+            priority: None,
             deliver_at: None,
             expires_at: self
                 .clock

@@ -4,7 +4,9 @@ use botframework::activity::Activity;
 use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
-use herald::notification::{Notification, RevisionCounts, SendMode, State, Unreachable, plan_warnings};
+use herald::notification::{
+    Notification, Priority, RevisionCounts, SendMode, State, Unreachable, plan_warnings,
+};
 use herald::store::Notifications;
 use herald::warning::Warning;
 use jiff::Timestamp;
@@ -46,6 +48,7 @@ pub(crate) struct Status<'a> {
     guarantee: Guarantee,
     #[serde(rename = "sendMode")]
     send_mode: SendMode,
+    priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
     deliver_at: Option<Timestamp>,
     expires_at: Timestamp,
@@ -170,6 +173,7 @@ impl<'a> Status<'a> {
             category: notification.category.as_deref(),
             guarantee: notification.guarantee,
             send_mode: notification.send_mode,
+            priority: notification.effective_priority(),
             deliver_at: notification.deliver_at,
             expires_at: notification.expires_at,
             revision: notification.revision,

@@ -3,32 +3,40 @@
 //! Deliveries are processed in blocks, each when it has permits. A wait of a few seconds is slept here; for a longer one the chunk
 //! goes back to the queue, and so it does at the invocation's end.
 
+use std::pin::pin;
+
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use herald::Error;
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, State};
 use herald::event::{Event, Events};
+use herald::id::NotificationId;
 use herald::notification::PAGE_SIZE;
 use herald::queue::Chunk;
-use herald::rate_limit::Permits;
-use herald::store::Ledger;
+use herald::rate_limit::{Bucket, Permits};
+use herald::store::{self, Ledger};
 use herald::tenant_gate::Admission;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::SemaphorePermit;
 
 use crate::delivery::{Delivery, Step};
 use crate::invocation::Invocation;
 use crate::notification_cache::NotificationCache;
 use crate::tenant::Tenant;
 
-/// Deliveries of a chunk that are processed together: all of them. A request for permits waits for all slots that were reserved
-/// before, so a chunk that asked three times would keep its function awake three times as long.
+/// Deliveries of a chunk that ask for permits together: all of them. As many are processed together as get permits.
 const BLOCK: usize = PAGE_SIZE;
 
-/// The longest wait that is slept in the function.
+/// The longest wait for a delivery that is slept in the function.
 const MAX_INLINE_WAIT: SignedDuration = SignedDuration::from_secs(5);
+
+/// The longest wait for permits that is slept in the function. Functions that wait for a busy tenant are not there for others.
+const MAX_PERMIT_WAIT: SignedDuration = SignedDuration::from_secs(2);
 
 /// One chunk in one invocation.
 pub(crate) struct ChunkRun<'a, B: Backend> {
@@ -49,14 +57,40 @@ pub(crate) struct Pending {
     pub(crate) is_update: bool,
 }
 
+/// Deliveries that are processed together, each at its slot.
+struct Block<'a> {
+    deliveries: Vec<Pending>,
+    /// `None` if they make no requests.
+    permits: Option<Permits>,
+    /// Their room in the environment.
+    room: Option<SemaphorePermit<'a>>,
+}
+
+/// The results of a block, in the order of its deliveries.
+struct Processed {
+    deliveries: Vec<Pending>,
+    permits: Option<Permits>,
+    steps: Vec<Result<Step, store::Error>>,
+}
+
 /// What a block of deliveries may do.
 enum Grant {
-    /// Each may make a request at its slot.
+    /// So many may make a request, each at its slot.
     Slots(Permits),
     /// They make no requests.
     NoRequests,
     /// Nothing before then.
     Later(Timestamp),
+}
+
+/// What a chunk does next.
+enum Next<'a> {
+    /// Processes these deliveries, while others are under way.
+    Begin(Block<'a>),
+    /// Asks again then.
+    Wait(Timestamp),
+    /// Goes back to its queue until then, or is done, once nothing is under way.
+    Leave(Option<Timestamp>),
 }
 
 impl<'a, B: Backend> ChunkRun<'a, B> {
@@ -94,51 +128,108 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
     }
 
     /// Processes each open delivery until all have ended or have to wait: until then.
+    ///
+    /// The next permits are asked for while deliveries are under way, so that the time of their responses is not lost.
     pub(crate) async fn deliver_individually(&mut self) -> Result<Option<Timestamp>, Error> {
         // A chunk that comes twice, or late, may not have begun itself and have sent messages all the same.
         if self.chunk.begun || self.chunk.revision > 0 {
             self.chunk.begun = true;
             self.look_up().await?;
         }
+        let source = Source {
+            invocation: self.invocation,
+            cache: self.cache,
+            notification: self.chunk.notification.clone(),
+            bucket: self.chunk.bucket.clone(),
+        };
+        let mut under_way = FuturesUnordered::new();
+        let mut processed = Vec::new();
+        // A failure is returned at the end: a table that fails for one delivery must not stop the others.
+        let mut failure = None;
         loop {
-            let now = self.invocation.now();
-            let Some(earliest) = self.open.iter().map(|open| open.from).min() else {
-                return Ok(None);
+            while let Some(block) = processed.pop() {
+                let settling = meanwhile(&mut under_way, &mut processed, self.settle(block));
+                failure = settling.await.err().or(failure);
+            }
+            let next = if failure.is_some() {
+                Ok(Next::Leave(None))
+            } else {
+                meanwhile(&mut under_way, &mut processed, self.begin()).await
             };
-            if self.invocation.is_ending(now) {
-                return Ok(Some(earliest.max(now)));
-            }
-            if let Some(until) = self.invocation.gate.bot_paused_until()
-                && !self.is_stopped(now).await?
-            {
-                // Somebody has to repair the bot: that takes longer than a function should sleep.
-                return Ok(Some(until.max(earliest)));
-            }
-            if earliest > now {
-                if earliest > later(now, MAX_INLINE_WAIT) || self.invocation.is_ending(earliest) {
-                    return Ok(Some(earliest));
+            match next {
+                Ok(Next::Begin(block)) => {
+                    self.chunk.begun = true;
+                    under_way.push(source.process(block));
                 }
-                self.invocation.context.clock.sleep_until(earliest).await;
-                continue;
-            }
-            let block = self.take_block(now);
-            // Before the permits: a delivery without room must not hold a slot.
-            let invocation = self.invocation;
-            let _slots = invocation.acquire_slots(block.len()).await;
-            match self.acquire_permits(&block).await? {
-                Grant::Later(until) => {
-                    self.open.extend(block);
-                    if until > later(now, MAX_INLINE_WAIT) {
-                        return Ok(Some(until));
-                    }
-                    for open in &mut self.open {
-                        open.from = until.max(open.from);
-                    }
+                Err(error) => failure = Some(error),
+                // Their results may open others.
+                Ok(_) if !processed.is_empty() => {}
+                Ok(Next::Wait(until)) => {
+                    let sleep = self.invocation.context.clock.sleep_until(until);
+                    meanwhile(&mut under_way, &mut processed, sleep).await;
                 }
-                Grant::Slots(permits) => self.process(block, Some(permits)).await?,
-                Grant::NoRequests => self.process(block, None).await?,
+                Ok(Next::Leave(_)) if !under_way.is_empty() => processed.extend(under_way.next().await),
+                Ok(Next::Leave(until)) => return failure.map_or(Ok(until), Err),
             }
         }
+    }
+
+    /// The next deliveries that are due and have permits.
+    async fn begin(&mut self) -> Result<Next<'a>, Error> {
+        let invocation = self.invocation;
+        let now = invocation.now();
+        let Some(earliest) = self.open.iter().map(|open| open.from).min() else {
+            return Ok(Next::Leave(None));
+        };
+        if invocation.is_ending(now) {
+            return Ok(Next::Leave(Some(earliest.max(now))));
+        }
+        if let Some(until) = invocation.gate.bot_paused_until()
+            && !self.is_stopped(now).await?
+        {
+            // Somebody has to repair the bot: that takes longer than a function should sleep.
+            return Ok(Next::Leave(Some(until.max(earliest))));
+        }
+        if earliest > now {
+            let is_long = earliest > later(now, MAX_INLINE_WAIT) || invocation.is_ending(earliest);
+            return Ok(if is_long {
+                Next::Leave(Some(earliest))
+            } else {
+                Next::Wait(earliest)
+            });
+        }
+        let mut deliveries = self.take_block(now);
+        // Before the permits: a delivery without room must not hold a slot.
+        let mut room = invocation.acquire_slots(deliveries.len()).await;
+        let now = invocation.now();
+        if invocation.is_ending(now) {
+            self.open.extend(deliveries);
+            return Ok(Next::Leave(Some(now)));
+        }
+        let permits = match self.acquire_permits(&deliveries).await? {
+            Grant::Later(until) => {
+                self.open.extend(deliveries);
+                return Ok(if until > later(now, MAX_PERMIT_WAIT) {
+                    Next::Leave(Some(until))
+                } else {
+                    Next::Wait(until)
+                });
+            }
+            Grant::Slots(permits) => {
+                // What has no permit asks again.
+                let granted = usize::try_from(permits.count()).unwrap_or(usize::MAX);
+                self.open
+                    .extend(deliveries.drain(granted.min(deliveries.len())..));
+                room = room.and_then(|mut room| room.split(deliveries.len()));
+                Some(permits)
+            }
+            Grant::NoRequests => None,
+        };
+        Ok(Next::Begin(Block {
+            deliveries,
+            permits,
+            room,
+        }))
     }
 
     /// Reads the ledger, so that no permit is taken for what has ended or has to wait.
@@ -190,7 +281,8 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
     }
 
     async fn acquire_permits(&mut self, block: &[Pending]) -> Result<Grant, Error> {
-        let is_stopped = self.is_stopped(self.invocation.now()).await?;
+        let snapshot = self.cache.latest().await?;
+        let is_stopped = snapshot.stop_outcome(self.invocation.now()).is_some();
         let Some(bucket) = &self.chunk.bucket else {
             return Ok(Grant::NoRequests);
         };
@@ -202,34 +294,27 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         let rest = self.open.iter().filter(|open| open.is_update || !is_stopped);
         let (slots, total) = (count(block.len()), count(block.len() + rest.count()));
         let gate = &self.invocation.gate;
-        let admission = gate.reserve(bucket, slots, total, &mut self.chunk.ticket).await?;
+        let class = snapshot.head.queue_class();
+        let admission = gate
+            .reserve(bucket, class, slots, total, &mut self.chunk.ticket)
+            .await?;
         Ok(match admission {
             Admission::Granted(permits) => Grant::Slots(permits),
             Admission::Later(until) => Grant::Later(until),
         })
     }
 
-    /// Processes the deliveries of a block, all of them concurrently.
-    async fn process(&mut self, block: Vec<Pending>, permits: Option<Permits>) -> Result<(), Error> {
-        self.chunk.begun = true;
-        let steps = (0_u32..).zip(&block).map(|(number, Pending { recipient, .. })| {
-            let delivery = Delivery {
-                tenant: self.tenant(),
-                cache: self.cache,
-                notification: &self.chunk.notification,
-                recipient,
-                key: self.key(recipient),
-            };
-            let slot = permits.map(|permits| permits.slot(number));
-            async move { delivery.process(slot).await }
-        });
-        let steps = join_all(steps).await;
-
-        // A failure is returned at the end: a table that fails for one delivery must not stop the others.
+    /// Counts what ended of a block, and keeps what is open.
+    async fn settle(&mut self, processed: Processed) -> Result<(), Error> {
+        let Processed {
+            deliveries,
+            permits,
+            steps,
+        } = processed;
         let mut ended = Vec::new();
         let mut failure = None;
         let mut has_delivered = false;
-        for (open, step) in block.into_iter().zip(steps) {
+        for (open, step) in deliveries.into_iter().zip(steps) {
             match step {
                 Ok(Step::Ended(outcome)) => {
                     has_delivered |= matches!(outcome, Outcome::Delivered(_)) && !open.is_update;
@@ -277,6 +362,65 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
             }
         }
         Ok(())
+    }
+}
+
+/// Runs `work` while the deliveries under way go on. They share locks with it, so it must not be awaited without them.
+async fn meanwhile<T>(
+    under_way: &mut FuturesUnordered<impl Future<Output = Processed>>,
+    processed: &mut Vec<Processed>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(block) = under_way.next() => processed.push(block),
+        }
+    }
+}
+
+/// What the deliveries of a chunk have in common.
+struct Source<'a, B: Backend> {
+    invocation: &'a Invocation<'a, B>,
+    cache: &'a NotificationCache<'a, B>,
+    notification: NotificationId,
+    bucket: Option<Bucket>,
+}
+
+impl<B: Backend> Source<'_, B> {
+    /// Processes the deliveries of a block, all of them concurrently.
+    async fn process(&self, block: Block<'_>) -> Processed {
+        let tenant = Tenant {
+            invocation: self.invocation,
+            bucket: self.bucket.as_ref(),
+        };
+        let numbered = (0_u32..).zip(&block.deliveries);
+        let steps = numbered.map(|(number, Pending { recipient, .. })| {
+            let delivery = Delivery {
+                tenant,
+                cache: self.cache,
+                notification: &self.notification,
+                recipient,
+                key: DeliveryKey::new(&self.notification, recipient),
+            };
+            let slot = block.permits.map(|permits| permits.slot(number));
+            async move { delivery.process(slot).await }
+        });
+        let steps = join_all(steps).await;
+        // Its room is free from now on, whenever its results are counted.
+        let Block {
+            deliveries,
+            permits,
+            room,
+        } = block;
+        drop(room);
+        Processed {
+            deliveries,
+            permits,
+            steps,
+        }
     }
 }
 

@@ -100,7 +100,10 @@ impl<B: Backend> Delivery<'_, '_, B> {
             context.clock.sleep_until(slot).await;
         }
         let now = self.tenant.now();
-        if let Some(until) = self.tenant.held_until() {
+        // What ends without a request waits for none.
+        if slot.is_some()
+            && let Some(until) = self.tenant.held_until()
+        {
             return Ok(Step::Open(until));
         }
         if self.tenant.invocation.is_ending(now) {

@@ -129,7 +129,10 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
         }
         chunk.revision = revision;
         if let Some(until) = process(invocation, &cache, &mut chunk).await? {
-            return requeue(context, chunk, until).await;
+            // What is not sent by then ends then, however long it would have to wait.
+            let expires_at = cache.latest().await?.head.expires_at;
+            let is_sooner = expires_at < until && expires_at > invocation.now();
+            return requeue(context, chunk, if is_sooner { expires_at } else { until }).await;
         }
         let Chunk { revision, result, .. } = &chunk;
         match context
@@ -159,8 +162,12 @@ async fn process<B: Backend>(
         SendMode::Individual => None,
     };
     if until.is_none() {
+        if run.chunk.send_mode == SendMode::Batch {
+            // What the batch leaves over queues like any other chunk.
+            run.chunk.ticket = None;
+        }
         run.chunk.send_mode = SendMode::Individual;
-        until = run.deliver_individually().await?;
+        until = Box::pin(run.deliver_individually()).await?;
     }
     run.finish().await?;
     Ok(until)

@@ -15,7 +15,7 @@ use crate::bot_health::Outage;
 use crate::conversation::ConversationKey;
 use crate::delivery::{ConversationLease, DeliveryKey, INSTALLING, Row, State, WORKER_DIED};
 use crate::notification::Notification;
-use crate::rate_limit::{Bucket, Limit, MAX_LOOKAHEAD, TenantRate};
+use crate::rate_limit::{Bucket, Limit, QueueClass, TenantRate};
 use crate::time::later;
 
 /// The most examples of each reason.
@@ -119,7 +119,9 @@ impl Reason {
             Self::WaitingForInstall => {
                 "The bot is being installed for the person. The conversation is looked up again at that time."
             }
-            Self::Queued => "It waits in the tenant's queue, which will be empty at that time.",
+            Self::Queued => {
+                "It waits in the tenant's queue. The requests of its notification that wait there should be made by that time."
+            }
             Self::WaitingForPermit => "It is sent in the tenant's next free slot.",
             Self::InFlight => {
                 "It is on the queue or being sent. With the code WorkerDied its sender did not come back, and the queue shows it again by that time."
@@ -208,6 +210,7 @@ pub struct Paused {
 pub struct Survey<'a> {
     notification: &'a Notification,
     outage: Option<&'a Outage>,
+    class: QueueClass,
     limit: Limit,
     now: Timestamp,
     groups: BTreeMap<(Reason, Option<String>), Group>,
@@ -222,8 +225,6 @@ struct Seen {
     rate: TenantRate,
     /// Deliveries that will make a request.
     open: u64,
-    /// The part of `open` that waits in the tenant's queue.
-    queued: u64,
 }
 
 /// The reason of one delivery, with its details.
@@ -273,6 +274,7 @@ impl<'a> Survey<'a> {
         let mut survey = Self {
             notification,
             outage: None,
+            class: notification.queue_class(),
             limit,
             now,
             groups: BTreeMap::new(),
@@ -304,9 +306,19 @@ impl<'a> Survey<'a> {
     pub fn examine(&mut self, chunk: OpenChunk<'_>) {
         let rate = chunk.bucket.map(|bucket| self.seen(bucket).rate.clone());
         let hidden_until = self.hidden_until(&chunk);
+        let queued_until = rate
+            .as_ref()
+            .and_then(|rate| rate.flow_end(self.class, self.limit, self.now));
         let none = std::iter::repeat(&None);
         for (recipient, row) in chunk.recipients.iter().zip(chunk.rows.iter().chain(none)) {
-            let verdict = verdict(self.notification, &chunk, rate.as_ref(), row.as_ref(), self.now);
+            let verdict = verdict(
+                self.notification,
+                &chunk,
+                rate.as_ref(),
+                row.as_ref(),
+                queued_until,
+                self.now,
+            );
             let verdict = match hidden_until {
                 Some(until) => hide(verdict, until),
                 None => verdict,
@@ -314,11 +326,12 @@ impl<'a> Survey<'a> {
             let verdict = self.in_outage(verdict, chunk.bucket);
             self.examined += 1;
             if verdict.reason.is_before_a_request() {
-                self.latest = self.latest.max(verdict.until);
+                if verdict.reason != Reason::Queued {
+                    self.latest = self.latest.max(verdict.until);
+                }
                 if let Some(bucket) = chunk.bucket {
                     let seen = self.seen(bucket);
                     seen.open += 1;
-                    seen.queued += u64::from(verdict.reason == Reason::Queued);
                 }
             }
             let group = self.group(verdict);
@@ -346,7 +359,7 @@ impl<'a> Survey<'a> {
             tenant: bucket.tenant().map(str::to_owned),
             requests_per_second: rate.requests_per_second(self.limit, self.now),
             next_slot: rate.next_slot.max(self.now),
-            line_until: Some(rate.queue_end).filter(|line| *line > self.now),
+            line_until: rate.queue_end(self.limit, self.now),
             paused: rate
                 .breaker
                 .as_ref()
@@ -383,15 +396,8 @@ impl<'a> Survey<'a> {
             u64::try_from(scaled).unwrap_or(u64::MAX)
         };
         let of_buckets = self.buckets.values().map(|seen| {
-            // The rate limit's queue end already contains the deliveries in the queue; the others follow. A throttled
-            // tenant is slower than its queue end says, so all of them take their time at its rate.
-            let after_line = scaled(seen.open - seen.queued);
-            let no_line = TenantRate {
-                queue_end: Timestamp::default(),
-                ..seen.rate.clone()
-            };
-            let by_line = seen.rate.finish(self.limit, after_line, self.now);
-            by_line.max(no_line.finish(self.limit, scaled(seen.open), self.now))
+            seen.rate
+                .finish(self.class, self.limit, scaled(seen.open), self.now)
         });
         let finish = of_buckets.chain(self.latest).max().unwrap_or(self.now);
         // Nothing is sent after the expiry, so no delivery stays open for long.
@@ -438,7 +444,6 @@ impl<'a> Survey<'a> {
         self.buckets.entry(bucket.clone()).or_insert_with(|| Seen {
             rate: TenantRate::default(),
             open: 0,
-            queued: 0,
         })
     }
 
@@ -488,6 +493,7 @@ fn verdict(
     chunk: &OpenChunk<'_>,
     rate: Option<&TenantRate>,
     row: Option<&Row>,
+    queued_until: Option<Timestamp>,
     now: Timestamp,
 ) -> Verdict {
     let waiting = match row.map(|row| (&row.state, row.ambiguous_attempts)) {
@@ -546,11 +552,11 @@ fn verdict(
         Some((until, INSTALLING, 0)) => Verdict::until(Reason::WaitingForInstall, until),
         Some((until, reason, 0)) => Verdict::coded(Reason::Retrying, reason, until),
         Some((until, reason, _)) => Verdict::coded(Reason::RetryingAmbiguous, reason, until),
-        None if rate.queue_end.duration_since(now) > MAX_LOOKAHEAD => {
-            Verdict::until(Reason::Queued, rate.queue_end)
-        }
-        None if rate.next_slot > now => Verdict::until(Reason::WaitingForPermit, rate.next_slot),
-        None => Reason::InFlight.into(),
+        None => match queued_until {
+            Some(until) => Verdict::until(Reason::Queued, until),
+            None if rate.next_slot > now => Verdict::until(Reason::WaitingForPermit, rate.next_slot),
+            None => Reason::InFlight.into(),
+        },
     }
 }
 

@@ -19,6 +19,7 @@ use crate::rate_limit::Bucket;
 use request::Request;
 
 mod filter;
+mod priority;
 pub mod request;
 mod send_mode;
 pub mod size;
@@ -26,6 +27,7 @@ pub mod summary;
 mod warnings;
 
 pub use filter::NotificationFilter;
+pub use priority::{NORMAL_AUDIENCE_MAX, Priority};
 pub use send_mode::{SendMode, SendPath};
 pub use warnings::plan_warnings;
 
@@ -57,6 +59,8 @@ pub struct Notification {
     pub if_unreachable: IfUnreachable,
     /// The send mode of recipients that support it.
     pub send_mode: SendMode,
+    /// Its share of a tenant's rate limit; by the size of its audience if `None`.
+    pub priority: Option<Priority>,
     /// The notification is not planned before this time.
     pub deliver_at: Option<Timestamp>,
     /// The notification is not sent from this time on.
@@ -294,6 +298,7 @@ impl Notification {
             if_no_conversation: request.if_no_conversation,
             if_unreachable: request.if_unreachable,
             send_mode: request.send_mode.unwrap_or_default(),
+            priority: request.priority,
             deliver_at: request.deliver_at,
             expires_at: request.expires_at,
             events: request.events.clone(),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::Recipient;
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, ChunkResult, PageChunk, SendMode};
-use crate::rate_limit::Bucket;
+use crate::rate_limit::{Bucket, Ticket};
 
 pub mod batch;
 pub mod memory;
@@ -113,9 +113,9 @@ pub struct Chunk {
     /// The revision of the notification at which they ended.
     #[serde(default)]
     pub revision: u32,
-    /// Its ticket in the tenant's queue for permits, if it has one.
+    /// Its place in the queue for permits, if it has one.
     #[serde(rename = "ticket", default, skip_serializing_if = "Option::is_none")]
-    pub ticket: Option<Timestamp>,
+    pub ticket: Option<Ticket>,
     /// The chunk must not be processed before this time, whenever it is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,

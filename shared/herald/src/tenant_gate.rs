@@ -24,7 +24,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::rate_limit::{self, Bucket, Limits, PermitRequest, Permits, Reservation, TenantRate};
+use crate::rate_limit::{
+    self, Bucket, Limits, PermitRequest, Permits, QueueClass, QueuePlace, Reservation, TenantRate, Ticket,
+};
 use crate::store::{Error, RateLimits};
 use crate::time::later;
 
@@ -67,62 +69,72 @@ impl<'a, P: RateLimits> TenantGate<'a, P> {
         }
     }
 
-    /// Reserves a permit for one request ahead of the queue, and waits for its slot.
+    /// Reserves a permit for one request that continues what is under way, and waits for its slot.
     pub async fn acquire(&self, bucket: &Bucket) -> Result<Admission, Error> {
-        self.acquire_in_turn(bucket, &mut Some(self.clock.now())).await
+        let admission = self.reserve_for(bucket, 1, None).await?.0;
+        self.slept(bucket, admission).await
     }
 
-    /// Reserves a permit for one request in the order of the queue, and waits for its slot. `ticket` is the caller's place in
-    /// the queue, which may be set or changed.
+    /// Reserves a permit for one request in its queue, and waits for its slot. `ticket` is the caller's place there, which may
+    /// be set or changed.
     pub async fn acquire_in_turn(
         &self,
         bucket: &Bucket,
-        ticket: &mut Option<Timestamp>,
+        class: QueueClass,
+        ticket: &mut Option<Ticket>,
     ) -> Result<Admission, Error> {
-        let admission = self.reserve(bucket, 1, 1, ticket).await?;
+        let admission = self.reserve(bucket, class, 1, 1, ticket).await?;
+        self.slept(bucket, admission).await
+    }
+
+    /// Reserves up to `slots` permits of `total` that the caller will need, without waiting for their slots: the caller sleeps
+    /// until each and then checks [`held_until`](Self::held_until).
+    pub async fn reserve(
+        &self,
+        bucket: &Bucket,
+        class: QueueClass,
+        slots: u32,
+        total: u32,
+        ticket: &mut Option<Ticket>,
+    ) -> Result<Admission, Error> {
+        let place = QueuePlace {
+            class,
+            total,
+            ticket: *ticket,
+        };
+        let (admission, issued) = self.reserve_for(bucket, slots, Some(place)).await?;
+        *ticket = issued;
+        Ok(admission)
+    }
+
+    async fn reserve_for(
+        &self,
+        bucket: &Bucket,
+        slots: u32,
+        place: Option<QueuePlace>,
+    ) -> Result<(Admission, Option<Ticket>), Error> {
+        let shown = place.and_then(|place| place.ticket);
+        if let Some(until) = self.held_until(bucket) {
+            return Ok((Admission::Later(until), shown));
+        }
+        let now = self.clock.now();
+        let limit = self.limits.of(bucket);
+        let request = PermitRequest { slots, place };
+        let rule = |rate: &TenantRate| rate_limit::reserve(rate, limit, request, now);
+        Ok(match self.rates.apply(bucket, rule).await? {
+            Reservation::Permits { permits, ticket } => (Admission::Granted(permits), ticket),
+            Reservation::Later { until, ticket, .. } => (Admission::Later(until), ticket),
+        })
+    }
+
+    /// Waits for the slot of a single request.
+    async fn slept(&self, bucket: &Bucket, admission: Admission) -> Result<Admission, Error> {
         let Admission::Granted(permits) = admission else {
             return Ok(admission);
         };
         self.clock.sleep_until(permits.slot(0)).await;
         // The permit is void if the bucket was throttled meanwhile.
         Ok(self.held_until(bucket).map_or(admission, Admission::Later))
-    }
-
-    /// Reserves `slots` permits of `total` that the caller will need, without waiting for their slots: the caller sleeps until
-    /// each and then checks [`held_until`](Self::held_until).
-    pub async fn reserve(
-        &self,
-        bucket: &Bucket,
-        slots: u32,
-        total: u32,
-        ticket: &mut Option<Timestamp>,
-    ) -> Result<Admission, Error> {
-        if let Some(until) = self.held_until(bucket) {
-            return Ok(Admission::Later(until));
-        }
-        let now = self.clock.now();
-        let limit = self.limits.of(bucket);
-        let request = PermitRequest {
-            slots,
-            total,
-            ticket: *ticket,
-        };
-        let rule = |rate: &TenantRate| rate_limit::reserve(rate, limit, request, now);
-        Ok(match self.rates.apply(bucket, rule).await? {
-            Reservation::Permits(permits) => {
-                // Served: later requests of this caller go ahead of the queue.
-                ticket.get_or_insert(now);
-                Admission::Granted(permits)
-            }
-            Reservation::Later {
-                until,
-                ticket: issued,
-                ..
-            } => {
-                *ticket = issued;
-                Admission::Later(until)
-            }
-        })
     }
 
     /// Slows the bucket down after a 429, and holds it for its `Retry-After`.

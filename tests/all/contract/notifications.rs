@@ -9,7 +9,8 @@ use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReaso
 use herald::id::NotificationId;
 use herald::notification::{
     ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, IfUnreachable, MessageRefusal,
-    Notification, PAGE_SIZE, Page, PageChunk, RevisionCounts, SendMode, StartPolicy, State, Unreachable,
+    Notification, PAGE_SIZE, Page, PageChunk, Priority, RevisionCounts, SendMode, StartPolicy, State,
+    Unreachable,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
@@ -74,6 +75,7 @@ fn notification(number: u8) -> Notification {
         if_no_conversation: IfNoConversation::Skip,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
+        priority: Some(Priority::Urgent),
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),

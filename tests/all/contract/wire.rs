@@ -99,6 +99,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         if_no_conversation: IfNoConversation::Skip,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
+        priority: None,
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
@@ -193,8 +194,7 @@ fn bucket() -> Bucket {
 async fn reserve(ledger: &dynamodb::Ledger, now: i64) -> Result<Reservation, Error> {
     let wish = PermitRequest {
         slots: 1,
-        total: 1,
-        ticket: None,
+        place: None,
     };
     let limit = Limits::teams().tenant;
     ledger

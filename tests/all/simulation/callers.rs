@@ -9,7 +9,7 @@ use herald::acceptance::Settings;
 use herald::audience::{Selector, Target};
 use herald::caller::Operators;
 use herald::delivery::Guarantee;
-use herald::notification::{IfNoConversation, SendMode};
+use herald::notification::{IfNoConversation, Priority, SendMode};
 use herald::rate_limit::Limits;
 use jiff::SignedDuration;
 use lambda_http::Body;
@@ -46,6 +46,8 @@ pub(super) struct Wish {
     pub(super) expires: Option<Duration>,
     /// The time from the request to its `deliverAt`.
     pub(super) begins: Option<Duration>,
+    /// Its priority; by the size of its audience if `None`.
+    pub(super) priority: Option<Priority>,
     /// Whether it is a dry run.
     pub(super) dry_run: bool,
     /// The caller's later changes, each with the time since the previous one.
@@ -111,6 +113,12 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         ]),
         expires: (chance.below(4) == 0).then(|| soon(chance, 900)),
         begins: (chance.below(6) == 0).then(|| soon(chance, 3000)),
+        priority: *chance.pick(&[
+            None,
+            Some(Priority::Urgent),
+            Some(Priority::Normal),
+            Some(Priority::Bulk),
+        ]),
         dry_run: chance.below(15) == 0,
         words,
     }
@@ -136,6 +144,10 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     let document = body.as_object_mut().unwrap();
     document.extend(begins.map(|begins| ("deliverAt".to_owned(), json!(begins))));
     document.extend(expires.map(|expires| ("expiresAt".to_owned(), json!(expires))));
+    document.extend(
+        wish.priority
+            .map(|priority| ("priority".to_owned(), json!(priority))),
+    );
     if wish.dry_run {
         document.insert("dryRun".to_owned(), json!(true));
     }

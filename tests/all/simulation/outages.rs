@@ -57,6 +57,7 @@ async fn broadcast(run: &Arc<Run>) {
         guarantee: Guarantee::AtLeastOnce,
         expires: None,
         begins: None,
+        priority: None,
         dry_run: false,
         words: Vec::new(),
     };

@@ -174,7 +174,8 @@ async fn a_person_without_the_app_gets_it_installed_and_the_message() {
     );
     assert_eq!(
         (system.channel.created("entra-zoe"), system.channel.count("a:zoe")),
-        (0, 1)
+        (0, 2),
+        "the bot's welcome, and the message"
     );
     assert_eq!(graph.installs(), 1);
     system.host.stop().await;

@@ -216,7 +216,11 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
         let Some(bucket) = &chunk.bucket else {
             return Err(Exit::requeue(invocation.now()));
         };
-        let admission = invocation.gate.acquire_in_turn(bucket, &mut chunk.ticket).await?;
+        let class = self.run.cache.latest().await?.head.queue_class();
+        let admission = invocation
+            .gate
+            .acquire_in_turn(bucket, class, &mut chunk.ticket)
+            .await?;
         let now = invocation.now();
         match admission {
             Admission::Later(until) => Err(Exit::requeue(until)),

@@ -78,7 +78,9 @@ fn the_real_template_is_what_runs() {
     assert_eq!(
         routes,
         BTreeMap::from([
+            ("$default", "notify"),
             ("ANY /api/messages", "messages"),
+            ("GET /api/notifications", "notify"),
             ("POST /api/notifications", "notify"),
             ("GET /api/notifications/{id}", "notify"),
             ("POST /api/notifications/{id}/cancel", "notify"),

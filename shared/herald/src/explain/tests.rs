@@ -5,7 +5,7 @@ use crate::delivery::{Outcome, SentMessage};
 use crate::id::NotificationId;
 use crate::notification::StartPolicy;
 use crate::notification::request::Request;
-use crate::rate_limit::BreakerOpen;
+use crate::rate_limit::{BreakerOpen, Flow, FlowId, Size};
 
 const LIMIT: Limit = Limit {
     requests: 45,
@@ -87,6 +87,17 @@ fn survey<'a>(
     survey
 }
 
+/// A flow in which so many requests wait.
+fn flow(class: QueueClass, waiting: u64) -> Flow {
+    Flow {
+        id: class.flow,
+        weight: class.weight,
+        next: at(100),
+        issued: waiting,
+        granted: 0,
+    }
+}
+
 fn reasons(survey: &Survey<'_>) -> Vec<(Reason, Option<u64>)> {
     let groups = survey.groups();
     groups
@@ -164,12 +175,12 @@ fn the_rate_of_the_bucket_says_why_nothing_is_sent_now() {
         reason(paused, Some(waiting(950, 0))),
         (Reason::TenantPaused, code(), Some(at(950)))
     );
-    let line = TenantRate {
-        queue_end: at(160),
+    let queued = TenantRate {
+        flows: vec![flow(notification.queue_class(), 2700)],
         next_slot: at(101),
         ..TenantRate::default()
     };
-    assert_eq!(reason(line, None), (Reason::Queued, None, Some(at(160))));
+    assert_eq!(reason(queued, None), (Reason::Queued, None, Some(at(161))));
     let soon = TenantRate {
         next_slot: at(101),
         ..TenantRate::default()
@@ -312,16 +323,22 @@ fn the_finish_is_predicted_from_the_rate() {
     // Two seconds at 45 a second.
     let idle = survey(&notification, TenantRate::default(), None, &vec![None; 90]);
     assert_eq!(idle.finish(), Some(at(102)));
-    // All of them are in the tenant's queue already.
-    let line = TenantRate {
-        queue_end: at(160),
-        next_slot: at(100),
-        ..TenantRate::default()
+    // Another notification has four times its weight, or ends before it.
+    let class = QueueClass {
+        flow: FlowId::named("another"),
+        weight: 4 * notification.queue_class().weight,
+        size: Size::Large,
     };
-    assert_eq!(
-        survey(&notification, line, None, &vec![None; 90]).finish(),
-        Some(at(160))
-    );
+    for (others, finish) in [(9000, at(110)), (180, at(106))] {
+        let rate = TenantRate {
+            flows: vec![flow(class, others)],
+            ..TenantRate::default()
+        };
+        assert_eq!(
+            survey(&notification, rate, None, &vec![None; 90]).finish(),
+            Some(finish)
+        );
+    }
     // The last of them waits longer than the line.
     let mut rows = vec![None; 89];
     rows.push(Some(waiting(700, 0)));

@@ -5,10 +5,10 @@
 //! workers stay under the limit together. The proof: `DESIGN.md#permits`.
 //!
 //! - [`reserve`] hands out slots by virtual scheduling (GCRA without a burst): a request takes the next free slots, one after
-//!   the other. Only slots within [`MAX_LOOKAHEAD`] are handed out, so that a function never sleeps long and a crashed worker
-//!   wastes seconds' worth of slots at most.
-//! - If the backlog exceeds the look-ahead, the caller gets a *ticket* (a moment), is re-queued until then, and keeps the
-//!   ticket when the rate changes.
+//!   the other. Slots are handed out a second or so ahead: a function never sleeps long, a crashed worker wastes little, and a
+//!   new notification finds a free slot soon.
+//! - The notifications of a tenant are [`Flow`]s with shares of the rate. What fits into one grant is sent at once; chunks of
+//!   large notifications take turns. A caller whose turn has not come gets a [`Ticket`] and comes back.
 //! - [`throttle`] records a 429: no slot before `Retry-After`, and half the rate; it recovers by one request a second each
 //!   second.
 //! - [`record_failure`] and [`record_success`] are a circuit breaker: several refusals that concern the tenant, with no
@@ -19,6 +19,7 @@
 mod breaker;
 mod bucket;
 mod conversation;
+mod flow;
 mod limits;
 mod tenant;
 #[cfg(test)]
@@ -30,7 +31,9 @@ pub use breaker::{
 };
 pub use bucket::{Bucket, InvalidBucket};
 pub use conversation::ConversationRate;
+pub use flow::{Flow, FlowId, MAX_FLOWS, QueueClass, Size, Ticket};
 pub use limits::{InvalidLimit, Limit, Limits};
 pub use tenant::{
-    MAX_LOOKAHEAD, PermitRequest, Permits, Reservation, Slowdown, TenantRate, WaitReason, reserve, throttle,
+    MAX_LOOKAHEAD, PermitRequest, Permits, QueuePlace, Reservation, Slowdown, TenantRate, WaitReason,
+    reserve, throttle,
 };

@@ -17,59 +17,133 @@ const LIMIT: Limit = Limit {
     per: SignedDuration::from_secs(1),
 };
 
-fn request(block: u32) -> PermitRequest {
+const BULK: QueueClass = QueueClass {
+    flow: FlowId::shared(1),
+    weight: 1,
+    size: Size::Large,
+};
+
+fn class(name: &str, weight: u32) -> QueueClass {
+    QueueClass {
+        flow: FlowId::named(name),
+        weight,
+        size: Size::Large,
+    }
+}
+
+/// A request that does not queue.
+fn ahead(slots: u32) -> PermitRequest {
+    PermitRequest { slots, place: None }
+}
+
+fn in_turn(class: QueueClass, slots: u32, ticket: Option<Ticket>) -> PermitRequest {
     PermitRequest {
-        slots: block,
-        total: block,
-        ticket: None,
+        slots,
+        place: Some(QueuePlace {
+            class,
+            total: slots,
+            ticket,
+        }),
     }
 }
 
 fn permits(answer: &Reservation) -> Permits {
     match answer {
-        Reservation::Permits(permits) => *permits,
+        Reservation::Permits { permits, .. } => *permits,
         Reservation::Later { until, .. } => panic!("later: {until}"),
     }
 }
 
-/// Everybody asks for blocks of 25 as soon as they may; the moments of the requests of so many askers.
-fn requests(mut rate: TenantRate, askers: usize) -> (Vec<Timestamp>, TenantRate) {
-    let mut waiting = vec![(at(0), None); askers];
-    let mut made = Vec::new();
+/// A chunk of requests that its sender makes as soon as it may.
+#[derive(Clone)]
+struct Asker {
+    class: QueueClass,
+    left: u32,
+    ticket: Option<Ticket>,
+    /// It ends at this moment with whatever is left: its notification is cancelled.
+    ends: Timestamp,
+}
+
+impl Asker {
+    fn new(class: QueueClass, requests: u32) -> Self {
+        Self {
+            class,
+            left: requests,
+            ticket: None,
+            ends: Timestamp::MAX,
+        }
+    }
+}
+
+/// A request that was made: when, and in which flow.
+type Made = (Timestamp, FlowId);
+
+/// Runs these askers, each from its moment on. A wait of more than two seconds goes through the queue, whose delays are whole
+/// seconds.
+fn run(mut rate: TenantRate, askers: Vec<(Timestamp, Asker)>) -> (Vec<Made>, u32) {
+    let mut waiting: Vec<(Timestamp, usize)> = askers.iter().map(|(at, _)| *at).zip(0..).collect();
+    let mut askers: Vec<Asker> = askers.into_iter().map(|(_, asker)| asker).collect();
+    let (mut made, mut requests) = (Vec::new(), 0);
     while !waiting.is_empty() {
         waiting.sort();
-        let (now, ticket) = waiting.remove(0);
-        let (answer, new) = reserve(
-            &rate,
-            LIMIT,
-            PermitRequest {
-                ticket,
-                ..request(25)
-            },
-            now,
-        );
+        let (now, number) = waiting.remove(0);
+        let asker = &mut askers[number];
+        if now >= asker.ends {
+            continue;
+        }
+        requests += 1;
+        let (answer, new) = reserve(&rate, LIMIT, in_turn(asker.class, asker.left, asker.ticket), now);
         rate = new.unwrap_or(rate);
         match answer {
-            Reservation::Permits(permits) => made.extend((0..25).map(|number| permits.slot(number))),
-            Reservation::Later { until, ticket, .. } => waiting.push((until, ticket)),
+            Reservation::Permits { permits, ticket } => {
+                made.extend((0..permits.count()).map(|slot| (permits.slot(slot), asker.class.flow)));
+                (asker.left, asker.ticket) = (asker.left - permits.count(), ticket);
+                if asker.left > 0 {
+                    waiting.push((now, number));
+                }
+            }
+            Reservation::Later { until, ticket, .. } => {
+                asker.ticket = ticket;
+                let wait = until.duration_since(now);
+                let delayed = later(now, seconds(wait.as_secs() + i64::from(wait.subsec_nanos() > 0)));
+                let back = if wait > seconds(2) { delayed } else { until };
+                waiting.push((back.min(asker.ends.max(now)), number));
+            }
         }
     }
     made.sort();
-    (made, rate)
+    (made, requests)
+}
+
+fn chunks(class: QueueClass, count: usize) -> Vec<(Timestamp, Asker)> {
+    vec![(at(0), Asker::new(class, 96)); count]
+}
+
+/// The time from `from` to the last request of a flow, in seconds.
+fn last_of(made: &[Made], flow: FlowId, from: Timestamp) -> f64 {
+    let of_flow = made.iter().filter(|(_, of)| *of == flow);
+    of_flow
+        .map(|(at, _)| at.duration_since(from).as_secs_f64())
+        .fold(0.0, f64::max)
+}
+
+fn assert_within_limit(made: &[Made]) {
+    let is_over = |window: &[Made]| window[50].0.duration_since(window[0].0) < seconds(1);
+    assert!(!made.windows(51).any(is_over));
 }
 
 #[test]
 fn slots_follow_each_other_at_the_limit_whoever_takes_them() {
-    let (first, rate) = reserve(&TenantRate::default(), LIMIT, request(10), at(0));
-    let (second, _) = reserve(&rate.unwrap(), LIMIT, request(1), at(5));
+    let (first, rate) = reserve(&TenantRate::default(), LIMIT, ahead(10), at(0));
+    let (second, _) = reserve(&rate.unwrap(), LIMIT, in_turn(BULK, 1, None), at(5));
     assert_eq!(permits(&first).slot(9), at(180));
     assert_eq!(permits(&second).slot(0), at(200));
 }
 
 #[test]
 fn an_idle_tenant_saves_no_slots_up() {
-    let (_, rate) = reserve(&TenantRate::default(), LIMIT, request(10), at(0));
-    let (answer, _) = reserve(&rate.unwrap(), LIMIT, request(2), at(60_000));
+    let (_, rate) = reserve(&TenantRate::default(), LIMIT, ahead(10), at(0));
+    let (answer, _) = reserve(&rate.unwrap(), LIMIT, ahead(2), at(60_000));
     assert_eq!(
         (permits(&answer).slot(0), permits(&answer).slot(1)),
         (at(60_000), at(60_020))
@@ -77,59 +151,168 @@ fn an_idle_tenant_saves_no_slots_up() {
 }
 
 #[test]
-fn a_backlog_stands_in_line_and_uses_every_slot() {
-    let (made, _) = requests(TenantRate::default(), 400);
-    assert_eq!(made.len(), 10_000);
-    let took = made[9_999].duration_since(made[0]);
-    assert!(took <= seconds(200), "{took}");
-    assert!(
-        made.windows(51)
-            .all(|window| window[50].duration_since(window[0]) >= seconds(1))
-    );
+fn a_backlog_queues_and_uses_every_slot() {
+    let (made, asked) = run(TenantRate::default(), chunks(class("a", 1), 104));
+    assert_eq!(made.len(), 9984);
+    let took = made[9983].0.duration_since(made[0].0);
+    assert!(took <= seconds(203), "{took}");
+    assert_within_limit(&made);
+    assert!(asked < 104 * 20, "{asked} requests to the table for 104 chunks");
 }
 
 #[test]
-fn a_line_that_is_held_up_keeps_its_order_and_nobody_comes_in_vain_for_long() {
-    let (_, held) = reserve(&TenantRate::default(), LIMIT, request(25), at(0));
-    let held = throttle(&held.unwrap(), LIMIT, Some(seconds(600)), at(0));
-    let (mut rate, mut waiting, mut asked) = (held, vec![(at(0), None, 0); 100], 0);
-    let mut served = Vec::new();
-    while !waiting.is_empty() {
-        waiting.sort();
-        let (now, ticket, _) = waiting.remove(0);
-        let (answer, new) = reserve(
-            &rate,
-            LIMIT,
-            PermitRequest {
-                ticket,
-                ..request(25)
-            },
-            now,
+fn two_notifications_of_one_weight_take_turns() {
+    let (one, other) = (class("a", 1), class("b", 1));
+    let mut askers = chunks(one, 20);
+    askers.extend(chunks(other, 20));
+    let (made, _) = run(TenantRate::default(), askers);
+    assert_within_limit(&made);
+    for upto in [500, 1000, 2000, 3000] {
+        let of_one = made[..upto].iter().filter(|(_, flow)| *flow == one.flow).count();
+        // The first may be two chunks ahead.
+        assert!(
+            of_one.abs_diff(upto - of_one) <= 200,
+            "{of_one} of the first {upto}"
         );
-        rate = new.unwrap_or(rate);
-        asked += 1;
-        match answer {
-            Reservation::Permits(permits) => served.push((permits.slot(0), ticket)),
-            Reservation::Later { until, ticket, .. } => waiting.push((until, ticket, 0)),
+    }
+}
+
+#[test]
+fn a_new_notification_goes_out_within_two_seconds_beside_broadcasts() {
+    for broadcasts in 1..=4 {
+        let mut askers: Vec<_> = (0..broadcasts)
+            .flat_map(|number| chunks(class(&format!("b{number}"), 1), 50))
+            .collect();
+        let single = QueueClass {
+            flow: FlowId::shared(8),
+            weight: 8,
+            size: Size::Small,
+        };
+        let moments: Vec<i64> = (1..40).map(|number| number * 977).collect();
+        askers.extend(moments.iter().map(|now| (at(*now), Asker::new(single, 1))));
+        let (made, _) = run(TenantRate::default(), askers);
+        assert_within_limit(&made);
+        let singles = made.iter().filter(|(_, flow)| *flow == single.flow);
+        for (asked, (sent, _)) in moments.iter().zip(singles) {
+            let waited = sent.duration_since(at(*asked));
+            assert!(waited <= seconds(2), "{waited} beside {broadcasts}");
         }
     }
-    assert!(served[0].0 >= at(600_000));
-    assert!(served.is_sorted_by_key(|(_, ticket)| *ticket));
-    assert!(asked < 100 * 5, "{asked}");
 }
 
 #[test]
-fn who_was_served_without_standing_in_line_does_not_wait_for_ever_when_the_line_is_held_up() {
-    let (_, served) = reserve(&TenantRate::default(), LIMIT, request(1), at(0));
-    let held = throttle(&served.unwrap(), LIMIT, Some(seconds(60)), at(10));
-    let again = PermitRequest {
-        ticket: Some(at(0)),
-        ..request(1)
+fn a_heavy_notification_overtakes_and_a_light_one_keeps_its_share() {
+    let (bulk, urgent) = (class("bulk", 1), class("urgent", 16));
+    let mut askers = chunks(bulk, 30);
+    askers.extend(vec![(at(3000), Asker::new(urgent, 96)); 10]);
+    let (made, _) = run(TenantRate::default(), askers);
+    assert_within_limit(&made);
+    // 960 requests at sixteen of seventeen parts of 50 a second.
+    let took = last_of(&made, urgent.flow, at(3000));
+    assert!(took <= 24.0, "{took:.1} s");
+    let meanwhile = made
+        .iter()
+        .filter(|(moment, flow)| *flow == bulk.flow && (at(5000)..at(20_000)).contains(moment));
+    let meanwhile = meanwhile.count();
+    assert!(
+        (30..250).contains(&meanwhile),
+        "{meanwhile} bulk requests in 15 s"
+    );
+    assert!(last_of(&made, bulk.flow, at(0)) <= 3840.0 / 50.0 * 1.05);
+}
+
+#[test]
+fn what_was_cancelled_leaves_its_slots_to_the_others() {
+    let (one, other) = (class("a", 1), class("b", 1));
+    let mut askers = chunks(one, 50);
+    for (_, asker) in &mut askers {
+        asker.ends = at(10_000);
+    }
+    askers.extend(chunks(other, 20));
+    let (made, _) = run(TenantRate::default(), askers);
+    let sent_before = made.iter().filter(|(moment, _)| *moment < at(10_000)).count();
+    let rest = u32::try_from(20 * 96 - sent_before / 2).unwrap();
+    let took = last_of(&made, other.flow, at(10_000));
+    assert!(took <= f64::from(rest) / 50.0 + 5.0, "{took:.1} s for {rest}");
+}
+
+#[test]
+fn a_queue_that_is_on_hold_goes_on_and_asks_seldom() {
+    let held = throttle(&TenantRate::default(), LIMIT, Some(seconds(600)), at(0));
+    let (made, asked) = run(held, chunks(class("a", 1), 50));
+    assert_eq!(made.len(), 4800);
+    assert!(made[0].0 >= at(600_000));
+    // The rate has recovered meanwhile: 96 seconds at the limit.
+    let took = made[4799].0.duration_since(at(600_000));
+    assert!(took <= seconds(105), "{took}");
+    assert!(asked < 50 * 20, "{asked}");
+}
+
+#[test]
+fn one_more_request_of_what_is_under_way_waits_for_no_queue() {
+    let mut askers = chunks(class("a", 1), 10);
+    askers.truncate(10);
+    let mut rate = TenantRate::default();
+    for (_, asker) in askers {
+        let (_, new) = reserve(&rate, LIMIT, in_turn(asker.class, 96, None), at(0));
+        rate = new.unwrap_or(rate);
+    }
+    let (answer, _) = reserve(&rate, LIMIT, ahead(1), at(100));
+    assert!(permits(&answer).slot(0) <= at(1200));
+}
+
+#[test]
+fn more_notifications_than_flows_share_one_and_the_record_stays_small() {
+    let mut rate = TenantRate::default();
+    for number in 0..100 {
+        let class = class(&format!("n{number}"), 4);
+        let (_, new) = reserve(&rate, LIMIT, in_turn(class, 96, None), at(number));
+        rate = new.unwrap_or(rate);
+    }
+    assert_eq!(rate.flows.len(), MAX_FLOWS + 1);
+    let shared = rate
+        .flows
+        .iter()
+        .find(|flow| flow.id == FlowId::shared(4))
+        .unwrap();
+    assert!(shared.waiting() > 96 * 80);
+    for flow in &mut rate.flows {
+        (flow.issued, flow.granted) = (u64::from(u32::MAX), u64::from(u32::MAX));
+    }
+    let bytes = serde_json::to_string(&rate.flows).unwrap().len();
+    assert!(bytes <= 850, "{bytes} of the 1,024 bytes of one write unit");
+}
+
+#[test]
+fn a_ticket_of_an_earlier_content_is_void() {
+    let mut rate = TenantRate::default();
+    for _ in 0..20 {
+        rate = reserve(&rate, LIMIT, in_turn(class("a|0", 1), 96, None), at(0))
+            .1
+            .unwrap_or(rate);
+    }
+    let old = Ticket {
+        flow: FlowId::named("a|0"),
+        position: 1800,
+        paid: 0,
     };
-    let (Reservation::Later { until, .. }, _) = reserve(&held, LIMIT, again, at(20)) else {
-        panic!("sent in spite of Retry-After");
+    let (answer, _) = reserve(&rate, LIMIT, in_turn(class("a|1", 1), 96, Some(old)), at(0));
+    let Reservation::Later { until, ticket, .. } = answer else {
+        panic!("the slots are taken: {answer:?}");
     };
-    assert!(until <= at(61_000), "{until}");
+    assert!(until <= at(1000), "{until}");
+    assert_eq!(ticket.unwrap().position, 0);
+}
+
+#[test]
+fn a_tenant_on_hold_is_asked_for_nothing_by_what_queues_and_by_what_does_not() {
+    let held = throttle(&TenantRate::default(), LIMIT, Some(seconds(60)), at(0));
+    for request in [ahead(1), in_turn(BULK, 1, None)] {
+        let (Reservation::Later { until, .. }, _) = reserve(&held, LIMIT, request, at(20)) else {
+            panic!("sent in spite of Retry-After");
+        };
+        assert!((at(25_000)..=at(60_000)).contains(&until), "{until}");
+    }
 }
 
 #[test]
@@ -145,11 +328,11 @@ fn a_429_halves_the_rate_once_for_its_burst_and_the_rate_recovers() {
 #[test]
 fn retry_after_holds_for_everyone_in_the_bucket() {
     let held = throttle(&TenantRate::default(), LIMIT, Some(seconds(645)), at(0));
-    let (answer, _) = reserve(&held, LIMIT, request(1), at(10));
+    let (answer, _) = reserve(&held, LIMIT, ahead(1), at(10));
     let Reservation::Later { until, .. } = answer else {
         panic!("sent in spite of Retry-After");
     };
-    assert!(until >= at(640_000), "{until}");
+    assert!(until >= at(300_000), "{until}");
 }
 
 #[test]
@@ -162,12 +345,12 @@ fn several_refusals_that_speak_of_the_tenant_pause_it_and_one_does_not() {
     rate = record_failure(&rate, "BotDisabledByAdmin", at(2));
     let until = rate.breaker.clone().unwrap().until;
     assert!(matches!(
-        reserve(&rate, LIMIT, request(1), at(3)).0,
+        reserve(&rate, LIMIT, ahead(1), at(3)).0,
         Reservation::Later { reason: WaitReason::BreakerOpen(code), .. } if code == "BotDisabledByAdmin"
     ));
     assert!(matches!(
-        reserve(&rate, LIMIT, request(1), until).0,
-        Reservation::Permits(_)
+        reserve(&rate, LIMIT, ahead(1), until).0,
+        Reservation::Permits { .. }
     ));
     assert!(
         record_failure(&rate, "BotDisabledByAdmin", until)
@@ -217,28 +400,6 @@ fn a_limit_is_read_as_it_is_written() {
 }
 
 #[test]
-fn a_line_whose_people_do_not_come_holds_nobody_up() {
-    let long = PermitRequest {
-        total: 1_000_000,
-        ..request(25)
-    };
-    let (_, rate) = reserve(&TenantRate::default(), LIMIT, request(250), at(0));
-    let (lined_up, rate) = reserve(&rate.unwrap(), LIMIT, long, at(0));
-    assert!(matches!(lined_up, Reservation::Later { .. }));
-    let rate = rate.unwrap();
-    assert!(rate.queue_end > at(20_000_000), "the line is hours long");
-    // It was cancelled: its slots stand unused.
-    assert!(matches!(
-        reserve(&rate, LIMIT, request(25), at(20_000)).0,
-        Reservation::Later { .. }
-    ));
-    assert!(matches!(
-        reserve(&rate, LIMIT, request(25), at(40_000)).0,
-        Reservation::Permits(_)
-    ));
-}
-
-#[test]
 fn a_message_that_arrives_acquits_its_tenant() {
     let mut rate = TenantRate::default();
     for number in 0..3 {
@@ -246,8 +407,8 @@ fn a_message_that_arrives_acquits_its_tenant() {
     }
     assert!(rate.breaker.is_some());
     let acquitted = record_success(&rate).unwrap();
-    assert!(permits(&reserve(&rate, LIMIT, request(1), at(1_000_000)).0).is_suspect());
-    assert!(!permits(&reserve(&acquitted, LIMIT, request(1), at(3)).0).is_suspect());
+    assert!(permits(&reserve(&rate, LIMIT, ahead(1), at(1_000_000)).0).is_suspect());
+    assert!(!permits(&reserve(&acquitted, LIMIT, ahead(1), at(3)).0).is_suspect());
     assert_eq!(record_success(&acquitted), None);
     assert_eq!(
         record_failure(&acquitted, "BotDisabledByAdmin", at(4)).breaker,

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::attribute::{Item, Record, has_token, item, moment, number, text};
+use super::attribute::{Item, Record, has_token, item, json, moment, number, text};
 use super::ledger::{Ledger, key, prefixed_key};
 use super::rate_cache::{CACHE_TTL, CachedRate};
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, backoff, new_write_token};
@@ -60,7 +60,7 @@ impl RateLimits for Ledger {
                 version => Expression::equal("version", number(version)),
             };
             let version = stored.version + 1;
-            let mut attributes = write(&rate);
+            let mut attributes = write(&rate)?;
             attributes.extend(key.clone());
             attributes.extend(item([
                 ("version", number(version)),
@@ -95,20 +95,18 @@ fn is_ours(stored: Option<&Item>, token: &str) -> Result<bool, Error> {
     stored.map_or(Ok(false), |item| has_token(VERB, item, token))
 }
 
-fn write(rate: &TenantRate) -> Item {
+fn write(rate: &TenantRate) -> Result<Item, Error> {
     let TenantRate {
         next_slot: next,
-        queue_end: line,
-        now_serving: serving,
+        flows,
         slowdown: slowed,
         failures: strikes,
         breaker: pause,
     } = rate;
-    let mut attributes = item([
-        ("next", moment(*next)),
-        ("queueEnd", moment(*line)),
-        ("nowServing", moment(*serving)),
-    ]);
+    let mut attributes = item([("next", moment(*next))]);
+    if !flows.is_empty() {
+        attributes.extend(item([("flows", json(VERB, "flows", flows)?)]));
+    }
     if let Some(Slowdown { at, rate }) = slowed {
         attributes.extend(item([("slowedAt", moment(*at)), ("slowedTo", number(*rate))]));
     }
@@ -129,7 +127,7 @@ fn write(rate: &TenantRate) -> Item {
     if let Some(BreakerOpen { code, until }) = pause {
         attributes.extend(item([("pausedUntil", moment(*until)), ("pausedFor", text(code))]));
     }
-    attributes
+    Ok(attributes)
 }
 
 fn read(record: Record<'_>) -> Result<TenantRate, Error> {
@@ -158,8 +156,10 @@ fn read(record: Record<'_>) -> Result<TenantRate, Error> {
     };
     Ok(TenantRate {
         next_slot: record.moment("next")?,
-        queue_end: record.moment("queueEnd")?,
-        now_serving: record.moment("nowServing")?,
+        flows: match record.optional_text("flows")? {
+            Some(_) => record.json("flows")?,
+            None => Vec::new(),
+        },
         slowdown: slowed,
         failures: strikes,
         breaker: pause,

@@ -70,6 +70,9 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
     if !notification.matched_parts.is_empty() {
         attributes.extend(item([(MATCHED_PARTS, part_numbers(&notification.matched_parts))]));
     }
+    if let Some(priority) = &notification.priority {
+        attributes.extend(item([("priority", word(verb, "priority", priority)?)]));
+    }
     if !notification.events.is_empty() {
         attributes.extend(item([("events", json(verb, "events", &notification.events)?)]));
     }
@@ -99,6 +102,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         if_no_conversation,
         if_unreachable: _,
         send_mode: _,
+        priority: _,
         deliver_at,
         expires_at,
         events: _,
@@ -206,6 +210,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
             Some(_) => head.word("sendMode")?,
             None => SendMode::default(),
         },
+        priority: head.optional_word("priority")?,
         deliver_at: head.optional_moment("deliverAt")?,
         expires_at: head.moment("expiresAt")?,
         events: match head.optional_text("events")? {
