@@ -157,7 +157,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "half of the permits are granted twice",
-        file: "shared/herald/src/rate_limit/tenant.rs",
+        file: "shared/herald/src/rate_limit/reservation.rs",
         from: "next_slot: ceil_millisecond(later(from, span(u64::from(slots), requests))),",
         to: "next_slot: ceil_millisecond(later(from, span(u64::from(slots) / 2, requests))),",
     },

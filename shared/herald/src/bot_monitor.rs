@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::bot_health::{BotHealth, Evidence, Outage, OutageChange, TokenAcceptance, TokenFault};
 use crate::clock::Clock;
 use crate::event::{Event, Events};
-use crate::rate_limit::{self, Bucket, TenantRate, TokenRefusal};
+use crate::rate_limit::{self, Bucket, TenantRate, TokenPatience, TokenRefusal};
 use crate::store::{Error, RateLimits};
 use crate::telemetry::{self, Metric, chain};
 use crate::tenant_gate::TenantGate;
@@ -20,12 +20,18 @@ use crate::time::later;
 /// How long the bot is paused when several tenants refuse its token. An operator has to repair its registration.
 const REFUSED_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
-/// How often a tenant's refusals open its circuit breaker before they are final, while other tenants accept the token: for half
-/// an hour.
-const MAX_OPENINGS: u32 = 2;
+/// A tenant that refuses the token while others accept it is tried for half an hour.
+const OTHERS_ACCEPT: TokenPatience = TokenPatience {
+    pause: rate_limit::OPEN_DURATION,
+    openings: 2,
+};
 
-/// The same while no other tenant is known to accept it, so that it may be the bot's fault: for a day.
-const MAX_OPENINGS_WITHOUT_EVIDENCE: u32 = 96;
+/// While no other tenant is known to accept it, it may be the bot's fault: it is tried for a day, and soon after an operator
+/// has repaired the bot.
+const NO_EVIDENCE: TokenPatience = TokenPatience {
+    pause: REFUSED_PAUSE,
+    openings: 24 * 60,
+};
 
 /// The monitor of one invocation.
 #[derive(Debug)]
@@ -103,15 +109,15 @@ impl<'a, P: RateLimits, E: Events> BotMonitor<'a, P, E> {
             change
         };
         self.fail(&mut rule).await;
-        let max_openings = match fault {
+        let patience = match fault {
             TokenFault::Bot => {
                 let until = gate.pause_bot(later(now, REFUSED_PAUSE), || log_refused_everywhere(code));
                 return Ok(TokenVerdict::BotPaused(until));
             }
-            TokenFault::Tenant(Evidence::AcceptedElsewhere) => MAX_OPENINGS,
-            TokenFault::Tenant(Evidence::None) => MAX_OPENINGS_WITHOUT_EVIDENCE,
+            TokenFault::Tenant(Evidence::AcceptedElsewhere) => OTHERS_ACCEPT,
+            TokenFault::Tenant(Evidence::None) => NO_EVIDENCE,
         };
-        let rule = |rate: &TenantRate| rate_limit::record_token_refusal(rate, code, max_openings, now);
+        let rule = |rate: &TenantRate| rate_limit::record_token_refusal(rate, code, patience, now);
         let refusal = self.records.apply(bucket, rule).await?;
         gate.suspect(bucket);
         Ok(match refusal {

@@ -10,7 +10,7 @@ const MAX_FAILURES: u32 = 3;
 const FAILURE_COUNT_TTL: SignedDuration = SignedDuration::from_mins(10);
 
 /// How long the breaker stays open. Afterwards one failure opens it again.
-const OPEN_DURATION: SignedDuration = SignedDuration::from_mins(15);
+pub const OPEN_DURATION: SignedDuration = SignedDuration::from_mins(15);
 
 /// How long it counts that failures of one kind opened the breaker.
 const OPENINGS_TTL: SignedDuration = SignedDuration::from_hours(24);
@@ -68,6 +68,10 @@ pub fn record_success(rate: &TenantRate) -> Option<TenantRate> {
 /// The rate after a conversation was refused for a reason that may concern its whole tenant. Several such failures with no
 /// delivery in between ([`record_success`]) open the breaker of the returned rate.
 pub fn record_failure(rate: &TenantRate, code: &str, now: Timestamp) -> TenantRate {
+    record_failure_for(rate, code, OPEN_DURATION, now)
+}
+
+fn record_failure_for(rate: &TenantRate, code: &str, open: SignedDuration, now: Timestamp) -> TenantRate {
     let (count, since) = match &rate.failures {
         Some(failures) if failures.code == code && now.duration_since(failures.since) < FAILURE_COUNT_TTL => {
             (failures.count + 1, failures.since)
@@ -76,7 +80,7 @@ pub fn record_failure(rate: &TenantRate, code: &str, now: Timestamp) -> TenantRa
     };
     let breaker = (count >= MAX_FAILURES).then(|| BreakerOpen {
         code: code.to_owned(),
-        until: later(now, OPEN_DURATION),
+        until: later(now, open),
     });
     let openings = repeated(rate, code, now).map_or(0, |failures| failures.openings);
     // The first failure after it closes opens it again.
@@ -105,12 +109,21 @@ pub fn reset(rate: &TenantRate, now: Timestamp) -> TenantRate {
     }
 }
 
+/// How long a tenant that refuses the bot's token is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenPatience {
+    /// How long the breaker stays open.
+    pub pause: SignedDuration,
+    /// How often it is opened before the refusals are final.
+    pub openings: u32,
+}
+
 /// The rate after the tenant refused the bot's token, and what follows. The refusals open the breaker like other failures; when
-/// they opened it `max_openings` times with no delivery in between, the next one is final, and so are those after it.
+/// they opened it so often with no delivery in between, the next one is final, and so are those after it.
 pub fn record_token_refusal(
     rate: &TenantRate,
     code: &str,
-    max_openings: u32,
+    patience: TokenPatience,
     now: Timestamp,
 ) -> (TokenRefusal, Option<TenantRate>) {
     // Of a block of requests the first opens it, and the others are refused meanwhile.
@@ -121,7 +134,9 @@ pub fn record_token_refusal(
         };
         return (opened, None);
     }
-    if let Some(failures) = repeated(rate, code, now).filter(|failures| failures.openings >= max_openings) {
+    if let Some(failures) =
+        repeated(rate, code, now).filter(|failures| failures.openings >= patience.openings)
+    {
         let is_old = later(failures.since, RECORD_INTERVAL) <= now;
         let kept = is_old.then(|| TenantRate {
             failures: Some(FailureCount {
@@ -132,7 +147,7 @@ pub fn record_token_refusal(
         });
         return (TokenRefusal::Final, kept);
     }
-    let new = record_failure(rate, code, now);
+    let new = record_failure_for(rate, code, patience.pause, now);
     let opened = new.breaker.as_ref().filter(|breaker| breaker.until > now);
     let refusal = match opened {
         Some(breaker) => TokenRefusal::Opened {

@@ -2,13 +2,13 @@
 //!
 //! A *flow* is all requests that queue together: those of one notification at one revision. Small notifications of one
 //! priority share a flow. Each flow has a *weight*; its share of the rate is its weight among the flows that made requests
-//! in the last seconds. A flow that makes no requests has no share, so a broadcast that was cancelled, or has expired, holds nothing up.
-
-use std::fmt;
+//! in the last seconds. A flow that makes no requests has no share, so a broadcast that was cancelled, or has expired, holds
+//! nothing up.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::digest::sha256_hex;
 
 /// The most flows of one bucket with a queue of their own. The next ones join the shared flow of their weight. The state of a
 /// bucket stays below one kilobyte, which is what one write unit of DynamoDB takes.
@@ -32,12 +32,10 @@ impl FlowId {
 
     /// The flow of this name. Two names meet in one flow once in 2^52 pairs, and then share its turns.
     pub fn named(name: &str) -> Self {
-        let digest = Sha256::digest(name.as_bytes());
-        let number = digest
-            .iter()
-            .take(8)
-            .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        Self((number % Self::NAMED) | Self::NAMED)
+        // Thirteen hexadecimal digits are 52 bits.
+        let digest = sha256_hex(name.as_bytes());
+        let number = u64::from_str_radix(&digest[..13], 16).unwrap_or_default();
+        Self(number | Self::NAMED)
     }
 
     /// The shared flow of this weight.
@@ -47,12 +45,6 @@ impl FlowId {
 
     fn is_shared(self) -> bool {
         self.0 < Self::NAMED
-    }
-}
-
-impl fmt::Display for FlowId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
     }
 }
 
@@ -104,11 +96,11 @@ pub struct Flow {
     pub id: FlowId,
     /// Its weight.
     pub weight: u32,
-    /// When it has used up its share: the requests of each ticket are charged when the ticket is served first.
+    /// When it has used up its share: a turn is charged when it begins.
     pub next: Timestamp,
     /// Requests for which it has issued tickets.
     pub issued: u64,
-    /// Requests of the tickets that were served.
+    /// Requests that were charged.
     pub granted: u64,
 }
 
@@ -153,6 +145,23 @@ impl Flow {
             issued: position + waiting,
             granted: position,
         }
+    }
+
+    /// A ticket for so many requests, after all others.
+    pub(super) fn issue(&mut self, requests: u32) -> Ticket {
+        let position = self.issued.max(self.granted);
+        self.issued = position + u64::from(requests);
+        Ticket {
+            flow: self.id,
+            position,
+            paid: 0,
+        }
+    }
+
+    /// Charges it for so many requests, which use up its share until then.
+    pub(super) fn charge(&mut self, requests: u32, until: Timestamp) {
+        self.granted += u64::from(requests);
+        self.next = until;
     }
 
     /// Requests that wait for their turn.

@@ -21,19 +21,18 @@ mod bucket;
 mod conversation;
 mod flow;
 mod limits;
+mod reservation;
 mod tenant;
 #[cfg(test)]
 mod tests;
 
 pub use breaker::{
-    BreakerOpen, FailureCount, TokenRefusal, record_failure, record_success, record_token_refusal,
-    repeat_failure, reset,
+    BreakerOpen, FailureCount, OPEN_DURATION, TokenPatience, TokenRefusal, record_failure, record_success,
+    record_token_refusal, repeat_failure, reset,
 };
 pub use bucket::{Bucket, InvalidBucket};
 pub use conversation::ConversationRate;
 pub use flow::{Flow, FlowId, MAX_FLOWS, QueueClass, Size, Ticket};
 pub use limits::{InvalidLimit, Limit, Limits};
-pub use tenant::{
-    MAX_LOOKAHEAD, PermitRequest, Permits, QueuePlace, Reservation, Slowdown, TenantRate, WaitReason,
-    reserve, throttle,
-};
+pub use reservation::{MAX_LOOKAHEAD, PermitRequest, Permits, QueuePlace, Reservation, WaitReason, reserve};
+pub use tenant::{Slowdown, TenantRate, throttle};

@@ -54,6 +54,13 @@ fn permits(answer: &Reservation) -> Permits {
     }
 }
 
+fn patience(openings: u32) -> TokenPatience {
+    TokenPatience {
+        pause: OPEN_DURATION,
+        openings,
+    }
+}
+
 /// A chunk of requests that its sender makes as soon as it may.
 #[derive(Clone)]
 struct Asker {
@@ -456,7 +463,7 @@ fn graph_has_a_bucket_of_its_own_for_each_bot_and_tenant() {
 fn refusals_of_the_token_pause_the_tenant_and_are_final_once_they_paused_it_often_enough() {
     let (mut rate, mut now) = (TenantRate::default(), at(0));
     let mut refuse = |now| {
-        let (refusal, new) = record_token_refusal(&rate, "BotNotRegistered", 2, now);
+        let (refusal, new) = record_token_refusal(&rate, "BotNotRegistered", patience(2), now);
         rate = new.unwrap_or_else(|| rate.clone());
         refusal
     };
@@ -499,17 +506,17 @@ fn refusals_of_the_token_pause_the_tenant_and_are_final_once_they_paused_it_ofte
 fn a_message_that_arrives_ends_the_refusal_of_the_token() {
     let mut rate = TenantRate::default();
     for second in [0, 1, 2, 1000] {
-        rate = record_token_refusal(&rate, "Http401", 1, at(second * 1000))
+        rate = record_token_refusal(&rate, "Http401", patience(1), at(second * 1000))
             .1
             .unwrap_or(rate);
     }
     assert_eq!(
-        record_token_refusal(&rate, "Http401", 1, at(1_001_000)).0,
+        record_token_refusal(&rate, "Http401", patience(1), at(1_001_000)).0,
         TokenRefusal::Final
     );
     let well = record_success(&rate).unwrap();
     assert_eq!(
-        record_token_refusal(&well, "Http401", 1, at(1_002_000)).0,
+        record_token_refusal(&well, "Http401", patience(1), at(1_002_000)).0,
         TokenRefusal::Counted
     );
 }
