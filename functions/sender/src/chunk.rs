@@ -3,10 +3,7 @@
 //! Deliveries are processed in blocks, each when it has permits. A wait of a few seconds is slept here; for a longer one the chunk
 //! goes back to the queue, and so it does at the invocation's end.
 
-use std::pin::pin;
-
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use herald::Error;
 use herald::audience::Recipient;
@@ -14,17 +11,16 @@ use herald::backend::Backend;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, State};
 use herald::event::{Event, Events};
-use herald::id::NotificationId;
 use herald::notification::PAGE_SIZE;
 use herald::queue::Chunk;
-use herald::rate_limit::{Bucket, Permits};
-use herald::store::{self, Ledger};
+use herald::rate_limit::Permits;
+use herald::store::Ledger;
 use herald::tenant_gate::Admission;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::SemaphorePermit;
 
-use crate::delivery::{Delivery, Step};
+use crate::block::{Block, Processed, Source, meanwhile};
+use crate::delivery::Step;
 use crate::invocation::Invocation;
 use crate::notification_cache::NotificationCache;
 use crate::tenant::Tenant;
@@ -55,22 +51,6 @@ pub(crate) struct Pending {
     pub(crate) from: Timestamp,
     /// Whether there is a sent message to be updated.
     pub(crate) is_update: bool,
-}
-
-/// Deliveries that are processed together, each at its slot.
-struct Block<'a> {
-    deliveries: Vec<Pending>,
-    /// `None` if they make no requests.
-    permits: Option<Permits>,
-    /// Their room in the environment.
-    room: Option<SemaphorePermit<'a>>,
-}
-
-/// The results of a block, in the order of its deliveries.
-struct Processed {
-    deliveries: Vec<Pending>,
-    permits: Option<Permits>,
-    steps: Vec<Result<Step, store::Error>>,
 }
 
 /// What a block of deliveries may do.
@@ -187,7 +167,7 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         if let Some(until) = invocation.gate.bot_paused_until()
             && !self.is_stopped(now).await?
         {
-            // Somebody has to repair the bot: that takes longer than a function should sleep.
+            // An operator has to repair the bot, which takes longer than a function should sleep.
             return Ok(Next::Leave(Some(until.max(earliest))));
         }
         if earliest > now {
@@ -362,65 +342,6 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
             }
         }
         Ok(())
-    }
-}
-
-/// Runs `work` while the deliveries under way go on. They share locks with it, so it must not be awaited without them.
-async fn meanwhile<T>(
-    under_way: &mut FuturesUnordered<impl Future<Output = Processed>>,
-    processed: &mut Vec<Processed>,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            Some(block) = under_way.next() => processed.push(block),
-        }
-    }
-}
-
-/// What the deliveries of a chunk have in common.
-struct Source<'a, B: Backend> {
-    invocation: &'a Invocation<'a, B>,
-    cache: &'a NotificationCache<'a, B>,
-    notification: NotificationId,
-    bucket: Option<Bucket>,
-}
-
-impl<B: Backend> Source<'_, B> {
-    /// Processes the deliveries of a block, all of them concurrently.
-    async fn process(&self, block: Block<'_>) -> Processed {
-        let tenant = Tenant {
-            invocation: self.invocation,
-            bucket: self.bucket.as_ref(),
-        };
-        let numbered = (0_u32..).zip(&block.deliveries);
-        let steps = numbered.map(|(number, Pending { recipient, .. })| {
-            let delivery = Delivery {
-                tenant,
-                cache: self.cache,
-                notification: &self.notification,
-                recipient,
-                key: DeliveryKey::new(&self.notification, recipient),
-            };
-            let slot = block.permits.map(|permits| permits.slot(number));
-            async move { delivery.process(slot).await }
-        });
-        let steps = join_all(steps).await;
-        // Its room is free from now on, whenever its results are counted.
-        let Block {
-            deliveries,
-            permits,
-            room,
-        } = block;
-        drop(room);
-        Processed {
-            deliveries,
-            permits,
-            steps,
-        }
     }
 }
 

@@ -267,7 +267,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         {
             return Err(outcome);
         }
-        // The channel takes the new message from nobody.
+        // The channel refuses the new message for all recipients.
         if let Some(unchanged) = unchanged.as_ref().filter(|_| snapshot.refusal().is_some()) {
             return Err(unchanged.clone());
         }

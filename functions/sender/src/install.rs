@@ -126,7 +126,7 @@ impl<B: Backend> Installer<'_, '_, B> {
                     error_type = "AppNotInCatalog",
                     tenant = self.tenant.bucket.and_then(Bucket::tenant),
                     notification = %self.notification,
-                    "the bot's app is not in the catalog of a tenant: it is installed for nobody there"
+                    "the bot's app is not in the catalog of a tenant: it cannot be installed there"
                 );
             }
             catalog.put(app, self.tenant.now());

@@ -34,7 +34,7 @@ pub struct Invocation<'a, B: Backend> {
     pub(crate) deadline: Timestamp,
     /// The service URLs at which conversations of these buckets are created.
     service_urls: Mutex<HashMap<Bucket, String>>,
-    /// How often the channel refused each message, whoever it is for, before it accepted one.
+    /// How often the channel refused each message for its content before it accepted one.
     message_refusals: Mutex<HashMap<(NotificationId, u32), u32>>,
     slots: Semaphore,
 }

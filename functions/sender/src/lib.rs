@@ -16,7 +16,8 @@
 //! |---|---|---|
 //! | `lib` | what becomes of a chunk | all |
 //! | `batch` | a chunk that goes by the channel's batch API, as one request | chunk, resolve, outcome |
-//! | `chunk` | when its deliveries are processed: permits, waits, the invocation's end | delivery |
+//! | `chunk` | when its deliveries are processed: permits, waits, the invocation's end | block |
+//! | `block` | deliveries that have permits, while others are under way | delivery |
 //! | `delivery` | one delivery: resolve, claim, attempt, settle | resolve, request, outcome |
 //! | `resolve` | the conversation of a recipient, under the creation lease | `create_conversation`, install |
 //! | `create_conversation`, `install` | creates a person's conversation; installs the bot for them | tenant |
@@ -47,6 +48,7 @@ pub use context::Context;
 pub use invocation::Invocation;
 
 mod batch;
+mod block;
 mod chunk;
 mod context;
 mod create_conversation;

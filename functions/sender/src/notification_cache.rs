@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The channel's refusal of this message, whoever it is for.
+    /// The channel's refusal of this message for all recipients.
     pub(crate) fn refusal(&self) -> Option<&MessageRefusal> {
         self.head.refusal(self.channel.as_deref()?)
     }

@@ -20,7 +20,7 @@ use crate::tenant::{Tenant, error_code};
 /// How many attempts find no conversation before it is gone.
 const MAX_NOT_FOUND: u32 = 3;
 
-/// After so many refusals of its message, whoever it is for, a notification asks for no other recipient on that channel.
+/// After so many refusals of its content, a notification makes no further request to that channel.
 const MAX_MESSAGE_REFUSALS: u32 = 3;
 
 /// How long a conversation that was not found is left alone.
@@ -53,7 +53,7 @@ pub(crate) enum SideEffect {
     Throttled(Option<SignedDuration>),
     /// The tenant accepted the bot's token, at this service URL.
     Accepted(String),
-    /// The channel refuses the message, whoever it is for.
+    /// The channel refuses the message for all recipients.
     MessageRefused(NotificationId, MessageRefusal),
 }
 
@@ -300,7 +300,7 @@ impl<B: Backend> Tenant<'_, B> {
                         notification = %id,
                         channel = refusal.channel,
                         code = refusal.code,
-                        "the channel refuses the message, whoever it is for: nothing further is sent there"
+                        "the channel refuses the message for all recipients: nothing further of it is sent there"
                     );
                     self.context().notifications.refuse_message(&id, &refusal).await?;
                 }
