@@ -26,14 +26,6 @@ fn everyone() -> Value {
     to(&json!({"tenant": "tenant-1"}))
 }
 
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
-
 fn key(conversation: &str) -> ConversationKey {
     format!("msteams|28:bot|{conversation}").parse().unwrap()
 }
@@ -89,7 +81,7 @@ async fn submitted(world: &World) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_reaches_many_people_by_two_requests() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     let (id, notification) = done(&world, &everyone()).await;
     assert_eq!(
         (notification.state(), notification.counts.delivered),
@@ -113,7 +105,7 @@ async fn a_batch_reaches_many_people_by_two_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn recipients_outside_a_batch_are_sent_individually() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world
         .hears(&in_channel("19:general@thread.tacv2", "installationUpdate"))
         .await;
@@ -137,7 +129,7 @@ async fn recipients_outside_a_batch_are_sent_individually() {
 
 #[tokio::test(start_paused = true)]
 async fn blocked_and_removed_people_are_not_in_the_batch() {
-    let world = world_of(&["ada", "eve", "joe", "zoe"]).await;
+    let world = World::of(&["ada", "eve", "joe", "zoe"]).await;
     let named = json!({"accounts": ["29:ada", "29:eve", "29:joe", "29:zoe"]});
     let id = world.asks(&to(&named)).await;
     world.plan().await;
@@ -162,7 +154,7 @@ async fn blocked_and_removed_people_are_not_in_the_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_reaches_people_without_creating_conversations() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-zoe", "entra-max"], "tenant": "tenant-1"}));
     let (_, skipped) = done(&world, &body).await;
     assert_eq!((skipped.counts.delivered, skipped.counts.skipped), (1, 2));
@@ -191,7 +183,7 @@ async fn a_batch_reaches_people_without_creating_conversations() {
 
 #[tokio::test(start_paused = true)]
 async fn a_person_who_wrote_since_the_plan_gets_one_copy_in_their_conversation() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-eve", "entra-zoe"], "tenant": "tenant-1"}));
     body["ifNoConversation"] = json!("create");
     let id = world.asks(&body).await;
@@ -206,7 +198,7 @@ async fn a_person_who_wrote_since_the_plan_gets_one_copy_in_their_conversation()
 
 #[tokio::test(start_paused = true)]
 async fn a_person_named_in_two_ways_gets_one_copy() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut body = to(
         &json!([{"users": ["entra-zoe"], "tenant": "tenant-1"}, {"accounts": ["29:zoe"]}, {"accounts": ["29:ada"]}]),
     );
@@ -217,7 +209,7 @@ async fn a_person_named_in_two_ways_gets_one_copy() {
 
 #[tokio::test(start_paused = true)]
 async fn a_recipient_that_changed_since_the_plan_is_excluded_from_the_batch() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
     // An activity from another tenant arrived since.
@@ -234,7 +226,7 @@ async fn a_recipient_that_changed_since_the_plan_is_excluded_from_the_batch() {
 async fn a_batch_is_no_longer_than_the_setting() {
     let names: Vec<String> = (0..10).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut world = world_of(&people).await;
+    let mut world = World::of(&people).await;
     world.limits.batch = 4;
     let (_, notification) = done(&world, &everyone()).await;
     assert_eq!((notification.counts.delivered, notification.batched), (10, 10));
@@ -249,7 +241,7 @@ async fn a_batch_is_no_longer_than_the_setting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_person_with_two_conversations_is_in_a_batch_once() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let mut other = personal("ada", "installationUpdate");
     other["conversation"]["id"] = json!("a:ada-again");
     world.hears(&other).await;

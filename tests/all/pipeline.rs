@@ -21,21 +21,13 @@ fn everyone() -> Value {
 }
 
 /// A world in which these people have the bot installed.
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
-
 fn recipient(person: &str) -> Recipient {
     Recipient::Conversation(format!("msteams|28:bot|a:{person}").parse().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
 async fn everyone_selects_each_person_group_and_channel_once() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     for place in [
         "19:team@thread.tacv2",
         "19:c@thread.tacv2;messageid=7",
@@ -68,7 +60,7 @@ async fn everyone_selects_each_person_group_and_channel_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_is_sent_to_the_conversation_without_a_reply_id() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     world.asks(&everyone()).await;
     world.work().await;
     let sent = world.channel.received().remove(0);
@@ -86,7 +78,7 @@ async fn a_message_is_sent_to_the_conversation_without_a_reply_id() {
 
 #[tokio::test(start_paused = true)]
 async fn a_card_alone_arrives_with_a_summary() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let card =
         json!({"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "Order shipped"}});
     world
@@ -102,7 +94,7 @@ async fn a_card_alone_arrives_with_a_summary() {
 
 #[tokio::test(start_paused = true)]
 async fn each_selector_finds_its_recipients_and_a_union_has_no_duplicates() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     world
         .hears(&in_channel("19:team@thread.tacv2;messageid=7", "message"))
         .await;
@@ -124,7 +116,7 @@ async fn each_selector_finds_its_recipients_and_a_union_has_no_duplicates() {
 
 #[tokio::test(start_paused = true)]
 async fn a_user_id_of_another_tenant_does_not_match() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world
         .asks(&to(&json!({"users": ["entra-ada"], "tenant": "tenant-2"})))
         .await;
@@ -141,7 +133,7 @@ async fn a_user_id_of_another_tenant_does_not_match() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_and_removed_recipients_are_skipped_with_the_reason() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut left = personal("ada", "installationUpdate");
     left["action"] = json!("remove");
     world.hears(&left).await;
@@ -169,7 +161,7 @@ async fn unknown_and_removed_recipients_are_skipped_with_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
-    let world = world_of(&["ada", "dead", "eve", "bad"]).await;
+    let world = World::of(&["ada", "dead", "eve", "bad"]).await;
     world.channel.when(
         "a:dead",
         Behaviour::Refuse {
@@ -205,7 +197,7 @@ async fn a_dead_conversation_among_live_ones_does_not_stop_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn a_throttled_message_is_sent_later_and_once() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when(
         "a:ada",
         Behaviour::Refuse {
@@ -243,7 +235,7 @@ async fn a_throttled_message_is_sent_later_and_once() {
 #[tokio::test(start_paused = true)]
 async fn an_ambiguous_attempt_follows_the_callers_guarantee() {
     for (policy, copies) in [("atMostOnce", 1), ("atLeastOnce", 2)] {
-        let world = world_of(&["ada"]).await;
+        let world = World::of(&["ada"]).await;
         world.channel.when("a:ada", Behaviour::Cut);
         let mut body = everyone();
         body["guarantee"] = json!(policy);
@@ -264,7 +256,7 @@ async fn an_ambiguous_attempt_follows_the_callers_guarantee() {
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_copies_of_a_chunk_are_delivered_once() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
     world.plan().await;
     let chunk = world.deliveries.take().unwrap().body;
@@ -287,7 +279,7 @@ async fn concurrent_copies_of_a_chunk_are_delivered_once() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_lease_is_taken_over_as_an_ambiguous_attempt() {
     for (policy, sent) in [("atMostOnce", 0), ("atLeastOnce", 1)] {
-        let world = world_of(&["ada"]).await;
+        let world = World::of(&["ada"]).await;
         let mut body = to(&json!({"tenant": "tenant-1"}));
         body["guarantee"] = json!(policy);
         let id = world.asks(&body).await;
@@ -318,7 +310,7 @@ async fn an_expired_lease_is_taken_over_as_an_ambiguous_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_the_expiry() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut body = everyone();
     body["expiresAt"] = json!(
         world
@@ -336,7 +328,7 @@ async fn nothing_is_sent_after_the_expiry() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planner() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
     let bucket = Bucket::of(&"msteams|28:bot|a:ada".parse().unwrap(), Some("tenant-1"));
     let page = Page::group([(Some(bucket), recipient("ada"))], None);
@@ -353,7 +345,7 @@ async fn a_page_that_was_written_but_not_enqueued_is_enqueued_by_the_next_planne
 
 #[tokio::test(start_paused = true)]
 async fn a_redelivered_plan_sends_no_message_twice() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     let plans: Vec<_> = std::iter::from_fn(|| world.plans.take()).collect();
     for plan in plans.iter().chain(&plans) {
@@ -369,7 +361,7 @@ async fn a_redelivered_plan_sends_no_message_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sender_out_of_time_sends_nothing_and_loses_nothing() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
     world.plan().await;
     let chunk = world.deliveries.take().unwrap();
@@ -462,7 +454,7 @@ async fn a_planner_out_of_time_continues_where_it_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn only_failed_messages_of_a_lambda_batch_are_redelivered() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     world.asks(&everyone()).await;
     let record = |id: &str, body: &str| json!({"messageId": id, "body": body});
     let batch = |records: Value| serde_json::from_value::<SqsEvent>(json!({"Records": records})).unwrap();

@@ -18,14 +18,6 @@ fn everyone() -> Value {
     json!({"audience": {"everyone": true}, "message": {"text": "news"}})
 }
 
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
-
 /// A world in Teams' public cloud, in which these people are served in Europe.
 async fn european_world_of(people: &[&str]) -> World {
     let world = World::of_cloud(Cloud::Public);
@@ -91,7 +83,7 @@ pub(crate) async fn sweep(world: &World, id: &NotificationId) {
 
 #[tokio::test(start_paused = true)]
 async fn a_blocked_conversation_is_skipped_until_the_person_writes() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let blocked = refusal(403, "ConversationBlockedByUser");
     world.channel.when("a:ada", answers([blocked]));
     let first = world.asks(&everyone()).await;
@@ -151,7 +143,7 @@ async fn a_tenant_of_gcc_is_reached_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_chat_is_created_again_and_its_new_id_is_stored() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let lost = || refusal(404, "ConversationNotFound");
     world.channel.when("a:ada", answers([lost(), lost()]));
     world.channel.when("", Behaviour::Named("a:ada-anew"));
@@ -183,7 +175,7 @@ async fn a_missing_chat_is_created_again_and_its_new_id_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_chat_with_the_same_new_id_is_retried_once() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     world
         .channel
         .when("a:ada", answers([refusal(404, "ConversationNotFound")]));
@@ -196,7 +188,7 @@ async fn a_missing_chat_with_the_same_new_id_is_retried_once() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_pauses_only_its_tenant() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let mut joe = personal("joe", "installationUpdate");
     joe["conversation"]["tenantId"] = json!("tenant-2");
     world.hears(&joe).await;
@@ -241,7 +233,7 @@ async fn retry_after_pauses_only_its_tenant() {
 async fn a_bot_disabled_in_a_tenant_opens_the_circuit_breaker() {
     let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
-    let world = world_of(&people).await;
+    let world = World::of(&people).await;
     let off = Behaviour::Refuse {
         status: 403,
         code: "BotDisabledByAdmin",
@@ -284,7 +276,7 @@ async fn a_bot_disabled_in_a_tenant_opens_the_circuit_breaker() {
 async fn a_few_disabled_people_do_not_open_the_circuit_breaker() {
     let people: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
-    let world = world_of(&people).await;
+    let world = World::of(&people).await;
     for person in people.iter().step_by(8) {
         let off = Behaviour::Refuse {
             status: 403,
@@ -302,7 +294,7 @@ async fn a_few_disabled_people_do_not_open_the_circuit_breaker() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_message_keeps_the_channels_error() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let refused = Reply {
         message: "the card has no body",
         ..refusal(400, "BadSyntax")
@@ -340,7 +332,7 @@ async fn a_rejected_message_keeps_the_channels_error() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_a_cancellation() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
     let cancelled = world.store.cancel(&id, world.now()).await.unwrap().unwrap();
@@ -354,7 +346,7 @@ async fn nothing_is_sent_after_a_cancellation() {
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_updates_sent_messages_and_open_deliveries() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when(
         "a:eve",
         answers([refusal(429, "Throttled"), refusal(429, "Throttled")]),
@@ -401,7 +393,7 @@ async fn an_edit_updates_sent_messages_and_open_deliveries() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retraction_deletes_every_message_with_an_id_and_counts_the_rest() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when("a:eve", Behaviour::AcceptSilently);
     let id = world.asks(&everyone()).await;
     world.work().await;
@@ -429,7 +421,7 @@ async fn a_retraction_deletes_every_message_with_an_id_and_counts_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn many_notifications_to_one_conversation_keep_its_rate_limit() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let began = world.now();
     for _ in 0..20 {
         world.asks(&everyone()).await;
@@ -510,7 +502,7 @@ async fn a_channel_with_a_smaller_limit_does_not_stop_the_others() {
 async fn an_edit_that_is_too_large_is_tried_for_a_few_copies_and_a_smaller_one_reaches_all() {
     let people: Vec<String> = (0..50).map(|person| person.to_string()).collect();
     let people: Vec<&str> = people.iter().map(String::as_str).collect();
-    let world = world_of(&people).await;
+    let world = World::of(&people).await;
     let id = world.asks(&everyone()).await;
     world.work().await;
     for person in &people {

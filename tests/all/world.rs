@@ -65,6 +65,15 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A world in which these people have installed the bot.
+    pub(crate) async fn of(people: &[&str]) -> Self {
+        let world = Self::new();
+        for person in people {
+            world.hears(&personal(person, "installationUpdate")).await;
+        }
+        world
+    }
+
     /// A world whose channel is on this machine.
     pub(crate) fn new() -> Self {
         let channel = Channel::new();

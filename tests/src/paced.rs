@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use herald::store::{Acceptance, Conversations, Ledger, Notifications, RateLimits
 use herald_local::sqs::Broker;
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::crowd::{self, Crowd};
@@ -341,17 +342,19 @@ pub async fn delays(
         }
         ids
     };
-    let is_over = AtomicBool::new(false);
+    let (over, is_over) = watch::channel(false);
     let callers = async {
         let ids = callers.await;
-        is_over.store(true, Ordering::Relaxed);
+        over.send_replace(true);
         ids
     };
     let workers = (0..senders).map(|_| async {
         // The queue may be empty between two messages.
-        while !is_over.load(Ordering::Relaxed) {
+        let mut is_over = is_over.clone();
+        while !*is_over.borrow() {
             work(&context, &broker).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let next = Box::pin(broker.wait_visible(QUEUE));
+            select(next, Box::pin(is_over.wait_for(|over| *over))).await;
         }
         work(&context, &broker).await;
     });

@@ -19,10 +19,9 @@ pub(crate) fn line<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a st
     text.push_str("\r\n");
 }
 
-/// The cell with an apostrophe before each text that a spreadsheet would take for a formula: the cell may come from a stranger.
+/// The cell with an apostrophe before each text that a spreadsheet would take for a formula. The cell may come from outside.
 ///
-/// A formula may begin at the start of the cell, and after each character at which a spreadsheet of another locale, or one
-/// that is told another separator, begins a cell of its own.
+/// A formula may begin at the start of the cell, and after each character that some spreadsheet takes for a separator of cells.
 fn guarded(cell: &str) -> String {
     let mut guarded = String::with_capacity(cell.len());
     let mut begins = true;

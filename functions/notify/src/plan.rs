@@ -142,7 +142,7 @@ impl Predicted {
             return Self {
                 at_most_seconds: None,
                 limit: limit.to_string(),
-                detail: "How long a batch takes is Teams' to decide, and it does not say. The limit holds for the requests that begin batches and ask for them, and for whoever is sent to one by one.",
+                detail: "Teams does not say how long a batch takes. The limit holds for the requests that submit and poll batches, and for recipients that are sent to individually.",
             };
         }
         let audience = notification.audience;

@@ -68,7 +68,7 @@ pub(crate) struct Status<'a> {
     outage: Option<OutageNotice>,
 }
 
-/// The channel that refuses the present message, whoever it is for.
+/// The channel that refuses the present message for all recipients.
 #[derive(Debug, Serialize)]
 struct RefusedMessage<'a> {
     channel: &'a str,

@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    fn key(conversation: &str) -> ConversationKey {
+    pub(super) fn key(conversation: &str) -> ConversationKey {
         ConversationKey {
             conversation: conversation.into(),
             channel: "c".into(),

@@ -158,6 +158,30 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// An active conversation that is stored now for the first time, without a service URL.
+    pub(crate) fn new(
+        key: ConversationKey,
+        reference: ConversationReference,
+        attributes: Attributes,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            key,
+            reference,
+            attributes,
+            service_urls: Vec::new(),
+            state: State::Active,
+            product: Product::default(),
+            preference: None,
+            removed_with_team: false,
+            left_with_team: false,
+            not_found: None,
+            version: 1,
+            remembered_at: now,
+            changed_at: now,
+        }
+    }
+
     /// The record to write instead of `old`; `None` if nothing has changed.
     pub(crate) fn if_changed(self, old: &Self, now: Timestamp) -> Option<Self> {
         (self != *old).then(|| Self {

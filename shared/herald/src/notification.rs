@@ -101,7 +101,7 @@ pub struct Notification {
     pub chunks_current: u64,
     /// The copies in those chunks.
     pub revision_counts: RevisionCounts,
-    /// Set when a channel refuses its message, whoever it is for.
+    /// Set when a channel refuses its message for all recipients.
     pub refused: Option<MessageRefusal>,
     /// When it was started, if it was held.
     pub released_at: Option<Timestamp>,
@@ -115,7 +115,7 @@ pub struct Notification {
     pub confirmed_as: Option<NotificationId>,
 }
 
-/// A channel refuses the message of a revision, whoever it is for. Its other deliveries on that channel end without a request.
+/// A channel refuses the message of a revision for all recipients. Its other deliveries on that channel end without a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRefusal {
     /// The channel.

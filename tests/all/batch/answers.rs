@@ -7,12 +7,12 @@ use serde_json::json;
 use tests::channel::batch::{ASK, Course, LIST};
 use tests::channel::{Behaviour, Reply};
 
-use super::{answers, done, everyone, failure, refusal, submitted, to_chat, world_of};
-use crate::world::{document, request};
+use super::{answers, done, everyone, failure, refusal, submitted, to_chat};
+use crate::world::{World, document, request};
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_polled_with_backoff_and_after_retry_after() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let course = Course {
         at_once: 1,
         rounds: 10,
@@ -45,7 +45,7 @@ async fn a_batch_is_polled_with_backoff_and_after_retry_after() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_with_complete_counts_is_done_whatever_its_state() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.course(Course {
         rounds: 100,
         ..Course::default()
@@ -56,7 +56,7 @@ async fn a_batch_with_complete_counts_is_done_whatever_its_state() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_batch_is_ended_once_and_names_missed_recipients() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     world.channel.course(Course {
         at_once: 1,
         rounds: 100,
@@ -90,7 +90,7 @@ async fn a_cancelled_batch_is_ended_once_and_names_missed_recipients() {
 
 #[tokio::test(start_paused = true)]
 async fn recipients_missing_from_a_cancelled_batch_are_unknown() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     world.channel.course(Course {
         at_once: 1,
         rounds: 100,
@@ -111,7 +111,7 @@ async fn recipients_missing_from_a_cancelled_batch_are_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn deliveries_of_a_batch_that_the_channel_forgot_are_unknown() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when(
         ASK,
         Behaviour::Refuse {
@@ -126,7 +126,7 @@ async fn deliveries_of_a_batch_that_the_channel_forgot_are_unknown() {
     );
 
     // A new operation may not be visible yet, so it is polled again.
-    let soon = world_of(&["ada", "eve"]).await;
+    let soon = World::of(&["ada", "eve"]).await;
     soon.channel.when(ASK, answers([refusal(404, "NotFound")]));
     let (_, notification) = done(&soon, &everyone()).await;
     assert_eq!(notification.counts.delivered, 2);
@@ -135,7 +135,7 @@ async fn deliveries_of_a_batch_that_the_channel_forgot_are_unknown() {
 #[tokio::test(start_paused = true)]
 async fn a_poll_without_an_answer_is_retried() {
     for place in [ASK, LIST] {
-        let world = world_of(&["ada", "eve"]).await;
+        let world = World::of(&["ada", "eve"]).await;
         world.channel.fails("29:eve", failure(400, "BadSyntax"));
         let throttled = Reply {
             retry_after: Some(90),
@@ -156,7 +156,7 @@ async fn a_poll_without_an_answer_is_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_never_ends_is_given_up_a_day_after_the_expiry() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.course(Course {
         at_once: 1,
         rounds: usize::MAX,
@@ -178,7 +178,7 @@ async fn a_batch_that_never_ends_is_given_up_a_day_after_the_expiry() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_sender_dies_while_writing_the_next_writes_the_same() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     world.channel.fails("29:joe", failure(429, "Throttled"));
     let id = world.asks(&everyone()).await;
     let message = submitted(&world).await;

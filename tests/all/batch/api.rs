@@ -4,12 +4,12 @@ use herald::notification::SendMode;
 use serde_json::{Value, json};
 use tests::channel::batch::Course;
 
-use super::{done, everyone, submitted, world_of};
-use crate::world::{document, get, post, request};
+use super::{done, everyone, submitted};
+use crate::world::{World, document, get, post, request};
 
 #[tokio::test(start_paused = true)]
 async fn a_notification_sent_by_batch_cannot_be_changed() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let (id, _) = done(&world, &everyone()).await;
     let path = format!("/api/notifications/{id}/message");
     let asked = world.channel.requests();
@@ -37,7 +37,7 @@ async fn a_notification_sent_by_batch_cannot_be_changed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_send_mode_of_the_caller_overrides_the_deployments() {
-    let mut world = world_of(&["ada", "eve"]).await;
+    let mut world = World::of(&["ada", "eve"]).await;
     world.send_mode = SendMode::Batch;
     let mut body = everyone();
     body.as_object_mut().unwrap().remove("sendMode");
@@ -61,7 +61,7 @@ async fn the_send_mode_of_the_caller_overrides_the_deployments() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_counts_batch_recipients_without_a_duration() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let mut body = everyone();
     body["dryRun"] = json!(true);
     let (id, _) = done(&world, &body).await;
@@ -83,7 +83,7 @@ async fn a_dry_run_counts_batch_recipients_without_a_duration() {
 
 #[tokio::test(start_paused = true)]
 async fn explain_reports_a_submitted_batch() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.course(Course {
         at_once: 1,
         rounds: 3,

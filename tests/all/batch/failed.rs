@@ -8,13 +8,13 @@ use serde_json::json;
 use tests::channel::Reply;
 use tests::channel::batch::{Course, Failure, SUBMIT};
 
-use super::{answers, done, everyone, failure, key, outcome, refusal, to, to_chat, world_of};
-use crate::world::{document, get};
+use super::{answers, done, everyone, failure, key, outcome, refusal, to, to_chat};
+use crate::world::{World, document, get};
 
 #[tokio::test(start_paused = true)]
 async fn each_failed_entry_of_a_batch_gets_its_outcome() {
     let people = ["ada", "eve", "joe", "kim", "lou", "max", "sue"];
-    let world = world_of(&people).await;
+    let world = World::of(&people).await;
     // Three pages, with both names of the id field, and for one person another id than the one requested.
     world.channel.course(Course {
         page: 2,
@@ -60,7 +60,7 @@ async fn each_failed_entry_of_a_batch_gets_its_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn at_most_once_holds_after_an_ambiguous_batch() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.fails("29:eve", failure(504, "GatewayTimeout"));
     let mut body = everyone();
     body["guarantee"] = json!("atMostOnce");
@@ -74,7 +74,7 @@ async fn at_most_once_holds_after_an_ambiguous_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unnamed_failed_entry_makes_all_deliveries_unknown() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let nameless = Failure {
         told_as: Some(""),
         ..failure(403, "ConversationBlockedByUser")
@@ -86,7 +86,7 @@ async fn an_unnamed_failed_entry_makes_all_deliveries_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_entry_with_an_unknown_id_affects_only_unmatched_recipients() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let strange = Failure {
         told_as: Some("29:nobody-knew"),
         ..failure(403, "ConversationBlockedByUser")
@@ -105,7 +105,7 @@ async fn a_failed_entry_with_an_unknown_id_affects_only_unmatched_recipients() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_not_the_tenants_if_others_were_reached() {
-    let world = world_of(&["ada", "eve", "joe", "kim"]).await;
+    let world = World::of(&["ada", "eve", "joe", "kim"]).await;
     for person in ["eve", "joe", "kim"] {
         world
             .channel
@@ -122,7 +122,7 @@ async fn a_refusal_is_not_the_tenants_if_others_were_reached() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ambiguous_person_without_a_conversation_is_settled_as_unknown() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut body = to(&json!({"users": ["entra-ada", "entra-kim", "entra-zoe"], "tenant": "tenant-1"}));
     body["ifNoConversation"] = json!("create");
     world.channel.fails("entra-zoe", failure(502, "BadGateway"));
@@ -147,7 +147,7 @@ async fn an_ambiguous_person_without_a_conversation_is_settled_as_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn open_recipients_of_a_finished_batch_do_not_poll_it_again() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.fails("29:eve", failure(429, "Throttled"));
     let throttled = || Reply {
         retry_after: Some(200),
@@ -176,7 +176,7 @@ async fn open_recipients_of_a_finished_batch_do_not_poll_it_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_outcome_of_an_entry_does_not_depend_on_resubmissions() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world
         .channel
         .fails("29:eve", failure(404, "ConversationNotFound"));

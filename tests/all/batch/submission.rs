@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use tests::channel::batch::SUBMIT;
 use tests::channel::{Behaviour, Reply};
 
-use super::{answers, done, everyone, key, outcome, refusal, submitted, to_chat, world_of};
-use crate::world::personal;
+use super::{answers, done, everyone, key, outcome, refusal, submitted, to_chat};
+use crate::world::{World, personal};
 
 #[tokio::test(start_paused = true)]
 async fn without_a_batch_api_messages_are_sent_individually() {
     for (status, code) in [(404, ""), (405, ""), (400, "BadArgument"), (403, "Forbidden")] {
-        let world = world_of(&["ada", "eve"]).await;
+        let world = World::of(&["ada", "eve"]).await;
         world.channel.when(SUBMIT, Behaviour::Refuse { status, code });
         let (id, notification) = done(&world, &everyone()).await;
         assert_eq!(notification.counts.delivered, 2, "{status}");
@@ -26,7 +26,7 @@ async fn without_a_batch_api_messages_are_sent_individually() {
 
 #[tokio::test(start_paused = true)]
 async fn a_throttled_batch_waits_for_retry_after() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let throttled = Reply {
         retry_after: Some(120),
         ..refusal(429, "Throttled")
@@ -41,7 +41,7 @@ async fn a_throttled_batch_waits_for_retry_after() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
-    let retried = world_of(&["ada", "eve"]).await;
+    let retried = World::of(&["ada", "eve"]).await;
     retried
         .channel
         .when(SUBMIT, answers([refusal(502, "BadGateway")]));
@@ -55,7 +55,7 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
         Outcome::Delivered(_)
     ));
 
-    let given_up = world_of(&["ada", "eve"]).await;
+    let given_up = World::of(&["ada", "eve"]).await;
     given_up.channel.when(SUBMIT, Behaviour::Cut);
     let mut body = everyone();
     body["guarantee"] = json!("atMostOnce");
@@ -67,7 +67,7 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
     assert_eq!(given_up.channel.batches().len(), 1);
 
     // Every connection is cut. Each of four batches may have reached everyone, so the sender stops there.
-    let often = world_of(&["ada", "eve"]).await;
+    let often = World::of(&["ada", "eve"]).await;
     often.channel.when(SUBMIT, Behaviour::Cut);
     let (_, notification) = done(&often, &everyone()).await;
     assert_eq!(
@@ -78,7 +78,7 @@ async fn a_batch_with_a_lost_answer_is_retried_only_at_least_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_submitted_batch_without_an_id_ends_unknown_and_is_not_repeated() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when(SUBMIT, Behaviour::AcceptSilently);
     let (_, notification) = done(&world, &everyone()).await;
     assert_eq!(
@@ -90,7 +90,7 @@ async fn a_submitted_batch_without_an_id_ends_unknown_and_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn a_notification_stopped_before_submission_sends_no_batch() {
     for expires in [false, true] {
-        let world = world_of(&["ada", "eve"]).await;
+        let world = World::of(&["ada", "eve"]).await;
         let throttled = Reply {
             retry_after: Some(600),
             ..refusal(429, "Throttled")
@@ -115,7 +115,7 @@ async fn a_notification_stopped_before_submission_sends_no_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_senders_with_one_chunk_only_one_submits_it() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when(SUBMIT, Behaviour::Hold);
     let id = world.asks(&everyone()).await;
     world.plan().await;
@@ -136,7 +136,7 @@ async fn of_two_senders_with_one_chunk_only_one_submits_it() {
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_dies_while_submitting_leaves_an_ambiguous_attempt() {
     for (policy, batches, unknown) in [("atLeastOnce", 2, 0), ("atMostOnce", 1, 2)] {
-        let world = world_of(&["ada", "eve"]).await;
+        let world = World::of(&["ada", "eve"]).await;
         world.channel.when(SUBMIT, Behaviour::Hold);
         let mut body = everyone();
         body["guarantee"] = json!(policy);
@@ -174,7 +174,7 @@ async fn a_sender_that_dies_while_submitting_leaves_an_ambiguous_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_resubmission_keeps_the_earlier_attempt_ambiguous() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.channel.when(
         SUBMIT,
         answers([refusal(502, "BadGateway"), refusal(403, "Forbidden")]),
@@ -186,7 +186,7 @@ async fn a_refused_resubmission_keeps_the_earlier_attempt_ambiguous() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_waiting_for_a_permit_sees_a_cancellation() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
     let chunk = world.deliveries.take().unwrap();
@@ -212,7 +212,7 @@ async fn a_batch_waiting_for_a_permit_sees_a_cancellation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_skipped_recipient_stays_skipped_after_returning() {
-    let world = world_of(&["ada", "eve", "joe"]).await;
+    let world = World::of(&["ada", "eve", "joe"]).await;
     let id = world.asks(&everyone()).await;
     world.plan().await;
     let mut left = personal("eve", "installationUpdate");

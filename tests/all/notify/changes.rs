@@ -9,15 +9,7 @@ use serde_json::{Value, json};
 use tests::channel::Behaviour;
 
 use super::{Failing, hello};
-use crate::world::{World, document, personal, request, text};
-
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
+use crate::world::{World, document, request, text};
 
 fn cancel(id: &NotificationId) -> Request<Body> {
     request("POST", &format!("/api/notifications/{id}/cancel"), Body::Empty)
@@ -55,7 +47,7 @@ fn revision(answer: &Response<Body>) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancellation_stops_open_deliveries_and_is_idempotent() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let refuse = Behaviour::Refuse {
         status: 429,
         code: "Throttled",
@@ -96,7 +88,7 @@ async fn a_cancellation_stops_open_deliveries_and_is_idempotent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_completed_notification_cannot_be_cancelled() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
     let answer = document(&world.notify(cancel(&id)).await);
@@ -110,7 +102,7 @@ async fn a_completed_notification_cannot_be_cancelled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancellation_with_a_failed_sweep_is_kept_and_the_next_sweeps() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.plan().await;
     let answer = world.notify_over(Failing::Away, cancel(&id)).await;
@@ -125,7 +117,7 @@ async fn a_cancellation_with_a_failed_sweep_is_kept_and_the_next_sweeps() {
 
 #[tokio::test(start_paused = true)]
 async fn a_scheduled_notification_ends_when_it_is_cancelled() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut body = hello();
     body["deliverAt"] = json!(world.in_seconds(3600).to_string());
     let id = world.asks(&body).await;
@@ -141,7 +133,7 @@ async fn a_scheduled_notification_ends_when_it_is_cancelled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_edit_changes_every_message_once() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
     let better = json!({"text": "better"});
@@ -169,7 +161,7 @@ async fn a_repeated_edit_changes_every_message_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_with_a_failed_sweep_is_kept_and_its_repetition_sweeps() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
     let better = json!({"text": "better"});
@@ -182,7 +174,7 @@ async fn an_edit_with_a_failed_sweep_is_kept_and_its_repetition_sweeps() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retraction_is_final_and_idempotent() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world.asks(&hello()).await;
     world.work().await;
     let answer = world.notify_over(Failing::Away, retract(&id)).await;
@@ -198,7 +190,7 @@ async fn a_retraction_is_final_and_idempotent() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_id_or_a_malformed_message_changes_nothing() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let nobodys: NotificationId = "ntf_0192f0c8a1b27c3d8e4f5a6b7c8d9e0f".parse().unwrap();
     for request in [
         cancel(&nobodys),

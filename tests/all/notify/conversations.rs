@@ -11,14 +11,6 @@ use crate::world::{World, document, get, in_channel, personal, request, text};
 const ADA: &str = "/api/conversations/msteams%7C28%3Abot%7Ca%3Aada";
 const TEAM: &str = "19:team@thread.tacv2";
 
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
-
 async fn ask(world: &World, method: &str, path: &str) -> Response<Body> {
     world.notify(request(method, path, Body::Empty)).await
 }
@@ -43,7 +35,7 @@ async fn list(world: &World, query: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn conversations_are_listed_by_each_filter() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     world.hears(&in_channel(TEAM, "conversationUpdate")).await;
     let team = format!("msteams|28:bot|{TEAM}");
     let (ada, eve) = ("msteams|28:bot|a:ada", "msteams|28:bot|a:eve");
@@ -62,7 +54,7 @@ async fn conversations_are_listed_by_each_filter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_conversation_shows_its_stored_record() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     ask(&world, "PUT", &format!("{ADA}/tags/beta")).await;
     let answer = world.notify(get(ADA)).await;
     assert_eq!(
@@ -75,7 +67,7 @@ async fn a_conversation_shows_its_stored_record() {
 
 #[tokio::test]
 async fn an_unknown_conversation_is_404_and_a_malformed_key_is_400() {
-    let world = world_of(&[]).await;
+    let world = World::of(&[]).await;
     for (method, path, status) in [
         ("GET", ADA.to_owned(), 404),
         ("DELETE", ADA.to_owned(), 404),
@@ -114,7 +106,7 @@ async fn an_unknown_conversation_is_404_and_a_malformed_key_is_400() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tag_does_not_move_since() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let since = document(&world.notify(get(ADA)).await)["since"].clone();
     world.pass(60);
     ask(&world, "PUT", &format!("{ADA}/tags/beta")).await;
@@ -123,7 +115,7 @@ async fn a_tag_does_not_move_since() {
 
 #[tokio::test]
 async fn a_tag_has_one_form_whoever_writes_it() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut said = personal("ada", "message");
     said["text"] = json!("subscribe  BUILDS");
     world.hears(&said).await;
@@ -144,7 +136,7 @@ async fn a_tag_has_one_form_whoever_writes_it() {
 
 #[tokio::test]
 async fn a_cursor_of_another_list_is_refused() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let first = document(
         &world
             .notify(get("/api/conversations?tenant=tenant-1&limit=1"))
@@ -170,7 +162,7 @@ async fn a_cursor_of_another_list_is_refused() {
 
 #[tokio::test]
 async fn adding_and_removing_a_tag_is_idempotent() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     for (method, tag, expected) in [
         ("PUT", "beta", json!(["beta"])),
         ("PUT", "alpha", json!(["alpha", "beta"])),
@@ -194,7 +186,7 @@ async fn adding_and_removing_a_tag_is_idempotent() {
 
 #[tokio::test(start_paused = true)]
 async fn an_erased_conversation_is_unknown_until_its_next_activity() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     assert_eq!(ask(&world, "DELETE", ADA).await.status(), 204);
     assert_eq!(world.notify(get(ADA)).await.status(), 404);
     let everyone = json!({"audience": {"everyone": true}, "message": {"text": "news"}});
@@ -208,7 +200,7 @@ async fn an_erased_conversation_is_unknown_until_its_next_activity() {
 #[tokio::test]
 async fn a_person_is_erased_by_either_id_with_all_links() {
     for name in ["entra-ada", "29%3Aada"] {
-        let world = world_of(&["ada", "eve"]).await;
+        let world = World::of(&["ada", "eve"]).await;
         let mut second = personal("ada", "installationUpdate");
         second["conversation"]["id"] = json!("a:ada-2");
         second["from"] = json!({"id": "29:ada"});

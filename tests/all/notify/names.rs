@@ -9,14 +9,6 @@ use crate::world::{World, document, get, in_channel, personal, post, request, te
 const KEY: &str = "msteams|28:bot|a:ada";
 const TEAM: &str = "19:team@thread.tacv2";
 
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
-
 fn to(audience: &Value) -> Value {
     json!({"audience": audience, "message": {"text": "hello"}})
 }
@@ -33,7 +25,7 @@ fn warnings(document: &Value) -> Vec<(String, String)> {
 #[tokio::test(start_paused = true)]
 async fn who_is_excluded_by_key_or_id_gets_nothing() {
     for except in [KEY, "a:ada", "entra-ada", "29:ada"] {
-        let world = world_of(&["ada", "eve"]).await;
+        let world = World::of(&["ada", "eve"]).await;
         for audience in [
             json!({"everyone": true, "except": [except]}),
             json!({"tenant": "tenant-1", "except": [except]}),
@@ -53,7 +45,7 @@ async fn who_is_excluded_by_key_or_id_gets_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_conversation_is_sent_to_by_either_of_its_names_once() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     world.hears(&in_channel(TEAM, "conversationUpdate")).await;
     let team = format!("msteams|28:bot|{TEAM}");
     for (audience, conversation) in [
@@ -92,7 +84,7 @@ async fn a_conversation_is_sent_to_by_either_of_its_names_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_conversation_is_shown_tagged_and_erased_by_its_id() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let path = "/api/conversations/a:ada";
     let shown = document(&world.notify(get(path)).await);
     assert_eq!(shown["conversation"], KEY);
@@ -121,7 +113,7 @@ async fn a_conversation_is_shown_tagged_and_erased_by_its_id() {
 
 #[tokio::test(start_paused = true)]
 async fn an_excluded_id_that_matches_nothing_is_reported() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let asked = to(&json!([
         {"tag": "beta"},
         {"everyone": true, "except": ["a:ada", "a:adda", "msteams|28:bot|a:adda", "entra-ada", "entra-adda", "29:adda"]}]));
@@ -138,7 +130,7 @@ async fn an_excluded_id_that_matches_nothing_is_reported() {
 
 #[tokio::test(start_paused = true)]
 async fn a_selector_that_matches_nothing_is_reported_once_the_audience_is_read() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let nothing = |pointer: &str| ("nothingMatched".to_owned(), pointer.to_owned());
     for (audience, expected) in [
         (json!({"tag": "nope"}), vec![nothing("#/audience")]),
@@ -177,7 +169,7 @@ async fn a_selector_that_matches_nothing_is_reported_once_the_audience_is_read()
 
 #[tokio::test(start_paused = true)]
 async fn an_audience_of_which_all_are_gone_is_told_from_an_empty_one() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut removal = personal("ada", "installationUpdate");
     removal["action"] = json!("remove");
     world.hears(&removal).await;
@@ -189,7 +181,7 @@ async fn an_audience_of_which_all_are_gone_is_told_from_an_empty_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_person_whose_tenant_is_not_known_is_skipped_for_that() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     for (policy, reason) in [("create", "tenantUnknown"), ("skip", "noConversation")] {
         for audience in [json!({"users": ["entra-zoe"]}), json!({"accounts": ["29:zoe"]})] {
             let mut asked = to(&audience);

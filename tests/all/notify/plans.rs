@@ -9,14 +9,6 @@ use serde_json::{Value, json};
 use super::{hello, keyed};
 use crate::world::{World, document, get, personal, post, text};
 
-async fn world_of(people: &[&str]) -> World {
-    let world = World::new();
-    for person in people {
-        world.hears(&personal(person, "installationUpdate")).await;
-    }
-    world
-}
-
 fn with(name: &str, value: impl Into<Value>) -> Value {
     let mut body = hello();
     body[name] = value.into();
@@ -48,7 +40,7 @@ async fn status_of(world: &World, id: &impl std::fmt::Display) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_reports_counts_and_cost_and_sends_nothing() {
-    let world = world_of(&["ada", "eve"]).await;
+    let world = World::of(&["ada", "eve"]).await;
     let mut gone = personal("eve", "installationUpdate");
     gone["action"] = json!("remove");
     world.hears(&gone).await;
@@ -83,7 +75,7 @@ async fn a_dry_run_reports_counts_and_cost_and_sends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_too_large_for_teams_is_reported_by_a_dry_run() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let mut body = with("dryRun", true);
     body["message"]["text"] = json!("x".repeat(51_000));
     let id = world.asks(&body).await;
@@ -93,7 +85,7 @@ async fn a_message_too_large_for_teams_is_reported_by_a_dry_run() {
 
 #[tokio::test(start_paused = true)]
 async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
-    let mut world = world_of(&["ada", "eve"]).await;
+    let mut world = World::of(&["ada", "eve"]).await;
     world.confirm_above = 1;
     let requests = world.channel.requests();
     let held = world.asks(&hello()).await;
@@ -114,7 +106,7 @@ async fn an_audience_above_the_limit_is_held_until_it_is_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_is_confirmed_once_and_names_what_it_is_sent_as() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let plan = world.asks(&with("dryRun", true)).await;
     world.work().await;
     let confirm = with("confirm", plan.to_string());
@@ -157,7 +149,7 @@ async fn a_plan_is_confirmed_once_and_names_what_it_is_sent_as() {
 
 #[tokio::test(start_paused = true)]
 async fn a_confirmation_repeated_under_its_key_is_the_same_notification() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let plan = world.asks(&with("dryRun", true)).await;
     world.work().await;
     let confirm = with("confirm", plan.to_string());
@@ -169,7 +161,7 @@ async fn a_confirmation_repeated_under_its_key_is_the_same_notification() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retracted_plan_is_over_and_cannot_be_confirmed() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let plan = world.asks(&with("dryRun", true)).await;
     world.work().await;
     let path = format!("/api/notifications/{plan}/message");
@@ -203,7 +195,7 @@ async fn a_retracted_plan_is_over_and_cannot_be_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_is_announced_in_the_answer_and_published() {
-    let mut world = world_of(&["ada", "eve"]).await;
+    let mut world = World::of(&["ada", "eve"]).await;
     let ids = |world: &World| {
         let published = world.events.take().into_iter();
         let held = published.filter(|event| event.kind == EventKind::Held);
@@ -242,7 +234,7 @@ async fn a_hold_is_announced_in_the_answer_and_published() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_list_starts_at_once_and_a_longer_one_is_counted() {
-    let mut world = world_of(&["ada", "eve"]).await;
+    let mut world = World::of(&["ada", "eve"]).await;
     world.confirm_above = 1;
     for (users, state) in [
         (json!(["entra-ada"]), State::Completed),
@@ -258,7 +250,7 @@ async fn a_short_list_starts_at_once_and_a_longer_one_is_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn an_audience_that_grew_since_it_was_confirmed_is_held_again() {
-    let mut world = world_of(&["ada"]).await;
+    let mut world = World::of(&["ada"]).await;
     world.confirm_above = 0;
     let held = world.asks(&hello()).await;
     world.work().await;
@@ -279,7 +271,7 @@ async fn an_audience_that_grew_since_it_was_confirmed_is_held_again() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_callers_own_recent_plan_can_be_confirmed() {
-    let mut world = world_of(&["ada"]).await;
+    let mut world = World::of(&["ada"]).await;
     // Who cancels below.
     world.operators = vec!["nobody".to_owned()];
     let world = world;
@@ -328,7 +320,7 @@ async fn only_the_callers_own_recent_plan_can_be_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn confirming_an_edited_plan_sends_the_edited_message() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let plan = world.asks(&with("dryRun", true)).await;
     world.work().await;
     let edit = crate::world::request(
@@ -350,7 +342,7 @@ async fn confirming_an_edited_plan_sends_the_edited_message() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sent_notification_cannot_be_confirmed() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let id = world
         .asks(&json!({"audience": {"users": ["entra-ada"]}, "message": {"text": "hello"}}))
         .await;
@@ -360,7 +352,7 @@ async fn a_sent_notification_cannot_be_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_planned_before_its_time_but_a_dry_run() {
-    let world = world_of(&["ada"]).await;
+    let world = World::of(&["ada"]).await;
     let tomorrow = world.in_seconds(24 * 3600).to_string();
     let id = world.asks(&with("deliverAt", tomorrow.clone())).await;
     let plan = world.plans.take().unwrap();

@@ -54,6 +54,23 @@ pub(super) struct Wish {
     pub(super) words: Vec<(Duration, Word)>,
 }
 
+impl Wish {
+    /// A notification to everyone, at the start.
+    pub(super) fn to_everyone() -> Self {
+        Self {
+            at: Duration::ZERO,
+            audience: vec![Target::Everyone.into()],
+            if_no_conversation: IfNoConversation::Skip,
+            guarantee: Guarantee::AtLeastOnce,
+            expires: None,
+            begins: None,
+            priority: None,
+            dry_run: false,
+            words: Vec::new(),
+        }
+    }
+}
+
 /// A caller's change of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {

@@ -1,12 +1,9 @@
-//! What a refusal of the bot costs: the tenant that refuses, and nobody else; and when all refuse, nothing.
+//! What a refusal of the bot costs: deliveries of the tenant that refuses alone; when all tenants refuse, none.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::audience::Target;
 use herald::bot_health::OutageCause;
-use herald::delivery::Guarantee;
-use herald::notification::IfNoConversation;
 use jiff::SignedDuration;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -50,18 +47,7 @@ async fn crowd(chance: &Chance, tenants: usize) -> Arc<Run> {
 }
 
 async fn broadcast(run: &Arc<Run>) {
-    let wish = Wish {
-        at: Duration::ZERO,
-        audience: vec![Target::Everyone.into()],
-        if_no_conversation: IfNoConversation::Skip,
-        guarantee: Guarantee::AtLeastOnce,
-        expires: None,
-        begins: None,
-        priority: None,
-        dry_run: false,
-        words: Vec::new(),
-    };
-    call(Arc::clone(run), 0, wish).await;
+    call(Arc::clone(run), 0, Wish::to_everyone()).await;
 }
 
 /// How many messages the people of a tenant got.

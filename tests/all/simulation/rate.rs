@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald::audience::Target;
-use herald::delivery::Guarantee;
-use herald::notification::{IfNoConversation, Priority};
+use herald::notification::Priority;
 use tokio::task::spawn_local;
 
 use super::callers::{Wish, Word, call};
@@ -22,21 +21,6 @@ const LIMIT: f64 = 45.0;
 
 /// The people of a tenant.
 const RECIPIENTS: u16 = 700;
-
-/// A notification to everyone.
-fn broadcast() -> Wish {
-    Wish {
-        at: Duration::ZERO,
-        audience: vec![Target::Everyone.into()],
-        if_no_conversation: IfNoConversation::Skip,
-        guarantee: Guarantee::AtLeastOnce,
-        expires: None,
-        begins: None,
-        priority: None,
-        dry_run: false,
-        words: Vec::new(),
-    }
-}
 
 /// A run without faults: these notifications, to so many people of one tenant.
 async fn without_faults(chance: &Chance, people: u16, wishes: Vec<Wish>) -> Arc<Run> {
@@ -81,7 +65,7 @@ fn to_people(run_people: std::ops::Range<usize>, at: Duration, priority: Option<
         at,
         audience: vec![Target::Conversations(run_people.map(name).collect()).into()],
         priority,
-        ..broadcast()
+        ..Wish::to_everyone()
     }
 }
 
@@ -108,7 +92,7 @@ fn waits(run: &Run, number: usize) -> (f64, f64) {
 fn a_backlog_uses_97_of_100_slots_or_more() {
     for seed in 0..3 {
         let (violation, took) = in_a_run(seed, async |chance: Chance| {
-            let run = without_faults(&chance, 3 * RECIPIENTS, vec![broadcast()]).await;
+            let run = without_faults(&chance, 3 * RECIPIENTS, vec![Wish::to_everyone()]).await;
             run.book(|book| (book.violation().map(str::to_owned), book.sending()))
         });
         assert_eq!(violation, None);
@@ -128,19 +112,22 @@ fn a_message_to_one_person_waits_for_no_broadcast() {
     };
     let cancelled = Wish {
         words: vec![(seconds(5), Word::Cancel)],
-        ..broadcast()
+        ..Wish::to_everyone()
     };
     let retracted = Wish {
         words: vec![(seconds(5), Word::Retract)],
-        ..broadcast()
+        ..Wish::to_everyone()
     };
     let expired = Wish {
         expires: Some(seconds(5)),
-        ..broadcast()
+        ..Wish::to_everyone()
     };
     for (name, broadcasts) in [
-        ("one", vec![broadcast()]),
-        ("three", vec![broadcast(), broadcast(), broadcast()]),
+        ("one", vec![Wish::to_everyone()]),
+        (
+            "three",
+            vec![Wish::to_everyone(), Wish::to_everyone(), Wish::to_everyone()],
+        ),
         ("cancelled", vec![cancelled]),
         ("retracted", vec![retracted]),
         ("expired", vec![expired]),
@@ -168,7 +155,7 @@ fn an_urgent_notification_overtakes_and_bulk_goes_on() {
             let wishes = vec![
                 Wish {
                     priority: Some(Priority::Bulk),
-                    ..broadcast()
+                    ..Wish::to_everyone()
                 },
                 to_people(0..200, Duration::from_secs(2), Some(Priority::Urgent)),
             ];
@@ -190,7 +177,7 @@ fn what_expires_ends_at_its_expiry() {
         let violation = in_a_run(seed, async |chance: Chance| {
             let expired = Wish {
                 expires: Some(Duration::from_secs(5)),
-                ..broadcast()
+                ..Wish::to_everyone()
             };
             let run = without_faults(&chance, RECIPIENTS, vec![expired]).await;
             let head = run
@@ -231,7 +218,7 @@ fn many_notifications_to_one_conversation_stay_within_its_limits() {
             spawn_local(poll(Arc::clone(&run), Sender, number));
         }
         let calls: Vec<_> = (0..NOTIFICATIONS)
-            .map(|number| spawn_local(call(Arc::clone(&run), number, broadcast())))
+            .map(|number| spawn_local(call(Arc::clone(&run), number, Wish::to_everyone())))
             .collect();
         for call in calls {
             call.await.unwrap();

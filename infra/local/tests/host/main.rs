@@ -314,12 +314,9 @@ async fn a_crash_in_the_middle_of_a_batch_brings_the_whole_batch_again() {
     host.stop().await;
 }
 
-#[tokio::test]
-async fn a_schedule_that_is_brought_forward_invokes_the_function_that_its_queue_feeds() {
-    let host = started().await;
-    let mut events = host.events();
-    let url = format!("{}/schedules/later", host.scheduler_endpoint());
-    let mut schedule = json!({
+/// A schedule of a far future that sends `echo` to the queue `Work`.
+fn far_schedule() -> Value {
+    json!({
         "GroupName": "Later",
         "ScheduleExpression": "at(2999-12-31T23:59:59)",
         "FlexibleTimeWindow": { "Mode": "OFF" },
@@ -329,7 +326,15 @@ async fn a_schedule_that_is_brought_forward_invokes_the_function_that_its_queue_
             "RoleArn": "arn:aws:iam::000000000000:role/Waker",
             "Input": "echo",
         },
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_brought_forward_invokes_the_function_that_its_queue_feeds() {
+    let host = started().await;
+    let mut events = host.events();
+    let url = format!("{}/schedules/later", host.scheduler_endpoint());
+    let mut schedule = far_schedule();
     let client = Client::default();
     assert_eq!(client.post(&url, &schedule).await.unwrap().status, StatusCode::OK);
     assert_eq!(

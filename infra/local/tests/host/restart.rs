@@ -53,17 +53,7 @@ async fn invoked(events: &mut mpsc::UnboundedReceiver<Event>) {
 async fn messages_and_schedules_survive_a_restart() {
     let place = Temporary::new();
     let host = place.start().await;
-    let schedule = json!({
-        "GroupName": "Later",
-        "ScheduleExpression": "at(2999-12-31T23:59:59)",
-        "FlexibleTimeWindow": { "Mode": "OFF" },
-        "ActionAfterCompletion": "DELETE",
-        "Target": {
-            "Arn": "arn:aws:sqs:us-east-1:000000000000:Work",
-            "RoleArn": "arn:aws:iam::000000000000:role/Waker",
-            "Input": "echo",
-        },
-    });
+    let schedule = far_schedule();
     let url = format!("{}/schedules/later", host.scheduler_endpoint());
     assert_eq!(
         Client::default().post(&url, &schedule).await.unwrap().status,

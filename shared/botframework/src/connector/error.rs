@@ -58,7 +58,7 @@ pub enum Reason {
     ActivityNotFound,
     /// The message has too many bytes.
     TooLarge,
-    /// The message is invalid, whoever it is for: a card, an attachment or a mention that the channel does not take.
+    /// The message is invalid for every recipient: a card, an attachment or a mention that the channel does not take.
     InvalidMessage,
     /// The request is invalid or forbidden.
     Refused,
@@ -90,7 +90,7 @@ impl Reason {
         }
     }
 
-    /// Whether the message was refused, whoever it is for: it is refused for every other recipient too.
+    /// Whether the message was refused for its content, so that it is refused for every other recipient too.
     pub const fn is_of_message(self) -> bool {
         matches!(self, Self::TooLarge | Self::InvalidMessage)
     }

@@ -1,4 +1,4 @@
-//! Warns of excluded ids that match nothing: a misspelt id excludes nobody.
+//! Warns of excluded ids that match nothing: a misspelt id would exclude no one.
 
 use futures_util::{StreamExt, stream};
 

@@ -227,15 +227,8 @@ impl<'a> CompiledSelector<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::key;
     use super::*;
-
-    fn key(conversation: &str) -> ConversationKey {
-        ConversationKey {
-            conversation: conversation.into(),
-            channel: "c".into(),
-            bot: "b".into(),
-        }
-    }
 
     #[test]
     fn a_conversation_belongs_to_the_broadest_selector_that_means_it() {

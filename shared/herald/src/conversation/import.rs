@@ -210,19 +210,10 @@ pub fn import(existing: Option<&Conversation>, import: Import, now: Timestamp) -
     let is_personal = attributes.scope == Scope::Personal;
     let Some(old) = existing else {
         return Some(Conversation {
-            key,
-            reference,
-            attributes,
             service_urls,
             state,
             product,
-            preference: None,
-            removed_with_team: false,
-            left_with_team: false,
-            not_found: None,
-            version: 1,
-            remembered_at: now,
-            changed_at: now,
+            ..Conversation::new(key, reference, attributes, now)
         });
     };
     let mut new = old.clone();

@@ -166,20 +166,17 @@ fn first(observation: Observation, now: Timestamp) -> Option<Conversation> {
         Membership::Joined | Membership::Unchanged => {}
         Membership::Unknown | Membership::Left => return None,
     }
+    let Observation {
+        key,
+        reference,
+        attributes,
+        product,
+        ..
+    } = observation;
     Some(Conversation {
-        key: observation.key,
-        service_urls: observation.reference.service_url.iter().cloned().collect(),
-        reference: observation.reference,
-        attributes: observation.attributes,
-        state: State::Active,
-        product: observation.product.unwrap_or_default(),
-        preference: None,
-        removed_with_team: false,
-        left_with_team: false,
-        not_found: None,
-        version: 1,
-        remembered_at: now,
-        changed_at: now,
+        service_urls: reference.service_url.iter().cloned().collect(),
+        product: product.unwrap_or_default(),
+        ..Conversation::new(key, reference, attributes, now)
     })
 }
 

@@ -129,7 +129,7 @@ impl OperationProgress {
     }
 }
 
-/// The most entries of one page that are read. Whoever compares them with the counts of the operation finds that some are missing.
+/// The most entries of one page that are read. A caller that compares them with the counts of the operation finds that some are missing.
 const MAX_ENTRIES: usize = 10_000;
 
 /// The longest continuation token that is followed, in bytes.
