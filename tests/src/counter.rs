@@ -118,7 +118,10 @@ fn count(operation: &str, request: &Value, answer: Option<&Value>, counts: &Mute
     let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
     let count = counts.entry(name(operation, request)).or_default();
     count.requests += 1;
-    count.refused += u64::from(units.is_none());
+    // Of a batch, each statement is refused by itself.
+    let statements = answer.and_then(|answer| answer["Responses"].as_array());
+    let refused = statements.map(|all| all.iter().filter(|one| one["Error"].is_object()).count() as u64);
+    count.refused += refused.unwrap_or(0) + u64::from(units.is_none());
     *(if reads {
         &mut count.read_units
     } else {
@@ -150,6 +153,17 @@ fn name(operation: &str, request: &Value) -> String {
                     kind(&action["Item"])
                 }
             });
+            (table.unwrap_or_default(), kinds.fold(String::new(), join))
+        }
+        "BatchExecuteStatement" => {
+            let statements = request["Statements"].as_array().into_iter().flatten();
+            let mut texts = statements.clone().filter_map(|one| one["Statement"].as_str());
+            let table = texts.next().and_then(|text| text.split('"').nth(1));
+            let parameters = statements.filter_map(|one| one["Parameters"].as_array());
+            let kinds = parameters.flatten().filter_map(|value| value["S"].as_str());
+            let kinds = kinds
+                .filter(|text| text.contains('|'))
+                .map(|text| kind(&json!({"delivery": {"S": text}})));
             (table.unwrap_or_default(), kinds.fold(String::new(), join))
         }
         _ => {

@@ -15,7 +15,7 @@
 //! | | | `page#<part>#<number>` | one page of the plan |
 //! | | | `frozen#<part>#<number>` | a frozen page, before it is planned |
 //! | | | `recipient#<digest>` | the page that claimed this recipient first |
-//! | | | `closed#<part>#<page>#<chunk>` | a closed chunk, with its revision |
+//! | | | `closed#<part>#<page>#<chunk>` | a closed chunk, with its revision; or what is counted of an open one |
 //! | | | `deadLetter#<part>#<page>#<chunk>` | a dead-lettered chunk, with the reason |
 //! | | `idempotency#<digest>` | `head` | the notification accepted with this idempotency key |
 //! | deliveries | `delivery` | | one row of the ledger |
@@ -53,6 +53,8 @@ mod batches;
 mod bot_health;
 mod conversations;
 mod expression;
+mod group;
+mod grouped;
 mod ledger;
 mod notifications;
 mod rate_cache;

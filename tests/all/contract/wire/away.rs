@@ -107,7 +107,7 @@ async fn errors(address: SocketAddr) -> Vec<(&'static str, Option<Error>)> {
             notifications.close_chunk(&id(), CHUNK, 0, &result()).await.err(),
         ),
         ("page", notifications.page(&id(), 0, 0).await.err()),
-        ("closed", notifications.closed_chunks(&id(), 0, 0).await.err()),
+        ("closed", notifications.counted_chunks(&id(), 0, 0).await.err()),
         ("cancel", notifications.cancel(&id(), at(0)).await.err()),
         (
             "revise",

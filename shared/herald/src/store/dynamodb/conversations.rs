@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, moment, number, text};
+use super::grouped::GroupedReads;
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Table, Transaction, new_write_token};
 use crate::aws::Sdk;
 use crate::conversation::{
@@ -33,12 +34,19 @@ use record::{LEFT_WITH_TEAM, REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversati
 /// one transaction with the conversation's tags. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
 /// people and rosters expire: they have `expires`, which no conversation has.
 #[derive(Clone, Debug)]
-pub struct Conversations(Table);
+pub struct Conversations {
+    table: Table,
+    reads: GroupedReads,
+}
 
 impl Conversations {
     /// The conversations in the table of this name.
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
-        Self(Table::new(sdk, table))
+        let table = Table::new(sdk, table);
+        Self {
+            reads: GroupedReads::new(table.clone(), Consistency::Eventual, &["conversation", "place"]),
+            table,
+        }
     }
 }
 
@@ -50,7 +58,7 @@ impl crate::store::Conversations for Conversations {
     ) -> Result<Update<Conversation>, Error> {
         const VERB: &str = "update a conversation";
         let read = |item: Item| conversation(VERB, &item);
-        let item = self.0.get(Consistency::Strong, VERB, self::key(key)).await?;
+        let item = self.table.get(Consistency::Strong, VERB, self::key(key)).await?;
         let mut before = item.map(read).transpose()?;
         for _ in 0..MAX_CAS_ROUNDS {
             let Some(record) = rule(before.as_ref()) else {
@@ -92,7 +100,7 @@ impl crate::store::Conversations for Conversations {
             [],
         );
         let verb = "mark a conversation removed";
-        let update = self.0.update(verb, self::key(key), update, Some(condition));
+        let update = self.table.update(verb, self::key(key), update, Some(condition));
         update.await.map(drop)
     }
 
@@ -102,7 +110,7 @@ impl crate::store::Conversations for Conversations {
         // People first: while the record is stored, a caller finds by it what is left to erase.
         for _ in 0..MAX_CAS_ROUNDS {
             let unlinked = self.remove_people(VERB, key).await?;
-            let item = self.0.get(Consistency::Strong, VERB, self::key(key)).await?;
+            let item = self.table.get(Consistency::Strong, VERB, self::key(key)).await?;
             let Some(item) = item else {
                 // A person may have been linked while the record was deleted.
                 if !unlinked {
@@ -117,11 +125,11 @@ impl crate::store::Conversations for Conversations {
                 item: &item,
             };
             let unchanged = Expression::equal("version", number(record.number::<u64>("version")?));
-            let mut writes = vec![self.0.tx_delete(VERB, self::key(key), Some(unchanged))?];
+            let mut writes = vec![self.table.tx_delete(VERB, self::key(key), Some(unchanged))?];
             for tag in tags(record)? {
                 writes.push(self.remove_tag_link(VERB, &tag, key)?);
             }
-            match self.0.transact(VERB, writes).await? {
+            match self.table.transact(VERB, writes).await? {
                 Transaction::Done => erased = true,
                 Transaction::Refused(_) => {}
             }
@@ -155,10 +163,14 @@ impl crate::store::Conversations for Conversations {
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
         const VERB: &str = "read conversations";
+        // A person who uninstalls the bot at this moment may still get a message, as by a request in flight.
+        if let [key] = keys {
+            let found = self.reads.get(VERB, self::key(key)).await?;
+            return found.iter().map(|item| conversation(VERB, item)).collect();
+        }
         let distinct: HashSet<&ConversationKey> = keys.iter().collect();
         let keys: Vec<Item> = distinct.into_iter().map(key).collect();
-        // A person who uninstalls the bot at this moment may still get a message, as by a request in flight.
-        let found = self.0.batch_get(Consistency::Eventual, VERB, &keys).await?;
+        let found = self.table.batch_get(Consistency::Eventual, VERB, &keys).await?;
         found.iter().map(|item| conversation(VERB, item)).collect()
     }
 
@@ -201,7 +213,7 @@ impl crate::store::Conversations for Conversations {
         until: Timestamp,
     ) -> Result<(), Error> {
         let item = roster::write(team, generation, query, page, until)?;
-        self.0.overwrite(roster::CACHE, item).await
+        self.table.overwrite(roster::CACHE, item).await
     }
 
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {

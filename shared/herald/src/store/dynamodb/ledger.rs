@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attribute::{Item, Record, item, moment, text};
+use super::grouped::{GroupedPuts, GroupedReads, Replaces};
 use super::rate_cache::RateCache;
-use super::{Consistency, Error, Expression, Put, Table};
+use super::{Consistency, Error, Put, Table};
 use crate::aws::Sdk;
 use crate::batch::{BatchKey, BatchRecord};
 use crate::conversation::ConversationKey;
@@ -23,20 +24,29 @@ const MAX_NAME_BYTES: usize = 2000;
 
 /// The ledger in DynamoDB, with rate limits and batches in the same table.
 ///
-/// A delivery costs one read of two items and two writes: the claim reads the row and the lease and writes the lease, the settlement
-/// writes the row. If the lease was another delivery's before, that one's row is one more read.
+/// A delivery costs two reads and two writes: the claim reads the row and the lease and writes the lease, the settlement writes the
+/// row. If the lease was another delivery's before, that one's row is one more read. What many deliveries ask for at once goes in a
+/// few requests.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) table: Table,
     pub(super) rates: Arc<RateCache>,
+    strong_reads: GroupedReads,
+    eventual_reads: GroupedReads,
+    puts: GroupedPuts,
 }
 
 impl Ledger {
     /// The ledger in the table of this name.
     pub fn new(sdk: &Sdk, table: impl Into<String>) -> Self {
+        let table = Table::new(sdk, table);
+        let reads = |consistency| GroupedReads::new(table.clone(), consistency, &["delivery"]);
         Self {
-            table: Table::new(sdk, table),
             rates: Arc::default(),
+            strong_reads: reads(Consistency::Strong),
+            eventual_reads: reads(Consistency::Eventual),
+            puts: GroupedPuts::new(table.clone(), "delivery"),
+            table,
         }
     }
 
@@ -45,8 +55,9 @@ impl Ledger {
         verb: &'static str,
         delivery: &DeliveryKey,
         row: &Row,
-        condition: Expression,
+        guard: &RowGuard,
     ) -> Result<RowWrite, Error> {
+        let condition = condition(verb, row, guard)?;
         let attributes = write_row(verb, row)?;
         let mut new = key(delivery.as_str());
         new.extend(attributes.clone());
@@ -54,7 +65,13 @@ impl Ledger {
             ("writtenAt", moment(self.table.now())),
             ("expires", self.table.expiry()),
         ]));
-        let stored = match self.table.put(verb, new, condition).await? {
+        // Before the row of a later attempt there is one; the first may find one of a batch, or one that was deferred.
+        let put = if row.attempt <= 1 && guard.permits(None, row) {
+            self.puts.put(verb, new, Replaces::Nothing, condition).await?
+        } else {
+            self.table.put(verb, new, condition).await?
+        };
+        let stored = match put {
             Put::Written(_) => return Ok(RowWrite::Written),
             Put::Refused(stored) => stored,
         };
@@ -95,9 +112,8 @@ impl crate::store::Ledger for Ledger {
     }
 
     async fn put_row(&self, delivery: &DeliveryKey, row: &Row, guard: &RowGuard) -> Result<RowWrite, Error> {
-        const VERB: &str = "write a row of the ledger";
-        let condition = condition(VERB, row, guard)?;
-        self.write(VERB, delivery, row, condition).await
+        self.write("write a row of the ledger", delivery, row, guard)
+            .await
     }
 
     async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::notification::request::SENT_FOR_MAX;
 
 /// Most keys of one `BatchGetItem`.
-const BATCH: usize = 100;
+pub(super) const READ_BATCH: usize = 100;
 
 /// One table. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Table {
         keys: &[Item],
     ) -> Result<Vec<Item>, Error> {
         let mut found = Vec::with_capacity(keys.len());
-        for batch in keys.chunks(BATCH) {
+        for batch in keys.chunks(READ_BATCH) {
             let mut open = batch.to_vec();
             let mut tries = 0;
             loop {

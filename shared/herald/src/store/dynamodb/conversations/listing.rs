@@ -45,14 +45,14 @@ impl Conversations {
         let attributes = position.projection();
         let projection: Vec<String> = attributes.iter().map(|name| format!("#{name}")).collect();
         let projection = projection.join(", ");
-        let query = self.0.client.query().table_name(&self.0.name);
+        let query = self.table.client.query().table_name(&self.table.name);
         let (items, last) = match position {
             Position::Segment { segment, segments } => {
                 let scan = self
-                    .0
+                    .table
                     .client
                     .scan()
-                    .table_name(&self.0.name)
+                    .table_name(&self.table.name)
                     .segment(i32::from(*segment))
                     .total_segments(i32::from(*segments))
                     .filter_expression(format!("attribute_exists(#{REFERENCE})"))

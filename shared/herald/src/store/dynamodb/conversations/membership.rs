@@ -34,18 +34,18 @@ impl Conversations {
         let old_tags = stored.map_or(&[][..], |stored| &stored.attributes.tags);
         let record = write(verb, new)?;
         if *old_tags == new.attributes.tags {
-            return self.0.put(verb, record, condition).await;
+            return self.table.put(verb, record, condition).await;
         }
-        let mut writes = vec![self.0.tx_put(verb, record, Some(condition))?];
+        let mut writes = vec![self.table.tx_put(verb, record, Some(condition))?];
         for added in new.attributes.tags.iter().filter(|tag| !old_tags.contains(tag)) {
             let mut membership = membership_key(added, &new.key);
             membership.extend(item([(MEMBER, text(new.key.to_string()))]));
-            writes.push(self.0.tx_put(verb, membership, None)?);
+            writes.push(self.table.tx_put(verb, membership, None)?);
         }
         for removed in old_tags.iter().filter(|tag| !new.attributes.tags.contains(tag)) {
             writes.push(self.remove_tag_link(verb, removed, &new.key)?);
         }
-        Ok(match self.0.transact(verb, writes).await? {
+        Ok(match self.table.transact(verb, writes).await? {
             Transaction::Done => Put::Written(None),
             // Only the record has a condition.
             Transaction::Refused(reasons) => {
@@ -61,7 +61,8 @@ impl Conversations {
         tag: &str,
         conversation: &ConversationKey,
     ) -> Result<TransactWriteItem, Error> {
-        self.0.tx_delete(verb, membership_key(tag, conversation), None)
+        self.table
+            .tx_delete(verb, membership_key(tag, conversation), None)
     }
 
     /// The records of tag items, in their order, without those that lost the tag since: the query may lag behind.
@@ -82,7 +83,7 @@ impl Conversations {
             .collect::<Result<_, _>>()?;
         let keys: Vec<Item> = keys.iter().map(key).collect();
         let mut found = HashMap::new();
-        for item in self.0.batch_get(Consistency::Strong, verb, &keys).await? {
+        for item in self.table.batch_get(Consistency::Strong, verb, &keys).await? {
             let record = Record { verb, item: &item };
             if tags(record)?.contains(tag) {
                 found.insert(record::read_key(record)?.to_string(), item);

@@ -60,7 +60,7 @@ impl Conversations {
     ) -> Result<PersonUpdate, Error> {
         const VERB: &str = "update a person";
         let partition = prefixed_key(PERSON, &person.to_string());
-        let mut item = self.0.get(Consistency::Strong, VERB, key(&partition)).await?;
+        let mut item = self.table.get(Consistency::Strong, VERB, key(&partition)).await?;
         for _ in 0..MAX_CAS_ROUNDS {
             let stored = item.map(|item| StoredPerson::read(VERB, &item)).transpose()?;
             let Some(new) = rule(stored.as_ref().map(|stored| &stored.record)) else {
@@ -96,13 +96,18 @@ impl Conversations {
     ) -> Result<LinkResult, Error> {
         let mut attributes = write(partition, stored, new);
         // No conversation links to the item, so nothing could erase it: it expires.
-        attributes.extend(item([("writeToken", text(token)), ("expires", self.0.expiry())]));
-        Ok(match self.0.put(verb, attributes, version_of(stored)).await? {
-            Put::Written(_) => LinkResult::Stored,
-            // Our own write, whose answer was lost.
-            Put::Refused(Some(stored)) if has_token(verb, &stored, token)? => LinkResult::Stored,
-            Put::Refused(stored) => LinkResult::Conflict(stored),
-        })
+        attributes.extend(item([
+            ("writeToken", text(token)),
+            ("expires", self.table.expiry()),
+        ]));
+        Ok(
+            match self.table.put(verb, attributes, version_of(stored)).await? {
+                Put::Written(_) => LinkResult::Stored,
+                // Our own write, whose answer was lost.
+                Put::Refused(Some(stored)) if has_token(verb, &stored, token)? => LinkResult::Stored,
+                Put::Refused(stored) => LinkResult::Conflict(stored),
+            },
+        )
     }
 
     /// Writes a person with a conversation over the stored version, and the link beside the conversation.
@@ -119,15 +124,15 @@ impl Conversations {
         let is_stored = Expression::present("conversation");
         let person = write(partition, stored, new);
         let mut writes = vec![
-            self.0.tx_check(verb, record_key(conversation), is_stored)?,
-            self.0.tx_put(verb, person, Some(version_of(stored)))?,
-            self.0.tx_put(verb, link, None)?,
+            self.table.tx_check(verb, record_key(conversation), is_stored)?,
+            self.table.tx_put(verb, person, Some(version_of(stored)))?,
+            self.table.tx_put(verb, link, None)?,
         ];
         let before = stored.and_then(|stored| stored.record.conversation.as_ref());
         if let Some(before) = before.filter(|before| *before != conversation) {
-            writes.push(self.0.tx_delete(verb, link_key(before, partition), None)?);
+            writes.push(self.table.tx_delete(verb, link_key(before, partition), None)?);
         }
-        Ok(match self.0.transact(verb, writes).await? {
+        Ok(match self.table.transact(verb, writes).await? {
             Transaction::Done => LinkResult::Stored,
             Transaction::Refused(reasons) if reasons.first().is_some_and(failed) => {
                 LinkResult::NoConversation
@@ -146,17 +151,17 @@ impl Conversations {
         conversation: &ConversationKey,
     ) -> Result<bool, Error> {
         let partition = ("conversation", conversation.conversation.as_str());
-        let query = self.0.query(partition, ("place", link_prefix(conversation)));
-        let links = self.0.query_all(verb, query).await?;
+        let query = self.table.query(partition, ("place", link_prefix(conversation)));
+        let links = self.table.query_all(verb, query).await?;
         for item in &links {
             let person = Record { verb, item }.text(PERSON)?;
             let is_linked = Expression::equal(LINKED_CONVERSATION, text(conversation.to_string()));
             let is_linked = is_linked.or(Expression::absent(LINKED_CONVERSATION));
             let writes = vec![
-                self.0.tx_delete(verb, key(person), Some(is_linked))?,
-                self.0.tx_delete(verb, link_key(conversation, person), None)?,
+                self.table.tx_delete(verb, key(person), Some(is_linked))?,
+                self.table.tx_delete(verb, link_key(conversation, person), None)?,
             ];
-            match self.0.transact(verb, writes).await? {
+            match self.table.transact(verb, writes).await? {
                 // Refused if they are linked elsewhere since; that transaction deleted the link here.
                 Transaction::Done | Transaction::Refused(_) => {}
             }

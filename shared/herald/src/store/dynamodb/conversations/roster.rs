@@ -24,7 +24,7 @@ impl Conversations {
         const VERB: &str = "read a cached roster";
         let keys = [key(team, GENERATION), key(team, &sort_key(query))];
         let (mut generation, mut cached) = (0, None);
-        for item in self.0.batch_get(Consistency::Strong, VERB, &keys).await? {
+        for item in self.table.batch_get(Consistency::Strong, VERB, &keys).await? {
             let record = Record {
                 verb: VERB,
                 item: &item,
@@ -45,10 +45,10 @@ impl Conversations {
         let update = Expression::new(
             "SET #expires = :expires ADD #generation :one",
             [GENERATION, "expires"],
-            [("expires", self.0.expiry()), ("one", number(1))],
+            [("expires", self.table.expiry()), ("one", number(1))],
         );
         let verb = "invalidate a roster";
-        self.0
+        self.table
             .update(verb, key(team, GENERATION), update, None)
             .await
             .map(drop)

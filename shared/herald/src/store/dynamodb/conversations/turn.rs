@@ -30,7 +30,7 @@ impl Conversations {
         claim.extend(item([("writeToken", text(token.clone()))]));
         let is_over = Expression::new("#until <= :now", [UNTIL], [("now", moment(now))]);
         let is_free = Expression::absent("conversation").or(is_over);
-        Ok(match self.0.put(VERB, claim, is_free).await? {
+        Ok(match self.table.put(VERB, claim, is_free).await? {
             Put::Written(_) => TurnClaim::Claimed,
             // Our own write, whose answer was lost.
             Put::Refused(Some(stored)) if has_token(VERB, &stored, &token)? => TurnClaim::Claimed,
@@ -48,7 +48,7 @@ impl Conversations {
         turn: &TurnKey,
         record: TurnRecord,
     ) -> Result<(), Error> {
-        self.0.overwrite(verb, write(turn, record)).await
+        self.table.overwrite(verb, write(turn, record)).await
     }
 }
 

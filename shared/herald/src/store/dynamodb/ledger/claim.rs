@@ -2,9 +2,12 @@
 //!
 //! Why a claim never acts on a stale row: `DESIGN.md#freshness`.
 
+use futures_util::future::try_join;
+
 use super::super::attribute::{Item, Record, has_token, item, moment, number, text};
-use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, new_write_token};
-use super::row::{condition, read_row};
+use super::super::grouped::Replaces;
+use super::super::{Error, Expression, MAX_CAS_ROUNDS, Put, new_write_token};
+use super::row::read_row;
 use super::{Ledger, key, prefixed_key};
 use crate::conversation::ConversationKey;
 use crate::delivery::{
@@ -134,12 +137,12 @@ impl Ledger {
 
     /// Reads the row of a delivery and the lease of its conversation, in one request.
     async fn read_claim(&self, delivery: &DeliveryKey, lease_key: &str) -> Result<Known, Error> {
-        let found = self.read(VERB, [delivery.as_str(), lease_key]).await?;
-        let row = found.get(delivery.as_str());
-        let lease = found.get(lease_key);
+        let reads = &self.strong_reads;
+        let row = reads.get(VERB, key(delivery.as_str()));
+        let (row, lease) = try_join(row, reads.get(VERB, key(lease_key))).await?;
         Ok(Known {
-            row: row.map(|item| read_row(VERB, item)).transpose()?,
-            lease: lease.map(StoredLease::read).transpose()?,
+            row: row.map(|item| read_row(VERB, &item)).transpose()?,
+            lease: lease.map(|item| StoredLease::read(&item)).transpose()?,
             holder: None,
             rows: RowFreshness::SameBatch,
         })
@@ -157,16 +160,15 @@ impl Ledger {
             MustRead::Nothing => return Ok(false),
             MustRead::Holder => {
                 // Rows only advance: if this read misses a change, the conditional write-up fails and returns it.
-                let item = self.table.get(Consistency::Eventual, VERB, key(holder.as_str()));
-                known.holder = item.await?.map(|item| read_row(VERB, &item)).transpose()?;
+                let item = self.eventual_reads.get(VERB, key(holder.as_str())).await?;
+                known.holder = item.map(|item| read_row(VERB, &item)).transpose()?;
             }
             MustRead::Both => {
-                let found = self.read(VERB, [delivery.as_str(), holder.as_str()]).await?;
-                let row = |delivery: &DeliveryKey| {
-                    let item = found.get(delivery.as_str());
-                    item.map(|item| read_row(VERB, item)).transpose()
+                let read = async |delivery: &DeliveryKey| {
+                    let item = self.strong_reads.get(VERB, key(delivery.as_str())).await?;
+                    item.map(|item| read_row(VERB, &item)).transpose()
                 };
-                (known.row, known.holder) = (row(delivery)?, row(holder)?);
+                (known.row, known.holder) = try_join(read(delivery), read(holder)).await?;
             }
         }
         known.rows = RowFreshness::AfterLease;
@@ -175,8 +177,8 @@ impl Ledger {
 
     /// Writes the row of a holder whose lease expired; the row that is stored then.
     async fn record_crash(&self, holder: &DeliveryKey, dead: Row) -> Result<Option<Row>, Error> {
-        let condition = condition(VERB, &dead, &RowGuard::Lease(dead.purpose()))?;
-        Ok(match self.write(VERB, holder, &dead, condition).await? {
+        let guard = RowGuard::Lease(dead.purpose());
+        Ok(match self.write(VERB, holder, &dead, &guard).await? {
             RowWrite::Written => Some(dead),
             RowWrite::Refused(stored) => stored,
         })
@@ -189,9 +191,12 @@ impl Ledger {
         version: Option<u64>,
         token: &str,
     ) -> Result<Put, Error> {
-        let condition = match version {
-            None => Expression::absent("delivery"),
-            Some(version) => Expression::equal("version", number(version)),
+        let (replaces, condition) = match version {
+            None => (Replaces::Nothing, Expression::absent("delivery")),
+            Some(version) => (
+                Replaces::Equal("version", number(version)),
+                Expression::equal("version", number(version)),
+            ),
         };
         let version = version.unwrap_or(0) + 1;
         let mut attributes = StoredLease { held, version }.write();
@@ -200,7 +205,7 @@ impl Ledger {
             ("writeToken", text(token)),
             ("expires", self.table.expiry()),
         ]));
-        self.table.put(VERB, attributes, condition).await
+        self.puts.put(VERB, attributes, replaces, condition).await
     }
 }
 
