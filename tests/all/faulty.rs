@@ -1,18 +1,23 @@
-//! A store of conversations with injected failures.
+//! A store with injected failures.
 
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use herald::batch::{BatchKey, BatchRecord};
+use herald::bot_health::BotHealth;
 use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey};
+use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
+use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::{
-    ConversationFilter, ConversationSummary, Conversations, Error, ListPage, PersonUpdate, Rule, Update,
+    CasResult, ConversationFilter, ConversationSummary, Conversations, DatedRow, Error, Ledger, ListPage,
+    PersonUpdate, RateLimits, RowGuard, RowWrite, Rule, Update,
 };
 use jiff::Timestamp;
 
-/// Runs before each call, and may make it fail.
-type Fault = dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync;
+/// Runs before each call of a method, and may make it fail.
+type Fault = dyn Fn(&'static str) -> BoxFuture<'static, Result<(), Error>> + Send + Sync;
 
 /// A store, and the fault before each call to it.
 #[derive(Clone)]
@@ -30,7 +35,7 @@ impl<S> fmt::Debug for Faulty<S> {
 impl<S> Faulty<S> {
     pub(crate) fn new(
         store: S,
-        fault: impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static,
+        fault: impl Fn(&'static str) -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static,
     ) -> Self {
         let fault = Arc::new(fault);
         Self { store, fault }
@@ -38,7 +43,7 @@ impl<S> Faulty<S> {
 
     /// A store of which every call fails.
     pub(crate) fn away(store: S) -> Self {
-        Self::new(store, || Box::pin(async { Err(unavailable()) }))
+        Self::new(store, |_| Box::pin(async { Err(unavailable()) }))
     }
 }
 
@@ -55,17 +60,17 @@ impl<S: Conversations> Conversations for Faulty<S> {
         key: &ConversationKey,
         rule: &mut Rule<'_, Conversation>,
     ) -> Result<Update<Conversation>, Error> {
-        (self.fault)().await?;
+        (self.fault)("update_conversation").await?;
         self.store.update_conversation(key, rule).await
     }
 
     async fn mark_removed(&self, key: &ConversationKey, now: Timestamp) -> Result<(), Error> {
-        (self.fault)().await?;
+        (self.fault)("mark_removed").await?;
         self.store.mark_removed(key, now).await
     }
 
     async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
-        (self.fault)().await?;
+        (self.fault)("erase").await?;
         self.store.erase(key).await
     }
 
@@ -74,27 +79,27 @@ impl<S: Conversations> Conversations for Faulty<S> {
         person: &PersonKey,
         rule: &mut Rule<'_, PersonRecord>,
     ) -> Result<PersonUpdate, Error> {
-        (self.fault)().await?;
+        (self.fault)("update_person").await?;
         self.store.update_person(person, rule).await
     }
 
     async fn claim_turn(&self, turn: &TurnKey, now: Timestamp, until: Timestamp) -> Result<TurnClaim, Error> {
-        (self.fault)().await?;
+        (self.fault)("claim_turn").await?;
         self.store.claim_turn(turn, now, until).await
     }
 
     async fn finish_turn(&self, turn: &TurnKey, until: Timestamp) -> Result<(), Error> {
-        (self.fault)().await?;
+        (self.fault)("finish_turn").await?;
         self.store.finish_turn(turn, until).await
     }
 
     async fn release_turn(&self, turn: &TurnKey) -> Result<(), Error> {
-        (self.fault)().await?;
+        (self.fault)("release_turn").await?;
         self.store.release_turn(turn).await
     }
 
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, Error> {
-        (self.fault)().await?;
+        (self.fault)("get_many").await?;
         self.store.get_many(keys).await
     }
 
@@ -104,7 +109,7 @@ impl<S: Conversations> Conversations for Faulty<S> {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ListPage<ConversationSummary>, Error> {
-        (self.fault)().await?;
+        (self.fault)("list").await?;
         self.store.list(filter, cursor, limit).await
     }
 
@@ -114,7 +119,7 @@ impl<S: Conversations> Conversations for Faulty<S> {
         query: &RosterQuery,
         now: Timestamp,
     ) -> Result<CachedRoster, Error> {
-        (self.fault)().await?;
+        (self.fault)("cached_roster").await?;
         self.store.cached_roster(team, query, now).await
     }
 
@@ -126,14 +131,66 @@ impl<S: Conversations> Conversations for Faulty<S> {
         page: &RosterPage,
         until: Timestamp,
     ) -> Result<(), Error> {
-        (self.fault)().await?;
+        (self.fault)("cache_roster").await?;
         self.store
             .cache_roster(team, generation, query, page, until)
             .await
     }
 
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
-        (self.fault)().await?;
+        (self.fault)("invalidate_roster").await?;
         self.store.invalidate_roster(team).await
+    }
+}
+
+impl<S: Ledger> Ledger for Faulty<S> {
+    async fn claim(&self, request: ClaimRequest<'_>, conversation: &ConversationKey) -> Result<Claim, Error> {
+        (self.fault)("claim").await?;
+        self.store.claim(request, conversation).await
+    }
+
+    async fn put_row(&self, delivery: &DeliveryKey, row: &Row, guard: &RowGuard) -> Result<RowWrite, Error> {
+        (self.fault)("put_row").await?;
+        self.store.put_row(delivery, row, guard).await
+    }
+
+    async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, Error> {
+        (self.fault)("rows").await?;
+        self.store.rows(deliveries).await
+    }
+
+    async fn leases(
+        &self,
+        conversations: &[ConversationKey],
+    ) -> Result<Vec<Option<ConversationLease>>, Error> {
+        (self.fault)("leases").await?;
+        self.store.leases(conversations).await
+    }
+
+    async fn dated_rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<DatedRow>>, Error> {
+        (self.fault)("dated_rows").await?;
+        self.store.dated_rows(deliveries).await
+    }
+
+    async fn batch(&self, batch: &BatchKey) -> Result<Option<BatchRecord>, Error> {
+        (self.fault)("batch").await?;
+        self.store.batch(batch).await
+    }
+
+    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
+        (self.fault)("compare_and_set_batch").await?;
+        self.store.compare_and_set_batch(batch, to).await
+    }
+}
+
+impl<S: RateLimits> RateLimits for Faulty<S> {
+    async fn update_rate(&self, bucket: &Bucket, rule: &mut Rule<'_, TenantRate>) -> Result<(), Error> {
+        (self.fault)("update_rate").await?;
+        self.store.update_rate(bucket, rule).await
+    }
+
+    async fn update_bot_health(&self, rule: &mut Rule<'_, BotHealth>) -> Result<(), Error> {
+        (self.fault)("update_bot_health").await?;
+        self.store.update_bot_health(rule).await
     }
 }

@@ -1,15 +1,20 @@
 //! From an accepted notification to the channel: planner, ledger, sender.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use aws_lambda_events::event::sqs::SqsEvent;
 use herald::audience::Recipient;
 use herald::delivery::{ClaimRequest, DeliveryKey, Outcome, SkipReason, State};
 use herald::notification::{self, PAGE_SIZE, Page};
+use herald::queue::Queue as _;
 use herald::rate_limit::{Bucket, ConversationRate, Limits};
 use herald::store::{Ledger, Notifications};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tests::backend::Assembled;
 use tests::channel::Behaviour;
 
+use crate::faulty::{Faulty, unavailable};
 use crate::world::{World, in_channel, personal};
 
 fn to(audience: &Value) -> Value {
@@ -20,7 +25,6 @@ fn everyone() -> Value {
     to(&json!({"everyone": true}))
 }
 
-/// A world in which these people have the bot installed.
 fn recipient(person: &str) -> Recipient {
     Recipient::Conversation(format!("msteams|28:bot|a:{person}").parse().unwrap())
 }
@@ -433,10 +437,8 @@ async fn a_planner_out_of_time_continues_where_it_stopped() {
             .await;
     }
     let id = world.asks(&to(&json!({"tenant": "tenant-1"}))).await;
-    let whole = world.plans.take().unwrap();
-    world.plan_one(&whole.body).await;
-    let part = serde_json::from_str(&world.plans.take().unwrap().body).unwrap();
-    planner::run(&world.planner(), part, world.in_seconds(1))
+    let whole = serde_json::from_str(&world.plans.take().unwrap().body).unwrap();
+    planner::run(&world.planner(), whole, world.in_seconds(1))
         .await
         .unwrap();
     assert_eq!(
@@ -450,6 +452,64 @@ async fn a_planner_out_of_time_continues_where_it_stopped() {
         PAGE_SIZE as u64 * 2 + 1
     );
     assert_eq!(world.channel.requests(), PAGE_SIZE * 2 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_audience_is_planned_and_started_by_one_planner() {
+    let world = World::of(&["ada", "bob", "eve", "ida", "kim"]).await;
+    let named = to(&json!({"users": ["entra-ada", "entra-bob"]}));
+    for (body, people) in [(named, 2), (everyone(), 5)] {
+        let id = world.asks(&body).await;
+        let plan = world.plans.take().unwrap();
+        world.plan_one(&plan.body).await;
+        assert!(world.plans.take().is_none(), "{body}");
+        while let Some(chunk) = world.deliveries.take() {
+            world.send_one(&chunk.body).await;
+        }
+        let head = world.notification(&id).await;
+        assert_eq!(
+            (head.counts.delivered, head.state()),
+            (people, notification::State::Completed)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_fails_is_tried_again_by_itself() {
+    let world = World::of(&["ada", "bob"]).await;
+    let union = json!([{"tenant": "tenant-1"}, {"users": ["entra-ada", "entra-nobody"]}]);
+    let id = world.asks(&to(&union)).await;
+    let failures = AtomicU32::new(1);
+    let one_less = |left: u32| left.checked_sub(1);
+    let planner = world.planner();
+    let planner = planner::Context::<Assembled<_, _, _, _, _>> {
+        conversations: Faulty::new(planner.conversations, move |method| {
+            let fails = method == "list"
+                && failures
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+                    .is_ok();
+            Box::pin(async move { if fails { Err(unavailable()) } else { Ok(()) } })
+        }),
+        notifications: planner.notifications,
+        ledger: planner.ledger,
+        plans: planner.plans,
+        deliveries: planner.deliveries,
+        events: planner.events,
+        connector: planner.connector,
+        limits: planner.limits,
+        roster_ttl: planner.roster_ttl,
+        bot: planner.bot,
+        clock: planner.clock,
+    };
+    let plan = serde_json::from_str(&world.plans.take().unwrap().body).unwrap();
+    planner::run(&planner, plan, world.in_seconds(60)).await.unwrap();
+    let parts: Vec<_> = std::iter::from_fn(|| world.plans.take()).collect();
+    assert_eq!(parts.len(), 2, "the part that failed, and the one after it");
+    world.plans.send(parts).await.unwrap();
+    world.work().await;
+    let head = world.notification(&id).await;
+    assert_eq!((head.counts.delivered, head.counts.skipped), (2, 1));
+    assert_eq!(head.state(), notification::State::Completed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -330,7 +330,7 @@ impl<B: Backend> Acceptor<'_, B> {
         })
     }
 
-    /// Enqueues the plan, for `deliverAt`. It is one message, so it is enqueued or not; the planner makes one for each part.
+    /// Enqueues the plan, for `deliverAt`. It is one message, so it is enqueued or not; the planner makes one for each long part.
     async fn enqueue(&self, notification: &Notification, now: Timestamp) -> Result<(), queue::Error> {
         let wait = notification
             .deliver_at

@@ -296,7 +296,7 @@ async fn a_body_that_is_too_large_is_refused_with_advice_to_split_it() {
 /// A store whose calls take this long, and fail after so many imports.
 fn failing(store: &Store, imports: usize, takes: Duration) -> Faulty<Store> {
     let left = Arc::new(AtomicUsize::new(imports));
-    Faulty::new(store.clone(), move || {
+    Faulty::new(store.clone(), move |_| {
         let left = Arc::clone(&left);
         Box::pin(async move {
             tokio::time::sleep(takes).await;
