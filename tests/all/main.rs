@@ -24,6 +24,7 @@ mod reach;
 mod reactions;
 mod rosters;
 mod service_url;
+mod settle;
 mod simulation;
 mod system;
 mod teams;

@@ -21,7 +21,7 @@ const SHARED: [(&str, &str); 23] = [
     ),
     (
         "Reason",
-        "why a service's request failed: `connector::Reason`, `graph::Reason`; why a delivery is open: `explain::Reason`",
+        "why a service's request failed: `connector::Reason`, `graph::Reason`",
     ),
     ("Bot", "the trait of `turn` and the bot that implements it"),
     (

@@ -40,7 +40,7 @@ const CONCURRENT_READS: usize = 16;
 struct Explanation<'a> {
     id: &'a NotificationId,
     state: State,
-    /// Deliveries in chunks that are not closed.
+    /// Deliveries that are not counted.
     open: u64,
     /// These add up to `open` if the scan is complete.
     reasons: Vec<Group>,
@@ -151,6 +151,7 @@ impl<B: Backend> Context<B> {
                 leases: &leases,
                 recipients: &open.chunk.recipients,
                 rows: &open.rows,
+                counted: open.counted,
             });
         }
         let behind = notification.revision > 0 && notification.chunks_current < notification.chunks;

@@ -104,7 +104,7 @@ impl<B: Backend> Context<B> {
             .message(&notification.id, notification.revision)
             .await?;
         let audience = self.notifications.audience(&notification.id).await?;
-        let usage = Usage::to_send(&notification);
+        let usage = Usage::of_sending(&notification);
         let confirm = Some(&notification.id).filter(|_| notification.state() == State::Held);
         let plan = Plan {
             id: &notification.id,

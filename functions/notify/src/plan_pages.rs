@@ -1,11 +1,11 @@
 //! Scans the pages of a plan in order: by part, then by page number.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use herald::audience::Recipient;
 use herald::delivery::{DeliveryKey, Row};
-use herald::notification::{ChunkId, Notification, Page, PageChunk};
+use herald::notification::{ChunkId, CountedChunk, Notification, Page, PageChunk};
 use herald::store::{self, Ledger, Notifications};
 
 /// A position in a plan: before a recipient of a page.
@@ -90,6 +90,8 @@ pub(crate) struct OpenChunk {
     pub(crate) id: ChunkId,
     pub(crate) chunk: PageChunk,
     pub(crate) rows: Vec<Option<Row>>,
+    /// How many of its deliveries have ended and are counted.
+    pub(crate) counted: u64,
 }
 
 /// How much one request scans.
@@ -129,13 +131,15 @@ pub(crate) async fn open<S: Notifications, L: Ledger>(
             scan.next = Some(here);
             break;
         }
-        let closed = store
-            .closed_chunks(&notification.id, here.part, here.page)
+        let counted = store
+            .counted_chunks(&notification.id, here.part, here.page)
             .await?;
-        let closed: HashSet<u16> = closed.into_iter().map(|(index, _)| index).collect();
+        let counted: HashMap<u16, CountedChunk> =
+            counted.into_iter().map(|chunk| (chunk.index, chunk)).collect();
+        let is_closed = |index: &u16| counted.get(index).is_some_and(|chunk| chunk.closed_at.is_some());
         let chunks: Vec<_> = (0_u16..)
             .zip(page.chunks)
-            .filter(|(index, _)| !closed.contains(index))
+            .filter(|(index, _)| !is_closed(index))
             .collect();
         let recipients = chunks.iter().flat_map(|(_, chunk)| &chunk.recipients);
         let mut rows = rows(ledger, notification, recipients).await?.into_iter();
@@ -148,6 +152,7 @@ pub(crate) async fn open<S: Notifications, L: Ledger>(
                     page: here.page,
                     index,
                 },
+                counted: counted.get(&index).map_or(0, |chunk| chunk.counts.total()),
                 rows: rows.by_ref().take(chunk.recipients.len()).collect(),
                 chunk,
             });

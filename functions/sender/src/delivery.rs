@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::notification_cache::{NotificationCache, Snapshot};
 use crate::outcome::{SideEffect, SideEffects};
-use crate::request::{RequestResult, Requests};
+use crate::request::{AttemptRequests, RequestResult};
 use crate::resolve::{Resolution, Resolver};
 use crate::tenant::{Tenant, error_code};
 
@@ -215,18 +215,24 @@ impl<B: Backend> Delivery<'_, '_, B> {
             Err(outcome) => Disposition::Settle(lease.final_outcome(outcome)),
         };
         let (written, run) = match next {
-            Disposition::Settle(outcome) => (
-                ledger.settle(&delivery, &lease, &outcome).await?,
-                Run::Settled(outcome),
-            ),
+            Disposition::Settle(outcome) => {
+                let settle = async || ledger.settle(&delivery, &lease, &outcome).await;
+                (
+                    self.tenant.invocation.record(settle).await?,
+                    Run::Settled(outcome),
+                )
+            }
             Disposition::Wait {
                 until,
                 reason,
                 ambiguous_attempts,
             } => {
-                let written = ledger
-                    .release(&delivery, &lease, until, &reason, ambiguous_attempts)
-                    .await?;
+                let release = async || {
+                    ledger
+                        .release(&delivery, &lease, until, &reason, ambiguous_attempts)
+                        .await
+                };
+                let written = self.tenant.invocation.record(release).await?;
                 let reason = Some(reason);
                 (
                     written,
@@ -300,7 +306,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
             None => ServiceUrls::new(trust, observed),
             Some(service_url) => ServiceUrls::starting_at(trust, service_url.as_str(), observed),
         };
-        let requests = Requests {
+        let requests = AttemptRequests {
             tenant: self.tenant,
             cache: self.cache,
             lease,

@@ -7,6 +7,8 @@ use herald::backend::Backend;
 use herald::bot_monitor::BotMonitor;
 use herald::id::NotificationId;
 use herald::rate_limit::Bucket;
+use herald::store::{self, CasResult};
+use herald::telemetry::chain;
 use herald::tenant_gate::TenantGate;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -24,6 +26,14 @@ const LAST_REQUEST_MARGIN: SignedDuration = SignedDuration::from_secs(25);
 /// How many deliveries one environment has in flight. Each may keep a connection to the channel or to a table for a while, and
 /// an environment has 1,024 file descriptors.
 const MAX_CONCURRENCY: usize = 480;
+
+/// How long to wait before the outcome of an attempt is written again.
+const RECORD_BACKOFF: [SignedDuration; 4] = [
+    SignedDuration::from_millis(200),
+    SignedDuration::from_secs(1),
+    SignedDuration::from_secs(2),
+    SignedDuration::from_secs(4),
+];
 
 /// One invocation of the function.
 #[derive(Debug)]
@@ -65,6 +75,23 @@ impl<'a, B: Backend> Invocation<'a, B> {
     /// Whether no request may be made any more.
     pub(crate) fn out_of_time(&self) -> bool {
         later(self.now(), LAST_REQUEST_MARGIN) > self.deadline
+    }
+
+    /// Writes what an attempt led to. The channel has answered: that must not become a doubt because a table is away for a moment.
+    pub(crate) async fn record(
+        &self,
+        write: impl AsyncFn() -> Result<CasResult, store::Error>,
+    ) -> Result<CasResult, store::Error> {
+        for wait in RECORD_BACKOFF {
+            match write().await {
+                Err(error @ store::Error::Unavailable { .. }) if !self.out_of_time() => {
+                    tracing::warn!(error_type = "OutcomeNotRecorded", error = %chain(&error), "the outcome of an attempt could not be written; it is written again");
+                    self.context.clock.sleep_until(later(self.now(), wait)).await;
+                }
+                written => return written,
+            }
+        }
+        write().await
     }
 
     /// Waits until so many deliveries may be in flight, and reserves their slots until the permit is dropped.

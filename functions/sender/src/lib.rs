@@ -61,6 +61,9 @@ mod request;
 mod resolve;
 mod tenant;
 
+/// What has ended of a chunk that goes on sooner than this is counted with the rest: a count costs a transaction.
+const UNCOUNTED_WAIT: SignedDuration = SignedDuration::from_secs(5);
+
 /// A chunk that comes so little before its time is handled: clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(1);
 
@@ -112,13 +115,13 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
         return Ok(());
     };
     let revision = cache.latest().await?.head.revision;
-    let closed = context
+    let counted = context
         .notifications
-        .closed_chunks(&id, name.part, name.page)
+        .counted_chunks(&id, name.part, name.page)
         .await?;
-    if closed
+    if counted
         .iter()
-        .any(|closed| closed.0 == name.index && closed.1 >= revision)
+        .any(|chunk| chunk.index == name.index && chunk.is_closed_at(revision))
     {
         // The worker that closed it may have crashed before the next step.
         return completion::check(&context.notifications, &context.events, &id, now).await;
@@ -134,7 +137,11 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
             // What is not sent by then ends then, however long it would have to wait.
             let expires_at = cache.latest().await?.head.expires_at;
             let is_sooner = expires_at < until && expires_at > invocation.now();
-            return requeue(context, chunk, if is_sooner { expires_at } else { until }).await;
+            let until = if is_sooner { expires_at } else { until };
+            if until > later(invocation.now(), UNCOUNTED_WAIT) {
+                count(context, &chunk).await;
+            }
+            return requeue(context, chunk, until).await;
         }
         let Chunk { revision, result, .. } = &chunk;
         match context
@@ -191,6 +198,21 @@ async fn reset<B: Backend>(context: &Context<B>, chunk: &mut Chunk) -> Result<bo
         ..Chunk::whole(chunk.notification.clone(), name, planned)
     };
     Ok(true)
+}
+
+/// Counts what has ended of a chunk that is not closed for a while. When that fails, it is counted with the rest.
+async fn count<B: Backend>(context: &Context<B>, chunk: &Chunk) {
+    let Chunk {
+        notification: id,
+        result,
+        ..
+    } = chunk;
+    let counted = context
+        .notifications
+        .count_open_chunk(id, chunk.chunk, &result.counts);
+    if let Err(error) = counted.await {
+        tracing::warn!(error_type = "ChunkNotCounted", notification = %id, error = %chain(&error), "what has ended of a chunk could not be counted; it is counted when the chunk ends");
+    }
 }
 
 /// Puts what is left of the chunk back on the queue, due then.

@@ -109,7 +109,7 @@ impl<B: Backend> Tenant<'_, B> {
     ) -> Result<Disposition, store::Error> {
         let error = match answer {
             Ok(activity) => {
-                if self.note_acceptance() {
+                if self.note_token_acceptance() {
                     let service_url = effects.record.and_then(|record| record.service_urls.first());
                     effects
                         .list

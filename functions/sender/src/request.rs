@@ -30,7 +30,7 @@ pub(crate) enum RequestResult {
 }
 
 /// What one attempt sends.
-pub(crate) struct Requests<'r, 'a, B: Backend> {
+pub(crate) struct AttemptRequests<'r, 'a, B: Backend> {
     pub(crate) tenant: Tenant<'a, B>,
     pub(crate) cache: &'r NotificationCache<'a, B>,
     pub(crate) lease: &'r AttemptLease,
@@ -56,7 +56,7 @@ enum Recreation {
     CutShort,
 }
 
-impl<B: Backend> Requests<'_, '_, B> {
+impl<B: Backend> AttemptRequests<'_, '_, B> {
     /// Makes the request, and those that follow from its failure: at another service URL, or after the conversation was created
     /// again, once.
     pub(crate) async fn run(

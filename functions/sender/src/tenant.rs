@@ -109,14 +109,14 @@ impl<'a, B: Backend> Tenant<'a, B> {
     }
 
     /// Notes that the tenant accepted the bot's token. Whether that is to be recorded.
-    pub(crate) fn note_acceptance(&self) -> bool {
+    pub(crate) fn note_token_acceptance(&self) -> bool {
         self.bucket
-            .is_some_and(|bucket| self.invocation.monitor.note_acceptance(bucket))
+            .is_some_and(|bucket| self.invocation.monitor.note_token_acceptance(bucket))
     }
 
     /// Records that the tenant accepted the bot's token at this service URL.
     pub(crate) async fn record_acceptance(&self, service_url: &str) {
-        let requested_at = self.context().connector.token_requested_at(service_url);
+        let requested_at = self.context().connector.last_token_request(service_url);
         let monitor = &self.invocation.monitor;
         monitor.record_acceptance(requested_at.map(timestamp)).await;
     }

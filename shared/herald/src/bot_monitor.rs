@@ -138,7 +138,7 @@ impl<'a, P: RateLimits, E: Events> BotMonitor<'a, P, E> {
 
     /// A tenant accepted the bot's token. Whether [`record_acceptance`](Self::record_acceptance) is to be called, which the first
     /// acceptance of an invocation and the first after a failure are.
-    pub fn note_acceptance(&self, bucket: &Bucket) -> bool {
+    pub fn note_token_acceptance(&self, bucket: &Bucket) -> bool {
         let mut state = self.state();
         state.accepted = Some(TokenAcceptance {
             bucket: bucket.clone(),

@@ -147,7 +147,7 @@ const NOTIFICATION: Usage = Usage {
 impl Usage {
     /// The usage of sending the planned part of a notification. The chunks in batch mode are not counted separately, so as many
     /// as possible are assumed, which is the higher cost.
-    pub fn to_send(notification: &Notification) -> Self {
+    pub fn of_sending(notification: &Notification) -> Self {
         let Notification {
             audience,
             batched,
@@ -215,7 +215,7 @@ mod tests {
         let nobody = "nobody".to_owned();
         let notification =
             Notification::begin(id, Timestamp::UNIX_EPOCH, nobody, &request, StartPolicy::DryRun);
-        Usage::to_send(&Notification {
+        Usage::of_sending(&Notification {
             audience,
             batched,
             chunks,

@@ -215,6 +215,27 @@ impl OutcomeCounts {
         }
     }
 
+    /// Counts `now` in the place of `before`, which was added to these.
+    pub(crate) fn recount(&mut self, before: &Self, now: &Self) {
+        let each = before.fields().into_iter().zip(now.fields());
+        for (mine, (before, now)) in self.fields_mut().into_iter().zip(each) {
+            *mine = (*mine + now.1).saturating_sub(before.1);
+        }
+    }
+
+    /// What these counts have more than earlier ones; `None` if one of them is lower, or none is higher.
+    pub fn growth_since(&self, earlier: &Self) -> Option<Self> {
+        let mut growth = Self::default();
+        for (grown, (now, before)) in growth
+            .fields_mut()
+            .into_iter()
+            .zip(self.fields().into_iter().zip(earlier.fields()))
+        {
+            *grown = now.1.checked_sub(before.1)?;
+        }
+        (growth.total() > 0).then_some(growth)
+    }
+
     /// How many ended.
     pub fn total(&self) -> u64 {
         self.fields().iter().map(|(_, count)| count).sum()

@@ -31,7 +31,7 @@ pub const MAX_RATES: usize = 20;
 /// Why a delivery is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Reason {
+pub enum OpenReason {
     /// The notification is held: its chunks are not enqueued.
     Held,
     /// The notification is a plan that is sent as another notification.
@@ -62,11 +62,11 @@ pub enum Reason {
     InFlight,
     /// It is about to end without a request: cancelled or expired.
     Ending,
-    /// It has ended, and counts when the rest of its chunk has.
+    /// It has ended, and is counted in a moment.
     Ended,
 }
 
-impl Reason {
+impl OpenReason {
     /// Whether such a delivery will make a request without any intervention.
     fn is_before_a_request(self) -> bool {
         match self {
@@ -149,6 +149,8 @@ pub struct OpenChunk<'a> {
     pub leases: &'a HashMap<ConversationKey, ConversationLease>,
     /// The recipients' ledger rows, in their order.
     pub rows: &'a [Option<Row>],
+    /// How many of its deliveries have ended and are counted: they are not open.
+    pub counted: u64,
 }
 
 /// Open deliveries with the same reason and code.
@@ -156,7 +158,7 @@ pub struct OpenChunk<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Group {
     /// Why they are open.
-    pub reason: Reason,
+    pub reason: OpenReason,
     /// The channel's error code, or the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -213,7 +215,7 @@ pub struct Survey<'a> {
     class: QueueClass,
     limit: Limit,
     now: Timestamp,
-    groups: BTreeMap<(Reason, Option<String>), Group>,
+    groups: BTreeMap<(OpenReason, Option<String>), Group>,
     buckets: BTreeMap<Bucket, Seen>,
     examined: u64,
     latest: Option<Timestamp>,
@@ -229,14 +231,14 @@ struct Seen {
 
 /// The reason of one delivery, with its details.
 struct Verdict {
-    reason: Reason,
+    reason: OpenReason,
     code: Option<String>,
     until: Option<Timestamp>,
     since: Option<Timestamp>,
 }
 
-impl From<Reason> for Verdict {
-    fn from(reason: Reason) -> Self {
+impl From<OpenReason> for Verdict {
+    fn from(reason: OpenReason) -> Self {
         Self {
             reason,
             code: None,
@@ -247,14 +249,14 @@ impl From<Reason> for Verdict {
 }
 
 impl Verdict {
-    fn until(reason: Reason, until: Timestamp) -> Self {
+    fn until(reason: OpenReason, until: Timestamp) -> Self {
         Self {
             until: Some(until),
             ..reason.into()
         }
     }
 
-    fn coded(reason: Reason, code: &str, until: Timestamp) -> Self {
+    fn coded(reason: OpenReason, code: &str, until: Timestamp) -> Self {
         Self {
             code: Some(code.to_owned()),
             ..Self::until(reason, until)
@@ -287,8 +289,8 @@ impl<'a> Survey<'a> {
         }
         if notification.parts_planned < notification.parts {
             let verdict = match notification.deliver_at {
-                Some(moment) if moment > now => Verdict::until(Reason::Scheduled, moment),
-                Some(_) | None => Reason::NotYetPlanned.into(),
+                Some(moment) if moment > now => Verdict::until(OpenReason::Scheduled, moment),
+                Some(_) | None => OpenReason::NotYetPlanned.into(),
             };
             survey.group(verdict);
         }
@@ -310,6 +312,8 @@ impl<'a> Survey<'a> {
             .as_ref()
             .and_then(|rate| rate.flow_end(self.class, self.limit, self.now));
         let none = std::iter::repeat(&None);
+        // Deliveries that have ended and are counted are not open.
+        let mut counted = chunk.counted;
         for (recipient, row) in chunk.recipients.iter().zip(chunk.rows.iter().chain(none)) {
             let verdict = verdict(
                 self.notification,
@@ -324,9 +328,13 @@ impl<'a> Survey<'a> {
                 None => verdict,
             };
             let verdict = self.in_outage(verdict, chunk.bucket);
+            if verdict.reason == OpenReason::Ended && counted > 0 {
+                counted -= 1;
+                continue;
+            }
             self.examined += 1;
             if verdict.reason.is_before_a_request() {
-                if verdict.reason != Reason::Queued {
+                if verdict.reason != OpenReason::Queued {
                     self.latest = self.latest.max(verdict.until);
                 }
                 if let Some(bucket) = chunk.bucket {
@@ -379,13 +387,13 @@ impl<'a> Survey<'a> {
     /// batch, or on an audience that is not read yet.
     pub fn finish(&self) -> Option<Timestamp> {
         let stuck = [
-            Reason::Held,
-            Reason::Confirmed,
-            Reason::NotYetPlanned,
-            Reason::DeadLetter,
-            Reason::Scheduled,
-            Reason::InBatch,
-            Reason::BotOutage,
+            OpenReason::Held,
+            OpenReason::Confirmed,
+            OpenReason::NotYetPlanned,
+            OpenReason::DeadLetter,
+            OpenReason::Scheduled,
+            OpenReason::InBatch,
+            OpenReason::BotOutage,
         ];
         if self.groups.keys().any(|(reason, _)| stuck.contains(reason)) || self.examined == 0 {
             return None;
@@ -434,7 +442,7 @@ impl<'a> Survey<'a> {
             Some(outage) if bucket.is_some() && verdict.reason.is_before_a_request() => Verdict {
                 code: Some(outage.code.clone()),
                 since: Some(outage.since),
-                ..Reason::BotOutage.into()
+                ..OpenReason::BotOutage.into()
             },
             Some(_) | None => verdict,
         }
@@ -468,22 +476,22 @@ impl<'a> Survey<'a> {
 /// The verdict on a delivery whose chunk the queue hides until then.
 fn hide(verdict: Verdict, until: Timestamp) -> Verdict {
     match verdict.reason {
-        Reason::InFlight | Reason::WaitingForPermit | Reason::Queued => {
-            Verdict::coded(Reason::InFlight, WORKER_DIED, until)
+        OpenReason::InFlight | OpenReason::WaitingForPermit | OpenReason::Queued => {
+            Verdict::coded(OpenReason::InFlight, WORKER_DIED, until)
         }
-        Reason::Held
-        | Reason::Scheduled
-        | Reason::NotYetPlanned
-        | Reason::Confirmed
-        | Reason::DeadLetter
-        | Reason::BotOutage
-        | Reason::TenantPaused
-        | Reason::InBatch
-        | Reason::RetryingAmbiguous
-        | Reason::Retrying
-        | Reason::WaitingForInstall
-        | Reason::Ending
-        | Reason::Ended => verdict,
+        OpenReason::Held
+        | OpenReason::Scheduled
+        | OpenReason::NotYetPlanned
+        | OpenReason::Confirmed
+        | OpenReason::DeadLetter
+        | OpenReason::BotOutage
+        | OpenReason::TenantPaused
+        | OpenReason::InBatch
+        | OpenReason::RetryingAmbiguous
+        | OpenReason::Retrying
+        | OpenReason::WaitingForInstall
+        | OpenReason::Ending
+        | OpenReason::Ended => verdict,
     }
 }
 
@@ -497,7 +505,7 @@ fn verdict(
     now: Timestamp,
 ) -> Verdict {
     let waiting = match row.map(|row| (&row.state, row.ambiguous_attempts)) {
-        Some((State::Settled(_), _)) => return Reason::Ended.into(),
+        Some((State::Settled(_), _)) => return OpenReason::Ended.into(),
         Some((State::Waiting { until, reason }, ambiguous_attempts)) if *until > now => {
             Some((*until, reason.as_str(), ambiguous_attempts))
         }
@@ -512,17 +520,17 @@ fn verdict(
     if let Some(reason) = chunk.buried {
         return Verdict {
             code: Some(reason.to_owned()),
-            ..Reason::DeadLetter.into()
+            ..OpenReason::DeadLetter.into()
         };
     }
     if notification.confirmed_as.is_some() {
-        return Reason::Confirmed.into();
+        return OpenReason::Confirmed.into();
     }
     if notification.is_held() {
-        return Reason::Held.into();
+        return OpenReason::Held.into();
     }
     if let Some(moment) = notification.deliver_at.filter(|moment| *moment > now) {
-        return Verdict::until(Reason::Scheduled, moment);
+        return Verdict::until(OpenReason::Scheduled, moment);
     }
     if row.is_none()
         && matches!(
@@ -533,29 +541,29 @@ fn verdict(
             })
         )
     {
-        return Reason::InBatch.into();
+        return OpenReason::InBatch.into();
     }
     let is_refused = chunk
         .bucket
         .is_some_and(|bucket| notification.refusal(bucket.channel()).is_some());
     if notification.is_stopped() || notification.expires_at <= now || is_refused {
-        return Reason::Ending.into();
+        return OpenReason::Ending.into();
     }
     let Some(rate) = rate else {
-        return Reason::InFlight.into();
+        return OpenReason::InFlight.into();
     };
     if let Some(pause) = rate.breaker.as_ref().filter(|pause| pause.until > now) {
         let until = waiting.map_or(pause.until, |(until, ..)| pause.until.max(until));
-        return Verdict::coded(Reason::TenantPaused, &pause.code, until);
+        return Verdict::coded(OpenReason::TenantPaused, &pause.code, until);
     }
     match waiting {
-        Some((until, INSTALLING, 0)) => Verdict::until(Reason::WaitingForInstall, until),
-        Some((until, reason, 0)) => Verdict::coded(Reason::Retrying, reason, until),
-        Some((until, reason, _)) => Verdict::coded(Reason::RetryingAmbiguous, reason, until),
+        Some((until, INSTALLING, 0)) => Verdict::until(OpenReason::WaitingForInstall, until),
+        Some((until, reason, 0)) => Verdict::coded(OpenReason::Retrying, reason, until),
+        Some((until, reason, _)) => Verdict::coded(OpenReason::RetryingAmbiguous, reason, until),
         None => match queued_until {
-            Some(until) => Verdict::until(Reason::Queued, until),
-            None if rate.next_slot > now => Verdict::until(Reason::WaitingForPermit, rate.next_slot),
-            None => Reason::InFlight.into(),
+            Some(until) => Verdict::until(OpenReason::Queued, until),
+            None if rate.next_slot > now => Verdict::until(OpenReason::WaitingForPermit, rate.next_slot),
+            None => OpenReason::InFlight.into(),
         },
     }
 }

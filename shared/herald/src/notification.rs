@@ -89,7 +89,7 @@ pub struct Notification {
     pub chunks: u64,
     /// Chunks whose deliveries have all ended.
     pub chunks_closed: u64,
-    /// The outcomes of the deliveries in closed chunks.
+    /// The outcomes of the deliveries that are counted: those of closed chunks, and of open ones that wait for long.
     pub counts: OutcomeCounts,
     /// The number of the current content; 0 is the first.
     pub revision: u32,
@@ -225,7 +225,25 @@ pub struct RevisionCounts {
     pub uneditable: u64,
 }
 
-/// The counts of a closed chunk.
+/// What is counted of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedChunk {
+    /// Its index on its page.
+    pub index: u16,
+    /// The revision at which it is closed; `None` while it is open.
+    pub closed_at: Option<u32>,
+    /// The outcomes that are counted while it is open.
+    pub counts: OutcomeCounts,
+}
+
+impl CountedChunk {
+    /// Whether it is closed at this revision or a later one.
+    pub fn is_closed_at(&self, revision: u32) -> bool {
+        self.closed_at.is_some_and(|closed_at| closed_at >= revision)
+    }
+}
+
+/// The counts of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkResult {
     /// The outcomes of its deliveries.
@@ -425,7 +443,7 @@ impl Notification {
                 .is_none_or(|stored| stored.revision < refusal.revision)
     }
 
-    /// The outcomes of the deliveries in closed chunks. If it was cancelled or retracted while it was held, its whole audience is cancelled.
+    /// The outcomes of the deliveries that are counted. If it was cancelled or retracted while it was held, its whole audience is cancelled.
     pub fn ended(&self) -> OutcomeCounts {
         let mut ended = self.counts;
         if self.state() == State::Cancelled && self.is_held() {
@@ -434,7 +452,7 @@ impl Notification {
         ended
     }
 
-    /// Deliveries in chunks that are not closed: the audience less everything counted.
+    /// Deliveries that are not counted: the audience less everything counted.
     pub fn open(&self) -> u64 {
         self.audience.saturating_sub(self.ended().total())
     }

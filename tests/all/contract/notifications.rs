@@ -44,6 +44,8 @@ on_every_backend! { notifications:
     a_chunk_processed_at_another_revision_is_stale,
     a_concurrent_close_and_revision_never_both_count,
     the_closed_chunks_of_a_page_are_listed_with_their_revisions,
+    what_ended_of_an_open_chunk_is_counted_once_and_the_rest_when_it_closes,
+    an_outcome_that_became_another_one_is_counted_once,
     a_cancellation_is_final_and_keeps_its_first_time,
     a_revision_adds_a_content_and_keeps_the_earlier_ones,
     a_revision_resets_only_the_counts_of_messages,
@@ -688,7 +690,7 @@ async fn a_chunk_processed_at_another_revision_is_stale<S: Notifications>(store:
         let closed = store.close_chunk(&id(1), CHUNK, revision, &early).await.unwrap();
         assert_eq!(closed, Close::StaleRevision, "{revision}");
     }
-    assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(store.counted_chunks(&id(1), 0, 0).await.unwrap(), []);
     assert_eq!(find(&store, 1).await.chunks_closed, 0);
     let closed = store.close_chunk(&id(1), CHUNK, 1, &early).await.unwrap();
     assert_eq!(closed, Close::Closed, "the first result, at a later revision");
@@ -733,7 +735,7 @@ async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifica
         .unwrap();
     store.put_page(&id(1), 0, 10, &page(1, None)).await.unwrap();
     store.put_page(&id(1), 1, 0, &page(1, None)).await.unwrap();
-    assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(store.counted_chunks(&id(1), 0, 0).await.unwrap(), []);
     let close = async |chunk, revision| {
         let closed = store
             .close_chunk(&id(1), chunk, revision, &ChunkResult::default())
@@ -747,10 +749,61 @@ async fn the_closed_chunks_of_a_page_are_listed_with_their_revisions<S: Notifica
     close(ChunkId { part: 1, ..CHUNK }, 0).await;
     revise(&store, 1, "new", 1).await;
     close(ChunkId { index: 2, ..CHUNK }, 1).await;
-    assert_eq!(
-        store.closed_chunks(&id(1), 0, 0).await.unwrap(),
-        [(0, 0), (2, 1), (11, 0)]
-    );
+    let counted = store.counted_chunks(&id(1), 0, 0).await.unwrap();
+    let closed: Vec<_> = counted
+        .iter()
+        .map(|chunk| (chunk.index, chunk.closed_at))
+        .collect();
+    assert_eq!(closed, [(0, Some(0)), (2, Some(1)), (11, Some(0))]);
+}
+
+async fn what_ended_of_an_open_chunk_is_counted_once_and_the_rest_when_it_closes<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    let half = result(&[delivered(0)], 0);
+    for _ in 0..2 {
+        store.count_open_chunk(&id(1), CHUNK, &half.counts).await.unwrap();
+        let head = find(&store, 1).await;
+        assert_eq!(
+            (head.counts, head.open(), head.chunks_closed),
+            (half.counts, 1, 0)
+        );
+    }
+    let counted = store.counted_chunks(&id(1), 0, 0).await.unwrap();
+    assert_eq!((counted[0].closed_at, counted[0].counts), (None, half.counts));
+    // A copy of the chunk's message that has come less far counts nothing off.
+    let none = OutcomeCounts::default();
+    store.count_open_chunk(&id(1), CHUNK, &none).await.unwrap();
+    assert_eq!(find(&store, 1).await.counts, half.counts);
+    let whole = result(&[delivered(0), Outcome::Unknown], 0);
+    for _ in 0..2 {
+        let closed = store.close_chunk(&id(1), CHUNK, 0, &whole).await.unwrap();
+        assert_eq!(closed, Close::Closed);
+        let head = find(&store, 1).await;
+        assert_eq!(
+            (head.counts, head.open(), head.chunks_closed),
+            (whole.counts, 0, 1)
+        );
+    }
+    // A late copy changes nothing any more.
+    store
+        .count_open_chunk(&id(1), CHUNK, &whole.counts)
+        .await
+        .unwrap();
+    assert_eq!(find(&store, 1).await.counts, whole.counts);
+}
+
+async fn an_outcome_that_became_another_one_is_counted_once<S: Notifications>(store: S) {
+    store.accept(&acceptance(1)).await.unwrap();
+    store.put_page(&id(1), 0, 0, &page(1, None)).await.unwrap();
+    let early = result(&[Outcome::Unknown], 0);
+    store
+        .count_open_chunk(&id(1), CHUNK, &early.counts)
+        .await
+        .unwrap();
+    let whole = result(&[delivered(0), delivered(0)], 0);
+    store.close_chunk(&id(1), CHUNK, 0, &whole).await.unwrap();
+    assert_eq!(find(&store, 1).await.counts, whole.counts);
 }
 
 async fn a_cancellation_is_final_and_keeps_its_first_time<S: Notifications>(store: S) {
@@ -946,7 +999,7 @@ async fn a_dead_letter_is_listed_with_its_last_reason<S: Notifications>(store: S
     assert_eq!(store.dead_letters(&id(2)).await.unwrap(), []);
     // A dead letter is no page, and closes no chunk.
     assert_eq!(store.latest_page(&id(1), 0).await.unwrap(), None);
-    assert_eq!(store.closed_chunks(&id(1), 0, 9).await.unwrap(), []);
+    assert_eq!(store.counted_chunks(&id(1), 0, 9).await.unwrap(), []);
 }
 
 async fn operations_on_an_unknown_notification_do_nothing<S: Notifications>(store: S) {
@@ -956,7 +1009,7 @@ async fn operations_on_an_unknown_notification_do_nothing<S: Notifications>(stor
     store.start(&id(1), at(0)).await.unwrap();
     assert!(!store.complete(&id(1), at(0)).await.unwrap());
     assert_eq!(store.dead_letters(&id(1)).await.unwrap(), []);
-    assert_eq!(store.closed_chunks(&id(1), 0, 0).await.unwrap(), []);
+    assert_eq!(store.counted_chunks(&id(1), 0, 0).await.unwrap(), []);
     assert_eq!(store.find(&id(1)).await.unwrap(), None);
 }
 

@@ -8,6 +8,7 @@ use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Outcome, 
 use herald::event::EventKind;
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, ChunkResult, Page, PageChunk, SendMode};
+use herald::queue::Queue as _;
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits, TenantRate};
 use herald::store::{Conversations, Ledger, Notifications, RateLimits};
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,7 @@ use lambda_http::Body;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use tests::channel::Behaviour;
+use tests::channel::{Behaviour, Reply};
 
 use super::hello;
 use crate::world::{World, document, get, personal, request, text};
@@ -237,6 +238,41 @@ fn the_reasons_add_up_to_the_open_deliveries() {
             })
         })
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_of_a_chunk_is_counted_while_the_rest_waits() {
+    let people: Vec<String> = (0..9).map(|number| format!("p{number}")).collect();
+    let people: Vec<&str> = people.iter().map(String::as_str).collect();
+    let world = World::of(&people).await;
+    let ambiguous = || Reply {
+        status: 502,
+        code: "BadGateway",
+        ..Reply::default()
+    };
+    let three = [ambiguous(), ambiguous(), ambiguous()];
+    world.channel.when("a:p4", Behaviour::Answers(three.into()));
+    let everybody = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}});
+    let id = world.asks(&everybody).await;
+    world.plan().await;
+    let chunk = world.deliveries.take().unwrap();
+    world.send_one(&chunk.body).await;
+    let head = world.notification(&id).await;
+    assert_eq!(
+        (head.counts.delivered, head.open(), head.chunks_closed),
+        (8, 1, 0)
+    );
+    let explanation = explain(&world, &id, "").await;
+    assert_eq!(explanation["open"], 1);
+    assert_eq!(reasons(&explanation), [("retryingAmbiguous", 1)]);
+    let rest = world.deliveries.take().unwrap();
+    world.deliveries.send(vec![rest]).await.unwrap();
+    world.work().await;
+    let head = world.notification(&id).await;
+    assert_eq!(
+        (head.counts.delivered, head.open(), head.chunks_closed),
+        (9, 0, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]

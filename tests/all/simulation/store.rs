@@ -11,11 +11,11 @@ use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, TurnClaim,
     TurnKey,
 };
-use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row, State};
+use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, OutcomeCounts, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{
-    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+    ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
 };
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -405,14 +405,24 @@ impl Notifications for Tables {
         self.count("close", id, act).await
     }
 
-    async fn closed_chunks(
+    async fn count_open_chunk(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        counts: &OutcomeCounts,
+    ) -> Result<(), Error> {
+        let act = self.store().count_open_chunk(id, chunk, counts);
+        self.count("count an open chunk", id, act).await
+    }
+
+    async fn counted_chunks(
         &self,
         id: &NotificationId,
         part: u16,
         page: u32,
-    ) -> Result<Vec<(u16, u32)>, Error> {
-        let act = self.store().closed_chunks(id, part, page);
-        self.call("read closed chunks", act).await
+    ) -> Result<Vec<CountedChunk>, Error> {
+        let act = self.store().counted_chunks(id, part, page);
+        self.call("read counted chunks", act).await
     }
 
     async fn set_once(

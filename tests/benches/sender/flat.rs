@@ -17,13 +17,13 @@ use herald::conversation::{
     Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey,
 };
 use herald::delivery::{
-    self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row,
+    self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, OutcomeCounts, Row,
 };
 use herald::event::memory::Events;
 use herald::id::NotificationId;
 use herald::notification::request::Request;
 use herald::notification::{
-    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+    ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
 };
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
@@ -443,7 +443,21 @@ impl Notifications for Tables {
         Ok(Close::Closed)
     }
 
-    async fn closed_chunks(&self, _: &NotificationId, _: u16, _: u32) -> Result<Vec<(u16, u32)>, StoreError> {
+    async fn count_open_chunk(
+        &self,
+        _: &NotificationId,
+        _: ChunkId,
+        _: &OutcomeCounts,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn counted_chunks(
+        &self,
+        _: &NotificationId,
+        _: u16,
+        _: u32,
+    ) -> Result<Vec<CountedChunk>, StoreError> {
         Ok(Vec::new())
     }
 

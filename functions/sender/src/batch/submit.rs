@@ -127,7 +127,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 let url = submitted.service_url.clone();
                 self.write(&begun.at(Stage::Submitted(submitted))).await?;
                 let tenant = self.run.tenant();
-                if tenant.note_acceptance() {
+                if tenant.note_token_acceptance() {
                     tenant.record_acceptance(&url).await;
                 }
                 Ok(ChunkFate::Requeue(next_poll))

@@ -108,7 +108,7 @@ impl Connector {
     }
 
     /// When the present token for this service URL was requested. `None` when there is none, or none is needed.
-    pub fn token_requested_at(&self, service_url: &str) -> Option<SystemTime> {
+    pub fn last_token_request(&self, service_url: &str) -> Option<SystemTime> {
         let trusted = self.trust.check(service_url).ok()?;
         self.tokens_for(trusted)?.requested_at()
     }

@@ -83,6 +83,7 @@ fn survey<'a>(
         batch: None,
         recipients: &recipients(rows.len()),
         rows,
+        counted: 0,
     });
     survey
 }
@@ -98,7 +99,7 @@ fn flow(class: QueueClass, waiting: u64) -> Flow {
     }
 }
 
-fn reasons(survey: &Survey<'_>) -> Vec<(Reason, Option<u64>)> {
+fn reasons(survey: &Survey<'_>) -> Vec<(OpenReason, Option<u64>)> {
     let groups = survey.groups();
     groups
         .iter()
@@ -119,10 +120,10 @@ fn each_row_has_its_reason() {
     let notification = notification(6);
     let survey = survey(&notification, TenantRate::default(), None, &rows);
     let expected = [
-        (Reason::RetryingAmbiguous, Some(1)),
-        (Reason::Retrying, Some(2)),
-        (Reason::InFlight, Some(2)),
-        (Reason::Ended, Some(1)),
+        (OpenReason::RetryingAmbiguous, Some(1)),
+        (OpenReason::Retrying, Some(2)),
+        (OpenReason::InFlight, Some(2)),
+        (OpenReason::Ended, Some(1)),
     ];
     assert_eq!(reasons(&survey), expected);
     let retrying = &survey.groups()[1];
@@ -145,7 +146,7 @@ fn who_is_being_installed_for_is_not_said_to_be_refused() {
     let group = survey.groups().remove(0);
     assert_eq!(
         (group.reason, group.code, group.until),
-        (Reason::WaitingForInstall, None, Some(at(115)))
+        (OpenReason::WaitingForInstall, None, Some(at(115)))
     );
     assert_eq!(survey.finish(), Some(at(115)));
 }
@@ -169,29 +170,29 @@ fn the_rate_of_the_bucket_says_why_nothing_is_sent_now() {
     let code = || Some("BotDisabledByAdmin".to_owned());
     assert_eq!(
         reason(paused.clone(), None),
-        (Reason::TenantPaused, code(), Some(at(900)))
+        (OpenReason::TenantPaused, code(), Some(at(900)))
     );
     assert_eq!(
         reason(paused, Some(waiting(950, 0))),
-        (Reason::TenantPaused, code(), Some(at(950)))
+        (OpenReason::TenantPaused, code(), Some(at(950)))
     );
     let queued = TenantRate {
         flows: vec![flow(notification.queue_class(), 2700)],
         next_slot: at(101),
         ..TenantRate::default()
     };
-    assert_eq!(reason(queued, None), (Reason::Queued, None, Some(at(161))));
+    assert_eq!(reason(queued, None), (OpenReason::Queued, None, Some(at(161))));
     let soon = TenantRate {
         next_slot: at(101),
         ..TenantRate::default()
     };
     assert_eq!(
         reason(soon, None),
-        (Reason::WaitingForPermit, None, Some(at(101)))
+        (OpenReason::WaitingForPermit, None, Some(at(101)))
     );
     assert_eq!(
         reason(TenantRate::default(), None),
-        (Reason::InFlight, None, None)
+        (OpenReason::InFlight, None, None)
     );
 }
 
@@ -207,21 +208,21 @@ fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_rate()
     let buried = reason(&changed, Some("the table is away"));
     assert_eq!(
         (buried.reason, buried.code.as_deref()),
-        (Reason::DeadLetter, Some("the table is away"))
+        (OpenReason::DeadLetter, Some("the table is away"))
     );
     changed.deliver_at = Some(at(1000));
     assert_eq!(
         (reason(&changed, None).reason, reason(&changed, None).until),
-        (Reason::Scheduled, Some(at(1000)))
+        (OpenReason::Scheduled, Some(at(1000)))
     );
     changed.start = StartPolicy::DryRun;
-    assert_eq!(reason(&changed, None).reason, Reason::Held);
+    assert_eq!(reason(&changed, None).reason, OpenReason::Held);
     let mut stopped = notification(1);
     stopped.cancelled_at = Some(at(90));
-    assert_eq!(reason(&stopped, None).reason, Reason::Ending);
+    assert_eq!(reason(&stopped, None).reason, OpenReason::Ending);
     let mut expired = notification(1);
     expired.expires_at = at(100);
-    assert_eq!(reason(&expired, None).reason, Reason::Ending);
+    assert_eq!(reason(&expired, None).reason, OpenReason::Ending);
 }
 
 #[test]
@@ -229,11 +230,11 @@ fn what_is_not_planned_is_a_reason_without_a_number() {
     let mut young = notification(0);
     young.parts_planned = 0;
     let survey = Survey::new(&young, HashMap::new(), LIMIT, at(100));
-    assert_eq!(reasons(&survey), [(Reason::NotYetPlanned, None)]);
+    assert_eq!(reasons(&survey), [(OpenReason::NotYetPlanned, None)]);
     assert_eq!(survey.finish(), None);
     young.deliver_at = Some(at(1000));
     let survey = Survey::new(&young, HashMap::new(), LIMIT, at(100));
-    assert_eq!(reasons(&survey), [(Reason::Scheduled, None)]);
+    assert_eq!(reasons(&survey), [(OpenReason::Scheduled, None)]);
 }
 
 #[test]
@@ -256,8 +257,9 @@ fn rows_that_are_missing_count_as_none() {
         batch: None,
         recipients: &recipients(3),
         rows: &[],
+        counted: 0,
     });
-    assert_eq!(reasons(&survey), [(Reason::InFlight, Some(3))]);
+    assert_eq!(reasons(&survey), [(OpenReason::InFlight, Some(3))]);
 }
 
 #[test]
@@ -288,6 +290,7 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
             batch: Some(batch),
             recipients: &recipients(2),
             rows: &rows,
+            counted: 0,
         });
         let of_first = survey
             .groups()
@@ -296,24 +299,30 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
         let first = of_first.unwrap();
         ((first.reason, first.until), survey.finish().is_some())
     };
-    assert_eq!(said(&notification, &begun), ((Reason::InFlight, None), true));
+    assert_eq!(said(&notification, &begun), ((OpenReason::InFlight, None), true));
     assert_eq!(
         said(&notification, &waiting_for(200, 0)),
-        ((Reason::Retrying, Some(at(200))), true)
+        ((OpenReason::Retrying, Some(at(200))), true)
     );
     assert_eq!(
         said(&notification, &waiting_for(200, 1)),
-        ((Reason::RetryingAmbiguous, Some(at(200))), true)
+        ((OpenReason::RetryingAmbiguous, Some(at(200))), true)
     );
     assert_eq!(
         said(&notification, &waiting_for(50, 0)),
-        ((Reason::InFlight, None), true)
+        ((OpenReason::InFlight, None), true)
     );
-    assert_eq!(said(&notification, &submitted), ((Reason::InBatch, None), false));
+    assert_eq!(
+        said(&notification, &submitted),
+        ((OpenReason::InBatch, None), false)
+    );
     // It is not ended by that.
     notification.cancelled_at = Some(at(95));
-    assert_eq!(said(&notification, &submitted), ((Reason::InBatch, None), false));
-    assert_eq!(said(&notification, &begun).0, (Reason::Ending, None));
+    assert_eq!(
+        said(&notification, &submitted),
+        ((OpenReason::InBatch, None), false)
+    );
+    assert_eq!(said(&notification, &begun).0, (OpenReason::Ending, None));
 }
 
 #[test]
@@ -395,11 +404,12 @@ fn a_chunk_whose_worker_died_is_explained_by_the_time_until_which_the_queue_hide
             leases: &leases,
             recipients: &recipients,
             rows: &[row, None],
+            counted: 0,
         });
         let group = survey.groups().pop().unwrap();
         (group.reason, group.deliveries, group.until, survey.finish())
     };
-    let hidden = (Reason::InFlight, Some(2), Some(at(540)), Some(at(540)));
+    let hidden = (OpenReason::InFlight, Some(2), Some(at(540)), Some(at(540)));
     assert_eq!(explained(lease(90), None), hidden);
     for (lease, row) in [
         // It is alive.

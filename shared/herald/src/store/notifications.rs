@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::{CasResult, Error, ListPage, MAX_CAS_ROUNDS};
 use crate::audience::{Audience, Recipient};
+use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
 use crate::notification::{
-    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+    ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
 };
 
 /// How long a notification is listed after its acceptance: until the latest `deliverAt`, `expiresAt` and expiry of its items.
@@ -195,8 +196,8 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         found: &[Recipient],
     ) -> impl Future<Output = Result<Vec<Recipient>, Error>> + Send;
 
-    /// Closes a chunk at a revision and counts it, in one transaction. Outcomes are counted at the first close only; copies at the
-    /// first close of each revision.
+    /// Closes a chunk at a revision and counts it, in one transaction. Outcomes are counted at the first close only, less those that
+    /// were counted before; copies at the first close of each revision.
     fn close_chunk(
         &self,
         id: &NotificationId,
@@ -205,13 +206,21 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         result: &ChunkResult,
     ) -> impl Future<Output = Result<Close, Error>> + Send;
 
-    /// The closed chunks of a page, by index, each with the revision it is closed at.
-    fn closed_chunks(
+    /// Counts what has ended of a chunk that goes on later. Nothing is written if the chunk is closed, or as much is counted already.
+    fn count_open_chunk(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        counts: &OutcomeCounts,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The chunks of a page of which something is counted, by index.
+    fn counted_chunks(
         &self,
         id: &NotificationId,
         part: u16,
         page: u32,
-    ) -> impl Future<Output = Result<Vec<(u16, u32)>, Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<CountedChunk>, Error>> + Send;
 
     /// Sets a moment, by the rule of [`Milestone::set`]. Of any number of concurrent callers one gets [`SetOnce::Set`].
     fn set_once(
@@ -303,9 +312,13 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Starts a notification that was held until its audience was counted, unless it is cancelled.
-    fn start(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<(), Error>> + Send {
-        async move { self.set_once(id, Milestone::Started, now).await.map(drop) }
+    /// Starts a notification that was held until its audience was counted, unless it is cancelled; `false` if it was started before
+    /// or is cancelled.
+    fn start(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<bool, Error>> + Send {
+        async move {
+            let set = self.set_once(id, Milestone::Started, now).await?;
+            Ok(matches!(set, SetOnce::Set(_)))
+        }
     }
 
     /// Records that a notification is complete; `false` if that is recorded already.

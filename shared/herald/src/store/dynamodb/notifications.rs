@@ -8,9 +8,10 @@ use super::table::failed;
 use super::{Consistency, Error, Expression, Put, Table, Transaction, expiry, new_write_token};
 use crate::audience::Recipient;
 use crate::aws::Sdk;
+use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
 use crate::notification::{
-    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+    ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
 };
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Idempotency, ListPage, Milestone, PageNumber, SetOnce,
@@ -246,13 +247,22 @@ impl crate::store::Notifications for Notifications {
         self.close(id, chunk, revision, result).await
     }
 
-    async fn closed_chunks(
+    async fn count_open_chunk(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        counts: &OutcomeCounts,
+    ) -> Result<(), Error> {
+        self.count_open(id, chunk, counts).await
+    }
+
+    async fn counted_chunks(
         &self,
         id: &NotificationId,
         part: u16,
         page: u32,
-    ) -> Result<Vec<(u16, u32)>, Error> {
-        self.read_closed(id, part, page).await
+    ) -> Result<Vec<CountedChunk>, Error> {
+        self.read_counted(id, part, page).await
     }
 
     async fn set_once(

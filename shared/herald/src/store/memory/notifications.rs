@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::Store;
 use crate::audience::Recipient;
+use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
 use crate::notification::{
-    ChunkId, ChunkResult, Content, MessageRefusal, Notification, NotificationFilter, Page,
+    ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
 };
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Error, Idempotency, ListPage, Milestone, Notifications,
@@ -24,8 +25,8 @@ pub(super) struct Entry {
     frozen: HashMap<(u16, u32), Page>,
     /// The page that claimed each recipient first.
     claimed: HashMap<Recipient, (u16, u32)>,
-    /// The revision each chunk is closed at.
-    closed: BTreeMap<ChunkId, u32>,
+    /// What is counted of each chunk.
+    counted: BTreeMap<ChunkId, CountedChunk>,
     dead_letters: BTreeMap<ChunkId, String>,
 }
 
@@ -81,7 +82,7 @@ impl Notifications for Store {
             pages: BTreeMap::new(),
             frozen: HashMap::new(),
             claimed: HashMap::new(),
-            closed: BTreeMap::new(),
+            counted: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
         };
         tables.notifications.insert(head.id.clone(), entry);
@@ -218,18 +219,24 @@ impl Notifications for Store {
         result: &ChunkResult,
     ) -> Result<Close, Error> {
         let close = self.with(id, |entry| {
-            let closed = entry.closed.get(&chunk).copied();
-            if closed.is_some_and(|closed| closed >= revision) {
+            let counted = entry.counted.get(&chunk).copied();
+            if counted.is_some_and(|counted| counted.is_closed_at(revision)) {
                 return Close::Closed;
             }
             if entry.head.revision != revision {
                 return Close::StaleRevision;
             }
-            entry.closed.insert(chunk, revision);
+            let now = CountedChunk {
+                index: chunk.index,
+                closed_at: Some(revision),
+                counts: OutcomeCounts::default(),
+            };
+            entry.counted.insert(chunk, now);
             let head = &mut entry.head;
-            if closed.is_none() {
+            if counted.is_none_or(|counted| counted.closed_at.is_none()) {
                 head.chunks_closed += 1;
-                head.counts.add(&result.counts);
+                let before = counted.map(|counted| counted.counts).unwrap_or_default();
+                head.counts.recount(&before, &result.counts);
             }
             head.chunks_current += 1;
             head.revision_counts.current += result.revision_counts.current;
@@ -239,18 +246,38 @@ impl Notifications for Store {
         Ok(close.unwrap_or(Close::Closed))
     }
 
-    async fn closed_chunks(
+    async fn count_open_chunk(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        counts: &OutcomeCounts,
+    ) -> Result<(), Error> {
+        self.with(id, |entry| {
+            let counted = entry.counted.entry(chunk).or_insert(CountedChunk {
+                index: chunk.index,
+                closed_at: None,
+                counts: OutcomeCounts::default(),
+            });
+            if counted.closed_at.is_none() && counts.growth_since(&counted.counts).is_some() {
+                entry.head.counts.recount(&counted.counts, counts);
+                counted.counts = *counts;
+            }
+        });
+        Ok(())
+    }
+
+    async fn counted_chunks(
         &self,
         id: &NotificationId,
         part: u16,
         page: u32,
-    ) -> Result<Vec<(u16, u32)>, Error> {
+    ) -> Result<Vec<CountedChunk>, Error> {
         let chunk = |index| ChunkId { part, page, index };
-        let closed = self.with(id, |entry| {
-            let closed = entry.closed.range(chunk(0)..=chunk(u16::MAX));
-            closed.map(|(chunk, revision)| (chunk.index, *revision)).collect()
+        let counted = self.with(id, |entry| {
+            let counted = entry.counted.range(chunk(0)..=chunk(u16::MAX));
+            counted.map(|(_, counted)| *counted).collect()
         });
-        Ok(closed.unwrap_or_default())
+        Ok(counted.unwrap_or_default())
     }
 
     async fn set_once(

@@ -10,9 +10,13 @@ use super::Notifications;
 use super::head::{MATCHED_PARTS, part_numbers, revision_fields, unreachable_fields};
 use super::key::{self, CLOSED, HEAD, PAGE, chunk, key, of_chunk, page};
 use crate::audience::Recipient;
+use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
-use crate::notification::{ChunkId, ChunkResult, Page};
+use crate::notification::{ChunkId, ChunkResult, CountedChunk, Page};
 use crate::store::{Close, PageNumber};
+
+/// The outcomes that are counted of an open chunk.
+const COUNTED: &str = "counted";
 
 /// How many recipients of a roster are claimed at once.
 const CLAIM_CONCURRENCY: usize = 16;
@@ -160,7 +164,7 @@ impl Notifications {
         })
     }
 
-    /// The first try assumes a first close. If the chunk was closed at an earlier revision, the failed condition says so.
+    /// The first try assumes that nothing is counted of the chunk. If something is, the failed condition says what.
     pub(super) async fn close(
         &self,
         id: &NotificationId,
@@ -169,7 +173,7 @@ impl Notifications {
         result: &ChunkResult,
     ) -> Result<Close, Error> {
         const VERB: &str = "close a chunk";
-        let mut closed_at: Option<u32> = None;
+        let mut stored = Counted::Nothing;
         for _ in 0..MAX_CAS_ROUNDS {
             let mut new = key(id, &of_chunk(CLOSED, chunk));
             new.extend(item([
@@ -178,54 +182,123 @@ impl Notifications {
             ]));
             let mut counters = vec![("chunksCurrent", 1)];
             counters.extend(revision_fields(&result.revision_counts));
-            let condition = if closed_at.is_none() {
-                counters.push(("chunksClosed", 1));
-                counters.extend(result.counts.fields());
-                Expression::absent("part")
-            } else {
-                let new = [("revision", number(revision))];
-                Expression::new("#revision < :revision", ["revision"], new)
+            let mut added = numbers(counters);
+            let condition = match &stored {
+                Counted::Nothing => {
+                    added.push(("chunksClosed", number(1_u64)));
+                    added.extend(difference(&result.counts, &OutcomeCounts::default()));
+                    Expression::absent("part")
+                }
+                Counted::Open(counted) => {
+                    added.push(("chunksClosed", number(1_u64)));
+                    added.extend(difference(&result.counts, counted));
+                    Expression::equal(COUNTED, json(VERB, COUNTED, counted)?)
+                }
+                Counted::Closed(_) => {
+                    let new = [("revision", number(revision))];
+                    Expression::new("#revision < :revision", ["revision"], new)
+                }
             };
             let current = Expression::equal("revision", number(revision));
-            let added = numbers(counters);
             let count = self.count(VERB, id, (new, condition), &added, current);
             let (item, head) = match count.await? {
                 CountResult::Counted => return Ok(Close::Closed),
                 CountResult::Refused { item, head } => (item, head),
             };
-            closed_at = match &item {
-                ConditionResult::Failed(Some(item)) => Some(Record { verb: VERB, item }.number("revision")?),
-                ConditionResult::Failed(None) | ConditionResult::Met => None,
+            // That nothing is stored any more may be said of an item that expired meanwhile.
+            stored = match &item {
+                ConditionResult::Failed(Some(item)) => Counted::read(Record { verb: VERB, item })?,
+                ConditionResult::Failed(None) | ConditionResult::Met => Counted::Nothing,
             };
-            if closed_at.is_some_and(|closed_at| closed_at >= revision) {
+            if matches!(stored, Counted::Closed(at) if at >= revision) {
                 return Ok(Close::Closed);
             }
             match head {
                 ConditionResult::Failed(Some(_)) => return Ok(Close::StaleRevision),
                 // The notification has expired: there is nothing to count on.
                 ConditionResult::Failed(None) => return Ok(Close::Closed),
-                // The chunk is closed at an earlier revision, or that item expired meanwhile.
+                // Something is counted of the chunk, or the head was written at the same time.
                 ConditionResult::Met => {}
             }
         }
         Err(Error::contention(VERB))
     }
 
-    pub(super) async fn read_closed(
+    /// Counts what has ended of an open chunk.
+    pub(super) async fn count_open(
+        &self,
+        id: &NotificationId,
+        chunk: ChunkId,
+        counts: &OutcomeCounts,
+    ) -> Result<(), Error> {
+        const VERB: &str = "count an open chunk";
+        let place = key(id, &of_chunk(CLOSED, chunk));
+        let stored = self.0.get(Consistency::Strong, VERB, place.clone()).await?;
+        let mut stored = match &stored {
+            Some(item) => Counted::read(Record { verb: VERB, item })?,
+            None => Counted::Nothing,
+        };
+        for _ in 0..MAX_CAS_ROUNDS {
+            let (before, condition) = match stored {
+                Counted::Nothing => (OutcomeCounts::default(), Expression::absent("part")),
+                Counted::Open(counted) => (
+                    counted,
+                    Expression::equal(COUNTED, json(VERB, COUNTED, &counted)?),
+                ),
+                Counted::Closed(_) => return Ok(()),
+            };
+            if counts.growth_since(&before).is_none() {
+                return Ok(());
+            }
+            let mut new = place.clone();
+            new.extend(item([
+                (COUNTED, json(VERB, COUNTED, counts)?),
+                ("expires", self.0.expiry()),
+            ]));
+            let exists = Expression::present("part");
+            let added = difference(counts, &before);
+            let (item, head) = match self.count(VERB, id, (new, condition), &added, exists).await? {
+                CountResult::Counted => return Ok(()),
+                CountResult::Refused { item, head } => (item, head),
+            };
+            stored = match (&item, head) {
+                // The notification has expired: there is nothing to count on.
+                (_, ConditionResult::Failed(_)) => return Ok(()),
+                (ConditionResult::Failed(Some(item)), ConditionResult::Met) => {
+                    Counted::read(Record { verb: VERB, item })?
+                }
+                (ConditionResult::Failed(None) | ConditionResult::Met, ConditionResult::Met) => {
+                    Counted::Nothing
+                }
+            };
+        }
+        Err(Error::contention(VERB))
+    }
+
+    pub(super) async fn read_counted(
         &self,
         id: &NotificationId,
         part: u16,
         page: u32,
-    ) -> Result<Vec<(u16, u32)>, Error> {
-        const VERB: &str = "read which chunks are closed";
+    ) -> Result<Vec<CountedChunk>, Error> {
+        const VERB: &str = "read what is counted of chunks";
         let items = self
             .all(VERB, id, format!("{CLOSED}#{part:05}#{page:010}#"))
             .await?;
-        let closed = |item| {
+        let counted = |item| {
             let record = Record { verb: VERB, item };
-            Ok((chunk(record)?.index, record.number("revision")?))
+            let (closed_at, counts) = match Counted::read(record)? {
+                Counted::Nothing => (None, OutcomeCounts::default()),
+                Counted::Open(counts) => (None, counts),
+                Counted::Closed(revision) => (Some(revision), OutcomeCounts::default()),
+            };
+            Ok(CountedChunk {
+                index: chunk(record)?.index,
+                closed_at,
+                counts,
+            })
         };
-        items.iter().map(closed).collect()
+        items.iter().map(counted).collect()
     }
 
     /// Writes an item and adds to the head's counters and sets, in one transaction.
@@ -264,6 +337,31 @@ impl Notifications {
             head: next(),
         })
     }
+}
+
+/// What is counted of a chunk: the attributes of its item, if there is one.
+enum Counted {
+    Nothing,
+    /// These outcomes, while it is open.
+    Open(OutcomeCounts),
+    /// All, at this revision.
+    Closed(u32),
+}
+
+impl Counted {
+    fn read(record: Record<'_>) -> Result<Self, Error> {
+        Ok(match record.optional_number("revision")? {
+            Some(revision) => Self::Closed(revision),
+            None => Self::Open(record.json(COUNTED)?),
+        })
+    }
+}
+
+/// What the head's counters grow by. An outcome that was counted and is another one now is counted off.
+fn difference(now: &OutcomeCounts, before: &OutcomeCounts) -> Vec<(&'static str, AttributeValue)> {
+    let each = now.fields().into_iter().zip(before.fields());
+    each.map(|((name, now), (_, before))| (name, number(i128::from(now) - i128::from(before))))
+        .collect()
 }
 
 fn numbers(counters: Vec<(&'static str, u64)>) -> Vec<(&'static str, AttributeValue)> {
