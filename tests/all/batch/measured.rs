@@ -1,5 +1,6 @@
 //! The cost of a full chunk by each send mode: counted requests to the channel, and units of the tables.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use sender::Invocation;
 use serde_json::json;
 use tests::backend::Assembled;
 use tests::channel::Channel;
-use tests::counter::Counter;
+use tests::counter::{Count, Counter};
 use tests::crowd::{self, Crowd};
 use tests::database::{self, Database};
 
@@ -127,21 +128,23 @@ async fn deliver(send_mode: SendMode) -> Taken {
     let found = notifications.find(&notification.id).await.unwrap().unwrap();
     assert_eq!(found.counts.delivered, PAGE_SIZE as u64);
     let counts = counter.take();
-    let writes = |table: &str| {
-        let of_table = counts.iter().filter(|(name, _)| name.contains(table));
-        let writing = of_table.filter(|(_, count)| count.write_units > 0.0);
-        writing.fold((0, 0.0), |(requests, units), (_, count)| {
-            (requests + count.requests, units + count.write_units)
-        })
-    };
-    let (ledger_requests, ledger_units) = writes(" Deliveries");
+    let (ledger_requests, ledger_units) = writes(&counts, " Deliveries");
     Taken {
         requests: channel.requests(),
         messages,
         ledger_units,
         ledger_requests,
-        closing_requests: writes(" Notifications").0,
+        closing_requests: writes(&counts, " Notifications").0,
     }
+}
+
+/// The requests that write to this table, and their units.
+fn writes(counts: &BTreeMap<String, Count>, table: &str) -> (u64, f64) {
+    let of_table = counts.iter().filter(|(name, _)| name.contains(table));
+    let writing = of_table.filter(|(_, count)| count.write_units > 0.0);
+    writing.fold((0, 0.0), |(requests, units), (_, count)| {
+        (requests + count.requests, units + count.write_units)
+    })
 }
 
 #[tokio::test]

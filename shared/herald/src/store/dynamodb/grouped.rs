@@ -162,7 +162,7 @@ async fn write(table: &Table, key: &str, puts: Vec<(Item, Replaces)>) -> Vec<Sta
     became
 }
 
-/// A write as a statement of PartiQL, which is never an upsert: `INSERT` needs that there is no item, and `UPDATE` that there is
+/// A write as a statement of `PartiQL`, which is never an upsert: `INSERT` needs that there is no item, and `UPDATE` that there is
 /// one.
 fn statement(
     table: &str,
@@ -182,15 +182,15 @@ fn statement(
         }
         Replaces::Equal(attribute, value) => {
             let id = item.remove(key);
-            let mut text = format!("UPDATE \"{table}\"");
+            let mut sets = Vec::with_capacity(item.len());
             for (name, value) in item {
-                text.push_str(&format!(" SET \"{name}\" = ?"));
+                sets.push(format!("SET \"{name}\" = ?"));
                 parameters.push(value);
             }
-            text.push_str(&format!(" WHERE \"{key}\" = ? AND \"{attribute}\" = ?"));
             parameters.extend(id);
             parameters.push(value);
-            text
+            let sets = sets.join(" ");
+            format!("UPDATE \"{table}\" {sets} WHERE \"{key}\" = ? AND \"{attribute}\" = ?")
         }
     };
     BatchStatementRequest::builder()
