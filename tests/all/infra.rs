@@ -80,7 +80,7 @@ fn the_template_and_the_engine_agree_on_the_most_receives() {
         let queue = stack.queues.iter().find(|queue| queue.name == *fed).unwrap();
         queue.redrive.as_ref().unwrap().max_receives
     });
-    assert_eq!(redrives.collect::<Vec<_>>(), [RECEIVES_MAX, RECEIVES_MAX]);
+    assert_eq!(redrives.collect::<Vec<_>>(), [RECEIVES_MAX; 3]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod batch;
 mod citations;
 mod contract;
 mod credential;
+mod events;
 mod faulty;
 mod fuzz;
 mod http_api;

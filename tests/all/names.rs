@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const PRODUCT: [&str; 3] = ["functions", "infra", "shared"];
 
 /// Names that several modules share, and why.
-const SHARED: [(&str, &str); 23] = [
+const SHARED: [(&str, &str); 24] = [
     ("Error", "the error of its module"),
     ("Context", "what the handler of its function needs"),
     ("State", "the state of its module's record"),
@@ -34,6 +34,10 @@ const SHARED: [(&str, &str); 23] = [
     ),
     (
         "Ledger",
+        "the port of the store, and its implementation in DynamoDB",
+    ),
+    (
+        "Registry",
         "the port of the store, and its implementation in DynamoDB",
     ),
     (

@@ -26,19 +26,19 @@ mod reach;
 mod restart;
 
 /// One running system and its channel. Tests share nothing.
-struct System {
-    host: Host,
-    channel: Channel,
+pub(crate) struct System {
+    pub(crate) host: Host,
+    pub(crate) channel: Channel,
     served: Served,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 impl System {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         static BUILT: OnceLock<Options> = OnceLock::new();
         let mut options =
             tokio::task::spawn_blocking(|| BUILT.get_or_init(|| Options::built().unwrap()).clone())
@@ -69,13 +69,13 @@ impl System {
         activity
     }
 
-    async fn hears(&self, activity: Value) -> u16 {
+    pub(crate) async fn hears(&self, activity: Value) -> u16 {
         self.post("/api/messages", self.sent_from_here(activity).to_string())
             .await
             .0
     }
 
-    async fn post(&self, path: &str, body: String) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: String) -> (u16, Value) {
         let url = format!("{}{path}", self.host.url());
         let response = self
             .http

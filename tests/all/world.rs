@@ -1,4 +1,4 @@
-//! The four functions over in-memory tables and queues, with a channel in the same process.
+//! The functions over in-memory tables and queues, with a channel in the same process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -202,16 +202,13 @@ impl World {
             notifications: self.store.clone(),
             conversations,
             ledger: self.store.clone(),
+            registry: self.store.clone(),
             plans,
+            failed_events: Queue::new(),
             events: self.events.clone(),
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted),
             limits: self.limits.clone(),
-            settings: Settings {
-                confirm_above: self.confirm_above,
-                teams_app_id: self.graph_clients.as_ref().map(|them| them.manifest().to_owned()),
-                send_mode: self.send_mode,
-                operators: Operators::named(self.operators.clone()),
-            },
+            settings: self.settings(),
             legacy_text: "proactive hello".to_owned(),
             clock: self.clock.clone(),
             random: self.random.clone(),
@@ -260,6 +257,36 @@ impl World {
             limits: self.limits.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
+        }
+    }
+
+    /// Handles messages of the events queue, each by its id, body and number of receives; the ids of those that failed.
+    pub(crate) async fn takes_events(&self, messages: &[(&str, String, u32)]) -> Vec<String> {
+        let records = messages.iter().map(|(id, body, receives)| {
+            json!({"messageId": id, "body": body, "eventSource": "aws:sqs",
+                   "attributes": {"SenderId": "AROAINVENTED:session", "ApproximateReceiveCount": receives.to_string()}})
+        });
+        let event = json!({"Records": records.collect::<Vec<_>>()});
+        let context = events::Context::<Memory> {
+            notifications: self.store.clone(),
+            conversations: self.store.clone(),
+            registry: self.store.clone(),
+            plans: self.plans.clone(),
+            settings: self.settings(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+        };
+        let answer = events::handle(&context, serde_json::from_value(event).unwrap()).await;
+        let failures = answer.batch_item_failures.into_iter();
+        failures.map(|failure| failure.item_identifier).collect()
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            confirm_above: self.confirm_above,
+            teams_app_id: self.graph_clients.as_ref().map(|them| them.manifest().to_owned()),
+            send_mode: self.send_mode,
+            operators: Operators::named(self.operators.clone()),
         }
     }
 

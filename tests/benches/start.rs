@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const FUNCTIONS: [&str; 4] = ["messages", "notify", "planner", "sender"];
+const FUNCTIONS: [&str; 5] = ["events", "messages", "notify", "planner", "sender"];
 const RUNS: usize = 41;
 
 const SIZE_BUDGET_BYTES: u64 = 8_000_000;
@@ -112,6 +112,7 @@ fn first_next(binary: &Path) -> std::io::Result<Duration> {
             ("HERALD_NOTIFICATIONS_TABLE", "notifications"),
             ("HERALD_DELIVERIES_TABLE", "deliveries"),
             ("HERALD_PLANS_QUEUE_URL", "http://127.0.0.1:9/plans"),
+            ("HERALD_FAILED_EVENTS_QUEUE_URL", "http://127.0.0.1:9/failed"),
             ("HERALD_DELIVERIES_QUEUE_URL", "http://127.0.0.1:9/deliveries"),
         ])
         .stdout(Stdio::null())

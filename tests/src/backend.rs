@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use herald::backend::Backend;
 use herald::event::Events;
 use herald::queue::Queue;
+use herald::store::memory::Store;
 use herald::store::{Conversations, Ledger, Notifications, RateLimits};
 
 /// The backend of these implementations.
@@ -27,6 +28,8 @@ where
     type Conversations = C;
     type Notifications = N;
     type Ledger = L;
+    type Registry = Store;
     type Queue = Q;
+    type DeadLetters = herald::queue::memory::Queue;
     type Events = E;
 }

@@ -11,7 +11,7 @@ use dynoxide::Database as Engine;
 use dynoxide::actions::scan::ScanRequest;
 use herald::aws::Sdk;
 use herald::config::Environment;
-use herald::store::dynamodb::{Conversations, Ledger, Notifications};
+use herald::store::dynamodb::{Conversations, Ledger, Notifications, Registry};
 use herald_local::template::{AwsLocation, Stack, Template};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -97,6 +97,11 @@ impl Database {
     /// The notifications.
     pub fn notifications(&self) -> Notifications {
         notifications_at(self.address)
+    }
+
+    /// The records of the registry.
+    pub fn registry(&self) -> Registry {
+        Registry::new(&sdk(self.address), NOTIFICATIONS)
     }
 
     /// The ledger.

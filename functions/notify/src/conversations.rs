@@ -12,9 +12,9 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::audit::Action;
 use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json, no_content};
+use herald::audit::AuditAction;
 
 /// A conversation in a list.
 #[derive(Debug, Serialize)]
@@ -165,7 +165,7 @@ impl<B: Backend> Context<B> {
     ) -> Result<Response<Body>, ApiError> {
         let key = self.conversation_named(key).await?;
         if self.conversations.erase(&key).await? {
-            Action::EraseConversation.of_conversations(caller, 1);
+            AuditAction::EraseConversation.of_conversations(caller, 1);
             Ok(no_content())
         } else {
             Err(not_found())
@@ -185,7 +185,7 @@ impl<B: Backend> Context<B> {
                 format!("The conversation carries {TAGS_MAX} tags already: take it from under one first.");
             return Err(ApiError::conflict(detail));
         }
-        Action::Tag.of_conversations(caller, 1);
+        AuditAction::Tag.of_conversations(caller, 1);
         Ok(json(StatusCode::OK, &Tags { conversation, tags }))
     }
 
@@ -196,7 +196,7 @@ impl<B: Backend> Context<B> {
         let now = self.clock.now();
         let tags = self.conversations.tag(&conversation, &[], &[tag], now).await?;
         let tags = tags.ok_or_else(not_found)?;
-        Action::Untag.of_conversations(caller, 1);
+        AuditAction::Untag.of_conversations(caller, 1);
         Ok(json(StatusCode::OK, &Tags { conversation, tags }))
     }
 }

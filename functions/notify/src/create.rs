@@ -15,10 +15,10 @@ use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
-use crate::audit::Action;
 use crate::request::document;
 use crate::response::{ApiError, json, of_type};
 use crate::{Context, caller};
+use herald::audit::AuditAction;
 
 /// The longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
@@ -64,7 +64,7 @@ impl<B: Backend> Context<B> {
         let caller = origin.caller.clone();
         let accepted = self.acceptor().accept_document(&document, origin).await?;
         if !accepted.replayed {
-            Action::Accept.of_notification(&caller, &accepted.id, None);
+            AuditAction::Accept.of_notification(&caller, &accepted.id, None);
         }
         let answer = Answer::from(accepted);
         let mut response = json(StatusCode::ACCEPTED, &answer);
@@ -105,7 +105,7 @@ impl<B: Backend> Context<B> {
             .acceptor()
             .accept_request(notification, caller.clone())
             .await?;
-        Action::Accept.of_notification(&caller, &accepted.id, None);
+        AuditAction::Accept.of_notification(&caller, &accepted.id, None);
         let page = legacy_page(&accepted.id, accepted.held_above);
         Ok(of_type(StatusCode::OK, "text/html; charset=utf-8", page))
     }
@@ -124,12 +124,15 @@ impl<B: Backend> Context<B> {
 
 impl From<acceptance::Error> for ApiError {
     fn from(error: acceptance::Error) -> Self {
+        if let Some(problem) = error.refusal() {
+            return problem.into();
+        }
         match error {
-            acceptance::Error::Invalid(faults) => Problem::invalid(faults).into(),
-            acceptance::Error::Conflict(detail) => Self::conflict(detail),
             acceptance::Error::Store(error) => error.into(),
             acceptance::Error::Queue(error) => error.into(),
-            acceptance::Error::Unknown => Problem::undecided().into(),
+            acceptance::Error::Unknown | acceptance::Error::Invalid(_) | acceptance::Error::Conflict(_) => {
+                Problem::undecided().into()
+            }
         }
     }
 }

@@ -14,11 +14,11 @@ use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
-use crate::audit::Action;
 use crate::plan_pages::{self, Position};
 use crate::request::{List, Query, not_a_cursor};
 use crate::response::{ApiError, json, of_type};
 use crate::{Context, caller, csv};
+use herald::audit::AuditAction;
 
 mod row;
 
@@ -67,7 +67,7 @@ impl<B: Backend> Context<B> {
         let notification = self.find(id).await?;
         let (deliveries, next) = self.list_deliveries(&notification, wanted, from, limits).await?;
         let count = Some(deliveries.len() as u64);
-        Action::Report.of_notification(&caller::of(request), &notification.id, count);
+        AuditAction::Report.of_notification(&caller::of(request), &notification.id, count);
         let next = next.map(|position| list.cursor(&position.text()));
         let listed = Listed { deliveries, next };
         Ok(match format {

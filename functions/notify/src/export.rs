@@ -10,11 +10,11 @@ use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 
-use crate::audit::Action;
 use crate::conversations::{LISTED_BY, filter_by, list_error};
 use crate::request::{List, Query, bytes, document};
 use crate::response::{ApiError, of_type};
 use crate::{Context, caller};
+use herald::audit::AuditAction;
 
 /// The largest response, in bytes as Lambda counts them: it is a JSON string there, of 6 MB at most.
 pub const EXPORT_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -60,7 +60,7 @@ impl<B: Backend> Context<B> {
                 break;
             }
         }
-        Action::Export.of_conversations(&caller::of(request), count);
+        AuditAction::Export.of_conversations(&caller::of(request), count);
         let mut response = of_type(StatusCode::OK, "application/x-ndjson", text);
         let attachment = HeaderValue::from_static("attachment; filename=\"conversations.ndjson\"");
         response

@@ -19,11 +19,11 @@ use lambda_http::http::{StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
-use crate::audit::Action;
 use crate::request::bytes;
 use crate::response::{ApiError, json};
 use crate::{Context, caller};
 use documents::{Document, documents};
+use herald::audit::AuditAction;
 
 mod documents;
 
@@ -115,7 +115,7 @@ impl<B: Backend> Context<B> {
         let mut report = Report::default();
         while let Some((number, result)) = each.next().await {
             let result = result.map_err(|error| {
-                Action::Import.of_conversations(&caller, report.imported);
+                AuditAction::Import.of_conversations(&caller, report.imported);
                 unavailable(number, &error)
             })?;
             match result {
@@ -130,12 +130,12 @@ impl<B: Backend> Context<B> {
             }
             report.lines += 1;
             if self.clock.now().duration_since(now) > TIME_BUDGET {
-                Action::Import.of_conversations(&caller, report.imported);
+                AuditAction::Import.of_conversations(&caller, report.imported);
                 let next = documents.get(report.lines).map_or(number + 1, |next| next.line);
                 return Err(interrupted(next, "The time for one request is over").into());
             }
         }
-        Action::Import.of_conversations(&caller, report.imported);
+        AuditAction::Import.of_conversations(&caller, report.imported);
         Ok(json(report.status(), &report))
     }
 

@@ -20,6 +20,8 @@
 //! | `DELETE /api/conversations/{key}/tags/{tag}` | 200; removes a tag |
 //! | `DELETE /api/users/{id}` | 200; erases all conversations of a person |
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
+//! | `GET /api/events/failed` | 200, upstream events that were refused, with their problems |
+//! | `POST /api/events/failed/redrive` | 202; those in the dead-letter queue are tried again |
 //! | `GET /api/notify` | 200, the page of the Bot Framework's sample; sends the configured text to everyone |
 //!
 //! A request is dispatched by the route key that the gateway matched and authorised ([`herald::http_api`]). Errors are RFC 9457
@@ -43,7 +45,6 @@ use request::Query;
 use response::ApiError;
 use route::{Endpoint, Route};
 
-mod audit;
 mod caller;
 mod conversations;
 mod create;
@@ -51,6 +52,7 @@ mod csv;
 mod deliveries;
 mod explain;
 mod export;
+mod failed_events;
 mod import;
 mod list;
 mod outage;
@@ -81,8 +83,12 @@ pub struct Context<B: Backend> {
     pub conversations: B::Conversations,
     /// Deliveries, which are only read, and rate limits.
     pub ledger: B::Ledger,
+    /// Where failed upstream events are recorded.
+    pub registry: B::Registry,
     /// The queue to the planner.
     pub plans: B::Queue,
+    /// The dead-letter queue of upstream events.
+    pub failed_events: B::DeadLetters,
     /// The event bus.
     pub events: B::Events,
     /// The channel's limits, from which durations are predicted.
@@ -114,6 +120,8 @@ impl Context<Aws> {
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
+            registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            failed_events: sqs::Queue::new(&sdk, table(variable::FAILED_EVENTS_QUEUE_URL)?),
             plans: sqs::Queue::from_environment(
                 environment,
                 variable::PLANS_QUEUE_URL,
@@ -176,6 +184,8 @@ impl<B: Backend> Context<B> {
             Endpoint::Untag => self.untag(&path("key")?, &path("tag")?, caller).await,
             Endpoint::EraseUser => self.erase_user(&path("id")?, caller).await,
             Endpoint::ResetRate => self.reset_rate(&path("bucket")?, caller).await,
+            Endpoint::FailedEvents => self.failed_events(query).await,
+            Endpoint::RedriveEvents => self.redrive_events(caller).await,
             Endpoint::LegacyTrigger => self.legacy_trigger(request).await,
         }
     }

@@ -6,8 +6,8 @@ use herald::store::RateLimits;
 use lambda_http::{Body, Response};
 
 use crate::Context;
-use crate::audit::Action;
 use crate::response::{ApiError, no_content};
+use herald::audit::AuditAction;
 
 impl<B: Backend> Context<B> {
     /// `DELETE /api/rates/{bucket}`: the same for a bucket that is not paused, and for one that is not known.
@@ -20,7 +20,7 @@ impl<B: Backend> Context<B> {
         let now = self.clock.now();
         let reset = |rate: &TenantRate| ((), Some(rate_limit::reset(rate, now)));
         self.ledger.apply(&bucket, reset).await?;
-        Action::ResetRate.of_bucket(caller, &bucket);
+        AuditAction::ResetRate.of_bucket(caller, &bucket);
         Ok(no_content())
     }
 }

@@ -32,9 +32,7 @@ impl From<Problem> for ApiError {
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::Refused { .. } => {
-                Self::bad_request("The request has a value that is too long to be stored.")
-            }
+            store::Error::Refused { .. } => Problem::too_long().into(),
             store::Error::Unavailable { .. } | store::Error::Corrupt { .. } => {
                 Self::Unavailable(error.into())
             }

@@ -21,11 +21,11 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::audit::Action;
 use crate::plan_pages::{self, Position, ScanLimits};
 use crate::request::document;
 use crate::response::{ApiError, json};
 use crate::status::{Counts, not_found};
+use herald::audit::AuditAction;
 
 /// How far a cancellation scans for deliveries that ended in open chunks. About a thousand requests are under way at once.
 const SCAN_LIMITS: ScanLimits = ScanLimits { open: 12, pages: 60 };
@@ -55,7 +55,7 @@ struct MessageChange<'a> {
 impl<B: Backend> Context<B> {
     /// `POST /api/notifications/{id}/cancel`
     pub(crate) async fn cancel(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        let notification = self.find_changeable(id, caller, Action::Cancel).await?;
+        let notification = self.find_changeable(id, caller, AuditAction::Cancel).await?;
         // A completed notification has nothing left to cancel.
         if notification.state() == State::Completed {
             return self.cancellation(&notification).await;
@@ -67,7 +67,7 @@ impl<B: Backend> Context<B> {
         let notification = cancelled.ok_or_else(not_found)?;
         // It may have been confirmed a moment ago.
         require_unconfirmed(&notification)?;
-        Action::Cancel.of_notification(caller, &notification.id, Some(notification.open()));
+        AuditAction::Cancel.of_notification(caller, &notification.id, Some(notification.open()));
         self.sweep(&notification)
             .await
             .map_err(ApiError::after_a_change)?;
@@ -116,7 +116,7 @@ impl<B: Backend> Context<B> {
         caller: &str,
     ) -> Result<Response<Body>, ApiError> {
         let message = replacement(document(request)?).map_err(Problem::invalid)?;
-        let notification = self.find_changeable(id, caller, Action::Edit).await?;
+        let notification = self.find_changeable(id, caller, AuditAction::Edit).await?;
         require_editable(&notification)?;
         // A repeated request is not a new revision, which would edit every copy to the same message.
         if !notification.retracted && has_message(&self.notifications, &notification, &message).await? {
@@ -128,7 +128,7 @@ impl<B: Backend> Context<B> {
             .revise(&notification.id, &content, self.clock.now());
         match revise.await? {
             Revise::Revised(notification) => {
-                Action::Edit.of_notification(caller, &notification.id, Some(notification.audience));
+                AuditAction::Edit.of_notification(caller, &notification.id, Some(notification.audience));
                 self.propagate(&notification).await
             }
             Revise::NotFound => Err(not_found()),
@@ -141,14 +141,14 @@ impl<B: Backend> Context<B> {
 
     /// `DELETE /api/notifications/{id}/message`
     pub(crate) async fn retract(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        let notification = self.find_changeable(id, caller, Action::Retract).await?;
+        let notification = self.find_changeable(id, caller, AuditAction::Retract).await?;
         require_editable(&notification)?;
         let revise = self
             .notifications
             .revise(&notification.id, &Content::Nothing, self.clock.now());
         match revise.await? {
             Revise::Revised(notification) => {
-                Action::Retract.of_notification(caller, &notification.id, Some(notification.audience));
+                AuditAction::Retract.of_notification(caller, &notification.id, Some(notification.audience));
                 self.propagate(&notification).await
             }
             Revise::NotFound => Err(not_found()),
@@ -167,7 +167,7 @@ impl<B: Backend> Context<B> {
         &self,
         id: &str,
         caller: &str,
-        action: Action,
+        action: AuditAction,
     ) -> Result<Notification, ApiError> {
         let notification = self.find(id).await?;
         if !self.settings.operators.may_change(caller, &notification.caller) {

@@ -33,6 +33,8 @@ pub(crate) enum Endpoint {
     Untag,
     EraseUser,
     ResetRate,
+    FailedEvents,
+    RedriveEvents,
     LegacyTrigger,
 }
 
@@ -61,7 +63,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 19] = [
+static ROUTES: [Route; 21] = [
     route(
         "GET",
         "/api/notifications",
@@ -115,6 +117,13 @@ static ROUTES: [Route; 19] = [
     ),
     route("DELETE", "/api/users/{id}", Endpoint::EraseUser, &[]),
     route("DELETE", "/api/rates/{bucket}", Endpoint::ResetRate, &[]),
+    route(
+        "GET",
+        "/api/events/failed",
+        Endpoint::FailedEvents,
+        &["cursor", "limit"],
+    ),
+    route("POST", "/api/events/failed/redrive", Endpoint::RedriveEvents, &[]),
     route("GET", "/api/notify", Endpoint::LegacyTrigger, &[]),
 ];
 

@@ -12,8 +12,8 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::audit::Action;
 use crate::response::{ApiError, json};
+use herald::audit::AuditAction;
 
 /// How many conversations are read at once.
 const PAGE: usize = 50;
@@ -70,7 +70,7 @@ impl<B: Backend> Context<B> {
                 }
             }
         }
-        Action::EraseUser.of_conversations(caller, conversations);
+        AuditAction::EraseUser.of_conversations(caller, conversations);
         erased?;
         Ok(json(StatusCode::OK, &Erased { conversations }))
     }

@@ -22,7 +22,7 @@ const BOT: [&str; 5] = [
 
 /// The whole of Herald on one machine: a development host on loopback.
 ///
-/// It runs the four functions under a Lambda Runtime API, with an embedded DynamoDB, queues with SQS's semantics and the HTTP
+/// It runs the functions under a Lambda Runtime API, with an embedded DynamoDB, queues with SQS's semantics and the HTTP
 /// API, wired from infra/template.yaml. It authenticates no client, unless the bot has an app id.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo run --", after_help = ENVIRONMENT)]
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// A variable for every function, for example `AWS_LAMBDA_LOG_LEVEL=DEBUG`; may be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
     pub(crate) environment: Vec<(String, String)>,
-    /// Write the functions' variables to this file, for `cargo lambda watch --env-file FILE`
+    /// Write the functions' variables to this file, for cargo-lambda, the AWS CLI and SDKs
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
     /// Address of the HTTP API

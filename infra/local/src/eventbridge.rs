@@ -1,4 +1,5 @@
-//! EventBridge, for the template's buses: stores and lists published events. A template with rules is rejected.
+//! EventBridge, for the template's buses and the account's default bus: lists published events, and sends them to the queues of
+//! the rules that take them. Unlike AWS, sources that begin with `aws.` may be published, so that rules can be tried.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -12,13 +13,16 @@ use axum::{
     response::Response,
 };
 use http::HeaderMap;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    clock,
     event::{Event, Events, Published},
     service_api::{JsonProtocol, ServiceError, parsed},
-    template::Stack,
+    sqs::{Broker, Message},
+    template::{AwsLocation, DEFAULT_BUS, EventRule, Stack},
 };
 
 /// The number of events that are kept.
@@ -37,6 +41,9 @@ const PROTOCOL: JsonProtocol = JsonProtocol {
 #[derive(Clone, Debug)]
 pub(crate) struct Buses {
     names: Arc<BTreeSet<String>>,
+    rules: Arc<[EventRule]>,
+    broker: Broker,
+    location: AwsLocation,
     kept: Arc<Mutex<VecDeque<Published>>>,
     events: Events,
 }
@@ -45,7 +52,7 @@ pub(crate) struct Buses {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
-    /// If absent, the account's default bus, which no template creates.
+    /// By name or ARN; if absent, the account's default bus.
     #[serde(default)]
     event_bus_name: String,
     #[serde(default)]
@@ -54,12 +61,20 @@ struct Entry {
     detail_type: String,
     #[serde(default)]
     detail: String,
+    /// In seconds since 1970; the present if absent.
+    time: Option<f64>,
+    #[serde(default)]
+    resources: Vec<String>,
 }
 
 impl Buses {
-    pub(crate) fn new(stack: &Stack, events: Events) -> Buses {
+    pub(crate) fn new(stack: &Stack, broker: Broker, location: &AwsLocation, events: Events) -> Buses {
+        let names = stack.buses.iter().cloned();
         Buses {
-            names: Arc::new(stack.buses.iter().cloned().collect()),
+            names: Arc::new(names.chain([DEFAULT_BUS.to_owned()]).collect()),
+            rules: stack.rules.clone().into(),
+            broker,
+            location: location.clone(),
             kept: Arc::default(),
             events,
         }
@@ -100,7 +115,7 @@ impl Buses {
             .entries
             .into_iter()
             .map(|entry| match self.publish(entry) {
-                Ok(()) => json!({ "EventId": uuid::Uuid::new_v4().to_string() }),
+                Ok(id) => json!({ "EventId": id }),
                 Err(error) => {
                     failed += 1;
                     json!({ "ErrorCode": error.code, "ErrorMessage": error.message })
@@ -110,7 +125,8 @@ impl Buses {
         Ok(json!({ "FailedEntryCount": failed, "Entries": entries }))
     }
 
-    fn publish(&self, entry: Entry) -> Result<(), ServiceError> {
+    /// Publishes an event and returns its id.
+    fn publish(&self, entry: Entry) -> Result<String, ServiceError> {
         let bytes = entry.source.len() + entry.detail_type.len() + entry.detail.len();
         if bytes > EVENT_BYTES {
             let message = format!("the event has {bytes} bytes, more than {EVENT_BYTES}");
@@ -128,18 +144,28 @@ impl Buses {
                 ));
             }
         }
-        // By name or ARN.
-        let bus = entry.event_bus_name.rsplit('/').next().unwrap_or_default();
+        let bus = match entry.event_bus_name.rsplit('/').next() {
+            None | Some("") => DEFAULT_BUS,
+            Some(bus) => bus,
+        };
         if !self.names.contains(bus) {
             return Err(ServiceError::new(
                 "InvalidArgument",
                 format!("there is no event bus {bus}"),
             ));
         }
-        let detail = serde_json::from_str(&entry.detail)
+        let detail: Value = serde_json::from_str(&entry.detail)
             .ok()
             .filter(Value::is_object)
             .ok_or_else(|| ServiceError::new("MalformedDetail", "Detail is malformed"))?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let at = entry.time.and_then(moment).unwrap_or_else(clock::now);
+        let event = json!({
+            "version": "0", "id": id, "detail-type": entry.detail_type, "source": entry.source,
+            "account": self.location.account, "time": format!("{at:.0}"), "region": self.location.region,
+            "resources": entry.resources, "detail": detail,
+        });
+        self.route(bus, &event)?;
         let published = Published {
             bus: bus.to_owned(),
             source: entry.source,
@@ -148,6 +174,24 @@ impl Buses {
         };
         self.keep(published.clone());
         self.events.tell(&Event::Published(published));
+        Ok(id)
+    }
+
+    /// Sends an event to the targets of all rules on its bus that take it.
+    fn route(&self, bus: &str, event: &Value) -> Result<(), ServiceError> {
+        let rules = self.rules.iter();
+        let taking = rules.filter(|rule| rule.bus == bus && rule.pattern.matches(event));
+        for (rule, target) in taking.flat_map(|rule| rule.targets.iter().map(move |target| (rule, target))) {
+            let body = match &target.template {
+                Some(template) => filled(template, &rule.arn, event),
+                None => event.to_string(),
+            };
+            let message = Message {
+                body,
+                ..Message::default()
+            };
+            self.broker.send(&target.queue, message, None)?;
+        }
         Ok(())
     }
 
@@ -160,6 +204,21 @@ impl Buses {
     }
 }
 
+/// The input of a target: a template with the predefined variables of EventBridge that are used here.
+fn filled(template: &str, rule: &str, event: &Value) -> String {
+    template
+        .replace("<aws.events.rule-arn>", rule)
+        .replace("<aws.events.event.json>", &event.to_string())
+}
+
+fn moment(seconds: f64) -> Option<Timestamp> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "EventBridge's times are whole seconds"
+    )]
+    Timestamp::from_second(seconds as i64).ok()
+}
+
 async fn answer(State(buses): State<Buses>, headers: HeaderMap, body: Bytes) -> Response {
     PROTOCOL.respond(buses.perform(PROTOCOL.operation(&headers), &body))
 }
@@ -167,11 +226,72 @@ async fn answer(State(buses): State<Buses>, headers: HeaderMap, body: Bytes) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::tests::deployed;
+    use crate::template::tests::{deployed, location};
 
     fn buses() -> Buses {
-        let stack = deployed("Resources: {News: {Type: AWS::Events::EventBus, Properties: {Name: news}}}");
-        Buses::new(&stack.unwrap(), Events::default())
+        let stack = deployed(
+            r#"
+Resources:
+  News: {Type: AWS::Events::EventBus, Properties: {Name: news}}
+  Q: {Type: AWS::SQS::Queue}
+  Orders:
+    Type: AWS::Events::Rule
+    Properties:
+      EventBusName: !Ref News
+      EventPattern: {source: [{anything-but: herald}]}
+      Targets:
+        - Id: q
+          Arn: !GetAtt Q.Arn
+          InputTransformer: {InputTemplate: '{"rule": "<aws.events.rule-arn>", "event": <aws.events.event.json>}'}
+  Alarms:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {source: [aws.cloudwatch]}
+      Targets: [{Id: q, Arn: !GetAtt Q.Arn}]
+"#,
+        );
+        let stack = stack.unwrap();
+        let broker = Broker::new(&stack, Events::default());
+        Buses::new(&stack, broker, &location(), Events::default())
+    }
+
+    /// The messages that rules have sent.
+    fn sent(buses: &Buses) -> Vec<Value> {
+        let received = buses.broker.receive("Q", 10, None).unwrap();
+        let bodies = received.iter().map(|received| &received.message.body);
+        bodies.map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_rule_sends_what_it_takes_to_its_queue_and_nothing_else() {
+        let buses = buses();
+        let of = |bus: &str, source: &str| {
+            let mut entry = entry(7);
+            entry["EventBusName"] = bus.into();
+            entry["Source"] = source.into();
+            entry["Time"] = json!(1_800_000_000.0);
+            entry["Resources"] = json!(["arn:x"]);
+            entry
+        };
+        let entries = [
+            of("News", "herald"),
+            of("News", "shop"),
+            of("", "shop"),
+            of("default", "aws.cloudwatch"),
+        ];
+        let answer = put(&buses, &entries).unwrap();
+        assert_eq!(answer["FailedEntryCount"], 0);
+        let sent = sent(&buses);
+        assert_eq!(sent.len(), 2, "{sent:?}");
+        assert_eq!(
+            sent[0],
+            json!({"rule": "arn:aws:events:eu-west-1:123456789012:rule/News/Orders", "event": {
+                "version": "0", "id": answer["Entries"][1]["EventId"], "detail-type": "Notification Completed",
+                "source": "shop", "account": "123456789012", "time": "2027-01-15T08:00:00Z", "region": "eu-west-1",
+                "resources": ["arn:x"], "detail": {"number": 7},
+            }})
+        );
+        assert_eq!(sent[1]["source"], "aws.cloudwatch");
     }
 
     fn entry(number: usize) -> Value {
@@ -213,7 +333,6 @@ mod tests {
         let buses = buses();
         let entries = [
             wrong("EventBusName", "Rumours"),
-            wrong("EventBusName", ""),
             wrong("Source", ""),
             wrong("Detail", "{"),
             wrong("Detail", "[]"),
@@ -224,7 +343,7 @@ mod tests {
             ),
         ];
         let answer = put(&buses, &entries).unwrap();
-        assert_eq!(answer["FailedEntryCount"], 6);
+        assert_eq!(answer["FailedEntryCount"], 5);
         let codes: Vec<_> = answer["Entries"]
             .as_array()
             .unwrap()
@@ -234,7 +353,6 @@ mod tests {
         assert_eq!(
             codes,
             [
-                "InvalidArgument",
                 "InvalidArgument",
                 "InvalidArgument",
                 "MalformedDetail",

@@ -19,6 +19,7 @@ use crate::{
     runtime::{Failure, FunctionEnv, Functions},
     scheduler::{self, Scheduler},
     server::{self, Limits, guard::guarded},
+    sns,
     sqs::{self, Broker, NoSuchQueue, Poller},
     template::{self, AwsLocation, Stack},
 };
@@ -56,6 +57,7 @@ pub struct Host {
     url: String,
     sqs_endpoint: String,
     eventbridge_endpoint: String,
+    sns_endpoint: String,
     scheduler_endpoint: String,
     stack: Stack,
     database: Database,
@@ -97,23 +99,19 @@ impl Host {
         let url = format!("http://{}", listener.local_addr()?);
         let (sqs_listener, sqs_endpoint) = loopback().await?;
         let (eventbridge_listener, eventbridge_endpoint) = loopback().await?;
+        let (topics_listener, topics_endpoint) = loopback().await?;
         let (scheduler_listener, scheduler_endpoint) = loopback().await?;
         let (runtime_listener, runtime_api) = loopback().await?;
-        let location = AwsLocation {
-            region: "us-east-1".into(),
-            account: "000000000000".into(),
-            stack: "herald".into(),
-            sqs_endpoint: sqs_endpoint.clone(),
-            parameters: options.parameters.clone(),
-        };
+        let location = location(options, &sqs_endpoint);
         let stack = options.template.deploy(&location)?;
         let database = Database::start(options.data.as_ref(), &stack.tables).await?;
         let (broker, scheduler) = open_queues(options, &stack, &events)?;
-        let buses = Buses::new(&stack, events.clone());
+        let buses = Buses::new(&stack, broker.clone(), &location, events.clone());
         let mut environment: BTreeMap<String, String> = [
             ("AWS_ENDPOINT_URL_DYNAMODB", &database.endpoint()),
             ("AWS_ENDPOINT_URL_SQS", &sqs_endpoint),
             ("AWS_ENDPOINT_URL_EVENTBRIDGE", &eventbridge_endpoint),
+            ("AWS_ENDPOINT_URL_SNS", &topics_endpoint),
             ("AWS_ENDPOINT_URL_SCHEDULER", &scheduler_endpoint),
         ]
         .into_iter()
@@ -138,6 +136,11 @@ impl Host {
                 Limits::service(),
             ),
             (eventbridge_listener, buses.router(), Limits::small_service()),
+            (
+                topics_listener,
+                sns::router(broker.clone(), &stack),
+                Limits::small_service(),
+            ),
             (
                 scheduler_listener,
                 scheduler::router(scheduler.clone(), &stack, &location),
@@ -177,6 +180,7 @@ impl Host {
             url,
             sqs_endpoint,
             eventbridge_endpoint,
+            sns_endpoint: topics_endpoint,
             scheduler_endpoint,
             stack,
             database,
@@ -214,6 +218,11 @@ impl Host {
     /// The URL of EventBridge, without a trailing slash.
     pub fn eventbridge_endpoint(&self) -> &str {
         &self.eventbridge_endpoint
+    }
+
+    /// The URL of SNS, without a trailing slash.
+    pub fn sns_endpoint(&self) -> &str {
+        &self.sns_endpoint
     }
 
     /// The URL of Scheduler, without a trailing slash.
@@ -304,6 +313,17 @@ impl Host {
         self.tasks.abort_all();
         self.functions.stop().await;
         self.database.take_away().await;
+    }
+}
+
+/// The account and region that the host runs as.
+fn location(options: &Options, sqs_endpoint: &str) -> AwsLocation {
+    AwsLocation {
+        region: "us-east-1".into(),
+        account: "000000000000".into(),
+        stack: "herald".into(),
+        sqs_endpoint: sqs_endpoint.to_owned(),
+        parameters: options.parameters.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The local host: all of Herald on one machine, for development. It emulates the part of AWS that the template uses.
 //!
 //! It reads `infra/template.yaml` and runs it: tables in an embedded DynamoDB ([`dynamodb`]), queues with SQS's semantics
-//! ([`sqs`]), one-time schedules ([`Host::bring_schedules_forward`]), event buses ([`eventbridge`]), the four function
+//! ([`sqs`]), one-time schedules ([`Host::bring_schedules_forward`]), event buses ([`eventbridge`]) and topics, the function
 //! binaries under the Lambda Runtime API ([`runtime`]), and the HTTP API in front of them ([`front`]). A [`channel`] with
 //! its own [`issuer`] replaces Teams; it serves the model in [`teams`]. [`Host`] starts and stops all of it, and
 //! publishes [`Event`]s.
@@ -27,6 +27,7 @@ pub mod runtime;
 mod scheduler;
 mod server;
 mod service_api;
+pub(crate) mod sns;
 pub mod sqs;
 pub mod teams;
 pub mod template;

@@ -8,6 +8,7 @@
 
 use botframework::activity::Activity;
 use botframework::lossless::LosslessJson;
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audience::{Audience, Target, TeamPart};
@@ -19,7 +20,7 @@ use crate::digest::sha256_hex;
 use crate::id::NotificationId;
 use crate::notification::request::Request;
 use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
-use crate::problem::Fault;
+use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
 use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
 use crate::telemetry::chain;
@@ -51,6 +52,20 @@ pub enum Error {
     /// The plan may be enqueued or not, and the notification could not be rolled back. A repetition may be a duplicate.
     #[error("whether the notification was accepted is unknown")]
     Unknown,
+}
+
+impl Error {
+    /// The problem document, if the request itself is at fault: its repetition is refused too.
+    pub fn refusal(&self) -> Option<Problem> {
+        match self {
+            Self::Invalid(faults) => Some(Problem::invalid(faults.clone())),
+            Self::Conflict(detail) => Some(Problem::new(StatusCode::CONFLICT, detail)),
+            Self::Store(store::Error::Refused { .. }) => Some(Problem::too_long()),
+            Self::Store(store::Error::Unavailable { .. } | store::Error::Corrupt { .. })
+            | Self::Queue(_)
+            | Self::Unknown => None,
+        }
+    }
 }
 
 /// An accepted notification.

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use crate::event::{self, Events, eventbridge};
-use crate::queue::{self, Queue, sqs};
-use crate::store::{Conversations, Ledger, Notifications, RateLimits, dynamodb, memory};
+use crate::queue::{self, DeadLetterQueue, Queue, sqs};
+use crate::store::{Conversations, Ledger, Notifications, RateLimits, Registry, dynamodb, memory};
 
 /// The implementations of the ports that belong together.
 pub trait Backend: Debug + Send + Sync + 'static {
@@ -14,8 +14,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     type Notifications: Notifications + Debug;
     /// Where deliveries and rate limits are stored.
     type Ledger: Ledger + RateLimits + Debug;
+    /// Where small records are stored.
+    type Registry: Registry + Debug;
     /// The queues between the functions.
     type Queue: Queue + Debug;
+    /// Dead-letter queues that can be redriven.
+    type DeadLetters: DeadLetterQueue + Debug;
     /// Where events of notifications are published.
     type Events: Events + Debug;
 }
@@ -28,7 +32,9 @@ impl Backend for Aws {
     type Conversations = dynamodb::Conversations;
     type Notifications = dynamodb::Notifications;
     type Ledger = dynamodb::Ledger;
+    type Registry = dynamodb::Registry;
     type Queue = sqs::Queue;
+    type DeadLetters = sqs::Queue;
     type Events = eventbridge::Bus;
 }
 
@@ -40,6 +46,8 @@ impl Backend for Memory {
     type Conversations = memory::Store;
     type Notifications = memory::Store;
     type Ledger = memory::Store;
+    type Registry = memory::Store;
     type Queue = queue::memory::Queue;
+    type DeadLetters = queue::memory::Queue;
     type Events = event::memory::Events;
 }

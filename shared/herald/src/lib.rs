@@ -32,6 +32,7 @@
 //! channel ──POST /api/messages──▶ messages ──remember / forget──▶ [conversations]
 //!                                    └──answers in the turn──▶ Connector
 //! caller ──POST /api/notifications──▶ notify ──accept──▶ [notifications] ──▶ (plans)
+//! upstream ──EventBridge, SNS, SQS──▶ (events) ──▶ events ──accept──▶ …
 //!                                  (plans) ──▶ planner ──pages the audience──▶ (deliveries)
 //!                                              (deliveries) ──▶ sender ──permit, claim, send, settle──▶ Connector
 //!                                                                 └──▶ EventBridge: events
@@ -80,6 +81,7 @@
 
 pub mod acceptance;
 pub mod audience;
+pub mod audit;
 pub mod aws;
 pub mod backend;
 pub mod backoff;
@@ -97,6 +99,7 @@ pub mod credential;
 pub mod delivery;
 pub mod digest;
 pub mod event;
+pub mod event_pattern;
 pub mod explain;
 pub mod graph_clients;
 pub mod http_api;
@@ -114,6 +117,7 @@ pub mod store;
 pub mod telemetry;
 pub mod tenant_gate;
 pub mod time;
+pub mod upstream;
 pub mod warning;
 
 /// DynamoDB, SQS or EventBridge failed. The message in hand returns to its queue and is handled again.

@@ -4,10 +4,10 @@
 //! document.
 
 use http::{HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One invalid field of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// The field, as a JSON pointer in a URI fragment (`#/audience/0/users/3`), as in RFC 9457.
     pub pointer: String,
@@ -106,7 +106,7 @@ impl Faults {
 }
 
 /// A problem document. It has no `type`, which RFC 9457 reads as `about:blank`: the status is the problem type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The reason phrase of the status.
     pub title: String,
@@ -115,7 +115,7 @@ pub struct Problem {
     /// What the caller can do, in a sentence.
     pub detail: String,
     /// The invalid fields; at most [`Faults::MAX`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
 }
 
@@ -136,6 +136,14 @@ impl Problem {
             errors,
             ..Self::new(StatusCode::BAD_REQUEST, "The request has invalid fields.")
         }
+    }
+
+    /// DynamoDB refuses the record for a value in it.
+    pub fn too_long() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "The request has a value that is too long to be stored.",
+        )
     }
 
     /// DynamoDB or SQS failed in the middle: whether the request was accepted is unknown.

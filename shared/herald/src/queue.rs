@@ -65,6 +65,15 @@ pub trait Queue: Clone + Send + Sync + 'static {
     fn send(&self, messages: Vec<Message>) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// A dead-letter queue.
+pub trait DeadLetterQueue: Clone + Send + Sync + 'static {
+    /// Starts to move all messages back to the queues that they came from.
+    ///
+    /// # Errors
+    /// When it is not known to have started. Calling again is always right.
+    fn redrive(&self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
 /// On the plans queue: plan a notification, or continue with one part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

@@ -22,6 +22,7 @@ pub mod dynamodb;
 mod ledger;
 pub mod memory;
 mod notifications;
+mod registry;
 
 pub use conversations::{ConversationFilter, ConversationSummary, Conversations, PersonUpdate, Upsert};
 pub use ledger::{CasResult, DatedRow, Ledger, RateLimits, RowGuard, RowWrite};
@@ -29,6 +30,7 @@ pub use notifications::{
     Accept, Acceptance, Close, Document, Idempotency, LISTED_FOR, Milestone, Notifications, PageNumber,
     Revise, SetOnce,
 };
+pub use registry::{Collection, Record, Registry, StoredRecord};
 
 /// How often a write is retried after another writer changed the record. Each round, some writer succeeds.
 pub(crate) const MAX_CAS_ROUNDS: u32 = 32;

@@ -37,6 +37,10 @@ pub enum Metric {
     BotOutage,
     /// A tenant refuses the bot's token. Counted each time its circuit breaker opens.
     TenantRefusal,
+    /// An upstream event was refused. Counted each time that its message is received.
+    EventRefused,
+    /// An upstream event that nothing takes: it was dropped.
+    EventUnmatched,
 }
 
 impl Metric {
@@ -44,6 +48,8 @@ impl Metric {
         match self {
             Self::BotOutage => "BotOutage",
             Self::TenantRefusal => "TenantRefusal",
+            Self::EventRefused => "EventRefused",
+            Self::EventUnmatched => "EventUnmatched",
         }
     }
 }
@@ -53,9 +59,10 @@ const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
 /// The crates that log below `WARN`. What libraries log there may hold whole requests, with texts and tokens; it is dropped
 /// here, at run time, whatever the level.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "herald",
     "botframework",
+    "events",
     "messages",
     "notify",
     "planner",

@@ -10,6 +10,7 @@ mod ledger;
 mod notifications;
 mod queue;
 mod rate_limits;
+mod registry;
 mod wire;
 
 /// One test for each promise and backend. A promise is a function over the port, named for what must hold.

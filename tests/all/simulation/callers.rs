@@ -222,6 +222,8 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
         let environment = Environment::start(run, format!("notify {number}"));
         let tables = Tables(Arc::clone(&environment));
         let context = notify::Context::<Simulated> {
+            registry: herald::store::memory::Store::new(),
+            failed_events: herald::queue::memory::Queue::new(),
             notifications: tables.clone(),
             conversations: tables.clone(),
             ledger: tables.clone(),

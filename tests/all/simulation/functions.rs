@@ -40,7 +40,9 @@ impl Backend for Simulated {
     type Conversations = Tables;
     type Notifications = Tables;
     type Ledger = Tables;
+    type Registry = herald::store::memory::Store;
     type Queue = Lane;
+    type DeadLetters = herald::queue::memory::Queue;
     type Events = Tables;
 }
 

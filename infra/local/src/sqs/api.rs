@@ -24,6 +24,7 @@ use crate::{
 };
 use request::{
     ChangeMessageVisibility, DeleteMessage, Entry, GetQueueUrl, OfQueue, ReceiveMessage, SendMessageBatch,
+    StartMessageMoveTask,
 };
 
 /// The largest message, and the largest sum of one batch, in bytes.
@@ -115,6 +116,7 @@ impl Service {
             "ChangeMessageVisibility" => self.change_visibility(&parsed(body)?),
             "GetQueueAttributes" => self.attributes(&parsed(body)?),
             "GetQueueUrl" => self.url(&parsed(body)?),
+            "StartMessageMoveTask" => self.move_messages(&parsed(body)?),
             other => Err(ServiceError::new(
                 "UnsupportedOperation",
                 format!("the local host does not support {other:?}"),
@@ -273,6 +275,19 @@ impl Service {
             attributes["RedrivePolicy"] = policy.to_string().into();
         }
         Ok(json!({ "Attributes": attributes }))
+    }
+
+    /// Moves a dead-letter queue's messages at once, where SQS takes a while.
+    fn move_messages(&self, request: &StartMessageMoveTask) -> Result<Value, ServiceError> {
+        if request.destination_arn.is_some() {
+            let message = "the local host moves messages to the queue that they came from only";
+            return Err(ServiceError::new("UnsupportedOperation", message));
+        }
+        let queue = request.source_arn.rsplit(':').next().unwrap_or_default();
+        self.broker.redrive(queue).map_err(|_| {
+            ServiceError::new("ResourceNotFoundException", "The source is no dead-letter queue.")
+        })?;
+        Ok(json!({ "TaskHandle": uuid::Uuid::new_v4().to_string() }))
     }
 
     fn url(&self, request: &GetQueueUrl) -> Result<Value, ServiceError> {

@@ -242,6 +242,38 @@ impl Broker {
         self.change(queue, |queue, now| queue.redeliver(now.instant))
     }
 
+    /// Moves all visible messages of a dead-letter queue back to the queue that it serves, as new messages. Returns their
+    /// number.
+    ///
+    /// # Errors
+    /// When no queue has it as its dead-letter queue.
+    pub fn redrive(&self, dead_letters: &str) -> Result<usize, NoSuchQueue> {
+        let mut queues = self.lock();
+        let is_served = |queue: &Queue| {
+            let redrive = queue.redrive.as_ref();
+            redrive.is_some_and(|redrive| redrive.target == dead_letters)
+        };
+        let served = queues.by_name.iter().find(|(_, queue)| is_served(queue));
+        let served = served.map(|(name, _)| name.clone());
+        let unknown = || NoSuchQueue(dead_letters.to_owned());
+        let served = served.ok_or_else(unknown)?;
+        let now = moment();
+        let source = queues.by_name.get_mut(dead_letters).ok_or_else(unknown)?;
+        let (messages, _) = source.receive(usize::MAX, None, now);
+        for message in &messages {
+            // The receipt is the one of a moment ago.
+            let _ = source.delete(&message.receipt);
+        }
+        if let Some(served) = queues.by_name.get_mut(&served) {
+            for message in &messages {
+                let id = uuid::Uuid::new_v4().to_string();
+                served.send(&id, message.message.clone(), Some(Duration::ZERO), now);
+            }
+        }
+        self.changed(&mut queues, now);
+        Ok(messages.len())
+    }
+
     fn change<T>(&self, name: &str, change: impl FnOnce(&mut Queue, Moment) -> T) -> Result<T, NoSuchQueue> {
         let mut queues = self.lock();
         let queue = queues.by_name.get_mut(name);

@@ -42,6 +42,7 @@ impl AwsLocation {
 /// function.
 pub(super) struct Resolver<'a> {
     pub(super) parameters: &'a Map<String, Value>,
+    pub(super) conditions: &'a Map<String, Value>,
     pub(super) resources: &'a Map<String, Value>,
     pub(super) location: &'a AwsLocation,
 }
@@ -70,6 +71,9 @@ impl Resolver<'_> {
     fn apply(&self, resource: &str, name: &str, argument: &Value) -> Result<Value, Error> {
         let unsupported = || Error::unsupported(resource, format!("{name} {argument}"));
         match (name, argument) {
+            ("Ref", Value::String(target)) if self.is_list(target) => {
+                self.list(target).ok_or_else(unsupported)
+            }
             ("Ref", Value::String(target)) => self.reference(target).map(Value::from).ok_or_else(unsupported),
             ("Fn::GetAtt", Value::Array(path)) => match path.as_slice() {
                 [Value::String(target), Value::String(attribute)] => self
@@ -104,8 +108,23 @@ impl Resolver<'_> {
         }
         match self.kind(target)? {
             "AWS::SQS::Queue" => Some(self.location.queue_url(target)),
+            "AWS::SNS::Topic" => Some(self.location.arn("sns", target)),
             _ => Some(target.to_owned()),
         }
+    }
+
+    fn is_list(&self, parameter: &str) -> bool {
+        let kind = self
+            .parameters
+            .get(parameter)
+            .and_then(|parameter| parameter.get("Type"));
+        kind.and_then(Value::as_str) == Some("CommaDelimitedList")
+    }
+
+    /// The values of a parameter that is a list. An empty one is a list of an empty text, as in CloudFormation.
+    fn list(&self, parameter: &str) -> Option<Value> {
+        let text = self.reference(parameter)?;
+        Some(text.split(',').map(|value| Value::from(value.trim())).collect())
     }
 
     fn attribute(&self, target: &str, attribute: &str) -> Option<String> {

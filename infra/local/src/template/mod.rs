@@ -3,6 +3,7 @@
 //! The template is run as it is written. A resource or property that this host neither supports nor knows to have no
 //! effect on one machine is an error that names the resource.
 
+mod condition;
 mod document;
 mod intrinsic;
 mod reader;
@@ -11,10 +12,12 @@ mod variables;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use herald::event_pattern::EventPattern;
 use serde_json::{Map, Value};
 
 pub use intrinsic::AwsLocation;
 use intrinsic::Resolver;
+pub(crate) use reader::DEFAULT_BUS;
 use reader::Reader;
 pub use variables::VariableSource;
 
@@ -71,6 +74,7 @@ impl Error {
 pub struct Template {
     parameters: Map<String, Value>,
     function_defaults: Map<String, Value>,
+    conditions: Map<String, Value>,
     resources: Map<String, Value>,
 }
 
@@ -87,8 +91,14 @@ pub struct Stack {
     pub mappings: Vec<Mapping>,
     /// The routes of the HTTP API.
     pub routes: Vec<Route>,
-    /// The names of the event buses, which are their logical ids.
+    /// The names of the event buses, which are their logical ids. The account's default bus is none of them.
     pub buses: Vec<String>,
+    /// The rules on event buses.
+    pub rules: Vec<EventRule>,
+    /// The SNS topics.
+    pub topics: Vec<Topic>,
+    /// The subscriptions of queues to topics.
+    pub subscriptions: Vec<Subscription>,
     /// The names of the schedule groups, which are their logical ids.
     pub schedule_groups: Vec<String>,
     /// The IAM roles.
@@ -152,6 +162,57 @@ pub struct Redrive {
     pub target: String,
     /// The receives after which a message is moved there.
     pub max_receives: u32,
+}
+
+/// A rule on an event bus, with its targets.
+#[derive(Clone, Debug)]
+pub struct EventRule {
+    /// The rule's ARN.
+    pub arn: String,
+    /// The bus: a logical id, or `default`.
+    pub bus: String,
+    /// Which events it takes.
+    pub pattern: EventPattern,
+    /// The queues that it sends them to.
+    pub targets: Vec<RuleTarget>,
+}
+
+/// A queue that a rule sends events to.
+#[derive(Clone, Debug)]
+pub struct RuleTarget {
+    /// The queue.
+    pub queue: String,
+    /// What is sent, with `EventBridge`'s variables; the event itself if `None`.
+    pub template: Option<String>,
+}
+
+/// An SNS topic.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// The topic's ARN.
+    pub arn: String,
+}
+
+/// A subscription of a queue to a topic.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// The logical id.
+    pub id: String,
+    /// The topic's ARN.
+    pub topic: String,
+    /// The queue.
+    pub queue: String,
+    /// Whether messages are sent without an envelope.
+    pub delivery: TopicDelivery,
+}
+
+/// What a subscription sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicDelivery {
+    /// The message in SNS's envelope.
+    Envelope,
+    /// The message itself.
+    Raw,
 }
 
 /// An event source mapping from a queue to a function.
@@ -230,6 +291,7 @@ impl Template {
         Ok(Template {
             parameters: section("/Parameters").unwrap_or_default(),
             function_defaults: section("/Globals/Function").unwrap_or_default(),
+            conditions: section("/Conditions").unwrap_or_default(),
             resources: section("/Resources").ok_or_else(|| Error::Yaml("it has no Resources".into()))?,
         })
     }
@@ -241,6 +303,7 @@ impl Template {
     pub fn deploy(&self, location: &AwsLocation) -> Result<Stack, Error> {
         let resolver = Resolver {
             parameters: &self.parameters,
+            conditions: &self.conditions,
             resources: &self.resources,
             location,
         };
@@ -251,10 +314,16 @@ impl Template {
             mappings: vec![],
             routes: vec![],
             buses: vec![],
+            rules: vec![],
+            topics: vec![],
+            subscriptions: vec![],
             schedule_groups: vec![],
             roles: vec![],
         };
         for (id, resource) in &self.resources {
+            if !resolver.exists(id, resource)? {
+                continue;
+            }
             let kind = resource
                 .get("Type")
                 .and_then(Value::as_str)
@@ -284,6 +353,9 @@ impl Template {
                 "AWS::Lambda::EventSourceMapping" => stack.mappings.push(reader.mapping()?),
                 "AWS::ApiGatewayV2::Route" => stack.routes.push(reader.route()?),
                 "AWS::Events::EventBus" => stack.buses.push(reader.named(&resource::EVENT_BUS)?),
+                "AWS::Events::Rule" => stack.rules.push(reader.rule()?),
+                "AWS::SNS::Topic" => stack.topics.push(reader.topic()?),
+                "AWS::SNS::Subscription" => stack.subscriptions.push(reader.subscription()?),
                 "AWS::Scheduler::ScheduleGroup" => stack
                     .schedule_groups
                     .push(reader.named(&resource::SCHEDULE_GROUP)?),
@@ -309,7 +381,15 @@ impl Stack {
             .mappings
             .iter()
             .map(|mapping| (mapping.id.as_str(), mapping.queue.as_str()));
-        for (of, queue) in dead_letters.chain(sources) {
+        let targets = self.rules.iter().flat_map(|rule| {
+            let targets = rule.targets.iter();
+            targets.map(|target| (rule.arn.as_str(), target.queue.as_str()))
+        });
+        let subscribed = self
+            .subscriptions
+            .iter()
+            .map(|subscription| (subscription.id.as_str(), subscription.queue.as_str()));
+        for (of, queue) in dead_letters.chain(sources).chain(targets).chain(subscribed) {
             if !self.queues.iter().any(|known| known.name == queue) {
                 return Err(Error::invalid(of, format!("there is no queue {queue}")));
             }

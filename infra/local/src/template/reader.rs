@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use herald::{event_pattern::EventPattern, problem::Faults};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
-    BatchFailures, Error, Function, Mapping, Queue, Redrive, Role, Route, Table, function_name,
+    BatchFailures, Error, EventRule, Function, Mapping, Queue, Redrive, Role, Route, RuleTarget,
+    Subscription, Table, Topic, TopicDelivery, function_name,
     intrinsic::Resolver,
     resource::{
         self, FunctionProperties, IntegrationProperties, Known, MappingProperties, QueueProperties,
-        ResponseType, RouteProperties, TableProperties,
+        ResponseType, RouteProperties, RuleProperties, RuleState, SubscriptionProperties, TableProperties,
     },
 };
 
@@ -115,6 +117,62 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn rule(self) -> Result<EventRule, Error> {
+        let properties: RuleProperties = self.properties(&resource::RULE)?;
+        if properties.state == RuleState::Disabled {
+            return Err(Error::unsupported(self.id, "a rule that is disabled"));
+        }
+        let mut faults = Faults::default();
+        let pattern = EventPattern::parse(&properties.event_pattern, "EventPattern", &mut faults);
+        let pattern = faults.none_in(pattern).map_err(|faults| {
+            let first = faults.into_iter().next();
+            let what = first.map_or_else(String::new, |fault| format!("{} {}", fault.pointer, fault.detail));
+            Error::invalid(self.id, what)
+        })?;
+        let bus = properties.event_bus_name.as_deref().map(last_of_path);
+        let targets = properties.targets.into_iter().map(|target| RuleTarget {
+            queue: last_of_arn(&target.arn),
+            template: target
+                .input_transformer
+                .map(|transformer| transformer.input_template),
+        });
+        let resource = match &bus {
+            Some(bus) => format!("rule/{bus}/{}", self.id),
+            None => format!("rule/{}", self.id),
+        };
+        Ok(EventRule {
+            arn: self.resolver.location.arn("events", &resource),
+            bus: bus.unwrap_or_else(|| DEFAULT_BUS.to_owned()),
+            pattern,
+            targets: targets.collect(),
+        })
+    }
+
+    pub(super) fn topic(self) -> Result<Topic, Error> {
+        self.properties::<Map<String, Value>>(&resource::TOPIC)?;
+        Ok(Topic {
+            arn: self.resolver.location.arn("sns", self.id),
+        })
+    }
+
+    pub(super) fn subscription(self) -> Result<Subscription, Error> {
+        let properties: SubscriptionProperties = self.properties(&resource::SUBSCRIPTION)?;
+        if properties.protocol != "sqs" {
+            let what = format!("a subscription by {}", properties.protocol);
+            return Err(Error::unsupported(self.id, what));
+        }
+        Ok(Subscription {
+            id: self.id.to_owned(),
+            topic: properties.topic_arn,
+            queue: last_of_arn(&properties.endpoint),
+            delivery: if properties.raw_message_delivery {
+                TopicDelivery::Raw
+            } else {
+                TopicDelivery::Envelope
+            },
+        })
+    }
+
     /// A resource that only has a name.
     pub(super) fn named(self, known: &Known) -> Result<String, Error> {
         self.properties::<Map<String, Value>>(known)?;
@@ -157,6 +215,14 @@ impl Reader<'_> {
             .map(|(name, value)| Ok((name.to_owned(), self.resolver.resolve(self.id, value)?)))
             .collect()
     }
+}
+
+/// The name of the account's own bus.
+pub(crate) const DEFAULT_BUS: &str = "default";
+
+/// A bus is given by name or by ARN, which ends in its name.
+fn last_of_path(name: &str) -> String {
+    name.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 fn last_of_arn(arn: &str) -> String {

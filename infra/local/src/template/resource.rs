@@ -99,6 +99,50 @@ pub(super) struct IntegrationProperties {
     pub(super) timeout_in_millis: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RuleProperties {
+    /// By name or ARN; absent for the account's default bus.
+    pub(super) event_bus_name: Option<String>,
+    pub(super) event_pattern: Value,
+    #[serde(default)]
+    pub(super) state: RuleState,
+    pub(super) targets: Vec<TargetProperties>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum RuleState {
+    #[default]
+    Enabled,
+    Disabled,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct TargetProperties {
+    #[serde(rename = "Id")]
+    pub(super) _id: String,
+    pub(super) arn: String,
+    pub(super) input_transformer: Option<InputTransformer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct InputTransformer {
+    pub(super) input_template: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SubscriptionProperties {
+    pub(super) protocol: String,
+    pub(super) topic_arn: String,
+    pub(super) endpoint: String,
+    #[serde(default)]
+    pub(super) raw_message_delivery: bool,
+}
+
 /// The properties of a resource type: supported ones, and those without effect on one machine.
 pub(super) struct Known {
     pub(super) used: &'static [&'static str],
@@ -184,6 +228,28 @@ pub(super) const EVENT_BUS: Known = Known {
     without_effect: &["Description", "Name", "Policy", "Tags"],
 };
 
+pub(super) const RULE: Known = Known {
+    used: &["EventBusName", "EventPattern", "State", "Targets"],
+    without_effect: &["Description", "Name", "Tags"],
+};
+
+/// A policy of a topic has no effect: all clients on this machine are authorized.
+pub(super) const TOPIC: Known = Known {
+    used: &[],
+    without_effect: &[
+        "DisplayName",
+        "TopicName",
+        "KmsMasterKeyId",
+        "Tags",
+        "TracingConfig",
+    ],
+};
+
+pub(super) const SUBSCRIPTION: Known = Known {
+    used: &["Protocol", "TopicArn", "Endpoint", "RawMessageDelivery"],
+    without_effect: &["Region", "RedrivePolicy"],
+};
+
 pub(super) const SCHEDULE_GROUP: Known = Known {
     used: &[],
     without_effect: &["Name", "Tags"],
@@ -202,6 +268,7 @@ pub(super) fn has_no_effect_here(kind: &str) -> bool {
             | "AWS::Lambda::Permission"
             | "AWS::Logs::LogGroup"
             | "AWS::Logs::MetricFilter"
+            | "AWS::SNS::TopicPolicy"
             | "AWS::SQS::QueuePolicy"
     )
 }

@@ -28,8 +28,8 @@ fn the_real_template_is_what_runs() {
         .iter()
         .map(|function| function.name.as_str())
         .collect();
-    assert_eq!(names, ["messages", "notify", "planner", "sender"]);
-    let messages = &stack.functions[0];
+    assert_eq!(names, ["events", "messages", "notify", "planner", "sender"]);
+    let messages = &stack.functions[1];
     assert_eq!(
         messages.environment["HERALD_CONVERSATIONS_TABLE"],
         "ConversationsTable"
@@ -98,6 +98,8 @@ fn the_real_template_is_what_runs() {
             ("DELETE /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/users/{id}", "notify"),
             ("DELETE /api/rates/{bucket}", "notify"),
+            ("GET /api/events/failed", "notify"),
+            ("POST /api/events/failed/redrive", "notify"),
             ("GET /api/notify", "notify"),
         ])
     );
@@ -164,11 +166,64 @@ Resources:
 }
 
 #[test]
-fn a_rule_on_a_bus_is_refused_as_long_as_nothing_here_matches_events() {
-    let error = deployed("Resources: {R: {Type: AWS::Events::Rule}}").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "R: AWS::Events::Rule is not supported by the local host"
+fn a_rule_whose_pattern_or_target_nothing_here_can_serve_is_named() {
+    let rule = |pattern: &str, queue: &str| {
+        let error = deployed(&format!(
+            "
+Resources:
+  Q: {{Type: AWS::SQS::Queue}}
+  R:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {pattern}
+      Targets: [{{Id: q, Arn: 'arn:aws:sqs:x:1:{queue}'}}]
+"
+        ));
+        error.unwrap_err().to_string()
+    };
+    assert!(rule("{source: [{prefx: a}]}", "Q").starts_with("R: EventPattern/source/0/prefx is no operator"));
+    assert!(rule("{source: [a]}", "P").ends_with("there is no queue P"));
+}
+
+#[test]
+fn a_resource_exists_as_its_condition_says() {
+    let template = "
+Parameters:
+  Sources: {Type: CommaDelimitedList, Default: ''}
+  Mode: {Type: String, Default: a}
+Conditions:
+  HasSources: !Not [!Equals [!Join ['', !Ref Sources], '']]
+  IsA: !Equals [!Ref Mode, a]
+  Both: !And [!Condition HasSources, !Condition IsA]
+Resources:
+  Q: {Type: AWS::SQS::Queue}
+  R:
+    Type: AWS::Events::Rule
+    Condition: Both
+    Properties:
+      EventPattern: {source: !Ref Sources}
+      Targets: [{Id: q, Arn: !GetAtt Q.Arn}]
+";
+    assert!(deployed(template).unwrap().rules.is_empty());
+    let mut location = location();
+    location
+        .parameters
+        .insert("Sources".into(), "aws.ec2, shop".into());
+    let stack = Template::parse(template).unwrap().deploy(&location).unwrap();
+    let rule = &stack.rules[0];
+    assert_eq!(rule.bus, "default");
+    assert_eq!(rule.arn, "arn:aws:events:eu-west-1:123456789012:rule/R");
+    for source in ["aws.ec2", "shop"] {
+        assert!(rule.pattern.matches(&json!({ "source": source })));
+    }
+    location.parameters.insert("Mode".into(), "b".into());
+    assert!(
+        Template::parse(template)
+            .unwrap()
+            .deploy(&location)
+            .unwrap()
+            .rules
+            .is_empty()
     );
 }
 
@@ -192,7 +247,7 @@ fn allowing(template: &Template, id: &str, document: &str, action: &str) -> Vec<
 }
 
 #[test]
-fn scheduler_may_send_to_every_queue_that_feeds_a_function_and_to_no_other() {
+fn scheduler_may_send_to_every_queue_of_notifications_and_to_no_other() {
     let template = Template::of_repository().unwrap();
     let sending = allowing(
         &template,
@@ -203,8 +258,9 @@ fn scheduler_may_send_to_every_queue_that_feeds_a_function_and_to_no_other() {
     let mut location = location();
     location.parameters.insert("MicrosoftAppId".into(), "app".into());
     let fed = template.deploy(&location).unwrap().mappings;
+    // Nothing puts events off.
+    let fed = fed.iter().filter(|mapping| mapping.queue != "EventsQueue");
     let mut fed: Vec<_> = fed
-        .iter()
         .map(|mapping| json!({"Fn::GetAtt": [mapping.queue, "Arn"]}))
         .collect();
     fed.sort_by_key(Value::to_string);
@@ -245,14 +301,15 @@ fn whoever_puts_messages_off_may_make_schedules_and_pass_their_role_to_scheduler
         json!({"Fn::GetAtt": ["EventBus", "Arn"]})
     );
     for (role, speaks) in [
-        ("NotifyRole", true),
-        ("PlannerRole", true),
-        ("SenderRole", true),
-        ("MessagesRole", false),
+        ("NotifyRole", [true, true]),
+        ("PlannerRole", [true, true]),
+        ("SenderRole", [true, true]),
+        ("EventsRole", [true, false]),
+        ("MessagesRole", [false, false]),
     ] {
         let policies = template.resources[role].pointer("/Properties/ManagedPolicyArns");
         let policies = policies.unwrap().as_array().unwrap();
-        for policy in ["SchedulesPolicy", "EventsPolicy"] {
+        for (policy, speaks) in ["SchedulesPolicy", "EventsPolicy"].into_iter().zip(speaks) {
             assert_eq!(
                 policies.contains(&json!({"Ref": policy})),
                 speaks,

@@ -39,6 +39,8 @@ pub(crate) fn introduction(host: &Host, channel: &Channel, options: &Options, re
             .map(|mapping| mapping.queue.as_str())
             .collect(),
     );
+    let buses = names(stack.buses.iter().map(String::as_str).collect());
+    let topics = names(stack.topics.iter().map(|topic| topic.arn.as_str()).collect());
     let kept = options
         .data
         .as_ref()
@@ -57,11 +59,15 @@ Herald on this machine, ready in {} ms. A development host: it {asks} and stays 
   functions      {functions}
   DynamoDB       {}  {tables}, {kept}
   SQS            {}  {queues}
+  EventBridge    {}  {buses}
+  SNS            {}  {topics}
   channel        {}
 ",
         ready.as_millis(),
         host.dynamodb_endpoint(),
         host.sqs_endpoint(),
+        host.eventbridge_endpoint(),
+        host.sns_endpoint(),
         channel.service_url(),
         url = host.url(),
     )

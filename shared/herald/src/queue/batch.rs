@@ -19,6 +19,8 @@ pub struct Received {
     pub body: String,
     /// The queue's attributes of the message.
     pub receipt: Receipt,
+    /// Who sent it, as the queue authenticated them; `None` if the queue does not say.
+    pub sender: Option<String>,
 }
 
 /// The attributes that a queue gives a received message.
@@ -47,6 +49,15 @@ impl Default for Receipt {
     }
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// It is deleted from the queue.
+    Done,
+    /// It is received again. The handler has logged why.
+    Failed,
+}
+
 /// Handles all messages concurrently, and returns the ids of those that failed.
 ///
 /// A message that cannot be parsed, or whose handler panics, fails alone.
@@ -56,23 +67,45 @@ where
     F: Future<Output = Result<(), Error>>,
 {
     let handle = &handle;
-    let failed = stream::iter(messages).map(|Received { id, body, receipt }| async move {
+    handle_bodies(messages, |Received { body, receipt, .. }| async move {
         let message = match serde_json::from_str::<T>(&body) {
             Ok(message) => message,
             Err(error) => {
                 tracing::error!(error_type = "MessageMalformed", receives = receipt.receives, %error, "message cannot be parsed");
-                return Some(id);
+                return Handled::Failed;
             }
         };
-        match AssertUnwindSafe(handle(message, receipt)).catch_unwind().await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => {
+        match handle(message, receipt).await {
+            Ok(()) => Handled::Done,
+            Err(error) => {
                 tracing::error!(error_type = "MessageFailed", receives = receipt.receives, error = %chain(&error), "{}", failure_message(receipt));
-                Some(id)
+                Handled::Failed
             }
+        }
+    })
+    .await
+}
+
+/// Handles all messages concurrently, whatever their bodies hold, and returns the ids of those that failed. A message whose
+/// handler panics fails alone.
+pub async fn handle_bodies<F>(messages: Vec<Received>, handle: impl Fn(Received) -> F) -> Vec<String>
+where
+    F: Future<Output = Handled>,
+{
+    let handle = &handle;
+    let failed = stream::iter(messages).map(|message| async move {
+        let (id, receipt) = (message.id.clone(), message.receipt);
+        match AssertUnwindSafe(handle(message)).catch_unwind().await {
+            Ok(Handled::Done) => None,
+            Ok(Handled::Failed) => Some(id),
             // The panic hook has printed where.
             Err(_) => {
-                tracing::error!(error_type = "MessagePanicked", receives = receipt.receives, "{}", failure_message(receipt));
+                tracing::error!(
+                    error_type = "MessagePanicked",
+                    receives = receipt.receives,
+                    "{}",
+                    failure_message(receipt)
+                );
                 Some(id)
             }
         }
@@ -85,7 +118,7 @@ where
 }
 
 /// Says whether a failed message is received again.
-const fn failure_message(receipt: Receipt) -> &'static str {
+pub const fn failure_message(receipt: Receipt) -> &'static str {
     if receipt.is_last() {
         "message failed for the last time: it moves to the dead-letter queue"
     } else {
@@ -103,6 +136,7 @@ mod tests {
             id: id.into(),
             body: body.into(),
             receipt: Receipt::default(),
+            sender: None,
         };
         let messages = vec![
             received("good", "1"),
@@ -133,6 +167,7 @@ mod tests {
             id: receives.to_string(),
             body: receives.to_string(),
             receipt: receipt(receives),
+            sender: None,
         });
         let last = std::sync::Mutex::new(Vec::new());
         handle_each(messages.into(), async |number: u32, receipt| {

@@ -30,3 +30,10 @@ impl super::Queue for Queue {
         Ok(())
     }
 }
+
+/// Nothing moves: messages in memory have no dead-letter queue.
+impl super::DeadLetterQueue for Queue {
+    async fn redrive(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

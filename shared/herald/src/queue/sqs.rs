@@ -2,13 +2,14 @@
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
-use super::batch::{self, Receipt, Received};
-use super::{DELAY_MAX, Error, Message};
+use super::batch::{self, Handled, Receipt, Received};
+use super::{DELAY_MAX, DeadLetterQueue, Error, Message};
 use crate::aws::{self, Sdk, sanitize_code};
 use crate::config::{self, Environment};
 use crate::digest::sha256_hex;
@@ -42,12 +43,28 @@ where
     T: DeserializeOwned,
     F: Future<Output = Result<(), crate::Error>>,
 {
+    response(batch::handle_each(received(event), handle).await)
+}
+
+/// Handles each message of a batch by [`batch::handle_bodies`], and reports the failed ones to Lambda.
+pub async fn handle_bodies<F>(event: SqsEvent, handle: impl Fn(Received) -> F) -> SqsBatchResponse
+where
+    F: Future<Output = Handled>,
+{
+    response(batch::handle_bodies(received(event), handle).await)
+}
+
+fn received(event: SqsEvent) -> Vec<Received> {
     let messages = event.records.into_iter().map(|record| Received {
         receipt: receipt(&record),
+        sender: record.attributes.get("SenderId").cloned(),
         id: record.message_id.unwrap_or_default(),
         body: record.body.unwrap_or_default(),
     });
-    let failed = batch::handle_each(messages.collect(), handle).await;
+    messages.collect()
+}
+
+fn response(failed: Vec<String>) -> SqsBatchResponse {
     let failures = failed.into_iter().map(|id| {
         let mut failure = BatchItemFailure::default();
         failure.item_identifier = id;
@@ -182,6 +199,41 @@ fn entry(index: usize, message: &Message) -> Result<SendMessageBatchRequestEntry
         .set_message_group_id(message.group.as_deref().map(group))
         .build()
         .map_err(|error| aws::Error::request(OPERATION, error))
+}
+
+impl DeadLetterQueue for Queue {
+    async fn redrive(&self) -> Result<(), Error> {
+        let unavailable = |error: aws::Error| Error::Unavailable { source: error.into() };
+        let attributes = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::QueueArn)
+            .send()
+            .await
+            .map_err(|error| unavailable(aws::Error::new("sqs:GetQueueAttributes", error)))?;
+        let arn = attributes
+            .attributes
+            .and_then(|mut all| all.remove(&QueueAttributeName::QueueArn));
+        let task = self
+            .client
+            .start_message_move_task()
+            .set_source_arn(arn)
+            .send()
+            .await;
+        match task {
+            Ok(_) => Ok(()),
+            // A task that is running moves all that is there.
+            Err(error) if is_running(&error) => Ok(()),
+            Err(error) => Err(unavailable(aws::Error::new("sqs:StartMessageMoveTask", error))),
+        }
+    }
+}
+
+/// Whether SQS refuses a second task for a queue.
+fn is_running<E: ProvideErrorMetadata>(error: &E) -> bool {
+    let says_so = |message: &str| message.contains("already a task running");
+    error.message().is_some_and(says_so)
 }
 
 impl super::Queue for Queue {

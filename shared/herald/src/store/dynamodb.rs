@@ -18,6 +18,7 @@
 //! | | | `closed#<part>#<page>#<chunk>` | a closed chunk, with its revision; or what is counted of an open one |
 //! | | | `deadLetter#<part>#<page>#<chunk>` | a dead-lettered chunk, with the reason |
 //! | | `idempotency#<digest>` | `head` | the notification accepted with this idempotency key |
+//! | | `registry#<collection>` | the record's key | a record of the registry |
 //! | deliveries | `delivery` | | one row of the ledger |
 //! | | `lease`, a bar and the conversation | | the lease on a conversation |
 //! | | `rate`, a bar and the bucket | | the rate limit of a bucket |
@@ -34,7 +35,7 @@
 //!
 //! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all responses
 //!   are lost and the caller retries, the new transaction finds its own items.
-//! - A lease, a rate limit, the bot's record, a batch, a person, a turn and a milestone have the write token of the call that
+//! - A lease, a rate limit, the bot's record, a record of the registry, a batch, a person, a turn and a milestone have the write token of the call that
 //!   wrote them.
 //! - A row has its attempt number: a worker that finds the row it meant to write has written it.
 //! - A generation may be incremented twice: the channel is asked once more.
@@ -59,12 +60,14 @@ mod ledger;
 mod notifications;
 mod rate_cache;
 mod rate_limits;
+mod registry;
 mod table;
 
 pub use conversations::Conversations;
 use expression::Expression;
 pub use ledger::Ledger;
 pub use notifications::Notifications;
+pub use registry::Registry;
 use table::{Consistency, Put, Table, Transaction};
 
 /// How long items that expire are kept after their last use: longer than a message can stay in a queue and then in its

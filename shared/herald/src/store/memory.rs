@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{CasResult, DatedRow, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule};
+use super::{
+    CasResult, Collection, DatedRow, Error, Idempotency, Ledger, RateLimits, RowGuard, RowWrite, Rule,
+    StoredRecord,
+};
 use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
 use crate::clock::Clock;
@@ -17,6 +20,7 @@ use crate::roster_cache::{RosterPage, RosterQuery, TeamKey};
 
 mod conversations;
 mod notifications;
+mod registry;
 
 use notifications::Entry;
 
@@ -42,6 +46,7 @@ struct Tables {
     batches: HashMap<BatchKey, BatchRecord>,
     rates: HashMap<Bucket, TenantRate>,
     bot_health: Option<BotHealth>,
+    records: BTreeMap<(Collection, String), StoredRecord>,
 }
 
 impl Store {

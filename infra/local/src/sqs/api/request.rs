@@ -89,3 +89,10 @@ pub(super) struct OfQueue {
 pub(super) struct GetQueueUrl {
     pub(super) queue_name: String,
 }
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StartMessageMoveTask {
+    pub(super) source_arn: String,
+    pub(super) destination_arn: Option<String>,
+}

@@ -2,12 +2,12 @@
 //!
 //! They name the caller and the notification, and nothing of the content: no message, no person, no conversation.
 
-use herald::id::NotificationId;
-use herald::rate_limit::Bucket;
+use crate::id::NotificationId;
+use crate::rate_limit::Bucket;
 
 /// What a caller did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum AuditAction {
     /// A notification was accepted.
     Accept,
     /// A notification was cancelled.
@@ -32,10 +32,13 @@ pub(crate) enum Action {
     EraseUser,
     /// The rate limit of a bucket was reset.
     ResetRate,
+    /// The dead-letter queue of upstream events was redriven.
+    RedriveEvents,
 }
 
-impl Action {
-    pub(crate) fn as_str(self) -> &'static str {
+impl AuditAction {
+    /// Its word in an audit line.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Accept => "accept",
             Self::Cancel => "cancel",
@@ -49,27 +52,33 @@ impl Action {
             Self::EraseConversation => "eraseConversation",
             Self::EraseUser => "eraseUser",
             Self::ResetRate => "resetRate",
+            Self::RedriveEvents => "redriveEvents",
         }
     }
 
     /// Logs what was done to a notification; `count` is the number of its deliveries that it is about, if that is known.
-    pub(crate) fn of_notification(self, caller: &str, notification: &NotificationId, count: Option<u64>) {
+    pub fn of_notification(self, caller: &str, notification: &NotificationId, count: Option<u64>) {
         tracing::info!(audit = true, action = self.as_str(), caller, %notification, count, "audit");
     }
 
     /// Logs what was done to the rate limit of a bot in a tenant.
-    pub(crate) fn of_bucket(self, caller: &str, bucket: &Bucket) {
+    pub fn of_bucket(self, caller: &str, bucket: &Bucket) {
         let bucket = bucket.as_str();
         tracing::info!(audit = true, action = self.as_str(), caller, bucket, "audit");
     }
 
+    /// Logs what was done to this many upstream events.
+    pub fn of_events(self, caller: &str, count: u64) {
+        tracing::info!(audit = true, action = self.as_str(), caller, count, "audit");
+    }
+
     /// Logs what was done to this many conversations.
-    pub(crate) fn of_conversations(self, caller: &str, count: usize) {
+    pub fn of_conversations(self, caller: &str, count: usize) {
         tracing::info!(audit = true, action = self.as_str(), caller, count, "audit");
     }
 
     /// Logs that this was refused, because the notification is another caller's.
-    pub(crate) fn refused(self, caller: &str, notification: &NotificationId) {
+    pub fn refused(self, caller: &str, notification: &NotificationId) {
         tracing::warn!(error_type = "ChangeRefused", action = self.as_str(), caller, %notification, "the notification is another caller's; nothing was changed");
     }
 }

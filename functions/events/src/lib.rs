@@ -1,0 +1,191 @@
+//! Turns events of upstream systems into notifications.
+//!
+//! Its queue gets what the template's `EventBridge` rules take, what is published to its SNS topics, and what is sent to it
+//! ([`herald::upstream`]). A request for a notification is accepted by the routine of the API ([`herald::acceptance`]), with the
+//! event's own id as idempotency key: an event that is delivered again is the same notification.
+//!
+//! | event | what follows |
+//! |---|---|
+//! | a request that is accepted | the message is deleted |
+//! | a request that is refused | the problem is stored beside the event, and listed by `GET /api/events/failed`. The message is received again, and after the queue's tries goes to the dead-letter queue |
+//! | an event that nothing takes | it is counted, and the message is deleted |
+//!
+//! A table or queue that is unavailable fails the message, which is received again.
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use botframework::lossless::LosslessJson;
+use herald::acceptance::{self, Acceptor, Origin, Settings};
+use herald::audit::AuditAction;
+use herald::aws;
+use herald::backend::{Aws, Backend};
+use herald::clock::{Clock, Random};
+use herald::config::{self, Environment, http_transport, variable};
+use herald::problem::Problem;
+use herald::queue::batch::{Handled, Received, failure_message};
+use herald::queue::sqs;
+use herald::store::{Collection, Registry, dynamodb};
+use herald::telemetry::{Metric, chain, count};
+use herald::upstream::{EventContent, FailedEvent, UpstreamEvent};
+
+/// What the handler works with.
+#[derive(Debug)]
+pub struct Context<B: Backend> {
+    /// Where notifications are stored.
+    pub notifications: B::Notifications,
+    /// Where conversations are stored; read only.
+    pub conversations: B::Conversations,
+    /// Where failed events are recorded.
+    pub registry: B::Registry,
+    /// The queue to the planner.
+    pub plans: B::Queue,
+    /// What the deployment allows.
+    pub settings: Settings,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness for ids.
+    pub random: Random,
+}
+
+impl Context<Aws> {
+    /// The context of the deployed function.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+        let transport = http_transport(environment).build()?;
+        let clock = Clock::system();
+        let sdk = aws::Sdk::new(environment, &transport)?;
+        let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
+        let table = |name| environment.required(name);
+        Ok(Self {
+            notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
+            registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            plans: sqs::Queue::from_environment(
+                environment,
+                variable::PLANS_QUEUE_URL,
+                &sdk,
+                schedules.as_ref(),
+            )?,
+            settings: Settings::from_environment(environment)?,
+            clock,
+            random: Random::system(),
+        })
+    }
+}
+
+/// Why an event became no notification.
+enum Failure {
+    /// The event is at fault.
+    Refused(Problem),
+    /// A table or queue is unavailable; the event is received again.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<acceptance::Error> for Failure {
+    fn from(error: acceptance::Error) -> Self {
+        match error.refusal() {
+            Some(problem) => Self::Refused(problem),
+            None => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+/// Handles a batch of events. Returns those that failed.
+pub async fn handle<B: Backend>(context: &Context<B>, event: SqsEvent) -> SqsBatchResponse {
+    sqs::handle_bodies(event, |message| handle_message(context, message)).await
+}
+
+async fn handle_message<B: Backend>(context: &Context<B>, message: Received) -> Handled {
+    let event = UpstreamEvent::read(&message);
+    let outcome = match event.content.clone() {
+        Ok(EventContent::Request(request)) => context.accept(&event, &request).await,
+        Ok(EventContent::Foreign(_)) => {
+            count(Metric::EventUnmatched);
+            tracing::info!(
+                caller = event.caller,
+                event = event.id,
+                "no route takes the event"
+            );
+            Ok(())
+        }
+        Err(problem) => Err(Failure::Refused(problem)),
+    };
+    match outcome {
+        Ok(()) => {
+            context.forget_failure(&message).await;
+            Handled::Done
+        }
+        Err(Failure::Refused(problem)) => {
+            context.record_failure(&event, &message, problem).await;
+            Handled::Failed
+        }
+        Err(Failure::Unavailable(error)) => {
+            let receipt = message.receipt;
+            tracing::error!(error_type = "MessageFailed", receives = receipt.receives, error = %chain(&*error), "{}", failure_message(receipt));
+            Handled::Failed
+        }
+    }
+}
+
+impl<B: Backend> Context<B> {
+    async fn accept(&self, event: &UpstreamEvent, request: &LosslessJson) -> Result<(), Failure> {
+        let acceptor = Acceptor::<B> {
+            notifications: &self.notifications,
+            conversations: &self.conversations,
+            plans: &self.plans,
+            settings: &self.settings,
+            clock: &self.clock,
+            random: &self.random,
+        };
+        let origin = Origin {
+            caller: event.caller.clone(),
+            idempotency_key: Some(&event.id),
+        };
+        let accepted = acceptor.accept_document(request, origin).await?;
+        if !accepted.replayed {
+            AuditAction::Accept.of_notification(&event.caller, &accepted.id, None);
+        }
+        Ok(())
+    }
+
+    /// Stores the problem beside an event that is refused. Its message goes its way whether that succeeds or not.
+    async fn record_failure(&self, event: &UpstreamEvent, message: &Received, problem: Problem) {
+        count(Metric::EventRefused);
+        tracing::warn!(
+            error_type = "EventRefused",
+            caller = event.caller,
+            event = event.id,
+            status = problem.status,
+            receives = message.receipt.receives,
+            "{}",
+            failure_message(message.receipt)
+        );
+        let now = self.clock.now();
+        let mut rule = |earlier: Option<FailedEvent>| {
+            let problem = problem.clone();
+            Some(FailedEvent::refused(
+                event,
+                message,
+                problem,
+                now,
+                earlier.as_ref(),
+            ))
+        };
+        let key = FailedEvent::key(message);
+        if let Err(error) = self.registry.update_record(&key, &mut rule).await {
+            tracing::error!(error_type = "FailedEventNotRecorded", event = event.id, error = %chain(&error), "the problem of a refused event could not be stored");
+        }
+    }
+
+    /// Removes the record of an event that failed before. One that stays is listed until it expires.
+    async fn forget_failure(&self, message: &Received) {
+        if message.receipt.receives < 2 {
+            return;
+        }
+        let key = FailedEvent::key(message);
+        if let Err(error) = self.registry.remove_record(Collection::FailedEvents, &key).await {
+            tracing::warn!(error_type = "FailedEventNotRemoved", error = %chain(&error), "the record of an event that was refused before could not be removed");
+        }
+    }
+}

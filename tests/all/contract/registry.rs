@@ -1,0 +1,163 @@
+//! Records: small JSON by collection and key.
+
+use herald::problem::Problem;
+use herald::store::{Collection, Registry, StoredRecord};
+use herald::upstream::FailedEvent;
+use lambda_http::http::StatusCode;
+
+use super::{at, on_every_backend};
+
+on_every_backend! { registry:
+    a_rule_sees_the_record_that_stands,
+    a_rule_that_writes_nothing_leaves_the_record,
+    of_concurrent_rules_none_is_lost,
+    records_are_listed_by_key_and_page_by_page,
+    a_removed_record_is_gone,
+    a_typed_record_comes_back_as_it_was,
+}
+
+fn record(json: &str) -> StoredRecord {
+    StoredRecord {
+        json: json.to_owned(),
+        expires_at: None,
+    }
+}
+
+async fn write<R: Registry>(registry: &R, key: &str, json: &str) {
+    let mut rule = |_: Option<&StoredRecord>| Some(record(json));
+    registry
+        .update_stored_record(Collection::FailedEvents, key, &mut rule)
+        .await
+        .unwrap();
+}
+
+async fn a_rule_sees_the_record_that_stands<R: Registry>(registry: R) {
+    write(&registry, "a", "1").await;
+    let mut seen = None;
+    let mut rule = |stored: Option<&StoredRecord>| {
+        seen = stored.cloned();
+        Some(StoredRecord {
+            expires_at: Some(at(1_000_000_000)),
+            ..record("2")
+        })
+    };
+    registry
+        .update_stored_record(Collection::FailedEvents, "a", &mut rule)
+        .await
+        .unwrap();
+    assert_eq!(seen, Some(record("1")));
+    let stored = registry
+        .stored_record(Collection::FailedEvents, "a")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (stored.json.as_str(), stored.expires_at),
+        ("2", Some(at(1_000_000_000)))
+    );
+    assert_eq!(
+        registry
+            .stored_record(Collection::FailedEvents, "b")
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+async fn a_rule_that_writes_nothing_leaves_the_record<R: Registry>(registry: R) {
+    write(&registry, "a", "1").await;
+    let mut rule = |_: Option<&StoredRecord>| None;
+    registry
+        .update_stored_record(Collection::FailedEvents, "a", &mut rule)
+        .await
+        .unwrap();
+    let stored = registry
+        .stored_record(Collection::FailedEvents, "a")
+        .await
+        .unwrap();
+    assert_eq!(stored, Some(record("1")));
+}
+
+async fn of_concurrent_rules_none_is_lost<R: Registry>(registry: R) {
+    let add = async || {
+        let mut rule = |stored: Option<&StoredRecord>| {
+            let count: u32 = stored.map_or(0, |stored| stored.json.parse().unwrap());
+            Some(record(&(count + 1).to_string()))
+        };
+        registry
+            .update_stored_record(Collection::FailedEvents, "count", &mut rule)
+            .await
+            .unwrap();
+    };
+    tokio::join!(add(), add(), add(), add());
+    let stored = registry
+        .stored_record(Collection::FailedEvents, "count")
+        .await
+        .unwrap();
+    assert_eq!(stored, Some(record("4")));
+}
+
+async fn records_are_listed_by_key_and_page_by_page<R: Registry>(registry: R) {
+    for key in ["b", "a", "c"] {
+        write(&registry, key, "1").await;
+    }
+    let mut keys = Vec::new();
+    let mut cursor = None::<String>;
+    loop {
+        let page = registry
+            .stored_records(Collection::FailedEvents, cursor.as_deref(), 2)
+            .await
+            .unwrap();
+        assert!(page.items.len() <= 2);
+        keys.extend(page.items.into_iter().map(|(key, _)| key));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(keys, ["a", "b", "c"]);
+}
+
+async fn a_removed_record_is_gone<R: Registry>(registry: R) {
+    write(&registry, "a", "1").await;
+    assert!(
+        registry
+            .remove_record(Collection::FailedEvents, "a")
+            .await
+            .unwrap()
+    );
+    assert!(
+        !registry
+            .remove_record(Collection::FailedEvents, "a")
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        registry
+            .stored_record(Collection::FailedEvents, "a")
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+async fn a_typed_record_comes_back_as_it_was<R: Registry>(registry: R) {
+    let failed = FailedEvent {
+        event: "e-1".to_owned(),
+        caller: "rule:arn:x".to_owned(),
+        problem: Problem::new(StatusCode::BAD_REQUEST, "it is wrong"),
+        receives: 3,
+        first_failed_at: at(0),
+        last_failed_at: at(1),
+        bytes: 1,
+        body: None,
+    };
+    let mut rule = |_: Option<FailedEvent>| Some(failed.clone());
+    registry.update_record("k", &mut rule).await.unwrap();
+    assert_eq!(
+        registry.find_record::<FailedEvent>("k").await.unwrap(),
+        Some(failed.clone())
+    );
+    let listed = registry.list_records::<FailedEvent>(None, 10).await.unwrap();
+    assert_eq!(listed.items, [("k".to_owned(), failed)]);
+}
