@@ -11,6 +11,7 @@ mod credential;
 mod events;
 mod faulty;
 mod fuzz;
+mod hooks;
 mod http_api;
 mod infra;
 mod install;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const PRODUCT: [&str; 3] = ["functions", "infra", "shared"];
 
 /// Names that several modules share, and why.
-const SHARED: [(&str, &str); 24] = [
+const SHARED: [(&str, &str); 25] = [
     ("Error", "the error of its module"),
     ("Context", "what the handler of its function needs"),
     ("State", "the state of its module's record"),
@@ -61,6 +61,10 @@ const SHARED: [(&str, &str); 24] = [
     (
         "Received",
         "on the local host, a message that its model of SQS delivered",
+    ),
+    (
+        "Route",
+        "from an event to a notification; on the local host, a route of the HTTP API",
     ),
     ("Request", "on the local host, a request to its model of Teams"),
     (

@@ -8,13 +8,14 @@
 //! |---|---|
 //! | a request that is accepted | the message is deleted |
 //! | a request that is refused | the problem is stored beside the event, and listed by `GET /api/events/failed`. The message is received again, and after the queue's tries goes to the dead-letter queue |
+//! | an event that routes take | each makes a notification of it ([`herald::route`]), or edits the one of its subject |
 //! | an event that nothing takes | it is counted, and the message is deleted |
 //!
 //! A table or queue that is unavailable fails the message, which is received again.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::lossless::LosslessJson;
-use herald::acceptance::{self, Acceptor, Origin, Settings};
+use herald::acceptance::{self, Origin, Settings};
 use herald::audit::AuditAction;
 use herald::aws;
 use herald::backend::{Aws, Backend};
@@ -23,9 +24,14 @@ use herald::config::{self, Environment, http_transport, variable};
 use herald::problem::Problem;
 use herald::queue::batch::{Handled, Received, failure_message};
 use herald::queue::sqs;
-use herald::store::{Collection, Registry, dynamodb};
+use herald::store::{self, Collection, Registry, dynamodb};
 use herald::telemetry::{Metric, chain, count};
 use herald::upstream::{EventContent, FailedEvent, UpstreamEvent};
+use tokio::sync::OnceCell;
+
+use routed::NamedRoute;
+
+mod routed;
 
 /// What the handler works with.
 #[derive(Debug)]
@@ -34,7 +40,7 @@ pub struct Context<B: Backend> {
     pub notifications: B::Notifications,
     /// Where conversations are stored; read only.
     pub conversations: B::Conversations,
-    /// Where failed events are recorded.
+    /// Where routes and failed events are stored.
     pub registry: B::Registry,
     /// The queue to the planner.
     pub plans: B::Queue,
@@ -82,6 +88,28 @@ enum Failure {
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl Failure {
+    /// The failure of one of the routes that take an event.
+    fn of_route(self, name: &str) -> Self {
+        match self {
+            Self::Refused(mut problem) => {
+                problem.detail = format!(
+                    "The route {name} makes a request of the event that is refused. {}",
+                    problem.detail
+                );
+                Self::Refused(problem)
+            }
+            unavailable @ Self::Unavailable(_) => unavailable,
+        }
+    }
+}
+
 impl From<acceptance::Error> for Failure {
     fn from(error: acceptance::Error) -> Self {
         match error.refusal() {
@@ -93,22 +121,23 @@ impl From<acceptance::Error> for Failure {
 
 /// Handles a batch of events. Returns those that failed.
 pub async fn handle<B: Backend>(context: &Context<B>, event: SqsEvent) -> SqsBatchResponse {
-    sqs::handle_bodies(event, |message| handle_message(context, message)).await
+    // They are read once, and only for foreign events.
+    let routes = OnceCell::new();
+    sqs::handle_bodies(event, |message| handle_message(context, &routes, message)).await
 }
 
-async fn handle_message<B: Backend>(context: &Context<B>, message: Received) -> Handled {
+async fn handle_message<B: Backend>(
+    context: &Context<B>,
+    routes: &OnceCell<Vec<NamedRoute>>,
+    message: Received,
+) -> Handled {
     let event = UpstreamEvent::read(&message);
     let outcome = match event.content.clone() {
         Ok(EventContent::Request(request)) => context.accept(&event, &request).await,
-        Ok(EventContent::Foreign(_)) => {
-            count(Metric::EventUnmatched);
-            tracing::info!(
-                caller = event.caller,
-                event = event.id,
-                "no route takes the event"
-            );
-            Ok(())
-        }
+        Ok(EventContent::Foreign(value)) => match routes.get_or_try_init(|| context.routes()).await {
+            Ok(routes) => context.route(routes, &event, &value).await,
+            Err(error) => Err(error.into()),
+        },
         Err(problem) => Err(Failure::Refused(problem)),
     };
     match outcome {
@@ -130,19 +159,11 @@ async fn handle_message<B: Backend>(context: &Context<B>, message: Received) -> 
 
 impl<B: Backend> Context<B> {
     async fn accept(&self, event: &UpstreamEvent, request: &LosslessJson) -> Result<(), Failure> {
-        let acceptor = Acceptor::<B> {
-            notifications: &self.notifications,
-            conversations: &self.conversations,
-            plans: &self.plans,
-            settings: &self.settings,
-            clock: &self.clock,
-            random: &self.random,
-        };
         let origin = Origin {
             caller: event.caller.clone(),
             idempotency_key: Some(&event.id),
         };
-        let accepted = acceptor.accept_document(request, origin).await?;
+        let accepted = self.acceptor().accept_document(request, origin).await?;
         if !accepted.replayed {
             AuditAction::Accept.of_notification(&event.caller, &accepted.id, None);
         }

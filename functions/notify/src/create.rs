@@ -110,7 +110,7 @@ impl<B: Backend> Context<B> {
         Ok(of_type(StatusCode::OK, "text/html; charset=utf-8", page))
     }
 
-    fn acceptor(&self) -> Acceptor<'_, B> {
+    pub(crate) fn acceptor(&self) -> Acceptor<'_, B> {
         Acceptor {
             notifications: &self.notifications,
             conversations: &self.conversations,

@@ -20,6 +20,15 @@
 //! | `DELETE /api/conversations/{key}/tags/{tag}` | 200; removes a tag |
 //! | `DELETE /api/users/{id}` | 200; erases all conversations of a person |
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
+//! | `POST /api/hooks` | 201, a new hook with its address |
+//! | `GET /api/hooks`, `GET /api/hooks/{id}` | 200, hooks without their addresses |
+//! | `PUT /api/hooks/{id}/secret` | 200, the hook with a new address |
+//! | `DELETE /api/hooks/{id}` | 204 |
+//! | `POST /api/hooks/{id}/{secret}` | 200 `1`; a tool's payload becomes a notification |
+//! | `GET /api/routes`, `GET /api/routes/{name}` | 200, routes from events to notifications |
+//! | `PUT /api/routes/{name}` | 201, 200; writes a route |
+//! | `DELETE /api/routes/{name}` | 204 |
+//! | `POST /api/routes/{name}/test` | 200, what a route would make of an event |
 //! | `GET /api/events/failed` | 200, upstream events that were refused, with their problems |
 //! | `POST /api/events/failed/redrive` | 202; those in the dead-letter queue are tried again |
 //! | `GET /api/notify` | 200, the page of the Bot Framework's sample; sends the configured text to everyone |
@@ -50,9 +59,11 @@ mod conversations;
 mod create;
 mod csv;
 mod deliveries;
+mod event_routes;
 mod explain;
 mod export;
 mod failed_events;
+mod hooks;
 mod import;
 mod list;
 mod outage;
@@ -83,7 +94,7 @@ pub struct Context<B: Backend> {
     pub conversations: B::Conversations,
     /// Deliveries, which are only read, and rate limits.
     pub ledger: B::Ledger,
-    /// Where failed upstream events are recorded.
+    /// Where hooks, routes and failed upstream events are stored.
     pub registry: B::Registry,
     /// The queue to the planner.
     pub plans: B::Queue,
@@ -184,6 +195,17 @@ impl<B: Backend> Context<B> {
             Endpoint::Untag => self.untag(&path("key")?, &path("tag")?, caller).await,
             Endpoint::EraseUser => self.erase_user(&path("id")?, caller).await,
             Endpoint::ResetRate => self.reset_rate(&path("bucket")?, caller).await,
+            Endpoint::CreateHook => self.create_hook(request).await,
+            Endpoint::ListHooks => self.hooks(query).await,
+            Endpoint::ShowHook => self.hook(&path("id")?).await,
+            Endpoint::RotateHook => self.rotate_hook(&path("id")?, request, caller).await,
+            Endpoint::DeleteHook => self.delete_hook(&path("id")?, caller).await,
+            Endpoint::Receive => self.receive(&path("id")?, &path("secret")?, request).await,
+            Endpoint::ListRoutes => self.routes(query).await,
+            Endpoint::ShowRoute => self.event_route(&path("name")?).await,
+            Endpoint::PutRoute => self.put_route(&path("name")?, request, caller).await,
+            Endpoint::DeleteRoute => self.delete_route(&path("name")?, caller).await,
+            Endpoint::TestRoute => self.test_route(&path("name")?, request).await,
             Endpoint::FailedEvents => self.failed_events(query).await,
             Endpoint::RedriveEvents => self.redrive_events(caller).await,
             Endpoint::LegacyTrigger => self.legacy_trigger(request).await,

@@ -33,6 +33,17 @@ pub(crate) enum Endpoint {
     Untag,
     EraseUser,
     ResetRate,
+    CreateHook,
+    ListHooks,
+    ShowHook,
+    RotateHook,
+    DeleteHook,
+    Receive,
+    ListRoutes,
+    ShowRoute,
+    PutRoute,
+    DeleteRoute,
+    TestRoute,
     FailedEvents,
     RedriveEvents,
     LegacyTrigger,
@@ -63,7 +74,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 21] = [
+static ROUTES: [Route; 32] = [
     route(
         "GET",
         "/api/notifications",
@@ -117,6 +128,17 @@ static ROUTES: [Route; 21] = [
     ),
     route("DELETE", "/api/users/{id}", Endpoint::EraseUser, &[]),
     route("DELETE", "/api/rates/{bucket}", Endpoint::ResetRate, &[]),
+    route("GET", "/api/hooks", Endpoint::ListHooks, &["cursor", "limit"]),
+    route("POST", "/api/hooks", Endpoint::CreateHook, &[]),
+    route("GET", "/api/hooks/{id}", Endpoint::ShowHook, &[]),
+    route("DELETE", "/api/hooks/{id}", Endpoint::DeleteHook, &[]),
+    route("PUT", "/api/hooks/{id}/secret", Endpoint::RotateHook, &[]),
+    route("POST", "/api/hooks/{id}/{secret}", Endpoint::Receive, &[]),
+    route("GET", "/api/routes", Endpoint::ListRoutes, &["cursor", "limit"]),
+    route("GET", "/api/routes/{name}", Endpoint::ShowRoute, &[]),
+    route("PUT", "/api/routes/{name}", Endpoint::PutRoute, &[]),
+    route("DELETE", "/api/routes/{name}", Endpoint::DeleteRoute, &[]),
+    route("POST", "/api/routes/{name}/test", Endpoint::TestRoute, &[]),
     route(
         "GET",
         "/api/events/failed",

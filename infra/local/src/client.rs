@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use http::{
-    Method, Request, StatusCode,
+    HeaderName, Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, Full};
@@ -58,7 +58,7 @@ impl Client {
     /// # Errors
     /// When there is no response. An error status is a response.
     pub async fn get(&self, url: &str) -> Result<Answer, Error> {
-        self.send(Method::GET, url, Bytes::new(), None).await
+        self.send(Method::GET, url, Bytes::new(), &[]).await
     }
 
     /// Posts JSON.
@@ -74,7 +74,26 @@ impl Client {
     /// # Errors
     /// When there is no response. An error status is a response.
     pub async fn post_as(&self, token: &str, url: &str, body: &Value) -> Result<Answer, Error> {
-        self.send(Method::POST, url, body.to_string().into(), Some(token))
+        let authorization = (AUTHORIZATION, format!("Bearer {token}"));
+        self.send(Method::POST, url, body.to_string().into(), &[authorization])
+            .await
+    }
+
+    /// Puts JSON.
+    ///
+    /// # Errors
+    /// When there is no response. An error status is a response.
+    pub async fn put(&self, url: &str, body: &Value) -> Result<Answer, Error> {
+        self.send(Method::PUT, url, body.to_string().into(), &[]).await
+    }
+
+    /// Calls an operation of a service that speaks AWS's JSON protocol, such as `AWSEvents.PutEvents`.
+    ///
+    /// # Errors
+    /// When there is no response. An error status is a response.
+    pub async fn call(&self, url: &str, operation: &str, body: &Value) -> Result<Answer, Error> {
+        let target = (HeaderName::from_static("x-amz-target"), operation.to_owned());
+        self.send(Method::POST, url, body.to_string().into(), &[target])
             .await
     }
 
@@ -83,7 +102,7 @@ impl Client {
     /// # Errors
     /// When there is no response. An error status is a response.
     pub async fn post_text(&self, url: &str, body: &str) -> Result<Answer, Error> {
-        self.send(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()), None)
+        self.send(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()), &[])
             .await
     }
 
@@ -92,14 +111,14 @@ impl Client {
         method: Method,
         url: &str,
         body: Bytes,
-        token: Option<&str>,
+        headers: &[(HeaderName, String)],
     ) -> Result<Answer, Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(url)
             .header(CONTENT_TYPE, "application/json");
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let request = request
             .body(Full::new(body))

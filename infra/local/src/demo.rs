@@ -5,18 +5,19 @@ use std::{fmt, time::Duration};
 use anyhow::{Context, ensure};
 use herald_local::{
     Host, Options,
-    channel::{Channel, Conversation, Person, Posted, TENANT},
+    channel::{Channel, Conversation, Person, Posted, Posting, TENANT},
     client::{Answer, Client},
     dynamodb::Contents,
 };
 use http::StatusCode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
 
-use crate::terminal::say;
+use crate::{ready_made::ON_CALL, terminal::say};
 
 /// The time-out of each step.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,7 +94,8 @@ pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
     };
     story.a_person_is_remembered().await?;
     story.a_person_is_told().await?;
-    story.a_team_is_told().await
+    story.a_team_is_told().await?;
+    story.the_person_on_call_is_told().await
 }
 
 struct Story<'a> {
@@ -156,6 +158,75 @@ impl Story<'_> {
             self.tells("bot", &format!("to {reader}: {}", shown(&news)));
         }
         self.ends(&status_url).await
+    }
+
+    /// The ready-made route of `CloudWatch`'s alarms tells who has the tag `on-call`. When the alarm ends, its copy is edited.
+    async fn the_person_on_call_is_told(&mut self) -> anyhow::Result<()> {
+        say("\nA CloudWatch alarm tells the person on call, and is edited when it ends");
+        let ada = Person::named("Ada");
+        let chat = self.key_of(&ada).await?;
+        let tag = format!("/api/conversations/{chat}/tags/{ON_CALL}");
+        let tagged = self
+            .client
+            .put(&format!("{}{tag}", self.host.url()), &json!({}))
+            .await?;
+        taken(&tagged).context("Ada cannot be put on call")?;
+        self.tells("PUT", &format!("/api/conversations/…/tags/{ON_CALL}"));
+        for (state, posting) in [("ALARM", Posting::New), ("OK", Posting::Update)] {
+            self.alarm(state).await?;
+            let says_so = |posted: &Posted| {
+                let text = posted.text().unwrap_or_default();
+                posted.posting == posting && text.contains(&format!("**{state}**"))
+            };
+            let told = self.arrived("the alarm", says_so).await?;
+            self.tells("bot", &shown(&told));
+            timeout(PATIENCE, self.host.drained())
+                .await
+                .context("the queues still hold messages")?;
+        }
+        Ok(())
+    }
+
+    /// The key of a person's conversation, percent-encoded.
+    async fn key_of(&self, person: &Person) -> anyhow::Result<String> {
+        let url = format!(
+            "{}/api/conversations?user={}",
+            self.host.url(),
+            person.entra_object_id
+        );
+        let answer = self.client.get(&url).await?;
+        let listed = answer.json();
+        let key = listed
+            .pointer("/conversations/0/conversation")
+            .and_then(Value::as_str);
+        let key = key.with_context(|| format!("{} is not remembered", person.name))?;
+        Ok(utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
+    }
+
+    /// Publishes the event of an alarm on the default bus, as `CloudWatch` does.
+    async fn alarm(&self, state: &str) -> anyhow::Result<()> {
+        let detail = json!({
+            "alarmName": "library-disk-full",
+            "state": {"value": state, "reason": "Threshold crossed", "timestamp": "2026-03-02T17:04:40.989+0000"},
+        });
+        let entry = json!({
+            "Source": "aws.cloudwatch", "DetailType": "CloudWatch Alarm State Change", "Detail": detail.to_string(),
+        });
+        self.tells(
+            "AWS",
+            &format!("PutEvents aws.cloudwatch, CloudWatch Alarm State Change: {state}"),
+        );
+        let request = json!({"Entries": [entry]});
+        let answer = self
+            .client
+            .call(self.host.eventbridge_endpoint(), "AWSEvents.PutEvents", &request)
+            .await?;
+        ensure!(
+            answer.json()["FailedEntryCount"] == 0,
+            "the event was not published: {}",
+            refused(&answer)
+        );
+        Ok(())
     }
 
     /// Creates a notification, and returns the URL of its state.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod demo;
+mod ready_made;
 mod terminal;
 
 use std::{collections::BTreeMap, future::Future, net::TcpListener, pin::pin, process::ExitCode};
@@ -12,6 +13,7 @@ use herald_local::{
     Events, Host, Options,
     channel::{self, Channel},
     data::{self, DataDir},
+    dynamodb::Contents,
     front,
     issuer::Issuer,
     template::Template,
@@ -113,6 +115,10 @@ async fn live(
     options: &Options,
     once: bool,
 ) -> anyhow::Result<()> {
+    // Tables in use have the routes that their owner wants.
+    if host.opened() != Contents::Some {
+        ready_made::load(host).await?;
+    }
     match Obstacle::found(options, host.opened()) {
         // On tables in use nothing is to be shown twice: that the host starts on them is all that `--once` asks.
         Some(obstacle @ Obstacle::RealCredential(_)) if once => anyhow::bail!("{obstacle}"),

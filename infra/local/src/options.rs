@@ -16,6 +16,10 @@ const APP_PASSWORD: &str = "MicrosoftAppPassword";
 /// The variables by which the bot gets tokens of the real token endpoint.
 const CREDENTIALS: [&str; 3] = [APP_PASSWORD, "HERALD_CERTIFICATE", "AWS_ENDPOINT_URL_STS"];
 
+/// The sources that are taken from the default bus: those of the ready-made routes.
+const DEFAULT_BUS_SOURCES: &str =
+    "aws.cloudwatch,aws.codebuild,aws.codepipeline,aws.ecs,aws.guardduty,aws.health,aws.s3,aws.securityhub";
+
 /// The options of a host.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -57,10 +61,13 @@ impl Options {
             data: None,
             concurrency: 4,
             // Any id will do: without authentication functions do not verify it.
-            parameters: BTreeMap::from([(
-                "MicrosoftAppId".into(),
-                "00000000-0000-4000-8000-00000000b07a".into(),
-            )]),
+            parameters: BTreeMap::from([
+                (
+                    "MicrosoftAppId".into(),
+                    "00000000-0000-4000-8000-00000000b07a".into(),
+                ),
+                ("DefaultBusSources".into(), DEFAULT_BUS_SOURCES.into()),
+            ]),
             environment: BTreeMap::from([(UNAUTHENTICATED.into(), "loopback-only".into())]),
             retry_visibility: None,
         }

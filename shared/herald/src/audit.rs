@@ -34,6 +34,16 @@ pub enum AuditAction {
     ResetRate,
     /// The dead-letter queue of upstream events was redriven.
     RedriveEvents,
+    /// A hook was made.
+    CreateHook,
+    /// A hook was given a new address.
+    RotateHook,
+    /// A hook was deleted.
+    DeleteHook,
+    /// A route was written.
+    PutRoute,
+    /// A route was deleted.
+    DeleteRoute,
 }
 
 impl AuditAction {
@@ -53,6 +63,11 @@ impl AuditAction {
             Self::EraseUser => "eraseUser",
             Self::ResetRate => "resetRate",
             Self::RedriveEvents => "redriveEvents",
+            Self::CreateHook => "createHook",
+            Self::RotateHook => "rotateHook",
+            Self::DeleteHook => "deleteHook",
+            Self::PutRoute => "putRoute",
+            Self::DeleteRoute => "deleteRoute",
         }
     }
 
@@ -65,6 +80,16 @@ impl AuditAction {
     pub fn of_bucket(self, caller: &str, bucket: &Bucket) {
         let bucket = bucket.as_str();
         tracing::info!(audit = true, action = self.as_str(), caller, bucket, "audit");
+    }
+
+    /// Logs what was done to a hook.
+    pub fn of_hook(self, caller: &str, hook: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, hook, "audit");
+    }
+
+    /// Logs what was done to a route.
+    pub fn of_route(self, caller: &str, route: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, route, "audit");
     }
 
     /// Logs what was done to this many upstream events.

@@ -24,6 +24,8 @@
 //! | outage | the bot has no token, or the channel refuses it in every tenant | [`bot_health::Outage`] |
 //! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
 //! | generation | the version of a team's cached rosters; a change of the team starts a new one | [`roster_cache`] |
+//! | route | a rule from an event of another system to a notification | [`route`] |
+//! | hook | an address that takes what tools post to incoming webhooks | [`hook`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
 //! # The path of a message
@@ -102,6 +104,7 @@ pub mod event;
 pub mod event_pattern;
 pub mod explain;
 pub mod graph_clients;
+pub mod hook;
 pub mod http_api;
 pub mod id;
 pub mod inbound;
@@ -112,6 +115,7 @@ pub mod queue;
 pub mod rate_limit;
 pub mod retry;
 pub mod roster_cache;
+pub mod route;
 pub mod service_urls;
 pub mod store;
 pub mod telemetry;

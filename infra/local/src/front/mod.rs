@@ -117,7 +117,7 @@ async fn answer(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request<Body>,
 ) -> Response {
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let (method, path) = (request.method().to_string(), shown(request.uri().path()));
     let start = Instant::now();
     let response = front
         .respond(request, peer.ip())
@@ -131,6 +131,16 @@ async fn answer(
         elapsed: start.elapsed(),
     });
     response
+}
+
+/// A path as events show it: the address of a hook ends in its secret.
+fn shown(path: &str) -> String {
+    let mut parts = path.split('/');
+    let begins = [parts.next(), parts.next(), parts.next()] == [Some(""), Some("api"), Some("hooks")];
+    match (begins, parts.next(), parts.next()) {
+        (true, Some(id), Some(_)) => format!("/api/hooks/{id}/…"),
+        (_, _, _) => path.to_owned(),
+    }
 }
 
 /// A response of API Gateway itself, or of this host, which is not for the rest of the world.
@@ -225,4 +235,21 @@ async fn whole(body: Body) -> Result<Bytes, Refusal> {
         }
         Refusal::HalfSent
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn the_secret_of_a_hook_is_not_shown() {
+        assert_eq!(shown("/api/hooks/hook_1/secret"), "/api/hooks/hook_1/…");
+        for path in [
+            "/api/hooks",
+            "/api/hooks/hook_1",
+            "/api/notifications/ntf_1/message",
+        ] {
+            assert_eq!(shown(path), path);
+        }
+    }
 }

@@ -18,7 +18,7 @@
 //! | | | `closed#<part>#<page>#<chunk>` | a closed chunk, with its revision; or what is counted of an open one |
 //! | | | `deadLetter#<part>#<page>#<chunk>` | a dead-lettered chunk, with the reason |
 //! | | `idempotency#<digest>` | `head` | the notification accepted with this idempotency key |
-//! | | `registry#<collection>` | the record's key | a record of the registry |
+//! | | `registry#<collection>`, of some with `#<key>` | the record's key | a record of the registry |
 //! | deliveries | `delivery` | | one row of the ledger |
 //! | | `lease`, a bar and the conversation | | the lease on a conversation |
 //! | | `rate`, a bar and the bucket | | the rate limit of a bucket |

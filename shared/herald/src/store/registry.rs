@@ -13,13 +13,33 @@ use super::{Error, ListPage, Rule};
 pub enum Collection {
     /// Events that were refused: [`upstream::FailedEvent`](crate::upstream::FailedEvent).
     FailedEvents,
+    /// Addresses for tools: [`hook::Hook`](crate::hook::Hook).
+    Hooks,
+    /// How fast they are posted to: [`hook::HookRate`](crate::hook::HookRate).
+    HookRates,
+    /// From events to notifications: [`route::RouteRecord`](crate::route::RouteRecord).
+    Routes,
+    /// The copies that later events edit: [`route::SubjectRecord`](crate::route::SubjectRecord).
+    Subjects,
 }
 
 impl Collection {
+    /// Whether its records can be listed. The others are spread over the table, since many are written at once.
+    pub const fn is_listed(self) -> bool {
+        match self {
+            Self::FailedEvents | Self::Hooks | Self::Routes => true,
+            Self::HookRates | Self::Subjects => false,
+        }
+    }
+
     /// Its name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Self::FailedEvents => "failedEvents",
+            Self::Hooks => "hooks",
+            Self::HookRates => "hookRates",
+            Self::Routes => "routes",
+            Self::Subjects => "subjects",
         }
     }
 }
@@ -69,7 +89,7 @@ pub trait Registry: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Up to `limit` records in the order of their keys, those after `cursor`, each with its key. Records that may be deleted
-    /// are listed until they are.
+    /// are listed until they are. Only of a collection that [is listed](Collection::is_listed).
     fn stored_records(
         &self,
         collection: Collection,

@@ -1,4 +1,4 @@
-//! Records, in the table of notifications: a partition for each collection.
+//! Records, in the table of notifications: a partition for each collection, or for each record of one that is not listed.
 
 use std::collections::HashMap;
 
@@ -22,13 +22,21 @@ impl Registry {
     }
 }
 
-/// The partition of a collection. A notification's begins with `ntf_`.
-fn partition(collection: Collection) -> String {
-    format!("registry#{}", collection.name())
+/// The partition of a record. A notification's begins with `ntf_`.
+fn partition(collection: Collection, key: &str) -> String {
+    let name = collection.name();
+    if collection.is_listed() {
+        format!("registry#{name}")
+    } else {
+        format!("registry#{name}#{key}")
+    }
 }
 
 fn key(collection: Collection, key: &str) -> Item {
-    item([("notification", text(partition(collection))), ("part", text(key))])
+    item([
+        ("notification", text(partition(collection, key))),
+        ("part", text(key)),
+    ])
 }
 
 fn stored(record: Record<'_>) -> Result<StoredRecord, Error> {
@@ -124,7 +132,7 @@ impl crate::store::Registry for Registry {
             .table_name(&self.0.name)
             .key_condition_expression("#notification = :partition")
             .expression_attribute_names("#notification", "notification")
-            .expression_attribute_values(":partition", text(partition(collection)))
+            .expression_attribute_values(":partition", text(partition(collection, "")))
             .consistent_read(true)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .set_exclusive_start_key(after);

@@ -1,0 +1,344 @@
+//! Routes: rules from an event of another system to a notification.
+//!
+//! A route says which events it takes ([`EventPattern`]), who is told, and what: strings of its audience, message, category,
+//! subject and priority may hold `${path}`, of which [`template`] says more. A *subject* names what the event is about: a later
+//! event with the same subject edits the earlier copy instead of sending another.
+
+use botframework::lossless::LosslessJson;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::digest::sha256_hex;
+use crate::event_pattern::EventPattern;
+use crate::id::NotificationId;
+use crate::notification::Priority;
+use crate::notification::request::Request;
+use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::store::{Collection, Record};
+
+pub mod template;
+
+use template::Renderer;
+
+/// The fields of a route.
+const FIELDS: [&str; 8] = [
+    "description",
+    "pattern",
+    "audience",
+    "message",
+    "category",
+    "priority",
+    "ifNoConversation",
+    "subject",
+];
+
+/// The fields that its notifications have as they are written, but for placeholders.
+const NOTIFICATION_FIELDS: [&str; 3] = ["audience", "category", "ifNoConversation"];
+
+/// The longest name, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// How long a later event finds the copy of its subject: as long as a notification is sent at most.
+const SUBJECT_TTL: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How long an event of a subject holds up others of it: longer than an invocation of the events function.
+const SUBJECT_LEASE_TTL: SignedDuration = SignedDuration::from_secs(60);
+
+/// A route as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRecord {
+    /// Who wrote it last.
+    pub caller: String,
+    /// When.
+    pub changed_at: Timestamp,
+    /// The route as it was written.
+    pub route: Value,
+}
+
+impl Record for RouteRecord {
+    const COLLECTION: Collection = Collection::Routes;
+}
+
+/// A valid route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Which events it takes.
+    pattern: EventPattern,
+    /// The fields of its notifications, but for message and priority.
+    notification: Map<String, Value>,
+    message: Value,
+    priority: Option<PriorityRule>,
+    subject: Option<String>,
+}
+
+/// How urgent an event is.
+#[derive(Clone, Debug, PartialEq)]
+enum PriorityRule {
+    Fixed(Priority),
+    /// By the value of a text, in whatever case.
+    ByValue {
+        of: String,
+        values: Vec<(String, Priority)>,
+    },
+}
+
+/// What a route makes of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutedRequest {
+    /// The body of `POST /api/notifications`.
+    pub request: LosslessJson,
+    /// What the event is about.
+    pub subject: Option<String>,
+    /// The paths of placeholders that the event does not have. They are empty.
+    pub missing: Vec<String>,
+}
+
+/// Whether a text may name a route.
+pub fn is_route_name(name: &str) -> bool {
+    let is_allowed = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit() || one == b'-';
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
+impl Route {
+    /// Parses the body of `PUT /api/routes/{name}`.
+    ///
+    /// # Errors
+    /// Every invalid field. What a notification has is checked as that of one, with its placeholders as they are written.
+    pub fn parse(body: &Value, now: Timestamp) -> Result<Self, Vec<Fault>> {
+        let mut faults = Faults::default();
+        let Value::Object(object) = body else {
+            faults.note("#", "must be an object");
+            return faults.none_in(None);
+        };
+        for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+            let detail = format!("is not a field of a route{}", suggestion(name, &FIELDS));
+            faults.note(pointer("#", name), detail);
+        }
+        let pattern = match object.get("pattern") {
+            Some(pattern) => EventPattern::parse(pattern, "#/pattern", &mut faults),
+            None => {
+                faults.note("#/pattern", "is missing: say which events the route takes");
+                None
+            }
+        };
+        let notification = notification(object, now, &mut faults);
+        let priority = object
+            .get("priority")
+            .and_then(|value| priority(value, &mut faults));
+        let subject = match object.get("subject") {
+            None => None,
+            Some(Value::String(subject)) if !subject.trim().is_empty() => Some(subject.clone()),
+            Some(_) => {
+                faults.note("#/subject", "must be a text that is not blank");
+                None
+            }
+        };
+        if object.get("description").is_some_and(|value| !value.is_string()) {
+            faults.note("#/description", "must be a text");
+        }
+        for (name, value) in object.iter().filter(|(name, _)| *name != "pattern") {
+            template::check(value, &pointer("#", name), &mut faults);
+        }
+        let route = pattern.map(|pattern| Self {
+            pattern,
+            notification,
+            message: object.get("message").cloned().unwrap_or_default(),
+            priority,
+            subject,
+        });
+        faults.none_in(route)
+    }
+
+    /// Whether it takes this event.
+    pub fn takes(&self, event: &Value) -> bool {
+        self.pattern.matches(event)
+    }
+
+    /// What it makes of an event. Without a category, its notifications have its name.
+    pub fn request(&self, name: &str, event: &Value) -> RoutedRequest {
+        let mut renderer = Renderer::new(event);
+        let mut request = Map::new();
+        request.insert("category".to_owned(), Value::from(name));
+        for (field, value) in &self.notification {
+            request.insert(field.clone(), renderer.render(value));
+        }
+        request.insert("message".to_owned(), renderer.render(&self.message));
+        if let Some(priority) = self
+            .priority
+            .as_ref()
+            .and_then(|rule| rule.priority(&mut renderer))
+        {
+            request.insert("priority".to_owned(), json!(priority));
+        }
+        let subject = self.subject.as_ref().map(|subject| renderer.render_text(subject));
+        RoutedRequest {
+            request: Value::Object(request).into(),
+            subject: subject.filter(|subject| !subject.trim().is_empty()),
+            missing: renderer.into_missing(),
+        }
+    }
+}
+
+/// The fields that notifications of the route have, checked as a request with them is.
+fn notification(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Map<String, Value> {
+    let fields = NOTIFICATION_FIELDS.iter();
+    let fields = fields.filter_map(|name| Some(((*name).to_owned(), object.get(*name)?.clone())));
+    let fields: Map<String, Value> = fields.collect();
+    let mut request = fields.clone();
+    if let Some(message) = object.get("message") {
+        request.insert("message".to_owned(), message.clone());
+    }
+    if let Err(found) = Request::parse(&Value::Object(request).into(), now) {
+        for fault in found {
+            faults.note(fault.pointer, fault.detail);
+        }
+    }
+    fields
+}
+
+fn priority(value: &Value, faults: &mut Faults) -> Option<PriorityRule> {
+    const WORDS: [(&str, Priority); 3] = [
+        ("urgent", Priority::Urgent),
+        ("normal", Priority::Normal),
+        ("bulk", Priority::Bulk),
+    ];
+    let rule = match value {
+        Value::String(word) => WORDS
+            .iter()
+            .find(|(known, _)| known == word)
+            .map(|(_, priority)| PriorityRule::Fixed(*priority)),
+        Value::Object(object) => {
+            let is_known = |name: &String| name == "of" || WORDS.iter().any(|(known, _)| known == name);
+            let of = object.get("of").and_then(Value::as_str);
+            let mut values = Vec::new();
+            let mut are_texts = true;
+            for (word, priority) in WORDS {
+                for value in object
+                    .get(word)
+                    .into_iter()
+                    .flat_map(|list| list.as_array().into_iter().flatten())
+                {
+                    match value.as_str() {
+                        Some(text) => values.push((text.to_lowercase(), priority)),
+                        None => are_texts = false,
+                    }
+                }
+            }
+            of.filter(|_| are_texts && !values.is_empty() && object.keys().all(is_known))
+                .map(|of| PriorityRule::ByValue {
+                    of: of.to_owned(),
+                    values,
+                })
+        }
+        _ => None,
+    };
+    if rule.is_none() {
+        faults.note(
+            "#/priority",
+            "must be \"urgent\", \"normal\" or \"bulk\", or an object like {\"of\": \"${detail.severity}\", \"urgent\": [\"HIGH\"], \"bulk\": [\"LOW\"]}",
+        );
+    }
+    rule
+}
+
+impl PriorityRule {
+    fn priority(&self, renderer: &mut Renderer<'_>) -> Option<Priority> {
+        match self {
+            Self::Fixed(priority) => Some(*priority),
+            Self::ByValue { of, values } => {
+                let value = renderer.render_text(of).to_lowercase();
+                let mut values = values.iter();
+                values.find_map(|(known, priority)| (*known == value).then_some(*priority))
+            }
+        }
+    }
+}
+
+/// The copy of a subject, and which event it shows. An event holds a lease on it while it sends or edits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubjectRecord {
+    /// The notification that later events edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notification: Option<NotificationId>,
+    /// The event that it shows, or that holds the lease.
+    event: String,
+    /// When that event happened.
+    at: Timestamp,
+    /// The end of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leased_until: Option<Timestamp>,
+    changed_at: Timestamp,
+}
+
+impl Record for SubjectRecord {
+    const COLLECTION: Collection = Collection::Subjects;
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.changed_at.checked_add(SUBJECT_TTL).ok()
+    }
+}
+
+/// What an event may do with its subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectLease {
+    /// Edit this notification, or send the first one.
+    Acquired(Option<NotificationId>),
+    /// Nothing: the copy shows this event, or a later one.
+    Shown,
+    /// Come back: another event is being sent.
+    HeldElsewhere,
+}
+
+impl SubjectRecord {
+    /// The key of a route's subject.
+    pub fn key(route: &str, subject: &str) -> String {
+        sha256_hex(format!("{route}\n{subject}").as_bytes())
+    }
+
+    /// Acquires the lease for an event that happened `at`, and the record then.
+    pub fn acquire(
+        stored: Option<Self>,
+        event: &str,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> (SubjectLease, Option<Self>) {
+        if let Some(stored) = &stored {
+            let is_own = stored.event == event;
+            let is_leased = stored.leased_until.is_some_and(|until| until > now);
+            if is_leased && !is_own {
+                return (SubjectLease::HeldElsewhere, None);
+            }
+            let shows_it = is_own && stored.leased_until.is_none() && stored.notification.is_some();
+            if shows_it || stored.at > at {
+                return (SubjectLease::Shown, None);
+            }
+        }
+        let notification = stored.and_then(|stored| stored.notification);
+        let record = Self {
+            notification: notification.clone(),
+            event: event.to_owned(),
+            at,
+            leased_until: Some(now.saturating_add(SUBJECT_LEASE_TTL).unwrap_or(now)),
+            changed_at: now,
+        };
+        (SubjectLease::Acquired(notification), Some(record))
+    }
+
+    /// Gives the lease of an event back. With a notification, that shows the event now.
+    #[must_use]
+    pub fn released(stored: Option<Self>, event: &str, shown_by: Option<&NotificationId>) -> Option<Self> {
+        // An event whose lease has ended may find that of another one.
+        let stored = stored.filter(|stored| stored.event == event)?;
+        Some(Self {
+            notification: shown_by.cloned().or(stored.notification),
+            leased_until: None,
+            ..stored
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
