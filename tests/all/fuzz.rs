@@ -12,8 +12,7 @@ use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::lossless::LosslessJson;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use botframework::turn::Adapter;
-use herald::clock::Clock;
+use herald::clock::{Clock, Random};
 use herald::conversation::{self, Export, Import};
 use herald::store::memory::Store;
 use jiff::Timestamp;
@@ -27,6 +26,7 @@ use proptest::test_runner::{Config, TestCaseResult, TestError, TestRunner};
 use serde_json::{Value, json};
 use tests::channel::Channel;
 use tests::credential::given;
+use tests::gateway;
 use tests::issuer::{Behaviour, Fixture, Issuer};
 use tokio::runtime::Runtime;
 
@@ -416,10 +416,14 @@ fn the_endpoint_answers_every_post() {
                 topics: messages::Topics::default(),
                 store: Store::new(),
                 authenticator: Authenticator::unauthenticated(Cloud::Public),
-                adapter: Adapter::new(Connector::new(Channel::new(), rule(), given(Cloud::Public))),
+                connector: Connector::new(Channel::new(), rule(), given(Cloud::Public)),
+                random: Random::from_fn(|| [7; 16]),
                 clock: Clock::from_fn(|| Timestamp::from_second(NOW).unwrap()),
             };
-            messages::handle(&context, request).await.status().as_u16()
+            gateway::post(&messages::app(context), request)
+                .await
+                .status()
+                .as_u16()
         });
         prop_assert!([200, 400, 403, 500, 501].contains(&status), "{}", status);
         Ok(())

@@ -9,6 +9,7 @@ mod citations;
 mod contract;
 mod credential;
 mod events;
+mod examples;
 mod faulty;
 mod fuzz;
 mod hooks;

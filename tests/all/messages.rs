@@ -1,5 +1,6 @@
 //! The messaging endpoint.
 
+use botframework::app::ACTIVITY_MAX_BYTES;
 use botframework::id::ConversationId;
 use herald::conversation::{State, TAGS_MAX};
 use herald::store::memory::Store;
@@ -102,7 +103,7 @@ async fn a_subscriber_has_the_tag_until_they_unsubscribe() {
         );
         assert_eq!(tagged(other).await, Vec::<String>::new());
     }
-    assert_eq!(says(None, "subscribe").await, "You said: subscribe");
+    assert!(says(None, "subscribe").await.contains("My topics are"));
     says(None, "unsubscribe builds").await;
     assert_eq!(tagged("builds").await, ["19:c@thread.tacv2"]);
     let full: Vec<String> = (1..TAGS_MAX).map(|number| format!("t{number}")).collect();
@@ -166,7 +167,7 @@ async fn a_malformed_activity_is_refused_and_stores_nothing() {
             403,
         ),
         (with("serviceUrl", json!("http://127.0.0.1.evil.example/")), 403),
-        (with("text", json!("x".repeat(messages::ACTIVITY_MAX_BYTES))), 413),
+        (with("text", json!("x".repeat(ACTIVITY_MAX_BYTES))), 413),
     ] {
         let answer = world.messages(post("/api/messages", &body)).await;
         assert_eq!(answer.status(), status, "{}", body.get(..200).unwrap_or(&body));

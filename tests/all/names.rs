@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 const PRODUCT: [&str; 3] = ["functions", "infra", "shared"];
 
 /// Names that several modules share, and why.
-const SHARED: [(&str, &str); 25] = [
+const SHARED: [(&str, &str); 24] = [
     ("Error", "the error of its module"),
-    ("Context", "what the handler of its function needs"),
+    (
+        "Context",
+        "what the handler of its function needs; what a handler of a bot is given: `app::Context`",
+    ),
     ("State", "the state of its module's record"),
     (
         "Class",
@@ -23,7 +26,6 @@ const SHARED: [(&str, &str); 25] = [
         "Reason",
         "why a service's request failed: `connector::Reason`, `graph::Reason`",
     ),
-    ("Bot", "the trait of `turn` and the bot that implements it"),
     (
         "Conversations",
         "the port of the store, and its implementation in DynamoDB",

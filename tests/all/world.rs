@@ -10,7 +10,6 @@ use botframework::connector::Connector;
 use botframework::credential::{Runtime, SecretString};
 use botframework::graph::{self, Tenant};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use botframework::turn::Adapter;
 use herald::acceptance::Settings;
 use herald::backend::Memory;
 use herald::caller::Operators;
@@ -159,15 +158,15 @@ impl World {
         store: S,
         request: Request<Body>,
     ) -> Response<Body> {
-        let adapter = Adapter::new(self.connector());
         let context = messages::Context {
             topics: messages::Topics::new(["builds", "release notes"]),
             store,
             authenticator: Authenticator::unauthenticated(Cloud::Public),
-            adapter,
+            connector: self.connector(),
             clock: self.clock.clone(),
+            random: self.random.clone(),
         };
-        messages::handle(&context, gateway::through(request)).await
+        gateway::post(&messages::app(context), request).await
     }
 
     /// Posts an activity as the channel does; it must be answered 200.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use botframework::app::App;
 use bytes::Bytes;
 use herald::http_api::{GatewayEvent, RequestContext};
 use herald_local::front;
@@ -47,6 +48,17 @@ pub fn received(event: Value) -> Result<Request<Body>, Box<Response<Body>>> {
     event
         .into_request()
         .map_err(|problem| Box::new(problem.into_response()))
+}
+
+/// Posts a request to a bot through the gateway.
+pub async fn post(app: &App, request: Request<Body>) -> Response<Body> {
+    let request = through(request).map(|body| match body {
+        Body::Text(text) => Bytes::from(text),
+        Body::Binary(bytes) => Bytes::from(bytes),
+        _ => Bytes::new(),
+    });
+    let response = app.handle(request).await;
+    response.map(|body| Body::from(String::from_utf8(body.into()).unwrap()))
 }
 
 /// A request through the gateway. One that has come through it already is left as it is.

@@ -3,9 +3,8 @@
 //! Herald does the rest: before a turn runs, the conversation is stored, and `POST /api/notifications` can write to it later.
 //! A turn must be short; the channel waits about 15 seconds for all of it.
 
-use botframework::activity::ActivityType;
-use botframework::turn::{self, Turn};
-use herald::store::Conversations;
+use botframework::activity::ActivityType::Message;
+use botframework::app::{App, Context, Error};
 
 use crate::Welcome;
 use crate::tags::{TagResult, Tags};
@@ -14,8 +13,22 @@ use crate::tags::{TagResult, Tags};
 const WELCOME: &str = "Hello! You see this because I was just added here, and from now on I can bring you news without \
     being asked: a broken build, a shipped order, a closed office. Type **help** to see what I understand.";
 
-/// What the bot understands, with the topics of the deployment.
-fn help(topics: &[String]) -> String {
+/// What the bot does. The first handler that fits an activity runs.
+pub fn bot(app: App) -> App {
+    app.on(Welcome::Due, welcome)
+        .command("help", help)
+        .command("subscribe", subscribe)
+        .command("unsubscribe", unsubscribe)
+        .on(Message, echo)
+}
+
+async fn welcome() -> &'static str {
+    WELCOME
+}
+
+async fn help(context: Context) -> Result<String, Error> {
+    let tags: Tags = context.get()?;
+    let topics = tags.topics().names();
     let subscribe = match topics {
         [] => String::new(),
         [first, ..] => format!(
@@ -23,9 +36,42 @@ fn help(topics: &[String]) -> String {
             topics_are(topics)
         ),
     };
-    format!(
+    Ok(format!(
         "I bring notifications here when there are any.{subscribe} Say anything else and I repeat it, so you can see that I \
          listen. To stop hearing from me, uninstall me or remove me from this chat."
+    ))
+}
+
+async fn subscribe(context: Context, topic: String) -> Result<String, Error> {
+    let tags: Tags = context.get()?;
+    Ok(match tags.join(&topic).await? {
+        TagResult::Done => format!(
+            "From now on I bring news about **{}** here.",
+            topic.to_lowercase()
+        ),
+        TagResult::NotATopic | TagResult::Invalid => no_topic(&tags),
+        TagResult::TooMany => "There are too many already: unsubscribe from one first.".to_owned(),
+        TagResult::NoConversation => "I do not know where to bring it.".to_owned(),
+    })
+}
+
+async fn unsubscribe(context: Context, topic: String) -> Result<String, Error> {
+    let tags: Tags = context.get()?;
+    Ok(match tags.leave(&topic).await? {
+        TagResult::NotATopic | TagResult::Invalid => no_topic(&tags),
+        TagResult::Done | TagResult::TooMany | TagResult::NoConversation => {
+            format!(
+                "I bring no news about **{}** here any more.",
+                topic.to_lowercase()
+            )
+        }
+    })
+}
+
+fn no_topic(tags: &Tags) -> String {
+    format!(
+        "I have no topic of that name. {}",
+        topics_are(tags.topics().names())
     )
 }
 
@@ -36,64 +82,8 @@ fn topics_are(topics: &[String]) -> String {
     }
 }
 
-/// A small bot that welcomes, helps, subscribes and echoes.
-#[derive(Debug)]
-pub struct Bot<'a, C> {
-    /// The tags of the conversation of the turn. Notifications select by them: `{"audience": {"tag": "builds"}}`.
-    pub tags: Tags<'a, C>,
-    /// Whether the bot was just added here.
-    pub welcome: Welcome,
-}
-
-impl<C: Conversations> turn::Bot for Bot<'_, C> {
-    async fn on_turn(&self, turn: &mut Turn<'_>) -> Result<(), turn::Error> {
-        match turn.activity().kind {
-            _ if self.welcome == Welcome::Due => {
-                turn.send_text(WELCOME).await?;
-            }
-            Some(ActivityType::Message) => {
-                let said = turn.activity().text_to_bot();
-                let (word, rest) = said.split_once(char::is_whitespace).unwrap_or((&said, ""));
-                let (word, topic) = (word.to_lowercase(), rest.trim().to_lowercase());
-                match (word.as_str(), topic.as_str()) {
-                    // The button of a card, or a picture: there is no text.
-                    ("", _) => {}
-                    ("help", "") => {
-                        turn.send_text(help(self.tags.topics().names())).await?;
-                    }
-                    ("subscribe", topic) if !topic.is_empty() => {
-                        let answer = match self.tags.join(topic).await? {
-                            TagResult::Done => format!("From now on I bring news about **{topic}** here."),
-                            TagResult::NotATopic | TagResult::Invalid => {
-                                let topics = topics_are(self.tags.topics().names());
-                                format!("I have no topic of that name. {topics}")
-                            }
-                            TagResult::TooMany => {
-                                "There are too many already: unsubscribe from one first.".to_owned()
-                            }
-                            TagResult::NoConversation => "I do not know where to bring it.".to_owned(),
-                        };
-                        turn.send_text(answer).await?;
-                    }
-                    ("unsubscribe", topic) if !topic.is_empty() => {
-                        let answer = match self.tags.leave(topic).await? {
-                            TagResult::NotATopic | TagResult::Invalid => {
-                                let topics = topics_are(self.tags.topics().names());
-                                format!("I have no topic of that name. {topics}")
-                            }
-                            TagResult::Done | TagResult::TooMany | TagResult::NoConversation => {
-                                format!("I bring no news about **{topic}** here any more.")
-                            }
-                        };
-                        turn.send_text(answer).await?;
-                    }
-                    _ => {
-                        turn.send_text(format!("You said: {said}")).await?;
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
+/// Repeats what is said. The button of a card, or a picture, has no text.
+async fn echo(context: Context) -> Option<String> {
+    let said = context.text();
+    (!said.is_empty()).then(|| format!("You said: {said}"))
 }

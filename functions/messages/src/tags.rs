@@ -1,22 +1,64 @@
 //! The tags of a conversation, for the bot's code: the same tags that callers set.
 
+use std::fmt;
+use std::sync::Arc;
+
+use botframework::app::Error;
 use botframework::auth::VerifiedActivity;
+use botframework::http::BoxFuture;
 use botframework::reference::ConversationReference;
-use botframework::turn;
 use herald::clock::Clock;
 use herald::conversation::{ConversationKey, normalize_tag};
-use herald::store::Conversations;
+use herald::store::{self, Conversations};
 
 use crate::topics::Topics;
 
-/// The tags of the conversation of a turn. A thread in a channel has those of the channel.
-#[derive(Debug)]
-pub struct Tags<'a, C> {
-    store: &'a C,
-    clock: &'a Clock,
-    topics: &'a Topics,
+/// The tags of the conversation of a turn. A thread in a channel has those of the channel. A handler has them from
+/// [`Context::get`](botframework::app::Context::get).
+#[derive(Clone)]
+pub struct Tags {
+    store: Arc<dyn TagStore>,
+    topics: Topics,
     /// `None` if no channel vouches for the conversation.
     conversation: Option<ConversationKey>,
+}
+
+/// The store, as far as tags need it.
+pub(crate) trait TagStore: Send + Sync {
+    fn tag<'a>(
+        &'a self,
+        conversation: &'a ConversationKey,
+        add: &'a [String],
+        remove: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, store::Error>>;
+}
+
+/// The tags in a store of conversations.
+#[derive(Debug)]
+pub(crate) struct StoredTags<C> {
+    pub(crate) store: C,
+    pub(crate) clock: Clock,
+}
+
+impl<C: Conversations> TagStore for StoredTags<C> {
+    fn tag<'a>(
+        &'a self,
+        conversation: &'a ConversationKey,
+        add: &'a [String],
+        remove: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, store::Error>> {
+        Box::pin(self.store.tag(conversation, add, remove, self.clock.now()))
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Tags")
+            .field("topics", &self.topics)
+            .field("conversation", &self.conversation)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The result of a change.
@@ -40,19 +82,13 @@ enum Change {
     Remove,
 }
 
-impl<'a, C: Conversations> Tags<'a, C> {
+impl Tags {
     /// The tags of the conversation of an activity.
-    pub(crate) fn new(
-        store: &'a C,
-        clock: &'a Clock,
-        topics: &'a Topics,
-        activity: &VerifiedActivity,
-    ) -> Self {
+    pub(crate) fn new(store: Arc<dyn TagStore>, topics: Topics, activity: &VerifiedActivity) -> Self {
         let reference = ConversationReference::from_activity(activity.activity());
         let key = ConversationKey::of(&reference).filter(|_| activity.is_from_channel());
         Self {
             store,
-            clock,
             topics,
             conversation: key.map(|key| ConversationKey {
                 conversation: key.conversation.channel(),
@@ -63,14 +99,14 @@ impl<'a, C: Conversations> Tags<'a, C> {
 
     /// The topics that people may join.
     pub fn topics(&self) -> &Topics {
-        self.topics
+        &self.topics
     }
 
     /// Adds the tag of a topic, because a person asks for it. What is no topic of the deployment is refused.
     ///
     /// # Errors
     /// As of [`add`](Self::add).
-    pub async fn join(&self, said: &str) -> Result<TagResult, turn::Error> {
+    pub async fn join(&self, said: &str) -> Result<TagResult, Error> {
         match self.topics.named(said) {
             Some(topic) => self.add(topic).await,
             None => Ok(TagResult::NotATopic),
@@ -81,7 +117,7 @@ impl<'a, C: Conversations> Tags<'a, C> {
     ///
     /// # Errors
     /// As of [`add`](Self::add).
-    pub async fn leave(&self, said: &str) -> Result<TagResult, turn::Error> {
+    pub async fn leave(&self, said: &str) -> Result<TagResult, Error> {
         match self.topics.named(said) {
             Some(topic) => self.remove(topic).await,
             None => Ok(TagResult::NotATopic),
@@ -92,7 +128,7 @@ impl<'a, C: Conversations> Tags<'a, C> {
     ///
     /// # Errors
     /// When the store is unavailable. Let the turn fail by it, so that the channel repeats the activity.
-    pub async fn add(&self, name: &str) -> Result<TagResult, turn::Error> {
+    pub async fn add(&self, name: &str) -> Result<TagResult, Error> {
         self.change(name, Change::Add).await
     }
 
@@ -100,11 +136,11 @@ impl<'a, C: Conversations> Tags<'a, C> {
     ///
     /// # Errors
     /// As of [`add`](Self::add).
-    pub async fn remove(&self, name: &str) -> Result<TagResult, turn::Error> {
+    pub async fn remove(&self, name: &str) -> Result<TagResult, Error> {
         self.change(name, Change::Remove).await
     }
 
-    async fn change(&self, name: &str, change: Change) -> Result<TagResult, turn::Error> {
+    async fn change(&self, name: &str, change: Change) -> Result<TagResult, Error> {
         let Some(conversation) = &self.conversation else {
             return Ok(TagResult::NoConversation);
         };
@@ -116,8 +152,8 @@ impl<'a, C: Conversations> Tags<'a, C> {
             Change::Add => (&name[..], &[][..]),
             Change::Remove => (&[][..], &name[..]),
         };
-        let tags = self.store.tag(conversation, add, remove, self.clock.now()).await;
-        Ok(match tags.map_err(turn::Error::bot)? {
+        let tags = self.store.tag(conversation, add, remove).await;
+        Ok(match tags.map_err(Error::bot)? {
             None => TagResult::NoConversation,
             Some(tags) if change == Change::Add && !tags.contains(&name[0]) => TagResult::TooMany,
             Some(_) => TagResult::Done,
@@ -134,7 +170,7 @@ mod tests {
     use botframework::cloud::Cloud;
     use herald::inbound;
     use herald::store::memory::Store;
-    use lambda_http::http::HeaderMap;
+    use http::HeaderMap;
 
     use super::*;
 
@@ -152,13 +188,16 @@ mod tests {
     async fn only_a_stored_conversation_has_tags() {
         let (store, clock) = (Store::new(), Clock::system());
         let activity = verified().await;
-        let topics = Topics::new(["builds"]);
-        let tags = Tags::new(&store, &clock, &topics, &activity);
+        let stored: Arc<dyn TagStore> = Arc::new(StoredTags {
+            store: store.clone(),
+            clock: clock.clone(),
+        });
+        let tags = Tags::new(stored, Topics::new(["builds"]), &activity);
         assert_eq!(tags.add("beta").await.unwrap(), TagResult::NoConversation);
         inbound::record(&store, &clock, &activity).await.unwrap();
         let detached = Tags {
             conversation: None,
-            ..Tags::new(&store, &clock, &topics, &activity)
+            ..tags.clone()
         };
         assert_eq!(detached.add("beta").await.unwrap(), TagResult::NoConversation);
         assert_eq!(tags.add("beta").await.unwrap(), TagResult::Done);

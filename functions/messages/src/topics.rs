@@ -1,12 +1,14 @@
 //! The topics that people may join by talking to the bot: the deployment's `Topics` (`HERALD_TOPICS`).
 
+use std::sync::Arc;
+
 use herald::config::{self, Environment};
 use herald::conversation::normalize_tag;
 
 /// The tags that people may add to their conversation and remove from it. All others are for the API and the bot's own code: what
 /// an operator sends to the tag `executives` must not reach a person who asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Topics(Vec<String>);
+pub struct Topics(Arc<[String]>);
 
 impl Topics {
     /// Topics with these names. A name that is no tag is left out.
@@ -14,7 +16,7 @@ impl Topics {
         let mut topics: Vec<String> = names.into_iter().filter_map(normalize_tag).collect();
         topics.sort();
         topics.dedup();
-        Self(topics)
+        Self(topics.into())
     }
 
     /// The topics of the deployment.

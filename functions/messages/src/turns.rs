@@ -5,6 +5,7 @@
 //! a worker that died expires.
 
 use botframework::activity::Activity;
+use botframework::app::{Context, Trigger};
 use botframework::auth::VerifiedActivity;
 use herald::clock::Clock;
 use herald::conversation::{TurnClaim, TurnKey};
@@ -25,13 +26,21 @@ const CLAIM_POLL: SignedDuration = SignedDuration::from_millis(500);
 /// How long a copy waits for the response to the first. The channel waits 15 seconds.
 const CLAIM_TIMEOUT: SignedDuration = SignedDuration::from_secs(8);
 
-/// Whether the bot is to welcome people.
+/// Whether the bot is to welcome people. A handler is registered for `Welcome::Due`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Welcome {
     /// The bot was added to the conversation, and has not said hello.
     Due,
     /// The activity adds no bot, or the welcome was sent for another activity about the same installation.
     NotDue,
+}
+
+impl Trigger for Welcome {
+    type Input = ();
+
+    fn input(&self, context: &Context) -> Option<()> {
+        (context.get::<Self>().ok()? == *self).then_some(())
+    }
 }
 
 /// A turn to run.

@@ -178,6 +178,18 @@ pub enum UserRef {
     Account(ChannelAccountId),
 }
 
+impl From<EntraObjectId> for UserRef {
+    fn from(id: EntraObjectId) -> Self {
+        Self::Entra(id)
+    }
+}
+
+impl From<ChannelAccountId> for UserRef {
+    fn from(id: ChannelAccountId) -> Self {
+        Self::Account(id)
+    }
+}
+
 impl UserRef {
     /// The id, as on the wire.
     pub fn as_str(&self) -> &str {

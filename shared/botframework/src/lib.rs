@@ -15,13 +15,16 @@
 //! | [`credential`] | the bot's access tokens: request, cache, scope |
 //! | [`graph`] | the client of Microsoft Graph in a customer's tenant: installs the bot for people |
 //! | [`mod@http`] | the HTTP client of connector, credential, graph and auth |
-//! | [`turn`] | the bot's turn: incoming activity, replies, HTTP response |
+//! | [`app`] | the bot: handlers, middlewares, proactive messages, the messaging endpoint |
+//! | [`testing`] | a bot and its channel in one process, for the tests of bots (feature `testing`) |
 //!
-//! The crate has no clock, no random source and no environment: times and random numbers are arguments.
+//! But for [`App::from_env`](app::App::from_env), the crate has no clock, no random source and no environment: times and random
+//! numbers are arguments.
 
 mod wire;
 
 pub mod activity;
+pub mod app;
 pub mod auth;
 pub mod cloud;
 pub mod connector;
@@ -36,4 +39,5 @@ pub mod outgoing;
 pub mod reference;
 pub mod service_url;
 pub mod teams;
-pub mod turn;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use crate::activity::{Activity, ActivityType, Role};
-use crate::id::{ChannelAccountId, EntraObjectId};
+use crate::id::{ChannelAccountId, EntraObjectId, UserRef};
 use crate::lossless::LosslessJson;
 use crate::wire::wire_object;
 
@@ -157,6 +157,12 @@ impl TeamsChannelAccount {
     /// The id in Microsoft Entra, under either name.
     pub fn entra_object_id(&self) -> Option<&EntraObjectId> {
         self.aad_object_id.as_ref().or(self.object_id.as_ref())
+    }
+}
+
+impl From<&TeamsChannelAccount> for UserRef {
+    fn from(member: &TeamsChannelAccount) -> Self {
+        Self::Account(member.id.clone())
     }
 }
 

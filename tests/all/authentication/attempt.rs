@@ -8,8 +8,7 @@ use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::lossless::{LosslessJson, NumberTexts};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use botframework::turn::Adapter;
-use herald::clock::Clock;
+use herald::clock::{Clock, Random};
 use herald::store::memory::Store;
 use herald::store::{ConversationFilter, Conversations};
 use herald_local::issuer::SigningKey;
@@ -19,6 +18,7 @@ use lambda_http::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tests::channel::Channel;
 use tests::credential::given;
+use tests::gateway;
 use tests::issuer::{Fixture, Issuer};
 
 use crate::world::{personal, post, text};
@@ -126,16 +126,13 @@ impl Attempt {
             topics: messages::Topics::default(),
             store: store.clone(),
             authenticator: self.authenticator(),
-            adapter: Adapter::new(Connector::new(
-                channel.clone(),
-                self.trust.clone(),
-                given(Cloud::Public),
-            )),
+            connector: Connector::new(channel.clone(), self.trust.clone(), given(Cloud::Public)),
+            random: Random::from_fn(|| [7; 16]),
             clock: Clock::from_fn(|| Timestamp::from_second(NOW).unwrap()),
         };
         let mut request = post("/api/messages", &self.activity.to_string());
         *request.headers_mut() = self.sealed();
-        let answer = messages::handle(&context, request).await;
+        let answer = gateway::post(&messages::app(context), request).await;
         let everyone = ConversationFilter::Everyone {
             segment: 0,
             segments: 1,

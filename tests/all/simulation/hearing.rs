@@ -8,11 +8,11 @@ use botframework::auth::Authenticator;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::http::{Body as Answer, ResponseFuture, Transport};
-use botframework::turn::Adapter;
 use bytes::Bytes;
 use lambda_http::Body;
 use lambda_http::http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
+use tests::gateway;
 use tokio::time::sleep;
 
 use super::channel::Kind;
@@ -155,14 +155,16 @@ async fn deliver(run: &Arc<Run>, body: &str, activity: u64) -> usize {
             topics: messages::Topics::default(),
             store: Tables(Arc::clone(&environment)),
             authenticator: Authenticator::unauthenticated(Cloud::Public),
-            adapter: Adapter::new(Connector::unauthenticated(Replies(Arc::clone(run)))),
+            connector: Connector::unauthenticated(Replies(Arc::clone(run))),
             clock: environment.clock(),
+            random: environment.random(),
         };
+        let app = messages::app(context);
         let request = Request::post("http://127.0.0.1/api/messages")
             .body(Body::Text(body.to_owned()))
             .unwrap();
         match environment
-            .invoke(LIMIT, Box::pin(messages::handle(&context, request)))
+            .invoke(LIMIT, Box::pin(gateway::post(&app, request)))
             .await
         {
             Some(answer) if answer.status() == 200 => break,

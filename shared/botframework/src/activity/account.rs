@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::id::{ChannelAccountId, ConversationId, EntraObjectId};
+use crate::id::{ChannelAccountId, ConversationId, EntraObjectId, UserRef};
 use crate::wire::{drop_nulls, has_nulls, wire_object};
 
 use super::vocabulary::{Role, Scope};
@@ -66,6 +66,12 @@ impl ChannelAccount {
         let mut sent = self.clone();
         drop_nulls(&mut sent.extra);
         Cow::Owned(sent)
+    }
+}
+
+impl From<&ChannelAccount> for UserRef {
+    fn from(account: &ChannelAccount) -> Self {
+        Self::Account(account.id.clone())
     }
 }
 

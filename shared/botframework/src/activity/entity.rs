@@ -37,6 +37,17 @@ wire_object! {
     }
 }
 
+impl Mention {
+    /// The mention as metadata of an activity.
+    pub(super) fn into_entity(self) -> Entity {
+        let properties = serde_json::to_value(&self).ok();
+        let entity = properties.and_then(|properties| Entity::from_value(properties).ok());
+        let mut entity = entity.unwrap_or_default();
+        entity.kind = Some("mention".to_owned());
+        entity
+    }
+}
+
 impl Entity {
     /// The entity as a mention, if it is one. As in other SDKs, entity types are compared without case.
     pub fn as_mention(&self) -> Option<Mention> {

@@ -44,6 +44,15 @@ pub(super) fn without_mentions(text: &str, is_meant: impl Fn(&str) -> bool) -> S
     kept
 }
 
+/// The mention of a name, escaped.
+pub(super) fn of(name: &str) -> String {
+    let name = name
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    format!("<at>{name}</at>")
+}
+
 /// The name in a mention such as `<at>name</at>`, unescaped.
 pub(super) fn name_of(mention: &str) -> Option<String> {
     first(mention).map(|element| unescape(element.name).trim().to_owned())

@@ -172,6 +172,28 @@ impl Activity {
         }
     }
 
+    /// The activity with a mention of an account at the end of its text. One without a name is mentioned by its id.
+    #[must_use]
+    pub fn and_mention(mut self, account: &ChannelAccount) -> Self {
+        let name = account.name.as_deref().unwrap_or(account.id.as_str());
+        let mention = mention_text::of(name);
+        self.text.get_or_insert_default().push_str(&mention);
+        let entity = Mention {
+            mentioned: Some(account.clone()),
+            text: Some(mention),
+            ..Mention::default()
+        };
+        self.entities.push(entity.into_entity());
+        self
+    }
+
+    /// The activity with one more attachment. Teams splits a message with text and a card in two, and names none of them.
+    #[must_use]
+    pub fn and_attachment(mut self, attachment: Attachment) -> Self {
+        self.attachments.push(attachment);
+        self
+    }
+
     /// Whether this is a message. As in other SDKs, `message/…` in any case is one, too.
     pub fn is_message(&self) -> bool {
         match &self.kind {

@@ -581,3 +581,23 @@ fn an_activity_with_half_an_emoji_is_read() {
     assert_eq!(activity.text.as_deref(), Some("ok \u{fffd}"));
     assert_eq!(activity.from.unwrap().name.as_deref(), Some("A \u{fffd}"));
 }
+
+#[test]
+fn a_mention_that_is_added_stands_in_the_text_and_names_its_account() {
+    let account = ChannelAccount {
+        name: Some("R&D <Bot>".to_owned()),
+        ..ChannelAccount::new("29:rd")
+    };
+    let message = Activity::message("Hello ").and_mention(&account);
+    assert_eq!(
+        message.text.as_deref(),
+        Some("Hello <at>R&amp;D &lt;Bot&gt;</at>")
+    );
+    let mention = message.entities[0].as_mention().unwrap();
+    assert_eq!(mention.mentioned, Some(account.clone()));
+    let incoming = Activity {
+        recipient: Some(account),
+        ..message
+    };
+    assert_eq!(incoming.text_to_bot(), "Hello");
+}

@@ -31,7 +31,7 @@ pub enum Emulator {
 pub struct Policy {
     /// The cloud whose token issuers are trusted.
     pub cloud: Cloud,
-    /// The bot's own app id, as tokens write it: a GUID in lower case.
+    /// The bot's own app id, a GUID in any case.
     pub app_id: String,
     /// The bot's own tenant, if it is registered as single-tenant: tokens of other bots may be issued there.
     pub own_tenant: Option<String>,
@@ -68,6 +68,16 @@ impl Policy {
         }
     }
 
+    /// The policy with its ids as tokens write them. An id that was copied in upper case would otherwise fit no token.
+    pub(super) fn in_lower_case(mut self) -> Self {
+        self.app_id.make_ascii_lowercase();
+        if let Some(tenant) = &mut self.own_tenant {
+            tenant.make_ascii_lowercase();
+        }
+        self.callers = self.callers.iter().map(|id| id.to_ascii_lowercase()).collect();
+        self
+    }
+
     pub(super) fn check_allow_lists(&self, activity: &Activity) -> Result<(), Denied> {
         if !self.channels.contains(activity.channel_id.as_deref()) {
             return Err(Denied::ChannelRefused);
@@ -76,5 +86,23 @@ impl Policy {
             return Err(Denied::TenantRefused);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_were_copied_in_upper_case_are_those_of_tokens() {
+        let policy = Policy {
+            own_tenant: Some("0000000B".to_owned()),
+            callers: BTreeSet::from(["0000000C".to_owned()]),
+            ..Policy::new(Cloud::Public, "0000000A".to_owned())
+        };
+        let policy = policy.in_lower_case();
+        assert_eq!(policy.app_id, "0000000a");
+        assert_eq!(policy.own_tenant.as_deref(), Some("0000000b"));
+        assert!(policy.callers.contains("0000000c"));
     }
 }

@@ -17,7 +17,7 @@ pub struct Caller {
 /// An activity whose required fields are present and whose sender is authenticated.
 ///
 /// Only [`Authenticator::authenticate`](super::Authenticator::authenticate) creates one, and
-/// [`Adapter::process`](crate::turn::Adapter::process) accepts nothing else. Its `callerId` is set by authentication,
+/// [`App::process`](crate::app::App::process) accepts nothing else. Its `callerId` is set by authentication,
 /// never taken from the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifiedActivity {

@@ -38,6 +38,7 @@ pub(super) struct TokenVerifier {
 
 impl TokenVerifier {
     pub(super) fn new(policy: Policy, source: Source, transport: Arc<dyn Transport>, jitter: u8) -> Self {
+        let policy = policy.in_lower_case();
         let accepts_entra = policy.emulator == Emulator::OnLoopback || !policy.callers.is_empty();
         let entra = Source::of_entra(policy.cloud)
             .filter(|_| accepts_entra)

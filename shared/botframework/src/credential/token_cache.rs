@@ -103,6 +103,20 @@ impl Runtime {
             random: Box::new(random),
         }
     }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.now)()
+    }
+
+    pub(crate) fn random(&self) -> [u8; 16] {
+        (self.random)()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Runtime")
+    }
 }
 
 impl TokenCache {

@@ -1,0 +1,95 @@
+//! The examples of the SDK, driven by its test kit.
+
+#![allow(dead_code, reason = "the examples are programs")]
+
+use std::sync::atomic::Ordering;
+
+use botframework::testing::TestApp;
+use lambda_http::http::StatusCode;
+
+#[path = "../../shared/botframework/examples/conversation.rs"]
+mod conversation;
+#[path = "../../shared/botframework/examples/echo.rs"]
+mod echo;
+#[path = "../../shared/botframework/examples/long_work.rs"]
+mod long_work;
+#[path = "../../shared/botframework/examples/middleware.rs"]
+mod middleware;
+#[path = "../../shared/botframework/examples/proactive.rs"]
+mod proactive;
+#[path = "../../shared/botframework/examples/thread.rs"]
+mod thread;
+
+#[tokio::test]
+async fn echo_says_back_what_is_said() {
+    let test = TestApp::new(echo::bot);
+    test.say("hi").await.expect_text("You said: hi");
+}
+
+#[tokio::test]
+async fn proactive_writes_to_everybody_who_talked_to_it_although_one_has_left() {
+    let references = proactive::References::default();
+    let test = TestApp::new(|app| proactive::bot(app, references.clone()));
+    for person in ["ada", "bob", "eve"] {
+        test.person(person).say("hi").await;
+    }
+    let channel = test.channel();
+    channel.refuse_next(StatusCode::FORBIDDEN, "BotNotInConversationRoster");
+    let result = proactive::notify(test.app(), &references).await;
+    assert_eq!(result, "2 of 3 were written to");
+    assert_eq!(channel.texts()[3..], ["proactive hello"; 3]);
+}
+
+#[tokio::test]
+async fn conversation_mentions_and_writes_to_each_member() {
+    let test = TestApp::new(conversation::bot).in_channel("19:general@thread.tacv2");
+    test.channel().has_members(&["ada", "bob"]);
+    test.say("mention").await.expect_text("Hello <at>Ada</at>");
+    test.say("who").await.expect_text("You are ada.");
+    let turn = test.say("message").await;
+    turn.expect_texts(&["Hello ada.", "Hello bob.", "2 members have a message."]);
+    test.say("update")
+        .await
+        .expect_texts(&["In a moment this says something else.", "Something else."]);
+    assert_eq!(test.say("delete").await.requests()[1].method, "DELETE");
+    test.add_person("eve").await.expect_text("Welcome, Eve!");
+    test.add_bot().await.expect_silence();
+}
+
+#[tokio::test]
+async fn thread_starts_a_thread_in_the_channel_and_continues_it() {
+    let test = TestApp::new(thread::bot).in_channel("19:general@thread.tacv2;messageid=5");
+    let turn = test.say("go").await;
+    turn.expect_texts(&[
+        "This is the first message of a new thread.",
+        "This is the second one.",
+    ]);
+    let [created, second] = turn.requests() else {
+        panic!("{turn:?}")
+    };
+    assert_eq!(
+        created.body["channelData"]["channel"]["id"],
+        "19:general@thread.tacv2"
+    );
+    assert!(second.path.contains("%3Bmessageid%3D17"), "{}", second.path);
+}
+
+#[tokio::test]
+async fn middleware_marks_and_counts_what_is_sent() {
+    let sent = middleware::Sent::default();
+    let test = TestApp::new(|app| middleware::bot(app, sent.clone()));
+    let turn = test.say("hi").await;
+    assert_eq!(turn.sent()[0]["locale"], "en-GB");
+    assert_eq!(sent.0.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_work_shows_that_the_bot_types_and_brings_the_result_later() {
+    let test = TestApp::new(long_work::bot);
+    let turn = test.say("work").await;
+    turn.expect_text("Here it is.");
+    assert_eq!(turn.requests()[0].body["type"], "typing");
+    test.say("long").await.expect_text("I bring it in a minute.");
+    tokio::time::sleep(std::time::Duration::from_secs(61)).await;
+    assert_eq!(test.channel().texts().last().unwrap(), "Here it is.");
+}
