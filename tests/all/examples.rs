@@ -6,9 +6,14 @@ use std::sync::atomic::Ordering;
 
 use botframework::testing::TestApp;
 use lambda_http::http::StatusCode;
+use serde_json::json;
 
+#[path = "../../shared/botframework/examples/cards.rs"]
+mod cards;
 #[path = "../../shared/botframework/examples/conversation.rs"]
 mod conversation;
+#[path = "../../shared/botframework/examples/dialogs.rs"]
+mod dialogs;
 #[path = "../../shared/botframework/examples/echo.rs"]
 mod echo;
 #[path = "../../shared/botframework/examples/long_work.rs"]
@@ -17,6 +22,10 @@ mod long_work;
 mod middleware;
 #[path = "../../shared/botframework/examples/proactive.rs"]
 mod proactive;
+#[path = "../../shared/botframework/examples/search.rs"]
+mod search;
+#[path = "../../shared/botframework/examples/state.rs"]
+mod state;
 #[path = "../../shared/botframework/examples/thread.rs"]
 mod thread;
 
@@ -92,4 +101,60 @@ async fn long_work_shows_that_the_bot_types_and_brings_the_result_later() {
     test.say("long").await.expect_text("I bring it in a minute.");
     tokio::time::sleep(std::time::Duration::from_secs(61)).await;
     assert_eq!(test.channel().texts().last().unwrap(), "Here it is.");
+}
+
+#[tokio::test]
+async fn a_button_of_cards_is_answered_in_place() {
+    let test = TestApp::new(cards::bot);
+    let card = test.say("order").await.expect_card();
+    let action = &card["actions"][0];
+    let verb = action["verb"].as_str().unwrap();
+    let answered = test.click(verb, action["data"].clone()).await.expect_card();
+    assert_eq!(answered["body"][0]["text"], "Order 7 was approved by Ada.");
+}
+
+#[tokio::test]
+async fn dialogs_opens_one_and_tells_what_was_submitted() {
+    let test = TestApp::new(dialogs::bot);
+    let card = test.say("order").await.expect_card();
+    let data = card["actions"][0]["data"].clone();
+    let opened = test
+        .invoke("task/fetch", json!({ "data": data }))
+        .await
+        .response();
+    let submit = &opened["task"]["value"]["card"]["content"]["actions"][0]["data"];
+    let mut submitted = submit.clone();
+    submitted["what"] = json!("tea");
+    let turn = test.invoke("task/submit", json!({ "data": submitted })).await;
+    turn.expect_text("Ordered: tea").expect_status(200);
+}
+
+#[tokio::test]
+async fn search_finds_and_unfurls() {
+    let test = TestApp::new(search::bot);
+    let query = json!({"commandId": "books", "parameters": [{"name": "title", "value": "mma"}]});
+    let found = test.invoke("composeExtension/query", query).await.response();
+    let found = found["composeExtension"]["attachments"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (found.len(), &found[0]["preview"]["content"]["title"]),
+        (1, &json!("Emma"))
+    );
+    let link = json!({"url": "https://books.example/persuasion"});
+    let card = test.invoke("composeExtension/queryLink", link).await.response();
+    let body = &card["composeExtension"]["attachments"][0]["content"]["body"];
+    assert_eq!(body[0]["text"], "Persuasion");
+}
+
+#[tokio::test]
+async fn state_is_remembered_for_the_person_in_every_conversation() {
+    let test = TestApp::new(state::bot);
+    test.say("hi").await.expect_text("What is your name?");
+    test.say("Ada").await.expect_text("Thank you, Ada.");
+    let group = test.in_group("19:g");
+    group.say("hello").await.expect_text("Ada said: hello");
+    test.say("forget").await.expect_text("Who are you?");
+    group.say("hello").await.expect_text("What is your name?");
 }

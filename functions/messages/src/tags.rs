@@ -102,6 +102,18 @@ impl Tags {
         &self.topics
     }
 
+    /// All tags of the conversation, sorted; none if it is not stored.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn all(&self) -> Result<Vec<String>, Error> {
+        let Some(conversation) = &self.conversation else {
+            return Ok(Vec::new());
+        };
+        let tags = self.store.tag(conversation, &[], &[]).await.map_err(Error::bot)?;
+        Ok(tags.unwrap_or_default())
+    }
+
     /// Adds the tag of a topic, because a person asks for it. What is no topic of the deployment is refused.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Microsoft Teams: its channel data, its team events, and the shapes of its rosters, teams and channels.
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::activity::{Activity, ActivityType, Role};
 use crate::id::{ChannelAccountId, EntraObjectId, UserRef};
@@ -289,6 +289,16 @@ impl Activity {
         };
         let (event, channel) = named.or_else(of_members)?;
         Some(TeamUpdate { event, team, channel })
+    }
+
+    /// The message with a thumb up and a thumb down below it: [`FeedbackGiven`](crate::app::FeedbackGiven).
+    #[must_use]
+    pub fn with_feedback_buttons(mut self) -> Self {
+        let data = self.channel_data.get_or_insert_with(|| Value::Object(Map::new()));
+        if let Some(data) = data.as_object_mut() {
+            data.insert("feedbackLoopEnabled".to_owned(), true.into());
+        }
+        self
     }
 
     /// Asks Teams to raise an alert in the activity feed for this message. Other channel data stays, unless it is not an

@@ -53,6 +53,19 @@ wire_object! {
 }
 
 impl Attachment {
+    /// Asks a person whether the bot may store a file of this size for them. The answer brings `context` back:
+    /// [`FileAnswered`](crate::app::FileAnswered).
+    pub fn file_consent(name: impl Into<String>, description: &str, bytes: u64, context: &Value) -> Self {
+        let asked = serde_json::json!({"description": description, "sizeInBytes": bytes,
+            "acceptContext": context, "declineContext": context});
+        Self {
+            content_type: Some("application/vnd.microsoft.teams.card.file.consent".to_owned()),
+            content: Some(asked),
+            name: Some(name.into()),
+            ..Self::default()
+        }
+    }
+
     /// The content type of an Adaptive Card.
     pub const ADAPTIVE_CARD: &'static str = "application/vnd.microsoft.card.adaptive";
 

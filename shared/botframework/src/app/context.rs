@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::client::{ConversationClient, ReplyBuffer, SendFuture, Sending};
 use super::error::Error;
 use super::reply::{IntoActivity, Reply};
+use super::state::{AppStorage, State};
 use crate::activity::{Activity, ActivityType, ChannelAccount, DeliveryMode};
 use crate::auth::{Caller, VerifiedActivity};
 use crate::connector::Connector;
@@ -244,6 +245,47 @@ impl Context {
     /// The response to the invoke so far.
     pub fn response(&self) -> Option<InvokeResponse> {
         self.state().response.clone()
+    }
+
+    /// Sets a response, if there is none yet.
+    pub(super) fn respond_by_default(&self, response: impl FnOnce() -> Option<InvokeResponse>) {
+        let mut state = self.state();
+        if state.response.is_none() {
+            state.response = response();
+        }
+    }
+
+    /// The state of this name of the person: of the sender, and in a turn that the bot began of the conversation's user.
+    ///
+    /// # Errors
+    /// When the app has no [`storage`](super::App::storage), or the activity names no person.
+    pub fn user_state<T>(&self, name: &str) -> Result<State<T>, Error> {
+        self.named_state("users", self.from().id.as_str(), name)
+    }
+
+    /// The state of this name of the conversation. A thread in a channel has its own.
+    ///
+    /// # Errors
+    /// When the app has no [`storage`](super::App::storage), or the activity names no conversation.
+    pub fn conversation_state<T>(&self, name: &str) -> Result<State<T>, Error> {
+        let conversation = self.activity().conversation.as_ref();
+        let id = conversation.map_or("", |conversation| conversation.id.as_str());
+        self.named_state("conversations", id, name)
+    }
+
+    fn named_state<T>(&self, kind: &str, id: &str, name: &str) -> Result<State<T>, Error> {
+        if id.is_empty() {
+            return Err(Error::Unaddressable(
+                "the activity does not name whose state it is",
+            ));
+        }
+        let activity = self.activity();
+        let channel = activity.channel_id.as_deref().unwrap_or_default();
+        let bot = activity.recipient.as_ref().map_or("", |bot| bot.id.as_str());
+        let storage = self.get::<AppStorage>();
+        let storage =
+            storage.map_err(|_| Error::bot("the app has no storage: give it one by App::storage"))?;
+        Ok(storage.state(&[channel, bot, kind, id, name]))
     }
 
     /// What [`App::with`](super::App::with) or a middleware gave to the turn; a middleware's goes before the app's.

@@ -10,7 +10,7 @@ use super::error::{Error, chain};
 use crate::activity::{Activity, ActivityType, ChannelAccount};
 use crate::auth::{Denied, VerifiedActivity};
 use crate::id::{ActivityId, ChannelAccountId, MAX_ID_BYTES};
-use crate::invoke::InvokeResponse;
+use crate::invoke::{ADAPTIVE_CARD_ACTION, InvokeResponse};
 use crate::teams::is_teams;
 
 /// The largest activity that is accepted, in bytes. Teams' own limit for a message is about 100 KB (`PROTOCOL.md#b1`).
@@ -47,15 +47,15 @@ impl App {
     /// Runs the turn of an authenticated activity, and makes the HTTP response.
     ///
     /// The response is 200; to an invoke, what the bot responded or [`InvokeResponse::unhandled`]; to an activity with
-    /// `expectReplies`, 200 with the replies; after a failure 500, and the channel may send the activity again.
+    /// `expectReplies`, 200 with the replies; after a failure 500, and the channel may send the activity again. The failure of a
+    /// card's button is 200, with the status in the body.
     pub async fn process(&self, activity: VerifiedActivity) -> Response<Bytes> {
         let context = Context::received(activity, self.sending(), self.data());
         match self.run_turn(context.clone()).await {
             Ok(()) => respond(&context),
-            Err(Error::Stopped(ended)) => status(ended),
             Err(error) => {
-                tracing::error!(error_type = "TurnFailed", error = %chain(&error), "the bot's turn failed");
-                status(StatusCode::INTERNAL_SERVER_ERROR)
+                let ended = ended_with(&error);
+                failed(context.activity(), ended).unwrap_or_else(|| status(ended))
             }
         }
     }
@@ -88,6 +88,25 @@ impl App {
             app_id.into()
         }
     }
+}
+
+/// The status of a turn that failed.
+fn ended_with(error: &Error) -> StatusCode {
+    if let Error::Stopped(status) = error {
+        return *status;
+    }
+    tracing::error!(error_type = "TurnFailed", error = %chain(error), "the bot's turn failed");
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// The response to a button of a card whose turn failed: 200, with the status in the body (`PROTOCOL.md#h`). `None` for other
+/// activities.
+fn failed(activity: &Activity, ended: StatusCode) -> Option<Response<Bytes>> {
+    let is_button =
+        activity.kind == Some(ActivityType::Invoke) && activity.name.as_deref() == Some(ADAPTIVE_CARD_ACTION);
+    let text = "That did not work. Try again in a moment.";
+    let response = is_button.then(|| InvokeResponse::adaptive_error(ended.as_u16(), "Failed", text))?;
+    Some(document(StatusCode::OK, response.body?.to_string().into_bytes()))
 }
 
 fn within_limit(body: &Bytes) -> Result<&Bytes, StatusCode> {

@@ -29,16 +29,23 @@
 //! [`App::from_env`] makes them from the environment variables that Microsoft's SDKs use, and is the only code of the crate that
 //! reads any of these.
 
+mod card;
 mod client;
 mod context;
+mod dialog;
 mod endpoint;
 mod error;
+mod event;
+mod extension;
 mod from_env;
 mod handler;
+#[cfg(all(test, feature = "testing"))]
+mod invoke_tests;
 mod middleware;
 mod reply;
 #[cfg(feature = "axum")]
 mod serve;
+mod state;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -50,20 +57,30 @@ use std::time::SystemTime;
 use http::Extensions;
 use serde::Serialize;
 
+pub use self::card::{SubmittedData, Verb};
 pub use self::client::{ConversationClient, NextSend, Outgoing, SendFuture};
 pub use self::context::Context;
+pub use self::dialog::{Dialog, DialogOpened, DialogSubmitted};
 pub use self::endpoint::ACTIVITY_MAX_BYTES;
 pub use self::error::Error;
+pub use self::event::{
+    FeedbackGiven, FileAnswered, FileConsent, MeetingEnded, MeetingEvent, MeetingStarted, MessageDeleted,
+    MessageEdited, MessageFeedback, MessageRestored, MessagesRead, Reactions, ReactionsAdded,
+    ReactionsRemoved, UploadInfo,
+};
+pub use self::extension::{ActionOpened, ActionSubmitted, LinkPasted, Search, SearchResults, Searched};
 pub use self::from_env::InvalidEnvironment;
 pub use self::handler::Handler;
 pub use self::middleware::{Middleware, Next};
 pub use self::reply::{AdaptiveCard, IntoActivity, IntoReply, Reply};
+pub use self::state::{MemoryStorage, State, StateWrite, Storage, StoredState};
 pub use self::trigger::{
-    BotAdded, Command, Installed, MembersAdded, MembersRemoved, NamedEvent, Trigger, Uninstalled,
+    BotAdded, Command, Installed, MembersAdded, MembersRemoved, NamedEvent, NamedInvoke, Trigger, Uninstalled,
 };
 
 use self::client::Sending;
 use self::middleware::{Last, TurnFuture, TurnStep};
+use self::state::AppStorage;
 use crate::activity::{Activity, ConversationAccount};
 use crate::auth::Authenticator;
 use crate::connector::{Connector, ConversationParameters};
@@ -142,8 +159,11 @@ impl App {
             let input = shared.0.input(context)?;
             let (context, shared) = (context.clone(), Arc::clone(&shared));
             Some(Box::pin(async move {
-                let reply = shared.1.call(context.clone(), input).await?;
-                context.say(shared.0.reply(reply)?).await
+                let (trigger, handler) = &*shared;
+                let reply = handler.call(context.clone(), input).await?;
+                context.say(trigger.reply(reply)?).await?;
+                context.respond_by_default(|| trigger.default_response());
+                Ok(())
             }))
         });
         let parts = Arc::make_mut(&mut self.0);
@@ -155,6 +175,40 @@ impl App {
     #[must_use]
     pub fn command<Arguments>(self, words: &'static str, handler: impl Handler<String, Arguments>) -> Self {
         self.on(Command(words), handler)
+    }
+
+    /// Registers a handler for the buttons of Adaptive Cards with this [`Verb`].
+    #[must_use]
+    pub fn verb<Arguments>(
+        self,
+        verb: &'static str,
+        handler: impl Handler<SubmittedData, Arguments>,
+    ) -> Self {
+        self.on(Verb(verb), handler)
+    }
+
+    /// Registers the handlers of the [`Dialog`] of this name: what opens it, and what is submitted.
+    #[must_use]
+    pub fn dialog<Opening, Submitting>(
+        self,
+        name: &'static str,
+        open: impl Handler<SubmittedData, Opening>,
+        submit: impl Handler<SubmittedData, Submitting>,
+    ) -> Self {
+        self.on(DialogOpened(name), open)
+            .on(DialogSubmitted(name), submit)
+    }
+
+    /// Registers a handler for searches by the command of this id in the manifest: [`Searched`].
+    #[must_use]
+    pub fn query<Arguments>(self, command: &'static str, handler: impl Handler<Search, Arguments>) -> Self {
+        self.on(Searched(command), handler)
+    }
+
+    /// Keeps the state of people and conversations here: [`Context::user_state`], [`Context::conversation_state`].
+    #[must_use]
+    pub fn storage(self, storage: impl Storage) -> Self {
+        self.with(AppStorage::new(storage))
     }
 
     /// A conversation by its stored reference, to speak to it at any time: **proactive** messages. They reply to nothing.

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::error::Error;
 use super::reply::Reply;
 use crate::activity::{Activity, ActivityType, ChannelAccount, InstallationAction};
+use crate::invoke::InvokeResponse;
 
 /// What a handler is registered for: which activities it handles, and what it is given of them.
 ///
@@ -23,6 +24,25 @@ pub trait Trigger: Send + Sync + 'static {
     fn reply(&self, reply: Reply) -> Result<Reply, Error> {
         Ok(reply)
     }
+
+    /// The response to the invoke, if the handler gives none.
+    fn default_response(&self) -> Option<InvokeResponse> {
+        None
+    }
+}
+
+/// The activity of the turn, if it is an invoke of this name.
+pub(super) fn invoke<'c>(context: &'c Context, name: &str) -> Option<&'c Activity> {
+    let activity = context.activity();
+    let is_meant = activity.kind == Some(ActivityType::Invoke) && activity.name.as_deref() == Some(name);
+    is_meant.then_some(activity)
+}
+
+/// The activity of the turn, if it is an event of this name.
+pub(super) fn event<'c>(context: &'c Context, name: &str) -> Option<&'c Activity> {
+    let activity = context.activity();
+    let is_meant = activity.kind == Some(ActivityType::Event) && activity.name.as_deref() == Some(name);
+    is_meant.then_some(activity)
 }
 
 /// A type of activity. `ActivityType::Message` is also `message/…`.
@@ -98,9 +118,24 @@ impl Trigger for NamedEvent {
     type Input = ();
 
     fn input(&self, context: &Context) -> Option<()> {
-        let activity = context.activity();
-        let is_meant = activity.kind == Some(ActivityType::Event) && activity.name.as_deref() == Some(self.0);
-        is_meant.then_some(())
+        event(context, self.0).map(drop)
+    }
+}
+
+/// An invoke of this name, for those that have no trigger of their own. Its value is read by [`Context::value`]. The handler returns
+/// an [`InvokeResponse`]; the response is 200 without a body otherwise, and a text is sent to the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedInvoke(pub &'static str);
+
+impl Trigger for NamedInvoke {
+    type Input = ();
+
+    fn input(&self, context: &Context) -> Option<()> {
+        invoke(context, self.0).map(drop)
+    }
+
+    fn default_response(&self) -> Option<InvokeResponse> {
+        Some(InvokeResponse::DONE)
     }
 }
 
