@@ -4,9 +4,11 @@
 
 use std::sync::atomic::Ordering;
 
+use botframework::app::ACTIVITY_MAX_BYTES;
 use botframework::testing::TestApp;
 use lambda_http::http::StatusCode;
 use serde_json::json;
+use tests::http_client;
 
 #[path = "../../shared/botframework/examples/cards.rs"]
 mod cards;
@@ -24,6 +26,8 @@ mod middleware;
 mod proactive;
 #[path = "../../shared/botframework/examples/search.rs"]
 mod search;
+#[path = "../../shared/botframework/examples/sign_in.rs"]
+mod sign_in;
 #[path = "../../shared/botframework/examples/state.rs"]
 mod state;
 #[path = "../../shared/botframework/examples/thread.rs"]
@@ -33,6 +37,35 @@ mod thread;
 async fn echo_says_back_what_is_said() {
     let test = TestApp::new(echo::bot);
     test.say("hi").await.expect_text("You said: hi");
+}
+
+#[tokio::test]
+async fn a_bot_is_served_over_http() {
+    let app = TestApp::new(echo::bot).app().clone();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/api/messages", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app.into_router()).await });
+    let client = http_client::builder().build().unwrap();
+    let health = client.get(&url).send().await.unwrap();
+    assert_eq!(health.status(), 200);
+    let post = |body: String| client.post(&url).body(body).send();
+    let said = json!({"type": "message", "id": "1", "channelId": "msteams", "text": "hi",
+        "serviceUrl": "http://127.0.0.1:3979/", "from": {"id": "29:ada"}, "recipient": {"id": "28:bot"},
+        "conversation": {"id": "a:ada"}, "deliveryMode": "expectReplies"});
+    let answer = post(said.to_string()).await.unwrap().text().await.unwrap();
+    assert!(answer.contains("You said: hi"), "{answer}");
+    let elsewhere = said
+        .to_string()
+        .replace("http://127.0.0.1:3979/", "https://smba.trafficmanager.net/emea/");
+    assert_eq!(post(elsewhere).await.unwrap().status(), 403);
+    assert_eq!(
+        post("x".repeat(ACTIVITY_MAX_BYTES + 1)).await.unwrap().status(),
+        413
+    );
+    assert_eq!(
+        post("x".repeat(ACTIVITY_MAX_BYTES * 2)).await.unwrap().status(),
+        413
+    );
 }
 
 #[tokio::test]
@@ -157,4 +190,19 @@ async fn state_is_remembered_for_the_person_in_every_conversation() {
     group.say("hello").await.expect_text("Ada said: hello");
     test.say("forget").await.expect_text("Who are you?");
     group.say("hello").await.expect_text("What is your name?");
+}
+
+#[tokio::test]
+async fn sign_in_asks_for_it_once() {
+    let test = TestApp::new(sign_in::bot);
+    let card = test.say("issues").await.expect_card();
+    assert_eq!(card["text"], "Sign in to see your issues");
+    test.channel().has_token("github", "invented");
+    let code = json!({"state": "123456"});
+    let turn = test.invoke("signin/verifyState", code).await;
+    turn.expect_text("You are signed in. Say issues again.");
+    test.say("issues")
+        .await
+        .expect_text("You have three open issues.");
+    test.say("sign out").await.expect_text("You are signed out.");
 }

@@ -163,7 +163,6 @@ async fn echo(context: Context) -> Option<String> {
 mod tests {
     use botframework::auth::Authenticator;
     use botframework::cloud::Cloud;
-    use botframework::connector::Connector;
     use botframework::testing::{TestApp, TestChannel};
     use herald::clock::{Clock, Random};
     use herald::store::memory::Store;
@@ -177,7 +176,7 @@ mod tests {
         let app = crate::app(crate::Context {
             store: Store::new(),
             authenticator: Authenticator::unauthenticated(Cloud::Public),
-            connector: Connector::unauthenticated(channel.clone()),
+            connector: channel.connector(),
             clock: Clock::system(),
             random: Random::system(),
             topics: Topics::new(["builds", "orders"]),

@@ -1,4 +1,4 @@
-//! The Bot Framework for Rust: receives activities from channels, and sends activities to them.
+//! Bots for Microsoft Teams and the Bot Framework: they answer, and they speak first with *proactive* messages ([`app`]).
 //!
 //! | module | content |
 //! |---|---|
@@ -16,12 +16,17 @@
 //! | [`graph`] | the client of Microsoft Graph in a customer's tenant: installs the bot for people |
 //! | [`mod@http`] | the HTTP client of connector, credential, graph and auth |
 //! | [`app`] | the bot: handlers, middlewares, proactive messages, the messaging endpoint |
-//! | [`testing`] | a bot and its channel in one process, for the tests of bots (feature `testing`) |
+//! | `testing` | a bot and its channel in one process, for the tests of bots (feature `testing`) |
 //!
 //! But for [`App::from_env`](app::App::from_env), the crate has no clock, no random source and no environment: times and random
 //! numbers are arguments.
 
 mod wire;
+
+/// The programs of the front page.
+#[cfg(all(doctest, feature = "axum", feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct FrontPage;
 
 pub mod activity;
 pub mod app;

@@ -84,6 +84,8 @@ struct ChannelState {
     requests: Vec<SentRequest>,
     members: Vec<Value>,
     refusals: VecDeque<(StatusCode, String)>,
+    /// The connection and the token of everybody.
+    token: Option<(String, String)>,
 }
 
 /// A request of the bot to the channel.
@@ -106,11 +108,8 @@ impl TestApp {
             || SystemTime::UNIX_EPOCH + NOW,
             move || u128::from(numbers.next_number()).to_be_bytes(),
         );
-        let app = App::new(
-            Authenticator::unauthenticated(Cloud::Public),
-            Connector::unauthenticated(channel.clone()),
-            runtime,
-        );
+        let authenticator = Authenticator::unauthenticated(Cloud::Public);
+        let app = App::new(authenticator, channel.connector(), runtime);
         Self::of(bot(app), channel)
     }
 
@@ -375,6 +374,22 @@ impl TestTurn {
 }
 
 impl TestChannel {
+    /// A connector whose channel and token service are this one.
+    pub fn connector(&self) -> Connector {
+        let connector = Connector::unauthenticated(self.clone());
+        // It refuses a URL that is not on this machine.
+        connector
+            .clone()
+            .with_user_tokens_at(SERVICE_URL)
+            .unwrap_or(connector)
+    }
+
+    /// From now on, everybody has this token for this OAuth connection, and a client's token is exchanged for it.
+    pub fn has_token(&self, connection: &str, token: &str) {
+        let token = Some((connection.to_owned(), token.to_owned()));
+        self.state().token = token;
+    }
+
     /// All requests of the bot so far.
     pub fn requests(&self) -> Vec<SentRequest> {
         self.state().requests.clone()
@@ -425,6 +440,7 @@ impl TestChannel {
             state.members.iter().find(named).cloned()
         };
         match (&sent.method, parent, last) {
+            (_, "/api/usertoken" | "/api/botsignin", _) => state.token_service(last, &sent.path),
             (&Method::GET, _, "pagedmembers") => (StatusCode::OK, json!({"members": state.members})),
             (&Method::GET, parent, name) if parent.ends_with("/members") => match member(name) {
                 Some(member) => (StatusCode::OK, member),
@@ -458,6 +474,33 @@ impl TestChannel {
                 let name = person.unwrap_or_default().trim_start_matches("29:");
                 json!({"id": format!("a:{name}")})
             }
+        }
+    }
+}
+
+impl ChannelState {
+    /// The answer of the token service.
+    fn token_service(&mut self, asked: &str, path: &str) -> (StatusCode, Value) {
+        let of_connection =
+            |(connection, _): &&(String, String)| path.contains(&format!("connectionName={connection}&"));
+        match (asked, self.token.as_ref().filter(of_connection)) {
+            ("GetToken" | "exchange", Some((connection, token))) => (
+                StatusCode::OK,
+                json!({"connectionName": connection, "token": token}),
+            ),
+            ("GetSignInResource", _) => {
+                let resource = json!({"id": "sign-in", "uri": "api://bot"});
+                let link = "https://token.example/sign-in";
+                (
+                    StatusCode::OK,
+                    json!({"signInLink": link, "tokenExchangeResource": resource}),
+                )
+            }
+            ("SignOut", _) => {
+                self.token = None;
+                (StatusCode::OK, Value::Null)
+            }
+            _ => (StatusCode::NOT_FOUND, Value::Null),
         }
     }
 }

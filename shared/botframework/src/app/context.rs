@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::client::{ConversationClient, ReplyBuffer, SendFuture, Sending};
 use super::error::Error;
 use super::reply::{IntoActivity, Reply};
 use super::state::{AppStorage, State};
+use super::user_tokens::UserTokens;
 use crate::activity::{Activity, ActivityType, ChannelAccount, DeliveryMode};
 use crate::auth::{Caller, VerifiedActivity};
 use crate::connector::Connector;
@@ -28,10 +30,9 @@ use crate::teams::TeamsChannelAccount;
 const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// One turn: an activity, and the means to answer it. Owned, cheap to clone, and usable after the turn.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Context(Arc<Turn>);
 
-#[derive(Debug)]
 struct Turn {
     incoming: Incoming,
     client: ConversationClient,
@@ -51,11 +52,21 @@ struct TurnState {
 }
 
 /// What began the turn.
-#[derive(Debug)]
 enum Incoming {
     Received(Box<VerifiedActivity>),
     /// The event of a turn that the bot began itself.
     Continuation(Box<Activity>),
+}
+
+impl fmt::Debug for Context {
+    /// Without texts and names, which are not for logs.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Context")
+            .field("kind", &self.activity().kind)
+            .field("name", &self.activity().name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the response to the request is made of.
@@ -225,6 +236,10 @@ impl Context {
     }
 
     async fn keep_typing(&self) -> Infallible {
+        if self.0.replies.is_some() {
+            // The replies go into the response, after the work.
+            return std::future::pending().await;
+        }
         loop {
             let indicator = Activity {
                 kind: Some(ActivityType::Typing),
@@ -253,6 +268,12 @@ impl Context {
         if state.response.is_none() {
             state.response = response();
         }
+    }
+
+    /// The person's tokens for other services.
+    pub fn user_tokens(&self) -> UserTokens {
+        let channel = self.activity().channel_id.as_deref().unwrap_or_default();
+        UserTokens::new(self.0.client.clone(), self.from().id.as_str(), channel)
     }
 
     /// The state of this name of the person: of the sender, and in a turn that the bot began of the conversation's user.

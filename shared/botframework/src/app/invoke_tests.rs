@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::activity::{ActivityType, Attachment, ReactionType};
+use crate::credential::ExposeSecret;
 use crate::id::ActivityId;
 use crate::testing::TestApp;
 
@@ -350,4 +351,50 @@ async fn state_is_of_the_person_or_the_conversation_in_proactive_turns_too() {
     assert_eq!(test.channel().texts().last().unwrap(), "3 2");
     let without = TestApp::new(|app| app.on(ActivityType::Message, count));
     without.say("hi").await.expect_status(500);
+}
+
+#[tokio::test]
+async fn a_person_signs_in_by_either_way_and_signs_out() {
+    async fn issues(context: Context) -> Result<Reply, Error> {
+        let tokens = context.user_tokens();
+        match tokens.get("github").await? {
+            Some(token) => format!("with {}", token.token.expose_secret()).into_reply(),
+            None => tokens.sign_in_card("github", "Sign in").await?.into_reply(),
+        }
+    }
+    async fn out(context: Context) -> Result<&'static str, Error> {
+        context.user_tokens().sign_out("github").await?;
+        Ok("signed out")
+    }
+    let test = TestApp::new(|app| {
+        app.command("issues", issues)
+            .command("sign out", out)
+            .sign_in("github", async |_: Context, token: UserToken| {
+                format!("signed in with {}", token.token.expose_secret())
+            })
+    });
+    let card = test.say("issues").await.expect_card();
+    assert_eq!(card["buttons"][0]["value"], "https://token.example/sign-in");
+    assert_eq!(card["tokenExchangeResource"]["uri"], "api://bot");
+    let exchange = json!({"id": "sign-in", "connectionName": "github", "token": "held"});
+    let code = json!({"state": "123456"});
+    let refused = test.invoke("signin/tokenExchange", exchange.clone()).await;
+    refused.expect_status(412).expect_silence();
+    assert_eq!(refused.response()["connectionName"], "github");
+    test.invoke("signin/verifyState", code.clone())
+        .await
+        .expect_status(404);
+
+    test.channel().has_token("github", "secret");
+    for (name, value) in [("tokenExchange", &exchange), ("verifyState", &code)] {
+        let turn = test.invoke(&format!("signin/{name}"), value.clone()).await;
+        turn.expect_status(200).expect_text("signed in with secret");
+    }
+    test.say("issues").await.expect_text("with secret");
+    test.say("sign out").await.expect_text("signed out");
+    test.invoke("signin/verifyState", code).await.expect_status(404);
+    let other = json!({"id": "1", "connectionName": "other", "token": "held"});
+    test.invoke("signin/tokenExchange", other)
+        .await
+        .expect_status(501);
 }

@@ -45,10 +45,12 @@ mod middleware;
 mod reply;
 #[cfg(feature = "axum")]
 mod serve;
+mod sign_in;
 mod state;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod user_tokens;
 
 use std::fmt;
 use std::sync::Arc;
@@ -77,13 +79,15 @@ pub use self::state::{MemoryStorage, State, StateWrite, Storage, StoredState};
 pub use self::trigger::{
     BotAdded, Command, Installed, MembersAdded, MembersRemoved, NamedEvent, NamedInvoke, Trigger, Uninstalled,
 };
+pub use self::user_tokens::UserTokens;
 
 use self::client::Sending;
 use self::middleware::{Last, TurnFuture, TurnStep};
+use self::sign_in::{FinishSignIn, SignIn, SignedIn};
 use self::state::AppStorage;
 use crate::activity::{Activity, ConversationAccount};
 use crate::auth::Authenticator;
-use crate::connector::{Connector, ConversationParameters};
+use crate::connector::{Connector, ConversationParameters, UserToken};
 use crate::credential::Runtime;
 use crate::reference::ConversationReference;
 
@@ -203,6 +207,25 @@ impl App {
     #[must_use]
     pub fn query<Arguments>(self, command: &'static str, handler: impl Handler<Search, Arguments>) -> Self {
         self.on(Searched(command), handler)
+    }
+
+    /// Registers a handler for the end of a sign-in to this OAuth connection, whichever way it took: the client's own token was
+    /// exchanged, or the person has typed a code. Its input is the person's token; what it says is sent to the conversation. See
+    /// [`UserTokens`]. A code does not name its connection: it is taken for the first that is registered.
+    #[must_use]
+    pub fn sign_in<Arguments: 'static>(
+        self,
+        connection: &'static str,
+        handler: impl Handler<UserToken, Arguments>,
+    ) -> Self {
+        let finish = Arc::new(FinishSignIn { connection, handler });
+        self.on(
+            SignIn(connection),
+            move |context: Context, signed_in: SignedIn| {
+                let finish = Arc::clone(&finish);
+                async move { finish.call(context, signed_in).await }
+            },
+        )
     }
 
     /// Keeps the state of people and conversations here: [`Context::user_state`], [`Context::conversation_state`].

@@ -45,7 +45,7 @@ pub(super) fn event<'c>(context: &'c Context, name: &str) -> Option<&'c Activity
     is_meant.then_some(activity)
 }
 
-/// A type of activity. `ActivityType::Message` is also `message/…`.
+/// A type of activity. `ActivityType::Message` is also `message/…`. A handler of all `ActivityType::Invoke` has to respond to each.
 impl Trigger for ActivityType {
     type Input = ();
 

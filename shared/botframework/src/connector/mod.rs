@@ -10,6 +10,7 @@ mod error;
 mod roster;
 #[cfg(test)]
 pub(crate) mod tests;
+mod user_tokens;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,6 +25,7 @@ pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, 
 pub use self::creation::{ConversationParameters, ConversationResource};
 pub use self::error::{Class, Error, Reason};
 pub use self::roster::{MAX_MEMBERS, PagedMembers};
+pub use self::user_tokens::{SignInResource, TokenOwner, UserToken};
 
 use crate::activity::Activity;
 use crate::cloud::Cloud;
@@ -42,6 +44,8 @@ pub struct Connector {
     transport: Arc<dyn Transport>,
     trust: Arc<TrustRule>,
     credential: Option<Credential>,
+    /// A stand-in for the service that keeps the tokens of people.
+    user_tokens_at: Option<Arc<str>>,
 }
 
 /// The Connector accepted an activity.
@@ -75,6 +79,7 @@ impl Connector {
             transport: Arc::new(transport),
             trust: Arc::new(trust),
             credential: Some(credential),
+            user_tokens_at: None,
         }
     }
 
@@ -86,6 +91,7 @@ impl Connector {
             transport: Arc::new(transport),
             trust: Arc::new(trust),
             credential: None,
+            user_tokens_at: None,
         }
     }
 
@@ -274,7 +280,16 @@ impl Connector {
         let mut request = json_request(method, url, body).map_err(Error::not_sendable)?;
         request.extensions_mut().insert(limit);
 
-        let Some(tokens) = self.tokens_for(trusted) else {
+        self.authorized(request, self.tokens_for(trusted)).await
+    }
+
+    /// Sends a request with a token of these, and once more with a fresh one if that is rejected.
+    async fn authorized(
+        &self,
+        request: Request<Bytes>,
+        tokens: Option<&TokenCache>,
+    ) -> Result<Success, Error> {
+        let Some(tokens) = tokens else {
             return self.exchange(request, None).await;
         };
         let token = tokens.token().await.map_err(Error::no_token)?;

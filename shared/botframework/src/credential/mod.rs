@@ -93,6 +93,16 @@ impl Credential {
         self.tokens.ensure_token().await
     }
 
+    /// The application id of the bot.
+    pub(crate) fn app_id(&self) -> &str {
+        self.tokens.app_id()
+    }
+
+    /// The tokens for the cloud's own services, unless they are a stand-in's.
+    pub(crate) fn tokens_for_cloud(&self) -> Option<&TokenCache> {
+        (self.token_scope == TokenScope::Cloud).then_some(&self.tokens)
+    }
+
     /// The tokens for a service URL that passed the trust rule, unless it is outside their scope.
     pub(crate) fn tokens_for(&self, service_url: ServiceUrl<'_>) -> Option<&TokenCache> {
         self.token_scope.covers(service_url).then_some(&self.tokens)

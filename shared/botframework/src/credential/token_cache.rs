@@ -120,6 +120,10 @@ impl fmt::Debug for Runtime {
 }
 
 impl TokenCache {
+    pub(super) fn app_id(&self) -> &str {
+        self.0.client.app_id()
+    }
+
     /// The tokens of `client`, requested over `sendMode` and authenticated by `client_auth`. Sends nothing yet.
     pub(crate) fn new(
         transport: impl Transport + 'static,
