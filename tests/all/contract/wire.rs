@@ -21,6 +21,7 @@ use tests::wire::Wire;
 use super::at;
 
 mod away;
+mod groups;
 mod lost;
 mod requests;
 mod scripted;

@@ -46,26 +46,29 @@ async fn read(
     key: &[&str],
     keys: &[Item],
 ) -> Vec<Result<Option<Item>, SharedError>> {
-    let name = |item: &Item| {
-        key.iter()
-            .map(|name| item.get(*name).cloned())
-            .collect::<Vec<_>>()
-    };
-    let name = |item: &Item| format!("{:?}", name(item));
-    let names: Vec<String> = keys.iter().map(name).collect();
+    // DynamoDB refuses a request that names a key twice.
     let mut seen = HashSet::new();
-    let distinct = keys.iter().zip(&names).filter(|(_, name)| seen.insert(*name));
-    let distinct: Vec<Item> = distinct.map(|(key, _)| key.clone()).collect();
+    let distinct = keys.iter().filter(|asked| seen.insert(name(asked, key)));
+    let distinct: Vec<Item> = distinct.cloned().collect();
     match table.batch_get(consistency, "read items", &distinct).await {
         Ok(found) => {
-            let found: HashMap<String, Item> = found.into_iter().map(|item| (name(&item), item)).collect();
-            names.iter().map(|name| Ok(found.get(name).cloned())).collect()
+            let found: HashMap<_, &Item> = found.iter().map(|item| (name(item, key), item)).collect();
+            let of = |asked| found.get(&name(asked, key)).map(|item| (*item).clone());
+            keys.iter().map(|asked| Ok(of(asked))).collect()
         }
         Err(error) => {
             let error = SharedError(Arc::new(error));
-            names.iter().map(|_| Err(error.clone())).collect()
+            keys.iter().map(|_| Err(error.clone())).collect()
         }
     }
+}
+
+/// The values of an item's key attributes, which are strings.
+fn name<'i>(item: &'i Item, key: &[&str]) -> Vec<Option<&'i String>> {
+    let values = key.iter().map(|attribute| item.get(*attribute));
+    values
+        .map(|value| value.and_then(|value| value.as_s().ok()))
+        .collect()
 }
 
 /// The stored item that a write replaces.
