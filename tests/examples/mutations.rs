@@ -122,8 +122,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the refusal of the bot by one tenant is never final",
         file: "shared/herald/src/rate_limit/breaker.rs",
-        from: "failures.openings >= max_openings",
-        to: "failures.openings > max_openings + 1000",
+        from: "failures.openings >= patience.openings",
+        to: "failures.openings > patience.openings + 1000",
     },
     Mutation {
         name: "an outage of the bot is never over",
@@ -212,22 +212,22 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a chunk is counted each time it is closed",
         file: "shared/herald/src/store/memory/notifications.rs",
-        from: "if closed.is_some_and(|closed| closed >= revision) {",
-        to: "if closed.is_some_and(|closed| closed > revision) {",
+        from: "if counted.is_some_and(|counted| counted.is_closed_at(revision)) {",
+        to: "if counted.is_some_and(|counted| counted.is_closed_at(revision + 1)) {",
     },
     Mutation {
         name: "a sweep after an edit skips closed chunks",
-        file: "functions/planner/src/lib.rs",
-        from: "closed.0 == index && closed.1 >= notification.revision",
-        to: "closed.0 == index",
+        file: "functions/planner/src/parts.rs",
+        from: "chunk.index == index && chunk.is_closed_at(notification.revision)",
+        to: "chunk.index == index && chunk.closed_at.is_some()",
     },
     Mutation {
         name: "a page is written after its chunks are enqueued",
-        file: "functions/planner/src/lib.rs",
+        file: "functions/planner/src/parts.rs",
         from: "NextPage::Read(page) => page,",
         to: "NextPage::Read(page) => {
                 if !notification.is_held() {
-                    context.deliveries.send(chunks(id, part_number, number, &page, false, |_| true)).await?;
+                    context.deliveries.send(chunks(id, part, number, &page, false, |_| true)).await?;
                     enqueued = Some(number);
                 }
                 page
@@ -235,9 +235,21 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "chunks that a dead planner left are never enqueued",
-        file: "functions/planner/src/lib.rs",
-        from: "    let mut latest = context.notifications.latest_page(id, part_number).await?;\n    loop {",
-        to: "    let mut latest = context.notifications.latest_page(id, part_number).await?;\n    enqueued = latest.as_ref().map(|(number, _)| *number).or(enqueued);\n    loop {",
+        file: "functions/planner/src/parts.rs",
+        from: "        let mut end = End::Before;\n",
+        to: "        let mut end = End::Before;\n        enqueued = latest.as_ref().map(|(number, _)| *number).or(enqueued);\n",
+    },
+    Mutation {
+        name: "what is counted of an open chunk is counted again when it closes",
+        file: "shared/herald/src/store/memory/notifications.rs",
+        from: "head.counts.recount(&before, &result.counts);",
+        to: "head.counts.recount(&OutcomeCounts::default(), &result.counts);",
+    },
+    Mutation {
+        name: "a repeated plan leaves a counted notification without a sweep",
+        file: "functions/planner/src/parts.rs",
+        from: "if (is_first || end == End::Before)",
+        to: "if is_first",
     },
     Mutation {
         name: "a part is marked as planned before its last page",
