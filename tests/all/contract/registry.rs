@@ -13,6 +13,7 @@ on_every_backend! { registry:
     of_concurrent_rules_none_is_lost,
     records_are_listed_by_key_and_page_by_page,
     a_removed_record_is_gone,
+    each_collection_has_its_keys_for_itself,
     a_typed_record_comes_back_as_it_was,
 }
 
@@ -139,6 +140,35 @@ async fn a_removed_record_is_gone<R: Registry>(registry: R) {
             .unwrap(),
         None
     );
+}
+
+async fn each_collection_has_its_keys_for_itself<R: Registry>(registry: R) {
+    let all = [
+        Collection::FailedEvents,
+        Collection::Hooks,
+        Collection::HookRates,
+        Collection::Routes,
+        Collection::Subjects,
+    ];
+    for collection in all {
+        let mut rule = |stored: Option<&StoredRecord>| {
+            assert_eq!(stored, None, "{collection:?}");
+            Some(record(collection.name()))
+        };
+        registry
+            .update_stored_record(collection, "a", &mut rule)
+            .await
+            .unwrap();
+    }
+    for collection in all {
+        let stored = registry.stored_record(collection, "a").await.unwrap();
+        assert_eq!(stored, Some(record(collection.name())));
+        if collection.is_listed() {
+            let page = registry.stored_records(collection, None, 10).await.unwrap();
+            assert_eq!(page.items, [("a".to_owned(), record(collection.name()))]);
+        }
+        assert!(registry.remove_record(collection, "a").await.unwrap());
+    }
 }
 
 async fn a_typed_record_comes_back_as_it_was<R: Registry>(registry: R) {

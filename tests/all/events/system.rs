@@ -115,3 +115,42 @@ async fn a_refused_event_ends_in_the_dead_letter_queue_and_can_be_redriven() {
     }
     system.host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_and_an_alarm_reach_a_person_and_the_end_of_the_alarm_edits_its_copy() {
+    let system = System::start().await;
+    assert_eq!(system.hears(personal("ada", "installationUpdate")).await, 200);
+    let hook = json!({"name": "alerts", "audience": {"everyone": true}});
+    let (status, hook) = system.post("/api/hooks", hook.to_string()).await;
+    assert_eq!(status, 201, "{hook}");
+    let path = hook["url"]
+        .as_str()
+        .unwrap()
+        .strip_prefix(system.host.url())
+        .unwrap();
+    let (status, answer) = system.post(path, r#"{"text": "by a tool"}"#.to_owned()).await;
+    assert_eq!((status, answer), (200, json!(1)));
+    system.host.drained().await;
+
+    let route = json!({"pattern": {"source": ["aws.cloudwatch"]}, "audience": {"everyone": true},
+                       "message": {"text": "by an alarm: ${detail.state}"}, "subject": "${detail.alarm}"});
+    let url = format!("{}/api/routes/alarms", system.host.url());
+    let put = system.http.put(url).header("content-type", "application/json");
+    assert_eq!(put.body(route.to_string()).send().await.unwrap().status(), 201);
+    for state in ["ALARM", "OK"] {
+        let detail = json!({"alarm": "disk", "state": state});
+        system
+            .put_event("default", "aws.cloudwatch", "Alarm", &detail)
+            .await;
+        system.host.drained().await;
+    }
+    let texts: Vec<_> = system
+        .channel
+        .received()
+        .into_iter()
+        .filter_map(|sent| Some(sent.activity["text"].as_str()?.to_owned()))
+        .filter(|text| text.starts_with("by "))
+        .collect();
+    assert_eq!(texts, ["by a tool", "by an alarm: ALARM", "by an alarm: OK"]);
+    system.host.stop().await;
+}
