@@ -22,7 +22,10 @@ pub fn routes() -> &'static [Route] {
             account: "000000000000".to_owned(),
             stack: "tests".to_owned(),
             sqs_endpoint: "http://127.0.0.1:1".to_owned(),
-            parameters: BTreeMap::from([("MicrosoftAppId".to_owned(), "made-up".to_owned())]),
+            parameters: BTreeMap::from(
+                [("MicrosoftAppId", "made-up"), ("NotifyTrigger", "Enabled")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            ),
         };
         Template::of_repository()
             .unwrap()

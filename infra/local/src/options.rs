@@ -67,6 +67,7 @@ impl Options {
                     "00000000-0000-4000-8000-00000000b07a".into(),
                 ),
                 ("DefaultBusSources".into(), DEFAULT_BUS_SOURCES.into()),
+                ("NotifyTrigger".into(), "Enabled".into()),
             ]),
             environment: BTreeMap::from([(UNAUTHENTICATED.into(), "loopback-only".into())]),
             retry_visibility: None,

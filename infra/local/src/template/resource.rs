@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
 /// The binary and limits of a function.
@@ -66,7 +66,22 @@ pub(super) enum ResponseType {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct ScalingConfig {
+    #[serde(deserialize_with = "number")]
     pub(super) maximum_concurrency: usize,
+}
+
+/// A number, also as text: a parameter is text, whatever its type.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum NumberOrText {
+        Number(usize),
+        Text(String),
+    }
+    match NumberOrText::deserialize(deserializer)? {
+        NumberOrText::Number(number) => Ok(number),
+        NumberOrText::Text(text) => text.parse().map_err(D::Error::custom),
+    }
 }
 
 #[derive(Deserialize)]
@@ -158,6 +173,7 @@ pub(super) const FUNCTION: Known = Known {
         "FunctionName",
         "Handler",
         "LoggingConfig",
+        "ReservedConcurrentExecutions",
         "Role",
         "Runtime",
         "Tags",

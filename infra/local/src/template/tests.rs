@@ -21,6 +21,9 @@ fn the_real_template_is_what_runs() {
     let template = Template::of_repository().unwrap();
     let mut location = location();
     location.parameters.insert("MicrosoftAppId".into(), "app".into());
+    location
+        .parameters
+        .insert("NotifyTrigger".into(), "Enabled".into());
     let stack = template.deploy(&location).unwrap();
 
     let names: Vec<_> = stack
@@ -114,6 +117,16 @@ fn the_real_template_is_what_runs() {
             ("GET /api/notify", "notify"),
         ])
     );
+}
+
+#[test]
+fn by_default_nothing_broadcasts_by_get_and_each_queue_has_its_limit() {
+    let mut location = location();
+    location.parameters.insert("MicrosoftAppId".into(), "app".into());
+    let stack = Template::of_repository().unwrap().deploy(&location).unwrap();
+    assert!(stack.routes.iter().all(|route| route.key != "GET /api/notify"));
+    let limits = stack.mappings.iter().map(|mapping| mapping.max_concurrency);
+    assert_eq!(limits.collect::<Vec<_>>(), [Some(20); 3]);
 }
 
 #[test]
