@@ -3,7 +3,9 @@
 import copy
 import sys
 
+import commands
 import faults
+import parameters
 import template
 
 
@@ -26,14 +28,28 @@ def missed(original):
             yield f"{name} is not caught"
 
 
+def documents():
+    """The commands of the runbook and of the deployment's README."""
+    for name in ("RUNBOOK.md", "README.md"):
+        text = (template.ROOT / "infra" / name).read_text()
+        yield from commands.faults(f"infra/{name}", commands.in_text(text))
+
+
+def alarms(original):
+    for id, alarm in template.Stack(original).of("AWS::CloudWatch::Alarm").items():
+        yield from commands.faults(id, commands.in_text(alarm["AlarmDescription"]["Fn::Sub"]))
+
+
 def main():
     original = template.read()
     found = template.own(original) + template.linted(original)
+    found += [*parameters.wrong(original), *alarms(original), *documents()]
     for fault in found:
         print(f"infra/template.yaml: {fault}")
     if found:
         return 1
     print(f"infra/template.yaml: {len(template.expand(original)['Resources'])} resources, no fault")
+    print(f"infra/template.yaml: {len(parameters.CASES)} sets of parameters are taken or refused as they should be")
     not_caught = list(missed(original))
     for line in not_caught:
         print(f"infra/checks/faults.py: {line}")
