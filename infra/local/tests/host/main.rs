@@ -158,6 +158,7 @@ async fn a_function_sees_lambdas_variables_and_the_templates_and_nothing_else() 
             "AWS_ENDPOINT_URL_DYNAMODB",
             "AWS_ENDPOINT_URL_EVENTBRIDGE",
             "AWS_ENDPOINT_URL_SCHEDULER",
+            "AWS_ENDPOINT_URL_SNS",
             "AWS_ENDPOINT_URL_SQS",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
             "AWS_LAMBDA_FUNCTION_NAME",
