@@ -4,7 +4,7 @@
 //! POST /api/messages ── token ── activity ── record (durable) ── turn, once ──▶ 200
 //! ```
 //!
-//! The endpoint is a [`botframework::app::App`]. Herald's part is one middleware, [`inbound`]; the handlers are [`bot`]'s. The
+//! The endpoint is a [`botframework::app::App`]. Herald's part is one middleware, `inbound`; the handlers are [`bot`]'s. The
 //! durable write comes before the response: Lambda freezes an execution environment once it has responded, so a later write may
 //! never happen. The channel waits about 15 seconds; the handler waits for nothing but the table and the bot's own requests.
 
