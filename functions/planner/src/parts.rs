@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use herald::Error;
+use herald::audience::Audience;
 use herald::backend::Backend;
 use herald::event::{Event, Events};
 use herald::id::NotificationId;
@@ -31,6 +32,14 @@ enum Pages {
     /// One: what is left is a message of its own.
     First,
     All,
+}
+
+/// What is done to each part.
+enum Work {
+    /// Its pages are planned.
+    Plan(Audience),
+    /// Its chunks are enqueued again.
+    Sweep,
 }
 
 /// What became of a part.
@@ -66,10 +75,10 @@ impl<B: Backend> Run<'_, B> {
         let Some(part) = plan.part else {
             return self.whole(task).await;
         };
-        let step = match task {
-            Task::Plan => self.plan_part(part, enqueued, Pages::All).await?,
-            Task::Sweep => self.sweep_part(part, enqueued, Pages::All).await?,
+        let Some(work) = self.work(task).await? else {
+            return Ok(());
         };
+        let step = self.part(&work, part, enqueued, Pages::All).await?;
         match (step, task) {
             (Step::Ended(end), Task::Plan) => self.planned(end).await,
             (Step::Ended(_), Task::Sweep) => Ok(()),
@@ -85,14 +94,13 @@ impl<B: Backend> Run<'_, B> {
     async fn whole(&self, task: Task) -> Result<(), Error> {
         let parts = self.notification.parts;
         let pages = if parts == 1 { Pages::All } else { Pages::First };
+        let Some(work) = self.work(task).await? else {
+            return Ok(());
+        };
         let mut end = End::Now;
         let mut left = None;
         for part in 0..parts {
-            let step = match task {
-                Task::Plan => self.plan_part(part, None, pages).await,
-                Task::Sweep => self.sweep_part(part, None, pages).await,
-            };
-            let rest = match step {
+            let rest = match self.part(&work, part, None, pages).await {
                 Ok(Step::Ended(End::Now)) => continue,
                 Ok(Step::Ended(End::Before)) => {
                     end = End::Before;
@@ -107,7 +115,7 @@ impl<B: Backend> Run<'_, B> {
             left = Some((part, rest));
             break;
         }
-        if let Some((part, rest)) = left.take() {
+        if let Some((part, rest)) = left {
             let others = (part + 1..parts).map(|part| self.rest(task, part, None));
             let others = others.map(|plan| plan.message(Duration::ZERO));
             self.context
@@ -125,6 +133,24 @@ impl<B: Backend> Run<'_, B> {
         Ok(())
     }
 
+    /// What is done to each part; nothing if the notification has expired.
+    async fn work(&self, task: Task) -> Result<Option<Work>, Error> {
+        Ok(match task {
+            Task::Plan => {
+                let audience = self.context.notifications.audience(&self.notification.id);
+                audience.await?.map(Work::Plan)
+            }
+            Task::Sweep => Some(Work::Sweep),
+        })
+    }
+
+    async fn part(&self, work: &Work, part: u16, enqueued: Option<u32>, pages: Pages) -> Result<Step, Error> {
+        match work {
+            Work::Plan(audience) => self.plan_part(audience, part, enqueued, pages).await,
+            Work::Sweep => self.sweep_part(part, enqueued, pages).await,
+        }
+    }
+
     fn rest(&self, task: Task, part: u16, enqueued: Option<u32>) -> Plan {
         Plan {
             notification: self.notification.id.clone(),
@@ -135,20 +161,23 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// Plans the pages of one part, from the first that is not stored.
-    async fn plan_part(&self, part: u16, mut enqueued: Option<u32>, pages: Pages) -> Result<Step, Error> {
+    async fn plan_part(
+        &self,
+        audience: &Audience,
+        part: u16,
+        mut enqueued: Option<u32>,
+        pages: Pages,
+    ) -> Result<Step, Error> {
         let Self {
             context,
             notification,
             ..
         } = self;
         let id = &notification.id;
-        let Some(audience) = context.notifications.audience(id).await? else {
-            return Ok(Step::Ended(End::Now));
-        };
-        let parts = notification::parts(&audience, notification.segments);
+        let parts = notification::parts(audience, notification.segments);
         let reader = parts
             .get(usize::from(part))
-            .and_then(|part| Reader::new(context, notification, &audience, *part));
+            .and_then(|part| Reader::new(context, notification, audience, *part));
         let Some(reader) = reader else {
             tracing::warn!(error_type = "PlanWithoutPart", notification = %id, part, "nothing is planned");
             return Ok(Step::Ended(End::Now));
