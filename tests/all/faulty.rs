@@ -1,7 +1,9 @@
 //! A store with injected failures.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::BoxFuture;
 use herald::batch::{BatchKey, BatchRecord};
@@ -39,6 +41,15 @@ impl<S> Faulty<S> {
     ) -> Self {
         let fault = Arc::new(fault);
         Self { store, fault }
+    }
+
+    /// A store of which these calls of a method fail, counted from 0.
+    pub(crate) fn at(store: S, method: &'static str, calls: Range<u32>) -> Self {
+        let count = AtomicU32::new(0);
+        Self::new(store, move |called| {
+            let fails = called == method && calls.contains(&count.fetch_add(1, Ordering::Relaxed));
+            Box::pin(async move { if fails { Err(unavailable()) } else { Ok(()) } })
+        })
     }
 
     /// A store of which every call fails.

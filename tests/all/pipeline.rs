@@ -1,7 +1,5 @@
 //! From an accepted notification to the channel: planner, ledger, sender.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use aws_lambda_events::event::sqs::SqsEvent;
 use herald::audience::Recipient;
 use herald::delivery::{ClaimRequest, DeliveryKey, Outcome, SkipReason, State};
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 use tests::backend::Assembled;
 use tests::channel::Behaviour;
 
-use crate::faulty::{Faulty, unavailable};
+use crate::faulty::Faulty;
 use crate::world::{World, in_channel, personal};
 
 fn to(audience: &Value) -> Value {
@@ -479,17 +477,9 @@ async fn a_part_that_fails_is_tried_again_by_itself() {
     let world = World::of(&["ada", "bob"]).await;
     let union = json!([{"tenant": "tenant-1"}, {"users": ["entra-ada", "entra-nobody"]}]);
     let id = world.asks(&to(&union)).await;
-    let failures = AtomicU32::new(1);
-    let one_less = |left: u32| left.checked_sub(1);
     let planner = world.planner();
     let planner = planner::Context::<Assembled<_, _, _, _, _>> {
-        conversations: Faulty::new(planner.conversations, move |method| {
-            let fails = method == "list"
-                && failures
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
-                    .is_ok();
-            Box::pin(async move { if fails { Err(unavailable()) } else { Ok(()) } })
-        }),
+        conversations: Faulty::at(planner.conversations, "list", 0..1),
         notifications: planner.notifications,
         ledger: planner.ledger,
         plans: planner.plans,

@@ -199,7 +199,8 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
 
     /// Writes the next state over the one that it was decided by; exits when another worker was faster.
     async fn write(&self, to: &BatchRecord) -> Result<(), Exit> {
-        match self.ledger().compare_and_set_batch(&self.key, to).await? {
+        let write = async || self.ledger().compare_and_set_batch(&self.key, to).await;
+        match self.run.invocation.record(write).await? {
             CasResult::Committed => Ok(()),
             CasResult::Conflict => Err(self.conflict()),
         }
