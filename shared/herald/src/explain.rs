@@ -62,7 +62,7 @@ pub enum OpenReason {
     InFlight,
     /// It is about to end without a request: cancelled or expired.
     Ending,
-    /// It has ended, and is counted in a moment.
+    /// It has ended, and is counted when its chunk has ended or waits for more than 5 seconds.
     Ended,
 }
 

@@ -1,6 +1,6 @@
 //! Routes: rules from an event of another system to a notification.
 //!
-//! A route says which events it takes ([`EventPattern`]), who is told, and what: strings of its audience, message, category,
+//! A route has a pattern of events ([`EventPattern`]), an audience and a message. Strings of its audience, message, category,
 //! subject and priority may hold `${path}`, of which [`template`] says more. A *subject* names what the event is about: a later
 //! event with the same subject edits the earlier copy instead of sending another.
 

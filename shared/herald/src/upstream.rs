@@ -10,8 +10,8 @@
 //!
 //! An event with the detail type [`REQUEST_DETAIL_TYPE`] is a request: its `detail` is the body of `POST /api/notifications`. Of
 //! SNS and SQS, an object with `audience` or `message` is one. All other events are foreign. They have the form of `EventBridge`:
-//! what came from SNS has the source `aws.sns`, what was sent to the queue `aws.sqs`. `EventBridge` lets nobody publish
-//! sources that begin with `aws.`.
+//! what came from SNS has the source `aws.sns`, what was sent to the queue `aws.sqs`. `EventBridge`
+//! refuses events of customers whose source begins with `aws.`.
 //!
 //! Who may send to the queue decides what stands in a message, so who may is as trusted as every rule and topic.
 

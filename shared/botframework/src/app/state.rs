@@ -16,7 +16,7 @@ use crate::http::{BoxError, BoxFuture, OUTSIDE_UNRESERVED};
 /// How often a change is tried while others change the same state.
 const MAX_ROUNDS: usize = 10;
 
-/// Where state is kept. Two methods: read, and write if nobody else has written meanwhile.
+/// Stores state. Two methods: read, and write on the condition that the version is the one that was read.
 ///
 /// A version is any text that differs after each write, such as a number.
 pub trait Storage: Send + Sync + 'static {
@@ -169,7 +169,7 @@ impl<T: Serialize + DeserializeOwned + Default> State<T> {
         self.read().await.map(|(value, _)| value)
     }
 
-    /// Changes the state, and returns what `change` returns. If somebody else has changed it meanwhile, `change` runs again on the
+    /// Changes the state, and returns what `change` returns. If another turn wrote it after it was read, `change` runs again on the
     /// newer state, so that no change is lost; it should have no other effect.
     ///
     /// # Errors

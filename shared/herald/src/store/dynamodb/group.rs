@@ -1,6 +1,6 @@
 //! Gathers what many tasks ask for at the same time into one request.
 //!
-//! A group goes as soon as it is full, or when few others are under way. So a task that is alone waits for nobody, and under load
+//! A group goes as soon as it is full, or when few others are under way. So a task that is alone waits for no other, and under load
 //! the groups grow to DynamoDB's limits. `cargo bench -p tests --bench sender` measures what that saves.
 
 use std::fmt;
