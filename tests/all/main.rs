@@ -28,7 +28,6 @@ mod reactions;
 mod rosters;
 mod service_url;
 mod settle;
-mod simulation;
 mod system;
 mod teams;
 mod transitions;

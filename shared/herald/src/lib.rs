@@ -75,7 +75,7 @@
 //! | an import fills gaps, and restores no removed conversation | [`conversation::import()`] |
 //! | a person found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
-//! The simulation (`tests/all/simulation`) proves all of it: the real handlers, a model of the channel, and faults at
+//! The simulation (`tests/simulation`) proves all of it: the real handlers, a model of the channel, and faults at
 //! every step. The arguments are in `DESIGN.md#freshness`, `DESIGN.md#permits` and `DESIGN.md#frozen-pages`.
 //!
 //! Pure modules take the time and random numbers as arguments; [`clock`] provides both. Only [`store::dynamodb`],

@@ -1,6 +1,6 @@
 //! The activities that the bot receives, and its answers to them (invariant 11).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +33,19 @@ pub(super) struct Answers {
     sent: BTreeMap<String, usize>,
     /// How often the end of a turn was not recorded.
     pub(super) unrecorded: usize,
-    /// The people whose installation was welcomed, until the bot is uninstalled.
-    welcomed: BTreeSet<usize>,
+    /// The installations of people, until the bot is uninstalled.
+    installations: BTreeMap<usize, Installation>,
+}
+
+/// The welcomes of a person. Reports of one installation may overlap: Teams' own, and the one that Graph's request leads to.
+#[derive(Debug, Default)]
+struct Installation {
+    /// The reports that are not acknowledged yet.
+    open: usize,
+    answers: usize,
+    excuses: usize,
+    /// Whether a welcome was due and is checked. Later reports lead to none, or to another after a dead worker.
+    is_checked: bool,
 }
 
 /// The channel as the bot's answers reach it. It executes all of them.
@@ -69,6 +80,7 @@ pub(super) async fn hears_of_installation(run: &Arc<Run>, place: usize) {
         1 => vec![added, installed],
         _ => vec![installed],
     };
+    run.book(|book| book.answers.installations.entry(place).or_default().open += 1);
     let (mut answers, mut excuses) = (0, 0);
     for activity in activities {
         let heard = post(run, place, &activity).await;
@@ -77,15 +89,32 @@ pub(super) async fn hears_of_installation(run: &Arc<Run>, place: usize) {
     let is_person = run
         .channel
         .with(|channel| channel.places[place].kind == Kind::Person);
-    let is_first = run.book(|book| book.answers.welcomed.insert(place));
-    if is_person && is_first && (answers == 0 || answers > 1 + excuses) {
+    let wrong = run.book(|book| {
+        let installation = book.answers.installations.get_mut(&place)?;
+        installation.acknowledged(answers, excuses)
+    });
+    if let Some(answers) = wrong.filter(|_| is_person) {
         run.violated(11, format_args!("an installation is welcomed {answers} times"));
+    }
+}
+
+impl Installation {
+    /// A report is acknowledged. Returns the number of welcomes if it is wrong.
+    fn acknowledged(&mut self, answers: usize, excuses: usize) -> Option<usize> {
+        // Uninstalled in between: another installation has begun.
+        self.open = self.open.checked_sub(1)?;
+        (self.answers, self.excuses) = (self.answers + answers, self.excuses + excuses);
+        if self.open > 0 || self.is_checked {
+            return None;
+        }
+        self.is_checked = true;
+        (self.answers == 0 || self.answers > 1 + self.excuses).then_some(self.answers)
     }
 }
 
 /// The bot is uninstalled from a place.
 pub(super) async fn hears_of_removal(run: &Arc<Run>, place: usize) {
-    run.book(|book| book.answers.welcomed.remove(&place));
+    run.book(|book| book.answers.installations.remove(&place));
     post(
         run,
         place,

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::lock;
 
 /// Many times the longest trace of a run that ends, in bytes.
-const LONGEST: usize = 8 * 1024 * 1024;
+const LONGEST: usize = 32 * 1024 * 1024;
 
 /// The lines of one run.
 #[derive(Debug, Default)]
