@@ -81,11 +81,8 @@ impl Crowd {
 
     /// The number of the person in this conversation.
     pub fn person(key: &ConversationKey) -> u64 {
-        let id = key.conversation.as_str();
-        id.trim_start_matches("a:1")
-            .trim_start_matches(['x', '-'])
-            .parse()
-            .unwrap()
+        let (_, digits) = key.conversation.as_str().rsplit_once('-').unwrap();
+        digits.parse().unwrap()
     }
 
     /// All people, in pages as a planner writes them.
@@ -109,9 +106,18 @@ fn conversation_id(person: u64) -> String {
 }
 
 fn padded(prefix: &str, person: u64, length: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let digits = format!("-{person:09}");
     let padding = length.saturating_sub(prefix.len() + digits.len());
-    format!("{prefix}{}{digits}", "x".repeat(padding))
+    // Letters without a pattern, as in Teams' ids: a page must not compress better than a real one.
+    let mut state = person;
+    let letters = (0..padding).map(|_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        char::from(LETTERS[(state >> 58) as usize])
+    });
+    format!("{prefix}{}{digits}", letters.collect::<String>())
 }
 
 /// The content of the notification: a card of about a kilobyte, and its summary.

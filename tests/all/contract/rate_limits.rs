@@ -178,6 +178,7 @@ fn full() -> TenantRate {
                 next: milliseconds(2),
                 issued: 1_000_000,
                 granted: 999_904,
+                owed: 0,
             },
             Flow {
                 id: CLASS.flow,
@@ -185,6 +186,7 @@ fn full() -> TenantRate {
                 next: milliseconds(3),
                 issued: 1,
                 granted: 0,
+                owed: 0,
             },
         ],
         slowdown: Some(Slowdown {

@@ -96,6 +96,7 @@ fn flow(class: QueueClass, waiting: u64) -> Flow {
         next: at(100),
         issued: waiting,
         granted: 0,
+        owed: 0,
     }
 }
 

@@ -102,11 +102,13 @@ pub struct Flow {
     pub issued: u64,
     /// Requests that were charged.
     pub granted: u64,
+    /// Requests of the latest turn that are charged and have no slots yet.
+    pub owed: u32,
 }
 
 /// The stored form of a flow: a list, which is shorter than an object.
 #[derive(Serialize, Deserialize)]
-struct StoredFlow(FlowId, u32, i64, u64, u64);
+struct StoredFlow(FlowId, u32, i64, u64, u64, #[serde(default)] u32);
 
 impl From<Flow> for StoredFlow {
     fn from(flow: Flow) -> Self {
@@ -116,18 +118,20 @@ impl From<Flow> for StoredFlow {
             flow.next.as_millisecond(),
             flow.issued,
             flow.granted,
+            flow.owed,
         )
     }
 }
 
 impl From<StoredFlow> for Flow {
-    fn from(StoredFlow(id, weight, next, issued, granted): StoredFlow) -> Self {
+    fn from(StoredFlow(id, weight, next, issued, granted, owed): StoredFlow) -> Self {
         Self {
             id,
             weight,
             next: Timestamp::from_millisecond(next).unwrap_or_default(),
             issued,
             granted,
+            owed,
         }
     }
 }
@@ -144,6 +148,7 @@ impl Flow {
             next: now,
             issued: position + waiting,
             granted: position,
+            owed: 0,
         }
     }
 
@@ -167,6 +172,14 @@ impl Flow {
     /// Requests that wait for their turn.
     pub fn waiting(&self) -> u64 {
         self.issued.saturating_sub(self.granted)
+    }
+
+    /// Requests that get slots before this ticket does.
+    pub(super) fn ahead_of(&self, ticket: Ticket) -> u64 {
+        if ticket.paid > 0 {
+            return 0;
+        }
+        ticket.position.saturating_sub(self.granted) + u64::from(self.owed)
     }
 
     /// Whether it has a share.

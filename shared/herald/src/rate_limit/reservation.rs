@@ -28,7 +28,7 @@ const SPARE_LOOKAHEAD: SignedDuration = SignedDuration::from_millis(300);
 const GRANT_MS: u64 = 600;
 
 /// A caller that waits in a queue comes back so long before its turn: SQS delays by whole seconds.
-const EARLY_WAKEUP: SignedDuration = SignedDuration::from_millis(1500);
+const EARLY_WAKEUP: SignedDuration = SignedDuration::from_millis(1000);
 
 /// A caller that waits for the end of a longer `Retry-After` comes back after half of it.
 const MAX_UNCHECKED_HOLD: SignedDuration = SignedDuration::from_mins(1);
@@ -203,7 +203,7 @@ fn reserve_in_turn(
     let unused = earlier(from, SPARE_LOOKAHEAD);
     if in_turn.min(unused) > now {
         // At the full limit, as if the flow were alone: the others may end at any time, and who comes too late leaves slots unused.
-        let ahead = span(ticket.position.saturating_sub(flow.granted), limit.rate());
+        let ahead = span(flow.ahead_of(ticket), limit.rate());
         let begins = in_turn.min(unused.max(later(now, MAX_SHARE_WAIT)));
         let answer = Reservation::Later {
             until: comes_back(begins, ahead, now),
@@ -225,12 +225,13 @@ fn reserve_in_turn(
         let until = later(used_up.max(now), span(u64::from(paid), share));
         flow.charge(paid, until.min(later(now, largest_charge(&flows, now))));
     }
+    let paid = paid.saturating_sub(slots);
+    flow.owed = paid;
     // What is alone and done needs no flow.
     if known.is_some() || place.total > slots || !flows.is_empty() {
         flows.push(flow);
     }
     let (permits, new) = grant(rate, limit, slots, now);
-    let paid = paid.saturating_sub(slots);
     let answer = Reservation::Permits {
         permits,
         ticket: Some(Ticket { paid, ..ticket }),

@@ -1,11 +1,17 @@
 //! Attributes of items.
 //!
-//! Ids and documents are strings, documents as JSON; numbers are integers; moments are milliseconds since 1970.
+//! Ids and documents are strings, documents as JSON; numbers are integers; moments are milliseconds since 1970. Pages are
+//! compressed JSON.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +40,20 @@ pub(super) fn moment(value: Timestamp) -> AttributeValue {
 pub(super) fn json<T: Serialize>(verb: &'static str, name: &str, value: &T) -> Result<AttributeValue, Error> {
     serde_json::to_string(value)
         .map(AttributeValue::S)
+        .map_err(|_| Error::corrupt(verb, name))
+}
+
+/// A document that is written once and is large: its JSON, deflated. DynamoDB bills each kilobyte of a write.
+pub(super) fn deflated<T: Serialize>(
+    verb: &'static str,
+    name: &str,
+    value: &T,
+) -> Result<AttributeValue, Error> {
+    let json = serde_json::to_vec(value).map_err(|_| Error::corrupt(verb, name))?;
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    let bytes = encoder.write_all(&json).and_then(|()| encoder.finish());
+    bytes
+        .map(|bytes| AttributeValue::B(Blob::new(bytes)))
         .map_err(|_| Error::corrupt(verb, name))
 }
 
@@ -113,6 +133,17 @@ impl<'a> Record<'a> {
 
     pub(super) fn json<T: DeserializeOwned>(self, name: &str) -> Result<T, Error> {
         serde_json::from_str(self.text(name)?).map_err(|_| self.corrupt(name))
+    }
+
+    /// Reads what [`deflated`] wrote.
+    pub(super) fn deflated<T: DeserializeOwned>(self, name: &str) -> Result<T, Error> {
+        let Some(AttributeValue::B(bytes)) = self.item.get(name) else {
+            return Err(self.corrupt(name));
+        };
+        let mut json = Vec::new();
+        let read = DeflateDecoder::new(bytes.as_ref()).read_to_end(&mut json);
+        read.map_err(|_| self.corrupt(name))?;
+        serde_json::from_slice(&json).map_err(|_| self.corrupt(name))
     }
 
     pub(super) fn word<T: DeserializeOwned>(self, name: &str) -> Result<T, Error> {

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::super::attribute::{Item, Record, item, json, number, text};
+use super::super::attribute::{Item, Record, deflated, item, json, number, text};
 use super::super::table::failed;
 use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction, request_error};
 use super::Notifications;
@@ -64,7 +64,7 @@ impl Notifications {
                 verb: VERB,
                 item: &item,
             };
-            Ok((record.number("number")?, record.json("content")?))
+            Ok((record.number("number")?, record.deflated("content")?))
         };
         item.map(read).transpose()
     }
@@ -80,7 +80,7 @@ impl Notifications {
         let mut new = key(id, &self::page(part, number));
         new.extend(item([
             ("number", self::number(number)),
-            ("content", json(VERB, "content", page)?),
+            ("content", deflated(VERB, "content", page)?),
             ("expires", self.0.expiry()),
         ]));
         let mut counters = vec![
@@ -113,7 +113,7 @@ impl Notifications {
         const VERB: &str = "freeze a page";
         let mut new = key(id, &key::draft(part, number));
         new.extend(item([
-            ("content", json(VERB, "content", read)?),
+            ("content", deflated(VERB, "content", read)?),
             ("expires", self.0.expiry()),
         ]));
         match self.0.put(VERB, new, Expression::absent("part")).await? {
@@ -124,7 +124,7 @@ impl Notifications {
                     verb: VERB,
                     item: &item,
                 };
-                record.json("content")
+                record.deflated("content")
             }
         }
     }
