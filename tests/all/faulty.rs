@@ -188,9 +188,13 @@ impl<S: Ledger> Ledger for Faulty<S> {
         self.store.batch(batch).await
     }
 
-    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
-        (self.fault)("compare_and_set_batch").await?;
-        self.store.compare_and_set_batch(batch, to).await
+    async fn compare_and_set_batch_record(
+        &self,
+        batch: &BatchKey,
+        to: &BatchRecord,
+    ) -> Result<CasResult, Error> {
+        (self.fault)("compare_and_set_batch_record").await?;
+        self.store.compare_and_set_batch_record(batch, to).await
     }
 }
 

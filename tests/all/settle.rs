@@ -71,6 +71,6 @@ async fn a_ledger_that_stays_away_fails_the_chunk() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_the_channel_accepted_is_not_submitted_again_because_its_id_could_not_be_written() {
     // The first write says that it is being submitted, the second has its id.
-    let sent = send(SendMode::Batch, "compare_and_set_batch", 1..4).await;
+    let sent = send(SendMode::Batch, "compare_and_set_batch_record", 1..4).await;
     assert_eq!(sent, (true, 20, 2), "one submission, one poll");
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use herald::queue::{self, DELAY_MAX, Message, Queue, RECEIVES_MAX};
-use herald_local::sqs::{self, DeadLetter, Moment, Received};
+use herald_local::sqs::{self, DeadLetter, OperationTime, Received};
 use herald_local::template;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -244,8 +244,8 @@ pub(super) async fn pause(wait: Duration) {
     }
 }
 
-fn moment(run: &Run) -> Moment {
-    Moment {
+fn moment(run: &Run) -> OperationTime {
+    OperationTime {
         instant: Instant::now(),
         wall: run.now(),
     }

@@ -527,8 +527,12 @@ impl Ledger for Tables {
         self.call("read a batch", self.store().batch(batch)).await
     }
 
-    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
-        let act = self.store().compare_and_set_batch(batch, to);
+    async fn compare_and_set_batch_record(
+        &self,
+        batch: &BatchKey,
+        to: &BatchRecord,
+    ) -> Result<CasResult, Error> {
+        let act = self.store().compare_and_set_batch_record(batch, to);
         self.call("write a batch", act).await
     }
 }

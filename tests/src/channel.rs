@@ -12,8 +12,8 @@ use crate::server::{self, Served};
 use botframework::http::{Body, ResponseFuture, Transport, TransportError};
 use bytes::Bytes;
 use herald_local::teams::{
-    Account, Address, Batch, BatchOperation, Course, Failure, Kind, Limits, Member, Operation, Place, Query,
-    Refusal, Request, Response, Strangers, Team as Channels, Teams,
+    Account, Address, Batch, BatchOperation, BatchScenario, Failure, Kind, Limits, Member, Operation, Place,
+    Query, Refusal, Request, Response, Team as Channels, Teams, UnknownTargetPolicy,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ const TIME: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// The batch API. Its endpoints have behaviours like conversations, by the names of [`batch::SUBMIT`] and others.
 pub mod batch {
-    pub use herald_local::teams::{Batch, Course, Failure};
+    pub use herald_local::teams::{Batch, BatchScenario, Failure};
 
     /// The endpoint that submits a batch.
     pub const SUBMIT: &str = "batch";
@@ -209,7 +209,7 @@ impl Channel {
     }
 
     /// Sets the course of the next batches.
-    pub fn course(&self, course: Course) {
+    pub fn course(&self, course: BatchScenario) {
         self.state().teams.course = course;
     }
 
@@ -303,7 +303,7 @@ impl Channel {
 /// A world in which every person and conversation exists, and no rate is limited.
 pub(crate) fn open_world() -> Teams {
     let mut teams = Teams::new("28:bot", crate::graph::MANIFEST);
-    teams.strangers = Strangers::Created;
+    teams.strangers = UnknownTargetPolicy::Created;
     teams.limits = Limits::default();
     teams
 }

@@ -12,7 +12,7 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::request::{List, Query, not_a_cursor};
+use crate::request::{CursorScope, Query, not_a_cursor};
 use crate::response::{ApiError, json, no_content};
 use herald::audit::AuditAction;
 
@@ -113,7 +113,7 @@ impl<B: Backend> Context<B> {
     /// `GET /api/conversations`
     pub(crate) async fn conversations(&self, query: &Query) -> Result<Response<Body>, ApiError> {
         let filter = filter(query)?;
-        let list = List::new("conversations", &[&format!("{filter:?}")]);
+        let list = CursorScope::new("conversations", &[&format!("{filter:?}")]);
         let (cursor, limit) = (query.cursor(&list)?, query.limit()?);
         let listing = self.conversations.list(&filter, cursor.as_deref(), limit).await;
         let listing = listing.map_err(list_error)?;

@@ -15,7 +15,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 
 use crate::plan_pages::{self, Position};
-use crate::request::{List, Query, not_a_cursor};
+use crate::request::{CursorScope, Query, not_a_cursor};
 use crate::response::{ApiError, json, of_type};
 use crate::{Context, caller, csv};
 use herald::audit::AuditAction;
@@ -59,7 +59,7 @@ impl<B: Backend> Context<B> {
         };
         let format = Format::of(query, request)?;
         let limits = ReportLimits::of(query, format)?;
-        let list = List::new("deliveries", &[id, query.get("state").unwrap_or_default()]);
+        let list = CursorScope::new("deliveries", &[id, query.get("state").unwrap_or_default()]);
         let from = match query.cursor(&list)? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),

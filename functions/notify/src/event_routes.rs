@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Context;
-use crate::request::{List, Query, document};
+use crate::request::{CursorScope, Query, document};
 use crate::response::{ApiError, json, no_content};
 
 /// A route as answers show it.
@@ -70,7 +70,7 @@ struct RouteTrial {
 impl<B: Backend> Context<B> {
     /// `GET /api/routes`
     pub(crate) async fn routes(&self, query: &Query) -> Result<Response<Body>, ApiError> {
-        let list = List::new("routes", &[]);
+        let list = CursorScope::new("routes", &[]);
         let cursor = query.cursor(&list)?;
         let page = self
             .registry

@@ -8,7 +8,7 @@ use herald::backend::Backend;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::conversation::ConversationKey;
 use herald::delivery::{self, ConversationLease};
-use herald::explain::{self, BucketRate, Group, Survey};
+use herald::explain::{self, BucketRate, Group, OpenCounts};
 use herald::id::NotificationId;
 use herald::notification::{ChunkId, Notification, SendMode, State};
 use herald::rate_limit::{Bucket, TenantRate};
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::plan_pages::{self, OpenChunk, PlanScan, Position, ScanLimits};
-use crate::request::{List, Query, not_a_cursor};
+use crate::request::{CursorScope, Query, not_a_cursor};
 use crate::response::{ApiError, json};
 
 /// How much one request scans.
@@ -116,7 +116,7 @@ impl<B: Backend> Context<B> {
 
     /// `GET /api/notifications/{id}/explain`
     pub(crate) async fn explain(&self, id: &str, query: &Query) -> Result<Response<Body>, ApiError> {
-        let list = List::new("explain", &[id]);
+        let list = CursorScope::new("explain", &[id]);
         let from = match query.cursor(&list)? {
             Some(text) => text.parse().map_err(|_| not_a_cursor())?,
             None => Position::default(),
@@ -142,7 +142,7 @@ impl<B: Backend> Context<B> {
         let leases = self.leases(&scan.open).await?;
         let (health, now) = (self.ledger.bot_health().await?, self.clock.now());
         let mut survey =
-            Survey::new(&notification, rates, self.limits.tenant, now).during(health.current_outage(now));
+            OpenCounts::new(&notification, rates, self.limits.tenant, now).during(health.current_outage(now));
         for open in &scan.open {
             survey.examine(explain::OpenChunk {
                 bucket: open.chunk.bucket.as_ref(),

@@ -11,7 +11,7 @@ use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 
 use crate::conversations::{LISTED_BY, filter_by, list_error};
-use crate::request::{List, Query, bytes, document};
+use crate::request::{CursorScope, Query, bytes, document};
 use crate::response::{ApiError, of_type};
 use crate::{Context, caller};
 use herald::audit::AuditAction;
@@ -35,7 +35,7 @@ impl<B: Backend> Context<B> {
     /// `POST /api/conversations/export`
     pub(crate) async fn export(&self, query: &Query, request: &Request) -> Result<Response<Body>, ApiError> {
         let filter = filter(request)?;
-        let list = List::new("export", &[&format!("{filter:?}")]);
+        let list = CursorScope::new("export", &[&format!("{filter:?}")]);
         let mut cursor = query.cursor(&list)?;
         let began = self.clock.now();
         let (mut text, mut size, mut count) = (String::new(), 0, 0);

@@ -12,7 +12,7 @@ use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::Context;
-use crate::request::{List, Query};
+use crate::request::{CursorScope, Query};
 use crate::response::{ApiError, json};
 
 /// How many records are removed with one look-up.
@@ -82,7 +82,7 @@ struct RedriveAnswer {
 impl<B: Backend> Context<B> {
     /// `GET /api/events/failed`
     pub(crate) async fn failed_events(&self, query: &Query) -> Result<Response<Body>, ApiError> {
-        let list = List::new("failedEvents", &[]);
+        let list = CursorScope::new("failedEvents", &[]);
         let cursor = query.cursor(&list)?;
         let page = self
             .registry

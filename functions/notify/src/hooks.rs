@@ -13,7 +13,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::request::{List, Query, bytes, document};
+use crate::request::{CursorScope, Query, bytes, document};
 use crate::response::{ApiError, json, no_content};
 use crate::{Context, caller};
 
@@ -91,7 +91,7 @@ impl<B: Backend> Context<B> {
 
     /// `GET /api/hooks`
     pub(crate) async fn hooks(&self, query: &Query) -> Result<Response<Body>, ApiError> {
-        let list = List::new("hooks", &[]);
+        let list = CursorScope::new("hooks", &[]);
         let cursor = query.cursor(&list)?;
         let page = self
             .registry

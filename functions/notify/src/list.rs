@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Context;
-use crate::request::{List, Query, not_a_cursor};
+use crate::request::{CursorScope, Query, not_a_cursor};
 use crate::response::{ApiError, json};
 use crate::status::Status;
 
@@ -31,7 +31,7 @@ impl<B: Backend> Context<B> {
             category: query.get("category").map(str::to_owned),
             state: query.get("state").map(state).transpose()?,
         };
-        let list = List::new("notifications", &[&format!("{filter:?}")]);
+        let list = CursorScope::new("notifications", &[&format!("{filter:?}")]);
         let before: Option<NotificationId> = match query.cursor(&list)? {
             Some(text) => Some(text.parse().map_err(|_| not_a_cursor())?),
             None => None,

@@ -75,7 +75,7 @@ impl Query {
     }
 
     /// Where the page begins.
-    pub(crate) fn cursor(&self, list: &List) -> Result<Option<String>, ApiError> {
+    pub(crate) fn cursor(&self, list: &CursorScope) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get("cursor") else {
             return Ok(None);
         };
@@ -92,14 +92,14 @@ impl Query {
 
 /// A list, whose cursors no other list takes.
 #[derive(Debug)]
-pub(crate) struct List {
+pub(crate) struct CursorScope {
     digest: String,
 }
 
 /// How many hexadecimal digits of the list's digest a cursor begins with.
 const LIST_DIGITS: usize = 8;
 
-impl List {
+impl CursorScope {
     /// The list of this name, of what these values select.
     pub(crate) fn new(name: &str, selection: &[&str]) -> Self {
         let mut digest = sha256_hex(format!("{name}\n{}", selection.join("\n")).as_bytes());
@@ -181,7 +181,7 @@ mod tests {
         let query = query("?state=a%26b+c&limit=7").unwrap_or_else(|_| panic!("refused"));
         assert_eq!(query.get("state"), Some("a&b c"));
         assert_eq!(query.limit().ok(), Some(7));
-        assert_eq!(query.cursor(&List::new("", &[])).ok(), Some(None));
+        assert_eq!(query.cursor(&CursorScope::new("", &[])).ok(), Some(None));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         for text in ["?limit=0", "?limit=501", "?limit=", "?limit=many", "?limit=-1"] {
             assert!(query(text).is_ok_and(|query| query.limit().is_err()), "{text}");
         }
-        assert!(query("?cursor=%20").is_ok_and(|query| query.cursor(&List::new("", &[])).is_err()));
+        assert!(query("?cursor=%20").is_ok_and(|query| query.cursor(&CursorScope::new("", &[])).is_err()));
     }
 
     #[test]
@@ -217,14 +217,14 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_the_round_trip_and_belongs_to_its_list() {
-        let list = List::new("conversations", &["tenant", "t1"]);
+        let list = CursorScope::new("conversations", &["tenant", "t1"]);
         let text = format!("?cursor={}", list.cursor("msteams|28:bot|a:+/=ä"));
         let query = query(&text).unwrap_or_else(|_| panic!("refused"));
         let cursor = query.cursor(&list).ok().flatten();
         assert_eq!(cursor.as_deref(), Some("msteams|28:bot|a:+/=ä"));
         for other in [
-            List::new("conversations", &["tenant", "t2"]),
-            List::new("export", &["tenant", "t1"]),
+            CursorScope::new("conversations", &["tenant", "t2"]),
+            CursorScope::new("export", &["tenant", "t1"]),
         ] {
             assert!(query.cursor(&other).is_err());
         }

@@ -20,7 +20,7 @@ use herald::store::{self, Notifications, dynamodb};
 use jiff::{SignedDuration, Timestamp};
 
 pub use bot_identity::ConfiguredBot;
-use parts::Run;
+use parts::PlanRun;
 
 mod bot_identity;
 mod parts;
@@ -128,7 +128,7 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
         let wait = Duration::try_from(begins.duration_since(now)).unwrap_or_default();
         return Ok(context.plans.send(vec![plan.message(wait)]).await?);
     }
-    let run = Run {
+    let run = PlanRun {
         context,
         notification: &notification,
         deadline,

@@ -28,14 +28,14 @@ const SHUTDOWN_MARGIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// How many pages of a part are handled here.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pages {
+enum PageBudget {
     /// One: what is left is a message of its own.
     First,
     All,
 }
 
 /// What is done to each part.
-enum Work {
+enum PartTask {
     /// Its pages are planned.
     Plan(Audience),
     /// Its chunks are enqueued again.
@@ -43,8 +43,8 @@ enum Work {
 }
 
 /// What became of a part.
-enum Step {
-    Ended(End),
+enum PartProgress {
+    Ended(PartEnd),
     /// What comes after this page is left, for an invocation after `wait`.
     Rest {
         enqueued: Option<u32>,
@@ -54,7 +54,7 @@ enum Step {
 
 /// How a part ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum PartEnd {
     /// By this planner.
     Now,
     /// It had ended before: this planner repeats what another one began.
@@ -62,13 +62,13 @@ enum End {
 }
 
 /// One plan message in one invocation.
-pub(crate) struct Run<'a, B: Backend> {
+pub(crate) struct PlanRun<'a, B: Backend> {
     pub(crate) context: &'a Context<B>,
     pub(crate) notification: &'a Notification,
     pub(crate) deadline: Timestamp,
 }
 
-impl<B: Backend> Run<'_, B> {
+impl<B: Backend> PlanRun<'_, B> {
     /// Handles the message: all parts, or one.
     pub(crate) async fn handle(&self, plan: &Plan) -> Result<(), Error> {
         let (task, enqueued) = (plan.task, plan.enqueued);
@@ -78,11 +78,11 @@ impl<B: Backend> Run<'_, B> {
         let Some(work) = self.work(task).await? else {
             return Ok(());
         };
-        let step = self.part(&work, part, enqueued, Pages::All).await?;
+        let step = self.part(&work, part, enqueued, PageBudget::All).await?;
         match (step, task) {
-            (Step::Ended(end), Task::Plan) => self.planned(end).await,
-            (Step::Ended(_), Task::Sweep) => Ok(()),
-            (Step::Rest { enqueued, wait }, _) => {
+            (PartProgress::Ended(end), Task::Plan) => self.planned(end).await,
+            (PartProgress::Ended(_), Task::Sweep) => Ok(()),
+            (PartProgress::Rest { enqueued, wait }, _) => {
                 let rest = self.rest(task, part, enqueued).message(wait);
                 Ok(self.context.plans.send(vec![rest]).await?)
             }
@@ -93,20 +93,24 @@ impl<B: Backend> Run<'_, B> {
     /// or fails, each part is a message of its own: long ones are handled concurrently, and each is retried by itself.
     async fn whole(&self, task: Task) -> Result<(), Error> {
         let parts = self.notification.parts;
-        let pages = if parts == 1 { Pages::All } else { Pages::First };
+        let pages = if parts == 1 {
+            PageBudget::All
+        } else {
+            PageBudget::First
+        };
         let Some(work) = self.work(task).await? else {
             return Ok(());
         };
-        let mut end = End::Now;
+        let mut end = PartEnd::Now;
         let mut left = None;
         for part in 0..parts {
             let rest = match self.part(&work, part, None, pages).await {
-                Ok(Step::Ended(End::Now)) => continue,
-                Ok(Step::Ended(End::Before)) => {
-                    end = End::Before;
+                Ok(PartProgress::Ended(PartEnd::Now)) => continue,
+                Ok(PartProgress::Ended(PartEnd::Before)) => {
+                    end = PartEnd::Before;
                     continue;
                 }
-                Ok(Step::Rest { enqueued, wait }) => self.rest(task, part, enqueued).message(wait),
+                Ok(PartProgress::Rest { enqueued, wait }) => self.rest(task, part, enqueued).message(wait),
                 Err(error) => {
                     tracing::warn!(error_type = "PartFailed", notification = %self.notification.id, part, error = %chain(&error), "a part of a plan failed; it is tried again by itself");
                     self.rest(task, part, None).message(MIN_RETRY)
@@ -134,20 +138,26 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// What is done to each part; nothing if the notification has expired.
-    async fn work(&self, task: Task) -> Result<Option<Work>, Error> {
+    async fn work(&self, task: Task) -> Result<Option<PartTask>, Error> {
         Ok(match task {
             Task::Plan => {
                 let audience = self.context.notifications.audience(&self.notification.id);
-                audience.await?.map(Work::Plan)
+                audience.await?.map(PartTask::Plan)
             }
-            Task::Sweep => Some(Work::Sweep),
+            Task::Sweep => Some(PartTask::Sweep),
         })
     }
 
-    async fn part(&self, work: &Work, part: u16, enqueued: Option<u32>, pages: Pages) -> Result<Step, Error> {
+    async fn part(
+        &self,
+        work: &PartTask,
+        part: u16,
+        enqueued: Option<u32>,
+        pages: PageBudget,
+    ) -> Result<PartProgress, Error> {
         match work {
-            Work::Plan(audience) => self.plan_part(audience, part, enqueued, pages).await,
-            Work::Sweep => self.sweep_part(part, enqueued, pages).await,
+            PartTask::Plan(audience) => self.plan_part(audience, part, enqueued, pages).await,
+            PartTask::Sweep => self.sweep_part(part, enqueued, pages).await,
         }
     }
 
@@ -166,8 +176,8 @@ impl<B: Backend> Run<'_, B> {
         audience: &Audience,
         part: u16,
         mut enqueued: Option<u32>,
-        pages: Pages,
-    ) -> Result<Step, Error> {
+        pages: PageBudget,
+    ) -> Result<PartProgress, Error> {
         let Self {
             context,
             notification,
@@ -180,10 +190,10 @@ impl<B: Backend> Run<'_, B> {
             .and_then(|part| Reader::new(context, notification, audience, *part));
         let Some(reader) = reader else {
             tracing::warn!(error_type = "PlanWithoutPart", notification = %id, part, "nothing is planned");
-            return Ok(Step::Ended(End::Now));
+            return Ok(PartProgress::Ended(PartEnd::Now));
         };
         let mut latest = context.notifications.latest_page(id, part).await?;
-        let mut end = End::Before;
+        let mut end = PartEnd::Before;
         loop {
             if let Some((number, page)) = &latest
                 && enqueued != Some(*number)
@@ -198,11 +208,11 @@ impl<B: Backend> Run<'_, B> {
                 Some((number, Some(cursor))) => (number + 1, Some(cursor.as_str())),
                 Some((number, None)) => {
                     tracing::debug!(notification = %id, part, pages = number + 1, "planned");
-                    return Ok(Step::Ended(end));
+                    return Ok(PartProgress::Ended(end));
                 }
             };
-            let rest = |wait| Ok(Step::Rest { enqueued, wait });
-            if self.is_late() || (pages == Pages::First && number > 0) {
+            let rest = |wait| Ok(PartProgress::Rest { enqueued, wait });
+            if self.is_late() || (pages == PageBudget::First && number > 0) {
                 return rest(Duration::ZERO);
             }
             let at = PagePosition {
@@ -213,7 +223,7 @@ impl<B: Backend> Run<'_, B> {
                 NextPage::Read(page) => page,
                 NextPage::Later(wait) => return rest(wait),
             };
-            end = End::Now;
+            end = PartEnd::Now;
             let is_first = context.notifications.put_page(id, part, number, &page).await?;
             latest = if is_first {
                 Some((number, page))
@@ -221,14 +231,14 @@ impl<B: Backend> Run<'_, B> {
                 // Another planner stored this page, whose content counts; or the notification is gone.
                 match context.notifications.latest_page(id, part).await? {
                     Some(latest) => Some(latest),
-                    None => return Ok(Step::Ended(End::Now)),
+                    None => return Ok(PartProgress::Ended(PartEnd::Now)),
                 }
             };
         }
     }
 
     /// Handles the end of parts. After the last part the audience is counted, and a counted notification starts.
-    async fn planned(&self, end: End) -> Result<(), Error> {
+    async fn planned(&self, end: PartEnd) -> Result<(), Error> {
         let context = self.context;
         let id = &self.notification.id;
         let Some(notification) = context.notifications.find(id).await? else {
@@ -243,10 +253,10 @@ impl<B: Backend> Run<'_, B> {
         {
             let is_first = context.notifications.start(id, context.clock.now()).await?;
             // The planner that started it sweeps, or its message comes again.
-            if (is_first || end == End::Before)
+            if (is_first || end == PartEnd::Before)
                 && let Some(started) = context.notifications.find(id).await?
             {
-                let run = Run {
+                let run = PlanRun {
                     notification: &started,
                     ..*self
                 };
@@ -258,7 +268,12 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// Enqueues the chunks of one part that are not closed at the current revision.
-    async fn sweep_part(&self, part: u16, mut enqueued: Option<u32>, pages: Pages) -> Result<Step, Error> {
+    async fn sweep_part(
+        &self,
+        part: u16,
+        mut enqueued: Option<u32>,
+        pages: PageBudget,
+    ) -> Result<PartProgress, Error> {
         let Self {
             context,
             notification,
@@ -266,22 +281,22 @@ impl<B: Backend> Run<'_, B> {
         } = self;
         let id = &notification.id;
         if notification.is_held() {
-            return Ok(Step::Ended(End::Now));
+            return Ok(PartProgress::Ended(PartEnd::Now));
         }
         // A notification that was just started has no deliveries in the ledger.
         let begun = notification.is_stopped() || notification.revision > 0;
         loop {
             let number = enqueued.map_or(0, |enqueued| enqueued + 1);
-            if self.is_late() || (pages == Pages::First && number > 0) {
+            if self.is_late() || (pages == PageBudget::First && number > 0) {
                 let wait = Duration::ZERO;
-                return Ok(Step::Rest { enqueued, wait });
+                return Ok(PartProgress::Rest { enqueued, wait });
             }
             let found = tokio::try_join!(
                 context.notifications.page(id, part, number),
                 context.notifications.counted_chunks(id, part, number)
             )?;
             let (Some(page), counted) = found else {
-                return Ok(Step::Ended(End::Now));
+                return Ok(PartProgress::Ended(PartEnd::Now));
             };
             let is_open = |index| {
                 let mut counted = counted.iter();
@@ -292,7 +307,7 @@ impl<B: Backend> Run<'_, B> {
                 context.deliveries.send(chunks).await?;
             }
             if page.next.is_none() {
-                return Ok(Step::Ended(End::Now));
+                return Ok(PartProgress::Ended(PartEnd::Now));
             }
             enqueued = Some(number);
         }

@@ -51,14 +51,14 @@ pub(crate) async fn meanwhile<T>(
 }
 
 /// What the deliveries of a chunk have in common.
-pub(crate) struct Source<'a, B: Backend> {
+pub(crate) struct ChunkSource<'a, B: Backend> {
     pub(crate) invocation: &'a Invocation<'a, B>,
     pub(crate) cache: &'a NotificationCache<'a, B>,
     pub(crate) notification: NotificationId,
     pub(crate) bucket: Option<Bucket>,
 }
 
-impl<B: Backend> Source<'_, B> {
+impl<B: Backend> ChunkSource<'_, B> {
     /// Processes the deliveries of a block, all of them concurrently.
     pub(crate) async fn process(&self, block: Block<'_>) -> Processed {
         let tenant = Tenant {

@@ -19,7 +19,7 @@ use herald::tenant_gate::Admission;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::block::{Block, Processed, Source, meanwhile};
+use crate::block::{Block, ChunkSource, Processed, meanwhile};
 use crate::delivery::Step;
 use crate::invocation::Invocation;
 use crate::notification_cache::NotificationCache;
@@ -54,7 +54,7 @@ pub(crate) struct Pending {
 }
 
 /// What a block of deliveries may do.
-enum Grant {
+enum BlockGrant {
     /// So many may make a request, each at its slot.
     Slots(Permits),
     /// They make no requests.
@@ -64,7 +64,7 @@ enum Grant {
 }
 
 /// What a chunk does next.
-enum Next<'a> {
+enum NextStep<'a> {
     /// Processes these deliveries, while others are under way.
     Begin(Block<'a>),
     /// Asks again then.
@@ -116,7 +116,7 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
             self.chunk.begun = true;
             self.look_up().await?;
         }
-        let source = Source {
+        let source = ChunkSource {
             invocation: self.invocation,
             cache: self.cache,
             notification: self.chunk.notification.clone(),
@@ -132,50 +132,50 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
                 failure = settling.await.err().or(failure);
             }
             let next = if failure.is_some() {
-                Ok(Next::Leave(None))
+                Ok(NextStep::Leave(None))
             } else {
                 meanwhile(&mut under_way, &mut processed, self.begin()).await
             };
             match next {
-                Ok(Next::Begin(block)) => {
+                Ok(NextStep::Begin(block)) => {
                     self.chunk.begun = true;
                     under_way.push(source.process(block));
                 }
                 Err(error) => failure = Some(error),
                 // Their results may open others.
                 Ok(_) if !processed.is_empty() => {}
-                Ok(Next::Wait(until)) => {
+                Ok(NextStep::Wait(until)) => {
                     let sleep = self.invocation.context.clock.sleep_until(until);
                     meanwhile(&mut under_way, &mut processed, sleep).await;
                 }
-                Ok(Next::Leave(_)) if !under_way.is_empty() => processed.extend(under_way.next().await),
-                Ok(Next::Leave(until)) => return failure.map_or(Ok(until), Err),
+                Ok(NextStep::Leave(_)) if !under_way.is_empty() => processed.extend(under_way.next().await),
+                Ok(NextStep::Leave(until)) => return failure.map_or(Ok(until), Err),
             }
         }
     }
 
     /// The next deliveries that are due and have permits.
-    async fn begin(&mut self) -> Result<Next<'a>, Error> {
+    async fn begin(&mut self) -> Result<NextStep<'a>, Error> {
         let invocation = self.invocation;
         let now = invocation.now();
         let Some(earliest) = self.open.iter().map(|open| open.from).min() else {
-            return Ok(Next::Leave(None));
+            return Ok(NextStep::Leave(None));
         };
         if invocation.is_ending(now) {
-            return Ok(Next::Leave(Some(earliest.max(now))));
+            return Ok(NextStep::Leave(Some(earliest.max(now))));
         }
         if let Some(until) = invocation.gate.bot_paused_until()
             && !self.is_stopped(now).await?
         {
             // An operator has to repair the bot, which takes longer than a function should sleep.
-            return Ok(Next::Leave(Some(until.max(earliest))));
+            return Ok(NextStep::Leave(Some(until.max(earliest))));
         }
         if earliest > now {
             let is_long = earliest > later(now, MAX_INLINE_WAIT) || invocation.is_ending(earliest);
             return Ok(if is_long {
-                Next::Leave(Some(earliest))
+                NextStep::Leave(Some(earliest))
             } else {
-                Next::Wait(earliest)
+                NextStep::Wait(earliest)
             });
         }
         let mut deliveries = self.take_block(now);
@@ -184,18 +184,18 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         let now = invocation.now();
         if invocation.is_ending(now) {
             self.open.extend(deliveries);
-            return Ok(Next::Leave(Some(now)));
+            return Ok(NextStep::Leave(Some(now)));
         }
         let permits = match self.acquire_permits(&deliveries).await? {
-            Grant::Later(until) => {
+            BlockGrant::Later(until) => {
                 self.open.extend(deliveries);
                 return Ok(if until > later(now, MAX_PERMIT_WAIT) {
-                    Next::Leave(Some(until))
+                    NextStep::Leave(Some(until))
                 } else {
-                    Next::Wait(until)
+                    NextStep::Wait(until)
                 });
             }
-            Grant::Slots(permits) => {
+            BlockGrant::Slots(permits) => {
                 // What has no permit asks again.
                 let granted = usize::try_from(permits.count()).unwrap_or(usize::MAX);
                 self.open
@@ -203,9 +203,9 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
                 room = room.and_then(|mut room| room.split(deliveries.len()));
                 Some(permits)
             }
-            Grant::NoRequests => None,
+            BlockGrant::NoRequests => None,
         };
-        Ok(Next::Begin(Block {
+        Ok(NextStep::Begin(Block {
             deliveries,
             permits,
             room,
@@ -260,14 +260,14 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
             .collect()
     }
 
-    async fn acquire_permits(&mut self, block: &[Pending]) -> Result<Grant, Error> {
+    async fn acquire_permits(&mut self, block: &[Pending]) -> Result<BlockGrant, Error> {
         let snapshot = self.cache.latest().await?;
         let is_stopped = snapshot.stop_outcome(self.invocation.now()).is_some();
         let Some(bucket) = &self.chunk.bucket else {
-            return Ok(Grant::NoRequests);
+            return Ok(BlockGrant::NoRequests);
         };
         if is_stopped && !block.iter().any(|open| open.is_update) {
-            return Ok(Grant::NoRequests);
+            return Ok(BlockGrant::NoRequests);
         }
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         // Of a notification that was stopped, only sent messages take requests.
@@ -279,8 +279,8 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
             .reserve(bucket, class, slots, total, &mut self.chunk.ticket)
             .await?;
         Ok(match admission {
-            Admission::Granted(permits) => Grant::Slots(permits),
-            Admission::Later(until) => Grant::Later(until),
+            Admission::Granted(permits) => BlockGrant::Slots(permits),
+            Admission::Later(until) => BlockGrant::Later(until),
         })
     }
 

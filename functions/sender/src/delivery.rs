@@ -44,7 +44,7 @@ pub(crate) enum Step {
 }
 
 /// The result of one run in a conversation.
-enum Run {
+enum RunResult {
     Settled(Outcome),
     AlreadySettled(Outcome),
     LeasedElsewhere {
@@ -147,11 +147,11 @@ impl<B: Backend> Delivery<'_, '_, B> {
             self.cache.reset().await;
         }
         let (outcome, step) = match run {
-            Run::Settled(outcome) => (outcome.clone(), Step::Ended(outcome)),
-            Run::AlreadySettled(outcome) => (outcome.clone(), Step::AlreadyEnded(outcome)),
-            Run::NeedsPermit => return Ok(Step::NeedsPermit),
-            Run::LeasedElsewhere { until } => return Ok(Step::Open(until.min(later(now, LEASE_POLL)))),
-            Run::Later { until, .. } => return Ok(Step::Open(until)),
+            RunResult::Settled(outcome) => (outcome.clone(), Step::Ended(outcome)),
+            RunResult::AlreadySettled(outcome) => (outcome.clone(), Step::AlreadyEnded(outcome)),
+            RunResult::NeedsPermit => return Ok(Step::NeedsPermit),
+            RunResult::LeasedElsewhere { until } => return Ok(Step::Open(until.min(later(now, LEASE_POLL)))),
+            RunResult::Later { until, .. } => return Ok(Step::Open(until)),
         };
         if let Recipient::Conversation(_) = self.recipient {
             return Ok(step);
@@ -181,7 +181,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         target: &Target<'_>,
         has_permit: bool,
         effects: &mut SideEffects<'_>,
-    ) -> Result<Run, store::Error> {
+    ) -> Result<RunResult, store::Error> {
         let context = self.tenant.context();
         let ledger = &context.ledger;
         let snapshot = self.cache.latest().await?;
@@ -197,15 +197,15 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         let lease = match ledger.claim(request, target.key).await? {
             Claim::Acquired(lease) => lease,
-            Claim::LeasedElsewhere { until } => return Ok(Run::LeasedElsewhere { until }),
+            Claim::LeasedElsewhere { until } => return Ok(RunResult::LeasedElsewhere { until }),
             Claim::ConversationBusy { until } | Claim::NotDue { until } => return Ok(not_attempted(until)),
-            Claim::Settled(outcome) => return Ok(Run::AlreadySettled(outcome)),
+            Claim::Settled(outcome) => return Ok(RunResult::AlreadySettled(outcome)),
         };
         if lease.sent.is_some() && !has_permit {
             ledger
                 .release(&delivery, &lease, now, "NoPermit", lease.ambiguous_attempts)
                 .await?;
-            return Ok(Run::NeedsPermit);
+            return Ok(RunResult::NeedsPermit);
         }
         let next = match self.precheck(&lease, &snapshot, target.conversation) {
             Ok(conversation) => {
@@ -219,7 +219,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 let settle = async || ledger.settle(&delivery, &lease, &outcome).await;
                 (
                     self.tenant.invocation.record(settle).await?,
-                    Run::Settled(outcome),
+                    RunResult::Settled(outcome),
                 )
             }
             Disposition::Wait {
@@ -236,7 +236,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 let reason = Some(reason);
                 (
                     written,
-                    Run::Later {
+                    RunResult::Later {
                         until,
                         reason,
                         ambiguous_attempts,
@@ -383,10 +383,10 @@ impl<B: Backend> Delivery<'_, '_, B> {
         let run = Box::pin(self.run_in(target, true, &mut its_effects)).await?;
         effects.list.append(&mut its_effects.list);
         let (until, reason, ambiguous_attempts) = match run {
-            Run::Settled(outcome) | Run::AlreadySettled(outcome) => return settled(outcome),
-            Run::LeasedElsewhere { until } => (until, None, 0),
-            Run::NeedsPermit => (self.tenant.now(), None, 0),
-            Run::Later {
+            RunResult::Settled(outcome) | RunResult::AlreadySettled(outcome) => return settled(outcome),
+            RunResult::LeasedElsewhere { until } => (until, None, 0),
+            RunResult::NeedsPermit => (self.tenant.now(), None, 0),
+            RunResult::Later {
                 until,
                 reason,
                 ambiguous_attempts,
@@ -401,8 +401,8 @@ impl<B: Backend> Delivery<'_, '_, B> {
     }
 }
 
-fn not_attempted(until: Timestamp) -> Run {
-    Run::Later {
+fn not_attempted(until: Timestamp) -> RunResult {
+    RunResult::Later {
         until,
         reason: None,
         ambiguous_attempts: 0,

@@ -129,7 +129,7 @@ impl<B: Backend> Tenant<'_, B> {
             "attempt failed"
         );
         if error.reason().is_of_message() {
-            effects.list.extend(self.message_refused(&error, snapshot));
+            effects.list.extend(self.count_message_refusal(&error, snapshot));
         }
         Ok(match action_for(error.reason()) {
             // The bot was refused, not this delivery: it waits like all others, however often it was tried.
@@ -150,7 +150,7 @@ impl<B: Backend> Tenant<'_, B> {
 
     /// Counts a refusal of the message. The last of the few that are needed stops the notification on this channel, unless a
     /// recipient got the message before.
-    fn message_refused(&self, error: &connector::Error, snapshot: &Snapshot) -> Option<SideEffect> {
+    fn count_message_refusal(&self, error: &connector::Error, snapshot: &Snapshot) -> Option<SideEffect> {
         let head = &snapshot.head;
         let bucket = self.bucket?;
         let count = self.invocation.count_message_refusal(&head.id, head.revision);

@@ -43,7 +43,7 @@ pub(crate) struct AttemptRequests<'r, 'a, B: Backend> {
 }
 
 /// The result of creating a conversation again.
-enum Recreation {
+enum RecreateResult {
     /// It has the same id.
     Same,
     /// It has another one.
@@ -79,8 +79,8 @@ impl<B: Backend> AttemptRequests<'_, '_, B> {
             if may_recreate && self.may_be_replaced(&error) {
                 may_recreate = false;
                 match self.recreate(&mut urls).await? {
-                    Recreation::Same => {}
-                    Recreation::Replaced(id) => {
+                    RecreateResult::Same => {}
+                    RecreateResult::Replaced(id) => {
                         let service_url = urls.current().to_owned();
                         return Ok(RequestResult::Replaced {
                             id,
@@ -88,9 +88,9 @@ impl<B: Backend> AttemptRequests<'_, '_, B> {
                             error,
                         });
                     }
-                    Recreation::Impossible => return Ok(RequestResult::Answered(Err(error))),
-                    Recreation::Refused(refusal) => return Ok(RequestResult::Answered(Err(refusal))),
-                    Recreation::CutShort => return Ok(RequestResult::CutShort(error)),
+                    RecreateResult::Impossible => return Ok(RequestResult::Answered(Err(error))),
+                    RecreateResult::Refused(refusal) => return Ok(RequestResult::Answered(Err(refusal))),
+                    RecreateResult::CutShort => return Ok(RequestResult::CutShort(error)),
                 }
             } else if !urls.next_after(&error) {
                 return Ok(RequestResult::Answered(Err(error)));
@@ -111,14 +111,14 @@ impl<B: Backend> AttemptRequests<'_, '_, B> {
 
     /// Creates the conversation again, at each service URL that may serve it: the old id need not have been asked where the
     /// person is served now.
-    async fn recreate(&self, urls: &mut ServiceUrls<'_>) -> Result<Recreation, store::Error> {
+    async fn recreate(&self, urls: &mut ServiceUrls<'_>) -> Result<RecreateResult, store::Error> {
         let Some(parameters) = parameters(self.conversation) else {
-            return Ok(Recreation::Impossible);
+            return Ok(RecreateResult::Impossible);
         };
         let connector = &self.tenant.context().connector;
         loop {
             if !self.can_continue().await? {
-                return Ok(Recreation::CutShort);
+                return Ok(RecreateResult::CutShort);
             }
             let error = match connector.create_conversation(urls.current(), &parameters).await {
                 Ok(created) => {
@@ -126,15 +126,15 @@ impl<B: Backend> AttemptRequests<'_, '_, B> {
                         urls.set_current(url);
                     }
                     let id = created.id.filter(|id| id != self.id);
-                    return Ok(id.map_or(Recreation::Same, Recreation::Replaced));
+                    return Ok(id.map_or(RecreateResult::Same, RecreateResult::Replaced));
                 }
                 Err(error) => error,
             };
             if error.class() == Class::Ambiguous {
-                return Ok(Recreation::CutShort);
+                return Ok(RecreateResult::CutShort);
             }
             if !urls.next_after(&error) {
-                return Ok(Recreation::Refused(error));
+                return Ok(RecreateResult::Refused(error));
             }
         }
     }

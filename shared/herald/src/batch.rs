@@ -9,7 +9,7 @@
 //! ```
 //!
 //! One record is the claim of all the deliveries of its chunk: of any number of workers one submits, because each step is
-//! stored over the step that it was decided on ([`crate::store::Ledger::compare_and_set_batch`]). A worker that dies while it
+//! stored over the step that it was decided on ([`crate::store::Ledger::compare_and_set_batch_record`]). A worker that dies while it
 //! submits leaves an ambiguous attempt; the notification's [`Guarantee`] says what follows.
 //!
 //! The channel reports the members' outcomes when the batch has ended, and only then are rows written: one write for each

@@ -1,6 +1,6 @@
 //! Explains why a notification is not complete: one reason for each open delivery, and when the last one should end.
 //!
-//! Everything here is pure. A [`Survey`] examines a notification's open chunks one by one, with the ledger's rows and the
+//! Everything here is pure. [`OpenCounts`] examines a notification's open chunks one by one, with the ledger's rows and the
 //! rate limit of their bucket. After all chunks its counts add up to [`Notification::open`].
 
 use std::cmp::Reverse;
@@ -209,35 +209,35 @@ pub struct Paused {
 
 /// The counts of a notification's open deliveries.
 #[derive(Debug)]
-pub struct Survey<'a> {
+pub struct OpenCounts<'a> {
     notification: &'a Notification,
     outage: Option<&'a Outage>,
     class: QueueClass,
     limit: Limit,
     now: Timestamp,
     groups: BTreeMap<(OpenReason, Option<String>), Group>,
-    buckets: BTreeMap<Bucket, Seen>,
+    buckets: BTreeMap<Bucket, BucketCounts>,
     examined: u64,
     latest: Option<Timestamp>,
 }
 
 /// The counts of one bucket.
 #[derive(Debug)]
-struct Seen {
+struct BucketCounts {
     rate: TenantRate,
     /// Deliveries that will make a request.
     open: u64,
 }
 
 /// The reason of one delivery, with its details.
-struct Verdict {
+struct Diagnosis {
     reason: OpenReason,
     code: Option<String>,
     until: Option<Timestamp>,
     since: Option<Timestamp>,
 }
 
-impl From<OpenReason> for Verdict {
+impl From<OpenReason> for Diagnosis {
     fn from(reason: OpenReason) -> Self {
         Self {
             reason,
@@ -248,7 +248,7 @@ impl From<OpenReason> for Verdict {
     }
 }
 
-impl Verdict {
+impl Diagnosis {
     fn until(reason: OpenReason, until: Timestamp) -> Self {
         Self {
             until: Some(until),
@@ -264,7 +264,7 @@ impl Verdict {
     }
 }
 
-impl<'a> Survey<'a> {
+impl<'a> OpenCounts<'a> {
     /// A survey of this notification. `rates` are the rate limits of the buckets in its chunks; a bucket without one has
     /// been idle.
     pub fn new(
@@ -289,7 +289,7 @@ impl<'a> Survey<'a> {
         }
         if notification.parts_planned < notification.parts {
             let verdict = match notification.deliver_at {
-                Some(moment) if moment > now => Verdict::until(OpenReason::Scheduled, moment),
+                Some(moment) if moment > now => Diagnosis::until(OpenReason::Scheduled, moment),
                 Some(_) | None => OpenReason::NotYetPlanned.into(),
             };
             survey.group(verdict);
@@ -362,7 +362,7 @@ impl<'a> Survey<'a> {
 
     /// The rate limits of up to [`MAX_RATES`] buckets, those with the most open deliveries.
     pub fn rates(&self) -> Vec<BucketRate> {
-        let shown = |(bucket, Seen { rate, .. }): (&Bucket, &Seen)| BucketRate {
+        let shown = |(bucket, BucketCounts { rate, .. }): (&Bucket, &BucketCounts)| BucketRate {
             bucket: bucket.clone(),
             tenant: bucket.tenant().map(str::to_owned),
             requests_per_second: rate.requests_per_second(self.limit, self.now),
@@ -437,9 +437,9 @@ impl<'a> Survey<'a> {
     }
 
     /// The verdict during an outage: what would make a request waits for the bot.
-    fn in_outage(&self, verdict: Verdict, bucket: Option<&Bucket>) -> Verdict {
+    fn in_outage(&self, verdict: Diagnosis, bucket: Option<&Bucket>) -> Diagnosis {
         match self.outage {
-            Some(outage) if bucket.is_some() && verdict.reason.is_before_a_request() => Verdict {
+            Some(outage) if bucket.is_some() && verdict.reason.is_before_a_request() => Diagnosis {
                 code: Some(outage.code.clone()),
                 since: Some(outage.since),
                 ..OpenReason::BotOutage.into()
@@ -448,15 +448,17 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn seen(&mut self, bucket: &Bucket) -> &mut Seen {
-        self.buckets.entry(bucket.clone()).or_insert_with(|| Seen {
-            rate: TenantRate::default(),
-            open: 0,
-        })
+    fn seen(&mut self, bucket: &Bucket) -> &mut BucketCounts {
+        self.buckets
+            .entry(bucket.clone())
+            .or_insert_with(|| BucketCounts {
+                rate: TenantRate::default(),
+                open: 0,
+            })
     }
 
     /// The group of this reason and code; its `until` is the latest of its deliveries.
-    fn group(&mut self, verdict: Verdict) -> &mut Group {
+    fn group(&mut self, verdict: Diagnosis) -> &mut Group {
         let key = (verdict.reason, verdict.code.clone());
         let group = self.groups.entry(key).or_insert_with(|| Group {
             reason: verdict.reason,
@@ -474,10 +476,10 @@ impl<'a> Survey<'a> {
 }
 
 /// The verdict on a delivery whose chunk the queue hides until then.
-fn hide(verdict: Verdict, until: Timestamp) -> Verdict {
+fn hide(verdict: Diagnosis, until: Timestamp) -> Diagnosis {
     match verdict.reason {
         OpenReason::InFlight | OpenReason::WaitingForPermit | OpenReason::Queued => {
-            Verdict::coded(OpenReason::InFlight, WORKER_DIED, until)
+            Diagnosis::coded(OpenReason::InFlight, WORKER_DIED, until)
         }
         OpenReason::Held
         | OpenReason::Scheduled
@@ -503,7 +505,7 @@ fn verdict(
     row: Option<&Row>,
     queued_until: Option<Timestamp>,
     now: Timestamp,
-) -> Verdict {
+) -> Diagnosis {
     let waiting = match row.map(|row| (&row.state, row.ambiguous_attempts)) {
         Some((State::Settled(_), _)) => return OpenReason::Ended.into(),
         Some((State::Waiting { until, reason }, ambiguous_attempts)) if *until > now => {
@@ -518,7 +520,7 @@ fn verdict(
         },
     };
     if let Some(reason) = chunk.buried {
-        return Verdict {
+        return Diagnosis {
             code: Some(reason.to_owned()),
             ..OpenReason::DeadLetter.into()
         };
@@ -530,7 +532,7 @@ fn verdict(
         return OpenReason::Held.into();
     }
     if let Some(moment) = notification.deliver_at.filter(|moment| *moment > now) {
-        return Verdict::until(OpenReason::Scheduled, moment);
+        return Diagnosis::until(OpenReason::Scheduled, moment);
     }
     if row.is_none()
         && matches!(
@@ -554,15 +556,15 @@ fn verdict(
     };
     if let Some(pause) = rate.breaker.as_ref().filter(|pause| pause.until > now) {
         let until = waiting.map_or(pause.until, |(until, ..)| pause.until.max(until));
-        return Verdict::coded(OpenReason::TenantPaused, &pause.code, until);
+        return Diagnosis::coded(OpenReason::TenantPaused, &pause.code, until);
     }
     match waiting {
-        Some((until, INSTALLING, 0)) => Verdict::until(OpenReason::WaitingForInstall, until),
-        Some((until, reason, 0)) => Verdict::coded(OpenReason::Retrying, reason, until),
-        Some((until, reason, _)) => Verdict::coded(OpenReason::RetryingAmbiguous, reason, until),
+        Some((until, INSTALLING, 0)) => Diagnosis::until(OpenReason::WaitingForInstall, until),
+        Some((until, reason, 0)) => Diagnosis::coded(OpenReason::Retrying, reason, until),
+        Some((until, reason, _)) => Diagnosis::coded(OpenReason::RetryingAmbiguous, reason, until),
         None => match queued_until {
-            Some(until) => Verdict::until(OpenReason::Queued, until),
-            None if rate.next_slot > now => Verdict::until(OpenReason::WaitingForPermit, rate.next_slot),
+            Some(until) => Diagnosis::until(OpenReason::Queued, until),
+            None if rate.next_slot > now => Diagnosis::until(OpenReason::WaitingForPermit, rate.next_slot),
             None => OpenReason::InFlight.into(),
         },
     }

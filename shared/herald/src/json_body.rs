@@ -28,7 +28,7 @@ pub fn parse(body: &[u8]) -> Result<LosslessJson, Problem> {
     let mut faults = Faults::default();
     let mut json = serde_json::Deserializer::from_slice(body);
     // It was read once, so it is JSON. The reading ends at a number that no type holds.
-    let _ = Members {
+    let _ = DuplicateMembers {
         at: "#",
         faults: &mut faults,
     }
@@ -49,12 +49,12 @@ fn unreadable(error: &serde_json::Error) -> Problem {
 }
 
 /// Notes the members that an object has twice, in a whole document.
-struct Members<'f> {
+struct DuplicateMembers<'f> {
     at: &'f str,
     faults: &'f mut Faults,
 }
 
-impl<'de> DeserializeSeed<'de> for Members<'_> {
+impl<'de> DeserializeSeed<'de> for DuplicateMembers<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -62,7 +62,7 @@ impl<'de> DeserializeSeed<'de> for Members<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Members<'_> {
+impl<'de> Visitor<'de> for DuplicateMembers<'_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Members<'_> {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             let at = pointer(self.at, &name);
-            map.next_value_seed(Members {
+            map.next_value_seed(DuplicateMembers {
                 at: &at,
                 faults: self.faults,
             })?;
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Members<'_> {
         let mut index = 0_usize;
         loop {
             let at = format!("{}/{index}", self.at);
-            let next = Members {
+            let next = DuplicateMembers {
                 at: &at,
                 faults: self.faults,
             };

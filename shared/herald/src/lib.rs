@@ -65,7 +65,7 @@
 //! | a message that may have been sent never counts as unsent | [`delivery::claim`] on an expired lease, [`delivery::disposition`] |
 //! | a recipient that several selectors name gets a notification once | [`audience::SelectorMatcher`], and the ledger's key ([`delivery::DeliveryKey`]) |
 //! | no tenant and no conversation gets more requests than the channel allows | [`rate_limit::reserve`], [`rate_limit::ConversationRate`], applied in one write by [`store::RateLimits::apply`] |
-//! | a chunk in batch mode has one batch; an ambiguous one is repeated only if the policy allows | [`batch::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch`]) |
+//! | a chunk in batch mode has one batch; an ambiguous one is repeated only if the policy allows | [`batch::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch_record`]) |
 //! | a 429 throttles its own tenant only, and a conversation that refused the bot is not tried again | [`rate_limit::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
 //! | one of all workers creates the conversation with a person, or installs the bot for them | [`store::Conversations::acquire_creation_lease`] |
 //! | an edit or a retraction never loses to the send that it follows | [`store::Notifications::close_chunk`] refuses a chunk that was processed at an earlier revision |

@@ -4,7 +4,7 @@ use herald::delivery::Outcome;
 use herald::notification::State as Stage;
 use herald::store::Notifications;
 use serde_json::json;
-use tests::channel::batch::{ASK, Course, LIST};
+use tests::channel::batch::{ASK, BatchScenario, LIST};
 use tests::channel::{Behaviour, Reply};
 
 use super::{answers, done, everyone, failure, refusal, submitted, to_chat};
@@ -13,10 +13,10 @@ use crate::world::{World, document, request};
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_polled_with_backoff_and_after_retry_after() {
     let world = World::of(&["ada", "eve"]).await;
-    let course = Course {
+    let course = BatchScenario {
         at_once: 1,
         rounds: 10,
-        ..Course::default()
+        ..BatchScenario::default()
     };
     world.channel.course(course.clone());
     world.asks(&everyone()).await;
@@ -30,7 +30,7 @@ async fn a_batch_is_polled_with_backoff_and_after_retry_after() {
         message = next.body;
     }
     assert!(waits.is_sorted() && waits[0] == 5 && waits[9] == 60, "{waits:?}");
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         rounds: 20,
         retry_after: Some(world.in_seconds(90).to_string()),
         ..course
@@ -46,9 +46,9 @@ async fn a_batch_is_polled_with_backoff_and_after_retry_after() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_with_complete_counts_is_done_whatever_its_state() {
     let world = World::of(&["ada", "eve"]).await;
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         rounds: 100,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     let (_, notification) = done(&world, &everyone()).await;
     assert_eq!((notification.counts.delivered, world.channel.requests()), (2, 2));
@@ -57,11 +57,11 @@ async fn a_batch_with_complete_counts_is_done_whatever_its_state() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_batch_is_ended_once_and_names_missed_recipients() {
     let world = World::of(&["ada", "eve", "joe"]).await;
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         at_once: 1,
         rounds: 100,
         lingers: 3,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     let id = world.asks(&everyone()).await;
     let message = submitted(&world).await;
@@ -91,11 +91,11 @@ async fn a_cancelled_batch_is_ended_once_and_names_missed_recipients() {
 #[tokio::test(start_paused = true)]
 async fn recipients_missing_from_a_cancelled_batch_are_unknown() {
     let world = World::of(&["ada", "eve", "joe"]).await;
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         at_once: 1,
         rounds: 100,
         tells_cancelled: false,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     world
         .channel
@@ -157,10 +157,10 @@ async fn a_poll_without_an_answer_is_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_never_ends_is_given_up_a_day_after_the_expiry() {
     let world = World::of(&["ada", "eve"]).await;
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         at_once: 1,
         rounds: usize::MAX,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     let mut body = everyone();
     body["expiresAt"] = json!(world.in_seconds(60).to_string());

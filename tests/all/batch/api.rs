@@ -2,7 +2,7 @@
 
 use herald::notification::SendMode;
 use serde_json::{Value, json};
-use tests::channel::batch::Course;
+use tests::channel::batch::BatchScenario;
 
 use super::{done, everyone, submitted};
 use crate::world::{World, document, get, post, request};
@@ -84,10 +84,10 @@ async fn a_dry_run_counts_batch_recipients_without_a_duration() {
 #[tokio::test(start_paused = true)]
 async fn explain_reports_a_submitted_batch() {
     let world = World::of(&["ada", "eve"]).await;
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         at_once: 1,
         rounds: 3,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     let id = world.asks(&everyone()).await;
     let message = submitted(&world).await;

@@ -6,7 +6,7 @@ use herald::delivery::{Outcome, State};
 use herald::store::Conversations;
 use serde_json::json;
 use tests::channel::Reply;
-use tests::channel::batch::{Course, Failure, SUBMIT};
+use tests::channel::batch::{BatchScenario, Failure, SUBMIT};
 
 use super::{answers, done, everyone, failure, key, outcome, refusal, to, to_chat};
 use crate::world::{World, document, get};
@@ -16,9 +16,9 @@ async fn each_failed_entry_of_a_batch_gets_its_outcome() {
     let people = ["ada", "eve", "joe", "kim", "lou", "max", "sue"];
     let world = World::of(&people).await;
     // Three pages, with both names of the id field, and for one person another id than the one requested.
-    world.channel.course(Course {
+    world.channel.course(BatchScenario {
         page: 2,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     let told = Failure {
         told_as: Some("entra-eve"),

@@ -28,7 +28,7 @@ fn batch(index: u16) -> BatchKey {
 
 async fn of_fifty<S: Ledger>(store: &S, to: &BatchRecord) -> usize {
     let key = batch(0);
-    let written = join_all((0..50).map(|_| store.compare_and_set_batch(&key, to))).await;
+    let written = join_all((0..50).map(|_| store.compare_and_set_batch_record(&key, to))).await;
     let stands = |written: &&Result<CasResult, _>| matches!(written, Ok(CasResult::Committed));
     written.iter().filter(stands).count()
 }
@@ -42,7 +42,10 @@ async fn of_fifty_concurrent_starts_of_a_batch_one_succeeds<S: Ledger>(store: S)
 
 async fn of_fifty_concurrent_takeovers_of_a_batch_one_succeeds<S: Ledger>(store: S) {
     let begun = BatchRecord::begin(None, at(60), Vec::new());
-    store.compare_and_set_batch(&batch(0), &begun).await.unwrap();
+    store
+        .compare_and_set_batch_record(&batch(0), &begun)
+        .await
+        .unwrap();
     let taken = BatchRecord::begin(Some(&begun), at(120), Vec::new());
     assert_eq!(of_fifty(&store, &taken).await, 1);
     let standing = store.batch(&batch(0)).await.unwrap().unwrap();
@@ -71,11 +74,11 @@ async fn every_stage_of_a_batch_is_stored_unchanged<S: Ledger>(store: S) {
         Stage::IdLost,
         Stage::Done,
     ];
-    let begun = store.compare_and_set_batch(&batch(0), &standing).await;
+    let begun = store.compare_and_set_batch_record(&batch(0), &standing).await;
     assert_eq!(begun.unwrap(), CasResult::Committed);
     for stage in stages {
         standing = standing.at(stage);
-        let written = store.compare_and_set_batch(&batch(0), &standing).await;
+        let written = store.compare_and_set_batch_record(&batch(0), &standing).await;
         assert_eq!(written.unwrap(), CasResult::Committed);
         assert_eq!(store.batch(&batch(0)).await.unwrap().as_ref(), Some(&standing));
     }
@@ -85,12 +88,18 @@ async fn every_stage_of_a_batch_is_stored_unchanged<S: Ledger>(store: S) {
 async fn a_step_replaces_only_the_previous_step<S: Ledger>(store: S) {
     let begun = BatchRecord::begin(None, at(60), Vec::new());
     let over = begun.at(Stage::Done);
-    let written = store.compare_and_set_batch(&batch(0), &over).await;
+    let written = store.compare_and_set_batch_record(&batch(0), &over).await;
     assert_eq!(written.unwrap(), CasResult::Conflict, "there is none before it");
-    store.compare_and_set_batch(&batch(0), &begun).await.unwrap();
-    store.compare_and_set_batch(&batch(0), &over).await.unwrap();
+    store
+        .compare_and_set_batch_record(&batch(0), &begun)
+        .await
+        .unwrap();
+    store
+        .compare_and_set_batch_record(&batch(0), &over)
+        .await
+        .unwrap();
     for late in [&begun, &over] {
-        let written = store.compare_and_set_batch(&batch(0), late).await;
+        let written = store.compare_and_set_batch_record(&batch(0), late).await;
         assert_eq!(written.unwrap(), CasResult::Conflict);
     }
     assert_eq!(store.batch(&batch(0)).await.unwrap(), Some(over));
@@ -98,11 +107,17 @@ async fn a_step_replaces_only_the_previous_step<S: Ledger>(store: S) {
 
 async fn batches_of_different_chunks_do_not_collide<S: Ledger>(store: S) {
     let begun = BatchRecord::begin(None, at(60), Vec::new());
-    store.compare_and_set_batch(&batch(0), &begun).await.unwrap();
-    assert_eq!(store.batch(&batch(1)).await.unwrap(), None);
-    store.compare_and_set_batch(&batch(1), &begun).await.unwrap();
     store
-        .compare_and_set_batch(&batch(1), &begun.at(Stage::Done))
+        .compare_and_set_batch_record(&batch(0), &begun)
+        .await
+        .unwrap();
+    assert_eq!(store.batch(&batch(1)).await.unwrap(), None);
+    store
+        .compare_and_set_batch_record(&batch(1), &begun)
+        .await
+        .unwrap();
+    store
+        .compare_and_set_batch_record(&batch(1), &begun.at(Stage::Done))
         .await
         .unwrap();
     assert_eq!(store.batch(&batch(0)).await.unwrap(), Some(begun));

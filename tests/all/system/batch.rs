@@ -6,7 +6,7 @@ use botframework::http::HttpTransport;
 use botframework::id::UserRef;
 use herald_local::channel::{Channel as LocalChannel, Conversation, Person, TENANT};
 use serde_json::json;
-use tests::channel::batch::{Course, Failure};
+use tests::channel::batch::{BatchScenario, Failure};
 
 use super::{System, settled};
 use crate::world::{in_channel, personal};
@@ -33,9 +33,9 @@ async fn a_batch_reaches_120_people_and_failed_entries_are_sent_individually() {
     fails("29:p3", 403, "ConversationBlockedByUser");
     fails("29:p7", 429, "Throttled");
     fails("29:p9", 400, "BadSyntax");
-    system.channel.course(Course {
+    system.channel.course(BatchScenario {
         page: 1,
-        ..Course::default()
+        ..BatchScenario::default()
     });
     let body = json!({"audience": {"tenant": "tenant-1"}, "message": {"text": "news"}, "sendMode": "batch"});
     let (status, accepted) = system.post("/api/notifications", body.to_string()).await;

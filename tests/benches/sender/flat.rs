@@ -533,7 +533,11 @@ impl Ledger for Tables {
         Ok(None)
     }
 
-    async fn compare_and_set_batch(&self, _: &BatchKey, _: &BatchRecord) -> Result<CasResult, StoreError> {
+    async fn compare_and_set_batch_record(
+        &self,
+        _: &BatchKey,
+        _: &BatchRecord,
+    ) -> Result<CasResult, StoreError> {
         unused()
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Members {
 }
 
 /// Why a recipient is no member.
-enum NoMember {
+enum ExclusionReason {
     Skipped(SkipReason),
     Excluded,
 }
@@ -41,14 +41,14 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         for Pending { recipient, .. } in &self.run.open {
             let conversation = find(recipient, &conversations);
             match self.member(recipient, conversation).await? {
-                Err(NoMember::Skipped(reason)) => members.skipped.push((recipient.clone(), reason)),
+                Err(ExclusionReason::Skipped(reason)) => members.skipped.push((recipient.clone(), reason)),
                 // A member that is in it twice would get it twice.
                 Ok(member) if !members.list.contains(&member) => {
                     members.list.push(member);
                     let newest = conversation.and_then(|conversation| conversation.service_urls.first());
                     members.service_urls.extend(newest.cloned());
                 }
-                Ok(_) | Err(NoMember::Excluded) => members.excluded.push(recipient.clone()),
+                Ok(_) | Err(ExclusionReason::Excluded) => members.excluded.push(recipient.clone()),
             }
         }
         Ok(members)
@@ -58,44 +58,44 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &self,
         recipient: &Recipient,
         conversation: Option<&Conversation>,
-    ) -> Result<Result<UserRef, NoMember>, Error> {
+    ) -> Result<Result<UserRef, ExclusionReason>, Error> {
         let tenant = self.run.tenant();
         let member = match recipient {
             Recipient::Conversation(_) => {
-                let skipped = NoMember::Skipped(SkipReason::NoConversation);
+                let skipped = ExclusionReason::Skipped(SkipReason::NoConversation);
                 return Ok(conversation
                     .ok_or(skipped)
                     .and_then(|known| self.member_of(known)));
             }
             Recipient::User(id) => UserRef::Entra(id.clone()),
             Recipient::Account(id) => UserRef::Account(id.clone()),
-            Recipient::UnknownConversation(_) => return Ok(Err(NoMember::Excluded)),
+            Recipient::UnknownConversation(_) => return Ok(Err(ExclusionReason::Excluded)),
         };
         // A person who was unknown when the audience was read may have a conversation by now.
         if let Some(person) = person_of(recipient, tenant)
             && known_conversation(tenant, &person).await?.is_some()
         {
-            return Ok(Err(NoMember::Excluded));
+            return Ok(Err(ExclusionReason::Excluded));
         }
         Ok(Ok(member))
     }
 
     /// The person of a conversation.
-    fn member_of(&self, conversation: &Conversation) -> Result<UserRef, NoMember> {
+    fn member_of(&self, conversation: &Conversation) -> Result<UserRef, ExclusionReason> {
         match conversation.state {
             State::Active => {}
-            State::Removed => return Err(NoMember::Skipped(SkipReason::Removed)),
-            State::Blocked { .. } => return Err(NoMember::Skipped(SkipReason::Blocked)),
+            State::Removed => return Err(ExclusionReason::Skipped(SkipReason::Removed)),
+            State::Blocked { .. } => return Err(ExclusionReason::Skipped(SkipReason::Blocked)),
         }
         let attributes = &conversation.attributes;
         let tenant = self.run.chunk.bucket.as_ref().and_then(|bucket| bucket.tenant());
         if attributes.scope != Scope::Personal || attributes.tenant.as_deref() != tenant {
-            return Err(NoMember::Excluded);
+            return Err(ExclusionReason::Excluded);
         }
         let account = attributes.account.clone().map(UserRef::Account);
         account
             .or_else(|| attributes.user.clone().map(UserRef::Entra))
-            .ok_or(NoMember::Excluded)
+            .ok_or(ExclusionReason::Excluded)
     }
 
     /// The conversations of the open deliveries.

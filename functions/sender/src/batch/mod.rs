@@ -39,7 +39,7 @@ pub(crate) struct BatchRun<'r, 'a, B: Backend> {
 }
 
 /// What to do with the chunk.
-enum ChunkFate {
+enum ChunkAction {
     /// It is re-queued until then.
     Requeue(Timestamp),
     /// Those that are left are delivered individually.
@@ -47,20 +47,20 @@ enum ChunkFate {
 }
 
 /// Why a step ends early.
-enum Exit {
-    Fate(ChunkFate),
+enum StepExit {
+    Fate(ChunkAction),
     Failed(Error),
 }
 
-impl<E: Into<Error>> From<E> for Exit {
+impl<E: Into<Error>> From<E> for StepExit {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl Exit {
+impl StepExit {
     fn requeue(until: Timestamp) -> Self {
-        Self::Fate(ChunkFate::Requeue(until))
+        Self::Fate(ChunkAction::Requeue(until))
     }
 }
 
@@ -88,31 +88,33 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
     /// delivered individually.
     pub(crate) async fn step(mut self) -> Result<Option<Timestamp>, Error> {
         match self.next_step().await {
-            Ok(ChunkFate::Requeue(until)) | Err(Exit::Fate(ChunkFate::Requeue(until))) => Ok(Some(until)),
-            Ok(ChunkFate::Individually) | Err(Exit::Fate(ChunkFate::Individually)) => Ok(None),
-            Err(Exit::Failed(error)) => Err(error),
+            Ok(ChunkAction::Requeue(until)) | Err(StepExit::Fate(ChunkAction::Requeue(until))) => {
+                Ok(Some(until))
+            }
+            Ok(ChunkAction::Individually) | Err(StepExit::Fate(ChunkAction::Individually)) => Ok(None),
+            Err(StepExit::Failed(error)) => Err(error),
         }
     }
 
-    async fn next_step(&mut self) -> Result<ChunkFate, Exit> {
+    async fn next_step(&mut self) -> Result<ChunkAction, StepExit> {
         let now = self.now();
         if self.run.invocation.is_ending(now) {
-            return Ok(ChunkFate::Requeue(now));
+            return Ok(ChunkAction::Requeue(now));
         }
         let snapshot = self.run.cache.latest().await?;
         let current = self.ledger().batch(&self.key).await?;
         let step = batch::next(current.as_ref(), snapshot.head.guarantee, now);
         match (step, current) {
-            (Step::Wait(until), _) => Ok(ChunkFate::Requeue(until)),
+            (Step::Wait(until), _) => Ok(ChunkAction::Requeue(until)),
             (Step::Submit, current) => self.submit(current.as_ref(), &snapshot).await,
             (Step::Poll(submitted), Some(current)) => self.poll(current, submitted, &snapshot).await,
             (Step::MarkUnknown, Some(current)) => self.mark_unknown(&current).await,
-            (Step::FallBack | Step::Poll(_) | Step::MarkUnknown, _) => Ok(ChunkFate::Individually),
+            (Step::FallBack | Step::Poll(_) | Step::MarkUnknown, _) => Ok(ChunkAction::Individually),
         }
     }
 
     /// The result of the batch cannot be known.
-    async fn mark_unknown(&mut self, batch: &BatchRecord) -> Result<ChunkFate, Exit> {
+    async fn mark_unknown(&mut self, batch: &BatchRecord) -> Result<ChunkAction, StepExit> {
         tracing::warn!(error_type = "BatchUnknown", notification = %self.run.chunk.notification, "the result of a batch cannot be known");
         let outcome = |open: &Pending| {
             if batch.excluded.contains(&open.recipient) {
@@ -187,35 +189,35 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
     }
 
     /// The batch is done. That is written if recipients are left, who are delivered individually.
-    async fn finish(&self, batch: &BatchRecord) -> Result<ChunkFate, Exit> {
+    async fn finish(&self, batch: &BatchRecord) -> Result<ChunkAction, StepExit> {
         if !self.run.open.is_empty() {
             // Another worker may have written the same, or a cancellation, after which it is found to be done once more.
             self.ledger()
-                .compare_and_set_batch(&self.key, &batch.at(Stage::Done))
+                .compare_and_set_batch_record(&self.key, &batch.at(Stage::Done))
                 .await?;
         }
-        Ok(ChunkFate::Individually)
+        Ok(ChunkAction::Individually)
     }
 
     /// Writes the next state over the one that it was decided by; exits when another worker was faster.
-    async fn write(&self, to: &BatchRecord) -> Result<(), Exit> {
-        let write = async || self.ledger().compare_and_set_batch(&self.key, to).await;
+    async fn write(&self, to: &BatchRecord) -> Result<(), StepExit> {
+        let write = async || self.ledger().compare_and_set_batch_record(&self.key, to).await;
         match self.run.invocation.record(write).await? {
             CasResult::Committed => Ok(()),
             CasResult::Conflict => Err(self.conflict()),
         }
     }
 
-    fn conflict(&self) -> Exit {
-        Exit::requeue(later(self.now(), CONFLICT_POLL))
+    fn conflict(&self) -> StepExit {
+        StepExit::requeue(later(self.now(), CONFLICT_POLL))
     }
 
     /// Takes a permit for one request and waits for its slot.
-    async fn acquire_permit(&mut self) -> Result<Permits, Exit> {
+    async fn acquire_permit(&mut self) -> Result<Permits, StepExit> {
         let invocation = self.run.invocation;
         let chunk = &mut *self.run.chunk;
         let Some(bucket) = &chunk.bucket else {
-            return Err(Exit::requeue(invocation.now()));
+            return Err(StepExit::requeue(invocation.now()));
         };
         let class = self.run.cache.latest().await?.head.queue_class();
         let admission = invocation
@@ -224,8 +226,8 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
             .await?;
         let now = invocation.now();
         match admission {
-            Admission::Later(until) => Err(Exit::requeue(until)),
-            Admission::Granted(_) if invocation.is_ending(now) => Err(Exit::requeue(now)),
+            Admission::Later(until) => Err(StepExit::requeue(until)),
+            Admission::Granted(_) if invocation.is_ending(now) => Err(StepExit::requeue(now)),
             Admission::Granted(permits) => Ok(permits),
         }
     }

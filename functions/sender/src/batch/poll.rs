@@ -13,7 +13,7 @@ use herald::store;
 use herald::time::later;
 
 use super::members::find;
-use super::{BatchRun, ChunkFate, Exit, MemberOutcome, log};
+use super::{BatchRun, ChunkAction, MemberOutcome, StepExit, log};
 use crate::notification_cache::Snapshot;
 use crate::outcome::SideEffects;
 use crate::tenant::error_code;
@@ -26,19 +26,19 @@ const MAX_FAILED_ENTRIES: usize = 1000;
 
 /// The members that a batch did not reach.
 #[derive(Default)]
-struct Failed {
+struct UnreachedMembers {
     entries: Vec<FailedEntry>,
     /// Whether an entry names no member, or entries are missing.
     is_incomplete: bool,
 }
 
 /// How a batch ended.
-struct Ended {
+struct BatchEnd {
     /// The outcome of members without a failed entry.
     rest: Outcome,
     /// Whether any member got the message.
     has_delivered: bool,
-    failed: Failed,
+    failed: UnreachedMembers,
     /// The permit of the poll.
     permits: Permits,
 }
@@ -49,12 +49,12 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         mut batch: BatchRecord,
         submitted: Submitted,
         snapshot: &Snapshot,
-    ) -> Result<ChunkFate, Exit> {
+    ) -> Result<ChunkAction, StepExit> {
         if batch::is_abandoned(snapshot.head.expires_at, self.now()) {
             return self.mark_unknown(&batch).await;
         }
         if let Some(until) = self.run.invocation.gate.bot_paused_until() {
-            return Ok(ChunkFate::Requeue(until));
+            return Ok(ChunkAction::Requeue(until));
         }
         if snapshot.head.is_stopped() && !submitted.cancelled {
             batch = self.cancel(&batch, &submitted, snapshot).await?;
@@ -64,7 +64,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let rest = match progress.phase() {
             OperationPhase::Running => {
                 let next_poll = submitted.next_poll(progress.retry_after.as_deref(), self.now());
-                return Ok(ChunkFate::Requeue(next_poll));
+                return Ok(ChunkAction::Requeue(next_poll));
             }
             OperationPhase::Completed => Outcome::Delivered(SentMessage {
                 activity: None,
@@ -74,7 +74,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             // Nothing says which members got it.
             OperationPhase::Stopped => Outcome::Unknown,
         };
-        let ended = Ended {
+        let ended = BatchEnd {
             has_delivered: progress.delivered > 0,
             rest,
             failed: self.failed_members(&submitted, &progress, snapshot).await?,
@@ -88,7 +88,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         batch: &BatchRecord,
         submitted: &Submitted,
         snapshot: &Snapshot,
-    ) -> Result<OperationProgress, Exit> {
+    ) -> Result<OperationProgress, StepExit> {
         let Submitted { id, service_url, .. } = submitted;
         let error = match self.connector().operation(service_url, id).await {
             Ok(progress) => return Ok(progress),
@@ -98,7 +98,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         Err(match error.class() {
             // The channel has forgotten it.
             Class::Rejected | Class::Gone if !submitted.is_new(self.now()) => {
-                Exit::Fate(self.mark_unknown(batch).await?)
+                StepExit::Fate(self.mark_unknown(batch).await?)
             }
             Class::Rejected | Class::Gone | Class::NotSent | Class::Ambiguous => {
                 self.poll_failed(&error, submitted).await?
@@ -112,7 +112,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         batch: &BatchRecord,
         submitted: &Submitted,
         snapshot: &Snapshot,
-    ) -> Result<BatchRecord, Exit> {
+    ) -> Result<BatchRecord, StepExit> {
         self.acquire_permit().await?;
         let Submitted { id, service_url, .. } = submitted;
         if let Err(error) = self.connector().cancel_operation(service_url, id).await {
@@ -136,19 +136,19 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &self,
         error: &connector::Error,
         submitted: &Submitted,
-    ) -> Result<Exit, store::Error> {
+    ) -> Result<StepExit, store::Error> {
         let now = self.now();
         let next_poll = submitted.next_poll(None, now);
         let tenant = self.run.tenant();
         let retry_after = retry_after(error, now);
         match action_for(error.reason()) {
             Action::ThrottleTenant => tenant.throttle(retry_after).await?,
-            Action::PauseBot => return Ok(Exit::requeue(tenant.no_token(error).await)),
+            Action::PauseBot => return Ok(StepExit::requeue(tenant.no_token(error).await)),
             Action::CountTokenRefusal => {
                 if let TokenVerdict::BotPaused(until) | TokenVerdict::TenantPaused(until) =
                     tenant.token_refused(error).await?
                 {
-                    return Ok(Exit::requeue(until));
+                    return Ok(StepExit::requeue(until));
                 }
             }
             Action::Retry
@@ -160,7 +160,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             | Action::RetryAmbiguous { .. } => {}
         }
         let requested = retry_after.map_or(next_poll, |wait| later(now, wait));
-        Ok(Exit::requeue(requested.max(next_poll)))
+        Ok(StepExit::requeue(requested.max(next_poll)))
     }
 
     /// The members that the batch did not reach, page by page.
@@ -169,8 +169,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         submitted: &Submitted,
         progress: &OperationProgress,
         snapshot: &Snapshot,
-    ) -> Result<Failed, Exit> {
-        let mut failed = Failed::default();
+    ) -> Result<UnreachedMembers, StepExit> {
+        let mut failed = UnreachedMembers::default();
         let counts = progress.failed.iter().map(|(_, count)| *count);
         let counted = counts.fold(0, u64::saturating_add);
         if counted == 0 && progress.left() == Some(0) {
@@ -181,8 +181,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         for _ in 0..MAX_FAILED_PAGES {
             match self.acquire_permit().await {
                 Ok(_) => {}
-                Err(Exit::Fate(_)) => return Err(self.conflict()),
-                Err(Exit::Failed(error)) => return Err(Exit::Failed(error)),
+                Err(StepExit::Fate(_)) => return Err(self.conflict()),
+                Err(StepExit::Failed(error)) => return Err(StepExit::Failed(error)),
             }
             let page = match self
                 .connector()
@@ -198,9 +198,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                     );
                     return match error.class() {
                         Class::NotSent | Class::Ambiguous => Err(self.poll_failed(&error, submitted).await?),
-                        Class::Rejected | Class::Gone => Ok(Failed {
+                        Class::Rejected | Class::Gone => Ok(UnreachedMembers {
                             is_incomplete: true,
-                            ..Failed::default()
+                            ..UnreachedMembers::default()
                         }),
                     };
                 }
@@ -226,10 +226,10 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     async fn settle(
         &mut self,
         batch: &BatchRecord,
-        ended: Ended,
+        ended: BatchEnd,
         snapshot: &Snapshot,
-    ) -> Result<ChunkFate, Exit> {
-        let Ended {
+    ) -> Result<ChunkAction, StepExit> {
+        let BatchEnd {
             rest,
             has_delivered,
             mut failed,

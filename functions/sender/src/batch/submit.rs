@@ -8,7 +8,7 @@ use herald::batch::{BatchRecord, Stage, Submitted};
 use herald::delivery::{Disposition, Outcome};
 use herald::retry::{Action, action_for};
 
-use super::{BatchRun, ChunkFate, Exit, MemberOutcome, log};
+use super::{BatchRun, ChunkAction, MemberOutcome, StepExit, log};
 use crate::chunk::Pending;
 use crate::notification_cache::Snapshot;
 use crate::outcome::SideEffects;
@@ -28,7 +28,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &mut self,
         current: Option<&BatchRecord>,
         snapshot: &Snapshot,
-    ) -> Result<ChunkFate, Exit> {
+    ) -> Result<ChunkAction, StepExit> {
         let begun = BatchRecord::begin(current, self.run.invocation.deadline, Vec::new());
         if snapshot.stop_outcome(self.now()).is_some() {
             // What may have been sent is never said not to have been.
@@ -63,9 +63,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &mut self,
         current: Option<&BatchRecord>,
         begun: &BatchRecord,
-    ) -> Result<Submission, Exit> {
+    ) -> Result<Submission, StepExit> {
         if let Some(until) = self.run.invocation.gate.bot_paused_until() {
-            return Err(Exit::requeue(until));
+            return Err(StepExit::requeue(until));
         }
         if self.run.chunk.begun {
             self.run.look_up().await?;
@@ -76,7 +76,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         };
         self.skip(&members.skipped, begun).await?;
         if self.run.open.is_empty() {
-            return Err(Exit::Fate(ChunkFate::Individually));
+            return Err(StepExit::Fate(ChunkAction::Individually));
         }
         let bucket = self.run.chunk.bucket.as_ref();
         let tenant = bucket.and_then(|bucket| bucket.tenant()).map(str::to_owned);
@@ -86,15 +86,17 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             // Otherwise hardly any recipient is in it.
             members.list.len() >= members.excluded.len().max(1),
         ) else {
-            return Err(Exit::Fate(self.batch_refused(begun, current, "NoBatch").await?));
+            return Err(StepExit::Fate(
+                self.batch_refused(begun, current, "NoBatch").await?,
+            ));
         };
         if let Some(until) = self.run.tenant().token_missing_until(&service_url).await {
-            return Err(Exit::requeue(until));
+            return Err(StepExit::requeue(until));
         }
         self.acquire_permit().await?;
         let now = self.now();
         if self.run.is_stopped(now).await? {
-            return Err(Exit::requeue(now));
+            return Err(StepExit::requeue(now));
         }
         Ok(Submission {
             members: members.list,
@@ -112,7 +114,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         members: usize,
         begun: BatchRecord,
         snapshot: &Snapshot,
-    ) -> Result<ChunkFate, Exit> {
+    ) -> Result<ChunkAction, StepExit> {
         match answer {
             Ok(BatchReceipt { operation: Some(id) }) => {
                 tracing::info!(notification = %snapshot.head.id, members, "batch submitted");
@@ -130,7 +132,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 if tenant.note_token_acceptance() {
                     tenant.record_acceptance(&url).await;
                 }
-                Ok(ChunkFate::Requeue(next_poll))
+                Ok(ChunkAction::Requeue(next_poll))
             }
             Ok(BatchReceipt { operation: None }) => self.mark_id_lost(&begun).await,
             Err(error) => {
@@ -155,7 +157,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         begun: &BatchRecord,
         error: connector::Error,
         snapshot: &Snapshot,
-    ) -> Result<ChunkFate, Exit> {
+    ) -> Result<ChunkAction, StepExit> {
         let tenant = self.run.tenant();
         let mut effects = SideEffects::on(None);
         let next = tenant
@@ -185,11 +187,11 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             ..begun.at(Stage::Waiting { until, reason })
         };
         self.write(&waiting).await?;
-        Ok(ChunkFate::Requeue(until))
+        Ok(ChunkAction::Requeue(until))
     }
 
     /// The channel may have accepted it, and its id is lost.
-    async fn mark_id_lost(&mut self, begun: &BatchRecord) -> Result<ChunkFate, Exit> {
+    async fn mark_id_lost(&mut self, begun: &BatchRecord) -> Result<ChunkAction, StepExit> {
         let lost = begun.at(Stage::IdLost);
         self.write(&lost).await?;
         self.mark_unknown(&lost).await
@@ -202,7 +204,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         begun: &BatchRecord,
         current: Option<&BatchRecord>,
         reason: &str,
-    ) -> Result<ChunkFate, Exit> {
+    ) -> Result<ChunkAction, StepExit> {
         if begun.ambiguous_attempts > 0 {
             let until = self.now();
             let waits = |_: &Pending| MemberOutcome::Waits {
@@ -217,8 +219,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     }
 
     /// Nothing was submitted, and nothing will be.
-    async fn finish_without_batch(&mut self, current: Option<&BatchRecord>) -> Result<ChunkFate, Exit> {
+    async fn finish_without_batch(&mut self, current: Option<&BatchRecord>) -> Result<ChunkAction, StepExit> {
         self.write(&BatchRecord::done(current)).await?;
-        Ok(ChunkFate::Individually)
+        Ok(ChunkAction::Individually)
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     template,
 };
 use api::Sessions;
-use process::{Killer, LaunchSpec, Process};
+use process::{LaunchSpec, Process, ProcessKiller};
 
 /// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ struct Function {
     concurrency: usize,
     permits: Semaphore,
     idle: Mutex<Vec<Process>>,
-    killers: Mutex<Vec<Killer>>,
+    process_killers: Mutex<Vec<ProcessKiller>>,
     /// Consecutive failed starts.
     failed_starts: AtomicU32,
 }
@@ -209,9 +209,9 @@ impl Functions {
     /// # Errors
     /// When there is no such function.
     pub async fn kill(&self, function: &str, reason: &str) -> Result<usize, Failure> {
-        let killers = self.function(function)?.killers();
-        let count = killers.len();
-        for killer in killers {
+        let process_killers = self.function(function)?.process_killers();
+        let count = process_killers.len();
+        for killer in process_killers {
             killer.kill(reason).await;
         }
         Ok(count)
@@ -222,7 +222,7 @@ impl Functions {
         let mut ending = JoinSet::new();
         for function in self.by_name.values() {
             function.permits.close();
-            for killer in function.killers() {
+            for killer in function.process_killers() {
                 ending.spawn(killer.kill("the host stopped"));
             }
         }
@@ -252,7 +252,7 @@ impl Function {
             concurrency: env.concurrency,
             permits: Semaphore::new(env.concurrency),
             idle: Mutex::default(),
-            killers: Mutex::default(),
+            process_killers: Mutex::default(),
             failed_starts: AtomicU32::new(0),
         }
     }
@@ -274,18 +274,27 @@ impl Function {
     }
 
     /// Handles of the running processes.
-    fn killers(&self) -> Vec<Killer> {
-        let mut killers = self.killers.lock().unwrap_or_else(PoisonError::into_inner);
-        killers.drain(..).filter(Killer::is_of_use).collect()
+    fn process_killers(&self) -> Vec<ProcessKiller> {
+        let mut process_killers = self
+            .process_killers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        process_killers
+            .drain(..)
+            .filter(ProcessKiller::is_of_use)
+            .collect()
     }
 
     async fn start(&self, sessions: &Sessions, events: &Events) -> Result<Process, Failure> {
         sleep(back_off(self.failed_starts.load(Ordering::Relaxed))).await;
         let process = Process::start(&self.spec, sessions, events)?;
         {
-            let mut killers = self.killers.lock().unwrap_or_else(PoisonError::into_inner);
-            killers.retain(Killer::is_of_use);
-            killers.push(process.killer());
+            let mut process_killers = self
+                .process_killers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            process_killers.retain(ProcessKiller::is_of_use);
+            process_killers.push(process.killer());
         }
         match process.ready(events).await {
             Ok(()) => self.failed_starts.store(0, Ordering::Relaxed),

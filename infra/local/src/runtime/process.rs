@@ -80,7 +80,7 @@ impl Process {
 
         let (kill, killed) = mpsc::channel(1);
         let (end, ended) = watch::channel(None);
-        let watcher = Watcher {
+        let watcher = ExitWatcher {
             id,
             session: session.clone(),
             sessions: sessions.clone(),
@@ -121,8 +121,8 @@ impl Process {
     }
 
     /// A handle that can kill the process without keeping it alive.
-    pub(super) fn killer(&self) -> Killer {
-        Killer {
+    pub(super) fn killer(&self) -> ProcessKiller {
+        ProcessKiller {
             kill: self.kill.downgrade(),
             ended: self.ended.clone(),
         }
@@ -166,12 +166,12 @@ impl Process {
 
 /// Kills a process that another task owns.
 #[derive(Debug)]
-pub(super) struct Killer {
+pub(super) struct ProcessKiller {
     kill: mpsc::WeakSender<String>,
     ended: watch::Receiver<Option<String>>,
 }
 
-impl Killer {
+impl ProcessKiller {
     /// Whether the process still exists.
     pub(super) fn is_of_use(&self) -> bool {
         self.kill.strong_count() > 0 && self.ended.borrow().is_none()
@@ -197,14 +197,14 @@ async fn has_ended(mut ended: watch::Receiver<Option<String>>) -> String {
 }
 
 /// Waits for the end of a process.
-struct Watcher {
+struct ExitWatcher {
     id: String,
     session: Arc<Session>,
     sessions: Sessions,
     events: Events,
 }
 
-impl Watcher {
+impl ExitWatcher {
     async fn watch(
         self,
         mut child: Child,

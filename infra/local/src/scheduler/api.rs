@@ -14,7 +14,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AlreadyThere, Name, Schedule, Scheduler, Then};
+use super::{AfterRun, AlreadyThere, Name, Schedule, Scheduler};
 use crate::{
     service_api::ServiceError,
     template::{AwsLocation, Stack},
@@ -164,8 +164,8 @@ impl Service {
             return Err(invalid("the local host supports no flexible time window"));
         }
         let then = match request.action_after_completion.as_deref() {
-            Some("DELETE") => Then::Delete,
-            None | Some("NONE") => Then::Keep,
+            Some("DELETE") => AfterRun::Delete,
+            None | Some("NONE") => AfterRun::Keep,
             Some(other) => return Err(invalid(format!("{other:?} is not an action"))),
         };
         let Target { arn, role_arn, input } = request.target;

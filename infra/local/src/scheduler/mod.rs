@@ -58,14 +58,14 @@ struct Schedule {
     /// The target queue.
     queue: String,
     input: String,
-    then: Then,
+    then: AfterRun,
     /// The document that `GetSchedule` returns.
     document: Value,
 }
 
 /// The action after a schedule ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-enum Then {
+enum AfterRun {
     Delete,
     Keep,
 }
@@ -188,7 +188,7 @@ impl Scheduler {
             // Before the schedule is forgotten: a message that is sent twice does no harm. The queue was checked when the
             // schedule was created.
             drop(self.broker.send(&schedule.queue, message, None));
-            if schedule.then == Then::Keep {
+            if schedule.then == AfterRun::Keep {
                 self.keep(state.keep(name, Some(&schedule)));
                 state.schedules.insert(name.clone(), schedule);
             } else {

@@ -57,7 +57,7 @@ impl Activity {
     }
 
     /// When the connection may be closed in favour of another one; `None` during a request.
-    pub(super) fn spare_at(&self) -> Option<Instant> {
+    pub(super) fn closable_since(&self) -> Option<Instant> {
         match *self.lock() {
             Phase::New(since) => Some(since + NEW_GRACE),
             Phase::Busy => None,

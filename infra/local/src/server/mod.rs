@@ -186,7 +186,8 @@ impl Connections {
             let became_idle = idle.notified();
             let now = Instant::now();
             let spare = self.open.iter();
-            let spare = spare.filter_map(|(number, (activity, _))| Some((activity.spare_at()?, *number)));
+            let spare =
+                spare.filter_map(|(number, (activity, _))| Some((activity.closable_since()?, *number)));
             let (at, number) = spare.min().unzip();
             if at.is_some_and(|at| at <= now) {
                 let spare = number.and_then(|number| self.open.remove(&number));

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     message::Message,
-    queue::{Counts, InvalidReceipt, Kept, Moment, Queue, Received},
+    queue::{Counts, InvalidReceipt, OperationTime, Queue, Received, StoredMessage},
 };
 use crate::{
     clock,
@@ -274,7 +274,11 @@ impl Broker {
         Ok(messages.len())
     }
 
-    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Queue, Moment) -> T) -> Result<T, NoSuchQueue> {
+    fn change<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Queue, OperationTime) -> T,
+    ) -> Result<T, NoSuchQueue> {
         let mut queues = self.lock();
         let queue = queues.by_name.get_mut(name);
         let queue = queue.ok_or_else(|| NoSuchQueue(name.to_owned()))?;
@@ -285,7 +289,7 @@ impl Broker {
     }
 
     /// Counts and keeps messages under the lock of the change, so a message that moves between queues is never missed.
-    fn changed(&self, queues: &mut Queues, now: Moment) {
+    fn changed(&self, queues: &mut Queues, now: OperationTime) {
         if let Err(error) = queues.keep(now) {
             self.events.tell(&Event::NotKept {
                 resource: "queues".into(),
@@ -311,7 +315,7 @@ impl Broker {
 
 impl Queues {
     /// Writes the changes of all queues.
-    fn keep(&mut self, now: Moment) -> io::Result<()> {
+    fn keep(&mut self, now: OperationTime) -> io::Result<()> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
@@ -329,10 +333,14 @@ impl Queues {
     }
 
     /// Restores a kept message. False if it is of no queue of the stack.
-    fn restore(&mut self, key: &str, value: &serde_json::Value, now: Moment) -> bool {
+    fn restore(&mut self, key: &str, value: &serde_json::Value, now: OperationTime) -> bool {
         let place = key.rsplit_once('/').and_then(|(name, number)| {
             let queue = self.by_name.get_mut(name)?;
-            Some((queue, number.parse().ok()?, Kept::deserialize(value).ok()?))
+            Some((
+                queue,
+                number.parse().ok()?,
+                StoredMessage::deserialize(value).ok()?,
+            ))
         });
         place
             .map(|(queue, number, kept)| queue.restore(number, kept, now))
@@ -340,8 +348,8 @@ impl Queues {
     }
 }
 
-fn moment() -> Moment {
-    Moment {
+fn moment() -> OperationTime {
+    OperationTime {
         instant: Instant::now(),
         wall: clock::now(),
     }

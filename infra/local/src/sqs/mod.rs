@@ -15,4 +15,4 @@ pub(crate) use api::router;
 pub use broker::{Broker, NoSuchQueue, ReceiptError};
 pub(crate) use mapping::Poller;
 pub use message::{Attribute, Message};
-pub use queue::{Counts, DeadLetter, InvalidReceipt, Moment, Queue, Received};
+pub use queue::{Counts, DeadLetter, InvalidReceipt, OperationTime, Queue, Received};

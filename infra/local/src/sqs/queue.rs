@@ -60,7 +60,7 @@ pub struct Queue {
 
 /// A message of a queue in a form that outlives the process: by the wall clock.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Kept {
+pub(super) struct StoredMessage {
     id: String,
     message: Message,
     sent: Timestamp,
@@ -71,7 +71,7 @@ pub(super) struct Kept {
 
 /// The time of an operation, by two clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct OperationTime {
     /// The monotonic clock, which decides about visibility.
     pub instant: Instant,
     /// The wall clock, for the timestamps of messages.
@@ -110,7 +110,7 @@ impl Queue {
     }
 
     /// The messages that have changed since the last call, by number; `None` for a removed one.
-    pub(super) fn take_changes(&mut self, now: Moment) -> Vec<(u64, Option<Kept>)> {
+    pub(super) fn take_changes(&mut self, now: OperationTime) -> Vec<(u64, Option<StoredMessage>)> {
         let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
         let kept = |number: u64| (number, self.entries.get(&number).map(|entry| entry.kept(now)));
         changed.into_iter().map(kept).collect()
@@ -118,7 +118,7 @@ impl Queue {
 
     /// Stores a message that an earlier process kept. A message that was in flight is visible at once: its receiver ended
     /// with that process.
-    pub(super) fn restore(&mut self, number: u64, kept: Kept, now: Moment) {
+    pub(super) fn restore(&mut self, number: u64, kept: StoredMessage, now: OperationTime) {
         let wait = Duration::try_from(kept.visible_at.duration_since(now.wall)).unwrap_or_default();
         let wait = if kept.receives == 0 { wait } else { Duration::ZERO };
         self.next = self.next.max(number + 1);
@@ -151,7 +151,7 @@ impl Queue {
     }
 
     /// Stores a message under a new id. Without `delay` the queue's own applies.
-    pub fn send(&mut self, id: &str, message: Message, delay: Option<Duration>, now: Moment) {
+    pub fn send(&mut self, id: &str, message: Message, delay: Option<Duration>, now: OperationTime) {
         let entry = Entry {
             id: id.to_owned(),
             message,
@@ -168,7 +168,7 @@ impl Queue {
     }
 
     /// Stores a message of another queue's dead letters, visible at once, with its id and age.
-    pub fn move_in(&mut self, DeadLetter(entry): DeadLetter, now: Moment) {
+    pub fn move_in(&mut self, DeadLetter(entry): DeadLetter, now: OperationTime) {
         self.insert(Entry {
             visible_at: now.instant,
             receives: 0,
@@ -183,7 +183,7 @@ impl Queue {
         &mut self,
         most: usize,
         visibility: Option<Duration>,
-        now: Moment,
+        now: OperationTime,
     ) -> (Vec<Received>, Vec<DeadLetter>) {
         let dead = self.give_up(now);
         let next = self.visible(most, now.instant).into_iter();
@@ -192,7 +192,7 @@ impl Queue {
     }
 
     /// Removes the visible messages that have reached the redrive policy's receive count.
-    pub fn give_up(&mut self, now: Moment) -> Vec<DeadLetter> {
+    pub fn give_up(&mut self, now: OperationTime) -> Vec<DeadLetter> {
         let max_receives = self
             .redrive
             .as_ref()
@@ -207,7 +207,12 @@ impl Queue {
     }
 
     /// Receives the message of this number and hides it for `visibility` or the queue's own time-out.
-    pub fn take(&mut self, number: u64, visibility: Option<Duration>, now: Moment) -> Option<Received> {
+    pub fn take(
+        &mut self,
+        number: u64,
+        visibility: Option<Duration>,
+        now: OperationTime,
+    ) -> Option<Received> {
         let entry = self.entries.get_mut(&number)?;
         entry.receives += 1;
         entry.visible_at = now.instant + visibility.unwrap_or(self.visibility);
@@ -297,7 +302,7 @@ impl Queue {
         &mut self,
         receipt: &str,
         visibility: Duration,
-        now: Moment,
+        now: OperationTime,
     ) -> Result<(), InvalidReceipt> {
         let (number, receives) = parse(receipt)?;
         if let Some(entry) = self
@@ -359,10 +364,10 @@ impl Queue {
 }
 
 impl Entry {
-    fn kept(&self, now: Moment) -> Kept {
+    fn kept(&self, now: OperationTime) -> StoredMessage {
         let wait = self.visible_at.saturating_duration_since(now.instant);
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO);
-        Kept {
+        StoredMessage {
             id: self.id.clone(),
             message: self.message.clone(),
             sent: self.sent,

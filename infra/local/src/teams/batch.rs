@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{BatchOperation, Refusal, Response, Strangers, Teams};
+use super::{BatchOperation, Refusal, Response, Teams, UnknownTargetPolicy};
 
 /// How batches proceed. By default a batch is delivered on submission.
 #[derive(Clone, Debug)]
-pub struct Course {
+pub struct BatchScenario {
     /// How many people are reached at once; the others when the batch completes.
     pub at_once: usize,
     /// The number of polls for which a batch is ongoing.
@@ -22,9 +22,9 @@ pub struct Course {
     pub tells_cancelled: bool,
 }
 
-impl Default for Course {
-    fn default() -> Course {
-        Course {
+impl Default for BatchScenario {
+    fn default() -> BatchScenario {
+        BatchScenario {
             at_once: usize::MAX,
             rounds: 0,
             retry_after: None,
@@ -67,7 +67,7 @@ pub struct Batch {
 
 impl Batch {
     /// The failed entries.
-    fn failed(&self, course: &Course) -> Vec<(String, Failure)> {
+    fn failed(&self, course: &BatchScenario) -> Vec<(String, Failure)> {
         let cancelled = self.cancelled > 0 && course.tells_cancelled;
         let left = self.reachable.iter().skip(self.reached).filter(|_| cancelled);
         let left = left.map(|member| {
@@ -156,10 +156,10 @@ impl Teams {
         let place = self.places.iter().find(|place| {
             let known = &self.tenants[place.tenant].id;
             (place.is_person(member) || place.is_channel(member))
-                && (known == tenant || self.strangers == Strangers::Created)
+                && (known == tenant || self.strangers == UnknownTargetPolicy::Created)
         });
         match place {
-            None if self.strangers == Strangers::Created => None,
+            None if self.strangers == UnknownTargetPolicy::Created => None,
             None => Some(failure(404, Refusal::NO_MEMBER.code)),
             Some(place) => place.refusal.map(|code| failure(403, code)),
         }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::limits::Limit;
 use super::{
-    Account, Address, Kind, Member, Operation, Place, Posting, Query, Refusal, Request, Response, Strangers,
-    Teams,
+    Account, Address, Kind, Member, Operation, Place, Posting, Query, Refusal, Request, Response, Teams,
+    UnknownTargetPolicy,
 };
 
 /// The error code for a person without an installation of the bot.
@@ -181,7 +181,7 @@ impl Teams {
 
     fn find_or_create(&mut self, request: &Request) -> Option<usize> {
         let found = self.find(request);
-        if found.is_some() || self.strangers == Strangers::Refused {
+        if found.is_some() || self.strangers == UnknownTargetPolicy::Refused {
             return found;
         }
         match &request.operation {
@@ -264,7 +264,7 @@ impl Teams {
     fn check_message(&self, place: usize, id: &str) -> Result<(), Refusal> {
         let is_shown = match self.messages.get(id) {
             Some(message) => message.place == place && message.activity.is_some(),
-            None => self.strangers == Strangers::Created,
+            None => self.strangers == UnknownTargetPolicy::Created,
         };
         if is_shown {
             Ok(())

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::request::{parameter, split_target};
-use super::{Place, Refusal, Response, Strangers, Teams};
+use super::{Place, Refusal, Response, Teams, UnknownTargetPolicy};
 
 /// A request to Graph in a tenant.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ impl Teams {
     /// The refusal.
     pub fn graph(&mut self, request: &GraphRequest) -> Result<GraphDone, Refusal> {
         let not_found = Refusal::new(404, "NotFound");
-        let tenant = if self.strangers == Strangers::Created {
+        let tenant = if self.strangers == UnknownTargetPolicy::Created {
             self.tenant(&request.tenant)
         } else {
             let known = self.tenants.iter().position(|tenant| tenant.id == request.tenant);
@@ -155,7 +155,7 @@ impl Teams {
             | GraphOperation::Chat { user, .. } => user,
         };
         // Guests are not users of this tenant.
-        let anywhere = self.strangers == Strangers::Created;
+        let anywhere = self.strangers == UnknownTargetPolicy::Created;
         let is_meant = |place: &Place| place.is_person(user) && (place.tenant == tenant || anywhere);
         let known = self.places.iter().position(is_meant);
         let number = match known {

@@ -18,20 +18,20 @@ use std::ops::RangeInclusive;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-pub use batch::{Batch, Course, Failure};
+pub use batch::{Batch, BatchScenario, Failure};
 pub use connector::Done;
 pub use graph::{GraphDone, GraphOperation, GraphRequest};
 pub use limits::{Limit, Limits};
 pub(crate) use request::split_target;
 pub use request::{Address, BatchOperation, Operation, Query, Refusal, Request, Response, decoded, text_of};
-pub use world::{Account, Kind, Member, Past, Place, Team, Tenant};
+pub use world::{Account, ConversationHistory, Kind, Member, Place, Team, Tenant};
 
 /// The channel id of Teams.
 pub const CHANNEL_ID: &str = "msteams";
 
 /// How a request to a missing conversation or person is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strangers {
+pub enum UnknownTargetPolicy {
     /// The request is refused.
     #[default]
     Refused,
@@ -55,7 +55,7 @@ pub struct Teams {
     /// Everything that the bot posted, updated and deleted, in order.
     pub posted: Vec<Posted>,
     /// How requests to missing conversations and people are handled.
-    pub strangers: Strangers,
+    pub strangers: UnknownTargetPolicy,
     /// The rate limits.
     pub limits: Limits,
     /// The page size of rosters, whatever a request asks for.
@@ -73,7 +73,7 @@ pub struct Teams {
     /// The app's id in the catalogs of tenants.
     pub app: Option<String>,
     /// How batches proceed.
-    pub course: Course,
+    pub course: BatchScenario,
     /// The batches so far.
     pub batches: Vec<Batch>,
     /// Members that no batch reaches.
@@ -145,7 +145,7 @@ impl Teams {
             teams: Vec::new(),
             messages: BTreeMap::new(),
             posted: Vec::new(),
-            strangers: Strangers::default(),
+            strangers: UnknownTargetPolicy::default(),
             limits: Limits::documented(),
             page_size: 50..=500,
             token_ttl: None,
@@ -154,7 +154,7 @@ impl Teams {
             was_undecryptable: false,
             manifest: manifest.to_owned(),
             app: Some("app-1".to_owned()),
-            course: Course::default(),
+            course: BatchScenario::default(),
             batches: Vec::new(),
             batch_failures: BTreeMap::new(),
             chats: BTreeSet::new(),

@@ -87,7 +87,7 @@ pub struct Place {
     /// The tags that callers have set; unknown to Teams.
     pub tags: Vec<String>,
     /// Events of the past, for the invariants of the simulation.
-    pub past: Past,
+    pub past: ConversationHistory,
     pub(super) in_flight: usize,
     pub(super) requests: Window,
 }
@@ -95,7 +95,7 @@ pub struct Place {
 /// Past events of a conversation.
 #[allow(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Past {
+pub struct ConversationHistory {
     /// The bot was not installed.
     pub not_installed: bool,
     /// The bot was uninstalled.
@@ -174,7 +174,7 @@ impl Place {
             team: None,
             members: Vec::new(),
             tags: Vec::new(),
-            past: Past::default(),
+            past: ConversationHistory::default(),
             in_flight: 0,
             requests: Window::default(),
         }

@@ -56,7 +56,7 @@ impl Line<'_> {
     fn shown(&self, colours: Colours) -> String {
         let Line { who, text, tone } = self;
         let begin = match colours {
-            Colours::On => tone.begin(),
+            Colours::On => tone.escape_sequence(),
             Colours::Off => "",
         };
         let end = if begin.is_empty() { "" } else { "\x1b[0m" };

@@ -24,7 +24,7 @@ const LONGEST_TEXT: usize = 500;
 
 impl Tone {
     /// The escape sequence that begins this tone; empty for plain text.
-    pub(super) fn begin(self) -> &'static str {
+    pub(super) fn escape_sequence(self) -> &'static str {
         match self {
             Tone::Plain => "",
             Tone::Quiet => "\x1b[2m",

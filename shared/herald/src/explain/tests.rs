@@ -68,9 +68,9 @@ fn survey<'a>(
     rate: TenantRate,
     buried: Option<&str>,
     rows: &[Option<Row>],
-) -> Survey<'a> {
+) -> OpenCounts<'a> {
     let bucket = bucket();
-    let mut survey = Survey::new(
+    let mut survey = OpenCounts::new(
         notification,
         HashMap::from([(bucket.clone(), rate)]),
         LIMIT,
@@ -100,7 +100,7 @@ fn flow(class: QueueClass, waiting: u64) -> Flow {
     }
 }
 
-fn reasons(survey: &Survey<'_>) -> Vec<(OpenReason, Option<u64>)> {
+fn reasons(survey: &OpenCounts<'_>) -> Vec<(OpenReason, Option<u64>)> {
     let groups = survey.groups();
     groups
         .iter()
@@ -230,11 +230,11 @@ fn what_is_buried_held_scheduled_or_stopped_says_so_whatever_its_rows_and_rate()
 fn what_is_not_planned_is_a_reason_without_a_number() {
     let mut young = notification(0);
     young.parts_planned = 0;
-    let survey = Survey::new(&young, HashMap::new(), LIMIT, at(100));
+    let survey = OpenCounts::new(&young, HashMap::new(), LIMIT, at(100));
     assert_eq!(reasons(&survey), [(OpenReason::NotYetPlanned, None)]);
     assert_eq!(survey.finish(), None);
     young.deliver_at = Some(at(1000));
-    let survey = Survey::new(&young, HashMap::new(), LIMIT, at(100));
+    let survey = OpenCounts::new(&young, HashMap::new(), LIMIT, at(100));
     assert_eq!(reasons(&survey), [(OpenReason::Scheduled, None)]);
 }
 
@@ -250,7 +250,7 @@ fn examples_are_few_and_counts_are_not() {
 #[test]
 fn rows_that_are_missing_count_as_none() {
     let notification = notification(3);
-    let mut survey = Survey::new(&notification, HashMap::new(), LIMIT, at(100));
+    let mut survey = OpenCounts::new(&notification, HashMap::new(), LIMIT, at(100));
     survey.examine(OpenChunk {
         bucket: None,
         buried: None,
@@ -283,7 +283,7 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
     let bucket = bucket();
     let rows = [None, Some(delivered())];
     let said = |notification: &Notification, batch: &BatchRecord| {
-        let mut survey = Survey::new(notification, HashMap::new(), LIMIT, at(100));
+        let mut survey = OpenCounts::new(notification, HashMap::new(), LIMIT, at(100));
         survey.examine(OpenChunk {
             bucket: Some(&bucket),
             buried: None,
@@ -397,7 +397,7 @@ fn a_chunk_whose_worker_died_is_explained_by_the_time_until_which_the_queue_hide
     // Examined at 100.
     let explained = |lease: ConversationLease, row: Option<Row>| {
         let leases = HashMap::from([(keys[0].clone(), lease)]);
-        let mut survey = Survey::new(&notification, HashMap::new(), LIMIT, at(100));
+        let mut survey = OpenCounts::new(&notification, HashMap::new(), LIMIT, at(100));
         survey.examine(OpenChunk {
             bucket: Some(&bucket),
             buried: None,

@@ -129,7 +129,7 @@ pub trait Ledger: Clone + Send + Sync + 'static {
 
     /// Stores the next step of a batch over the step before; [`CasResult::Conflict`] when another step is stored. Of any number of
     /// concurrent callers one commits. After an error nothing may be submitted.
-    fn compare_and_set_batch(
+    fn compare_and_set_batch_record(
         &self,
         batch: &BatchKey,
         to: &BatchRecord,

@@ -126,7 +126,11 @@ impl Ledger for Store {
         Ok(self.tables().batches.get(batch).cloned())
     }
 
-    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
+    async fn compare_and_set_batch_record(
+        &self,
+        batch: &BatchKey,
+        to: &BatchRecord,
+    ) -> Result<CasResult, Error> {
         let mut tables = self.tables();
         let step = tables.batches.get(batch).map_or(0, |stored| stored.step);
         if step + 1 != to.step {

@@ -101,20 +101,20 @@ async fn a_step_of_a_batch_survives_a_lost_answer() {
     wire.lose_answers(1);
     let begun = BatchRecord::begin(None, at(60), Vec::new());
     assert_eq!(
-        ledger.compare_and_set_batch(&batch, &begun).await.unwrap(),
+        ledger.compare_and_set_batch_record(&batch, &begun).await.unwrap(),
         CasResult::Committed
     );
     assert_eq!(wire.take_operations(), ["PutItem", "PutItem"]);
     // Another worker with an identical step has not taken it.
     let other = ledger_at(wire.address());
     assert_eq!(
-        other.compare_and_set_batch(&batch, &begun).await.unwrap(),
+        other.compare_and_set_batch_record(&batch, &begun).await.unwrap(),
         CasResult::Conflict
     );
     wire.lose_answers(1);
     let over = begun.at(Stage::Done);
     assert_eq!(
-        ledger.compare_and_set_batch(&batch, &over).await.unwrap(),
+        ledger.compare_and_set_batch_record(&batch, &over).await.unwrap(),
         CasResult::Committed
     );
     wire.lose_answers(1);

@@ -23,15 +23,15 @@ fn message(body: &str) -> Message {
 }
 
 /// Tests that start at an arbitrary moment and walk from there.
-fn start() -> Moment {
-    Moment {
+fn start() -> OperationTime {
+    OperationTime {
         instant: Instant::now(),
         wall: Timestamp::UNIX_EPOCH,
     }
 }
 
-fn after(moment: Moment, by: Duration) -> Moment {
-    Moment {
+fn after(moment: OperationTime, by: Duration) -> OperationTime {
+    OperationTime {
         instant: moment.instant + by,
         ..moment
     }

@@ -149,7 +149,11 @@ impl crate::store::Ledger for Ledger {
         self.read_batch(batch).await
     }
 
-    async fn compare_and_set_batch(&self, batch: &BatchKey, to: &BatchRecord) -> Result<CasResult, Error> {
+    async fn compare_and_set_batch_record(
+        &self,
+        batch: &BatchKey,
+        to: &BatchRecord,
+    ) -> Result<CasResult, Error> {
         self.write_batch(batch, to).await
     }
 }
