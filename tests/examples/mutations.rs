@@ -229,8 +229,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "chunks that a dead planner left are never enqueued",
         file: "functions/planner/src/parts.rs",
-        from: "        let mut end = End::Before;\n",
-        to: "        let mut end = End::Before;\n        enqueued = latest.as_ref().map(|(number, _)| *number).or(enqueued);\n",
+        from: "        let mut end = PartEnd::Before;\n",
+        to: "        let mut end = PartEnd::Before;\n        enqueued = latest.as_ref().map(|(number, _)| *number).or(enqueued);\n",
     },
     Mutation {
         name: "what is counted of an open chunk is counted again when it closes",
@@ -241,7 +241,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a repeated plan leaves a counted notification without a sweep",
         file: "functions/planner/src/parts.rs",
-        from: "if (is_first || end == End::Before)",
+        from: "if (is_first || end == PartEnd::Before)",
         to: "if is_first",
     },
     Mutation {
