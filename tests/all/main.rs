@@ -18,6 +18,7 @@ mod infra;
 mod install;
 mod lossless;
 mod messages;
+mod metrics;
 mod names;
 mod notify;
 mod paced;

@@ -15,7 +15,7 @@ use crate::faulty::Faulty;
 use crate::world::World;
 
 /// The sender of a world, over a ledger of which these calls of a method fail.
-fn sender(
+pub(crate) fn sender(
     world: &World,
     method: &'static str,
     calls: Range<u32>,

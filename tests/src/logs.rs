@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use herald::telemetry::Metric;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
@@ -22,6 +23,13 @@ impl Logs {
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.clone());
         (logs, guard)
+    }
+
+    /// The sum of a metric so far.
+    pub fn metric(&self, metric: Metric) -> u64 {
+        let lines = self.with("metric");
+        let of_metric = lines.iter().filter(|line| line["metric"] == metric.name());
+        of_metric.map(|line| line["value"].parse::<u64>().unwrap()).sum()
     }
 
     /// The lines so far that have this field.

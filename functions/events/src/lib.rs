@@ -165,6 +165,7 @@ impl<B: Backend> Context<B> {
         };
         let accepted = self.acceptor().accept_document(request, origin).await?;
         if !accepted.replayed {
+            count(Metric::EventAccepted);
             AuditAction::Accept.of_notification(&event.caller, &accepted.id, None);
         }
         Ok(())

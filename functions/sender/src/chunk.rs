@@ -9,12 +9,13 @@ use herald::Error;
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::conversation::ConversationKey;
-use herald::delivery::{DeliveryKey, Outcome, State};
+use herald::delivery::{DeliveryKey, Outcome, OutcomeCounts, State};
 use herald::event::{Event, Events};
 use herald::notification::PAGE_SIZE;
 use herald::queue::Chunk;
 use herald::rate_limit::Permits;
 use herald::store::Ledger;
+use herald::telemetry;
 use herald::tenant_gate::Admission;
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
@@ -293,15 +294,20 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         } = processed;
         let mut ended = Vec::new();
         let mut failure = None;
-        let mut has_delivered = false;
+        let mut new = OutcomeCounts::default();
         for (open, step) in deliveries.into_iter().zip(steps) {
             match step {
                 Ok(Step::Ended(outcome)) => {
-                    has_delivered |= matches!(outcome, Outcome::Delivered(_)) && !open.is_update;
+                    if !open.is_update {
+                        new.count(&outcome);
+                    }
                     ended.push((open.recipient, outcome));
                 }
                 Ok(Step::AlreadyEnded(outcome)) => ended.push((open.recipient, outcome)),
-                Ok(Step::EndedAs(key, outcome)) => ended.push((Recipient::Conversation(key), outcome)),
+                Ok(Step::EndedAs(key, outcome)) => {
+                    new.count(&outcome);
+                    ended.push((Recipient::Conversation(key), outcome));
+                }
                 Ok(Step::NeedsPermit) => self.open.push(Pending {
                     is_update: true,
                     ..open
@@ -310,7 +316,8 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
                 Err(error) => failure = Some(error),
             }
         }
-        if has_delivered {
+        telemetry::count_outcomes(&new);
+        if new.delivered > 0 {
             self.record_success(permits).await?;
         }
         if let Some(failure) = failure {
@@ -325,6 +332,16 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
             self.invocation.gate.record_success(bucket, permits).await?;
         }
         Ok(())
+    }
+
+    /// Counts deliveries that this chunk's batch ended.
+    pub(crate) async fn count_batched(&mut self, ended: &[(Recipient, Outcome)]) -> Result<(), Error> {
+        let mut new = OutcomeCounts::default();
+        for (_, outcome) in ended {
+            new.count(outcome);
+        }
+        telemetry::count_outcomes(&new);
+        self.count(ended).await
     }
 
     /// Counts deliveries that have ended, and keeps the events that the caller asked for.

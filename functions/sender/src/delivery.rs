@@ -15,7 +15,7 @@ use herald::delivery::{
 use herald::id::NotificationId;
 use herald::service_urls::ServiceUrls;
 use herald::store::{self, CasResult, Conversations, Ledger};
-use herald::telemetry::chain;
+use herald::telemetry::{self, Metric, chain};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
@@ -197,8 +197,15 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         let lease = match ledger.claim(request, target.key).await? {
             Claim::Acquired(lease) => lease,
-            Claim::LeasedElsewhere { until } => return Ok(RunResult::LeasedElsewhere { until }),
-            Claim::ConversationBusy { until } | Claim::NotDue { until } => return Ok(not_attempted(until)),
+            Claim::LeasedElsewhere { until } => {
+                telemetry::count(Metric::ClaimConflict);
+                return Ok(RunResult::LeasedElsewhere { until });
+            }
+            Claim::ConversationBusy { until } => {
+                telemetry::count(Metric::ClaimConflict);
+                return Ok(not_attempted(until));
+            }
+            Claim::NotDue { until } => return Ok(not_attempted(until)),
             Claim::Settled(outcome) => return Ok(RunResult::AlreadySettled(outcome)),
         };
         if lease.sent.is_some() && !has_permit {

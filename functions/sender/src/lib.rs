@@ -36,7 +36,7 @@ use herald::notification::SendMode;
 use herald::queue::batch::Receipt;
 use herald::queue::{Chunk, Queue, sqs};
 use herald::store::{Close, Notifications};
-use herald::telemetry::chain;
+use herald::telemetry::{self, Metric, chain};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
@@ -95,6 +95,7 @@ pub async fn run<B: Backend>(
     if receipt.is_last() {
         // It is in the dead-letter queue from now on. To redrive it is safe: what has ended is in the ledger.
         let reason = chain(&error);
+        telemetry::count(Metric::DeadLettered);
         let notifications = &invocation.context.notifications;
         if let Err(error) = notifications.mark_dead_lettered(&id, name, &reason).await {
             tracing::error!(error_type = "DeadLetterNotRecorded", notification = %id, error = %chain(&error), "chunk moved to the dead-letter queue; the reason could not be stored");
@@ -135,9 +136,13 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
         chunk.revision = revision;
         if let Some(until) = process(invocation, &cache, &mut chunk).await? {
             // What is not sent by then ends then, however long it would have to wait.
-            let expires_at = cache.latest().await?.head.expires_at;
-            let is_sooner = expires_at < until && expires_at > invocation.now();
-            let until = if is_sooner { expires_at } else { until };
+            let head = &cache.latest().await?.head;
+            let now = invocation.now();
+            let is_sooner = head.expires_at < until && head.expires_at > now;
+            let until = if is_sooner { head.expires_at } else { until };
+            let open_for = now.duration_since(head.deliver_at.unwrap_or(head.accepted_at));
+            telemetry::record(Metric::Waiting, chunk.recipients.len() as u64);
+            telemetry::record(Metric::OldestOpen, u64::try_from(open_for.as_secs()).unwrap_or(0));
             if until > later(invocation.now(), UNCOUNTED_WAIT) {
                 count(context, &chunk).await;
             }
@@ -219,6 +224,6 @@ async fn count<B: Backend>(context: &Context<B>, chunk: &Chunk) {
 async fn requeue<B: Backend>(context: &Context<B>, mut chunk: Chunk, until: Timestamp) -> Result<(), Error> {
     let wait = Duration::try_from(until.duration_since(context.clock.now())).unwrap_or(Duration::ZERO);
     chunk.due = Some(until);
-    tracing::info!(notification = %chunk.notification, open = chunk.recipients.len(), wait_s = wait.as_secs(), "chunk re-queued");
+    tracing::info!(notification = %chunk.notification, open = chunk.recipients.len(), wait_s = wait.as_secs(), "chunk requeued");
     Ok(context.deliveries.send(vec![chunk.message(wait)]).await?)
 }

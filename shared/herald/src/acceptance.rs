@@ -25,7 +25,7 @@ use crate::notification::{Content, IfNoConversation, Notification, SendMode, Sta
 use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
 use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, Revise};
-use crate::telemetry::chain;
+use crate::telemetry::{self, Metric, chain};
 use crate::warning::Warning;
 
 mod exceptions;
@@ -352,6 +352,7 @@ impl<B: Backend> Acceptor<'_, B> {
             Accept::Duplicate(id) => return self.replay(id, warnings, now).await,
         }
         let notification = acceptance.notification;
+        telemetry::count(Metric::Accepted);
         match self.enqueue(&notification, now).await {
             Ok(()) => {
                 tracing::info!(notification = %notification.id, parts = notification.parts, "accepted");

@@ -3,15 +3,16 @@
 //! A failure is logged once, where it is handled, with a stable `error_type` that alarms filter on. A field's name ends in
 //! its unit. Bodies, tokens, message texts and people's names are never logged.
 //!
-//! A metric is a line in `CloudWatch`'s embedded metric format. Its one dimension is the function, so that each metric is one
-//! series: tenants and codes are in the log line beside it.
+//! A metric is a line in `CloudWatch`'s embedded metric format, whatever the log level. Its one dimension is the function, so that
+//! each metric is one series: tenants and codes are in the log line beside it.
 
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use tracing::Subscriber;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -19,6 +20,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::clock::Clock;
 use crate::config::Environment;
+use crate::delivery::OutcomeCounts;
 
 /// The namespace of all metrics.
 const NAMESPACE: &str = "Herald";
@@ -26,17 +28,50 @@ const NAMESPACE: &str = "Herald";
 /// Set by Lambda.
 const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 
-/// The name of the function, once logging has started. Without it no metric is written.
-static FUNCTION: OnceLock<String> = OnceLock::new();
+/// The target of the events that become metrics.
+const METRICS: &str = "herald::metrics";
 
-/// A metric that operators set alarms on. Each is a count.
+/// A metric that operators set alarms on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
+    /// A function started in a new process.
+    ColdStart,
+    /// Notifications that were accepted.
+    Accepted,
+    /// Deliveries that ended as delivered. An edit of a sent message is no delivery.
+    Delivered,
+    /// Deliveries that ended as rejected.
+    Rejected,
+    /// Deliveries that ended as gone.
+    Gone,
+    /// Deliveries that ended as unknown.
+    Unknown,
+    /// Deliveries that ended as skipped.
+    Skipped,
+    /// Deliveries that ended as expired.
+    Expired,
+    /// Deliveries that ended as cancelled.
+    Cancelled,
+    /// Deliveries that went back to the queue: they wait for permits, for their next attempt or for the bot. A delivery is
+    /// counted each time.
+    Waiting,
+    /// How long ago the notification was accepted of which deliveries wait, in seconds.
+    OldestOpen,
+    /// Requests that the channel or Graph answered with 429.
+    Throttled,
+    /// Claims of a delivery that found its lease, or that of its conversation, held by another worker.
+    ClaimConflict,
+    /// Messages of a queue that were given up.
+    DeadLettered,
+    /// Events that the event bus refused for good: they were dropped.
+    EventsDropped,
     /// The bot has no token, or the channel refuses it in every tenant: nothing is sent. Counted about once a minute while that
     /// lasts and deliveries are open.
     BotOutage,
     /// A tenant refuses the bot's token. Counted each time its circuit breaker opens.
     TenantRefusal,
+    /// An upstream event became a notification, or edited one.
+    EventAccepted,
     /// An upstream event was refused. Counted each time that its message is received.
     EventRefused,
     /// An upstream event that nothing takes: it was dropped.
@@ -44,12 +79,36 @@ pub enum Metric {
 }
 
 impl Metric {
-    const fn name(self) -> &'static str {
+    /// The name in `CloudWatch`.
+    pub const fn name(self) -> &'static str {
         match self {
+            Self::ColdStart => "ColdStart",
+            Self::Accepted => "Accepted",
+            Self::Delivered => "Delivered",
+            Self::Rejected => "Rejected",
+            Self::Gone => "Gone",
+            Self::Unknown => "Unknown",
+            Self::Skipped => "Skipped",
+            Self::Expired => "Expired",
+            Self::Cancelled => "Cancelled",
+            Self::Waiting => "Waiting",
+            Self::OldestOpen => "OldestOpen",
+            Self::Throttled => "Throttled",
+            Self::ClaimConflict => "ClaimConflict",
+            Self::DeadLettered => "DeadLettered",
+            Self::EventsDropped => "EventsDropped",
             Self::BotOutage => "BotOutage",
             Self::TenantRefusal => "TenantRefusal",
+            Self::EventAccepted => "EventAccepted",
             Self::EventRefused => "EventRefused",
             Self::EventUnmatched => "EventUnmatched",
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::OldestOpen => "Seconds",
+            _ => "Count",
         }
     }
 }
@@ -72,8 +131,6 @@ const OURS: [&str; 7] = [
 /// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Libraries log from
 /// `WARN` on, whatever the level.
 pub fn start(environment: &Environment<'_>) {
-    let name = environment.optional(FUNCTION_NAME);
-    FUNCTION.get_or_init(|| name.unwrap_or_else(|| "unknown".to_owned()));
     let level = match environment.optional(LEVEL).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,
         Some("DEBUG") => LevelFilter::DEBUG,
@@ -89,32 +146,93 @@ pub fn start(environment: &Environment<'_>) {
         .with_target(false)
         .with_timer(Time(Clock::system()))
         .with_filter(filter(level));
+    let function = environment.optional(FUNCTION_NAME);
+    let metrics = MetricLines {
+        function: function.unwrap_or_else(|| "unknown".to_owned()),
+    };
+    let metrics = metrics.with_filter(Targets::new().with_target(METRICS, LevelFilter::INFO));
     // A second start in one process (tests) keeps the first subscriber.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines).with(metrics));
+    count(Metric::ColdStart);
 }
 
 /// Counts one occurrence.
 pub fn count(metric: Metric) {
-    if let Some(function) = FUNCTION.get() {
-        let line = metric_line(metric, function, Clock::system().now().as_millisecond());
+    record(metric, 1);
+}
+
+/// Records a value, or so many occurrences. Zero is not recorded.
+pub fn record(metric: Metric, value: u64) {
+    if value > 0 {
+        tracing::info!(target: METRICS, metric = metric.name(), unit = metric.unit(), value);
+    }
+}
+
+/// Counts how deliveries ended.
+pub fn count_outcomes(counts: &OutcomeCounts) {
+    record(Metric::Delivered, counts.delivered);
+    record(Metric::Rejected, counts.rejected);
+    record(Metric::Gone, counts.gone);
+    record(Metric::Unknown, counts.unknown);
+    record(Metric::Skipped, counts.skipped);
+    record(Metric::Expired, counts.expired);
+    record(Metric::Cancelled, counts.cancelled);
+}
+
+/// Writes metrics in `CloudWatch`'s embedded metric format.
+struct MetricLines {
+    function: String,
+}
+
+impl<S: Subscriber> Layer<S> for MetricLines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut fields = MetricFields::default();
+        event.record(&mut fields);
+        let line = metric_line(&fields, &self.function, Clock::system().now().as_millisecond());
         // Nothing can be reported when standard output is closed.
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 }
 
-fn metric_line(metric: Metric, function: &str, milliseconds: i64) -> Value {
-    let name = metric.name();
+/// The fields of an event that becomes a metric.
+#[derive(Default)]
+struct MetricFields {
+    metric: String,
+    unit: String,
+    value: u64,
+}
+
+impl Visit for MetricFields {
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "metric" => value.clone_into(&mut self.metric),
+            "unit" => value.clone_into(&mut self.unit),
+            _ => {}
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "value" {
+            self.value = value;
+        }
+    }
+}
+
+fn metric_line(fields: &MetricFields, function: &str, milliseconds: i64) -> Value {
+    let MetricFields { metric, unit, value } = fields;
     json!({
         "_aws": {
             "Timestamp": milliseconds,
             "CloudWatchMetrics": [{
                 "Namespace": NAMESPACE,
                 "Dimensions": [["FunctionName"]],
-                "Metrics": [{"Name": name, "Unit": "Count"}],
+                "Metrics": [{"Name": metric, "Unit": unit}],
             }],
         },
         "FunctionName": function,
-        name: 1,
+        metric.as_str(): value,
     })
 }
 
@@ -122,6 +240,7 @@ fn filter(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(OURS.map(|ours| (ours, level)))
+        .with_target(METRICS, LevelFilter::OFF)
 }
 
 /// Lambda reads a line's level only if the line has a timestamp, and takes it for `INFO` otherwise.
@@ -164,7 +283,12 @@ mod tests {
 
     #[test]
     fn a_metric_is_one_line_in_cloudwatchs_embedded_format_with_one_dimension() {
-        let line = metric_line(Metric::BotOutage, "sender", 1_800_000_000_000).to_string();
+        let fields = MetricFields {
+            metric: Metric::BotOutage.name().to_owned(),
+            unit: Metric::BotOutage.unit().to_owned(),
+            value: 1,
+        };
+        let line = metric_line(&fields, "sender", 1_800_000_000_000).to_string();
         assert!(!line.contains('\n'));
         let line: Value = serde_json::from_str(&line).unwrap();
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
@@ -195,5 +319,9 @@ mod tests {
             assert!(!filter.would_enable(library, &Level::INFO), "{library}");
         }
         assert!(!super::filter(LevelFilter::ERROR).would_enable("rustls", &Level::WARN));
+        assert!(
+            !filter.would_enable(METRICS, &Level::INFO),
+            "metrics are lines of their own"
+        );
     }
 }

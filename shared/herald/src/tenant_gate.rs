@@ -28,6 +28,7 @@ use crate::rate_limit::{
     self, Bucket, Limits, PermitRequest, Permits, QueueClass, QueuePlace, Reservation, TenantRate, Ticket,
 };
 use crate::store::{Error, RateLimits};
+use crate::telemetry::{self, Metric};
 use crate::time::later;
 
 /// The gate of one invocation.
@@ -140,6 +141,7 @@ impl<'a, P: RateLimits> TenantGate<'a, P> {
     /// Slows the bucket down after a 429, and holds it for its `Retry-After`.
     pub async fn throttle(&self, bucket: &Bucket, retry_after: Option<SignedDuration>) -> Result<(), Error> {
         let (now, limit) = (self.clock.now(), self.limits.of(bucket));
+        telemetry::count(Metric::Throttled);
         if let Some(wait) = retry_after {
             self.hold(bucket, later(now, wait));
         }

@@ -5,8 +5,10 @@ use herald::aws::Sdk;
 use herald::config::{Environment, variable};
 use herald::event::eventbridge::Bus;
 use herald::event::{Error, Event, EventKind, Events};
+use herald::telemetry::Metric;
 use serde_json::{Value, json};
 use tests::database::environment;
+use tests::logs::Logs;
 use tests::script::{LOST, Script};
 
 use super::at;
@@ -156,18 +158,37 @@ async fn after_a_lost_answer_the_same_events_are_sent_again() {
 }
 
 #[tokio::test]
-async fn an_unavailable_or_forbidden_bus_is_an_error_without_quotes() {
+async fn an_unavailable_bus_is_an_error_without_quotes() {
     let refused = |status, code: &str| (status, json!({"__type": code, "message": "canary"}));
     for (answers, asked) in [
         (vec![], 2),
         (vec![refused(500, "InternalException"); 2], 2),
         (vec![refused(400, "ThrottlingException"); 2], 2),
-        (vec![refused(400, "AccessDeniedException")], 1),
     ] {
         let script = Script::of(answers).await;
         let error = bus(&script).publish(events(1)).await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error}");
         assert!(!herald::telemetry::chain(&error).contains("canary"), "{error}");
         assert_eq!(script.requests().len(), asked);
+    }
+}
+
+#[tokio::test]
+async fn events_that_the_bus_refuses_for_good_are_counted_and_dropped_so_that_deliveries_go_on() {
+    let refused = |code: &str| (400, json!({"__type": code, "message": "canary"}));
+    let entry = (
+        200,
+        json!({"FailedEntryCount": 1, "Entries": [{"ErrorCode": "NotAuthorizedForSourceException"}]}),
+    );
+    for answers in [
+        vec![refused("AccessDeniedException")],
+        vec![refused("com.amazonaws.eventbridge#ResourceNotFoundException")],
+        vec![entry.clone(), entry],
+    ] {
+        let (logs, _recording) = Logs::record();
+        let script = Script::of(answers).await;
+        bus(&script).publish(events(1)).await.unwrap();
+        assert_eq!(logs.metric(Metric::EventsDropped), 1);
+        assert!(!format!("{:?}", logs.with("error_type")).contains("canary"));
     }
 }

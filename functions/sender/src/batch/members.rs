@@ -151,7 +151,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         self.run
             .open
             .retain(|open| skipped.iter().all(|(recipient, _)| *recipient != open.recipient));
-        self.run.count(&ended).await
+        self.run.count_batched(&ended).await
     }
 }
 

@@ -185,7 +185,7 @@ impl<'r, 'a, B: Backend> BatchRun<'r, 'a, B> {
                 }),
             }
         }
-        self.run.count(&ended).await
+        self.run.count_batched(&ended).await
     }
 
     /// The batch is done. That is written if recipients are left, who are delivered individually.

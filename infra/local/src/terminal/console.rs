@@ -131,6 +131,7 @@ fn trouble(event: &Event) -> Option<Line<'_>> {
         })
     };
     match event {
+        Event::Logged { line, .. } if words::is_metric(line) => None,
         Event::Logged { function, line } => match words::of_log(line) {
             (tone @ (Tone::Warning | Tone::Failure), text) => Some(Line {
                 who: function,
@@ -173,6 +174,7 @@ fn routine(event: &Event) -> Option<Line<'_>> {
         })
     };
     match event {
+        Event::Logged { line, .. } if words::is_metric(line) => None,
         Event::Logged { function, line } => {
             let (tone, text) = words::of_log(line);
             Some(Line {
@@ -330,5 +332,10 @@ mod tests {
         for level in ["INFO", "DEBUG", "TRACE"] {
             assert!(trouble(&logged(level)).is_none(), "{level}");
         }
+        let metric = Event::Logged {
+            function: "sender".into(),
+            line: json!({"_aws": {"Timestamp": 1}, "Delivered": 1}).to_string(),
+        };
+        assert!(trouble(&metric).is_none());
     }
 }

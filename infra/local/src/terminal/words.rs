@@ -35,6 +35,11 @@ impl Tone {
     }
 }
 
+/// Whether a line is a metric for `CloudWatch`, which the terminal does not show.
+pub(super) fn is_metric(line: &str) -> bool {
+    line.contains(r#""_aws":{"#)
+}
+
 /// A log line of a function in words: the message, its `error_type`, and its fields. A line that is not JSON is shown as it
 /// is: it is a panic, or the developer's own.
 pub(super) fn of_log(line: &str) -> (Tone, String) {

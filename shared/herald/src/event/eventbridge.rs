@@ -1,8 +1,12 @@
 //! Events on a bus of EventBridge.
+//!
+//! An event that the bus refuses for good is logged, counted and dropped: a missing permission or a deleted bus must not keep
+//! deliveries from being recorded. What may pass is an error, and the caller's message comes again.
 
 use std::sync::Arc;
 
 use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::error::ProvideErrorMetadata;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_smithy_types::DateTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -10,6 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{Error, Event, SOURCE};
 use crate::aws::{self, Sdk, sanitize_code};
 use crate::config::{Environment, variable};
+use crate::telemetry::{self, Metric};
 
 /// Most events of one request.
 const BATCH: usize = 10;
@@ -19,6 +24,18 @@ const CONCURRENCY: usize = 4;
 
 /// Attempts to publish one batch.
 const ATTEMPTS: u32 = 2;
+
+/// Parts of the codes with which EventBridge refuses a request or an event for good, by its API reference: permissions, a bus that
+/// does not exist, an event that it does not take.
+const FINAL_CODES: [&str; 7] = [
+    "AccessDenied",
+    "NotAuthorized",
+    "ResourceNotFound",
+    "Validation",
+    "Invalid",
+    "Malformed",
+    "OperationDisabled",
+];
 
 /// An event bus, or none. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,6 +87,10 @@ impl BusClient {
         let Some(unpublished) = self.request(unpublished.entries).await? else {
             return Ok(());
         };
+        if is_final(&unpublished.code) {
+            log_dropped(unpublished.entries.len(), &unpublished.code);
+            return Ok(());
+        }
         Err(Error::Refused {
             refused: unpublished.entries.len(),
             sent: batch.len(),
@@ -92,9 +113,18 @@ impl BusClient {
     /// Makes one request, and returns the events that EventBridge refused.
     async fn request(&self, entries: Vec<PutEventsRequestEntry>) -> Result<Option<Unpublished>, Error> {
         let request = self.client.put_events().set_entries(Some(entries.clone()));
-        let output = request.send().await.map_err(|error| Error::Unavailable {
-            source: aws::Error::new("events:PutEvents", error).into(),
-        })?;
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error) if is_final(error.code().unwrap_or_default()) => {
+                log_dropped(entries.len(), &sanitize_code(error.code()));
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(Error::Unavailable {
+                    source: aws::Error::new("events:PutEvents", error).into(),
+                });
+            }
+        };
         if output.failed_entry_count == 0 {
             return Ok(None);
         }
@@ -108,4 +138,18 @@ impl BusClient {
         let entries = refused.map(|(_, entry)| entry).collect();
         Ok(Some(Unpublished { entries, code }))
     }
+}
+
+fn is_final(code: &str) -> bool {
+    FINAL_CODES.iter().any(|part| code.contains(part))
+}
+
+fn log_dropped(events: usize, code: &str) {
+    telemetry::record(Metric::EventsDropped, events as u64);
+    tracing::error!(
+        error_type = "EventsDropped",
+        events,
+        code,
+        "the event bus refuses events: they are dropped, and deliveries go on"
+    );
 }
