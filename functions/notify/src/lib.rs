@@ -73,6 +73,7 @@ mod rates;
 mod request;
 mod response;
 mod revise;
+mod rights;
 mod route;
 mod status;
 mod users;
@@ -173,6 +174,7 @@ pub async fn handle<B: Backend>(context: &Context<B>, request: Request) -> Respo
 impl<B: Backend> Context<B> {
     async fn dispatch(&self, request: &Request) -> Result<Response<Body>, ApiError> {
         let route = Route::of(request)?;
+        rights::check(request, route.endpoint)?;
         let query = &Query::parse(request, route.query)?;
         let path = |name| route::parameter(request, name);
         let caller = &caller::of(request);
