@@ -12,8 +12,11 @@ use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::lossless::LosslessJson;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::acceptance::Settings;
+use herald::backend::Memory;
 use herald::clock::{Clock, Random};
 use herald::conversation::{self, Export, Import};
+use herald::queue::memory::Queue;
 use herald::store::memory::Store;
 use jiff::Timestamp;
 use lambda_http::http::header::AUTHORIZATION;
@@ -412,9 +415,13 @@ fn the_endpoint_answers_every_post() {
     fuzz("requests", &mangled(fixtures()), |input| {
         let request: Request = request("POST", "/api/messages", Body::Binary(input));
         let status = runtime.block_on(async {
-            let context = messages::Context {
+            let context = messages::Context::<Memory> {
                 topics: messages::Topics::default(),
-                store: Store::new(),
+                conversations: Store::new(),
+                notifications: Store::new(),
+                plans: Queue::new(),
+                events: Queue::new(),
+                settings: Settings::default(),
                 authenticator: Authenticator::unauthenticated(Cloud::Public),
                 connector: Connector::new(Channel::new(), rule(), given(Cloud::Public)),
                 random: Random::from_fn(|| [7; 16]),

@@ -16,6 +16,7 @@ mod hooks;
 mod http_api;
 mod infra;
 mod install;
+mod later;
 mod lossless;
 mod messages;
 mod metrics;

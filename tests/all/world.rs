@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) channel: Channel,
     pub(crate) plans: Queue,
     pub(crate) deliveries: Queue,
+    /// The bot's jobs, on the events queue.
+    pub(crate) jobs: Queue,
     pub(crate) events: herald::event::memory::Events,
     /// The largest audience that starts without a confirmation.
     pub(crate) confirm_above: u64,
@@ -109,6 +111,7 @@ impl World {
             channel,
             plans: Queue::new(),
             deliveries: Queue::new(),
+            jobs: Queue::new(),
             events: herald::event::memory::Events::default(),
             confirm_above: CONFIRM_ABOVE,
             graph_clients: None,
@@ -153,14 +156,18 @@ impl World {
         self.messages_over(self.store.clone(), request).await
     }
 
-    pub(crate) async fn messages_over<S: herald::store::Conversations>(
+    pub(crate) async fn messages_over<S: herald::store::Conversations + std::fmt::Debug>(
         &self,
         store: S,
         request: Request<Body>,
     ) -> Response<Body> {
-        let context = messages::Context {
+        let context = messages::Context::<Assembled<S, Store, Store, Queue, herald::event::memory::Events>> {
             topics: messages::Topics::new(["builds", "release notes"]),
-            store,
+            conversations: store,
+            notifications: self.store.clone(),
+            plans: self.plans.clone(),
+            events: self.jobs.clone(),
+            settings: self.settings(),
             authenticator: Authenticator::unauthenticated(Cloud::Public),
             connector: self.connector(),
             clock: self.clock.clone(),
@@ -271,6 +278,7 @@ impl World {
             conversations: self.store.clone(),
             registry: self.store.clone(),
             plans: self.plans.clone(),
+            worker: events::Worker::new(messages::bot::work),
             settings: self.settings(),
             clock: self.clock.clone(),
             random: self.random.clone(),

@@ -20,7 +20,7 @@ use super::store::Tables;
 use super::tokens::credential;
 use super::wire::Wire;
 
-fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
+pub(super) fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
     Lane {
         environment: Arc::clone(environment),
         which,

@@ -9,6 +9,7 @@ use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::http::{Body as Answer, ResponseFuture, Transport};
 use bytes::Bytes;
+use herald::acceptance::Settings;
 use lambda_http::Body;
 use lambda_http::http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +17,9 @@ use tests::gateway;
 use tokio::time::sleep;
 
 use super::channel::Kind;
+use super::functions::{Simulated, lane};
 use super::lambda::Environment;
+use super::queues::Which;
 use super::run::Run;
 use super::store::Tables;
 use super::wire::service_url;
@@ -180,9 +183,15 @@ async fn deliver(run: &Arc<Run>, body: &str, activity: u64) -> usize {
     let mut deaths = 0;
     for number in 1.. {
         let environment = Environment::start(run, format!("messages {activity}.{number}"));
-        let context = messages::Context {
+        let (tables, plans) = (Tables(Arc::clone(&environment)), lane(&environment, Which::Plans));
+        let context = messages::Context::<Simulated> {
             topics: messages::Topics::default(),
-            store: Tables(Arc::clone(&environment)),
+            conversations: tables.clone(),
+            notifications: tables,
+            // The people here ask the bot for nothing that is to be done later.
+            events: plans.clone(),
+            plans,
+            settings: Settings::default(),
             authenticator: Authenticator::unauthenticated(Cloud::Public),
             connector: Connector::unauthenticated(Replies(Arc::clone(run))),
             clock: environment.clock(),

@@ -31,7 +31,10 @@ use tokio::sync::OnceCell;
 
 use routed::NamedRoute;
 
+pub use worker::Worker;
+
 mod routed;
+mod worker;
 
 /// What the handler works with.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Context<B: Backend> {
     pub registry: B::Registry,
     /// The queue to the planner.
     pub plans: B::Queue,
+    /// Does the bot's jobs.
+    pub worker: Worker,
     /// What the deployment allows.
     pub settings: Settings,
     /// The time.
@@ -57,7 +62,7 @@ impl Context<Aws> {
     ///
     /// # Errors
     /// Names the variable that is missing or wrong.
-    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
+    pub fn from_environment(environment: &Environment<'_>, worker: Worker) -> Result<Self, config::Error> {
         let transport = http_transport(environment).build()?;
         let clock = Clock::system();
         let sdk = aws::Sdk::new(environment, &transport)?;
@@ -73,6 +78,7 @@ impl Context<Aws> {
                 &sdk,
                 schedules.as_ref(),
             )?,
+            worker,
             settings: Settings::from_environment(environment)?,
             clock,
             random: Random::system(),
@@ -134,6 +140,7 @@ async fn handle_message<B: Backend>(
     let event = UpstreamEvent::read(&message);
     let outcome = match event.content.clone() {
         Ok(EventContent::Request(request)) => context.accept(&event, &request).await,
+        Ok(EventContent::Job(job)) => context.do_job(*job).await,
         Ok(EventContent::Foreign(value)) => match routes.get_or_try_init(|| context.routes()).await {
             Ok(routes) => context.route(routes, &event, &value).await,
             Err(error) => Err(error.into()),

@@ -1,15 +1,20 @@
 //! **Your bot.** This is the one file to edit: it decides what the bot replies.
 //!
 //! Herald does the rest: before a turn runs, the conversation is stored, and `POST /api/notifications` can write to it later.
-//! A turn must be short; the channel waits about 15 seconds for all of it.
+//! A turn must be short; the channel waits about 15 seconds for all of it. What takes longer, or is to happen later, is for
+//! [`Later`].
 
+use std::time::Duration;
+
+use botframework::activity::Activity;
 use botframework::activity::ActivityType::Message;
 use botframework::app::{AdaptiveCard, App, Context, Error, SubmittedData};
+use herald::job::Job;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Welcome;
-use crate::tags::{TagResult, Tags};
+use crate::reminder::Reminder;
+use crate::{Later, LaterResult, TagResult, Tags, Welcome};
 
 /// What the bot does. The first handler that fits an activity runs.
 pub fn bot(app: App) -> App {
@@ -18,10 +23,24 @@ pub fn bot(app: App) -> App {
         .command("topics", topics)
         .command("subscribe", subscribe)
         .command("unsubscribe", unsubscribe)
+        .command("remind me", remind)
+        .command("report", report)
         .command("who am i", who_am_i)
         .verb("subscribe", subscribe_by_button)
         .verb("unsubscribe", unsubscribe_by_button)
         .on(Message, echo)
+}
+
+/// The work that [`Later::work`] puts off, by its name. Herald runs it after the turn, for up to 25 seconds, and sends what it
+/// returns to the conversation. An error runs it again, in three minutes.
+///
+/// # Errors
+/// When the work fails.
+pub async fn work(job: Job) -> Result<Activity, Error> {
+    match job.name.as_str() {
+        "report" => Ok(write_report(job.read().map_err(Error::bot)?).await),
+        other => Err(Error::bot(format!("there is no work named {other}"))),
+    }
 }
 
 /// A welcome says why it came, what the bot offers, and what to do next.
@@ -50,8 +69,9 @@ async fn help(context: Context) -> Result<String, Error> {
         ),
     };
     Ok(format!(
-        "I bring notifications here when there are any. I understand:\n{subscribe}\n- **who am i** shows what I know of you\n- \
-         **help** shows this\n\nSay anything else and I repeat it, so you can see that I listen. To stop hearing from me, uninstall \
+        "I bring notifications here when there are any. I understand:\n{subscribe}\n- **remind me tomorrow at 9 to call Ada** \
+         brings that back at your time\n- **report sales** makes a report, and brings it when it is there\n- **who am i** shows \
+         what I know of you\n- **help** shows this\n\nSay anything else and I repeat it, so you can see that I listen. To stop hearing from me, uninstall \
          me or remove me from this chat."
     ))
 }
@@ -143,6 +163,47 @@ fn no_topic(tags: &Tags) -> String {
     }
 }
 
+/// Sends a message later: to this conversation, at the wall clock of the person.
+async fn remind(context: Context, said: String) -> Result<String, Error> {
+    let later: Later = context.get()?;
+    let Some(reminder) = Reminder::read(&said, later.now()) else {
+        return Ok(
+            "Say when and what, such as **remind me tomorrow at 9 to call Ada** or **remind me in 10 minutes to stretch**."
+                .to_owned(),
+        );
+    };
+    let Reminder { at, of } = reminder;
+    if at <= *later.now() {
+        return Ok(format!("It is {} already.", later.now().strftime("%H:%M on %A")));
+    }
+    let mut message = Activity::message(format!("A reminder: {of}"));
+    if context.is_group() {
+        message.text.get_or_insert_default().push(' ');
+        message = message.and_mention(context.from());
+    }
+    Ok(match later.send_at(at.timestamp(), message).await? {
+        LaterResult::Accepted => format!("I remind you on {}: {of}", at.strftime("%A, %-d %B, at %H:%M")),
+        LaterResult::Refused(why) => format!("I cannot do that: the time {why}."),
+        LaterResult::NoConversation => "I do not know where to bring it.".to_owned(),
+    })
+}
+
+/// Long work: the turn answers at once, and [`work`] brings the result.
+async fn report(context: Context, about: String) -> Result<&'static str, Error> {
+    let later: Later = context.get()?;
+    Ok(match later.work("report", &about).await? {
+        LaterResult::Accepted => "I am on it. The report comes when it is ready.",
+        LaterResult::Refused(_) | LaterResult::NoConversation => "I do not know where to bring it.",
+    })
+}
+
+/// Stands for a query that takes a while.
+async fn write_report(about: String) -> Activity {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let about = if about.is_empty() { "everything" } else { &about };
+    Activity::message(format!("Your report on **{about}**: all is well."))
+}
+
 /// What the roster says of the person. It has more than their messages do.
 async fn who_am_i(context: Context) -> Result<String, Error> {
     let person = context.member(context.from().id.as_str()).await?;
@@ -161,27 +222,63 @@ async fn echo(context: Context) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use botframework::activity::ActivityType::Message;
     use botframework::auth::Authenticator;
     use botframework::cloud::Cloud;
-    use botframework::testing::{TestApp, TestChannel};
+    use botframework::testing::{TestApp, TestChannel, TestTurn};
+    use herald::acceptance::Settings;
+    use herald::backend::Memory;
     use herald::clock::{Clock, Random};
+    use herald::queue::memory::Queue;
     use herald::store::memory::Store;
     use serde_json::json;
 
     use crate::Topics;
 
-    /// The bot over a table in memory, and Ada, who talks to it.
+    /// A Friday morning.
+    const NOW: &str = "2027-01-15T08:00:00Z";
+
+    /// The bot over tables and queues in memory.
+    struct Bot {
+        /// Ada, who talks to it.
+        ada: TestApp,
+        /// What is to be sent later.
+        plans: Queue,
+        /// The work that it put off.
+        jobs: Queue,
+    }
+
+    impl Bot {
+        fn new() -> Self {
+            let (channel, store) = (TestChannel::default(), Store::new());
+            let (plans, jobs) = (Queue::new(), Queue::new());
+            let app = crate::app(crate::Context::<Memory> {
+                conversations: store.clone(),
+                notifications: store,
+                plans: plans.clone(),
+                events: jobs.clone(),
+                settings: Settings::default(),
+                authenticator: Authenticator::unauthenticated(Cloud::Public),
+                connector: channel.connector(),
+                clock: Clock::from_fn(|| NOW.parse().unwrap()),
+                random: Random::system(),
+                topics: Topics::new(["builds", "orders"]),
+            });
+            let ada = TestApp::of(app, channel);
+            Self { ada, plans, jobs }
+        }
+    }
+
     fn ada() -> TestApp {
-        let channel = TestChannel::default();
-        let app = crate::app(crate::Context {
-            store: Store::new(),
-            authenticator: Authenticator::unauthenticated(Cloud::Public),
-            connector: channel.connector(),
-            clock: Clock::system(),
-            random: Random::system(),
-            topics: Topics::new(["builds", "orders"]),
-        });
-        TestApp::of(app, channel)
+        Bot::new().ada
+    }
+
+    /// Says something in Berlin, an hour ahead of UTC in January.
+    async fn say_in_berlin(person: &TestApp, text: &str) -> TestTurn {
+        let said = json!({"text": text, "localTimezone": "Europe/Berlin"});
+        person.receive(&person.activity(&Message, &said)).await
     }
 
     #[tokio::test]
@@ -199,7 +296,14 @@ mod tests {
     #[tokio::test]
     async fn help_names_the_commands() {
         let said = ada().say("help").await;
-        for command in ["topics", "subscribe builds", "unsubscribe builds", "who am i"] {
+        for command in [
+            "topics",
+            "subscribe builds",
+            "unsubscribe builds",
+            "remind me tomorrow at 9 to call Ada",
+            "report sales",
+            "who am i",
+        ] {
             said.expect_mention_of(&format!("**{command}**"));
         }
     }
@@ -240,6 +344,47 @@ mod tests {
             .await
             .expect_card();
         assert_eq!(verbs(&forged), ["subscribe builds", "unsubscribe orders"]);
+    }
+
+    #[tokio::test]
+    async fn a_reminder_comes_at_the_wall_clock_of_the_person() {
+        let bot = Bot::new();
+        say_in_berlin(&bot.ada, "Remind me tomorrow at 9:30 to call Bob")
+            .await
+            .expect_text("I remind you on Saturday, 16 January, at 09:30: call Bob");
+        let wait = bot.plans.take().unwrap().delay;
+        assert_eq!(wait, Duration::from_hours(24) + Duration::from_mins(30));
+        say_in_berlin(&bot.ada, "remind me today at 8 to call Bob")
+            .await
+            .expect_text("It is 09:00 on Friday already.");
+        bot.ada
+            .say("remind me to call Bob")
+            .await
+            .expect_mention_of("Say when and what");
+        bot.ada
+            .say("remind me in 3 years to call Bob")
+            .await
+            .expect_text("I cannot do that: the time may be at most a year ahead.");
+        assert_eq!(bot.plans.take(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_is_put_off_and_then_made() {
+        let bot = Bot::new();
+        bot.ada
+            .say("report Sales")
+            .await
+            .expect_text("I am on it. The report comes when it is ready.");
+        let put_off: serde_json::Value = serde_json::from_str(&bot.jobs.take().unwrap().body).unwrap();
+        let job: super::Job = serde_json::from_value(put_off["heraldJob"].clone()).unwrap();
+        assert_eq!(job.conversation.conversation.as_str(), "a:ada");
+        let report = super::work(job.clone()).await.unwrap();
+        assert_eq!(report.text.unwrap(), "Your report on **Sales**: all is well.");
+        let unknown = super::Job {
+            name: "coffee".to_owned(),
+            ..job
+        };
+        assert!(super::work(unknown).await.is_err());
     }
 
     #[tokio::test]

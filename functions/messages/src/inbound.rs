@@ -4,22 +4,26 @@ use std::sync::Arc;
 
 use botframework::app::{self, Middleware, Next};
 use botframework::auth::VerifiedActivity;
-use herald::clock::Clock;
+use herald::clock::{Clock, Random};
 use herald::inbound;
 use herald::store::{self, Conversations};
 use herald::telemetry::chain;
 use http::StatusCode;
 
+use crate::later::{Engine, Later};
 use crate::tags::{TagStore, Tags};
 use crate::topics::Topics;
 use crate::turns::{Claim, Turns};
 
-/// Records what activities say, claims their turns, and gives each turn its [`Tags`] and its [`Welcome`](crate::Welcome).
+/// Records what activities say, claims their turns, and gives each turn its [`Tags`], its [`Later`] and its
+/// [`Welcome`](crate::Welcome).
 pub(crate) struct Inbound<C> {
     pub(crate) store: C,
     pub(crate) clock: Clock,
+    pub(crate) random: Random,
     pub(crate) topics: Topics,
     pub(crate) tags: Arc<dyn TagStore>,
+    pub(crate) engine: Arc<dyn Engine>,
 }
 
 impl<C: Conversations> Middleware for Inbound<C> {
@@ -63,6 +67,13 @@ impl<C: Conversations> Inbound<C> {
         let (tags, topics) = (Arc::clone(&self.tags), self.topics.clone());
         context.insert(Tags::new(tags, topics, activity));
         context.insert(turn.welcome());
+        let engine = Arc::clone(&self.engine);
+        context.insert(Later::new(
+            engine,
+            (&self.clock, &self.random),
+            activity,
+            turn.key(),
+        ));
         let ran = next.run(context).await;
         match &ran {
             Ok(()) => turns.finish(&turn).await,

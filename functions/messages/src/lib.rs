@@ -15,20 +15,28 @@ use botframework::app::App;
 use botframework::auth::Authenticator;
 use botframework::connector::Connector;
 use botframework::credential::Runtime;
+use herald::acceptance::Settings;
+use herald::backend::{Aws, Backend};
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
-use herald::store::{Conversations, dynamodb};
+use herald::queue::sqs;
+use herald::store::dynamodb;
 use herald::{aws, credential};
 
 use inbound::Inbound;
+use later::DeployedEngine;
 use tags::StoredTags;
 
 pub mod bot;
 mod inbound;
+mod later;
+mod local_time;
+mod reminder;
 mod tags;
 mod topics;
 mod turns;
 
+pub use later::{Later, LaterResult};
 pub use tags::{TagResult, Tags};
 pub use topics::Topics;
 pub use turns::Welcome;
@@ -38,22 +46,30 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The dependencies of [`app`].
 #[derive(Debug)]
-pub struct Context<C> {
+pub struct Context<B: Backend> {
     /// The table of conversations, which each activity is recorded in.
-    pub store: C,
+    pub conversations: B::Conversations,
+    /// Where notifications are stored that the bot asks for.
+    pub notifications: B::Notifications,
+    /// The queue to the planner.
+    pub plans: B::Queue,
+    /// The queue of the bot's jobs.
+    pub events: B::Queue,
+    /// What the deployment allows.
+    pub settings: Settings,
     /// Authenticates senders and checks their service URLs.
     pub authenticator: Authenticator,
     /// Sends the bot's replies.
     pub connector: Connector,
     /// Decides whether a token has expired, and dates the records.
     pub clock: Clock,
-    /// Numbers the turns that the bot begins itself.
+    /// Numbers notifications, and the turns that the bot begins itself.
     pub random: Random,
     /// The tags that people may join.
     pub topics: Topics,
 }
 
-impl Context<dynamodb::Conversations> {
+impl Context<Aws> {
     /// The context of the deployed function.
     ///
     /// # Errors
@@ -62,8 +78,15 @@ impl Context<dynamodb::Conversations> {
         let transport = http_transport(environment).timeout(REPLY_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let (clock, random) = (Clock::system(), Random::system());
+        let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
+        let table = |name| environment.required(name);
+        let queue = |name| sqs::Queue::from_environment(environment, name, &sdk, schedules.as_ref());
         Ok(Self {
-            store: dynamodb::Conversations::new(&sdk, environment.required(variable::CONVERSATIONS_TABLE)?),
+            conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
+            notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            plans: queue(variable::PLANS_QUEUE_URL)?,
+            events: queue(variable::EVENTS_QUEUE_URL)?,
+            settings: Settings::from_environment(environment)?,
             authenticator: environment.authenticator(&transport, &random)?,
             connector: credential::connector(environment, &transport, &clock, &random)?,
             topics: Topics::from_environment(environment)?,
@@ -74,18 +97,29 @@ impl Context<dynamodb::Conversations> {
 }
 
 /// The messaging endpoint: your bot, with every conversation recorded before its turn and every turn run once.
-pub fn app<C: Conversations>(context: Context<C>) -> App {
-    let (clock, random) = (context.clock.clone(), context.random);
+pub fn app<B: Backend>(context: Context<B>) -> App {
+    let (clock, random) = (context.clock.clone(), context.random.clone());
     let runtime = Runtime::new(move || clock.now().into(), move || random.bytes());
     let app = App::new(context.authenticator, context.connector, runtime);
     let tags = Arc::new(StoredTags {
-        store: context.store.clone(),
+        store: context.conversations.clone(),
         clock: context.clock.clone(),
     });
+    let engine = Arc::new(DeployedEngine::<B> {
+        notifications: context.notifications,
+        conversations: context.conversations.clone(),
+        plans: context.plans,
+        events: context.events,
+        settings: context.settings,
+        clock: context.clock.clone(),
+        random: context.random.clone(),
+    });
     bot::bot(app.layer(Inbound {
-        store: context.store,
+        store: context.conversations,
         clock: context.clock,
+        random: context.random,
         topics: context.topics,
         tags,
+        engine,
     }))
 }

@@ -71,6 +71,11 @@ impl ClaimedTurn {
         }
     }
 
+    /// Names the turn; `None` if each copy of the activity is answered.
+    pub(crate) fn key(&self) -> Option<&TurnKey> {
+        self.turn.as_ref()
+    }
+
     fn keys(&self) -> impl Iterator<Item = &TurnKey> {
         self.turn.iter().chain(&self.welcome)
     }

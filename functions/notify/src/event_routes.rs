@@ -152,6 +152,11 @@ impl<B: Backend> Context<B> {
                     "This is a request for a notification. No route is asked for those.",
                 ));
             }
+            EventContent::Job(_) => {
+                return Err(ApiError::bad_request(
+                    "This is a job of the bot. No route is asked for those.",
+                ));
+            }
         };
         Ok(json(StatusCode::OK, &trial(name, &route, &event, now)))
     }

@@ -28,7 +28,10 @@ use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, Revise}
 use crate::telemetry::{self, Metric, chain};
 use crate::warning::Warning;
 
+mod bot;
 mod exceptions;
+
+pub use bot::BotMessage;
 
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);

@@ -25,6 +25,7 @@
 //! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
 //! | generation | the version of a team's cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | route | a rule from an event of another system to a notification | [`route`] |
+//! | job | work that the bot does after the answer of a turn, on the events queue | [`job`] |
 //! | hook | an address that takes what tools post to incoming webhooks | [`hook`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
@@ -108,6 +109,7 @@ pub mod hook;
 pub mod http_api;
 pub mod id;
 pub mod inbound;
+pub mod job;
 pub mod json_body;
 pub mod notification;
 pub mod problem;

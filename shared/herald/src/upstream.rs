@@ -6,6 +6,7 @@
 //! | what the template's rules send: `{"rule": ARN, "event": {…}}` | `rule:ARN` | the event's |
 //! | an event of `EventBridge` as another rule sends it | `source:SOURCE` | the event's |
 //! | a notification of SNS | `topic:ARN` | the `MessageId` |
+//! | a job of the bot: `{"heraldJob": {…}}` | `bot:ACCOUNT` | the job's |
 //! | any other JSON | `sqs:ID`, the `SenderId` of SQS without a session | the message's |
 //!
 //! An event with the detail type [`REQUEST_DETAIL_TYPE`] is a request: its `detail` is the body of `POST /api/notifications`. Of
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::digest::sha256_hex;
+use crate::job::Job;
 use crate::json_body;
 use crate::problem::Problem;
 use crate::queue::RECEIVES_MAX;
@@ -53,6 +55,8 @@ pub struct UpstreamEvent {
 pub enum EventContent {
     /// The body of `POST /api/notifications`.
     Request(LosslessJson),
+    /// Work that the bot put off.
+    Job(Box<Job>),
     /// An event of another system, in the form of `EventBridge`.
     Foreign(Value),
 }
@@ -76,6 +80,11 @@ impl UpstreamEvent {
         if let Some(event) = of_topic(&body.value) {
             return event;
         }
+        match Job::in_message(&body.value) {
+            None => {}
+            Some(Ok(job)) => return of_bot(job),
+            Some(Err(problem)) => return unknown(Err(problem)),
+        }
         if is_request(&body.value) {
             let request = json_body::parse(message.body.as_bytes());
             return unknown(request.map(EventContent::Request));
@@ -95,6 +104,14 @@ impl UpstreamEvent {
 fn sender(message: &Received) -> String {
     let id = message.sender.as_deref().unwrap_or("unknown");
     format!("sqs:{}", id.split_once(':').map_or(id, |(id, _)| id))
+}
+
+fn of_bot(job: Job) -> UpstreamEvent {
+    UpstreamEvent {
+        id: job.id.clone(),
+        caller: job.caller(),
+        content: Ok(EventContent::Job(Box::new(job))),
+    }
 }
 
 fn not_an_object() -> Problem {

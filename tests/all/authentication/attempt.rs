@@ -8,7 +8,10 @@ use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::lossless::{LosslessJson, NumberTexts};
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::acceptance::Settings;
+use herald::backend::Memory;
 use herald::clock::{Clock, Random};
+use herald::queue::memory::Queue;
 use herald::store::memory::Store;
 use herald::store::{ConversationFilter, Conversations};
 use herald_local::issuer::SigningKey;
@@ -122,9 +125,13 @@ impl Attempt {
     /// The response of the messages function, and whether it stored anything.
     async fn answer(&self) -> (u16, String, bool) {
         let (store, channel) = (Store::new(), Channel::new());
-        let context = messages::Context {
+        let context = messages::Context::<Memory> {
             topics: messages::Topics::default(),
-            store: store.clone(),
+            conversations: store.clone(),
+            notifications: store.clone(),
+            plans: Queue::new(),
+            events: Queue::new(),
+            settings: Settings::default(),
             authenticator: self.authenticator(),
             connector: Connector::new(channel.clone(), self.trust.clone(), given(Cloud::Public)),
             random: Random::from_fn(|| [7; 16]),

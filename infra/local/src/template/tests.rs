@@ -329,7 +329,7 @@ fn whoever_puts_messages_off_may_make_schedules_and_pass_their_role_to_scheduler
         ("PlannerRole", [true, true]),
         ("SenderRole", [true, true]),
         ("EventsRole", [true, false]),
-        ("MessagesRole", [false, false]),
+        ("MessagesRole", [true, false]),
     ] {
         let policies = template.resources[role].pointer("/Properties/ManagedPolicyArns");
         let policies = policies.unwrap().as_array().unwrap();

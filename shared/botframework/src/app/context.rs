@@ -17,7 +17,7 @@ use super::error::Error;
 use super::reply::{IntoActivity, Reply};
 use super::state::{AppStorage, State};
 use super::user_tokens::UserTokens;
-use crate::activity::{Activity, ActivityType, ChannelAccount, DeliveryMode};
+use crate::activity::{Activity, ActivityType, ChannelAccount, DeliveryMode, Scope};
 use crate::auth::{Caller, VerifiedActivity};
 use crate::connector::Connector;
 use crate::id::{ActivityId, UserRef};
@@ -144,6 +144,15 @@ impl Context {
     /// The tenant of the conversation, if it has one.
     pub fn tenant(&self) -> Option<&str> {
         self.activity().tenant_id()
+    }
+
+    /// Whether several people can read the conversation: a group chat or a channel.
+    pub fn is_group(&self) -> bool {
+        let conversation = self.activity().conversation.as_ref();
+        conversation.is_some_and(|conversation| {
+            conversation.is_group == Some(true)
+                || matches!(conversation.scope, Some(Scope::GroupChat | Scope::Channel))
+        })
     }
 
     /// The activity's `value`: what a card submits, an event carries or an invoke asks.

@@ -136,3 +136,19 @@ fn a_failed_event_keeps_its_first_failure_and_is_given_up_after_the_last_receive
         Some(later.checked_add(FAILED_EVENT_TTL).unwrap())
     );
 }
+
+#[test]
+fn a_job_of_the_bot_is_read_as_it_was_put_off() {
+    let job = Job {
+        id: "turn-0".into(),
+        name: "report".into(),
+        value: json!({"about": "sales"}),
+        conversation: "msteams|28:bot|a:ada".parse().unwrap(),
+    };
+    let event = UpstreamEvent::read(&received(&job.message().body));
+    assert_eq!((&*event.id, &*event.caller), ("turn-0", "bot:28:bot"));
+    assert_eq!(event.content, Ok(EventContent::Job(Box::new(job))));
+    for malformed in [json!({"heraldJob": 1}), json!({"heraldJob": {"id": "1"}})] {
+        assert_eq!(read(&malformed).content.unwrap_err().status, 400);
+    }
+}
