@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use botframework::id::ChannelAccountId;
 use futures_util::future::BoxFuture;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
+use herald::bot_state::StateKey;
 use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey};
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use herald::rate_limit::{Bucket, TenantRate};
@@ -151,6 +153,26 @@ impl<S: Conversations> Conversations for Faulty<S> {
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
         (self.fault)("invalidate_roster").await?;
         self.store.invalidate_roster(team).await
+    }
+
+    async fn bot_state(&self, key: &StateKey) -> Result<Option<(String, String)>, Error> {
+        (self.fault)("bot_state").await?;
+        self.store.bot_state(key).await
+    }
+
+    async fn put_bot_state(
+        &self,
+        key: &StateKey,
+        json: Option<String>,
+        expected: Option<&str>,
+    ) -> Result<CasResult, Error> {
+        (self.fault)("put_bot_state").await?;
+        self.store.put_bot_state(key, json, expected).await
+    }
+
+    async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
+        (self.fault)("erase_user_state").await?;
+        self.store.erase_user_state(user).await
     }
 }
 

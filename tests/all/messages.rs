@@ -114,6 +114,24 @@ async fn a_subscriber_has_the_tag_until_they_unsubscribe() {
 }
 
 #[tokio::test]
+async fn the_bot_remembers_for_a_person_until_they_are_erased() {
+    let world = World::new();
+    let asks = async |words: &str, place: &str, number: u8| {
+        let mut said = in_channel(place, "message");
+        (said["text"], said["id"]) = (json!(words), json!(number.to_string()));
+        world.hears(&said).await;
+        let job: serde_json::Value = serde_json::from_str(&world.jobs.take().unwrap().body).unwrap();
+        job["heraldJob"]["value"].clone()
+    };
+    assert_eq!(asks("report sales", "19:a@thread.tacv2", 1).await, "sales");
+    assert_eq!(asks("report", "19:b@thread.tacv2", 2).await, "sales");
+    // Ada has no personal conversation: the channel's own id finds what is stored of her.
+    let erase = request("DELETE", "/api/users/29%3Aada", Body::Empty);
+    assert_eq!(world.notify(erase).await.status(), 200);
+    assert_eq!(asks("report", "19:b@thread.tacv2", 3).await, "");
+}
+
+#[tokio::test]
 async fn a_welcome_explains_the_bot_and_its_commands() {
     let world = World::new();
     let mut added = personal("ada", "conversationUpdate");

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use botframework::id::ChannelAccountId;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
+use herald::bot_state::StateKey;
 use herald::conversation::{
     Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, TurnClaim,
     TurnKey,
@@ -293,6 +295,25 @@ impl Conversations for Tables {
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
         let act = self.store().invalidate_roster(team);
         self.call("invalidate a roster", act).await
+    }
+
+    async fn bot_state(&self, key: &StateKey) -> Result<Option<(String, String)>, Error> {
+        self.call("read a state", self.store().bot_state(key)).await
+    }
+
+    async fn put_bot_state(
+        &self,
+        key: &StateKey,
+        json: Option<String>,
+        expected: Option<&str>,
+    ) -> Result<CasResult, Error> {
+        let act = self.store().put_bot_state(key, json, expected);
+        self.call("write a state", act).await
+    }
+
+    async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
+        self.call("erase states", self.store().erase_user_state(user))
+            .await
     }
 }
 

@@ -188,9 +188,14 @@ async fn remind(context: Context, said: String) -> Result<String, Error> {
     })
 }
 
-/// Long work: the turn answers at once, and [`work`] brings the result.
-async fn report(context: Context, about: String) -> Result<&'static str, Error> {
-    let later: Later = context.get()?;
+/// Long work: the turn answers at once, and [`work`] brings the result. Without a subject it is about what the person asked for last.
+async fn report(context: Context, mut about: String) -> Result<&'static str, Error> {
+    let (later, last): (Later, _) = (context.get()?, context.user_state::<String>("report")?);
+    if about.is_empty() {
+        about = last.get().await?;
+    } else {
+        last.update(|last| about.clone_into(last)).await?;
+    }
     Ok(match later.work("report", &about).await? {
         LaterResult::Accepted => "I am on it. The report comes when it is ready.",
         LaterResult::Refused(_) | LaterResult::NoConversation => "I do not know where to bring it.",
@@ -380,6 +385,9 @@ mod tests {
         assert_eq!(job.conversation.conversation.as_str(), "a:ada");
         let report = super::work(job.clone()).await.unwrap();
         assert_eq!(report.text.unwrap(), "Your report on **Sales**: all is well.");
+        bot.ada.say("report").await;
+        let again = bot.jobs.take().unwrap().body;
+        assert!(again.contains("Sales"), "the last subject is remembered: {again}");
         let unknown = super::Job {
             name: "coffee".to_owned(),
             ..job

@@ -17,6 +17,7 @@ use botframework::connector::Connector;
 use botframework::credential::Runtime;
 use herald::acceptance::Settings;
 use herald::backend::{Aws, Backend};
+use herald::bot_state::StateStorage;
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::queue::sqs;
@@ -114,6 +115,7 @@ pub fn app<B: Backend>(context: Context<B>) -> App {
         clock: context.clock.clone(),
         random: context.random.clone(),
     });
+    let app = app.storage(StateStorage(context.conversations.clone()));
     bot::bot(app.layer(Inbound {
         store: context.conversations,
         clock: context.clock,

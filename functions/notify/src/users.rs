@@ -42,6 +42,7 @@ impl<B: Backend> Context<B> {
                 "A person is named by one id, percent-encoded.",
             ));
         };
+        let account = ChannelAccountId::from(id.as_str());
         let mut named = Found::default();
         for selection in [
             ConversationFilter::User(normalize_guid(&id).into()),
@@ -56,6 +57,10 @@ impl<B: Backend> Context<B> {
         let accounts = named.accounts.iter().cloned().map(ConversationFilter::Account);
         for selection in users.chain(accounts) {
             self.collect(&selection, &mut others).await?;
+        }
+        // The bot's state first: by the conversations, a repetition of the request finds it again.
+        for account in named.accounts.iter().chain(&others.accounts).chain([&account]) {
+            self.conversations.erase_user_state(account).await?;
         }
         let others = others.conversations.difference(&named.conversations);
         let mut conversations = 0;

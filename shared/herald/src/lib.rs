@@ -91,6 +91,7 @@ pub mod backoff;
 pub mod batch;
 pub mod bot_health;
 pub mod bot_monitor;
+pub mod bot_state;
 pub mod caller;
 pub mod clock;
 pub mod companions;

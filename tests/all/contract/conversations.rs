@@ -18,6 +18,7 @@ mod companions;
 mod imports;
 mod people;
 mod rosters;
+mod states;
 mod tags;
 mod teams;
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use botframework::connector::Connector;
 use botframework::http::{ResponseFuture, Transport};
+use botframework::id::ChannelAccountId;
 use bytes::Bytes;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
+use herald::bot_state::StateKey;
 use herald::clock::{Clock, Random};
 use herald::conversation::{
     Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey,
@@ -276,6 +278,23 @@ impl Conversations for Tables {
     }
 
     async fn release_turn(&self, _: &TurnKey) -> Result<(), StoreError> {
+        unused()
+    }
+
+    async fn bot_state(&self, _: &StateKey) -> Result<Option<(String, String)>, StoreError> {
+        unused()
+    }
+
+    async fn put_bot_state(
+        &self,
+        _: &StateKey,
+        _: Option<String>,
+        _: Option<&str>,
+    ) -> Result<CasResult, StoreError> {
+        unused()
+    }
+
+    async fn erase_user_state(&self, _: &ChannelAccountId) -> Result<(), StoreError> {
         unused()
     }
 

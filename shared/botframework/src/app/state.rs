@@ -18,7 +18,8 @@ const MAX_ROUNDS: usize = 10;
 
 /// Stores state. Two methods: read, and write on the condition that the version is the one that was read.
 ///
-/// A version is any text that differs after each write, such as a number.
+/// A version is any text that differs after each write, such as a number. A key is `channel/bot/users/id/name` or
+/// `channel/bot/conversations/id/name`, each part percent-encoded, so that a storage can find all states of a person.
 pub trait Storage: Send + Sync + 'static {
     /// The state under a key, with its version; `None` if there is none.
     fn read(&self, key: &str) -> impl Future<Output = Result<Option<StoredState>, BoxError>> + Send;

@@ -5,7 +5,8 @@ use std::future::Future;
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use jiff::Timestamp;
 
-use super::{Error, ListPage, Rule, Update};
+use super::{CasResult, Error, ListPage, Rule, Update};
+use crate::bot_state::StateKey;
 use crate::conversation::{
     self, Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
     PersonKey, PersonRecord, Preference, State, TeamEvent, TurnClaim, TurnKey,
@@ -94,9 +95,11 @@ pub trait Conversations: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Deletes everything stored of a conversation, and of the people linked to it; `false` if nothing was.
+    /// Deletes everything stored of a conversation, the bot's state of it, and the people linked to it; `false` if neither a record
+    /// nor a person was stored.
     ///
-    /// To erase a person, erase all of [`ConversationFilter::User`] and [`ConversationFilter::Account`]. A person who is linked to
+    /// To erase a person, erase all of [`ConversationFilter::User`] and [`ConversationFilter::Account`], and their state
+    /// ([`erase_user_state`](Self::erase_user_state)). A person who is linked to
     /// no conversation expires thirty days after the last change, as everything of a notification does; a cached roster expires
     /// at the end of its TTL.
     fn erase(&self, key: &ConversationKey) -> impl Future<Output = Result<bool, Error>> + Send;
@@ -160,6 +163,23 @@ pub trait Conversations: Clone + Send + Sync + 'static {
 
     /// Starts a new generation of a team: all cached answers are stale.
     fn invalidate_roster(&self, team: &TeamKey) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// A state of the bot as JSON, with its version.
+    fn bot_state(
+        &self,
+        key: &StateKey,
+    ) -> impl Future<Output = Result<Option<(String, String)>, Error>> + Send;
+
+    /// Writes a state of the bot, or removes it, if the stored version is still `expected`; `None` expects that nothing is stored.
+    fn put_bot_state(
+        &self,
+        key: &StateKey,
+        json: Option<String>,
+        expected: Option<&str>,
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
+
+    /// Removes all states of a person, in every channel and of every bot.
+    fn erase_user_state(&self, user: &ChannelAccountId) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Applies an observation, by [`conversation::remember`].
     fn remember(

@@ -8,6 +8,7 @@
 //! | | `team\|<team>` | `generation` | the team's generation |
 //! | | | `roster#<digest>` | one cached answer of the channel, with its generation |
 //! | | `person\|<person>` | `person` | the creation lease of a person, or the conversation they are linked to |
+//! | | `state\|user\|<digest>`, `state\|conversation\|<digest>` | channel, bot and name | a state that the bot keeps of them |
 //! | | `turn\|<digest>` | `turn` | the claim on the turn of an activity, or on a welcome |
 //! | notifications | `notification` | `part`: `head` | the notification, with its counters; in the index `byMonth` |
 //! | | | `audience#000` … | the audience: JSON, split to the size of an item |
@@ -35,7 +36,7 @@
 //!
 //! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all responses
 //!   are lost and the caller retries, the new transaction finds its own items.
-//! - A lease, a rate limit, the bot's record, a record of the registry, a batch, a person, a turn and a milestone have the write token of the call that
+//! - A lease, a rate limit, the bot's record, a record of the registry, a batch, a person, a turn, a state of the bot and a milestone have the write token of the call that
 //!   wrote them.
 //! - A row has its attempt number: a worker that finds the row it meant to write has written it.
 //! - A generation may be incremented twice: the channel is asked once more.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
+use crate::bot_state::StateKey;
 use crate::clock::Clock;
 use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnKey, TurnRecord};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
@@ -33,6 +34,10 @@ struct Tables {
     conversations: BTreeMap<ConversationKey, Conversation>,
     people: HashMap<PersonKey, PersonRecord>,
     turns: HashMap<TurnKey, TurnRecord>,
+    /// As JSON, each with the number of its write.
+    states: HashMap<StateKey, (String, u64)>,
+    /// All writes so far, so that a version never comes again.
+    state_writes: u64,
     generations: HashMap<TeamKey, u64>,
     /// With their generation and the end of their TTL.
     rosters: HashMap<(TeamKey, RosterQuery), (u64, RosterPage, Timestamp)>,

@@ -1,6 +1,7 @@
 //! Lost answers: the request was executed, and is retried.
 
 use herald::batch::{BatchKey, BatchRecord, Stage};
+use herald::bot_state::StateKey;
 use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::rate_limit::Reservation;
@@ -393,4 +394,20 @@ async fn a_lost_answer_makes_no_recipient_a_duplicate() {
     wire.lose_answers(1);
     let repeated = notifications.claim_recipients(&id(), (0, 1), &[member()]).await;
     assert_eq!(repeated.unwrap(), [member()]);
+}
+
+#[tokio::test]
+async fn a_state_of_the_bot_is_written_once_after_a_lost_answer() {
+    let (wire, _database) = wired().await;
+    let store = conversations_at(wire.address());
+    let key = StateKey::parse("msteams/28%3Abot/users/29%3Aada/said").unwrap();
+    wire.lose_answers_after(0, 1);
+    let written = store.put_bot_state(&key, Some("1".to_owned()), None).await;
+    assert_eq!(written.unwrap(), CasResult::Committed);
+    let (_, version) = store.bot_state(&key).await.unwrap().unwrap();
+    // The removal was carried out. Its repetition finds nothing, and says so.
+    wire.lose_answers_after(0, 1);
+    let removed = store.put_bot_state(&key, None, Some(&version)).await;
+    assert_eq!(removed.unwrap(), CasResult::Conflict);
+    assert_eq!(store.bot_state(&key).await.unwrap(), None);
 }

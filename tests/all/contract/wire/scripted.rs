@@ -144,6 +144,7 @@ async fn a_conversation_that_lost_a_tag_is_not_listed_under_it() {
 async fn only_the_record_that_was_read_is_erased() {
     let none = (200, json!({"Items": [], "Count": 0}));
     let script = Script::of([
+        none.clone(), // No state of the bot.
         none.clone(),
         (200, json!({"Item": ada(&["vip"])})),
         cancelled(&["ConditionalCheckFailed", "None"]),
@@ -156,7 +157,7 @@ async fn only_the_record_that_was_read_is_erased() {
     .await;
     assert!(conversations_at(script.address()).erase(&key()).await.unwrap());
     let requests = script.requests();
-    let writes = [2, 5].map(|number: usize| requests[number]["TransactItems"].as_array().unwrap());
+    let writes = [3, 6].map(|number: usize| requests[number]["TransactItems"].as_array().unwrap());
     assert_eq!(writes.map(Vec::len), [2, 3]);
     assert_eq!(
         writes[0][0]["Delete"]["ConditionExpression"],
@@ -171,6 +172,7 @@ async fn only_people_linked_to_a_conversation_are_erased_with_it() {
     let way_back = json!({
         "conversation": {"S": "a:ada"}, "place": {"S": "person|a|b"}, "person": {"S": "person|somebody"}});
     let script = Script::of([
+        none.clone(), // No state of the bot.
         (200, json!({"Items": [way_back], "Count": 1})),
         cancelled(&["ConditionalCheckFailed", "None"]),
         (200, json!({"Item": ada(&[])})),
@@ -180,7 +182,7 @@ async fn only_people_linked_to_a_conversation_are_erased_with_it() {
     ])
     .await;
     assert!(conversations_at(script.address()).erase(&key()).await.unwrap());
-    let delete = &script.requests()[1]["TransactItems"][0]["Delete"];
+    let delete = &script.requests()[2]["TransactItems"][0]["Delete"];
     assert_eq!(delete["Key"]["conversation"]["S"], "person|somebody");
     assert_eq!(
         delete["ConditionExpression"],

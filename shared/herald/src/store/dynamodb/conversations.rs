@@ -7,18 +7,24 @@ use jiff::Timestamp;
 use super::attribute::{Item, Record, moment, number, text};
 use super::grouped::GroupedReads;
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Table, Transaction, new_write_token};
+use botframework::id::ChannelAccountId;
+
 use crate::aws::Sdk;
+use crate::bot_state::{self, StateKey, StateOwner};
 use crate::conversation::{
     Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey, TurnRecord,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
-use crate::store::{ConversationFilter, ConversationSummary, ListPage, PersonUpdate, Rule, Update};
+use crate::store::{
+    CasResult, ConversationFilter, ConversationSummary, ListPage, PersonUpdate, Rule, Update,
+};
 
 mod listing;
 mod membership;
 mod person;
 mod record;
 mod roster;
+mod state;
 mod turn;
 
 use listing::Position;
@@ -31,7 +37,7 @@ use record::{LEFT_WITH_TEAM, REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversati
 /// `unreachable` beside its state, by which the index of those finds it.
 ///
 /// Items that are no conversation have no `reference`, by which a scan filters, and no attribute of an index. Tag items change in
-/// one transaction with the conversation's tags. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
+/// one transaction with the conversation's tags. States of the bot never expire. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
 /// people and rosters expire: they have `expires`, which no conversation has.
 #[derive(Clone, Debug)]
 pub struct Conversations {
@@ -107,6 +113,9 @@ impl crate::store::Conversations for Conversations {
     async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
         const VERB: &str = "erase a conversation";
         let mut erased = false;
+        let owner = StateOwner::Conversation(key.conversation.clone());
+        self.remove_states(&owner.partition(), bot_state::prefix(&key.place()))
+            .await?;
         // People first: while the record is stored, a caller finds by it what is left to erase.
         for _ in 0..MAX_CAS_ROUNDS {
             let unlinked = self.remove_people(VERB, key).await?;
@@ -218,5 +227,26 @@ impl crate::store::Conversations for Conversations {
 
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
         self.next_generation(team).await
+    }
+
+    async fn bot_state(&self, key: &StateKey) -> Result<Option<(String, String)>, Error> {
+        self.read_state(key).await
+    }
+
+    async fn put_bot_state(
+        &self,
+        key: &StateKey,
+        json: Option<String>,
+        expected: Option<&str>,
+    ) -> Result<CasResult, Error> {
+        match json {
+            Some(json) => self.write_state(key, json, expected).await,
+            None => self.remove_state(state::key(key), expected).await,
+        }
+    }
+
+    async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
+        let owner = StateOwner::User(user.clone());
+        self.remove_states(&owner.partition(), String::new()).await
     }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use botframework::id::ChannelAccountId;
 use jiff::Timestamp;
 
 use super::Store;
+use crate::bot_state::{StateKey, StateOwner};
 use crate::conversation::{
     Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey, TurnRecord,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{
-    ConversationFilter, ConversationSummary, Conversations, Error, ListPage, PersonUpdate, Rule, Update,
-    cursor,
+    CasResult, ConversationFilter, ConversationSummary, Conversations, Error, ListPage, PersonUpdate, Rule,
+    Update, cursor,
 };
 
 impl Conversations for Store {
@@ -44,6 +46,7 @@ impl Conversations for Store {
     async fn erase(&self, key: &ConversationKey) -> Result<bool, Error> {
         let mut tables = self.tables();
         let people = tables.people.len();
+        tables.states.retain(|state, _| !state.is_of(key));
         let is_linked = |person: &PersonRecord| person.conversation.as_ref() == Some(key);
         tables.people.retain(|_, person| !is_linked(person));
         let unlinked = tables.people.len() < people;
@@ -164,6 +167,38 @@ impl Conversations for Store {
 
     async fn invalidate_roster(&self, team: &TeamKey) -> Result<(), Error> {
         *self.tables().generations.entry(team.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    async fn bot_state(&self, key: &StateKey) -> Result<Option<(String, String)>, Error> {
+        let tables = self.tables();
+        let stored = tables.states.get(key);
+        Ok(stored.map(|(json, version)| (json.clone(), version.to_string())))
+    }
+
+    async fn put_bot_state(
+        &self,
+        key: &StateKey,
+        json: Option<String>,
+        expected: Option<&str>,
+    ) -> Result<CasResult, Error> {
+        let mut tables = self.tables();
+        let stored = tables.states.get(key).map(|(_, version)| version.to_string());
+        if stored.as_deref() != expected {
+            return Ok(CasResult::Conflict);
+        }
+        tables.state_writes += 1;
+        let version = tables.state_writes;
+        match json {
+            Some(json) => _ = tables.states.insert(key.clone(), (json, version)),
+            None => _ = tables.states.remove(key),
+        }
+        Ok(CasResult::Committed)
+    }
+
+    async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
+        let owner = StateOwner::User(user.clone());
+        self.tables().states.retain(|key, _| key.owner != owner);
         Ok(())
     }
 }
