@@ -9,8 +9,9 @@ use botframework::id::ChannelAccountId;
 use futures_util::future::BoxFuture;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
-use herald::bot_state::StateKey;
-use herald::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey};
+use herald::conversation::{
+    Conversation, ConversationKey, PersonKey, PersonRecord, StateKey, TurnClaim, TurnKey,
+};
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};

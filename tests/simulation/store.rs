@@ -8,10 +8,9 @@ use botframework::id::ChannelAccountId;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
-use herald::bot_state::StateKey;
 use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, TurnClaim,
-    TurnKey,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, StateKey,
+    TurnClaim, TurnKey,
 };
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, OutcomeCounts, Row, State};
 use herald::event::{self, Event, Events};

@@ -109,11 +109,12 @@ impl<'a, B: Backend> RosterClient<'a, B> {
         let connector = &self.context.connector;
         match query {
             RosterQuery::Channels => {
-                let request = async |url: &str| connector.channels(url, self.team.as_str()).await;
+                let team = self.team.as_str().into();
+                let request = async |url: &str| connector.channels(url, &team).await;
                 let channels = self.query_channel(request).await?;
                 Ok(channels.map(|channels| {
                     let ids = channels.into_iter().filter_map(|channel| channel.id);
-                    RosterPage::Channels(ids.map(Into::into).collect())
+                    RosterPage::Channels(ids.collect())
                 }))
             }
             RosterQuery::Members { after } => {
@@ -220,8 +221,8 @@ fn member(account: TeamsChannelAccount) -> Option<Member> {
         user: user.map(|user| normalize_guid(user.as_str()).into()),
         tenant: account
             .tenant_id
-            .filter(|tenant| is_id(tenant))
-            .map(|tenant| normalize_guid(&tenant)),
+            .filter(|tenant| is_id(tenant.as_str()))
+            .map(|tenant| normalize_guid(tenant.as_str())),
         id: account.id,
         role: account.user_role,
     })

@@ -50,8 +50,11 @@ pub(crate) struct Creator<'c, 'a, B: Backend> {
 impl<B: Backend> Creator<'_, '_, B> {
     /// Creates the conversation and remembers it. Every service URL that may serve the person is tried.
     pub(crate) async fn create(&self) -> Result<ConversationKey, CreateError> {
-        let parameters =
-            ConversationParameters::one_person(&self.person.person, &self.person.bot, &self.person.tenant);
+        let parameters = ConversationParameters::one_person(
+            &self.person.person,
+            &self.person.bot,
+            &self.person.tenant.as_str().into(),
+        );
         let connector = &self.tenant.context().connector;
         let first = self.service_url().await?.ok_or(CreateError::NoServiceUrl)?;
         let mut urls = ServiceUrls::starting_at(connector.trust(), first, Vec::new());

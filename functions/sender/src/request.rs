@@ -191,6 +191,6 @@ fn parameters(conversation: &Conversation) -> Option<ConversationParameters> {
     Some(ConversationParameters::one_person(
         &person,
         &conversation.key.bot,
-        tenant,
+        &tenant.into(),
     ))
 }

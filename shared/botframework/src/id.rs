@@ -115,6 +115,15 @@ id! {
     EntraObjectId, number: false
 }
 id! {
+    /// A tenant of Microsoft Entra, a GUID.
+    TenantId, number: false
+}
+id! {
+    /// A team of Teams, which is also the id of its General channel: `19:…@thread.tacv2`. Graph names a team by an
+    /// [`EntraGroupId`].
+    TeamId, number: false
+}
+id! {
     /// The id of a group in Microsoft Entra. Graph names a team by its group.
     EntraGroupId, number: false
 }
@@ -129,6 +138,13 @@ id! {
 id! {
     /// A batch operation of Teams: one message to many recipients.
     OperationId, number: false
+}
+
+impl From<&TeamId> for ConversationId {
+    /// The General channel of the team.
+    fn from(team: &TeamId) -> Self {
+        Self(team.0.clone())
+    }
 }
 
 impl ConversationId {

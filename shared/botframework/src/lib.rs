@@ -18,6 +18,18 @@
 //! | [`app`] | the bot: handlers, middlewares, proactive messages, the messaging endpoint |
 //! | `testing` | a bot and its channel in one process, for the tests of bots (feature `testing`) |
 //!
+//! | feature | default | |
+//! |---|---|---|
+//! | `client` | yes | [`connector`], [`credential`], [`mod@http`]: what sends |
+//! | `auth` | yes | [`auth`]: what authenticates activities. With `client`, [`app`] |
+//! | `graph` | yes | [`graph`] |
+//! | `lossless-numbers` | yes | numbers are written back as they came ([`lossless`]); without it, as `serde_json` writes them |
+//! | `axum` | no | `App::serve` and `App::into_router` |
+//! | `testing` | no | `testing` |
+//! | `platform-roots` | no | trusts the certificates of the machine instead of those compiled in |
+//!
+//! Without features the crate is the schema: activities, references, ids, invokes, the trust of service URLs.
+//!
 //! But for [`App::from_env`](app::App::from_env), the crate has no clock, no random source and no environment: times and random
 //! numbers are arguments.
 
@@ -29,12 +41,22 @@ mod wire;
 struct FrontPage;
 
 pub mod activity;
+#[cfg(all(feature = "client", feature = "auth"))]
 pub mod app;
+#[cfg(feature = "auth")]
 pub mod auth;
 pub mod cloud;
+#[cfg(feature = "client")]
 pub mod connector;
+#[cfg(feature = "client")]
 pub mod credential;
+#[cfg(feature = "graph")]
 pub mod graph;
+#[cfg(feature = "http-client")]
+#[cfg_attr(
+    not(feature = "client"),
+    allow(dead_code, reason = "the clients of services share it")
+)]
 pub mod http;
 pub mod id;
 pub mod invoke;

@@ -4,8 +4,15 @@
 //! `100.0`, and of twenty digits seventeen stay. `serde_json` has a feature that keeps the text of every number, but Cargo would
 //! turn it on for the whole program, in which `untagged` and `flatten` then read no `f64` any more. So a document keeps the
 //! texts itself, beside the value: of those numbers only, each at its place ([`NumberTexts`]). Most documents have none.
+//!
+//! That is the feature `lossless-numbers`. Without it numbers are written as `serde_json` writes them, and a number beyond the range
+//! of `f64` is an error.
 
 mod numbers;
+#[cfg_attr(
+    not(feature = "lossless-numbers"),
+    allow(dead_code, reason = "no document is scanned")
+)]
 mod scan;
 
 use std::fmt;
@@ -55,6 +62,12 @@ impl LosslessJson {
         })
     }
 
+    #[cfg(not(feature = "lossless-numbers"))]
+    fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice::<Value>(text).map(Self::from)
+    }
+
+    #[cfg(feature = "lossless-numbers")]
     fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
         let tokens = scan::inexact_numbers(text);
         if tokens.is_empty() {

@@ -185,10 +185,10 @@ mod tests {
             let reference = ConversationReference::from_activity(&Activity::from_value(activity).unwrap());
             reference.conversation.unwrap().tenant_id
         };
-        assert_eq!(tenant("msteams", json!({"id": "a:1"})).as_deref(), Some("t1"));
+        assert_eq!(tenant("msteams", json!({"id": "a:1"})), Some("t1".into()));
         assert_eq!(
-            tenant("msteams", json!({"id": "a:1", "tenantId": "t2"})).as_deref(),
-            Some("t2")
+            tenant("msteams", json!({"id": "a:1", "tenantId": "t2"})),
+            Some("t2".into())
         );
         assert_eq!(tenant("slack", json!({"id": "a:1"})), None);
     }

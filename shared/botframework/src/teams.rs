@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use crate::activity::{Activity, ActivityType, Role};
-use crate::id::{ChannelAccountId, EntraObjectId, UserRef};
+use crate::id::{ChannelAccountId, ConversationId, EntraGroupId, EntraObjectId, TeamId, TenantId, UserRef};
 use crate::lossless::LosslessJson;
 use crate::wire::wire_object;
 
@@ -29,9 +29,9 @@ wire_object! {
         /// The users on whose behalf the bot sends.
         "onBehalfOf" on_behalf_of: Vec<OnBehalfOf>,
         /// The team's id in older payloads.
-        "teamsTeamId" teams_team_id: Option<String>,
+        "teamsTeamId" teams_team_id: Option<TeamId>,
         /// The channel's id in older payloads.
-        "teamsChannelId" teams_channel_id: Option<String>,
+        "teamsChannelId" teams_channel_id: Option<ConversationId>,
     }
 }
 
@@ -39,7 +39,7 @@ wire_object! {
     /// The Entra tenant of an activity.
     TenantInfo {
         /// Its id, a GUID.
-        "id" id: Option<String>,
+        "id" id: Option<TenantId>,
     }
 }
 
@@ -47,15 +47,15 @@ wire_object! {
     /// A team, as an activity or the Connector describes it.
     TeamInfo {
         /// The team's id, which is also the id of its General channel.
-        "id" id: Option<String>,
+        "id" id: Option<TeamId>,
         /// The team's display name.
         "name" name: Option<String>,
         /// The id of its group in Microsoft Entra.
-        "aadGroupId" entra_group_id: Option<String>,
+        "aadGroupId" entra_group_id: Option<EntraGroupId>,
         /// `standard`, `sharedChannel`, `privateChannel`; `type` on the wire.
         "type" kind: Option<String>,
         /// The id of the team's Entra tenant.
-        "tenantId" tenant_id: Option<String>,
+        "tenantId" tenant_id: Option<TenantId>,
         /// How many channels it has.
         "channelCount" channel_count: Option<Number>,
         /// How many members it has.
@@ -67,7 +67,7 @@ wire_object! {
     /// A channel of a team. The General channel has the team's id, and no name in the Connector's answers.
     ChannelInfo {
         /// The channel's id, which is also its conversation id.
-        "id" id: Option<String>,
+        "id" id: Option<ConversationId>,
         /// The display name; the General channel has none.
         "name" name: Option<String>,
         /// `standard`, `private` or `shared`; `type` on the wire.
@@ -145,7 +145,7 @@ wire_object! {
         /// The user principal name.
         "userPrincipalName" user_principal_name: Option<String>,
         /// The tenant of the account.
-        "tenantId" tenant_id: Option<String>,
+        "tenantId" tenant_id: Option<TenantId>,
         /// `user`, `guest`, `anonymous`, …
         "userRole" user_role: Option<String>,
         /// The kind of account.
@@ -168,6 +168,7 @@ impl From<&TeamsChannelAccount> for UserRef {
 
 /// What happened to a team, to one of its channels, or to its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TeamEvent {
     /// A channel was created.
     ChannelCreated,
@@ -201,7 +202,7 @@ pub struct TeamUpdate {
     /// The kind of the event.
     pub event: TeamEvent,
     /// The id of the team that it is about.
-    pub team: String,
+    pub team: TeamId,
     /// The channel of a channel event. It has an id, and may be another than the activity's conversation.
     pub channel: Option<ChannelInfo>,
 }
@@ -262,8 +263,9 @@ impl Activity {
     }
 
     /// The id of the team in the channel data, whatever the channel.
-    pub fn team_id(&self) -> Option<&str> {
-        self.channel_data.as_ref()?.pointer("/team/id")?.as_str()
+    pub fn team_id(&self) -> Option<TeamId> {
+        let id = self.channel_data.as_ref()?.pointer("/team/id")?.as_str()?;
+        Some(id).filter(|id| !id.is_empty()).map(TeamId::from)
     }
 
     /// The event of a team that this `conversationUpdate` of Teams reports. `None` for an event that does not name its team
@@ -273,7 +275,7 @@ impl Activity {
             return None;
         }
         let data = self.channel_data.as_ref()?;
-        let team = self.team_id()?.to_owned();
+        let team = self.team_id()?;
         let event_type = data.get("eventType").and_then(Value::as_str).unwrap_or_default();
         let named = TeamEvent::from_event_type(event_type).and_then(|event| {
             if !event.is_of_channel() {
@@ -351,7 +353,7 @@ mod tests {
             assert_eq!((found.event, found.team.as_str()), (event, "19:team"));
             let channel = found.channel.and_then(|channel| channel.id);
             assert_eq!(
-                channel.as_deref(),
+                channel.as_ref().map(ConversationId::as_str),
                 of_channel.then_some("19:channel"),
                 "{event_type}"
             );

@@ -380,6 +380,7 @@ macro_rules! open_enum {
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_attribute])* $variant,)+
             /// An unknown name. Create it by `From`, which maps known names to their variants.

@@ -19,6 +19,7 @@ mod membership;
 mod name;
 mod observation;
 mod record;
+mod state_key;
 mod tag_name;
 mod team;
 #[cfg(test)]
@@ -37,6 +38,8 @@ pub use name::ConversationName;
 pub(crate) use name::Names;
 pub use observation::{Observation, Observations, Unstorable};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
+pub(crate) use state_key::state_prefix;
+pub use state_key::{StateKey, StateOwner};
 pub use tag_name::{TAG_BYTES_MAX, normalize_tag};
 pub use team::{
     TEAM_ARCHIVED, TeamChange, TeamEvent, TeamKey, apply_team_change, leave_with_team, return_with_team,

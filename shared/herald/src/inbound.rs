@@ -104,6 +104,8 @@ async fn handle_team_change<C: Conversations>(
         | TeamEvent::TeamDeleted
         | TeamEvent::TeamHardDeleted
         | TeamEvent::TeamRestored => {}
+        // An event that this version does not know.
+        _ => return Ok(()),
     }
     let action = TeamAction::Apply(change.event);
     for_each_in_team(store, clock, &change.team, change.channel.as_ref(), action).await

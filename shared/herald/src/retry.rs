@@ -22,7 +22,7 @@
 
 use std::time::Duration;
 
-use botframework::connector::Reason;
+use botframework::connector::{Class, Reason};
 use botframework::http::ServiceError;
 use jiff::{SignedDuration, Timestamp};
 
@@ -54,6 +54,11 @@ pub enum Action {
     },
 }
 
+/// After an answer that may never come.
+const RETRY_AMBIGUOUS: Action = Action::RetryAmbiguous {
+    max: crate::delivery::MAX_AMBIGUOUS_ATTEMPTS,
+};
+
 /// The longest `Retry-After` that is obeyed. No answer, be it a mistake or an attack, stops a tenant for longer; Teams itself was
 /// seen to ask for about ten minutes.
 pub const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(15);
@@ -81,7 +86,7 @@ pub fn cap_retry_after(asked: Duration, status: Option<u16>) -> SignedDuration {
     }
 }
 
-/// What to do after a request that failed for this reason.
+/// What to do after a request that failed for this reason. One that this version does not know is treated as its class.
 pub const fn action_for(reason: Reason) -> Action {
     match reason {
         Reason::Throttled => Action::ThrottleTenant,
@@ -96,8 +101,12 @@ pub const fn action_for(reason: Reason) -> Action {
             Action::Reject
         }
         Reason::ServerError => Action::RetryAmbiguous { max: 2 },
-        Reason::NoResponse => Action::RetryAmbiguous {
-            max: crate::delivery::MAX_AMBIGUOUS_ATTEMPTS,
+        Reason::NoResponse => RETRY_AMBIGUOUS,
+        _ => match reason.class() {
+            Class::NotSent => Action::Retry,
+            Class::Gone => Action::Block,
+            Class::Rejected => Action::Reject,
+            Class::Ambiguous => RETRY_AMBIGUOUS,
         },
     }
 }

@@ -266,7 +266,7 @@ async fn the_caller_is_identified() {
     let channel = |cloud: Cloud| async move { Attempt::of(cloud).caller().await.unwrap() };
     let public = channel(Cloud::Public).await;
     assert_eq!(public.caller_id.as_deref(), Some("urn:botframework:azure"));
-    assert_eq!((public.app_id, public.tenant.as_deref()), (None, Some(TENANT)));
+    assert_eq!((public.app_id, public.tenant), (None, Some(TENANT.into())));
     for cloud in [Cloud::UsGov, Cloud::UsDod] {
         let caller_id = channel(cloud).await.caller_id;
         assert_eq!(caller_id.as_deref(), Some("urn:botframework:azureusgov"));

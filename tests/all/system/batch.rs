@@ -84,7 +84,10 @@ async fn the_local_hosts_channel_accepts_batches() {
         UserRef::Account("29:nobody".into()),
     ];
     let (url, news) = (&channel.service_url(), Activity::message("news"));
-    let receipt = connector.send_to_users(url, TENANT, &list, &news).await.unwrap();
+    let receipt = connector
+        .send_to_users(url, &TENANT.into(), &list, &news)
+        .await
+        .unwrap();
     let operation = receipt.operation.unwrap();
     let progress = connector.operation(url, &operation).await.unwrap();
     assert_eq!(

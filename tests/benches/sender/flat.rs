@@ -13,10 +13,9 @@ use bytes::Bytes;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
-use herald::bot_state::StateKey;
 use herald::clock::{Clock, Random};
 use herald::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey,
+    Conversation, ConversationKey, PersonKey, PersonRecord, State, StateKey, TurnClaim, TurnKey,
 };
 use herald::delivery::{
     self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, OutcomeCounts, Row,

@@ -52,7 +52,12 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let people = submission.members;
         let connector = &self.run.invocation.context.connector;
         let answer = connector
-            .send_to_users(&service_url, &submission.tenant, &people, message.as_ref())
+            .send_to_users(
+                &service_url,
+                &submission.tenant.as_str().into(),
+                &people,
+                message.as_ref(),
+            )
             .await;
         self.after_submission(answer, service_url, people.len(), begun, snapshot)
             .await

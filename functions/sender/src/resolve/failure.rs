@@ -156,7 +156,8 @@ impl<B: Backend> Resolver<'_, '_, B> {
             graph::Reason::Unreachable
             | graph::Reason::NoResponse
             | graph::Reason::ServerError
-            | graph::Reason::Unauthorized => (
+            | graph::Reason::Unauthorized
+            | _ => (
                 self.back_off(failures, retry_after, &code).await?,
                 "InstallFailed",
             ),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::id::{ChannelAccountId, ConversationId, EntraObjectId, UserRef};
+use crate::id::{ChannelAccountId, ConversationId, EntraObjectId, TenantId, UserRef};
 use crate::wire::{drop_nulls, has_nulls, wire_object};
 
 use super::vocabulary::{Role, Scope};
@@ -19,7 +19,7 @@ wire_object! {
         /// The kind of account.
         "role" role: Option<Role>,
         /// The account's Entra tenant.
-        "tenantId" tenant_id: Option<String>,
+        "tenantId" tenant_id: Option<TenantId>,
         /// The user id of an agent with an identity of its own.
         "agenticUserId" agentic_user_id: Option<String>,
         /// The app id of such an agent.
@@ -39,7 +39,7 @@ wire_object! {
         /// The scope, in Teams; `conversationType` on the wire.
         "conversationType" scope: Option<Scope>,
         /// The tenant it belongs to; see [`super::Activity::tenant_id`].
-        "tenantId" tenant_id: Option<String>,
+        "tenantId" tenant_id: Option<TenantId>,
         /// The display name of a group or channel.
         "name" name: Option<String>,
         /// The user's id in Microsoft Entra; `aadObjectId` on the wire.
@@ -78,10 +78,8 @@ impl From<&ChannelAccount> for UserRef {
 impl ConversationAccount {
     /// The account with this tenant, unless it names one.
     #[must_use]
-    pub fn in_tenant(mut self, tenant: Option<&str>) -> Self {
-        if self.tenant_id.as_deref().is_none_or(str::is_empty) && tenant.is_some() {
-            self.tenant_id = tenant.map(str::to_owned);
-        }
+    pub fn in_tenant(mut self, tenant: Option<TenantId>) -> Self {
+        self.tenant_id = self.tenant_id.filter(|id| !id.is_empty()).or(tenant);
         self
     }
 

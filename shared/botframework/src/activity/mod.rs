@@ -36,7 +36,7 @@ pub use vocabulary::{
     InstallationAction, ReactionType, Role, Scope, SemanticActionState, TextFormat,
 };
 
-use crate::id::{ActivityId, ChannelAccountId};
+use crate::id::{ActivityId, ChannelAccountId, TenantId};
 use crate::lossless::LosslessJson;
 use crate::wire::wire_object;
 
@@ -256,15 +256,14 @@ impl Activity {
     }
 
     /// The tenant of the conversation; older Teams payloads name it in `channelData` only.
-    pub fn tenant_id(&self) -> Option<&str> {
-        let named = self
-            .conversation
-            .as_ref()
-            .and_then(|conversation| conversation.tenant_id.as_deref());
+    pub fn tenant_id(&self) -> Option<TenantId> {
+        let conversation = self.conversation.as_ref();
+        let named = conversation.and_then(|conversation| conversation.tenant_id.clone());
         let in_channel_data = || {
             let data = self.channel_data.as_ref();
             let teams = self.parent_channel() == Some("msteams");
-            data.filter(|_| teams)?.pointer("/tenant/id")?.as_str()
+            let id = data.filter(|_| teams)?.pointer("/tenant/id")?.as_str()?;
+            Some(TenantId::from(id))
         };
         named
             .filter(|id| !id.is_empty())

@@ -145,12 +145,12 @@ fn the_typed_fields_of_teams_are_read() {
     let teams = installed.teams().unwrap();
     let chosen = teams.settings.unwrap().selected_channel.unwrap();
     assert_eq!(
-        chosen.id.as_deref(),
-        Some("19:inventedchannel000000000000000001@thread.tacv2")
+        chosen.id,
+        Some("19:inventedchannel000000000000000001@thread.tacv2".into())
     );
     assert_eq!(
-        teams.team.unwrap().entra_group_id.as_deref(),
-        Some("a0000000-0000-4000-8000-000000000009")
+        teams.team.unwrap().entra_group_id,
+        Some("a0000000-0000-4000-8000-000000000009".into())
     );
 
     let mentioned = fixture("teams-message-thread").entities[0].as_mention().unwrap();
@@ -173,7 +173,7 @@ fn the_typed_fields_of_teams_are_read() {
 
 #[test]
 fn the_tenant_is_found_in_both_places_of_teams_only() {
-    let tenant = Some("b0a7c0de-0000-4000-8000-00000000000a");
+    let tenant = Some("b0a7c0de-0000-4000-8000-00000000000a".into());
     assert_eq!(fixture("teams-message-personal").tenant_id(), tenant);
     let mut old = fixture("teams-message-personal-old-tenant");
     assert_eq!(old.tenant_id(), tenant);

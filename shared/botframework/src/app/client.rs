@@ -9,7 +9,7 @@ use super::reply::IntoActivity;
 use crate::activity::{Activity, ActivityType, ChannelAccount, ConversationAccount};
 use crate::connector::{Connector, ConversationParameters, ConversationResource, PagedMembers, SendReceipt};
 use crate::http::BoxFuture;
-use crate::id::{ActivityId, ChannelAccountId, ConversationId, UserRef};
+use crate::id::{ActivityId, ChannelAccountId, ConversationId, TenantId, UserRef};
 use crate::reference::ConversationReference;
 use crate::teams::TeamsChannelAccount;
 
@@ -26,6 +26,8 @@ pub struct Outgoing {
     pub activity: Box<Activity>,
     /// The message of the bot that it replaces, if it does.
     pub replaces: Option<ActivityId>,
+    /// Whether only the activity's recipient is to see it.
+    pub is_targeted: bool,
     reference: Arc<ConversationReference>,
     replies: Option<Arc<ReplyBuffer>>,
 }
@@ -137,6 +139,12 @@ impl Sending {
                 .update_activity(service_url, &conversation, sent, &*activity);
             return Ok(receipt.await?);
         }
+        if outgoing.is_targeted {
+            let receipt = self
+                .connector
+                .send_targeted(service_url, &conversation, &*activity);
+            return Ok(receipt.await?);
+        }
         if let Some(replies) = &outgoing.replies {
             match replies.push(activity) {
                 None => return Ok(SendReceipt::default()),
@@ -191,6 +199,21 @@ impl ConversationClient {
     /// When the Connector or a middleware refuses it.
     pub fn send(&self, what: impl IntoActivity) -> SendFuture<'_> {
         self.post(what.into_activity().map(Box::new), None)
+    }
+
+    /// Sends something to a group chat or channel of Teams that only this person sees, for a day. Teams has it as a preview, and
+    /// refuses it in a person's own chat.
+    ///
+    /// # Errors
+    /// When the Connector or a middleware refuses it.
+    pub fn send_only_to(&self, person: &ChannelAccount, what: impl IntoActivity) -> SendFuture<'_> {
+        let (activity, person) = (what.into_activity(), person.clone());
+        Box::pin(async move {
+            let mut activity = Box::new(activity?);
+            self.reference.address(&mut activity);
+            activity.recipient = Some(person);
+            self.run_steps(activity, None, true).await
+        })
     }
 
     /// Replaces a message of the bot. Safe to repeat.
@@ -255,9 +278,7 @@ impl ConversationClient {
         first.kind.get_or_insert(ActivityType::Message);
         let parameters = ConversationParameters::new_thread(channel, tenant, first);
         let created = self.create(&parameters).await?;
-        let named = created.id.clone().filter(|id| id.thread_root().is_some());
-        let by_root = || channel.thread(created.activity_id.as_ref()?).ok();
-        let thread = named.or_else(by_root).ok_or(Error::Unaddressable(
+        let thread = created.thread(channel).ok_or(Error::Unaddressable(
             "the thread was started, but the channel did not name it",
         ))?;
         let account = self.reference.conversation.clone().unwrap_or_default();
@@ -289,7 +310,7 @@ impl ConversationClient {
             ..ConversationAccount::default()
         };
         Ok(self.elsewhere(
-            account.in_tenant(Some(self.tenant()?)),
+            account.in_tenant(Some(self.tenant()?.clone())),
             created.service_url,
             Some(ChannelAccount::new(person.as_str())),
         ))
@@ -332,19 +353,40 @@ impl ConversationClient {
             } else {
                 self.reference.apply_outgoing(&mut activity);
             }
-            activity.kind.get_or_insert(ActivityType::Message);
-            let outgoing = Outgoing {
-                activity,
-                replaces,
-                reference: Arc::clone(&self.reference),
-                replies: self.replies.clone(),
-            };
-            let next = NextSend {
-                sending: Arc::clone(&self.sending),
-                index: 0,
-            };
-            next.run(outgoing).await
+            self.run_steps(activity, replaces, false).await
         })
+    }
+
+    /// Sends an addressed activity through the middlewares.
+    async fn run_steps(
+        &self,
+        mut activity: Box<Activity>,
+        replaces: Option<ActivityId>,
+        is_targeted: bool,
+    ) -> Result<SendReceipt, Error> {
+        activity.kind.get_or_insert(ActivityType::Message);
+        let outgoing = Outgoing {
+            activity,
+            replaces,
+            is_targeted,
+            reference: Arc::clone(&self.reference),
+            replies: self.replies.clone(),
+        };
+        let next = NextSend {
+            sending: Arc::clone(&self.sending),
+            index: 0,
+        };
+        next.run(outgoing).await
+    }
+
+    /// The same conversation, without the activity that messages reply to. `None` where the replies go into the response.
+    pub(super) fn unreplied(&self) -> Option<Self> {
+        let reference = ConversationReference {
+            activity_id: None,
+            ..(*self.reference).clone()
+        };
+        let is_buffered = self.replies.is_some();
+        (!is_buffered).then(|| Self::new(Arc::clone(&self.sending), Arc::new(reference), None))
     }
 
     fn service_url(&self) -> &str {
@@ -363,12 +405,12 @@ impl ConversationClient {
     }
 
     /// The tenant of the conversation, if it has one.
-    pub fn tenant_id(&self) -> Option<&str> {
+    pub fn tenant_id(&self) -> Option<&TenantId> {
         let conversation = self.reference.conversation.as_ref();
-        conversation?.tenant_id.as_deref().filter(|id| !id.is_empty())
+        conversation?.tenant_id.as_ref().filter(|id| !id.is_empty())
     }
 
-    fn tenant(&self) -> Result<&str, Error> {
+    fn tenant(&self) -> Result<&TenantId, Error> {
         self.tenant_id()
             .ok_or(Error::Unaddressable("the reference names no tenant"))
     }

@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use http::Extensions;
 use serde::de::DeserializeOwned;
 
+use super::answer_stream::AnswerStream;
 use super::client::{ConversationClient, ReplyBuffer, SendFuture, Sending};
 use super::error::Error;
 use super::reply::{IntoActivity, Reply};
@@ -20,7 +21,7 @@ use super::user_tokens::UserTokens;
 use crate::activity::{Activity, ActivityType, ChannelAccount, DeliveryMode, Scope};
 use crate::auth::{Caller, VerifiedActivity};
 use crate::connector::Connector;
-use crate::id::{ActivityId, UserRef};
+use crate::id::{ActivityId, TenantId, UserRef};
 use crate::invoke::InvokeResponse;
 use crate::reference::ConversationReference;
 use crate::teams::TeamsChannelAccount;
@@ -142,7 +143,7 @@ impl Context {
     }
 
     /// The tenant of the conversation, if it has one.
-    pub fn tenant(&self) -> Option<&str> {
+    pub fn tenant(&self) -> Option<TenantId> {
         self.activity().tenant_id()
     }
 
@@ -201,6 +202,19 @@ impl Context {
     /// When the Connector refuses it.
     pub async fn delete(&self, sent: &ActivityId) -> Result<(), Error> {
         self.0.client.delete(sent).await
+    }
+
+    /// Sends something that only the sender sees: see [`ConversationClient::send_only_to`].
+    ///
+    /// # Errors
+    /// When the Connector or a middleware refuses it.
+    pub fn send_privately(&self, what: impl IntoActivity) -> SendFuture<'_> {
+        self.0.client.send_only_to(self.from(), what)
+    }
+
+    /// Begins an answer whose text is shown while it is made: see [`AnswerStream`].
+    pub fn stream(&self) -> AnswerStream {
+        AnswerStream::new(&self.0.client)
     }
 
     /// The members of the conversation: see [`ConversationClient::members`].

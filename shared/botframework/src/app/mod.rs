@@ -29,6 +29,7 @@
 //! [`App::from_env`] makes them from the environment variables that Microsoft's SDKs use, and is the only code of the crate that
 //! reads any of these.
 
+mod answer_stream;
 mod card;
 mod client;
 mod context;
@@ -59,6 +60,7 @@ use std::time::SystemTime;
 use http::Extensions;
 use serde::Serialize;
 
+pub use self::answer_stream::AnswerStream;
 pub use self::card::{SubmittedData, Verb};
 pub use self::client::{ConversationClient, NextSend, Outgoing, SendFuture};
 pub use self::context::Context;
@@ -311,7 +313,7 @@ impl App {
         };
         let person = parameters.members.first().cloned();
         Ok(origin.elsewhere(
-            account.in_tenant(parameters.tenant_id.as_deref()),
+            account.in_tenant(parameters.tenant_id.clone()),
             created.service_url,
             person.filter(|_| parameters.is_group != Some(true)),
         ))

@@ -418,12 +418,12 @@ async fn members_come_as_a_stream_and_new_places_are_spoken_to() {
             .ends_with("19%3Ac%40thread.tacv2%3Bmessageid%3D1700000000009/activities")
     );
 
-    let parameters = ConversationParameters::one_person(&client_id(), &"28:bot".into(), "t1");
+    let parameters = ConversationParameters::one_person(&client_id(), &"28:bot".into(), &"t1".into());
     let created = app
         .create_conversation("msteams", "https://smba.trafficmanager.net/in/", &parameters)
         .await
         .unwrap();
-    assert_eq!(created.tenant_id(), Some("t1"));
+    assert_eq!(created.tenant_id(), Some(&"t1".into()));
 }
 
 fn client_id() -> crate::id::UserRef {

@@ -185,7 +185,7 @@ impl Authenticator {
                 caller
             }
         };
-        caller.tenant = activity.tenant_id().map(str::to_owned);
+        caller.tenant = activity.tenant_id();
         Ok(VerifiedActivity::new(activity, caller))
     }
 

@@ -11,7 +11,7 @@ use crate::cloud::Cloud;
 pub enum AllowList {
     /// All names are accepted.
     Any,
-    /// The names in the list, compared exactly.
+    /// The names in the list; those of channels are compared exactly, those of tenants without case.
     Only(BTreeSet<String>),
 }
 
@@ -74,6 +74,9 @@ impl Policy {
         if let Some(tenant) = &mut self.own_tenant {
             tenant.make_ascii_lowercase();
         }
+        if let AllowList::Only(tenants) = &mut self.tenants {
+            *tenants = tenants.iter().map(|id| id.to_ascii_lowercase()).collect();
+        }
         self.callers = self.callers.iter().map(|id| id.to_ascii_lowercase()).collect();
         self
     }
@@ -82,7 +85,8 @@ impl Policy {
         if !self.channels.contains(activity.channel_id.as_deref()) {
             return Err(Denied::ChannelRefused);
         }
-        if !self.tenants.contains(activity.tenant_id()) {
+        let tenant = activity.tenant_id().map(|id| id.as_str().to_ascii_lowercase());
+        if !self.tenants.contains(tenant.as_deref()) {
             return Err(Denied::TenantRefused);
         }
         Ok(())
@@ -98,11 +102,21 @@ mod tests {
         let policy = Policy {
             own_tenant: Some("0000000B".to_owned()),
             callers: BTreeSet::from(["0000000C".to_owned()]),
+            tenants: AllowList::Only(BTreeSet::from(["0000000D".to_owned()])),
             ..Policy::new(Cloud::Public, "0000000A".to_owned())
         };
         let policy = policy.in_lower_case();
         assert_eq!(policy.app_id, "0000000a");
         assert_eq!(policy.own_tenant.as_deref(), Some("0000000b"));
         assert!(policy.callers.contains("0000000c"));
+        for tenant in ["0000000d", "0000000D"] {
+            let activity = serde_json::json!({"conversation": {"id": "a:1", "tenantId": tenant}});
+            assert!(
+                policy
+                    .check_allow_lists(&Activity::from_value(activity).unwrap())
+                    .is_ok()
+            );
+        }
+        assert!(policy.check_allow_lists(&Activity::default()).is_err());
     }
 }

@@ -1,12 +1,13 @@
 //! An activity after authentication.
 
 use crate::activity::Activity;
+use crate::id::TenantId;
 
 /// The authenticated sender of an activity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The tenant of the conversation, if it has one, as the channel states it.
-    pub tenant: Option<String>,
+    pub tenant: Option<TenantId>,
     /// The activity's `callerId`: `urn:botframework:azure` for a channel of the public cloud,
     /// `urn:botframework:aadappid:…` for another bot.
     pub caller_id: Option<String>,

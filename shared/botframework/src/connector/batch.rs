@@ -20,7 +20,7 @@ pub use self::progress::{FailedEntries, FailedEntry, OperationPhase, OperationPr
 use self::progress::MissingField;
 use super::{Connector, Error, Success, json};
 use crate::http::{Body, BodyLimit, BoxError, Part};
-use crate::id::{ConversationId, MAX_ID_BYTES, OperationId, UserRef};
+use crate::id::{ConversationId, MAX_ID_BYTES, OperationId, TeamId, TenantId, UserRef};
 use crate::outgoing::OutgoingActivity;
 
 /// Teams accepted a message for many recipients.
@@ -35,9 +35,9 @@ pub struct BatchReceipt {
 #[serde(rename_all = "camelCase")]
 struct Message<'a, A> {
     activity: &'a A,
-    tenant_id: &'a str,
+    tenant_id: &'a TenantId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    team_id: Option<&'a str>,
+    team_id: Option<&'a TeamId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     members: Option<Vec<Member<'a>>>,
 }
@@ -57,7 +57,7 @@ impl Connector {
     pub async fn send_to_users(
         &self,
         service_url: &str,
-        tenant: &str,
+        tenant: &TenantId,
         users: &[UserRef],
         activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
@@ -82,7 +82,7 @@ impl Connector {
     pub async fn send_to_tenant(
         &self,
         service_url: &str,
-        tenant: &str,
+        tenant: &TenantId,
         activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
         self.begin(
@@ -105,8 +105,8 @@ impl Connector {
     pub async fn send_to_team(
         &self,
         service_url: &str,
-        tenant: &str,
-        team: &str,
+        tenant: &TenantId,
+        team: &TeamId,
         activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
         self.begin(
@@ -129,7 +129,7 @@ impl Connector {
     pub async fn send_to_channels(
         &self,
         service_url: &str,
-        tenant: &str,
+        tenant: &TenantId,
         channels: &[ConversationId],
         activity: &impl OutgoingActivity,
     ) -> Result<BatchReceipt, Error> {
@@ -208,8 +208,8 @@ impl Connector {
         service_url: &str,
         path: &'static str,
         activity: &impl OutgoingActivity,
-        tenant: &str,
-        team: Option<&str>,
+        tenant: &TenantId,
+        team: Option<&TeamId>,
         members: Option<Vec<&str>>,
     ) -> Result<BatchReceipt, Error> {
         let members = members.map(|ids| ids.into_iter().map(|id| Member { id }).collect());

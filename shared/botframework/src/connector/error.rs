@@ -26,6 +26,7 @@ pub enum Class {
 /// Why a request failed, as far as the sender's action depends on it (`PROTOCOL.md#d6`). Each reason belongs to one
 /// [`Class`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// Too many requests (429).
     Throttled,

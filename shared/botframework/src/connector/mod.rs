@@ -20,6 +20,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use self::batch::{BatchReceipt, FailedEntries, FailedEntry, OperationPhase, OperationProgress};
 pub use self::creation::{ConversationParameters, ConversationResource};
@@ -179,6 +180,65 @@ impl Connector {
             .request(service_url, Method::POST, &parts, &[], json(activity)?)
             .await?;
         Ok(success.receipt())
+    }
+
+    /// Sends an activity to a group chat or channel that only its recipient sees, for a day; a preview of Teams. Not in a person's
+    /// own chat.
+    ///
+    /// # Errors
+    /// See [`Error::class`]. A success without a body is not an error.
+    pub async fn send_targeted(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        activity: &impl OutgoingActivity,
+    ) -> Result<SendReceipt, Error> {
+        let parts = [
+            Part::Fixed("v3/conversations"),
+            Part::Id(conversation.as_str()),
+            Part::Fixed("activities"),
+        ];
+        let query = [("isTargetedActivity", Some("true"))];
+        let success = self
+            .request(service_url, Method::POST, &parts, &query, json(activity)?)
+            .await?;
+        Ok(success.receipt())
+    }
+
+    /// Makes a request that has no method here. The trust rule and the token are those of every request; each segment of the
+    /// path and each value of the query is percent-encoded. The answer is `null` if it has no body; up to 2 MB are read.
+    ///
+    /// # Errors
+    /// See [`Error::class`]; an unreadable answer is `Ambiguous`.
+    ///
+    /// # Example: the details of a meeting
+    /// ```
+    /// use botframework::connector::{Connector, Error};
+    /// use http::Method;
+    /// use serde_json::Value;
+    ///
+    /// async fn meeting(connector: &Connector, service_url: &str, id: &str) -> Result<Value, Error> {
+    ///     connector.raw(service_url, Method::GET, &["v1", "meetings", id], &[], None).await
+    /// }
+    /// ```
+    pub async fn raw(
+        &self,
+        service_url: &str,
+        method: Method,
+        segments: &[&str],
+        query: &[(&'static str, Option<&str>)],
+        body: Option<&Value>,
+    ) -> Result<Value, Error> {
+        let parts: Vec<_> = segments.iter().map(|segment| Part::Id(segment)).collect();
+        let body = body.map_or_else(|| Ok(Bytes::new()), json)?;
+        let success = self
+            .request_within(service_url, method, &parts, query, body, BodyLimit::PAGE)
+            .await?;
+        if matches!(&success.body, Body::Complete(body) if body.is_empty()) {
+            return Ok(Value::Null);
+        }
+        let read = success.body.json();
+        read.map_err(|error| Error::unreadable(success.status, &success.headers, error))
     }
 
     /// Replies to an activity.

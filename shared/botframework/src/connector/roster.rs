@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Connector, Error};
 use crate::http::{BodyLimit, Part};
-use crate::id::ConversationId;
+use crate::id::{ConversationId, TeamId};
 use crate::teams::{ChannelInfo, TeamInfo, TeamsChannelAccount};
 
 /// One page of a roster. Pages may repeat members.
@@ -154,8 +154,8 @@ impl Connector {
     ///
     /// # Errors
     /// See [`Error::class`]; an unreadable response is `Ambiguous`. Safe to repeat.
-    pub async fn team(&self, service_url: &str, team: &str) -> Result<TeamInfo, Error> {
-        let parts = [Part::Fixed("v3/teams"), Part::Id(team)];
+    pub async fn team(&self, service_url: &str, team: &TeamId) -> Result<TeamInfo, Error> {
+        let parts = [Part::Fixed("v3/teams"), Part::Id(team.as_str())];
         self.get(service_url, &parts, &[], BodyLimit::SMALL).await
     }
 
@@ -163,10 +163,10 @@ impl Connector {
     ///
     /// # Errors
     /// See [`Error::class`]; an unreadable response is `Ambiguous`. Safe to repeat.
-    pub async fn channels(&self, service_url: &str, team: &str) -> Result<Vec<ChannelInfo>, Error> {
+    pub async fn channels(&self, service_url: &str, team: &TeamId) -> Result<Vec<ChannelInfo>, Error> {
         let parts = [
             Part::Fixed("v3/teams"),
-            Part::Id(team),
+            Part::Id(team.as_str()),
             Part::Fixed("conversations"),
         ];
         let team: TeamConversations = self.get(service_url, &parts, &[], BodyLimit::PAGE).await?;

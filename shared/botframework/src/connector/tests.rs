@@ -255,15 +255,10 @@ async fn every_endpoint_that_reads_has_its_address_and_its_answer() {
         (Some("n+1"), 1)
     );
     assert_eq!(
-        connector
-            .team(url, "19:t")
-            .await
-            .unwrap()
-            .entra_group_id
-            .as_deref(),
-        Some("g")
+        connector.team(url, &"19:t".into()).await.unwrap().entra_group_id,
+        Some("g".into())
     );
-    assert_eq!(connector.channels(url, "19:t").await.unwrap().len(), 2);
+    assert_eq!(connector.channels(url, &"19:t".into()).await.unwrap().len(), 2);
 
     assert_eq!(
         server.lines(),
@@ -517,5 +512,53 @@ async fn a_transport_in_the_same_process_takes_the_place_of_http() {
     assert_eq!(
         receipt.activity_id,
         Some("/in/v3/conversations/a%3A1/activities".into())
+    );
+}
+
+#[tokio::test]
+async fn a_raw_request_is_encoded_and_answered_as_json_or_null() {
+    let server = serve(vec![
+        Act::Say(answer("200 OK", r#"{"details":{"title":"Q3"}}"#)),
+        Act::Say(answer("202 Accepted", "")),
+        Act::Say(answer(
+            "403 Forbidden",
+            r#"{"error":{"code":"BotNotInConversationRoster"}}"#,
+        )),
+    ])
+    .await;
+    let (url, connector) = (server.url.as_str(), connector());
+    let meeting = ["v1", "meetings", "a/b?c"];
+    let found = connector
+        .raw(url, Method::GET, &meeting, &[("tenantId", Some("t 1"))], None)
+        .await;
+    assert_eq!(found.unwrap()["details"]["title"], "Q3");
+    let body = json!({"type": "targetedMeetingNotification"});
+    let told = connector
+        .raw(url, Method::POST, &["v1", "notification"], &[], Some(&body))
+        .await;
+    assert_eq!(told.unwrap(), Value::Null);
+    let refused = connector.raw(url, Method::GET, &["v1"], &[], None).await;
+    assert_eq!(refused.unwrap_err().reason(), Reason::NotInRoster);
+    assert_eq!(
+        server.lines(),
+        [
+            "GET /base/v1/meetings/a%2Fb%3Fc?tenantId=t%201",
+            "POST /base/v1/notification",
+            "GET /base/v1"
+        ]
+    );
+    let elsewhere = connector
+        .raw("https://evil.example/", Method::GET, &["v1"], &[], None)
+        .await;
+    assert_eq!(
+        elsewhere.unwrap_err().class(),
+        Class::Rejected,
+        "no request leaves"
+    );
+    assert!(
+        connector
+            .raw(url, Method::GET, &["v1", ".."], &[], None)
+            .await
+            .is_err()
     );
 }

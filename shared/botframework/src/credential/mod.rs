@@ -52,7 +52,9 @@ pub use self::token_cache::Runtime;
 /// Secrets that cannot be printed or serialised and are wiped from memory when they are dropped.
 pub use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::client::{Client, stand_in};
+#[cfg(feature = "graph")]
+pub(crate) use self::client::Client;
+pub(crate) use self::client::stand_in;
 use self::registration::TokenScope;
 pub(crate) use self::token_cache::{Token, TokenCache};
 use crate::http::Transport;

@@ -104,10 +104,12 @@ impl Runtime {
         }
     }
 
+    #[cfg(feature = "auth")]
     pub(crate) fn now(&self) -> SystemTime {
         (self.now)()
     }
 
+    #[cfg(feature = "auth")]
     pub(crate) fn random(&self) -> [u8; 16] {
         (self.random)()
     }

@@ -29,6 +29,7 @@ pub enum Class {
 
 /// Why a request to Graph failed. Each reason belongs to one [`Class`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// Too many requests (429).
     Throttled,

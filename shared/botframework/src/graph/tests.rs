@@ -471,7 +471,7 @@ async fn of_one_bot_the_connector_and_two_tenants_have_a_token_each_and_none_see
     let (one, other) = (tenant("one.example"), tenant("other.example"));
     for _ in 0..2 {
         let service_url = "https://smba.trafficmanager.net/emea/";
-        connector.channels(service_url, "19:t").await.unwrap();
+        connector.channels(service_url, &"19:t".into()).await.unwrap();
         one.catalog_app(MANIFEST).await.unwrap();
         other.catalog_app(MANIFEST).await.unwrap();
     }

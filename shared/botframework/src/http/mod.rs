@@ -22,7 +22,9 @@ pub use self::service_error::ServiceError;
 pub use self::transport::{Body, BodyLimit, BoxError, BoxFuture, ResponseFuture, Transport, TransportError};
 
 pub(crate) use self::error_body::{ErrorBody, MAX_TEXT};
+#[cfg(feature = "client")]
 pub(crate) use self::service_error::Failure;
+#[cfg(feature = "client")]
 pub(crate) use self::url::{OUTSIDE_UNRESERVED, Part, address};
 
 /// The user agent, in the form of the Bot Framework's own clients; telemetry only.

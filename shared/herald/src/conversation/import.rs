@@ -3,6 +3,7 @@
 //! Imported data is older than stored data. It fills gaps and overwrites nothing: a removed conversation stays removed.
 
 use botframework::activity::{self, Activity};
+use botframework::id::TenantId;
 use botframework::lossless::LosslessJson;
 use botframework::reference::ConversationReference;
 use botframework::service_url::{TrustRule, Untrusted};
@@ -164,7 +165,7 @@ impl Import {
             import.product = Product::Copilot;
         }
         if in_teams && let Some(conversation) = import.reference.conversation.take() {
-            let tenant = import.attributes.tenant.as_deref();
+            let tenant = import.attributes.tenant.as_deref().map(TenantId::from);
             import.reference.conversation = Some(conversation.in_tenant(tenant));
         }
         let urls = texts(record, "serviceUrls", "a list of service URLs")?;

@@ -29,7 +29,7 @@ impl Membership {
             Some(ActivityType::InstallationUpdate) => match &activity.action {
                 Some(InstallationAction::Add | InstallationAction::AddUpgrade) => Self::Joined,
                 Some(InstallationAction::Remove | InstallationAction::RemoveUpgrade) => Self::Left,
-                Some(InstallationAction::Other(_)) | None => Self::Unchanged,
+                Some(_) | None => Self::Unchanged,
             },
             Some(ActivityType::ConversationUpdate) if activity.removes_bot() => Self::Left,
             Some(ActivityType::ConversationUpdate) if activity.adds_bot() => Self::Joined,
@@ -73,7 +73,12 @@ pub(super) fn is_of_whole_team(activity: &Activity, conversation: &ConversationI
     match word("/eventType") {
         Some("channelMemberAdded" | "channelMemberRemoved") => false,
         Some("teamMemberAdded" | "teamMemberRemoved") => true,
-        _ if activity.team_id() == Some(conversation.channel().as_str()) => true,
+        _ if activity
+            .team_id()
+            .is_some_and(|team| team.as_str() == conversation.channel().as_str()) =>
+        {
+            true
+        }
         // The app is installed in a team, and the event comes from the channel that its installer chose.
         _ => {
             activity.kind == Some(ActivityType::InstallationUpdate)

@@ -1,7 +1,7 @@
 //! What an activity says about conversations and about a team.
 
 use botframework::activity::{self, Activity, ActivityType, ChannelAccount, ConversationAccount};
-use botframework::id::{ChannelAccountId, ConversationId, UserRef};
+use botframework::id::{ChannelAccountId, ConversationId, TeamId, UserRef};
 use botframework::reference::ConversationReference;
 use botframework::teams::is_teams;
 
@@ -210,7 +210,7 @@ impl Observation {
             conversation: Some(ConversationAccount {
                 id: id.clone(),
                 scope: Some(activity::Scope::Personal),
-                tenant_id: Some(with.tenant.clone()),
+                tenant_id: Some(with.tenant.as_str().into()),
                 ..ConversationAccount::default()
             }),
             channel_id: Some(with.channel.clone()),
@@ -308,7 +308,7 @@ fn scope(activity: &Activity, reference: &ConversationReference) -> Option<Scope
             .is_group
             .map(|group| if group { Scope::GroupChat } else { Scope::Personal }),
         // A scope that is new: at least it is not personal.
-        Some(activity::Scope::Other(_)) => Some(Scope::GroupChat),
+        Some(_) => Some(Scope::GroupChat),
     }
 }
 
@@ -321,8 +321,8 @@ fn attributes(activity: &Activity, reference: &ConversationReference, scope: Sco
         scope,
         tenant: activity
             .tenant_id()
-            .filter(|tenant| is_id(tenant))
-            .map(normalize_guid),
+            .filter(|tenant| is_id(tenant.as_str()))
+            .map(|tenant| normalize_guid(tenant.as_str())),
         user: person
             .and_then(|user| user.entra_object_id.as_ref())
             .filter(|id| in_teams && is_id(id.as_str()))
@@ -332,8 +332,8 @@ fn attributes(activity: &Activity, reference: &ConversationReference, scope: Sco
             .filter(|id| is_id(id.as_str()) && (in_teams || !of_teams(id))),
         team: activity
             .team_id()
-            .filter(|id| in_teams && is_id(id))
-            .map(str::to_owned),
+            .filter(|id| in_teams && is_id(id.as_str()))
+            .map(TeamId::into_string),
         tags: Vec::new(),
     }
 }

@@ -53,7 +53,7 @@ impl TeamChange {
     pub fn from_activity(activity: &Activity) -> Option<Self> {
         let update = activity.team_update()?;
         let (channel, channel_name) = match update.channel {
-            Some(channel) => (Some(channel.id.filter(|id| is_id(id))?.into()), channel.name),
+            Some(channel) => (Some(channel.id.filter(|id| is_id(id.as_str()))?), channel.name),
             None => (None, None),
         };
         Some(Self {
@@ -61,7 +61,7 @@ impl TeamChange {
             team: TeamKey {
                 channel: activity.channel_id.clone()?,
                 bot: activity.recipient.as_ref()?.id.clone(),
-                team: Some(update.team).filter(|id| is_id(id))?,
+                team: Some(update.team.into_string()).filter(|id| is_id(id))?,
             },
             channel,
             channel_name,
@@ -89,7 +89,8 @@ impl TeamChange {
             | TeamEvent::TeamUnarchived
             | TeamEvent::TeamRestored
             | TeamEvent::MembersAdded
-            | TeamEvent::MembersRemoved => false,
+            | TeamEvent::MembersRemoved
+            | _ => false,
         }
     }
 }
@@ -118,7 +119,8 @@ pub fn apply_team_change(existing: &Conversation, event: TeamEvent, now: Timesta
         | TeamEvent::ChannelRenamed
         | TeamEvent::TeamRenamed
         | TeamEvent::MembersAdded
-        | TeamEvent::MembersRemoved => return None,
+        | TeamEvent::MembersRemoved
+        | _ => return None,
     };
     let new = Conversation {
         state,

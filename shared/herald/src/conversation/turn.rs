@@ -2,7 +2,7 @@
 
 use botframework::activity::{Activity, ActivityType, DeliveryMode, InstallationAction};
 use botframework::auth::VerifiedActivity;
-use botframework::id::ActivityId;
+use botframework::id::{ActivityId, TeamId};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -73,10 +73,8 @@ impl TurnKey {
             event.and_then(Value::as_str),
             Some("channelMemberAdded" | "channelMemberRemoved")
         );
-        let place = activity
-            .team_id()
-            .filter(|_| !of_channel)
-            .unwrap_or(conversation.as_str());
+        let team = activity.team_id().filter(|_| !of_channel);
+        let place = team.as_ref().map_or(conversation.as_str(), TeamId::as_str);
         let bot = activity.recipient.as_ref().map_or("", |bot| bot.id.as_str());
         let channel = activity.channel_id.as_deref()?;
         Some(Self::digest(&["welcome", channel, bot, place]))

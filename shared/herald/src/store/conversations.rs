@@ -6,10 +6,9 @@ use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
 use jiff::Timestamp;
 
 use super::{CasResult, Error, ListPage, Rule, Update};
-use crate::bot_state::StateKey;
 use crate::conversation::{
     self, Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
-    PersonKey, PersonRecord, Preference, State, TeamEvent, TurnClaim, TurnKey,
+    PersonKey, PersonRecord, Preference, State, StateKey, TeamEvent, TurnClaim, TurnKey,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 

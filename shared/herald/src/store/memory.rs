@@ -11,9 +11,10 @@ use super::{
 };
 use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
-use crate::bot_state::StateKey;
 use crate::clock::Clock;
-use crate::conversation::{Conversation, ConversationKey, PersonKey, PersonRecord, TurnKey, TurnRecord};
+use crate::conversation::{
+    Conversation, ConversationKey, PersonKey, PersonRecord, StateKey, TurnKey, TurnRecord,
+};
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
 use crate::rate_limit::{Bucket, TenantRate};

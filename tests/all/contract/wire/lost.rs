@@ -1,8 +1,7 @@
 //! Lost answers: the request was executed, and is retried.
 
 use herald::batch::{BatchKey, BatchRecord, Stage};
-use herald::bot_state::StateKey;
-use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState};
+use herald::conversation::{Creation, CreationLease, Feedback, State as ConversationState, StateKey};
 use herald::delivery::{Claim, Outcome, SkipReason, State};
 use herald::rate_limit::Reservation;
 use herald::store::{

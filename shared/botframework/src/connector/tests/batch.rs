@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::{OperationId, UserRef};
 
-fn bodies(server: &Server) -> Vec<serde_json::Value> {
+fn bodies(server: &Server) -> Vec<Value> {
     server
         .requests()
         .iter()
@@ -25,16 +25,19 @@ async fn every_endpoint_that_begins_an_operation_has_its_address_its_body_and_it
     let people = [UserRef::Account("29:a".into()), UserRef::Entra("e2".into())];
     let receipts = [
         connector
-            .send_to_users(url, "t", &people, &message)
-            .await
-            .unwrap(),
-        connector.send_to_tenant(url, "t", &message).await.unwrap(),
-        connector
-            .send_to_team(url, "t", "19:team", &message)
+            .send_to_users(url, &"t".into(), &people, &message)
             .await
             .unwrap(),
         connector
-            .send_to_channels(url, "t", &["19:c".into()], &message)
+            .send_to_tenant(url, &"t".into(), &message)
+            .await
+            .unwrap(),
+        connector
+            .send_to_team(url, &"t".into(), &"19:team".into(), &message)
+            .await
+            .unwrap(),
+        connector
+            .send_to_channels(url, &"t".into(), &["19:c".into()], &message)
             .await
             .unwrap(),
     ];
@@ -104,9 +107,15 @@ async fn an_operation_begun_with_a_lost_answer_is_begun_and_one_that_may_not_be_
     let half = b"HTTP/1.1 201 Created\r\ncontent-length: 40\r\n\r\n\"op".to_vec();
     let server = serve(vec![Act::SayAndClose(half), Act::SayAndClose(Vec::new())]).await;
     let (url, connector, message) = (server.url.as_str(), connector(), Activity::message("hi"));
-    let receipt = connector.send_to_tenant(url, "t", &message).await.unwrap();
+    let receipt = connector
+        .send_to_tenant(url, &"t".into(), &message)
+        .await
+        .unwrap();
     assert_eq!(receipt, BatchReceipt { operation: None });
-    let error = connector.send_to_tenant(url, "t", &message).await.unwrap_err();
+    let error = connector
+        .send_to_tenant(url, &"t".into(), &message)
+        .await
+        .unwrap_err();
     assert_eq!(error.class(), Class::Ambiguous);
     assert_eq!(server.requests().len(), 2, "nothing is repeated");
 }

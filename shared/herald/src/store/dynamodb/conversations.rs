@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 
+use botframework::id::ChannelAccountId;
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, moment, number, text};
 use super::grouped::GroupedReads;
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Table, Transaction, new_write_token};
-use botframework::id::ChannelAccountId;
-
 use crate::aws::Sdk;
-use crate::bot_state::{self, StateKey, StateOwner};
 use crate::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, TurnClaim, TurnKey, TurnRecord,
+    Conversation, ConversationKey, PersonKey, PersonRecord, StateKey, StateOwner, TurnClaim, TurnKey,
+    TurnRecord, state_prefix,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{
@@ -114,8 +113,7 @@ impl crate::store::Conversations for Conversations {
         const VERB: &str = "erase a conversation";
         let mut erased = false;
         let owner = StateOwner::Conversation(key.conversation.clone());
-        self.remove_states(&owner.partition(), bot_state::prefix(&key.place()))
-            .await?;
+        self.remove_states(&owner.partition(), state_prefix(key)).await?;
         // People first: while the record is stored, a caller finds by it what is left to erase.
         for _ in 0..MAX_CAS_ROUNDS {
             let unlinked = self.remove_people(VERB, key).await?;

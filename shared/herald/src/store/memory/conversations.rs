@@ -6,9 +6,9 @@ use botframework::id::ChannelAccountId;
 use jiff::Timestamp;
 
 use super::Store;
-use crate::bot_state::{StateKey, StateOwner};
 use crate::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, State, TurnClaim, TurnKey, TurnRecord,
+    Conversation, ConversationKey, PersonKey, PersonRecord, State, StateKey, StateOwner, TurnClaim, TurnKey,
+    TurnRecord,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{

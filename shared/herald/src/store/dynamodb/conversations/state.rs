@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use super::super::attribute::{Item, Record, has_token, item, text};
 use super::super::{Consistency, Error, Expression, Put, new_write_token, request_error};
 use super::Conversations;
-use crate::bot_state::StateKey;
+use crate::conversation::StateKey;
 use crate::store::CasResult;
 
 /// The token of the write, which is the version.
