@@ -1,6 +1,6 @@
 //! Audiences: how callers describe them, and which places they mean in truth, whatever the tables say.
 
-use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_name as place_of};
+use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_name as place_index};
 use herald::conversation::Scope;
 use herald_local::teams::Member;
 use jiff::Timestamp;
@@ -232,7 +232,7 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
                 }
             }
         }
-        Target::Channel { id, thread, .. } => named(place_of(id, thread.as_deref()).as_str()),
+        Target::Channel { id, thread, .. } => named(place_index(id, thread.as_deref()).as_str()),
         Target::GroupChat(id) => named(id.as_str()),
         // Its roster is read in the same way as that of a team.
         Target::GroupChatMembers { .. } => unreachable!("no caller of a run asks for these"),
@@ -262,7 +262,7 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
         }
         (Target::GroupChat(one), Recipient::UnknownConversation(id)) => one.as_str() == id.as_str(),
         (Target::Channel { id, thread, .. }, Recipient::UnknownConversation(unknown)) => {
-            place_of(id, thread.as_deref()).as_str() == unknown.as_str()
+            place_index(id, thread.as_deref()).as_str() == unknown.as_str()
         }
         (Target::Team { id, guests, .. }, Recipient::User(_) | Recipient::Account(_)) => {
             let general = channel.named(id);

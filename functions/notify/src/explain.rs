@@ -138,7 +138,7 @@ impl<B: Backend> Context<B> {
         let rates = self
             .rates(scan.open.iter().filter_map(|open| open.chunk.bucket.as_ref()))
             .await?;
-        let batches = self.batches(&notification.id, &scan.open).await?;
+        let batches = self.read_batches(&notification.id, &scan.open).await?;
         let leases = self.leases(&scan.open).await?;
         let (health, now) = (self.ledger.bot_health().await?, self.clock.now());
         let mut survey =
@@ -223,7 +223,7 @@ impl<B: Backend> Context<B> {
     }
 
     /// The batch operations of these chunks.
-    async fn batches(
+    async fn read_batches(
         &self,
         id: &NotificationId,
         open: &[OpenChunk],

@@ -4,7 +4,7 @@ use herald::backend::Backend;
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
-use herald::notification::{Notification, State, Unreachable, plan_warnings};
+use herald::notification::{Notification, State, UnreachableCounts, plan_warnings};
 use herald::rate_limit::Limit;
 use herald::store::Notifications;
 use herald::warning::Warning;
@@ -37,7 +37,7 @@ struct Plan<'a> {
     /// The part of the audience in batch mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     batched: Option<u64>,
-    unreachable: Unreachable,
+    unreachable: UnreachableCounts,
     /// Absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Size>,

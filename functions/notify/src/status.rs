@@ -5,7 +5,7 @@ use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
 use herald::notification::{
-    Notification, Priority, RevisionCounts, SendMode, State, Unreachable, plan_warnings,
+    Notification, Priority, RevisionCounts, SendMode, State, UnreachableCounts, plan_warnings,
 };
 use herald::store::Notifications;
 use herald::warning::Warning;
@@ -117,7 +117,7 @@ struct PlanFields<'a> {
     /// The notification that confirmed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmed_as: Option<&'a NotificationId>,
-    unreachable: Unreachable,
+    unreachable: UnreachableCounts,
     /// The largest audience that is sent to without a confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_above: Option<u64>,

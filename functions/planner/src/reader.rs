@@ -10,7 +10,7 @@ use herald::backend::Backend;
 use herald::conversation::ConversationName;
 use herald::delivery::SkipReason;
 use herald::notification::{
-    IfNoConversation, IfUnreachable, Notification, PAGE_SIZE, Page, Part, SendPath, Unreachable,
+    IfNoConversation, IfUnreachable, Notification, PAGE_SIZE, Page, Part, SendPath, UnreachableCounts,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, cursor};
@@ -180,7 +180,7 @@ impl<'a, B: Backend> Reader<'a, B> {
             .into_iter()
             .filter(|found| !matcher.belongs_to_earlier(&found.key, &found.attributes));
         let meant = self.recipients.preferred(meant.collect(), at).await?;
-        let mut unreachable = Unreachable::default();
+        let mut unreachable = UnreachableCounts::default();
         let mut recipients = Vec::new();
         for candidate in meant {
             if let Some(reason) = unreachable_reason(&candidate) {
@@ -217,7 +217,7 @@ impl<'a, B: Backend> Reader<'a, B> {
             }
         });
         let mut look_ups = pin!(stream::iter(look_ups).buffered(CONCURRENT_READS));
-        let (mut recipients, mut unreachable, mut next) = (Vec::new(), Unreachable::default(), None);
+        let (mut recipients, mut unreachable, mut next) = (Vec::new(), UnreachableCounts::default(), None);
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
             let mut found = listing.items;
             if recipients.len() + found.len().max(1) > PAGE_SIZE {

@@ -13,7 +13,7 @@ use herald::backend::Backend;
 use herald::companions;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, State};
 use herald::delivery::SkipReason;
-use herald::notification::{PAGE_SIZE, Page, SendPath, Unreachable};
+use herald::notification::{PAGE_SIZE, Page, SendPath, UnreachableCounts};
 use herald::rate_limit::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, cursor};
@@ -32,7 +32,7 @@ const CHANNEL_PAGE: usize = 10;
 struct Found {
     recipients: Vec<(Option<SendPath>, Recipient)>,
     /// Those of them that the sender could not reach.
-    unreachable: Unreachable,
+    unreachable: UnreachableCounts,
     /// Whether anything was found, also what is a recipient of another selector.
     matched: bool,
     /// Conversations that store one id of their person, and both ids.
@@ -386,7 +386,7 @@ impl<'a, B: Backend> Team<'a, B> {
     /// The page of a team whose roster is not available: the team itself is the recipient, so that the sender reports it.
     fn unknown(&self) -> Page {
         let unknown = Recipient::UnknownConversation(self.id.clone());
-        let mut unreachable = Unreachable::default();
+        let mut unreachable = UnreachableCounts::default();
         unreachable.count(SkipReason::NoConversation);
         Page {
             unreachable,

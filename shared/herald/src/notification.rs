@@ -84,7 +84,7 @@ pub struct Notification {
     /// Recipients in batch mode, of the audience.
     pub batched: u64,
     /// Conversations that were not reachable when they were planned.
-    pub unreachable: Unreachable,
+    pub unreachable: UnreachableCounts,
     /// Chunks planned so far.
     pub chunks: u64,
     /// Chunks whose deliveries have all ended.
@@ -183,7 +183,7 @@ pub enum DeliveryEvent {
 /// Conversations that were not reachable when they were planned, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Unreachable {
+pub struct UnreachableCounts {
     /// Named in the audience, and not stored.
     pub no_conversation: u64,
     /// The bot was removed.
@@ -192,7 +192,7 @@ pub struct Unreachable {
     pub blocked: u64,
 }
 
-impl Unreachable {
+impl UnreachableCounts {
     /// Counts a conversation under its reason.
     pub fn count(&mut self, reason: SkipReason) {
         *match reason {
@@ -329,7 +329,7 @@ impl Notification {
             matched_parts: BTreeSet::new(),
             audience: 0,
             batched: 0,
-            unreachable: Unreachable::default(),
+            unreachable: UnreachableCounts::default(),
             chunks: 0,
             chunks_closed: 0,
             counts: OutcomeCounts::default(),
@@ -502,7 +502,7 @@ pub struct Page {
     pub chunks: Vec<PageChunk>,
     /// Conversations on it that are not reachable.
     #[serde(default)]
-    pub unreachable: Unreachable,
+    pub unreachable: UnreachableCounts,
     /// Whether its selector matched anything here, be it unreachable, or a recipient of another selector or page.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub matched: bool,
@@ -613,7 +613,7 @@ impl Page {
         Self {
             matched: !chunks.is_empty(),
             chunks,
-            unreachable: Unreachable::default(),
+            unreachable: UnreachableCounts::default(),
             next,
         }
     }

@@ -10,7 +10,7 @@ use herald::id::NotificationId;
 use herald::notification::{
     ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, IfUnreachable, MessageRefusal,
     Notification, PAGE_SIZE, Page, PageChunk, Priority, RevisionCounts, SendMode, StartPolicy, State,
-    Unreachable,
+    UnreachableCounts,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
@@ -89,7 +89,7 @@ fn notification(number: u8) -> Notification {
         matched_parts: std::collections::BTreeSet::new(),
         audience: 0,
         batched: 0,
-        unreachable: Unreachable::default(),
+        unreachable: UnreachableCounts::default(),
         chunks: 0,
         chunks_closed: 0,
         counts: OutcomeCounts::default(),
@@ -156,7 +156,7 @@ fn page(chunks: usize, next: Option<&str>) -> Page {
     };
     Page {
         chunks: (0..chunks).map(chunk).collect(),
-        unreachable: Unreachable::default(),
+        unreachable: UnreachableCounts::default(),
         matched: false,
         next: next.map(str::to_owned),
     }
@@ -268,7 +268,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             matched_parts: [0, 7].into(),
             audience: 2,
             batched: 1,
-            unreachable: Unreachable {
+            unreachable: UnreachableCounts {
                 no_conversation: 3,
                 removed: 4,
                 blocked: 5,
@@ -450,7 +450,7 @@ async fn a_planned_notification_cannot_be_rolled_back<S: Notifications>(store: S
 async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
     store.accept(&acceptance(1)).await.unwrap();
     let (mut first, last) = (page(3, Some("next")), page(1, None));
-    first.unreachable = Unreachable {
+    first.unreachable = UnreachableCounts {
         no_conversation: 1,
         removed: 2,
         blocked: 3,
@@ -582,7 +582,7 @@ async fn a_page_of_the_longest_ids_fits_into_an_item<S: Notifications>(store: S)
     };
     let page = Page {
         chunks: vec![chunk],
-        unreachable: Unreachable::default(),
+        unreachable: UnreachableCounts::default(),
         matched: false,
         next: Some("n".repeat(4096)),
     };
@@ -1092,7 +1092,7 @@ async fn hostile_recipients_are_stored_unchanged<S: Notifications>(store: S) {
     };
     let page = Page {
         chunks: vec![chunk],
-        unreachable: Unreachable::default(),
+        unreachable: UnreachableCounts::default(),
         matched: false,
         next: Some("|#%\"".into()),
     };

@@ -10,7 +10,7 @@ use herald::delivery::{
 use herald::id::NotificationId;
 use herald::notification::{
     ChunkId, ChunkResult, Content, IfNoConversation, IfUnreachable, Notification, Page, PageChunk,
-    RevisionCounts, SendMode, StartPolicy, Unreachable,
+    RevisionCounts, SendMode, StartPolicy, UnreachableCounts,
 };
 use herald::rate_limit::{self, Bucket, ConversationRate, Limits, PermitRequest, Reservation, TenantRate};
 use herald::store::{Acceptance, Error, Idempotency, Ledger, RateLimits, dynamodb};
@@ -112,7 +112,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         matched_parts: std::collections::BTreeSet::new(),
         audience: 0,
         batched: 0,
-        unreachable: Unreachable::default(),
+        unreachable: UnreachableCounts::default(),
         chunks: 0,
         chunks_closed: 0,
         counts: OutcomeCounts::default(),
@@ -145,7 +145,7 @@ fn page() -> Page {
     };
     Page {
         chunks: vec![chunk],
-        unreachable: Unreachable::default(),
+        unreachable: UnreachableCounts::default(),
         matched: false,
         next: None,
     }

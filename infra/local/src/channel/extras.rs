@@ -63,7 +63,7 @@ pub(super) fn answer(
                 Err(refusal) => refusal.into(),
             }
         }
-        ("POST", ["v3", "conversations", id, "attachments"]) => match teams.place_of(id) {
+        ("POST", ["v3", "conversations", id, "attachments"]) => match teams.place_index(id) {
             Some(_) => attachments.upload(body),
             None => NO_CONVERSATION.into(),
         },
@@ -99,7 +99,9 @@ pub(super) fn as_batch_of_users(
             meant.map(|place| place.account.as_str()).collect()
         }
         ("POST", "team") => {
-            let team = teams.place_of(text("teamId")).and_then(|place| teams.team(place));
+            let team = teams
+                .place_index(text("teamId"))
+                .and_then(|place| teams.team(place));
             let present = team?.members.iter().filter(|member| member.quit.is_none());
             present
                 .map(|member| teams.places[member.place].account.as_str())
@@ -115,7 +117,7 @@ pub(super) fn as_batch_of_users(
 }
 
 fn react(teams: &Teams, conversation: &str, message: &str) -> Result<(), Refusal> {
-    let place = teams.place_of(conversation).ok_or(NO_CONVERSATION)?;
+    let place = teams.place_index(conversation).ok_or(NO_CONVERSATION)?;
     if teams.has_activity(place, message) {
         Ok(())
     } else {

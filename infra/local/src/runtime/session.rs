@@ -90,7 +90,7 @@ impl Session {
     }
 
     /// Stores the last error of the process, for the message when it exits.
-    pub(super) fn note(&self, text: &str) {
+    pub(super) fn record_last_error(&self, text: &str) {
         *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
     }
 

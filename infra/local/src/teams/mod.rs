@@ -191,7 +191,7 @@ impl Teams {
     }
 
     /// The index of the conversation with this id, or of the channel of this thread.
-    pub fn place_of(&self, conversation: &str) -> Option<usize> {
+    pub fn place_index(&self, conversation: &str) -> Option<usize> {
         self.named(conversation)
             .or_else(|| self.named(conversation.split_once(";messageid=")?.0))
     }

@@ -253,7 +253,7 @@ impl crate::store::Notifications for Notifications {
         chunk: ChunkId,
         counts: &OutcomeCounts,
     ) -> Result<(), Error> {
-        self.count_open(id, chunk, counts).await
+        self.count_open_chunk(id, chunk, counts).await
     }
 
     async fn counted_chunks(

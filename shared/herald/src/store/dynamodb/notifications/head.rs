@@ -10,7 +10,8 @@ use super::key::{HEAD, key};
 use super::listing::{BY_MONTH, month_of};
 use crate::delivery::OutcomeCounts;
 use crate::notification::{
-    IfNoConversation, IfUnreachable, MessageRefusal, Notification, RevisionCounts, SendMode, Unreachable,
+    IfNoConversation, IfUnreachable, MessageRefusal, Notification, RevisionCounts, SendMode,
+    UnreachableCounts,
 };
 
 /// The notification that confirmed a plan.
@@ -35,8 +36,8 @@ fn read_part_numbers(head: Record<'_>) -> Result<BTreeSet<u16>, Error> {
         .map_err(|_| head.corrupt(MATCHED_PARTS))
 }
 
-pub(super) fn unreachable_fields(unreachable: &Unreachable) -> [(&'static str, u64); 3] {
-    let Unreachable {
+pub(super) fn unreachable_fields(unreachable: &UnreachableCounts) -> [(&'static str, u64); 3] {
+    let UnreachableCounts {
         no_conversation,
         removed,
         blocked,
@@ -225,7 +226,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         matched_parts: read_part_numbers(head)?,
         audience: head.number("audience")?,
         batched: head.optional_number("batched")?.unwrap_or_default(),
-        unreachable: Unreachable {
+        unreachable: UnreachableCounts {
             no_conversation: head.number("unreachableNoConversation")?,
             removed: head.number("unreachableRemoved")?,
             blocked: head.number("unreachableBlocked")?,

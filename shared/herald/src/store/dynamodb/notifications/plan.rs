@@ -225,7 +225,7 @@ impl Notifications {
     }
 
     /// Counts what has ended of an open chunk.
-    pub(super) async fn count_open(
+    pub(super) async fn count_open_chunk(
         &self,
         id: &NotificationId,
         chunk: ChunkId,
