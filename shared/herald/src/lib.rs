@@ -119,6 +119,7 @@ pub mod rate_limit;
 pub mod retry;
 pub mod roster_cache;
 pub mod route;
+pub mod schedule;
 pub mod service_urls;
 pub mod store;
 pub mod telemetry;
