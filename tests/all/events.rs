@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::world::{World, document, get, post};
 
 mod routes;
+mod schedules;
 mod system;
 
 const RULE: &str = "arn:aws:events:eu-west-1:123456789012:rule/herald/UpstreamEventsRule";

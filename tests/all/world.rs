@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) deliveries: Queue,
     /// The bot's jobs, on the events queue.
     pub(crate) jobs: Queue,
+    /// The events queue, as far as Herald itself sends to it.
+    pub(crate) events_queue: Queue,
     pub(crate) events: herald::event::memory::Events,
     /// The largest audience that starts without a confirmation.
     pub(crate) confirm_above: u64,
@@ -112,6 +114,7 @@ impl World {
             plans: Queue::new(),
             deliveries: Queue::new(),
             jobs: Queue::new(),
+            events_queue: Queue::new(),
             events: herald::event::memory::Events::default(),
             confirm_above: CONFIRM_ABOVE,
             graph_clients: None,
@@ -183,7 +186,8 @@ impl World {
     }
 
     pub(crate) async fn notify(&self, request: Request<Body>) -> Response<Body> {
-        self.notify_over(self.plans.clone(), request).await
+        let queues = [self.plans.clone(), self.events_queue.clone()];
+        self.notify_with(queues, self.store.clone(), request).await
     }
 
     pub(crate) async fn notify_over<Q: herald::queue::Queue + std::fmt::Debug>(
@@ -194,9 +198,24 @@ impl World {
         self.notify_by(plans, self.store.clone(), request).await
     }
 
+    /// Each queue is this one.
     pub(crate) async fn notify_by<Q, C>(
         &self,
-        plans: Q,
+        queue: Q,
+        conversations: C,
+        request: Request<Body>,
+    ) -> Response<Body>
+    where
+        Q: herald::queue::Queue + std::fmt::Debug,
+        C: herald::store::Conversations + std::fmt::Debug,
+    {
+        self.notify_with([queue.clone(), queue], conversations, request)
+            .await
+    }
+
+    async fn notify_with<Q, C>(
+        &self,
+        [plans, events_queue]: [Q; 2],
         conversations: C,
         request: Request<Body>,
     ) -> Response<Body>
@@ -210,6 +229,7 @@ impl World {
             ledger: self.store.clone(),
             registry: self.store.clone(),
             plans,
+            events_queue,
             failed_events: Queue::new(),
             events: self.events.clone(),
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Trusted),
@@ -279,6 +299,7 @@ impl World {
             registry: self.store.clone(),
             plans: self.plans.clone(),
             worker: events::Worker::new(messages::bot::work),
+            events_queue: self.events_queue.clone(),
             settings: self.settings(),
             clock: self.clock.clone(),
             random: self.random.clone(),

@@ -112,8 +112,8 @@ fn first_next(binary: &Path) -> std::io::Result<Duration> {
             ("HERALD_NOTIFICATIONS_TABLE", "notifications"),
             ("HERALD_DELIVERIES_TABLE", "deliveries"),
             ("HERALD_PLANS_QUEUE_URL", "http://127.0.0.1:9/plans"),
-            ("HERALD_FAILED_EVENTS_QUEUE_URL", "http://127.0.0.1:9/failed"),
             ("HERALD_EVENTS_QUEUE_URL", "http://127.0.0.1:9/events"),
+            ("HERALD_FAILED_EVENTS_QUEUE_URL", "http://127.0.0.1:9/failed"),
             ("HERALD_DELIVERIES_QUEUE_URL", "http://127.0.0.1:9/deliveries"),
         ])
         .stdout(Stdio::null())

@@ -231,6 +231,10 @@ async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body
                 environment: Arc::clone(&environment),
                 which: Which::Plans,
             },
+            events_queue: Lane {
+                environment: Arc::clone(&environment),
+                which: Which::Plans,
+            },
             events: tables,
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only),
             limits: Limits::teams(),

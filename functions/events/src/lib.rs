@@ -10,12 +10,13 @@
 //! | a request that is refused | the problem is stored beside the event, and listed by `GET /api/events/failed`. The message is received again, and after the queue's tries goes to the dead-letter queue |
 //! | an event that routes take | each makes a notification of it ([`herald::route`]), or edits the one of its subject |
 //! | an event that nothing takes | it is counted, and the message is deleted |
+//! | the time of a route's schedule has come | the next one is enqueued; then it is sent as an event of that route |
 //!
 //! A table or queue that is unavailable fails the message, which is received again.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::lossless::LosslessJson;
-use herald::acceptance::{self, Origin, Settings};
+use herald::acceptance::{self, Origin, Repetition, Settings};
 use herald::audit::AuditAction;
 use herald::aws;
 use herald::backend::{Aws, Backend};
@@ -23,7 +24,7 @@ use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::problem::Problem;
 use herald::queue::batch::{Handled, Received, failure_message};
-use herald::queue::sqs;
+use herald::queue::{self, sqs};
 use herald::store::{self, Collection, Registry, dynamodb};
 use herald::telemetry::{Metric, chain, count};
 use herald::upstream::{EventContent, FailedEvent, UpstreamEvent};
@@ -34,6 +35,7 @@ use routed::NamedRoute;
 pub use worker::Worker;
 
 mod routed;
+mod scheduled;
 mod worker;
 
 /// What the handler works with.
@@ -49,6 +51,8 @@ pub struct Context<B: Backend> {
     pub plans: B::Queue,
     /// Does the bot's jobs.
     pub worker: Worker,
+    /// The events queue, for the next occurrence of a schedule.
+    pub events_queue: B::Queue,
     /// What the deployment allows.
     pub settings: Settings,
     /// The time.
@@ -68,16 +72,13 @@ impl Context<Aws> {
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
         let table = |name| environment.required(name);
+        let queue = |name| sqs::Queue::from_environment(environment, name, &sdk, schedules.as_ref());
         Ok(Self {
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
-            plans: sqs::Queue::from_environment(
-                environment,
-                variable::PLANS_QUEUE_URL,
-                &sdk,
-                schedules.as_ref(),
-            )?,
+            plans: queue(variable::PLANS_QUEUE_URL)?,
+            events_queue: queue(variable::EVENTS_QUEUE_URL)?,
             worker,
             settings: Settings::from_environment(environment)?,
             clock,
@@ -96,6 +97,12 @@ enum Failure {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<queue::Error> for Failure {
+    fn from(error: queue::Error) -> Self {
         Self::Unavailable(error.into())
     }
 }
@@ -145,6 +152,7 @@ async fn handle_message<B: Backend>(
             Ok(routes) => context.route(routes, &event, &value).await,
             Err(error) => Err(error.into()),
         },
+        Ok(EventContent::Clock(message)) => context.clock(&event, &message).await,
         Err(problem) => Err(Failure::Refused(problem)),
     };
     match outcome {
@@ -169,6 +177,7 @@ impl<B: Backend> Context<B> {
         let origin = Origin {
             caller: event.caller.clone(),
             idempotency_key: Some(&event.id),
+            repetition: Repetition::SameDocument,
         };
         let accepted = self.acceptor().accept_document(request, origin).await?;
         if !accepted.replayed {

@@ -1,13 +1,13 @@
 //! Foreign events: which routes take one, and the notification that each makes of it.
 
-use herald::acceptance::{Acceptor, Edit, Origin};
+use herald::acceptance::{Acceptor, Edit, Origin, Repetition};
 use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::id::NotificationId;
 use herald::notification::request::replacement;
 use herald::problem::Problem;
 use herald::route::{Route, RouteRecord, RoutedRequest, SubjectLease, SubjectRecord};
-use herald::store::{self, Registry};
+use herald::store::{self, ListPage, Registry};
 use herald::telemetry::{Metric, count};
 use herald::upstream::UpstreamEvent;
 use jiff::Timestamp;
@@ -22,7 +22,24 @@ const PAGE: usize = 100;
 #[derive(Debug)]
 pub(crate) struct NamedRoute {
     name: String,
-    route: Route,
+    pub(crate) route: Route,
+}
+
+impl NamedRoute {
+    /// Reads a stored route. One that this version cannot read is logged, and sends nothing.
+    pub(crate) fn of(name: String, record: &RouteRecord, now: Timestamp) -> Option<Self> {
+        match Route::parse(&record.route, now) {
+            Ok(route) => Some(Self { name, route }),
+            Err(_) => {
+                tracing::error!(
+                    error_type = "RouteUnreadable",
+                    route = name,
+                    "a stored route cannot be read, and takes no events"
+                );
+                None
+            }
+        }
+    }
 }
 
 /// Another event of the subject is being sent.
@@ -31,32 +48,27 @@ pub(crate) struct NamedRoute {
 struct SubjectBusy;
 
 impl<B: Backend> Context<B> {
-    /// All routes. One that this version cannot read is left out, and logged.
     pub(crate) async fn routes(&self) -> Result<Vec<NamedRoute>, store::Error> {
         let mut routes = Vec::new();
         let mut cursor = None::<String>;
         loop {
-            let page = self
-                .registry
-                .list_records::<RouteRecord>(cursor.as_deref(), PAGE)
-                .await?;
-            for (name, record) in page.items {
-                match Route::parse(&record.route, self.clock.now()) {
-                    Ok(route) => routes.push(NamedRoute { name, route }),
-                    Err(_) => {
-                        tracing::error!(
-                            error_type = "RouteUnreadable",
-                            route = name,
-                            "a stored route cannot be read, and takes no events"
-                        );
-                    }
-                }
-            }
+            let page = self.route_records(cursor.as_deref()).await?;
+            let now = self.clock.now();
+            let records = page.items.into_iter();
+            routes.extend(records.filter_map(|(name, record)| NamedRoute::of(name, &record, now)));
             cursor = page.cursor;
             if cursor.is_none() {
                 return Ok(routes);
             }
         }
+    }
+
+    /// A page of all routes.
+    pub(crate) async fn route_records(
+        &self,
+        cursor: Option<&str>,
+    ) -> Result<ListPage<(String, RouteRecord)>, store::Error> {
+        self.registry.list_records(cursor, PAGE).await
     }
 
     /// Gives an event to each route that takes it. One that fails does not keep it from the others: when the event comes again,
@@ -79,25 +91,36 @@ impl<B: Backend> Context<B> {
         }
         let mut outcome = Ok(());
         for named in taking {
-            let request = named.route.request(&named.name, value);
-            if !request.missing.is_empty() {
-                tracing::warn!(
-                    error_type = "PlaceholderMissing",
-                    route = named.name,
-                    event = event.id,
-                    paths = request.missing.join(" "),
-                    "the event does not have what the route puts into its message"
-                );
-            }
-            let sent = match &request.subject {
-                None => self.accept_routed(&named.name, event, &request).await.map(drop),
-                Some(subject) => self.show(&named.name, subject, event, value, &request).await,
-            };
-            if let Err(failure) = sent {
-                outcome = Err(failure.of_route(&named.name));
+            if let Err(failure) = self.send(named, event, value).await {
+                outcome = Err(failure);
             }
         }
         outcome
+    }
+
+    /// Sends what a route makes of an event.
+    pub(crate) async fn send(
+        &self,
+        named: &NamedRoute,
+        event: &UpstreamEvent,
+        value: &Value,
+    ) -> Result<(), Failure> {
+        let NamedRoute { name, route } = named;
+        let request = route.request(name, value);
+        if !request.missing.is_empty() {
+            tracing::warn!(
+                error_type = "PlaceholderMissing",
+                route = name,
+                event = event.id,
+                paths = request.missing.join(" "),
+                "the event does not have what the route puts into its message"
+            );
+        }
+        let sent = match &request.subject {
+            None => self.accept_routed(name, event, &request).await.map(drop),
+            Some(subject) => self.show(name, subject, event, value, &request).await,
+        };
+        sent.map_err(|failure| failure.of_route(name))
     }
 
     async fn accept_routed(
@@ -110,6 +133,7 @@ impl<B: Backend> Context<B> {
         let origin = Origin {
             caller: event.caller.clone(),
             idempotency_key: Some(&key),
+            repetition: Repetition::SameKey,
         };
         let accepted = self.acceptor().accept_document(&routed.request, origin).await?;
         if !accepted.replayed {

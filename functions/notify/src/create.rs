@@ -1,7 +1,7 @@
 //! `POST /api/notifications` and `GET /api/notify`: the HTTP side of [`herald::acceptance`].
 
 use botframework::activity::Activity;
-use herald::acceptance::{self, Accepted, Acceptor, Origin};
+use herald::acceptance::{self, Accepted, Acceptor, Origin, Repetition};
 use herald::audience::{Audience, Target};
 use herald::backend::Backend;
 use herald::delivery::Guarantee;
@@ -60,6 +60,7 @@ impl<B: Backend> Context<B> {
         let origin = Origin {
             caller: caller::of(request),
             idempotency_key: idempotency_key(request)?,
+            repetition: Repetition::SameDocument,
         };
         let caller = origin.caller.clone();
         let accepted = self.acceptor().accept_document(&document, origin).await?;

@@ -1,11 +1,14 @@
 //! `/api/routes`: rules from events of other systems to notifications.
 
+use std::iter;
+
 use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::notification::request::Request as NotificationRequest;
 use herald::problem::Problem;
+use herald::queue::Queue;
 use herald::queue::batch::{Receipt, Received};
-use herald::route::{Route, RouteRecord, is_route_name};
+use herald::route::{Occurrence, Route, RouteRecord, is_route_name};
 use herald::store::{Collection, Registry};
 use herald::upstream::{EventContent, UpstreamEvent};
 use jiff::Timestamp;
@@ -18,6 +21,9 @@ use crate::Context;
 use crate::request::{CursorScope, Query, document};
 use crate::response::{ApiError, json, no_content};
 
+/// How many times of a schedule are shown.
+const NEXT_SHOWN: usize = 5;
+
 /// A route as answers show it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,17 +32,30 @@ struct ShownRoute {
     caller: String,
     changed_at: Timestamp,
     route: Value,
+    /// The next times of its schedule, on its wall clock. The first is the one that is due.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    next: Vec<String>,
 }
 
 impl ShownRoute {
     fn of(name: &str, record: RouteRecord) -> Self {
         Self {
+            next: next_times(&record).unwrap_or_default(),
             name: name.to_owned(),
             caller: record.caller,
             changed_at: record.changed_at,
             route: record.route,
         }
     }
+}
+
+fn next_times(record: &RouteRecord) -> Option<Vec<String>> {
+    let due = record.due?;
+    let route = Route::parse(&record.route, record.changed_at).ok()?;
+    let schedule = route.schedule()?;
+    let times = iter::once(due).chain(schedule.all_after(due));
+    let shown = times.map(|at| schedule.zoned(at).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+    Some(shown.take(NEXT_SHOWN).collect())
 }
 
 /// A page of the list.
@@ -104,18 +123,25 @@ impl<B: Backend> Context<B> {
                 "A route is named by 1 to 64 small letters, digits and `-`.",
             ));
         }
-        let route = document(request)?.value;
+        let document = document(request)?.value;
         let now = self.clock.now();
-        Route::parse(&route, now).map_err(Problem::invalid)?;
+        let route = Route::parse(&document, now).map_err(Problem::invalid)?;
         let earlier = self.find_route(name).await?;
         self.require_changeable(earlier.as_ref(), caller)?;
-        let record = RouteRecord {
+        let mut record = RouteRecord {
             caller: caller.to_owned(),
             changed_at: now,
-            route,
+            route: document,
+            due: None,
         };
-        let mut rule = |_: Option<RouteRecord>| Some(record.clone());
+        let mut rule = |stored: Option<RouteRecord>| {
+            record.due = first_due(&route, stored.as_ref(), now);
+            Some(record.clone())
+        };
         self.registry.update_record(name, &mut rule).await?;
+        if let Some(due) = Occurrence::due_of(name, &record) {
+            self.events_queue.send(vec![due.message(now)]).await?;
+        }
         AuditAction::PutRoute.of_route(caller, name);
         let status = if earlier.is_none() {
             StatusCode::CREATED
@@ -134,29 +160,19 @@ impl<B: Backend> Context<B> {
         Ok(no_content())
     }
 
-    /// `POST /api/routes/{name}/test`: what the route would make of the event in the body. Nothing is sent or stored.
+    /// `POST /api/routes/{name}/test`: what the route would make of the event in the body, or the next time of its schedule.
+    /// Nothing is sent or stored.
     pub(crate) async fn test_route(&self, name: &str, request: &Request) -> Result<Response<Body>, ApiError> {
         let record = self.find_route(name).await?.ok_or_else(no_route)?;
         let now = self.clock.now();
         let route = Route::parse(&record.route, now).map_err(Problem::invalid)?;
-        let message = Received {
-            id: "test".to_owned(),
-            body: document(request)?.to_string(),
-            receipt: Receipt::default(),
-            sender: None,
-        };
-        let event = match UpstreamEvent::read(&message).content? {
-            EventContent::Foreign(event) => event,
-            EventContent::Request(_) => {
-                return Err(ApiError::bad_request(
-                    "This is a request for a notification. No route is asked for those.",
-                ));
+        let event = match route.schedule() {
+            Some(schedule) => {
+                let at = record.due.unwrap_or(now);
+                let route = name.to_owned();
+                Occurrence { route, at }.event(schedule)
             }
-            EventContent::Job(_) => {
-                return Err(ApiError::bad_request(
-                    "This is a job of the bot. No route is asked for those.",
-                ));
-            }
+            None => foreign_event(request)?,
         };
         Ok(json(StatusCode::OK, &trial(name, &route, &event, now)))
     }
@@ -180,8 +196,37 @@ impl<B: Backend> Context<B> {
     }
 }
 
+/// Which occurrence a written route waits for: the one that it has waited for, if its schedule stays the same.
+fn first_due(route: &Route, stored: Option<&RouteRecord>, now: Timestamp) -> Option<Timestamp> {
+    let schedule = route.schedule()?;
+    let has_same = |stored: &&RouteRecord| {
+        Route::parse(&stored.route, now).is_ok_and(|stored| stored.schedule() == Some(schedule))
+    };
+    let kept = stored.filter(has_same).and_then(|stored| stored.due);
+    kept.or_else(|| schedule.next_after(now))
+}
+
+/// The event of another system in the body.
+fn foreign_event(request: &Request) -> Result<Value, ApiError> {
+    let message = Received {
+        id: "test".to_owned(),
+        body: document(request)?.to_string(),
+        receipt: Receipt::default(),
+        sender: None,
+    };
+    match UpstreamEvent::read(&message).content? {
+        EventContent::Foreign(event) => Ok(event),
+        EventContent::Request(_) => Err(ApiError::bad_request(
+            "This is a request for a notification. No route is asked for those.",
+        )),
+        EventContent::Job(_) | EventContent::Clock(_) => Err(ApiError::bad_request(
+            "This is a message of the bot or of the clock. No route is asked for those.",
+        )),
+    }
+}
+
 fn trial(name: &str, route: &Route, event: &Value, now: Timestamp) -> RouteTrial {
-    if !route.takes(event) {
+    if route.schedule().is_none() && !route.takes(event) {
         return RouteTrial::default();
     }
     let routed = route.request(name, event);

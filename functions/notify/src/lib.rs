@@ -99,6 +99,8 @@ pub struct Context<B: Backend> {
     pub registry: B::Registry,
     /// The queue to the planner.
     pub plans: B::Queue,
+    /// The events queue, for the occurrences of schedules.
+    pub events_queue: B::Queue,
     /// The dead-letter queue of upstream events.
     pub failed_events: B::DeadLetters,
     /// The event bus.
@@ -128,18 +130,15 @@ impl Context<Aws> {
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
         let table = |name| environment.required(name);
+        let queue = |name| sqs::Queue::from_environment(environment, name, &sdk, schedules.as_ref());
         Ok(Self {
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
             registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             failed_events: sqs::Queue::new(&sdk, table(variable::FAILED_EVENTS_QUEUE_URL)?),
-            plans: sqs::Queue::from_environment(
-                environment,
-                variable::PLANS_QUEUE_URL,
-                &sdk,
-                schedules.as_ref(),
-            )?,
+            plans: queue(variable::PLANS_QUEUE_URL)?,
+            events_queue: queue(variable::EVENTS_QUEUE_URL)?,
             events: eventbridge::Bus::from_environment(environment, &sdk),
             limits: environment.limits()?,
             trust: environment.trust_rule()?,

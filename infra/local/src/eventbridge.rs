@@ -16,13 +16,14 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     clock,
     event::{Event, Events, Published},
     service_api::{JsonProtocol, ServiceError, parsed},
     sqs::{Broker, Message},
-    template::{AwsLocation, DEFAULT_BUS, EventRule, Stack},
+    template::{AwsLocation, DEFAULT_BUS, EventRule, RuleTarget, ScheduledRule, Stack},
 };
 
 /// The number of events that are kept.
@@ -42,6 +43,7 @@ const PROTOCOL: JsonProtocol = JsonProtocol {
 pub(crate) struct Buses {
     names: Arc<BTreeSet<String>>,
     rules: Arc<[EventRule]>,
+    scheduled: Arc<[ScheduledRule]>,
     broker: Broker,
     location: AwsLocation,
     kept: Arc<Mutex<VecDeque<Published>>>,
@@ -73,6 +75,7 @@ impl Buses {
         Buses {
             names: Arc::new(names.chain([DEFAULT_BUS.to_owned()]).collect()),
             rules: stack.rules.clone().into(),
+            scheduled: stack.scheduled_rules.clone().into(),
             broker,
             location: location.clone(),
             kept: Arc::default(),
@@ -86,6 +89,28 @@ impl Buses {
             .fallback(answer)
             .layer(DefaultBodyLimit::max(2 * BATCH * EVENT_BYTES))
             .with_state(self.clone())
+    }
+
+    /// Sends at the rates of the scheduled rules. Dropping the future stops it.
+    pub(crate) async fn run(self) {
+        let mut rules = JoinSet::new();
+        for rule in self.scheduled.iter() {
+            rules.spawn(self.clone().every(rule.clone()));
+        }
+        rules.join_all().await;
+    }
+
+    async fn every(self, rule: ScheduledRule) {
+        loop {
+            sleep(rule.every).await;
+            let event = json!({
+                "version": "0", "id": uuid::Uuid::new_v4().to_string(), "detail-type": "Scheduled Event", "source": "aws.events",
+                "account": self.location.account, "time": format!("{:.0}", clock::now()),
+                "region": self.location.region, "resources": [rule.arn], "detail": {},
+            });
+            // The template was rejected if a target's queue does not exist.
+            drop(self.send(&rule.arn, &rule.targets, &event));
+        }
     }
 
     /// The last 1,000 events, oldest first.
@@ -180,10 +205,16 @@ impl Buses {
     /// Sends an event to the targets of all rules on its bus that take it.
     fn route(&self, bus: &str, event: &Value) -> Result<(), ServiceError> {
         let rules = self.rules.iter();
-        let taking = rules.filter(|rule| rule.bus == bus && rule.pattern.matches(event));
-        for (rule, target) in taking.flat_map(|rule| rule.targets.iter().map(move |target| (rule, target))) {
+        for rule in rules.filter(|rule| rule.bus == bus && rule.pattern.matches(event)) {
+            self.send(&rule.arn, &rule.targets, event)?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, rule: &str, targets: &[RuleTarget], event: &Value) -> Result<(), ServiceError> {
+        for target in targets {
             let body = match &target.template {
-                Some(template) => filled(template, &rule.arn, event),
+                Some(template) => filled(template, rule, event),
                 None => event.to_string(),
             };
             let message = Message {
@@ -248,6 +279,11 @@ Resources:
     Properties:
       EventPattern: {source: [aws.cloudwatch]}
       Targets: [{Id: q, Arn: !GetAtt Q.Arn}]
+  Check:
+    Type: AWS::Events::Rule
+    Properties:
+      ScheduleExpression: rate(15 minutes)
+      Targets: [{Id: q, Arn: !GetAtt Q.Arn, Input: '{"clock": "check"}'}]
 "#,
         );
         let stack = stack.unwrap();
@@ -260,6 +296,20 @@ Resources:
         let received = buses.broker.receive("Q", 10, None).unwrap();
         let bodies = received.iter().map(|received| &received.message.body);
         bodies.map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scheduled_rule_sends_its_input_at_its_rate() {
+        let buses = buses();
+        let minutes = async |minutes| sleep(std::time::Duration::from_mins(minutes)).await;
+        tokio::select! {
+            () = buses.clone().run() => {}
+            () = minutes(31) => {}
+        }
+        assert_eq!(
+            sent(&buses),
+            [json!({"clock": "check"}), json!({"clock": "check"})]
+        );
     }
 
     #[tokio::test]

@@ -152,6 +152,7 @@ impl Host {
         }
         tasks.spawn(database.sweeping());
         tasks.spawn(scheduler.clone().run());
+        tasks.spawn(buses.clone().run());
         functions
             .warm()
             .await

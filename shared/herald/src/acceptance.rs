@@ -149,6 +149,17 @@ pub struct Origin<'a> {
     pub caller: String,
     /// The caller's key for this request.
     pub idempotency_key: Option<&'a str>,
+    /// What another request with this key has to say to be the same one.
+    pub repetition: Repetition,
+}
+
+/// What makes a request with a known idempotency key a repetition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repetition {
+    /// The same document. Another one is a conflict.
+    SameDocument,
+    /// The key alone: the document is made of what the key names, by rules that may have changed since.
+    SameKey,
 }
 
 impl<B: Backend> Acceptor<'_, B> {
@@ -165,12 +176,17 @@ impl<B: Backend> Acceptor<'_, B> {
         let Origin {
             caller,
             idempotency_key,
+            repetition,
         } = origin;
+        // The document is compared, not its bytes: a repetition may be printed differently.
+        let compared = match repetition {
+            Repetition::SameDocument => document.to_string(),
+            Repetition::SameKey => String::new(),
+        };
         let idempotency = idempotency_key.map(|key| Idempotency {
             // Keys are scoped by caller. No caller's name has a line break in it.
             key: sha256_hex(format!("{}\n{key}", principal(&caller)).as_bytes()),
-            // The document is compared, not its bytes: a repetition may be printed differently.
-            body: sha256_hex(document.to_string().as_bytes()),
+            body: sha256_hex(compared.as_bytes()),
             until: now.saturating_add(IDEMPOTENCY_TTL).unwrap_or(now),
         });
         let accepted = self.accept_new(document, caller, idempotency.clone(), now).await;

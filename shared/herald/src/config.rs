@@ -25,7 +25,7 @@ pub mod variable {
     pub const PLANS_QUEUE_URL: &str = "HERALD_PLANS_QUEUE_URL";
     /// The queue to the sender.
     pub const DELIVERIES_QUEUE_URL: &str = "HERALD_DELIVERIES_QUEUE_URL";
-    /// The queue of upstream events, and of the bot's jobs.
+    /// The queue of upstream events, of the times of schedules, and of the bot's jobs.
     pub const EVENTS_QUEUE_URL: &str = "HERALD_EVENTS_QUEUE_URL";
     /// The dead-letter queue of upstream events.
     pub const FAILED_EVENTS_QUEUE_URL: &str = "HERALD_FAILED_EVENTS_QUEUE_URL";

@@ -1,8 +1,9 @@
 //! Routes: rules from an event of another system to a notification.
 //!
-//! A route has a pattern of events ([`EventPattern`]), an audience and a message. Strings of its audience, message, category,
-//! subject and priority may hold `${path}`, of which [`template`] says more. A *subject* names what the event is about: a later
-//! event with the same subject edits the earlier copy instead of sending another.
+//! A route has a pattern of events ([`EventPattern`]) or a [`Schedule`], an audience and a message. Strings of its audience,
+//! message, category, subject and priority may hold `${path}`, of which [`template`] says more. A *subject* names what the event is
+//! about: a later event with the same subject edits the earlier copy instead of sending another. Of a schedule, each
+//! [`Occurrence`] is an event.
 
 use botframework::lossless::LosslessJson;
 use jiff::{SignedDuration, Timestamp};
@@ -15,16 +16,20 @@ use crate::id::NotificationId;
 use crate::notification::Priority;
 use crate::notification::request::Request;
 use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::schedule::{self, Schedule};
 use crate::store::{Collection, Record};
 
+mod occurrence;
 pub mod template;
 
+pub use occurrence::{ClockMessage, Occurrence, SKIPPED_AFTER};
 use template::Renderer;
 
 /// The fields of a route.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "description",
     "pattern",
+    "schedule",
     "audience",
     "message",
     "category",
@@ -32,6 +37,9 @@ const FIELDS: [&str; 8] = [
     "ifNoConversation",
     "subject",
 ];
+
+/// The fields of a route's schedule.
+const SCHEDULE_FIELDS: [&str; 2] = ["cron", "zone"];
 
 /// The fields that its notifications have as they are written, but for placeholders.
 const NOTIFICATION_FIELDS: [&str; 3] = ["audience", "category", "ifNoConversation"];
@@ -55,6 +63,9 @@ pub struct RouteRecord {
     pub changed_at: Timestamp,
     /// The route as it was written.
     pub route: Value,
+    /// The occurrence of its schedule that comes next, or that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
 }
 
 impl Record for RouteRecord {
@@ -64,13 +75,21 @@ impl Record for RouteRecord {
 /// A valid route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Which events it takes.
-    pattern: EventPattern,
+    source: Source,
     /// The fields of its notifications, but for message and priority.
     notification: Map<String, Value>,
     message: Value,
     priority: Option<PriorityRule>,
     subject: Option<String>,
+}
+
+/// What its events are.
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    /// Those of other systems that the pattern takes.
+    Events(EventPattern),
+    /// The occurrences of a schedule.
+    Clock(Box<Schedule>),
 }
 
 /// How urgent an event is.
@@ -116,13 +135,7 @@ impl Route {
             let detail = format!("is not a field of a route{}", suggestion(name, &FIELDS));
             faults.note(pointer("#", name), detail);
         }
-        let pattern = match object.get("pattern") {
-            Some(pattern) => EventPattern::parse(pattern, "#/pattern", &mut faults),
-            None => {
-                faults.note("#/pattern", "is missing: say which events the route takes");
-                None
-            }
-        };
+        let source = source(object, &mut faults);
         let notification = notification(object, now, &mut faults);
         let priority = object
             .get("priority")
@@ -138,11 +151,12 @@ impl Route {
         if object.get("description").is_some_and(|value| !value.is_string()) {
             faults.note("#/description", "must be a text");
         }
-        for (name, value) in object.iter().filter(|(name, _)| *name != "pattern") {
+        let is_template = |name: &String| !["pattern", "schedule"].contains(&name.as_str());
+        for (name, value) in object.iter().filter(|(name, _)| is_template(name)) {
             template::check(value, &pointer("#", name), &mut faults);
         }
-        let route = pattern.map(|pattern| Self {
-            pattern,
+        let route = source.map(|source| Self {
+            source,
             notification,
             message: object.get("message").cloned().unwrap_or_default(),
             priority,
@@ -151,9 +165,20 @@ impl Route {
         faults.none_in(route)
     }
 
-    /// Whether it takes this event.
+    /// Whether it takes this event of another system.
     pub fn takes(&self, event: &Value) -> bool {
-        self.pattern.matches(event)
+        match &self.source {
+            Source::Events(pattern) => pattern.matches(event),
+            Source::Clock(_) => false,
+        }
+    }
+
+    /// Its schedule, if it has one.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        match &self.source {
+            Source::Events(_) => None,
+            Source::Clock(schedule) => Some(schedule),
+        }
     }
 
     /// What it makes of an event. Without a category, its notifications have its name.
@@ -177,6 +202,61 @@ impl Route {
             request: Value::Object(request).into(),
             subject: subject.filter(|subject| !subject.trim().is_empty()),
             missing: renderer.into_missing(),
+        }
+    }
+}
+
+/// What the events of a route are: it has a pattern or a schedule.
+fn source(object: &Map<String, Value>, faults: &mut Faults) -> Option<Source> {
+    match (object.get("pattern"), object.get("schedule")) {
+        (Some(pattern), None) => EventPattern::parse(pattern, "#/pattern", faults).map(Source::Events),
+        (None, Some(schedule)) => {
+            self::schedule(schedule, faults).map(|found| Source::Clock(Box::new(found)))
+        }
+        (None, None) => {
+            faults.note(
+                "#/pattern",
+                "is missing: say which events the route takes, or with `schedule` when it sends",
+            );
+            None
+        }
+        (Some(_), Some(_)) => {
+            faults.note("#/schedule", "cannot be beside a `pattern`: write two routes");
+            None
+        }
+    }
+}
+
+fn schedule(value: &Value, faults: &mut Faults) -> Option<Schedule> {
+    let Some(object) = value.as_object() else {
+        faults.note(
+            "#/schedule",
+            "must be an object like {\"cron\": \"0 9 * * MON-FRI\", \"zone\": \"Europe/Berlin\"}",
+        );
+        return None;
+    };
+    for name in object
+        .keys()
+        .filter(|name| !SCHEDULE_FIELDS.contains(&name.as_str()))
+    {
+        let detail = format!(
+            "is not a field of a schedule{}",
+            suggestion(name, &SCHEDULE_FIELDS)
+        );
+        faults.note(pointer("#/schedule", name), detail);
+    }
+    let text = |name| object.get(name).map(|value| value.as_str().unwrap_or_default());
+    // What is no text is no pattern, and no zone.
+    let zone = text("zone").unwrap_or(schedule::DEFAULT_ZONE);
+    match Schedule::parse(text("cron").unwrap_or_default(), zone) {
+        Ok(schedule) => Some(schedule),
+        Err(error) => {
+            let field = match error {
+                schedule::Error::Pattern | schedule::Error::Never => "cron",
+                schedule::Error::Zone => "zone",
+            };
+            faults.note(pointer("#/schedule", field), error.to_string());
+            None
         }
     }
 }

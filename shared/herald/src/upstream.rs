@@ -7,6 +7,7 @@
 //! | an event of `EventBridge` as another rule sends it | `source:SOURCE` | the event's |
 //! | a notification of SNS | `topic:ARN` | the `MessageId` |
 //! | a job of the bot: `{"heraldJob": {…}}` | `bot:ACCOUNT` | the job's |
+//! | the clock's, [`ClockMessage`] | `schedule:ROUTE` | the time of the occurrence |
 //! | any other JSON | `sqs:ID`, the `SenderId` of SQS without a session | the message's |
 //!
 //! An event with the detail type [`REQUEST_DETAIL_TYPE`] is a request: its `detail` is the body of `POST /api/notifications`. Of
@@ -28,6 +29,7 @@ use crate::json_body;
 use crate::problem::Problem;
 use crate::queue::RECEIVES_MAX;
 use crate::queue::batch::Received;
+use crate::route::ClockMessage;
 use crate::store::{Collection, Record};
 
 /// The detail type of a request.
@@ -59,6 +61,8 @@ pub enum EventContent {
     Job(Box<Job>),
     /// An event of another system, in the form of `EventBridge`.
     Foreign(Value),
+    /// The time of a schedule has come.
+    Clock(ClockMessage),
 }
 
 impl UpstreamEvent {
@@ -77,7 +81,7 @@ impl UpstreamEvent {
         if let Some(event) = of_rule(&body).or_else(|| of_other_rule(&body)) {
             return event;
         }
-        if let Some(event) = of_topic(&body.value) {
+        if let Some(event) = of_topic(&body.value).or_else(|| of_clock(message, &body.value)) {
             return event;
         }
         match Job::in_message(&body.value) {
@@ -183,6 +187,19 @@ fn of_topic(body: &Value) -> Option<UpstreamEvent> {
         id: id.to_owned(),
         caller: format!("topic:{topic}"),
         content,
+    })
+}
+
+fn of_clock(message: &Received, body: &Value) -> Option<UpstreamEvent> {
+    let clock = ClockMessage::read(body)?;
+    let (id, caller) = match &clock {
+        ClockMessage::Occurrence(due) => (due.at.to_string(), format!("schedule:{}", due.route)),
+        ClockMessage::Check => (message.id.clone(), sender(message)),
+    };
+    Some(UpstreamEvent {
+        id,
+        caller,
+        content: Ok(EventContent::Clock(clock)),
     })
 }
 

@@ -43,7 +43,7 @@ fn foreign(sample: &Value) -> Value {
     }
 }
 
-async fn puts(world: &World, name: &str, route: &Value) {
+pub(super) async fn puts(world: &World, name: &str, route: &Value) {
     let put = request(
         "PUT",
         &format!("/api/routes/{name}"),

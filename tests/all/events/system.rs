@@ -42,14 +42,14 @@ impl System {
         assert_eq!(sent.status(), 200);
     }
 
-    async fn send_to_events_queue(&self, body: &str) {
+    pub(super) async fn send_to_events_queue(&self, body: &str) {
         let url = format!("{}/000000000000/EventsQueue", self.host.sqs_endpoint());
         let request = json!({"QueueUrl": url, "MessageBody": body});
         self.service(self.host.sqs_endpoint(), "AmazonSQS.SendMessage", &request)
             .await;
     }
 
-    async fn failed_events(&self) -> Vec<Value> {
+    pub(super) async fn failed_events(&self) -> Vec<Value> {
         let url = format!("{}/api/events/failed", self.host.url());
         let answer = self.http.get(url).send().await.unwrap().text().await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();

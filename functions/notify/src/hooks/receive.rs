@@ -1,6 +1,6 @@
 //! `POST /api/hooks/{id}/{secret}`: a tool posts.
 
-use herald::acceptance::Origin;
+use herald::acceptance::{Origin, Repetition};
 use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::hook::payload::{SenderHeaders, Translation, translate};
@@ -68,6 +68,7 @@ impl<B: Backend> Context<B> {
         let origin = Origin {
             caller: format!("hook:{id}"),
             idempotency_key: DELIVERY_HEADERS.iter().find_map(|name| value(name)),
+            repetition: Repetition::SameDocument,
         };
         let caller = origin.caller.clone();
         let asked = hook.request(&message, priority);

@@ -95,6 +95,8 @@ pub struct Stack {
     pub buses: Vec<String>,
     /// The rules on event buses.
     pub rules: Vec<EventRule>,
+    /// The rules that send at a fixed rate.
+    pub scheduled_rules: Vec<ScheduledRule>,
     /// The SNS topics.
     pub topics: Vec<Topic>,
     /// The subscriptions of queues to topics.
@@ -177,12 +179,23 @@ pub struct EventRule {
     pub targets: Vec<RuleTarget>,
 }
 
+/// A rule that sends to its targets at a fixed rate.
+#[derive(Clone, Debug)]
+pub struct ScheduledRule {
+    /// The rule's ARN.
+    pub arn: String,
+    /// The time between two events.
+    pub every: Duration,
+    /// The queues that it sends to.
+    pub targets: Vec<RuleTarget>,
+}
+
 /// A queue that a rule sends events to.
 #[derive(Clone, Debug)]
 pub struct RuleTarget {
     /// The queue.
     pub queue: String,
-    /// What is sent, with `EventBridge`'s variables; the event itself if `None`.
+    /// What is sent: `Input`, or `InputTemplate` with `EventBridge`'s variables; the event itself if `None`.
     pub template: Option<String>,
 }
 
@@ -315,6 +328,7 @@ impl Template {
             routes: vec![],
             buses: vec![],
             rules: vec![],
+            scheduled_rules: vec![],
             topics: vec![],
             subscriptions: vec![],
             schedule_groups: vec![],
@@ -353,7 +367,10 @@ impl Template {
                 "AWS::Lambda::EventSourceMapping" => stack.mappings.push(reader.mapping()?),
                 "AWS::ApiGatewayV2::Route" => stack.routes.push(reader.route()?),
                 "AWS::Events::EventBus" => stack.buses.push(reader.named(&resource::EVENT_BUS)?),
-                "AWS::Events::Rule" => stack.rules.push(reader.rule()?),
+                "AWS::Events::Rule" => match reader.rule()? {
+                    reader::Rule::Of(events) => stack.rules.push(events),
+                    reader::Rule::Every(scheduled) => stack.scheduled_rules.push(scheduled),
+                },
                 "AWS::SNS::Topic" => stack.topics.push(reader.topic()?),
                 "AWS::SNS::Subscription" => stack.subscriptions.push(reader.subscription()?),
                 "AWS::Scheduler::ScheduleGroup" => stack
@@ -381,9 +398,11 @@ impl Stack {
             .mappings
             .iter()
             .map(|mapping| (mapping.id.as_str(), mapping.queue.as_str()));
-        let targets = self.rules.iter().flat_map(|rule| {
-            let targets = rule.targets.iter();
-            targets.map(|target| (rule.arn.as_str(), target.queue.as_str()))
+        let rules = self.rules.iter().map(|rule| (&rule.arn, &rule.targets));
+        let scheduled = self.scheduled_rules.iter().map(|rule| (&rule.arn, &rule.targets));
+        let targets = rules.chain(scheduled).flat_map(|(arn, targets)| {
+            let queues = targets.iter().map(|target| target.queue.as_str());
+            queues.map(|queue| (arn.as_str(), queue))
         });
         let subscribed = self
             .subscriptions

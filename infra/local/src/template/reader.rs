@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     BatchFailures, Error, EventRule, Function, Mapping, Queue, Redrive, Role, Route, RuleTarget,
-    Subscription, Table, Topic, TopicDelivery, function_name,
+    ScheduledRule, Subscription, Table, Topic, TopicDelivery, function_name,
     intrinsic::Resolver,
     resource::{
         self, FunctionProperties, IntegrationProperties, Known, MappingProperties, QueueProperties,
@@ -117,35 +117,52 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn rule(self) -> Result<EventRule, Error> {
+    pub(super) fn rule(self) -> Result<Rule, Error> {
         let properties: RuleProperties = self.properties(&resource::RULE)?;
         if properties.state == RuleState::Disabled {
             return Err(Error::unsupported(self.id, "a rule that is disabled"));
         }
-        let mut faults = Faults::default();
-        let pattern = EventPattern::parse(&properties.event_pattern, "EventPattern", &mut faults);
-        let pattern = faults.none_in(pattern).map_err(|faults| {
-            let first = faults.into_iter().next();
-            let what = first.map_or_else(String::new, |fault| format!("{} {}", fault.pointer, fault.detail));
-            Error::invalid(self.id, what)
-        })?;
+        let mut targets = Vec::new();
+        for target in properties.targets {
+            let template = match (target.input, target.input_transformer) {
+                (Some(_), Some(_)) => {
+                    return Err(Error::invalid(
+                        self.id,
+                        "a target with Input and InputTransformer",
+                    ));
+                }
+                (input, transformer) => input.or(transformer.map(|transformer| transformer.input_template)),
+            };
+            targets.push(RuleTarget {
+                queue: last_of_arn(&target.arn),
+                template,
+            });
+        }
         let bus = properties.event_bus_name.as_deref().map(last_of_path);
-        let targets = properties.targets.into_iter().map(|target| RuleTarget {
-            queue: last_of_arn(&target.arn),
-            template: target
-                .input_transformer
-                .map(|transformer| transformer.input_template),
-        });
         let resource = match &bus {
             Some(bus) => format!("rule/{bus}/{}", self.id),
             None => format!("rule/{}", self.id),
         };
-        Ok(EventRule {
-            arn: self.resolver.location.arn("events", &resource),
-            bus: bus.unwrap_or_else(|| DEFAULT_BUS.to_owned()),
-            pattern,
-            targets: targets.collect(),
-        })
+        let arn = self.resolver.location.arn("events", &resource);
+        match (properties.event_pattern, properties.schedule_expression) {
+            (Some(pattern), None) => Ok(Rule::Of(EventRule {
+                arn,
+                bus: bus.unwrap_or_else(|| DEFAULT_BUS.to_owned()),
+                pattern: event_pattern(self.id, &pattern)?,
+                targets,
+            })),
+            (None, Some(expression)) if bus.is_none() => match rate(&expression) {
+                Some(every) => Ok(Rule::Every(ScheduledRule { arn, every, targets })),
+                None => Err(Error::unsupported(
+                    self.id,
+                    format!("the schedule {expression:?}"),
+                )),
+            },
+            _ => Err(Error::invalid(
+                self.id,
+                "a rule has an EventPattern, or on the default bus a ScheduleExpression",
+            )),
+        }
     }
 
     pub(super) fn topic(self) -> Result<Topic, Error> {
@@ -227,4 +244,34 @@ fn last_of_path(name: &str) -> String {
 
 fn last_of_arn(arn: &str) -> String {
     arn.rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+/// A rule of EventBridge.
+pub(super) enum Rule {
+    Of(EventRule),
+    Every(ScheduledRule),
+}
+
+fn event_pattern(id: &str, pattern: &Value) -> Result<EventPattern, Error> {
+    let mut faults = Faults::default();
+    let pattern = EventPattern::parse(pattern, "EventPattern", &mut faults);
+    faults.none_in(pattern).map_err(|faults| {
+        let first = faults.into_iter().next();
+        let what = first.map_or_else(String::new, |fault| format!("{} {}", fault.pointer, fault.detail));
+        Error::invalid(id, what)
+    })
+}
+
+/// The time of `rate(15 minutes)`.
+fn rate(expression: &str) -> Option<Duration> {
+    let rate = expression.strip_prefix("rate(")?.strip_suffix(')')?;
+    let (number, unit) = rate.split_once(' ')?;
+    let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
+    let minutes = match unit {
+        "minute" | "minutes" => 1,
+        "hour" | "hours" => 60,
+        "day" | "days" => 24 * 60,
+        _ => return None,
+    };
+    Some(Duration::from_mins(number.checked_mul(minutes)?))
 }

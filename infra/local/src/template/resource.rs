@@ -119,7 +119,8 @@ pub(super) struct IntegrationProperties {
 pub(super) struct RuleProperties {
     /// By name or ARN; absent for the account's default bus.
     pub(super) event_bus_name: Option<String>,
-    pub(super) event_pattern: Value,
+    pub(super) event_pattern: Option<Value>,
+    pub(super) schedule_expression: Option<String>,
     #[serde(default)]
     pub(super) state: RuleState,
     pub(super) targets: Vec<TargetProperties>,
@@ -139,6 +140,7 @@ pub(super) struct TargetProperties {
     #[serde(rename = "Id")]
     pub(super) _id: String,
     pub(super) arn: String,
+    pub(super) input: Option<String>,
     pub(super) input_transformer: Option<InputTransformer>,
 }
 
@@ -245,7 +247,13 @@ pub(super) const EVENT_BUS: Known = Known {
 };
 
 pub(super) const RULE: Known = Known {
-    used: &["EventBusName", "EventPattern", "State", "Targets"],
+    used: &[
+        "EventBusName",
+        "EventPattern",
+        "ScheduleExpression",
+        "State",
+        "Targets",
+    ],
     without_effect: &["Description", "Name", "Tags"],
 };
 
