@@ -38,6 +38,48 @@ struct Mutation {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
+        name: "an event that comes again is another notification of its route",
+        file: "functions/events/src/routed.rs",
+        from: "idempotency_key: Some(&key),",
+        to: "idempotency_key: None,",
+    },
+    Mutation {
+        name: "a late event overwrites what its subject shows",
+        file: "shared/herald/src/route/subject.rs",
+        from: "&& (shown.event == event.event || shown.at > at)",
+        to: "&& shown.event == event.event",
+    },
+    Mutation {
+        name: "a subject forgets which event its copy is sent for",
+        file: "shared/herald/src/route/subject.rs",
+        from: "Some(stored) => (stored.origin, stored.shown),",
+        to: "Some(stored) => (event.clone(), stored.shown),",
+    },
+    Mutation {
+        name: "two messages of a subject write at once",
+        file: "shared/herald/src/route/subject.rs",
+        from: "until > now) => {",
+        to: "until > now && false) => {",
+    },
+    Mutation {
+        name: "a refused event is deleted",
+        file: "functions/events/src/lib.rs",
+        from: "context.record_failure(&event, &message, problem).await;\n            Handled::Failed",
+        to: "context.record_failure(&event, &message, problem).await;\n            Handled::Done",
+    },
+    Mutation {
+        name: "a schedule whose message is lost stands still",
+        file: "functions/events/src/scheduled.rs",
+        from: "due.filter(|due| due.is_lost(now))",
+        to: "due.filter(|due| false && due.is_lost(now))",
+    },
+    Mutation {
+        name: "a schedule stands still when the next time is quicker than the record",
+        file: "shared/herald/src/route/occurrence.rs",
+        from: "due == *self || due.following(schedule, now).as_ref() == Some(self)",
+        to: "due == *self",
+    },
+    Mutation {
         name: "a copy of an activity is answered again",
         file: "functions/messages/src/turns.rs",
         from: "TurnClaim::Done => return Ok(Claim::Repeated),",

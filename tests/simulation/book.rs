@@ -22,6 +22,7 @@ use super::hearing::Answers;
 use super::introductions::Introductions;
 use super::lambda::Environment;
 use super::run::Run;
+use super::upstream::occurrence;
 
 /// All records of a run.
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ pub(super) struct Book {
     pub(super) recovered_at: Option<Timestamp>,
     /// The bot's answers to activities.
     pub(super) answers: Answers,
+    /// The times of the schedule that were accepted.
+    pub(super) occurrences: BTreeSet<String>,
     /// Outcomes of deliveries to a person or an unknown conversation, by their row.
     ends: BTreeMap<String, Outcome>,
     heads: BTreeMap<NotificationId, Notification>,
@@ -207,8 +210,19 @@ impl Book {
 
     /// A notification was stored in the table.
     pub(super) fn accepted(&mut self, id: &NotificationId, text: &str) {
+        if let Some(time) = occurrence(text) {
+            if !self.occurrences.insert(time.to_owned()) {
+                self.violated(13, format_args!("the time {time} of the schedule is sent again"));
+            }
+            return;
+        }
         let (number, _) = Self::read(text);
-        self.wanted[number].id = Some(id.clone());
+        if let Some(earlier) = self.wanted[number].id.replace(id.clone()) {
+            self.violated(
+                12,
+                format_args!("n{number} is accepted twice: as {earlier} and as {id}"),
+            );
+        }
     }
 
     /// A worker recorded that the channel refuses the message of this revision.

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use botframework::cloud::Cloud;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
-use herald::acceptance::Settings;
 use herald::audience::{Selector, Target};
-use herald::caller::Operators;
 use herald::delivery::Guarantee;
-use herald::notification::{IfNoConversation, Priority, SendMode};
+use herald::notification::{IfNoConversation, Priority};
 use herald::rate_limit::Limits;
 use jiff::SignedDuration;
 use lambda_http::Body;
@@ -21,12 +19,14 @@ use tokio::time::sleep;
 use super::audiences::{audience, document};
 use super::book::Wanted;
 use super::fate::Chance;
-use super::functions::Simulated;
-use super::graph::MANIFEST;
+use super::functions::{Simulated, lane, settings};
 use super::lambda::Environment;
-use super::queues::{Lane, Which};
+use super::queues::Which;
 use super::run::Run;
 use super::store::Tables;
+
+/// Without an idempotency key.
+pub(super) const KEYLESS: Option<usize> = None;
 
 /// The timeout of the API.
 const LIMIT: Duration = Duration::from_secs(29);
@@ -181,7 +181,7 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         };
     });
     run.tell(&"caller", format_args!("asks: {body}"));
-    if !says(&run, "POST", "", Some(number), &body).await {
+    if !says(&run, "POST", "/api/notifications", Some(number), &body).await {
         return;
     }
     let id = run.book(|book| {
@@ -203,7 +203,14 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             Word::Cancel => ("POST", "cancel", None),
         };
         run.tell(&"caller", format_args!("n{number}: {word:?}"));
-        says(&run, method, &format!("/{id}/{path}"), None, &message).await;
+        says(
+            &run,
+            method,
+            &format!("/api/notifications/{id}/{path}"),
+            KEYLESS,
+            &message,
+        )
+        .await;
         run.tell(&"caller", format_args!("n{number}: {word:?} is acknowledged"));
         let now = run.now();
         run.book(|book| {
@@ -217,38 +224,26 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
 }
 
 /// Repeats an API request until it is accepted or refused. Returns whether it was accepted.
-async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body: &Value) -> bool {
+pub(super) async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<usize>, body: &Value) -> bool {
     for number in 1.. {
         let environment = Environment::start(run, format!("notify {number}"));
         let tables = Tables(Arc::clone(&environment));
         let context = notify::Context::<Simulated> {
-            registry: herald::store::memory::Store::new(),
-            failed_events: herald::queue::memory::Queue::new(),
+            registry: tables.clone(),
+            failed_events: lane(&environment, Which::Events),
             notifications: tables.clone(),
             conversations: tables.clone(),
             ledger: tables.clone(),
-            plans: Lane {
-                environment: Arc::clone(&environment),
-                which: Which::Plans,
-            },
-            events_queue: Lane {
-                environment: Arc::clone(&environment),
-                which: Which::Plans,
-            },
+            plans: lane(&environment, Which::Plans),
+            events_queue: lane(&environment, Which::Events),
             events: tables,
             trust: TrustRule::new(Cloud::Public, OtherChannels::Refused, Loopback::Only),
             limits: Limits::teams(),
-            settings: Settings {
-                confirm_above: run.confirm_above,
-                teams_app_id: Some(MANIFEST.to_owned()),
-                send_mode: SendMode::default(),
-                operators: Operators::default(),
-            },
+            settings: settings(run),
             legacy_text: String::new(),
             clock: environment.clock(),
             random: environment.random(),
         };
-        let path = format!("/api/notifications{path}");
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://127.0.0.1{path}"));

@@ -107,6 +107,8 @@ pub(super) struct Troubles {
     pub(super) doubled: Odds,
     /// A message becomes visible again while it is processed, or after it was deleted.
     pub(super) redelivered: Odds,
+    /// Scheduler gives up a message of a schedule.
+    pub(super) dropped: Odds,
     /// Messages arrive in any order.
     pub(super) reordered: bool,
     /// The largest error of a worker's clock.
@@ -174,6 +176,7 @@ impl Troubles {
             stall: if skewed { odds(50, 400) } else { odds(15, 40) },
             doubled: odds(40, 1500),
             redelivered: odds(40, 2000),
+            dropped: odds(40, 3000),
             reordered: chance.below(2) == 0,
             skew: if skewed {
                 chance.wait(Duration::from_millis(100), Duration::from_secs(5))

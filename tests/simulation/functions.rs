@@ -7,19 +7,24 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::service_url::{Loopback, OtherChannels, TrustRule};
+use herald::acceptance::Settings;
 use herald::backend::Backend;
+use herald::caller::Operators;
+use herald::notification::SendMode;
 use herald::rate_limit::Limits;
 use jiff::Timestamp;
 use planner::ConfiguredBot;
 
-use super::graph::graph_clients;
+use super::graph::{MANIFEST, graph_clients};
 use super::lambda::{Environment, Function};
 use super::people::BOT;
 use super::queues::{Lane, Which};
+use super::run::Run;
 use super::store::Tables;
 use super::tokens::credential;
 use super::wire::Wire;
 
+/// A queue as an environment reaches it.
 pub(super) fn lane(environment: &Arc<Environment>, which: Which) -> Lane {
     Lane {
         environment: Arc::clone(environment),
@@ -40,9 +45,9 @@ impl Backend for Simulated {
     type Conversations = Tables;
     type Notifications = Tables;
     type Ledger = Tables;
-    type Registry = herald::store::memory::Store;
+    type Registry = Tables;
     type Queue = Lane;
-    type DeadLetters = herald::queue::memory::Queue;
+    type DeadLetters = Lane;
     type Events = Tables;
 }
 
@@ -113,5 +118,46 @@ impl Function for Sender {
 
     async fn handle(context: &Self::Context, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
         sender::handle(context, event, deadline).await
+    }
+}
+
+/// The function that takes events of upstream systems.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventsIn;
+
+impl Function for EventsIn {
+    type Context = events::Context<Simulated>;
+
+    const NAME: &'static str = "events";
+    const QUEUE: Which = Which::Events;
+    const BATCH: u64 = 10;
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn context(&self, environment: &Arc<Environment>) -> Self::Context {
+        let tables = Tables(Arc::clone(environment));
+        events::Context {
+            notifications: tables.clone(),
+            conversations: tables.clone(),
+            registry: tables,
+            plans: lane(environment, Which::Plans),
+            events_queue: lane(environment, Which::Events),
+            settings: settings(&environment.run),
+            clock: environment.clock(),
+            random: environment.random(),
+        }
+    }
+
+    async fn handle(context: &Self::Context, event: SqsEvent, _: Timestamp) -> SqsBatchResponse {
+        events::handle(context, event).await
+    }
+}
+
+/// What the deployment allows.
+pub(super) fn settings(run: &Run) -> Settings {
+    Settings {
+        confirm_above: run.confirm_above,
+        teams_app_id: Some(MANIFEST.to_owned()),
+        send_mode: SendMode::default(),
+        operators: Operators::named(["*".to_owned()]),
     }
 }

@@ -17,6 +17,7 @@
 //! | `hearing` | the activities that the bot receives, and its answers |
 //! | `callers`, `audiences` | requests of callers, and the places that an audience means in truth |
 //! | `functions` | the real planner and sender, wired to this world |
+//! | `upstream` | events of upstream systems, and schedules |
 //! | `book`, `invariants`, `introductions` | the record of events, and the invariants checked at every step |
 //! | `ends`, `reasons` | the invariants checked at the end of a run |
 //! | `tokens` | the token endpoint |
@@ -41,6 +42,10 @@
 //! 10. The record of the bot is true: no outage is left over once a fresh token was accepted.
 //! 11. A message that is acknowledged is answered, and an installation is welcomed: once, also if the channel sends an activity
 //!     twice, unless a worker died or the end of its turn could not be recorded.
+//! 12. An event leads to one notification, however often it comes; so does a request with an idempotency key. Of the events of
+//!     a subject, whatever their order, one notification shows the latest. An event that is refused is listed as failed, and its
+//!     message is in the dead-letter queue.
+//! 13. Each time of a schedule leads to one notification, although its messages are lost and come twice.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -74,10 +79,11 @@ use tokio::time::{sleep, timeout};
 
 use self::callers::{call, wishes};
 use self::fate::{Chance, Troubles};
-use self::functions::{Planner, Sender};
+use self::functions::{EventsIn, Planner, Sender};
 use self::lambda::poll;
 use self::people::{Happening, happenings, happens, known, populate, tag};
 use self::run::Run;
+use self::upstream::Upstream;
 
 mod audiences;
 mod book;
@@ -101,6 +107,7 @@ mod store;
 mod teams;
 mod tokens;
 mod trace;
+mod upstream;
 mod wire;
 
 /// Notifications expire after 14 days at most, so a run that is still busy after this time never ends.
@@ -179,19 +186,16 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
     let storm = chance.wait(Duration::from_mins(1), Duration::from_mins(20));
     let happenings = happenings(run, &chance.fork(), storm);
     let wishes = wishes(run, &chance.fork(), storm);
-    run.book(|book| book.wanted.resize_with(wishes.len(), Default::default));
+    let upstream = Upstream::drawn(run, &chance.fork(), storm, wishes.len());
+    run.book(|book| book.wanted.resize_with(upstream.end(), Default::default));
 
     if chance.below(8) == 0 {
         let (number, revision) = (chance.index(wishes.len()), chance.below(2));
         run.oversized.get_or_init(|| format!("n{number} r{revision}"));
     }
     run.stir_up();
-    for number in 0..usize::try_from(chance.between(1, 2)).unwrap() {
-        spawn_local(poll(Arc::clone(run), Planner, number));
-    }
-    for number in 0..usize::try_from(chance.between(1, 4)).unwrap() {
-        spawn_local(poll(Arc::clone(run), Sender, number));
-    }
+    start_functions(run, chance);
+    let publishing = upstream.start(run);
     let callers: Vec<_> = wishes
         .into_iter()
         .enumerate()
@@ -209,15 +213,22 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         }
     });
     let rest = async {
-        sleep(storm).await;
+        let ends = sleep(storm);
+        let clockwork = upstream.start_clockwork(run).await;
+        ends.await;
         run.calm_down();
-        for caller in callers {
-            caller.await.unwrap();
+        for acting in callers.into_iter().chain(publishing) {
+            acting.await.unwrap();
         }
         people.await.unwrap();
         run.channel.with(channel::State::recover);
         run.tokens.refuse(false);
         run.book(|book| book.recovered_at = Some(run.now()));
+        if let Some(clockwork) = clockwork {
+            clockwork.stop(run).await;
+        }
+        quiet(run).await;
+        upstream.correct(run).await;
         quiet(run).await;
         if run.deliveries.dead() + run.plans.dead() > 0 {
             run.tell(&"fate", format_args!("dead letters are redriven"));
@@ -231,22 +242,42 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         () = violation(run) => {}
         rested = timeout(LONGEST, rest) => {
             if rested.is_err() {
-                let left = [run.plans.contents(), run.deliveries.contents()].concat();
+                let left = [
+                    run.plans.contents(),
+                    run.deliveries.contents(),
+                    run.upstream.contents(),
+                ];
+                let left = left.concat();
                 run.violated(3, format_args!("the run does not end: {left:#?}"));
             } else {
                 ends::check(run);
+                upstream.check(run);
             }
         }
     }
 }
 
-/// Resolves when both queues are empty and no invocation runs.
+fn start_functions(run: &Arc<Run>, chance: &Chance) {
+    let several = |most| 0..usize::try_from(chance.between(1, most)).unwrap();
+    for number in several(2) {
+        spawn_local(poll(Arc::clone(run), Planner, number));
+    }
+    for number in several(4) {
+        spawn_local(poll(Arc::clone(run), Sender, number));
+    }
+    for number in several(2) {
+        spawn_local(poll(Arc::clone(run), EventsIn, number));
+    }
+}
+
+/// Resolves when all queues are empty and no invocation runs.
 async fn quiet(run: &Run) {
-    while !(run.plans.is_quiet() && run.deliveries.is_quiet()) {
+    while !(run.plans.is_quiet() && run.deliveries.is_quiet() && run.upstream.is_quiet()) {
         tokio::select! {
             biased;
             () = run.plans.change() => {}
             () = run.deliveries.change() => {}
+            () = run.upstream.change() => {}
         }
     }
     // Requests and writes of dead workers may still be in flight.
@@ -409,6 +440,12 @@ const KINDS: &[&str] = &[
     "TenantRefusesBot",
     "as Rejected { code: \"MessageSizeTooBig\"",
     "is refused: MessageRefusal",
+    "keeps of failedEvents",
+    "removes of failedEvents",
+    "keeps of subjects",
+    "has failed events redriven",
+    "Scheduler gives up",
+    "cannot redrive",
 ];
 
 #[test]

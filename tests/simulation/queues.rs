@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use herald::queue::{self, DELAY_MAX, Message, Queue, RECEIVES_MAX};
+use herald::queue::{self, DELAY_MAX, DeadLetterQueue, Message, Queue, RECEIVES_MAX};
 use herald_local::sqs::{self, DeadLetter, OperationTime, Received};
 use herald_local::template;
 use tokio::sync::Notify;
@@ -64,7 +64,23 @@ impl Sqs {
         }
     }
 
+    /// Takes what another service sends.
+    pub(super) fn publish(&self, run: &Run, body: String) {
+        let message = Message {
+            body,
+            delay: Duration::ZERO,
+            group: None,
+        };
+        self.put(run, &message);
+        self.changed.notify_waiters();
+    }
+
     fn put(&self, run: &Run, message: &Message) {
+        if !message.delay.is_zero() && message.body.contains("\"clock\"") && run.strikes(run.troubles.dropped)
+        {
+            run.tell(&self.name, format_args!("Scheduler gives up {}", message.body));
+            return;
+        }
         let longest = if self.scheduler { Duration::MAX } else { DELAY_MAX };
         let copies = if run.strikes(run.troubles.doubled) { 2 } else { 1 };
         let sent = sqs::Message {
@@ -163,6 +179,13 @@ impl Sqs {
         lock(&self.state).dead_letters.len()
     }
 
+    /// The bodies of the dead letters.
+    pub(super) fn dead_bodies(&self) -> Vec<String> {
+        let state = lock(&self.state);
+        let dead = state.dead_letters.iter();
+        dead.map(|dead| dead.body().to_owned()).collect()
+    }
+
     /// Moves the dead letters back to the queue.
     pub(super) fn redrive(&self, run: &Run) {
         let mut state = lock(&self.state);
@@ -189,6 +212,7 @@ impl Sqs {
 pub(super) enum Which {
     Plans,
     Deliveries,
+    Events,
 }
 
 impl Which {
@@ -197,6 +221,7 @@ impl Which {
         match self {
             Self::Plans => &run.plans,
             Self::Deliveries => &run.deliveries,
+            Self::Events => &run.upstream,
         }
     }
 }
@@ -234,6 +259,20 @@ impl Queue for Lane {
             Ok(())
         };
         self.environment.call("enqueue", act, away).await
+    }
+}
+
+impl DeadLetterQueue for Lane {
+    async fn redrive(&self) -> Result<(), queue::Error> {
+        let run = &self.environment.run;
+        let away = || queue::Error::Unavailable {
+            source: "away".into(),
+        };
+        let act = async {
+            self.which.of(run).redrive(run);
+            Ok(())
+        };
+        self.environment.call("redrive", act, away).await
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Run {
     pub(super) plans: Sqs,
     /// The queue to the senders.
     pub(super) deliveries: Sqs,
+    /// The queue to the function `events`.
+    pub(super) upstream: Sqs,
     /// The other side.
     pub(super) channel: Channel,
     /// Where the bot gets its tokens.
@@ -85,6 +87,7 @@ impl Run {
             tenant: (chance.below(2) == 0).then(|| "tenant0".to_owned()),
             plans: Sqs::new("plans", failed, scheduler),
             deliveries: Sqs::new("deliveries", failed, scheduler),
+            upstream: Sqs::new("events", failed, scheduler),
             channel: Channel::new(&troubles, page),
             tokens: Tokens::default(),
             oversized: OnceLock::new(),

@@ -22,9 +22,9 @@ use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use herald::store::memory::Store;
 use herald::store::{
-    Accept, Acceptance, CasResult, Close, ConversationFilter, ConversationSummary, Conversations, DatedRow,
-    Document, Error, Idempotency, Ledger, ListPage, Milestone, Notifications, PageNumber, PersonUpdate,
-    RateLimits, RowGuard, RowWrite, Rule, SetOnce, Update,
+    Accept, Acceptance, CasResult, Close, Collection, ConversationFilter, ConversationSummary, Conversations,
+    DatedRow, Document, Error, Idempotency, Ledger, ListPage, Milestone, Notifications, PageNumber,
+    PersonUpdate, RateLimits, Registry, RowGuard, RowWrite, Rule, SetOnce, StoredRecord, Update,
 };
 use jiff::Timestamp;
 use tokio::task::spawn_local;
@@ -583,6 +583,58 @@ impl RateLimits for Tables {
             answer
         };
         self.call("record the bot", act).await
+    }
+}
+
+impl Registry for Tables {
+    async fn stored_record(&self, collection: Collection, key: &str) -> Result<Option<StoredRecord>, Error> {
+        self.call("read a record", self.store().stored_record(collection, key))
+            .await
+    }
+
+    async fn update_stored_record(
+        &self,
+        collection: Collection,
+        key: &str,
+        rule: &mut Rule<'_, StoredRecord>,
+    ) -> Result<(), Error> {
+        let act = async {
+            let answer = self.store().update_stored_record(collection, key, rule).await;
+            let after = self.store().stored_record(collection, key).await?;
+            let json = after.map(|after| after.json);
+            let name = collection.name();
+            self.0
+                .run
+                .tell(&self.0, format_args!("keeps of {name} {key}: {json:?}"));
+            answer
+        };
+        self.call("write a record", act).await
+    }
+
+    async fn remove_record(&self, collection: Collection, key: &str) -> Result<bool, Error> {
+        let act = async {
+            let answer = self.store().remove_record(collection, key).await;
+            let name = collection.name();
+            self.0
+                .run
+                .tell(&self.0, format_args!("removes of {name} {key}: {answer:?}"));
+            answer
+        };
+        self.call("remove a record", act).await
+    }
+
+    async fn stored_records(
+        &self,
+        collection: Collection,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<ListPage<(String, StoredRecord)>, Error> {
+        let limit = limit.min(self.0.run.page);
+        self.call(
+            "list records",
+            self.store().stored_records(collection, cursor, limit),
+        )
+        .await
     }
 }
 

@@ -1,12 +1,14 @@
 //! Foreign events: which routes take one, and the notification that each makes of it.
 
-use herald::acceptance::{Acceptor, Edit, Origin, Repetition};
+use herald::acceptance::{Accepted, Acceptor, Edit, Origin, Repetition};
 use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::id::NotificationId;
 use herald::notification::request::replacement;
 use herald::problem::Problem;
-use herald::route::{Route, RouteRecord, RoutedRequest, SubjectLease, SubjectRecord};
+use herald::route::{
+    CopyOrigin, HeldSubject, Route, RouteRecord, RoutedRequest, SubjectLease, SubjectRecord,
+};
 use herald::store::{self, ListPage, Registry};
 use herald::telemetry::{Metric, count};
 use herald::upstream::UpstreamEvent;
@@ -117,29 +119,34 @@ impl<B: Backend> Context<B> {
             );
         }
         let sent = match &request.subject {
-            None => self.accept_routed(name, event, &request).await.map(drop),
+            None => self
+                .accept_routed(name, &copy_origin(event), &request)
+                .await
+                .map(drop),
             Some(subject) => self.show(name, subject, event, value, &request).await,
         };
         sent.map_err(|failure| failure.of_route(name))
     }
 
+    /// Accepts what a route makes of an event, as the notification of the event that it is sent for.
     async fn accept_routed(
         &self,
         name: &str,
-        event: &UpstreamEvent,
+        origin: &CopyOrigin,
         routed: &RoutedRequest,
-    ) -> Result<NotificationId, Failure> {
-        let key = format!("{}\n{name}", event.id);
+    ) -> Result<Accepted, Failure> {
+        let key = format!("{}\n{name}", origin.event);
+        let caller = &origin.caller;
         let origin = Origin {
-            caller: event.caller.clone(),
+            caller: caller.clone(),
             idempotency_key: Some(&key),
             repetition: Repetition::SameKey,
         };
         let accepted = self.acceptor().accept_document(&routed.request, origin).await?;
         if !accepted.replayed {
-            AuditAction::Accept.of_notification(&event.caller, &accepted.id, None);
+            AuditAction::Accept.of_notification(caller, &accepted.id, None);
         }
-        Ok(accepted.id)
+        Ok(accepted)
     }
 
     /// Shows an event in the copy of its subject, under the subject's lease.
@@ -152,51 +159,77 @@ impl<B: Backend> Context<B> {
         routed: &RoutedRequest,
     ) -> Result<(), Failure> {
         let key = SubjectRecord::key(name, subject);
+        let own = copy_origin(event);
         let now = self.clock.now();
         let at = happened_at(value).unwrap_or(now);
         let mut lease = SubjectLease::HeldElsewhere;
         let mut acquire = |stored: Option<SubjectRecord>| {
-            let (acquired, record) = SubjectRecord::acquire(stored, &event.id, at, now);
+            let (acquired, record) = SubjectRecord::acquire(stored, &own, at, now);
             lease = acquired;
             record
         };
         self.registry.update_record(&key, &mut acquire).await?;
-        let earlier = match lease {
-            SubjectLease::Acquired(earlier) => earlier,
+        let held = match lease {
+            SubjectLease::Acquired(held) => held,
             SubjectLease::Shown => return Ok(()),
             SubjectLease::HeldElsewhere => return Err(Failure::Unavailable(SubjectBusy.into())),
         };
-        let shown = self.edit_or_accept(name, earlier, event, routed).await;
-        let mut release =
-            |stored: Option<SubjectRecord>| SubjectRecord::released(stored, &event.id, shown.as_ref().ok());
+        let shown = self.edit_or_accept(name, &key, &held, event, routed).await;
+        let mut release = |stored: Option<SubjectRecord>| {
+            SubjectRecord::released(stored, held.until, shown.as_ref().ok(), &event.id, at)
+        };
         self.registry.update_record(&key, &mut release).await?;
         shown.map(drop)
     }
 
-    /// Edits the earlier notification of a subject; sends a new one if there is none that can be edited.
+    /// Edits the notification of a subject; sends a new one if there is none that can be edited.
     async fn edit_or_accept(
         &self,
         name: &str,
-        earlier: Option<NotificationId>,
+        key: &str,
+        held: &HeldSubject,
         event: &UpstreamEvent,
         routed: &RoutedRequest,
     ) -> Result<NotificationId, Failure> {
-        if let Some(earlier) = earlier {
-            let message = routed
-                .request
-                .get("message")
-                .unwrap_or_else(|| Value::Null.into());
-            let message =
-                replacement(message).map_err(|faults| Failure::Refused(Problem::invalid(faults)))?;
-            match self.acceptor().edit_message(&earlier, message).await? {
-                Edit::Edited(audience) => {
-                    AuditAction::Edit.of_notification(&event.caller, &earlier, Some(audience));
-                    return Ok(earlier);
+        let standing = match &held.notification {
+            Some(notification) => notification.clone(),
+            None => {
+                let accepted = self.accept_routed(name, &held.origin, routed).await?;
+                if !accepted.replayed {
+                    return Ok(accepted.id);
                 }
-                Edit::NotEditable => {}
+                // An event before this one has sent it, and failed after that.
+                accepted.id
             }
+        };
+        if self.edit_routed(&standing, event, routed).await? {
+            return Ok(standing);
         }
-        self.accept_routed(name, event, routed).await
+        let own = copy_origin(event);
+        let mut begin = |stored: Option<SubjectRecord>| SubjectRecord::begun_anew(stored, held.until, &own);
+        self.registry.update_record(key, &mut begin).await?;
+        Ok(self.accept_routed(name, &own, routed).await?.id)
+    }
+
+    /// Edits the notification of a subject; `false` if it cannot be edited any more.
+    async fn edit_routed(
+        &self,
+        standing: &NotificationId,
+        event: &UpstreamEvent,
+        routed: &RoutedRequest,
+    ) -> Result<bool, Failure> {
+        let message = routed
+            .request
+            .get("message")
+            .unwrap_or_else(|| Value::Null.into());
+        let message = replacement(message).map_err(|faults| Failure::Refused(Problem::invalid(faults)))?;
+        match self.acceptor().edit_message(standing, message).await? {
+            Edit::Edited(audience) => {
+                AuditAction::Edit.of_notification(&event.caller, standing, Some(audience));
+                Ok(true)
+            }
+            Edit::NotEditable => Ok(false),
+        }
     }
 
     pub(crate) fn acceptor(&self) -> Acceptor<'_, B> {
@@ -208,6 +241,13 @@ impl<B: Backend> Context<B> {
             clock: &self.clock,
             random: &self.random,
         }
+    }
+}
+
+fn copy_origin(event: &UpstreamEvent) -> CopyOrigin {
+    CopyOrigin {
+        event: event.id.clone(),
+        caller: event.caller.clone(),
     }
 }
 

@@ -39,7 +39,7 @@ impl<B: Backend> Context<B> {
             );
             return Ok(());
         };
-        let is_due = record.due == Some(occurrence.at);
+        let is_due = occurrence.is_due_in(&record, schedule, now);
         if occurrence.at > now {
             // The queue cannot wait as long as Scheduler, which did not take the message.
             if is_due {
@@ -70,7 +70,8 @@ impl<B: Backend> Context<B> {
             self.events_queue.send(vec![next.message(now)]).await?;
         }
         let mut rule = |stored: Option<RouteRecord>| {
-            let stored = stored.filter(|stored| stored.due == Some(occurrence.at))?;
+            // The next message may be quicker than this.
+            let stored = stored.filter(|stored| stored.due.is_some_and(|due| due <= occurrence.at))?;
             Some(RouteRecord { due, ..stored })
         };
         self.registry.update_record(&occurrence.route, &mut rule).await?;

@@ -6,13 +6,11 @@
 //! [`Occurrence`] is an event.
 
 use botframework::lossless::LosslessJson;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::digest::sha256_hex;
 use crate::event_pattern::EventPattern;
-use crate::id::NotificationId;
 use crate::notification::Priority;
 use crate::notification::request::Request;
 use crate::problem::{Fault, Faults, pointer, suggestion};
@@ -20,9 +18,11 @@ use crate::schedule::{self, Schedule};
 use crate::store::{Collection, Record};
 
 mod occurrence;
+mod subject;
 pub mod template;
 
 pub use occurrence::{ClockMessage, Occurrence, SKIPPED_AFTER};
+pub use subject::{CopyOrigin, HeldSubject, SubjectLease, SubjectRecord};
 use template::Renderer;
 
 /// The fields of a route.
@@ -46,12 +46,6 @@ const NOTIFICATION_FIELDS: [&str; 3] = ["audience", "category", "ifNoConversatio
 
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
-
-/// How long a later event finds the copy of its subject: as long as a notification is sent at most.
-const SUBJECT_TTL: SignedDuration = SignedDuration::from_hours(14 * 24);
-
-/// How long an event of a subject holds up others of it: longer than an invocation of the events function.
-const SUBJECT_LEASE_TTL: SignedDuration = SignedDuration::from_secs(60);
 
 /// A route as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -333,90 +327,6 @@ impl PriorityRule {
                 values.find_map(|(known, priority)| (*known == value).then_some(*priority))
             }
         }
-    }
-}
-
-/// The copy of a subject, and which event it shows. An event holds a lease on it while it sends or edits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SubjectRecord {
-    /// The notification that later events edit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    notification: Option<NotificationId>,
-    /// The event that it shows, or that holds the lease.
-    event: String,
-    /// When that event happened.
-    at: Timestamp,
-    /// The end of the lease.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    leased_until: Option<Timestamp>,
-    changed_at: Timestamp,
-}
-
-impl Record for SubjectRecord {
-    const COLLECTION: Collection = Collection::Subjects;
-
-    fn expires_at(&self) -> Option<Timestamp> {
-        self.changed_at.checked_add(SUBJECT_TTL).ok()
-    }
-}
-
-/// What an event may do with its subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SubjectLease {
-    /// Edit this notification, or send the first one.
-    Acquired(Option<NotificationId>),
-    /// Nothing: the copy shows this event, or a later one.
-    Shown,
-    /// Come back: another event is being sent.
-    HeldElsewhere,
-}
-
-impl SubjectRecord {
-    /// The key of a route's subject.
-    pub fn key(route: &str, subject: &str) -> String {
-        sha256_hex(format!("{route}\n{subject}").as_bytes())
-    }
-
-    /// Acquires the lease for an event that happened `at`, and the record then.
-    pub fn acquire(
-        stored: Option<Self>,
-        event: &str,
-        at: Timestamp,
-        now: Timestamp,
-    ) -> (SubjectLease, Option<Self>) {
-        if let Some(stored) = &stored {
-            let is_own = stored.event == event;
-            let is_leased = stored.leased_until.is_some_and(|until| until > now);
-            if is_leased && !is_own {
-                return (SubjectLease::HeldElsewhere, None);
-            }
-            let shows_it = is_own && stored.leased_until.is_none() && stored.notification.is_some();
-            if shows_it || stored.at > at {
-                return (SubjectLease::Shown, None);
-            }
-        }
-        let notification = stored.and_then(|stored| stored.notification);
-        let record = Self {
-            notification: notification.clone(),
-            event: event.to_owned(),
-            at,
-            leased_until: Some(now.saturating_add(SUBJECT_LEASE_TTL).unwrap_or(now)),
-            changed_at: now,
-        };
-        (SubjectLease::Acquired(notification), Some(record))
-    }
-
-    /// Gives the lease of an event back. With a notification, that shows the event now.
-    #[must_use]
-    pub fn released(stored: Option<Self>, event: &str, shown_by: Option<&NotificationId>) -> Option<Self> {
-        // An event whose lease has ended may find that of another one.
-        let stored = stored.filter(|stored| stored.event == event)?;
-        Some(Self {
-            notification: shown_by.cloned().or(stored.notification),
-            leased_until: None,
-            ..stored
-        })
     }
 }
 

@@ -387,6 +387,11 @@ impl DeadLetter {
     pub fn id(&self) -> &str {
         &self.0.id
     }
+
+    /// The message's body.
+    pub fn body(&self) -> &str {
+        &self.0.message.body
+    }
 }
 
 /// The text is not a receipt handle of this queue.

@@ -63,6 +63,13 @@ impl Occurrence {
         record.due.map(|at| Self { route, at })
     }
 
+    /// Whether the next one is to follow it: it is the one that is due, or its message has come before the one before it was
+    /// recorded as handled. A message that comes again has had its successor.
+    pub fn is_due_in(&self, record: &RouteRecord, schedule: &Schedule, now: Timestamp) -> bool {
+        let due = Self::due_of(&self.route, record);
+        due.is_some_and(|due| due == *self || due.following(schedule, now).as_ref() == Some(self))
+    }
+
     /// The message that waits for it.
     pub fn message(self, now: Timestamp) -> Message {
         let wait = Duration::try_from(self.at.duration_since(now)).unwrap_or_default();

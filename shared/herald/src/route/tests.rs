@@ -75,38 +75,3 @@ fn names_are_plain() {
         assert!(!is_route_name(name), "{name}");
     }
 }
-
-#[test]
-fn a_subject_shows_its_latest_event_and_one_event_writes_at_a_time() {
-    let at = |second| Timestamp::from_second(second).unwrap();
-    let acquire = |stored: &Option<SubjectRecord>, event: &str, happened: i64, now: i64| {
-        SubjectRecord::acquire(stored.clone(), event, at(happened), at(now))
-    };
-    let id = NotificationId::fresh(at(0), [1; 16]);
-    let (lease, stored) = acquire(&None, "red", 10, 100);
-    assert_eq!(lease, SubjectLease::Acquired(None));
-    // Another event waits, the same one may repeat.
-    assert_eq!(acquire(&stored, "green", 20, 101).0, SubjectLease::HeldElsewhere);
-    assert_eq!(acquire(&stored, "red", 10, 101).0, SubjectLease::Acquired(None));
-    // A lease ends when its holder does not come back.
-    assert_eq!(acquire(&stored, "green", 20, 160).0, SubjectLease::Acquired(None));
-    let shown = SubjectRecord::released(stored.clone(), "red", Some(&id));
-    assert_eq!(acquire(&shown, "red", 10, 102).0, SubjectLease::Shown);
-    assert_eq!(
-        acquire(&shown, "blue", 9, 102).0,
-        SubjectLease::Shown,
-        "an older event comes too late"
-    );
-    let (lease, leased) = acquire(&shown, "green", 20, 102);
-    assert_eq!(lease, SubjectLease::Acquired(Some(id.clone())));
-    assert_eq!(
-        SubjectRecord::released(leased.clone(), "red", None),
-        None,
-        "the lease is another's"
-    );
-    let failed = SubjectRecord::released(leased, "green", None);
-    assert_eq!(
-        acquire(&failed, "later", 30, 103).0,
-        SubjectLease::Acquired(Some(id))
-    );
-}
