@@ -144,6 +144,7 @@ impl<B: Backend> Context<B> {
         };
         let accepted = self.acceptor().accept_document(&routed.request, origin).await?;
         if !accepted.replayed {
+            count(Metric::EventAccepted);
             AuditAction::Accept.of_notification(caller, &accepted.id, None);
         }
         Ok(accepted)
