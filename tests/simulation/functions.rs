@@ -141,6 +141,7 @@ impl Function for EventsIn {
             registry: tables,
             plans: lane(environment, Which::Plans),
             events_queue: lane(environment, Which::Events),
+            worker: events::Worker::new(messages::bot::work),
             settings: settings(&environment.run),
             clock: environment.clock(),
             random: environment.random(),

@@ -5,7 +5,7 @@ use botframework::lossless::LosslessJson;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Acceptor, Error, Origin};
+use super::{Acceptor, Error, Origin, Repetition};
 use crate::audit::AuditAction;
 use crate::backend::Backend;
 use crate::conversation::ConversationKey;
@@ -30,7 +30,7 @@ impl<B: Backend> Acceptor<'_, B> {
     /// Accepts a message of the bot as a notification. Its caller is the bot: [`job::caller`].
     ///
     /// # Errors
-    /// As of [`accept_document`](Self::accept_document), but for a key that was used before.
+    /// As of [`accept_document`](Self::accept_document).
     pub async fn accept_of_bot(&self, asked: BotMessage<'_>) -> Result<(), Error> {
         let caller = job::caller(asked.conversation);
         let document = document(&asked)
@@ -38,18 +38,13 @@ impl<B: Backend> Acceptor<'_, B> {
         let origin = Origin {
             caller: caller.clone(),
             idempotency_key: Some(asked.key),
+            repetition: Repetition::SameKey,
         };
-        match self.accept_document(&document, origin).await {
-            Ok(accepted) => {
-                if !accepted.replayed {
-                    AuditAction::Accept.of_notification(&caller, &accepted.id, None);
-                }
-                Ok(())
-            }
-            // Nothing is confirmed here, so the conflict is with an earlier request of this key.
-            Err(Error::Conflict(_)) => Ok(()),
-            Err(error) => Err(error),
+        let accepted = self.accept_document(&document, origin).await?;
+        if !accepted.replayed {
+            AuditAction::Accept.of_notification(&caller, &accepted.id, None);
         }
+        Ok(())
     }
 }
 
