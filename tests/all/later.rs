@@ -62,6 +62,10 @@ async fn a_reminder_of_a_thread_comes_in_the_thread_and_mentions_the_person() {
         reminder.path,
         "/v3/conversations/19%3Ac%40thread.tacv2%3Bmessageid%3D5/activities"
     );
+    assert_eq!(
+        reminder.activity["text"],
+        "A reminder for <at>29:ada</at>: stretch"
+    );
     assert_eq!(reminder.activity["entities"][0]["mentioned"]["id"], "29:ada");
 }
 

@@ -176,13 +176,19 @@ async fn remind(context: Context, said: String) -> Result<String, Error> {
     if at <= *later.now() {
         return Ok(format!("It is {} already.", later.now().strftime("%H:%M on %A")));
     }
-    let mut message = Activity::message(format!("A reminder: {of}"));
-    if context.is_group() {
-        message.text.get_or_insert_default().push(' ');
-        message = message.and_mention(context.from());
-    }
+    let mut message = if context.is_group() {
+        Activity::message("A reminder for ").and_mention(context.from())
+    } else {
+        Activity::message("A reminder")
+    };
+    message.text = message.text.map(|text| format!("{text}: {of}"));
+    let day = if at.date() == later.now().date() {
+        "today"
+    } else {
+        "on %A, %-d %B,"
+    };
     Ok(match later.send_at(at.timestamp(), message).await? {
-        LaterResult::Accepted => format!("I remind you on {}: {of}", at.strftime("%A, %-d %B, at %H:%M")),
+        LaterResult::Accepted => format!("I remind you {}: {of}", at.strftime(&format!("{day} at %H:%M"))),
         LaterResult::Refused(why) => format!("I cannot do that: the time {why}."),
         LaterResult::NoConversation => "I do not know where to bring it.".to_owned(),
     })
@@ -359,6 +365,10 @@ mod tests {
             .expect_text("I remind you on Saturday, 16 January, at 09:30: call Bob");
         let wait = bot.plans.take().unwrap().delay;
         assert_eq!(wait, Duration::from_hours(24) + Duration::from_mins(30));
+        say_in_berlin(&bot.ada, "remind me in 2 hours to call Bob")
+            .await
+            .expect_text("I remind you today at 11:00: call Bob");
+        assert!(bot.plans.take().is_some());
         say_in_berlin(&bot.ada, "remind me today at 8 to call Bob")
             .await
             .expect_text("It is 09:00 on Friday already.");
