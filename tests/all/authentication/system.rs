@@ -141,7 +141,9 @@ fn refusal(function: &str, variables: &[(&str, &str)]) -> String {
         .output()
         .unwrap();
     assert!(!output.status.success(), "{function} {variables:?}");
-    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The metric of the cold start comes first.
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(line["error_type"], "CannotRun");
     line["error"].as_str().unwrap().to_owned()
 }
