@@ -135,6 +135,8 @@ fn refusal(function: &str, variables: &[(&str, &str)]) -> String {
             ("HERALD_NOTIFICATIONS_TABLE", "notifications"),
             ("HERALD_DELIVERIES_TABLE", "deliveries"),
             ("HERALD_DELIVERIES_QUEUE_URL", "http://127.0.0.1:9/deliveries"),
+            ("HERALD_PLANS_QUEUE_URL", "http://127.0.0.1:9/plans"),
+            ("HERALD_EVENTS_QUEUE_URL", "http://127.0.0.1:9/events"),
         ])
         .envs(variables.iter().copied())
         .stderr(Stdio::null())

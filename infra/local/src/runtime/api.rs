@@ -125,7 +125,7 @@ async fn init_error(
     body: Bytes,
 ) -> Result<StatusCode, StatusCode> {
     let session = sessions.get(&process)?;
-    session.record_last_error(&diagnosis(&headers, &body).to_string());
+    session.record_last_line(&diagnosis(&headers, &body).to_string());
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -248,7 +248,7 @@ impl ExitWatcher {
             let mut lines = BufReader::new(output).split(b'\n');
             while let Ok(Some(line)) = lines.next_segment().await {
                 let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-                session.record_last_error(&line);
+                session.record_last_line(&line);
                 events.tell(&Event::Logged {
                     function: session.function.clone(),
                     line,

@@ -89,8 +89,8 @@ impl Session {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Stores the last error of the process, for the message when it exits.
-    pub(super) fn record_last_error(&self, text: &str) {
+    /// Stores the last line of the process, for the message when it exits: mostly its error.
+    pub(super) fn record_last_line(&self, text: &str) {
         *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
     }
 
