@@ -54,6 +54,7 @@ on_every_backend! { notifications:
     a_revised_notification_cannot_be_rolled_back,
     a_notification_awaiting_confirmation_is_started_once,
     a_cancelled_notification_awaiting_confirmation_is_not_started,
+    a_retracted_notification_awaiting_confirmation_is_not_started,
     a_notification_is_completed_once,
     of_twenty_concurrent_completions_one_succeeds,
     the_first_refusal_of_the_present_message_is_stored,
@@ -914,6 +915,15 @@ async fn a_cancelled_notification_awaiting_confirmation_is_not_started<S: Notifi
     store.accept(&waiting).await.unwrap();
     store.cancel(&id(1), at(1)).await.unwrap();
     store.start(&id(1), at(2)).await.unwrap();
+    assert!(find(&store, 1).await.is_held());
+}
+
+async fn a_retracted_notification_awaiting_confirmation_is_not_started<S: Notifications>(store: S) {
+    let mut waiting = acceptance(1);
+    waiting.notification.start = StartPolicy::AfterCount { at_most: 10 };
+    store.accept(&waiting).await.unwrap();
+    store.revise(&id(1), &Content::Nothing, at(1)).await.unwrap();
+    assert!(!store.start(&id(1), at(2)).await.unwrap());
     assert!(find(&store, 1).await.is_held());
 }
 

@@ -103,7 +103,7 @@ pub enum PageNumber {
 pub enum Milestone {
     /// The cancellation: [`Notification::cancelled_at`]; not of a plan that is confirmed.
     Cancelled,
-    /// [`Notification::released_at`]; not after a cancellation.
+    /// [`Notification::released_at`]; not after a cancellation or a retraction.
     Started,
     /// The completion: [`Notification::completed_at`].
     Completed,
@@ -312,8 +312,8 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Starts a notification that was held until its audience was counted, unless it is cancelled; `false` if it was started before
-    /// or is cancelled.
+    /// Starts a notification that was held until its audience was counted, unless it is stopped; `false` if it was started before
+    /// or is stopped.
     fn start(&self, id: &NotificationId, now: Timestamp) -> impl Future<Output = Result<bool, Error>> + Send {
         async move {
             let set = self.set_once(id, Milestone::Started, now).await?;
@@ -372,7 +372,7 @@ impl Milestone {
         let moment = match self {
             Self::Cancelled if head.confirmed_as.is_some() => return false,
             Self::Cancelled => &mut head.cancelled_at,
-            Self::Started if head.cancelled_at.is_some() => return false,
+            Self::Started if head.is_stopped() => return false,
             Self::Started => &mut head.released_at,
             Self::Completed => &mut head.completed_at,
         };

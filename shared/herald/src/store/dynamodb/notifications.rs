@@ -291,7 +291,9 @@ impl crate::store::Notifications for Notifications {
         let condition = match milestone {
             Milestone::Cancelled => unset.and(Expression::absent(CONFIRMED_AS)),
             Milestone::Completed => unset,
-            Milestone::Started => unset.and(Expression::absent("cancelledAt")),
+            Milestone::Started => unset
+                .and(Expression::absent("cancelledAt"))
+                .and(Expression::absent("retracted")),
         };
         let update = self.0.update(VERB, key(id, HEAD), update, Some(condition));
         let head = |item: &Item| read_head(VERB, item).map(Box::new);
