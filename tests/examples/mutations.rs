@@ -157,8 +157,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the refusal of the bot by one tenant is never final",
         file: "shared/herald/src/rate_limit/breaker.rs",
-        from: "failures.openings >= patience.openings",
-        to: "failures.openings > patience.openings + 1000",
+        from: "failures.openings >= self.openings",
+        to: "failures.openings > self.openings + 1000",
     },
     Mutation {
         name: "an outage of the bot is never over",

@@ -198,6 +198,7 @@ fn full() -> TenantRate {
             count: 2,
             since: milliseconds(5),
             openings: 7,
+            opened_at: Some(milliseconds(4)),
         }),
         breaker: Some(BreakerOpen {
             code: "Pause".into(),

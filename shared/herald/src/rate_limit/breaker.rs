@@ -29,6 +29,8 @@ pub struct FailureCount {
     pub since: Timestamp,
     /// How often they opened the breaker.
     pub openings: u32,
+    /// When they opened it for the first time.
+    pub opened_at: Option<Timestamp>,
 }
 
 /// No request is made to the tenant until then.
@@ -82,13 +84,16 @@ fn record_failure_for(rate: &TenantRate, code: &str, open: SignedDuration, now: 
         code: code.to_owned(),
         until: later(now, open),
     });
-    let openings = repeated(rate, code, now).map_or(0, |failures| failures.openings);
+    let before = repeated(rate, code, now);
+    let openings = before.map_or(0, |failures| failures.openings);
+    let opened_at = before.and_then(|failures| failures.opened_at);
     // The first failure after it closes opens it again.
     let failures = FailureCount {
         code: code.to_owned(),
         count: count.min(MAX_FAILURES - 1),
         since: breaker.as_ref().map_or(since, |breaker| breaker.until),
         openings: openings.saturating_add(u32::from(breaker.is_some())),
+        opened_at: opened_at.or(breaker.is_some().then_some(now)),
     };
     TenantRate {
         failures: Some(failures),
@@ -114,8 +119,19 @@ pub fn reset(rate: &TenantRate, now: Timestamp) -> TenantRate {
 pub struct TokenPatience {
     /// How long the breaker stays open.
     pub pause: SignedDuration,
-    /// How often it is opened before the refusals are final.
+    /// How often it is opened before the refusals are final. They are not before so many pauses would be over, although the breaker
+    /// may have been opened with shorter ones.
     pub openings: u32,
+}
+
+impl TokenPatience {
+    fn is_over(self, failures: &FailureCount, now: Timestamp) -> bool {
+        let pauses = SignedDuration::from_secs(self.pause.as_secs().saturating_mul(i64::from(self.openings)));
+        failures.openings >= self.openings
+            && failures
+                .opened_at
+                .is_some_and(|opened_at| now.duration_since(opened_at) >= pauses)
+    }
 }
 
 /// The rate after the tenant refused the bot's token, and what follows. The refusals open the breaker like other failures; when
@@ -134,9 +150,7 @@ pub fn record_token_refusal(
         };
         return (opened, None);
     }
-    if let Some(failures) =
-        repeated(rate, code, now).filter(|failures| failures.openings >= patience.openings)
-    {
+    if let Some(failures) = repeated(rate, code, now).filter(|failures| patience.is_over(failures, now)) {
         let is_old = later(failures.since, RECORD_INTERVAL) <= now;
         let kept = is_old.then(|| TenantRate {
             failures: Some(FailureCount {

@@ -503,6 +503,30 @@ fn refusals_of_the_token_pause_the_tenant_and_are_final_once_they_paused_it_ofte
 }
 
 #[test]
+fn refusals_are_not_final_before_the_pauses_are_over_though_shorter_ones_opened_the_breaker() {
+    let short = TokenPatience {
+        pause: seconds(60),
+        openings: 2,
+    };
+    let mut rate = TenantRate::default();
+    let mut refuse = |patience, now: i64| {
+        let (refusal, new) = record_token_refusal(&rate, "BotNotRegistered", patience, at(now * 1000));
+        rate = new.unwrap_or_else(|| rate.clone());
+        refusal
+    };
+    for now in [0, 0, 0, 60] {
+        refuse(short, now);
+    }
+    // A delivery to another tenant says now that the token is not to blame: the pauses are 15 minutes from here on.
+    let mut now = 120;
+    while !matches!(refuse(patience(2), now), TokenRefusal::Final) {
+        now += 60;
+    }
+    // The pause that is running then ends first.
+    assert!((1800..2700).contains(&now), "final after {now} s");
+}
+
+#[test]
 fn a_message_that_arrives_ends_the_refusal_of_the_token() {
     let mut rate = TenantRate::default();
     for second in [0, 1, 2, 1000] {

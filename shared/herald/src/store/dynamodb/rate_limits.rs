@@ -115,6 +115,7 @@ fn write(rate: &TenantRate) -> Result<Item, Error> {
         count,
         since,
         openings,
+        opened_at,
     }) = strikes
     {
         attributes.extend(item([
@@ -123,6 +124,7 @@ fn write(rate: &TenantRate) -> Result<Item, Error> {
             ("strikesSince", moment(*since)),
             ("openings", number(*openings)),
         ]));
+        attributes.extend(opened_at.map(|at| ("openedAt".to_owned(), moment(at))));
     }
     if let Some(BreakerOpen { code, until }) = pause {
         attributes.extend(item([("pausedUntil", moment(*until)), ("pausedFor", text(code))]));
@@ -145,6 +147,7 @@ fn read(record: Record<'_>) -> Result<TenantRate, Error> {
             count,
             since: record.moment("strikesSince")?,
             openings: record.optional_number("openings")?.unwrap_or_default(),
+            opened_at: record.optional_moment("openedAt")?,
         }),
     };
     let pause = match record.optional_moment("pausedUntil")? {
