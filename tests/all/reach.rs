@@ -1,8 +1,9 @@
 //! Audiences: teams, channels, threads, tags, and people without a known conversation.
 
 use botframework::activity::Activity;
+use botframework::id::UserRef;
 use herald::audience::Recipient;
-use herald::conversation::{ConversationKey, Observation};
+use herald::conversation::{ConversationKey, Creation, CreationLease, Observation, PersonKey};
 use herald::delivery::{Claim, ClaimRequest, DeliveryKey, Outcome, SentMessage, SkipReason, State};
 use herald::event::EventKind;
 use herald::id::NotificationId;
@@ -844,6 +845,38 @@ async fn a_person_who_uninstalls_before_the_creation_is_skipped() {
     assert_eq!((world.channel.created("entra-bob"), sent(&world).len()), (0, 0));
     let bob = world.store.get_many(&[key("a:bob")]).await.unwrap().remove(0);
     assert_eq!(bob.state, herald::conversation::State::Removed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_removed_the_bot_and_came_back_under_another_id_is_reached_there() {
+    for (comes_back, expected, reached) in [(true, (1, 0), vec!["a:bob-2"]), (false, (0, 1), Vec::new())] {
+        let world = world_of(&[], Vec::new()).await;
+        let bob = json!({"users": ["entra-bob"], "tenant": "tenant-1"});
+        let id = world.asks(&created(&bob)).await;
+        world.plan().await;
+        // Another notification has their conversation created, which they then remove.
+        let person = PersonKey {
+            channel: "msteams".into(),
+            bot: "28:bot".into(),
+            tenant: "tenant-1".into(),
+            person: UserRef::Entra("entra-bob".into()),
+        };
+        see(&world, personal("bob", "installationUpdate")).await;
+        let now = world.now();
+        let lease = world.store.acquire_creation_lease(&person, now, now).await;
+        assert!(matches!(lease.unwrap(), CreationLease::Acquired { .. }));
+        let creation = Creation::Conversation(key("a:bob"));
+        world.store.finish_creation(&person, &creation).await.unwrap();
+        world.store.mark_removed(&key("a:bob"), now).await.unwrap();
+        if comes_back {
+            let mut seen = personal("bob", "installationUpdate");
+            seen["conversation"]["id"] = json!("a:bob-2");
+            see(&world, seen).await;
+        }
+        world.work().await;
+        assert_eq!(counts(&world, &id).await, expected);
+        assert_eq!(sent(&world), reached);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@
 //! conversation's own lease and row: it may be a recipient of the same notification itself, and others may be writing to it. This
 //! delivery ends as that one does.
 
-use botframework::connector;
 use herald::audience::Recipient;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, Observation, State};
@@ -22,12 +21,15 @@ use jiff::{SignedDuration, Timestamp};
 use crate::notification_cache::{NotificationCache, Snapshot};
 use crate::outcome::{SideEffect, SideEffects};
 use crate::request::{AttemptRequests, RequestResult};
-use crate::resolve::{Resolution, Resolver};
+use crate::resolve::{Resolution, Resolver, known_conversation, person_of};
 use crate::tenant::{Tenant, error_code};
 
 /// When to ask again for a delivery that another worker has leased. It settles long before its deadline, unless it crashed;
 /// asking costs a read.
 const LEASE_POLL: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long the index of people may lack a conversation that is stored. DynamoDB names no bound; it is mostly below a second.
+const INDEX_LAG: SignedDuration = SignedDuration::from_secs(5);
 
 /// The state of a delivery after it was processed.
 pub(crate) enum Step {
@@ -219,7 +221,17 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 self.attempt(target, conversation, &lease, &snapshot, effects)
                     .await?
             }
-            Err(outcome) => Disposition::Settle(lease.final_outcome(outcome)),
+            Err(outcome) => {
+                let elsewhere = match (&outcome, target.conversation) {
+                    (Outcome::Skipped { reason }, Some(removed))
+                        if *reason == SkipReason::Removed && has_permit =>
+                    {
+                        self.run_in_other(removed, &lease, effects).await?
+                    }
+                    _ => None,
+                };
+                elsewhere.unwrap_or_else(|| Disposition::Settle(lease.final_outcome(outcome)))
+            }
         };
         let (written, run) = match next {
             Disposition::Settle(outcome) => {
@@ -338,7 +350,8 @@ impl<B: Backend> Delivery<'_, '_, B> {
                     conversation: Some(conversation),
                     replaced_at: Some(service_url),
                 };
-                let next = match self.run_in_replacement(&target, lease, &error, effects).await? {
+                let reason = error_code(&error);
+                let next = match self.run_in_replacement(&target, lease, reason, effects).await? {
                     Some(next) => next,
                     None => self.tenant.cut_short(&error, lease, snapshot),
                 };
@@ -354,13 +367,47 @@ impl<B: Backend> Delivery<'_, '_, B> {
         }
     }
 
-    /// Runs the delivery in the conversation that replaced its own; `None` when there is no time for it, or no permit. `error` is
-    /// what was said of the old id.
+    /// Runs the delivery of a person whose conversation is removed in their other one, if they have one: they removed the bot and
+    /// came back, and the recipient was resolved in between.
+    async fn run_in_other(
+        &self,
+        removed: &Conversation,
+        lease: &AttemptLease,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Option<Disposition>, store::Error> {
+        let Some(person) = person_of(self.recipient, self.tenant) else {
+            return Ok(None);
+        };
+        let now = self.tenant.now();
+        let wait = |until| Disposition::Wait {
+            until,
+            reason: "ConversationRemoved".to_owned(),
+            ambiguous_attempts: lease.ambiguous_attempts,
+        };
+        let other = known_conversation(self.tenant, &person).await?;
+        let Some(other) = other.filter(|other| *other != removed.key) else {
+            // Until the index has the other one, a person who came back cannot be told from one who did not.
+            let indexed_at = later(removed.changed_at, INDEX_LAG);
+            return Ok((indexed_at > now).then(|| wait(indexed_at)));
+        };
+        let conversation = self.recall(&other).await?;
+        let target = Target {
+            key: &other,
+            conversation: conversation.as_ref(),
+            replaced_at: None,
+        };
+        let reason = "ConversationRemoved".to_owned();
+        let next = self.run_in_replacement(&target, lease, reason, effects).await?;
+        Ok(Some(next.unwrap_or_else(|| wait(now))))
+    }
+
+    /// Runs the delivery in the conversation that replaced its own; `None` when there is no time for it, or no permit. `reason` is
+    /// why it does not run in the old one.
     async fn run_in_replacement(
         &self,
         target: &Target<'_>,
         lease: &AttemptLease,
-        error: &connector::Error,
+        reason: String,
         effects: &mut SideEffects<'_>,
     ) -> Result<Option<Disposition>, store::Error> {
         // It may be known already, and removed or blocked: that it can be created proves nothing.
@@ -389,7 +436,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         let mut its_effects = SideEffects::on(record.as_ref());
         let run = Box::pin(self.run_in(target, true, &mut its_effects)).await?;
         effects.list.append(&mut its_effects.list);
-        let (until, reason, ambiguous_attempts) = match run {
+        let (until, its_reason, ambiguous_attempts) = match run {
             RunResult::Settled(outcome) | RunResult::AlreadySettled(outcome) => return settled(outcome),
             RunResult::LeasedElsewhere { until } => (until, None, 0),
             RunResult::NeedsPermit => (self.tenant.now(), None, 0),
@@ -401,7 +448,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         Ok(Some(Disposition::Wait {
             until,
-            reason: reason.unwrap_or_else(|| error_code(error)),
+            reason: its_reason.unwrap_or(reason),
             // What may have arrived there may have arrived for this delivery.
             ambiguous_attempts: ambiguous_attempts.max(lease.ambiguous_attempts),
         }))
