@@ -197,7 +197,7 @@ impl Troubles {
                 refused: odds(10, 500),
                 repeating: odds(50, 8000),
                 eager: odds(50, 8000),
-                behind: odds(30, 7000),
+                behind: odds(50, 8000),
                 roster_kept: (chance.below(4) == 0)
                     .then(|| chance.wait(Duration::from_secs(1), Duration::from_mins(5))),
             },

@@ -422,6 +422,7 @@ const KINDS: &[&str] = &[
     "Quits",
     "NotInstalled",
     "asks Graph: install",
+    "asks Graph: the chat",
     "asks to meet: InstallPending",
     "IsTold",
     "InstallForbidden",
