@@ -1,15 +1,16 @@
 //! Foreign events: which routes take one, and the notification that each makes of it.
 
-use herald::acceptance::{Accepted, Acceptor, Edit, Origin, Repetition};
+use herald::acceptance::{Accepted, Acceptor, Origin, Repetition, ReviseError};
 use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::id::NotificationId;
+use herald::notification::Content;
 use herald::notification::request::replacement;
 use herald::problem::Problem;
 use herald::route::{
     CopyOrigin, HeldSubject, Route, RouteRecord, RoutedRequest, SubjectLease, SubjectRecord,
 };
-use herald::store::{self, ListPage, Registry};
+use herald::store::{self, ListPage, Notifications, Registry};
 use herald::telemetry::{Metric, count};
 use herald::upstream::UpstreamEvent;
 use jiff::Timestamp;
@@ -224,13 +225,28 @@ impl<B: Backend> Context<B> {
             .get("message")
             .unwrap_or_else(|| Value::Null.into());
         let message = replacement(message).map_err(|faults| Failure::Refused(Problem::invalid(faults)))?;
-        match self.acceptor().edit_message(standing, message).await? {
-            Edit::Edited(audience) => {
-                AuditAction::Edit.of_notification(&event.caller, standing, Some(audience));
-                Ok(true)
-            }
-            Edit::NotEditable => Ok(false),
+        let Some(standing) = self.notifications.find(standing).await? else {
+            return Ok(false);
+        };
+        // Of those that may still change their copies, one that will send no more leaves the recipients that it has not reached.
+        if standing.is_stopped() || standing.expires_at <= self.clock.now() {
+            return Ok(false);
         }
+        let content = Content::Message(Box::new(message));
+        let revision = match self.acceptor().revise(&standing, &content).await {
+            Ok(revision) => revision,
+            Err(ReviseError::Store(error)) => return Err(error.into()),
+            Err(ReviseError::Queue(error)) => return Err(error.into()),
+            Err(
+                ReviseError::NotFound
+                | ReviseError::Batch
+                | ReviseError::Confirmed(_)
+                | ReviseError::Retracted,
+            ) => return Ok(false),
+        };
+        let audience = revision.notification().audience;
+        AuditAction::Edit.of_notification(&event.caller, &standing.id, Some(audience));
+        Ok(true)
     }
 
     pub(crate) fn acceptor(&self) -> Acceptor<'_, B> {

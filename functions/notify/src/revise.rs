@@ -1,20 +1,20 @@
 //! Cancel, edit and retract a notification.
 //!
-//! A change is stored first. Then a sweep enqueues the chunks that are planned once more, so that senders apply it. If the
-//! sweep cannot be enqueued the response is 503, and a repetition of the request enqueues it.
+//! A change is stored first, then a sweep is enqueued ([`Acceptor::sweep`](herald::acceptance::Acceptor::sweep)). If it cannot be
+//! the response is 503, and a repetition of the request enqueues it.
 
 use std::time::Duration;
 
-use herald::acceptance::has_message;
+use herald::acceptance::{ReviseError, Revision};
 use herald::backend::Backend;
 use herald::delivery::{Outcome, State as RowState};
 use herald::event::{Event, Events};
 use herald::id::NotificationId;
 use herald::notification::request::replacement;
-use herald::notification::{Content, Notification, SendMode, State};
+use herald::notification::{Content, Notification, State};
 use herald::problem::Problem;
 use herald::queue::{Plan, Queue, Task};
-use herald::store::{Notifications, Revise};
+use herald::store::Notifications;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -68,9 +68,8 @@ impl<B: Backend> Context<B> {
         // It may have been confirmed a moment ago.
         require_unconfirmed(&notification)?;
         AuditAction::Cancel.of_notification(caller, &notification.id, Some(notification.open()));
-        self.sweep(&notification)
-            .await
-            .map_err(ApiError::after_a_change)?;
+        let swept = self.acceptor().sweep(&notification).await;
+        swept.map_err(|error| ApiError::from(error).after_a_change())?;
         self.plan_now(&notification)
             .await
             .map_err(ApiError::after_a_change)?;
@@ -117,48 +116,36 @@ impl<B: Backend> Context<B> {
     ) -> Result<Response<Body>, ApiError> {
         let message = replacement(document(request)?).map_err(Problem::invalid)?;
         let notification = self.find_changeable(id, caller, AuditAction::Edit).await?;
-        require_editable(&notification)?;
-        // A repeated request is not a new revision, which would edit every copy to the same message.
-        if !notification.retracted && has_message(&self.notifications, &notification, &message).await? {
-            return self.propagate(&notification).await;
-        }
         let content = Content::Message(Box::new(message));
-        let revise = self
-            .notifications
-            .revise(&notification.id, &content, self.clock.now());
-        match revise.await? {
-            Revise::Revised(notification) => {
-                AuditAction::Edit.of_notification(caller, &notification.id, Some(notification.audience));
-                self.propagate(&notification).await
-            }
-            Revise::NotFound => Err(not_found()),
-            Revise::Confirmed(sent_as) => Err(confirmed(&sent_as)),
-            Revise::Retracted => Err(ApiError::conflict(
-                "This notification was retracted: its copies are deleted, for good. Ask for a new one.",
-            )),
-        }
+        self.revise(&notification, &content, caller, AuditAction::Edit)
+            .await
     }
 
     /// `DELETE /api/notifications/{id}/message`
     pub(crate) async fn retract(&self, id: &str, caller: &str) -> Result<Response<Body>, ApiError> {
         let notification = self.find_changeable(id, caller, AuditAction::Retract).await?;
-        require_editable(&notification)?;
-        let revise = self
-            .notifications
-            .revise(&notification.id, &Content::Nothing, self.clock.now());
-        match revise.await? {
-            Revise::Revised(notification) => {
-                AuditAction::Retract.of_notification(caller, &notification.id, Some(notification.audience));
-                self.propagate(&notification).await
-            }
-            Revise::NotFound => Err(not_found()),
-            Revise::Confirmed(sent_as) => Err(confirmed(&sent_as)),
-            // The request that retracted it may have failed before the sweep.
-            Revise::Retracted => {
-                let notification = self.notifications.find(&notification.id).await?;
-                self.propagate(&notification.ok_or_else(not_found)?).await
-            }
+        self.revise(&notification, &Content::Nothing, caller, AuditAction::Retract)
+            .await
+    }
+
+    async fn revise(
+        &self,
+        notification: &Notification,
+        content: &Content,
+        caller: &str,
+        action: AuditAction,
+    ) -> Result<Response<Body>, ApiError> {
+        let revision = self.acceptor().revise(notification, content).await?;
+        let notification = revision.notification();
+        if let Revision::New(_) = revision {
+            action.of_notification(caller, &notification.id, Some(notification.audience));
         }
+        let change = MessageChange {
+            id: &notification.id,
+            revision: notification.revision,
+            status_url: format!("/api/notifications/{}", notification.id),
+        };
+        Ok(json(StatusCode::ACCEPTED, &change))
     }
 
     /// The notification with this id, if the caller may change it: its own, or any if the caller is an operator. A plan that was
@@ -180,54 +167,34 @@ impl<B: Backend> Context<B> {
         Ok(notification)
     }
 
-    async fn propagate(&self, notification: &Notification) -> Result<Response<Body>, ApiError> {
-        self.sweep(notification).await.map_err(ApiError::after_a_change)?;
-        if notification.retracted && notification.is_held() {
-            // Nothing else wakes the planner, which finds it complete.
-            let plan = self.enqueue(notification, Task::Plan);
-            plan.await.map_err(ApiError::after_a_change)?;
-        }
-        let change = MessageChange {
-            id: &notification.id,
-            revision: notification.revision,
-            status_url: format!("/api/notifications/{}", notification.id),
-        };
-        Ok(json(StatusCode::ACCEPTED, &change))
-    }
-
-    /// Wakes the planner for a notification that waits for `deliverAt` or a confirmation, so that it ends now.
+    /// Wakes the planner for a notification that waits for `deliverAt`, so that it ends now.
     async fn plan_now(&self, notification: &Notification) -> Result<(), ApiError> {
         let waits_for_time = notification
             .deliver_at
             .is_some_and(|moment| moment > self.clock.now())
             && notification.parts_planned < notification.parts;
-        if waits_for_time || notification.is_held() {
-            return self.enqueue(notification, Task::Plan).await;
-        }
-        Ok(())
-    }
-
-    /// Has the planner enqueue the planned chunks once more. A held notification has none; its start enqueues them.
-    async fn sweep(&self, notification: &Notification) -> Result<(), ApiError> {
-        if notification.is_held() {
+        if !waits_for_time || notification.is_held() {
             return Ok(());
         }
-        self.enqueue(notification, Task::Sweep).await
-    }
-
-    async fn enqueue(&self, notification: &Notification, task: Task) -> Result<(), ApiError> {
-        let plan = Plan::whole(notification.id.clone(), task).message(Duration::ZERO);
+        let plan = Plan::whole(notification.id.clone(), Task::Plan).message(Duration::ZERO);
         Ok(self.plans.send(vec![plan]).await?)
     }
 }
 
-/// Refuses changes of a notification in batch mode: Teams does not return the activity ids of its copies.
-fn require_editable(notification: &Notification) -> Result<(), ApiError> {
-    match notification.send_mode {
-        SendMode::Individual => Ok(()),
-        SendMode::Batch => Err(ApiError::conflict(
-            "This notification goes by Teams' batch API, whose copies can be neither edited nor deleted. What is not sent yet can be cancelled.",
-        )),
+impl From<ReviseError> for ApiError {
+    fn from(error: ReviseError) -> Self {
+        match error {
+            ReviseError::NotFound => not_found(),
+            ReviseError::Batch => Self::conflict(
+                "This notification goes by Teams' batch API, whose copies can be neither edited nor deleted. What is not sent yet can be cancelled.",
+            ),
+            ReviseError::Confirmed(sent_as) => confirmed(&sent_as),
+            ReviseError::Retracted => Self::conflict(
+                "This notification was retracted: its copies are deleted, for good. Ask for a new one.",
+            ),
+            ReviseError::Store(error) => error.into(),
+            ReviseError::Queue(error) => Self::from(error).after_a_change(),
+        }
     }
 }
 

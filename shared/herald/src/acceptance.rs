@@ -6,8 +6,6 @@
 //! the queue is unavailable, a request with an idempotency key stays stored: its repetition enqueues the plan. A request
 //! without a key is rolled back, since a repetition would be another notification.
 
-use std::time::Duration;
-
 use botframework::activity::Activity;
 use botframework::lossless::LosslessJson;
 use http::StatusCode;
@@ -21,17 +19,19 @@ use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
 use crate::id::NotificationId;
 use crate::notification::request::Request;
-use crate::notification::{Content, IfNoConversation, Notification, SendMode, StartPolicy, State};
+use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
 use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
-use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, Revise};
+use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
 use crate::telemetry::{self, Metric, chain};
 use crate::warning::Warning;
 
 mod bot;
 mod exceptions;
+mod revise;
 
 pub use bot::BotMessage;
+pub use revise::{ReviseError, Revision};
 
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
@@ -86,15 +86,6 @@ pub struct Accepted {
     pub replayed: bool,
     /// What the caller may not have meant.
     pub warnings: Vec<Warning>,
-}
-
-/// The result of [`Acceptor::edit_message`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// The message is stored, and on its way to this many recipients.
-    Edited(u64),
-    /// There is no such notification, or it was cancelled, retracted or confirmed, has expired, or went by batch.
-    NotEditable,
 }
 
 /// What the deployment allows and assumes.
@@ -307,40 +298,6 @@ impl<B: Backend> Acceptor<'_, B> {
         Ok(planned.audience)
     }
 
-    /// Gives a notification another message: every copy is edited, and open deliveries send it. The same message again changes
-    /// nothing, but completes an edit that was interrupted.
-    ///
-    /// # Errors
-    /// When DynamoDB or SQS is unavailable. Repeating the edit completes it.
-    pub async fn edit_message(&self, id: &NotificationId, message: Activity) -> Result<Edit, Error> {
-        let Some(notification) = self.notifications.find(id).await? else {
-            return Ok(Edit::NotEditable);
-        };
-        let is_editable = notification.send_mode == SendMode::Individual
-            && !notification.retracted
-            && notification.cancelled_at.is_none()
-            && notification.confirmed_as.is_none()
-            && notification.expires_at > self.clock.now();
-        if !is_editable {
-            return Ok(Edit::NotEditable);
-        }
-        let notification = if has_message(self.notifications, &notification, &message).await? {
-            notification
-        } else {
-            let content = Content::Message(Box::new(message));
-            match self.notifications.revise(id, &content, self.clock.now()).await? {
-                Revise::Revised(revised) => *revised,
-                Revise::Retracted | Revise::Confirmed(_) | Revise::NotFound => return Ok(Edit::NotEditable),
-            }
-        };
-        // A held notification has no chunks yet; its start enqueues them.
-        if !notification.is_held() {
-            let sweep = Plan::whole(notification.id.clone(), Task::Sweep).message(Duration::ZERO);
-            self.plans.send(vec![sweep]).await?;
-        }
-        Ok(Edit::Edited(notification.audience))
-    }
-
     /// Stores the notification and enqueues its plan.
     async fn accept(
         &self,
@@ -437,10 +394,7 @@ impl<B: Backend> Acceptor<'_, B> {
 }
 
 /// Whether this is the message that a notification sends now.
-///
-/// # Errors
-/// When DynamoDB is unavailable.
-pub async fn has_message<N: Notifications>(
+async fn has_message<N: Notifications>(
     notifications: &N,
     notification: &Notification,
     message: &Activity,
