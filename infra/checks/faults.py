@@ -143,6 +143,32 @@ OWN = [
         of("EventsQueuePolicy", "PolicyDocument", "Statement", 1, "Condition", {"ArnEquals": {"aws:SourceArn": "arn:aws:sns:x"}}),
         "EventsTopic: the policy of EventsQueue",
     ),
+    (
+        "a rule whose dead letters are refused",
+        of("EventsDeadLetterQueuePolicy", "PolicyDocument", "Statement", 0, "Condition", {"ArnEquals": {"aws:SourceArn": "arn:aws:events:x"}}),
+        "UpstreamEventsRule: the policy of EventsDeadLetterQueue",
+    ),
+    (
+        "a rule without dead letters",
+        put(["Resources", "DefaultBusRule", "Properties", "Targets", 0, "DeadLetterConfig"], None),
+        "DefaultBusRule: what it cannot send is lost",
+    ),
+    ("a topic without dead letters", of("EventsSubscription", "RedrivePolicy", None), "EventsSubscription: what it cannot send"),
+    (
+        "a schedule without dead letters",
+        put(["Globals", "Function", "Environment", "Variables", "HERALD_FAILED_PLANS_QUEUE_URL"], None),
+        "NotifyFunction: what a schedule cannot send to PlansQueue",
+    ),
+    (
+        "a schedule with the dead letters of another queue",
+        put(["Globals", "Function", "Environment", "Variables", "HERALD_FAILED_PLANS_QUEUE_URL"], {"Ref": "DeliveriesDeadLetterQueue"}),
+        "NotifyFunction: what a schedule cannot send to PlansQueue",
+    ),
+    (
+        "a schedule whose dead letters are refused",
+        put(["Resources", "SchedulerRole", "Properties", "Policies", 0, "PolicyDocument", "Statement", 1, "Resource"], {"Fn::GetAtt": ["PlansDeadLetterQueue", "Arn"]}),
+        "SchedulerRole: a schedule may not send to",
+    ),
     ("an alarm that does not say when it ends", of("SenderErrorsAlarm", "OKActions", None), "SenderErrorsAlarm: its OKActions"),
     (
         "an alarm without a section in the runbook",

@@ -278,10 +278,51 @@ def queues_take_what_is_sent_to_them(stack):
     sources += [
         (referred(it["TopicArn"]), it["Endpoint"]) for it in stack.of("AWS::SNS::Subscription").values()
     ]
+    sources += [
+        (id, target["DeadLetterConfig"]["Arn"])
+        for id, rule in stack.of("AWS::Events::Rule").items()
+        for target in rule["Targets"]
+        if "DeadLetterConfig" in target
+    ]
+    sources += [
+        (referred(it["TopicArn"]), it["RedrivePolicy"]["deadLetterTargetArn"])
+        for it in stack.of("AWS::SNS::Subscription").values()
+        if "RedrivePolicy" in it
+    ]
     for source, queue in sources:
         text = allowed.get(referred(queue), "")
         if f'{{"Ref": "{source}"}}' not in text and f'["{source}", "Arn"]' not in text:
             yield f"{source}: the policy of {referred(queue)} does not let it send"
+
+
+def what_cannot_be_sent_is_kept(stack):
+    """Schedules, rules and topics have dead-letter queues, to which they may send."""
+    for id, rule in stack.of("AWS::Events::Rule").items():
+        for target in rule["Targets"]:
+            # What a clock sends is sent again by itself.
+            if "EventPattern" in rule and referred(target.get("DeadLetterConfig", {}).get("Arn")) is None:
+                yield f"{id}: what it cannot send is lost"
+    for id, subscription in stack.of("AWS::SNS::Subscription").items():
+        if referred(subscription.get("RedrivePolicy", {}).get("deadLetterTargetArn")) is None:
+            yield f"{id}: what it cannot send is lost"
+    sendable = {
+        referred(resource)
+        for statement in stack.statements("SchedulerRole")
+        if "sqs:SendMessage" in many(statement["Action"])
+        for resource in many(statement["Resource"])
+    }
+    of_all = stack.template["Globals"]["Function"]["Environment"]["Variables"]
+    for id, properties in stack.functions().items():
+        variables = of_all | properties.get("Environment", {}).get("Variables", {})
+        for name, queue in variables.items():
+            if not re.fullmatch(r"HERALD_[A-Z]+_QUEUE_URL", name):
+                continue
+            dead_letters = variables.get(name.replace("HERALD_", "HERALD_FAILED_"))
+            redrive = stack.resources[referred(queue)]["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]
+            if referred(dead_letters) != referred(redrive):
+                yield f"{id}: what a schedule cannot send to {referred(queue)} is lost"
+            for target in {referred(queue), referred(redrive)} - sendable:
+                yield f"SchedulerRole: a schedule may not send to {target}"
 
 
 def alarms_help(stack):
@@ -368,6 +409,7 @@ RULES = [
     grants_are_narrow,
     mappings_work,
     queues_take_what_is_sent_to_them,
+    what_cannot_be_sent_is_kept,
     alarms_help,
     variables_are_read,
     parameters_are_explained,

@@ -136,7 +136,11 @@ impl Context<Aws> {
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
             registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
-            failed_events: sqs::Queue::new(&sdk, table(variable::FAILED_EVENTS_QUEUE_URL)?),
+            failed_events: sqs::DeadLetters::new(
+                &sdk,
+                environment.required(variable::FAILED_EVENTS_QUEUE_URL)?,
+                &environment.required(variable::EVENTS_QUEUE_URL)?,
+            ),
             plans: queue(variable::PLANS_QUEUE_URL)?,
             events_queue: queue(variable::EVENTS_QUEUE_URL)?,
             events: eventbridge::Bus::from_environment(environment, &sdk),

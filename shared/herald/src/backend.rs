@@ -34,7 +34,7 @@ impl Backend for Aws {
     type Ledger = dynamodb::Ledger;
     type Registry = dynamodb::Registry;
     type Queue = sqs::Queue;
-    type DeadLetters = sqs::Queue;
+    type DeadLetters = sqs::DeadLetters;
     type Events = eventbridge::Bus;
 }
 

@@ -27,7 +27,11 @@ pub mod variable {
     pub const DELIVERIES_QUEUE_URL: &str = "HERALD_DELIVERIES_QUEUE_URL";
     /// The queue of upstream events, of the times of schedules, and of the bot's jobs.
     pub const EVENTS_QUEUE_URL: &str = "HERALD_EVENTS_QUEUE_URL";
-    /// The dead-letter queue of upstream events.
+    /// The dead-letter queue of plans, where schedules put what they cannot send; without one, it is lost.
+    pub const FAILED_PLANS_QUEUE_URL: &str = "HERALD_FAILED_PLANS_QUEUE_URL";
+    /// The dead-letter queue of deliveries, likewise.
+    pub const FAILED_DELIVERIES_QUEUE_URL: &str = "HERALD_FAILED_DELIVERIES_QUEUE_URL";
+    /// The dead-letter queue of upstream events, likewise.
     pub const FAILED_EVENTS_QUEUE_URL: &str = "HERALD_FAILED_EVENTS_QUEUE_URL";
     /// The event bus; without one no events are published.
     pub const EVENT_BUS: &str = "HERALD_EVENT_BUS";

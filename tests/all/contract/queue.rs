@@ -147,6 +147,10 @@ async fn a_message_is_sent_with_its_group_in_sqs_form() {
 fn scheduling(script: &Script) -> Queue {
     let variables = [
         (variable::PLANS_QUEUE_URL, URL),
+        (
+            variable::FAILED_PLANS_QUEUE_URL,
+            "http://queue.invalid/000000000000/failed-plans",
+        ),
         (variable::SCHEDULE_GROUP, "herald"),
         (
             variable::SCHEDULER_ROLE_ARN,
@@ -178,6 +182,8 @@ async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_messa
     let mut schedule = requests[0].clone();
     let arn = schedule["Target"]["Arn"].take();
     let arn = arn.as_str().unwrap();
+    let dead_letters = schedule["Target"]["DeadLetterConfig"]["Arn"].take();
+    assert_eq!(dead_letters, arn.replace(":deliveries", ":failed-plans"));
     let token = schedule["ClientToken"].take();
     assert!(
         arn.starts_with("arn:aws:sqs:made-up-") && arn.ends_with(":000000000000:deliveries"),
@@ -196,6 +202,8 @@ async fn a_message_due_in_more_than_fifteen_minutes_is_one_schedule_and_no_messa
                 "Arn": null,
                 "RoleArn": "arn:aws:iam::000000000000:role/scheduler",
                 "Input": "\"tomorrow\"",
+                "DeadLetterConfig": {"Arn": null},
+                "RetryPolicy": {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185},
             },
         })
     );

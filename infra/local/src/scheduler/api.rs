@@ -79,6 +79,30 @@ struct Target {
     arn: String,
     role_arn: String,
     input: String,
+    dead_letter_config: Option<DeadLetterConfig>,
+    retry_policy: Option<RetryPolicy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct DeadLetterConfig {
+    arn: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct RetryPolicy {
+    maximum_event_age_in_seconds: Option<u32>,
+    maximum_retry_attempts: Option<u32>,
+}
+
+impl RetryPolicy {
+    /// Within the bounds of Scheduler. The local host itself does not try again: its queues are always there.
+    fn is_valid(&self) -> bool {
+        self.maximum_event_age_in_seconds
+            .is_none_or(|age| (60..=86_400).contains(&age))
+            && self.maximum_retry_attempts.is_none_or(|retries| retries <= 185)
+    }
 }
 
 /// The query that names a schedule's group.
@@ -168,10 +192,20 @@ impl Service {
             None | Some("NONE") => AfterRun::Keep,
             Some(other) => return Err(invalid(format!("{other:?} is not an action"))),
         };
-        let Target { arn, role_arn, input } = request.target;
-        let Some(queue) = self.known.queues.get(&arn) else {
-            return Err(invalid(format!("there is no queue {arn}")));
-        };
+        let Target {
+            arn,
+            role_arn,
+            input,
+            dead_letter_config,
+            retry_policy,
+        } = request.target;
+        let queue = self.queue(&arn)?;
+        let dead_letters = dead_letter_config.map(|it| self.queue(&it.arn)).transpose()?;
+        if !retry_policy.is_none_or(|policy| policy.is_valid()) {
+            return Err(invalid(
+                "an event's age is 60 to 86400 s, and there are at most 185 retries",
+            ));
+        }
         if !self.known.roles.contains(&role_arn) {
             let message = format!("{role_arn} is not a role that AWS EventBridge Scheduler may assume");
             return Err(invalid(message));
@@ -194,7 +228,8 @@ impl Service {
         let schedule = Schedule {
             due,
             at: super::instant(due),
-            queue: queue.clone(),
+            queue,
+            dead_letters,
             input,
             then,
             document,
@@ -205,6 +240,12 @@ impl Service {
                 Err(ServiceError::new("ConflictException", conflict).with_status(StatusCode::CONFLICT))
             }
         }
+    }
+
+    /// The name of the queue with this ARN.
+    fn queue(&self, arn: &str) -> Result<String, ServiceError> {
+        let known = self.known.queues.get(arn).cloned();
+        known.ok_or_else(|| invalid(format!("there is no queue {arn}")))
     }
 
     fn show(&self, name: String, group: Option<String>) -> Result<Value, ServiceError> {

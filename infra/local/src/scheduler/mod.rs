@@ -57,6 +57,9 @@ struct Schedule {
     at: Instant,
     /// The target queue.
     queue: String,
+    /// Gets the message if the target queue is not there any more.
+    #[serde(default)]
+    dead_letters: Option<String>,
     input: String,
     then: AfterRun,
     /// The document that `GetSchedule` returns.
@@ -186,8 +189,12 @@ impl Scheduler {
                 ..Message::default()
             };
             // Before the schedule is forgotten: a message that is sent twice does no harm. The queue was checked when the
-            // schedule was created.
-            drop(self.broker.send(&schedule.queue, message, None));
+            // schedule was created, but a restored schedule may be of an earlier template.
+            if self.broker.send(&schedule.queue, message.clone(), None).is_err()
+                && let Some(dead_letters) = &schedule.dead_letters
+            {
+                drop(self.broker.send(dead_letters, message, None));
+            }
             if schedule.then == AfterRun::Keep {
                 self.keep(state.keep(name, Some(&schedule)));
                 state.schedules.insert(name.clone(), schedule);

@@ -279,12 +279,16 @@ impl Service {
 
     /// Moves a dead-letter queue's messages at once, where SQS takes a while.
     fn move_messages(&self, request: &StartMessageMoveTask) -> Result<Value, ServiceError> {
-        if request.destination_arn.is_some() {
-            let message = "the local host moves messages to the queue that they came from only";
-            return Err(ServiceError::new("UnsupportedOperation", message));
+        let name = |arn: &str| arn.rsplit(':').next().unwrap_or_default().to_owned();
+        let queue = name(&request.source_arn);
+        if let Some(destination) = &request.destination_arn {
+            let redrive = self.known(&name(destination))?.redrive.as_ref();
+            if redrive.is_none_or(|redrive| redrive.target != queue) {
+                let message = "the local host moves messages only to the queue whose dead letters they are";
+                return Err(ServiceError::new("UnsupportedOperation", message));
+            }
         }
-        let queue = request.source_arn.rsplit(':').next().unwrap_or_default();
-        self.broker.redrive(queue).map_err(|_| {
+        self.broker.redrive(&queue).map_err(|_| {
             ServiceError::new("ResourceNotFoundException", "The source is no dead-letter queue.")
         })?;
         Ok(json!({ "TaskHandle": uuid::Uuid::new_v4().to_string() }))

@@ -142,6 +142,9 @@ pub(super) struct TargetProperties {
     pub(super) arn: String,
     pub(super) input: Option<String>,
     pub(super) input_transformer: Option<InputTransformer>,
+    /// Without effect here: a queue of this host takes every event.
+    #[serde(rename = "DeadLetterConfig")]
+    _dead_letter_config: Option<Value>,
 }
 
 #[derive(Deserialize)]

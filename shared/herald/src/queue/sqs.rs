@@ -6,18 +6,19 @@ use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::{self, Handled, Receipt, Received};
 use super::{DELAY_MAX, DeadLetterQueue, Error, Message};
 use crate::aws::{self, Sdk, sanitize_code};
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
 use crate::telemetry::chain;
 
 mod schedule;
 
-use schedule::QueueArn;
+use schedule::Destination;
 pub use schedule::Schedules;
 
 /// Most messages of one request.
@@ -59,9 +60,30 @@ fn received(event: SqsEvent) -> Vec<Received> {
         receipt: receipt(&record),
         sender: record.attributes.get("SenderId").cloned(),
         id: record.message_id.unwrap_or_default(),
-        body: record.body.unwrap_or_default(),
+        body: unwrapped(record.body.unwrap_or_default()),
     });
     messages.collect()
+}
+
+/// The request that Scheduler could not make, as it may stand in a dead-letter queue.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct UnsentRequest {
+    message_body: String,
+    #[serde(rename = "QueueUrl")]
+    _queue_url: String,
+}
+
+/// The body of a message that Scheduler put into a dead-letter queue, and that was moved back: the body itself, or the
+/// request that was to send it.
+fn unwrapped(body: String) -> String {
+    if !body.contains("\"MessageBody\"") {
+        return body;
+    }
+    match serde_json::from_str::<UnsentRequest>(&body) {
+        Ok(unsent) => unsent.message_body,
+        Err(_) => body,
+    }
 }
 
 fn response(failed: Vec<String>) -> SqsBatchResponse {
@@ -91,7 +113,28 @@ fn receipt(message: &SqsMessage) -> Receipt {
 pub struct Queue {
     client: Client,
     url: String,
-    schedules: Option<(Schedules, QueueArn)>,
+    schedules: Option<(Schedules, Destination)>,
+}
+
+/// The dead-letter queue of a queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    client: Client,
+    url: String,
+    /// The name of the queue that its messages were for.
+    queue: String,
+}
+
+impl DeadLetters {
+    /// The dead-letter queue with this URL, of the queue with the other one, in the same account and region.
+    pub fn new(sdk: &Sdk, url: impl Into<String>, queue_url: &str) -> Self {
+        let name = queue_url.trim_end_matches('/').rsplit('/').next();
+        Self {
+            client: Client::new(&sdk.config(ATTEMPTS)),
+            url: url.into(),
+            queue: name.unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 impl Queue {
@@ -104,10 +147,11 @@ impl Queue {
         }
     }
 
-    /// The queue whose URL is the variable's value. With `schedules` it delays a message as long as required.
+    /// The queue whose URL is the variable's value. With `schedules` it delays a message as long as required; what a schedule
+    /// cannot send goes to the dead-letter queue of the matching variable, if that is set.
     ///
     /// # Errors
-    /// When the variable is not set, or is no queue that a schedule could send to; it names it.
+    /// When the variable is not set, or one of them is no queue that a schedule could send to; it names it.
     pub fn from_environment(
         environment: &Environment<'_>,
         variable: &'static str,
@@ -118,13 +162,23 @@ impl Queue {
         let Some(schedules) = schedules else {
             return Ok(queue);
         };
-        let arn = schedules.arn(&queue.url).ok_or_else(|| {
-            let wrong =
-                "must end in the account's and the queue's name, and HERALD_SCHEDULER_ROLE_ARN be an ARN";
-            config::Error::wrong(variable, wrong)
-        })?;
+        let arn = |variable, url: &str| {
+            schedules.arn(url).ok_or_else(|| {
+                let wrong =
+                    "must end in the account's and the queue's name, and HERALD_SCHEDULER_ROLE_ARN be an ARN";
+                config::Error::wrong(variable, wrong)
+            })
+        };
+        let dead_letters = dead_letters_of(variable)
+            .and_then(|name| Some((name, environment.optional(name)?)))
+            .map(|(name, url)| arn(name, &url))
+            .transpose()?;
+        let to = Destination {
+            queue: arn(variable, &queue.url)?,
+            dead_letters,
+        };
         Ok(Self {
-            schedules: Some((schedules.clone(), arn)),
+            schedules: Some((schedules.clone(), to)),
             ..queue
         })
     }
@@ -134,7 +188,7 @@ impl Queue {
     /// A schedule saves receiving a message before it is due. A message that Scheduler refuses goes to the queue, is
     /// received early and sent back.
     async fn schedule(&self, messages: Vec<Message>) -> Vec<Message> {
-        let Some((schedules, arn)) = &self.schedules else {
+        let Some((schedules, to)) = &self.schedules else {
             return messages;
         };
         let (late, mut soon): (Vec<_>, Vec<_>) = messages
@@ -142,7 +196,7 @@ impl Queue {
             .partition(|message| message.delay > DELAY_MAX && schedule::fits(message));
         let mut unscheduled = stream::iter(late)
             .map(|message| async move {
-                let error = schedules.schedule(&message, arn).await.err()?;
+                let error = schedules.schedule(&message, to).await.err()?;
                 tracing::warn!(error_type = "ScheduleFailed", error = %chain(&error), "message not scheduled: SQS delays it instead, 15 minutes at a time");
                 Some(message)
             })
@@ -201,7 +255,7 @@ fn entry(index: usize, message: &Message) -> Result<SendMessageBatchRequestEntry
         .map_err(|error| aws::Error::request(OPERATION, error))
 }
 
-impl DeadLetterQueue for Queue {
+impl DeadLetterQueue for DeadLetters {
     async fn redrive(&self) -> Result<(), Error> {
         let unavailable = |error: aws::Error| Error::Unavailable { source: error.into() };
         let attributes = self
@@ -215,9 +269,12 @@ impl DeadLetterQueue for Queue {
         let arn = attributes
             .attributes
             .and_then(|mut all| all.remove(&QueueAttributeName::QueueArn));
+        // Named, because SQS knows no origin of a message that a schedule, a rule or a topic put there.
+        let destination = arn.as_deref().and_then(|arn| arn.rsplit_once(':'));
         let task = self
             .client
             .start_message_move_task()
+            .set_destination_arn(destination.map(|(account, _)| format!("{account}:{}", self.queue)))
             .set_source_arn(arn)
             .send()
             .await;
@@ -247,6 +304,16 @@ impl super::Queue for Queue {
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await
+    }
+}
+
+/// The variable of the dead-letter queue that belongs to the queue of this variable.
+fn dead_letters_of(queue: &str) -> Option<&'static str> {
+    match queue {
+        variable::PLANS_QUEUE_URL => Some(variable::FAILED_PLANS_QUEUE_URL),
+        variable::DELIVERIES_QUEUE_URL => Some(variable::FAILED_DELIVERIES_QUEUE_URL),
+        variable::EVENTS_QUEUE_URL => Some(variable::FAILED_EVENTS_QUEUE_URL),
+        _ => None,
     }
 }
 
@@ -330,6 +397,21 @@ mod tests {
         let long = "x".repeat(129);
         for other in ["", "two words", "caf\u{e9}", "line\n", &long] {
             assert_eq!(group(other), sha256_hex(other.as_bytes()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_scheduler_could_not_send_is_taken_as_its_body_or_as_the_request() {
+        let body = r#"{"notification":"ntf_1"}"#.to_owned();
+        let request = serde_json::json!({"MessageBody": body, "QueueUrl": "https://sqs.invalid/0/plans"});
+        assert_eq!(unwrapped(body.clone()), body);
+        assert_eq!(unwrapped(request.to_string()), body);
+        for other in [
+            r#"{"MessageBody":1,"QueueUrl":""}"#,
+            r#"{"MessageBody":"x"}"#,
+            r#""MessageBody""#,
+        ] {
+            assert_eq!(unwrapped(other.to_owned()), other);
         }
     }
 

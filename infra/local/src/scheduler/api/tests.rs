@@ -16,6 +16,7 @@ fn service() -> Service {
         "
 Resources:
   Work: {Type: AWS::SQS::Queue}
+  Failed: {Type: AWS::SQS::Queue}
   Group: {Type: AWS::Scheduler::ScheduleGroup}
   Waker:
     Type: AWS::IAM::Role
@@ -42,7 +43,13 @@ fn schedule(seconds: i64) -> Value {
         "FlexibleTimeWindow": { "Mode": "OFF" },
         "ActionAfterCompletion": "DELETE",
         "ClientToken": "token",
-        "Target": { "Arn": QUEUE, "RoleArn": ROLE, "Input": "wake up" },
+        "Target": {
+            "Arn": QUEUE,
+            "RoleArn": ROLE,
+            "Input": "wake up",
+            "DeadLetterConfig": { "Arn": format!("{}Failed", QUEUE.trim_end_matches("Work")) },
+            "RetryPolicy": { "MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185 },
+        },
     })
 }
 
@@ -51,7 +58,11 @@ fn create(service: &Service, name: &str, schedule: &Value) -> Result<Value, Serv
 }
 
 fn received(service: &Service) -> Vec<String> {
-    let received = service.scheduler.broker.receive("Work", 10, None).unwrap();
+    received_from(service, "Work")
+}
+
+fn received_from(service: &Service, queue: &str) -> Vec<String> {
+    let received = service.scheduler.broker.receive(queue, 10, None).unwrap();
     received
         .into_iter()
         .map(|received| received.message.body)
@@ -103,6 +114,19 @@ async fn a_schedule_that_is_to_be_kept_is_kept_and_sends_once() {
     );
     assert_eq!(received(&service), ["wake up"]);
     assert_eq!(create(&service, "kept", &kept).unwrap_err().status, 409);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_a_dead_letter() {
+    let service = service();
+    create(&service, "later", &schedule(3_600)).unwrap();
+    // As after a restart with a template without the queue.
+    for schedule in service.scheduler.lock().schedules.values_mut() {
+        schedule.queue = "Gone".to_owned();
+    }
+    service.scheduler.bring_forward();
+    assert_eq!(received_from(&service, "Failed"), ["wake up"]);
+    assert_eq!(service.scheduler.waiting(), 0);
 }
 
 #[tokio::test]
@@ -169,6 +193,17 @@ async fn what_aws_would_refuse_or_this_host_does_not_do_is_refused() {
             400,
         ),
         ("/Target/Input", json!("x".repeat(INPUT_BYTES + 1)), 400),
+        (
+            "/Target/DeadLetterConfig",
+            json!({"Arn": "arn:aws:sqs:eu-west-1:123456789012:Play"}),
+            400,
+        ),
+        (
+            "/Target/RetryPolicy",
+            json!({"MaximumEventAgeInSeconds": 59}),
+            400,
+        ),
+        ("/Target/RetryPolicy", json!({"MaximumRetryAttempts": 186}), 400),
         ("/GroupName", json!("Stranger"), 404),
     ] {
         let mut schedule = schedule(3_600);

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use aws_sdk_scheduler::Client;
-use aws_sdk_scheduler::types::{ActionAfterCompletion, FlexibleTimeWindow, FlexibleTimeWindowMode, Target};
+use aws_sdk_scheduler::types::{
+    ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, Target,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::aws::{Error, Sdk};
@@ -22,6 +24,11 @@ const KEYWORD: &str = "<aws.scheduler.";
 /// Attempts to create one schedule.
 const ATTEMPTS: u32 = 2;
 
+/// Scheduler tries to send a message again for a day, the longest it can, and at most so many times. Then the message goes
+/// to the dead-letter queue.
+const SEND_RETRIES: i32 = 185;
+const SEND_RETRY_SECONDS: i32 = 24 * 60 * 60;
+
 /// The schedules that bring messages later than a queue itself can. Cheap to clone.
 #[derive(Clone)]
 pub struct Schedules {
@@ -35,6 +42,14 @@ pub struct Schedules {
 /// The ARN of a queue, which a schedule sends to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct QueueArn(String);
+
+/// Where a schedule sends its message.
+#[derive(Clone, Debug)]
+pub(super) struct Destination {
+    pub(super) queue: QueueArn,
+    /// Gets a message that Scheduler cannot send.
+    pub(super) dead_letters: Option<QueueArn>,
+}
 
 impl Schedules {
     /// The schedules in the group `HERALD_SCHEDULE_GROUP`, under the role `HERALD_SCHEDULER_ROLE_ARN`; none if neither is
@@ -77,14 +92,20 @@ impl Schedules {
     ///
     /// The schedule's name is a digest of the message and of the second in which it is due, so the same message scheduled
     /// twice is sent once. The message loses its group: a schedule can name the group of a FIFO queue only.
-    pub(super) async fn schedule(&self, message: &Message, queue: &QueueArn) -> Result<(), Error> {
+    pub(super) async fn schedule(&self, message: &Message, to: &Destination) -> Result<(), Error> {
         const OPERATION: &str = "scheduler:CreateSchedule";
         let due = due(self.clock.now(), message);
-        let name = sha256_hex(format!("{}\n{}\n{}", queue.0, due.as_second(), message.body).as_bytes());
+        let name = sha256_hex(format!("{}\n{}\n{}", to.queue.0, due.as_second(), message.body).as_bytes());
         let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off);
+        let dead_letters = |arn: &QueueArn| DeadLetterConfig::builder().arn(&arn.0).build();
+        let retries = RetryPolicy::builder()
+            .maximum_retry_attempts(SEND_RETRIES)
+            .maximum_event_age_in_seconds(SEND_RETRY_SECONDS);
         let target = Target::builder()
-            .arn(&queue.0)
+            .arn(&to.queue.0)
             .role_arn(&self.role_arn)
+            .retry_policy(retries.build())
+            .set_dead_letter_config(to.dead_letters.as_ref().map(dead_letters))
             .input(&message.body);
         let created = self
             .client
