@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use botframework::id::ChannelAccountId;
+use botframework::id::{ChannelAccountId, UserRef};
 use futures_util::future::BoxFuture;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, StateKey, TurnClaim, TurnKey,
+    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, StateKey, TurnClaim, TurnKey,
 };
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use herald::rate_limit::{Bucket, TenantRate};
@@ -174,6 +174,20 @@ impl<S: Conversations> Conversations for Faulty<S> {
     async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
         (self.fault)("erase_user_state").await?;
         self.store.erase_user_state(user).await
+    }
+
+    async fn update_opt_outs(
+        &self,
+        person: &PersonId,
+        rule: &mut Rule<'_, OptOuts>,
+    ) -> Result<Update<OptOuts>, Error> {
+        (self.fault)("update_opt_outs").await?;
+        self.store.update_opt_outs(person, rule).await
+    }
+
+    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
+        (self.fault)("erase_opt_outs").await?;
+        self.store.erase_opt_outs(id).await
     }
 }
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use botframework::id::ChannelAccountId;
+use botframework::id::{ChannelAccountId, UserRef};
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonKey, PersonRecord, StateKey,
-    TurnClaim, TurnKey,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, OptOuts, PersonId, PersonKey,
+    PersonRecord, StateKey, TurnClaim, TurnKey,
 };
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, OutcomeCounts, Row, State};
 use herald::event::{self, Event, Events};
@@ -313,6 +313,19 @@ impl Conversations for Tables {
     async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
         self.call("erase states", self.store().erase_user_state(user))
             .await
+    }
+
+    async fn update_opt_outs(
+        &self,
+        person: &PersonId,
+        rule: &mut Rule<'_, OptOuts>,
+    ) -> Result<Update<OptOuts>, Error> {
+        let act = self.store().update_opt_outs(person, rule);
+        self.call("update opt-outs", act).await
+    }
+
+    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
+        self.call("erase opt-outs", self.store().erase_opt_outs(id)).await
     }
 }
 

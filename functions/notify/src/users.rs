@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use botframework::id::{ChannelAccountId, EntraObjectId};
+use botframework::id::{ChannelAccountId, EntraObjectId, UserRef};
 use herald::backend::Backend;
 use herald::conversation::{self, ConversationKey};
 use herald::id::normalize_guid;
@@ -43,10 +43,11 @@ impl<B: Backend> Context<B> {
             ));
         };
         let account = ChannelAccountId::from(id.as_str());
+        let user = EntraObjectId::from(normalize_guid(&id));
         let mut named = Found::default();
         for selection in [
-            ConversationFilter::User(normalize_guid(&id).into()),
-            ConversationFilter::Account(id.into()),
+            ConversationFilter::User(user.clone()),
+            ConversationFilter::Account(account.clone()),
         ] {
             self.collect(&selection, &mut named).await?;
         }
@@ -58,9 +59,15 @@ impl<B: Backend> Context<B> {
         for selection in users.chain(accounts) {
             self.collect(&selection, &mut others).await?;
         }
-        // The bot's state first: by the conversations, a repetition of the request finds it again.
+        // The bot's state and the opt-outs first: by the conversations, a repetition of the request finds them again.
         for account in named.accounts.iter().chain(&others.accounts).chain([&account]) {
             self.conversations.erase_user_state(account).await?;
+            let id = UserRef::Account(account.clone());
+            self.conversations.erase_opt_outs(&id).await?;
+        }
+        for user in named.users.iter().chain(&others.users).chain([&user]) {
+            let id = UserRef::Entra(user.clone());
+            self.conversations.erase_opt_outs(&id).await?;
         }
         let others = others.conversations.difference(&named.conversations);
         let mut conversations = 0;

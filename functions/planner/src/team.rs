@@ -14,6 +14,7 @@ use herald::companions;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, State};
 use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, UnreachableCounts};
+use herald::preferences;
 use herald::rate_limit::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, cursor};
@@ -280,6 +281,8 @@ impl<'a, B: Backend> Team<'a, B> {
                     .conversations
                     .apply_feedback(&known.key, known.version, feedback, context.clock.now())
                     .await?;
+                // What the person opted out of may be stored under the other id.
+                preferences::refresh(&context.conversations, &known.key).await?;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use herald::conversation::{Conversation, ConversationKey, Feedback, Observation}
 use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, RetryPolicy};
 use herald::id::NotificationId;
 use herald::notification::MessageRefusal;
+use herald::preferences;
 use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Conversations, Notifications};
 use herald::time::later;
@@ -289,7 +290,9 @@ impl<B: Backend> Tenant<'_, B> {
                         .await?;
                 }
                 SideEffect::Replaced { old, new } => {
+                    let key = new.key.clone();
                     conversations.remember(*new, now).await?;
+                    preferences::refresh(conversations, &key).await?;
                     conversations.mark_removed(&old, now).await?;
                 }
                 SideEffect::Throttled(retry_after) => self.throttle(retry_after).await?,

@@ -3,13 +3,17 @@
 //! A person has more than one conversation rarely, so nothing of this is on the way of an activity that changes nothing. When a
 //! personal conversation is stored or changes, the index of its person is asked for others, and each of them gets its
 //! preference. A plan then asks for the companions of a conversation with a preference, and of no other.
+//!
+//! A personal conversation that is stored for the first time also gets a copy of what its person opted out of: see
+//! [`preferences`].
 
 use botframework::id::UserRef;
 use jiff::Timestamp;
 
 use crate::conversation::{
-    self, Conversation, ConversationKey, Import, Observation, PersonKey, Rank, Scope, State,
+    self, Conversation, ConversationKey, Import, Observation, PersonId, PersonKey, Rank, Scope, State,
 };
+use crate::preferences;
 use crate::rate_limit::Bucket;
 use crate::store::{ConversationFilter, ConversationSummary, Conversations, Error, Update, Upsert};
 
@@ -19,7 +23,8 @@ const PAGE: usize = 100;
 /// The most conversations of one person that are looked at: a page that opens a Web Chat again and again under one user id.
 const COMPANIONS_MAX: usize = 1000;
 
-/// Applies an observation, by [`conversation::remember`]. If its person has other conversations, all of them get their preference.
+/// Applies an observation, by [`conversation::remember`]. If its person has other conversations, all of them get their preference. A
+/// new one gets what its person opted out of.
 ///
 /// # Errors
 /// When the store is unavailable. Then the observation is not stored, and can be applied again.
@@ -34,7 +39,7 @@ pub async fn remember<C: Conversations>(
 }
 
 /// Merges a record from elsewhere, by [`conversation::import()`]. If its person has other conversations, all of them get their
-/// preference.
+/// preference. A new one gets what its person opted out of.
 ///
 /// # Errors
 /// When the store is unavailable. Then the record is not imported, and can be imported again.
@@ -61,18 +66,53 @@ async fn update<C: Conversations>(
     let mut unwritten = None;
     let mut first = |old: Option<&Conversation>| {
         let new = rule(old)?;
-        if new.may_have_companions() {
-            unwritten = Some(new);
+        let names_person = PersonId::of(&new) != old.map(PersonId::of).unwrap_or_default();
+        if names_person || new.may_have_companions() {
+            unwritten = Some((new, names_person));
             return None;
         }
         Some(new)
     };
     let update = store.update_conversation(key, &mut first).await?;
-    let Some(unwritten) = unwritten else {
+    let Some((unwritten, names_person)) = unwritten else {
         return Ok(update);
     };
-    // Boxed: most activities change nothing, and would carry the size of this future.
-    Box::pin(update_with_companions(store, &unwritten, rule, now)).await
+    // Boxed: most activities change nothing, and would carry the size of these futures.
+    if names_person {
+        Box::pin(update_with_opt_outs(store, &unwritten, rule, now)).await
+    } else {
+        Box::pin(update_with_companions(store, &unwritten, rule, now)).await
+    }
+}
+
+/// The conversation has a copy from its first moment. What is changed in between does not find the conversation yet, so the record is
+/// read again.
+async fn update_with_opt_outs<C: Conversations>(
+    store: &C,
+    unwritten: &Conversation,
+    rule: &PureRule<'_>,
+    now: Timestamp,
+) -> Result<Update<Conversation>, Error> {
+    let before = preferences::of_conversation(store, unwritten).await?;
+    let with_opt_outs = |old: Option<&Conversation>| {
+        let new = rule(old)?;
+        let copy = before
+            .as_ref()
+            .and_then(|before| conversation::set_opt_outs(&new, before));
+        Some(match copy {
+            Some(copy) => Conversation {
+                opt_outs: copy.opt_outs,
+                ..new
+            },
+            None => new,
+        })
+    };
+    let update = update_with_companions(store, unwritten, &with_opt_outs, now).await?;
+    let after = preferences::of_conversation(store, unwritten).await?;
+    if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
+        preferences::copy(store, &unwritten.key, &after).await?;
+    }
+    Ok(update)
 }
 
 /// The companions get their preference first: if this is cut short, the activity is repeated, and finds them again.
@@ -82,7 +122,8 @@ async fn update_with_companions<C: Conversations>(
     rule: &PureRule<'_>,
     now: Timestamp,
 ) -> Result<Update<Conversation>, Error> {
-    let has_companions = mark_others(store, unwritten, now).await?;
+    let may_have_companions = unwritten.may_have_companions();
+    let has_companions = may_have_companions && mark_others(store, unwritten, now).await?;
     let mut second = |old: Option<&Conversation>| {
         let new = rule(old)?;
         Some(if has_companions && new.may_have_companions() {
@@ -94,7 +135,7 @@ async fn update_with_companions<C: Conversations>(
     let update = store.update_conversation(&unwritten.key, &mut second).await?;
     let is_new = update.before.is_none() && update.after.is_some();
     // Another conversation of the person may have been stored at the same time.
-    if is_new && !has_companions && mark_others(store, unwritten, now).await? {
+    if is_new && may_have_companions && !has_companions && mark_others(store, unwritten, now).await? {
         mark(store, &unwritten.key, now).await?;
     }
     Ok(update)

@@ -18,6 +18,7 @@ mod key;
 mod membership;
 mod name;
 mod observation;
+mod opt_out;
 mod record;
 mod state_key;
 mod tag_name;
@@ -37,6 +38,9 @@ pub use membership::Membership;
 pub use name::ConversationName;
 pub(crate) use name::Names;
 pub use observation::{Observation, Observations, Unstorable};
+pub use opt_out::{
+    CHOICES_MAX, Choice, OptOutChange, OptOuts, PersonId, change_opt_outs, latest_opt_outs, set_opt_outs,
+};
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
 pub(crate) use state_key::state_prefix;
 pub use state_key::{StateKey, StateOwner};
@@ -146,6 +150,8 @@ pub struct Conversation {
     pub product: Product,
     /// Set if the person has other personal conversations with the bot: one of them gets notifications.
     pub preference: Option<Preference>,
+    /// What its person opted out of, or the group chat or channel; `None` if nothing was ever said.
+    pub opt_outs: Option<OptOuts>,
     /// Whether it was removed with its team, and is restored with it.
     pub removed_with_team: bool,
     /// Whether the bot left it with its team, and returns with the team.
@@ -176,6 +182,7 @@ impl Conversation {
             state: State::Active,
             product: Product::default(),
             preference: None,
+            opt_outs: None,
             removed_with_team: false,
             left_with_team: false,
             not_found: None,

@@ -113,6 +113,7 @@ pub mod inbound;
 pub mod job;
 pub mod json_body;
 pub mod notification;
+pub mod preferences;
 pub mod problem;
 pub mod queue;
 pub mod rate_limit;

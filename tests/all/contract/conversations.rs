@@ -16,6 +16,7 @@ use super::{at, on_every_backend};
 
 mod companions;
 mod imports;
+mod opt_outs;
 mod people;
 mod rosters;
 mod states;

@@ -1,7 +1,8 @@
 //! The conversations API: listing, tags, and erasure of people.
 
 use botframework::id::UserRef;
-use herald::conversation::{Creation, CreationLease, PersonKey, TAGS_MAX};
+use herald::conversation::{Choice, Creation, CreationLease, OptOutChange, PersonId, PersonKey, TAGS_MAX};
+use herald::preferences;
 use herald::store::Conversations;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -219,6 +220,20 @@ async fn a_person_is_erased_by_either_id_with_all_links() {
             .await
             .unwrap();
         world.store.finish_creation(&person, &made).await.unwrap();
+        let ids = [
+            UserRef::Entra("entra-ada".into()),
+            UserRef::Account("29:ada".into()),
+        ];
+        let [first, second] = ids.map(|id| PersonId {
+            channel: "msteams".into(),
+            tenant: Some("tenant-1".into()),
+            id,
+        });
+        let no = OptOutChange::All(Choice::OptedOut);
+        preferences::change(&world.store, &first, None, &no, world.now())
+            .await
+            .unwrap();
+        assert!(world.store.opt_outs(&second).await.unwrap().is_some());
 
         let answer = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(
@@ -237,6 +252,9 @@ async fn a_person_is_erased_by_either_id_with_all_links() {
             .await
             .unwrap();
         assert!(matches!(asked, CreationLease::Acquired { .. }), "{asked:?}");
+        for person in [&first, &second] {
+            assert_eq!(world.store.opt_outs(person).await.unwrap(), None, "{name}");
+        }
         let again = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(document(&again)["conversations"], Value::from(0));
     }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use botframework::connector::Connector;
 use botframework::http::{ResponseFuture, Transport};
-use botframework::id::ChannelAccountId;
+use botframework::id::{ChannelAccountId, UserRef};
 use bytes::Bytes;
 use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::clock::{Clock, Random};
 use herald::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, State, StateKey, TurnClaim, TurnKey,
+    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, State, StateKey, TurnClaim,
+    TurnKey,
 };
 use herald::delivery::{
     self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, OutcomeCounts, Row,
@@ -297,6 +298,18 @@ impl Conversations for Tables {
         unused()
     }
 
+    async fn update_opt_outs(
+        &self,
+        _: &PersonId,
+        _: &mut Rule<'_, OptOuts>,
+    ) -> Result<Update<OptOuts>, StoreError> {
+        unused()
+    }
+
+    async fn erase_opt_outs(&self, _: &UserRef) -> Result<(), StoreError> {
+        unused()
+    }
+
     async fn get_many(&self, keys: &[ConversationKey]) -> Result<Vec<Conversation>, StoreError> {
         let MadeUp { crowd, now, .. } = &*self.0;
         let conversations = keys
@@ -332,6 +345,7 @@ impl Conversations for Tables {
                 state: State::Active,
                 changed_at: *now,
                 preference: None,
+                opt_outs: None,
             }
         });
         Ok(ListPage {

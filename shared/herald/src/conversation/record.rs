@@ -233,6 +233,7 @@ fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Opti
             .preference
             .filter(|_| is_personal)
             .map(|_| Preference::of(product, old.remembered_at)),
+        opt_outs: old.opt_outs.clone().filter(|_| scope == old.attributes.scope),
         removed_with_team: old.removed_with_team && !says_membership,
         left_with_team: old.left_with_team && !says_membership,
         not_found: old.not_found.filter(|_| membership != Membership::Joined),

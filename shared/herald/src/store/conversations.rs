@@ -2,13 +2,13 @@
 
 use std::future::Future;
 
-use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId};
+use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId, UserRef};
 use jiff::Timestamp;
 
 use super::{CasResult, Error, ListPage, Rule, Update};
 use crate::conversation::{
     self, Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
-    PersonKey, PersonRecord, Preference, State, StateKey, TeamEvent, TurnClaim, TurnKey,
+    OptOuts, PersonId, PersonKey, PersonRecord, Preference, State, StateKey, TeamEvent, TurnClaim, TurnKey,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 
@@ -66,6 +66,8 @@ pub struct ConversationSummary {
     pub changed_at: Timestamp,
     /// Set if the person has other personal conversations with the bot: see [`conversation::Rank`].
     pub preference: Option<Preference>,
+    /// What its person opted out of, or the group chat or channel.
+    pub opt_outs: Option<OptOuts>,
 }
 
 /// The result of [`Conversations::update_person`].
@@ -179,6 +181,22 @@ pub trait Conversations: Clone + Send + Sync + 'static {
 
     /// Removes all states of a person, in every channel and of every bot.
     fn erase_user_state(&self, user: &ChannelAccountId) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Applies a rule to what a person opted out of, as it is stored under this id, atomically. It never expires. The copies beside
+    /// conversations, and under the person's other id, are [`preferences`](crate::preferences)' concern.
+    fn update_opt_outs(
+        &self,
+        person: &PersonId,
+        rule: &mut Rule<'_, OptOuts>,
+    ) -> impl Future<Output = Result<Update<OptOuts>, Error>> + Send;
+
+    /// Removes what a person with this id opted out of, in every channel and tenant.
+    fn erase_opt_outs(&self, id: &UserRef) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What a person opted out of, as it is stored under this id. A strong read.
+    fn opt_outs(&self, person: &PersonId) -> impl Future<Output = Result<Option<OptOuts>, Error>> + Send {
+        async move { Ok(self.update_opt_outs(person, &mut |_| None).await?.before) }
+    }
 
     /// Applies an observation, by [`conversation::remember`].
     fn remember(

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use botframework::id::ChannelAccountId;
+use botframework::id::{ChannelAccountId, UserRef};
 use jiff::Timestamp;
 
 use super::attribute::{Item, Record, moment, number, text};
@@ -10,8 +10,8 @@ use super::grouped::GroupedReads;
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Table, Transaction, new_write_token};
 use crate::aws::Sdk;
 use crate::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, StateKey, StateOwner, TurnClaim, TurnKey,
-    TurnRecord, state_prefix,
+    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, StateKey, StateOwner,
+    TurnClaim, TurnKey, TurnRecord, state_prefix,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{
@@ -20,6 +20,7 @@ use crate::store::{
 
 mod listing;
 mod membership;
+mod opt_out;
 mod person;
 mod record;
 mod roster;
@@ -36,7 +37,7 @@ use record::{LEFT_WITH_TEAM, REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversati
 /// `unreachable` beside its state, by which the index of those finds it.
 ///
 /// Items that are no conversation have no `reference`, by which a scan filters, and no attribute of an index. Tag items change in
-/// one transaction with the conversation's tags. States of the bot never expire. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
+/// one transaction with the conversation's tags. States of the bot, and what people opted out of, never expire. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
 /// people and rosters expire: they have `expires`, which no conversation has.
 #[derive(Clone, Debug)]
 pub struct Conversations {
@@ -246,5 +247,17 @@ impl crate::store::Conversations for Conversations {
     async fn erase_user_state(&self, user: &ChannelAccountId) -> Result<(), Error> {
         let owner = StateOwner::User(user.clone());
         self.remove_states(&owner.partition(), String::new()).await
+    }
+
+    async fn update_opt_outs(
+        &self,
+        person: &PersonId,
+        rule: &mut Rule<'_, OptOuts>,
+    ) -> Result<Update<OptOuts>, Error> {
+        self.apply_to_opt_outs(person, rule).await
+    }
+
+    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
+        self.remove_opt_outs(id).await
     }
 }

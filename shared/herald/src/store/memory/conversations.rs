@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use botframework::id::ChannelAccountId;
+use botframework::id::{ChannelAccountId, UserRef};
 use jiff::Timestamp;
 
 use super::Store;
 use crate::conversation::{
-    Conversation, ConversationKey, PersonKey, PersonRecord, State, StateKey, StateOwner, TurnClaim, TurnKey,
-    TurnRecord,
+    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, State, StateKey, StateOwner,
+    TurnClaim, TurnKey, TurnRecord,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{
@@ -201,6 +201,25 @@ impl Conversations for Store {
         self.tables().states.retain(|key, _| key.owner != owner);
         Ok(())
     }
+
+    async fn update_opt_outs(
+        &self,
+        person: &PersonId,
+        rule: &mut Rule<'_, OptOuts>,
+    ) -> Result<Update<OptOuts>, Error> {
+        let mut tables = self.tables();
+        let before = tables.opt_outs.get(person).cloned();
+        let after = rule(before.as_ref());
+        if let Some(record) = after.clone() {
+            tables.opt_outs.insert(person.clone(), record);
+        }
+        Ok(Update { before, after })
+    }
+
+    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
+        self.tables().opt_outs.retain(|person, _| person.id != *id);
+        Ok(())
+    }
 }
 
 fn summary(record: &Conversation) -> ConversationSummary {
@@ -210,6 +229,7 @@ fn summary(record: &Conversation) -> ConversationSummary {
         state: record.state.clone(),
         changed_at: record.changed_at,
         preference: record.preference,
+        opt_outs: record.opt_outs.clone(),
     }
 }
 

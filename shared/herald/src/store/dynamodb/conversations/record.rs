@@ -5,12 +5,12 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, texts};
 use crate::conversation::{
-    Attributes, Conversation, ConversationKey, NotFoundStreak, Preference, Product, Scope, State,
+    Attributes, Conversation, ConversationKey, NotFoundStreak, OptOuts, Preference, Product, Scope, State,
 };
 use crate::store::ConversationSummary;
 
 /// The attributes of a summary. Every index projects them.
-pub(super) const SUMMARY: [&str; 11] = [
+pub(super) const SUMMARY: [&str; 12] = [
     "conversation",
     "place",
     "state",
@@ -22,6 +22,7 @@ pub(super) const SUMMARY: [&str; 11] = [
     "team",
     TAGS,
     PREFERENCE,
+    OPT_OUTS,
 ];
 
 /// Only records have it.
@@ -32,6 +33,9 @@ const TAGS: &str = "tags";
 
 /// Only on records whose person has other conversations.
 const PREFERENCE: &str = "preference";
+
+/// Only on records whose person, group chat or channel ever opted out: JSON.
+pub(super) const OPT_OUTS: &str = "optOuts";
 
 /// Only on records of conversations in Copilot.
 const PRODUCT: &str = "product";
@@ -60,6 +64,7 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         state,
         product,
         preference,
+        opt_outs,
         removed_with_team,
         left_with_team,
         not_found,
@@ -103,6 +108,9 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
     if let Some(preference) = preference {
         new.extend(item([(PREFERENCE, number(preference.as_number()))]));
     }
+    if let Some(opt_outs) = opt_outs {
+        new.extend(item([(OPT_OUTS, json(verb, OPT_OUTS, opt_outs)?)]));
+    }
     match product {
         Product::Chat => {}
         Product::Copilot => new.extend(item([(PRODUCT, text(COPILOT))])),
@@ -130,6 +138,7 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
         state: state(record)?,
         product: product(record)?,
         preference: preference(record)?,
+        opt_outs: opt_outs(record)?,
         removed_with_team: record.optional_number::<u8>(REMOVED_WITH_TEAM)?.is_some(),
         left_with_team: record.optional_number::<u8>(LEFT_WITH_TEAM)?.is_some(),
         not_found: not_found(record)?,
@@ -148,12 +157,18 @@ pub(super) fn summary(verb: &'static str, item: &Item) -> Result<ConversationSum
         state: state(record)?,
         changed_at: record.moment("changedAt")?,
         preference: preference(record)?,
+        opt_outs: opt_outs(record)?,
     })
 }
 
 fn preference(record: Record<'_>) -> Result<Option<Preference>, Error> {
     let number = record.optional_number(PREFERENCE)?;
     Ok(number.map(Preference::from_number))
+}
+
+pub(super) fn opt_outs(record: Record<'_>) -> Result<Option<OptOuts>, Error> {
+    let stored = record.optional_text(OPT_OUTS)?;
+    stored.map(|_| record.json(OPT_OUTS)).transpose()
 }
 
 fn product(record: Record<'_>) -> Result<Product, Error> {

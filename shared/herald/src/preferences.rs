@@ -1,0 +1,174 @@
+//! What people opted out of: the record of the person, and its copies with their conversations.
+//!
+//! The record is the truth. It is stored under each id of the person, and survives their conversations. Each conversation has a copy,
+//! so that a delivery reads nothing more than it did before. A change is written to the record first, then to the conversations; a
+//! conversation that is stored for the first time, or whose person gets another id, reads the record before that and after it.
+//! Of two copies the later one counts, so all of this may be repeated, and in any order.
+
+use std::collections::BTreeSet;
+
+use botframework::id::UserRef;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use crate::conversation::{
+    self, Conversation, ConversationKey, OptOutChange, OptOuts, PersonId, Scope, latest_opt_outs,
+};
+use crate::store::{ConversationFilter, Conversations, Error};
+
+/// How many conversations are listed at once.
+const PAGE: usize = 100;
+
+/// What a person opted out of, by any of their ids. A strong read.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn find<C: Conversations>(store: &C, person: &PersonId) -> Result<Option<OptOuts>, Error> {
+    let known = Known::by(store, person).await?;
+    latest(store, known.ids.iter()).await
+}
+
+/// Changes what a person opted out of: the record, then the copies of all their conversations. Returns what counts then; `None` if
+/// nothing was ever said.
+///
+/// A conversation of the person that was stored less than about a second ago may be missed, because the indexes lag behind. `said_in` is
+/// the conversation in which the person said it, which is not missed.
+///
+/// # Errors
+/// When the store is unavailable. The change may be stored in part then; its repetition completes it.
+pub async fn change<C: Conversations>(
+    store: &C,
+    person: &PersonId,
+    said_in: Option<&ConversationKey>,
+    change: &OptOutChange,
+    now: Timestamp,
+) -> Result<Option<OptOuts>, Error> {
+    let mut known = Known::by(store, person).await?;
+    if let Some(key) = said_in
+        && let Some(record) = read(store, key).await?
+    {
+        known.ids.extend(PersonId::of(&record));
+        known.conversations.insert(record.key);
+    }
+    // All who change it begin with the same id, of those that are known: the Entra id sorts first.
+    let mut ids = known.ids.iter();
+    let Some(first) = ids.next() else { return Ok(None) };
+    let copies = latest(store, ids.clone()).await?;
+    let mut result = None;
+    let mut rule = |stored: Option<&OptOuts>| {
+        let base = latest_opt_outs(stored.into_iter().chain(&copies).cloned());
+        result = change.apply(base.as_ref(), now).or(base);
+        result.clone().filter(|new| stored != Some(new))
+    };
+    store.update_opt_outs(first, &mut rule).await?;
+    let Some(opt_outs) = &result else {
+        return Ok(None);
+    };
+    for id in ids {
+        let mut rule = |stored: Option<&OptOuts>| {
+            let is_later = stored.is_none_or(|stored| stored.changed_at < opt_outs.changed_at);
+            is_later.then(|| opt_outs.clone())
+        };
+        store.update_opt_outs(id, &mut rule).await?;
+    }
+    for key in &known.conversations {
+        copy(store, key, opt_outs).await?;
+    }
+    Ok(result)
+}
+
+/// Reads what the person of a conversation opted out of. `None` if it is not personal.
+pub(crate) async fn of_conversation<C: Conversations>(
+    store: &C,
+    conversation: &Conversation,
+) -> Result<Option<OptOuts>, Error> {
+    latest(store, PersonId::of(conversation).iter()).await
+}
+
+/// Copies what the person of a conversation opted out of to it, after another id of theirs, or another id of the conversation, became
+/// known.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn refresh<C: Conversations>(store: &C, key: &ConversationKey) -> Result<(), Error> {
+    let Some(record) = read(store, key).await? else {
+        return Ok(());
+    };
+    match of_conversation(store, &record).await? {
+        Some(opt_outs) => copy(store, key, &opt_outs).await,
+        None => Ok(()),
+    }
+}
+
+/// Copies them to a conversation, unless it has later ones.
+pub(crate) async fn copy<C: Conversations>(
+    store: &C,
+    key: &ConversationKey,
+    opt_outs: &OptOuts,
+) -> Result<(), Error> {
+    let mut rule = |old: Option<&Conversation>| conversation::set_opt_outs(old?, opt_outs);
+    store.update_conversation(key, &mut rule).await.map(drop)
+}
+
+/// The latest record under these ids.
+async fn latest<C: Conversations>(
+    store: &C,
+    ids: impl Iterator<Item = &PersonId>,
+) -> Result<Option<OptOuts>, Error> {
+    let copies = try_join_all(ids.map(|id| store.opt_outs(id))).await?;
+    Ok(latest_opt_outs(copies.into_iter().flatten()))
+}
+
+/// A strong read.
+async fn read<C: Conversations>(store: &C, key: &ConversationKey) -> Result<Option<Conversation>, Error> {
+    Ok(store.update_conversation(key, &mut |_| None).await?.before)
+}
+
+/// The ids and personal conversations of a person, of every bot.
+#[derive(Default)]
+struct Known {
+    ids: BTreeSet<PersonId>,
+    conversations: BTreeSet<ConversationKey>,
+}
+
+impl Known {
+    /// Everything that is known by an id, and by the other ids that this leads to.
+    async fn by<C: Conversations>(store: &C, person: &PersonId) -> Result<Self, Error> {
+        let mut known = Self::default();
+        known.ids.insert(person.clone());
+        known.collect(store, person).await?;
+        let others: Vec<PersonId> = known.ids.iter().filter(|id| *id != person).cloned().collect();
+        for other in others {
+            known.collect(store, &other).await?;
+        }
+        Ok(known)
+    }
+
+    async fn collect<C: Conversations>(&mut self, store: &C, person: &PersonId) -> Result<(), Error> {
+        let filter = match &person.id {
+            UserRef::Entra(id) => ConversationFilter::User(id.clone()),
+            UserRef::Account(id) => ConversationFilter::Account(id.clone()),
+        };
+        let mut cursor = None::<String>;
+        loop {
+            let page = store.list(&filter, cursor.as_deref(), PAGE).await?;
+            for found in page.items {
+                let attributes = found.attributes;
+                let is_theirs = attributes.scope == Scope::Personal
+                    && found.key.channel == person.channel
+                    && attributes.tenant == person.tenant;
+                if is_theirs {
+                    let user = attributes.user.map(UserRef::Entra);
+                    let account = attributes.account.map(UserRef::Account);
+                    let ids = user.into_iter().chain(account);
+                    self.ids.extend(ids.map(|id| PersonId { id, ..person.clone() }));
+                    self.conversations.insert(found.key);
+                }
+            }
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
