@@ -4,6 +4,7 @@ import copy
 import sys
 
 import commands
+import deploying
 import faults
 import parameters
 import template
@@ -43,7 +44,7 @@ def alarms(original):
 def main():
     original = template.read()
     found = template.own(original) + template.linted(original)
-    found += [*parameters.wrong(original), *alarms(original), *documents()]
+    found += [*parameters.wrong(original), *alarms(original), *documents(), *deploying.wrong()]
     for fault in found:
         print(f"infra/template.yaml: {fault}")
     if found:

@@ -13,7 +13,7 @@ OF_THE_CLI = {("logs", "tail"): {"since", "filter-pattern", "follow", "format"}}
 def in_text(text):
     """The commands of a document: lines of code that begin with `aws`, also inside `$(…)`, and code in a sentence."""
     text = text.replace("\\\n", " ")
-    return re.findall(r"(?:^|\$\(|`|do )(aws [a-z].*?)(?=`|$|;)", text, re.MULTILINE)
+    return re.findall(r"(?:^ *|\$\(|`|do )(aws [a-z].*?)(?=`|$|;)", text, re.MULTILINE)
 
 
 def faults(where, commands):
