@@ -22,6 +22,7 @@ mod messages;
 mod metrics;
 mod names;
 mod notify;
+mod opt_outs;
 mod paced;
 mod people;
 mod pipeline;

@@ -239,6 +239,42 @@ const MUTATIONS: &[Mutation] = &[
         to: "State::Removed => Ok(conversation),",
     },
     Mutation {
+        name: "who opted out is sent to",
+        file: "functions/sender/src/delivery.rs",
+        from: "State::Active if !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {",
+        to: "State::Active if false && !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {",
+    },
+    Mutation {
+        name: "a choice about a category counts less than the one about all",
+        file: "shared/herald/src/conversation/opt_out.rs",
+        from: "*own.unwrap_or(&self.all) == Choice::OptedIn",
+        to: "self.all == Choice::OptedIn && own != Some(&Choice::OptedOut)",
+    },
+    Mutation {
+        name: "what is mandatory goes to nobody who opted out",
+        file: "shared/herald/src/notification.rs",
+        from: "self.mandatory || opt_outs.is_none_or(",
+        to: "opt_outs.is_none_or(",
+    },
+    Mutation {
+        name: "a conversation is stored without what its person opted out of",
+        file: "shared/herald/src/companions.rs",
+        from: "    if names_person {\n        Box::pin(",
+        to: "    if false && names_person {\n        Box::pin(",
+    },
+    Mutation {
+        name: "a replaced conversation forgets what its person opted out of",
+        file: "functions/sender/src/outcome.rs",
+        from: "preferences::refresh(conversations, &key).await?;",
+        to: "let _ = (&key, preferences::refresh::<B::Conversations>);",
+    },
+    Mutation {
+        name: "an older choice replaces a later one",
+        file: "shared/herald/src/conversation/opt_out.rs",
+        from: "copies.into_iter().max_by_key(|copy| copy.changed_at)",
+        to: "copies.into_iter().min_by_key(|copy| copy.changed_at)",
+    },
+    Mutation {
         name: "a chunk is closed at any revision",
         file: "shared/herald/src/store/memory/notifications.rs",
         from: "if entry.head.revision != revision {",

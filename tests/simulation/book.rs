@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audiences::{Span, may_mean};
 use super::channel::{Done, Request as Asked};
+use super::choices::Choices;
 use super::hearing::Answers;
 use super::introductions::Introductions;
 use super::lambda::Environment;
@@ -47,6 +48,8 @@ pub(super) struct Book {
     pub(super) recovered_at: Option<Timestamp>,
     /// The bot's answers to activities.
     pub(super) answers: Answers,
+    /// What people opted out of.
+    pub(super) choices: Choices,
     /// The times of the schedule that were accepted.
     pub(super) occurrences: BTreeSet<String>,
     /// Outcomes of deliveries to a person or an unknown conversation, by their row.
@@ -65,6 +68,9 @@ pub(super) struct Wanted {
     /// The selectors of its audience.
     pub(super) audience: Vec<Selector>,
     pub(super) if_no_conversation: IfNoConversation,
+    pub(super) category: Option<&'static str>,
+    /// Whether it goes also to those who opted out.
+    pub(super) mandatory: bool,
     /// The time of the first request.
     pub(super) asked_at: Option<Timestamp>,
     /// The time at which all of its audience was planned.

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use super::audiences::{audience, document};
 use super::book::Wanted;
+use super::choices::CATEGORIES;
 use super::fate::Chance;
 use super::functions::{Simulated, lane, settings};
 use super::lambda::Environment;
@@ -40,6 +41,10 @@ pub(super) struct Wish {
     pub(super) audience: Vec<Selector>,
     /// The policy for recipients without a conversation.
     pub(super) if_no_conversation: IfNoConversation,
+    /// Its category.
+    pub(super) category: Option<&'static str>,
+    /// Whether it goes also to those who opted out.
+    pub(super) mandatory: bool,
     /// The policy for ambiguous attempts.
     pub(super) guarantee: Guarantee,
     /// The time from the request to its expiry.
@@ -61,6 +66,8 @@ impl Wish {
             at: Duration::ZERO,
             audience: vec![Target::Everyone.into()],
             if_no_conversation: IfNoConversation::Skip,
+            category: None,
+            mandatory: false,
             guarantee: Guarantee::AtLeastOnce,
             expires: None,
             begins: None,
@@ -123,6 +130,8 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
             IfNoConversation::Install,
             IfNoConversation::Install,
         ]),
+        category: *chance.pick(&[None, Some(CATEGORIES[0]), Some(CATEGORIES[1])]),
+        mandatory: chance.below(8) == 0,
         guarantee: *chance.pick(&[
             Guarantee::AtLeastOnce,
             Guarantee::AtLeastOnce,
@@ -165,6 +174,13 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         wish.priority
             .map(|priority| ("priority".to_owned(), json!(priority))),
     );
+    document.extend(
+        wish.category
+            .map(|category| ("category".to_owned(), json!(category))),
+    );
+    if wish.mandatory {
+        document.insert("mandatory".to_owned(), json!(true));
+    }
     if wish.dry_run {
         document.insert("dryRun".to_owned(), json!(true));
     }
@@ -172,6 +188,8 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         book.wanted[number] = Wanted {
             audience: wish.audience.clone(),
             if_no_conversation: wish.if_no_conversation,
+            category: wish.category,
+            mandatory: wish.mandatory,
             asked_at: Some(now),
             guarantee: wish.guarantee,
             expires_at: expires,

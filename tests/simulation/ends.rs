@@ -185,7 +185,10 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             )
         });
         for (index, place) in channel.places.iter().enumerate() {
-            let unwritten = run.book(|book| book.was_ever_unwritable(&place.conversation));
+            let unwritten = run.book(|book| {
+                book.was_ever_unwritable(&place.conversation)
+                    || book.choices.may_refuse(index, &book.wanted[number])
+            });
             let between = is_broad && unwritten || selectors.len() > 1 && place.past.strange;
             let listed = |selector: &Selector| match &selector.target {
                 Target::Everyone | Target::Tenant(_) | Target::Tag(_) => !place.past.strange && !unwritten,
@@ -249,7 +252,7 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             led(run, number, recipient, recipients, &outcome);
         }
         run.book(|book| {
-            if let Some(fault) = untrue(run, &book.wanted[number], recipient, &outcome) {
+            if let Some(fault) = untrue(run, &book.wanted[number], &book.choices, recipient, &outcome) {
                 let (_, name) = recipient.name();
                 book.violated(9, format_args!("{name} of n{number}: {fault}: {outcome:?}"));
             }

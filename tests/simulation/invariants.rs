@@ -58,6 +58,9 @@ impl Book {
         if let Some(sends) = request.sends {
             self.once(about, ambiguous_attempts, &name, request);
             self.heeded(run, sends, began, now);
+            if first {
+                self.permitted(run, request, began);
+            }
         } else if !revises {
             self.violated(2, format_args!("a change of n{about} under a lease for sending"));
         }

@@ -14,6 +14,7 @@
 //! | `wire`, `channel` | the way of a request, and what the channel does with it |
 //! | `graph` | Microsoft Graph, which installs the bot for people |
 //! | `people`, `teams` | people and teams, and their actions during a run |
+//! | `choices` | what people opt out of, and in again |
 //! | `hearing` | the activities that the bot receives, and its answers |
 //! | `callers`, `audiences` | requests of callers, and the places that an audience means in truth |
 //! | `functions` | the real planner and sender, wired to this world |
@@ -46,6 +47,8 @@
 //!     a subject, whatever their order, one notification shows the latest. An event that is refused is listed as failed, and its
 //!     message is in the dead-letter queue.
 //! 13. Each time of a schedule leads to one notification, although its messages are lost and come twice.
+//! 14. No send starts to who had opted out of it, and had that confirmed, before its worker could read it, unless it is mandatory. An
+//!     edit of a message that was sent is no new message.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -89,6 +92,7 @@ mod audiences;
 mod book;
 mod callers;
 mod channel;
+mod choices;
 mod ends;
 mod fate;
 mod functions;
@@ -400,6 +404,9 @@ const KINDS: &[&str] = &[
     "as Rejected",
     "as Gone",
     "as Skipped",
+    "reason: OptedOut",
+    "has its choice confirmed",
+    "mandatory",
     "as Expired",
     "as Cancelled",
     "at 2: Ok(Closed)",

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::conversation::ConversationKey;
+use herald::conversation::{Choice, ConversationKey};
 use herald::store::Conversations;
 use herald_local::teams::{Account, Team};
 use serde_json::json;
 
 use super::channel::{Kind, Place, REFUSALS, REGIONS, State};
+use super::choices::{CATEGORIES, chooses};
 use super::fate::Chance;
 use super::hearing::{hears, hears_of_installation, hears_of_removal};
 use super::run::{Run, at_once};
@@ -37,6 +38,8 @@ pub(super) enum Happening {
     Leaves(usize),
     /// The bot is installed again.
     Returns(usize),
+    /// A place opts out of a category, or of everything, or in again.
+    Chooses(usize, Option<&'static str>, Choice),
     /// The channel refuses the conversation from now on, without an activity.
     Refuses(usize, &'static str),
     /// A person writes to the bot, which also ends every block.
@@ -267,10 +270,23 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
             (ends, Happening::FailsToDecrypt(false)),
         ]);
     }
+    all.extend(choices(chance, places, within));
     all.retain(|(moment, _)| *moment < within * 2);
     all.extend(token_incidents(chance, tenants, within));
     all.sort_by_key(|(moment, _)| *moment);
     all
+}
+
+/// Choices of people, group chats and channels. In some worlds nobody makes any.
+fn choices(chance: &Chance, places: usize, within: Duration) -> Vec<(Duration, Happening)> {
+    let busy = [0, 1, 4, 12][chance.index(4)];
+    let choice = |_| {
+        let category = *chance.pick(&[None, Some(CATEGORIES[0]), Some(CATEGORIES[1])]);
+        let choice = *chance.pick(&[Choice::OptedOut, Choice::OptedOut, Choice::OptedIn]);
+        let chooses = Happening::Chooses(chance.index(places), category, choice);
+        (chance.wait(Duration::ZERO, within), chooses)
+    };
+    (0..busy * places / 8).map(choice).collect()
 }
 
 /// When an incident begins and ends.
@@ -342,6 +358,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
             run.channel.with(|channel| channel.places[place].refusal = None);
             hears(run, place, &json!({"type": "message", "text": "hello"})).await;
         }
+        Happening::Chooses(place, category, choice) => chooses(run, place, category, choice).await,
         Happening::Reacts(place) => hears(run, place, &json!({"type": "messageReaction"})).await,
         Happening::Moves(place, region) => run.channel.with(|channel| channel.relocate(place, region)),
         Happening::Renames(place) => run.channel.with(|channel| channel.rename(place)),

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use super::audiences::led_to;
 use super::book::Wanted;
 use super::channel::{Kind, REFUSALS, State};
+use super::choices::Choices;
 use super::fate::Odds;
 use super::run::Run;
 
@@ -15,7 +16,13 @@ use super::run::Run;
 const REFUSED_FOR: SignedDuration = SignedDuration::from_mins(29);
 
 /// What is wrong with the reason of an outcome; `None` if it is true.
-pub(super) fn untrue(run: &Run, wanted: &Wanted, recipient: &Recipient, outcome: &Outcome) -> Option<String> {
+pub(super) fn untrue(
+    run: &Run,
+    wanted: &Wanted,
+    choices: &Choices,
+    recipient: &Recipient,
+    outcome: &Outcome,
+) -> Option<String> {
     let fault = |is_true: bool, what: &str| (!is_true).then(|| what.to_owned());
     match outcome {
         // Checked against what people see.
@@ -27,6 +34,13 @@ pub(super) fn untrue(run: &Run, wanted: &Wanted, recipient: &Recipient, outcome:
             wanted.cancelled.is_some() || wanted.retracted.is_some(),
             "no caller cancelled or retracted it",
         ),
+        Outcome::Skipped {
+            reason: SkipReason::OptedOut,
+        } => {
+            let place = run.channel.with(|channel| led_to(channel, recipient));
+            let is_true = place.is_some_and(|place| choices.may_refuse(place, wanted));
+            fault(is_true, "they wanted it all the time")
+        }
         Outcome::Skipped { reason } => run
             .channel
             .with(|channel| skipped(run, channel, wanted, recipient, *reason)),
@@ -89,7 +103,7 @@ fn skipped(
                 reason == SkipReason::NoConversation || wanted.if_no_conversation != IfNoConversation::Skip;
             is_named_right && !is_created && is_strange
         }
-        (SkipReason::TenantUnknown, _) => false,
+        (SkipReason::TenantUnknown | SkipReason::OptedOut, _) => false,
         // A person who is looked up in a foreign tenant has not installed the bot there.
         (SkipReason::NotInstalled | SkipReason::NotInTenant, _) => place.is_none_or(|place| {
             place.past.not_installed

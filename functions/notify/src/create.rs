@@ -84,6 +84,7 @@ impl<B: Backend> Context<B> {
             audience: Audience(vec![Target::Everyone.into()]),
             message,
             category: None,
+            mandatory: false,
             guarantee: Guarantee::default(),
             if_no_conversation: IfNoConversation::default(),
             if_unreachable: IfUnreachable::default(),
@@ -131,9 +132,10 @@ impl From<acceptance::Error> for ApiError {
         match error {
             acceptance::Error::Store(error) => error.into(),
             acceptance::Error::Queue(error) => error.into(),
-            acceptance::Error::Unknown | acceptance::Error::Invalid(_) | acceptance::Error::Conflict(_) => {
-                Problem::undecided().into()
-            }
+            acceptance::Error::Unknown
+            | acceptance::Error::Invalid(_)
+            | acceptance::Error::Forbidden(_)
+            | acceptance::Error::Conflict(_) => Problem::undecided().into(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Status<'a> {
     caller: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mandatory: bool,
     #[serde(rename = "guarantee")]
     guarantee: Guarantee,
     #[serde(rename = "sendMode")]
@@ -171,6 +173,7 @@ impl<'a> Status<'a> {
             accepted_at: notification.accepted_at,
             caller: &notification.caller,
             category: notification.category.as_deref(),
+            mandatory: notification.mandatory,
             guarantee: notification.guarantee,
             send_mode: notification.send_mode,
             priority: notification.effective_priority(),

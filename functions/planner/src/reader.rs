@@ -17,7 +17,7 @@ use herald::store::{self, ConversationFilter, ConversationSummary, Conversations
 use serde::{Deserialize, Serialize};
 
 use crate::bot_identity::BotIdentity;
-use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients, unreachable_reason};
+use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients};
 use crate::team::Team;
 use crate::{Context, Failure};
 
@@ -163,7 +163,7 @@ impl<'a, B: Backend> Reader<'a, B> {
         matches!(unknown, Recipient::UnknownConversation(id) if self.rosters.contains(name_of(id).id().as_str()))
     }
 
-    /// A page of a filter: conversations that do not belong to an earlier selector, and are active or to be reported.
+    /// A page of a filter: conversations that do not belong to an earlier selector, and are to be sent to or reported.
     async fn listed(&self, filter: &ConversationFilter, at: PagePosition<'_>) -> Result<Page, Failure> {
         let listing = self
             .recipients
@@ -183,7 +183,7 @@ impl<'a, B: Backend> Reader<'a, B> {
         let mut unreachable = UnreachableCounts::default();
         let mut recipients = Vec::new();
         for candidate in meant {
-            if let Some(reason) = unreachable_reason(&candidate) {
+            if let Some(reason) = self.recipients.skip_reason(&candidate) {
                 unreachable.count(reason);
                 if self.recipients.if_unreachable == IfUnreachable::LeaveOut {
                     continue;
@@ -240,7 +240,10 @@ impl<'a, B: Backend> Reader<'a, B> {
             }
             found.retain(|found| !matcher.belongs_to_earlier(&found.key, &found.attributes));
             let found = self.recipients.preferred(found, at).await?;
-            for reason in found.iter().filter_map(unreachable_reason) {
+            for reason in found
+                .iter()
+                .filter_map(|found| self.recipients.skip_reason(found))
+            {
                 unreachable.count(reason);
             }
             recipients.extend(found.into_iter().map(|found| self.recipients.conversation(found)));

@@ -26,6 +26,7 @@ pub(crate) struct Recipients<'a, B: Backend> {
     /// The rate limit of roster requests.
     pub(crate) gate: TenantGate<'a, B::Ledger>,
     pub(crate) id: &'a NotificationId,
+    notification: &'a Notification,
     pub(crate) matcher: SelectorMatcher<'a>,
     pub(crate) if_no_conversation: IfNoConversation,
     pub(crate) if_unreachable: IfUnreachable,
@@ -58,6 +59,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
             context,
             gate: TenantGate::new(&context.ledger, &context.limits, &context.clock),
             id: &notification.id,
+            notification,
             matcher: SelectorMatcher::new(audience, index)?,
             if_no_conversation: notification.if_no_conversation,
             if_unreachable: notification.if_unreachable,
@@ -159,6 +161,16 @@ impl<'a, B: Backend> Recipients<'a, B> {
         self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why the sender would skip this conversation, if it would.
+    pub(crate) fn skip_reason(&self, candidate: &ConversationSummary) -> Option<SkipReason> {
+        match candidate.state {
+            State::Active if self.notification.is_wanted(candidate.opt_outs.as_ref()) => None,
+            State::Active => Some(SkipReason::OptedOut),
+            State::Removed => Some(SkipReason::Removed),
+            State::Blocked { .. } => Some(SkipReason::Blocked),
+        }
+    }
+
     /// Whether the recipient is on another page already. If not, records that it is on this one.
     pub(crate) async fn already_planned(
         &self,
@@ -170,14 +182,5 @@ impl<'a, B: Backend> Recipients<'a, B> {
             .claim_recipients(self.id, at.page, std::slice::from_ref(recipient))
             .await?;
         Ok(!repeated.is_empty())
-    }
-}
-
-/// Why the sender would skip this conversation, if it would.
-pub(crate) fn unreachable_reason(candidate: &ConversationSummary) -> Option<SkipReason> {
-    match candidate.state {
-        State::Active => None,
-        State::Removed => Some(SkipReason::Removed),
-        State::Blocked { .. } => Some(SkipReason::Blocked),
     }
 }

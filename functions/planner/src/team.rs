@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::bot_identity::BotIdentity;
-use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients, unreachable_reason};
+use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients};
 use crate::roster_client::{Freshness, RosterClient};
 
 /// How many conversations with the id of one channel are read: those of other bots.
@@ -379,7 +379,7 @@ impl<'a, B: Backend> Team<'a, B> {
             if matcher.belongs_to_earlier(conversation, attributes) {
                 continue;
             }
-            if let Some(reason) = unreachable_reason(&candidate) {
+            if let Some(reason) = self.recipients.skip_reason(&candidate) {
                 found.unreachable.count(reason);
             }
             found.recipients.push(self.recipients.conversation(candidate));

@@ -301,6 +301,11 @@ impl<B: Backend> Delivery<'_, '_, B> {
             return skipped(SkipReason::NoConversation);
         };
         match conversation.state {
+            // An edit of what they have is no new message.
+            State::Active if lease.sent.is_some() => Ok(conversation),
+            State::Active if !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {
+                skipped(SkipReason::OptedOut)
+            }
             State::Active => Ok(conversation),
             State::Removed => skipped(SkipReason::Removed),
             State::Blocked { .. } => skipped(SkipReason::Blocked),
@@ -430,8 +435,15 @@ impl<B: Backend> Delivery<'_, '_, B> {
             return Ok(None);
         }
         // Another look: the requests before this one took their time.
-        if let Some(outcome) = self.cache.latest().await?.stop_outcome(self.tenant.now()) {
+        let snapshot = self.cache.latest().await?;
+        if let Some(outcome) = snapshot.stop_outcome(self.tenant.now()) {
             return settled(outcome);
+        }
+        let opt_outs = record.as_ref().and_then(|record| record.opt_outs.as_ref());
+        if lease.sent.is_none() && !snapshot.head.is_wanted(opt_outs) {
+            return settled(Outcome::Skipped {
+                reason: SkipReason::OptedOut,
+            });
         }
         let mut its_effects = SideEffects::on(record.as_ref());
         let run = Box::pin(self.run_in(target, true, &mut its_effects)).await?;

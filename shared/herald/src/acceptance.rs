@@ -12,12 +12,14 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audience::{Audience, Target, TeamPart};
+use crate::audit::AuditAction;
 use crate::backend::Backend;
 use crate::caller::{Operators, principal};
 use crate::clock::{Clock, Random};
 use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
 use crate::id::NotificationId;
+use crate::job;
 use crate::notification::request::Request;
 use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
 use crate::problem::{Fault, Problem};
@@ -36,6 +38,9 @@ pub use revise::{ReviseError, Revision};
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
 
+/// Why a caller may not send to those who opted out.
+const NOT_MANDATORY: &str = "`mandatory` passes what people opted out of. Only the callers that the deployment names as its `Operators` may ask for it.";
+
 /// How long a plan can be confirmed: its audience changes with time.
 const CONFIRMATION_TTL: SignedDuration = SignedDuration::from_hours(24);
 
@@ -45,6 +50,9 @@ pub enum Error {
     /// The request has invalid fields.
     #[error("the request is invalid")]
     Invalid(Vec<Fault>),
+    /// The caller may not ask for this; the text is for the caller.
+    #[error("{0}")]
+    Forbidden(String),
     /// The request contradicts what is stored; the text is for the caller.
     #[error("{0}")]
     Conflict(String),
@@ -64,6 +72,7 @@ impl Error {
     pub fn refusal(&self) -> Option<Problem> {
         match self {
             Self::Invalid(faults) => Some(Problem::invalid(faults.clone())),
+            Self::Forbidden(detail) => Some(Problem::new(StatusCode::FORBIDDEN, detail)),
             Self::Conflict(detail) => Some(Problem::new(StatusCode::CONFLICT, detail)),
             Self::Store(store::Error::Refused { .. }) => Some(Problem::too_long()),
             Self::Store(store::Error::Unavailable { .. } | store::Error::Corrupt { .. })
@@ -207,6 +216,9 @@ impl<B: Backend> Acceptor<'_, B> {
                           (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
             return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
         }
+        if request.mandatory && !self.may_ask_for_mandatory(&caller) {
+            return Err(Error::Forbidden(NOT_MANDATORY.to_owned()));
+        }
         let start = self.start_policy(&request, &caller, now).await?;
         if start == StartPolicy::DryRun {
             // A dry run is planned at once.
@@ -215,6 +227,11 @@ impl<B: Backend> Acceptor<'_, B> {
         let unmatched = exceptions::unmatched(self.conversations, &request.audience);
         request.warnings.extend(unmatched.await);
         self.accept(request, start, caller, idempotency).await
+    }
+
+    /// Whether a caller may send to those who opted out. The bot may: what it sends by itself, a person asked it for.
+    fn may_ask_for_mandatory(&self, caller: &str) -> bool {
+        self.settings.operators.include(caller) || job::is_bot(caller)
     }
 
     /// Accepts a request that is valid already, to start as soon as its audience is counted and small enough.
@@ -289,6 +306,9 @@ impl<B: Backend> Acceptor<'_, B> {
         if planned.send_mode != request.send_mode.unwrap_or(self.settings.send_mode) {
             return Err(conflict("names a plan by another `sendMode`"));
         }
+        if planned.mandatory != request.mandatory {
+            return Err(conflict("names a plan by another `mandatory`"));
+        }
         if planned.if_unreachable != request.if_unreachable {
             return Err(conflict("names a plan by another `ifUnreachable`"));
         }
@@ -329,6 +349,10 @@ impl<B: Backend> Acceptor<'_, B> {
         }
         let notification = acceptance.notification;
         telemetry::count(Metric::Accepted);
+        if notification.mandatory && !job::is_bot(&notification.caller) {
+            telemetry::count(Metric::Mandatory);
+            AuditAction::PassOptOuts.of_notification(&notification.caller, &notification.id, None);
+        }
         match self.enqueue(&notification, now).await {
             Ok(()) => {
                 tracing::info!(notification = %notification.id, parts = notification.parts, "accepted");

@@ -10,6 +10,8 @@ use crate::rate_limit::Bucket;
 pub enum AuditAction {
     /// A notification was accepted.
     Accept,
+    /// A notification was accepted that goes also to those who opted out.
+    PassOptOuts,
     /// A notification was cancelled.
     Cancel,
     /// The message of a notification was edited.
@@ -51,6 +53,7 @@ impl AuditAction {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accept => "accept",
+            Self::PassOptOuts => "passOptOuts",
             Self::Cancel => "cancel",
             Self::Edit => "edit",
             Self::Retract => "retract",

@@ -33,8 +33,13 @@ impl Operators {
 
     /// Whether `caller` may change a notification that `owner` asked for: its own, or any if it is an operator.
     pub fn may_change(&self, caller: &str, owner: &str) -> bool {
+        principal(caller) == principal(owner) || self.include(caller)
+    }
+
+    /// Whether `caller` is an operator.
+    pub fn include(&self, caller: &str) -> bool {
         let caller = principal(caller);
-        caller == principal(owner) || self.0.iter().any(|operator| operator.is(caller))
+        self.0.iter().any(|operator| operator.is(caller))
     }
 }
 

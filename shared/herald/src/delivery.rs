@@ -156,6 +156,8 @@ impl Outcome {
 pub enum SkipReason {
     /// No conversation of this person, or with this id, is stored.
     NoConversation,
+    /// The person, group chat or channel opted out of the notification's category, or of everything.
+    OptedOut,
     /// The bot is not installed for this person.
     NotInstalled,
     /// The bot was uninstalled or removed.

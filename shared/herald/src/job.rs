@@ -63,7 +63,15 @@ impl Job {
     }
 }
 
+/// How the names of bots as callers begin. No other caller's does.
+const BOT: &str = "bot:";
+
 /// The caller of notifications that the bot of a conversation asks for: `bot:` and its account.
 pub fn caller(conversation: &ConversationKey) -> String {
-    format!("bot:{}", conversation.bot)
+    format!("{BOT}{}", conversation.bot)
+}
+
+/// Whether a caller is a bot.
+pub fn is_bot(caller: &str) -> bool {
+    caller.starts_with(BOT)
 }

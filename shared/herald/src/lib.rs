@@ -74,6 +74,7 @@
 //! | the completion of a notification is found, once | [`completion::check`] |
 //! | a conversation is stored whole, and an observation that changes nothing writes nothing | [`conversation::remember`] |
 //! | an import fills gaps, and restores no removed conversation | [`conversation::import()`] |
+//! | nothing is sent to who opted out of it, unless it is mandatory | [`preferences`], [`notification::Notification::is_wanted`], asked by the planner and once more before the request |
 //! | a person found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
 //! The simulation (`tests/simulation`) proves all of it: the real handlers, a model of the channel, and faults at

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, Recipient, Selector, Target};
+use crate::conversation::OptOuts;
 use crate::delivery::{Guarantee, Outcome, OutcomeCounts, SkipReason};
 use crate::id::NotificationId;
 use crate::rate_limit::Bucket;
@@ -49,8 +50,10 @@ pub struct Notification {
     pub accepted_at: Timestamp,
     /// The authenticated caller that created it.
     pub caller: String,
-    /// A label that the caller chose.
+    /// What kind of notification it is: people opt out of a category.
     pub category: Option<String>,
+    /// Whether it goes also to those who opted out.
+    pub mandatory: bool,
     /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
@@ -139,7 +142,7 @@ pub enum IfNoConversation {
     Install,
 }
 
-/// What becomes of conversations that are blocked or removed, and that an audience matches without naming them.
+/// What becomes of conversations that are blocked or removed, or opted out, and that an audience matches without naming them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IfUnreachable {
@@ -180,7 +183,7 @@ pub enum DeliveryEvent {
     Unknown,
 }
 
-/// Conversations that were not reachable when they were planned, by reason.
+/// Conversations that nothing was to be sent to when they were planned, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnreachableCounts {
@@ -190,6 +193,9 @@ pub struct UnreachableCounts {
     pub removed: u64,
     /// The channel refuses the bot.
     pub blocked: u64,
+    /// The person, group chat or channel opted out.
+    #[serde(default)]
+    pub opted_out: u64,
 }
 
 impl UnreachableCounts {
@@ -205,6 +211,7 @@ impl UnreachableCounts {
             | SkipReason::TenantUnknown => &mut self.no_conversation,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
+            SkipReason::OptedOut => &mut self.opted_out,
         } += 1;
     }
 
@@ -213,6 +220,7 @@ impl UnreachableCounts {
         self.no_conversation += other.no_conversation;
         self.removed += other.removed;
         self.blocked += other.blocked;
+        self.opted_out += other.opted_out;
     }
 }
 
@@ -312,6 +320,7 @@ impl Notification {
             accepted_at,
             caller,
             category: request.category.clone(),
+            mandatory: request.mandatory,
             guarantee: request.guarantee,
             if_no_conversation: request.if_no_conversation,
             if_unreachable: request.if_unreachable,
@@ -420,6 +429,11 @@ impl Notification {
         };
         let is_counted = self.parts_planned >= self.parts;
         is_counted && must_be_confirmed && self.is_held() && self.confirmed_as.is_none()
+    }
+
+    /// Whether it may be sent to who opted out of this.
+    pub fn is_wanted(&self, opt_outs: Option<&OptOuts>) -> bool {
+        self.mandatory || opt_outs.is_none_or(|choices| choices.permit(self.category.as_deref()))
     }
 
     /// Whether no further message may be sent: it was cancelled or retracted.

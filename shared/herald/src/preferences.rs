@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use crate::conversation::{
-    self, Conversation, ConversationKey, OptOutChange, OptOuts, PersonId, Scope, latest_opt_outs,
+    self, Conversation, ConversationKey, OptOutChange, OptOuts, PersonId, PersonKey, Scope, latest_opt_outs,
 };
 use crate::store::{ConversationFilter, Conversations, Error};
 
@@ -26,6 +26,19 @@ const PAGE: usize = 100;
 pub async fn find<C: Conversations>(store: &C, person: &PersonId) -> Result<Option<OptOuts>, Error> {
     let known = Known::by(store, person).await?;
     latest(store, known.ids.iter()).await
+}
+
+/// What a person opted out of who has no conversation with the bot, by the id that is known. A strong read.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn of_person<C: Conversations>(store: &C, person: &PersonKey) -> Result<Option<OptOuts>, Error> {
+    let person = PersonId {
+        channel: person.channel.clone(),
+        tenant: Some(person.tenant.clone()).filter(|tenant| !tenant.is_empty()),
+        id: person.person.clone(),
+    };
+    store.opt_outs(&person).await
 }
 
 /// Changes what a person opted out of: the record, then the copies of all their conversations. Returns what counts then; `None` if

@@ -38,6 +38,8 @@ pub enum Metric {
     ColdStart,
     /// Notifications that were accepted.
     Accepted,
+    /// Notifications that were accepted and go also to those who opted out.
+    Mandatory,
     /// Deliveries that ended as delivered. An edit of a sent message is no delivery.
     Delivered,
     /// Deliveries that ended as rejected.
@@ -84,6 +86,7 @@ impl Metric {
         match self {
             Self::ColdStart => "ColdStart",
             Self::Accepted => "Accepted",
+            Self::Mandatory => "Mandatory",
             Self::Delivered => "Delivered",
             Self::Rejected => "Rejected",
             Self::Gone => "Gone",

@@ -76,6 +76,7 @@ fn notification(number: u8) -> Notification {
         category: None,
         guarantee: Guarantee::AtLeastOnce,
         if_no_conversation: IfNoConversation::Skip,
+        mandatory: false,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         priority: Some(Priority::Urgent),
@@ -252,6 +253,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             category: Some("news|#%".into()),
             guarantee: Guarantee::AtMostOnce,
             if_no_conversation: IfNoConversation::Create,
+            mandatory: true,
             if_unreachable: IfUnreachable::Report,
             send_mode: SendMode::Batch,
             deliver_at: Some(at(3_600)),
@@ -273,6 +275,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
                 no_conversation: 3,
                 removed: 4,
                 blocked: 5,
+                opted_out: 17,
             },
             chunks: 6,
             chunks_closed: 7,
@@ -455,6 +458,7 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
         no_conversation: 1,
         removed: 2,
         blocked: 3,
+        opted_out: 4,
     };
     let unreachable = first.unreachable;
     assert!(store.put_page(&id(1), 0, 0, &first).await.unwrap());

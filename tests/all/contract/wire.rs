@@ -98,6 +98,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         category: None,
         guarantee: Guarantee::AtLeastOnce,
         if_no_conversation: IfNoConversation::Skip,
+        mandatory: false,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         priority: None,

@@ -16,7 +16,7 @@ mod imports;
 mod listing;
 mod lists;
 mod names;
-mod plans;
+pub(crate) mod plans;
 
 fn hello() -> Value {
     json!({"audience": {"everyone": true}, "message": {"text": "hello"}})

@@ -16,7 +16,7 @@ fn with(name: &str, value: impl Into<Value>) -> Value {
 }
 
 /// The response to a request by this caller.
-pub(super) async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn by(world: &World, role: &str, body: &Value) -> (u16, Value) {
     let fixture = include_str!("../../fixtures/events/notify-post.json");
     let mut event: Value = serde_json::from_str(fixture).unwrap();
     let arn = format!("arn:aws:sts::1:assumed-role/{role}/session");

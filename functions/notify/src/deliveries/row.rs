@@ -215,6 +215,7 @@ impl Delivery {
         let (kind, name) = self.recipient.name();
         let reason = self.reason.map(|reason| match reason {
             SkipReason::NoConversation => "noConversation",
+            SkipReason::OptedOut => "optedOut",
             SkipReason::NotInstalled => "notInstalled",
             SkipReason::Removed => "removed",
             SkipReason::Blocked => "blocked",

@@ -7,6 +7,8 @@ use herald::backend::Backend;
 use herald::batch::BatchRecord;
 use herald::conversation::{Conversation, ConversationKey, Scope, State};
 use herald::delivery::{Outcome, SkipReason};
+use herald::notification::Notification;
+use herald::preferences;
 use herald::store::{Conversations, Ledger};
 
 use super::BatchRun;
@@ -34,13 +36,15 @@ enum ExclusionReason {
 }
 
 impl<B: Backend> BatchRun<'_, '_, B> {
-    /// Finds the members. Read at the last moment: a person who has just uninstalled the bot gets nothing.
+    /// Finds the members. Read at the last moment: a person who has just uninstalled the bot, or opted out, gets nothing.
     pub(super) async fn members(&self) -> Result<Members, Error> {
         let mut members = Members::default();
         let conversations = self.conversations().await?;
+        let snapshot = self.run.cache.latest().await?;
+        let head = &snapshot.head;
         for Pending { recipient, .. } in &self.run.open {
             let conversation = find(recipient, &conversations);
-            match self.member(recipient, conversation).await? {
+            match self.member(recipient, conversation, head).await? {
                 Err(ExclusionReason::Skipped(reason)) => members.skipped.push((recipient.clone(), reason)),
                 // A member that is in it twice would get it twice.
                 Ok(member) if !members.list.contains(&member) => {
@@ -58,6 +62,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &self,
         recipient: &Recipient,
         conversation: Option<&Conversation>,
+        head: &Notification,
     ) -> Result<Result<UserRef, ExclusionReason>, Error> {
         let tenant = self.run.tenant();
         let member = match recipient {
@@ -65,25 +70,34 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 let skipped = ExclusionReason::Skipped(SkipReason::NoConversation);
                 return Ok(conversation
                     .ok_or(skipped)
-                    .and_then(|known| self.member_of(known)));
+                    .and_then(|known| self.member_of(known, head)));
             }
             Recipient::User(id) => UserRef::Entra(id.clone()),
             Recipient::Account(id) => UserRef::Account(id.clone()),
             Recipient::UnknownConversation(_) => return Ok(Err(ExclusionReason::Excluded)),
         };
         // A person who was unknown when the audience was read may have a conversation by now.
-        if let Some(person) = person_of(recipient, tenant)
-            && known_conversation(tenant, &person).await?.is_some()
-        {
-            return Ok(Err(ExclusionReason::Excluded));
+        if let Some(person) = person_of(recipient, tenant) {
+            if known_conversation(tenant, &person).await?.is_some() {
+                return Ok(Err(ExclusionReason::Excluded));
+            }
+            let opt_outs = preferences::of_person(&tenant.context().conversations, &person).await?;
+            if !head.is_wanted(opt_outs.as_ref()) {
+                return Ok(Err(ExclusionReason::Skipped(SkipReason::OptedOut)));
+            }
         }
         Ok(Ok(member))
     }
 
     /// The person of a conversation.
-    fn member_of(&self, conversation: &Conversation) -> Result<UserRef, ExclusionReason> {
+    fn member_of(
+        &self,
+        conversation: &Conversation,
+        head: &Notification,
+    ) -> Result<UserRef, ExclusionReason> {
         match conversation.state {
-            State::Active => {}
+            State::Active if head.is_wanted(conversation.opt_outs.as_ref()) => {}
+            State::Active => return Err(ExclusionReason::Skipped(SkipReason::OptedOut)),
             State::Removed => return Err(ExclusionReason::Skipped(SkipReason::Removed)),
             State::Blocked { .. } => return Err(ExclusionReason::Skipped(SkipReason::Blocked)),
         }

@@ -14,6 +14,7 @@ use herald::delivery::{DeliveryKey, Outcome, SkipReason, State as RowState};
 use herald::graph_clients::GraphClients;
 use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
+use herald::preferences;
 use herald::retry::{Action, action_for};
 use herald::store::{self, Conversations, Ledger};
 use herald::time::later;
@@ -158,6 +159,12 @@ impl<B: Backend> Resolver<'_, '_, B> {
         }
         if let Some(outcome) = ended.or(stopped) {
             let resolution = self.settle_unresolved(outcome).await?;
+            return Ok((Creation::Nothing, Ok(resolution)));
+        }
+        let opt_outs = preferences::of_person(&self.tenant.context().conversations, person).await?;
+        if !head.is_wanted(opt_outs.as_ref()) {
+            let reason = SkipReason::OptedOut;
+            let resolution = self.settle_unresolved(Outcome::Skipped { reason }).await?;
             return Ok((Creation::Nothing, Ok(resolution)));
         }
         let created = self.create(person, head, installing_since).await;

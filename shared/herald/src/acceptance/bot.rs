@@ -48,7 +48,7 @@ impl<B: Backend> Acceptor<'_, B> {
     }
 }
 
-/// The request as a caller of the API would write it. The numbers of the message stay as they were written.
+/// The request as a caller of the API would write it. Who asked the bot for something gets it, whatever they opted out of. The numbers of the message stay as they were written.
 fn document(asked: &BotMessage<'_>) -> Result<LosslessJson, serde_json::Error> {
     let audience = json!({ "conversations": [asked.conversation] });
     let message = asked.message.to_lossless()?;
@@ -58,5 +58,7 @@ fn document(asked: &BotMessage<'_>) -> Result<LosslessJson, serde_json::Error> {
     } else {
         format!(r#","deliverAt":{deliver_at}"#)
     };
-    LosslessJson::from_slice(format!(r#"{{"audience":{audience},"message":{message}{at}}}"#).as_bytes())
+    LosslessJson::from_slice(
+        format!(r#"{{"audience":{audience},"message":{message},"mandatory":true{at}}}"#).as_bytes(),
+    )
 }

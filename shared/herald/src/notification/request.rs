@@ -18,10 +18,11 @@ mod message;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
-pub const FIELDS: [&str; 13] = [
+pub const FIELDS: [&str; 14] = [
     "audience",
     "message",
     "category",
+    "mandatory",
     "guarantee",
     "ifNoConversation",
     "ifUnreachable",
@@ -50,8 +51,10 @@ pub struct Request {
     pub audience: Audience,
     /// An activity of type message, with a `summary` if it has cards only.
     pub message: Activity,
-    /// A label that the caller chose.
+    /// What kind of notification it is: people opt out of a category.
     pub category: Option<String>,
+    /// Whether it goes also to those who opted out, which takes a right of the caller.
+    pub mandatory: bool,
     /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
@@ -103,6 +106,7 @@ impl Request {
             .and_then(|_| body.get("message"))
             .and_then(|message| message::parse(message, "#/message", &mut faults));
         let category = category(object, &mut faults);
+        let mandatory = flag(object, "mandatory", &mut faults);
         let guarantee = guarantee(object, &mut faults);
         let if_no_conversation = if_no_conversation(object, &mut faults);
         let if_unreachable = if_unreachable(object, &mut faults);
@@ -111,7 +115,7 @@ impl Request {
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, now, deliver_at, &mut faults, &mut warnings);
         let events = events(object, &mut faults);
-        let dry_run = dry_run(object, &mut faults);
+        let dry_run = flag(object, "dryRun", &mut faults);
         let confirm = confirm(object, &mut faults);
         let request = audience
             .zip(message)
@@ -119,6 +123,7 @@ impl Request {
                 audience,
                 message,
                 category,
+                mandatory,
                 guarantee,
                 if_no_conversation,
                 if_unreachable,
@@ -163,7 +168,8 @@ fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> 
     }
 }
 
-fn is_category(text: &str) -> bool {
+/// Whether a text can be the name of a category.
+pub fn is_category(text: &str) -> bool {
     let is_blank = text.trim().is_empty();
     (1..=64).contains(&text.len()) && !is_blank && !text.chars().any(char::is_control)
 }
@@ -259,15 +265,13 @@ fn events(object: &Map<String, Value>, faults: &mut Faults) -> Vec<DeliveryEvent
     events
 }
 
-fn dry_run(object: &Map<String, Value>, faults: &mut Faults) -> bool {
-    match object.get("dryRun") {
+fn flag(object: &Map<String, Value>, name: &str, faults: &mut Faults) -> bool {
+    match object.get(name) {
         None => false,
-        Some(Value::Bool(dry_run)) => *dry_run,
+        Some(Value::Bool(flag)) => *flag,
         Some(other) => {
-            faults.note(
-                "#/dryRun",
-                format!("must be true or false, found {}", kind(other)),
-            );
+            let detail = format!("must be true or false, found {}", kind(other));
+            faults.note(pointer("#", name), detail);
             false
         }
     }

@@ -13,10 +13,10 @@ pub fn plan_warnings(notification: &Notification, audience: &Audience) -> Vec<Wa
     }
     let mut warnings = nothing_matched(notification, audience);
     let unreachable = notification.unreachable;
-    let refused = unreachable.removed + unreachable.blocked;
+    let refused = unreachable.removed + unreachable.blocked + unreachable.opted_out;
     if notification.audience == 0 && refused > 0 {
         let detail = format!(
-            "All {refused} conversations of the audience are blocked or removed, so nothing is sent."
+            "All {refused} conversations of the audience are blocked or removed, or opted out, so nothing is sent."
         );
         warnings.push(Warning::new(WarningCode::NobodyReachable, detail));
     }

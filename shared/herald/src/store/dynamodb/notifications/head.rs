@@ -36,16 +36,18 @@ fn read_part_numbers(head: Record<'_>) -> Result<BTreeSet<u16>, Error> {
         .map_err(|_| head.corrupt(MATCHED_PARTS))
 }
 
-pub(super) fn unreachable_fields(unreachable: &UnreachableCounts) -> [(&'static str, u64); 3] {
+pub(super) fn unreachable_fields(unreachable: &UnreachableCounts) -> [(&'static str, u64); 4] {
     let UnreachableCounts {
         no_conversation,
         removed,
         blocked,
+        opted_out,
     } = unreachable;
     [
         ("unreachableNoConversation", *no_conversation),
         ("unreachableRemoved", *removed),
         ("unreachableBlocked", *blocked),
+        ("unreachableOptedOut", *opted_out),
     ]
 }
 
@@ -87,6 +89,9 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
         let word = word(verb, "ifUnreachable", &notification.if_unreachable)?;
         attributes.extend(item([("ifUnreachable", word)]));
     }
+    if notification.mandatory {
+        attributes.extend(item([("mandatory", AttributeValue::Bool(true))]));
+    }
     if notification.retracted {
         attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
     }
@@ -99,6 +104,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         accepted_at,
         caller,
         category: _,
+        mandatory: _,
         guarantee,
         if_no_conversation,
         if_unreachable: _,
@@ -200,6 +206,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         accepted_at: head.moment("acceptedAt")?,
         caller: head.text("caller")?.to_owned(),
         category: head.optional_text("category")?.map(str::to_owned),
+        mandatory: head.item.contains_key("mandatory"),
         guarantee: head.word("guarantee")?,
         // Those that were accepted before this could be chosen have none.
         if_no_conversation: match head.optional_text("ifNoConversation")? {
@@ -230,6 +237,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
             no_conversation: head.number("unreachableNoConversation")?,
             removed: head.number("unreachableRemoved")?,
             blocked: head.number("unreachableBlocked")?,
+            opted_out: head.number("unreachableOptedOut")?,
         },
         chunks: head.number("chunks")?,
         chunks_closed: head.number("chunksClosed")?,
