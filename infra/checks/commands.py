@@ -7,7 +7,10 @@ from botocore import xform_name
 
 # Options of the CLI itself, and a command that it makes of several operations.
 GLOBAL = {"query", "output", "region", "profile"}
-OF_THE_CLI = {("logs", "tail"): {"since", "filter-pattern", "follow", "format"}}
+OF_THE_CLI = {
+    ("logs", "tail"): {"since", "filter-pattern", "follow", "format"},
+    ("cloudformation", "wait"): {"stack-name"},
+}
 
 
 def in_text(text):

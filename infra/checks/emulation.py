@@ -208,8 +208,8 @@ class Api:
         return answer
 
 
-def deploy(emulator, folder, *options):
-    command = [ROOT / "infra/deploy", "--template", folder / "template.yaml", *options, "herald", *PARAMETERS]
+def deploy(emulator, folder, *options, stack="herald"):
+    command = [ROOT / "infra/deploy", "--template", folder / "template.yaml", *options, stack, *PARAMETERS]
     done = subprocess.run(command, env=emulator.environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise Failed(f"infra/deploy {' '.join(map(str, options))}: {done.stderr[-1000:]}")
@@ -290,6 +290,26 @@ def job(emulator, channel, done):
     done("no dead-letter queue has a message")
 
 
+NAMES = {
+    f"{table}TableName": f"library-{table.lower()}" for table in ("Conversations", "Notifications", "Deliveries")
+}
+
+
+def adopt(emulator, folder):
+    """The tables outlive the stack, and another stack takes them over with what is in them."""
+    formation = emulator.client("cloudformation")
+    formation.delete_stack(StackName="herald")
+    formation.get_waiter("stack_delete_complete").wait(StackName="herald", WaiterConfig={"Delay": 1})
+    named = [f"{name}={value}" for name, value in NAMES.items()]
+    deploy(emulator, folder, "--yes", "--adopt-tables", "--binaries", folder / "functions", *named, stack="herald2")
+    outputs = formation.describe_stacks(StackName="herald2")["Stacks"][0]["Outputs"]
+    outputs = {it["OutputKey"]: it["OutputValue"] for it in outputs}
+    api = Api(emulator, outputs["NotificationsEndpoint"])
+    kept = api.ask("GET", "/api/conversations")["conversations"]
+    if len(kept) != 1:
+        raise Failed(f"the conversation is not there any more: {kept}")
+
+
 def run(folder):
     begin = time.monotonic()
 
@@ -311,7 +331,8 @@ def run(folder):
         if emulator.client("cloudformation").describe_stacks()["Stacks"]:
             raise Failed("a dry run left a stack")
         done("infra/deploy --dry-run shows a change set and leaves nothing")
-        deploy(emulator, folder, "--yes", "--binaries", binaries)
+        named = [f"{name}={value}" for name, value in NAMES.items()]
+        deploy(emulator, folder, "--yes", "--binaries", binaries, *named)
         done("infra/deploy --yes deploys the stack")
         channel = Channel()
         job(emulator, channel, done)
@@ -320,6 +341,8 @@ def run(folder):
             raise Failed("the same version is another deployment")
         deploy(emulator, folder, "--yes", "--version", versions[0], "--tag", "team=library", "LogRetentionDays=60")
         done("infra/deploy --version deploys an earlier version, with a tag")
+        adopt(emulator, folder)
+        done("the stack is deleted, and another adopts its tables")
     except Failed:
         lines = emulator.log.read_text().splitlines()
         print("\n".join(line for line in lines if "ERROR" in line or "denied" in line)[-4000:], file=sys.stderr)

@@ -126,6 +126,27 @@ OWN = [
         granted("PlannerRole", "sqs:ReceiveMessage", "Action", ["sqs:ReceiveMessage"]),
         "PlannerMapping: the role of PlannerFunction lacks sqs:DeleteMessage",
     ),
+    ("a queue that the key does not encrypt", of("PlansQueue", "KmsMasterKeyId", None), "PlansQueue: KmsKeyArn does not"),
+    ("a queue with two keys", of("PlansQueue", "SqsManagedSseEnabled", True), "PlansQueue: without KmsKeyArn"),
+    ("a log that the key does not encrypt", of("AccessLogGroup", "KmsKeyId", None), "AccessLogGroup: KmsKeyArn does not"),
+    (
+        "a table with a key of its own",
+        of("DeliveriesTable", "SSESpecification", "KMSMasterKeyId", "alias/other"),
+        "DeliveriesTable: KmsKeyArn does not",
+    ),
+    ("a role without the key", of("SchedulerRole", "ManagedPolicyArns", []), "SchedulerRole: it may not use the key"),
+    ("a table without its name", of("NotificationsTable", "TableName", {"Ref": "ConversationsTableName"}), "NotificationsTable: "),
+    ("a domain of another API", of("ApiDomainMapping", "ApiId", {"Ref": "OtherApi"}), "ApiDomainMapping: it leads to another"),
+    (
+        "a misspelt type of an endpoint",
+        of("ApiDomain", "DomainNameConfigurations", 0, "EndpointType", "REGION"),
+        "ApiDomain: it is no regional endpoint",
+    ),
+    (
+        "an endpoint without the domain",
+        put(["Outputs", "MessagesEndpoint", "Value"], {"Fn::Sub": "${Api.ApiEndpoint}/api/messages"}),
+        "MessagesEndpoint: it does not name the domain",
+    ),
     ("a visibility time-out that is too short", of("PlansQueue", "VisibilityTimeout", 60), "PlansQueue: messages are visible"),
     ("a batch that fails as a whole", of("SenderMapping", "FunctionResponseTypes", None), "SenderMapping: one failed message"),
     (

@@ -6,6 +6,8 @@ APP = "00000000-0000-4000-8000-00000000b07a"
 TENANT = "11111111-2222-4333-8444-555555555555"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:herald"
 OPEN = {"NotificationsAuthorization": "INSECURE_OPEN_TO_EVERYONE"}
+DOMAIN = {"DomainName": "herald.example.com"}
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/00000000-0000-4000-8000-000000000001"
 JWT = {"NotificationsAuthorization": "JWT"}
 
 # What is set beside MicrosoftAppId, and the parameter or rule that refuses it; `None` if it is taken.
@@ -38,6 +40,16 @@ CASES = [
     ({"DefaultBusSources": "aws.cloudwatch,aws.codepipeline"}, None),
     ({"EventTopics": "https://sns.example"}, "EventTopics"),
     ({"AlarmTopic": "me@example.com"}, "AlarmTopic"),
+    ({"KmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-4000-8000-000000000001"}, None),
+    ({"KmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:alias/herald"}, "KmsKeyArn"),
+    ({"ConversationsTableName": "herald-conversations"}, None),
+    ({"DeliveriesTableName": "herald deliveries"}, "DeliveriesTableName"),
+    (DOMAIN | {"DomainCertificateArn": CERTIFICATE}, None),
+    (DOMAIN | {"DomainCertificateArn": CERTIFICATE, "DefaultEndpoint": "Disabled"}, None),
+    (DOMAIN, "DomainNeedsItsCertificate"),
+    ({"DomainCertificateArn": CERTIFICATE}, "DomainNeedsItsCertificate"),
+    ({"DomainName": "https://herald.example", "DomainCertificateArn": CERTIFICATE}, "DomainName"),
+    ({"DefaultEndpoint": "Disabled"}, "OneEndpoint"),
     ({"PermissionsBoundary": "boundary"}, "PermissionsBoundary"),
     ({"PermissionsBoundary": "arn:aws:iam::123456789012:policy/boundary"}, None),
 ]

@@ -86,7 +86,7 @@ class Stack:
         """The statements of a role's own policies and of the stack's managed policies that it has."""
         properties = self.resources.get(role, {}).get("Properties", {})
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
-        for managed in properties.get("ManagedPolicyArns", []):
+        for managed in plain(properties.get("ManagedPolicyArns", [])):
             documents.append(self.resources[referred(managed)]["Properties"]["PolicyDocument"])
         return [one for document in documents for one in plain(document["Statement"])]
 
@@ -110,7 +110,7 @@ def plain(statements):
     """Statements, also those of `!If`."""
     for statement in statements:
         if "Fn::If" in statement:
-            yield from plain([branch for branch in statement["Fn::If"][1:] if "Ref" not in branch])
+            yield from plain([it for it in statement["Fn::If"][1:] if it != {"Ref": "AWS::NoValue"}])
         else:
             yield statement
 
@@ -240,6 +240,63 @@ def grants_are_narrow(stack):
                 yield f"{role}: a wildcard in {', '.join(actions)}"
             if "iam:PassRole" in actions and referred(statement["Resource"]) != "SchedulerRole":
                 yield f"{role}: may pass another role than Scheduler's"
+
+
+ENCRYPTED = {
+    "AWS::DynamoDB::Table": ("SSESpecification", "KMSMasterKeyId"),
+    "AWS::SQS::Queue": ("KmsMasterKeyId",),
+    "AWS::SNS::Topic": ("KmsMasterKeyId",),
+    "AWS::Logs::LogGroup": ("KmsKeyId",),
+}
+
+
+def the_key_encrypts_all(stack):
+    """With KmsKeyArn, all that holds data is encrypted by it, and each role may use it."""
+    by_key = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+    for kind, path in ENCRYPTED.items():
+        for id, properties in stack.of(kind).items():
+            value = properties
+            for part in path:
+                value = value.get(part, {})
+            if value != by_key:
+                yield f"{id}: KmsKeyArn does not encrypt it"
+            # SQS takes one of both.
+            if kind == "AWS::SQS::Queue" and properties.get("SqsManagedSseEnabled") != {
+                "Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]
+            }:
+                yield f"{id}: without KmsKeyArn nothing encrypts it, or two keys do"
+    for role in stack.of("AWS::IAM::Role"):
+        actions = {
+            action
+            for statement in stack.statements(role)
+            if statement["Resource"] == {"Ref": "KmsKeyArn"}
+            for action in many(statement["Action"])
+        }
+        if actions != {"kms:Decrypt", "kms:GenerateDataKey"}:
+            yield f"{role}: it may not use the key"
+
+
+def tables_can_be_named(stack):
+    for id in stack.of("AWS::DynamoDB::Table"):
+        name = {"Fn::If": [f"Has{id}Name", {"Ref": f"{id}Name"}, {"Ref": "AWS::NoValue"}]}
+        if stack.resources[id]["Properties"].get("TableName") != name:
+            yield f"{id}: {id}Name does not name it"
+
+
+def endpoints_are_those_of_the_domain(stack):
+    """With DomainName the outputs are its URLs, and the API can be reached by it."""
+    for id, domain in stack.of("AWS::ApiGatewayV2::DomainName").items():
+        kinds = [(it.get("EndpointType"), it.get("SecurityPolicy")) for it in domain["DomainNameConfigurations"]]
+        if kinds != [("REGIONAL", "TLS_1_2")]:
+            yield f"{id}: it is no regional endpoint with TLS 1.2"
+    for id, mapping in stack.of("AWS::ApiGatewayV2::ApiMapping").items():
+        got = [referred(mapping.get(name)) for name in ("ApiId", "Stage", "DomainName")]
+        if got != ["Api", "ApiStage", "ApiDomain"]:
+            yield f"{id}: it leads to another API"
+    for id in ("MessagesEndpoint", "NotificationsEndpoint"):
+        branches = stack.template["Outputs"][id]["Value"].get("Fn::If", [])
+        if branches[:1] != ["HasDomain"] or "${DomainName}/" not in json.dumps(branches[1]):
+            yield f"{id}: it does not name the domain"
 
 
 def mappings_work(stack):
@@ -407,6 +464,9 @@ RULES = [
     public_routes_are_throttled,
     tables_expire_what_the_store_marks,
     grants_are_narrow,
+    the_key_encrypts_all,
+    tables_can_be_named,
+    endpoints_are_those_of_the_domain,
     mappings_work,
     queues_take_what_is_sent_to_them,
     what_cannot_be_sent_is_kept,

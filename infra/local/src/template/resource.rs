@@ -223,6 +223,7 @@ pub(super) const TABLE: Known = Known {
         "PointInTimeRecoverySpecification",
         "SSESpecification",
         "TableClass",
+        "TableName",
         "Tags",
     ],
 };
@@ -287,7 +288,9 @@ pub(super) fn has_no_effect_here(kind: &str) -> bool {
     matches!(
         kind,
         "AWS::ApiGatewayV2::Api"
+            | "AWS::ApiGatewayV2::ApiMapping"
             | "AWS::ApiGatewayV2::Authorizer"
+            | "AWS::ApiGatewayV2::DomainName"
             | "AWS::ApiGatewayV2::Stage"
             | "AWS::CloudWatch::Alarm"
             | "AWS::CloudWatch::Dashboard"
