@@ -19,6 +19,8 @@
 //! | `PUT /api/conversations/{key}/tags/{tag}` | 200; adds a tag |
 //! | `DELETE /api/conversations/{key}/tags/{tag}` | 200; removes a tag |
 //! | `DELETE /api/users/{id}` | 200; erases all conversations of a person |
+//! | `GET`, `PUT /api/people/{id}/preferences` | 200; what a person opted out of |
+//! | `GET /api/categories`, `GET`, `PUT`, `DELETE /api/categories/{name}` | 200, 201 or 204; the kinds of notifications |
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
 //! | `POST /api/hooks` | 201, a new hook with its address |
 //! | `GET /api/hooks`, `GET /api/hooks/{id}` | 200, hooks without their addresses |
@@ -55,6 +57,7 @@ use response::ApiError;
 use route::{Endpoint, Route};
 
 mod caller;
+mod categories;
 mod conversations;
 mod create;
 mod csv;
@@ -69,6 +72,7 @@ mod list;
 mod outage;
 mod plan;
 mod plan_pages;
+mod preferences;
 mod rates;
 mod request;
 mod response;
@@ -199,6 +203,12 @@ impl<B: Backend> Context<B> {
             Endpoint::Tag => self.tag(&path("key")?, &path("tag")?, caller).await,
             Endpoint::Untag => self.untag(&path("key")?, &path("tag")?, caller).await,
             Endpoint::EraseUser => self.erase_user(&path("id")?, caller).await,
+            Endpoint::ShowPreferences => self.preferences(&path("id")?, query).await,
+            Endpoint::PutPreferences => self.put_preferences(&path("id")?, query, request, caller).await,
+            Endpoint::ListCategories => self.categories().await,
+            Endpoint::ShowCategory => self.category(&path("name")?).await,
+            Endpoint::PutCategory => self.put_category(&path("name")?, request, caller).await,
+            Endpoint::DeleteCategory => self.delete_category(&path("name")?, caller).await,
             Endpoint::ResetRate => self.reset_rate(&path("bucket")?, caller).await,
             Endpoint::CreateHook => self.create_hook(request).await,
             Endpoint::ListHooks => self.hooks(query).await,

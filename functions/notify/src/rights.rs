@@ -16,9 +16,9 @@ const CLAIMS: [&str; 3] = ["roles", "scp", "scope"];
 enum Right {
     /// Ask for notifications, follow and change them.
     Send,
-    /// Administer hooks, routes, failed events and rate limits.
+    /// Administer hooks, routes, categories, failed events and rate limits.
     Operate,
-    /// List, import, export, tag and erase conversations and people.
+    /// List, import, export, tag and erase conversations and people, and read and write what people opted out of.
     People,
 }
 
@@ -46,6 +46,10 @@ impl Right {
             | Endpoint::Deliveries
             | Endpoint::LegacyTrigger => Some(Self::Send),
             Endpoint::ResetRate
+            | Endpoint::ListCategories
+            | Endpoint::ShowCategory
+            | Endpoint::PutCategory
+            | Endpoint::DeleteCategory
             | Endpoint::CreateHook
             | Endpoint::ListHooks
             | Endpoint::ShowHook
@@ -65,7 +69,9 @@ impl Right {
             | Endpoint::EraseConversation
             | Endpoint::Tag
             | Endpoint::Untag
-            | Endpoint::EraseUser => Some(Self::People),
+            | Endpoint::EraseUser
+            | Endpoint::ShowPreferences
+            | Endpoint::PutPreferences => Some(Self::People),
             Endpoint::Receive => None,
         }
     }

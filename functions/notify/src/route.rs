@@ -32,6 +32,12 @@ pub(crate) enum Endpoint {
     Tag,
     Untag,
     EraseUser,
+    ShowPreferences,
+    PutPreferences,
+    ListCategories,
+    ShowCategory,
+    PutCategory,
+    DeleteCategory,
     ResetRate,
     CreateHook,
     ListHooks,
@@ -74,7 +80,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 32] = [
+static ROUTES: [Route; 38] = [
     route(
         "GET",
         "/api/notifications",
@@ -127,6 +133,22 @@ static ROUTES: [Route; 32] = [
         &[],
     ),
     route("DELETE", "/api/users/{id}", Endpoint::EraseUser, &[]),
+    route(
+        "GET",
+        "/api/people/{id}/preferences",
+        Endpoint::ShowPreferences,
+        &["tenant", "channel"],
+    ),
+    route(
+        "PUT",
+        "/api/people/{id}/preferences",
+        Endpoint::PutPreferences,
+        &["tenant", "channel"],
+    ),
+    route("GET", "/api/categories", Endpoint::ListCategories, &[]),
+    route("GET", "/api/categories/{name}", Endpoint::ShowCategory, &[]),
+    route("PUT", "/api/categories/{name}", Endpoint::PutCategory, &[]),
+    route("DELETE", "/api/categories/{name}", Endpoint::DeleteCategory, &[]),
     route("DELETE", "/api/rates/{bucket}", Endpoint::ResetRate, &[]),
     route("GET", "/api/hooks", Endpoint::ListHooks, &["cursor", "limit"]),
     route("POST", "/api/hooks", Endpoint::CreateHook, &[]),

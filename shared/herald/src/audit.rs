@@ -46,6 +46,12 @@ pub enum AuditAction {
     PutRoute,
     /// A route was deleted.
     DeleteRoute,
+    /// A category was written.
+    PutCategory,
+    /// A category was deleted.
+    DeleteCategory,
+    /// What a person opted out of was written.
+    PutPreferences,
 }
 
 impl AuditAction {
@@ -71,6 +77,9 @@ impl AuditAction {
             Self::DeleteHook => "deleteHook",
             Self::PutRoute => "putRoute",
             Self::DeleteRoute => "deleteRoute",
+            Self::PutCategory => "putCategory",
+            Self::DeleteCategory => "deleteCategory",
+            Self::PutPreferences => "putPreferences",
         }
     }
 
@@ -93,6 +102,16 @@ impl AuditAction {
     /// Logs what was done to a route.
     pub fn of_route(self, caller: &str, route: &str) {
         tracing::info!(audit = true, action = self.as_str(), caller, route, "audit");
+    }
+
+    /// Logs what was done to a category.
+    pub fn of_category(self, caller: &str, category: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, category, "audit");
+    }
+
+    /// Logs what was done to a person, who is not named.
+    pub fn of_person(self, caller: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, "audit");
     }
 
     /// Logs what was done to this many upstream events.

@@ -94,6 +94,7 @@ pub mod bot_health;
 pub mod bot_monitor;
 pub mod bot_state;
 pub mod caller;
+pub mod category;
 pub mod clock;
 pub mod companions;
 pub mod completion;

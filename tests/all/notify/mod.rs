@@ -17,6 +17,7 @@ mod listing;
 mod lists;
 mod names;
 pub(crate) mod plans;
+mod preferences;
 
 fn hello() -> Value {
     json!({"audience": {"everyone": true}, "message": {"text": "hello"}})

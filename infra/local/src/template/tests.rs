@@ -17,6 +17,7 @@ pub(crate) fn deployed(text: &str) -> Result<Stack, Error> {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of all routes")]
 fn the_real_template_is_what_runs() {
     let template = Template::of_repository().unwrap();
     let mut location = location();
@@ -100,6 +101,12 @@ fn the_real_template_is_what_runs() {
             ("PUT /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/users/{id}", "notify"),
+            ("GET /api/people/{id}/preferences", "notify"),
+            ("PUT /api/people/{id}/preferences", "notify"),
+            ("GET /api/categories", "notify"),
+            ("GET /api/categories/{name}", "notify"),
+            ("PUT /api/categories/{name}", "notify"),
+            ("DELETE /api/categories/{name}", "notify"),
             ("DELETE /api/rates/{bucket}", "notify"),
             ("GET /api/hooks", "notify"),
             ("POST /api/hooks", "notify"),

@@ -21,6 +21,8 @@ pub enum Collection {
     Routes,
     /// The copies that later events edit: [`route::SubjectRecord`](crate::route::SubjectRecord).
     Subjects,
+    /// What kinds of notifications there are, all in one record: [`category::Categories`](crate::category::Categories).
+    Categories,
 }
 
 impl Collection {
@@ -28,7 +30,7 @@ impl Collection {
     pub const fn is_listed(self) -> bool {
         match self {
             Self::FailedEvents | Self::Hooks | Self::Routes => true,
-            Self::HookRates | Self::Subjects => false,
+            Self::HookRates | Self::Subjects | Self::Categories => false,
         }
     }
 
@@ -40,6 +42,7 @@ impl Collection {
             Self::HookRates => "hookRates",
             Self::Routes => "routes",
             Self::Subjects => "subjects",
+            Self::Categories => "categories",
         }
     }
 }

@@ -1,0 +1,216 @@
+//! Categories: what kinds of notifications there are, as people see them when they opt out.
+//!
+//! A notification may have a category that is not declared here: people opt out of it by the API only, or by opting out of everything.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::audience::kind;
+use crate::notification::request::is_category;
+use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::store::{Collection, Error, Record, Registry};
+
+/// The most categories: all of them fit on one card, and into one record.
+pub const CATEGORIES_MAX: usize = 50;
+
+/// The longest title, in bytes.
+const TITLE_BYTES_MAX: usize = 100;
+
+/// The longest description, in bytes.
+const DESCRIPTION_BYTES_MAX: usize = 500;
+
+/// The fields of a category.
+const FIELDS: [&str; 2] = ["title", "description"];
+
+/// The key of the one record.
+const KEY: &str = "all";
+
+/// A category, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Category {
+    /// What it is called.
+    pub title: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// All categories, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Categories(pub BTreeMap<String, Category>);
+
+impl Record for Categories {
+    const COLLECTION: Collection = Collection::Categories;
+}
+
+impl Category {
+    /// Reads the category of this name.
+    ///
+    /// # Errors
+    /// Every invalid field, with its JSON pointer.
+    pub fn parse(name: &str, document: &Value) -> Result<Self, Vec<Fault>> {
+        let mut faults = Faults::default();
+        if !is_category(name) {
+            let detail = "must be 1 to 64 bytes, not blank and without control characters";
+            faults.note("name", detail);
+        }
+        let Value::Object(object) = document else {
+            faults.note("#", format!("must be an object, found {}", kind(document)));
+            return faults.none_in(None);
+        };
+        for unknown in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+            let detail = format!("is not a field of a category{}", suggestion(unknown, &FIELDS));
+            faults.note(pointer("#", unknown), detail);
+        }
+        let mut text = |field: &str, bytes_max: usize| match object.get(field)? {
+            Value::String(text) if is_line(text, bytes_max) => Some(text.clone()),
+            other => {
+                let detail = format!(
+                    "must be a line of 1 to {bytes_max} bytes, not blank and without control characters, found {}",
+                    kind(other)
+                );
+                faults.note(pointer("#", field), detail);
+                None
+            }
+        };
+        let title = text("title", TITLE_BYTES_MAX).unwrap_or_else(|| name.to_owned());
+        let description = text("description", DESCRIPTION_BYTES_MAX);
+        faults.none_in(Some(Self { title, description }))
+    }
+}
+
+fn is_line(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && !text.trim().is_empty() && !text.chars().any(char::is_control)
+}
+
+impl Categories {
+    /// The category that a person means by this text: its name or its title, in any case.
+    pub fn meant_by(&self, text: &str) -> Option<(&str, &Category)> {
+        let text = text.trim().to_lowercase();
+        let found = self.0.iter().find(|(name, _)| name.to_lowercase() == text);
+        let found = found.or_else(|| self.0.iter().find(|(_, it)| it.title.to_lowercase() == text));
+        found.map(|(name, category)| (name.as_str(), category))
+    }
+}
+
+/// All categories.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn all<R: Registry>(registry: &R) -> Result<Categories, Error> {
+    Ok(registry.find_record(KEY).await?.unwrap_or_default())
+}
+
+/// What [`put`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutCategory {
+    /// There was none of this name.
+    Created,
+    /// It replaced one of this name.
+    Replaced,
+    /// There are [`CATEGORIES_MAX`] others.
+    Full,
+}
+
+/// Writes a category.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn put<R: Registry>(registry: &R, name: &str, category: &Category) -> Result<PutCategory, Error> {
+    let mut done = PutCategory::Full;
+    let mut rule = |stored: Option<Categories>| {
+        let mut categories = stored.unwrap_or_default();
+        let is_full = categories.0.len() >= CATEGORIES_MAX;
+        done = match categories.0.insert(name.to_owned(), category.clone()) {
+            Some(_) => PutCategory::Replaced,
+            None if is_full => PutCategory::Full,
+            None => PutCategory::Created,
+        };
+        (done != PutCategory::Full).then_some(categories)
+    };
+    registry.update_record(KEY, &mut rule).await?;
+    Ok(done)
+}
+
+/// Deletes a category; `false` if there is none of this name. What people chose about it stays, and counts for notifications that have it.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn remove<R: Registry>(registry: &R, name: &str) -> Result<bool, Error> {
+    let mut was_there = false;
+    let mut rule = |stored: Option<Categories>| {
+        let mut categories = stored?;
+        was_there = categories.0.remove(name).is_some();
+        was_there.then_some(categories)
+    };
+    registry.update_record(KEY, &mut rule).await?;
+    Ok(was_there)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_category_has_a_title_and_faults_name_their_fields() {
+        let parsed = Category::parse("news", &json!({})).unwrap();
+        assert_eq!((parsed.title.as_str(), parsed.description), ("news", None));
+        let whole = json!({"title": "News", "description": "What is new"});
+        assert_eq!(Category::parse("news", &whole).unwrap().title, "News");
+        for (name, document, pointers) in [
+            ("news", json!([]), vec!["#"]),
+            ("", json!({}), vec!["name"]),
+            (
+                "news",
+                json!({"title": " ", "descripton": "x"}),
+                vec!["#/descripton", "#/title"],
+            ),
+            (
+                "news",
+                json!({"title": "x".repeat(101), "description": 5}),
+                vec!["#/title", "#/description"],
+            ),
+            ("news", json!({"title": "a\nb"}), vec!["#/title"]),
+        ] {
+            let faults = Category::parse(name, &document).unwrap_err();
+            let found: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+            assert_eq!(found, pointers, "{document}");
+        }
+    }
+
+    #[test]
+    fn people_mean_a_category_by_its_name_or_title() {
+        let category = |title: &str| Category {
+            title: title.to_owned(),
+            description: None,
+        };
+        let categories = Categories(BTreeMap::from([
+            ("news".to_owned(), category("Neues aus dem Haus")),
+            ("outages".to_owned(), category("News")),
+        ]));
+        let meant = |text| categories.meant_by(text).map(|(name, _)| name);
+        assert_eq!(meant("NEWS "), Some("news"), "a name counts more than a title");
+        assert_eq!(meant("neues aus dem haus"), Some("news"));
+        assert_eq!(meant("weather"), None);
+    }
+
+    #[tokio::test]
+    async fn of_categories_there_are_so_many_at_most_and_each_can_be_replaced() {
+        let store = crate::store::memory::Store::new();
+        let category = Category::parse("x", &json!({})).unwrap();
+        for number in 0..CATEGORIES_MAX {
+            let done = put(&store, &number.to_string(), &category).await.unwrap();
+            assert_eq!(done, PutCategory::Created);
+        }
+        assert_eq!(put(&store, "more", &category).await.unwrap(), PutCategory::Full);
+        assert_eq!(put(&store, "7", &category).await.unwrap(), PutCategory::Replaced);
+        assert!(remove(&store, "7").await.unwrap());
+        assert!(!remove(&store, "7").await.unwrap());
+        assert_eq!(all(&store).await.unwrap().0.len(), CATEGORIES_MAX - 1);
+    }
+}

@@ -1,0 +1,164 @@
+//! Categories, and what people opted out of.
+
+use lambda_http::{Body, Response};
+use serde_json::{Value, json};
+use tests::logs::Logs;
+
+use crate::world::{World, document, get, personal, request, text};
+
+const TENANT: &str = "11111111-2222-4333-8444-555555555555";
+
+async fn put(world: &World, path: &str, body: &Value) -> Response<Body> {
+    world
+        .notify(request("PUT", path, Body::Text(body.to_string())))
+        .await
+}
+
+async fn read(world: &World, path: &str) -> Value {
+    let answer = world.notify(get(path)).await;
+    assert_eq!(answer.status(), 200, "{path}: {}", text(&answer));
+    document(&answer)
+}
+
+fn of(person: &str) -> String {
+    format!("/api/people/{person}/preferences")
+}
+
+#[tokio::test]
+async fn categories_are_written_listed_by_name_and_deleted() {
+    let (logs, _recording) = Logs::record();
+    let world = World::new();
+    assert_eq!(read(&world, "/api/categories").await, json!({"categories": []}));
+    let news = json!({"title": "News", "description": "What is new"});
+    assert_eq!(put(&world, "/api/categories/news", &news).await.status(), 201);
+    assert_eq!(put(&world, "/api/categories/news", &news).await.status(), 200);
+    assert_eq!(
+        put(&world, "/api/categories/build%20failures", &json!({}))
+            .await
+            .status(),
+        201
+    );
+    let builds = json!({"name": "build failures", "title": "build failures"});
+    let news = json!({"name": "news", "title": "News", "description": "What is new"});
+    assert_eq!(
+        read(&world, "/api/categories").await,
+        json!({"categories": [builds, news.clone()]})
+    );
+    assert_eq!(read(&world, "/api/categories/news").await, news);
+    let delete = || request("DELETE", "/api/categories/news", Body::Empty);
+    assert_eq!(world.notify(delete()).await.status(), 204);
+    assert_eq!(world.notify(delete()).await.status(), 404);
+    assert_eq!(world.notify(get("/api/categories/news")).await.status(), 404);
+    let audits = logs.with("audit").into_iter().map(|line| line["action"].clone());
+    assert_eq!(
+        audits.collect::<Vec<_>>(),
+        ["putCategory", "putCategory", "putCategory", "deleteCategory"]
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_category_is_refused_and_there_are_fifty_at_most() {
+    let world = World::new();
+    let wrong = put(&world, "/api/categories/news", &json!({"titel": "News"})).await;
+    assert_eq!(wrong.status(), 400);
+    assert!(text(&wrong).contains("did you mean `title`?"), "{}", text(&wrong));
+    let long = format!("/api/categories/{}", "x".repeat(65));
+    assert_eq!(put(&world, &long, &json!({})).await.status(), 400);
+    for number in 0..50 {
+        let path = format!("/api/categories/c{number}");
+        assert_eq!(put(&world, &path, &json!({})).await.status(), 201);
+    }
+    assert_eq!(
+        put(&world, "/api/categories/more", &json!({})).await.status(),
+        409
+    );
+    assert_eq!(put(&world, "/api/categories/c7", &json!({})).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_is_read_by_either_id_and_honoured() {
+    let (logs, _recording) = Logs::record();
+    let world = World::of(&["ada", "eve"]).await;
+    let nothing = json!({"channel": "msteams", "tenant": "tenant-1", "all": "optedIn", "categories": {}});
+    assert_eq!(read(&world, &of("entra-ada")).await, nothing);
+    let choices = json!({"all": "optedOut", "categories": {"outages": "optedIn"}});
+    let answer = put(&world, &of("29%3Aada"), &choices).await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    let shown = read(&world, &of("entra-ada")).await;
+    assert_eq!(shown, document(&answer));
+    assert_eq!(
+        (&shown["all"], &shown["categories"]),
+        (&choices["all"], &choices["categories"])
+    );
+    assert!(shown["changedAt"].is_string());
+    assert_eq!(read(&world, &of("29%3Aeve")).await["all"], "optedIn");
+    for (category, delivered) in [("news", 1), ("outages", 2)] {
+        let body = json!({"audience": {"everyone": true}, "message": {"text": "x"}, "category": category});
+        let id = world.asks(&body).await;
+        world.work().await;
+        assert_eq!(
+            world.notification(&id).await.counts.delivered,
+            delivered,
+            "{category}"
+        );
+    }
+    // An empty document wants everything again.
+    assert_eq!(put(&world, &of("entra-ada"), &json!({})).await.status(), 200);
+    assert_eq!(read(&world, &of("29%3Aada")).await["all"], "optedIn");
+    let audits = logs.with("audit").into_iter();
+    let mut audits = audits.filter(|line| line["action"] == "putPreferences");
+    assert!(audits.all(|line| !line.values().any(|value| value.contains("ada"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_whom_the_bot_does_not_know_needs_a_tenant_and_then_counts_at_once() {
+    let world = World::new();
+    let choices = json!({"all": "optedOut"});
+    let refused = put(&world, &of("entra-ada"), &choices).await;
+    assert_eq!(refused.status(), 400);
+    assert!(text(&refused).contains("tenant"), "{}", text(&refused));
+    let path = of("entra-ada") + "?tenant=tenant-1";
+    assert_eq!(put(&world, &path, &choices).await.status(), 200);
+    world.hears(&personal("ada", "installationUpdate")).await;
+    assert_eq!(read(&world, &of("29%3Aada")).await["all"], "optedOut");
+    let elsewhere = format!("{}?tenant={TENANT}", of("entra-ada"));
+    assert_eq!(read(&world, &elsewhere).await["all"], "optedIn");
+    // Known in two tenants: which one is meant must be said.
+    let mut other = personal("ada", "installationUpdate");
+    other["conversation"] = json!({"id": "a:ada-2", "conversationType": "personal", "tenantId": TENANT});
+    world.hears(&other).await;
+    assert_eq!(world.notify(get(&of("entra-ada"))).await.status(), 400);
+    assert_eq!(read(&world, &elsewhere).await["tenant"], TENANT);
+}
+
+#[tokio::test]
+async fn wrong_preferences_are_refused_with_their_fields() {
+    let world = World::of(&["ada"]).await;
+    let many: serde_json::Map<_, _> = (0..101)
+        .map(|number| (number.to_string(), json!("optedIn")))
+        .collect();
+    for (body, pointers) in [
+        (json!([]), vec!["#"]),
+        (
+            json!({"all": "no", "categorys": {}}),
+            vec!["#/categorys", "#/all"],
+        ),
+        (json!({"categories": ["news"]}), vec!["#/categories"]),
+        (
+            json!({"categories": {"news": false, " ": "optedIn"}}),
+            vec!["#/categories/ ", "#/categories/news"],
+        ),
+        (json!({"categories": many}), vec!["#/categories"]),
+    ] {
+        let answer = put(&world, &of("29%3Aada"), &body).await;
+        assert_eq!(answer.status(), 400, "{body}");
+        let errors = document(&answer)["errors"].as_array().unwrap().clone();
+        let found: Vec<_> = errors.iter().map(|it| it["pointer"].as_str().unwrap()).collect();
+        assert_eq!(found, pointers, "{body}");
+    }
+    assert_eq!(put(&world, &of("%0A"), &json!({})).await.status(), 400);
+    assert_eq!(
+        world.notify(get(&(of("29%3Aada") + "?tennant=x"))).await.status(),
+        400
+    );
+}
