@@ -18,7 +18,7 @@
 //! A field with an array matches if one of its elements does; fields below an array of objects must match in the same object.
 //!
 //! Source: "Creating Amazon `EventBridge` event patterns" and "Comparison operators" of the `EventBridge` user guide, whose
-//! examples are the tests.
+//! examples are the tests, and those of [Event Ruler](https://github.com/aws/event-ruler), `EventBridge`'s own matcher.
 
 use std::net::IpAddr;
 

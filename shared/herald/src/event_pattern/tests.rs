@@ -132,6 +132,111 @@ fn or_takes_one_of_several_fields_beside_what_must_hold() {
     assert!(!pattern.matches(&json!({"source": "aws.ec2", "detail": {"c-count": 3}})));
 }
 
+/// The examples of Event Ruler's description, which is `EventBridge`'s own matcher.
+#[test]
+fn or_may_stand_beside_another_and_inside_one() {
+    let parallel = pattern(&json!({
+        "$or": [{"metricName": ["CPUUtilization", "ReadLatency"]}, {"namespace": ["AWS/EC2", "AWS/ES"]}],
+        "detail": {"$or": [{"source": ["aws.cloudwatch"]}, {"detail-type": ["CloudWatch Alarm State Change"]}]},
+    }));
+    let nested = pattern(&json!({
+        "source": ["aws.cloudwatch"],
+        "$or": [
+            {"metricName": ["CPUUtilization", "ReadLatency"]},
+            {"metricType": ["MetricType"], "namespace": ["AWS/EC2", "AWS/ES"],
+             "$or": [{"metricId": [1234]}, {"spaceId": [1000]}]},
+            {"scope": ["Service"]},
+        ],
+    }));
+    for (pattern, event, taken) in [
+        (
+            &parallel,
+            json!({"namespace": "AWS/ES", "detail": {"source": "aws.cloudwatch"}}),
+            true,
+        ),
+        (
+            &parallel,
+            json!({"namespace": "AWS/ES", "detail": {"source": "aws.ec2"}}),
+            false,
+        ),
+        (
+            &parallel,
+            json!({"namespace": "AWS/S3", "detail": {"source": "aws.cloudwatch"}}),
+            false,
+        ),
+        (
+            &nested,
+            json!({"source": "aws.cloudwatch", "scope": "Service"}),
+            true,
+        ),
+        (&nested, json!({"source": "aws.ec2", "scope": "Service"}), false),
+        (
+            &nested,
+            json!({"source": "aws.cloudwatch", "metricType": "MetricType", "namespace": "AWS/EC2", "spaceId": 1000}),
+            true,
+        ),
+        (
+            &nested,
+            json!({"source": "aws.cloudwatch", "metricType": "MetricType", "namespace": "AWS/EC2", "spaceId": 1}),
+            false,
+        ),
+    ] {
+        assert_eq!(pattern.matches(&event), taken, "{event}");
+    }
+}
+
+/// The guide's examples of "Exists matching", "Arrays", "null values and empty strings" and of several operators together.
+#[test]
+fn the_guides_examples_beyond_one_value_match_as_documented() {
+    let absent = pattern(&json!({"detail": {"c-count": [{"exists": false}]}}));
+    assert!(absent.matches(&json!({"detail": {"state": ["initializing", "running"]}})));
+    // It is no leaf.
+    assert!(absent.matches(&json!({"detail": {"c-count": {"c1": 100}}})));
+    assert!(!absent.matches(&json!({"detail": {"c-count": 5}})));
+
+    let resources = pattern(&json!({"resources": ["arn:aws:ec2:a:instance/i", "arn:aws:ec2:b:instance/i"]}));
+    assert!(resources.matches(&json!({"resources": ["arn:aws:autoscaling:c", "arn:aws:ec2:a:instance/i"]})));
+    assert!(!resources.matches(&json!({"resources": ["arn:aws:autoscaling:c"]})));
+    assert!(!resources.matches(&json!({"resources": []})));
+
+    let event = json!({"detail": {"eventVersion": "", "responseElements": null}});
+    for (value, taken) in [
+        (json!({"detail": {"eventVersion": [""]}}), true),
+        (json!({"detail": {"responseElements": [null]}}), true),
+        (json!({"detail": {"responseElements": [""]}}), false),
+        (json!({"detail": {"eventVersion": [null]}}), false),
+    ] {
+        assert_eq!(pattern(&value).matches(&event), taken, "{value}");
+    }
+
+    let complex = pattern(&json!({
+        "time": [{"prefix": "2017-10-02"}],
+        "detail": {
+            "state": [{"anything-but": "initializing"}],
+            "c-count": [{"numeric": [">", 0, "<=", 5]}],
+            "d-count": [{"numeric": ["<", 10]}],
+            "x-limit": [{"anything-but": [100, 200, 300]}],
+            "source-ip": [{"cidr": "10.0.0.0/8"}],
+        },
+    }));
+    let event = |field: &str, value: Value| {
+        let mut event = json!({"time": "2017-10-02T16:24:49Z", "detail": {
+            "c-count": 5, "d-count": 3, "x-limit": 301.8, "source-ip": "10.0.0.33", "state": "running"}});
+        event["detail"][field] = value;
+        event
+    };
+    assert!(complex.matches(&event("state", json!("stopped"))));
+    for (field, value) in [
+        ("state", json!("initializing")),
+        ("c-count", json!(0)),
+        ("d-count", json!(10)),
+        ("x-limit", json!(300)),
+        ("source-ip", json!("11.0.0.33")),
+    ] {
+        assert!(!complex.matches(&event(field, value.clone())), "{field} {value}");
+    }
+}
+
 #[test]
 fn fields_below_an_array_match_in_one_object() {
     let pattern = pattern(&json!({"detail": {"disks": {"name": ["a"], "full": [true]}}}));
