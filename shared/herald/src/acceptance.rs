@@ -11,7 +11,6 @@ use botframework::lossless::LosslessJson;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audience::{Audience, Target, TeamPart};
 use crate::audit::AuditAction;
 use crate::backend::Backend;
 use crate::caller::{Operators, principal};
@@ -29,6 +28,7 @@ use crate::telemetry::{self, Metric, chain};
 use crate::warning::Warning;
 
 mod bot;
+mod confirmation;
 mod exceptions;
 mod revise;
 
@@ -40,9 +40,6 @@ const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why a caller may not send to those who opted out.
 const NOT_MANDATORY: &str = "`mandatory` passes what people opted out of. Only the callers that the deployment names as its `Operators` may ask for it.";
-
-/// How long a plan can be confirmed: its audience changes with time.
-const CONFIRMATION_TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why a notification was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -245,79 +242,6 @@ impl<B: Backend> Acceptor<'_, B> {
         self.accept(request, start, caller, None).await
     }
 
-    /// When deliveries start: an audience that may be too large is counted first.
-    async fn start_policy(
-        &self,
-        request: &Request,
-        caller: &str,
-        now: Timestamp,
-    ) -> Result<StartPolicy, Error> {
-        if request.dry_run {
-            return Ok(StartPolicy::DryRun);
-        }
-        if let Some(plan) = &request.confirm {
-            let confirmed = self.confirmed_audience(plan, request, caller, now).await?;
-            return Ok(StartPolicy::AfterCount {
-                at_most: with_tolerance(confirmed),
-            });
-        }
-        let confirm_above = self.settings.confirm_above;
-        Ok(match listed_recipients(&request.audience) {
-            Some(count) if count <= confirm_above => StartPolicy::Immediate,
-            Some(_) | None => StartPolicy::AfterCount {
-                at_most: confirm_above,
-            },
-        })
-    }
-
-    /// The audience of the plan that a request confirms. Fails unless the plan is the caller's own, for the same audience,
-    /// message and send mode, counted, and younger than [`CONFIRMATION_TTL`].
-    async fn confirmed_audience(
-        &self,
-        plan: &NotificationId,
-        request: &Request,
-        caller: &str,
-        now: Timestamp,
-    ) -> Result<u64, Error> {
-        let conflict = cannot_confirm;
-        let planned = self.notifications.find(plan).await?;
-        // Other callers' plans look as if they did not exist.
-        let planned = planned
-            .filter(|planned| principal(&planned.caller) == principal(caller))
-            .ok_or_else(|| conflict("names no plan of yours"))?;
-        match planned.state() {
-            // Storing the notification decides whether it was confirmed before: a repeated request is the same notification.
-            State::Held | State::Confirmed => {}
-            State::Accepted | State::Planning if planned.is_held() => {
-                let detail = "`confirm` names a plan whose audience is still being counted. Repeat the request in a moment.";
-                return Err(Error::Conflict(detail.to_owned()));
-            }
-            State::Accepted | State::Planning | State::Sending | State::Completed => {
-                return Err(conflict("names a notification that is being sent already"));
-            }
-            State::Cancelling | State::Cancelled => return Err(conflict("names a plan that was cancelled")),
-        }
-        if now.duration_since(planned.accepted_at) > CONFIRMATION_TTL {
-            return Err(conflict("names a plan that is older than 24 hours"));
-        }
-        if self.notifications.audience(plan).await?.as_ref() != Some(&request.audience) {
-            return Err(conflict("names the plan of another audience"));
-        }
-        if planned.send_mode != request.send_mode.unwrap_or(self.settings.send_mode) {
-            return Err(conflict("names a plan by another `sendMode`"));
-        }
-        if planned.mandatory != request.mandatory {
-            return Err(conflict("names a plan by another `mandatory`"));
-        }
-        if planned.if_unreachable != request.if_unreachable {
-            return Err(conflict("names a plan by another `ifUnreachable`"));
-        }
-        if !has_message(self.notifications, &planned, &request.message).await? {
-            return Err(conflict("names the plan of another message"));
-        }
-        Ok(planned.audience)
-    }
-
     /// Stores the notification and enqueues its plan.
     async fn accept(
         &self,
@@ -339,7 +263,7 @@ impl<B: Backend> Acceptor<'_, B> {
         };
         match self.notifications.accept(&acceptance).await? {
             Accept::Created => {}
-            Accept::NotConfirmable(plan) => return Err(not_confirmable(plan.as_deref())),
+            Accept::NotConfirmable(plan) => return Err(confirmation::not_confirmable(plan.as_deref())),
             Accept::Conflict => {
                 let detail =
                     "This Idempotency-Key was used for another body. Use a new key for a new request.";
@@ -427,43 +351,6 @@ async fn has_message<N: Notifications>(
         .message(&notification.id, notification.revision)
         .await?;
     Ok(current.is_some_and(|current| is_same_document(&current, message)))
-}
-
-fn cannot_confirm(what: &str) -> Error {
-    let again = "Ask for a new plan with `dryRun`, and confirm that.";
-    Error::Conflict(format!("`confirm` {what}. {again}"))
-}
-
-/// Why this plan cannot be confirmed, as it is stored now.
-fn not_confirmable(plan: Option<&Notification>) -> Error {
-    match plan.map(|plan| plan.confirmed_as.as_ref()) {
-        Some(Some(as_id)) => Error::Conflict(format!(
-            "`confirm` names a plan that was confirmed already: it is sent as {as_id}. To send the message once more, ask for a new plan."
-        )),
-        Some(None) => cannot_confirm("names a plan that was cancelled"),
-        None => cannot_confirm("names no plan of yours"),
-    }
-}
-
-/// The largest audience that a confirmation of this many covers: people join and leave between plan and sending.
-fn with_tolerance(confirmed: u64) -> u64 {
-    confirmed.saturating_add(confirmed / 10).saturating_add(100)
-}
-
-/// How many recipients an audience can have at most, if its lists say so.
-fn listed_recipients(audience: &Audience) -> Option<u64> {
-    let sizes = audience.0.iter().map(|selector| match &selector.target {
-        Target::Everyone | Target::Tenant(_) | Target::Tag(_) | Target::GroupChatMembers { .. } => None,
-        Target::Team { to, .. } => match to {
-            TeamPart::General => Some(1),
-            TeamPart::Channels | TeamPart::Members => None,
-        },
-        Target::Users { ids, .. } => Some(ids.len() as u64),
-        Target::Accounts(ids) => Some(ids.len() as u64),
-        Target::Conversations(ids) => Some(ids.len() as u64),
-        Target::Channel { .. } | Target::GroupChat(_) => Some(1),
-    });
-    sizes.sum()
 }
 
 fn is_same_document(one: &Activity, other: &Activity) -> bool {
