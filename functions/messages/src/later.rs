@@ -34,7 +34,7 @@ pub struct Later {
     count: Arc<AtomicU32>,
 }
 
-/// What became of a wish.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaterResult {
     /// It is stored, and will be done.
@@ -118,7 +118,7 @@ impl Later {
         Ok(LaterResult::Accepted)
     }
 
-    /// The key of the next wish of the turn.
+    /// The key of the next request of the turn.
     fn next_key(&self) -> String {
         format!("{}-{}", self.turn, self.count.fetch_add(1, Ordering::Relaxed))
     }

@@ -171,15 +171,7 @@ impl Connector {
         conversation: &ConversationId,
         activity: &impl OutgoingActivity,
     ) -> Result<SendReceipt, Error> {
-        let parts = [
-            Part::Fixed("v3/conversations"),
-            Part::Id(conversation.as_str()),
-            Part::Fixed("activities"),
-        ];
-        let success = self
-            .request(service_url, Method::POST, &parts, &[], json(activity)?)
-            .await?;
-        Ok(success.receipt())
+        self.post_activity(service_url, conversation, &[], activity).await
     }
 
     /// Sends an activity to a group chat or channel that only its recipient sees, for a day; a preview of Teams. Not in a person's
@@ -193,14 +185,25 @@ impl Connector {
         conversation: &ConversationId,
         activity: &impl OutgoingActivity,
     ) -> Result<SendReceipt, Error> {
+        let query = [("isTargetedActivity", Some("true"))];
+        self.post_activity(service_url, conversation, &query, activity)
+            .await
+    }
+
+    async fn post_activity(
+        &self,
+        service_url: &str,
+        conversation: &ConversationId,
+        query: &[(&'static str, Option<&str>)],
+        activity: &impl OutgoingActivity,
+    ) -> Result<SendReceipt, Error> {
         let parts = [
             Part::Fixed("v3/conversations"),
             Part::Id(conversation.as_str()),
             Part::Fixed("activities"),
         ];
-        let query = [("isTargetedActivity", Some("true"))];
         let success = self
-            .request(service_url, Method::POST, &parts, &query, json(activity)?)
+            .request(service_url, Method::POST, &parts, query, json(activity)?)
             .await?;
         Ok(success.receipt())
     }

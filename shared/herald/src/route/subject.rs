@@ -1,6 +1,6 @@
 //! Subjects: the copy that later events edit, and the lease under which one event at a time does.
 //!
-//! The record names the event that a copy is sent for before it is sent. Its id is the idempotency key, so whoever goes on after
+//! The record names the event that a copy is sent for before it is sent. Its id is the idempotency key, so the event that goes on after
 //! a failure finds the notification instead of sending another.
 
 use jiff::{SignedDuration, Timestamp};
