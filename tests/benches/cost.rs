@@ -9,14 +9,12 @@
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use botframework::connector::Connector;
 use futures_util::{StreamExt, stream};
-use herald::cost::{PRICES, PRICES_AS_OF, Usage};
+use herald::cost::PRICES_AS_OF;
 use herald::event::memory::Events;
 use herald::queue::memory::Queue;
 use herald::queue::{Message, Plan, Queue as _, Task};
@@ -24,8 +22,9 @@ use herald::rate_limit::Limits;
 use herald::store::{Acceptance, Conversations as _, Notifications as _};
 use serde_json::json;
 use tests::backend::Assembled;
+use tests::bill::{Bill, requests};
 use tests::channel::Channel;
-use tests::counter::{Count, Counter};
+use tests::counter::{Counter, Counts};
 use tests::crowd::{self, Crowd};
 use tests::database::{self, Database};
 use tests::paced::{self, Report, Tables, billed};
@@ -36,13 +35,9 @@ const SENDERS: usize = 10;
 /// In US dollars.
 const BUDGET: f64 = 2.00;
 
-/// The memory of every function.
-const GIGABYTES: f64 = 0.25;
 /// How long a planner waits for one request to DynamoDB or SQS; requests are sequential. A sender waits for its permits
 /// instead.
 const REQUEST: Duration = Duration::from_millis(10);
-
-type Counts = BTreeMap<String, Count>;
 
 /// One notification, from its plan to its last delivery.
 struct Sent {
@@ -145,21 +140,8 @@ async fn send(
         enqueued: None,
     };
     plans.send(vec![Message::json(&first, Duration::ZERO)]).await?;
-    let mut plan_requests = 0;
-    while let Some(plan) = plans.take() {
-        // Sent, received and deleted.
-        plan_requests += 3;
-        let mut record = SqsMessage::default();
-        record.message_id = Some("plan".to_owned());
-        record.body = Some(plan.body);
-        let mut event = SqsEvent::default();
-        event.records = vec![record];
-        let deadline = clock.now().checked_add(Duration::from_mins(1))?;
-        let response = planner::handle(&planner, event, deadline).await;
-        if !response.batch_item_failures.is_empty() {
-            return Err("a plan failed".into());
-        }
-    }
+    // Each message is sent, received and deleted.
+    let plan_requests = 3 * Box::pin(paced::plan(&planner, &plans)).await;
     let planning = counter.take();
     let messages: Vec<Message> = std::iter::from_fn(|| deliveries.take()).collect();
     // A page of one tenant is one request to the queue. The sender's run counts its messages as sent ten at a time.
@@ -197,85 +179,13 @@ fn print(name: &str, sent: &Sent) -> f64 {
         report.invocations,
         report.received
     );
-    println!(
-        "  {:<52} {:>10} {:>9} {:>9} {:>8}",
-        "", "requests", "RRU", "WRU", "USD"
-    );
-    let million = 1e6 / PEOPLE as f64;
-    let mut sum = Usage::default();
-    let mut line = |name: &str, requests: u64, usage: Usage| {
-        let usage = times(usage, million);
-        println!(
-            "  {name:<52} {:>10.0} {:>9.0} {:>9.0} {:>8.4}",
-            requests as f64 * million,
-            usage.read_units,
-            usage.write_units,
-            usage.dollars(&PRICES)
-        );
-        sum = plus(sum, usage);
-    };
-    for (step, counts) in [("plan", &sent.planning), ("send", &sent.sending)] {
-        for (name, count) in counts {
-            let usage = Usage {
-                read_units: count.read_units,
-                write_units: count.write_units,
-                ..Usage::default()
-            };
-            line(&format!("{step}: {name}"), count.requests, usage);
-        }
-    }
-    let queue = |requests| Usage {
-        queue_requests: requests as f64,
-        ..Usage::default()
-    };
-    line("plan: SQS", sent.plan_requests, queue(sent.plan_requests));
-    line("send: SQS", report.queue_requests, queue(report.queue_requests));
-    let requests: u64 = sent.planning.values().map(|count| count.requests).sum();
-    let lambda = |awake: Duration, invocations: u64| Usage {
-        gigabyte_seconds: awake.as_secs_f64() * GIGABYTES,
-        invocations: invocations as f64,
-        ..Usage::default()
-    };
-    let planner = REQUEST * u32::try_from(requests + sent.plan_requests).unwrap_or(u32::MAX);
-    let invocations = sent.plan_requests / 3;
-    line("plan: Lambda", invocations, lambda(planner, invocations));
-    line(
-        "send: Lambda",
-        report.invocations,
-        lambda(report.awake, report.invocations),
-    );
-    let dollars = sum.dollars(&PRICES);
-    println!(
-        "  {:<52} {:>10} {:>9.0} {:>9.0} {dollars:>8.4}   budget {BUDGET:.2} {}",
-        "sum",
-        "",
-        sum.read_units,
-        sum.write_units,
-        if dollars <= BUDGET { "ok" } else { "MISSED" }
-    );
-    dollars
-}
-
-fn times(usage: Usage, factor: f64) -> Usage {
-    Usage {
-        write_units: usage.write_units * factor,
-        read_units: usage.read_units * factor,
-        queue_requests: usage.queue_requests * factor,
-        gigabyte_seconds: usage.gigabyte_seconds * factor,
-        invocations: usage.invocations * factor,
-        events: usage.events * factor,
-        schedules: usage.schedules * factor,
-    }
-}
-
-fn plus(one: Usage, other: Usage) -> Usage {
-    Usage {
-        write_units: one.write_units + other.write_units,
-        read_units: one.read_units + other.read_units,
-        queue_requests: one.queue_requests + other.queue_requests,
-        gigabyte_seconds: one.gigabyte_seconds + other.gigabyte_seconds,
-        invocations: one.invocations + other.invocations,
-        events: one.events + other.events,
-        schedules: one.schedules + other.schedules,
-    }
+    let mut bill = Bill::new(1e6 / PEOPLE as f64);
+    bill.tables("plan", &sent.planning);
+    bill.tables("send", &sent.sending);
+    bill.queue("plan", sent.plan_requests);
+    bill.queue("send", report.queue_requests);
+    let planner = REQUEST * u32::try_from(requests(&sent.planning) + sent.plan_requests).unwrap_or(u32::MAX);
+    bill.lambda("plan", planner, sent.plan_requests / 3);
+    bill.lambda("send", report.awake, report.invocations);
+    bill.total(BUDGET)
 }

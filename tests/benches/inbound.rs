@@ -35,6 +35,7 @@ use serde_json::json;
 use tests::backend::Assembled;
 use tests::database::{Database, conversations_at};
 use tests::issuer::{Fixture, Issuer};
+use tests::meter::thread_cpu_time;
 use tokio::net::TcpListener;
 
 const BUDGET: Duration = Duration::from_micros(600);
@@ -64,14 +65,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (mut alone, mut together, mut elapsed) = (Vec::new(), Vec::new(), Duration::ZERO);
     for number in 1..=BATCHES {
         let first = u32::try_from(number)? * BATCH * 2;
-        let begun = cpu_time()?;
+        let begun = thread_cpu_time()?;
         activities.post(first, BATCH, 1).await?;
-        let between = cpu_time()?;
+        let between = thread_cpu_time()?;
         let started = Instant::now();
         activities.post(first + BATCH, BATCH, AT_ONCE).await?;
         elapsed += started.elapsed();
         alone.push(between.saturating_sub(begun) / BATCH);
-        together.push(cpu_time()?.saturating_sub(between) / BATCH);
+        together.push(thread_cpu_time()?.saturating_sub(between) / BATCH);
     }
     let (alone, together) = (median(alone), median(together));
     let posted = f64::from(BATCH) * f64::from(u32::try_from(BATCHES)?);
@@ -121,7 +122,7 @@ fn endpoint(service_url: &str, database: SocketAddr) -> Result<(App, HeaderValue
     ))
 }
 
-/// Posts activities of a person whom the bot knows.
+/// Posts activities of a person that the bot knows.
 struct Activities {
     app: App,
     token: HeaderValue,
@@ -157,29 +158,22 @@ impl Activities {
 
 /// DynamoDB and a channel that accepts everything, on a thread of their own.
 fn peers() -> Result<Peers, Box<dyn Error>> {
-    let (tell, told) = channel();
+    let (ready, addresses) = channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime {
-            let _ = runtime.block_on(serve(tell));
+            let _ = runtime.block_on(serve(ready));
         }
     });
-    Ok(told.recv()?)
+    Ok(addresses.recv()?)
 }
 
-async fn serve(tell: Sender<Peers>) -> Result<(), Box<dyn Error>> {
+async fn serve(ready: Sender<Peers>) -> Result<(), Box<dyn Error>> {
     let database = Database::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    tell.send((database.address(), listener.local_addr()?))?;
+    ready.send((database.address(), listener.local_addr()?))?;
     let accepted = any(async || Json(json!({"id": "1"})));
     Ok(axum::serve(listener, axum::Router::new().fallback_service(accepted)).await?)
-}
-
-/// Processor time of this thread so far: the first number in its file under `/proc`, in nanoseconds.
-fn cpu_time() -> Result<Duration, Box<dyn Error>> {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = told.split(' ').next().unwrap_or_default().parse()?;
-    Ok(Duration::from_nanos(nanoseconds))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

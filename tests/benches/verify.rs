@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::json;
 use tests::issuer::{Fixture, Issuer};
+use tests::meter::thread_cpu_time;
 
 const BUDGET: Duration = Duration::from_micros(150);
 const BATCHES: usize = 21;
@@ -43,16 +44,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut verifying = Vec::with_capacity(BATCHES);
     let mut parsing = Vec::with_capacity(BATCHES);
     for _ in 0..BATCHES {
-        let begun = cpu_time()?;
+        let begun = thread_cpu_time()?;
         for _ in 0..BATCH {
             black_box(authenticator.authenticate(&headers, activity.clone(), now).await)?;
         }
-        let verified = cpu_time()?;
+        let verified = thread_cpu_time()?;
         for _ in 0..BATCH {
             black_box(Activity::from_slice(black_box(ACTIVITY))?);
         }
         verifying.push(verified.saturating_sub(begun) / BATCH);
-        parsing.push(cpu_time()?.saturating_sub(verified) / BATCH);
+        parsing.push(thread_cpu_time()?.saturating_sub(verified) / BATCH);
     }
     let (verifying, parsing) = (median(verifying), median(parsing));
     println!("\nCPU time for one activity, keys cached (median of {BATCHES} times {BATCH})");
@@ -66,13 +67,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("verifying takes {:.1} µs", us(verifying)).into());
     }
     Ok(())
-}
-
-/// Processor time of this thread so far: the first number in its file under `/proc`, in nanoseconds.
-fn cpu_time() -> Result<Duration, Box<dyn Error>> {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = told.split(' ').next().unwrap_or_default().parse()?;
-    Ok(Duration::from_nanos(nanoseconds))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -13,8 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Clone, Debug)]
 pub struct Counter {
     address: SocketAddr,
-    counts: Arc<Mutex<BTreeMap<String, Count>>>,
+    counts: Arc<Mutex<Counts>>,
 }
+
+/// The totals by operation, table, and kind of item.
+pub type Counts = BTreeMap<String, Count>;
 
 /// The totals of one kind of request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,16 +61,12 @@ impl Counter {
     }
 
     /// The totals since the last call, by operation, table, and kind of item.
-    pub fn take(&self) -> BTreeMap<String, Count> {
+    pub fn take(&self) -> Counts {
         std::mem::take(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-async fn carry(
-    mut client: TcpStream,
-    upstream: SocketAddr,
-    counts: &Mutex<BTreeMap<String, Count>>,
-) -> io::Result<()> {
+async fn carry(mut client: TcpStream, upstream: SocketAddr, counts: &Mutex<Counts>) -> io::Result<()> {
     let mut server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -102,7 +101,7 @@ async fn carry(
     }
 }
 
-fn count(operation: &str, request: &Value, answer: Option<&Value>, counts: &Mutex<BTreeMap<String, Count>>) {
+fn count(operation: &str, request: &Value, answer: Option<&Value>, counts: &Mutex<Counts>) {
     let reads = ["GetItem", "BatchGetItem", "Query", "Scan"].contains(&operation);
     let consumed = answer.map(|answer| &answer["ConsumedCapacity"]);
     let units: Option<f64> = match consumed {
@@ -194,6 +193,9 @@ fn kind(key: &Value) -> String {
         .iter()
         .find_map(|name| key[*name]["S"].as_str())
         .unwrap_or_default();
+    if text.len() >= 32 && text.chars().all(|digit| digit.is_ascii_hexdigit()) {
+        return "hash".to_owned();
+    }
     let word: String = text.chars().take_while(char::is_ascii_alphabetic).collect();
     if word == "ntf" { "row".to_owned() } else { word }
 }

@@ -101,7 +101,7 @@ impl Database {
 
     /// The records of the registry.
     pub fn registry(&self) -> Registry {
-        Registry::new(&sdk(self.address), NOTIFICATIONS)
+        registry_at(self.address)
     }
 
     /// The ledger.
@@ -118,6 +118,11 @@ pub fn conversations_at(address: SocketAddr) -> Conversations {
 /// The notifications at this address, real or faked.
 pub fn notifications_at(address: SocketAddr) -> Notifications {
     Notifications::new(&sdk(address), NOTIFICATIONS)
+}
+
+/// The registry at this address, real or faked.
+pub fn registry_at(address: SocketAddr) -> Registry {
+    Registry::new(&sdk(address), NOTIFICATIONS)
 }
 
 /// The ledger at this address, real or faked.

@@ -7,6 +7,7 @@
 )]
 
 pub mod backend;
+pub mod bill;
 pub mod channel;
 pub mod counter;
 pub mod credential;

@@ -24,6 +24,19 @@ pub fn cpu_time() -> io::Result<Duration> {
     Ok(Duration::from_millis(used * 1000 / TICKS))
 }
 
+/// Processor time of this thread: the first number in its file under `/proc`, in nanoseconds.
+///
+/// # Errors
+///
+/// The system has no `/proc`.
+pub fn thread_cpu_time() -> io::Result<Duration> {
+    let told = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = told.split(' ').next().and_then(|number| number.parse().ok());
+    nanoseconds
+        .map(Duration::from_nanos)
+        .ok_or_else(|| io::Error::other("/proc/thread-self/schedstat names no time"))
+}
+
 /// The peak of resident memory, in bytes.
 ///
 /// # Errors

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::Assembled;
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use botframework::connector::Connector;
 use botframework::http::{Body, ResponseFuture, Transport};
 use bytes::Bytes;
 use futures_util::future::{Either, join, join_all, select};
 use herald::audience::Recipient;
+use herald::backend::Backend;
 use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
@@ -31,6 +31,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::backend::Assembled;
 use crate::crowd::{self, Crowd};
 use crate::database::stack;
 
@@ -227,6 +228,21 @@ pub fn clock() -> Clock {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         start.checked_add(began.elapsed()).unwrap()
     })
+}
+
+/// Plans until the plans queue is empty. Returns how many messages it had.
+pub async fn plan<B: Backend<Queue = queue::memory::Queue>>(
+    planner: &planner::Context<B>,
+    plans: &queue::memory::Queue,
+) -> u64 {
+    let mut count = 0;
+    while let Some(plan) = plans.take() {
+        let plan = serde_json::from_str(&plan.body).unwrap();
+        let deadline = planner.clock.now() + jiff::SignedDuration::from_mins(1);
+        planner::run(planner, plan, deadline).await.unwrap();
+        count += 1;
+    }
+    count
 }
 
 /// Puts the messages of a notification on the queue and delivers them, at the limits of Teams.

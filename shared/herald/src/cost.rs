@@ -168,7 +168,9 @@ impl Usage {
             (NOTIFICATION, 1),
         ]
         .into_iter()
-        .fold(Self::default(), |sum, (usage, times)| sum.plus(usage, times))
+        .fold(Self::default(), |sum, (usage, times)| {
+            sum.plus(usage, f64_of(times))
+        })
     }
 
     /// The cost at these prices, in US dollars.
@@ -182,10 +184,9 @@ impl Usage {
             + self.schedules * prices.schedule
     }
 
-    fn plus(self, usage: Self, times: u64) -> Self {
-        // An `f64` counts exactly to 2^53.
-        #[allow(clippy::cast_precision_loss)]
-        let times = times as f64;
+    /// This and so many times the other.
+    #[must_use]
+    pub fn plus(self, usage: Self, times: f64) -> Self {
         let sum = |mine: f64, theirs: f64| theirs.mul_add(times, mine);
         Self {
             write_units: sum(self.write_units, usage.write_units),
@@ -197,6 +198,12 @@ impl Usage {
             schedules: sum(self.schedules, usage.schedules),
         }
     }
+}
+
+/// An `f64` counts exactly to 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn f64_of(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
