@@ -1,6 +1,9 @@
 //! Starts and stops the whole system.
 
-use std::{collections::BTreeMap, net::TcpListener};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+};
 
 use tokio::{
     net,
@@ -15,6 +18,7 @@ use crate::{
     event::{Event, Events, Published},
     eventbridge::Buses,
     front,
+    iam::{Call, Permissions},
     options::Options,
     runtime::{Failure, FunctionEnv, Functions},
     scheduler::{self, Scheduler},
@@ -60,6 +64,7 @@ pub struct Host {
     sns_endpoint: String,
     scheduler_endpoint: String,
     stack: Stack,
+    permissions: Permissions,
     database: Database,
     broker: Broker,
     buses: Buses,
@@ -104,19 +109,17 @@ impl Host {
         let (runtime_listener, runtime_api) = loopback().await?;
         let location = location(options, &sqs_endpoint);
         let stack = options.template.deploy(&location)?;
-        let database = Database::start(options.data.as_ref(), &stack.tables).await?;
+        let permissions = Permissions::new(&stack.functions, &location);
+        let database = Database::start(options.data.as_ref(), &stack.tables, &permissions).await?;
         let (broker, scheduler) = open_queues(options, &stack, &events)?;
         let buses = Buses::new(&stack, broker.clone(), &location, events.clone());
-        let mut environment: BTreeMap<String, String> = [
+        let mut environment = variables_of([
             ("AWS_ENDPOINT_URL_DYNAMODB", &database.endpoint()),
             ("AWS_ENDPOINT_URL_SQS", &sqs_endpoint),
             ("AWS_ENDPOINT_URL_EVENTBRIDGE", &eventbridge_endpoint),
             ("AWS_ENDPOINT_URL_SNS", &topics_endpoint),
             ("AWS_ENDPOINT_URL_SCHEDULER", &scheduler_endpoint),
-        ]
-        .into_iter()
-        .map(|(name, url)| (name.to_owned(), url.clone()))
-        .collect();
+        ]);
         environment.extend(options.environment.clone());
         let env = FunctionEnv {
             binaries: &options.binaries,
@@ -132,10 +135,14 @@ impl Host {
         for (listener, router, limits) in [
             (
                 sqs_listener,
-                sqs::router(broker.clone(), &stack, &location),
+                permissions.enforced(sqs::router(broker.clone(), &stack, &location)),
                 Limits::service(),
             ),
-            (eventbridge_listener, buses.router(), Limits::small_service()),
+            (
+                eventbridge_listener,
+                permissions.enforced(buses.router()),
+                Limits::small_service(),
+            ),
             (
                 topics_listener,
                 sns::router(broker.clone(), &stack),
@@ -143,7 +150,7 @@ impl Host {
             ),
             (
                 scheduler_listener,
-                scheduler::router(scheduler.clone(), &stack, &location),
+                permissions.enforced(scheduler::router(scheduler.clone(), &stack, &location)),
                 Limits::small_service(),
             ),
             (runtime_listener, functions.runtime_api(), Limits::service()),
@@ -158,15 +165,7 @@ impl Host {
             .await
             .map_err(|(function, source)| Error::Function { function, source })?;
         for mapping in &stack.mappings {
-            let poller = Poller {
-                mapping: mapping.clone(),
-                arn: location.arn("sqs", &mapping.queue),
-                location: location.clone(),
-                broker: broker.clone(),
-                functions: functions.clone(),
-                events: events.clone(),
-                retry_visibility: options.retry_visibility,
-            };
+            let poller = poller(mapping, options, &location, &broker, &functions, &events);
             // The template was rejected if a mapping's queue does not exist.
             tasks.spawn(async move { drop(poller.run().await) });
         }
@@ -184,6 +183,7 @@ impl Host {
             sns_endpoint: topics_endpoint,
             scheduler_endpoint,
             stack,
+            permissions,
             database,
             broker,
             buses,
@@ -234,6 +234,11 @@ impl Host {
     /// The resources that run.
     pub fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// The actions that functions with a role carried out so far.
+    pub fn calls(&self) -> BTreeSet<Call> {
+        self.permissions.calls()
     }
 
     /// The queues of the stack.
@@ -315,6 +320,30 @@ impl Host {
         self.functions.stop().await;
         self.database.take_away().await;
     }
+}
+
+fn poller(
+    mapping: &template::Mapping,
+    options: &Options,
+    location: &AwsLocation,
+    broker: &Broker,
+    functions: &Functions,
+    events: &Events,
+) -> Poller {
+    Poller {
+        mapping: mapping.clone(),
+        arn: location.arn("sqs", &mapping.queue),
+        location: location.clone(),
+        broker: broker.clone(),
+        functions: functions.clone(),
+        events: events.clone(),
+        retry_visibility: options.retry_visibility,
+    }
+}
+
+fn variables_of(endpoints: [(&str, &String); 5]) -> BTreeMap<String, String> {
+    let owned = endpoints.map(|(name, url)| (name.to_owned(), url.clone()));
+    BTreeMap::from(owned)
 }
 
 /// The account and region that the host runs as.

@@ -20,6 +20,7 @@ mod event;
 pub mod eventbridge;
 pub mod front;
 mod host;
+pub mod iam;
 pub mod issuer;
 mod journal;
 mod options;

@@ -18,7 +18,7 @@ impl System {
         serde_json::from_str(&response.text().await.unwrap()).unwrap()
     }
 
-    async fn put_event(&self, bus: &str, source: &str, detail_type: &str, detail: &Value) {
+    pub(crate) async fn put_event(&self, bus: &str, source: &str, detail_type: &str, detail: &Value) {
         let entry = json!({"EventBusName": bus, "Source": source, "DetailType": detail_type,
                            "Detail": detail.to_string()});
         let endpoint = self.host.eventbridge_endpoint();
@@ -42,14 +42,14 @@ impl System {
         assert_eq!(sent.status(), 200);
     }
 
-    pub(super) async fn send_to_events_queue(&self, body: &str) {
+    pub(crate) async fn send_to_events_queue(&self, body: &str) {
         let url = format!("{}/000000000000/EventsQueue", self.host.sqs_endpoint());
         let request = json!({"QueueUrl": url, "MessageBody": body});
         self.service(self.host.sqs_endpoint(), "AmazonSQS.SendMessage", &request)
             .await;
     }
 
-    pub(super) async fn failed_events(&self) -> Vec<Value> {
+    pub(crate) async fn failed_events(&self) -> Vec<Value> {
         let url = format!("{}/api/events/failed", self.host.url());
         let answer = self.http.get(url).send().await.unwrap().text().await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();

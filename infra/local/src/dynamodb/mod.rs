@@ -25,6 +25,7 @@ use tokio::{
 
 use crate::{
     data::{self, DataDir},
+    iam::Permissions,
     server::{self, Limits, guard::guarded},
     template::Table,
 };
@@ -66,6 +67,7 @@ pub enum Error {
 pub(crate) struct Database {
     engine: Engine,
     connections: Connections,
+    permissions: Permissions,
     address: SocketAddr,
     server: Mutex<Option<Server>>,
     opened: Contents,
@@ -89,17 +91,22 @@ struct Server {
 
 impl Database {
     /// Opens the database, in a directory or in memory, creates missing tables, and serves it on a free loopback port.
-    pub(crate) async fn start(data: Option<&DataDir>, tables: &[Table]) -> Result<Database, Error> {
+    pub(crate) async fn start(
+        data: Option<&DataDir>,
+        tables: &[Table],
+        permissions: &Permissions,
+    ) -> Result<Database, Error> {
         let engine = open(data)?;
         create(&engine, tables)?;
         let opened = contents(&engine, tables)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let connections = Connections::new(engine.clone());
-        let server = Server::start(listener, &connections)?;
+        let server = Server::start(listener, &connections, permissions)?;
         Ok(Database {
             engine,
             connections,
+            permissions: permissions.clone(),
             address,
             server: Mutex::new(Some(server)),
             opened,
@@ -131,7 +138,7 @@ impl Database {
         let mut server = self.server.lock().await;
         if server.is_none() {
             let listener = TcpListener::bind(self.address).await?;
-            *server = Some(Server::start(listener, &self.connections)?);
+            *server = Some(Server::start(listener, &self.connections, &self.permissions)?);
         }
         Ok(())
     }
@@ -151,10 +158,14 @@ impl Database {
 }
 
 impl Server {
-    fn start(listener: TcpListener, connections: &Connections) -> std::io::Result<Server> {
+    fn start(
+        listener: TcpListener,
+        connections: &Connections,
+        permissions: &Permissions,
+    ) -> std::io::Result<Server> {
         let socket = SockRef::from(&listener).try_clone()?;
         let (stop, stopping) = watch::channel(false);
-        let router = guarded(connections.router());
+        let router = guarded(permissions.enforced(connections.router()));
         let stopped = tokio::spawn(server::serve(listener, router, Limits::service(), stopping));
         Ok(Server {
             socket,

@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     event::{Event, Events},
-    template,
+    iam, template,
 };
 use api::Sessions;
 use process::{LaunchSpec, Process, ProcessKiller};
@@ -332,8 +332,8 @@ fn environment(function: &template::Function, env: &FunctionEnv<'_>) -> Vec<(Str
         ("AWS_LAMBDA_LOG_STREAM_NAME", "local".into()),
         ("AWS_REGION", location.region.clone()),
         ("AWS_DEFAULT_REGION", location.region.clone()),
-        // Invented credentials: the services of this host check no signatures, but the SDK needs some to sign.
-        ("AWS_ACCESS_KEY_ID", "local".into()),
+        // Invented credentials: the services of this host check no signatures, but know the function by its key.
+        ("AWS_ACCESS_KEY_ID", iam::access_key(&function.name)),
         ("AWS_SECRET_ACCESS_KEY", "local".into()),
         ("AWS_SESSION_TOKEN", "local".into()),
         ("LAMBDA_TASK_ROOT", env.binaries.display().to_string()),

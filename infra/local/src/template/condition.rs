@@ -13,7 +13,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn condition(&self, id: &str, name: &str) -> Result<bool, Error> {
+    pub(super) fn condition(&self, id: &str, name: &str) -> Result<bool, Error> {
         let condition = self
             .conditions
             .get(name)

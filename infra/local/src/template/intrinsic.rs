@@ -137,6 +137,10 @@ impl Resolver<'_> {
             ("AWS::Serverless::Function", "Arn") => {
                 Some(self.location.arn("lambda", &format!("function:{target}")))
             }
+            ("AWS::Events::EventBus", "Arn") => {
+                Some(self.location.arn("events", &format!("event-bus/{target}")))
+            }
+            ("AWS::Logs::LogGroup", "Arn") => Some(self.location.arn("logs", &format!("log-group:{target}"))),
             ("AWS::IAM::Role", "Arn") => Some(self.location.role_arn(target)),
             _ => None,
         }

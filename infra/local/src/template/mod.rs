@@ -6,6 +6,7 @@
 mod condition;
 mod document;
 mod intrinsic;
+mod permissions;
 mod reader;
 mod resource;
 mod variables;
@@ -120,14 +121,25 @@ pub struct Function {
     pub memory_mb: u32,
     /// The variables of the template.
     pub environment: BTreeMap<String, String>,
+    /// What its role grants; nothing is refused to a function without a role of the template.
+    pub grants: Option<Vec<Grant>>,
 }
 
-/// An IAM role. Only its trust policy is read.
+/// An action on a resource that a role may carry out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// The action by IAM's name, such as `dynamodb:GetItem`.
+    pub action: String,
+    /// The resource's ARN, with `*` for any text.
+    pub resource: String,
+}
+
+/// An IAM role, as a service may assume it. What it grants to a function is in [`Function::grants`].
 #[derive(Clone, Debug)]
 pub struct Role {
     /// The role's ARN.
     pub arn: String,
-    /// The services that may assume it. Its permissions are not evaluated.
+    /// The services that may assume it.
     pub services: Vec<String>,
 }
 

@@ -35,6 +35,7 @@ impl Reader<'_> {
             timeout: Duration::from_secs(properties.timeout),
             memory_mb: properties.memory_size,
             environment: properties.environment.variables,
+            grants: self.resolver.grants(self.id, self.written)?,
         })
     }
 
