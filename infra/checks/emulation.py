@@ -297,9 +297,12 @@ def adopt(emulator, folder):
     formation = emulator.client("cloudformation")
     formation.delete_stack(StackName="herald")
     formation.get_waiter("stack_delete_complete").wait(StackName="herald", WaiterConfig={"Delay": 1})
+    left = emulator.client("dynamodb").list_tables()["TableNames"]
+    if sorted(left) != sorted(NAMES.values()):
+        raise Failed(f"other tables than those of the stack are left: {left}")
     named = [f"{name}={value}" for name, value in NAMES.items()]
     made = deploy(emulator, folder, "--yes", "--adopt-tables", "--binaries", folder / "functions", *named, stack="herald2")
-    if made.count("Import") != len(NAMES):
+    if len(re.findall(r"\|  Import +\|", made)) != len(NAMES):
         raise Failed(f"not all tables are adopted: {made}")
     outputs = formation.describe_stacks(StackName="herald2")["Stacks"][0]["Outputs"]
     outputs = {it["OutputKey"]: it["OutputValue"] for it in outputs}
