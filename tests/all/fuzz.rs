@@ -418,6 +418,7 @@ fn the_endpoint_answers_every_post() {
             let context = messages::Context::<Memory> {
                 topics: messages::Topics::default(),
                 conversations: Store::new(),
+                registry: Store::new(),
                 notifications: Store::new(),
                 plans: Queue::new(),
                 events: Queue::new(),

@@ -167,6 +167,7 @@ impl World {
         let context = messages::Context::<Assembled<S, Store, Store, Queue, herald::event::memory::Events>> {
             topics: messages::Topics::new(["builds", "release notes"]),
             conversations: store,
+            registry: self.store.clone(),
             notifications: self.store.clone(),
             plans: self.plans.clone(),
             events: self.jobs.clone(),

@@ -106,6 +106,7 @@ fn endpoint(service_url: &str, database: SocketAddr) -> Result<(App, HeaderValue
     let token = Fixture::Current.key().sign(&header, &claims)?;
     let context = Context::<Assembled<Conversations, Store, Store, Queue, Events>> {
         conversations: conversations_at(database),
+        registry: Store::new(),
         notifications: Store::new(),
         plans: Queue::new(),
         events: Queue::new(),

@@ -187,6 +187,7 @@ async fn deliver(run: &Arc<Run>, body: &str, activity: u64) -> usize {
         let context = messages::Context::<Simulated> {
             topics: messages::Topics::default(),
             conversations: tables.clone(),
+            registry: tables.clone(),
             notifications: tables,
             // The people here ask the bot for nothing that is to be done later.
             events: plans.clone(),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::reminder::Reminder;
-use crate::{Later, LaterResult, TagResult, Tags, Welcome};
+use crate::{Later, LaterResult, TagResult, Tags, Welcome, Word, settings};
 
 /// What the bot does. The first handler that fits an activity runs.
 pub fn bot(app: App) -> App {
@@ -26,6 +26,10 @@ pub fn bot(app: App) -> App {
         .command("remind me", remind)
         .command("report", report)
         .command("who am i", who_am_i)
+        .on(Word::Stop, settings::stop)
+        .on(Word::Start, settings::start)
+        .on(Word::Settings, settings::settings)
+        .verb(settings::VERB, settings::by_button)
         .verb("subscribe", subscribe_by_button)
         .verb("unsubscribe", unsubscribe_by_button)
         .on(Message, echo)
@@ -71,8 +75,8 @@ async fn help(context: Context) -> Result<String, Error> {
     Ok(format!(
         "I bring notifications here when there are any. I understand:\n{subscribe}\n- **remind me tomorrow at 9 to call Ada** \
          brings that back at your time\n- **report sales** makes a report, and brings it when it is there\n- **who am i** shows \
-         what I know of you\n- **help** shows this\n\nSay anything else and I repeat it, so you can see that I listen. To stop hearing from me, uninstall \
-         me or remove me from this chat."
+         what I know of you\n- **stop** ends notifications, **start** brings them back, and **settings** shows each kind\n- **help** \
+         shows this\n\nSay anything else and I repeat it, so you can see that I listen."
     ))
 }
 
@@ -267,6 +271,7 @@ mod tests {
             let (plans, jobs) = (Queue::new(), Queue::new());
             let app = crate::app(crate::Context::<Memory> {
                 conversations: store.clone(),
+                registry: store.clone(),
                 notifications: store,
                 plans: plans.clone(),
                 events: jobs.clone(),
@@ -314,6 +319,9 @@ mod tests {
             "remind me tomorrow at 9 to call Ada",
             "report sales",
             "who am i",
+            "stop",
+            "start",
+            "settings",
         ] {
             said.expect_mention_of(&format!("**{command}**"));
         }

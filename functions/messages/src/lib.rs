@@ -26,21 +26,27 @@ use herald::{aws, credential};
 
 use inbound::Inbound;
 use later::DeployedEngine;
+use preferences::StoredPreferences;
 use tags::StoredTags;
 
 pub mod bot;
 mod inbound;
 mod later;
 mod local_time;
+mod preferences;
 mod reminder;
+pub mod settings;
 mod tags;
 mod topics;
 mod turns;
+pub mod words;
 
 pub use later::{Later, LaterResult};
+pub use preferences::Preferences;
 pub use tags::{TagResult, Tags};
 pub use topics::Topics;
 pub use turns::Welcome;
+pub use words::{SaidWord, Word};
 
 /// How long one request of the bot may take. The function ends after 15 seconds, and the channel waits no longer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +58,8 @@ pub struct Context<B: Backend> {
     pub conversations: B::Conversations,
     /// Where notifications are stored that the bot asks for.
     pub notifications: B::Notifications,
+    /// Where the categories are stored; read only.
+    pub registry: B::Registry,
     /// The queue to the planner.
     pub plans: B::Queue,
     /// The queue of the bot's jobs.
@@ -85,6 +93,7 @@ impl Context<Aws> {
         Ok(Self {
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             plans: queue(variable::PLANS_QUEUE_URL)?,
             events: queue(variable::EVENTS_QUEUE_URL)?,
             settings: Settings::from_environment(environment)?,
@@ -106,6 +115,11 @@ pub fn app<B: Backend>(context: Context<B>) -> App {
         store: context.conversations.clone(),
         clock: context.clock.clone(),
     });
+    let preferences = Arc::new(StoredPreferences {
+        conversations: context.conversations.clone(),
+        registry: context.registry,
+        clock: context.clock.clone(),
+    });
     let engine = Arc::new(DeployedEngine::<B> {
         notifications: context.notifications,
         conversations: context.conversations.clone(),
@@ -122,6 +136,7 @@ pub fn app<B: Backend>(context: Context<B>) -> App {
         random: context.random,
         topics: context.topics,
         tags,
+        preferences,
         engine,
     }))
 }

@@ -90,6 +90,44 @@ pub async fn change<C: Conversations>(
     Ok(result)
 }
 
+/// Changes what a person opted out of by what was said in a conversation; of a group chat or channel, its own choices. What is said in a
+/// thread counts for the thread and its channel. Without a change, nothing is written. Returns what counts then, of a thread for its
+/// channel; `None` if the conversation is not stored.
+///
+/// # Errors
+/// When the store is unavailable. The change may be stored in part then; its repetition completes it.
+pub async fn in_conversation<C: Conversations>(
+    store: &C,
+    said_in: &ConversationKey,
+    change: Option<&OptOutChange>,
+    now: Timestamp,
+) -> Result<Option<OptOuts>, Error> {
+    let Some(record) = read(store, said_in).await? else {
+        return Ok(None);
+    };
+    if let Some(person) = PersonId::of(&record).first() {
+        let counts = match change {
+            Some(change) => self::change(store, person, Some(said_in), change, now).await?,
+            None => find(store, person).await?,
+        };
+        return Ok(Some(counts.unwrap_or_default()));
+    }
+    let channel = ConversationKey {
+        conversation: said_in.conversation.channel(),
+        ..said_in.clone()
+    };
+    let mut counts = OptOuts::default();
+    for key in BTreeSet::from([said_in, &channel]) {
+        let mut rule = |old: Option<&Conversation>| conversation::change_opt_outs(old?, change?, now);
+        let update = store.update_conversation(key, &mut rule).await?;
+        let opt_outs = update.after.or(update.before).and_then(|record| record.opt_outs);
+        if *key == channel {
+            counts = opt_outs.unwrap_or_default();
+        }
+    }
+    Ok(Some(counts))
+}
+
 /// Reads what the person of a conversation opted out of. `None` if it is not personal.
 pub(crate) async fn of_conversation<C: Conversations>(
     store: &C,

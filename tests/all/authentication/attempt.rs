@@ -128,6 +128,7 @@ impl Attempt {
         let context = messages::Context::<Memory> {
             topics: messages::Topics::default(),
             conversations: store.clone(),
+            registry: store.clone(),
             notifications: store.clone(),
             plans: Queue::new(),
             events: Queue::new(),

@@ -28,7 +28,7 @@ pub enum Choice {
 }
 
 /// The choices of one person, group chat or channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OptOuts {
     /// The choice about every category that has none of its own, and about notifications without a category.
