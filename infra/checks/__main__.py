@@ -7,6 +7,7 @@ import commands
 import deploying
 import faults
 import parameters
+import policies
 import template
 
 
@@ -45,6 +46,7 @@ def main():
     original = template.read()
     found = template.own(original) + template.linted(original)
     found += [*parameters.wrong(original), *alarms(original), *documents(), *deploying.wrong()]
+    found += policies.wrong(sys.argv[1], original, seeded)
     for fault in found:
         print(f"infra/template.yaml: {fault}")
     if found:
