@@ -263,18 +263,6 @@ const MUTATIONS: &[Mutation] = &[
         to: "    if false && names_person {\n        Box::pin(",
     },
     Mutation {
-        name: "a replaced conversation forgets what its person opted out of",
-        file: "functions/sender/src/outcome.rs",
-        from: "preferences::refresh(conversations, &key).await?;",
-        to: "let _ = (&key, preferences::refresh::<B::Conversations>);",
-    },
-    Mutation {
-        name: "an older choice replaces a later one",
-        file: "shared/herald/src/conversation/opt_out.rs",
-        from: "copies.into_iter().max_by_key(|copy| copy.changed_at)",
-        to: "copies.into_iter().min_by_key(|copy| copy.changed_at)",
-    },
-    Mutation {
         name: "a chunk is closed at any revision",
         file: "shared/herald/src/store/memory/notifications.rs",
         from: "if entry.head.revision != revision {",
