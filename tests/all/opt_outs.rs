@@ -10,6 +10,7 @@ use herald::store::Conversations;
 use herald::telemetry::Metric;
 use lambda_http::Body;
 use serde_json::{Value, json};
+use tests::channel::Behaviour;
 use tests::logs::Logs;
 
 use crate::notify::plans::by;
@@ -92,6 +93,33 @@ async fn who_opted_out_is_left_out_and_counted_or_reported() {
         let path = format!("/api/notifications/{id}/deliveries?state=skipped&format=csv");
         assert!(text(&world.notify(get(&path)).await).contains("optedOut"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_replaces_another_has_the_choices_of_its_person_from_its_first_moment() {
+    let world = World::of(&["ada"]).await;
+    choose(&world, "ada", Some("news"), Choice::OptedOut).await;
+    let gone = Behaviour::Refuse {
+        status: 404,
+        code: "ConversationNotFound",
+    };
+    world.channel.when("a:ada", gone);
+    world.channel.when("", Behaviour::Named("a:ada-anew"));
+    let other = json!({"audience": {"everyone": true}, "message": {"text": "others"}, "category": "outages"});
+    let other = world.asks(&other).await;
+    world.work().await;
+    assert_eq!(world.notification(&other).await.counts.delivered, 1);
+    let anew = "msteams|28:bot|a:ada-anew".parse().unwrap();
+    let stored = world.store.get_many(&[anew]).await.unwrap().remove(0);
+    assert!(
+        stored
+            .opt_outs
+            .is_some_and(|opt_outs| !opt_outs.permit(Some("news")))
+    );
+    assert_eq!(stored.version, 1, "it is in the first write");
+    let unwanted = world.asks(&news(&json!({"everyone": true}))).await;
+    world.work().await;
+    assert_eq!(world.notification(&unwanted).await.counts.delivered, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -277,12 +277,8 @@ impl<'a, B: Backend> Team<'a, B> {
         let keys: Vec<ConversationKey> = named.iter().map(|(key, _)| key.clone()).collect();
         for known in context.conversations.get_many(&keys).await? {
             for (_, feedback) in named.iter().filter(|(key, _)| *key == known.key) {
-                context
-                    .conversations
-                    .apply_feedback(&known.key, known.version, feedback, context.clock.now())
-                    .await?;
-                // What the person opted out of may be stored under the other id.
-                preferences::refresh(&context.conversations, &known.key).await?;
+                let now = context.clock.now();
+                preferences::name_person(&context.conversations, &known, feedback, now).await?;
             }
         }
         Ok(())

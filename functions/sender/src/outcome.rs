@@ -5,11 +5,11 @@ use botframework::id::ActivityId;
 use botframework::teams::is_teams;
 use herald::backend::Backend;
 use herald::bot_monitor::TokenVerdict;
+use herald::companions;
 use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
 use herald::delivery::{self, AttemptLease, AttemptOutcome, Disposition, RetryPolicy};
 use herald::id::NotificationId;
 use herald::notification::MessageRefusal;
-use herald::preferences;
 use herald::retry::{Action, action_for, retry_after};
 use herald::store::{self, Conversations, Notifications};
 use herald::time::later;
@@ -290,9 +290,8 @@ impl<B: Backend> Tenant<'_, B> {
                         .await?;
                 }
                 SideEffect::Replaced { old, new } => {
-                    let key = new.key.clone();
-                    conversations.remember(*new, now).await?;
-                    preferences::refresh(conversations, &key).await?;
+                    // With what its person opted out of, from its first moment: this is not done again.
+                    companions::remember(conversations, *new, now).await?;
                     conversations.mark_removed(&old, now).await?;
                 }
                 SideEffect::Throttled(retry_after) => self.throttle(retry_after).await?,

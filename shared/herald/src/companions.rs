@@ -94,19 +94,8 @@ async fn update_with_opt_outs<C: Conversations>(
     now: Timestamp,
 ) -> Result<Update<Conversation>, Error> {
     let before = preferences::of_conversation(store, unwritten).await?;
-    let with_opt_outs = |old: Option<&Conversation>| {
-        let new = rule(old)?;
-        let copy = before
-            .as_ref()
-            .and_then(|before| conversation::set_opt_outs(&new, before));
-        Some(match copy {
-            Some(copy) => Conversation {
-                opt_outs: copy.opt_outs,
-                ..new
-            },
-            None => new,
-        })
-    };
+    let with_opt_outs =
+        |old: Option<&Conversation>| Some(preferences::with_copy(rule(old)?, before.as_ref()));
     let update = update_with_companions(store, unwritten, &with_opt_outs, now).await?;
     let after = preferences::of_conversation(store, unwritten).await?;
     if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {

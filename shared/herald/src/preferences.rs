@@ -12,7 +12,8 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use crate::conversation::{
-    self, Conversation, ConversationKey, OptOutChange, OptOuts, PersonId, PersonKey, Scope, latest_opt_outs,
+    self, Conversation, ConversationKey, Feedback, OptOutChange, OptOuts, PersonId, PersonKey, Scope,
+    latest_opt_outs,
 };
 use crate::store::{ConversationFilter, Conversations, Error};
 
@@ -136,18 +137,49 @@ pub(crate) async fn of_conversation<C: Conversations>(
     latest(store, PersonId::of(conversation).iter()).await
 }
 
-/// Copies what the person of a conversation opted out of to it, after another id of theirs, or another id of the conversation, became
-/// known.
-///
-/// # Errors
-/// When the store is unavailable.
-pub async fn refresh<C: Conversations>(store: &C, key: &ConversationKey) -> Result<(), Error> {
+/// Copies what the person of a conversation opted out of to it.
+async fn refresh<C: Conversations>(store: &C, key: &ConversationKey) -> Result<(), Error> {
     let Some(record) = read(store, key).await? else {
         return Ok(());
     };
     match of_conversation(store, &record).await? {
         Some(opt_outs) => copy(store, key, &opt_outs).await,
         None => Ok(()),
+    }
+}
+
+/// Stores another id of the person of a conversation, together with what is stored under that id. Only this version of the record is
+/// changed.
+///
+/// # Errors
+/// When the store is unavailable. Then the id is not stored, or what is stored under it was copied.
+pub async fn name_person<C: Conversations>(
+    store: &C,
+    known: &Conversation,
+    feedback: &Feedback,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(named) = conversation::apply_feedback(known, feedback, now) else {
+        return Ok(());
+    };
+    let opt_outs = of_conversation(store, &named).await?;
+    let mut rule = |old: Option<&Conversation>| {
+        let old = old.filter(|old| old.version == known.version)?;
+        let named = conversation::apply_feedback(old, feedback, now)?;
+        Some(with_copy(named, opt_outs.as_ref()))
+    };
+    store.update_conversation(&known.key, &mut rule).await?;
+    refresh(store, &known.key).await
+}
+
+/// The conversation with a copy, unless it has a later one.
+pub(crate) fn with_copy(conversation: Conversation, opt_outs: Option<&OptOuts>) -> Conversation {
+    match opt_outs.and_then(|opt_outs| conversation::set_opt_outs(&conversation, opt_outs)) {
+        Some(copy) => Conversation {
+            opt_outs: copy.opt_outs,
+            ..conversation
+        },
+        None => conversation,
     }
 }
 

@@ -130,14 +130,13 @@ async fn a_choice_under_one_id_counts_under_the_other_once_that_is_known<S: Conv
     nameless["from"].as_object_mut().unwrap().remove("aadObjectId");
     see(&store, &nameless, 0).await;
     choose(&store, &entra("entra-eve"), &no_to("news")).await;
-    note(
-        &store,
-        "a:eve",
-        &Feedback::Identity("entra-eve".into(), "29:eve".into()),
-        1,
-    )
-    .await;
-    preferences::refresh(&store, &key("a:eve")).await.unwrap();
+    let known = recall(&store, "a:eve").await;
+    let identity = Feedback::Identity("entra-eve".into(), "29:eve".into());
+    preferences::name_person(&store, &known, &identity, at(1))
+        .await
+        .unwrap();
+    let named = recall(&store, "a:eve").await;
+    assert_eq!(named.version, known.version + 1, "both in one write");
     assert!(!wants_news(&store, "a:eve").await);
 }
 
