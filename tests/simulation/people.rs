@@ -277,7 +277,7 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
     all
 }
 
-/// Choices of people, group chats and channels. In some worlds nobody makes any.
+/// Opt-out choices of people, group chats and channels; some seeds have none.
 fn choices(chance: &Chance, places: usize, within: Duration) -> Vec<(Duration, Happening)> {
     let busy = [0, 1, 4, 12][chance.index(4)];
     let choice = |_| {

@@ -228,7 +228,7 @@ impl<B: Backend> Context<B> {
         let Some(standing) = self.notifications.find(standing).await? else {
             return Ok(false);
         };
-        // Of those that may still change their copies, one that will send no more leaves the recipients that it has not reached.
+        // A notification that is stopped or has expired would not reach its open recipients. A new one does.
         if standing.is_stopped() || standing.expires_at <= self.clock.now() {
             return Ok(false);
         }

@@ -151,7 +151,7 @@ impl<'a, B: Backend> Reader<'a, B> {
 
     /// The bucket of the bot in a tenant, if conversations may be created.
     async fn bucket(&self, tenant: Option<&str>) -> Result<Option<Bucket>, store::Error> {
-        match self.recipients.if_no_conversation {
+        match self.recipients.notification.if_no_conversation {
             IfNoConversation::Skip => Ok(None),
             IfNoConversation::Create | IfNoConversation::Install => {
                 BotIdentity(self.recipients.context).bucket_in(tenant).await
@@ -185,7 +185,7 @@ impl<'a, B: Backend> Reader<'a, B> {
         for candidate in meant {
             if let Some(reason) = self.recipients.skip_reason(&candidate) {
                 unreachable.count(reason);
-                if self.recipients.if_unreachable == IfUnreachable::LeaveOut {
+                if self.recipients.notification.if_unreachable == IfUnreachable::LeaveOut {
                     continue;
                 }
             }

@@ -9,8 +9,7 @@ use herald::backend::Backend;
 use herald::companions;
 use herald::conversation::{ConversationKey, State};
 use herald::delivery::SkipReason;
-use herald::id::NotificationId;
-use herald::notification::{IfNoConversation, IfUnreachable, Notification, SendMode, SendPath};
+use herald::notification::{IfNoConversation, Notification, SendPath};
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationSummary, Notifications};
 use herald::tenant_gate::TenantGate;
@@ -25,13 +24,9 @@ pub(crate) struct Recipients<'a, B: Backend> {
     pub(crate) context: &'a Context<B>,
     /// The rate limit of roster requests.
     pub(crate) gate: TenantGate<'a, B::Ledger>,
-    pub(crate) id: &'a NotificationId,
-    notification: &'a Notification,
+    pub(crate) notification: &'a Notification,
     pub(crate) matcher: SelectorMatcher<'a>,
-    pub(crate) if_no_conversation: IfNoConversation,
-    pub(crate) if_unreachable: IfUnreachable,
     audience: &'a Audience,
-    send_mode: SendMode,
     /// The preferred conversations of people who have several, as far as they were read.
     chosen: Mutex<Chosen>,
 }
@@ -58,13 +53,9 @@ impl<'a, B: Backend> Recipients<'a, B> {
         Some(Self {
             context,
             gate: TenantGate::new(&context.ledger, &context.limits, &context.clock),
-            id: &notification.id,
             notification,
             matcher: SelectorMatcher::new(audience, index)?,
-            if_no_conversation: notification.if_no_conversation,
-            if_unreachable: notification.if_unreachable,
             audience,
-            send_mode: notification.send_mode,
             chosen: Mutex::default(),
         })
     }
@@ -75,9 +66,12 @@ impl<'a, B: Backend> Recipients<'a, B> {
             UserRef::Entra(id) => Recipient::User(id),
             UserRef::Account(id) => Recipient::Account(id),
         };
-        let bucket = bucket.filter(|_| self.if_no_conversation != IfNoConversation::Skip);
+        let bucket = bucket.filter(|_| self.notification.if_no_conversation != IfNoConversation::Skip);
         let path = bucket.map(|bucket| SendPath {
-            send_mode: self.send_mode.for_person(&recipient, self.audience, bucket),
+            send_mode: self
+                .notification
+                .send_mode
+                .for_person(&recipient, self.audience, bucket),
             bucket: bucket.clone(),
         });
         (path, recipient)
@@ -87,7 +81,10 @@ impl<'a, B: Backend> Recipients<'a, B> {
     pub(crate) fn conversation(&self, found: ConversationSummary) -> (Option<SendPath>, Recipient) {
         let bucket = Bucket::of(&found.key, found.attributes.tenant.as_deref());
         let path = SendPath {
-            send_mode: self.send_mode.for_conversation(&found.attributes, &bucket),
+            send_mode: self
+                .notification
+                .send_mode
+                .for_conversation(&found.attributes, &bucket),
             bucket,
         };
         (Some(path), Recipient::Conversation(found.key))
@@ -179,7 +176,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
     ) -> Result<bool, store::Error> {
         let notifications = &self.context.notifications;
         let repeated = notifications
-            .claim_recipients(self.id, at.page, std::slice::from_ref(recipient))
+            .claim_recipients(&self.notification.id, at.page, std::slice::from_ref(recipient))
             .await?;
         Ok(!repeated.is_empty())
     }

@@ -205,13 +205,13 @@ impl<'a, B: Backend> Team<'a, B> {
         let (read, named) = self.read_members(at, guests).await?;
         let notifications = &self.recipients.context.notifications;
         let page = notifications
-            .freeze_page(self.recipients.id, at.page, &read)
+            .freeze_page(&self.recipients.notification.id, at.page, &read)
             .await?;
         // Rosters repeat people, on one page and across pages. Each person is planned on one page.
         let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
         let found: Vec<Recipient> = found.collect();
         let repeated = notifications
-            .claim_recipients(self.recipients.id, at.page, &found)
+            .claim_recipients(&self.recipients.notification.id, at.page, &found)
             .await?;
         // After the page is frozen, because these ids change which selector a conversation belongs to.
         self.name(named).await?;

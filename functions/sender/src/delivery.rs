@@ -223,11 +223,12 @@ impl<B: Backend> Delivery<'_, '_, B> {
             }
             Err(outcome) => {
                 let elsewhere = match (&outcome, target.conversation) {
-                    (Outcome::Skipped { reason }, Some(removed))
-                        if *reason == SkipReason::Removed && has_permit =>
-                    {
-                        self.run_in_other(removed, &lease, effects).await?
-                    }
+                    (
+                        Outcome::Skipped {
+                            reason: SkipReason::Removed,
+                        },
+                        Some(removed),
+                    ) if has_permit => self.run_in_other(removed, &lease, effects).await?,
                     _ => None,
                 };
                 elsewhere.unwrap_or_else(|| Disposition::Settle(lease.final_outcome(outcome)))
@@ -391,7 +392,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         let other = known_conversation(self.tenant, &person).await?;
         let Some(other) = other.filter(|other| *other != removed.key) else {
-            // Until the index has the other one, a person who came back cannot be told from one who did not.
+            // The index may not have a reinstalled conversation yet: the delivery waits for it before it is skipped.
             let indexed_at = later(removed.changed_at, INDEX_LAG);
             return Ok((indexed_at > now).then(|| wait(indexed_at)));
         };

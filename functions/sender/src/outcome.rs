@@ -290,7 +290,7 @@ impl<B: Backend> Tenant<'_, B> {
                         .await?;
                 }
                 SideEffect::Replaced { old, new } => {
-                    // With what its person opted out of, from its first moment: this is not done again.
+                    // Its first write has the opt-outs of its person: a retry of the delivery does not repeat this.
                     companions::remember(conversations, *new, now).await?;
                     conversations.mark_removed(&old, now).await?;
                 }

@@ -174,7 +174,7 @@ async fn check(State(permissions): State<Permissions>, request: Request, next: N
     let Ok(body) = to_bytes(body, BODY_BYTES).await else {
         return denied("the request is too large or was cut short");
     };
-    // What is not readable names nothing, and is not granted.
+    // A body that is not readable names nothing: it is not granted, or the service refuses it.
     let named = serde_json::from_slice(&body).unwrap_or_default();
     let operation = parts.headers.get("x-amz-target").and_then(|it| it.to_str().ok());
     let operation = operation.and_then(|target| target.split_once('.'));

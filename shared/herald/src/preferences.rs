@@ -152,7 +152,7 @@ async fn refresh<C: Conversations>(store: &C, key: &ConversationKey) -> Result<(
 /// changed.
 ///
 /// # Errors
-/// When the store is unavailable. Then the id is not stored, or what is stored under it was copied.
+/// When the store is unavailable. Then neither the id nor the copy is stored, or both are.
 pub async fn name_person<C: Conversations>(
     store: &C,
     known: &Conversation,

@@ -48,7 +48,8 @@ impl<B: Backend> Acceptor<'_, B> {
     }
 }
 
-/// The request as a caller of the API would write it. Who asked the bot for something gets it, whatever they opted out of. The numbers of the message stay as they were written.
+/// The request as a caller of the API would write it. It is mandatory: opt-outs do not stop what a person asked the bot for. The
+/// numbers of the message stay as they were written.
 fn document(asked: &BotMessage<'_>) -> Result<LosslessJson, serde_json::Error> {
     let audience = json!({ "conversations": [asked.conversation] });
     let message = asked.message.to_lossless()?;

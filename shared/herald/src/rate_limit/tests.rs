@@ -514,8 +514,8 @@ fn refusals_are_not_final_before_the_pauses_are_over_though_shorter_ones_opened_
         rate = new.unwrap_or_else(|| rate.clone());
         refusal
     };
-    for now in [0, 0, 0, 60] {
-        refuse(short, now);
+    for second in [0, 0, 0, 60] {
+        refuse(short, second);
     }
     // A delivery to another tenant says now that the token is not to blame: the pauses are 15 minutes from here on.
     let mut now = 120;

@@ -142,7 +142,7 @@ async fn a_choice_under_one_id_counts_under_the_other_once_that_is_known<S: Conv
 
 async fn the_conversation_in_which_it_was_said_is_not_missed<S: Conversations>(store: S) {
     see(&store, &personal("ada"), 0).await;
-    // A person whom no list finds by this id.
+    // An account id under which no conversation is indexed.
     let stranger = account("29:stranger");
     preferences::change(&store, &stranger, Some(&key("a:ada")), &no_to("news"), at(1))
         .await

@@ -37,8 +37,9 @@ use record::{LEFT_WITH_TEAM, REMOVED, REMOVED_WITH_TEAM, UNREACHABLE, conversati
 /// `unreachable` beside its state, by which the index of those finds it.
 ///
 /// Items that are no conversation have no `reference`, by which a scan filters, and no attribute of an index. Tag items change in
-/// one transaction with the conversation's tags. States of the bot, and what people opted out of, never expire. Turns expire within a day. A person who is linked to a conversation is stored as long as it is; other
-/// people and rosters expire: they have `expires`, which no conversation has.
+/// one transaction with the conversation's tags. States of the bot, and what people opted out of, never expire. Turns expire
+/// within a day. A person who is linked to a conversation is stored as long as it is; other people and rosters expire: they have
+/// `expires`, which no conversation has.
 #[derive(Clone, Debug)]
 pub struct Conversations {
     table: Table,
