@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use herald::telemetry::Metric;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
+use tracing::subscriber::{DefaultGuard, Interest};
 use tracing::{Event, Metadata, Subscriber};
 
 /// The fields of a line.
@@ -20,8 +20,11 @@ pub struct Logs(Arc<Mutex<Vec<Line>>>);
 impl Logs {
     /// Starts a recording, which ends with the guard.
     pub fn record() -> (Self, DefaultGuard) {
+        static SILENT: Once = Once::new();
+        SILENT.call_once(|| drop(tracing::subscriber::set_global_default(Silent)));
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.clone());
+        tracing::callsite::rebuild_interest_cache();
         (logs, guard)
     }
 
@@ -64,6 +67,34 @@ impl Subscriber for Logs {
             .unwrap_or_else(PoisonError::into_inner)
             .push(fields.0);
     }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The subscriber of threads that record nothing. It keeps every callsite on: without it, one that another thread registers
+/// while a recording begins is off for good, and its lines are missing.
+struct Silent;
+
+impl Subscriber for Silent {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
 
     fn enter(&self, _: &Id) {}
 
