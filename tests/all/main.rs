@@ -28,6 +28,7 @@ mod people;
 mod pipeline;
 mod reach;
 mod reactions;
+mod retractions;
 mod rosters;
 mod service_url;
 mod settle;

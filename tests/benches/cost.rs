@@ -115,6 +115,7 @@ async fn send(
         notification: notification.clone(),
         audience: request.audience,
         message: request.message,
+        replacement: request.replacement,
         idempotency: None,
     };
     counter.take();

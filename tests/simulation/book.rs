@@ -44,6 +44,8 @@ pub(super) struct Book {
     pub(super) holds: Vec<Hold>,
     /// Creation leases and created conversations.
     pub(super) introductions: Introductions,
+    /// Whether dead letters were redriven, which takes as long as it takes.
+    pub(super) is_redriven: bool,
     /// When all incidents were over.
     pub(super) recovered_at: Option<Timestamp>,
     /// The bot's answers to activities.
@@ -88,6 +90,13 @@ pub(super) struct Wanted {
     pub(super) refused: Option<(u32, Timestamp)>,
     /// The last content, or `None` after a retraction.
     pub(super) text: Option<String>,
+    /// The second content and those after it, in the order of the table.
+    pub(super) stored: Vec<Option<String>>,
+    /// When its copies are to be deleted, or to show the replacement.
+    pub(super) retract_at: Option<Timestamp>,
+    pub(super) replacement: Option<String>,
+    /// When that was stored.
+    pub(super) retracted_as_asked: Option<Timestamp>,
 }
 
 impl Wanted {
@@ -231,14 +240,54 @@ impl Book {
         }
     }
 
-    /// A worker recorded that the channel refuses the message of this revision.
-    pub(super) fn message_refused(&mut self, id: &NotificationId, revision: u32, now: Timestamp) {
+    /// A worker recorded that the channel refuses the message with this text.
+    pub(super) fn message_refused(&mut self, id: &NotificationId, text: Option<&str>, now: Timestamp) {
         let mut wanted = self.wanted.iter_mut();
         if let Some(wanted) = wanted.find(|wanted| wanted.id.as_ref() == Some(id))
+            && let Some(revision) = text.map(|text| Self::read(text).1)
             && wanted.refused.is_none_or(|(earlier, _)| earlier < revision)
         {
             wanted.refused = Some((revision, now));
         }
+    }
+
+    /// A new content of a notification was stored in the table.
+    pub(super) fn content_stored(&mut self, run: &Run, revised: &Notification, text: Option<String>) {
+        let mut wanted = self.wanted.iter_mut();
+        let Some(wanted) = wanted.find(|wanted| wanted.id.as_ref() == Some(&revised.id)) else {
+            return;
+        };
+        wanted.stored.push(text.clone());
+        let Some(retraction) = revised
+            .retraction
+            .filter(|made| made.revision == Some(revised.revision))
+        else {
+            return;
+        };
+        let now = run.now();
+        let fault = if wanted.retract_at != Some(retraction.at) {
+            Some("is retracted, which its caller did not ask for")
+        } else if retraction.at > now + run.off() {
+            Some("is retracted before its time")
+        } else if wanted.retracted_as_asked.replace(now).is_some() {
+            Some("is retracted again")
+        } else if text != wanted.replacement && !(text.is_none() && revised.is_held()) {
+            Some("does not show its replacement")
+        } else {
+            None
+        };
+        wanted.revise(text, now);
+        if let Some(fault) = fault {
+            self.violated(15, format_args!("{} {fault}", revised.id));
+        }
+    }
+
+    /// Whether this is the path of a notification that may be retracted before its caller changes it.
+    pub(super) fn may_be_retracted(&self, path: &str) -> bool {
+        self.wanted.iter().any(|wanted| {
+            let id = wanted.id.as_ref();
+            wanted.retract_at.is_some() && id.is_some_and(|id| path.contains(id.as_str()))
+        })
     }
 
     /// A worker acquired the lease of a delivery.

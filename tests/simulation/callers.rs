@@ -9,7 +9,8 @@ use herald::audience::{Selector, Target};
 use herald::delivery::Guarantee;
 use herald::notification::{IfNoConversation, Priority};
 use herald::rate_limit::Limits;
-use jiff::SignedDuration;
+use herald::time::floor_millisecond;
+use jiff::{SignedDuration, Timestamp};
 use lambda_http::Body;
 use lambda_http::http::Request;
 use serde_json::{Value, json};
@@ -28,6 +29,9 @@ use super::store::Tables;
 
 /// Without an idempotency key.
 pub(super) const KEYLESS: Option<usize> = None;
+
+/// The number of the replacement in its text: higher than that of any edit.
+const REPLACEMENT: u32 = 50;
 
 /// The timeout of the API.
 const LIMIT: Duration = Duration::from_secs(29);
@@ -51,6 +55,8 @@ pub(super) struct Wish {
     pub(super) expires: Option<Duration>,
     /// The time from the request to its `deliverAt`.
     pub(super) begins: Option<Duration>,
+    /// The time from the request, or its `deliverAt`, to its retraction, and whether a replacement is shown then.
+    pub(super) retracts: Option<(Duration, bool)>,
     /// Its priority; by the size of its audience if `None`.
     pub(super) priority: Option<Priority>,
     /// Whether it is a dry run.
@@ -71,6 +77,7 @@ impl Wish {
             guarantee: Guarantee::AtLeastOnce,
             expires: None,
             begins: None,
+            retracts: None,
             priority: None,
             dry_run: false,
             words: Vec::new(),
@@ -95,6 +102,7 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
             at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
             audience: vec![Target::Everyone.into()],
             begins: None,
+            retracts: None,
             words: Vec::new(),
             ..wish(run, chance, within)
         });
@@ -139,6 +147,7 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         ]),
         expires: (chance.below(4) == 0).then(|| soon(chance, 900)),
         begins: (chance.below(6) == 0).then(|| soon(chance, 3000)),
+        retracts: (chance.below(4) == 0).then(|| (soon(chance, 2000), chance.below(2) == 0)),
         priority: *chance.pick(&[
             None,
             Some(Priority::Urgent),
@@ -150,6 +159,38 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     }
 }
 
+/// The request of a wish, with its times.
+fn body(wish: &Wish, text: &str, replacement: Option<&str>, times: [(&str, Option<Timestamp>); 3]) -> Value {
+    let mut body = json!({
+        "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
+        "message": {"text": text},
+        "guarantee": wish.guarantee,
+        "ifNoConversation": wish.if_no_conversation,
+        "events": ["gone", "rejected", "unknown"],
+    });
+    for (name, time) in times {
+        if let Some(time) = time {
+            body[name] = json!(time);
+        }
+    }
+    if let Some(text) = replacement {
+        body["replacement"] = json!({ "text": text });
+    }
+    if let Some(priority) = wish.priority {
+        body["priority"] = json!(priority);
+    }
+    if let Some(category) = wish.category {
+        body["category"] = json!(category);
+    }
+    if wish.mandatory {
+        body["mandatory"] = json!(true);
+    }
+    if wish.dry_run {
+        body["dryRun"] = json!(true);
+    }
+    body
+}
+
 /// Runs one caller, from the request to its last change.
 pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     sleep(wish.at).await;
@@ -159,31 +200,18 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     let expires = wish
         .expires
         .map(|wait| begins.unwrap_or(now) + SignedDuration::try_from(wait).unwrap());
+    let retract_at = wish
+        .retracts
+        .map(|(wait, _)| begins.unwrap_or(now) + SignedDuration::try_from(wait).unwrap());
+    let is_replaced = wish.retracts.is_some_and(|(_, is_replaced)| is_replaced);
+    let replacement = is_replaced.then(|| format!("n{number} r{REPLACEMENT}"));
     let text = format!("n{number} r0");
-    let mut body = json!({
-        "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
-        "message": {"text": text},
-        "guarantee": wish.guarantee,
-        "ifNoConversation": wish.if_no_conversation,
-        "events": ["gone", "rejected", "unknown"],
-    });
-    let document = body.as_object_mut().unwrap();
-    document.extend(begins.map(|begins| ("deliverAt".to_owned(), json!(begins))));
-    document.extend(expires.map(|expires| ("expiresAt".to_owned(), json!(expires))));
-    document.extend(
-        wish.priority
-            .map(|priority| ("priority".to_owned(), json!(priority))),
-    );
-    document.extend(
-        wish.category
-            .map(|category| ("category".to_owned(), json!(category))),
-    );
-    if wish.mandatory {
-        document.insert("mandatory".to_owned(), json!(true));
-    }
-    if wish.dry_run {
-        document.insert("dryRun".to_owned(), json!(true));
-    }
+    let times = [
+        ("deliverAt", begins),
+        ("expiresAt", expires),
+        ("retractAt", retract_at),
+    ];
+    let body = body(&wish, &text, replacement.as_deref(), times);
     run.book(|book| {
         book.wanted[number] = Wanted {
             audience: wish.audience.clone(),
@@ -195,6 +223,8 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             expires_at: expires,
             deliver_at: begins,
             text: Some(text),
+            retract_at: retract_at.filter(|_| !wish.dry_run).map(floor_millisecond),
+            replacement,
             ..Wanted::default()
         };
     });
@@ -208,7 +238,9 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         wanted.id.clone().unwrap()
     });
     run.tell(&"caller", format_args!("n{number} is {id}"));
-    for (contents, (wait, word)) in (1..).zip(wish.words) {
+    // A revision that is sent has a number as high as how many came before it, its own included.
+    let first = if is_replaced { 2 } else { 1 };
+    for (contents, (wait, word)) in (first..).zip(wish.words) {
         sleep(wait).await;
         let text = format!("n{number} r{contents}");
         let message = json!({ "text": text });
@@ -221,14 +253,11 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             Word::Cancel => ("POST", "cancel", None),
         };
         run.tell(&"caller", format_args!("n{number}: {word:?}"));
-        says(
-            &run,
-            method,
-            &format!("/api/notifications/{id}/{path}"),
-            KEYLESS,
-            &message,
-        )
-        .await;
+        let path = format!("/api/notifications/{id}/{path}");
+        if !says(&run, method, &path, KEYLESS, &message).await {
+            // It is retracted by now, as its request asked.
+            continue;
+        }
         run.tell(&"caller", format_args!("n{number}: {word:?} is acknowledged"));
         let now = run.now();
         run.book(|book| {
@@ -236,6 +265,12 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             match word {
                 Word::Cancel => _ = wanted.cancelled.get_or_insert(now),
                 Word::Edit | Word::Retract => wanted.revise(text, now),
+            }
+            // The answer may come after the retraction that the request asked for.
+            if wanted.retract_at.is_some()
+                && let Some(stored) = wanted.stored.last()
+            {
+                wanted.text.clone_from(stored);
             }
         });
     }
@@ -277,6 +312,7 @@ pub(super) async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<u
             Some(200..300) => return true,
             // After many retries its expiry is in the past, so it is refused.
             Some(400) => return false,
+            Some(409) if method == "PUT" && run.book(|book| book.may_be_retracted(path)) => return false,
             Some(401..500) => {
                 run.violated(3, format_args!("{method} {path} was refused"));
                 return false;

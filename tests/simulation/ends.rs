@@ -18,6 +18,9 @@ use super::reasons::untrue;
 use super::run::{Run, at_once};
 use super::tokens::TOKEN_LIFETIME;
 
+/// How long after its time, and after all incidents, a retraction may be made: two visibility timeouts of the plans queue.
+const RETRACTED_WITHIN: SignedDuration = SignedDuration::from_mins(30);
+
 /// Checks all invariants of the end.
 pub(super) fn check(run: &Run) {
     if run.deliveries.dead() + run.plans.dead() > 0 {
@@ -40,6 +43,7 @@ pub(super) fn check(run: &Run) {
         };
         let recipients = recipients(run, &head);
         complete(run, number, &head, &events);
+        retracted(run, number, &head);
         audience(run, number, &recipients);
         rows(run, number, &head, &recipients);
     }
@@ -112,6 +116,26 @@ fn complete(run: &Run, number: usize, head: &Notification, events: &[Event]) {
             format_args!("n{number} has chunks at an earlier revision: {head:?}"),
         );
     }
+}
+
+/// Checks that a retraction that was asked for in advance was made, and in time.
+fn retracted(run: &Run, number: usize, head: &Notification) {
+    run.book(|book| {
+        let wanted = &book.wanted[number];
+        let Some(asked_for) = wanted.retract_at.filter(|_| head.confirmed_as.is_none()) else {
+            return;
+        };
+        let in_time = asked_for.max(book.recovered_at.unwrap_or(asked_for)) + RETRACTED_WITHIN;
+        let fault = match wanted.retracted_as_asked {
+            None if wanted.retracted.is_some() => None,
+            None => Some("was never retracted"),
+            Some(made) if made > in_time && !book.is_redriven => Some("was retracted too late"),
+            Some(_) => None,
+        };
+        if let Some(fault) = fault {
+            book.violated(15, format_args!("n{number} {fault}: {head:?}"));
+        }
+    });
 }
 
 /// Checks that every conversation of the audience is a recipient once, and that there are no others.

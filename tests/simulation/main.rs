@@ -49,6 +49,8 @@
 //! 13. Each time of a schedule leads to one notification, although its messages are lost and come twice.
 //! 14. No send starts to who had opted out of it, and had that confirmed, before its worker could read it, unless it is mandatory. An
 //!     edit of a message that was sent is no new message.
+//! 15. A retraction that a request asks for in advance is made once, not before its time, and at most half an hour after it and after
+//!     the last incident, unless its caller retracted before. Invariants 5 and 6 hold for it, as for any retraction or edit.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -236,6 +238,7 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         quiet(run).await;
         if run.deliveries.dead() + run.plans.dead() > 0 {
             run.tell(&"fate", format_args!("dead letters are redriven"));
+            run.book(|book| book.is_redriven = true);
             run.deliveries.redrive(run);
             run.plans.redrive(run);
             quiet(run).await;
@@ -415,6 +418,8 @@ const KINDS: &[&str] = &[
     "delete 18",
     "breaker: Some",
     "\"task\":\"sweep\"",
+    "\"task\":\"retract\"",
+    "\"replacement\"",
     "Retract is acknowledged",
     "dryRun",
     "deliverAt",

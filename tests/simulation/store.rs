@@ -476,7 +476,9 @@ impl Notifications for Tables {
                 &self.0,
                 format_args!("the message of {id} is refused: {refusal:?}"),
             );
-            run.book(|book| book.message_refused(id, refusal.revision, run.now()));
+            let message = self.store().message(id, refusal.revision).await?;
+            let text = message.and_then(|message| message.text);
+            run.book(|book| book.message_refused(id, text.as_deref(), run.now()));
             answer
         };
         self.call("refuse a message", act).await
@@ -487,7 +489,18 @@ impl Notifications for Tables {
         revised: &Notification,
         content: &Content,
     ) -> Result<CasResult, Error> {
-        let act = self.store().compare_and_set_content(revised, content);
+        let run = &self.0.run;
+        let act = async {
+            let answer = self.store().compare_and_set_content(revised, content).await;
+            if let Ok(CasResult::Committed) = answer {
+                let text = match content {
+                    Content::Message(message) => message.text.clone(),
+                    Content::Nothing => None,
+                };
+                run.book(|book| book.content_stored(run, revised, text));
+            }
+            answer
+        };
         self.count("revise", &revised.id, act).await
     }
 

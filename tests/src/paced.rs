@@ -374,7 +374,7 @@ pub async fn delays(
         }
         work(&context, &broker).await;
     });
-    let (ids, _) = join(callers, join_all(workers)).await;
+    let (ids, _) = Box::pin(join(callers, join_all(workers))).await;
     let mut delays = Vec::new();
     for id in ids {
         let head = store.find(&id).await.unwrap().unwrap();
@@ -414,6 +414,7 @@ async fn accept(store: &Store, notification: &Notification, request: Request) {
         notification: notification.clone(),
         audience: request.audience,
         message: request.message,
+        replacement: request.replacement,
         idempotency: None,
     };
     store.accept(&acceptance).await.unwrap();

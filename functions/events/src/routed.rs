@@ -233,7 +233,7 @@ impl<B: Backend> Context<B> {
             return Ok(false);
         }
         let content = Content::Message(Box::new(message));
-        let revision = match self.acceptor().revise(&standing, &content).await {
+        let revision = match self.acceptor().reviser().revise(&standing, &content).await {
             Ok(revision) => revision,
             Err(ReviseError::Store(error)) => return Err(error.into()),
             Err(ReviseError::Queue(error)) => return Err(error.into()),

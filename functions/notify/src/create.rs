@@ -96,6 +96,8 @@ impl<B: Backend> Context<B> {
                 .now()
                 .saturating_add(SENT_FOR_MAX)
                 .unwrap_or(Timestamp::MAX),
+            retract_at: None,
+            replacement: None,
             events: Vec::new(),
             message_bytes,
             dry_run: false,

@@ -50,6 +50,9 @@ struct Explanation<'a> {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revising: Option<Revising>,
+    /// When its copies are deleted or replaced, if that is still to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retract_at: Option<Timestamp>,
     rates: Vec<BucketRate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicted_finish: Option<Timestamp>,
@@ -171,6 +174,7 @@ impl<B: Backend> Context<B> {
                 chunks: notification.chunks,
                 chunks_current: notification.chunks_current,
             }),
+            retract_at: notification.pending_retraction().map(|retraction| retraction.at),
             rates: survey.rates(),
             predicted_finish: survey.finish(),
         };

@@ -68,7 +68,7 @@ impl<B: Backend> Context<B> {
         // It may have been confirmed a moment ago.
         require_unconfirmed(&notification)?;
         AuditAction::Cancel.of_notification(caller, &notification.id, Some(notification.open()));
-        let swept = self.acceptor().sweep(&notification).await;
+        let swept = self.acceptor().reviser().sweep(&notification).await;
         swept.map_err(|error| ApiError::from(error).after_a_change())?;
         self.plan_now(&notification)
             .await
@@ -135,7 +135,7 @@ impl<B: Backend> Context<B> {
         caller: &str,
         action: AuditAction,
     ) -> Result<Response<Body>, ApiError> {
-        let revision = self.acceptor().revise(notification, content).await?;
+        let revision = self.acceptor().reviser().revise(notification, content).await?;
         let notification = revision.notification();
         if let Revision::New(_) = revision {
             action.of_notification(caller, &notification.id, Some(notification.audience));

@@ -5,7 +5,7 @@ use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
 use herald::notification::{
-    Notification, Priority, RevisionCounts, SendMode, State, UnreachableCounts, plan_warnings,
+    Notification, Priority, RetractionKind, RevisionCounts, SendMode, State, UnreachableCounts, plan_warnings,
 };
 use herald::store::Notifications;
 use herald::warning::Warning;
@@ -29,6 +29,9 @@ struct StatusWithContent<'a> {
     /// The message that copies show; absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Activity>,
+    /// The message that copies show from `retractAt` on; absent if they are deleted then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement: Option<Activity>,
     /// What planning found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
@@ -54,6 +57,8 @@ pub(crate) struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     deliver_at: Option<Timestamp>,
     expires_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retract_at: Option<Timestamp>,
     revision: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     revised: Option<Revised>,
@@ -179,6 +184,7 @@ impl<'a> Status<'a> {
             priority: notification.effective_priority(),
             deliver_at: notification.deliver_at,
             expires_at: notification.expires_at,
+            retract_at: notification.retraction.map(|retraction| retraction.at),
             revision: notification.revision,
             revised,
             cancelled_at: notification.cancelled_at,
@@ -210,6 +216,10 @@ impl<B: Backend> Context<B> {
         let (id, store) = (&notification.id, &self.notifications);
         let (audience, message) =
             futures_util::try_join!(store.audience(id), store.message(id, notification.revision))?;
+        let replacement = match notification.retraction.map(|retraction| retraction.kind) {
+            Some(RetractionKind::Replace) => store.replacement(id).await?,
+            Some(RetractionKind::Delete) | None => None,
+        };
         let shown = StatusWithContent {
             status: Status {
                 outage: self.outage_of(&notification).await?,
@@ -220,6 +230,7 @@ impl<B: Backend> Context<B> {
                 .map_or_else(Vec::new, |audience| plan_warnings(&notification, audience)),
             audience: audience.map_or(Value::Null, |audience| audience.to_request()),
             message,
+            replacement,
         };
         Ok(json(StatusCode::OK, &shown))
     }

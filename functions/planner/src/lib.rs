@@ -14,7 +14,7 @@ use herald::backend::{Aws, Backend};
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::eventbridge;
-use herald::queue::{Plan, Queue, sqs};
+use herald::queue::{Plan, Queue, Task, sqs};
 use herald::rate_limit::Limits;
 use herald::store::{self, Notifications, dynamodb};
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +26,7 @@ mod bot_identity;
 mod parts;
 mod reader;
 mod recipients;
+mod retraction;
 mod roster_client;
 mod team;
 
@@ -120,6 +121,9 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
         tracing::warn!(error_type = "PlanWithoutNotification", notification = %plan.notification, "the notification was rolled back; nothing is planned");
         return Ok(());
     };
+    if plan.task == Task::Retract {
+        return Box::pin(retraction::handle(context, &notification)).await;
+    }
     let now = context.clock.now();
     if let Some(begins) = notification.deliver_at
         && begins > now
@@ -127,6 +131,10 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
     {
         let wait = Duration::try_from(begins.duration_since(now)).unwrap_or_default();
         return Ok(context.plans.send(vec![plan.message(wait)]).await?);
+    }
+    if plan.task == Task::Plan && plan.part.is_none() {
+        // First, so that nothing is sent of which the copies would stay.
+        Box::pin(retraction::enqueue(context, &notification)).await?;
     }
     let run = PlanRun {
         context,

@@ -81,7 +81,7 @@ impl<B: Backend> PlanRun<'_, B> {
         let step = self.part(&work, part, enqueued, PageBudget::All).await?;
         match (step, task) {
             (PartProgress::Ended(end), Task::Plan) => self.planned(end).await,
-            (PartProgress::Ended(_), Task::Sweep) => Ok(()),
+            (PartProgress::Ended(_), Task::Sweep | Task::Retract) => Ok(()),
             (PartProgress::Rest { enqueued, wait }, _) => {
                 let rest = self.rest(task, part, enqueued).message(wait);
                 Ok(self.context.plans.send(vec![rest]).await?)
@@ -145,6 +145,8 @@ impl<B: Backend> PlanRun<'_, B> {
                 audience.await?.map(PartTask::Plan)
             }
             Task::Sweep => Some(PartTask::Sweep),
+            // It is of no part.
+            Task::Retract => None,
         })
     }
 

@@ -33,7 +33,7 @@ mod exceptions;
 mod revise;
 
 pub use bot::BotMessage;
-pub use revise::{ReviseError, Revision};
+pub use revise::{ReviseError, Reviser, Revision};
 
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_TTL: SignedDuration = SignedDuration::from_hours(24);
@@ -213,13 +213,21 @@ impl<B: Backend> Acceptor<'_, B> {
                           (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
             return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
         }
+        if request.retract_at.is_some()
+            && request.send_mode.unwrap_or(self.settings.send_mode) == SendMode::Batch
+        {
+            let detail = "cannot be with the send mode \"batch\": Teams' batch API does not return the ids of the copies";
+            return Err(Error::Invalid(vec![Fault::new("#/retractAt", detail)]));
+        }
         if request.mandatory && !self.may_ask_for_mandatory(&caller) {
             return Err(Error::Forbidden(NOT_MANDATORY.to_owned()));
         }
         let start = self.start_policy(&request, &caller, now).await?;
         if start == StartPolicy::DryRun {
-            // A dry run is planned at once.
+            // A dry run is planned at once, and has no copies.
             request.deliver_at = None;
+            request.retract_at = None;
+            request.replacement = None;
         }
         let unmatched = exceptions::unmatched(self.conversations, &request.audience);
         request.warnings.extend(unmatched.await);
@@ -259,6 +267,7 @@ impl<B: Backend> Acceptor<'_, B> {
             notification: Notification::begin(id, now, caller, &request, start),
             audience: request.audience,
             message: request.message,
+            replacement: request.replacement,
             idempotency,
         };
         match self.notifications.accept(&acceptance).await? {

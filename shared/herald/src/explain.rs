@@ -14,7 +14,7 @@ use crate::batch::{BatchRecord, Stage};
 use crate::bot_health::Outage;
 use crate::conversation::ConversationKey;
 use crate::delivery::{ConversationLease, DeliveryKey, INSTALLING, Row, State, WORKER_DIED};
-use crate::notification::Notification;
+use crate::notification::{Notification, RetractionKind};
 use crate::rate_limit::{Bucket, Limit, QueueClass, TenantRate};
 use crate::time::later;
 
@@ -408,12 +408,15 @@ impl<'a> OpenCounts<'a> {
                 .finish(self.class, self.limit, scaled(seen.open), self.now)
         });
         let finish = of_buckets.chain(self.latest).max().unwrap_or(self.now);
-        // Nothing is sent after the expiry, so no delivery stays open for long.
-        Some(
-            finish
-                .max(self.now)
-                .min(self.notification.expires_at.max(self.now)),
-        )
+        // Nothing is sent after the expiry or a retraction, so no delivery stays open for long.
+        let retraction = self.notification.pending_retraction();
+        let deletion = retraction.filter(|retraction| retraction.kind == RetractionKind::Delete);
+        let end = deletion
+            .map(|retraction| retraction.at)
+            .into_iter()
+            .chain([self.notification.expires_at])
+            .min()?;
+        Some(finish.max(self.now).min(end.max(self.now)))
     }
 
     /// Until when the queue hides the chunk of a worker that died: its lease on a conversation has expired, and the queue shows

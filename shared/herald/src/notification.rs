@@ -22,6 +22,7 @@ use request::Request;
 mod filter;
 mod priority;
 pub mod request;
+mod retraction;
 mod send_mode;
 pub mod size;
 pub mod summary;
@@ -29,6 +30,7 @@ mod warnings;
 
 pub use filter::NotificationFilter;
 pub use priority::{NORMAL_AUDIENCE_MAX, Priority};
+pub use retraction::{RetractionKind, ScheduledRetraction};
 pub use send_mode::{SendMode, SendPath};
 pub use warnings::plan_warnings;
 
@@ -70,6 +72,8 @@ pub struct Notification {
     pub expires_at: Timestamp,
     /// The outcomes for which an event is published for each delivery.
     pub events: Vec<DeliveryEvent>,
+    /// What becomes of its copies at a later time, if its request says so.
+    pub retraction: Option<ScheduledRetraction>,
     /// When its deliveries start.
     pub start: StartPolicy,
     /// The size of its message, in bytes of JSON.
@@ -329,6 +333,7 @@ impl Notification {
             deliver_at: request.deliver_at,
             expires_at: request.expires_at,
             events: request.events.clone(),
+            retraction: ScheduledRetraction::of(request),
             start,
             message_bytes: request.message_bytes,
             segments: EVERYONE_SEGMENTS,

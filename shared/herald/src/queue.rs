@@ -99,6 +99,8 @@ pub enum Task {
     Plan,
     /// Enqueue the chunks of the written pages again: the notification was started, revised or cancelled.
     Sweep,
+    /// Make the retraction that the request asks for, from its time on.
+    Retract,
 }
 
 /// On the deliveries queue: deliver a notification to these recipients of one chunk.

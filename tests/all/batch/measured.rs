@@ -64,6 +64,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
         notification: notification.clone(),
         audience: request.audience,
         message: request.message,
+        replacement: None,
         idempotency: None,
     };
     let notifications = database.notifications();

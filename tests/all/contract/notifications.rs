@@ -9,8 +9,8 @@ use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReaso
 use herald::id::NotificationId;
 use herald::notification::{
     ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, IfUnreachable, MessageRefusal,
-    Notification, PAGE_SIZE, Page, PageChunk, Priority, RevisionCounts, SendMode, StartPolicy, State,
-    UnreachableCounts,
+    Notification, PAGE_SIZE, Page, PageChunk, Priority, RetractionKind, RevisionCounts, ScheduledRetraction,
+    SendMode, StartPolicy, State, UnreachableCounts,
 };
 use herald::rate_limit::Bucket;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
@@ -20,6 +20,7 @@ use super::{at, on_every_backend};
 mod found;
 mod lists;
 mod plans;
+mod retractions;
 
 on_every_backend! { notifications:
     an_accepted_notification_is_read_unchanged,
@@ -83,6 +84,7 @@ fn notification(number: u8) -> Notification {
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
+        retraction: None,
         start: StartPolicy::Immediate,
         message_bytes: 34,
         segments: 1,
@@ -114,6 +116,7 @@ fn acceptance(number: u8) -> Acceptance {
         notification: notification(number),
         audience: Audience(vec![Target::Everyone.into()]),
         message: Activity::message("hello"),
+        replacement: None,
         idempotency: None,
     }
 }
@@ -263,6 +266,11 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
                 DeliveryEvent::Rejected,
                 DeliveryEvent::Unknown,
             ],
+            retraction: Some(ScheduledRetraction {
+                at: at(5_400),
+                kind: RetractionKind::Replace,
+                revision: Some(3),
+            }),
             start: StartPolicy::AfterCount { at_most: 10_000 },
             message_bytes: 262_144,
             segments: 4,
@@ -304,6 +312,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
         },
         audience: of_every_kind(),
         message: Activity::from_lossless(message.clone()).unwrap(),
+        replacement: Some(Box::new(Activity::from_lossless(message.clone()).unwrap())),
         idempotency: None,
     };
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accept::Created);
@@ -322,6 +331,9 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
     }
     let kept = store.message(&id(1), 0).await.unwrap().unwrap();
     assert_eq!(kept.to_lossless().unwrap(), message);
+    let kept = store.replacement(&id(1)).await.unwrap().unwrap();
+    assert_eq!(kept.to_lossless().unwrap(), message);
+    assert_eq!(store.replacement(&id(2)).await.unwrap(), None);
 }
 
 async fn an_audience_of_twenty_thousand_ids_is_stored_unchanged<S: Notifications>(store: S) {

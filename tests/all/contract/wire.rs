@@ -105,6 +105,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         deliver_at: None,
         expires_at: at(3_600),
         events: Vec::new(),
+        retraction: None,
         start: StartPolicy::Immediate,
         message_bytes: 34,
         segments: 1,
@@ -134,6 +135,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         notification,
         audience,
         message: Activity::message("hello"),
+        replacement: None,
         idempotency,
     }
 }

@@ -193,6 +193,7 @@ async fn planned<C: Conversations, N: Notifications>(
         notification: notification.clone(),
         audience: request.audience,
         message: request.message,
+        replacement: request.replacement,
         idempotency: None,
     };
     notifications.accept(&acceptance).await?;

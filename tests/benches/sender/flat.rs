@@ -411,6 +411,7 @@ impl Notifications for Tables {
         let json = match document {
             Document::Audience => serde_json::to_vec(&request.audience),
             Document::Message { .. } => serde_json::to_vec(&request.message),
+            Document::Replacement => return Ok(None),
         };
         Ok(json.ok())
     }

@@ -1,4 +1,4 @@
-//! Gives an accepted notification another message, or none.
+//! Gives an accepted notification another message, or none: when a caller asks, or at the time that its request names.
 //!
 //! The change is stored first. Then a sweep enqueues the chunks that are planned once more, so that senders apply it. A
 //! repetition of a change that was cut short in between changes nothing and enqueues the sweep.
@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use super::{Acceptor, has_message};
+use crate::audit::AuditAction;
 use crate::backend::Backend;
+use crate::clock::Clock;
 use crate::id::NotificationId;
-use crate::notification::{Content, Notification, SendMode};
+use crate::notification::{Content, Notification, RetractionKind, SendMode};
 use crate::queue::{self, Plan, Queue, Task};
 use crate::store::{self, Notifications, Revise};
 
@@ -53,7 +55,29 @@ pub enum ReviseError {
     Queue(#[from] queue::Error),
 }
 
-impl<B: Backend> Acceptor<'_, B> {
+impl<'a, B: Backend> Acceptor<'a, B> {
+    /// Changes what was accepted.
+    pub fn reviser(&self) -> Reviser<'a, B> {
+        Reviser {
+            notifications: self.notifications,
+            plans: self.plans,
+            clock: self.clock,
+        }
+    }
+}
+
+/// Changes the content of accepted notifications.
+#[derive(Debug)]
+pub struct Reviser<'a, B: Backend> {
+    /// Where notifications are stored.
+    pub notifications: &'a B::Notifications,
+    /// The queue to the planner.
+    pub plans: &'a B::Queue,
+    /// Dates the revisions.
+    pub clock: &'a Clock,
+}
+
+impl<B: Backend> Reviser<'_, B> {
     /// Gives a notification this content: every copy is edited or deleted, and open deliveries send it. Content that it has
     /// already changes nothing, but completes a change that was cut short.
     ///
@@ -75,6 +99,41 @@ impl<B: Backend> Acceptor<'_, B> {
         Ok(revision)
     }
 
+    /// Makes the retraction that the request asked for, in the name of its caller. Repeated, it completes what was cut short and
+    /// changes nothing: an edit that came later stays.
+    ///
+    /// # Errors
+    /// When the table or the queue is unavailable.
+    pub async fn retract_as_scheduled(&self, notification: &Notification) -> Result<(), ReviseError> {
+        let id = &notification.id;
+        let replacement = match notification.retraction.map(|retraction| retraction.kind) {
+            Some(RetractionKind::Replace) => {
+                let stored = self.notifications.replacement(id).await?;
+                Some(stored.ok_or_else(|| store::Error::corrupt("retract a notification", "replacement"))?)
+            }
+            Some(RetractionKind::Delete) | None => None,
+        };
+        let now = self.clock.now();
+        let made = self
+            .notifications
+            .retract_as_scheduled(id, replacement.as_ref(), now);
+        let notification = match made.await? {
+            Revise::Revised(notification) => {
+                let action = if notification.retracted {
+                    AuditAction::Retract
+                } else {
+                    AuditAction::Edit
+                };
+                action.of_notification(&notification.caller, id, Some(notification.audience));
+                notification
+            }
+            Revise::Unchanged(notification) => notification,
+            Revise::Retracted => Box::new(notification.clone()),
+            Revise::Confirmed(_) | Revise::NotFound => return Ok(()),
+        };
+        Ok(self.sweep(&notification).await?)
+    }
+
     async fn store_content(
         &self,
         notification: &Notification,
@@ -92,6 +151,7 @@ impl<B: Backend> Acceptor<'_, B> {
             .revise(&notification.id, content, self.clock.now());
         match (revise.await?, content) {
             (Revise::Revised(notification), _) => Ok(Revision::New(notification)),
+            (Revise::Unchanged(notification), _) => Ok(Revision::Same(notification)),
             (Revise::NotFound, _) => Err(ReviseError::NotFound),
             (Revise::Confirmed(sent_as), _) => Err(ReviseError::Confirmed(sent_as)),
             (Revise::Retracted, Content::Message(_)) => Err(ReviseError::Retracted),

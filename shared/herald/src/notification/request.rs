@@ -18,7 +18,7 @@ mod message;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
-pub const FIELDS: [&str; 14] = [
+pub const FIELDS: [&str; 16] = [
     "audience",
     "message",
     "category",
@@ -30,6 +30,8 @@ pub const FIELDS: [&str; 14] = [
     "priority",
     "deliverAt",
     "expiresAt",
+    "retractAt",
+    "replacement",
     "events",
     "dryRun",
     "confirm",
@@ -43,6 +45,10 @@ const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// The latest `expiresAt`, from the acceptance or `deliverAt` of the notification; also its default.
 pub const SENT_FOR_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// The latest `retractAt`, from the acceptance or `deliverAt` of the notification. What a change of the copies needs is stored
+/// for two days longer.
+pub const RETRACT_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(28 * 24);
 
 /// A valid request for a notification.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +75,10 @@ pub struct Request {
     pub deliver_at: Option<Timestamp>,
     /// The notification is not sent from this time on.
     pub expires_at: Timestamp,
+    /// When its copies are deleted, or edited to the replacement.
+    pub retract_at: Option<Timestamp>,
+    /// The message that the copies show from `retract_at` on.
+    pub replacement: Option<Box<Activity>>,
     /// The outcomes for which an event is published for each delivery.
     pub events: Vec<DeliveryEvent>,
     /// The size of the message, in bytes of JSON.
@@ -114,6 +124,8 @@ impl Request {
         let priority = priority(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, now, deliver_at, &mut faults, &mut warnings);
+        let retract_at = retract_at(object, now, deliver_at, &mut faults);
+        let replacement = replacement_of(body, &mut faults);
         let events = events(object, &mut faults);
         let dry_run = flag(object, "dryRun", &mut faults);
         let confirm = confirm(object, &mut faults);
@@ -131,6 +143,8 @@ impl Request {
                 priority,
                 deliver_at,
                 expires_at,
+                retract_at,
+                replacement,
                 events,
                 message_bytes,
                 dry_run,
@@ -321,6 +335,42 @@ fn expires_at(
         }
     }
     latest
+}
+
+fn retract_at(
+    object: &Map<String, Value>,
+    now: Timestamp,
+    deliver_at: Option<Timestamp>,
+    faults: &mut Faults,
+) -> Option<Timestamp> {
+    let latest = later(deliver_at.unwrap_or(now), RETRACT_WITHIN_MAX);
+    let detail = match moment(object.get("retractAt")?) {
+        Some(moment) if moment <= now => format!("has passed already: here it is {now}"),
+        Some(moment) if deliver_at.is_some_and(|deliver_at| moment <= deliver_at) => {
+            "must be after `deliverAt`".to_owned()
+        }
+        Some(moment) if moment > latest => {
+            format!(
+                "may be {latest} at the latest: copies are changed for 28 days after acceptance or `deliverAt`"
+            )
+        }
+        Some(moment) => return Some(moment),
+        None => "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z".to_owned(),
+    };
+    faults.note("#/retractAt", detail);
+    None
+}
+
+fn replacement_of(body: &LosslessJson, faults: &mut Faults) -> Option<Box<Activity>> {
+    let message = body.get("replacement")?;
+    if body.value.get("retractAt").is_none() {
+        faults.note(
+            "#/replacement",
+            "needs `retractAt`: the time at which the copies show it",
+        );
+    }
+    let (message, _) = message::parse(message, "#/replacement", faults)?;
+    Some(Box::new(message))
 }
 
 /// A time of the request, to the millisecond: that is the precision of the tables.

@@ -26,6 +26,8 @@ pub struct Acceptance {
     pub audience: Audience,
     /// The first message, stored as a document.
     pub message: Activity,
+    /// The message after a scheduled retraction, stored as a document.
+    pub replacement: Option<Box<Activity>>,
     /// The caller's idempotency key, if the request has one.
     pub idempotency: Option<Idempotency>,
 }
@@ -69,6 +71,8 @@ pub enum Close {
 pub enum Revise {
     /// The notification has the new content.
     Revised(Box<Notification>),
+    /// It has the new content since an earlier call.
+    Unchanged(Box<Notification>),
     /// It was retracted before, which is final.
     Retracted,
     /// It is a plan that is sent as this notification.
@@ -87,6 +91,8 @@ pub enum Document {
         /// The number of the revision.
         revision: u32,
     },
+    /// The message that a scheduled retraction gives the copies; most notifications have none.
+    Replacement,
 }
 
 /// Which page of a part to read.
@@ -238,7 +244,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Stores the content of `revised`, if the stored notification is at the revision before, and neither retracted nor a plan
-    /// that is confirmed.
+    /// that is confirmed; and if it was started or not, as `revised` was.
     fn compare_and_set_content(
         &self,
         revised: &Notification,
@@ -273,6 +279,17 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         async move {
             let json = self.document(id, Document::Message { revision }).await?;
             parse("read a message", json)
+        }
+    }
+
+    /// The message that a scheduled retraction gives the copies, if there is one.
+    fn replacement(
+        &self,
+        id: &NotificationId,
+    ) -> impl Future<Output = Result<Option<Activity>, Error>> + Send {
+        async move {
+            let json = self.document(id, Document::Replacement).await?;
+            parse("read a replacement", json)
         }
     }
 
@@ -341,29 +358,54 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Revise, Error>> + Send {
         async move {
-            for _ in 0..MAX_CAS_ROUNDS {
-                let Some(head) = self.find(id).await? else {
-                    return Ok(Revise::NotFound);
-                };
-                if head.retracted {
-                    return Ok(Revise::Retracted);
-                }
-                if let Some(sent_as) = head.confirmed_as {
-                    return Ok(Revise::Confirmed(sent_as));
-                }
-                let revised = head.revised(content, now);
-                match self.compare_and_set_content(&revised, content).await? {
-                    CasResult::Committed => {
-                        // Read again: the caller acts on the counters, and chunks may have been closed meanwhile.
-                        let head = self.find(id).await?;
-                        return Ok(head.map_or(Revise::NotFound, |head| Revise::Revised(Box::new(head))));
-                    }
-                    CasResult::Conflict => {}
-                }
-            }
-            Err(Error::contention("revise a notification"))
+            let rule = |head: &Notification| Some((head.revised(content, now), content.clone()));
+            revise_by(self, id, rule).await
         }
     }
+
+    /// Makes the retraction that the request asks for, by [`Notification::retracted_as_scheduled`]; once.
+    fn retract_as_scheduled(
+        &self,
+        id: &NotificationId,
+        replacement: Option<&Activity>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Revise, Error>> + Send {
+        async move {
+            let rule = |head: &Notification| head.retracted_as_scheduled(replacement, now);
+            revise_by(self, id, rule).await
+        }
+    }
+}
+
+/// Gives a notification the content that the rule finds for it; the rule leaves it unchanged by `None`.
+async fn revise_by<N: Notifications>(
+    store: &N,
+    id: &NotificationId,
+    rule: impl Fn(&Notification) -> Option<(Notification, Content)> + Send + Sync,
+) -> Result<Revise, Error> {
+    for _ in 0..MAX_CAS_ROUNDS {
+        let Some(head) = store.find(id).await? else {
+            return Ok(Revise::NotFound);
+        };
+        if head.retracted {
+            return Ok(Revise::Retracted);
+        }
+        if let Some(sent_as) = head.confirmed_as {
+            return Ok(Revise::Confirmed(sent_as));
+        }
+        let Some((revised, content)) = rule(&head) else {
+            return Ok(Revise::Unchanged(Box::new(head)));
+        };
+        match store.compare_and_set_content(&revised, &content).await? {
+            CasResult::Committed => {
+                // Read again: the caller acts on the counters, and chunks may have been closed meanwhile.
+                let head = store.find(id).await?;
+                return Ok(head.map_or(Revise::NotFound, |head| Revise::Revised(Box::new(head))));
+            }
+            CasResult::Conflict => {}
+        }
+    }
+    Err(Error::contention("revise a notification"))
 }
 
 impl Milestone {

@@ -58,6 +58,7 @@ impl crate::store::Notifications for Notifications {
             notification,
             audience,
             message,
+            replacement,
             idempotency,
         } = acceptance;
         let id = &notification.id;
@@ -67,11 +68,18 @@ impl crate::store::Notifications for Notifications {
         };
         let audience = pieces(VERB, id, Document::Audience, audience, &expires)?;
         let message = pieces(VERB, id, first, message, &expires)?;
+        let replacement = match replacement {
+            Some(message) => pieces(VERB, id, Document::Replacement, message, &expires)?,
+            None => Vec::new(),
+        };
         let mut head = write_head(VERB, notification)?;
         head.extend(item([
             ("audiencePieces", number(audience.len() as u64)),
             ("messagePieces", number(message.len() as u64)),
         ]));
+        if !replacement.is_empty() {
+            head.extend(item([("replacementPieces", number(replacement.len() as u64))]));
+        }
         let mut writes = Vec::new();
         if let Some(idempotency) = idempotency {
             head.extend(item([("idempotency", text(&idempotency.key))]));
@@ -95,7 +103,7 @@ impl crate::store::Notifications for Notifications {
                 .and(Expression::absent("retracted"));
             writes.push(self.0.tx_update(VERB, key(plan, HEAD), update, open)?);
         }
-        for piece in audience.into_iter().chain(message) {
+        for piece in audience.into_iter().chain(message).chain(replacement) {
             writes.push(self.0.tx_put(VERB, piece, None)?);
         }
         let reasons = match self.0.transact(VERB, writes).await? {
@@ -160,8 +168,9 @@ impl crate::store::Notifications for Notifications {
         for (document, pieces) in [
             (Document::Audience, "audiencePieces"),
             (Document::Message { revision: 0 }, "messagePieces"),
+            (Document::Replacement, "replacementPieces"),
         ] {
-            for index in 0..head.number(pieces)? {
+            for index in 0..head.optional_number(pieces)?.unwrap_or_default() {
                 let key = key(id, &piece(&key::document(document), index));
                 writes.push(self.0.tx_delete(VERB, key, None)?);
             }
@@ -345,8 +354,16 @@ impl crate::store::Notifications for Notifications {
             revision,
             revised_at,
             expires_at,
+            retraction,
+            released_at,
             ..
         } = revised;
+        let is_scheduled = retraction.is_some_and(|retraction| retraction.revision == Some(*revision));
+        let (as_scheduled, scheduled_name) = if is_scheduled {
+            (", #retractionRevision = :new", Some("retractionRevision"))
+        } else {
+            ("", None)
+        };
         let (retract, pieces) = match content {
             Content::Message(message) => {
                 let (document, expires) = (Document::Message { revision: *revision }, expiry(*expires_at));
@@ -358,9 +375,12 @@ impl crate::store::Notifications for Notifications {
         let mut update = Expression::new(
             format!(
                 "SET #revision = :new, #revisedAt = :now, #chunksCurrent = :none, #copiesCurrent = :none, \
-                 #copiesUneditable = :none{retract}"
+                 #copiesUneditable = :none{retract}{as_scheduled}"
             ),
-            counters.into_iter().chain(["revision", "revisedAt", "retracted"]),
+            counters
+                .into_iter()
+                .chain(["revision", "revisedAt", "retracted"])
+                .chain(scheduled_name),
             [
                 ("new", number(*revision)),
                 ("now", moment(revised_at.unwrap_or_default())),
@@ -375,7 +395,11 @@ impl crate::store::Notifications for Notifications {
             [],
             [("read", number(revision.saturating_sub(1)))],
         )
-        .and(Expression::absent(CONFIRMED_AS));
+        .and(Expression::absent(CONFIRMED_AS))
+        .and(match released_at {
+            Some(_) => Expression::present("releasedAt"),
+            None => Expression::absent("releasedAt"),
+        });
         let mut writes = vec![self.0.tx_update(VERB, key(id, HEAD), update, condition)?];
         for piece in pieces {
             writes.push(self.0.tx_put(VERB, piece, None)?);

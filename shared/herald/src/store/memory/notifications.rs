@@ -43,6 +43,7 @@ impl Notifications for Store {
             notification: head,
             audience,
             message,
+            replacement,
             idempotency,
         } = acceptance;
         let mut tables = self.tables();
@@ -76,9 +77,11 @@ impl Notifications for Store {
             (Document::Audience, json(audience)?),
             (Document::Message { revision: 0 }, json(message)?),
         ];
+        let replacement = replacement.as_ref().map(json).transpose()?;
+        let replacement = replacement.map(|message| (Document::Replacement, message));
         let entry = Entry {
             head: head.clone(),
-            documents: BTreeMap::from(documents),
+            documents: documents.into_iter().chain(replacement).collect(),
             pages: BTreeMap::new(),
             frozen: HashMap::new(),
             claimed: HashMap::new(),
@@ -318,12 +321,18 @@ impl Notifications for Store {
         };
         let set = self.with(&revised.id, |entry| {
             let head = &mut entry.head;
-            if head.revision + 1 != revised.revision || head.retracted || head.confirmed_as.is_some() {
+            let is_started = |head: &Notification| head.released_at.is_some();
+            if head.revision + 1 != revised.revision
+                || head.retracted
+                || head.confirmed_as.is_some()
+                || is_started(head) != is_started(revised)
+            {
                 return CasResult::Conflict;
             }
             head.revision = revised.revision;
             head.revised_at = revised.revised_at;
             head.retracted = revised.retracted;
+            head.retraction = revised.retraction;
             head.chunks_current = revised.chunks_current;
             head.revision_counts = revised.revision_counts;
             let revision = revised.revision;

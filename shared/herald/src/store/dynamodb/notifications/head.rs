@@ -10,8 +10,8 @@ use super::key::{HEAD, key};
 use super::listing::{BY_MONTH, month_of};
 use crate::delivery::OutcomeCounts;
 use crate::notification::{
-    IfNoConversation, IfUnreachable, MessageRefusal, Notification, RevisionCounts, SendMode,
-    UnreachableCounts,
+    IfNoConversation, IfUnreachable, MessageRefusal, Notification, RevisionCounts, ScheduledRetraction,
+    SendMode, UnreachableCounts,
 };
 
 /// The notification that confirmed a plan.
@@ -92,6 +92,13 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
     if notification.mandatory {
         attributes.extend(item([("mandatory", AttributeValue::Bool(true))]));
     }
+    if let Some(ScheduledRetraction { at, kind, revision }) = &notification.retraction {
+        attributes.extend(item([
+            ("retractAt", moment(*at)),
+            ("retractionKind", word(verb, "retractionKind", kind)?),
+        ]));
+        attributes.extend(revision.map(|revision| ("retractionRevision".to_owned(), number(revision))));
+    }
     if notification.retracted {
         attributes.extend(item([("retracted", AttributeValue::Bool(true))]));
     }
@@ -113,6 +120,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         deliver_at,
         expires_at,
         events: _,
+        retraction: _,
         start,
         message_bytes,
         segments,
@@ -224,6 +232,14 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         events: match head.optional_text("events")? {
             Some(_) => head.json("events")?,
             None => Vec::new(),
+        },
+        retraction: match head.optional_moment("retractAt")? {
+            Some(at) => Some(ScheduledRetraction {
+                at,
+                kind: head.word("retractionKind")?,
+                revision: head.optional_number("retractionRevision")?,
+            }),
+            None => None,
         },
         start: head.json("start")?,
         message_bytes: head.number("messageBytes")?,

@@ -19,6 +19,7 @@ pub(super) fn document(document: Document) -> String {
     match document {
         Document::Audience => "audience".to_owned(),
         Document::Message { revision } => format!("message#{revision:05}"),
+        Document::Replacement => "replacement".to_owned(),
     }
 }
 

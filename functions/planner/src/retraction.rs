@@ -1,0 +1,63 @@
+//! Retractions that requests ask for in advance.
+//!
+//! One message waits for the time. It is enqueued before the first page is planned, so that no copy is sent that would stay. A message
+//! that comes early waits on; one that comes twice, or after another change, finds what there is to do in the notification.
+
+use std::time::Duration;
+
+use herald::Error;
+use herald::acceptance::{ReviseError, Reviser};
+use herald::backend::Backend;
+use herald::notification::{Notification, ScheduledRetraction};
+use herald::queue::{Plan, Queue, Task};
+
+use crate::Context;
+
+/// Enqueues the message of the retraction, if it is still to come.
+pub(crate) async fn enqueue<B: Backend>(
+    context: &Context<B>,
+    notification: &Notification,
+) -> Result<(), Error> {
+    match notification.pending_retraction() {
+        Some(retraction) => send(context, notification, retraction).await,
+        None => Ok(()),
+    }
+}
+
+async fn send<B: Backend>(
+    context: &Context<B>,
+    notification: &Notification,
+    retraction: ScheduledRetraction,
+) -> Result<(), Error> {
+    let wait = retraction.at.duration_since(context.clock.now());
+    let plan = Plan::whole(notification.id.clone(), Task::Retract);
+    let message = plan.message(Duration::try_from(wait).unwrap_or_default());
+    Ok(context.plans.send(vec![message]).await?)
+}
+
+/// Retracts the notification as its request asks, or waits on.
+pub(crate) async fn handle<B: Backend>(
+    context: &Context<B>,
+    notification: &Notification,
+) -> Result<(), Error> {
+    let Some(retraction) = notification.retraction else {
+        return Ok(());
+    };
+    if retraction.at > context.clock.now() {
+        return send(context, notification, retraction).await;
+    }
+    let reviser = Reviser::<B> {
+        notifications: &context.notifications,
+        plans: &context.plans,
+        clock: &context.clock,
+    };
+    match reviser.retract_as_scheduled(notification).await {
+        Ok(()) => Ok(()),
+        Err(ReviseError::Store(error)) => Err(error.into()),
+        Err(ReviseError::Queue(error)) => Err(error.into()),
+        // Acceptance refuses it for batches; a retraction that was made is no error.
+        Err(
+            ReviseError::NotFound | ReviseError::Batch | ReviseError::Confirmed(_) | ReviseError::Retracted,
+        ) => Ok(()),
+    }
+}
