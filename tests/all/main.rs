@@ -35,4 +35,5 @@ mod settle;
 mod system;
 mod teams;
 mod transitions;
+mod way_out;
 mod world;

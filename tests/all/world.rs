@@ -18,6 +18,7 @@ use herald::config::CONFIRM_ABOVE;
 use herald::delivery::{DeliveryKey, Row};
 use herald::graph_clients::GraphClients;
 use herald::id::NotificationId;
+use herald::notification::way_out::WayOutForm;
 use herald::notification::{Notification, SendMode, State};
 use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// The default send mode of notifications.
     pub(crate) send_mode: SendMode,
+    /// The way out of notifications to many.
+    pub(crate) way_out: WayOutForm,
     /// The callers that may change the notifications of others.
     pub(crate) operators: Vec<String>,
     /// The TTL of cached rosters; zero unless a test sets it.
@@ -120,6 +123,7 @@ impl World {
             graph_clients: None,
             limits: Limits::teams(),
             send_mode: SendMode::default(),
+            way_out: WayOutForm::None,
             operators: Vec::new(),
             roster_ttl: SignedDuration::ZERO,
             seconds,
@@ -312,6 +316,7 @@ impl World {
 
     fn settings(&self) -> Settings {
         Settings {
+            way_out: self.way_out,
             confirm_above: self.confirm_above,
             teams_app_id: self.graph_clients.as_ref().map(|them| them.manifest().to_owned()),
             send_mode: self.send_mode,

@@ -156,6 +156,7 @@ impl Function for EventsIn {
 /// What the deployment allows.
 pub(super) fn settings(run: &Run) -> Settings {
     Settings {
+        way_out: herald::notification::way_out::WayOutForm::None,
         confirm_above: run.confirm_above,
         teams_app_id: Some(MANIFEST.to_owned()),
         send_mode: SendMode::default(),

@@ -253,6 +253,7 @@ impl<B: Backend> Context<B> {
         Acceptor {
             notifications: &self.notifications,
             conversations: &self.conversations,
+            registry: &self.registry,
             plans: &self.plans,
             settings: &self.settings,
             clock: &self.clock,

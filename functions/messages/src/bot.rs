@@ -10,6 +10,7 @@ use botframework::activity::Activity;
 use botframework::activity::ActivityType::Message;
 use botframework::app::{AdaptiveCard, App, Context, Error, SubmittedData};
 use herald::job::Job;
+use herald::notification::way_out;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +31,7 @@ pub fn bot(app: App) -> App {
         .on(Word::Start, settings::start)
         .on(Word::Settings, settings::settings)
         .verb(settings::VERB, settings::by_button)
+        .verb(way_out::VERB, settings::by_way_out)
         .verb("subscribe", subscribe_by_button)
         .verb("unsubscribe", unsubscribe_by_button)
         .on(Message, echo)

@@ -145,6 +145,7 @@ pub(crate) trait Engine: Send + Sync {
 pub(crate) struct DeployedEngine<B: Backend> {
     pub(crate) notifications: B::Notifications,
     pub(crate) conversations: B::Conversations,
+    pub(crate) registry: B::Registry,
     pub(crate) plans: B::Queue,
     pub(crate) events: B::Queue,
     pub(crate) settings: Settings,
@@ -158,6 +159,7 @@ impl<B: Backend> Engine for DeployedEngine<B> {
             let acceptor = Acceptor::<B> {
                 notifications: &self.notifications,
                 conversations: &self.conversations,
+                registry: &self.registry,
                 plans: &self.plans,
                 settings: &self.settings,
                 clock: &self.clock,

@@ -117,12 +117,13 @@ pub fn app<B: Backend>(context: Context<B>) -> App {
     });
     let preferences = Arc::new(StoredPreferences {
         conversations: context.conversations.clone(),
-        registry: context.registry,
+        registry: context.registry.clone(),
         clock: context.clock.clone(),
     });
     let engine = Arc::new(DeployedEngine::<B> {
         notifications: context.notifications,
         conversations: context.conversations.clone(),
+        registry: context.registry,
         plans: context.plans,
         events: context.events,
         settings: context.settings,

@@ -5,11 +5,12 @@ use botframework::activity::Activity;
 use botframework::app::{AdaptiveCard, Context, Error, IntoActivity, SubmittedData};
 use herald::category::Categories;
 use herald::conversation::{Choice, OptOutChange, OptOuts};
-use serde::{Deserialize, Serialize};
+use herald::language::Language;
+use herald::notification::way_out::ChoiceButton;
 use serde_json::{Value, json};
 
 use crate::preferences::Preferences;
-use crate::words::{Language, SaidWord};
+use crate::words::SaidWord;
 
 /// The verb of the buttons.
 pub const VERB: &str = "herald/preferences";
@@ -56,7 +57,7 @@ pub async fn settings(context: Context, said: SaidWord) -> Result<Activity, Erro
 /// # Errors
 /// When the store is unavailable.
 pub async fn by_button(context: Context, button: SubmittedData) -> Result<AdaptiveCard<Value>, Error> {
-    let Toggle {
+    let ChoiceButton {
         language,
         category,
         choice,
@@ -105,13 +106,21 @@ pub async fn by_button(context: Context, button: SubmittedData) -> Result<Adapti
     })
 }
 
-/// The data of a button.
-#[derive(Serialize, Deserialize)]
-struct Toggle {
-    language: String,
-    /// Everything else if there is none.
-    category: Option<String>,
-    choice: Choice,
+/// The button under a notification, by which a person opts out of it. What is answered is shown to them; the notification stays.
+///
+/// # Errors
+/// When the store is unavailable.
+pub async fn by_way_out(context: Context, button: SubmittedData) -> Result<Activity, Error> {
+    let ChoiceButton {
+        language,
+        category,
+        choice,
+    } = button.read()?;
+    let said = SaidWord {
+        language: Language::of(&language),
+        about: category.unwrap_or_default(),
+    };
+    choose(&context, said, choice).await
 }
 
 async fn choose(context: &Context, said: SaidWord, choice: Choice) -> Result<Activity, Error> {
@@ -176,7 +185,7 @@ fn row(language: &Language, text: &str, title: &str, name: Option<&str>, is_want
     } else {
         ("✖", language.turn_on, Choice::OptedIn)
     };
-    let toggle = Toggle {
+    let toggle = ChoiceButton {
         language: language.code.to_owned(),
         category: name.map(str::to_owned),
         choice,

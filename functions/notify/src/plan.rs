@@ -117,6 +117,10 @@ impl<B: Backend> Context<B> {
             batched: Some(notification.batched).filter(|batched| *batched > 0),
             unreachable: notification.unreachable,
             message: message.map(|message| {
+                let message = match &notification.way_out {
+                    Some(way_out) => way_out.add_to(message),
+                    None => message,
+                };
                 let bytes = as_teams_counts(&message);
                 Size {
                     bytes,

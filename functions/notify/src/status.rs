@@ -4,6 +4,7 @@ use botframework::activity::Activity;
 use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
+use herald::notification::way_out::WayOutForm;
 use herald::notification::{
     Notification, Priority, RetractionKind, RevisionCounts, SendMode, State, UnreachableCounts, plan_warnings,
 };
@@ -49,9 +50,9 @@ pub(crate) struct Status<'a> {
     category: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     mandatory: bool,
-    #[serde(rename = "guarantee")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    way_out: Option<WayOutForm>,
     guarantee: Guarantee,
-    #[serde(rename = "sendMode")]
     send_mode: SendMode,
     priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +180,7 @@ impl<'a> Status<'a> {
             caller: &notification.caller,
             category: notification.category.as_deref(),
             mandatory: notification.mandatory,
+            way_out: notification.way_out.as_ref().map(|way_out| way_out.form),
             guarantee: notification.guarantee,
             send_mode: notification.send_mode,
             priority: notification.effective_priority(),

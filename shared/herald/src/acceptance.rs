@@ -20,6 +20,7 @@ use crate::digest::sha256_hex;
 use crate::id::NotificationId;
 use crate::job;
 use crate::notification::request::Request;
+use crate::notification::way_out::WayOutForm;
 use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
 use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
@@ -31,6 +32,7 @@ mod bot;
 mod confirmation;
 mod exceptions;
 mod revise;
+mod way_out;
 
 pub use bot::BotMessage;
 pub use revise::{ReviseError, Reviser, Revision};
@@ -103,6 +105,8 @@ pub struct Settings {
     pub teams_app_id: Option<String>,
     /// The send mode of requests that name none.
     pub send_mode: SendMode,
+    /// The way out of notifications to many, unless their category has one.
+    pub way_out: WayOutForm,
     /// The callers that may change the notifications of others.
     pub operators: Operators,
 }
@@ -117,6 +121,7 @@ impl Settings {
             confirm_above: environment.confirm_above()?,
             teams_app_id: environment.teams_app_id()?,
             send_mode: environment.send_mode()?,
+            way_out: environment.way_out()?,
             operators: Operators::named(environment.list(variable::OPERATORS)?),
         })
     }
@@ -129,6 +134,8 @@ pub struct Acceptor<'a, B: Backend> {
     pub notifications: &'a B::Notifications,
     /// Where conversations are stored; read only.
     pub conversations: &'a B::Conversations,
+    /// Where categories are stored; read only.
+    pub registry: &'a B::Registry,
     /// The queue to the planner.
     pub plans: &'a B::Queue,
     /// What the deployment allows.
@@ -263,8 +270,10 @@ impl<B: Backend> Acceptor<'_, B> {
         request.send_mode.get_or_insert(self.settings.send_mode);
         let id = NotificationId::fresh(now, self.random.bytes());
         let warnings = std::mem::take(&mut request.warnings);
+        let mut notification = Notification::begin(id, now, caller, &request, start);
+        notification.way_out = self.way_out(&request).await?;
         let acceptance = Acceptance {
-            notification: Notification::begin(id, now, caller, &request, start),
+            notification,
             audience: request.audience,
             message: request.message,
             replacement: request.replacement,

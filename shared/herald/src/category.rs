@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::audience::kind;
 use crate::notification::request::is_category;
+use crate::notification::way_out::WayOutForm;
 use crate::problem::{Fault, Faults, pointer, suggestion};
 use crate::store::{Collection, Error, Record, Registry};
 
@@ -22,7 +23,7 @@ const TITLE_BYTES_MAX: usize = 100;
 const DESCRIPTION_BYTES_MAX: usize = 500;
 
 /// The fields of a category.
-const FIELDS: [&str; 2] = ["title", "description"];
+const FIELDS: [&str; 3] = ["title", "description", "wayOut"];
 
 /// The key of the one record.
 const KEY: &str = "all";
@@ -36,6 +37,9 @@ pub struct Category {
     /// What it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The way out of its notifications to many; that of the deployment if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_out: Option<WayOutForm>,
 }
 
 /// All categories, by name.
@@ -79,7 +83,18 @@ impl Category {
         };
         let title = text("title", TITLE_BYTES_MAX).unwrap_or_else(|| name.to_owned());
         let description = text("description", DESCRIPTION_BYTES_MAX);
-        faults.none_in(Some(Self { title, description }))
+        let way_out = object.get("wayOut").and_then(|value| {
+            let form = serde_json::from_value(value.clone()).ok();
+            if form.is_none() {
+                faults.note("#/wayOut", "must be \"none\", \"line\" or \"button\"");
+            }
+            form
+        });
+        faults.none_in(Some(Self {
+            title,
+            description,
+            way_out,
+        }))
     }
 }
 
@@ -160,8 +175,12 @@ mod tests {
     fn a_category_has_a_title_and_faults_name_their_fields() {
         let parsed = Category::parse("news", &json!({})).unwrap();
         assert_eq!((parsed.title.as_str(), parsed.description), ("news", None));
-        let whole = json!({"title": "News", "description": "What is new"});
-        assert_eq!(Category::parse("news", &whole).unwrap().title, "News");
+        let whole = json!({"title": "News", "description": "What is new", "wayOut": "button"});
+        let whole = Category::parse("news", &whole).unwrap();
+        assert_eq!(
+            (whole.title.as_str(), whole.way_out),
+            ("News", Some(WayOutForm::Button))
+        );
         for (name, document, pointers) in [
             ("news", json!([]), vec!["#"]),
             ("", json!({}), vec!["name"]),
@@ -176,6 +195,7 @@ mod tests {
                 vec!["#/title", "#/description"],
             ),
             ("news", json!({"title": "a\nb"}), vec!["#/title"]),
+            ("news", json!({"wayOut": "link"}), vec!["#/wayOut"]),
         ] {
             let faults = Category::parse(name, &document).unwrap_err();
             let found: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
@@ -188,6 +208,7 @@ mod tests {
         let category = |title: &str| Category {
             title: title.to_owned(),
             description: None,
+            way_out: None,
         };
         let categories = Categories(BTreeMap::from([
             ("news".to_owned(), category("Neues aus dem Haus")),

@@ -44,8 +44,10 @@ pub mod variable {
     pub const NOTIFY_TEXT: &str = "HERALD_NOTIFY_TEXT";
     /// The largest audience that is sent to without a confirmation. Default 10,000.
     pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
-    /// The send mode of requests that name none: `conversation` (the default) or `batch`.
-    pub const TRANSPORT: &str = "HERALD_SEND_MODE";
+    /// The way out that notifications to many have: `none` (the default), `line` or `button`.
+    pub const WAY_OUT: &str = "HERALD_WAY_OUT";
+    /// The send mode of requests that name none: `individual` (the default) or `batch`.
+    pub const SEND_MODE: &str = "HERALD_SEND_MODE";
 
     /// The callers that may change the notifications of others, separated by commas. Default: none.
     pub const OPERATORS: &str = "HERALD_OPERATORS";

@@ -114,6 +114,7 @@ pub mod id;
 pub mod inbound;
 pub mod job;
 pub mod json_body;
+pub mod language;
 pub mod notification;
 pub mod preferences;
 pub mod problem;

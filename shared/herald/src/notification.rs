@@ -18,6 +18,7 @@ use crate::delivery::{Guarantee, Outcome, OutcomeCounts, SkipReason};
 use crate::id::NotificationId;
 use crate::rate_limit::Bucket;
 use request::Request;
+use way_out::WayOut;
 
 mod filter;
 mod priority;
@@ -27,6 +28,7 @@ mod send_mode;
 pub mod size;
 pub mod summary;
 mod warnings;
+pub mod way_out;
 
 pub use filter::NotificationFilter;
 pub use priority::{NORMAL_AUDIENCE_MAX, Priority};
@@ -56,6 +58,8 @@ pub struct Notification {
     pub category: Option<String>,
     /// Whether it goes also to those who opted out.
     pub mandatory: bool,
+    /// What is added to its message about how to opt out.
+    pub way_out: Option<WayOut>,
     /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
@@ -325,6 +329,7 @@ impl Notification {
             caller,
             category: request.category.clone(),
             mandatory: request.mandatory,
+            way_out: None,
             guarantee: request.guarantee,
             if_no_conversation: request.if_no_conversation,
             if_unreachable: request.if_unreachable,

@@ -46,6 +46,8 @@ pub enum WarningCode {
     NothingMatched,
     /// All that the audience matched is blocked or removed.
     NobodyReachable,
+    /// A notification to many that does not say how to opt out of it.
+    NoWayOut,
     /// Named ids of which no conversation is remembered.
     NotRemembered,
 }

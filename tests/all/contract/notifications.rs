@@ -7,6 +7,7 @@ use herald::audience::{Audience, Guests, Recipient, Selector, Target, TeamPart};
 use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
 use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReason};
 use herald::id::NotificationId;
+use herald::notification::way_out::{WayOut, WayOutForm};
 use herald::notification::{
     ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, IfUnreachable, MessageRefusal,
     Notification, PAGE_SIZE, Page, PageChunk, Priority, RetractionKind, RevisionCounts, ScheduledRetraction,
@@ -78,6 +79,7 @@ fn notification(number: u8) -> Notification {
         guarantee: Guarantee::AtLeastOnce,
         if_no_conversation: IfNoConversation::Skip,
         mandatory: false,
+        way_out: None,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         priority: Some(Priority::Urgent),
@@ -257,6 +259,10 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             guarantee: Guarantee::AtMostOnce,
             if_no_conversation: IfNoConversation::Create,
             mandatory: true,
+            way_out: Some(WayOut {
+                form: WayOutForm::Button,
+                category: Some("news|#%".into()),
+            }),
             if_unreachable: IfUnreachable::Report,
             send_mode: SendMode::Batch,
             deliver_at: Some(at(3_600)),

@@ -97,6 +97,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         caller: "iam:invented".into(),
         category: None,
         guarantee: Guarantee::AtLeastOnce,
+        way_out: None,
         if_no_conversation: IfNoConversation::Skip,
         mandatory: false,
         if_unreachable: IfUnreachable::LeaveOut,

@@ -111,7 +111,7 @@ fn with_tolerance(confirmed: u64) -> u64 {
 }
 
 /// How many recipients an audience can have at most, if its lists say so.
-fn listed_recipients(audience: &Audience) -> Option<u64> {
+pub(super) fn listed_recipients(audience: &Audience) -> Option<u64> {
     let sizes = audience.0.iter().map(|selector| match &selector.target {
         Target::Everyone | Target::Tenant(_) | Target::Tag(_) | Target::GroupChatMembers { .. } => None,
         Target::Team { to, .. } => match to {

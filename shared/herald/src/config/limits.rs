@@ -1,9 +1,10 @@
-//! Rate limits, the default send mode, the TTL of cached rosters, and the largest audience without a confirmation.
+//! Rate limits, the default send mode and way out, the TTL of cached rosters, and the largest audience without a confirmation.
 
 use jiff::SignedDuration;
 
 use super::{Environment, Error, variable};
 use crate::notification::SendMode;
+use crate::notification::way_out::WayOutForm;
 use crate::rate_limit::{Limit, Limits};
 
 /// The default of `HERALD_CONFIRM_ABOVE`.
@@ -55,12 +56,28 @@ impl Environment<'_> {
     /// # Errors
     /// When it is set to another word.
     pub fn send_mode(&self) -> Result<SendMode, Error> {
-        match self.optional(variable::TRANSPORT).as_deref().map(str::trim) {
+        match self.optional(variable::SEND_MODE).as_deref().map(str::trim) {
             None | Some("individual") => Ok(SendMode::Individual),
             Some("batch") => Ok(SendMode::Batch),
             Some(_) => Err(Error::wrong(
-                variable::TRANSPORT,
-                "must be `conversation` or `batch`",
+                variable::SEND_MODE,
+                "must be `individual` or `batch`",
+            )),
+        }
+    }
+
+    /// The way out that notifications to many have.
+    ///
+    /// # Errors
+    /// When it is another word.
+    pub fn way_out(&self) -> Result<WayOutForm, Error> {
+        match self.optional(variable::WAY_OUT).as_deref().map(str::trim) {
+            None | Some("none") => Ok(WayOutForm::None),
+            Some("line") => Ok(WayOutForm::Line),
+            Some("button") => Ok(WayOutForm::Button),
+            Some(_) => Err(Error::wrong(
+                variable::WAY_OUT,
+                "must be `none`, `line` or `button`",
             )),
         }
     }

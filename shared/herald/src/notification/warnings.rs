@@ -27,6 +27,10 @@ pub fn plan_warnings(notification: &Notification, audience: &Audience) -> Vec<Wa
         );
         warnings.push(Warning::new(WarningCode::NotRemembered, detail));
     }
+    if notification.audience > 1 && !notification.mandatory && notification.way_out.is_none() {
+        let detail = "Herald adds nothing to the message about how to opt out of it. The category's `wayOut`, or the deployment's `WayOut`, adds a line or a button.";
+        warnings.push(Warning::new(WarningCode::NoWayOut, detail));
+    }
     warnings
 }
 
@@ -57,6 +61,7 @@ mod tests {
     use crate::id::NotificationId;
     use crate::notification::StartPolicy;
     use crate::notification::request::Request;
+    use crate::notification::way_out::{WayOut, WayOutForm};
     use jiff::Timestamp;
     use serde_json::json;
 
@@ -110,5 +115,26 @@ mod tests {
         assert_eq!(codes(&notification), []);
         notification.unreachable.no_conversation = 1;
         assert_eq!(codes(&notification), [WarningCode::NotRemembered]);
+    }
+
+    #[test]
+    fn a_notification_to_many_is_named_if_it_does_not_say_how_to_opt_out() {
+        let (mut notification, audience) = planned(&[Target::Everyone], &[0]);
+        let codes = |notification: &Notification| {
+            let warnings = plan_warnings(notification, &audience).into_iter();
+            warnings.map(|warning| warning.code).collect::<Vec<_>>()
+        };
+        notification.audience = 1;
+        assert_eq!(codes(&notification), []);
+        notification.audience = 2;
+        assert_eq!(codes(&notification), [WarningCode::NoWayOut]);
+        let way_out = WayOut {
+            form: WayOutForm::Line,
+            category: None,
+        };
+        notification.way_out = Some(way_out);
+        assert_eq!(codes(&notification), []);
+        (notification.way_out, notification.mandatory) = (None, true);
+        assert_eq!(codes(&notification), [], "there is nothing to opt out of");
     }
 }

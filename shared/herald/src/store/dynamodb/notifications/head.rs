@@ -89,6 +89,9 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
         let word = word(verb, "ifUnreachable", &notification.if_unreachable)?;
         attributes.extend(item([("ifUnreachable", word)]));
     }
+    if let Some(way_out) = &notification.way_out {
+        attributes.extend(item([("wayOut", json(verb, "wayOut", way_out)?)]));
+    }
     if notification.mandatory {
         attributes.extend(item([("mandatory", AttributeValue::Bool(true))]));
     }
@@ -112,6 +115,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         caller,
         category: _,
         mandatory: _,
+        way_out: _,
         guarantee,
         if_no_conversation,
         if_unreachable: _,
@@ -215,6 +219,10 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         caller: head.text("caller")?.to_owned(),
         category: head.optional_text("category")?.map(str::to_owned),
         mandatory: head.item.contains_key("mandatory"),
+        way_out: match head.optional_text("wayOut")? {
+            Some(_) => Some(head.json("wayOut")?),
+            None => None,
+        },
         guarantee: head.word("guarantee")?,
         // Those that were accepted before this could be chosen have none.
         if_no_conversation: match head.optional_text("ifNoConversation")? {
