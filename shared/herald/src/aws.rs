@@ -28,6 +28,7 @@ use bytes::Bytes;
 use crate::config::{self, Environment};
 
 mod error;
+pub(crate) mod parameter_store;
 
 pub(crate) use error::{Error, sanitize_code};
 

@@ -72,10 +72,10 @@ fn parameter() -> FakeAws {
 }
 
 async fn request(config: &SdkConfig) -> Result<(), Error> {
-    let request = aws_sdk_ssm::Client::new(config).get_parameter().name("bot");
-    let sent = request.send().await;
-    sent.map(|_| ())
-        .map_err(|error| Error::new("ssm:GetParameter", error))
+    parameter_store::ParameterStore::new(config)
+        .value("bot")
+        .await
+        .map(drop)
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use botframework::http::BoxFuture;
 use tokio::sync::Mutex;
 
 use crate::aws::Error;
+use crate::aws::parameter_store::{self, ParameterStore};
 use crate::telemetry::chain;
 
 /// How long a secret is used for further tokens without being read again.
@@ -55,7 +56,7 @@ impl SecretKind {
 
 enum Client {
     SecretsManager(aws_sdk_secretsmanager::Client, String),
-    SystemsManager(aws_sdk_ssm::Client, String),
+    SystemsManager(Box<ParameterStore>, String),
 }
 
 /// A stored secret and the cache of its value.
@@ -77,7 +78,9 @@ impl StoredSecret {
             SecretRef::SecretsManager(id) => {
                 Client::SecretsManager(aws_sdk_secretsmanager::Client::new(config), id)
             }
-            SecretRef::SystemsManager(name) => Client::SystemsManager(aws_sdk_ssm::Client::new(config), name),
+            SecretRef::SystemsManager(name) => {
+                Client::SystemsManager(Box::new(ParameterStore::new(config)), name)
+            }
         };
         Self {
             client,
@@ -96,17 +99,7 @@ impl StoredSecret {
                     read.map_err(|error| Error::new(operation, error))?.secret_string,
                 )
             }
-            Client::SystemsManager(client, name) => {
-                let operation = "ssm:GetParameter";
-                let read = client
-                    .get_parameter()
-                    .name(name)
-                    .with_decryption(true)
-                    .send()
-                    .await;
-                let output = read.map_err(|error| Error::new(operation, error))?;
-                (operation, output.parameter.and_then(|parameter| parameter.value))
-            }
+            Client::SystemsManager(client, name) => (parameter_store::OPERATION, client.value(name).await?),
         };
         text.map(SecretString::from).ok_or(Error::NoText { operation })
     }
