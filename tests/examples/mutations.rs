@@ -68,6 +68,12 @@ const MUTATIONS: &[Mutation] = &[
         to: "drop(notification); Ok(())",
     },
     Mutation {
+        name: "a message of a newer release is read as one of this release",
+        file: "shared/herald/src/queue.rs",
+        from: "message.format > FORMAT",
+        to: "message.format > FORMAT + 1",
+    },
+    Mutation {
         name: "an event that comes again is another notification of its route",
         file: "functions/events/src/routed.rs",
         from: "idempotency_key: Some(&key),",

@@ -109,6 +109,8 @@ pub(super) struct Troubles {
     pub(super) redelivered: Odds,
     /// Scheduler gives up a message of a schedule.
     pub(super) dropped: Odds,
+    /// A message is written by a function of the release before, or of the next one.
+    pub(super) released: Odds,
     /// Messages arrive in any order.
     pub(super) reordered: bool,
     /// The largest error of a worker's clock.
@@ -177,6 +179,7 @@ impl Troubles {
             doubled: odds(40, 1500),
             redelivered: odds(40, 2000),
             dropped: odds(40, 3000),
+            released: odds(20, 5000),
             reordered: chance.below(2) == 0,
             skew: if skewed {
                 chance.wait(Duration::from_millis(100), Duration::from_secs(5))

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::queues::{Which, pause};
+use super::queues::{Which, in_this_release, pause};
 use super::run::Run;
 
 /// The duration of an ordinary call.
@@ -187,7 +187,7 @@ pub(super) async fn poll<F: Function>(run: Arc<Run>, function: F, number: usize)
             let ids: Vec<&str> = batch.iter().map(|received| received.id.as_str()).collect();
             run.tell(&environment, format_args!("receives {ids:?}"));
             let deadline = run.now() + SignedDuration::try_from(F::LIMIT).unwrap();
-            let handling = F::handle(&context, event(&batch), deadline);
+            let handling = F::handle(&context, event(&run, &environment, &batch), deadline);
             let answer = environment.invoke(F::LIMIT, handling).await;
             let failed = answer.map(|answer| failures(&answer));
             if let Some(failed) = failed.as_ref().filter(|failed| !failed.is_empty()) {
@@ -204,11 +204,16 @@ pub(super) async fn poll<F: Function>(run: Arc<Run>, function: F, number: usize)
     }
 }
 
-fn event(batch: &[Received]) -> SqsEvent {
+fn event(run: &Run, environment: &Environment, batch: &[Received]) -> SqsEvent {
     let record = |received: &Received| {
+        let (id, body) = (&received.id, &received.message.body);
+        let known = in_this_release(run, body);
+        if known.is_none() {
+            run.tell(environment, format_args!("leaves {id} to a newer release"));
+        }
         let mut message = SqsMessage::default();
-        message.message_id = Some(received.id.clone());
-        message.body = Some(received.message.body.clone());
+        message.message_id = Some(id.clone());
+        message.body = Some(known.unwrap_or_else(|| body.clone()));
         let attributes = [
             ("ApproximateReceiveCount", received.receives.to_string()),
             ("SentTimestamp", received.sent.as_millisecond().to_string()),

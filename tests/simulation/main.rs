@@ -457,6 +457,7 @@ const KINDS: &[&str] = &[
     "keeps of subjects",
     "has failed events redriven",
     "Scheduler gives up",
+    "to a newer release",
     "cannot redrive",
 ];
 

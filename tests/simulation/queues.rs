@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use herald::queue::{self, DELAY_MAX, DeadLetterQueue, Message, Queue, RECEIVES_MAX};
+use herald::queue::{self, DELAY_MAX, DeadLetterQueue, FORMAT, Message, Queue, RECEIVES_MAX};
 use herald_local::sqs::{self, DeadLetter, OperationTime, Received};
 use herald_local::template;
+use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -66,12 +67,7 @@ impl Sqs {
 
     /// Takes what another service sends.
     pub(super) fn publish(&self, run: &Run, body: String) {
-        let message = Message {
-            body,
-            delay: Duration::ZERO,
-            group: None,
-        };
-        self.put(run, &message);
+        self.put(run, &Message::text(body, Duration::ZERO));
         self.changed.notify_waiters();
     }
 
@@ -84,7 +80,7 @@ impl Sqs {
         let longest = if self.scheduler { Duration::MAX } else { DELAY_MAX };
         let copies = if run.strikes(run.troubles.doubled) { 2 } else { 1 };
         let sent = sqs::Message {
-            body: message.body.clone(),
+            body: of_some_release(run, &message.body),
             group: message.group.clone(),
             ..sqs::Message::default()
         };
@@ -205,6 +201,52 @@ impl Sqs {
         });
         contents.collect()
     }
+}
+
+/// Fields that have other names in the next release.
+const OTHER_NAMES: [(&str, &str); 2] = [("recipients", "to"), ("task", "action")];
+
+/// The body as a function of some release writes it: of the release before, or of the next one, while an update is under way.
+fn of_some_release(run: &Run, body: &str) -> String {
+    let Ok(mut message) = serde_json::from_str::<Map<String, Value>>(body) else {
+        return body.to_owned();
+    };
+    if !message.contains_key("format") || !run.strikes(run.troubles.released) {
+        return body.to_owned();
+    }
+    if run.chance.below(2) == 0 {
+        message.insert("format".to_owned(), json!(FORMAT + 1));
+        for (name, other) in OTHER_NAMES {
+            if let Some(value) = message.remove(name) {
+                message.insert(other.to_owned(), value);
+            }
+        }
+        // A function that does not look at the format takes this for a chunk that has ended.
+        message.entry("recipients").or_insert_with(|| json!([]));
+    } else {
+        for later in ["format", "ticket", "begun"] {
+            message.remove(later);
+        }
+    }
+    json!(message).to_string()
+}
+
+/// The body as it reaches a function, which may be of this release or of the next one. `None` if it is left to the next one.
+pub(super) fn in_this_release(run: &Run, body: &str) -> Option<String> {
+    let mut message = match serde_json::from_str::<Map<String, Value>>(body) {
+        Ok(message) if message.get("format") == Some(&json!(FORMAT + 1)) => message,
+        Ok(_) | Err(_) => return Some(body.to_owned()),
+    };
+    if !run.is_calm() && run.chance.below(2) == 0 {
+        return None;
+    }
+    message.insert("format".to_owned(), json!(FORMAT));
+    for (name, other) in OTHER_NAMES {
+        if let Some(value) = message.remove(other) {
+            message.insert(name.to_owned(), value);
+        }
+    }
+    Some(json!(message).to_string())
 }
 
 /// Which queue.

@@ -14,6 +14,7 @@ use herald::backend::{Aws, Backend};
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::eventbridge;
+use herald::queue::batch::trace_notification;
 use herald::queue::{Plan, Queue, Task, sqs};
 use herald::rate_limit::Limits;
 use herald::store::{self, Notifications, dynamodb};
@@ -117,6 +118,7 @@ pub async fn handle<B: Backend>(
 /// # Errors
 /// When DynamoDB, SQS or EventBridge is unavailable. Stored pages stay; the same message continues after them.
 pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timestamp) -> Result<(), Error> {
+    trace_notification(&plan.notification);
     let Some(notification) = context.notifications.find(&plan.notification).await? else {
         tracing::warn!(error_type = "PlanWithoutNotification", notification = %plan.notification, "the notification was rolled back; nothing is planned");
         return Ok(());

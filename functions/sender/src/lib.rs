@@ -33,7 +33,7 @@ use herald::Error;
 use herald::backend::Backend;
 use herald::completion;
 use herald::notification::SendMode;
-use herald::queue::batch::Receipt;
+use herald::queue::batch::{Receipt, trace_notification};
 use herald::queue::{Chunk, Queue, sqs};
 use herald::store::{Close, Notifications};
 use herald::telemetry::{self, Metric, chain};
@@ -88,6 +88,7 @@ pub async fn run<B: Backend>(
     receipt: Receipt,
 ) -> Result<(), Error> {
     let (id, name) = (chunk.notification.clone(), chunk.chunk);
+    trace_notification(&id);
     chunk.begun |= receipt.receives > 1;
     let Err(error) = deliver(invocation, chunk).await else {
         return Ok(());

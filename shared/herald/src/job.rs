@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::conversation::ConversationKey;
 use crate::problem::Problem;
-use crate::queue::Message;
+use crate::queue::{FORMAT, Message};
 
 /// How long a job may take. The function ends after 30 seconds.
 pub const JOB_TIMEOUT: Duration = Duration::from_secs(25);
@@ -56,10 +56,16 @@ impl Job {
     /// The job in a message; `None` if it holds something else.
     pub(crate) fn in_message(body: &Value) -> Option<Result<Self, Problem>> {
         let job = body.get(MEMBER)?;
-        Some(Self::deserialize(job).map_err(|error| {
-            let detail = format!("`{MEMBER}` is not a job of this version: {error}");
-            Problem::new(StatusCode::BAD_REQUEST, detail)
-        }))
+        let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
+        if body["format"]
+            .as_u64()
+            .is_some_and(|format| format > u64::from(FORMAT))
+        {
+            let detail = format!("`{MEMBER}` is a job of a newer release, whose functions do it.");
+            return Some(Err(bad(detail)));
+        }
+        let job = Self::deserialize(job);
+        Some(job.map_err(|error| bad(format!("`{MEMBER}` is not a job of this version: {error}"))))
     }
 }
 

@@ -1,6 +1,10 @@
 //! The port to the queues, and the messages on them.
 //!
 //! A queue delivers at least once, in any order; every message below is safe to handle again.
+//!
+//! While a deployment is updated or rolled back, messages of one release are received by functions of another. Each names its
+//! [`FORMAT`]. A field that a message lacks has a default, and one that is unknown is ignored: for such a change the format stays.
+//! For any other it is raised, and a function of an older release leaves the message on the queue for the newer ones.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,6 +23,10 @@ pub mod sqs;
 
 /// The longest delay of a queue itself: SQS' `DelaySeconds` ends at 15 minutes.
 pub const DELAY_MAX: Duration = Duration::from_mins(15);
+
+/// The format of the messages below, which this release writes. It reads this one and all before it; those before the first one name
+/// none.
+pub const FORMAT: u16 = 1;
 
 /// Receives of a message before it goes to the dead-letter queue: the template's `maxReceiveCount`.
 pub const RECEIVES_MAX: u32 = 20;
@@ -179,13 +187,35 @@ impl Chunk {
     }
 }
 
+/// A message with its format.
+#[derive(Serialize, Deserialize)]
+struct Formatted<T> {
+    #[serde(default)]
+    format: u16,
+    #[serde(flatten, skip_deserializing)]
+    content: Option<T>,
+}
+
+/// Whether a message is of a newer release, in a format that this one does not know.
+fn is_of_newer_release(body: &str) -> bool {
+    serde_json::from_str::<Formatted<()>>(body).is_ok_and(|message| message.format > FORMAT)
+}
+
 impl Message {
-    /// A message whose body is `content` as JSON, in no group.
+    /// A message whose body is the object `content` as JSON, with its [`FORMAT`], in no group.
     pub fn json<T: Serialize>(content: &T, delay: Duration) -> Self {
+        let formatted = Formatted {
+            format: FORMAT,
+            content: Some(content),
+        };
         // Our own messages hold only what JSON can: strings, numbers, lists.
-        let body = serde_json::to_string(content).unwrap_or_default();
+        Self::text(serde_json::to_string(&formatted).unwrap_or_default(), delay)
+    }
+
+    /// A message with this body, in no group.
+    pub fn text(body: impl Into<String>, delay: Duration) -> Self {
         Self {
-            body,
+            body: body.into(),
             delay,
             group: None,
         }

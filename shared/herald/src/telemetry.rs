@@ -1,5 +1,9 @@
 //! Logs and metrics: one JSON object a line on standard output, where Lambda collects them.
 //!
+//! Each line names what was under way, in `spans`: the invocation (`requestId`, as in the lines that Lambda writes about it), the
+//! request of the API (`request`, as in the API's access log) or the message of the queue (`id`), and the notification that it is
+//! about. So the lines of one notification are found in the logs of all functions.
+//!
 //! A failure is logged once, where it is handled, with a stable `error_type` that alarms filter on. A field's name ends in
 //! its unit. Bodies, tokens, message texts and people's names are never logged.
 //!
@@ -14,9 +18,11 @@ use serde_json::{Value, json};
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -131,6 +137,9 @@ const OURS: [&str; 7] = [
     "sender",
 ];
 
+/// The spans of invocations, with their request ids.
+const INVOCATIONS: &str = "lambda_runtime::layers::trace";
+
 /// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` (`TRACE` … `ERROR`; `INFO` if unset or unknown). Libraries log from
 /// `WARN` on, whatever the level.
 pub fn start(environment: &Environment<'_>) {
@@ -141,14 +150,7 @@ pub fn start(environment: &Environment<'_>) {
         Some("ERROR" | "FATAL") => LevelFilter::ERROR,
         _ => LevelFilter::INFO,
     };
-    let lines = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_target(false)
-        .with_timer(Time(Clock::system()))
-        .with_filter(filter(level));
+    let lines = log_lines(std::io::stdout).with_filter(filter(level));
     let function = environment.optional(FUNCTION_NAME);
     let metrics = MetricLines {
         function: function.unwrap_or_else(|| "unknown".to_owned()),
@@ -157,6 +159,22 @@ pub fn start(environment: &Environment<'_>) {
     // A second start in one process (tests) keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines).with(metrics));
     count(Metric::ColdStart);
+}
+
+/// Writes log lines.
+fn log_lines<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(true)
+        .with_target(false)
+        .with_timer(Time(Clock::system()))
+        .with_writer(writer)
 }
 
 /// Counts one occurrence.
@@ -243,6 +261,7 @@ fn filter(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(OURS.map(|ours| (ours, level)))
+        .with_target(INVOCATIONS, LevelFilter::INFO)
         .with_target(METRICS, LevelFilter::OFF)
 }
 
@@ -280,9 +299,59 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tracing::Level;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{Instrument, Level};
 
     use super::*;
+    use crate::queue::batch;
+
+    #[tokio::test]
+    async fn a_line_names_the_invocation_the_message_and_the_notification_that_it_is_about() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let lines = log_lines({
+            let written = Arc::clone(&written);
+            move || Lines(Arc::clone(&written))
+        });
+        let filtered = lines.with_filter(filter(LevelFilter::INFO));
+        let _recording = tracing::subscriber::set_default(tracing_subscriber::registry().with(filtered));
+        let id = crate::id::NotificationId::fresh(jiff::Timestamp::UNIX_EPOCH, [7; 16]);
+        let message = batch::Received {
+            id: "m-1".to_owned(),
+            body: "1".to_owned(),
+            receipt: batch::Receipt::default(),
+            sender: None,
+        };
+        let invocation = tracing::info_span!(target: INVOCATIONS, "invoke", requestId = "r-1");
+        let handled = batch::handle_each(vec![message], async |_: u8, _| {
+            batch::trace_notification(&id);
+            tracing::info!("done");
+            Ok(())
+        });
+        handled.instrument(invocation).await;
+        let written = written.lock().unwrap();
+        let line: Value = serde_json::from_slice(&written).unwrap();
+        let spans = line["spans"].as_array().unwrap();
+        assert_eq!((&line["message"], spans.len()), (&json!("done"), 2), "{line}");
+        assert_eq!(spans[0]["requestId"], "r-1");
+        assert_eq!(
+            (&spans[1]["id"], &spans[1]["notification"]),
+            (&json!("m-1"), &json!(id.as_str()))
+        );
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn a_metric_is_one_line_in_cloudwatchs_embedded_format_with_one_dimension() {

@@ -193,13 +193,13 @@ fn of_topic(body: &Value) -> Option<UpstreamEvent> {
 fn of_clock(message: &Received, body: &Value) -> Option<UpstreamEvent> {
     let clock = ClockMessage::read(body)?;
     let (id, caller) = match &clock {
-        ClockMessage::Occurrence(due) => (due.at.to_string(), format!("schedule:{}", due.route)),
-        ClockMessage::Check => (message.id.clone(), sender(message)),
+        Ok(ClockMessage::Occurrence(due)) => (due.at.to_string(), format!("schedule:{}", due.route)),
+        Ok(ClockMessage::Check) | Err(_) => (message.id.clone(), sender(message)),
     };
     Some(UpstreamEvent {
         id,
         caller,
-        content: Ok(EventContent::Clock(clock)),
+        content: clock.map(EventContent::Clock),
     })
 }
 

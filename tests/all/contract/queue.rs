@@ -125,7 +125,7 @@ async fn an_unavailable_queue_is_an_error() {
 #[tokio::test]
 async fn a_message_is_sent_with_its_group_in_sqs_form() {
     let script = Script::of([refusing(&[])]).await;
-    let message = || Message::json(&1, Duration::ZERO);
+    let message = || Message::text("1", Duration::ZERO);
     let messages = vec![
         message().in_group("msteams|28:bot|tenant-1"),
         message().in_group("two words"),
@@ -166,7 +166,7 @@ fn scheduling(script: &Script) -> Queue {
 }
 
 fn tomorrow() -> Message {
-    Message::json(&"tomorrow", Duration::from_millis(86_400_500)).in_group("tenant")
+    Message::text("\"tomorrow\"", Duration::from_millis(86_400_500)).in_group("tenant")
 }
 
 fn taken() -> (u16, Value) {
@@ -294,7 +294,7 @@ async fn a_message_refused_by_scheduler_waits_on_the_queue() {
 #[tokio::test]
 async fn only_late_messages_that_fit_into_a_schedule_become_one() {
     let script = Script::of([taken(), refusing(&[])]).await;
-    let message = |body: &str, seconds| Message::json(&body, Duration::from_secs(seconds));
+    let message = |body: &str, seconds| Message::text(json!(body).to_string(), Duration::from_secs(seconds));
     let messages = vec![
         message("now", 0),
         message("in fifteen minutes", 900),

@@ -18,7 +18,7 @@ pub(super) enum Tone {
 }
 
 /// The fields of a log line that are not repeated: the terminal shows lines at once.
-const OMITTED: [&str; 4] = ["timestamp", "level", "message", "error_type"];
+const OMITTED: [&str; 6] = ["timestamp", "level", "message", "error_type", "span", "spans"];
 /// The longest text of a message that is shown, in characters.
 const LONGEST_TEXT: usize = 500;
 

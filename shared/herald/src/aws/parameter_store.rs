@@ -1,7 +1,7 @@
 //! Reads a parameter of Systems Manager.
 //!
-//! The one operation that is requested without the SDK crate of its service: `aws-sdk-ssm` alone takes 0.4 MB of the 8 MB that a
-//! function may have (`DESIGN.md#sizes`). The request goes the way of all others, through the SDK's orchestrator and signer.
+//! The one operation that is requested without the SDK crate of its service: `aws-sdk-ssm` alone takes 0.8 MB of the 8 MB that a
+//! function may have (`DESIGN.md#decision-sdk`). The request goes the way of all others, through the SDK's orchestrator and signer.
 
 use aws_runtime::auth::SigV4OperationSigningConfig;
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};

@@ -28,6 +28,7 @@ pub struct GatewayEvent {
 #[serde(rename_all = "camelCase", default)]
 struct EventContext {
     route_key: Option<String>,
+    request_id: Option<String>,
     http: Http,
     authorizer: Option<Authorizer>,
 }
@@ -87,6 +88,11 @@ pub struct RequestContext {
 }
 
 impl GatewayEvent {
+    /// The gateway's id of the request, as its access log and the response's header `apigw-requestid` have it.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_context.request_id.as_deref()
+    }
+
     /// The request, with a [`RequestContext`] among its extensions. Its URI is always `/`.
     ///
     /// # Errors

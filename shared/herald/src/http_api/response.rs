@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{Request, Response};
 use serde::Serialize;
+use tracing::Instrument;
 
 use super::GatewayEvent;
 
@@ -47,16 +48,21 @@ impl<B: AsRef<[u8]>> From<Response<B>> for GatewayResponse {
     }
 }
 
-/// Answers one event. An event that is no request is answered with its problem, and `handle` does not see it.
+/// Answers one event. An event that is no request is answered with its problem, and `handle` does not see it. Log lines meanwhile
+/// have the gateway's id of the request.
 pub async fn answer<B, F>(event: GatewayEvent, handle: impl FnOnce(Request<B>) -> F) -> GatewayResponse
 where
     B: Default + From<String> + From<Vec<u8>> + AsRef<[u8]>,
     F: Future<Output = Response<B>>,
 {
-    match event.into_request() {
-        Ok(request) => handle(request).await.into(),
-        Err(problem) => problem.into_response::<B>().into(),
-    }
+    let span = tracing::info_span!("request", request = event.request_id());
+    let answered = async {
+        match event.into_request() {
+            Ok(request) => handle(request).await.into(),
+            Err(problem) => problem.into_response::<B>().into(),
+        }
+    };
+    answered.instrument(span).await
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::panic::AssertUnwindSafe;
 use futures_util::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use tracing::{Instrument, Span, field};
 
-use super::RECEIVES_MAX;
+use super::{RECEIVES_MAX, is_of_newer_release};
 use crate::Error;
+use crate::id::NotificationId;
 use crate::telemetry::chain;
 
 /// A message that a queue delivered.
@@ -68,6 +70,14 @@ where
 {
     let handle = &handle;
     handle_bodies(messages, |Received { body, receipt, .. }| async move {
+        if is_of_newer_release(&body) {
+            tracing::warn!(
+                error_type = "MessageOfNewerRelease",
+                receives = receipt.receives,
+                "message is left to the functions of a newer release"
+            );
+            return Handled::Failed;
+        }
         let message = match serde_json::from_str::<T>(&body) {
             Ok(message) => message,
             Err(error) => {
@@ -87,27 +97,18 @@ where
 }
 
 /// Handles all messages concurrently, whatever their bodies hold, and returns the ids of those that failed. A message whose
-/// handler panics fails alone.
+/// handler panics fails alone. Log lines meanwhile have the id of their message.
 pub async fn handle_bodies<F>(messages: Vec<Received>, handle: impl Fn(Received) -> F) -> Vec<String>
 where
     F: Future<Output = Handled>,
 {
     let handle = &handle;
     let failed = stream::iter(messages).map(|message| async move {
-        let (id, receipt) = (message.id.clone(), message.receipt);
-        match AssertUnwindSafe(handle(message)).catch_unwind().await {
-            Ok(Handled::Done) => None,
-            Ok(Handled::Failed) => Some(id),
-            // The panic hook has printed where.
-            Err(_) => {
-                tracing::error!(
-                    error_type = "MessagePanicked",
-                    receives = receipt.receives,
-                    "{}",
-                    failure_message(receipt)
-                );
-                Some(id)
-            }
+        let id = message.id.clone();
+        let span = tracing::info_span!("message", id, notification = field::Empty);
+        match handle_body(message, handle).instrument(span).await {
+            Handled::Done => None,
+            Handled::Failed => Some(id),
         }
     });
     failed
@@ -115,6 +116,29 @@ where
         .filter_map(async |id| id)
         .collect()
         .await
+}
+
+async fn handle_body<F>(message: Received, handle: impl Fn(Received) -> F) -> Handled
+where
+    F: Future<Output = Handled>,
+{
+    let receipt = message.receipt;
+    let handled = AssertUnwindSafe(handle(message)).catch_unwind().await;
+    // The panic hook has printed where.
+    handled.unwrap_or_else(|_| {
+        tracing::error!(
+            error_type = "MessagePanicked",
+            receives = receipt.receives,
+            "{}",
+            failure_message(receipt)
+        );
+        Handled::Failed
+    })
+}
+
+/// Says to the log lines of this message which notification it is about.
+pub fn trace_notification(id: &NotificationId) {
+    Span::current().record("notification", field::display(id));
 }
 
 /// Says whether a failed message is received again.
@@ -129,6 +153,35 @@ pub const fn failure_message(receipt: Receipt) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::FORMAT;
+
+    #[tokio::test]
+    async fn a_message_of_a_newer_release_is_not_handled_and_one_of_an_older_release_is() {
+        let message = |id: &str, format: Option<u16>| {
+            let mut body = serde_json::json!({"number": 7});
+            if let Some(format) = format {
+                body["format"] = format.into();
+            }
+            Received {
+                id: id.to_owned(),
+                body: body.to_string(),
+                receipt: Receipt::default(),
+                sender: None,
+            }
+        };
+        let messages = vec![
+            message("older", None),
+            message("same", Some(FORMAT)),
+            message("newer", Some(FORMAT + 1)),
+        ];
+        let handled = std::sync::atomic::AtomicU32::new(0);
+        let failed = handle_each(messages, async |_: serde_json::Value, _| {
+            handled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        });
+        assert_eq!(failed.await, ["newer"]);
+        assert_eq!(handled.into_inner(), 2);
+    }
 
     #[tokio::test]
     async fn a_failed_message_fails_alone() {

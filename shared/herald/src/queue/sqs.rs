@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_delay_is_rounded_up_to_seconds_and_capped_at_fifteen_minutes() {
-        let seconds = |delay| delay_seconds(&Message::json(&(), delay));
+        let seconds = |delay| delay_seconds(&Message::text("", delay));
         assert_eq!(seconds(Duration::ZERO), 0);
         assert_eq!(seconds(Duration::from_millis(1)), 1);
         assert_eq!(seconds(Duration::from_secs(2)), 2);

@@ -7,12 +7,14 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::RouteRecord;
-use crate::queue::Message;
+use crate::problem::Problem;
+use crate::queue::{FORMAT, Message};
 use crate::schedule::Schedule;
 use crate::time::{earlier, later};
 
@@ -42,17 +44,27 @@ pub struct Occurrence {
 }
 
 /// The message, in a member of its own: no event and no request has this form.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
-    clock: ClockMessage,
+    #[serde(default)]
+    format: u16,
+    clock: Value,
 }
 
 impl ClockMessage {
     /// Reads a message of the queue, if it is one.
-    pub fn read(body: &Value) -> Option<Self> {
-        let envelope = Envelope::deserialize(body).ok()?;
-        Some(envelope.clock)
+    ///
+    /// # Errors
+    /// When it is one of a newer release: it is left to the functions of that.
+    pub fn read(body: &Value) -> Option<Result<Self, Problem>> {
+        let Envelope { format, clock } = Envelope::deserialize(body).ok()?;
+        let message = Self::deserialize(clock).ok().filter(|_| format <= FORMAT);
+        let newer = || {
+            let detail = "`clock` is a message of a newer release, whose functions handle it.";
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        };
+        Some(message.ok_or_else(newer))
     }
 }
 
@@ -74,7 +86,7 @@ impl Occurrence {
     pub fn message(self, now: Timestamp) -> Message {
         let wait = Duration::try_from(self.at.duration_since(now)).unwrap_or_default();
         let clock = ClockMessage::Occurrence(self);
-        Message::json(&Envelope { clock }, wait)
+        Message::json(&json!({ "clock": clock }), wait)
     }
 
     /// Whether its message should have come by now.

@@ -209,21 +209,21 @@ mod tests {
     #[test]
     fn a_due_time_is_rounded_up_to_a_whole_second() {
         let due_in = |milliseconds| {
-            let message = Message::json(&(), Duration::from_millis(milliseconds));
+            let message = Message::text("", Duration::from_millis(milliseconds));
             due(Timestamp::from_millisecond(10_500).unwrap(), &message).as_millisecond()
         };
         assert_eq!(due_in(0), 11_000);
         assert_eq!(due_in(500), 11_000);
         assert_eq!(due_in(501), 12_000);
-        let for_ever = Message::json(&(), Duration::MAX);
+        let for_ever = Message::text("", Duration::MAX);
         assert!(due(Timestamp::UNIX_EPOCH, &for_ever) > Timestamp::from_second(200_000_000_000).unwrap());
     }
 
     #[test]
     fn a_message_that_scheduler_would_change_or_refuse_is_not_scheduled() {
-        let message = |body: String| Message::json(&body, Duration::ZERO);
-        assert!(fits(&message("x".repeat(INPUT_BYTES_MAX - 2))));
-        assert!(!fits(&message("x".repeat(INPUT_BYTES_MAX - 1))));
+        let message = |body: String| Message::text(body, Duration::ZERO);
+        assert!(fits(&message("x".repeat(INPUT_BYTES_MAX))));
+        assert!(!fits(&message("x".repeat(INPUT_BYTES_MAX + 1))));
         assert!(fits(&message("<aws>".into())));
         assert!(!fits(&message("a <aws.scheduler.attempt-number> b".into())));
     }
