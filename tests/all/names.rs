@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const PRODUCT: [&str; 3] = ["functions", "infra", "shared"];
 
 /// Names that several modules share, and why.
-const SHARED: [(&str, &str); 24] = [
+const SHARED: [(&str, &str); 25] = [
     ("Error", "the error of its module"),
     (
         "Context",
@@ -77,6 +77,7 @@ const SHARED: [(&str, &str); 24] = [
         "Scope",
         "the scope of a conversation: open on the wire, closed in the engine",
     ),
+    ("Template", "of a card; on the local host, of CloudFormation"),
     ("Tenant", "on the local host, of its model of Teams"),
 ];
 

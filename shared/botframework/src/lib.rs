@@ -7,6 +7,7 @@
 //! | [`activity`] | the activity schema, parsed and serialised without loss |
 //! | [`lossless`] | JSON whose numbers are written back as they came |
 //! | [`teams`], [`invoke`] | the properties of Microsoft Teams and of invoke activities |
+//! | [`cards`] | Adaptive Cards from templates and data |
 //! | [`mod@reference`] | the address of a conversation |
 //! | [`outgoing`] | outgoing activities; one message to many conversations |
 //! | [`cloud`], [`service_url`] | the hosts of each cloud; which service URLs are trusted with the bot's token |
@@ -23,6 +24,7 @@
 //! | `client` | yes | [`connector`], [`credential`], [`mod@http`]: what sends |
 //! | `auth` | yes | [`auth`]: what authenticates activities. With `client`, [`app`] |
 //! | `graph` | yes | [`graph`] |
+//! | `cards` | yes | [`cards`] |
 //! | `lossless-numbers` | yes | numbers are written back as they came ([`lossless`]); without it, as `serde_json` writes them |
 //! | `axum` | no | `App::serve` and `App::into_router` |
 //! | `testing` | no | `testing` |
@@ -45,6 +47,8 @@ pub mod activity;
 pub mod app;
 #[cfg(feature = "auth")]
 pub mod auth;
+#[cfg(feature = "cards")]
+pub mod cards;
 pub mod cloud;
 #[cfg(feature = "client")]
 pub mod connector;

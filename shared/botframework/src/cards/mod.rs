@@ -1,0 +1,3 @@
+//! Adaptive Cards: [`template`] makes a card from a template and data.
+
+pub mod template;
