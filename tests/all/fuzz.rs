@@ -1,4 +1,4 @@
-//! Fuzzing of everything that arrives from outside: tokens, keys, service URLs, activities.
+//! Fuzzing of everything that arrives from outside: tokens, keys, service URLs, activities, templates of cards.
 //!
 //! Each test runs for two seconds, or longer: `FUZZ_SECONDS=600 cargo test --release -p tests fuzz`. A finding is shrunk
 //! before it is shown. Inputs are real ones with pieces changed, cut, doubled and exchanged, so that most pass the first
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use botframework::activity::Activity;
 use botframework::auth::{Authenticator, Policy};
+use botframework::cards::template::Template;
 use botframework::cloud::Cloud;
 use botframework::connector::Connector;
 use botframework::lossless::LosslessJson;
@@ -305,6 +306,29 @@ fn malformed_keys_cause_no_panic() {
         runtime.block_on(admits(&authenticator(&issuer), &authorization, &activity));
         for url in issuer.requests() {
             prop_assert!(url.starts_with("https://login.botframework.com/"), "{}", url);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_template_is_refused_or_rendered_to_json_that_can_be_read() {
+    let fixtures: Vec<Value> = serde_json::from_str(include_str!(
+        "../../shared/botframework/tests/templates/fixtures.json"
+    ))
+    .unwrap();
+    let seeds = fixtures.iter().map(|fixture| {
+        json!({"template": fixture["template"], "data": fixture["data"]})
+            .to_string()
+            .into_bytes()
+    });
+    fuzz("templates", &mangled(seeds.collect()), |input| {
+        let Ok(input) = serde_json::from_slice::<Value>(&input) else {
+            return Ok(());
+        };
+        if let Ok(template) = Template::parse(&input["template"]) {
+            let card = template.render(&input["data"]).unwrap();
+            prop_assert!(serde_json::from_str::<Value>(&card.to_string()).is_ok());
         }
         Ok(())
     });
