@@ -1,6 +1,7 @@
 //! What `infra/` and the engine must agree on, and the engine's AWS adapters against the local host.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use herald::event::eventbridge::Bus;
 use herald::event::{Event, EventKind, Events};
 use herald::queue::sqs::{Queue, Schedules};
 use herald::queue::{Message, Queue as _, RECEIVES_MAX};
-use herald_local::template::{AwsLocation, Stack, Template};
+use herald_local::template::{AwsLocation, Function, Stack, Template};
 use herald_local::variables::{self, Error::Resource};
 use herald_local::{Host, Options, front};
 use serde_json::json;
@@ -162,4 +163,74 @@ fn every_variable_of_the_engine_can_be_set_on_the_local_host_or_names_a_resource
             "{name}: {checked:?}"
         );
     }
+}
+
+/// The ways in which a bot authenticates itself: each reads variables of its own.
+const CREDENTIALS: [&[(&str, &str)]; 3] = [
+    &[],
+    &[("MicrosoftAppPassword", "secretsmanager:herald/bot")],
+    &[("HERALD_CERTIFICATE", "ssm:/herald/bot")],
+];
+
+/// The variables that a function reads when it starts, with what the template sets for it.
+fn read_by(function: &Function, credential: &[(&str, &str)]) -> BTreeSet<String> {
+    let read = RefCell::new(BTreeSet::new());
+    let environment = Environment::from_fn(|name| {
+        read.borrow_mut().insert(name.to_owned());
+        let of_credential = credential.iter().find(|(known, _)| *known == name);
+        match name {
+            "AWS_REGION" => Some("eu-west-1".to_owned()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("local".to_owned()),
+            "AWS_LAMBDA_INITIALIZATION_TYPE" => Some("on-demand".to_owned()),
+            "MicrosoftAppId" | "MicrosoftAppTenantId" => {
+                Some("00000000-0000-4000-8000-00000000b07a".to_owned())
+            }
+            _ => match of_credential {
+                Some((_, value)) => Some((*value).to_owned()),
+                None => function.environment.get(name).cloned(),
+            },
+        }
+    });
+    let started = match function.name.as_str() {
+        "events" => {
+            let worker = events::Worker::new(messages::bot::work);
+            events::Context::from_environment(&environment, worker).map(drop)
+        }
+        "messages" => messages::Context::from_environment(&environment).map(drop),
+        "notify" => notify::Context::from_environment(&environment).map(drop),
+        "planner" => planner::Context::from_environment(&environment).map(drop),
+        "sender" => sender::Context::from_environment(&environment).map(drop),
+        other => panic!("{other} is not a function of this test"),
+    };
+    started.unwrap();
+    drop(environment);
+    read.into_inner()
+}
+
+#[test]
+fn a_function_reads_what_the_template_sets_and_the_template_sets_what_it_reads() {
+    let template = Template::of_repository().unwrap();
+    let stack = real();
+    let of_template = template.variables();
+    let (mut set, mut read) = (BTreeSet::new(), BTreeSet::new());
+    for function in &stack.functions {
+        set.extend(function.environment.keys().cloned());
+        for credential in CREDENTIALS {
+            for name in read_by(function, credential) {
+                let is_of_platform = name.starts_with("AWS_") || !of_template.contains_key(&name);
+                let may_be_set = variables::check(&template, &name).is_ok() || name.starts_with("AWS_");
+                assert!(
+                    function.environment.contains_key(&name) || (is_of_platform && may_be_set),
+                    "{} reads {name}, which the template does not set for it",
+                    function.name
+                );
+                read.insert(name);
+            }
+        }
+    }
+    let unread: Vec<_> = set.difference(&read).collect();
+    assert!(
+        unread.is_empty(),
+        "set by the template and read by no function: {unread:?}"
+    );
 }
