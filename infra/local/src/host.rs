@@ -109,7 +109,7 @@ impl Host {
         let (runtime_listener, runtime_api) = loopback().await?;
         let location = location(options, &sqs_endpoint);
         let stack = options.template.deploy(&location)?;
-        let permissions = Permissions::new(&stack.functions, &location);
+        let permissions = Permissions::new(&stack.functions, &stack.tables, &location);
         let database = Database::start(options.data.as_ref(), &stack.tables, &permissions).await?;
         let (broker, scheduler) = open_queues(options, &stack, &events)?;
         let buses = Buses::new(&stack, broker.clone(), &location, events.clone());

@@ -1,7 +1,7 @@
 //! Holds functions to the permissions of their roles, and records which of them they use.
 //!
-//! Each function has an access key of its own, by which a service knows who calls. Conditions of statements are not
-//! evaluated: a statement with one grants what it grants where the condition holds.
+//! Each function has an access key of its own, by which a service knows who calls. Of the conditions of statements, that of
+//! partition keys (`dynamodb:LeadingKeys`) is evaluated, for requests about one item: a grant with it allows no others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,20 +21,23 @@ use http::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
+use serde_json::value::RawValue;
 
-use crate::template::{AwsLocation, Function, Grant};
+use crate::template::{AwsLocation, Function, Grant, Table};
 
 /// The largest request of any service: DynamoDB's limit.
 const BODY_BYTES: usize = 16 * 1024 * 1024;
 /// The access key of a function is this and its name.
 const KEY_PREFIX: &str = "local-";
 
-/// What a request names; items and messages are skipped.
+/// What a request names; messages, and items but for their keys, are skipped.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Named {
     table_name: String,
     index_name: Option<String>,
+    item: BTreeMap<String, Box<RawValue>>,
+    key: BTreeMap<String, Box<RawValue>>,
     #[expect(clippy::zero_sized_map_values, reason = "a set cannot be read from an object")]
     request_items: BTreeMap<String, IgnoredAny>,
     transact_items: Vec<BTreeMap<String, OfTable>>,
@@ -92,6 +95,8 @@ struct Inner {
     location: AwsLocation,
     /// By function; a function without a role may do everything.
     grants: BTreeMap<String, Vec<Grant>>,
+    /// The names of the partition keys, by table.
+    partition_keys: BTreeMap<String, String>,
     calls: Mutex<BTreeSet<Call>>,
 }
 
@@ -101,7 +106,7 @@ pub(crate) fn access_key(function: &str) -> String {
 }
 
 impl Permissions {
-    pub(crate) fn new(functions: &[Function], location: &AwsLocation) -> Permissions {
+    pub(crate) fn new(functions: &[Function], tables: &[Table], location: &AwsLocation) -> Permissions {
         let grants = functions
             .iter()
             .filter_map(|function| Some((function.name.clone(), function.grants.clone()?)))
@@ -109,6 +114,7 @@ impl Permissions {
         Permissions(Arc::new(Inner {
             location: location.clone(),
             grants,
+            partition_keys: tables.iter().filter_map(partition_key).collect(),
             calls: Mutex::default(),
         }))
     }
@@ -127,8 +133,16 @@ impl Permissions {
         router.layer(from_fn_with_state(self.clone(), check))
     }
 
+    /// The partition key of the item that a request is about.
+    fn leading_key(&self, named: &Named) -> Option<String> {
+        let name = self.0.partition_keys.get(&named.table_name)?;
+        let value = named.key.get(name).or_else(|| named.item.get(name))?;
+        let value: BTreeMap<String, String> = serde_json::from_str(value.get()).ok()?;
+        value.into_values().next()
+    }
+
     /// Records the actions of a request; the first that is not granted is returned.
-    fn record(&self, function: &str, needed: Vec<(&str, String)>) -> Option<Call> {
+    fn record(&self, function: &str, needed: Vec<(&str, String)>, leading_key: Option<&str>) -> Option<Call> {
         let grants = self.0.grants.get(function)?;
         let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut denied = None;
@@ -138,7 +152,8 @@ impl Permissions {
                 action: action.to_owned(),
                 resource,
             };
-            if grants.iter().any(|grant| grant.allows(&call)) {
+            let mut grants = grants.iter();
+            if grants.any(|grant| grant.allows(&call) && grant.allows_key(leading_key)) {
                 calls.insert(call);
             } else {
                 denied.get_or_insert(call);
@@ -149,10 +164,22 @@ impl Permissions {
 }
 
 impl Grant {
-    /// Whether it grants a call.
+    /// Whether it grants a call, on the keys that it is limited to.
     pub fn allows(&self, call: &Call) -> bool {
         self.action == call.action && is_like(&self.resource, &call.resource)
     }
+
+    fn allows_key(&self, leading_key: Option<&str>) -> bool {
+        let like = |key| self.leading_keys.iter().any(|pattern| is_like(pattern, key));
+        self.leading_keys.is_empty() || leading_key.is_some_and(like)
+    }
+}
+
+/// A table with the name of its partition key.
+fn partition_key(table: &Table) -> Option<(String, String)> {
+    let mut schema = table.create["KeySchema"].as_array()?.iter();
+    let key = schema.find(|key| key["KeyType"] == "HASH")?;
+    Some((table.name.clone(), key["AttributeName"].as_str()?.to_owned()))
 }
 
 /// Whether a text matches a pattern with `*`.
@@ -175,7 +202,7 @@ async fn check(State(permissions): State<Permissions>, request: Request, next: N
         return denied("the request is too large or was cut short");
     };
     // A body that is not readable names nothing: it is not granted, or the service refuses it.
-    let named = serde_json::from_slice(&body).unwrap_or_default();
+    let named: Named = serde_json::from_slice(&body).unwrap_or_default();
     let operation = parts.headers.get("x-amz-target").and_then(|it| it.to_str().ok());
     let operation = operation.and_then(|target| target.split_once('.'));
     let location = &permissions.0.location;
@@ -183,7 +210,8 @@ async fn check(State(permissions): State<Permissions>, request: Request, next: N
         Some((service, operation)) => of_target(location, service, operation, &named),
         None => of_path(location, &parts.method, parts.uri.path(), &named),
     };
-    match permissions.record(&function, needed) {
+    let leading_key = permissions.leading_key(&named);
+    match permissions.record(&function, needed, leading_key.as_deref()) {
         None => next.run(Request::from_parts(parts, Body::from(body))).await,
         Some(call) => denied(&format!(
             "the role of {} does not grant {} on {}",
@@ -320,119 +348,4 @@ fn of_path(location: &AwsLocation, method: &Method, path: &str, named: &Named) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
-
-    fn location() -> AwsLocation {
-        crate::template::tests::location()
-    }
-
-    fn needed(service: &str, operation: &str, document: Value) -> Vec<(&'static str, String)> {
-        let start = ["arn:aws:", ":eu-west-1:123456789012:"];
-        let needed = of_target(
-            &location(),
-            service,
-            operation,
-            &serde_json::from_value(document).unwrap(),
-        );
-        let short = |arn: String| arn.replace(start[0], "").replace(start[1], " ");
-        needed
-            .into_iter()
-            .map(|(action, arn)| (action, short(arn)))
-            .collect()
-    }
-
-    #[test]
-    fn requests_need_the_actions_of_iam_on_tables_and_indexes() {
-        let table = "DynamoDB_20120810";
-        assert_eq!(
-            needed(table, "Query", json!({"TableName": "T", "IndexName": "i"})),
-            [("dynamodb:Query", "dynamodb table/T/index/i".to_owned())]
-        );
-        assert_eq!(
-            needed(table, "BatchGetItem", json!({"RequestItems": {"A": {}, "B": {}}})),
-            [
-                ("dynamodb:BatchGetItem", "dynamodb table/A".to_owned()),
-                ("dynamodb:BatchGetItem", "dynamodb table/B".to_owned())
-            ]
-        );
-        let items = json!([{"Put": {"TableName": "A"}}, {"ConditionCheck": {"TableName": "B"}}]);
-        assert_eq!(
-            needed(table, "TransactWriteItems", json!({"TransactItems": items})),
-            [
-                ("dynamodb:PutItem", "dynamodb table/A".to_owned()),
-                ("dynamodb:ConditionCheckItem", "dynamodb table/B".to_owned())
-            ]
-        );
-        let statements = json!([{"Statement": "UPDATE \"A\" SET x=?"}, {"Statement": "DROP"}]);
-        assert_eq!(
-            needed(table, "BatchExecuteStatement", json!({"Statements": statements})),
-            [
-                ("dynamodb:PartiQLUpdate", "dynamodb table/A".to_owned()),
-                ("unknown", "dynamodb table/".to_owned())
-            ]
-        );
-        assert_eq!(
-            needed(table, "DeleteTable", json!({"TableName": "A"})),
-            [("unknown", "DynamoDB.DeleteTable".to_owned())]
-        );
-    }
-
-    #[test]
-    fn requests_need_the_actions_of_iam_on_queues_and_buses() {
-        let sent = json!({"QueueUrl": "http://127.0.0.1:1/123456789012/Work"});
-        assert_eq!(
-            needed("AmazonSQS", "SendMessageBatch", sent),
-            [("sqs:SendMessage", "sqs Work".to_owned())]
-        );
-        let events = json!({"Entries": [{"EventBusName": "News"}, {}]});
-        assert_eq!(
-            needed("AWSEvents", "PutEvents", events),
-            [
-                ("events:PutEvents", "events event-bus/News".to_owned()),
-                ("events:PutEvents", "events event-bus/default".to_owned())
-            ]
-        );
-        let schedule = json!({"GroupName": "g", "Target": {"RoleArn": "role"}});
-        let schedule = serde_json::from_value(schedule).unwrap();
-        let of_schedule = of_path(&location(), &Method::POST, "/schedules/n", &schedule);
-        assert!(of_schedule[0].1.ends_with(":schedule/g/n"), "{of_schedule:?}");
-        assert_eq!(of_schedule[1], ("iam:PassRole", "role".to_owned()));
-    }
-
-    #[test]
-    fn a_pattern_matches_by_its_stars_only() {
-        assert!(is_like("a/*", "a/"));
-        assert!(is_like("a/*/c*", "a/b/c"));
-        assert!(is_like("*", ""));
-        assert!(!is_like("a/*", "a"));
-        assert!(!is_like("a", "ab"));
-        assert!(!is_like("*/c", "a/b"));
-    }
-
-    #[test]
-    fn what_no_grant_allows_is_returned_and_not_recorded() {
-        let function = Function {
-            id: "F".to_owned(),
-            name: "f".to_owned(),
-            timeout: std::time::Duration::ZERO,
-            memory_mb: 128,
-            environment: BTreeMap::new(),
-            grants: Some(vec![Grant {
-                action: "sqs:SendMessage".to_owned(),
-                resource: "arn:x:*".to_owned(),
-            }]),
-        };
-        let permissions = Permissions::new(&[function], &location());
-        let did = |resource: &str| permissions.record("f", vec![("sqs:SendMessage", resource.to_owned())]);
-        assert_eq!(did("arn:x:1"), None);
-        assert_eq!(did("arn:y:1").unwrap().resource, "arn:y:1");
-        assert_eq!(permissions.calls().len(), 1);
-        // Who has no role may do everything, and is not recorded.
-        assert_eq!(
-            permissions.record("other", vec![("unknown", String::new())]),
-            None
-        );
-    }
-}
+mod tests;

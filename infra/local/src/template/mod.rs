@@ -132,6 +132,8 @@ pub struct Grant {
     pub action: String,
     /// The resource's ARN, with `*` for any text.
     pub resource: String,
+    /// Patterns of the partition keys that it is limited to; none if it is not limited.
+    pub leading_keys: Vec<String>,
 }
 
 /// An IAM role, as a service may assume it. What it grants to a function is in [`Function::grants`].

@@ -43,12 +43,18 @@ impl Resolver<'_> {
         if statement["Effect"] != "Allow" {
             return Err(Error::unsupported(role, "a statement that allows nothing"));
         }
+        let leading_keys = statement.pointer("/Condition/ForAllValues:StringLike/dynamodb:LeadingKeys");
+        let leading_keys = leading_keys.into_iter().flat_map(listed);
+        let leading_keys: Vec<String> = leading_keys
+            .map(|pattern| pattern.as_str().unwrap_or_default().to_owned())
+            .collect();
         for resource in listed(&statement["Resource"]) {
             let resource = self.resolve(role, resource)?;
             for action in listed(&statement["Action"]) {
                 grants.push(Grant {
                     action: action.as_str().unwrap_or_default().to_owned(),
                     resource: resource.as_str().unwrap_or_default().to_owned(),
+                    leading_keys: leading_keys.clone(),
                 });
             }
         }
