@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, document, get, post};
 
+mod recurring;
 mod routes;
 mod schedules;
 mod system;

@@ -110,6 +110,11 @@ impl System {
         dynamodb::Conversations::new(&self.sdk(), self.table("Conversations"))
     }
 
+    /// Hooks, routes and schedules as the functions see them.
+    pub(crate) fn registry(&self) -> dynamodb::Registry {
+        dynamodb::Registry::new(&self.sdk(), self.table("Notifications"))
+    }
+
     /// The ledger as the functions see it, for assertions.
     fn ledger(&self) -> dynamodb::Ledger {
         dynamodb::Ledger::new(&self.sdk(), self.table("Deliveries"))

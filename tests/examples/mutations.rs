@@ -38,6 +38,36 @@ struct Mutation {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
+        name: "an occurrence that is tried again is another notification",
+        file: "functions/events/src/scheduled.rs",
+        from: "idempotency_key: Some(&key),",
+        to: "idempotency_key: Some(&key[..0]).filter(|_| false),",
+    },
+    Mutation {
+        name: "an occurrence whose acceptance failed is not tried again",
+        file: "functions/events/src/scheduled.rs",
+        from: "if arrival == Arrival::Early || !record",
+        to: "if arrival != Arrival::Came || !record",
+    },
+    Mutation {
+        name: "an occurrence is forgotten when the message of the next one is quicker",
+        file: "shared/herald/src/recurring.rs",
+        from: "while let Some(due) = self.due.filter(|due| *due <= at) {",
+        to: "self.due = self.due.map(|due| due.max(at)); while let Some(due) = self.due.filter(|due| *due <= at) {",
+    },
+    Mutation {
+        name: "a skipped occurrence is sent",
+        file: "shared/herald/src/recurring.rs",
+        from: "let state = if self.skipped.contains(&due) {",
+        to: "let state = if false && self.skipped.contains(&due) {",
+    },
+    Mutation {
+        name: "a paused schedule sends what was due",
+        file: "shared/herald/src/recurring.rs",
+        from: "        self.due = None;\n        self.paused_at",
+        to: "        self.paused_at",
+    },
+    Mutation {
         name: "no message waits for a scheduled retraction",
         file: "functions/planner/src/lib.rs",
         from: "Box::pin(retraction::enqueue(context, &notification)).await?;",
@@ -111,9 +141,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a schedule stands still when the next time is quicker than the record",
-        file: "shared/herald/src/route/occurrence.rs",
-        from: "due == *self || due.following(schedule, now).as_ref() == Some(self)",
-        to: "due == *self",
+        file: "shared/herald/src/occurrence.rs",
+        from: "due == self.at || following(due, recurrence, now) == Some(self.at)",
+        to: "due == self.at",
     },
     Mutation {
         name: "a copy of an activity is answered again",

@@ -23,6 +23,7 @@ use super::hearing::Answers;
 use super::introductions::Introductions;
 use super::lambda::Environment;
 use super::run::Run;
+use super::schedules::Schedule;
 use super::upstream::occurrence;
 
 /// All records of a run.
@@ -54,6 +55,8 @@ pub(super) struct Book {
     pub(super) choices: Choices,
     /// The times of the schedule that were accepted.
     pub(super) occurrences: BTreeSet<String>,
+    /// The schedule with an operator.
+    pub(super) schedule: Schedule,
     /// Outcomes of deliveries to a person or an unknown conversation, by their row.
     ends: BTreeMap<String, Outcome>,
     heads: BTreeMap<NotificationId, Notification>,
@@ -224,7 +227,14 @@ impl Book {
     }
 
     /// A notification was stored in the table.
-    pub(super) fn accepted(&mut self, id: &NotificationId, text: &str) {
+    pub(super) fn accepted(&mut self, run: &Run, head: &Notification, text: &str) {
+        let id = &head.id;
+        if head.schedule.is_some() {
+            if let Some(fault) = self.schedule.accept(head.expires_at, run) {
+                self.violated(16, format_args!("{fault}"));
+            }
+            return;
+        }
         if let Some(time) = occurrence(text) {
             if !self.occurrences.insert(time.to_owned()) {
                 self.violated(13, format_args!("the time {time} of the schedule is sent again"));

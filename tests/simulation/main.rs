@@ -18,7 +18,8 @@
 //! | `hearing` | the activities that the bot receives, and its answers |
 //! | `callers`, `audiences` | requests of callers, and the places that an audience means in truth |
 //! | `functions` | the real planner and sender, wired to this world |
-//! | `upstream` | events of upstream systems, and schedules |
+//! | `upstream` | events of upstream systems, and schedules of routes |
+//! | `schedules` | a schedule, which an operator pauses, and of which occurrences are skipped |
 //! | `book`, `invariants`, `introductions` | the record of events, and the invariants checked at every step |
 //! | `ends`, `reasons` | the invariants checked at the end of a run |
 //! | `tokens` | the token endpoint |
@@ -51,6 +52,8 @@
 //!     edit of a message that was sent is no new message.
 //! 15. A retraction that a request asks for in advance is made once, not before its time, and at most half an hour after it and after
 //!     the last incident, unless its caller retracted before. Invariants 5 and 6 hold for it, as for any retraction or edit.
+//! 16. Each occurrence of a schedule leads to one notification, not before its time, unless it was skipped, or the schedule paused:
+//!     then to none.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -88,6 +91,7 @@ use self::functions::{EventsIn, Planner, Sender};
 use self::lambda::poll;
 use self::people::{Happening, happenings, happens, known, populate, tag};
 use self::run::Run;
+use self::schedules::Recurring;
 use self::upstream::Upstream;
 
 mod audiences;
@@ -109,6 +113,7 @@ mod queues;
 mod rate;
 mod reasons;
 mod run;
+mod schedules;
 mod store;
 mod teams;
 mod tokens;
@@ -202,6 +207,8 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
     run.stir_up();
     start_functions(run, chance);
     let publishing = upstream.start(run);
+    let is_recurring = chance.below(3) == 0;
+    let of_operator = chance.fork();
     let callers: Vec<_> = wishes
         .into_iter()
         .enumerate()
@@ -221,6 +228,11 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
     let rest = async {
         let ends = sleep(storm);
         let clockwork = upstream.start_clockwork(run).await;
+        let recurring = if is_recurring {
+            Some(Recurring::start(run, of_operator, storm).await)
+        } else {
+            None
+        };
         ends.await;
         run.calm_down();
         for acting in callers.into_iter().chain(publishing) {
@@ -232,6 +244,9 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
         run.book(|book| book.recovered_at = Some(run.now()));
         if let Some(clockwork) = clockwork {
             clockwork.stop(run).await;
+        }
+        if let Some(recurring) = recurring {
+            recurring.stop(run).await;
         }
         quiet(run).await;
         upstream.correct(run).await;
@@ -455,6 +470,9 @@ const KINDS: &[&str] = &[
     "keeps of failedEvents",
     "removes of failedEvents",
     "keeps of subjects",
+    "keeps of schedules",
+    "skips 2",
+    "resumes the schedule",
     "has failed events redriven",
     "Scheduler gives up",
     "to a newer release",

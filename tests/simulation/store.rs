@@ -345,7 +345,7 @@ impl Notifications for Tables {
             let answer = self.store().accept(acceptance).await;
             if let Ok(Accept::Created) = answer {
                 let text = acceptance.message.text.as_deref().unwrap_or_default();
-                run.book(|book| book.accepted(&acceptance.notification.id, text));
+                run.book(|book| book.accepted(run, &acceptance.notification, text));
             }
             answer
         };

@@ -33,7 +33,7 @@ const CLOCK: &str = "clock";
 const CHECKS_EVERY: Duration = Duration::from_mins(15);
 
 /// Until after the storm all that is late has come: a check, and a failed message's visibility timeout.
-const SETTLES_WITHIN: Duration = Duration::from_mins(26);
+pub(super) const SETTLES_WITHIN: Duration = Duration::from_mins(26);
 
 /// What the events about one thing are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,16 +325,9 @@ impl Clockwork {
         let route = json!({"schedule": {"cron": CRON}, "audience": {"groupChat": "19:nowhere"},
                            "message": {"text": format!("{CLOCK} ${{detail.date}} ${{detail.time}}")}});
         says(run, "PUT", "/api/routes/clock", KEYLESS, &route).await;
-        let rule = Arc::clone(run);
         Self {
             written_at: run.now(),
-            checks: spawn_local(async move {
-                loop {
-                    sleep(CHECKS_EVERY).await;
-                    rule.upstream
-                        .publish(&rule, json!({"clock": "check"}).to_string());
-                }
-            }),
+            checks: spawn_local(check_forever(Arc::clone(run))),
         }
     }
 
@@ -365,6 +358,14 @@ impl Clockwork {
     }
 }
 
+/// The template's rule that looks for lost messages.
+pub(super) async fn check_forever(run: Arc<Run>) {
+    loop {
+        sleep(CHECKS_EVERY).await;
+        run.upstream.publish(&run, json!({"clock": "check"}).to_string());
+    }
+}
+
 /// The time of a schedule whose notification has this text.
 pub(super) fn occurrence(text: &str) -> Option<&str> {
     text.strip_prefix(CLOCK)?.strip_prefix(' ')
@@ -379,7 +380,7 @@ async fn operate(run: Arc<Run>) {
 }
 
 /// Has the messages of failed events moved back, as an operator does.
-async fn redrive(run: &Arc<Run>) {
+pub(super) async fn redrive(run: &Arc<Run>) {
     if run.upstream.dead() > 0 {
         run.tell(&"operator", format_args!("has failed events redriven"));
         says(run, "POST", "/api/events/failed/redrive", KEYLESS, &json!({})).await;

@@ -11,6 +11,7 @@
 //! | an event that routes take | each makes a notification of it ([`herald::route`]), or edits the one of its subject |
 //! | an event that nothing takes | it is counted, and the message is deleted |
 //! | the time of a route's schedule has come | the next one is enqueued; then it is sent as an event of that route |
+//! | an occurrence of a schedule has come | the same; it is accepted as a notification of its caller ([`herald::recurring`]) |
 //!
 //! A table or queue that is unavailable fails the message, which is received again.
 
@@ -176,6 +177,7 @@ impl<B: Backend> Context<B> {
     async fn accept(&self, event: &UpstreamEvent, request: &LosslessJson) -> Result<(), Failure> {
         let origin = Origin {
             caller: event.caller.clone(),
+            schedule: None,
             idempotency_key: Some(&event.id),
             repetition: Repetition::SameDocument,
         };

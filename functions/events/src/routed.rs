@@ -55,7 +55,8 @@ impl<B: Backend> Context<B> {
         let mut routes = Vec::new();
         let mut cursor = None::<String>;
         loop {
-            let page = self.route_records(cursor.as_deref()).await?;
+            let page: ListPage<(String, RouteRecord)> =
+                self.registry.list_records(cursor.as_deref(), PAGE).await?;
             let now = self.clock.now();
             let records = page.items.into_iter();
             routes.extend(records.filter_map(|(name, record)| NamedRoute::of(name, &record, now)));
@@ -64,14 +65,6 @@ impl<B: Backend> Context<B> {
                 return Ok(routes);
             }
         }
-    }
-
-    /// A page of all routes.
-    pub(crate) async fn route_records(
-        &self,
-        cursor: Option<&str>,
-    ) -> Result<ListPage<(String, RouteRecord)>, store::Error> {
-        self.registry.list_records(cursor, PAGE).await
     }
 
     /// Gives an event to each route that takes it. One that fails does not keep it from the others: when the event comes again,
@@ -140,6 +133,7 @@ impl<B: Backend> Context<B> {
         let caller = &origin.caller;
         let origin = Origin {
             caller: caller.clone(),
+            schedule: None,
             idempotency_key: Some(&key),
             repetition: Repetition::SameKey,
         };

@@ -59,6 +59,7 @@ impl<B: Backend> Context<B> {
         let document = document(request)?;
         let origin = Origin {
             caller: caller::of(request),
+            schedule: None,
             idempotency_key: idempotency_key(request)?,
             repetition: Repetition::SameDocument,
         };

@@ -5,10 +5,11 @@ use std::iter;
 use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::notification::request::Request as NotificationRequest;
+use herald::occurrence::Occurrence;
 use herald::problem::Problem;
 use herald::queue::Queue;
 use herald::queue::batch::{Receipt, Received};
-use herald::route::{Occurrence, Route, RouteRecord, is_route_name};
+use herald::route::{Route, RouteRecord, is_route_name, occurrence_event};
 use herald::store::{Collection, Registry};
 use herald::upstream::{EventContent, UpstreamEvent};
 use jiff::Timestamp;
@@ -52,9 +53,9 @@ impl ShownRoute {
 fn next_times(record: &RouteRecord) -> Option<Vec<String>> {
     let due = record.due?;
     let route = Route::parse(&record.route, record.changed_at).ok()?;
-    let schedule = route.schedule()?;
-    let times = iter::once(due).chain(schedule.all_after(due));
-    let shown = times.map(|at| schedule.zoned(at).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+    let recurrence = route.recurrence()?;
+    let times = iter::once(due).chain(recurrence.all_after(due));
+    let shown = times.map(|at| recurrence.shown(at));
     Some(shown.take(NEXT_SHOWN).collect())
 }
 
@@ -166,12 +167,8 @@ impl<B: Backend> Context<B> {
         let record = self.find_route(name).await?.ok_or_else(no_route)?;
         let now = self.clock.now();
         let route = Route::parse(&record.route, now).map_err(Problem::invalid)?;
-        let event = match route.schedule() {
-            Some(schedule) => {
-                let at = record.due.unwrap_or(now);
-                let route = name.to_owned();
-                Occurrence { route, at }.event(schedule)
-            }
+        let event = match route.recurrence() {
+            Some(recurrence) => occurrence_event(name, recurrence, record.due.unwrap_or(now)),
             None => foreign_event(request)?,
         };
         Ok(json(StatusCode::OK, &trial(name, &route, &event, now)))
@@ -198,12 +195,12 @@ impl<B: Backend> Context<B> {
 
 /// Which occurrence a written route waits for: the one that it has waited for, if its schedule stays the same.
 fn first_due(route: &Route, stored: Option<&RouteRecord>, now: Timestamp) -> Option<Timestamp> {
-    let schedule = route.schedule()?;
+    let recurrence = route.recurrence()?;
     let has_same = |stored: &&RouteRecord| {
-        Route::parse(&stored.route, now).is_ok_and(|stored| stored.schedule() == Some(schedule))
+        Route::parse(&stored.route, now).is_ok_and(|stored| stored.recurrence() == Some(recurrence))
     };
     let kept = stored.filter(has_same).and_then(|stored| stored.due);
-    kept.or_else(|| schedule.next_after(now))
+    kept.or_else(|| recurrence.next_after(now))
 }
 
 /// The event of another system in the body.
@@ -226,7 +223,7 @@ fn foreign_event(request: &Request) -> Result<Value, ApiError> {
 }
 
 fn trial(name: &str, route: &Route, event: &Value, now: Timestamp) -> RouteTrial {
-    if route.schedule().is_none() && !route.takes(event) {
+    if route.recurrence().is_none() && !route.takes(event) {
         return RouteTrial::default();
     }
     let routed = route.request(name, event);

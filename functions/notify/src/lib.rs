@@ -31,6 +31,8 @@
 //! | `PUT /api/routes/{name}` | 201, 200; writes a route |
 //! | `DELETE /api/routes/{name}` | 204 |
 //! | `POST /api/routes/{name}/test` | 200, what a route would make of an event |
+//! | `GET /api/schedules`, `GET`, `PUT`, `DELETE /api/schedules/{name}` | 200, 201 or 204; notifications that recur |
+//! | `POST /api/schedules/{name}/pause`, `…/resume`, `…/skip` | 200, the schedule |
 //! | `GET /api/events/failed` | 200, upstream events that were refused, with their problems |
 //! | `POST /api/events/failed/redrive` | 202; those in the dead-letter queue are tried again |
 //! | `GET /api/notify` | 200, the page of the Bot Framework's sample; sends the configured text to everyone |
@@ -79,6 +81,7 @@ mod response;
 mod revise;
 mod rights;
 mod route;
+mod schedules;
 mod status;
 mod users;
 
@@ -221,6 +224,13 @@ impl<B: Backend> Context<B> {
             Endpoint::PutRoute => self.put_route(&path("name")?, request, caller).await,
             Endpoint::DeleteRoute => self.delete_route(&path("name")?, caller).await,
             Endpoint::TestRoute => self.test_route(&path("name")?, request).await,
+            Endpoint::ListSchedules => self.schedules(query).await,
+            Endpoint::ShowSchedule => self.schedule(&path("name")?).await,
+            Endpoint::PutSchedule => self.put_schedule(&path("name")?, request, caller).await,
+            Endpoint::DeleteSchedule => self.delete_schedule(&path("name")?, caller).await,
+            Endpoint::PauseSchedule => self.pause_schedule(&path("name")?, caller).await,
+            Endpoint::ResumeSchedule => self.resume_schedule(&path("name")?, caller).await,
+            Endpoint::SkipOccurrence => self.skip_occurrence(&path("name")?, request, caller).await,
             Endpoint::FailedEvents => self.failed_events(query).await,
             Endpoint::RedriveEvents => self.redrive_events(caller).await,
             Endpoint::LegacyTrigger => self.legacy_trigger(request).await,

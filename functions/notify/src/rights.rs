@@ -14,7 +14,7 @@ const CLAIMS: [&str; 3] = ["roles", "scp", "scope"];
 /// A part of the API. A caller has each by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
-    /// Ask for notifications, follow and change them.
+    /// Ask for notifications, once or by a schedule, follow and change them.
     Send,
     /// Administer hooks, routes, categories, failed events and rate limits.
     Operate,
@@ -44,6 +44,13 @@ impl Right {
             | Endpoint::Explain
             | Endpoint::Plan
             | Endpoint::Deliveries
+            | Endpoint::ListSchedules
+            | Endpoint::ShowSchedule
+            | Endpoint::PutSchedule
+            | Endpoint::DeleteSchedule
+            | Endpoint::PauseSchedule
+            | Endpoint::ResumeSchedule
+            | Endpoint::SkipOccurrence
             | Endpoint::LegacyTrigger => Some(Self::Send),
             Endpoint::ResetRate
             | Endpoint::ListCategories

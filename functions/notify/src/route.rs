@@ -50,6 +50,13 @@ pub(crate) enum Endpoint {
     PutRoute,
     DeleteRoute,
     TestRoute,
+    ListSchedules,
+    ShowSchedule,
+    PutSchedule,
+    DeleteSchedule,
+    PauseSchedule,
+    ResumeSchedule,
+    SkipOccurrence,
     FailedEvents,
     RedriveEvents,
     LegacyTrigger,
@@ -80,7 +87,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 38] = [
+static ROUTES: [Route; 45] = [
     route(
         "GET",
         "/api/notifications",
@@ -161,6 +168,33 @@ static ROUTES: [Route; 38] = [
     route("PUT", "/api/routes/{name}", Endpoint::PutRoute, &[]),
     route("DELETE", "/api/routes/{name}", Endpoint::DeleteRoute, &[]),
     route("POST", "/api/routes/{name}/test", Endpoint::TestRoute, &[]),
+    route(
+        "GET",
+        "/api/schedules",
+        Endpoint::ListSchedules,
+        &["cursor", "limit"],
+    ),
+    route("GET", "/api/schedules/{name}", Endpoint::ShowSchedule, &[]),
+    route("PUT", "/api/schedules/{name}", Endpoint::PutSchedule, &[]),
+    route("DELETE", "/api/schedules/{name}", Endpoint::DeleteSchedule, &[]),
+    route(
+        "POST",
+        "/api/schedules/{name}/pause",
+        Endpoint::PauseSchedule,
+        &[],
+    ),
+    route(
+        "POST",
+        "/api/schedules/{name}/resume",
+        Endpoint::ResumeSchedule,
+        &[],
+    ),
+    route(
+        "POST",
+        "/api/schedules/{name}/skip",
+        Endpoint::SkipOccurrence,
+        &[],
+    ),
     route(
         "GET",
         "/api/events/failed",

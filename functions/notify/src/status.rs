@@ -46,6 +46,9 @@ pub(crate) struct Status<'a> {
     state: State,
     accepted_at: Timestamp,
     caller: &'a str,
+    /// The schedule of which it is an occurrence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -178,6 +181,7 @@ impl<'a> Status<'a> {
             state: notification.state(),
             accepted_at: notification.accepted_at,
             caller: &notification.caller,
+            schedule: notification.schedule.as_deref(),
             category: notification.category.as_deref(),
             mandatory: notification.mandatory,
             way_out: notification.way_out.as_ref().map(|way_out| way_out.form),

@@ -151,6 +151,9 @@ pub struct Acceptor<'a, B: Backend> {
 pub struct Origin<'a> {
     /// The caller, as it is authenticated.
     pub caller: String,
+    /// The schedule of which this is an occurrence. Its idempotency keys are those of no caller, so that they stay the same when
+    /// another caller writes the schedule.
+    pub schedule: Option<&'a str>,
     /// The caller's key for this request.
     pub idempotency_key: Option<&'a str>,
     /// What another request with this key has to say to be the same one.
@@ -179,6 +182,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let now = self.clock.now();
         let Origin {
             caller,
+            schedule,
             idempotency_key,
             repetition,
         } = origin;
@@ -188,12 +192,19 @@ impl<B: Backend> Acceptor<'_, B> {
             Repetition::SameKey => String::new(),
         };
         let idempotency = idempotency_key.map(|key| Idempotency {
-            // Keys are scoped by caller. No caller's name has a line break in it.
-            key: sha256_hex(format!("{}\n{key}", principal(&caller)).as_bytes()),
+            // Keys are scoped by caller or schedule. No caller's name has a line break in it.
+            key: sha256_hex(
+                match schedule {
+                    Some(schedule) => format!("\nschedule\n{schedule}\n{key}"),
+                    None => format!("{}\n{key}", principal(&caller)),
+                }
+                .as_bytes(),
+            ),
             body: sha256_hex(compared.as_bytes()),
             until: now.saturating_add(IDEMPOTENCY_TTL).unwrap_or(now),
         });
-        let accepted = self.accept_new(document, caller, idempotency.clone(), now).await;
+        let accepted = self.accept_new(document, caller, schedule, idempotency.clone(), now);
+        let accepted = accepted.await;
         match (accepted, &idempotency) {
             // A repeated request is the same notification, although its times have passed since.
             (Err(error @ (Error::Invalid(_) | Error::Conflict(_))), Some(idempotency)) => {
@@ -206,29 +217,46 @@ impl<B: Backend> Acceptor<'_, B> {
         }
     }
 
-    /// Accepts a request, which may be a repetition.
-    async fn accept_new(
-        &self,
-        document: &LosslessJson,
-        caller: String,
-        idempotency: Option<Idempotency>,
-        now: Timestamp,
-    ) -> Result<Accepted, Error> {
-        let mut request = Request::parse(document, now).map_err(Error::Invalid)?;
+    /// Checks a request completely, as its acceptance does, and accepts nothing. Returns what the caller may not have meant.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Forbidden`], if it would be refused.
+    pub async fn check_document(&self, document: &LosslessJson, caller: &str) -> Result<Vec<Warning>, Error> {
+        let mut request = self.valid_request(document, caller, self.clock.now())?;
+        let unmatched = exceptions::unmatched(self.conversations, &request.audience);
+        request.warnings.extend(unmatched.await);
+        Ok(request.warnings)
+    }
+
+    /// The request in a document, if the deployment allows it and its caller may ask for it.
+    fn valid_request(&self, document: &LosslessJson, caller: &str, now: Timestamp) -> Result<Request, Error> {
+        let request = Request::parse(document, now).map_err(Error::Invalid)?;
         if request.if_no_conversation == IfNoConversation::Install && self.settings.teams_app_id.is_none() {
             let detail = "cannot be \"install\" here: this deployment does not name the bot's Teams app \
                           (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
             return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
         }
-        if request.retract_at.is_some()
-            && request.send_mode.unwrap_or(self.settings.send_mode) == SendMode::Batch
-        {
+        let send_mode = request.send_mode.unwrap_or(self.settings.send_mode);
+        if request.retract_at.is_some() && send_mode == SendMode::Batch {
             let detail = "cannot be with the send mode \"batch\": Teams' batch API does not return the ids of the copies";
             return Err(Error::Invalid(vec![Fault::new("#/retractAt", detail)]));
         }
-        if request.mandatory && !self.may_ask_for_mandatory(&caller) {
+        if request.mandatory && !self.may_ask_for_mandatory(caller) {
             return Err(Error::Forbidden(NOT_MANDATORY.to_owned()));
         }
+        Ok(request)
+    }
+
+    /// Accepts a request, which may be a repetition.
+    async fn accept_new(
+        &self,
+        document: &LosslessJson,
+        caller: String,
+        schedule: Option<&str>,
+        idempotency: Option<Idempotency>,
+        now: Timestamp,
+    ) -> Result<Accepted, Error> {
+        let mut request = self.valid_request(document, &caller, now)?;
         let start = self.start_policy(&request, &caller, now).await?;
         if start == StartPolicy::DryRun {
             // A dry run is planned at once, and has no copies.
@@ -238,7 +266,7 @@ impl<B: Backend> Acceptor<'_, B> {
         }
         let unmatched = exceptions::unmatched(self.conversations, &request.audience);
         request.warnings.extend(unmatched.await);
-        self.accept(request, start, caller, idempotency).await
+        self.accept(request, start, caller, schedule, idempotency).await
     }
 
     /// Whether a caller may send to those who opted out. The bot may: what it sends by itself, a person asked it for.
@@ -254,7 +282,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let start = StartPolicy::AfterCount {
             at_most: self.settings.confirm_above,
         };
-        self.accept(request, start, caller, None).await
+        self.accept(request, start, caller, None, None).await
     }
 
     /// Stores the notification and enqueues its plan.
@@ -263,6 +291,7 @@ impl<B: Backend> Acceptor<'_, B> {
         mut request: Request,
         start: StartPolicy,
         caller: String,
+        schedule: Option<&str>,
         idempotency: Option<Idempotency>,
     ) -> Result<Accepted, Error> {
         let now = self.clock.now();
@@ -271,6 +300,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let id = NotificationId::fresh(now, self.random.bytes());
         let warnings = std::mem::take(&mut request.warnings);
         let mut notification = Notification::begin(id, now, caller, &request, start);
+        notification.schedule = schedule.map(str::to_owned);
         notification.way_out = self.way_out(&request).await?;
         let acceptance = Acceptance {
             notification,

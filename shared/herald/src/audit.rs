@@ -46,6 +46,16 @@ pub enum AuditAction {
     PutRoute,
     /// A route was deleted.
     DeleteRoute,
+    /// A schedule was written.
+    PutSchedule,
+    /// A schedule was deleted.
+    DeleteSchedule,
+    /// A schedule was paused.
+    PauseSchedule,
+    /// A paused schedule was resumed.
+    ResumeSchedule,
+    /// An occurrence of a schedule is skipped.
+    SkipOccurrence,
     /// A category was written.
     PutCategory,
     /// A category was deleted.
@@ -77,6 +87,11 @@ impl AuditAction {
             Self::DeleteHook => "deleteHook",
             Self::PutRoute => "putRoute",
             Self::DeleteRoute => "deleteRoute",
+            Self::PutSchedule => "putSchedule",
+            Self::DeleteSchedule => "deleteSchedule",
+            Self::PauseSchedule => "pauseSchedule",
+            Self::ResumeSchedule => "resumeSchedule",
+            Self::SkipOccurrence => "skipOccurrence",
             Self::PutCategory => "putCategory",
             Self::DeleteCategory => "deleteCategory",
             Self::PutPreferences => "putPreferences",
@@ -102,6 +117,11 @@ impl AuditAction {
     /// Logs what was done to a route.
     pub fn of_route(self, caller: &str, route: &str) {
         tracing::info!(audit = true, action = self.as_str(), caller, route, "audit");
+    }
+
+    /// Logs what was done to a schedule.
+    pub fn of_schedule(self, caller: &str, schedule: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, schedule, "audit");
     }
 
     /// Logs what was done to a category.

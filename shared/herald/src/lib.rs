@@ -25,6 +25,7 @@
 //! | batch | one request of the batch API, for all recipients of a chunk | [`batch`] |
 //! | generation | the version of a team's cached rosters; a change of the team starts a new one | [`roster_cache`] |
 //! | route | a rule from an event of another system to a notification | [`route`] |
+//! | schedule | a notification that recurs; each of its occurrences is a notification of its own | [`recurring`] |
 //! | job | work that the bot does after the answer of a turn, on the events queue | [`job`] |
 //! | hook | an address that takes what tools post to incoming webhooks | [`hook`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
@@ -69,6 +70,7 @@
 //! | a chunk in batch mode has one batch; an ambiguous one is repeated only if the policy allows | [`batch::next`], each step a compare-and-set on the step before ([`store::Ledger::compare_and_set_batch_record`]) |
 //! | a 429 throttles its own tenant only, and a conversation that refused the bot is not tried again | [`rate_limit::throttle`], [`conversation::apply_feedback`], by the table of [`retry`] |
 //! | one of all workers creates the conversation with a person, or installs the bot for them | [`store::Conversations::acquire_creation_lease`] |
+//! | an occurrence of a schedule is one notification, or is skipped or missed by a record that says so | [`recurring`], [`occurrence`] |
 //! | an edit or a retraction never loses to the send that it follows | [`store::Notifications::close_chunk`] refuses a chunk that was processed at an earlier revision |
 //! | delivered + rejected + gone + unknown + skipped + expired + cancelled + open = the audience | [`store::Notifications::put_page`] and [`store::Notifications::close_chunk`] count in the transaction that writes |
 //! | the completion of a notification is found, once | [`completion::check`] |
@@ -116,10 +118,12 @@ pub mod job;
 pub mod json_body;
 pub mod language;
 pub mod notification;
+pub mod occurrence;
 pub mod preferences;
 pub mod problem;
 pub mod queue;
 pub mod rate_limit;
+pub mod recurring;
 pub mod retry;
 pub mod roster_cache;
 pub mod route;

@@ -54,6 +54,8 @@ pub struct Notification {
     pub accepted_at: Timestamp,
     /// The authenticated caller that created it.
     pub caller: String,
+    /// The schedule of which it is an occurrence.
+    pub schedule: Option<String>,
     /// What kind of notification it is: people opt out of a category.
     pub category: Option<String>,
     /// Whether it goes also to those who opted out.
@@ -327,6 +329,7 @@ impl Notification {
             id,
             accepted_at,
             caller,
+            schedule: None,
             category: request.category.clone(),
             mandatory: request.mandatory,
             way_out: None,

@@ -1,9 +1,9 @@
 //! Routes: rules from an event of another system to a notification.
 //!
-//! A route has a pattern of events ([`EventPattern`]) or a [`Schedule`], an audience and a message. Strings of its audience,
+//! A route has a pattern of events ([`EventPattern`]) or a schedule ([`Recurrence`]), an audience and a message. Strings of its audience,
 //! message, category, subject and priority may hold `${path}`, of which [`template`] says more. A *subject* names what the event is
 //! about: a later event with the same subject edits the earlier copy instead of sending another. Of a schedule, each
-//! [`Occurrence`] is an event.
+//! [occurrence](crate::occurrence) is an event.
 
 use botframework::lossless::LosslessJson;
 use jiff::Timestamp;
@@ -13,15 +13,14 @@ use serde_json::{Map, Value, json};
 use crate::event_pattern::EventPattern;
 use crate::notification::Priority;
 use crate::notification::request::Request;
+use crate::occurrence::{OccurrenceSource, RecurringRecord, following};
 use crate::problem::{Fault, Faults, pointer, suggestion};
-use crate::schedule::{self, Schedule};
+use crate::schedule::{self, Recurrence};
 use crate::store::{Collection, Record};
 
-mod occurrence;
 mod subject;
 pub mod template;
 
-pub use occurrence::{ClockMessage, Occurrence, SKIPPED_AFTER};
 pub use subject::{CopyOrigin, HeldSubject, SubjectLease, SubjectRecord};
 use template::Renderer;
 
@@ -37,9 +36,6 @@ const FIELDS: [&str; 9] = [
     "ifNoConversation",
     "subject",
 ];
-
-/// The fields of a route's schedule.
-const SCHEDULE_FIELDS: [&str; 2] = ["cron", "zone"];
 
 /// The fields that its notifications have as they are written, but for placeholders.
 const NOTIFICATION_FIELDS: [&str; 3] = ["audience", "category", "ifNoConversation"];
@@ -66,6 +62,21 @@ impl Record for RouteRecord {
     const COLLECTION: Collection = Collection::Routes;
 }
 
+impl RecurringRecord for RouteRecord {
+    fn source(key: &str) -> OccurrenceSource {
+        OccurrenceSource::Route(key.to_owned())
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    fn after(self, at: Timestamp, recurrence: &Recurrence, now: Timestamp) -> Self {
+        let due = following(at, recurrence, now);
+        Self { due, ..self }
+    }
+}
+
 /// A valid route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -83,7 +94,7 @@ enum Source {
     /// Those of other systems that the pattern takes.
     Events(EventPattern),
     /// The occurrences of a schedule.
-    Clock(Box<Schedule>),
+    Clock(Box<Recurrence>),
 }
 
 /// How urgent an event is.
@@ -168,10 +179,10 @@ impl Route {
     }
 
     /// Its schedule, if it has one.
-    pub fn schedule(&self) -> Option<&Schedule> {
+    pub fn recurrence(&self) -> Option<&Recurrence> {
         match &self.source {
             Source::Events(_) => None,
-            Source::Clock(schedule) => Some(schedule),
+            Source::Clock(recurrence) => Some(recurrence),
         }
     }
 
@@ -221,7 +232,7 @@ fn source(object: &Map<String, Value>, faults: &mut Faults) -> Option<Source> {
     }
 }
 
-fn schedule(value: &Value, faults: &mut Faults) -> Option<Schedule> {
+fn schedule(value: &Value, faults: &mut Faults) -> Option<Recurrence> {
     let Some(object) = value.as_object() else {
         faults.note(
             "#/schedule",
@@ -231,28 +242,31 @@ fn schedule(value: &Value, faults: &mut Faults) -> Option<Schedule> {
     };
     for name in object
         .keys()
-        .filter(|name| !SCHEDULE_FIELDS.contains(&name.as_str()))
+        .filter(|name| !schedule::FIELDS.contains(&name.as_str()))
     {
         let detail = format!(
             "is not a field of a schedule{}",
-            suggestion(name, &SCHEDULE_FIELDS)
+            suggestion(name, &schedule::FIELDS)
         );
         faults.note(pointer("#/schedule", name), detail);
     }
-    let text = |name| object.get(name).map(|value| value.as_str().unwrap_or_default());
-    // What is no text is no pattern, and no zone.
-    let zone = text("zone").unwrap_or(schedule::DEFAULT_ZONE);
-    match Schedule::parse(text("cron").unwrap_or_default(), zone) {
-        Ok(schedule) => Some(schedule),
-        Err(error) => {
-            let field = match error {
-                schedule::Error::Pattern | schedule::Error::Never => "cron",
-                schedule::Error::Zone => "zone",
-            };
-            faults.note(pointer("#/schedule", field), error.to_string());
-            None
-        }
-    }
+    Recurrence::read(object, "#/schedule", faults)
+}
+
+/// The event that an occurrence of a route's schedule is, in the form of `EventBridge`.
+pub fn occurrence_event(name: &str, recurrence: &Recurrence, at: Timestamp) -> Value {
+    let wall = recurrence.zoned(at);
+    json!({
+        "version": "0", "id": at, "source": "herald", "detail-type": "Scheduled Time", "time": at, "resources": [],
+        "detail": {
+            "route": name,
+            "date": wall.date(),
+            "time": wall.strftime("%H:%M").to_string(),
+            "weekday": wall.strftime("%A").to_string(),
+            "week": wall.date().iso_week_date().week(),
+            "zone": wall.time_zone().iana_name(),
+        },
+    })
 }
 
 /// The fields that notifications of the route have, checked as a request with them is.

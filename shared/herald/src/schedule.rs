@@ -21,6 +21,10 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan, Zoned};
 
+mod recurrence;
+
+pub use recurrence::{FIELDS, Recurrence};
+
 /// The zone of a schedule that names none.
 pub const DEFAULT_ZONE: &str = "UTC";
 

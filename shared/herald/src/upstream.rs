@@ -7,7 +7,7 @@
 //! | an event of `EventBridge` as another rule sends it | `source:SOURCE` | the event's |
 //! | a notification of SNS | `topic:ARN` | the `MessageId` |
 //! | a job of the bot: `{"heraldJob": {…}}` | `bot:ACCOUNT` | the job's |
-//! | the clock's, [`ClockMessage`] | `schedule:ROUTE` | the time of the occurrence |
+//! | the clock's, [`ClockMessage`] | `schedule:NAME`, of the route or schedule | the time of the occurrence |
 //! | any other JSON | `sqs:ID`, the `SenderId` of SQS without a session | the message's |
 //!
 //! An event with the detail type [`REQUEST_DETAIL_TYPE`] is a request: its `detail` is the body of `POST /api/notifications`. Of
@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 use crate::digest::sha256_hex;
 use crate::job::Job;
 use crate::json_body;
+use crate::occurrence::ClockMessage;
 use crate::problem::Problem;
 use crate::queue::RECEIVES_MAX;
 use crate::queue::batch::Received;
-use crate::route::ClockMessage;
 use crate::store::{Collection, Record};
 
 /// The detail type of a request.
@@ -193,7 +193,7 @@ fn of_topic(body: &Value) -> Option<UpstreamEvent> {
 fn of_clock(message: &Received, body: &Value) -> Option<UpstreamEvent> {
     let clock = ClockMessage::read(body)?;
     let (id, caller) = match &clock {
-        Ok(ClockMessage::Occurrence(due)) => (due.at.to_string(), format!("schedule:{}", due.route)),
+        Ok(ClockMessage::Occurrence(due)) => (due.at.to_string(), format!("schedule:{}", due.source.name())),
         Ok(ClockMessage::Check) | Err(_) => (message.id.clone(), sender(message)),
     };
     Some(UpstreamEvent {

@@ -75,6 +75,7 @@ fn notification(number: u8) -> Notification {
         id: id(number),
         accepted_at: at(0),
         caller: "iam:invented".into(),
+        schedule: None,
         category: None,
         guarantee: Guarantee::AtLeastOnce,
         if_no_conversation: IfNoConversation::Skip,
@@ -255,6 +256,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
     let acceptance = Acceptance {
         notification: Notification {
             caller: "iam:invented".into(),
+            schedule: Some("mornings".into()),
             category: Some("news|#%".into()),
             guarantee: Guarantee::AtMostOnce,
             if_no_conversation: IfNoConversation::Create,

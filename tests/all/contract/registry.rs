@@ -1,6 +1,10 @@
 //! Records: small JSON by collection and key.
 
+use botframework::lossless::LosslessJson;
 use herald::problem::Problem;
+use herald::recurring::{
+    DOCUMENT_BYTES_MAX, OccurrenceState, PastOccurrence, RecurringNotification, ScheduleRecord,
+};
 use herald::store::{Collection, Registry, StoredRecord};
 use herald::upstream::FailedEvent;
 use lambda_http::http::StatusCode;
@@ -15,6 +19,7 @@ on_every_backend! { registry:
     a_removed_record_is_gone,
     each_collection_has_its_keys_for_itself,
     a_typed_record_comes_back_as_it_was,
+    the_largest_schedule_comes_back_as_it_was_written,
 }
 
 fn record(json: &str) -> StoredRecord {
@@ -145,6 +150,7 @@ async fn a_removed_record_is_gone<R: Registry>(registry: R) {
 async fn each_collection_has_its_keys_for_itself<R: Registry>(registry: R) {
     let all = [
         Collection::FailedEvents,
+        Collection::Schedules,
         Collection::Hooks,
         Collection::HookRates,
         Collection::Routes,
@@ -190,4 +196,35 @@ async fn a_typed_record_comes_back_as_it_was<R: Registry>(registry: R) {
     );
     let listed = registry.list_records::<FailedEvent>(None, 10).await.unwrap();
     assert_eq!(listed.items, [("k".to_owned(), failed)]);
+}
+
+/// With an occurrence for each minute of a day that cannot be accepted.
+async fn the_largest_schedule_comes_back_as_it_was_written<R: Registry>(registry: R) {
+    let document = |text: &str| {
+        let document = format!(
+            r#"{{"cron":"* * * * *","notification":{{"audience":{{"everyone":true}},"message":{{"text":"{text}","value":1.10}}}}}}"#
+        );
+        LosslessJson::from_slice(document.as_bytes()).unwrap()
+    };
+    let empty = document("").to_string().len();
+    let document = document(&"x".repeat(DOCUMENT_BYTES_MAX - empty));
+    let schedule = RecurringNotification::parse(&document).unwrap();
+    let mut record = ScheduleRecord::written(None, "iam:invented", document, &schedule.recurrence, at(0));
+    record.past = (0..24 * 60)
+        .map(|minute| PastOccurrence {
+            at: at(minute * 60),
+            state: OccurrenceState::Due,
+        })
+        .collect();
+    let mut rule = |_: Option<ScheduleRecord>| Some(record.clone());
+    registry.update_record("mornings", &mut rule).await.unwrap();
+    let found = registry
+        .find_record::<ScheduleRecord>("mornings")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, record);
+    assert!(found.document.to_string().contains("1.10"));
+    let listed = registry.list_records::<ScheduleRecord>(None, 10).await.unwrap();
+    assert_eq!(listed.items.len(), 1);
 }

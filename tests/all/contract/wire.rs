@@ -95,6 +95,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         id: id(),
         accepted_at: at(0),
         caller: "iam:invented".into(),
+        schedule: None,
         category: None,
         guarantee: Guarantee::AtLeastOnce,
         way_out: None,

@@ -67,6 +67,7 @@ impl<B: Backend> Context<B> {
         };
         let origin = Origin {
             caller: format!("hook:{id}"),
+            schedule: None,
             idempotency_key: DELIVERY_HEADERS.iter().find_map(|name| value(name)),
             repetition: Repetition::SameDocument,
         };

@@ -37,6 +37,7 @@ impl<B: Backend> Acceptor<'_, B> {
             .map_err(|_| Error::Invalid(vec![Fault::new("#/message", "cannot be represented as JSON")]))?;
         let origin = Origin {
             caller: caller.clone(),
+            schedule: None,
             idempotency_key: Some(asked.key),
             repetition: Repetition::SameKey,
         };

@@ -19,6 +19,8 @@ pub enum Collection {
     HookRates,
     /// From events to notifications: [`route::RouteRecord`](crate::route::RouteRecord).
     Routes,
+    /// Notifications that recur: [`recurring::ScheduleRecord`](crate::recurring::ScheduleRecord).
+    Schedules,
     /// The copies that later events edit: [`route::SubjectRecord`](crate::route::SubjectRecord).
     Subjects,
     /// What kinds of notifications there are, all in one record: [`category::Categories`](crate::category::Categories).
@@ -29,7 +31,7 @@ impl Collection {
     /// Whether its records can be listed. The others are spread over the table, since many are written at once.
     pub const fn is_listed(self) -> bool {
         match self {
-            Self::FailedEvents | Self::Hooks | Self::Routes => true,
+            Self::FailedEvents | Self::Hooks | Self::Routes | Self::Schedules => true,
             Self::HookRates | Self::Subjects | Self::Categories => false,
         }
     }
@@ -41,6 +43,7 @@ impl Collection {
             Self::Hooks => "hooks",
             Self::HookRates => "hookRates",
             Self::Routes => "routes",
+            Self::Schedules => "schedules",
             Self::Subjects => "subjects",
             Self::Categories => "categories",
         }

@@ -62,6 +62,9 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
     if let Some(category) = &notification.category {
         attributes.extend(item([("category", text(category))]));
     }
+    if let Some(schedule) = &notification.schedule {
+        attributes.extend(item([("schedule", text(schedule))]));
+    }
     for (name, other) in [
         ("confirms", &notification.confirms),
         (CONFIRMED_AS, &notification.confirmed_as),
@@ -113,6 +116,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         id,
         accepted_at,
         caller,
+        schedule: _,
         category: _,
         mandatory: _,
         way_out: _,
@@ -217,6 +221,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         id: head.word("notification")?,
         accepted_at: head.moment("acceptedAt")?,
         caller: head.text("caller")?.to_owned(),
+        schedule: head.optional_text("schedule")?.map(str::to_owned),
         category: head.optional_text("category")?.map(str::to_owned),
         mandatory: head.item.contains_key("mandatory"),
         way_out: match head.optional_text("wayOut")? {
