@@ -107,7 +107,7 @@
 //!
 //! # Bounds
 //!
-//! No template and no data make a rendering overflow the stack or take long: [`MAX_DEPTH`], [`MAX_EXPRESSION_DEPTH`],
+//! No template and no data make a rendering overflow the stack, fill the memory or take long: [`MAX_DEPTH`], [`MAX_EXPRESSION_DEPTH`],
 //! [`MAX_OUTPUT_BYTES`], [`MAX_WORK`].
 
 mod budget;
@@ -143,7 +143,7 @@ pub const MAX_ERRORS: usize = 20;
 /// About the most bytes of what is rendered, as JSON: ten times what Teams accepts as a message.
 pub const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// The most steps of a rendering: one for an operator, a function or a path, and one for each eight bytes that they read or make.
-pub const MAX_WORK: usize = 1 << 22;
+pub const MAX_WORK: usize = 1 << 20;
 
 /// A card, or any JSON, with expressions in it. Parsed once, it is rendered many times.
 #[derive(Clone, Debug)]

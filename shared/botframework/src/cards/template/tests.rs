@@ -356,6 +356,6 @@ fn what_stops_a_rendering_is_told_with_its_bound() {
     );
     assert_eq!(
         RenderError::TooMuchWork.to_string(),
-        "the expressions take more than 4194304 steps"
+        "the expressions take more than 1048576 steps"
     );
 }

@@ -156,7 +156,13 @@ fn replace(arguments: &[Operand<'_>], budget: &Budget) -> Outcome<'static> {
 fn split(arguments: &[Operand<'_>], budget: &Budget) -> Outcome<'static> {
     let text = arguments[0].as_text()?;
     let separator = arguments.get(1).map_or(Ok(""), Operand::as_text)?;
-    budget.work(text.len())?;
+    let parts = if separator.is_empty() {
+        text.len()
+    } else {
+        text.matches(separator).count() + 1
+    };
+    // Each part is a value of its own, with its own memory.
+    budget.work(parts * 8)?;
     let parts: Vec<Json> = if separator.is_empty() {
         text.encode_utf16()
             .map(|unit| Json::String(String::from_utf16_lossy(&[unit])))
