@@ -76,7 +76,7 @@
 //! | `coalesce` | the first argument that is not null or missing |
 //! | `isString` `isBoolean` `isInteger` `isFloat` `isArray` `isObject` | types |
 //! | `string(value, locale?)` `int` `float` `json` `jsonStringify` `createArray` | conversions. `string` sets the thousands of a number apart |
-//! | `add` `sub` `mul` `div` `mod` `exp` | as their operators, with more than two arguments, too |
+//! | `add` `sub` `mul` `div` `mod` `exp` | as their operators; all but `mod` of more than two numbers, too |
 //! | `min` `max` `sum` `average` `round(number, digits?)` `floor` `ceiling` `abs` `sqrt` | numbers. Halves are rounded up |
 //! | `concat` `length` `toUpper` `toLower` `titleCase` `sentenceCase` `trim` `substring(text, from, length?)` `replace(text, old, new)` `split(text, separator?)` `startsWith` `endsWith` `indexOf` `lastIndexOf` `countWord` `addOrdinal` `uriComponent` | texts. Lengths and places are counted in UTF-16 |
 //! | `join(array, separator, last?)` `first` `last` `count` `skip` `take` `subArray(array, from, to?)` `sortBy(array, name?)` `sortByDescending` `indicesAndValues` | arrays; `first`, `last`, `count` and `take` of texts, too |
@@ -88,7 +88,7 @@
 //! **Numbers** have a locale, in quotes: `en-US` (the default), `en-GB`, `ja-JP`, `zh-CN`; `de-DE`, `es-ES`, `it-IT`, `nl-NL`, `pl-PL`,
 //! `pt-BR`; `fr-FR`, `sv-SE`. **Times** are ISO 8601 with an offset or in UTC, and are shown in UTC. Their locale is English, and so
 //! are the names of months and days. A pattern has .NET's letters: `yy` `yyyy`, `M` `MM` `MMM` `MMMM`, `d` `dd` `ddd` `dddd`, `H` `HH`
-//! `h` `hh`, `m` `mm`, `s` `ss`, `fff`, `tt`, `K` `zzz`; text in `'…'` and behind `\`. Without one it is `2026-12-01T09:30:00.000Z`.
+//! `h` `hh`, `m` `mm`, `s` `ss`, `fff`, `tt`, `K` `zzz`; text in `'…'` and behind `\`, as in `"H 'h'"`. Without one it is `2026-12-01T09:30:00.000Z`.
 //!
 //! # What has no value
 //!
