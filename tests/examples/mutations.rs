@@ -50,12 +50,6 @@ const MUTATIONS: &[Mutation] = &[
         to: "if arrival != Arrival::Came || !record",
     },
     Mutation {
-        name: "an occurrence is forgotten when the message of the next one is quicker",
-        file: "shared/herald/src/recurring.rs",
-        from: "while let Some(due) = self.due.filter(|due| *due <= at) {",
-        to: "self.due = self.due.map(|due| due.max(at)); while let Some(due) = self.due.filter(|due| *due <= at) {",
-    },
-    Mutation {
         name: "a skipped occurrence is sent",
         file: "shared/herald/src/recurring.rs",
         from: "let state = if self.skipped.contains(&due) {",
