@@ -202,11 +202,13 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a delivery is settled before it is sent",
         file: "functions/sender/src/delivery.rs",
-        from: "            Ok(conversation) => {\n                self.attempt",
-        to: "            Ok(conversation) => {
-                let sent = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
-                ledger.settle(&delivery, &lease, &Outcome::Delivered(sent)).await?;
-                self.attempt",
+        from: "        let next = self\n            .attempt_under(",
+        to: "        if self.precheck(&lease, &snapshot, target.conversation).is_ok() {
+            let sent = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
+            ledger.settle(&delivery, &lease, &Outcome::Delivered(sent)).await?;
+        }
+        let next = self
+            .attempt_under(",
     },
     Mutation {
         name: "a 401 of one tenant pauses the whole bot",
@@ -288,19 +290,19 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "blocked conversations are written to",
-        file: "functions/sender/src/delivery.rs",
+        file: "functions/sender/src/delivery/attempt.rs",
         from: "State::Blocked { .. } => skipped(SkipReason::Blocked),",
         to: "State::Blocked { .. } => Ok(conversation),",
     },
     Mutation {
         name: "removed conversations are written to",
-        file: "functions/sender/src/delivery.rs",
+        file: "functions/sender/src/delivery/attempt.rs",
         from: "State::Removed => skipped(SkipReason::Removed),",
         to: "State::Removed => Ok(conversation),",
     },
     Mutation {
         name: "who opted out is sent to",
-        file: "functions/sender/src/delivery.rs",
+        file: "functions/sender/src/delivery/attempt.rs",
         from: "State::Active if !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {",
         to: "State::Active if false && !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {",
     },

@@ -1,35 +1,27 @@
 //! One delivery: the recipient is resolved to a conversation, the conversation is leased, the attempt is made and its outcome
 //! written.
-//!
-//! A conversation may have been replaced by one under another id. The delivery then runs again at the new id, with that
-//! conversation's own lease and row: it may be a recipient of the same notification itself, and others may be writing to it. This
-//! delivery ends as that one does.
 
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::conversation::{Conversation, ConversationKey, Observation, State};
-use herald::delivery::{
-    AttemptLease, Claim, ClaimRequest, DeliveryKey, Disposition, Outcome, SentMessage, SkipReason,
-};
+use herald::conversation::{Conversation, ConversationKey};
+use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Disposition, Outcome};
 use herald::id::NotificationId;
-use herald::service_urls::ServiceUrls;
 use herald::store::{self, CasResult, Conversations, Ledger};
 use herald::telemetry::{self, Metric, chain};
 use herald::time::later;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::notification_cache::{NotificationCache, Snapshot};
+use crate::notification_cache::NotificationCache;
 use crate::outcome::{SideEffect, SideEffects};
-use crate::request::{AttemptRequests, RequestResult};
-use crate::resolve::{Resolution, Resolver, known_conversation, person_of};
-use crate::tenant::{Tenant, error_code};
+use crate::resolve::{Resolution, Resolver};
+use crate::tenant::Tenant;
 
 /// When to ask again for a delivery that another worker has leased. It settles long before its deadline, unless it crashed;
 /// asking costs a read.
 const LEASE_POLL: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long the index of people may lack a conversation that is stored. DynamoDB names no bound; it is mostly below a second.
-const INDEX_LAG: SignedDuration = SignedDuration::from_secs(5);
+mod attempt;
+mod replacement;
 
 /// The state of a delivery after it was processed.
 pub(crate) enum Step {
@@ -216,27 +208,23 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 .await?;
             return Ok(RunResult::NeedsPermit);
         }
-        let next = match self.precheck(&lease, &snapshot, target.conversation) {
-            Ok(conversation) => {
-                self.attempt(target, conversation, &lease, &snapshot, effects)
-                    .await?
-            }
-            Err(outcome) => {
-                let elsewhere = match (&outcome, target.conversation) {
-                    (
-                        Outcome::Skipped {
-                            reason: SkipReason::Removed,
-                        },
-                        Some(removed),
-                    ) if has_permit => self.run_in_other(removed, &lease, effects).await?,
-                    _ => None,
-                };
-                elsewhere.unwrap_or_else(|| Disposition::Settle(lease.final_outcome(outcome)))
-            }
-        };
+        let next = self
+            .attempt_under(target, &lease, &snapshot, has_permit, effects)
+            .await?;
+        self.write(&delivery, &lease, next).await
+    }
+
+    /// Writes the result of an attempt, which ends its lease.
+    async fn write(
+        &self,
+        delivery: &DeliveryKey,
+        lease: &AttemptLease,
+        next: Disposition,
+    ) -> Result<RunResult, store::Error> {
+        let ledger = &self.tenant.context().ledger;
         let (written, run) = match next {
             Disposition::Settle(outcome) => {
-                let settle = async || ledger.settle(&delivery, &lease, &outcome).await;
+                let settle = async || ledger.settle(delivery, lease, &outcome).await;
                 (
                     self.tenant.invocation.record(settle).await?,
                     RunResult::Settled(outcome),
@@ -249,7 +237,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
             } => {
                 let release = async || {
                     ledger
-                        .release(&delivery, &lease, until, &reason, ambiguous_attempts)
+                        .release(delivery, lease, until, &reason, ambiguous_attempts)
                         .await
                 };
                 let written = self.tenant.invocation.record(release).await?;
@@ -269,202 +257,6 @@ impl<B: Backend> Delivery<'_, '_, B> {
             // The lease expired and was taken over. What the new holder writes counts: ask again.
             CasResult::Conflict => not_attempted(self.tenant.now()),
         })
-    }
-
-    /// The conversation for the attempt, or how the delivery ends without one.
-    fn precheck<'c>(
-        &self,
-        lease: &AttemptLease,
-        snapshot: &Snapshot,
-        conversation: Option<&'c Conversation>,
-    ) -> Result<&'c Conversation, Outcome> {
-        if !lease.permits_attempt(snapshot.head.guarantee) {
-            return Err(Outcome::Unknown);
-        }
-        // A sent message that cannot be reached any more stays as it is; the update was attempted.
-        let unchanged = lease.sent.as_ref().map(|sent| {
-            Outcome::Delivered(SentMessage {
-                attempted_revision: snapshot.head.revision,
-                ..sent.clone()
-            })
-        });
-        if unchanged.is_none()
-            && let Some(outcome) = snapshot.stop_outcome(self.tenant.now())
-        {
-            return Err(outcome);
-        }
-        // The channel refuses the new message for all recipients.
-        if let Some(unchanged) = unchanged.as_ref().filter(|_| snapshot.refusal().is_some()) {
-            return Err(unchanged.clone());
-        }
-        let skipped = |reason| Err(unchanged.clone().unwrap_or(Outcome::Skipped { reason }));
-        let Some(conversation) = conversation else {
-            return skipped(SkipReason::NoConversation);
-        };
-        match conversation.state {
-            // An edit of what they have is no new message.
-            State::Active if lease.sent.is_some() => Ok(conversation),
-            State::Active if !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {
-                skipped(SkipReason::OptedOut)
-            }
-            State::Active => Ok(conversation),
-            State::Removed => skipped(SkipReason::Removed),
-            State::Blocked { .. } => skipped(SkipReason::Blocked),
-        }
-    }
-
-    async fn attempt(
-        &self,
-        target: &Target<'_>,
-        conversation: &Conversation,
-        lease: &AttemptLease,
-        snapshot: &Snapshot,
-        effects: &mut SideEffects<'_>,
-    ) -> Result<Disposition, store::Error> {
-        if snapshot.message.is_none() && lease.sent.is_none() {
-            // It was retracted: there is nothing to be sent.
-            return Ok(Disposition::Settle(lease.final_outcome(Outcome::Cancelled)));
-        }
-        let trust = self.tenant.context().connector.trust();
-        let observed = conversation.service_urls.as_slice();
-        let urls = match &target.replaced_at {
-            None => ServiceUrls::new(trust, observed),
-            Some(service_url) => ServiceUrls::starting_at(trust, service_url.as_str(), observed),
-        };
-        let requests = AttemptRequests {
-            tenant: self.tenant,
-            cache: self.cache,
-            lease,
-            snapshot,
-            conversation,
-            id: &target.key.conversation,
-            is_replacement: target.replaced_at.is_some(),
-        };
-        match requests.run(urls, effects).await? {
-            RequestResult::Answered(answer) => {
-                self.tenant.disposition(answer, lease, snapshot, effects).await
-            }
-            RequestResult::CutShort(error) => Ok(self.tenant.cut_short(&error, lease, snapshot)),
-            RequestResult::Replaced {
-                id,
-                service_url,
-                error,
-            } => {
-                let replacement = Observation::replacement(conversation, id);
-                let target = Target {
-                    key: &replacement.key,
-                    conversation: Some(conversation),
-                    replaced_at: Some(service_url),
-                };
-                let reason = error_code(&error);
-                let next = match self.run_in_replacement(&target, lease, reason, effects).await? {
-                    Some(next) => next,
-                    None => self.tenant.cut_short(&error, lease, snapshot),
-                };
-                if let Disposition::Settle(_) = next {
-                    // Until then the old id stays: creating the conversation again leads to the same replacement.
-                    effects.list.push(SideEffect::Replaced {
-                        old: conversation.key.clone(),
-                        new: Box::new(replacement),
-                    });
-                }
-                Ok(next)
-            }
-        }
-    }
-
-    /// Runs the delivery of a person whose conversation is removed in their other one, if they have one: they removed the bot and
-    /// came back, and the recipient was resolved in between.
-    async fn run_in_other(
-        &self,
-        removed: &Conversation,
-        lease: &AttemptLease,
-        effects: &mut SideEffects<'_>,
-    ) -> Result<Option<Disposition>, store::Error> {
-        let Some(person) = person_of(self.recipient, self.tenant) else {
-            return Ok(None);
-        };
-        let now = self.tenant.now();
-        let wait = |until| Disposition::Wait {
-            until,
-            reason: "ConversationRemoved".to_owned(),
-            ambiguous_attempts: lease.ambiguous_attempts,
-        };
-        let other = known_conversation(self.tenant, &person).await?;
-        let Some(other) = other.filter(|other| *other != removed.key) else {
-            // The index may not have a reinstalled conversation yet: the delivery waits for it before it is skipped.
-            let indexed_at = later(removed.changed_at, INDEX_LAG);
-            return Ok((indexed_at > now).then(|| wait(indexed_at)));
-        };
-        let conversation = self.recall(&other).await?;
-        let target = Target {
-            key: &other,
-            conversation: conversation.as_ref(),
-            replaced_at: None,
-        };
-        let reason = "ConversationRemoved".to_owned();
-        let next = self.run_in_replacement(&target, lease, reason, effects).await?;
-        Ok(Some(next.unwrap_or_else(|| wait(now))))
-    }
-
-    /// Runs the delivery in the conversation that replaced its own; `None` when there is no time for it, or no permit. `reason` is
-    /// why it does not run in the old one.
-    async fn run_in_replacement(
-        &self,
-        target: &Target<'_>,
-        lease: &AttemptLease,
-        reason: String,
-        effects: &mut SideEffects<'_>,
-    ) -> Result<Option<Disposition>, store::Error> {
-        // It may be known already, and removed or blocked: that it can be created proves nothing.
-        let record = self.recall(target.key).await?;
-        let settled = |outcome| Ok(Some(Disposition::Settle(lease.final_outcome(outcome))));
-        match record.as_ref().map(|record| &record.state) {
-            Some(State::Removed) => {
-                return settled(Outcome::Skipped {
-                    reason: SkipReason::Removed,
-                });
-            }
-            Some(State::Blocked { .. }) => {
-                return settled(Outcome::Skipped {
-                    reason: SkipReason::Blocked,
-                });
-            }
-            Some(State::Active) | None => {}
-        }
-        if !self.tenant.can_continue().await? {
-            return Ok(None);
-        }
-        // Another look: the requests before this one took their time.
-        let snapshot = self.cache.latest().await?;
-        if let Some(outcome) = snapshot.stop_outcome(self.tenant.now()) {
-            return settled(outcome);
-        }
-        let opt_outs = record.as_ref().and_then(|record| record.opt_outs.as_ref());
-        if lease.sent.is_none() && !snapshot.head.is_wanted(opt_outs) {
-            return settled(Outcome::Skipped {
-                reason: SkipReason::OptedOut,
-            });
-        }
-        let mut its_effects = SideEffects::on(record.as_ref());
-        let run = Box::pin(self.run_in(target, true, &mut its_effects)).await?;
-        effects.list.append(&mut its_effects.list);
-        let (until, its_reason, ambiguous_attempts) = match run {
-            RunResult::Settled(outcome) | RunResult::AlreadySettled(outcome) => return settled(outcome),
-            RunResult::LeasedElsewhere { until } => (until, None, 0),
-            RunResult::NeedsPermit => (self.tenant.now(), None, 0),
-            RunResult::Later {
-                until,
-                reason,
-                ambiguous_attempts,
-            } => (until, reason, ambiguous_attempts),
-        };
-        Ok(Some(Disposition::Wait {
-            until,
-            reason: its_reason.unwrap_or(reason),
-            // What may have arrived there may have arrived for this delivery.
-            ambiguous_attempts: ambiguous_attempts.max(lease.ambiguous_attempts),
-        }))
     }
 }
 
