@@ -19,6 +19,7 @@ use herald::store::{
     CasResult, ConversationFilter, ConversationSummary, Conversations, DatedRow, Error, Ledger, ListPage,
     PersonUpdate, RateLimits, RowGuard, RowWrite, Rule, Update,
 };
+use herald::subject::{SubjectCopy, SubjectCopyKey};
 use jiff::Timestamp;
 
 /// Runs before each call of a method, and may make it fail.
@@ -232,6 +233,20 @@ impl<S: Ledger> Ledger for Faulty<S> {
     ) -> Result<CasResult, Error> {
         (self.fault)("compare_and_set_batch_record").await?;
         self.store.compare_and_set_batch_record(batch, to).await
+    }
+
+    async fn subject_copies(&self, keys: &[SubjectCopyKey]) -> Result<Vec<Option<SubjectCopy>>, Error> {
+        (self.fault)("subject_copies").await?;
+        self.store.subject_copies(keys).await
+    }
+
+    async fn compare_and_set_subject_copy(
+        &self,
+        key: &SubjectCopyKey,
+        copy: &SubjectCopy,
+    ) -> Result<CasResult, Error> {
+        (self.fault)("compare_and_set_subject_copy").await?;
+        self.store.compare_and_set_subject_copy(key, copy).await
     }
 }
 

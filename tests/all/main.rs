@@ -32,6 +32,7 @@ mod retractions;
 mod rosters;
 mod service_url;
 mod settle;
+mod subjects;
 mod system;
 mod teams;
 mod transitions;

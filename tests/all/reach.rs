@@ -432,6 +432,7 @@ async fn a_message_of_a_dead_worker_is_retracted_without_a_wait() {
         activity: Some("1".into()),
         revision: 0,
         attempted_revision: 0,
+        supersedes: None,
     });
     world.store.settle(&delivery, &lease, &sent).await.unwrap();
     let began = world.now();

@@ -122,6 +122,42 @@ const MUTATIONS: &[Mutation] = &[
         to: "until > now && false) => {",
     },
     Mutation {
+        name: "an older notification edits the copy of a newer one of its subject",
+        file: "shared/herald/src/subject.rs",
+        from: "if copy.notification > *notification {",
+        to: "if false && copy.notification > *notification {",
+    },
+    Mutation {
+        name: "a later notification of a subject is sent beside the copy",
+        file: "shared/herald/src/subject.rs",
+        from: "Some(activity) if sent.is_none()",
+        to: "Some(activity) if false && sent.is_none()",
+    },
+    Mutation {
+        name: "a copy is edited without being taken over",
+        file: "functions/sender/src/delivery/subject.rs",
+        from: "filter(|_| is_first_edit)",
+        to: "filter(|_| false && is_first_edit)",
+    },
+    Mutation {
+        name: "a message that was sent is not recorded as the copy of its subject",
+        file: "functions/sender/src/delivery/subject.rs",
+        from: "let sent = self.record(sent, head).await?;",
+        to: "let sent = sent.clone();",
+    },
+    Mutation {
+        name: "a copy that was not edited is not given back",
+        file: "functions/sender/src/delivery/subject.rs",
+        from: "(None, Some(_), next) if was_not_edited(next)",
+        to: "(None, Some(_), next) if false && was_not_edited(next)",
+    },
+    Mutation {
+        name: "a copy that may have been edited is given back",
+        file: "functions/sender/src/delivery/subject.rs",
+        from: "} => *ambiguous_attempts == 0,",
+        to: "} => *ambiguous_attempts < u32::MAX,",
+    },
+    Mutation {
         name: "a refused event is deleted",
         file: "functions/events/src/lib.rs",
         from: "context.record_failure(&event, &message, problem).await;\n            Handled::Failed",
@@ -204,7 +240,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "functions/sender/src/delivery.rs",
         from: "        let next = self\n            .attempt_under(",
         to: "        if self.precheck(&lease, &snapshot, target.conversation).is_ok() {
-            let sent = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision };
+            let sent = herald::delivery::SentMessage { activity: None, revision: snapshot.head.revision, attempted_revision: snapshot.head.revision, supersedes: None };
             ledger.settle(&delivery, &lease, &Outcome::Delivered(sent)).await?;
         }
         let next = self

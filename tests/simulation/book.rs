@@ -37,6 +37,8 @@ pub(super) struct Book {
     pub(super) leases: BTreeMap<(usize, String), Lease>,
     /// Requests whose workers wait for an answer.
     pub(super) open: Vec<usize>,
+    /// The notification that each message shows.
+    pub(super) shown: BTreeMap<String, usize>,
     /// When a conversation became known as removed or blocked.
     pub(super) unwritable: BTreeMap<ConversationKey, Timestamp>,
     /// Conversations that were ever removed or blocked.
@@ -76,6 +78,8 @@ pub(super) struct Wanted {
     pub(super) category: Option<&'static str>,
     /// Whether it goes also to those who opted out.
     pub(super) mandatory: bool,
+    /// Whether it is of the subject that several notifications have.
+    pub(super) subject: bool,
     /// The time of the first request.
     pub(super) asked_at: Option<Timestamp>,
     /// The time at which all of its audience was planned.
@@ -180,6 +184,10 @@ pub(super) struct Request {
     pub(super) fate: Fate,
     /// The number and the revision of the notification that it sends, if it sends one.
     pub(super) sends: Option<(usize, u32)>,
+    /// The same of an update.
+    pub(super) edits: Option<(usize, u32)>,
+    /// The message that an update or a deletion changes.
+    pub(super) message: Option<String>,
     /// The delivery, by notification and conversation id.
     pub(super) delivery: Option<(usize, String)>,
     /// The place that it leads to.
@@ -210,6 +218,12 @@ impl Book {
     pub(super) fn violated(&mut self, invariant: u8, what: fmt::Arguments<'_>) {
         self.violation
             .get_or_insert_with(|| format!("{invariant}: {what}"));
+    }
+
+    /// The number of the notification, from the text of a message, if it has one.
+    pub(super) fn number_of(text: &str) -> Option<usize> {
+        let (number, _) = text.strip_prefix('n')?.split_once(" r")?;
+        number.parse().ok()
     }
 
     /// The number of the notification and its revision, from the text of a message.
@@ -338,6 +352,17 @@ impl Book {
             Operation::Send(activity) => (Some(&asked.id), Some(Self::read(text_of(activity)))),
             Operation::Update { .. } | Operation::Delete(_) => (Some(&asked.id), None),
         };
+        let (edits, message) = match &asked.operation {
+            Operation::Update { message, activity } => {
+                (Some(Self::read(text_of(activity))), Some(message.clone()))
+            }
+            Operation::Delete(message) => (None, Some(message.clone())),
+            Operation::Create { .. }
+            | Operation::CreateThread(_)
+            | Operation::Send(_)
+            | Operation::Read(_)
+            | Operation::Batch(_) => (None, None),
+        };
         let number = self.requests.len();
         let place = run.channel.with(|channel| match conversation {
             Some(name) => channel.named(name),
@@ -346,6 +371,8 @@ impl Book {
         let mut request = Request {
             fate: Fate::UnderWay,
             sends,
+            edits,
+            message,
             delivery: None,
             place,
             activity: None,
@@ -360,7 +387,8 @@ impl Book {
                 | Operation::Read(_)
                 | Operation::Batch(_) => None,
                 Operation::Send(_) => sends.map(|(number, _)| number),
-                Operation::Update { message, .. } | Operation::Delete(message) => self.sender_of(message),
+                Operation::Update { .. } => request.edits.map(|(number, _)| number),
+                Operation::Delete(message) => self.shown.get(message).copied(),
             };
             self.alone(run, &request);
             request.delivery = self.entitled(run, &request, about, conversation);
@@ -420,16 +448,6 @@ impl Book {
         self.ends.get(key.as_str())
     }
 
-    /// The notification that sent this message.
-    fn sender_of(&self, activity: &str) -> Option<usize> {
-        let brought = |request: &&Request| request.activity.as_deref() == Some(activity);
-        self.requests
-            .iter()
-            .find(brought)?
-            .sends
-            .map(|(number, _)| number)
-    }
-
     /// The channel answered with `Retry-After`.
     pub(super) fn told_to_wait(&mut self, run: &Run, number: usize, seconds: u64) {
         let request = &self.requests[number];
@@ -449,12 +467,15 @@ impl Book {
     }
 
     /// The channel executed a request.
-    pub(super) fn carried_out(&mut self, number: usize, done: &Done) {
+    pub(super) fn carried_out(&mut self, run: &Run, number: usize, done: &Done) {
         let request = &mut self.requests[number];
         request.fate = Fate::CarriedOut;
         if let Done::Shown(activity) = done {
             request.activity = Some(activity.clone());
+            let sent = request.sends.map(|(number, _)| (activity.clone(), number));
+            self.shown.extend(sent);
         }
+        self.edited(run, number);
     }
 
     /// A worker stopped waiting for the answer to a request.

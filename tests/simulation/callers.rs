@@ -26,6 +26,7 @@ use super::lambda::Environment;
 use super::queues::Which;
 use super::run::Run;
 use super::store::Tables;
+use super::subjects::SUBJECT;
 
 /// Without an idempotency key.
 pub(super) const KEYLESS: Option<usize> = None;
@@ -49,6 +50,8 @@ pub(super) struct Wish {
     pub(super) category: Option<&'static str>,
     /// Whether it goes also to those who opted out.
     pub(super) mandatory: bool,
+    /// Whether it has the subject that several notifications have.
+    pub(super) subject: bool,
     /// The policy for ambiguous attempts.
     pub(super) guarantee: Guarantee,
     /// The time from the request to its expiry.
@@ -74,6 +77,7 @@ impl Wish {
             if_no_conversation: IfNoConversation::Skip,
             category: None,
             mandatory: false,
+            subject: false,
             guarantee: Guarantee::AtLeastOnce,
             expires: None,
             begins: None,
@@ -140,6 +144,7 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         ]),
         category: *chance.pick(&[None, Some(CATEGORIES[0]), Some(CATEGORIES[1])]),
         mandatory: chance.below(8) == 0,
+        subject: chance.below(2) == 0,
         guarantee: *chance.pick(&[
             Guarantee::AtLeastOnce,
             Guarantee::AtLeastOnce,
@@ -185,6 +190,9 @@ fn body(wish: &Wish, text: &str, replacement: Option<&str>, times: [(&str, Optio
     if wish.mandatory {
         body["mandatory"] = json!(true);
     }
+    if wish.subject {
+        body["subject"] = json!(SUBJECT);
+    }
     if wish.dry_run {
         body["dryRun"] = json!(true);
     }
@@ -218,6 +226,7 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             if_no_conversation: wish.if_no_conversation,
             category: wish.category,
             mandatory: wish.mandatory,
+            subject: wish.subject,
             asked_at: Some(now),
             guarantee: wish.guarantee,
             expires_at: expires,

@@ -16,6 +16,7 @@ use super::audiences::{led_to, may_mean, must_mean, names};
 use super::book::{Book, Fate, Request};
 use super::reasons::untrue;
 use super::run::{Run, at_once};
+use super::subjects;
 use super::tokens::TOKEN_LIFETIME;
 
 /// How long after its time, and after all incidents, a retraction may be made: two visibility timeouts of the plans queue.
@@ -28,6 +29,7 @@ pub(super) fn check(run: &Run) {
     }
     let events = run.events.take();
     outage(run);
+    subjects::check(run);
     let wanted = run.book(|book| book.wanted.len());
     for number in 0..wanted {
         let (id, acknowledged) = run.book(|book| {
@@ -268,6 +270,9 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             } else {
                 revision_counts.uneditable += 1;
             }
+            if sent.supersedes.is_some() {
+                revision_counts.superseding += 1;
+            }
         }
         if let Recipient::Conversation(conversation) = recipient {
             let name = (number, conversation.conversation.as_str().to_owned());
@@ -276,7 +281,10 @@ fn rows(run: &Run, number: usize, head: &Notification, recipients: &[Recipient])
             led(run, number, recipient, recipients, &outcome);
         }
         run.book(|book| {
-            if let Some(fault) = untrue(run, &book.wanted[number], &book.choices, recipient, &outcome) {
+            let place = run.channel.with(|channel| led_to(channel, recipient));
+            let newer = book.may_have_newer(run, number, place);
+            let wanted = &book.wanted[number];
+            if let Some(fault) = untrue(run, wanted, &book.choices, newer, recipient, &outcome) {
                 let (_, name) = recipient.name();
                 book.violated(9, format_args!("{name} of n{number}: {fault}: {outcome:?}"));
             }
@@ -308,7 +316,8 @@ fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient]
     });
     let arrived = run.book(|book| {
         let own = |request: &&Request| {
-            request.sends.is_some_and(|sends| sends.0 == number)
+            let brings = request.sends.or(request.edits);
+            brings.is_some_and(|brings| brings.0 == number)
                 && request.fate == Fate::CarriedOut
                 && place.is_some()
                 && request.place == place
@@ -346,17 +355,24 @@ fn truthful(
     let arrived: Vec<_> = book
         .requests
         .iter()
-        .filter(|request| request.sends.is_some_and(|sends| sends.0 == name.0))
+        .filter(|request| {
+            request
+                .sends
+                .or(request.edits)
+                .is_some_and(|brings| brings.0 == name.0)
+        })
         .filter(|request| request.fate == Fate::CarriedOut && request.place == place)
         .collect();
     let own = arrived
         .iter()
-        .filter(|request| request.delivery.as_ref() == Some(name))
+        .filter(|request| request.delivery.as_ref() == Some(name) && request.sends.is_some())
         .count();
+    let edited = arrived.iter().filter(|request| request.edits.is_some()).count();
     let sent: Vec<Option<&str>> = arrived
         .iter()
-        .map(|request| request.activity.as_deref())
+        .map(|request| request.activity.as_deref().or(request.message.as_deref()))
         .collect();
+    let is_superseded = book.may_have_newer(run, name.0, place);
     let (at_most_once, text) = {
         let wanted = &book.wanted[name.0];
         (wanted.guarantee == Guarantee::AtMostOnce, wanted.text.clone())
@@ -375,9 +391,14 @@ fn truthful(
                 Some("the outcome is delivered, but no message arrived")
             } else if !brought {
                 Some("its message was not sent by this notification")
+            } else if book.gave_up(run, name, settled, place) {
+                Some("its message was left as it was, although no newer one of its subject came")
             } else if settled.activity.is_some() && settled.attempted_revision < revision {
                 Some("its message was not updated to the last revision")
-            } else if settled.revision == revision && shown.is_some_and(|shown| shown.text() != text) {
+            } else if settled.revision == revision
+                && !is_superseded
+                && shown.is_some_and(|shown| shown.text() != text)
+            {
                 Some("its message shows another text than the outcome says")
             } else {
                 None
@@ -388,7 +409,9 @@ fn truthful(
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
         | Outcome::Expired
-        | Outcome::Cancelled => (own > 0).then_some("the outcome is not delivered, but a message arrived"),
+        | Outcome::Cancelled => {
+            (own + edited > 0).then_some("the outcome is not delivered, but a message arrived")
+        }
     };
     let most = if at_most_once {
         1

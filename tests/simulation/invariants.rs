@@ -61,6 +61,15 @@ impl Book {
             if first {
                 self.permitted(run, request, began);
             }
+            self.newest(run, about, &place);
+        } else if let Some(edits) = request.edits {
+            if !revises && !self.wanted[about].subject {
+                self.violated(2, format_args!("a change of n{about} under a lease for sending"));
+            }
+            if !revises {
+                self.heeded(run, edits, began, now);
+            }
+            self.newest(run, about, &place);
         } else if !revises {
             self.violated(2, format_args!("a change of n{about} under a lease for sending"));
         }

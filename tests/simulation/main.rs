@@ -21,6 +21,7 @@
 //! | `upstream` | events of upstream systems, and schedules of routes |
 //! | `schedules` | a schedule, which an operator pauses, and of which occurrences are skipped |
 //! | `book`, `invariants`, `introductions` | the record of events, and the invariants checked at every step |
+//! | `subjects` | which message of a conversation shows a subject |
 //! | `ends`, `reasons` | the invariants checked at the end of a run |
 //! | `tokens` | the token endpoint |
 //! | `rate`, `outages` | the throughput of a backlog without faults; what one refusal costs the others |
@@ -54,6 +55,9 @@
 //!     the last incident, unless its caller retracted before. Invariants 5 and 6 hold for it, as for any retraction or edit.
 //! 16. Each occurrence of a schedule leads to one notification, not before its time, unless it was skipped, or the schedule paused:
 //!     then to none.
+//! 17. A conversation shows a subject in one message at the end, that of the newest notification that was delivered there, unless an
+//!     attempt was ambiguous. A notification never goes to a conversation to which a newer one of its subject was delivered, and a
+//!     message that shows a newer one is never edited for an older one.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -115,6 +119,7 @@ mod reasons;
 mod run;
 mod schedules;
 mod store;
+mod subjects;
 mod teams;
 mod tokens;
 mod trace;
@@ -473,6 +478,9 @@ const KINDS: &[&str] = &[
     "keeps of schedules",
     "skips 2",
     "resumes the schedule",
+    "earlier: Some(",
+    "supersedes: Some(",
+    "reason: Superseded",
     "has failed events redriven",
     "Scheduler gives up",
     "to a newer release",

@@ -20,6 +20,7 @@ pub(super) fn untrue(
     run: &Run,
     wanted: &Wanted,
     choices: &Choices,
+    is_superseded: bool,
     recipient: &Recipient,
     outcome: &Outcome,
 ) -> Option<String> {
@@ -41,6 +42,9 @@ pub(super) fn untrue(
             let is_true = place.is_some_and(|place| choices.may_refuse(place, wanted));
             fault(is_true, "they wanted it all the time")
         }
+        Outcome::Skipped {
+            reason: SkipReason::Superseded,
+        } => fault(is_superseded, "no newer notification of its subject came there"),
         Outcome::Skipped { reason } => run
             .channel
             .with(|channel| skipped(run, channel, wanted, recipient, *reason)),
@@ -103,7 +107,7 @@ fn skipped(
                 reason == SkipReason::NoConversation || wanted.if_no_conversation != IfNoConversation::Skip;
             is_named_right && !is_created && is_strange
         }
-        (SkipReason::TenantUnknown | SkipReason::OptedOut, _) => false,
+        (SkipReason::TenantUnknown | SkipReason::OptedOut | SkipReason::Superseded, _) => false,
         // A person who is looked up in a foreign tenant has not installed the bot there.
         (SkipReason::NotInstalled | SkipReason::NotInTenant, _) => place.is_none_or(|place| {
             place.past.not_installed

@@ -26,6 +26,7 @@ use herald::store::{
     DatedRow, Document, Error, Idempotency, Ledger, ListPage, Milestone, Notifications, PageNumber,
     PersonUpdate, RateLimits, Registry, RowGuard, RowWrite, Rule, SetOnce, StoredRecord, Update,
 };
+use herald::subject::{SubjectCopy, SubjectCopyKey};
 use jiff::Timestamp;
 use tokio::task::spawn_local;
 
@@ -580,6 +581,27 @@ impl Ledger for Tables {
     ) -> Result<CasResult, Error> {
         let act = self.store().compare_and_set_batch_record(batch, to);
         self.call("write a batch", act).await
+    }
+
+    async fn subject_copies(&self, keys: &[SubjectCopyKey]) -> Result<Vec<Option<SubjectCopy>>, Error> {
+        self.call("read copies", self.store().subject_copies(keys)).await
+    }
+
+    async fn compare_and_set_subject_copy(
+        &self,
+        key: &SubjectCopyKey,
+        copy: &SubjectCopy,
+    ) -> Result<CasResult, Error> {
+        let run = &self.0.run;
+        let act = async {
+            let written = self.store().compare_and_set_subject_copy(key, copy).await;
+            run.tell(
+                &self.0,
+                format_args!("has the copy of {} as {copy:?}: {written:?}", key.as_str()),
+            );
+            written
+        };
+        self.call("write a copy", act).await
     }
 }
 

@@ -183,7 +183,7 @@ async fn serve(run: Arc<Run>, asked: Request, number: usize, answer: oneshot::Se
         &"channel",
         format_args!("request {number} is carried out: {done:?}"),
     );
-    run.book(|book| book.carried_out(number, &done));
+    run.book(|book| book.carried_out(&run, number, &done));
     run.channel.finish(&asked, place);
     if matches!(done, Done::Created { .. }) && run.strikes(troubles.eager) {
         // A person may write in a new conversation before the bot has the answer to its creation.

@@ -86,6 +86,7 @@ impl<B: Backend> Context<B> {
             message,
             category: None,
             mandatory: false,
+            subject: None,
             guarantee: Guarantee::default(),
             if_no_conversation: IfNoConversation::default(),
             if_unreachable: IfUnreachable::default(),

@@ -9,6 +9,7 @@ use herald::delivery::DeliveryKey;
 use herald::notification::{Notification, Page, State};
 use herald::rate_limit::Bucket;
 use herald::store::{self, Conversations, DatedRow, Ledger};
+use herald::subject::{SubjectCopy, SubjectCopyKey};
 use jiff::SignedDuration;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
@@ -154,9 +155,10 @@ impl<B: Backend> Context<B> {
             .iter()
             .map(|(recipient, _)| DeliveryKey::new(&notification.id, recipient))
             .collect();
-        let (stored, rows) = futures_util::try_join!(
+        let (stored, rows, mut copies) = futures_util::try_join!(
             self.conversations.get_many(&keys),
-            self.ledger.dated_rows(&deliveries)
+            self.ledger.dated_rows(&deliveries),
+            self.subject_copies(notification, &keys)
         )?;
         let stored: HashMap<ConversationKey, Conversation> = stored
             .into_iter()
@@ -165,9 +167,29 @@ impl<B: Backend> Context<B> {
         let found = recipients.into_iter().zip(rows);
         let found = found.map(|((recipient, bucket), row)| {
             let place = Place::of(&recipient, bucket.as_ref(), &stored);
-            (recipient, row, place)
+            let copy = match &recipient {
+                Recipient::Conversation(key) => copies.remove(key),
+                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+            };
+            (recipient, row, place.with_copy(&notification.id, copy))
         });
         Ok(found.collect())
+    }
+
+    /// The copies of the notification's subject in these conversations; none without a subject.
+    async fn subject_copies(
+        &self,
+        notification: &Notification,
+        conversations: &[ConversationKey],
+    ) -> Result<HashMap<ConversationKey, SubjectCopy>, store::Error> {
+        let Some(subject) = &notification.subject else {
+            return Ok(HashMap::new());
+        };
+        let key = |conversation| SubjectCopyKey::new(&notification.caller, subject, conversation);
+        let keys: Vec<SubjectCopyKey> = conversations.iter().map(key).collect();
+        let copies = self.ledger.subject_copies(&keys).await?;
+        let each = conversations.iter().cloned().zip(copies);
+        Ok(each.filter_map(|(key, copy)| Some((key, copy?))).collect())
     }
 }
 

@@ -55,6 +55,10 @@ pub(crate) struct Status<'a> {
     mandatory: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     way_out: Option<WayOutForm>,
+    subject: Option<&'a str>,
+    /// With a subject: how many of the counted deliveries edited an earlier copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseding: Option<u64>,
     guarantee: Guarantee,
     send_mode: SendMode,
     priority: Priority,
@@ -172,7 +176,11 @@ impl<'a> Status<'a> {
         let revised = (notification.revision > 0).then_some(Revised {
             at: notification.revised_at,
             retracted: notification.retracted,
-            copies: notification.revision_counts,
+            copies: RevisionCounts {
+                // The status has it, with and without a revision.
+                superseding: 0,
+                ..notification.revision_counts
+            },
             chunks_current: notification.chunks_current,
             chunks: notification.chunks,
         });
@@ -185,6 +193,11 @@ impl<'a> Status<'a> {
             category: notification.category.as_deref(),
             mandatory: notification.mandatory,
             way_out: notification.way_out.as_ref().map(|way_out| way_out.form),
+            subject: notification.subject.as_deref(),
+            superseding: notification
+                .subject
+                .as_ref()
+                .map(|_| notification.revision_counts.superseding),
             guarantee: notification.guarantee,
             send_mode: notification.send_mode,
             priority: notification.effective_priority(),

@@ -162,6 +162,8 @@ impl<'a, B: Backend> Recipients<'a, B> {
     pub(crate) fn skip_reason(&self, candidate: &ConversationSummary) -> Option<SkipReason> {
         match candidate.state {
             State::Active if self.notification.is_wanted(candidate.opt_outs.as_ref()) => None,
+            // They may have a copy of its subject, which is edited; else the sender skips them.
+            State::Active if self.notification.subject.is_some() => None,
             State::Active => Some(SkipReason::OptedOut),
             State::Removed => Some(SkipReason::Removed),
             State::Blocked { .. } => Some(SkipReason::Blocked),

@@ -22,6 +22,7 @@ const LEASE_POLL: SignedDuration = SignedDuration::from_secs(5);
 
 mod attempt;
 mod replacement;
+mod subject;
 
 /// The state of a delivery after it was processed.
 pub(crate) enum Step {
@@ -189,7 +190,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
             until: self.tenant.invocation.deadline,
             spacing: context.conversation_rate(),
         };
-        let lease = match ledger.claim(request, target.key).await? {
+        let mut lease = match ledger.claim(request, target.key).await? {
             Claim::Acquired(lease) => lease,
             Claim::LeasedElsewhere { until } => {
                 telemetry::count(Metric::ClaimConflict);
@@ -209,7 +210,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
             return Ok(RunResult::NeedsPermit);
         }
         let next = self
-            .attempt_under(target, &lease, &snapshot, has_permit, effects)
+            .attempt_under(target, &mut lease, &snapshot, has_permit, effects)
             .await?;
         self.write(&delivery, &lease, next).await
     }

@@ -228,9 +228,7 @@ impl<B: Backend> Tenant<'_, B> {
                 not_sent(code, retry_after)
             }
             Action::Retry | Action::PauseBot | Action::CountTokenRefusal => not_sent(code, retry_after),
-            Action::Reject if error.reason() == Reason::ActivityNotFound && lease.sent.is_some() => {
-                AttemptOutcome::MessageDeleted
-            }
+            Action::Reject if is_message_gone(error, lease, effects) => AttemptOutcome::MessageDeleted,
             // No known service URL serves it.
             Action::TryOtherUrl | Action::Reject => AttemptOutcome::Rejected {
                 code,
@@ -310,6 +308,19 @@ impl<B: Backend> Tenant<'_, B> {
         }
         Ok(())
     }
+}
+
+/// Whether the message that was to be updated or edited does not exist any more. A channel other than Teams that refuses the edit of an
+/// earlier copy may edit none.
+pub(crate) fn is_message_gone(
+    error: &connector::Error,
+    lease: &AttemptLease,
+    effects: &SideEffects<'_>,
+) -> bool {
+    let is_update = lease.sent.is_some() || lease.edits.is_some();
+    let is_deleted = is_update && error.reason() == Reason::ActivityNotFound;
+    let cannot_edit = lease.edits.is_some() && !effects.is_in_teams();
+    action_for(error.reason()) == Action::Reject && (is_deleted || cannot_edit)
 }
 
 /// The delivery waits, and the attempt does not count.

@@ -143,7 +143,8 @@ impl<B: Backend> AttemptRequests<'_, '_, B> {
     async fn send(&self, service_url: &str) -> Result<Option<ActivityId>, connector::Error> {
         let connector = &self.tenant.context().connector;
         let id = self.id;
-        let sent = self.lease.sent.as_ref().and_then(|sent| sent.activity.as_ref());
+        let own = self.lease.sent.as_ref().and_then(|sent| sent.activity.as_ref());
+        let sent = own.or(self.lease.edits.as_ref().map(|copy| &copy.activity));
         let message = self.snapshot.message.as_ref().map(|message| {
             let message = message.to(&self.conversation.reference).in_conversation(id);
             match self.conversation.attributes.scope {

@@ -156,6 +156,7 @@ impl BatchRecord {
             attempt: self.step,
             ambiguous_attempts: self.ambiguous_attempts,
             sent: None,
+            edits: None,
         }
     }
 

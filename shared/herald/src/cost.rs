@@ -75,6 +75,17 @@ const DELIVERY: Usage = Usage {
     schedules: 0.0,
 };
 
+/// For each delivery of a notification with a subject, beside [`DELIVERY`]: the copy of the subject is read and written.
+const SUBJECT_COPY: Usage = Usage {
+    write_units: 1.0,
+    read_units: 1.0,
+    queue_requests: 0.0,
+    gigabyte_seconds: 0.0,
+    invocations: 0.0,
+    events: 0.0,
+    schedules: 0.0,
+};
+
 /// For each chunk of up to 96 recipients.
 const CHUNK: Usage = Usage {
     // A transaction, billed double, to close it: its mark and the notification of about 2 KB. Four reservations of permits.
@@ -152,8 +163,10 @@ impl Usage {
             audience,
             batched,
             chunks,
+            subject,
             ..
         } = notification;
+        let of_subject = if subject.is_some() { *audience } else { 0 };
         let one_by_one = audience.saturating_sub(*batched);
         let chunks_by_batch = match batched {
             0 => 0,
@@ -161,6 +174,7 @@ impl Usage {
         };
         [
             (DELIVERY, one_by_one),
+            (SUBJECT_COPY, of_subject),
             (CHUNK, chunks.saturating_sub(chunks_by_batch)),
             (DELIVERY_BY_BATCH, *batched),
             (CHUNK_BY_BATCH, chunks_by_batch),
@@ -228,6 +242,12 @@ mod tests {
             chunks,
             ..notification
         })
+    }
+
+    #[test]
+    fn a_subject_costs_three_quarters_of_a_dollar_for_a_million() {
+        let million = Usage::default().plus(SUBJECT_COPY, 1e6).dollars(&PRICES);
+        assert!((million - 0.75).abs() < 1e-9, "{million}");
     }
 
     fn dollars(deliveries: u64, chunks: u64) -> f64 {

@@ -29,7 +29,8 @@ mod tests;
 
 pub use attempt::{AttemptOutcome, Disposition, RetryPolicy, disposition};
 pub use claim::{
-    AttemptLease, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, Purpose, claim, may_write,
+    AttemptLease, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, EarlierCopy, Purpose, claim,
+    may_write,
 };
 pub(crate) use claim::{WORKER_DIED, may_retry_ambiguous};
 
@@ -97,6 +98,9 @@ pub struct SentMessage {
     pub revision: u32,
     /// The last revision that an update was attempted to; later than `revision` if the channel refused it.
     pub attempted_revision: u32,
+    /// The notification whose message this was: the delivery edited the earlier copy of its subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<NotificationId>,
 }
 
 impl SentMessage {
@@ -175,6 +179,8 @@ pub enum SkipReason {
     NotInTenant,
     /// A conversation would be created with this person, and their tenant is not known.
     TenantUnknown,
+    /// A newer notification of the same subject was sent there, or may have been.
+    Superseded,
 }
 
 /// How many deliveries ended with each outcome.

@@ -182,6 +182,10 @@ impl Event {
                 .category
                 .as_deref()
                 .map(|category| ("category", Value::from(category))),
+            notification
+                .subject
+                .as_deref()
+                .map(|subject| ("subject", Value::from(subject))),
         ];
         let detail = own.into_iter().flatten().chain(detail);
         Self {
@@ -205,7 +209,12 @@ fn counts(notification: &Notification) -> Vec<(&'static str, Value)> {
         .ended()
         .fields()
         .map(|(name, count)| (name, Value::from(count)));
-    own.into_iter().chain(ended).collect()
+    // Of those delivered, how many edited an earlier copy.
+    let superseding = notification.subject.as_ref().map(|_| {
+        let count = notification.revision_counts.superseding;
+        ("superseding", Value::from(count))
+    });
+    own.into_iter().chain(ended).chain(superseding).collect()
 }
 
 /// The types of events.

@@ -77,6 +77,7 @@
 //! | a conversation is stored whole, and an observation that changes nothing writes nothing | [`conversation::remember`] |
 //! | an import fills gaps, and restores no removed conversation | [`conversation::import()`] |
 //! | nothing is sent to who opted out of it, unless it is mandatory | [`preferences`], [`notification::Notification::is_wanted`], asked by the planner and once more before the request |
+//! | a conversation shows a subject in one message, that of the newest notification, and an older one never overwrites it | [`subject::step`], each change a compare-and-set on the change before ([`store::Ledger::compare_and_set_subject_copy`]) |
 //! | a person found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
 //! The simulation (`tests/simulation`) proves all of it: the real handlers, a model of the channel, and faults at
@@ -130,6 +131,7 @@ pub mod route;
 pub mod schedule;
 pub mod service_urls;
 pub mod store;
+pub mod subject;
 pub mod telemetry;
 pub mod tenant_gate;
 pub mod time;

@@ -62,6 +62,8 @@ pub struct Notification {
     pub mandatory: bool,
     /// What is added to its message about how to opt out.
     pub way_out: Option<WayOut>,
+    /// What it is about: it edits what its caller sent of the same subject before.
+    pub subject: Option<String>,
     /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
@@ -219,6 +221,8 @@ impl UnreachableCounts {
             | SkipReason::NoSuchPerson
             | SkipReason::NotInTenant
             | SkipReason::TenantUnknown => &mut self.no_conversation,
+            // The sender finds it, and no planner.
+            SkipReason::Superseded => return,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
             SkipReason::OptedOut => &mut self.opted_out,
@@ -239,8 +243,18 @@ impl UnreachableCounts {
 pub struct RevisionCounts {
     /// Copies with the current content; deleted copies after a retraction.
     pub current: u64,
-    /// Copies with an earlier content: the copy has no id, or the channel refused the change.
+    /// Copies with an earlier content: the copy has no id, the channel refused the change, or a later notification of the
+    /// subject has taken it over.
     pub uneditable: u64,
+    /// Of both, copies that were those of earlier notifications of the subject.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub superseding: u64,
+}
+
+// Serde passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What is counted of a chunk.
@@ -279,6 +293,9 @@ impl ChunkResult {
                 self.revision_counts.current += 1;
             } else {
                 self.revision_counts.uneditable += 1;
+            }
+            if sent.supersedes.is_some() {
+                self.revision_counts.superseding += 1;
             }
         }
     }
@@ -333,6 +350,7 @@ impl Notification {
             category: request.category.clone(),
             mandatory: request.mandatory,
             way_out: None,
+            subject: request.subject.clone(),
             guarantee: request.guarantee,
             if_no_conversation: request.if_no_conversation,
             if_unreachable: request.if_unreachable,

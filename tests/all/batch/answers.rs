@@ -187,6 +187,7 @@ async fn after_a_sender_dies_while_writing_the_next_writes_the_same() {
         activity: None,
         revision: 0,
         attempted_revision: 0,
+        supersedes: None,
     };
     let ada = herald::delivery::DeliveryKey::new(&id, &to_chat("ada"));
     herald::store::Ledger::settle_unclaimed(&world.store, &ada, &Outcome::Delivered(sent))

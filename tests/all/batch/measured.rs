@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use botframework::connector::Connector;
+use herald::audience::Recipient;
 use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
-use herald::notification::{ChunkId, PAGE_SIZE, Page, SendMode, SendPath};
+use herald::id::NotificationId;
+use herald::notification::{ChunkId, Notification, PAGE_SIZE, Page, SendMode, SendPath};
 use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
 use herald::queue::{Chunk, Queue as _};
 use herald::rate_limit::{Limit, Limits};
-use herald::store::{Acceptance, Conversations, Notifications};
+use herald::store::{Acceptance, Conversations, Ledger, Notifications};
+use herald::subject::{SubjectCopy, SubjectCopyKey};
 use jiff::{SignedDuration, Timestamp};
 use sender::Invocation;
 use serde_json::json;
@@ -32,14 +35,31 @@ struct Taken {
     messages: u32,
     /// Write units of the ledger table: leases, rows, batches and rates have one each.
     ledger_units: f64,
+    /// Read units of the ledger table.
+    ledger_reads: f64,
     /// Requests that write to the ledger table.
     ledger_requests: u64,
     /// Requests to the notifications table that close the chunk.
     closing_requests: u64,
 }
 
-/// Delivers a chunk of a whole page over DynamoDB's wire.
+/// What the conversations show of the notification's subject before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Subject {
+    /// It has no subject.
+    None,
+    /// Nothing.
+    New,
+    /// A copy each, of an earlier notification.
+    Shown,
+}
+
 async fn deliver(send_mode: SendMode) -> Taken {
+    deliver_about(send_mode, Subject::None).await
+}
+
+/// Delivers a chunk of a whole page over DynamoDB's wire.
+async fn deliver_about(send_mode: SendMode, subject: Subject) -> Taken {
     let database = Database::start().await;
     let counter = Counter::to(database.address()).await.unwrap();
     let seconds = Arc::new(AtomicI64::new(1_800_000_000));
@@ -60,6 +80,7 @@ async fn deliver(send_mode: SendMode) -> Taken {
     let audience = json!({"tenant": crowd.tenant(0)});
     let (mut notification, request) = crowd::notification(&audience, clock.now(), [1; 16]);
     notification.send_mode = send_mode;
+    notification.subject = (subject != Subject::None).then(|| "build-7".to_owned());
     let acceptance = Acceptance {
         notification: notification.clone(),
         audience: request.audience,
@@ -70,6 +91,9 @@ async fn deliver(send_mode: SendMode) -> Taken {
     let notifications = database.notifications();
     notifications.accept(&acceptance).await.unwrap();
     let planned = crowd.pages().next().unwrap().chunks.remove(0);
+    if subject == Subject::Shown {
+        show(&database.ledger(), &notification, &planned.recipients).await;
+    }
     let lane = SendPath {
         bucket: planned.bucket.unwrap(),
         send_mode,
@@ -130,12 +154,34 @@ async fn deliver(send_mode: SendMode) -> Taken {
     assert_eq!(found.counts.delivered, PAGE_SIZE as u64);
     let counts = counter.take();
     let (ledger_requests, ledger_units) = writes(&counts, " Deliveries");
+    let reads = counts.iter().filter(|(name, _)| name.contains(" Deliveries"));
     Taken {
         requests: channel.requests(),
         messages,
         ledger_units,
+        ledger_reads: reads.map(|(_, count)| count.read_units).sum(),
         ledger_requests,
         closing_requests: writes(&counts, " Notifications").0,
+    }
+}
+
+/// Gives each conversation a copy of an earlier notification of the subject.
+async fn show(ledger: &impl Ledger, notification: &Notification, recipients: &[Recipient]) {
+    let earlier = NotificationId::fresh(Timestamp::UNIX_EPOCH, [0; 16]);
+    for (number, recipient) in recipients.iter().enumerate() {
+        let Recipient::Conversation(conversation) = recipient else {
+            panic!("{recipient:?}")
+        };
+        let key = SubjectCopyKey::new(&notification.caller, "build-7", conversation);
+        let since = notification.accepted_at;
+        let copy = SubjectCopy::sent(
+            None,
+            &earlier,
+            Some(format!("earlier-{number}").as_str().into()),
+            since,
+        )
+        .unwrap();
+        ledger.compare_and_set_subject_copy(&key, &copy).await.unwrap();
     }
 }
 
@@ -161,6 +207,24 @@ async fn a_batch_takes_two_requests_and_half_the_writes() {
     assert_eq!((batch.requests, batch.messages), (2, 2));
     assert!(is(batch.ledger_units, people + 5.0), "{batch:?}");
     assert_eq!(batch.closing_requests, ordinary.closing_requests);
+}
+
+#[tokio::test]
+async fn a_subject_takes_one_read_and_one_write_more_for_each_delivery() {
+    let plain = Box::pin(deliver(SendMode::Individual)).await;
+    for subject in [Subject::New, Subject::Shown] {
+        let taken = Box::pin(deliver_about(SendMode::Individual, subject)).await;
+        let is = |units: f64, expected: f64| (units - expected).abs() < 0.1;
+        let people = 96.0;
+        assert_eq!((taken.requests, taken.messages), (plain.requests, plain.messages));
+        assert!(is(taken.ledger_units - plain.ledger_units, people), "{taken:?}");
+        assert!(
+            is(taken.ledger_reads - plain.ledger_reads, people),
+            "{plain:?} {taken:?}"
+        );
+        // They go in groups, like leases and rows.
+        assert!(taken.ledger_requests <= 24, "{taken:?}");
+    }
 }
 
 #[tokio::test]

@@ -104,6 +104,7 @@ fn lease(attempt: u32, ambiguous_attempts: u32) -> AttemptLease {
         attempt,
         ambiguous_attempts,
         sent: None,
+        edits: None,
     }
 }
 
@@ -112,6 +113,7 @@ fn sent(activity: &str, revision: u32) -> SentMessage {
         activity: Some(ActivityId::from(activity)),
         revision,
         attempted_revision: revision,
+        supersedes: None,
     }
 }
 
@@ -298,6 +300,7 @@ async fn every_outcome_is_stored_and_settles_the_delivery<S: Ledger>(store: S) {
         activity: None,
         revision: 3,
         attempted_revision: 7,
+        supersedes: None,
     };
     let outcomes = [
         delivered("1:abc|%\"", 2),

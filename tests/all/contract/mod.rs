@@ -11,6 +11,7 @@ mod notifications;
 mod queue;
 mod rate_limits;
 mod registry;
+mod subjects;
 mod wire;
 
 /// One test for each promise and backend. A promise is a function over the port, named for what must hold.

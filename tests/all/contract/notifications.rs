@@ -81,6 +81,7 @@ fn notification(number: u8) -> Notification {
         if_no_conversation: IfNoConversation::Skip,
         mandatory: false,
         way_out: None,
+        subject: None,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         priority: Some(Priority::Urgent),
@@ -181,6 +182,7 @@ fn delivered(revision: u32) -> Outcome {
         activity: None,
         revision,
         attempted_revision: revision,
+        supersedes: Some(id(9)),
     })
 }
 
@@ -310,6 +312,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             revision_counts: RevisionCounts {
                 current: 16,
                 uneditable: 17,
+                superseding: 18,
             },
             released_at: Some(at(2)),
             cancelled_at: Some(at(3)),
@@ -697,6 +700,7 @@ async fn closing_a_chunk_at_a_new_revision_counts_only_its_messages<S: Notificat
         let revision_counts = RevisionCounts {
             current: 1,
             uneditable: 1,
+            superseding: 2,
         };
         assert_eq!(head.revision_counts, revision_counts);
     }

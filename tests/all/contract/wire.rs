@@ -101,6 +101,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         way_out: None,
         if_no_conversation: IfNoConversation::Skip,
         mandatory: false,
+        subject: None,
         if_unreachable: IfUnreachable::LeaveOut,
         send_mode: SendMode::Individual,
         priority: None,
@@ -166,6 +167,7 @@ const DELIVERED: Outcome = Outcome::Delivered(SentMessage {
     activity: None,
     revision: 0,
     attempted_revision: 0,
+    supersedes: None,
 });
 
 fn result() -> ChunkResult {
@@ -190,6 +192,7 @@ fn first_lease() -> AttemptLease {
         attempt: 1,
         ambiguous_attempts: 0,
         sent: None,
+        edits: None,
     }
 }
 

@@ -97,6 +97,7 @@ async fn bring_about(world: &World, id: &NotificationId, recipient: &Recipient, 
             activity: None,
             revision: 0,
             attempted_revision: 0,
+            supersedes: None,
         }),
         Deed::Ended => Outcome::Unknown,
         Deed::Claimed | Deed::Released | Deed::Doubted => {

@@ -148,7 +148,7 @@ async fn the_same_list_as_csv_is_safe_to_open_and_links_to_its_next_page() {
     let lines: Vec<_> = csv.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "recipient,kind,entraObjectId,tenant,state,at,code,reason,detail,activityId,revision,attempts,ambiguousAttempts,until,why"
+        "recipient,kind,entraObjectId,tenant,state,at,code,reason,detail,activityId,revision,supersedes,supersededBy,attempts,ambiguousAttempts,until,why"
     );
     assert!(
         csv.contains("entra-nobody,user,entra-nobody,,skipped,2027-01-15T")

@@ -35,6 +35,7 @@ use herald::store::{
     Document, Error as StoreError, Idempotency, Ledger, ListPage, Milestone, Notifications, PageNumber,
     PersonUpdate, RateLimits, RowGuard, RowWrite, Rule, SetOnce, Update,
 };
+use herald::subject::{SubjectCopy, SubjectCopyKey};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tests::backend::Assembled;
@@ -549,6 +550,18 @@ impl Ledger for Tables {
 
     async fn rows(&self, deliveries: &[DeliveryKey]) -> Result<Vec<Option<Row>>, StoreError> {
         Ok(vec![None; deliveries.len()])
+    }
+
+    async fn subject_copies(&self, _: &[SubjectCopyKey]) -> Result<Vec<Option<SubjectCopy>>, StoreError> {
+        unused()
+    }
+
+    async fn compare_and_set_subject_copy(
+        &self,
+        _: &SubjectCopyKey,
+        _: &SubjectCopy,
+    ) -> Result<CasResult, StoreError> {
+        unused()
     }
 
     async fn leases(

@@ -6,8 +6,10 @@ use botframework::id::EntraObjectId;
 use herald::audience::Recipient;
 use herald::conversation::{Conversation, ConversationKey};
 use herald::delivery::{Outcome, Row, SkipReason, State};
+use herald::id::NotificationId;
 use herald::rate_limit::Bucket;
 use herald::store::DatedRow;
+use herald::subject::SubjectCopy;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -19,6 +21,8 @@ const ROW_BYTES: usize = 400;
 pub(super) struct Place {
     entra_object_id: Option<String>,
     tenant: Option<String>,
+    /// The newest notification of its subject there, if it is a newer one.
+    superseded_by: Option<NotificationId>,
 }
 
 impl Place {
@@ -44,6 +48,16 @@ impl Place {
         Self {
             entra_object_id: entra_object_id.map(str::to_owned),
             tenant: tenant.map(str::to_owned),
+            superseded_by: None,
+        }
+    }
+
+    /// The place of a delivery whose subject has this copy there.
+    pub(super) fn with_copy(self, notification: &NotificationId, copy: Option<SubjectCopy>) -> Self {
+        let newest = copy.map(|copy| copy.notification);
+        Self {
+            superseded_by: newest.filter(|newest| newest > notification),
+            ..self
         }
     }
 }
@@ -124,6 +138,12 @@ pub(super) struct Delivery {
     /// The revision that the copy shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u32>,
+    /// The notification whose copy it edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supersedes: Option<NotificationId>,
+    /// The newer notification of the subject that the copy belongs to now, or that was sent instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<NotificationId>,
     attempts: u32,
     /// Attempts whose response was lost.
     doubts: u32,
@@ -154,6 +174,8 @@ impl Delivery {
             detail: None,
             activity_id: None,
             revision: None,
+            supersedes: None,
+            superseded_by: None,
             attempts: row.as_ref().map_or(0, |row| row.attempt),
             doubts: row.as_ref().map_or(0, |row| row.ambiguous_attempts),
             entra_object_id: place.entra_object_id,
@@ -172,13 +194,18 @@ impl Delivery {
                 Outcome::Delivered(sent) => {
                     delivery.activity_id = sent.activity.map(|id| id.as_str().to_owned());
                     delivery.revision = Some(sent.revision);
+                    delivery.supersedes = sent.supersedes;
+                    delivery.superseded_by = place.superseded_by;
                 }
                 Outcome::Rejected { code, detail } => {
                     delivery.code = Some(code);
                     delivery.detail = detail;
                 }
                 Outcome::Gone { code } => delivery.code = Some(code),
-                Outcome::Skipped { reason } => delivery.reason = Some(reason),
+                Outcome::Skipped { reason } => {
+                    delivery.reason = Some(reason);
+                    delivery.superseded_by = place.superseded_by.filter(|_| reason == SkipReason::Superseded);
+                }
                 Outcome::Unknown | Outcome::Expired | Outcome::Cancelled => {}
             },
         }
@@ -193,7 +220,7 @@ impl Delivery {
     }
 
     /// The names of the columns, in the order of [`cells`](Self::cells).
-    pub(super) const COLUMNS: [&'static str; 15] = [
+    pub(super) const COLUMNS: [&'static str; 17] = [
         "recipient",
         "kind",
         "entraObjectId",
@@ -205,13 +232,15 @@ impl Delivery {
         "detail",
         "activityId",
         "revision",
+        "supersedes",
+        "supersededBy",
         "attempts",
         "ambiguousAttempts",
         "until",
         "why",
     ];
 
-    pub(super) fn cells(self) -> [String; 15] {
+    pub(super) fn cells(self) -> [String; 17] {
         let (kind, name) = self.recipient.name();
         let reason = self.reason.map(|reason| match reason {
             SkipReason::NoConversation => "noConversation",
@@ -224,6 +253,7 @@ impl Delivery {
             SkipReason::NoSuchPerson => "noSuchPerson",
             SkipReason::NotInTenant => "notInTenant",
             SkipReason::TenantUnknown => "tenantUnknown",
+            SkipReason::Superseded => "superseded",
         });
         [
             name,
@@ -239,6 +269,8 @@ impl Delivery {
             self.revision
                 .map(|revision| revision.to_string())
                 .unwrap_or_default(),
+            self.supersedes.map(|id| id.to_string()).unwrap_or_default(),
+            self.superseded_by.map(|id| id.to_string()).unwrap_or_default(),
             self.attempts.to_string(),
             self.doubts.to_string(),
             self.until.map(|until| until.to_string()).unwrap_or_default(),

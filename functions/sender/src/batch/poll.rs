@@ -70,6 +70,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 activity: None,
                 revision: snapshot.head.revision,
                 attempted_revision: snapshot.head.revision,
+                supersedes: None,
             }),
             // Nothing says which members got it.
             OperationPhase::Stopped => Outcome::Unknown,

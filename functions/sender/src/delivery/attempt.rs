@@ -1,31 +1,63 @@
 //! The attempt of a delivery, under its lease: whether one is to be made, and what its answer means.
 
 use herald::backend::Backend;
-use herald::conversation::{Conversation, Observation, State};
+use herald::conversation::{Conversation, State};
 use herald::delivery::{AttemptLease, Disposition, Outcome, SentMessage, SkipReason};
 use herald::service_urls::ServiceUrls;
 use herald::store;
+use herald::subject::SubjectStep;
 
+use super::replacement::Replacement;
+use super::subject::{SubjectAttempt, superseded};
 use super::{Delivery, Target};
 use crate::notification_cache::Snapshot;
-use crate::outcome::{SideEffect, SideEffects};
+use crate::outcome::{SideEffects, is_message_gone};
 use crate::request::{AttemptRequests, RequestResult};
-use crate::tenant::error_code;
 
 impl<B: Backend> Delivery<'_, '_, B> {
-    /// Makes the attempt under its lease, if one is to be made.
+    /// Makes the attempt under its lease, if one is to be made. With a subject, the copy of it decides what the attempt is.
     pub(super) async fn attempt_under(
         &self,
         target: &Target<'_>,
-        lease: &AttemptLease,
+        lease: &mut AttemptLease,
         snapshot: &Snapshot,
         has_permit: bool,
         effects: &mut SideEffects<'_>,
     ) -> Result<Disposition, store::Error> {
-        let outcome = match self.precheck(lease, snapshot, target.conversation) {
-            Ok(conversation) => return self.attempt(target, conversation, lease, snapshot, effects).await,
-            Err(outcome) => outcome,
+        let head = &snapshot.head;
+        let mut subject = SubjectAttempt::open(self.tenant, head, target).await?;
+        if let Some(subject) = &subject {
+            match subject.step(lease, head) {
+                SubjectStep::Proceed | SubjectStep::Edit(_) => {}
+                SubjectStep::Superseded => return Ok(Disposition::Settle(superseded(lease, head))),
+            }
+        }
+        let next = match self.precheck(lease, snapshot, target.conversation) {
+            Ok(conversation) => {
+                self.attempt(target, conversation, lease, snapshot, subject.as_mut(), effects)
+                    .await?
+            }
+            Err(outcome) => {
+                self.without_request(target, lease, outcome, has_permit, subject.as_mut(), effects)
+                    .await?
+            }
         };
+        match &mut subject {
+            Some(subject) => subject.conclude(lease, head, next).await,
+            None => Ok(next),
+        }
+    }
+
+    /// The end of a delivery that makes no request here.
+    async fn without_request(
+        &self,
+        target: &Target<'_>,
+        lease: &AttemptLease,
+        outcome: Outcome,
+        has_permit: bool,
+        subject: Option<&mut SubjectAttempt<'_, B>>,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Disposition, store::Error> {
         let elsewhere = match (&outcome, target.conversation) {
             (
                 Outcome::Skipped {
@@ -35,6 +67,9 @@ impl<B: Backend> Delivery<'_, '_, B> {
             ) if has_permit => self.run_in_other(removed, lease, effects).await?,
             _ => None,
         };
+        if let Some(subject) = subject {
+            subject.ran_elsewhere = elsewhere.is_some();
+        }
         Ok(elsewhere.unwrap_or_else(|| Disposition::Settle(lease.final_outcome(outcome))))
     }
 
@@ -70,7 +105,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         match conversation.state {
             // An edit of what they have is no new message.
-            State::Active if lease.sent.is_some() => Ok(conversation),
+            State::Active if lease.sent.is_some() || lease.edits.is_some() => Ok(conversation),
             State::Active if !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {
                 skipped(SkipReason::OptedOut)
             }
@@ -86,11 +121,21 @@ impl<B: Backend> Delivery<'_, '_, B> {
         conversation: &Conversation,
         lease: &AttemptLease,
         snapshot: &Snapshot,
+        mut subject: Option<&mut SubjectAttempt<'_, B>>,
         effects: &mut SideEffects<'_>,
     ) -> Result<Disposition, store::Error> {
         if snapshot.message.is_none() && lease.sent.is_none() {
             // It was retracted: there is nothing to be sent.
             return Ok(Disposition::Settle(lease.final_outcome(Outcome::Cancelled)));
+        }
+        if let Some(subject) = &mut subject
+            && !subject.begin(lease, &snapshot.head).await?
+        {
+            return Ok(Disposition::Wait {
+                until: self.tenant.now(),
+                reason: "SubjectChanged".to_owned(),
+                ambiguous_attempts: lease.ambiguous_attempts,
+            });
         }
         let trust = self.tenant.context().connector.trust();
         let observed = conversation.service_urls.as_slice();
@@ -109,6 +154,9 @@ impl<B: Backend> Delivery<'_, '_, B> {
         };
         match requests.run(urls, effects).await? {
             RequestResult::Answered(answer) => {
+                if let (Some(subject), Err(error)) = (&mut subject, &answer) {
+                    subject.is_message_gone = is_message_gone(error, lease, effects);
+                }
                 self.tenant.disposition(answer, lease, snapshot, effects).await
             }
             RequestResult::CutShort(error) => Ok(self.tenant.cut_short(&error, lease, snapshot)),
@@ -117,25 +165,12 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 service_url,
                 error,
             } => {
-                let replacement = Observation::replacement(conversation, id);
-                let target = Target {
-                    key: &replacement.key,
-                    conversation: Some(conversation),
-                    replaced_at: Some(service_url),
-                };
-                let reason = error_code(&error);
-                let next = match self.run_in_replacement(&target, lease, reason, effects).await? {
-                    Some(next) => next,
-                    None => self.tenant.cut_short(&error, lease, snapshot),
-                };
-                if let Disposition::Settle(_) = next {
-                    // Until then the old id stays: creating the conversation again leads to the same replacement.
-                    effects.list.push(SideEffect::Replaced {
-                        old: conversation.key.clone(),
-                        new: Box::new(replacement),
-                    });
+                if let Some(subject) = &mut subject {
+                    subject.ran_elsewhere = true;
                 }
-                Ok(next)
+                let replaced_by = Replacement { id, service_url };
+                self.run_replaced(conversation, replaced_by, &error, lease, snapshot, effects)
+                    .await
             }
         }
     }

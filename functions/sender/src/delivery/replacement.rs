@@ -4,21 +4,62 @@
 //! conversation's own lease and row: it may be a recipient of the same notification itself, and others may be writing to it. This
 //! delivery ends as that one does.
 
+use botframework::connector;
+use botframework::id::ConversationId;
 use herald::backend::Backend;
-use herald::conversation::{Conversation, State};
+use herald::conversation::{Conversation, Observation, State};
 use herald::delivery::{AttemptLease, Disposition, Outcome, SkipReason};
 use herald::store;
 use herald::time::later;
 use jiff::SignedDuration;
 
 use super::{Delivery, RunResult, Target};
-use crate::outcome::SideEffects;
+use crate::notification_cache::Snapshot;
+use crate::outcome::{SideEffect, SideEffects};
 use crate::resolve::{known_conversation, person_of};
+use crate::tenant::error_code;
 
 /// How long the index of people may lack a conversation that is stored. DynamoDB names no bound; it is mostly below a second.
 const INDEX_LAG: SignedDuration = SignedDuration::from_secs(5);
 
+/// The id that a conversation has now, and where it was found.
+pub(super) struct Replacement {
+    pub(super) id: ConversationId,
+    pub(super) service_url: String,
+}
+
 impl<B: Backend> Delivery<'_, '_, B> {
+    /// Runs the delivery in the conversation that replaced its own. `error` is what the channel said of the old id.
+    pub(super) async fn run_replaced(
+        &self,
+        conversation: &Conversation,
+        replaced_by: Replacement,
+        error: &connector::Error,
+        lease: &AttemptLease,
+        snapshot: &Snapshot,
+        effects: &mut SideEffects<'_>,
+    ) -> Result<Disposition, store::Error> {
+        let replacement = Observation::replacement(conversation, replaced_by.id);
+        let target = Target {
+            key: &replacement.key,
+            conversation: Some(conversation),
+            replaced_at: Some(replaced_by.service_url),
+        };
+        let reason = error_code(error);
+        let next = match self.run_in_replacement(&target, lease, reason, effects).await? {
+            Some(next) => next,
+            None => self.tenant.cut_short(error, lease, snapshot),
+        };
+        if let Disposition::Settle(_) = next {
+            // Until then the old id stays: creating the conversation again leads to the same replacement.
+            effects.list.push(SideEffect::Replaced {
+                old: conversation.key.clone(),
+                new: Box::new(replacement),
+            });
+        }
+        Ok(next)
+    }
+
     /// Runs the delivery of a person whose conversation is removed in their other one, if they have one: they removed the bot and
     /// came back, and the recipient was resolved in between.
     pub(super) async fn run_in_other(

@@ -41,7 +41,7 @@ impl<B: Backend> Acceptor<'_, B> {
     }
 
     /// The audience of the plan that a request confirms. Fails unless the plan is the caller's own, for the same audience,
-    /// message and send mode, counted, and younger than [`CONFIRMATION_TTL`].
+    /// message, subject and send mode, counted, and younger than [`CONFIRMATION_TTL`].
     async fn confirmed_audience(
         &self,
         plan: &NotificationId,
@@ -78,6 +78,9 @@ impl<B: Backend> Acceptor<'_, B> {
         }
         if planned.mandatory != request.mandatory {
             return Err(conflict("names a plan by another `mandatory`"));
+        }
+        if planned.subject != request.subject {
+            return Err(conflict("names a plan by another `subject`"));
         }
         if planned.if_unreachable != request.if_unreachable {
             return Err(conflict("names a plan by another `ifUnreachable`"));

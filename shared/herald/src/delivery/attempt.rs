@@ -66,6 +66,9 @@ pub struct RetryPolicy {
     pub ends_at: Timestamp,
 }
 
+/// The channel's code for a message that does not exist any more.
+const MESSAGE_DELETED: &str = "ActivityNotFoundInConversation";
+
 /// What an attempt means for its delivery. `random` is the jitter of the backoff.
 pub fn disposition(
     lease: &AttemptLease,
@@ -94,17 +97,19 @@ fn after_send(
     } = policy;
     let (wait, reason, ambiguous_attempts) = match outcome {
         AttemptOutcome::Delivered(activity) => {
-            return Disposition::Settle(Outcome::Delivered(SentMessage {
-                activity,
-                revision,
-                attempted_revision: revision,
-            }));
+            return Disposition::Settle(Outcome::Delivered(sent_message(lease, activity, revision)));
         }
         AttemptOutcome::Rejected { code, detail } => {
             return Disposition::Settle(lease.final_outcome(Outcome::Rejected { code, detail }));
         }
+        // The message to edit is gone: it is sent instead, by the next attempt.
+        AttemptOutcome::MessageDeleted if lease.edits.is_some() => (
+            SignedDuration::ZERO,
+            MESSAGE_DELETED.to_owned(),
+            lease.ambiguous_attempts,
+        ),
         AttemptOutcome::MessageDeleted => {
-            let code = "ActivityNotFoundInConversation".to_owned();
+            let code = MESSAGE_DELETED.to_owned();
             return Disposition::Settle(lease.final_outcome(Outcome::Rejected { code, detail: None }));
         }
         AttemptOutcome::Gone(code) => {
@@ -117,7 +122,8 @@ fn after_send(
         ),
         AttemptOutcome::Unknown { code, max } => {
             let ambiguous_attempts = lease.ambiguous_attempts + 1;
-            if !may_retry_ambiguous(ambiguous_attempts, guarantee, max) {
+            // An edit is idempotent.
+            if lease.edits.is_none() && !may_retry_ambiguous(ambiguous_attempts, guarantee, max) {
                 return Disposition::Settle(Outcome::Unknown);
             }
             (
@@ -135,6 +141,20 @@ fn after_send(
         },
         _ if ambiguous_attempts > 0 => Disposition::Settle(Outcome::Unknown),
         _ => Disposition::Settle(Outcome::Expired),
+    }
+}
+
+/// The message that an attempt sent, or the earlier copy that it edited.
+fn sent_message(lease: &AttemptLease, activity: Option<ActivityId>, revision: u32) -> SentMessage {
+    let (activity, supersedes) = match lease.edits.clone() {
+        Some(copy) => (Some(copy.activity), copy.notification),
+        None => (activity, None),
+    };
+    SentMessage {
+        activity,
+        revision,
+        attempted_revision: revision,
+        supersedes,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The leases: which worker may make an attempt, and which may write its result.
 
+use botframework::id::ActivityId;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{DeliveryKey, Guarantee, MAX_AMBIGUOUS_ATTEMPTS, Outcome, Row, SentMessage, State};
+use crate::id::NotificationId;
 use crate::rate_limit::ConversationRate;
 
 /// When to ask again while another delivery holds the conversation's lease. A request takes a fraction of it.
@@ -42,6 +44,19 @@ pub struct AttemptLease {
     pub ambiguous_attempts: u32,
     /// The sent message to update; `None` to send it.
     pub sent: Option<SentMessage>,
+    /// The message that the attempt edits instead of sending one. A claim knows of none.
+    pub edits: Option<EarlierCopy>,
+}
+
+/// A message of an earlier notification of the same subject, which a delivery edits instead of sending one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierCopy {
+    /// Its id in the conversation.
+    pub activity: ActivityId,
+    /// The notification that it was sent for; `None` if that is the delivery's own.
+    pub notification: Option<NotificationId>,
+    /// Whether it belongs to this delivery already: each ambiguous attempt since then was an edit.
+    pub is_taken_over: bool,
 }
 
 impl AttemptLease {
@@ -78,7 +93,10 @@ impl AttemptLease {
     /// Whether an attempt may be made; otherwise the delivery ends as unknown. Updates and deletions are idempotent, so they
     /// always may.
     pub fn permits_attempt(&self, policy: Guarantee) -> bool {
-        self.sent.is_some() || may_retry_ambiguous(self.ambiguous_attempts, policy, MAX_AMBIGUOUS_ATTEMPTS)
+        let repeats_edit = self.edits.as_ref().is_some_and(|copy| copy.is_taken_over);
+        self.sent.is_some()
+            || repeats_edit
+            || may_retry_ambiguous(self.ambiguous_attempts, policy, MAX_AMBIGUOUS_ATTEMPTS)
     }
 
     /// The outcome to settle with. After an ambiguous attempt a delivery is never reported as not sent.
@@ -224,6 +242,7 @@ pub fn claim(request: ClaimRequest<'_>, state: ClaimState<'_>) -> Decision {
             attempt,
             ambiguous_attempts,
             sent,
+            edits: None,
         },
     )
 }

@@ -80,6 +80,7 @@ fn delivered(activity: &str, revision: u32) -> Outcome {
         activity: Some(activity.into()),
         revision,
         attempted_revision: revision,
+        supersedes: None,
     })
 }
 
@@ -96,6 +97,7 @@ fn lease(attempt: u32, ambiguous_attempts: u32) -> AttemptLease {
         attempt,
         ambiguous_attempts,
         sent: None,
+        edits: None,
     }
 }
 
@@ -317,6 +319,7 @@ fn a_change_that_is_refused_leaves_the_message_as_it_was() {
         attempt: 2,
         ambiguous_attempts: 0,
         sent: Some(sent.clone()),
+        edits: None,
     };
     let to_revision = RetryPolicy {
         revision: 3,
@@ -328,6 +331,7 @@ fn a_change_that_is_refused_leaves_the_message_as_it_was() {
             activity: activity.map(Into::into),
             revision,
             attempted_revision: 3,
+            supersedes: None,
         }))
     };
     let rejected = AttemptOutcome::Rejected {
@@ -348,6 +352,63 @@ fn a_change_that_is_refused_leaves_the_message_as_it_was() {
             ..
         }
     ));
+}
+
+#[test]
+fn an_edit_of_an_earlier_copy_is_a_delivery_of_its_own() {
+    let edit = |ambiguous_attempts, is_taken_over| AttemptLease {
+        edits: Some(EarlierCopy {
+            activity: "m".into(),
+            notification: Some(NotificationId::fresh(at(0), [1; 16])),
+            is_taken_over,
+        }),
+        ..lease(1, ambiguous_attempts)
+    };
+    let after = |lease: &AttemptLease, attempt| {
+        disposition(lease, attempt, policy(Guarantee::AtMostOnce, 1_000_000), at(0), 0)
+    };
+    let first = edit(0, false);
+    // The channel may answer without an id, or with another one.
+    let Disposition::Settle(Outcome::Delivered(sent)) = after(&first, AttemptOutcome::Delivered(None)) else {
+        panic!("not delivered")
+    };
+    assert_eq!(sent.activity, Some("m".into()));
+    assert_eq!(sent.supersedes, first.edits.clone().unwrap().notification);
+    assert_eq!(
+        after(&first, AttemptOutcome::MessageDeleted),
+        Disposition::Wait {
+            until: at(0),
+            reason: "ActivityNotFoundInConversation".into(),
+            ambiguous_attempts: 0
+        },
+        "the next attempt sends it"
+    );
+    let rejected = AttemptOutcome::Rejected {
+        code: "BadSyntax".into(),
+        detail: None,
+    };
+    assert!(matches!(
+        after(&first, rejected),
+        Disposition::Settle(Outcome::Rejected { .. })
+    ));
+    // An edit may be repeated, whatever the guarantee; but one that may have been carried out is never reported as not made.
+    let unanswered = AttemptOutcome::Unknown {
+        code: "Timeout".into(),
+        max: 4,
+    };
+    assert!(matches!(
+        after(&edit(9, true), unanswered),
+        Disposition::Wait {
+            ambiguous_attempts: 10,
+            ..
+        }
+    ));
+    assert!(edit(9, true).permits_attempt(Guarantee::AtMostOnce));
+    assert!(
+        !edit(1, false).permits_attempt(Guarantee::AtMostOnce),
+        "the attempt before was no edit"
+    );
+    assert_eq!(edit(1, true).final_outcome(Outcome::Cancelled), Outcome::Unknown);
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn delivered() -> Row {
         activity: None,
         revision: 0,
         attempted_revision: 0,
+        supersedes: None,
     };
     Row {
         state: State::Settled(Outcome::Delivered(sent)),

@@ -18,11 +18,12 @@ mod message;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
-pub const FIELDS: [&str; 16] = [
+pub const FIELDS: [&str; 17] = [
     "audience",
     "message",
     "category",
     "mandatory",
+    "subject",
     "guarantee",
     "ifNoConversation",
     "ifUnreachable",
@@ -36,6 +37,12 @@ pub const FIELDS: [&str; 16] = [
     "dryRun",
     "confirm",
 ];
+
+/// The longest category, in bytes.
+const CATEGORY_BYTES_MAX: usize = 64;
+
+/// The longest subject, in bytes.
+const SUBJECT_BYTES_MAX: usize = 128;
 
 /// How far the caller's clock may be behind: an earlier `deliverAt` is a mistake.
 const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(5);
@@ -61,13 +68,15 @@ pub struct Request {
     pub category: Option<String>,
     /// Whether it goes also to those who opted out, which takes a right of the caller.
     pub mandatory: bool,
+    /// What it is about: it edits what its caller sent of the same subject before.
+    pub subject: Option<String>,
     /// Whether an ambiguous request is repeated.
     pub guarantee: Guarantee,
     /// What the sender does for a person without a conversation.
     pub if_no_conversation: IfNoConversation,
     /// What becomes of conversations that are not reachable.
     pub if_unreachable: IfUnreachable,
-    /// The send mode; that of the deployment if `None`.
+    /// The send mode; that of the deployment if `None`. Individual with a subject.
     pub send_mode: Option<SendMode>,
     /// Its share of a tenant's rate limit; by the size of its audience if `None`.
     pub priority: Option<Priority>,
@@ -115,12 +124,13 @@ impl Request {
         let message = required(object, "message", "what is to be sent", &mut faults)
             .and_then(|_| body.get("message"))
             .and_then(|message| message::parse(message, "#/message", &mut faults));
-        let category = category(object, &mut faults);
+        let category = name(object, "category", CATEGORY_BYTES_MAX, &mut faults);
         let mandatory = flag(object, "mandatory", &mut faults);
+        let subject = name(object, "subject", SUBJECT_BYTES_MAX, &mut faults);
         let guarantee = guarantee(object, &mut faults);
         let if_no_conversation = if_no_conversation(object, &mut faults);
         let if_unreachable = if_unreachable(object, &mut faults);
-        let send_mode = send_mode(object, &mut faults);
+        let send_mode = send_mode(object, subject.as_deref(), &mut faults);
         let priority = priority(object, &mut faults);
         let deliver_at = deliver_at(object, now, &mut faults);
         let expires_at = expires_at(object, now, deliver_at, &mut faults, &mut warnings);
@@ -136,6 +146,7 @@ impl Request {
                 message,
                 category,
                 mandatory,
+                subject,
                 guarantee,
                 if_no_conversation,
                 if_unreachable,
@@ -168,15 +179,16 @@ fn required<'v>(
     value
 }
 
-fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
-    match object.get("category")? {
-        Value::String(text) if is_category(text) => Some(text.clone()),
+/// The name of a category or a subject.
+fn name(object: &Map<String, Value>, field: &str, max_bytes: usize, faults: &mut Faults) -> Option<String> {
+    match object.get(field)? {
+        Value::String(text) if is_name(text, max_bytes) => Some(text.clone()),
         other => {
             let detail = format!(
-                "must be a word of 1 to 64 bytes, not blank and without control characters, found {}",
+                "must be a word of 1 to {max_bytes} bytes, not blank and without control characters, found {}",
                 size(other)
             );
-            faults.note("#/category", detail);
+            faults.note(pointer("#", field), detail);
             None
         }
     }
@@ -184,8 +196,12 @@ fn category(object: &Map<String, Value>, faults: &mut Faults) -> Option<String> 
 
 /// Whether a text can be the name of a category.
 pub fn is_category(text: &str) -> bool {
+    is_name(text, CATEGORY_BYTES_MAX)
+}
+
+fn is_name(text: &str, max_bytes: usize) -> bool {
     let is_blank = text.trim().is_empty();
-    (1..=64).contains(&text.len()) && !is_blank && !text.chars().any(char::is_control)
+    (1..=max_bytes).contains(&text.len()) && !is_blank && !text.chars().any(char::is_control)
 }
 
 fn guarantee(object: &Map<String, Value>, faults: &mut Faults) -> Guarantee {
@@ -223,11 +239,18 @@ fn if_unreachable(object: &Map<String, Value>, faults: &mut Faults) -> IfUnreach
     }
 }
 
-fn send_mode(object: &Map<String, Value>, faults: &mut Faults) -> Option<SendMode> {
-    let value = object.get("sendMode")?;
+fn send_mode(object: &Map<String, Value>, subject: Option<&str>, faults: &mut Faults) -> Option<SendMode> {
+    let Some(value) = object.get("sendMode") else {
+        // A batch does not return the ids of its messages, without which no later notification can edit them.
+        return subject.map(|_| SendMode::Individual);
+    };
     let send_mode = serde_json::from_value(value.clone()).ok();
     if send_mode.is_none() {
         faults.note("#/sendMode", "must be \"individual\" or \"batch\"");
+    }
+    if send_mode == Some(SendMode::Batch) && subject.is_some() {
+        let detail = "must be \"individual\" with a `subject`: what went by a batch cannot be edited";
+        faults.note("#/sendMode", detail);
     }
     send_mode
 }
@@ -440,11 +463,13 @@ mod tests {
         wrong["ifUnreachable"] = json!(true);
         wrong["sendMode"] = json!("pigeon");
         wrong["category"] = json!("");
+        wrong["subject"] = json!(7);
         assert_eq!(
             pointers(&wrong),
             [
                 "#/expiresat",
                 "#/category",
+                "#/subject",
                 "#/guarantee",
                 "#/ifNoConversation",
                 "#/ifUnreachable",
@@ -563,6 +588,30 @@ mod tests {
         for blank in [" ", "a\nb", ""] {
             assert_eq!(with("category", json!(blank)).pointer, "#/category");
         }
+    }
+
+    #[test]
+    fn a_notification_with_a_subject_is_sent_individually() {
+        let mut body =
+            json!({"audience": {"everyone": true}, "message": {"text": "hi"}, "subject": "build-7"});
+        let request = parse(&body).unwrap();
+        assert_eq!(request.subject.as_deref(), Some("build-7"));
+        assert_eq!(request.send_mode, Some(SendMode::Individual));
+        body["sendMode"] = json!("batch");
+        assert_eq!(pointers(&body), ["#/sendMode"]);
+        for wrong in [
+            json!(" "),
+            json!(""),
+            json!("a\nb"),
+            json!("x".repeat(129)),
+            json!(null),
+        ] {
+            body["subject"] = wrong;
+            body["sendMode"] = json!("individual");
+            assert_eq!(pointers(&body), ["#/subject"]);
+        }
+        body["subject"] = json!("x".repeat(128));
+        assert!(parse(&body).is_ok());
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! | | `lease`, a bar and the conversation | | the lease on a conversation |
 //! | | `rate`, a bar and the bucket | | the rate limit of a bucket |
 //! | | `batch`, a bar and the chunk | | the state of a chunk's batch |
+//! | | `subject`, a bar, the digest of caller and subject, a bar and the conversation | | the copy of the subject there |
 //! | | `bot\|health` | | the bot's standing with the channel |
 //!
 //! Read-modify-write is optimistic: a conditional write on the version that was read, or a transaction if two items
@@ -36,7 +37,7 @@
 //!
 //! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all responses
 //!   are lost and the caller retries, the new transaction finds its own items.
-//! - A lease, a rate limit, the bot's record, a record of the registry, a batch, a person, a turn, a state of the bot and a milestone have the write token of the call that
+//! - A lease, a rate limit, the bot's record, a record of the registry, a batch, a copy of a subject, a person, a turn, a state of the bot and a milestone have the write token of the call that
 //!   wrote them.
 //! - A row has its attempt number: a worker that finds the row it meant to write has written it.
 //! - A generation may be incremented twice: the channel is asked once more.
@@ -62,6 +63,7 @@ mod notifications;
 mod rate_cache;
 mod rate_limits;
 mod registry;
+mod subjects;
 mod table;
 
 pub use conversations::Conversations;

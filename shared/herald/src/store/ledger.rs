@@ -1,4 +1,5 @@
-//! The port to the ledger: one row per delivery, one lease per conversation, one record per batch; and rate limits.
+//! The port to the ledger: one row per delivery, one lease per conversation, one record per batch, one per copy of a subject; and rate
+//! limits.
 
 use std::future::Future;
 
@@ -12,6 +13,7 @@ use crate::delivery::{
     self, AttemptLease, Claim, ClaimRequest, ConversationLease, DeliveryKey, Outcome, Purpose, Row, State,
 };
 use crate::rate_limit::{Bucket, TenantRate};
+use crate::subject::{SubjectCopy, SubjectCopyKey};
 
 /// The result of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,19 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         &self,
         batch: &BatchKey,
         to: &BatchRecord,
+    ) -> impl Future<Output = Result<CasResult, Error>> + Send;
+
+    /// These copies of subjects, in their order. A strong read.
+    fn subject_copies(
+        &self,
+        keys: &[SubjectCopyKey],
+    ) -> impl Future<Output = Result<Vec<Option<SubjectCopy>>, Error>> + Send;
+
+    /// Stores a copy of a subject over its version before; [`CasResult::Conflict`] when another one is stored.
+    fn compare_and_set_subject_copy(
+        &self,
+        key: &SubjectCopyKey,
+        copy: &SubjectCopy,
     ) -> impl Future<Output = Result<CasResult, Error>> + Send;
 
     /// Records the outcome of an attempt and releases its lease. After an error the lease is held until it expires.

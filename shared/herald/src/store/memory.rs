@@ -19,6 +19,7 @@ use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, 
 use crate::id::NotificationId;
 use crate::rate_limit::{Bucket, TenantRate};
 use crate::roster_cache::{RosterPage, RosterQuery, TeamKey};
+use crate::subject::{SubjectCopy, SubjectCopyKey};
 
 mod conversations;
 mod notifications;
@@ -51,6 +52,7 @@ struct Tables {
     clock: Option<Clock>,
     leases: HashMap<ConversationKey, ConversationLease>,
     batches: HashMap<BatchKey, BatchRecord>,
+    subjects: HashMap<SubjectCopyKey, SubjectCopy>,
     rates: HashMap<Bucket, TenantRate>,
     bot_health: Option<BotHealth>,
     records: BTreeMap<(Collection, String), StoredRecord>,
@@ -144,6 +146,25 @@ impl Ledger for Store {
             return Ok(CasResult::Conflict);
         }
         tables.batches.insert(batch.clone(), to.clone());
+        Ok(CasResult::Committed)
+    }
+
+    async fn subject_copies(&self, keys: &[SubjectCopyKey]) -> Result<Vec<Option<SubjectCopy>>, Error> {
+        let tables = self.tables();
+        Ok(keys.iter().map(|key| tables.subjects.get(key).cloned()).collect())
+    }
+
+    async fn compare_and_set_subject_copy(
+        &self,
+        key: &SubjectCopyKey,
+        copy: &SubjectCopy,
+    ) -> Result<CasResult, Error> {
+        let mut tables = self.tables();
+        let version = tables.subjects.get(key).map_or(0, |stored| stored.version);
+        if version + 1 != copy.version {
+            return Ok(CasResult::Conflict);
+        }
+        tables.subjects.insert(key.clone(), copy.clone());
         Ok(CasResult::Committed)
     }
 }

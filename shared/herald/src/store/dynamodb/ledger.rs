@@ -13,10 +13,13 @@ use crate::conversation::ConversationKey;
 use crate::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use crate::digest::sha256_hex;
 use crate::store::{CasResult, DatedRow, RowGuard, RowWrite};
+use crate::subject::{SubjectCopy, SubjectCopyKey};
 
 mod claim;
 mod row;
 
+#[cfg(test)]
+pub(super) use row::tests::billed_bytes;
 use row::{condition, read_row, write_row};
 
 /// The longest name in a key; a longer one is digested. DynamoDB's keys hold 2,048 bytes.
@@ -31,9 +34,9 @@ const MAX_NAME_BYTES: usize = 2000;
 pub struct Ledger {
     pub(super) table: Table,
     pub(super) rates: Arc<RateCache>,
-    strong_reads: GroupedReads,
+    pub(super) strong_reads: GroupedReads,
     eventual_reads: GroupedReads,
-    puts: GroupedPuts,
+    pub(super) puts: GroupedPuts,
 }
 
 impl Ledger {
@@ -155,6 +158,18 @@ impl crate::store::Ledger for Ledger {
         to: &BatchRecord,
     ) -> Result<CasResult, Error> {
         self.write_batch(batch, to).await
+    }
+
+    async fn subject_copies(&self, keys: &[SubjectCopyKey]) -> Result<Vec<Option<SubjectCopy>>, Error> {
+        self.read_subject_copies(keys).await
+    }
+
+    async fn compare_and_set_subject_copy(
+        &self,
+        key: &SubjectCopyKey,
+        copy: &SubjectCopy,
+    ) -> Result<CasResult, Error> {
+        self.write_subject_copy(key, copy).await
     }
 }
 

@@ -371,11 +371,16 @@ impl crate::store::Notifications for Notifications {
             }
             Content::Nothing => (", #retracted = :yes", Vec::new()),
         };
-        let counters = ["chunksCurrent", "copiesCurrent", "copiesUneditable"];
+        let counters = [
+            "chunksCurrent",
+            "copiesCurrent",
+            "copiesUneditable",
+            "copiesSuperseding",
+        ];
         let mut update = Expression::new(
             format!(
                 "SET #revision = :new, #revisedAt = :now, #chunksCurrent = :none, #copiesCurrent = :none, \
-                 #copiesUneditable = :none{retract}{as_scheduled}"
+                 #copiesUneditable = :none, #copiesSuperseding = :none{retract}{as_scheduled}"
             ),
             counters
                 .into_iter()

@@ -244,6 +244,7 @@ impl Notifications for Store {
             head.chunks_current += 1;
             head.revision_counts.current += result.revision_counts.current;
             head.revision_counts.uneditable += result.revision_counts.uneditable;
+            head.revision_counts.superseding += result.revision_counts.superseding;
             Close::Closed
         });
         Ok(close.unwrap_or(Close::Closed))

@@ -88,7 +88,7 @@ pub(super) mod tests {
     use crate::id::NotificationId;
 
     /// What DynamoDB counts and bills: names and values, numbers at most 21 bytes.
-    pub(in super::super) fn billed_bytes(item: &Item) -> usize {
+    pub(in crate::store::dynamodb) fn billed_bytes(item: &Item) -> usize {
         item.iter()
             .map(|(name, value)| {
                 name.len()
@@ -116,6 +116,7 @@ pub(super) mod tests {
             activity: Some("1:".repeat(50).as_str().into()),
             revision: u32::MAX,
             attempted_revision: u32::MAX,
+            supersedes: None,
         };
         let states = [
             State::Settled(Outcome::Delivered(sent)),

@@ -51,9 +51,17 @@ pub(super) fn unreachable_fields(unreachable: &UnreachableCounts) -> [(&'static 
     ]
 }
 
-pub(super) fn revision_fields(revision_counts: &RevisionCounts) -> [(&'static str, u64); 2] {
-    let RevisionCounts { current, uneditable } = revision_counts;
-    [("copiesCurrent", *current), ("copiesUneditable", *uneditable)]
+pub(super) fn revision_fields(revision_counts: &RevisionCounts) -> [(&'static str, u64); 3] {
+    let RevisionCounts {
+        current,
+        uneditable,
+        superseding,
+    } = revision_counts;
+    [
+        ("copiesCurrent", *current),
+        ("copiesUneditable", *uneditable),
+        ("copiesSuperseding", *superseding),
+    ]
 }
 
 /// The attributes that most heads do not have.
@@ -64,6 +72,9 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
     }
     if let Some(schedule) = &notification.schedule {
         attributes.extend(item([("schedule", text(schedule))]));
+    }
+    if let Some(subject) = &notification.subject {
+        attributes.extend(item([("subject", text(subject))]));
     }
     for (name, other) in [
         ("confirms", &notification.confirms),
@@ -120,6 +131,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         category: _,
         mandatory: _,
         way_out: _,
+        subject: _,
         guarantee,
         if_no_conversation,
         if_unreachable: _,
@@ -228,6 +240,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
             Some(_) => Some(head.json("wayOut")?),
             None => None,
         },
+        subject: head.optional_text("subject")?.map(str::to_owned),
         guarantee: head.word("guarantee")?,
         // Those that were accepted before this could be chosen have none.
         if_no_conversation: match head.optional_text("ifNoConversation")? {
@@ -278,6 +291,8 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         revision_counts: RevisionCounts {
             current: head.number("copiesCurrent")?,
             uneditable: head.number("copiesUneditable")?,
+            // Heads that were written before there were subjects have none.
+            superseding: head.optional_number("copiesSuperseding")?.unwrap_or_default(),
         },
         refused: match head.optional_number("refusedRevision")? {
             Some(revision) => Some(MessageRefusal {
