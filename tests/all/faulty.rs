@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::conversation::{
-    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, StateKey, TurnClaim, TurnKey,
+    Conversation, ConversationKey, PersonId, PersonKey, PersonRecord, Preferences, StateKey, TurnClaim,
+    TurnKey,
 };
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, Row};
 use herald::rate_limit::{Bucket, TenantRate};
@@ -177,18 +178,18 @@ impl<S: Conversations> Conversations for Faulty<S> {
         self.store.erase_user_state(user).await
     }
 
-    async fn update_opt_outs(
+    async fn update_preferences(
         &self,
         person: &PersonId,
-        rule: &mut Rule<'_, OptOuts>,
-    ) -> Result<Update<OptOuts>, Error> {
-        (self.fault)("update_opt_outs").await?;
-        self.store.update_opt_outs(person, rule).await
+        rule: &mut Rule<'_, Preferences>,
+    ) -> Result<Update<Preferences>, Error> {
+        (self.fault)("update_preferences").await?;
+        self.store.update_preferences(person, rule).await
     }
 
-    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
-        (self.fault)("erase_opt_outs").await?;
-        self.store.erase_opt_outs(id).await
+    async fn erase_preferences(&self, id: &UserRef) -> Result<(), Error> {
+        (self.fault)("erase_preferences").await?;
+        self.store.erase_preferences(id).await
     }
 }
 

@@ -37,4 +37,5 @@ mod system;
 mod teams;
 mod transitions;
 mod way_out;
+mod when;
 mod world;

@@ -2,7 +2,7 @@
 
 use botframework::id::UserRef;
 use herald::audience::Recipient;
-use herald::conversation::{Choice, OptOutChange, PersonId, change_opt_outs};
+use herald::conversation::{Choice, PersonId, PreferenceChange, change_preferences};
 use herald::delivery::{Outcome, SkipReason, State};
 use herald::id::NotificationId;
 use herald::preferences;
@@ -27,8 +27,8 @@ async fn choose(world: &World, person: &str, category: Option<&str>, choice: Cho
         id: UserRef::Entra(format!("entra-{person}").into()),
     };
     let change = match category {
-        Some(category) => OptOutChange::Category(category.to_owned(), choice),
-        None => OptOutChange::All(choice),
+        Some(category) => PreferenceChange::Category(category.to_owned(), choice),
+        None => PreferenceChange::All(choice),
     };
     preferences::change(&world.store, &person, None, &change, world.now())
         .await
@@ -113,8 +113,8 @@ async fn a_conversation_that_replaces_another_has_the_choices_of_its_person_from
     let stored = world.store.get_many(&[anew]).await.unwrap().remove(0);
     assert!(
         stored
-            .opt_outs
-            .is_some_and(|opt_outs| !opt_outs.permit(Some("news")))
+            .preferences
+            .is_some_and(|preferences| !preferences.permit(Some("news")))
     );
     assert_eq!(stored.version, 1, "it is in the first write");
     let unwanted = world.asks(&news(&json!({"everyone": true}))).await;
@@ -151,8 +151,8 @@ async fn a_group_chat_or_channel_opts_out_for_its_members() {
     let channel = "19:general@thread.tacv2";
     world.hears(&in_channel(channel, "installationUpdate")).await;
     let key = format!("msteams|28:bot|{channel}").parse().unwrap();
-    let change = OptOutChange::Category("news".to_owned(), Choice::OptedOut);
-    let mut rule = |old: Option<&_>| change_opt_outs(old?, &change, world.now());
+    let change = PreferenceChange::Category("news".to_owned(), Choice::OptedOut);
+    let mut rule = |old: Option<&_>| change_preferences(old?, &change, world.now());
     world.store.update_conversation(&key, &mut rule).await.unwrap();
     let id = world.asks(&news(&json!({"everyone": true}))).await;
     let named = world.asks(&news(&json!({"channel": channel}))).await;

@@ -481,6 +481,7 @@ async fn a_part_that_fails_is_tried_again_by_itself() {
     let planner = planner::Context::<Assembled<_, _, _, _, _>> {
         conversations: Faulty::at(planner.conversations, "list", 0..1),
         notifications: planner.notifications,
+        registry: planner.registry,
         ledger: planner.ledger,
         plans: planner.plans,
         deliveries: planner.deliveries,

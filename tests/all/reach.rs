@@ -374,6 +374,7 @@ async fn a_person_without_the_bot_is_skipped_and_stays_skipped() {
         task: Task::Sweep,
         part: None,
         enqueued: None,
+        wave: None,
     };
     let sweep = Message::json(&sweep, std::time::Duration::ZERO);
     world.plans.send(vec![sweep]).await.unwrap();

@@ -76,6 +76,7 @@ pub(crate) async fn sweep(world: &World, id: &NotificationId) {
         task: Task::Sweep,
         part: None,
         enqueued: None,
+        wave: None,
     };
     let message = Message::json(&plan, std::time::Duration::ZERO);
     world.plans.send(vec![message]).await.unwrap();

@@ -24,6 +24,7 @@ pub(crate) fn sender(
     sender::Context {
         conversations: sender.conversations,
         notifications: sender.notifications,
+        registry: sender.registry,
         ledger: Faulty::at(sender.ledger, method, calls),
         deliveries: sender.deliveries,
         events: sender.events,

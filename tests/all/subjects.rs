@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use herald::audience::Recipient;
-use herald::conversation::{Choice, OptOutChange, PersonId};
+use herald::conversation::{Choice, PersonId, PreferenceChange};
 use herald::delivery::{Outcome, SkipReason, State};
 use herald::event::EventKind;
 use herald::id::NotificationId;
@@ -254,7 +254,7 @@ async fn who_opted_out_has_the_copy_edited_and_gets_no_new_message() {
             tenant: Some("tenant-1".into()),
             id: botframework::id::UserRef::Entra(format!("entra-{person}").into()),
         };
-        let change = OptOutChange::All(Choice::OptedOut);
+        let change = PreferenceChange::All(Choice::OptedOut);
         preferences::change(&world.store, &person, None, &change, world.now())
             .await
             .unwrap();

@@ -25,6 +25,7 @@ mod imports;
 mod killed;
 mod reach;
 mod restart;
+mod subject;
 
 /// One running system and its channel. Tests share nothing.
 pub(crate) struct System {

@@ -264,6 +264,7 @@ impl World {
         planner::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
+            registry: self.store.clone(),
             ledger: self.store.clone(),
             plans: self.plans.clone(),
             deliveries: self.deliveries.clone(),
@@ -280,6 +281,7 @@ impl World {
         sender::Context {
             conversations: self.store.clone(),
             notifications: self.store.clone(),
+            registry: self.store.clone(),
             ledger: self.store.clone(),
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),

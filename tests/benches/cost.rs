@@ -124,6 +124,7 @@ async fn send(
     let planner = planner::Context::<Assembled<_, _, _, _, _>> {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
+        registry: herald::store::memory::Store::new(),
         ledger: tables.ledger.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
@@ -139,6 +140,7 @@ async fn send(
         task: Task::Plan,
         part: None,
         enqueued: None,
+        wave: None,
     };
     plans.send(vec![Message::json(&first, Duration::ZERO)]).await?;
     // Each message is sent, received and deleted.

@@ -129,6 +129,7 @@ async fn one_by_one(
     let planner = planner::Context::<Backend> {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
+        registry: context.registry.clone(),
         ledger: tables.ledger.clone(),
         plans: context.plans.clone(),
         deliveries: deliveries.clone(),

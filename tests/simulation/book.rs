@@ -14,6 +14,7 @@ use herald::id::NotificationId;
 use herald::notification::{IfNoConversation, Notification};
 use herald::retry::MAX_RETRY_AFTER;
 use herald_local::teams::{Operation, text_of};
+use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 
 use super::audiences::{Span, may_mean};
@@ -22,6 +23,7 @@ use super::choices::Choices;
 use super::hearing::Answers;
 use super::introductions::Introductions;
 use super::lambda::Environment;
+use super::moments::Moments;
 use super::run::Run;
 use super::schedules::Schedule;
 use super::upstream::occurrence;
@@ -55,6 +57,7 @@ pub(super) struct Book {
     pub(super) answers: Answers,
     /// What people opted out of.
     pub(super) choices: Choices,
+    pub(super) moments: Moments,
     /// The times of the schedule that were accepted.
     pub(super) occurrences: BTreeSet<String>,
     /// The schedule with an operator.
@@ -87,6 +90,10 @@ pub(super) struct Wanted {
     pub(super) guarantee: Guarantee,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) deliver_at: Option<Timestamp>,
+    /// The wall time of its recipients.
+    pub(super) local_time: Option<DateTime>,
+    /// The moment of a wave whose cancellation was acknowledged.
+    pub(super) cancelled_wave: Option<Timestamp>,
     /// The time at which the cancellation was acknowledged.
     pub(super) cancelled: Option<Timestamp>,
     /// The times at which the second content, the third and so on were acknowledged.

@@ -10,6 +10,7 @@ use herald::delivery::Guarantee;
 use herald::notification::{IfNoConversation, Priority};
 use herald::rate_limit::Limits;
 use herald::time::floor_millisecond;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::Body;
 use lambda_http::http::Request;
@@ -23,6 +24,7 @@ use super::choices::CATEGORIES;
 use super::fate::Chance;
 use super::functions::{Simulated, lane, settings};
 use super::lambda::Environment;
+use super::moments::{LAST, in_utc};
 use super::queues::Which;
 use super::run::Run;
 use super::store::Tables;
@@ -50,14 +52,16 @@ pub(super) struct Wish {
     pub(super) category: Option<&'static str>,
     /// Whether it goes also to those who opted out.
     pub(super) mandatory: bool,
-    /// Whether it has the subject that several notifications have.
-    pub(super) subject: bool,
+    /// The subject that several notifications have, if it has it.
+    pub(super) subject: Option<&'static str>,
     /// The policy for ambiguous attempts.
     pub(super) guarantee: Guarantee,
     /// The time from the request to its expiry.
     pub(super) expires: Option<Duration>,
     /// The time from the request to its `deliverAt`.
     pub(super) begins: Option<Duration>,
+    /// Whether its `deliverAt` is a wall time where each recipient is.
+    pub(super) is_local: bool,
     /// The time from the request, or its `deliverAt`, to its retraction, and whether a replacement is shown then.
     pub(super) retracts: Option<(Duration, bool)>,
     /// Its priority; by the size of its audience if `None`.
@@ -77,10 +81,11 @@ impl Wish {
             if_no_conversation: IfNoConversation::Skip,
             category: None,
             mandatory: false,
-            subject: false,
+            subject: None,
             guarantee: Guarantee::AtLeastOnce,
             expires: None,
             begins: None,
+            is_local: false,
             retracts: None,
             priority: None,
             dry_run: false,
@@ -93,6 +98,8 @@ impl Wish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Cancel,
+    /// Cancels the last wave, of a notification that has waves.
+    CancelWave,
     Edit,
     Retract,
 }
@@ -106,6 +113,7 @@ pub(super) fn wishes(run: &Run, chance: &Chance, within: Duration) -> Vec<Wish> 
             at: at + chance.wait(Duration::ZERO, Duration::from_secs(1)),
             audience: vec![Target::Everyone.into()],
             begins: None,
+            is_local: false,
             retracts: None,
             words: Vec::new(),
             ..wish(run, chance, within)
@@ -132,6 +140,10 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
             *chance.pick(&[Word::Cancel, Word::Edit, Word::Edit, Word::Retract]),
         ));
     }
+    let is_local = chance.below(5) == 0;
+    if is_local && chance.below(2) == 0 {
+        words.push((soon(chance, 5000), Word::CancelWave));
+    }
     Wish {
         at: chance.wait(Duration::ZERO, within / 2),
         audience: run.channel.with(|channel| audience(channel, chance)),
@@ -144,15 +156,17 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
         ]),
         category: *chance.pick(&[None, Some(CATEGORIES[0]), Some(CATEGORIES[1])]),
         mandatory: chance.below(8) == 0,
-        subject: chance.below(2) == 0,
+        subject: (chance.below(2) == 0).then_some(SUBJECT),
         guarantee: *chance.pick(&[
             Guarantee::AtLeastOnce,
             Guarantee::AtLeastOnce,
             Guarantee::AtMostOnce,
         ]),
-        expires: (chance.below(4) == 0).then(|| soon(chance, 900)),
-        begins: (chance.below(6) == 0).then(|| soon(chance, 3000)),
-        retracts: (chance.below(4) == 0).then(|| (soon(chance, 2000), chance.below(2) == 0)),
+        // Both must be after the last wave, hours later.
+        expires: (chance.below(4) == 0 && !is_local).then(|| soon(chance, 900)),
+        begins: (is_local || chance.below(6) == 0).then(|| soon(chance, 3000)),
+        is_local,
+        retracts: (chance.below(4) == 0 && !is_local).then(|| (soon(chance, 2000), chance.below(2) == 0)),
         priority: *chance.pick(&[
             None,
             Some(Priority::Urgent),
@@ -190,8 +204,8 @@ fn body(wish: &Wish, text: &str, replacement: Option<&str>, times: [(&str, Optio
     if wish.mandatory {
         body["mandatory"] = json!(true);
     }
-    if wish.subject {
-        body["subject"] = json!(SUBJECT);
+    if let Some(subject) = wish.subject {
+        body["subject"] = json!(subject);
     }
     if wish.dry_run {
         body["dryRun"] = json!(true);
@@ -205,6 +219,11 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     let now = run.now();
     let after = |wait: Duration| now + SignedDuration::try_from(wait).unwrap();
     let begins = wish.begins.map(after);
+    let local_time = begins.filter(|_| wish.is_local).map(|moment| {
+        let minute = Timestamp::from_second(moment.as_second() / 60 * 60).unwrap();
+        minute.to_zoned(TimeZone::UTC).datetime()
+    });
+    let begins = local_time.map(in_utc).or(begins);
     let expires = wish
         .expires
         .map(|wait| begins.unwrap_or(now) + SignedDuration::try_from(wait).unwrap());
@@ -219,18 +238,22 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         ("expiresAt", expires),
         ("retractAt", retract_at),
     ];
-    let body = body(&wish, &text, replacement.as_deref(), times);
+    let mut body = body(&wish, &text, replacement.as_deref(), times);
+    if let Some(at) = local_time {
+        body["deliverAt"] = json!({"at": at.strftime("%Y-%m-%dT%H:%M").to_string(), "zone": "recipient"});
+    }
     run.book(|book| {
         book.wanted[number] = Wanted {
             audience: wish.audience.clone(),
             if_no_conversation: wish.if_no_conversation,
             category: wish.category,
             mandatory: wish.mandatory,
-            subject: wish.subject,
+            subject: wish.subject.is_some(),
             asked_at: Some(now),
             guarantee: wish.guarantee,
             expires_at: expires,
             deliver_at: begins,
+            local_time,
             text: Some(text),
             retract_at: retract_at.filter(|_| !wish.dry_run).map(floor_millisecond),
             replacement,
@@ -253,6 +276,8 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
         sleep(wait).await;
         let text = format!("n{number} r{contents}");
         let message = json!({ "text": text });
+        let due = begins.unwrap_or(now) + LAST;
+        let wave = format!("waves/{due}/cancel");
         let is_retracted = run.book(|book| book.wanted[number].retracted.is_some());
         let (method, path, text) = match word {
             // A retraction is final.
@@ -260,11 +285,12 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             Word::Edit => ("PUT", "message", Some(text)),
             Word::Retract => ("DELETE", "message", None),
             Word::Cancel => ("POST", "cancel", None),
+            Word::CancelWave => ("POST", wave.as_str(), None),
         };
         run.tell(&"caller", format_args!("n{number}: {word:?}"));
         let path = format!("/api/notifications/{id}/{path}");
         if !says(&run, method, &path, KEYLESS, &message).await {
-            // It is retracted by now, as its request asked.
+            // It is retracted by now, as its request asked, or there is no wave to be cancelled.
             continue;
         }
         run.tell(&"caller", format_args!("n{number}: {word:?} is acknowledged"));
@@ -273,6 +299,7 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
             let wanted = &mut book.wanted[number];
             match word {
                 Word::Cancel => _ = wanted.cancelled.get_or_insert(now),
+                Word::CancelWave => wanted.cancelled_wave = Some(due),
                 Word::Edit | Word::Retract => wanted.revise(text, now),
             }
             // The answer may come after the retraction that the request asked for.
@@ -322,6 +349,8 @@ pub(super) async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<u
             // After many retries its expiry is in the past, so it is refused.
             Some(400) => return false,
             Some(409) if method == "PUT" && run.book(|book| book.may_be_retracted(path)) => return false,
+            // There is no such wave, or it has begun, or the notification is held.
+            Some(404 | 409) if path.contains("/waves/") => return false,
             Some(401..500) => {
                 run.violated(3, format_args!("{method} {path} was refused"));
                 return false;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use botframework::id::UserRef;
-use herald::conversation::{Choice, ConversationKey, OptOutChange, PersonId, change_opt_outs};
+use herald::conversation::{Choice, ConversationKey, PersonId, PreferenceChange, change_preferences};
 use herald::preferences;
 use herald::store::{Conversations, Error};
 use jiff::Timestamp;
@@ -113,8 +113,8 @@ impl Book {
 /// A person, or a group chat or channel through its members, opts out of something, or in again. Repeated until it is confirmed.
 pub(super) async fn chooses(run: &Arc<Run>, place: usize, category: Option<&'static str>, choice: Choice) {
     let change = match category {
-        Some(category) => OptOutChange::Category(category.to_owned(), choice),
-        None => OptOutChange::All(choice),
+        Some(category) => PreferenceChange::Category(category.to_owned(), choice),
+        None => PreferenceChange::All(choice),
     };
     let (kind, key, people) = run.channel.with(|channel| {
         let here = &channel.places[place];
@@ -151,7 +151,7 @@ pub(super) async fn chooses(run: &Arc<Run>, place: usize, category: Option<&'sta
         let now = environment.clock().now();
         let work = async {
             if kind != Kind::Person {
-                let mut rule = |old: Option<&_>| change_opt_outs(old?, &change, now);
+                let mut rule = |old: Option<&_>| change_preferences(old?, &change, now);
                 tables.update_conversation(&key, &mut rule).await?;
                 return Ok::<_, Error>(());
             }

@@ -68,6 +68,7 @@ impl Function for Planner {
         planner::Context {
             conversations: tables.clone(),
             notifications: tables.clone(),
+            registry: tables.clone(),
             ledger: tables.clone(),
             plans: lane(environment, Which::Plans),
             deliveries: lane(environment, Which::Deliveries),
@@ -105,6 +106,7 @@ impl Function for Sender {
         sender::Context {
             conversations: tables.clone(),
             notifications: tables.clone(),
+            registry: tables.clone(),
             ledger: tables.clone(),
             deliveries: lane(environment, Which::Deliveries),
             events: tables,

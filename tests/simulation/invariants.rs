@@ -60,6 +60,7 @@ impl Book {
             self.heeded(run, sends, began, now);
             if first {
                 self.permitted(run, request, began);
+                self.on_time(run, request, began);
             }
             self.newest(run, about, &place);
         } else if let Some(edits) = request.edits {

@@ -15,6 +15,7 @@
 //! | `graph` | Microsoft Graph, which installs the bot for people |
 //! | `people`, `teams` | people and teams, and their actions during a run |
 //! | `choices` | what people opt out of, and in again |
+//! | `moments` | their zones and quiet hours, local times and waves |
 //! | `hearing` | the activities that the bot receives, and its answers |
 //! | `callers`, `audiences` | requests of callers, and the places that an audience means in truth |
 //! | `functions` | the real planner and sender, wired to this world |
@@ -58,6 +59,8 @@
 //! 17. A conversation shows a subject in one message at the end, that of the newest notification that was delivered there, unless an
 //!     attempt was ambiguous. A notification never goes to a conversation to which a newer one of its subject was delivered, and a
 //!     message that shows a newer one is never edited for an older one.
+//! 18. No send starts before its local time where the person is, in quiet hours of the person unless it is mandatory, or of a wave whose
+//!     cancellation was answered. That nothing due is forgotten is invariant 1.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their
@@ -111,6 +114,7 @@ mod hearing;
 mod introductions;
 mod invariants;
 mod lambda;
+mod moments;
 mod outages;
 mod people;
 mod queues;
@@ -179,7 +183,7 @@ fn simulate(seed: u64) -> Verdict {
         let troubles = Troubles::drawn(&chance.fork());
         let page = usize::try_from(chance.between(1, 12)).unwrap();
         let run = Arc::new(Run::new(troubles, chance.fork(), page));
-        live(&run, &chance).await;
+        Box::pin(live(&run, &chance)).await;
         if run.trace.is_endless() {
             run.violated(3, format_args!("the run loops"));
         }
@@ -200,6 +204,7 @@ async fn live(run: &Arc<Run>, chance: &Chance) {
     }
     tag(run, &chance.fork());
     let storm = chance.wait(Duration::from_mins(1), Duration::from_mins(20));
+    moments::choose(run, &chance.fork(), storm);
     let happenings = happenings(run, &chance.fork(), storm);
     let wishes = wishes(run, &chance.fork(), storm);
     let upstream = Upstream::drawn(run, &chance.fork(), storm, wishes.len());

@@ -32,7 +32,7 @@ pub(super) fn untrue(
         Outcome::Unknown => None,
         Outcome::Expired => fault(wanted.expires_at.is_some(), "it never expires"),
         Outcome::Cancelled => fault(
-            wanted.cancelled.is_some() || wanted.retracted.is_some(),
+            wanted.cancelled.is_some() || wanted.retracted.is_some() || wanted.cancelled_wave.is_some(),
             "no caller cancelled or retracted it",
         ),
         Outcome::Skipped {

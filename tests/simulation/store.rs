@@ -9,14 +9,15 @@ use herald::audience::Recipient;
 use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::conversation::{
-    Conversation, ConversationKey, Creation, CreationLease, Feedback, OptOuts, PersonId, PersonKey,
-    PersonRecord, StateKey, TurnClaim, TurnKey,
+    Conversation, ConversationKey, Creation, CreationLease, Feedback, PersonId, PersonKey, PersonRecord,
+    Preferences, StateKey, TurnClaim, TurnKey,
 };
 use herald::delivery::{Claim, ClaimRequest, ConversationLease, DeliveryKey, OutcomeCounts, Row, State};
 use herald::event::{self, Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{
     ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
+    Wave, WaveDecision,
 };
 use herald::rate_limit::{Bucket, TenantRate};
 use herald::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -316,17 +317,18 @@ impl Conversations for Tables {
             .await
     }
 
-    async fn update_opt_outs(
+    async fn update_preferences(
         &self,
         person: &PersonId,
-        rule: &mut Rule<'_, OptOuts>,
-    ) -> Result<Update<OptOuts>, Error> {
-        let act = self.store().update_opt_outs(person, rule);
+        rule: &mut Rule<'_, Preferences>,
+    ) -> Result<Update<Preferences>, Error> {
+        let act = self.store().update_preferences(person, rule);
         self.call("update opt-outs", act).await
     }
 
-    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
-        self.call("erase opt-outs", self.store().erase_opt_outs(id)).await
+    async fn erase_preferences(&self, id: &UserRef) -> Result<(), Error> {
+        self.call("erase opt-outs", self.store().erase_preferences(id))
+            .await
     }
 }
 
@@ -447,6 +449,21 @@ impl Notifications for Tables {
     ) -> Result<(), Error> {
         let act = self.store().count_open_chunk(id, chunk, counts);
         self.count("count an open chunk", id, act).await
+    }
+
+    async fn waves(&self, id: &NotificationId) -> Result<Vec<Wave>, Error> {
+        self.call("read waves", self.store().waves(id)).await
+    }
+
+    async fn decide_wave(
+        &self,
+        id: &NotificationId,
+        due: Timestamp,
+        decision: WaveDecision,
+        now: Timestamp,
+    ) -> Result<Option<Wave>, Error> {
+        let act = self.store().decide_wave(id, due, decision, now);
+        self.call("decide about a wave", act).await
     }
 
     async fn counted_chunks(

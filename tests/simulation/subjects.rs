@@ -6,6 +6,7 @@ use herald::audience::Recipient;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, Row, SentMessage, State};
 use herald::id::NotificationId;
+use herald_local::teams::Message;
 
 use super::book::{Book, Fate, Request, Wanted};
 use super::run::Run;
@@ -176,7 +177,7 @@ fn fault(run: &Run, all: &[(NotificationId, usize)], conversation: &Conversation
     });
     let shown: Vec<usize> = run.channel.with(|channel| {
         let messages = sent.iter().filter_map(|id| channel.messages.get(id));
-        let texts = messages.filter_map(|message| message.text());
+        let texts = messages.filter_map(Message::text);
         let numbers = texts.filter_map(|text| Book::number_of(&text));
         let is_of_subject = |number: &usize| all.iter().any(|(_, other)| other == number);
         numbers.filter(is_of_subject).collect()

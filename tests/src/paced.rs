@@ -282,6 +282,7 @@ fn sending<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateL
     sender::Context {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
+        registry: Store::new(),
         ledger: tables.ledger.clone(),
         deliveries: deliveries.clone(),
         events: Events::new(),

@@ -11,12 +11,12 @@ use herald::telemetry::chain;
 use http::StatusCode;
 
 use crate::later::{Engine, Later};
-use crate::preferences::{PreferenceStore, Preferences};
+use crate::preferences::{PreferenceStore, TurnPreferences};
 use crate::tags::{TagStore, Tags};
 use crate::topics::Topics;
 use crate::turns::{Claim, Turns};
 
-/// Records what activities say, claims their turns, and gives each turn its [`Tags`], its [`Preferences`], its [`Later`] and its
+/// Records what activities say, claims their turns, and gives each turn its [`Tags`], its [`TurnPreferences`], its [`Later`] and its
 /// [`Welcome`](crate::Welcome).
 pub(crate) struct Inbound<C> {
     pub(crate) store: C,
@@ -68,7 +68,7 @@ impl<C: Conversations> Inbound<C> {
         };
         let (tags, topics) = (Arc::clone(&self.tags), self.topics.clone());
         context.insert(Tags::new(tags, topics, activity));
-        context.insert(Preferences::new(Arc::clone(&self.preferences), activity));
+        context.insert(TurnPreferences::new(Arc::clone(&self.preferences), activity));
         context.insert(turn.welcome());
         let engine = Arc::clone(&self.engine);
         context.insert(Later::new(

@@ -42,7 +42,7 @@ mod turns;
 pub mod words;
 
 pub use later::{Later, LaterResult};
-pub use preferences::Preferences;
+pub use preferences::TurnPreferences;
 pub use tags::{TagResult, Tags};
 pub use topics::Topics;
 pub use turns::Welcome;

@@ -1,6 +1,7 @@
 //! The local time of the person who sent an activity.
 
 use botframework::activity::Activity;
+use herald::schedule::Zone;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -12,14 +13,8 @@ pub(crate) fn of(activity: &Activity, now: Timestamp) -> Zoned {
 }
 
 fn zone(activity: &Activity) -> Option<TimeZone> {
-    let named = |name: &str| TimeZone::get(name).ok();
-    let of_client = || {
-        let clients = activity.entities.iter();
-        let mut clients = clients.filter(|entity| entity.kind.as_deref() == Some("clientInfo"));
-        clients.find_map(|entity| named(entity.extra.get("timezone")?.as_str()?))
-    };
-    let by_name = activity.local_timezone.as_deref().and_then(named);
-    by_name.or_else(of_client).or_else(|| offset(activity))
+    let named = Zone::of_sender(activity).map(|zone| zone.rules());
+    named.or_else(|| offset(activity))
 }
 
 /// The offset of `localTimestamp`, such as `2027-01-15T09:00:00.123+01:00`.

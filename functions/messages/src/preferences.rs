@@ -9,14 +9,14 @@ use botframework::http::BoxFuture;
 use botframework::reference::ConversationReference;
 use herald::category::{self, Categories};
 use herald::clock::Clock;
-use herald::conversation::{ConversationKey, OptOutChange, OptOuts};
+use herald::conversation::{ConversationKey, PreferenceChange, Preferences};
 use herald::preferences;
 use herald::store::{self, Conversations, Registry};
 
 /// What the person of a turn opted out of, in a personal conversation; elsewhere the group chat or channel. A handler has it from
 /// [`Context::get`](botframework::app::Context::get).
 #[derive(Clone)]
-pub struct Preferences {
+pub struct TurnPreferences {
     store: Arc<dyn PreferenceStore>,
     /// `None` if no channel vouches for the conversation.
     conversation: Option<ConversationKey>,
@@ -30,8 +30,8 @@ pub(crate) trait PreferenceStore: Send + Sync {
     fn change<'a>(
         &'a self,
         conversation: &'a ConversationKey,
-        change: Option<&'a OptOutChange>,
-    ) -> BoxFuture<'a, Result<Option<OptOuts>, store::Error>>;
+        change: Option<&'a PreferenceChange>,
+    ) -> BoxFuture<'a, Result<Option<Preferences>, store::Error>>;
 }
 
 /// The preferences in stores.
@@ -50,8 +50,8 @@ impl<C: Conversations, R: Registry> PreferenceStore for StoredPreferences<C, R> 
     fn change<'a>(
         &'a self,
         conversation: &'a ConversationKey,
-        change: Option<&'a OptOutChange>,
-    ) -> BoxFuture<'a, Result<Option<OptOuts>, store::Error>> {
+        change: Option<&'a PreferenceChange>,
+    ) -> BoxFuture<'a, Result<Option<Preferences>, store::Error>> {
         let now = self.clock.now();
         Box::pin(preferences::in_conversation(
             &self.conversations,
@@ -62,16 +62,16 @@ impl<C: Conversations, R: Registry> PreferenceStore for StoredPreferences<C, R> 
     }
 }
 
-impl fmt::Debug for Preferences {
+impl fmt::Debug for TurnPreferences {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Preferences")
+            .debug_struct("TurnPreferences")
             .field("conversation", &self.conversation)
             .finish_non_exhaustive()
     }
 }
 
-impl Preferences {
+impl TurnPreferences {
     /// Those of the conversation of an activity.
     pub(crate) fn new(store: Arc<dyn PreferenceStore>, activity: &VerifiedActivity) -> Self {
         let reference = ConversationReference::from_activity(activity.activity());
@@ -93,7 +93,7 @@ impl Preferences {
     ///
     /// # Errors
     /// When the store is unavailable.
-    pub async fn chosen(&self) -> Result<Option<OptOuts>, Error> {
+    pub async fn chosen(&self) -> Result<Option<Preferences>, Error> {
         let Some(conversation) = &self.conversation else {
             return Ok(None);
         };
@@ -104,7 +104,7 @@ impl Preferences {
     ///
     /// # Errors
     /// When the store is unavailable. Let the turn fail by it, so that the channel repeats the activity.
-    pub async fn change(&self, change: &OptOutChange) -> Result<Option<OptOuts>, Error> {
+    pub async fn change(&self, change: &PreferenceChange) -> Result<Option<Preferences>, Error> {
         let Some(conversation) = &self.conversation else {
             return Ok(None);
         };

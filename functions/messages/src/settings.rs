@@ -4,12 +4,12 @@
 use botframework::activity::Activity;
 use botframework::app::{AdaptiveCard, Context, Error, IntoActivity, SubmittedData};
 use herald::category::Categories;
-use herald::conversation::{Choice, OptOutChange, OptOuts};
+use herald::conversation::{Choice, PreferenceChange, Preferences};
 use herald::language::Language;
 use herald::notification::way_out::ChoiceButton;
 use serde_json::{Value, json};
 
-use crate::preferences::Preferences;
+use crate::preferences::TurnPreferences;
 use crate::words::SaidWord;
 
 /// The verb of the buttons.
@@ -36,7 +36,7 @@ pub async fn start(context: Context, said: SaidWord) -> Result<Activity, Error> 
 /// # Errors
 /// When the store is unavailable.
 pub async fn settings(context: Context, said: SaidWord) -> Result<Activity, Error> {
-    let preferences: Preferences = context.get()?;
+    let preferences: TurnPreferences = context.get()?;
     match preferences.chosen().await? {
         Some(chosen) => {
             let language = said.language;
@@ -62,7 +62,7 @@ pub async fn by_button(context: Context, button: SubmittedData) -> Result<Adapti
         category,
         choice,
     } = button.read()?;
-    let (preferences, language): (Preferences, _) = (context.get()?, Language::of(&language));
+    let (preferences, language): (TurnPreferences, _) = (context.get()?, Language::of(&language));
     let categories = preferences.categories().await?;
     let change = match category {
         // Only what is not listed: each category that is listed stays as the card shows it.
@@ -76,15 +76,15 @@ pub async fn by_button(context: Context, button: SubmittedData) -> Result<Adapti
                 };
                 (name.clone(), choice)
             });
-            OptOutChange::Replace {
+            PreferenceChange::Choices {
                 all: choice,
                 categories: chosen.categories.clone().into_iter().chain(listed).collect(),
             }
         }
-        Some(category) => OptOutChange::Category(category, choice),
+        Some(category) => PreferenceChange::Category(category, choice),
     };
     let said = match &change {
-        OptOutChange::Category(name, _) if !categories.0.contains_key(name) => {
+        PreferenceChange::Category(name, _) if !categories.0.contains_key(name) => {
             let chosen = preferences.chosen().await?.unwrap_or_default();
             return Ok(card(
                 language,
@@ -101,7 +101,7 @@ pub async fn by_button(context: Context, button: SubmittedData) -> Result<Adapti
             language,
             language.nowhere,
             &Categories::default(),
-            &OptOuts::default(),
+            &Preferences::default(),
         ),
     })
 }
@@ -125,7 +125,7 @@ pub async fn by_way_out(context: Context, button: SubmittedData) -> Result<Activ
 
 async fn choose(context: &Context, said: SaidWord, choice: Choice) -> Result<Activity, Error> {
     let SaidWord { language, about } = said;
-    let preferences: Preferences = context.get()?;
+    let preferences: TurnPreferences = context.get()?;
     let categories = preferences.categories().await?;
     let (change, text) = match (about.as_str(), categories.meant_by(&about)) {
         ("", _) => {
@@ -133,7 +133,7 @@ async fn choose(context: &Context, said: SaidWord, choice: Choice) -> Result<Act
                 Choice::OptedOut => language.stopped_all.to_owned(),
                 Choice::OptedIn => language.started_all.to_owned(),
             };
-            (OptOutChange::All(choice), text)
+            (PreferenceChange::All(choice), text)
         }
         (_, Some((name, category))) => {
             let text = match choice {
@@ -141,7 +141,7 @@ async fn choose(context: &Context, said: SaidWord, choice: Choice) -> Result<Act
                 Choice::OptedIn => language.started,
             };
             let text = text.replacen("{}", &category.title, 1).replace("{}", name);
-            (OptOutChange::Category(name.to_owned(), choice), text)
+            (PreferenceChange::Category(name.to_owned(), choice), text)
         }
         (other, None) => {
             let chosen = preferences.chosen().await?.unwrap_or_default();
@@ -156,7 +156,12 @@ async fn choose(context: &Context, said: SaidWord, choice: Choice) -> Result<Act
 }
 
 /// A card that says something, with a button for each category and for everything else.
-fn card(language: &Language, said: &str, categories: &Categories, chosen: &OptOuts) -> AdaptiveCard<Value> {
+fn card(
+    language: &Language,
+    said: &str,
+    categories: &Categories,
+    chosen: &Preferences,
+) -> AdaptiveCard<Value> {
     let mut body = vec![json!({"type": "TextBlock", "text": said, "wrap": true, "weight": "bolder"})];
     for (name, category) in &categories.0 {
         let is_wanted = chosen.permit(Some(name));
@@ -251,7 +256,7 @@ mod tests {
             let filter = ConversationFilter::Conversation(conversation.into());
             let listed = self.store.list(&filter, None, 10).await.unwrap();
             let known = listed.items.into_iter().next().unwrap();
-            let permits = |category| known.opt_outs.as_ref().is_none_or(|it| it.permit(category));
+            let permits = |category| known.preferences.as_ref().is_none_or(|it| it.permit(category));
             [permits(Some("news")), permits(Some("outages")), permits(None)]
         }
     }

@@ -93,6 +93,7 @@ impl<B: Backend> Context<B> {
             send_mode: None,
             priority: None,
             deliver_at: None,
+            local_time: None,
             expires_at: self
                 .clock
                 .now()

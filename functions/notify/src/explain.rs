@@ -10,9 +10,10 @@ use herald::conversation::ConversationKey;
 use herald::delivery::{self, ConversationLease};
 use herald::explain::{self, BucketRate, Group, OpenCounts};
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Notification, SendMode, State};
+use herald::notification::{ChunkId, Notification, SendMode, State, Wave};
 use herald::rate_limit::{Bucket, TenantRate};
-use herald::store::{self, Ledger, Notifications, RateLimits};
+use herald::store::{self, Conversations, Ledger, Notifications, RateLimits};
+use herald::timing::{self, Defaults, Habits};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Response};
@@ -143,6 +144,9 @@ impl<B: Backend> Context<B> {
             .await?;
         let batches = self.read_batches(&notification.id, &scan.open).await?;
         let leases = self.leases(&scan.open).await?;
+        let waves = self.waves(&notification).await?;
+        let waves: HashMap<Timestamp, Wave> = waves.into_iter().map(|wave| (wave.due, wave)).collect();
+        let quiet = Box::pin(self.quiet(&notification, &scan.open)).await?;
         let (health, now) = (self.ledger.bot_health().await?, self.clock.now());
         let mut survey =
             OpenCounts::new(&notification, rates, self.limits.tenant, now).during(health.current_outage(now));
@@ -155,6 +159,8 @@ impl<B: Backend> Context<B> {
                 recipients: &open.chunk.recipients,
                 rows: &open.rows,
                 counted: open.counted,
+                wave: open.chunk.wave.and_then(|due| waves.get(&due).copied()),
+                quiet: &quiet,
             });
         }
         let behind = notification.revision > 0 && notification.chunks_current < notification.chunks;
@@ -208,6 +214,40 @@ impl<B: Backend> Context<B> {
             .into_iter()
             .zip(leases)
             .filter_map(|(key, lease)| Some((key, lease?)))
+            .collect())
+    }
+
+    /// When the quiet hours end of the recipients without a result that have some now. Only conversations of which the ledger has no
+    /// settled row are read.
+    async fn quiet(
+        &self,
+        notification: &Notification,
+        open: &[OpenChunk],
+    ) -> Result<HashMap<ConversationKey, Timestamp>, ApiError> {
+        let now = self.clock.now();
+        if notification.mandatory || notification.is_held() || notification.is_stopped() {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<ConversationKey> = open
+            .iter()
+            .flat_map(|open| open.chunk.recipients.iter().zip(&open.rows))
+            .filter(|(_, row)| {
+                !row.as_ref()
+                    .is_some_and(|row| matches!(row.state, delivery::State::Settled(_)))
+            })
+            .filter_map(|(recipient, _)| match recipient {
+                Recipient::Conversation(key) => Some(key.clone()),
+                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+            })
+            .collect();
+        let defaults = Defaults::of(&self.registry, notification).await?;
+        let known = self.conversations.get_many(&keys).await?;
+        Ok(known
+            .into_iter()
+            .filter_map(|known| {
+                let until = timing::quiet_until(notification, &defaults, Habits::from(&known), now)?;
+                Some((known.key, until))
+            })
             .collect())
     }
 

@@ -19,7 +19,8 @@
 //! | `PUT /api/conversations/{key}/tags/{tag}` | 200; adds a tag |
 //! | `DELETE /api/conversations/{key}/tags/{tag}` | 200; removes a tag |
 //! | `DELETE /api/users/{id}` | 200; erases all conversations of a person |
-//! | `GET`, `PUT /api/people/{id}/preferences` | 200; what a person opted out of |
+//! | `GET`, `PUT /api/people/{id}/preferences` | 200; opt-outs, time zone and quiet hours of a person |
+//! | `GET`, `PUT`, `DELETE /api/tenants/{id}/preferences` | 200 or 201; 204; what holds for those who chose nothing |
 //! | `GET /api/categories`, `GET`, `PUT`, `DELETE /api/categories/{name}` | 200, 201 or 204; the kinds of notifications |
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
 //! | `POST /api/hooks` | 201, a new hook with its address |
@@ -83,7 +84,9 @@ mod rights;
 mod route;
 mod schedules;
 mod status;
+mod tenants;
 mod users;
+mod waves;
 
 pub use create::IDEMPOTENCY_KEY_MAX_BYTES;
 pub use export::EXPORT_MAX_BYTES;
@@ -193,6 +196,7 @@ impl<B: Backend> Context<B> {
             Endpoint::ListNotifications => self.notifications(query).await,
             Endpoint::Status => self.status(&path("id")?).await,
             Endpoint::Cancel => self.cancel(&path("id")?, caller).await,
+            Endpoint::CancelWave => Box::pin(self.cancel_wave(&path("id")?, &path("instant")?, caller)).await,
             Endpoint::Edit => self.edit(&path("id")?, request, caller).await,
             Endpoint::Retract => self.retract(&path("id")?, caller).await,
             Endpoint::Explain => self.explain(&path("id")?, query).await,
@@ -208,6 +212,9 @@ impl<B: Backend> Context<B> {
             Endpoint::EraseUser => self.erase_user(&path("id")?, caller).await,
             Endpoint::ShowPreferences => self.preferences(&path("id")?, query).await,
             Endpoint::PutPreferences => self.put_preferences(&path("id")?, query, request, caller).await,
+            Endpoint::ShowTenant => self.tenant_preferences(&path("id")?).await,
+            Endpoint::PutTenant => self.put_tenant_preferences(&path("id")?, request, caller).await,
+            Endpoint::DeleteTenant => self.delete_tenant_preferences(&path("id")?, caller).await,
             Endpoint::ListCategories => self.categories().await,
             Endpoint::ShowCategory => self.category(&path("name")?).await,
             Endpoint::PutCategory => self.put_category(&path("name")?, request, caller).await,

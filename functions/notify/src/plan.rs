@@ -4,7 +4,7 @@ use herald::backend::Backend;
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
-use herald::notification::{Notification, State, UnreachableCounts, plan_warnings};
+use herald::notification::{Notification, State, UnreachableCounts, Wave, plan_warnings};
 use herald::rate_limit::Limit;
 use herald::store::Notifications;
 use herald::warning::Warning;
@@ -38,6 +38,9 @@ struct Plan<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     batched: Option<u64>,
     unreachable: UnreachableCounts,
+    /// Recipients that are due later than the others, which are sent to at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waves: Vec<Wave>,
     /// Absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Size>,
@@ -116,6 +119,7 @@ impl<B: Backend> Context<B> {
             audience: notification.audience,
             batched: Some(notification.batched).filter(|batched| *batched > 0),
             unreachable: notification.unreachable,
+            waves: self.waves(&notification).await?,
             message: message.map(|message| {
                 let message = match &notification.way_out {
                     Some(way_out) => way_out.add_to(message),

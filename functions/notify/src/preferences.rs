@@ -1,15 +1,16 @@
-//! `/api/people/{id}/preferences`: what a person opted out of.
+//! `/api/people/{id}/preferences`: what a person opted out of, their time zone and quiet hours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use botframework::id::UserRef;
 use herald::audit::AuditAction;
 use herald::backend::Backend;
-use herald::conversation::{self, CHOICES_MAX, Choice, OptOutChange, OptOuts, PersonId, Scope};
+use herald::conversation::{self, CHOICES_MAX, Choice, PersonId, PreferenceChange, Preferences, Scope};
 use herald::id::normalize_guid;
 use herald::notification::request::is_category;
 use herald::preferences;
 use herald::problem::{Faults, Problem, pointer, suggestion};
+use herald::schedule::{self, QuietChoice, Zone};
 use herald::store::{ConversationFilter, Conversations};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -27,9 +28,9 @@ const PAGE: usize = 100;
 /// The channel of people that the bot does not know.
 const TEAMS: &str = "msteams";
 
-const FIELDS: [&str; 2] = ["all", "categories"];
+const FIELDS: [&str; 4] = ["all", "categories", "zone", "quietHours"];
 
-/// The choices as answers show them.
+/// The preferences as answers show them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownPreferences {
@@ -38,23 +39,34 @@ struct ShownPreferences {
     tenant: Option<String>,
     all: Choice,
     categories: BTreeMap<String, Choice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<Zone>,
+    /// Absent if nothing was chosen; `null` if no hours are quiet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quiet_hours: Option<QuietChoice>,
     /// Absent if nothing was ever chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed_at: Option<Timestamp>,
 }
 
 impl ShownPreferences {
-    fn of(person: PersonId, opt_outs: Option<OptOuts>) -> Self {
+    fn of(person: PersonId, stored: Option<Preferences>) -> Self {
         let PersonId { channel, tenant, .. } = person;
-        let changed_at = opt_outs.as_ref().map(|choices| choices.changed_at);
-        let (all, categories) = opt_outs
-            .map(|choices| (choices.all, choices.categories))
-            .unwrap_or_default();
+        let changed_at = stored.as_ref().map(|stored| stored.changed_at);
+        let Preferences {
+            all,
+            categories,
+            zone,
+            quiet_hours,
+            changed_at: _,
+        } = stored.unwrap_or_default();
         Self {
             channel,
             tenant,
             all,
             categories,
+            zone,
+            quiet_hours,
             changed_at,
         }
     }
@@ -64,8 +76,8 @@ impl<B: Backend> Context<B> {
     /// `GET /api/people/{id}/preferences`
     pub(crate) async fn preferences(&self, id: &str, query: &Query) -> Result<Response<Body>, ApiError> {
         let person = self.person(id, query).await?;
-        let opt_outs = preferences::find(&self.conversations, &person).await?;
-        Ok(json(StatusCode::OK, &ShownPreferences::of(person, opt_outs)))
+        let preferences = preferences::find(&self.conversations, &person).await?;
+        Ok(json(StatusCode::OK, &ShownPreferences::of(person, preferences)))
     }
 
     /// `PUT /api/people/{id}/preferences`
@@ -79,11 +91,11 @@ impl<B: Backend> Context<B> {
         let change = parse(&document(request)?.value).map_err(Problem::invalid)?;
         let person = self.person(id, query).await?;
         let now = self.clock.now();
-        let opt_outs = preferences::change(&self.conversations, &person, None, &change, now)
+        let preferences = preferences::change(&self.conversations, &person, None, &change, now)
             .await
             .map_err(|error| ApiError::from(error).after_a_change())?;
         AuditAction::PutPreferences.of_person(caller);
-        Ok(json(StatusCode::OK, &ShownPreferences::of(person, opt_outs)))
+        Ok(json(StatusCode::OK, &ShownPreferences::of(person, preferences)))
     }
 
     /// The person of an id: by Entra object id or channel id, in the tenant and channel of the query, or in those in which the bot knows
@@ -146,8 +158,8 @@ fn unknown_person(id: &str, tenant: Option<String>, channel: Option<&str>) -> Re
     Ok(PersonId { channel, tenant, id })
 }
 
-/// Reads the choices in a body.
-fn parse(document: &Value) -> Result<OptOutChange, Vec<herald::problem::Fault>> {
+/// Reads the preferences in a body.
+fn parse(document: &Value) -> Result<PreferenceChange, Vec<herald::problem::Fault>> {
     let mut faults = Faults::default();
     let Value::Object(object) = document else {
         faults.note("#", "must be an object");
@@ -183,10 +195,26 @@ fn parse(document: &Value) -> Result<OptOutChange, Vec<herald::problem::Fault>> 
         }
         chosen.insert(name.clone(), choice(value, &at, &mut faults));
     }
-    faults.none_in(Some(OptOutChange::Replace {
+    let zone = zone(object, &mut faults);
+    let quiet_hours = object
+        .get("quietHours")
+        .and_then(|value| QuietChoice::parse(value, "#/quietHours", &mut faults));
+    faults.none_in(Some(PreferenceChange::Replace(Preferences {
         all,
         categories: chosen,
-    }))
+        zone,
+        quiet_hours,
+        ..Preferences::default()
+    })))
+}
+
+/// The field `zone` of preferences.
+pub(crate) fn zone(object: &Map<String, Value>, faults: &mut Faults) -> Option<Zone> {
+    let zone = object.get("zone")?.as_str().and_then(Zone::named);
+    if zone.is_none() {
+        faults.note("#/zone", schedule::Error::Zone.to_string());
+    }
+    zone
 }
 
 fn choice(value: &Value, at: &str, faults: &mut Faults) -> Choice {

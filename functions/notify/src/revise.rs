@@ -150,7 +150,7 @@ impl<B: Backend> Context<B> {
 
     /// The notification with this id, if the caller may change it: its own, or any if the caller is an operator. A plan that was
     /// confirmed is changed as the notification that it is sent as.
-    async fn find_changeable(
+    pub(crate) async fn find_changeable(
         &self,
         id: &str,
         caller: &str,

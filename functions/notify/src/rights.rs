@@ -16,9 +16,9 @@ const CLAIMS: [&str; 3] = ["roles", "scp", "scope"];
 enum Right {
     /// Ask for notifications, once or by a schedule, follow and change them.
     Send,
-    /// Administer hooks, routes, categories, failed events and rate limits.
+    /// Administer hooks, routes, categories, preferences of tenants, failed events and rate limits.
     Operate,
-    /// List, import, export, tag and erase conversations and people, and read and write what people opted out of.
+    /// List, import, export, tag and erase conversations and people, and read and write the preferences of people.
     People,
 }
 
@@ -39,6 +39,7 @@ impl Right {
             | Endpoint::ListNotifications
             | Endpoint::Status
             | Endpoint::Cancel
+            | Endpoint::CancelWave
             | Endpoint::Edit
             | Endpoint::Retract
             | Endpoint::Explain
@@ -57,6 +58,9 @@ impl Right {
             | Endpoint::ShowCategory
             | Endpoint::PutCategory
             | Endpoint::DeleteCategory
+            | Endpoint::ShowTenant
+            | Endpoint::PutTenant
+            | Endpoint::DeleteTenant
             | Endpoint::CreateHook
             | Endpoint::ListHooks
             | Endpoint::ShowHook

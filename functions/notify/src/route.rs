@@ -19,6 +19,7 @@ pub(crate) enum Endpoint {
     ListNotifications,
     Status,
     Cancel,
+    CancelWave,
     Edit,
     Retract,
     Explain,
@@ -34,6 +35,9 @@ pub(crate) enum Endpoint {
     EraseUser,
     ShowPreferences,
     PutPreferences,
+    ShowTenant,
+    PutTenant,
+    DeleteTenant,
     ListCategories,
     ShowCategory,
     PutCategory,
@@ -87,7 +91,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 45] = [
+static ROUTES: [Route; 49] = [
     route(
         "GET",
         "/api/notifications",
@@ -97,6 +101,12 @@ static ROUTES: [Route; 45] = [
     route("POST", "/api/notifications", Endpoint::Create, &[]),
     route("GET", "/api/notifications/{id}", Endpoint::Status, &[]),
     route("POST", "/api/notifications/{id}/cancel", Endpoint::Cancel, &[]),
+    route(
+        "POST",
+        "/api/notifications/{id}/waves/{instant}/cancel",
+        Endpoint::CancelWave,
+        &[],
+    ),
     route("PUT", "/api/notifications/{id}/message", Endpoint::Edit, &[]),
     route(
         "DELETE",
@@ -151,6 +161,14 @@ static ROUTES: [Route; 45] = [
         "/api/people/{id}/preferences",
         Endpoint::PutPreferences,
         &["tenant", "channel"],
+    ),
+    route("GET", "/api/tenants/{id}/preferences", Endpoint::ShowTenant, &[]),
+    route("PUT", "/api/tenants/{id}/preferences", Endpoint::PutTenant, &[]),
+    route(
+        "DELETE",
+        "/api/tenants/{id}/preferences",
+        Endpoint::DeleteTenant,
+        &[],
     ),
     route("GET", "/api/categories", Endpoint::ListCategories, &[]),
     route("GET", "/api/categories/{name}", Endpoint::ShowCategory, &[]),

@@ -4,9 +4,11 @@ use botframework::activity::Activity;
 use herald::backend::Backend;
 use herald::delivery::{Guarantee, OutcomeCounts};
 use herald::id::NotificationId;
+use herald::notification::request::LocalTime;
 use herald::notification::way_out::WayOutForm;
 use herald::notification::{
-    Notification, Priority, RetractionKind, RevisionCounts, SendMode, State, UnreachableCounts, plan_warnings,
+    Notification, Priority, RetractionKind, RevisionCounts, SendMode, State, UnreachableCounts, Wave,
+    plan_warnings,
 };
 use herald::store::Notifications;
 use herald::warning::Warning;
@@ -30,6 +32,9 @@ struct StatusWithContent<'a> {
     /// The message that copies show; absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Activity>,
+    /// Recipients that are due later than the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waves: Vec<Wave>,
     /// The message that copies show from `retractAt` on; absent if they are deleted then.
     #[serde(skip_serializing_if = "Option::is_none")]
     replacement: Option<Activity>,
@@ -63,7 +68,7 @@ pub(crate) struct Status<'a> {
     send_mode: SendMode,
     priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deliver_at: Option<Timestamp>,
+    deliver_at: Option<ShownDeliverAt<'a>>,
     expires_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     retract_at: Option<Timestamp>,
@@ -81,6 +86,28 @@ pub(crate) struct Status<'a> {
     refused: Option<RefusedMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outage: Option<OutageNotice>,
+}
+
+/// `deliverAt` as a request names it: a moment, or a wall time where each recipient is.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ShownDeliverAt<'a> {
+    Moment(Timestamp),
+    Local {
+        zone: &'static str,
+        #[serde(flatten)]
+        time: &'a LocalTime,
+    },
+}
+
+impl<'a> ShownDeliverAt<'a> {
+    fn of(notification: &'a Notification) -> Option<Self> {
+        let local = notification.local_time.as_ref().map(|time| Self::Local {
+            zone: "recipient",
+            time,
+        });
+        local.or(notification.deliver_at.map(Self::Moment))
+    }
 }
 
 /// The channel that refuses the present message for all recipients.
@@ -201,7 +228,7 @@ impl<'a> Status<'a> {
             guarantee: notification.guarantee,
             send_mode: notification.send_mode,
             priority: notification.effective_priority(),
-            deliver_at: notification.deliver_at,
+            deliver_at: ShownDeliverAt::of(notification),
             expires_at: notification.expires_at,
             retract_at: notification.retraction.map(|retraction| retraction.at),
             revision: notification.revision,
@@ -229,6 +256,15 @@ impl<B: Backend> Context<B> {
         self.notifications.find(&id).await?.ok_or_else(not_found)
     }
 
+    /// The waves of a notification, if it has any.
+    pub(crate) async fn waves(&self, notification: &Notification) -> Result<Vec<Wave>, ApiError> {
+        if notification.in_waves == 0 {
+            return Ok(Vec::new());
+        }
+        let waves = self.notifications.waves(&notification.id).await?.into_iter();
+        Ok(waves.map(|wave| wave.of(notification)).collect())
+    }
+
     /// `GET /api/notifications/{id}`
     pub(crate) async fn status(&self, id: &str) -> Result<Response<Body>, ApiError> {
         let notification = self.find(id).await?;
@@ -249,6 +285,7 @@ impl<B: Backend> Context<B> {
                 .map_or_else(Vec::new, |audience| plan_warnings(&notification, audience)),
             audience: audience.map_or(Value::Null, |audience| audience.to_request()),
             message,
+            waves: self.waves(&notification).await?,
             replacement,
         };
         Ok(json(StatusCode::OK, &shown))

@@ -63,11 +63,11 @@ impl<B: Backend> Context<B> {
         for account in named.accounts.iter().chain(&others.accounts).chain([&account]) {
             self.conversations.erase_user_state(account).await?;
             let id = UserRef::Account(account.clone());
-            self.conversations.erase_opt_outs(&id).await?;
+            self.conversations.erase_preferences(&id).await?;
         }
         for user in named.users.iter().chain(&others.users).chain([&user]) {
             let id = UserRef::Entra(user.clone());
-            self.conversations.erase_opt_outs(&id).await?;
+            self.conversations.erase_preferences(&id).await?;
         }
         let others = others.conversations.difference(&named.conversations);
         let mut conversations = 0;

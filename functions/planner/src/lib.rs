@@ -30,6 +30,7 @@ mod recipients;
 mod retraction;
 mod roster_client;
 mod team;
+mod waves;
 
 /// The timeout of one request to the channel.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub struct Context<B: Backend> {
     pub conversations: B::Conversations,
     /// Where plans are stored.
     pub notifications: B::Notifications,
+    /// The preferences of tenants, and the categories.
+    pub registry: B::Registry,
     /// The rate limits.
     pub ledger: B::Ledger,
     /// The queue to this function.
@@ -76,6 +79,7 @@ impl Context<Aws> {
         Ok(Self {
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
             plans: queue(variable::PLANS_QUEUE_URL)?,
             deliveries: queue(variable::DELIVERIES_QUEUE_URL)?,
@@ -142,6 +146,10 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
         context,
         notification: &notification,
         deadline,
+        wave: plan.wave,
     };
-    run.handle(&plan).await
+    if let (Some(due), None) = (plan.wave, plan.part) {
+        return Box::pin(run.wave(due)).await;
+    }
+    Box::pin(run.handle(&plan)).await
 }

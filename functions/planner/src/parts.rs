@@ -8,13 +8,15 @@ use herald::backend::Backend;
 use herald::event::{Event, Events};
 use herald::id::NotificationId;
 use herald::notification::{self, ChunkId, Notification, Page, StartPolicy};
-use herald::queue::{Chunk, Message, Plan, Queue, Task};
+use herald::queue::{Chunk, Plan, Queue, Task};
 use herald::store::Notifications;
 use herald::telemetry::chain;
+use herald::timing::Defaults;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::reader::Reader;
 use crate::recipients::PagePosition;
+use crate::waves::ScheduledWaves;
 use crate::{Context, Failure};
 
 /// The shortest wait before a request to the channel is repeated.
@@ -66,6 +68,8 @@ pub(crate) struct PlanRun<'a, B: Backend> {
     pub(crate) context: &'a Context<B>,
     pub(crate) notification: &'a Notification,
     pub(crate) deadline: Timestamp,
+    /// The wave whose chunks alone are enqueued.
+    pub(crate) wave: Option<Timestamp>,
 }
 
 impl<B: Backend> PlanRun<'_, B> {
@@ -91,7 +95,7 @@ impl<B: Backend> PlanRun<'_, B> {
 
     /// Handles the parts one after another while each is one page, as those of a small audience are. From the first that is longer
     /// or fails, each part is a message of its own: long ones are handled concurrently, and each is retried by itself.
-    async fn whole(&self, task: Task) -> Result<(), Error> {
+    pub(crate) async fn whole(&self, task: Task) -> Result<(), Error> {
         let parts = self.notification.parts;
         let pages = if parts == 1 {
             PageBudget::All
@@ -169,6 +173,7 @@ impl<B: Backend> PlanRun<'_, B> {
             task,
             part: Some(part),
             enqueued,
+            wave: self.wave,
         }
     }
 
@@ -187,9 +192,11 @@ impl<B: Backend> PlanRun<'_, B> {
         } = self;
         let id = &notification.id;
         let parts = notification::parts(audience, notification.segments);
+        let defaults = Box::pin(Defaults::of(&context.registry, notification)).await?;
         let reader = parts
             .get(usize::from(part))
-            .and_then(|part| Reader::new(context, notification, audience, *part));
+            .and_then(|part| Reader::new(context, notification, audience, *part, defaults));
+        let mut scheduled = ScheduledWaves::default();
         let Some(reader) = reader else {
             tracing::warn!(error_type = "PlanWithoutPart", notification = %id, part, "nothing is planned");
             return Ok(PartProgress::Ended(PartEnd::Now));
@@ -201,8 +208,8 @@ impl<B: Backend> PlanRun<'_, B> {
                 && enqueued != Some(*number)
                 && !notification.is_held()
             {
-                let chunks = chunks(id, part, *number, page, false, |_| true);
-                context.deliveries.send(chunks).await?;
+                let chunks = planned_chunks(id, part, *number, page, false, |_| true);
+                self.enqueue(chunks, &mut scheduled).await?;
                 enqueued = Some(*number);
             }
             let (number, cursor) = match latest.as_ref().map(|(number, page)| (number, &page.next)) {
@@ -287,6 +294,7 @@ impl<B: Backend> PlanRun<'_, B> {
         }
         // A notification that was just started has no deliveries in the ledger.
         let begun = notification.is_stopped() || notification.revision > 0;
+        let mut scheduled = ScheduledWaves::default();
         loop {
             let number = enqueued.map_or(0, |enqueued| enqueued + 1);
             if self.is_late() || (pages == PageBudget::First && number > 0) {
@@ -304,10 +312,8 @@ impl<B: Backend> PlanRun<'_, B> {
                 let mut counted = counted.iter();
                 !counted.any(|chunk| chunk.index == index && chunk.is_closed_at(notification.revision))
             };
-            let chunks = chunks(id, part, number, &page, begun, is_open);
-            if !chunks.is_empty() {
-                context.deliveries.send(chunks).await?;
-            }
+            let chunks = planned_chunks(id, part, number, &page, begun, is_open);
+            self.enqueue(chunks, &mut scheduled).await?;
             if page.next.is_none() {
                 return Ok(PartProgress::Ended(PartEnd::Now));
             }
@@ -353,23 +359,20 @@ async fn next_page<B: Backend>(
     })
 }
 
-fn chunks(
+fn planned_chunks(
     id: &NotificationId,
     part: u16,
     page: u32,
     planned: &Page,
     begun: bool,
     is_wanted: impl Fn(u16) -> bool,
-) -> Vec<Message> {
+) -> Vec<Chunk> {
     (0_u16..)
         .zip(&planned.chunks)
         .filter(|(index, _)| is_wanted(*index))
-        .map(|(index, chunk)| {
-            let chunk = Chunk {
-                begun,
-                ..Chunk::whole(id.clone(), ChunkId { part, page, index }, chunk.clone())
-            };
-            chunk.message(Duration::ZERO)
+        .map(|(index, chunk)| Chunk {
+            begun,
+            ..Chunk::whole(id.clone(), ChunkId { part, page, index }, chunk.clone())
         })
         .collect()
 }

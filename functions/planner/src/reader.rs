@@ -14,6 +14,7 @@ use herald::notification::{
 };
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, cursor};
+use herald::timing::Defaults;
 use serde::{Deserialize, Serialize};
 
 use crate::bot_identity::BotIdentity;
@@ -35,6 +36,7 @@ impl<'a, B: Backend> Reader<'a, B> {
         notification: &'a Notification,
         audience: &'a Audience,
         part: Part<'a>,
+        defaults: Defaults,
     ) -> Option<Self> {
         let rosters = audience.0.iter().filter_map(|selector| match &selector.target {
             Target::Team { id, .. } => Some(id.as_str()),
@@ -49,7 +51,7 @@ impl<'a, B: Backend> Reader<'a, B> {
             | Target::Tag(_) => None,
         });
         Some(Self {
-            recipients: Recipients::new(context, notification, audience, part.selector.0)?,
+            recipients: Recipients::new(context, notification, audience, part.selector.0, defaults)?,
             rosters: rosters.collect(),
             part,
         })

@@ -13,6 +13,9 @@ use herald::notification::{IfNoConversation, Notification, SendPath};
 use herald::rate_limit::Bucket;
 use herald::store::{self, ConversationSummary, Notifications};
 use herald::tenant_gate::TenantGate;
+use herald::time::floor_millisecond;
+use herald::timing::{self, Defaults, Habits};
+use jiff::Timestamp;
 
 use crate::Context;
 
@@ -27,6 +30,8 @@ pub(crate) struct Recipients<'a, B: Backend> {
     pub(crate) notification: &'a Notification,
     pub(crate) matcher: SelectorMatcher<'a>,
     audience: &'a Audience,
+    /// What counts for those who chose nothing.
+    defaults: Defaults,
     /// The preferred conversations of people who have several, as far as they were read.
     chosen: Mutex<Chosen>,
 }
@@ -49,6 +54,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
         notification: &'a Notification,
         audience: &'a Audience,
         index: usize,
+        defaults: Defaults,
     ) -> Option<Self> {
         Some(Self {
             context,
@@ -56,6 +62,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
             notification,
             matcher: SelectorMatcher::new(audience, index)?,
             audience,
+            defaults,
             chosen: Mutex::default(),
         })
     }
@@ -72,6 +79,10 @@ impl<'a, B: Backend> Recipients<'a, B> {
                 .notification
                 .send_mode
                 .for_person(&recipient, self.audience, bucket),
+            wave: self.due(Habits {
+                tenant: bucket.tenant(),
+                ..Habits::default()
+            }),
             bucket: bucket.clone(),
         });
         (path, recipient)
@@ -85,6 +96,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
                 .notification
                 .send_mode
                 .for_conversation(&found.attributes, &bucket),
+            wave: self.due(Habits::from(&found)),
             bucket,
         };
         (Some(path), Recipient::Conversation(found.key))
@@ -99,7 +111,7 @@ impl<'a, B: Backend> Recipients<'a, B> {
     ) -> Result<Vec<ConversationSummary>, store::Error> {
         let mut preferred = Vec::with_capacity(candidates.len());
         for candidate in candidates {
-            if candidate.preference.is_none() || self.is_preferred(&candidate, at).await? {
+            if candidate.precedence.is_none() || self.is_preferred(&candidate, at).await? {
                 preferred.push(candidate);
             }
         }
@@ -158,10 +170,15 @@ impl<'a, B: Backend> Recipients<'a, B> {
         self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn due(&self, of: Habits<'_>) -> Option<Timestamp> {
+        let now = self.context.clock.now();
+        timing::due(self.notification, &self.defaults, of, now).map(floor_millisecond)
+    }
+
     /// Why the sender would skip this conversation, if it would.
     pub(crate) fn skip_reason(&self, candidate: &ConversationSummary) -> Option<SkipReason> {
         match candidate.state {
-            State::Active if self.notification.is_wanted(candidate.opt_outs.as_ref()) => None,
+            State::Active if self.notification.is_wanted(candidate.preferences.as_ref()) => None,
             // They may have a copy of its subject, which is edited; else the sender skips them.
             State::Active if self.notification.subject.is_some() => None,
             State::Active => Some(SkipReason::OptedOut),

@@ -66,12 +66,14 @@ impl<B: Backend> ChunkSource<'_, B> {
             bucket: self.bucket.as_ref(),
         };
         let numbered = (0_u32..).zip(&block.deliveries);
-        let steps = numbered.map(|(number, Pending { recipient, .. })| {
+        let steps = numbered.map(|(number, pending)| {
+            let recipient = &pending.recipient;
             let delivery = Delivery {
                 tenant,
                 cache: self.cache,
                 notification: &self.notification,
                 recipient,
+                is_update: pending.is_update,
                 key: DeliveryKey::new(&self.notification, recipient),
             };
             let slot = block.permits.map(|permits| permits.slot(number));

@@ -81,11 +81,15 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         chunk: &'a mut Chunk,
     ) -> Self {
         let now = invocation.now();
+        // A wave comes so little before its moment, but its messages do not.
+        let from = chunk.due.filter(|due| chunk.wave == Some(*due));
+        let from = from.map_or(now, |due| due.max(now));
+        chunk.held = false;
         // After an error the chunk is dropped: its message comes again.
         let recipients = std::mem::take(&mut chunk.recipients);
         let open = recipients.into_iter().map(|recipient| Pending {
             recipient,
-            from: now,
+            from,
             is_update: false,
         });
         Self {
@@ -313,6 +317,10 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
                     ..open
                 }),
                 Ok(Step::Open(from)) => self.open.push(Pending { from, ..open }),
+                Ok(Step::Quiet(until)) => {
+                    self.chunk.held = true;
+                    self.open.push(Pending { from: until, ..open });
+                }
                 Err(error) => failure = Some(error),
             }
         }

@@ -23,6 +23,8 @@ pub struct Context<B: Backend> {
     pub conversations: B::Conversations,
     /// Notifications, their messages and plans.
     pub notifications: B::Notifications,
+    /// The preferences of tenants, and the categories.
+    pub registry: B::Registry,
     /// Deliveries, batches and rate limits.
     pub ledger: B::Ledger,
     /// The queue of this function.
@@ -55,6 +57,7 @@ impl Context<Aws> {
         Ok(Self {
             conversations: dynamodb::Conversations::new(&sdk, table(variable::CONVERSATIONS_TABLE)?),
             notifications: dynamodb::Notifications::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
+            registry: dynamodb::Registry::new(&sdk, table(variable::NOTIFICATIONS_TABLE)?),
             ledger: dynamodb::Ledger::new(&sdk, table(variable::DELIVERIES_TABLE)?),
             deliveries: sqs::Queue::from_environment(
                 environment,

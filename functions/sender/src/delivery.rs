@@ -3,15 +3,16 @@
 
 use herald::audience::Recipient;
 use herald::backend::Backend;
-use herald::conversation::{Conversation, ConversationKey};
+use herald::conversation::{Conversation, ConversationKey, State};
 use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Disposition, Outcome};
 use herald::id::NotificationId;
 use herald::store::{self, CasResult, Conversations, Ledger};
 use herald::telemetry::{self, Metric, chain};
 use herald::time::later;
+use herald::timing::Habits;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::notification_cache::NotificationCache;
+use crate::notification_cache::{NotificationCache, Snapshot};
 use crate::outcome::{SideEffect, SideEffects};
 use crate::resolve::{Resolution, Resolver};
 use crate::tenant::Tenant;
@@ -36,6 +37,8 @@ pub(crate) enum Step {
     NeedsPermit,
     /// It is open, and not due before then.
     Open(Timestamp),
+    /// It is held by quiet hours until then.
+    Quiet(Timestamp),
 }
 
 /// The result of one run in a conversation.
@@ -69,6 +72,8 @@ pub(crate) struct Delivery<'d, 'a, B: Backend> {
     pub(crate) cache: &'d NotificationCache<'a, B>,
     pub(crate) notification: &'d NotificationId,
     pub(crate) recipient: &'d Recipient,
+    /// Whether there is a sent message to be updated.
+    pub(crate) is_update: bool,
     /// The recipient's own key. A recipient that resolves to a conversation has its delivery under the conversation's key.
     pub(crate) key: DeliveryKey,
 }
@@ -120,14 +125,19 @@ impl<B: Backend> Delivery<'_, '_, B> {
             }
             Resolution::Ended(outcome) => return Ok(Step::Ended(outcome)),
             Resolution::Later(until) => return Ok(Step::Open(until)),
+            Resolution::Quiet(until) => return Ok(Step::Quiet(until)),
         };
         // Read at the last moment: a person who has just uninstalled the bot gets nothing.
         let conversation = self.recall(&key).await?;
-        // A delivery that is not to be sent any more ends though the bot has no token.
-        if self.cache.latest().await?.stop_outcome(now).is_none()
-            && let Some(until) = self.paused_until(conversation.as_ref()).await
-        {
-            return Ok(Step::Open(until));
+        // A delivery that is not to be sent any more ends, though it is quiet or the bot has no token.
+        let snapshot = self.cache.latest().await?;
+        if snapshot.stop_outcome(now).is_none() {
+            if let Some(until) = self.quiet_until(&snapshot, conversation.as_ref(), now) {
+                return Ok(Step::Quiet(until));
+            }
+            if let Some(until) = self.paused_until(conversation.as_ref()).await {
+                return Ok(Step::Open(until));
+            }
         }
         let target = Target {
             key: &key,
@@ -159,6 +169,25 @@ impl<B: Backend> Delivery<'_, '_, B> {
     async fn recall(&self, key: &ConversationKey) -> Result<Option<Conversation>, store::Error> {
         let conversations = &self.tenant.context().conversations;
         Ok(conversations.get_many(std::slice::from_ref(key)).await?.pop())
+    }
+
+    /// Until when quiet hours hold the message. It is not leased then, so that this counts as no attempt. What would be skipped is not held,
+    /// and an edit of what they have is no new message.
+    fn quiet_until(
+        &self,
+        snapshot: &Snapshot,
+        conversation: Option<&Conversation>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let known = conversation.filter(|known| match (&known.state, self.recipient) {
+            (State::Active, _) => snapshot.head.is_wanted(known.preferences.as_ref()),
+            // The person may have another conversation by now.
+            (State::Removed, Recipient::User(_) | Recipient::Account(_)) => true,
+            (State::Removed, Recipient::Conversation(_) | Recipient::UnknownConversation(_))
+            | (State::Blocked { .. }, _) => false,
+        })?;
+        let is_new = !self.is_update;
+        is_new.then(|| snapshot.quiet_until(Habits::from(known), now))?
     }
 
     /// Until when the bot has no token for this conversation, if it has none now.

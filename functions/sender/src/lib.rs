@@ -114,7 +114,7 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
         return requeue(context, chunk, due).await;
     }
     let (id, name) = (chunk.notification.clone(), chunk.chunk);
-    let Some(cache) = NotificationCache::open(context, &id, chunk.bucket.as_ref()).await? else {
+    let Some(cache) = NotificationCache::open(context, &chunk).await? else {
         tracing::warn!(error_type = "ChunkWithoutNotification", notification = %id, "nothing is sent");
         return Ok(());
     };
@@ -143,9 +143,13 @@ async fn deliver<B: Backend>(invocation: &Invocation<'_, B>, mut chunk: Chunk) -
             let now = invocation.now();
             let is_sooner = head.expires_at < until && head.expires_at > now;
             let until = if is_sooner { head.expires_at } else { until };
-            let open_for = now.duration_since(head.deliver_at.unwrap_or(head.accepted_at));
             telemetry::record(Metric::Waiting, chunk.recipients.len() as u64);
-            telemetry::record(Metric::OldestOpen, u64::try_from(open_for.as_secs()).unwrap_or(0));
+            // What quiet hours hold is not late.
+            if !chunk.held {
+                let since = chunk.wave.or(head.deliver_at).unwrap_or(head.accepted_at);
+                let open_for = now.duration_since(since).as_secs();
+                telemetry::record(Metric::OldestOpen, u64::try_from(open_for).unwrap_or(0));
+            }
             if until > later(invocation.now(), UNCOUNTED_WAIT) {
                 count(context, &chunk).await;
             }
@@ -203,6 +207,7 @@ async fn reset<B: Backend>(context: &Context<B>, chunk: &mut Chunk) -> Result<bo
     *chunk = Chunk {
         begun: true,
         ticket: chunk.ticket,
+        cancelled: chunk.cancelled,
         ..Chunk::whole(chunk.notification.clone(), name, planned)
     };
     Ok(true)

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use botframework::outgoing::SharedMessage;
 use herald::backend::Backend;
 use herald::delivery::Outcome;
-use herald::id::NotificationId;
 use herald::notification::{MessageRefusal, Notification};
-use herald::rate_limit::Bucket;
+use herald::queue::Chunk;
 use herald::store::{self, Notifications};
 use herald::time::later;
+use herald::timing::{self, Defaults, Habits};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
@@ -32,6 +32,10 @@ pub(crate) struct Snapshot {
     channel: Option<String>,
     /// None once it is retracted.
     pub(crate) message: Option<Arc<SharedMessage>>,
+    /// What counts for recipients who chose nothing, as it was when the chunk was opened.
+    defaults: Arc<Defaults>,
+    /// Whether the wave of the chunk was cancelled.
+    is_cancelled_wave: bool,
 }
 
 impl Snapshot {
@@ -40,10 +44,15 @@ impl Snapshot {
         self.head.refusal(self.channel.as_deref()?)
     }
 
+    /// Until when a message is held that would be sent to this recipient now, for their quiet hours.
+    pub(crate) fn quiet_until(&self, of: Habits<'_>, now: Timestamp) -> Option<Timestamp> {
+        timing::quiet_until(&self.head, &self.defaults, of, now)
+    }
+
     /// How a delivery ends that has not begun, when the notification was cancelled, retracted or has expired, or the channel
     /// refuses its message.
     pub(crate) fn stop_outcome(&self, now: Timestamp) -> Option<Outcome> {
-        if self.head.is_stopped() {
+        if self.head.is_stopped() || self.is_cancelled_wave {
             Some(Outcome::Cancelled)
         } else if self.head.expires_at <= now {
             Some(Outcome::Expired)
@@ -57,22 +66,21 @@ impl Snapshot {
 }
 
 impl<'a, B: Backend> NotificationCache<'a, B> {
-    /// Reads the notification, for a chunk with this bucket; `None` when there is none.
-    pub(crate) async fn open(
-        context: &'a Context<B>,
-        id: &NotificationId,
-        bucket: Option<&Bucket>,
-    ) -> Result<Option<Self>, store::Error> {
+    /// Reads the notification of a chunk; `None` when there is none.
+    pub(crate) async fn open(context: &'a Context<B>, chunk: &Chunk) -> Result<Option<Self>, store::Error> {
         let now = context.clock.now();
-        let Some(head) = context.notifications.find(id).await? else {
+        let Some(head) = context.notifications.find(&chunk.notification).await? else {
             return Ok(None);
         };
         let message = read_message(context, &head).await?;
-        let channel = bucket.map(|bucket| bucket.channel().to_owned());
+        let defaults = Arc::new(Box::pin(Defaults::of(&context.registry, &head)).await?);
+        let channel = chunk.bucket.as_ref().map(|bucket| bucket.channel().to_owned());
         let snapshot = Arc::new(Snapshot {
             head,
             channel,
             message,
+            defaults,
+            is_cancelled_wave: chunk.cancelled,
         });
         Ok(Some(Self {
             context,
@@ -89,29 +97,27 @@ impl<'a, B: Backend> NotificationCache<'a, B> {
         if later(*read_at, TTL) > now {
             return Ok(Arc::clone(snapshot));
         }
-        let channel = snapshot.channel.clone();
-        let snapshot = match self.context.notifications.find(&snapshot.head.id).await? {
+        let (head, message) = match self.context.notifications.find(&snapshot.head.id).await? {
+            Some(head) if head.revision == snapshot.head.revision => (head, snapshot.message.clone()),
             Some(head) => {
-                let message = if head.revision == snapshot.head.revision {
-                    snapshot.message.clone()
-                } else {
-                    read_message(self.context, &head).await?
-                };
-                Arc::new(Snapshot {
-                    head,
-                    channel,
-                    message,
-                })
+                let message = read_message(self.context, &head).await?;
+                (head, message)
             }
-            None => Arc::new(Snapshot {
-                head: Notification {
+            None => {
+                let head = Notification {
                     cancelled_at: Some(now),
                     ..snapshot.head.clone()
-                },
-                channel,
-                message: snapshot.message.clone(),
-            }),
+                };
+                (head, snapshot.message.clone())
+            }
         };
+        let snapshot = Arc::new(Snapshot {
+            head,
+            message,
+            channel: snapshot.channel.clone(),
+            defaults: Arc::clone(&snapshot.defaults),
+            is_cancelled_wave: snapshot.is_cancelled_wave,
+        });
         *last = (now, Arc::clone(&snapshot));
         Ok(snapshot)
     }

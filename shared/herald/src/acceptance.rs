@@ -26,6 +26,7 @@ use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
 use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
 use crate::telemetry::{self, Metric, chain};
+use crate::timing::Defaults;
 use crate::warning::Warning;
 
 mod bot;
@@ -134,7 +135,7 @@ pub struct Acceptor<'a, B: Backend> {
     pub notifications: &'a B::Notifications,
     /// Where conversations are stored; read only.
     pub conversations: &'a B::Conversations,
-    /// Where categories are stored; read only.
+    /// Where categories and the preferences of tenants are stored; read only.
     pub registry: &'a B::Registry,
     /// The queue to the planner.
     pub plans: &'a B::Queue,
@@ -259,7 +260,7 @@ impl<B: Backend> Acceptor<'_, B> {
         let mut request = self.valid_request(document, &caller, now)?;
         let start = self.start_policy(&request, &caller, now).await?;
         if start == StartPolicy::DryRun {
-            // A dry run is planned at once, and has no copies.
+            // A dry run is planned at once, for its local time if it has one, and has no copies.
             request.deliver_at = None;
             request.retract_at = None;
             request.replacement = None;
@@ -299,9 +300,12 @@ impl<B: Backend> Acceptor<'_, B> {
         request.send_mode.get_or_insert(self.settings.send_mode);
         let id = NotificationId::fresh(now, self.random.bytes());
         let warnings = std::mem::take(&mut request.warnings);
+        let defaults = Defaults::of_category(self.registry, request.category.as_deref());
+        let defaults = Box::pin(defaults).await?;
         let mut notification = Notification::begin(id, now, caller, &request, start);
         notification.schedule = schedule.map(str::to_owned);
         notification.way_out = self.way_out(&request).await?;
+        notification.has_defaults = !defaults.is_empty();
         let acceptance = Acceptance {
             notification,
             audience: request.audience,

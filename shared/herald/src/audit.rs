@@ -14,6 +14,8 @@ pub enum AuditAction {
     PassOptOuts,
     /// A notification was cancelled.
     Cancel,
+    /// A wave of a notification was cancelled.
+    CancelWave,
     /// The message of a notification was edited.
     Edit,
     /// The message of a notification was retracted.
@@ -60,8 +62,12 @@ pub enum AuditAction {
     PutCategory,
     /// A category was deleted.
     DeleteCategory,
-    /// What a person opted out of was written.
+    /// The preferences of a person were written.
     PutPreferences,
+    /// The preferences of a tenant were written.
+    PutTenantPreferences,
+    /// The preferences of a tenant were deleted.
+    DeleteTenantPreferences,
 }
 
 impl AuditAction {
@@ -71,6 +77,7 @@ impl AuditAction {
             Self::Accept => "accept",
             Self::PassOptOuts => "passOptOuts",
             Self::Cancel => "cancel",
+            Self::CancelWave => "cancelWave",
             Self::Edit => "edit",
             Self::Retract => "retract",
             Self::Report => "report",
@@ -95,6 +102,8 @@ impl AuditAction {
             Self::PutCategory => "putCategory",
             Self::DeleteCategory => "deleteCategory",
             Self::PutPreferences => "putPreferences",
+            Self::PutTenantPreferences => "putTenantPreferences",
+            Self::DeleteTenantPreferences => "deleteTenantPreferences",
         }
     }
 
@@ -127,6 +136,11 @@ impl AuditAction {
     /// Logs what was done to a category.
     pub fn of_category(self, caller: &str, category: &str) {
         tracing::info!(audit = true, action = self.as_str(), caller, category, "audit");
+    }
+
+    /// Logs what was done to the preferences of a tenant.
+    pub fn of_tenant(self, caller: &str, tenant: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, tenant, "audit");
     }
 
     /// Logs what was done to a person, who is not named.

@@ -11,6 +11,7 @@ use crate::audience::kind;
 use crate::notification::request::is_category;
 use crate::notification::way_out::WayOutForm;
 use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::schedule::{QuietChoice, stored_choice};
 use crate::store::{Collection, Error, Record, Registry};
 
 /// The most categories: all of them fit on one card, and into one record.
@@ -23,7 +24,7 @@ const TITLE_BYTES_MAX: usize = 100;
 const DESCRIPTION_BYTES_MAX: usize = 500;
 
 /// The fields of a category.
-const FIELDS: [&str; 3] = ["title", "description", "wayOut"];
+const FIELDS: [&str; 4] = ["title", "description", "quietHours", "wayOut"];
 
 /// The key of the one record.
 const KEY: &str = "all";
@@ -37,6 +38,14 @@ pub struct Category {
     /// What it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The hours in which its notifications are held, or that none are; `None` leaves them to the tenant. What a person chose counts
+    /// more.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "stored_choice"
+    )]
+    pub quiet_hours: Option<QuietChoice>,
     /// The way out of its notifications to many; that of the deployment if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub way_out: Option<WayOutForm>,
@@ -83,6 +92,9 @@ impl Category {
         };
         let title = text("title", TITLE_BYTES_MAX).unwrap_or_else(|| name.to_owned());
         let description = text("description", DESCRIPTION_BYTES_MAX);
+        let quiet_hours = object
+            .get("quietHours")
+            .and_then(|value| QuietChoice::parse(value, "#/quietHours", &mut faults));
         let way_out = object.get("wayOut").and_then(|value| {
             let form = serde_json::from_value(value.clone()).ok();
             if form.is_none() {
@@ -93,6 +105,7 @@ impl Category {
         faults.none_in(Some(Self {
             title,
             description,
+            quiet_hours,
             way_out,
         }))
     }
@@ -191,8 +204,8 @@ mod tests {
             ),
             (
                 "news",
-                json!({"title": "x".repeat(101), "description": 5}),
-                vec!["#/title", "#/description"],
+                json!({"title": "x".repeat(101), "description": 5, "quietHours": 22}),
+                vec!["#/title", "#/description", "#/quietHours"],
             ),
             ("news", json!({"title": "a\nb"}), vec!["#/title"]),
             ("news", json!({"wayOut": "link"}), vec!["#/wayOut"]),
@@ -208,6 +221,7 @@ mod tests {
         let category = |title: &str| Category {
             title: title.to_owned(),
             description: None,
+            quiet_hours: None,
             way_out: None,
         };
         let categories = Categories(BTreeMap::from([

@@ -2,7 +2,7 @@
 //!
 //! A person has more than one conversation rarely, so nothing of this is on the way of an activity that changes nothing. When a
 //! personal conversation is stored or changes, the index of its person is asked for others, and each of them gets its
-//! preference. A plan then asks for the companions of a conversation with a preference, and of no other.
+//! precedence. A plan then asks for the companions of a conversation with a precedence, and of no other.
 //!
 //! A personal conversation that is stored for the first time also gets a copy of what its person opted out of: see
 //! [`preferences`].
@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 /// The most conversations of one person that are looked at: a page that opens a Web Chat again and again under one user id.
 const COMPANIONS_MAX: usize = 1000;
 
-/// Applies an observation, by [`conversation::remember`]. If its person has other conversations, all of them get their preference. A
+/// Applies an observation, by [`conversation::remember`]. If its person has other conversations, all of them get their precedence. A
 /// new one gets what its person opted out of.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub async fn remember<C: Conversations>(
 }
 
 /// Merges a record from elsewhere, by [`conversation::import()`]. If its person has other conversations, all of them get their
-/// preference. A new one gets what its person opted out of.
+/// precedence. A new one gets what its person opted out of.
 ///
 /// # Errors
 /// When the store is unavailable. Then the record is not imported, and can be imported again.
@@ -104,7 +104,7 @@ async fn update_with_opt_outs<C: Conversations>(
     Ok(update)
 }
 
-/// The companions get their preference first: if this is cut short, the activity is repeated, and finds them again.
+/// The companions get their precedence first: if this is cut short, the activity is repeated, and finds them again.
 async fn update_with_companions<C: Conversations>(
     store: &C,
     unwritten: &Conversation,
@@ -130,7 +130,7 @@ async fn update_with_companions<C: Conversations>(
     Ok(update)
 }
 
-/// Gives the companions of a conversation their preference; whether there are any.
+/// Gives the companions of a conversation their precedence; whether there are any.
 async fn mark_others<C: Conversations>(
     store: &C,
     record: &Conversation,
@@ -147,7 +147,7 @@ async fn mark_others<C: Conversations>(
                 continue;
             }
             has_companions = true;
-            if other.preference.is_none() {
+            if other.precedence.is_none() {
                 mark(store, &other.key, now).await?;
             }
         }
@@ -211,5 +211,5 @@ pub fn preferred<'a>(
 ) -> Option<&'a ConversationSummary> {
     companions
         .into_iter()
-        .max_by_key(|it| (Rank::of(&it.state, it.preference), std::cmp::Reverse(&it.key)))
+        .max_by_key(|it| (Rank::of(&it.state, it.precedence), std::cmp::Reverse(&it.key)))
 }

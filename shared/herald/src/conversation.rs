@@ -11,6 +11,8 @@ use botframework::reference::ConversationReference;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::Zone;
+
 mod companion;
 mod creation_lease;
 mod import;
@@ -18,7 +20,7 @@ mod key;
 mod membership;
 mod name;
 mod observation;
-mod opt_out;
+mod preferences;
 mod record;
 mod state_key;
 mod tag_name;
@@ -27,7 +29,7 @@ mod team;
 mod tests;
 mod turn;
 
-pub use companion::{Preference, Product, Rank, add_companions};
+pub use companion::{Precedence, Product, Rank, add_companions};
 pub use creation_lease::{
     Creation, CreationLease, INSTALL_EVENT_TIMEOUT, PersonKey, PersonRecord, acquire_creation_lease,
     finish_creation,
@@ -38,8 +40,9 @@ pub use membership::Membership;
 pub use name::ConversationName;
 pub(crate) use name::Names;
 pub use observation::{Observation, Observations, Unstorable};
-pub use opt_out::{
-    CHOICES_MAX, Choice, OptOutChange, OptOuts, PersonId, change_opt_outs, latest_opt_outs, set_opt_outs,
+pub use preferences::{
+    CHOICES_MAX, Choice, PersonId, PreferenceChange, Preferences, change_preferences, latest_preferences,
+    set_preferences,
 };
 pub use record::{Feedback, NOT_FOUND_DAYS, NotFoundStreak, apply_feedback, remember, tag};
 pub(crate) use state_key::state_prefix;
@@ -149,9 +152,11 @@ pub struct Conversation {
     /// Where the person talks to the bot, in a personal conversation.
     pub product: Product,
     /// Set if the person has other personal conversations with the bot: one of them gets notifications.
-    pub preference: Option<Preference>,
-    /// What its person opted out of, or the group chat or channel; `None` if nothing was ever said.
-    pub opt_outs: Option<OptOuts>,
+    pub precedence: Option<Precedence>,
+    /// The preferences of its person, or of the group chat or channel; `None` if none was ever chosen.
+    pub preferences: Option<Preferences>,
+    /// The time zone of its person, as their activities name it.
+    pub zone: Option<Zone>,
     /// Whether it was removed with its team, and is restored with it.
     pub removed_with_team: bool,
     /// Whether the bot left it with its team, and returns with the team.
@@ -181,8 +186,9 @@ impl Conversation {
             service_urls: Vec::new(),
             state: State::Active,
             product: Product::default(),
-            preference: None,
-            opt_outs: None,
+            precedence: None,
+            preferences: None,
+            zone: None,
             removed_with_team: false,
             left_with_team: false,
             not_found: None,

@@ -14,7 +14,7 @@ use crate::batch::{BatchRecord, Stage};
 use crate::bot_health::Outage;
 use crate::conversation::ConversationKey;
 use crate::delivery::{ConversationLease, DeliveryKey, INSTALLING, Row, State, WORKER_DIED};
-use crate::notification::{Notification, RetractionKind};
+use crate::notification::{Notification, RetractionKind, Wave, WaveState};
 use crate::rate_limit::{Bucket, Limit, QueueClass, TenantRate};
 use crate::time::later;
 
@@ -36,8 +36,10 @@ pub enum OpenReason {
     Held,
     /// The notification is a plan that is sent as another notification.
     Confirmed,
-    /// The notification's `deliverAt` has not come.
+    /// The notification's `deliverAt` has not come, where the recipient is.
     Scheduled,
+    /// The recipient has quiet hours.
+    QuietHours,
     /// Its audience is still being read; the number of missing recipients is not known.
     NotYetPlanned,
     /// Its chunk is in the dead-letter queue.
@@ -80,6 +82,7 @@ impl OpenReason {
             Self::Held
             | Self::Confirmed
             | Self::Scheduled
+            | Self::QuietHours
             | Self::NotYetPlanned
             | Self::DeadLetter
             | Self::BotOutage
@@ -96,7 +99,10 @@ impl OpenReason {
             Self::Confirmed => {
                 "The plan was confirmed: it is sent as the notification that `confirmedAs` of its status names."
             }
-            Self::Scheduled => "It is sent at its `deliverAt`.",
+            Self::Scheduled => {
+                "It is sent at its `deliverAt`, and after quiet hours if that falls into them."
+            }
+            Self::QuietHours => "Quiet hours hold it until that time, unless it expires before.",
             Self::NotYetPlanned => {
                 "The audience is still being read; the number of missing recipients is not known yet."
             }
@@ -151,6 +157,10 @@ pub struct OpenChunk<'a> {
     pub rows: &'a [Option<Row>],
     /// How many of its deliveries have ended and are counted: they are not open.
     pub counted: u64,
+    /// Its wave.
+    pub wave: Option<Wave>,
+    /// When the quiet hours of recipients end that have some now.
+    pub quiet: &'a HashMap<ConversationKey, Timestamp>,
 }
 
 /// Open deliveries with the same reason and code.
@@ -319,7 +329,7 @@ impl<'a> OpenCounts<'a> {
                 self.notification,
                 &chunk,
                 rate.as_ref(),
-                row.as_ref(),
+                (recipient, row.as_ref()),
                 queued_until,
                 self.now,
             );
@@ -392,6 +402,7 @@ impl<'a> OpenCounts<'a> {
             OpenReason::NotYetPlanned,
             OpenReason::DeadLetter,
             OpenReason::Scheduled,
+            OpenReason::QuietHours,
             OpenReason::InBatch,
             OpenReason::BotOutage,
         ];
@@ -486,6 +497,7 @@ fn hide(verdict: Diagnosis, until: Timestamp) -> Diagnosis {
         }
         OpenReason::Held
         | OpenReason::Scheduled
+        | OpenReason::QuietHours
         | OpenReason::NotYetPlanned
         | OpenReason::Confirmed
         | OpenReason::DeadLetter
@@ -505,7 +517,7 @@ fn verdict(
     notification: &Notification,
     chunk: &OpenChunk<'_>,
     rate: Option<&TenantRate>,
-    row: Option<&Row>,
+    (recipient, row): (&Recipient, Option<&Row>),
     queued_until: Option<Timestamp>,
     now: Timestamp,
 ) -> Diagnosis {
@@ -536,6 +548,9 @@ fn verdict(
     }
     if let Some(moment) = notification.deliver_at.filter(|moment| *moment > now) {
         return Diagnosis::until(OpenReason::Scheduled, moment);
+    }
+    if let Some(held) = held(notification, chunk, recipient, now) {
+        return held;
     }
     if row.is_none()
         && matches!(
@@ -571,6 +586,34 @@ fn verdict(
             None => OpenReason::InFlight.into(),
         },
     }
+}
+
+/// Why a delivery waits for its moment, if it does.
+fn held(
+    notification: &Notification,
+    chunk: &OpenChunk<'_>,
+    recipient: &Recipient,
+    now: Timestamp,
+) -> Option<Diagnosis> {
+    if notification.is_stopped() || notification.expires_at <= now {
+        return None;
+    }
+    match chunk.wave.map(|wave| (wave.state, wave.due)) {
+        Some((WaveState::Cancelled, _)) => return Some(OpenReason::Ending.into()),
+        Some((WaveState::Waiting | WaveState::Expired, due)) if due > now => {
+            let reason = match notification.local_time {
+                Some(_) => OpenReason::Scheduled,
+                None => OpenReason::QuietHours,
+            };
+            return Some(Diagnosis::until(reason, due));
+        }
+        Some((WaveState::Waiting | WaveState::Expired | WaveState::Begun, _)) | None => {}
+    }
+    let Recipient::Conversation(key) = recipient else {
+        return None;
+    };
+    let until = chunk.quiet.get(key)?;
+    Some(Diagnosis::until(OpenReason::QuietHours, *until))
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@
 //! | route | a rule from an event of another system to a notification | [`route`] |
 //! | schedule | a notification that recurs; each of its occurrences is a notification of its own | [`recurring`] |
 //! | job | work that the bot does after the answer of a turn, on the events queue | [`job`] |
+//! | wave | the recipients of a notification that are due at the same later moment | [`notification::Wave`] |
+//! | quiet hours | a time of each day in which messages are held | [`schedule::QuietHours`], [`timing`] |
 //! | hook | an address that takes what tools post to incoming webhooks | [`hook`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
@@ -78,6 +80,8 @@
 //! | an import fills gaps, and restores no removed conversation | [`conversation::import()`] |
 //! | nothing is sent to who opted out of it, unless it is mandatory | [`preferences`], [`notification::Notification::is_wanted`], asked by the planner and once more before the request |
 //! | a conversation shows a subject in one message, that of the newest notification, and an older one never overwrites it | [`subject::step`], each change a compare-and-set on the change before ([`store::Ledger::compare_and_set_subject_copy`]) |
+//! | a wave is begun or cancelled, once, and nothing is sent before its time | [`store::Notifications::decide_wave`] |
+//! | nothing is sent in quiet hours, unless it is mandatory | [`timing`], asked by the planner and once more before the request |
 //! | a person found on a roster is on one page of the plan | [`store::Notifications::freeze_page`], [`store::Notifications::claim_recipients`] |
 //!
 //! The simulation (`tests/simulation`) proves all of it: the real handlers, a model of the channel, and faults at
@@ -134,7 +138,9 @@ pub mod store;
 pub mod subject;
 pub mod telemetry;
 pub mod tenant_gate;
+pub mod tenant_preferences;
 pub mod time;
+pub mod timing;
 pub mod upstream;
 pub mod warning;
 

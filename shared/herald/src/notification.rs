@@ -13,11 +13,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{Audience, Recipient, Selector, Target};
-use crate::conversation::OptOuts;
+use crate::conversation::Preferences;
 use crate::delivery::{Guarantee, Outcome, OutcomeCounts, SkipReason};
 use crate::id::NotificationId;
 use crate::rate_limit::Bucket;
-use request::Request;
+use request::{LocalTime, Request};
 use way_out::WayOut;
 
 mod filter;
@@ -28,6 +28,7 @@ mod send_mode;
 pub mod size;
 pub mod summary;
 mod warnings;
+mod wave;
 pub mod way_out;
 
 pub use filter::NotificationFilter;
@@ -35,6 +36,7 @@ pub use priority::{NORMAL_AUDIENCE_MAX, Priority};
 pub use retraction::{RetractionKind, ScheduledRetraction};
 pub use send_mode::{SendMode, SendPath};
 pub use warnings::plan_warnings;
+pub use wave::{Wave, WaveDecision, WaveState};
 
 /// The most recipients on a page.
 ///
@@ -76,6 +78,10 @@ pub struct Notification {
     pub priority: Option<Priority>,
     /// The notification is not planned before this time.
     pub deliver_at: Option<Timestamp>,
+    /// The local time at which each recipient gets it.
+    pub local_time: Option<LocalTime>,
+    /// Whether a tenant has preferences, or its category quiet hours, since it was accepted: only then are they read.
+    pub has_defaults: bool,
     /// The notification is not sent from this time on.
     pub expires_at: Timestamp,
     /// The outcomes for which an event is published for each delivery.
@@ -98,6 +104,8 @@ pub struct Notification {
     pub audience: u64,
     /// Recipients in batch mode, of the audience.
     pub batched: u64,
+    /// Recipients in [waves](Wave), of the audience.
+    pub in_waves: u64,
     /// Conversations that were not reachable when they were planned.
     pub unreachable: UnreachableCounts,
     /// Chunks planned so far.
@@ -357,6 +365,8 @@ impl Notification {
             send_mode: request.send_mode.unwrap_or_default(),
             priority: request.priority,
             deliver_at: request.deliver_at,
+            local_time: request.local_time.clone(),
+            has_defaults: false,
             expires_at: request.expires_at,
             events: request.events.clone(),
             retraction: ScheduledRetraction::of(request),
@@ -369,6 +379,7 @@ impl Notification {
             matched_parts: BTreeSet::new(),
             audience: 0,
             batched: 0,
+            in_waves: 0,
             unreachable: UnreachableCounts::default(),
             chunks: 0,
             chunks_closed: 0,
@@ -463,8 +474,8 @@ impl Notification {
     }
 
     /// Whether it may be sent to who opted out of this.
-    pub fn is_wanted(&self, opt_outs: Option<&OptOuts>) -> bool {
-        self.mandatory || opt_outs.is_none_or(|choices| choices.permit(self.category.as_deref()))
+    pub fn is_wanted(&self, preferences: Option<&Preferences>) -> bool {
+        self.mandatory || preferences.is_none_or(|choices| choices.permit(self.category.as_deref()))
     }
 
     /// Whether no further message may be sent: it was cancelled or retracted.
@@ -555,7 +566,7 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// Recipients of one page with the same bucket and send mode.
+/// Recipients of one page with the same bucket, send mode and wave.
 ///
 /// DynamoDB bills a page by its size. All conversations of a bucket belong to one bot on one channel, so its JSON form holds
 /// their ids only, before the other recipients.
@@ -566,6 +577,8 @@ pub struct PageChunk {
     pub bucket: Option<Bucket>,
     /// The send mode of its requests.
     pub send_mode: SendMode,
+    /// When they are due; `None` at once.
+    pub wave: Option<Timestamp>,
     /// The recipients, each on one page only.
     pub recipients: Vec<Recipient>,
 }
@@ -577,6 +590,8 @@ struct Written {
     bucket: Option<Bucket>,
     #[serde(default, rename = "sendMode", skip_serializing_if = "SendMode::is_individual")]
     send_mode: SendMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wave: Option<Timestamp>,
     /// Conversations of the bucket's bot and channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     conversations: Vec<ConversationId>,
@@ -589,6 +604,7 @@ impl From<PageChunk> for Written {
         let PageChunk {
             bucket,
             send_mode,
+            wave,
             recipients,
         } = chunk;
         let (mut conversations, mut others) = (Vec::new(), Vec::new());
@@ -605,6 +621,7 @@ impl From<PageChunk> for Written {
         Self {
             bucket,
             send_mode,
+            wave,
             conversations,
             others,
         }
@@ -616,6 +633,7 @@ impl From<Written> for PageChunk {
         let Written {
             bucket,
             send_mode,
+            wave,
             conversations,
             others,
         } = written;
@@ -627,6 +645,7 @@ impl From<Written> for PageChunk {
         Self {
             bucket,
             send_mode,
+            wave,
             recipients,
         }
     }
@@ -644,13 +663,18 @@ impl Page {
             let send_mode = lane
                 .as_ref()
                 .map_or_else(SendMode::default, |lane| lane.send_mode);
+            let wave = lane.as_ref().and_then(|lane| lane.wave);
             let bucket = lane.map(|lane| lane.bucket);
             let mut standing = chunks.iter_mut();
-            match standing.find(|chunk| chunk.bucket == bucket && chunk.send_mode == send_mode) {
+            let is_same = |chunk: &PageChunk| {
+                (&chunk.bucket, chunk.send_mode, chunk.wave) == (&bucket, send_mode, wave)
+            };
+            match standing.find(|chunk| is_same(chunk)) {
                 Some(chunk) => chunk.recipients.push(recipient),
                 None => chunks.push(PageChunk {
                     bucket,
                     send_mode,
+                    wave,
                     recipients: vec![recipient],
                 }),
             }

@@ -12,8 +12,8 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use crate::conversation::{
-    self, Conversation, ConversationKey, Feedback, OptOutChange, OptOuts, PersonId, PersonKey, Scope,
-    latest_opt_outs,
+    self, Conversation, ConversationKey, Feedback, PersonId, PersonKey, PreferenceChange, Preferences, Scope,
+    latest_preferences,
 };
 use crate::store::{ConversationFilter, Conversations, Error};
 
@@ -24,7 +24,7 @@ const PAGE: usize = 100;
 ///
 /// # Errors
 /// When the store is unavailable.
-pub async fn find<C: Conversations>(store: &C, person: &PersonId) -> Result<Option<OptOuts>, Error> {
+pub async fn find<C: Conversations>(store: &C, person: &PersonId) -> Result<Option<Preferences>, Error> {
     let known = Known::by(store, person).await?;
     latest(store, known.ids.iter()).await
 }
@@ -33,13 +33,16 @@ pub async fn find<C: Conversations>(store: &C, person: &PersonId) -> Result<Opti
 ///
 /// # Errors
 /// When the store is unavailable.
-pub async fn of_person<C: Conversations>(store: &C, person: &PersonKey) -> Result<Option<OptOuts>, Error> {
+pub async fn of_person<C: Conversations>(
+    store: &C,
+    person: &PersonKey,
+) -> Result<Option<Preferences>, Error> {
     let person = PersonId {
         channel: person.channel.clone(),
         tenant: Some(person.tenant.clone()).filter(|tenant| !tenant.is_empty()),
         id: person.person.clone(),
     };
-    store.opt_outs(&person).await
+    store.preferences(&person).await
 }
 
 /// Changes what a person opted out of: the record, then the copies of all their conversations. Returns what counts then; `None` if
@@ -54,9 +57,9 @@ pub async fn change<C: Conversations>(
     store: &C,
     person: &PersonId,
     said_in: Option<&ConversationKey>,
-    change: &OptOutChange,
+    change: &PreferenceChange,
     now: Timestamp,
-) -> Result<Option<OptOuts>, Error> {
+) -> Result<Option<Preferences>, Error> {
     let mut known = Known::by(store, person).await?;
     if let Some(key) = said_in
         && let Some(record) = read(store, key).await?
@@ -69,24 +72,24 @@ pub async fn change<C: Conversations>(
     let Some(first) = ids.next() else { return Ok(None) };
     let copies = latest(store, ids.clone()).await?;
     let mut result = None;
-    let mut rule = |stored: Option<&OptOuts>| {
-        let base = latest_opt_outs(stored.into_iter().chain(&copies).cloned());
+    let mut rule = |stored: Option<&Preferences>| {
+        let base = latest_preferences(stored.into_iter().chain(&copies).cloned());
         result = change.apply(base.as_ref(), now).or(base);
         result.clone().filter(|new| stored != Some(new))
     };
-    store.update_opt_outs(first, &mut rule).await?;
-    let Some(opt_outs) = &result else {
+    store.update_preferences(first, &mut rule).await?;
+    let Some(preferences) = &result else {
         return Ok(None);
     };
     for id in ids {
-        let mut rule = |stored: Option<&OptOuts>| {
-            let is_later = stored.is_none_or(|stored| stored.changed_at < opt_outs.changed_at);
-            is_later.then(|| opt_outs.clone())
+        let mut rule = |stored: Option<&Preferences>| {
+            let is_later = stored.is_none_or(|stored| stored.changed_at < preferences.changed_at);
+            is_later.then(|| preferences.clone())
         };
-        store.update_opt_outs(id, &mut rule).await?;
+        store.update_preferences(id, &mut rule).await?;
     }
     for key in &known.conversations {
-        copy(store, key, opt_outs).await?;
+        copy(store, key, preferences).await?;
     }
     Ok(result)
 }
@@ -100,9 +103,9 @@ pub async fn change<C: Conversations>(
 pub async fn in_conversation<C: Conversations>(
     store: &C,
     said_in: &ConversationKey,
-    change: Option<&OptOutChange>,
+    change: Option<&PreferenceChange>,
     now: Timestamp,
-) -> Result<Option<OptOuts>, Error> {
+) -> Result<Option<Preferences>, Error> {
     let Some(record) = read(store, said_in).await? else {
         return Ok(None);
     };
@@ -117,13 +120,16 @@ pub async fn in_conversation<C: Conversations>(
         conversation: said_in.conversation.channel(),
         ..said_in.clone()
     };
-    let mut counts = OptOuts::default();
+    let mut counts = Preferences::default();
     for key in BTreeSet::from([said_in, &channel]) {
-        let mut rule = |old: Option<&Conversation>| conversation::change_opt_outs(old?, change?, now);
+        let mut rule = |old: Option<&Conversation>| conversation::change_preferences(old?, change?, now);
         let update = store.update_conversation(key, &mut rule).await?;
-        let opt_outs = update.after.or(update.before).and_then(|record| record.opt_outs);
+        let preferences = update
+            .after
+            .or(update.before)
+            .and_then(|record| record.preferences);
         if *key == channel {
-            counts = opt_outs.unwrap_or_default();
+            counts = preferences.unwrap_or_default();
         }
     }
     Ok(Some(counts))
@@ -133,7 +139,7 @@ pub async fn in_conversation<C: Conversations>(
 pub(crate) async fn of_conversation<C: Conversations>(
     store: &C,
     conversation: &Conversation,
-) -> Result<Option<OptOuts>, Error> {
+) -> Result<Option<Preferences>, Error> {
     latest(store, PersonId::of(conversation).iter()).await
 }
 
@@ -143,7 +149,7 @@ async fn refresh<C: Conversations>(store: &C, key: &ConversationKey) -> Result<(
         return Ok(());
     };
     match of_conversation(store, &record).await? {
-        Some(opt_outs) => copy(store, key, &opt_outs).await,
+        Some(preferences) => copy(store, key, &preferences).await,
         None => Ok(()),
     }
 }
@@ -162,21 +168,21 @@ pub async fn name_person<C: Conversations>(
     let Some(named) = conversation::apply_feedback(known, feedback, now) else {
         return Ok(());
     };
-    let opt_outs = of_conversation(store, &named).await?;
+    let preferences = of_conversation(store, &named).await?;
     let mut rule = |old: Option<&Conversation>| {
         let old = old.filter(|old| old.version == known.version)?;
         let named = conversation::apply_feedback(old, feedback, now)?;
-        Some(with_copy(named, opt_outs.as_ref()))
+        Some(with_copy(named, preferences.as_ref()))
     };
     store.update_conversation(&known.key, &mut rule).await?;
     refresh(store, &known.key).await
 }
 
 /// The conversation with a copy, unless it has a later one.
-pub(crate) fn with_copy(conversation: Conversation, opt_outs: Option<&OptOuts>) -> Conversation {
-    match opt_outs.and_then(|opt_outs| conversation::set_opt_outs(&conversation, opt_outs)) {
+pub(crate) fn with_copy(conversation: Conversation, preferences: Option<&Preferences>) -> Conversation {
+    match preferences.and_then(|preferences| conversation::set_preferences(&conversation, preferences)) {
         Some(copy) => Conversation {
-            opt_outs: copy.opt_outs,
+            preferences: copy.preferences,
             ..conversation
         },
         None => conversation,
@@ -187,9 +193,9 @@ pub(crate) fn with_copy(conversation: Conversation, opt_outs: Option<&OptOuts>) 
 pub(crate) async fn copy<C: Conversations>(
     store: &C,
     key: &ConversationKey,
-    opt_outs: &OptOuts,
+    preferences: &Preferences,
 ) -> Result<(), Error> {
-    let mut rule = |old: Option<&Conversation>| conversation::set_opt_outs(old?, opt_outs);
+    let mut rule = |old: Option<&Conversation>| conversation::set_preferences(old?, preferences);
     store.update_conversation(key, &mut rule).await.map(drop)
 }
 
@@ -197,9 +203,9 @@ pub(crate) async fn copy<C: Conversations>(
 async fn latest<C: Conversations>(
     store: &C,
     ids: impl Iterator<Item = &PersonId>,
-) -> Result<Option<OptOuts>, Error> {
-    let copies = try_join_all(ids.map(|id| store.opt_outs(id))).await?;
-    Ok(latest_opt_outs(copies.into_iter().flatten()))
+) -> Result<Option<Preferences>, Error> {
+    let copies = try_join_all(ids.map(|id| store.preferences(id))).await?;
+    Ok(latest_preferences(copies.into_iter().flatten()))
 }
 
 /// A strong read.

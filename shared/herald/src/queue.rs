@@ -96,6 +96,9 @@ pub struct Plan {
     /// The last page whose chunks are known to be on the deliveries queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enqueued: Option<u32>,
+    /// Only the chunks of this wave, which begins if it still waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<Timestamp>,
 }
 
 /// What the planner does.
@@ -141,6 +144,15 @@ pub struct Chunk {
     /// Whether a sender has processed it before, so that the ledger may hold some of its deliveries.
     #[serde(default)]
     pub begun: bool,
+    /// The wave that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<Timestamp>,
+    /// Whether its wave was cancelled: its deliveries end as cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
+    /// Whether quiet hours hold some of its deliveries.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 impl Plan {
@@ -151,6 +163,15 @@ impl Plan {
             task,
             part: None,
             enqueued: None,
+            wave: None,
+        }
+    }
+
+    /// The plan that begins a wave, or ends one that was cancelled.
+    pub fn of_wave(notification: NotificationId, due: Timestamp) -> Self {
+        Self {
+            wave: Some(due),
+            ..Self::whole(notification, Task::Sweep)
         }
     }
 
@@ -174,6 +195,9 @@ impl Chunk {
             ticket: None,
             due: None,
             begun: false,
+            wave: planned.wave,
+            cancelled: false,
+            held: false,
         }
     }
 

@@ -21,9 +21,13 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan, Zoned};
 
+mod quiet_hours;
 mod recurrence;
+mod zone;
 
+pub use quiet_hours::{QuietChoice, QuietHours, stored_choice};
 pub use recurrence::{FIELDS, Recurrence};
+pub use zone::Zone;
 
 /// The zone of a schedule that names none.
 pub const DEFAULT_ZONE: &str = "UTC";

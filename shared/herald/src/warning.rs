@@ -50,4 +50,6 @@ pub enum WarningCode {
     NoWayOut,
     /// Named ids of which no conversation is remembered.
     NotRemembered,
+    /// The local time has passed in some zones: recipients there get the message at once.
+    TimePassed,
 }

@@ -10,7 +10,7 @@ use herald::audience::Recipient;
 use herald::clock::{Clock, Random};
 use herald::event::memory::Events;
 use herald::id::NotificationId;
-use herald::notification::{ChunkId, Notification, PAGE_SIZE, Page, SendMode, SendPath};
+use herald::notification::{ChunkId, Notification, PAGE_SIZE, Page, PageChunk, SendMode, SendPath};
 use herald::queue::batch::Receipt;
 use herald::queue::memory::Queue;
 use herald::queue::{Chunk, Queue as _};
@@ -55,7 +55,7 @@ enum Subject {
 }
 
 async fn deliver(send_mode: SendMode) -> Taken {
-    deliver_about(send_mode, Subject::None).await
+    Box::pin(deliver_about(send_mode, Subject::None)).await
 }
 
 /// Delivers a chunk of a whole page over DynamoDB's wire.
@@ -94,15 +94,7 @@ async fn deliver_about(send_mode: SendMode, subject: Subject) -> Taken {
     if subject == Subject::Shown {
         show(&database.ledger(), &notification, &planned.recipients).await;
     }
-    let lane = SendPath {
-        bucket: planned.bucket.unwrap(),
-        send_mode,
-    };
-    let recipients = planned
-        .recipients
-        .into_iter()
-        .map(|recipient| (Some(lane.clone()), recipient));
-    let page = Page::group(recipients, None);
+    let page = page_of(planned, send_mode);
     assert!(
         notifications
             .put_page(&notification.id, 0, 0, &page)
@@ -114,6 +106,7 @@ async fn deliver_about(send_mode: SendMode, subject: Subject) -> Taken {
     let context: sender::Context<Assembled<_, _, _, _, _>> = sender::Context {
         conversations: database::conversations_at(counter.address()),
         notifications: database::notifications_at(counter.address()),
+        registry: herald::store::memory::Store::new(),
         ledger: database::ledger_at(counter.address()),
         deliveries: queue.clone(),
         events: Events::new(),
@@ -146,7 +139,8 @@ async fn deliver_about(send_mode: SendMode, subject: Subject) -> Taken {
         );
         let chunk = serde_json::from_str(&message.body).unwrap();
         let deadline = clock.now().checked_add(SignedDuration::from_secs(90)).unwrap();
-        sender::run(&Invocation::new(&context, deadline), chunk, Receipt::default())
+        let invocation = Invocation::new(&context, deadline);
+        Box::pin(sender::run(&invocation, chunk, Receipt::default()))
             .await
             .unwrap();
     }
@@ -163,6 +157,17 @@ async fn deliver_about(send_mode: SendMode, subject: Subject) -> Taken {
         ledger_requests,
         closing_requests: writes(&counts, " Notifications").0,
     }
+}
+
+/// A page with this chunk, in this send mode.
+fn page_of(planned: PageChunk, send_mode: SendMode) -> Page {
+    let lane = SendPath {
+        bucket: planned.bucket.unwrap(),
+        send_mode,
+        wave: None,
+    };
+    let recipients = planned.recipients.into_iter();
+    Page::group(recipients.map(|recipient| (Some(lane.clone()), recipient)), None)
 }
 
 /// Gives each conversation a copy of an earlier notification of the subject.

@@ -7,6 +7,7 @@ use herald::audience::{Audience, Guests, Recipient, Selector, Target, TeamPart};
 use herald::conversation::{ConversationKey, ID_BYTES_MAX, Scope};
 use herald::delivery::{Guarantee, Outcome, OutcomeCounts, SentMessage, SkipReason};
 use herald::id::NotificationId;
+use herald::notification::request::LocalTime;
 use herald::notification::way_out::{WayOut, WayOutForm};
 use herald::notification::{
     ChunkId, ChunkResult, Content, DeliveryEvent, IfNoConversation, IfUnreachable, MessageRefusal,
@@ -14,6 +15,7 @@ use herald::notification::{
     SendMode, StartPolicy, State, UnreachableCounts,
 };
 use herald::rate_limit::Bucket;
+use herald::schedule::Zone;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
 
 use super::{at, on_every_backend};
@@ -22,6 +24,7 @@ mod found;
 mod lists;
 mod plans;
 mod retractions;
+mod waves;
 
 on_every_backend! { notifications:
     an_accepted_notification_is_read_unchanged,
@@ -86,6 +89,8 @@ fn notification(number: u8) -> Notification {
         send_mode: SendMode::Individual,
         priority: Some(Priority::Urgent),
         deliver_at: None,
+        local_time: None,
+        has_defaults: false,
         expires_at: at(3_600),
         events: Vec::new(),
         retraction: None,
@@ -97,6 +102,7 @@ fn notification(number: u8) -> Notification {
         matched_parts: std::collections::BTreeSet::new(),
         audience: 0,
         batched: 0,
+        in_waves: 0,
         unreachable: UnreachableCounts::default(),
         chunks: 0,
         chunks_closed: 0,
@@ -158,6 +164,7 @@ fn page(chunks: usize, next: Option<&str>) -> Page {
     let chunk = |index: usize| PageChunk {
         bucket: (index > 0).then(|| bucket(&index.to_string())),
         send_mode: SendMode::Individual,
+        wave: None,
         recipients: vec![
             recipient(&format!("a:{index}")),
             Recipient::User(format!("user-{index}").as_str().into()),
@@ -250,11 +257,13 @@ fn of_every_kind() -> Audience {
     ])
 }
 
-async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) {
-    let message = r#"{
+/// A message with what a careless store would change.
+const ODD_MESSAGE: &str = r#"{
         "type": "message", "text": "Grüße 🦀", "importance": "high", "x-novel": [1.10, null, {"deep": {}}],
         "attachments": [{"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "T", "n": 1e2}}]}"#;
-    let message = LosslessJson::from_slice(message.as_bytes()).unwrap();
+
+async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) {
+    let message = LosslessJson::from_slice(ODD_MESSAGE.as_bytes()).unwrap();
     let acceptance = Acceptance {
         notification: Notification {
             caller: "iam:invented".into(),
@@ -270,6 +279,11 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             if_unreachable: IfUnreachable::Report,
             send_mode: SendMode::Batch,
             deliver_at: Some(at(3_600)),
+            local_time: Some(LocalTime {
+                at: jiff::civil::date(2027, 3, 28).at(9, 0, 0, 0),
+                fallback: Zone::named("Europe/Berlin"),
+            }),
+            has_defaults: true,
             expires_at: at(7_200),
             events: vec![
                 DeliveryEvent::Gone,
@@ -606,6 +620,7 @@ async fn a_page_of_the_longest_ids_fits_into_an_item<S: Notifications>(store: S)
     let chunk = PageChunk {
         bucket: Some(Bucket::of(&key, Some(&"\"".repeat(ID_BYTES_MAX)))),
         send_mode: SendMode::Batch,
+        wave: None,
         recipients: (0..PAGE_SIZE).map(longest).collect(),
     };
     let page = Page {
@@ -1126,6 +1141,7 @@ async fn hostile_recipients_are_stored_unchanged<S: Notifications>(store: S) {
     let chunk = PageChunk {
         bucket: Some(bucket("|#%\"\u{1F980}")),
         send_mode: SendMode::Batch,
+        wave: None,
         recipients: recipients.collect(),
     };
     let page = Page {

@@ -106,6 +106,8 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         send_mode: SendMode::Individual,
         priority: None,
         deliver_at: None,
+        local_time: None,
+        has_defaults: false,
         expires_at: at(3_600),
         events: Vec::new(),
         retraction: None,
@@ -117,6 +119,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         matched_parts: std::collections::BTreeSet::new(),
         audience: 0,
         batched: 0,
+        in_waves: 0,
         unreachable: UnreachableCounts::default(),
         chunks: 0,
         chunks_closed: 0,
@@ -147,6 +150,7 @@ fn page() -> Page {
     let chunk = PageChunk {
         bucket: None,
         send_mode: SendMode::Individual,
+        wave: None,
         recipients: vec![Recipient::User("user".into())],
     };
     Page {

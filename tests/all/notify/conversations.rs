@@ -1,7 +1,9 @@
 //! The conversations API: listing, tags, and erasure of people.
 
 use botframework::id::UserRef;
-use herald::conversation::{Choice, Creation, CreationLease, OptOutChange, PersonId, PersonKey, TAGS_MAX};
+use herald::conversation::{
+    Choice, Creation, CreationLease, PersonId, PersonKey, PreferenceChange, TAGS_MAX,
+};
 use herald::preferences;
 use herald::store::Conversations;
 use lambda_http::{Body, Response};
@@ -229,11 +231,11 @@ async fn a_person_is_erased_by_either_id_with_all_links() {
             tenant: Some("tenant-1".into()),
             id,
         });
-        let no = OptOutChange::All(Choice::OptedOut);
+        let no = PreferenceChange::All(Choice::OptedOut);
         preferences::change(&world.store, &first, None, &no, world.now())
             .await
             .unwrap();
-        assert!(world.store.opt_outs(&second).await.unwrap().is_some());
+        assert!(world.store.preferences(&second).await.unwrap().is_some());
 
         let answer = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(
@@ -253,7 +255,7 @@ async fn a_person_is_erased_by_either_id_with_all_links() {
             .unwrap();
         assert!(matches!(asked, CreationLease::Acquired { .. }), "{asked:?}");
         for person in [&first, &second] {
-            assert_eq!(world.store.opt_outs(person).await.unwrap(), None, "{name}");
+            assert_eq!(world.store.preferences(person).await.unwrap(), None, "{name}");
         }
         let again = ask(&world, "DELETE", &format!("/api/users/{name}")).await;
         assert_eq!(document(&again)["conversations"], Value::from(0));

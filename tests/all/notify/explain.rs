@@ -137,6 +137,7 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
             .map(|made| PageChunk {
                 bucket: made.tenant.map(bucket),
                 send_mode: SendMode::Individual,
+                wave: None,
                 recipients: made
                     .deeds
                     .iter()

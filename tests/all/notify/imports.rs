@@ -443,6 +443,6 @@ async fn a_person_imported_with_two_conversations_gets_one_of_them() {
     let copilot = with(reference("ada"), "/conversation/id", json!("a:ada-copilot"));
     taken(&world, &[reference("ada").to_string(), copilot.to_string()]).await;
     for id in ["a:ada", "a:ada-copilot"] {
-        assert!(recall(&world, id).await.preference.is_some(), "{id}");
+        assert!(recall(&world, id).await.precedence.is_some(), "{id}");
     }
 }

@@ -1,5 +1,7 @@
 //! Categories, and what people opted out of.
 
+use botframework::id::UserRef;
+use herald::conversation::{Choice, PersonId, PreferenceChange};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use tests::logs::Logs;
@@ -161,4 +163,85 @@ async fn wrong_preferences_are_refused_with_their_fields() {
         world.notify(get(&(of("29%3Aada") + "?tennant=x"))).await.status(),
         400
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn zone_and_quiet_hours_are_written_with_the_choices_and_words_keep_them() {
+    let world = World::of(&["ada"]).await;
+    let path = of("entra-ada");
+    let quiet = json!({"from": "22:00", "to": "07:00"});
+    let whole = json!({"categories": {"news": "optedOut"}, "zone": "europe/berlin", "quietHours": quiet});
+    assert_eq!(put(&world, &path, &whole).await.status(), 200);
+    let shown = read(&world, &path).await;
+    assert_eq!(
+        (&shown["zone"], &shown["quietHours"]),
+        (&json!("Europe/Berlin"), &quiet)
+    );
+    let person = PersonId {
+        channel: "msteams".to_owned(),
+        tenant: Some("tenant-1".to_owned()),
+        id: UserRef::Entra("entra-ada".into()),
+    };
+    let no = PreferenceChange::All(Choice::OptedOut);
+    herald::preferences::change(&world.store, &person, None, &no, world.now())
+        .await
+        .unwrap();
+    let shown = read(&world, &path).await;
+    assert_eq!(
+        (&shown["all"], &shown["zone"], &shown["quietHours"]),
+        (&json!("optedOut"), &json!("Europe/Berlin"), &quiet)
+    );
+    // "Never" is a choice; without the field, none is made.
+    assert_eq!(
+        put(&world, &path, &json!({"quietHours": null})).await.status(),
+        200
+    );
+    let shown = read(&world, &path).await;
+    assert_eq!(
+        (shown.get("quietHours"), shown.get("zone")),
+        (Some(&Value::Null), None)
+    );
+    assert_eq!(put(&world, &path, &json!({})).await.status(), 200);
+    assert_eq!(read(&world, &path).await.get("quietHours"), None);
+    let wrong = put(
+        &world,
+        &path,
+        &json!({"zone": "Berlin", "quietHours": {"from": "22:05", "to": "07:00"}}),
+    )
+    .await;
+    assert_eq!(wrong.status(), 400);
+    for pointer in ["#/zone", "#/quietHours/from"] {
+        assert!(text(&wrong).contains(pointer), "{}", text(&wrong));
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_a_zone_and_quiet_hours_for_those_who_chose_nothing() {
+    let (logs, _recording) = Logs::record();
+    let world = World::new();
+    let path = format!("/api/tenants/{TENANT}/preferences");
+    assert_eq!(world.notify(get(&path)).await.status(), 404);
+    let whole = json!({"zone": "Asia/Tokyo", "quietHours": {"from": "20:00", "to": "08:00"}});
+    assert_eq!(put(&world, &path, &whole).await.status(), 201);
+    assert_eq!(put(&world, &path, &whole).await.status(), 200);
+    let shown = read(&world, &path).await;
+    assert_eq!(
+        (&shown["tenant"], &shown["zone"]),
+        (&json!(TENANT), &json!("Asia/Tokyo"))
+    );
+    let wrong = put(&world, &path, &json!({"zone": 9, "quiet": {}})).await;
+    assert_eq!(wrong.status(), 400);
+    for pointer in ["#/zone", "#/quiet"] {
+        assert!(text(&wrong).contains(pointer), "{}", text(&wrong));
+    }
+    let delete = || request("DELETE", &path, Body::Empty);
+    assert_eq!(world.notify(delete()).await.status(), 204);
+    assert_eq!(world.notify(delete()).await.status(), 404);
+    let audits = logs.with("audit").into_iter().map(|line| line["action"].clone());
+    let expected = [
+        "putTenantPreferences",
+        "putTenantPreferences",
+        "deleteTenantPreferences",
+    ];
+    assert_eq!(audits.collect::<Vec<_>>(), expected);
 }

@@ -221,6 +221,7 @@ fn sender<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLi
     sender::Context {
         conversations,
         notifications,
+        registry: Store::new(),
         ledger,
         deliveries: Queue::new(),
         events: Events::new(),

@@ -15,8 +15,8 @@ use herald::batch::{BatchKey, BatchRecord};
 use herald::bot_health::BotHealth;
 use herald::clock::{Clock, Random};
 use herald::conversation::{
-    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, State, StateKey, TurnClaim,
-    TurnKey,
+    Conversation, ConversationKey, PersonId, PersonKey, PersonRecord, Preferences, State, StateKey,
+    TurnClaim, TurnKey,
 };
 use herald::delivery::{
     self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, OutcomeCounts, Row,
@@ -26,6 +26,7 @@ use herald::id::NotificationId;
 use herald::notification::request::Request;
 use herald::notification::{
     ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
+    Wave, WaveDecision,
 };
 use herald::queue::{self, Message, Plan, Queue as _, Task};
 use herald::rate_limit::{Bucket, Limit, Limits, TenantRate};
@@ -68,6 +69,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     let planner = planner::Context::<Assembled<Tables, Tables, Tables, Queue, Events>> {
         conversations: tables.clone(),
         notifications: tables.clone(),
+        registry: herald::store::memory::Store::new(),
         ledger: tables.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
@@ -82,6 +84,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
     let sender = sender::Context::<Assembled<Tables, Tables, Tables, Queue, Events>> {
         conversations: tables.clone(),
         notifications: tables.clone(),
+        registry: herald::store::memory::Store::new(),
         ledger: tables.clone(),
         deliveries,
         events: Events::new(),
@@ -97,13 +100,8 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         clock: clock.clone(),
         random: Random::system(),
     };
-    let first = Plan {
-        notification: id,
-        task: Task::Plan,
-        part: None,
-        enqueued: None,
-    };
-    plans.send(vec![Message::json(&first, Duration::ZERO)]).await?;
+    let first = Plan::whole(id, Task::Plan);
+    plans.send(vec![first.message(Duration::ZERO)]).await?;
 
     let stopwatch = Stopwatch::start()?;
     let planning = async {
@@ -299,15 +297,15 @@ impl Conversations for Tables {
         unused()
     }
 
-    async fn update_opt_outs(
+    async fn update_preferences(
         &self,
         _: &PersonId,
-        _: &mut Rule<'_, OptOuts>,
-    ) -> Result<Update<OptOuts>, StoreError> {
+        _: &mut Rule<'_, Preferences>,
+    ) -> Result<Update<Preferences>, StoreError> {
         unused()
     }
 
-    async fn erase_opt_outs(&self, _: &UserRef) -> Result<(), StoreError> {
+    async fn erase_preferences(&self, _: &UserRef) -> Result<(), StoreError> {
         unused()
     }
 
@@ -345,8 +343,9 @@ impl Conversations for Tables {
                 attributes,
                 state: State::Active,
                 changed_at: *now,
-                preference: None,
-                opt_outs: None,
+                precedence: None,
+                preferences: None,
+                zone: None,
             }
         });
         Ok(ListPage {
@@ -484,6 +483,20 @@ impl Notifications for Tables {
         _: &OutcomeCounts,
     ) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn waves(&self, _: &NotificationId) -> Result<Vec<Wave>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn decide_wave(
+        &self,
+        _: &NotificationId,
+        _: Timestamp,
+        _: WaveDecision,
+        _: Timestamp,
+    ) -> Result<Option<Wave>, StoreError> {
+        Ok(None)
     }
 
     async fn counted_chunks(

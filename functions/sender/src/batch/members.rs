@@ -7,13 +7,14 @@ use herald::backend::Backend;
 use herald::batch::BatchRecord;
 use herald::conversation::{Conversation, ConversationKey, Scope, State};
 use herald::delivery::{Outcome, SkipReason};
-use herald::notification::Notification;
 use herald::preferences;
 use herald::store::{Conversations, Ledger};
+use herald::timing::Habits;
 
 use super::BatchRun;
 use crate::chunk::{Pending, conversation_of};
 use crate::create_conversation::Creator;
+use crate::notification_cache::Snapshot;
 use crate::resolve::{known_conversation, person_of};
 
 /// The recipients of a chunk, by what becomes of them in its batch.
@@ -41,10 +42,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let mut members = Members::default();
         let conversations = self.conversations().await?;
         let snapshot = self.run.cache.latest().await?;
-        let head = &snapshot.head;
         for Pending { recipient, .. } in &self.run.open {
             let conversation = find(recipient, &conversations);
-            match self.member(recipient, conversation, head).await? {
+            match self.member(recipient, conversation, &snapshot).await? {
                 Err(ExclusionReason::Skipped(reason)) => members.skipped.push((recipient.clone(), reason)),
                 // A member that is in it twice would get it twice.
                 Ok(member) if !members.list.contains(&member) => {
@@ -62,7 +62,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         &self,
         recipient: &Recipient,
         conversation: Option<&Conversation>,
-        head: &Notification,
+        snapshot: &Snapshot,
     ) -> Result<Result<UserRef, ExclusionReason>, Error> {
         let tenant = self.run.tenant();
         let member = match recipient {
@@ -70,7 +70,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
                 let skipped = ExclusionReason::Skipped(SkipReason::NoConversation);
                 return Ok(conversation
                     .ok_or(skipped)
-                    .and_then(|known| self.member_of(known, head)));
+                    .and_then(|known| self.member_of(known, snapshot)));
             }
             Recipient::User(id) => UserRef::Entra(id.clone()),
             Recipient::Account(id) => UserRef::Account(id.clone()),
@@ -81,9 +81,17 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             if known_conversation(tenant, &person).await?.is_some() {
                 return Ok(Err(ExclusionReason::Excluded));
             }
-            let opt_outs = preferences::of_person(&tenant.context().conversations, &person).await?;
-            if !head.is_wanted(opt_outs.as_ref()) {
+            let preferences = preferences::of_person(&tenant.context().conversations, &person).await?;
+            if !snapshot.head.is_wanted(preferences.as_ref()) {
                 return Ok(Err(ExclusionReason::Skipped(SkipReason::OptedOut)));
+            }
+            let of = Habits {
+                preferences: preferences.as_ref(),
+                tenant: Some(person.tenant.as_str()),
+                zone: None,
+            };
+            if snapshot.quiet_until(of, self.run.invocation.now()).is_some() {
+                return Ok(Err(ExclusionReason::Excluded));
             }
         }
         Ok(Ok(member))
@@ -93,10 +101,16 @@ impl<B: Backend> BatchRun<'_, '_, B> {
     fn member_of(
         &self,
         conversation: &Conversation,
-        head: &Notification,
+        snapshot: &Snapshot,
     ) -> Result<UserRef, ExclusionReason> {
+        let now = self.run.invocation.now();
         match conversation.state {
-            State::Active if head.is_wanted(conversation.opt_outs.as_ref()) => {}
+            State::Active if snapshot.head.is_wanted(conversation.preferences.as_ref()) => {
+                // What is delivered individually is held until they end.
+                if snapshot.quiet_until(Habits::from(conversation), now).is_some() {
+                    return Err(ExclusionReason::Excluded);
+                }
+            }
             State::Active => return Err(ExclusionReason::Skipped(SkipReason::OptedOut)),
             State::Removed => return Err(ExclusionReason::Skipped(SkipReason::Removed)),
             State::Blocked { .. } => return Err(ExclusionReason::Skipped(SkipReason::Blocked)),

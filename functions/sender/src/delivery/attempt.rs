@@ -106,7 +106,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         match conversation.state {
             // An edit of what they have is no new message.
             State::Active if lease.sent.is_some() || lease.edits.is_some() => Ok(conversation),
-            State::Active if !snapshot.head.is_wanted(conversation.opt_outs.as_ref()) => {
+            State::Active if !snapshot.head.is_wanted(conversation.preferences.as_ref()) => {
                 skipped(SkipReason::OptedOut)
             }
             State::Active => Ok(conversation),

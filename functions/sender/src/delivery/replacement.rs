@@ -127,8 +127,8 @@ impl<B: Backend> Delivery<'_, '_, B> {
         if let Some(outcome) = snapshot.stop_outcome(self.tenant.now()) {
             return settled(outcome);
         }
-        let opt_outs = record.as_ref().and_then(|record| record.opt_outs.as_ref());
-        if lease.sent.is_none() && !snapshot.head.is_wanted(opt_outs) {
+        let preferences = record.as_ref().and_then(|record| record.preferences.as_ref());
+        if lease.sent.is_none() && !snapshot.head.is_wanted(preferences) {
             return settled(Outcome::Skipped {
                 reason: SkipReason::OptedOut,
             });

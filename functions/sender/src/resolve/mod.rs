@@ -18,11 +18,12 @@ use herald::preferences;
 use herald::retry::{Action, action_for};
 use herald::store::{self, Conversations, Ledger};
 use herald::time::later;
+use herald::timing::Habits;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::create_conversation::{CreateError, Creator};
 use crate::install::{InstallError, Installer};
-use crate::notification_cache::NotificationCache;
+use crate::notification_cache::{NotificationCache, Snapshot};
 use crate::tenant::Tenant;
 
 mod failure;
@@ -40,6 +41,8 @@ pub(crate) enum Resolution {
     Ended(Outcome),
     /// That is known later.
     Later(Timestamp),
+    /// No conversation, and none is created in the quiet hours of the person, which end then.
+    Quiet(Timestamp),
 }
 
 /// The ledger's row under the recipient's own key.
@@ -82,8 +85,7 @@ impl<B: Backend> Resolver<'_, '_, B> {
             // Another worker with the same chunk deferred it just now.
             return Ok(Resolution::Later(until));
         }
-        self.find_or_create(person, &snapshot.head, stopped, failures)
-            .await
+        self.find_or_create(person, &snapshot, stopped, failures).await
     }
 
     async fn ledger_state(&self, revision: u32) -> Result<LedgerState, store::Error> {
@@ -105,7 +107,7 @@ impl<B: Backend> Resolver<'_, '_, B> {
     async fn find_or_create(
         &self,
         person: PersonKey,
-        head: &Notification,
+        snapshot: &Snapshot,
         stopped: Option<Outcome>,
         failures: u32,
     ) -> Result<Resolution, store::Error> {
@@ -128,14 +130,14 @@ impl<B: Backend> Resolver<'_, '_, B> {
             }
             CreationLease::Acquired { installing_since } => {
                 let (creation, resolution) = self
-                    .resolve_under_lease(&person, head, stopped, failures, installing_since)
+                    .resolve_under_lease(&person, snapshot, stopped, failures, installing_since)
                     .await?;
                 conversations.finish_creation(&person, &creation).await?;
                 return resolution;
             }
         };
         // The delivery may have ended without a conversation before this one was known.
-        let LedgerState { ended, .. } = self.ledger_state(head.revision).await?;
+        let LedgerState { ended, .. } = self.ledger_state(snapshot.head.revision).await?;
         Ok(ended.map_or(Resolution::Conversation(known), Resolution::Ended))
     }
 
@@ -146,11 +148,12 @@ impl<B: Backend> Resolver<'_, '_, B> {
     async fn resolve_under_lease(
         &self,
         person: &PersonKey,
-        head: &Notification,
+        snapshot: &Snapshot,
         stopped: Option<Outcome>,
         failures: u32,
         installing_since: Option<Timestamp>,
     ) -> Result<(Creation, Result<Resolution, store::Error>), store::Error> {
+        let head = &snapshot.head;
         let LedgerState { ended, .. } = self.ledger_state(head.revision).await?;
         // They may have written to the bot since the audience was read.
         if let Some(key) = known_conversation(self.tenant, person).await? {
@@ -161,11 +164,22 @@ impl<B: Backend> Resolver<'_, '_, B> {
             let resolution = self.settle_unresolved(outcome).await?;
             return Ok((Creation::Nothing, Ok(resolution)));
         }
-        let opt_outs = preferences::of_person(&self.tenant.context().conversations, person).await?;
-        if !head.is_wanted(opt_outs.as_ref()) {
+        let preferences = preferences::of_person(&self.tenant.context().conversations, person).await?;
+        if !head.is_wanted(preferences.as_ref()) {
             let reason = SkipReason::OptedOut;
             let resolution = self.settle_unresolved(Outcome::Skipped { reason }).await?;
             return Ok((Creation::Nothing, Ok(resolution)));
+        }
+        let of = Habits {
+            preferences: preferences.as_ref(),
+            tenant: Some(person.tenant.as_str()),
+            zone: None,
+        };
+        // An installation that has begun goes on.
+        if installing_since.is_none()
+            && let Some(until) = snapshot.quiet_until(of, self.tenant.now())
+        {
+            return Ok((Creation::Nothing, Ok(Resolution::Quiet(until))));
         }
         let created = self.create(person, head, installing_since).await;
         let creation = created.as_ref().map_or(Creation::Nothing, Creation::clone);

@@ -1,7 +1,7 @@
 //! Several personal conversations of one person, and which of them gets a notification.
 //!
 //! A person talks to a bot in a chat of Teams and in Microsoft 365 Copilot, or opens the page of a Web Chat again. These
-//! *companions* are stored like all conversations, with a [`Preference`]. A notification goes to one of those that its audience
+//! *companions* are stored like all conversations, with a [`Precedence`]. A notification goes to one of those that its audience
 //! selects: the one of highest [`Rank`].
 
 use botframework::activity::Activity;
@@ -41,13 +41,13 @@ impl Product {
 /// How much a conversation is preferred to its companions: a chat to Copilot, then the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Preference(i64);
+pub struct Precedence(i64);
 
-impl Preference {
+impl Precedence {
     /// Later than every real moment, in milliseconds.
     const LATEST: i64 = 1_000_000_000_000_000;
 
-    /// The preference of a conversation in this product, first stored at this moment.
+    /// The precedence of a conversation in this product, first stored at this moment.
     pub fn of(product: Product, remembered_at: Timestamp) -> Self {
         let moment = remembered_at.as_millisecond();
         Self(match product {
@@ -61,7 +61,7 @@ impl Preference {
         self.0
     }
 
-    /// The preference with this stored number.
+    /// The precedence with this stored number.
     pub fn from_number(number: i64) -> Self {
         Self(number)
     }
@@ -82,16 +82,16 @@ enum Standing {
 }
 
 impl Rank {
-    /// The rank of a conversation. One without a preference gets each notification that selects it, because its companions are not
+    /// The rank of a conversation. One without a precedence gets each notification that selects it, because its companions are not
     /// known, so it ranks first.
-    pub fn of(state: &State, preference: Option<Preference>) -> Self {
+    pub fn of(state: &State, precedence: Option<Precedence>) -> Self {
         let standing = match state {
             State::Active => Standing::Active,
             State::Blocked { .. } if state.is_blocked_by_user() => Standing::BlockedByUser,
             State::Blocked { .. } => Standing::Refused,
             State::Removed => Standing::Removed,
         };
-        Self(standing, preference.map_or(i64::MAX, Preference::as_number))
+        Self(standing, precedence.map_or(i64::MAX, Precedence::as_number))
     }
 }
 
@@ -101,16 +101,16 @@ impl Conversation {
         let Self {
             attributes, state, ..
         } = self;
-        self.preference.is_none()
+        self.precedence.is_none()
             && attributes.scope == Scope::Personal
             && (attributes.user.is_some() || attributes.account.is_some())
             && *state != State::Removed
     }
 
-    /// The same conversation, with its preference to companions.
+    /// The same conversation, with its precedence to companions.
     #[must_use]
     pub fn with_companions(mut self) -> Self {
-        self.preference = Some(Preference::of(self.product, self.remembered_at));
+        self.precedence = Some(Precedence::of(self.product, self.remembered_at));
         self
     }
 }
@@ -130,7 +130,7 @@ mod tests {
 
     fn rank(state: &State, product: Product, second: i64) -> Rank {
         let moment = Timestamp::from_second(second).unwrap();
-        Rank::of(state, Some(Preference::of(product, moment)))
+        Rank::of(state, Some(Precedence::of(product, moment)))
     }
 
     #[test]

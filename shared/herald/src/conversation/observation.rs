@@ -9,6 +9,7 @@ use super::key::is_id;
 use super::membership::{self, Membership};
 use super::{Attributes, Conversation, ConversationKey, PersonKey, Product, Scope, TeamChange, TeamKey};
 use crate::id::normalize_guid;
+use crate::schedule::Zone;
 
 /// The largest reference that is stored, in bytes of JSON. Real ones have about one thousand; a DynamoDB item holds 400 KB.
 pub(super) const REFERENCE_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +40,8 @@ pub struct Observation {
     pub(super) people_who_left: Vec<ChannelAccount>,
     /// The product that the activity names.
     pub(super) product: Option<Product>,
+    /// The zone of the sender that the activity names.
+    pub(super) zone: Option<Zone>,
     /// Whether a bot that joined or left is in the whole team, or was.
     of_whole_team: bool,
 }
@@ -128,6 +131,7 @@ impl Observation {
             scope_known: scope.is_some(),
             cause: cause(activity),
             product: Product::of(activity),
+            zone: zone(activity),
         })
     }
 
@@ -170,6 +174,7 @@ impl Observation {
             cause: Cause::Other,
             people_who_left: Vec::new(),
             product: None,
+            zone: of.zone.clone(),
             of_whole_team: false,
         }
     }
@@ -239,6 +244,7 @@ impl Observation {
             cause: Cause::Other,
             people_who_left: Vec::new(),
             product: None,
+            zone: None,
             of_whole_team: false,
         }
     }
@@ -277,6 +283,14 @@ fn cause(activity: &Activity) -> Cause {
         ) => Cause::Act,
         Some(ActivityType::ConversationUpdate) => Cause::Members,
         _ => Cause::Other,
+    }
+}
+
+/// The zone of the person. An update of members may be from another account than the person's.
+fn zone(activity: &Activity) -> Option<Zone> {
+    match cause(activity) {
+        Cause::Members => None,
+        Cause::Act | Cause::Other => Zone::of_sender(activity),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::membership::include_person;
 use super::observation::{Cause, UrlSource, is_storable};
 use super::{
-    Attributes, Conversation, Membership, Observation, Preference, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX,
+    Attributes, Conversation, Membership, Observation, Precedence, SERVICE_URLS_KEPT, Scope, State, TAGS_MAX,
 };
 
 /// On how many days in a row the channel answered that it does not know a conversation.
@@ -171,9 +171,11 @@ fn first(observation: Observation, now: Timestamp) -> Option<Conversation> {
         reference,
         attributes,
         product,
+        zone,
         ..
     } = observation;
     Some(Conversation {
+        zone: zone.filter(|_| attributes.scope == Scope::Personal),
         service_urls: reference.service_url.iter().cloned().collect(),
         product: product.unwrap_or_default(),
         ..Conversation::new(key, reference, attributes, now)
@@ -190,6 +192,7 @@ fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Opti
         url_source,
         cause,
         product,
+        zone,
         ..
     } = observation;
     if url_source == UrlSource::Hint || membership == Membership::Left {
@@ -229,11 +232,12 @@ fn changed(old: &Conversation, observation: Observation, now: Timestamp) -> Opti
             Membership::Left => State::Removed,
         },
         product,
-        preference: old
-            .preference
+        precedence: old
+            .precedence
             .filter(|_| is_personal)
-            .map(|_| Preference::of(product, old.remembered_at)),
-        opt_outs: old.opt_outs.clone().filter(|_| scope == old.attributes.scope),
+            .map(|_| Precedence::of(product, old.remembered_at)),
+        preferences: old.preferences.clone().filter(|_| scope == old.attributes.scope),
+        zone: zone.or_else(|| old.zone.clone()).filter(|_| is_personal),
         removed_with_team: old.removed_with_team && !says_membership,
         left_with_team: old.left_with_team && !says_membership,
         not_found: old.not_found.filter(|_| membership != Membership::Joined),

@@ -481,7 +481,7 @@ fn the_product_of_a_conversation_is_what_its_activities_name() {
     assert_eq!(record.product, Product::Copilot);
     assert_eq!(remember(Some(&record), see(&personal("message")), NOON), None);
     let shared = add_companions(&record, NOON).unwrap();
-    assert!(shared.preference < Some(Preference::of(Product::Chat, NOON)));
+    assert!(shared.precedence < Some(Precedence::of(Product::Chat, NOON)));
     assert_eq!(add_companions(&shared, NOON), None);
     let chat = with(
         personal("message"),
@@ -489,5 +489,5 @@ fn the_product_of_a_conversation_is_what_its_activities_name() {
         json!([{"type": "ProductInfo", "id": "TEAMS"}]),
     );
     let moved = remember(Some(&shared), see(&chat), NOON).unwrap();
-    assert_eq!(moved.preference, Some(Preference::of(Product::Chat, NOON)));
+    assert_eq!(moved.precedence, Some(Precedence::of(Product::Chat, NOON)));
 }

@@ -85,6 +85,8 @@ fn survey<'a>(
         recipients: &recipients(rows.len()),
         rows,
         counted: 0,
+        wave: None,
+        quiet: &HashMap::new(),
     });
     survey
 }
@@ -260,6 +262,8 @@ fn rows_that_are_missing_count_as_none() {
         recipients: &recipients(3),
         rows: &[],
         counted: 0,
+        wave: None,
+        quiet: &HashMap::new(),
     });
     assert_eq!(reasons(&survey), [(OpenReason::InFlight, Some(3))]);
 }
@@ -293,6 +297,8 @@ fn what_the_channel_has_in_a_batch_has_that_reason_until_a_row_says_more() {
             recipients: &recipients(2),
             rows: &rows,
             counted: 0,
+            wave: None,
+            quiet: &HashMap::new(),
         });
         let of_first = survey
             .groups()
@@ -407,6 +413,8 @@ fn a_chunk_whose_worker_died_is_explained_by_the_time_until_which_the_queue_hide
             recipients: &recipients,
             rows: &[row, None],
             counted: 0,
+            wave: None,
+            quiet: &HashMap::new(),
         });
         let group = survey.groups().pop().unwrap();
         (group.reason, group.deliveries, group.until, survey.finish())

@@ -10,11 +10,13 @@ use crate::audience::{Audience, kind, size};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer, suggestion};
-use crate::time::{earlier, floor_millisecond, later};
+use crate::time::{floor_millisecond, later};
 use crate::warning::{Warning, WarningCode};
 
+mod deliver_at;
 mod message;
 
+pub use deliver_at::LocalTime;
 pub use message::{MESSAGE_BYTES_MAX, replacement};
 
 /// The fields of a request.
@@ -43,12 +45,6 @@ const CATEGORY_BYTES_MAX: usize = 64;
 
 /// The longest subject, in bytes.
 const SUBJECT_BYTES_MAX: usize = 128;
-
-/// How far the caller's clock may be behind: an earlier `deliverAt` is a mistake.
-const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(5);
-
-/// The latest `deliverAt`, from now.
-const DELIVER_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// The latest `expiresAt`, from the acceptance or `deliverAt` of the notification; also its default.
 pub const SENT_FOR_MAX: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -82,6 +78,8 @@ pub struct Request {
     pub priority: Option<Priority>,
     /// The notification is not planned before this time.
     pub deliver_at: Option<Timestamp>,
+    /// The local time at which each recipient gets it. Then the notification is planned before the earliest moment that it can be.
+    pub local_time: Option<LocalTime>,
     /// The notification is not sent from this time on.
     pub expires_at: Timestamp,
     /// When its copies are deleted, or edited to the replacement.
@@ -132,9 +130,9 @@ impl Request {
         let if_unreachable = if_unreachable(object, &mut faults);
         let send_mode = send_mode(object, subject.as_deref(), &mut faults);
         let priority = priority(object, &mut faults);
-        let deliver_at = deliver_at(object, now, &mut faults);
-        let expires_at = expires_at(object, now, deliver_at, &mut faults, &mut warnings);
-        let retract_at = retract_at(object, now, deliver_at, &mut faults);
+        let delivery = deliver_at::parse(object, now, &mut faults, &mut warnings);
+        let expires_at = expires_at(object, now, delivery.latest, &mut faults, &mut warnings);
+        let retract_at = retract_at(object, now, delivery.latest, &mut faults);
         let replacement = replacement_of(body, &mut faults);
         let events = events(object, &mut faults);
         let dry_run = flag(object, "dryRun", &mut faults);
@@ -152,7 +150,8 @@ impl Request {
                 if_unreachable,
                 send_mode,
                 priority,
-                deliver_at,
+                deliver_at: delivery.planned_at,
+                local_time: delivery.local_time,
                 expires_at,
                 retract_at,
                 replacement,
@@ -264,23 +263,6 @@ fn priority(object: &Map<String, Value>, faults: &mut Faults) -> Option<Priority
     priority
 }
 
-fn deliver_at(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults) -> Option<Timestamp> {
-    let latest = later(now, DELIVER_WITHIN_MAX);
-    match moment(object.get("deliverAt")?) {
-        Some(moment) if moment > latest => faults.note("#/deliverAt", "may be at most a year ahead"),
-        Some(moment) if moment < earlier(now, CLOCK_SKEW_MAX) => {
-            let detail = format!("has passed: here it is {now}. Leave it out to send at once");
-            faults.note("#/deliverAt", detail);
-        }
-        Some(moment) => return Some(moment).filter(|moment| *moment > now),
-        None => {
-            let detail = "must be a time with offset (RFC 3339), like 2026-12-31T17:00:00Z";
-            faults.note("#/deliverAt", detail);
-        }
-    }
-    None
-}
-
 fn events(object: &Map<String, Value>, faults: &mut Faults) -> Vec<DeliveryEvent> {
     let Some(value) = object.get("events") else {
         return Vec::new();
@@ -343,7 +325,10 @@ fn expires_at(
             faults.note("#/expiresAt", detail);
         }
         Some(moment) if deliver_at.is_some_and(|deliver_at| moment <= deliver_at) => {
-            faults.note("#/expiresAt", "must be after `deliverAt`");
+            faults.note(
+                "#/expiresAt",
+                "must be after `deliverAt`, wherever a recipient is",
+            );
         }
         Some(moment) if moment > latest => {
             let detail = format!(
@@ -396,7 +381,7 @@ fn replacement_of(body: &LosslessJson, faults: &mut Faults) -> Option<Box<Activi
     Some(Box::new(message))
 }
 
-/// A time of the request, to the millisecond: that is the precision of the tables.
+/// A moment of the request, to the millisecond: that is the precision of the tables.
 fn moment(value: &Value) -> Option<Timestamp> {
     let moment: Timestamp = value.as_str()?.parse().ok()?;
     Some(floor_millisecond(moment))

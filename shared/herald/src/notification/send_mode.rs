@@ -4,6 +4,7 @@
 //! ([`crate::batch`]). This takes two requests instead of a hundred. The copies can be neither edited nor deleted, because
 //! Teams does not return their ids.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Page, PageChunk};
@@ -85,6 +86,8 @@ pub struct SendPath {
     pub bucket: Bucket,
     /// The send mode of the requests.
     pub send_mode: SendMode,
+    /// When they are due; `None` at once.
+    pub wave: Option<Timestamp>,
 }
 
 impl From<Bucket> for SendPath {
@@ -92,6 +95,7 @@ impl From<Bucket> for SendPath {
         Self {
             bucket,
             send_mode: SendMode::Individual,
+            wave: None,
         }
     }
 }
@@ -116,6 +120,7 @@ impl Page {
             lists.into_iter().map(move |recipients| PageChunk {
                 bucket: chunk.bucket.clone(),
                 send_mode: chunk.send_mode,
+                wave: chunk.wave,
                 recipients,
             })
         });
@@ -156,6 +161,7 @@ mod tests {
             Some(SendPath {
                 bucket: bucket(),
                 send_mode,
+                wave: None,
             })
         };
         let batch = people(0..7)
@@ -189,6 +195,7 @@ mod tests {
             let chunk = PageChunk {
                 bucket: Some(bucket()),
                 send_mode,
+                wave: None,
                 recipients: people(0..1),
             };
             serde_json::to_value(&chunk).unwrap()

@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use super::{CasResult, Error, ListPage, Rule, Update};
 use crate::conversation::{
     self, Attributes, Conversation, ConversationKey, Creation, CreationLease, Feedback, Import, Observation,
-    OptOuts, PersonId, PersonKey, PersonRecord, Preference, State, StateKey, TeamEvent, TurnClaim, TurnKey,
+    PersonId, PersonKey, PersonRecord, Precedence, Preferences, State, StateKey, TeamEvent, TurnClaim,
+    TurnKey,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
+use crate::schedule::Zone;
 
 /// What [`Conversations::remember`] or [`Conversations::import`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +67,11 @@ pub struct ConversationSummary {
     /// When the record last changed.
     pub changed_at: Timestamp,
     /// Set if the person has other personal conversations with the bot: see [`conversation::Rank`].
-    pub preference: Option<Preference>,
-    /// What its person opted out of, or the group chat or channel.
-    pub opt_outs: Option<OptOuts>,
+    pub precedence: Option<Precedence>,
+    /// The preferences of its person, or of the group chat or channel.
+    pub preferences: Option<Preferences>,
+    /// The time zone of its person, as their activities name it.
+    pub zone: Option<Zone>,
 }
 
 /// The result of [`Conversations::update_person`].
@@ -184,18 +188,21 @@ pub trait Conversations: Clone + Send + Sync + 'static {
 
     /// Applies a rule to what a person opted out of, as it is stored under this id, atomically. It never expires. The copies beside
     /// conversations, and under the person's other id, are [`preferences`](crate::preferences)' concern.
-    fn update_opt_outs(
+    fn update_preferences(
         &self,
         person: &PersonId,
-        rule: &mut Rule<'_, OptOuts>,
-    ) -> impl Future<Output = Result<Update<OptOuts>, Error>> + Send;
+        rule: &mut Rule<'_, Preferences>,
+    ) -> impl Future<Output = Result<Update<Preferences>, Error>> + Send;
 
     /// Removes what a person with this id opted out of, in every channel and tenant.
-    fn erase_opt_outs(&self, id: &UserRef) -> impl Future<Output = Result<(), Error>> + Send;
+    fn erase_preferences(&self, id: &UserRef) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// What a person opted out of, as it is stored under this id. A strong read.
-    fn opt_outs(&self, person: &PersonId) -> impl Future<Output = Result<Option<OptOuts>, Error>> + Send {
-        async move { Ok(self.update_opt_outs(person, &mut |_| None).await?.before) }
+    fn preferences(
+        &self,
+        person: &PersonId,
+    ) -> impl Future<Output = Result<Option<Preferences>, Error>> + Send {
+        async move { Ok(self.update_preferences(person, &mut |_| None).await?.before) }
     }
 
     /// Applies an observation, by [`conversation::remember`].

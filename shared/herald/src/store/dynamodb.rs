@@ -8,6 +8,7 @@
 //! | | `team\|<team>` | `generation` | the team's generation |
 //! | | | `roster#<digest>` | one cached answer of the channel, with its generation |
 //! | | `person\|<person>` | `person` | the creation lease of a person, or the conversation they are linked to |
+//! | | `preferences\|<kind>\|<digest>` | `preferences\|<digest>` | the preferences of a person, under one of their ids in one tenant |
 //! | | `state\|user\|<digest>`, `state\|conversation\|<digest>` | channel, bot and name | a state that the bot keeps of them |
 //! | | `turn\|<digest>` | `turn` | the claim on the turn of an activity, or on a welcome |
 //! | notifications | `notification` | `part`: `head` | the notification, with its counters; in the index `byMonth` |
@@ -17,6 +18,7 @@
 //! | | | `frozen#<part>#<number>` | a frozen page, before it is planned |
 //! | | | `recipient#<digest>` | the page that claimed this recipient first |
 //! | | | `closed#<part>#<page>#<chunk>` | a closed chunk, with its revision; or what is counted of an open one |
+//! | | | `wave#<milliseconds>` | a wave: its recipients, and whether it was begun or cancelled |
 //! | | | `deadLetter#<part>#<page>#<chunk>` | a dead-lettered chunk, with the reason |
 //! | | `idempotency#<digest>` | `head` | the notification accepted with this idempotency key |
 //! | | `registry#<collection>`, of some with `#<key>` | the record's key | a record of the registry |
@@ -37,6 +39,7 @@
 //!
 //! - A transaction has a client request token, so DynamoDB answers the retry as it answered the first. If all responses
 //!   are lost and the caller retries, the new transaction finds its own items.
+//! - A decision about a wave is not made twice: a refused one finds the decision that stands, be it its own.
 //! - A lease, a rate limit, the bot's record, a record of the registry, a batch, a copy of a subject, a person, a turn, a state of the bot and a milestone have the write token of the call that
 //!   wrote them.
 //! - A row has its attempt number: a worker that finds the row it meant to write has written it.

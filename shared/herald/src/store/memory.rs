@@ -13,7 +13,8 @@ use crate::batch::{BatchKey, BatchRecord};
 use crate::bot_health::BotHealth;
 use crate::clock::Clock;
 use crate::conversation::{
-    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, StateKey, TurnKey, TurnRecord,
+    Conversation, ConversationKey, PersonId, PersonKey, PersonRecord, Preferences, StateKey, TurnKey,
+    TurnRecord,
 };
 use crate::delivery::{self, Claim, ClaimRequest, ClaimState, ConversationLease, Decision, DeliveryKey, Row};
 use crate::id::NotificationId;
@@ -35,7 +36,7 @@ pub struct Store(Arc<Mutex<Tables>>);
 struct Tables {
     conversations: BTreeMap<ConversationKey, Conversation>,
     people: HashMap<PersonKey, PersonRecord>,
-    opt_outs: HashMap<PersonId, OptOuts>,
+    preferences: HashMap<PersonId, Preferences>,
     turns: HashMap<TurnKey, TurnRecord>,
     /// As JSON, each with the number of its write.
     states: HashMap<StateKey, (String, u64)>,

@@ -12,6 +12,7 @@ use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
 use crate::notification::{
     ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
+    Wave, WaveDecision,
 };
 
 /// How long a notification is listed after its acceptance: until the latest `deliverAt`, `expiresAt` and expiry of its items.
@@ -174,7 +175,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         number: PageNumber,
     ) -> impl Future<Output = Result<Option<(u32, Page)>, Error>> + Send;
 
-    /// Stores a page and counts it, in one transaction; `false` if that page is stored already, or the notification is not. A
+    /// Stores a page and counts it and its waves, in one transaction; `false` if that page is stored already, or the notification is not. A
     /// stored page never changes.
     fn put_page(
         &self,
@@ -183,6 +184,18 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         number: u32,
         page: &Page,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// The waves of a notification, by their time. A strong read.
+    fn waves(&self, id: &NotificationId) -> impl Future<Output = Result<Vec<Wave>, Error>> + Send;
+
+    /// Decides about a wave, unless that is decided; the wave then, `None` if there is none at this time. The first decision counts.
+    fn decide_wave(
+        &self,
+        id: &NotificationId,
+        due: Timestamp,
+        decision: WaveDecision,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Wave>, Error>> + Send;
 
     /// Stores the first version of a page that is not reproducible (a roster) and returns the stored one. The first writer wins,
     /// so retries and racing planners see the same page.

@@ -25,6 +25,8 @@ pub enum Collection {
     Subjects,
     /// What kinds of notifications there are, all in one record: [`category::Categories`](crate::category::Categories).
     Categories,
+    /// The defaults of tenants, all in one record: [`tenant_preferences::AllTenants`](crate::tenant_preferences::AllTenants).
+    Tenants,
 }
 
 impl Collection {
@@ -32,7 +34,7 @@ impl Collection {
     pub const fn is_listed(self) -> bool {
         match self {
             Self::FailedEvents | Self::Hooks | Self::Routes | Self::Schedules => true,
-            Self::HookRates | Self::Subjects | Self::Categories => false,
+            Self::HookRates | Self::Subjects | Self::Categories | Self::Tenants => false,
         }
     }
 
@@ -46,6 +48,7 @@ impl Collection {
             Self::Schedules => "schedules",
             Self::Subjects => "subjects",
             Self::Categories => "categories",
+            Self::Tenants => "tenants",
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Several conversations of one person, and turns that run once.
 
 use herald::companions;
-use herald::conversation::{Preference, Product, TurnClaim, TurnKey};
+use herald::conversation::{Precedence, Product, TurnClaim, TurnKey};
 
 use super::super::{at, on_every_backend};
 use super::*;
 
 on_every_backend! { conversations:
     companions_get_their_preference_whichever_is_stored_first,
-    a_person_with_one_conversation_has_no_preference,
+    a_person_with_one_conversation_has_no_precedence,
     an_import_finds_companions,
     companions_of_another_bot_or_tenant_do_not_count,
     of_many_claims_of_a_turn_one_is_acquired,
@@ -30,8 +30,8 @@ async fn see<S: Conversations>(store: &S, activity: &Value, second: i64) {
     }
 }
 
-/// The preference in the record and in the lists, which must agree.
-async fn preference<S: Conversations>(store: &S, id: &str) -> Option<Preference> {
+/// The precedence in the record and in the lists, which must agree.
+async fn precedence<S: Conversations>(store: &S, id: &str) -> Option<Precedence> {
     let record = recall(store, id).await;
     let user = ConversationFilter::User("entra-ada".into());
     let everyone = ConversationFilter::Everyone {
@@ -41,20 +41,20 @@ async fn preference<S: Conversations>(store: &S, id: &str) -> Option<Preference>
     for filter in [user, everyone, ConversationFilter::Tenant("tenant-1".to_owned())] {
         let listed = list(store, &filter, 10).await.0.into_iter();
         let mut listed = listed.filter(|known| known.key == record.key);
-        assert_eq!(listed.next().unwrap().preference, record.preference, "{filter:?}");
+        assert_eq!(listed.next().unwrap().precedence, record.precedence, "{filter:?}");
     }
-    record.preference
+    record.precedence
 }
 
 async fn companions_get_their_preference_whichever_is_stored_first<S: Conversations>(store: S) {
     see(&store, &in_copilot("ada"), 0).await;
     see(&store, &personal("ada"), 60).await;
     let (chat, copilot) = (
-        preference(&store, "a:ada").await,
-        preference(&store, "a:ada-copilot").await,
+        precedence(&store, "a:ada").await,
+        precedence(&store, "a:ada-copilot").await,
     );
-    assert_eq!(chat, Some(Preference::of(Product::Chat, at(60))));
-    assert_eq!(copilot, Some(Preference::of(Product::Copilot, at(0))));
+    assert_eq!(chat, Some(Precedence::of(Product::Chat, at(60))));
+    assert_eq!(copilot, Some(Precedence::of(Product::Copilot, at(0))));
     let version = recall(&store, "a:ada").await.version;
     see(&store, &personal("ada"), 120).await;
     assert_eq!(recall(&store, "a:ada").await.version, version, "nothing changes");
@@ -64,10 +64,10 @@ async fn companions_get_their_preference_whichever_is_stored_first<S: Conversati
     assert_eq!(preferred.key, key("a:ada"));
 }
 
-async fn a_person_with_one_conversation_has_no_preference<S: Conversations>(store: S) {
+async fn a_person_with_one_conversation_has_no_precedence<S: Conversations>(store: S) {
     see(&store, &personal("ada"), 0).await;
     see(&store, &personal("eve"), 0).await;
-    assert_eq!(preference(&store, "a:ada").await, None);
+    assert_eq!(precedence(&store, "a:ada").await, None);
 }
 
 async fn an_import_finds_companions<S: Conversations>(store: S) {
@@ -93,8 +93,8 @@ async fn an_import_finds_companions<S: Conversations>(store: S) {
             .remove(0);
         assert_eq!(companions::import(&store, import, at(0)).await.unwrap(), upsert);
     }
-    assert!(preference(&store, "a:ada").await.is_some());
-    assert!(preference(&store, "a:ada-again").await.is_some());
+    assert!(precedence(&store, "a:ada").await.is_some());
+    assert!(precedence(&store, "a:ada-again").await.is_some());
 }
 
 async fn companions_of_another_bot_or_tenant_do_not_count<S: Conversations>(store: S) {
@@ -105,7 +105,7 @@ async fn companions_of_another_bot_or_tenant_do_not_count<S: Conversations>(stor
     other_bot["recipient"]["id"] = json!("28:other");
     for other in [other_tenant, other_bot] {
         see(&store, &other, 1).await;
-        assert_eq!(recall(&store, "a:ada").await.preference, None);
+        assert_eq!(recall(&store, "a:ada").await.precedence, None);
     }
 }
 

@@ -1,7 +1,8 @@
-//! What people opted out of.
+//! Preferences of people: what they opted out of, time zone, quiet hours.
 
 use botframework::id::UserRef;
-use herald::conversation::{Choice, OptOutChange, OptOuts, PersonId, change_opt_outs};
+use herald::conversation::{Choice, PersonId, PreferenceChange, Preferences, change_preferences};
+use herald::schedule::{QuietChoice, Zone};
 use herald::{companions, preferences};
 
 use super::super::{at, on_every_backend};
@@ -18,6 +19,8 @@ on_every_backend! { conversations:
     the_same_person_in_another_tenant_is_not_concerned,
     an_older_copy_does_not_replace_a_later_one,
     a_group_chat_has_its_own_choices,
+    zone_and_quiet_hours_are_stored_with_the_choices,
+    the_zone_of_a_person_is_learned_and_a_repetition_writes_nothing,
 }
 
 fn person(id: UserRef) -> PersonId {
@@ -50,11 +53,11 @@ fn another_chat(name: &str) -> Value {
     message
 }
 
-fn no_to(category: &str) -> OptOutChange {
-    OptOutChange::Category(category.to_owned(), Choice::OptedOut)
+fn no_to(category: &str) -> PreferenceChange {
+    PreferenceChange::Category(category.to_owned(), Choice::OptedOut)
 }
 
-async fn choose<S: Conversations>(store: &S, person: &PersonId, change: &OptOutChange) -> OptOuts {
+async fn choose<S: Conversations>(store: &S, person: &PersonId, change: &PreferenceChange) -> Preferences {
     let chosen = preferences::change(store, person, None, change, at(60)).await;
     chosen.unwrap().unwrap()
 }
@@ -69,9 +72,13 @@ async fn wants_news<S: Conversations>(store: &S, id: &str) -> bool {
     for filter in [everyone, ConversationFilter::Tenant("tenant-1".to_owned())] {
         let listed = list(store, &filter, 10).await.0.into_iter();
         let mut listed = listed.filter(|known| known.key == record.key);
-        assert_eq!(listed.next().unwrap().opt_outs, record.opt_outs, "{filter:?}");
+        assert_eq!(
+            listed.next().unwrap().preferences,
+            record.preferences,
+            "{filter:?}"
+        );
     }
-    record.opt_outs.is_none_or(|it| it.permit(Some("news")))
+    record.preferences.is_none_or(|it| it.permit(Some("news")))
 }
 
 async fn a_choice_reaches_all_conversations_of_the_person_and_those_that_come_later<S: Conversations>(
@@ -86,15 +93,24 @@ async fn a_choice_reaches_all_conversations_of_the_person_and_those_that_come_la
     see(&store, &third, 120).await;
     for id in ["a:ada", "a:ada-again", "a:ada-third"] {
         assert!(!wants_news(&store, id).await, "{id}");
-        assert_eq!(recall(&store, id).await.opt_outs.as_ref(), Some(&chosen), "{id}");
+        assert_eq!(
+            recall(&store, id).await.preferences.as_ref(),
+            Some(&chosen),
+            "{id}"
+        );
     }
     assert!(wants_news(&store, "a:eve").await);
-    assert_eq!(recall(&store, "a:eve").await.opt_outs, None);
+    assert_eq!(recall(&store, "a:eve").await.preferences, None);
     // A repetition writes nothing.
     let version = recall(&store, "a:ada").await.version;
     assert_eq!(choose(&store, &entra("entra-ada"), &no_to("news")).await, chosen);
     assert_eq!(recall(&store, "a:ada").await.version, version);
-    choose(&store, &entra("entra-ada"), &OptOutChange::All(Choice::OptedIn)).await;
+    choose(
+        &store,
+        &entra("entra-ada"),
+        &PreferenceChange::All(Choice::OptedIn),
+    )
+    .await;
     for id in ["a:ada", "a:ada-again", "a:ada-third"] {
         assert!(wants_news(&store, id).await, "{id}");
     }
@@ -111,7 +127,7 @@ async fn a_choice_that_was_made_before_the_bot_knew_the_person_counts_from_the_f
     assert_eq!(record.version, 1, "it is in the first write");
     assert!(!wants_news(&store, "a:ada").await);
     let found = preferences::find(&store, &account("29:ada")).await.unwrap();
-    assert_eq!(found, record.opt_outs, "it is found by the other id, too");
+    assert_eq!(found, record.preferences, "it is found by the other id, too");
 }
 
 async fn a_choice_under_one_id_counts_under_the_other_once_that_is_known<S: Conversations>(store: S) {
@@ -175,13 +191,13 @@ async fn a_choice_is_erased_with_the_person<S: Conversations>(store: S) {
             UserRef::Entra("entra-ada".into()),
         ];
         for id in ids {
-            store.erase_opt_outs(&id).await.unwrap();
+            store.erase_preferences(&id).await.unwrap();
         }
     }
     for person in [&account("29:ada"), &entra("entra-ada"), &elsewhere] {
-        assert_eq!(store.opt_outs(person).await.unwrap(), None, "{person:?}");
+        assert_eq!(store.preferences(person).await.unwrap(), None, "{person:?}");
     }
-    assert!(store.opt_outs(&entra("entra-eve")).await.unwrap().is_some());
+    assert!(store.preferences(&entra("entra-eve")).await.unwrap().is_some());
     see(&store, &personal("ada"), 120).await;
     assert!(wants_news(&store, "a:ada").await);
     let everyone = ConversationFilter::Everyone {
@@ -203,9 +219,9 @@ async fn of_many_concurrent_choices_none_is_lost<S: Conversations>(store: S) {
     join_all(changes).await;
     let chosen = preferences::find(store, &people[0]).await.unwrap();
     let record = recall(store, "a:ada").await;
-    assert_eq!(record.opt_outs, chosen);
+    assert_eq!(record.preferences, chosen);
     for person in people {
-        assert_eq!(store.opt_outs(&person).await.unwrap(), chosen, "{person:?}");
+        assert_eq!(store.preferences(&person).await.unwrap(), chosen, "{person:?}");
     }
     let refused = |name: &&String| !chosen.as_ref().unwrap().permit(Some(name));
     assert_eq!(names.iter().filter(refused).count(), names.len());
@@ -218,29 +234,39 @@ async fn the_same_person_in_another_tenant_is_not_concerned<S: Conversations>(st
     see(&store, &elsewhere, 0).await;
     choose(&store, &entra("entra-ada"), &no_to("news")).await;
     assert!(!wants_news(&store, "a:ada").await);
-    assert_eq!(recall(&store, "a:ada-again").await.opt_outs, None);
+    assert_eq!(recall(&store, "a:ada-again").await.preferences, None);
 }
 
 async fn an_older_copy_does_not_replace_a_later_one<S: Conversations>(store: S) {
     see(&store, &personal("ada"), 0).await;
     let first = choose(&store, &account("29:ada"), &no_to("news")).await;
-    let second = choose(&store, &account("29:ada"), &OptOutChange::All(Choice::OptedIn)).await;
+    let second = choose(
+        &store,
+        &account("29:ada"),
+        &PreferenceChange::All(Choice::OptedIn),
+    )
+    .await;
     assert!(
         second.changed_at > first.changed_at,
         "within one millisecond, too"
     );
-    let mut rule = |old: Option<&Conversation>| herald::conversation::set_opt_outs(old?, &first);
+    let mut rule = |old: Option<&Conversation>| herald::conversation::set_preferences(old?, &first);
     store.update_conversation(&key("a:ada"), &mut rule).await.unwrap();
-    assert_eq!(recall(&store, "a:ada").await.opt_outs, Some(second));
+    assert_eq!(recall(&store, "a:ada").await.preferences, Some(second));
 }
 
 async fn a_group_chat_has_its_own_choices<S: Conversations>(store: S) {
     let mut group = personal("ada");
     group["conversation"] = json!({"id": "19:g@thread.v2", "conversationType": "groupChat", "isGroup": true, "tenantId": "tenant-1"});
     see(&store, &group, 0).await;
-    choose(&store, &account("29:ada"), &OptOutChange::All(Choice::OptedOut)).await;
-    assert_eq!(recall(&store, "19:g@thread.v2").await.opt_outs, None);
-    let mut rule = |old: Option<&Conversation>| change_opt_outs(old?, &no_to("news"), at(1));
+    choose(
+        &store,
+        &account("29:ada"),
+        &PreferenceChange::All(Choice::OptedOut),
+    )
+    .await;
+    assert_eq!(recall(&store, "19:g@thread.v2").await.preferences, None);
+    let mut rule = |old: Option<&Conversation>| change_preferences(old?, &no_to("news"), at(1));
     store
         .update_conversation(&key("19:g@thread.v2"), &mut rule)
         .await
@@ -251,4 +277,59 @@ async fn a_group_chat_has_its_own_choices<S: Conversations>(store: S) {
     group["serviceUrl"] = json!("https://smba.trafficmanager.net/amer/");
     see(&store, &group, 2).await;
     assert!(!wants_news(&store, "19:g@thread.v2").await);
+}
+
+async fn zone_and_quiet_hours_are_stored_with_the_choices<S: Conversations>(store: S) {
+    see(&store, &personal("ada"), 0).await;
+    let new = Preferences {
+        zone: Zone::named("Europe/Berlin"),
+        quiet_hours: Some(QuietChoice::Never),
+        ..Preferences::default()
+    };
+    let stored = choose(
+        &store,
+        &entra("entra-ada"),
+        &PreferenceChange::Replace(new.clone()),
+    )
+    .await;
+    assert_eq!((&stored.zone, stored.quiet_hours), (&new.zone, new.quiet_hours));
+    assert_eq!(recall(&store, "a:ada").await.preferences.as_ref(), Some(&stored));
+    // By a word in the chat.
+    let after = choose(&store, &account("29:ada"), &no_to("news")).await;
+    assert_eq!((after.zone, after.quiet_hours), (new.zone, new.quiet_hours));
+    assert!(!wants_news(&store, "a:ada").await);
+}
+
+async fn the_zone_of_a_person_is_learned_and_a_repetition_writes_nothing<S: Conversations>(store: S) {
+    let zone = async || {
+        let record = recall(&store, "a:ada").await;
+        let listed = list(&store, &ConversationFilter::Tenant("tenant-1".to_owned()), 10)
+            .await
+            .0;
+        let listed = listed.into_iter().find(|known| known.key == record.key).unwrap();
+        assert_eq!(listed.zone, record.zone, "in the record and in lists");
+        (record.zone.map(|zone| zone.to_string()), record.version)
+    };
+    see(&store, &personal("ada"), 0).await;
+    assert_eq!(zone().await.0, None);
+    let mut message = personal("ada");
+    message["localTimezone"] = json!("Europe/Berlin");
+    see(&store, &message, 1).await;
+    let (learned, version) = zone().await;
+    assert_eq!(learned.as_deref(), Some("Europe/Berlin"));
+    // Again, and without a zone, and with one that is none.
+    see(&store, &message, 2).await;
+    see(&store, &personal("ada"), 3).await;
+    message["localTimezone"] = json!("W. Europe Standard Time");
+    see(&store, &message, 4).await;
+    assert_eq!(zone().await, (learned, version));
+    message["entities"] = json!([{"type": "clientInfo", "timezone": "asia/tokyo"}]);
+    see(&store, &message, 5).await;
+    assert_eq!(zone().await.0.as_deref(), Some("Asia/Tokyo"));
+    // That of one member is not that of a group chat.
+    let mut group = personal("eve");
+    group["conversation"] = json!({"id": "19:g@thread.v2", "conversationType": "groupChat", "isGroup": true, "tenantId": "tenant-1"});
+    group["localTimezone"] = json!("Europe/Berlin");
+    see(&store, &group, 6).await;
+    assert_eq!(recall(&store, "19:g@thread.v2").await.zone, None);
 }

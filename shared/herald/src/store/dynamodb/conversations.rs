@@ -10,7 +10,7 @@ use super::grouped::GroupedReads;
 use super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Table, Transaction, new_write_token};
 use crate::aws::Sdk;
 use crate::conversation::{
-    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, StateKey, StateOwner,
+    Conversation, ConversationKey, PersonId, PersonKey, PersonRecord, Preferences, StateKey, StateOwner,
     TurnClaim, TurnKey, TurnRecord, state_prefix,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
@@ -20,8 +20,8 @@ use crate::store::{
 
 mod listing;
 mod membership;
-mod opt_out;
 mod person;
+mod preferences;
 mod record;
 mod roster;
 mod state;
@@ -250,15 +250,15 @@ impl crate::store::Conversations for Conversations {
         self.remove_states(&owner.partition(), String::new()).await
     }
 
-    async fn update_opt_outs(
+    async fn update_preferences(
         &self,
         person: &PersonId,
-        rule: &mut Rule<'_, OptOuts>,
-    ) -> Result<Update<OptOuts>, Error> {
-        self.apply_to_opt_outs(person, rule).await
+        rule: &mut Rule<'_, Preferences>,
+    ) -> Result<Update<Preferences>, Error> {
+        self.apply_to_preferences(person, rule).await
     }
 
-    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
-        self.remove_opt_outs(id).await
+    async fn erase_preferences(&self, id: &UserRef) -> Result<(), Error> {
+        self.remove_preferences(id).await
     }
 }

@@ -12,6 +12,7 @@ use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
 use crate::notification::{
     ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
+    Wave, WaveDecision,
 };
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Idempotency, ListPage, Milestone, PageNumber, SetOnce,
@@ -22,6 +23,7 @@ mod head;
 mod key;
 mod listing;
 mod plan;
+mod waves;
 
 use document::{piece, pieces};
 use head::{CONFIRMED_AS, read_head, write_head};
@@ -101,7 +103,7 @@ impl crate::store::Notifications for Notifications {
                 .and(Expression::absent(CONFIRMED_AS))
                 .and(Expression::absent("cancelledAt"))
                 .and(Expression::absent("retracted"));
-            writes.push(self.0.tx_update(VERB, key(plan, HEAD), update, open)?);
+            writes.push(self.0.tx_update(VERB, key(plan, HEAD), update, Some(open))?);
         }
         for piece in audience.into_iter().chain(message).chain(replacement) {
             writes.push(self.0.tx_put(VERB, piece, None)?);
@@ -186,7 +188,7 @@ impl crate::store::Notifications for Notifications {
         if let Some(plan) = head.optional_word("confirms")? {
             let update = Expression::new(format!("REMOVE #{CONFIRMED_AS}"), [CONFIRMED_AS], []);
             let ours = Expression::equal(CONFIRMED_AS, text(id.as_str()));
-            writes.push(self.0.tx_update(VERB, key(&plan, HEAD), update, ours)?);
+            writes.push(self.0.tx_update(VERB, key(&plan, HEAD), update, Some(ours))?);
         }
         match self.0.transact(VERB, writes).await? {
             Transaction::Done => Ok(true),
@@ -231,6 +233,20 @@ impl crate::store::Notifications for Notifications {
         page: &Page,
     ) -> Result<bool, Error> {
         self.write_page(id, part, number, page).await
+    }
+
+    async fn waves(&self, id: &NotificationId) -> Result<Vec<Wave>, Error> {
+        self.read_waves(id).await
+    }
+
+    async fn decide_wave(
+        &self,
+        id: &NotificationId,
+        due: Timestamp,
+        decision: WaveDecision,
+        now: Timestamp,
+    ) -> Result<Option<Wave>, Error> {
+        self.decide(id, due, decision, now).await
     }
 
     async fn freeze_page(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {
@@ -405,7 +421,7 @@ impl crate::store::Notifications for Notifications {
             Some(_) => Expression::present("releasedAt"),
             None => Expression::absent("releasedAt"),
         });
-        let mut writes = vec![self.0.tx_update(VERB, key(id, HEAD), update, condition)?];
+        let mut writes = vec![self.0.tx_update(VERB, key(id, HEAD), update, Some(condition))?];
         for piece in pieces {
             writes.push(self.0.tx_put(VERB, piece, None)?);
         }

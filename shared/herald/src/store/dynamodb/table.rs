@@ -276,9 +276,9 @@ impl Table {
         verb: &'static str,
         key: Item,
         update: Expression,
-        condition: Expression,
+        condition: Option<Expression>,
     ) -> Result<TransactWriteItem, Error> {
-        let (update, condition) = update.with(Some(condition));
+        let (update, condition) = update.with(condition);
         let update = types::Update::builder()
             .table_name(&self.name)
             .set_key(Some(key))

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::Store;
 use crate::conversation::{
-    Conversation, ConversationKey, OptOuts, PersonId, PersonKey, PersonRecord, State, StateKey, StateOwner,
-    TurnClaim, TurnKey, TurnRecord,
+    Conversation, ConversationKey, PersonId, PersonKey, PersonRecord, Preferences, State, StateKey,
+    StateOwner, TurnClaim, TurnKey, TurnRecord,
 };
 use crate::roster_cache::{CachedRoster, RosterPage, RosterQuery, TeamKey};
 use crate::store::{
@@ -202,22 +202,22 @@ impl Conversations for Store {
         Ok(())
     }
 
-    async fn update_opt_outs(
+    async fn update_preferences(
         &self,
         person: &PersonId,
-        rule: &mut Rule<'_, OptOuts>,
-    ) -> Result<Update<OptOuts>, Error> {
+        rule: &mut Rule<'_, Preferences>,
+    ) -> Result<Update<Preferences>, Error> {
         let mut tables = self.tables();
-        let before = tables.opt_outs.get(person).cloned();
+        let before = tables.preferences.get(person).cloned();
         let after = rule(before.as_ref());
         if let Some(record) = after.clone() {
-            tables.opt_outs.insert(person.clone(), record);
+            tables.preferences.insert(person.clone(), record);
         }
         Ok(Update { before, after })
     }
 
-    async fn erase_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
-        self.tables().opt_outs.retain(|person, _| person.id != *id);
+    async fn erase_preferences(&self, id: &UserRef) -> Result<(), Error> {
+        self.tables().preferences.retain(|person, _| person.id != *id);
         Ok(())
     }
 }
@@ -228,8 +228,9 @@ fn summary(record: &Conversation) -> ConversationSummary {
         attributes: record.attributes.clone(),
         state: record.state.clone(),
         changed_at: record.changed_at,
-        preference: record.preference,
-        opt_outs: record.opt_outs.clone(),
+        precedence: record.precedence,
+        preferences: record.preferences.clone(),
+        zone: record.zone.clone(),
     }
 }
 

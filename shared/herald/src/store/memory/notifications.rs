@@ -11,6 +11,7 @@ use crate::delivery::OutcomeCounts;
 use crate::id::NotificationId;
 use crate::notification::{
     ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
+    Wave, WaveDecision, WaveState,
 };
 use crate::store::{
     Accept, Acceptance, CasResult, Close, Document, Error, Idempotency, ListPage, Milestone, Notifications,
@@ -28,6 +29,7 @@ pub(super) struct Entry {
     /// What is counted of each chunk.
     counted: BTreeMap<ChunkId, CountedChunk>,
     dead_letters: BTreeMap<ChunkId, String>,
+    waves: BTreeMap<Timestamp, Wave>,
 }
 
 impl Store {
@@ -87,6 +89,7 @@ impl Notifications for Store {
             claimed: HashMap::new(),
             counted: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
+            waves: BTreeMap::new(),
         };
         tables.notifications.insert(head.id.clone(), entry);
         Ok(Accept::Created)
@@ -183,12 +186,43 @@ impl Notifications for Store {
             }
             entry.head.audience += page.recipients();
             entry.head.batched += page.batched();
+            for (due, recipients) in page.waves() {
+                entry.head.in_waves += recipients;
+                let wave = entry.waves.entry(due).or_insert(Wave {
+                    due,
+                    recipients: 0,
+                    state: WaveState::Waiting,
+                });
+                wave.recipients += recipients;
+            }
             entry.head.chunks += page.chunks.len() as u64;
             entry.head.unreachable.add(&page.unreachable);
             entry.head.parts_planned += u16::from(page.next.is_none());
             true
         });
         Ok(put.unwrap_or(false))
+    }
+
+    async fn waves(&self, id: &NotificationId) -> Result<Vec<Wave>, Error> {
+        let waves = self.with(id, |entry| entry.waves.values().copied().collect());
+        Ok(waves.unwrap_or_default())
+    }
+
+    async fn decide_wave(
+        &self,
+        id: &NotificationId,
+        due: Timestamp,
+        decision: WaveDecision,
+        _: Timestamp,
+    ) -> Result<Option<Wave>, Error> {
+        let decided = self.with(id, |entry| {
+            let wave = entry.waves.get_mut(&due)?;
+            if wave.state == WaveState::Waiting {
+                wave.state = decision.state();
+            }
+            Some(*wave)
+        });
+        Ok(decided.flatten())
     }
 
     async fn freeze_page(&self, id: &NotificationId, page: (u16, u32), read: &Page) -> Result<Page, Error> {

@@ -5,12 +5,13 @@ use botframework::id::{ChannelAccountId, EntraObjectId};
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, json, moment, number, text, texts};
 use crate::conversation::{
-    Attributes, Conversation, ConversationKey, NotFoundStreak, OptOuts, Preference, Product, Scope, State,
+    Attributes, Conversation, ConversationKey, NotFoundStreak, Precedence, Preferences, Product, Scope, State,
 };
+use crate::schedule::Zone;
 use crate::store::ConversationSummary;
 
 /// The attributes of a summary. Every index projects them.
-pub(super) const SUMMARY: [&str; 12] = [
+pub(super) const SUMMARY: [&str; 13] = [
     "conversation",
     "place",
     "state",
@@ -21,8 +22,9 @@ pub(super) const SUMMARY: [&str; 12] = [
     "channelUserId",
     "team",
     TAGS,
-    PREFERENCE,
-    OPT_OUTS,
+    PRECEDENCE,
+    PREFERENCES,
+    ZONE,
 ];
 
 /// Only records have it.
@@ -32,10 +34,13 @@ pub(super) const REFERENCE: &str = "reference";
 const TAGS: &str = "tags";
 
 /// Only on records whose person has other conversations.
-const PREFERENCE: &str = "preference";
+const PRECEDENCE: &str = "precedence";
 
-/// Only on records whose person, group chat or channel ever opted out: JSON.
-pub(super) const OPT_OUTS: &str = "optOuts";
+/// Only on records whose person names a time zone by their activities.
+const ZONE: &str = "zone";
+
+/// Only on records of people, group chats and channels with preferences: JSON.
+pub(super) const PREFERENCES: &str = "preferences";
 
 /// Only on records of conversations in Copilot.
 const PRODUCT: &str = "product";
@@ -63,8 +68,9 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
         service_urls,
         state,
         product,
-        preference,
-        opt_outs,
+        precedence,
+        preferences,
+        zone,
         removed_with_team,
         left_with_team,
         not_found,
@@ -105,11 +111,14 @@ pub(super) fn write(verb: &'static str, record: &Conversation) -> Result<Item, E
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), text(value?)))),
     );
-    if let Some(preference) = preference {
-        new.extend(item([(PREFERENCE, number(preference.as_number()))]));
+    if let Some(precedence) = precedence {
+        new.extend(item([(PRECEDENCE, number(precedence.as_number()))]));
     }
-    if let Some(opt_outs) = opt_outs {
-        new.extend(item([(OPT_OUTS, json(verb, OPT_OUTS, opt_outs)?)]));
+    if let Some(preferences) = preferences {
+        new.extend(item([(PREFERENCES, json(verb, PREFERENCES, preferences)?)]));
+    }
+    if let Some(zone) = zone {
+        new.extend(item([(ZONE, text(zone.as_str()))]));
     }
     match product {
         Product::Chat => {}
@@ -137,8 +146,9 @@ pub(super) fn conversation(verb: &'static str, item: &Item) -> Result<Conversati
         service_urls: service_urls.ok_or_else(|| record.corrupt("serviceUrls"))?,
         state: state(record)?,
         product: product(record)?,
-        preference: preference(record)?,
-        opt_outs: opt_outs(record)?,
+        precedence: precedence(record)?,
+        preferences: preferences(record)?,
+        zone: zone(record)?,
         removed_with_team: record.optional_number::<u8>(REMOVED_WITH_TEAM)?.is_some(),
         left_with_team: record.optional_number::<u8>(LEFT_WITH_TEAM)?.is_some(),
         not_found: not_found(record)?,
@@ -156,19 +166,25 @@ pub(super) fn summary(verb: &'static str, item: &Item) -> Result<ConversationSum
         attributes: attributes(record)?,
         state: state(record)?,
         changed_at: record.moment("changedAt")?,
-        preference: preference(record)?,
-        opt_outs: opt_outs(record)?,
+        precedence: precedence(record)?,
+        preferences: preferences(record)?,
+        zone: zone(record)?,
     })
 }
 
-fn preference(record: Record<'_>) -> Result<Option<Preference>, Error> {
-    let number = record.optional_number(PREFERENCE)?;
-    Ok(number.map(Preference::from_number))
+fn precedence(record: Record<'_>) -> Result<Option<Precedence>, Error> {
+    let number = record.optional_number(PRECEDENCE)?;
+    Ok(number.map(Precedence::from_number))
 }
 
-pub(super) fn opt_outs(record: Record<'_>) -> Result<Option<OptOuts>, Error> {
-    let stored = record.optional_text(OPT_OUTS)?;
-    stored.map(|_| record.json(OPT_OUTS)).transpose()
+pub(super) fn preferences(record: Record<'_>) -> Result<Option<Preferences>, Error> {
+    let stored = record.optional_text(PREFERENCES)?;
+    stored.map(|_| record.json(PREFERENCES)).transpose()
+}
+
+/// A stored name that the database does not have any more counts as none.
+fn zone(record: Record<'_>) -> Result<Option<Zone>, Error> {
+    Ok(record.optional_text(ZONE)?.and_then(Zone::named))
 }
 
 fn product(record: Record<'_>) -> Result<Product, Error> {

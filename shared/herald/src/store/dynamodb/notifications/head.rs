@@ -109,6 +109,12 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
     if notification.mandatory {
         attributes.extend(item([("mandatory", AttributeValue::Bool(true))]));
     }
+    if let Some(local_time) = &notification.local_time {
+        attributes.extend(item([("localTime", json(verb, "localTime", local_time)?)]));
+    }
+    if notification.has_defaults {
+        attributes.extend(item([("hasDefaults", AttributeValue::Bool(true))]));
+    }
     if let Some(ScheduledRetraction { at, kind, revision }) = &notification.retraction {
         attributes.extend(item([
             ("retractAt", moment(*at)),
@@ -138,6 +144,8 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         send_mode: _,
         priority: _,
         deliver_at,
+        local_time: _,
+        has_defaults: _,
         expires_at,
         events: _,
         retraction: _,
@@ -149,6 +157,8 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         matched_parts: _,
         audience,
         batched: _,
+        // Pages add to it.
+        in_waves: _,
         unreachable,
         chunks,
         chunks_closed,
@@ -254,6 +264,11 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         },
         priority: head.optional_word("priority")?,
         deliver_at: head.optional_moment("deliverAt")?,
+        local_time: match head.optional_text("localTime")? {
+            Some(_) => Some(head.json("localTime")?),
+            None => None,
+        },
+        has_defaults: head.item.contains_key("hasDefaults"),
         expires_at: head.moment("expiresAt")?,
         events: match head.optional_text("events")? {
             Some(_) => head.json("events")?,
@@ -275,6 +290,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         matched_parts: read_part_numbers(head)?,
         audience: head.number("audience")?,
         batched: head.optional_number("batched")?.unwrap_or_default(),
+        in_waves: head.optional_number("inWaves")?.unwrap_or_default(),
         unreachable: UnreachableCounts {
             no_conversation: head.number("unreachableNoConversation")?,
             removed: head.number("unreachableRemoved")?,

@@ -1,5 +1,7 @@
 //! The keys of a notification's items.
 
+use jiff::Timestamp;
+
 use super::super::Error;
 use super::super::attribute::{Item, Record, item, text};
 use crate::audience::Recipient;
@@ -13,6 +15,7 @@ pub(super) const PAGE: &str = "page";
 const FOUND: &str = "recipient";
 pub(super) const CLOSED: &str = "closed";
 pub(super) const DEAD_LETTER: &str = "deadLetter";
+pub(super) const WAVE: &str = "wave";
 
 /// The prefix of a document's pieces.
 pub(super) fn document(document: Document) -> String {
@@ -40,6 +43,11 @@ pub(super) fn found(recipient: &Recipient) -> String {
 pub(super) fn of_chunk(what: &str, chunk: ChunkId) -> String {
     let ChunkId { part, page, index } = chunk;
     format!("{what}#{part:05}#{page:010}#{index:05}")
+}
+
+/// The sort key of a wave: its moment, in milliseconds.
+pub(super) fn wave(due: Timestamp) -> String {
+    format!("{WAVE}#{:015}", due.as_millisecond())
 }
 
 /// The chunk of a sort key.

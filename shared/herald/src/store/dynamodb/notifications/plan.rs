@@ -1,9 +1,9 @@
 //! The items of a plan: pages, frozen pages, claimed recipients, closed chunks.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::super::attribute::{Item, Record, deflated, item, json, number, text};
+use super::super::attribute::{Item, Record, deflated, item, json, moment, number, text};
 use super::super::table::failed;
 use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, Transaction, request_error};
 use super::Notifications;
@@ -96,9 +96,29 @@ impl Notifications {
         if page.matched {
             added.push((MATCHED_PARTS, part_numbers([&part])));
         }
+        let waves = page.waves();
+        if !waves.is_empty() {
+            let in_waves = waves.iter().map(|(_, recipients)| recipients).sum();
+            added.extend(numbers(vec![("inWaves", in_waves)]));
+        }
+        // Of at most 96 recipients: with page and head, they fit into one transaction.
+        let waves = waves.into_iter().map(|(due, recipients)| {
+            let update = Expression::new(
+                "SET #due = :due, #expires = :expires ADD #recipients :recipients",
+                ["due", "expires", "recipients"],
+                [
+                    ("due", moment(due)),
+                    ("expires", self.0.expiry()),
+                    ("recipients", self::number(recipients)),
+                ],
+            );
+            self.0.tx_update(VERB, key(id, &key::wave(due)), update, None)
+        });
+        let waves = waves.collect::<Result<Vec<_>, _>>()?;
         let absent = Expression::absent("part");
         let is_stored = Expression::present("part");
-        match self.count(VERB, id, (new, absent), &added, is_stored).await? {
+        let counted = self.count_with(VERB, id, (new, absent), &added, is_stored, waves);
+        match counted.await? {
             CountResult::Counted => Ok(true),
             CountResult::Refused { .. } => Ok(false),
         }
@@ -310,16 +330,32 @@ impl Notifications {
         added: &[(&str, AttributeValue)],
         head_condition: Expression,
     ) -> Result<CountResult, Error> {
+        self.count_with(verb, id, (item, condition), added, head_condition, Vec::new())
+            .await
+    }
+
+    /// The same, with other writes that have no condition.
+    async fn count_with(
+        &self,
+        verb: &'static str,
+        id: &NotificationId,
+        (item, condition): (Item, Expression),
+        added: &[(&str, AttributeValue)],
+        head_condition: Expression,
+        others: Vec<TransactWriteItem>,
+    ) -> Result<CountResult, Error> {
         let add: Vec<String> = added.iter().map(|(name, _)| format!("#{name} :{name}")).collect();
         let update = Expression::new(
             format!("ADD {}", add.join(", ")),
             added.iter().map(|(name, _)| *name),
             added.iter().cloned(),
         );
-        let writes = vec![
+        let mut writes = vec![
             self.0.tx_put(verb, item, Some(condition))?,
-            self.0.tx_update(verb, key(id, HEAD), update, head_condition)?,
+            self.0
+                .tx_update(verb, key(id, HEAD), update, Some(head_condition))?,
         ];
+        writes.extend(others);
         let reasons = match self.0.transact(verb, writes).await? {
             Transaction::Done => return Ok(CountResult::Counted),
             Transaction::Refused(reasons) => reasons,

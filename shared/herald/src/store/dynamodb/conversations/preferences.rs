@@ -5,8 +5,8 @@ use botframework::id::UserRef;
 use super::super::attribute::{Item, Record, has_token, item, json, text};
 use super::super::{Consistency, Error, Expression, MAX_CAS_ROUNDS, Put, new_write_token};
 use super::Conversations;
-use super::record::{OPT_OUTS, opt_outs};
-use crate::conversation::{OptOuts, PersonId};
+use super::record::{PREFERENCES, preferences};
+use crate::conversation::{PersonId, Preferences};
 use crate::digest::sha256_hex;
 use crate::store::{Rule, Update};
 
@@ -15,11 +15,11 @@ const VERSION: &str = "writeToken";
 
 impl Conversations {
     /// Applies a rule until its result is stored.
-    pub(super) async fn apply_to_opt_outs(
+    pub(super) async fn apply_to_preferences(
         &self,
         person: &PersonId,
-        rule: &mut Rule<'_, OptOuts>,
-    ) -> Result<Update<OptOuts>, Error> {
+        rule: &mut Rule<'_, Preferences>,
+    ) -> Result<Update<Preferences>, Error> {
         const VERB: &str = "update what a person opted out of";
         let token = new_write_token();
         let mut stored = self.table.get(Consistency::Strong, VERB, key(person)).await?;
@@ -29,7 +29,7 @@ impl Conversations {
                 Some(item) => {
                     let record = Record { verb: VERB, item };
                     let version = Expression::equal(VERSION, text(record.text(VERSION)?));
-                    (opt_outs(record)?, version)
+                    (preferences(record)?, version)
                 }
             };
             let Some(new) = rule(before.as_ref()) else {
@@ -37,7 +37,7 @@ impl Conversations {
             };
             let mut attributes = key(person);
             attributes.extend(item([
-                (OPT_OUTS, json(VERB, OPT_OUTS, &new)?),
+                (PREFERENCES, json(VERB, PREFERENCES, &new)?),
                 (VERSION, text(&token)),
             ]));
             match self.table.put(VERB, attributes, version).await? {
@@ -54,8 +54,9 @@ impl Conversations {
     }
 
     /// Removes the items of an id.
-    pub(super) async fn remove_opt_outs(&self, id: &UserRef) -> Result<(), Error> {
-        self.remove_states(&partition(id), format!("{OPT_OUTS}|")).await
+    pub(super) async fn remove_preferences(&self, id: &UserRef) -> Result<(), Error> {
+        self.remove_states(&partition(id), format!("{PREFERENCES}|"))
+            .await
     }
 }
 
@@ -65,7 +66,7 @@ fn partition(id: &UserRef) -> String {
         UserRef::Entra(_) => "user",
         UserRef::Account(_) => "account",
     };
-    format!("{OPT_OUTS}|{kind}|{}", sha256_hex(id.as_str().as_bytes()))
+    format!("{PREFERENCES}|{kind}|{}", sha256_hex(id.as_str().as_bytes()))
 }
 
 fn key(person: &PersonId) -> Item {
@@ -74,6 +75,6 @@ fn key(person: &PersonId) -> Item {
     let place = sha256_hex(format!("{}:{}{tenant}", person.channel.len(), person.channel).as_bytes());
     item([
         ("conversation", text(partition(&person.id))),
-        ("place", text(format!("{OPT_OUTS}|{place}"))),
+        ("place", text(format!("{PREFERENCES}|{place}"))),
     ])
 }
