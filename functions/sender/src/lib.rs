@@ -89,9 +89,7 @@ pub async fn run<B: Backend>(
 ) -> Result<(), Error> {
     let (id, name) = (chunk.notification.clone(), chunk.chunk);
     trace_notification(&id);
-    // A message of an earlier release does not say it.
-    let has_results = chunk.result.counts.total() > 0;
-    chunk.begun |= receipt.receives > 1 || has_results;
+    chunk.begun |= receipt.receives > 1;
     let Err(error) = deliver(invocation, chunk).await else {
         return Ok(());
     };

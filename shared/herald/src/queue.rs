@@ -141,8 +141,9 @@ pub struct Chunk {
     /// The chunk must not be processed before this time, whenever it is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
-    /// Whether a sender has processed it before, so that the ledger may hold some of its deliveries.
-    #[serde(default)]
+    /// Whether a sender has processed it before, so that the ledger may hold some of its deliveries. A message of an earlier release
+    /// does not say it: then it may have been.
+    #[serde(default = "may_have_begun")]
     pub begun: bool,
     /// The wave that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,6 +154,10 @@ pub struct Chunk {
     /// Whether quiet hours hold some of its deliveries.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+}
+
+const fn may_have_begun() -> bool {
+    true
 }
 
 impl Plan {
