@@ -12,13 +12,9 @@ use herald::backend::Backend;
 use herald::notification::{WaveDecision, WaveState};
 use herald::queue::{Chunk, Message, Plan, Queue, Task};
 use herald::store::Notifications;
-use herald::time::later;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::parts::PlanRun;
-
-/// A message that comes so little before its moment is handled: clocks differ. The sender waits for the rest.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(1);
 
 /// The waves whose messages this planner has sent.
 #[derive(Debug, Default)]
@@ -31,7 +27,7 @@ impl<B: Backend> PlanRun<'_, B> {
         let id = &self.notification.id;
         let now = context.clock.now();
         let begins = self.notification.wave_begins(due);
-        let is_early = begins > later(now, CLOCK_SKEW) && !self.notification.is_stopped();
+        let is_early = begins > now && !self.notification.is_stopped();
         if is_early && self.state_of(due).await? == Some(WaveState::Waiting) {
             return Ok(context.plans.send(vec![self.message_of(due)]).await?);
         }
