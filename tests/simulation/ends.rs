@@ -367,7 +367,11 @@ fn truthful(
         .iter()
         .filter(|request| request.delivery.as_ref() == Some(name) && request.sends.is_some())
         .count();
-    let edited = arrived.iter().filter(|request| request.edits.is_some()).count();
+    // A place that has two ids has a delivery of each.
+    let edited = arrived
+        .iter()
+        .filter(|request| request.edits.is_some() && request.conversation.as_deref() == Some(&name.1))
+        .count();
     let sent: Vec<Option<&str>> = arrived
         .iter()
         .map(|request| request.activity.as_deref().or(request.message.as_deref()))
