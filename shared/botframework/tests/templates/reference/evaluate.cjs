@@ -172,9 +172,10 @@ function withoutHoles(value) {
     return value;
 }
 
-// Half of a character, which `substring` and `split` can leave, is U+FFFD: JSON cannot hold it.
+// Half of a character, which `substring` and `split` can leave, is U+FFFD: JSON cannot hold it. In a list that became a text, the
+// reference has its escape.
 function wellFormed(_, value) {
-    return typeof value === 'string' ? value.toWellFormed() : value;
+    return typeof value === 'string' ? value.toWellFormed().replace(/\\u(d[89a-f][0-9a-f]{2})/gi, '\uFFFD') : value;
 }
 
 const lines = readFileSync(0, 'utf8').split('\n').filter((line) => line !== '');
