@@ -268,7 +268,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a timeout is treated as not executed",
         file: "shared/herald/src/retry.rs",
-        from: "Reason::NoResponse => Action::RetryAmbiguous {\n            max: crate::delivery::MAX_AMBIGUOUS_ATTEMPTS,\n        },",
+        from: "Reason::NoResponse => RETRY_AMBIGUOUS,",
         to: "Reason::NoResponse => Action::Retry,",
     },
     Mutation {
@@ -380,7 +380,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a choice about a category counts less than the one about all",
-        file: "shared/herald/src/conversation/opt_out.rs",
+        file: "shared/herald/src/conversation/preferences.rs",
         from: "*own.unwrap_or(&self.all) == Choice::OptedIn",
         to: "self.all == Choice::OptedIn && own != Some(&Choice::OptedOut)",
     },
@@ -658,4 +658,24 @@ fn simulate(workshop: &Path, tree: &Path, seeds: &str) -> io::Result<Verdict> {
             .collect(),
         seed: seed.and_then(|line| line.split(' ').next()).map(str::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_each_mutation_occurs_exactly_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let is_stale = |mutation: &&Mutation| {
+            let text = fs::read_to_string(root.join(mutation.file)).unwrap_or_default();
+            text.matches(mutation.from).count() != 1
+        };
+        let stale: Vec<_> = MUTATIONS
+            .iter()
+            .filter(is_stale)
+            .map(|mutation| mutation.name)
+            .collect();
+        assert!(stale.is_empty(), "{stale:#?}");
+    }
 }

@@ -90,7 +90,7 @@ impl Book {
             return;
         };
         let habit = self.moments.0.get(&place).copied();
-        // The planner takes the fallback for people whom the bot does not know.
+        // The planner takes the fallback for people without a known conversation.
         let is_known = run.channel.with(|channel| {
             let here = &channel.places[place];
             !here.past.strange && !here.past.left && here.renamed == 0

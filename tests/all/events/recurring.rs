@@ -1,4 +1,4 @@
-//! Schedules: each occurrence is one notification, whatever happens to its message and whoever changes the schedule.
+//! Schedules: each occurrence is one notification, although its message comes twice, late or never, and another caller changes the schedule.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ impl Zone {
         names.find_map(Self::named)
     }
 
-    /// UTC, the zone of a recipient of whom nothing else is known.
+    /// UTC: the zone of a recipient for whom no other one is known.
     pub fn utc() -> Self {
         Self("UTC".to_owned())
     }
