@@ -8,7 +8,8 @@ use herald::id::NotificationId;
 use herald::notification;
 use herald::preferences;
 use herald::schedule::{QuietChoice, QuietHours, Zone};
-use herald::tenant_preferences::{self, TenantPreferences};
+use herald::store::catalogue;
+use herald::tenant_preferences::{AllTenants, TenantPreferences};
 use jiff::Timestamp;
 use jiff::civil::time;
 use serde_json::{Value, json};
@@ -332,7 +333,7 @@ async fn those_of_the_tenant_and_the_category_hold_who_chose_none() {
         zone: Zone::named("Asia/Tokyo"),
         quiet_hours: Some(quiet(17, 19)),
     };
-    tenant_preferences::put(&world.store, "tenant-1", &of_tenant)
+    catalogue::put::<AllTenants>(&world.store, "tenant-1", &of_tenant)
         .await
         .unwrap();
     // It is nine in Berlin and five in the afternoon in Tokyo.

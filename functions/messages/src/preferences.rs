@@ -7,11 +7,11 @@ use botframework::app::Error;
 use botframework::auth::VerifiedActivity;
 use botframework::http::BoxFuture;
 use botframework::reference::ConversationReference;
-use herald::category::{self, Categories};
+use herald::category::Categories;
 use herald::clock::Clock;
 use herald::conversation::{ConversationKey, PreferenceChange, Preferences};
 use herald::preferences;
-use herald::store::{self, Conversations, Registry};
+use herald::store::{self, Conversations, Registry, catalogue};
 
 /// What the person of a turn opted out of, in a personal conversation; elsewhere the group chat or channel. A handler has it from
 /// [`Context::get`](botframework::app::Context::get).
@@ -44,7 +44,7 @@ pub(crate) struct StoredPreferences<C, R> {
 
 impl<C: Conversations, R: Registry> PreferenceStore for StoredPreferences<C, R> {
     fn categories(&self) -> BoxFuture<'_, Result<Categories, store::Error>> {
-        Box::pin(category::all(&self.registry))
+        Box::pin(catalogue::all(&self.registry))
     }
 
     fn change<'a>(

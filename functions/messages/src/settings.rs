@@ -211,11 +211,11 @@ mod tests {
     use botframework::testing::{TestApp, TestChannel, TestTurn};
     use herald::acceptance::Settings;
     use herald::backend::Memory;
-    use herald::category::{self, Category};
+    use herald::category::Category;
     use herald::clock::{Clock, Random};
     use herald::queue::memory::Queue;
     use herald::store::memory::Store;
-    use herald::store::{ConversationFilter, Conversations};
+    use herald::store::{ConversationFilter, Conversations, catalogue};
 
     use super::*;
     use crate::Topics;
@@ -232,7 +232,9 @@ mod tests {
             for (name, title) in [("news", "News"), ("outages", "Outages of the house")] {
                 let document = json!({"title": title, "description": "As they come"});
                 let category = Category::parse(name, &document).unwrap();
-                category::put(&store, name, &category).await.unwrap();
+                catalogue::put::<Categories>(&store, name, &category)
+                    .await
+                    .unwrap();
             }
             let app = crate::app(crate::Context::<Memory> {
                 conversations: store.clone(),

@@ -2,8 +2,9 @@
 
 use herald::audit::AuditAction;
 use herald::backend::Backend;
-use herald::category::{self, CATEGORIES_MAX, Category, PutCategory};
+use herald::category::{CATEGORIES_MAX, Categories, Category};
 use herald::problem::Problem;
+use herald::store::catalogue::{self, PutEntry};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -28,7 +29,7 @@ struct ListedCategories<'a> {
 impl<B: Backend> Context<B> {
     /// `GET /api/categories`
     pub(crate) async fn categories(&self) -> Result<Response<Body>, ApiError> {
-        let all = category::all(&self.registry).await?;
+        let all = catalogue::all::<Categories>(&self.registry).await?;
         let categories = all.0.iter();
         let categories = categories.map(|(name, category)| ShownCategory { name, category });
         let listed = ListedCategories {
@@ -39,7 +40,7 @@ impl<B: Backend> Context<B> {
 
     /// `GET /api/categories/{name}`
     pub(crate) async fn category(&self, name: &str) -> Result<Response<Body>, ApiError> {
-        let all = category::all(&self.registry).await?;
+        let all = catalogue::all::<Categories>(&self.registry).await?;
         let category = all.0.get(name).ok_or_else(no_category)?;
         Ok(json(StatusCode::OK, &ShownCategory { name, category }))
     }
@@ -53,10 +54,10 @@ impl<B: Backend> Context<B> {
     ) -> Result<Response<Body>, ApiError> {
         let document = document(request)?.value;
         let category = Category::parse(name, &document).map_err(Problem::invalid)?;
-        let status = match category::put(&self.registry, name, &category).await? {
-            PutCategory::Created => StatusCode::CREATED,
-            PutCategory::Replaced => StatusCode::OK,
-            PutCategory::Full => {
+        let status = match catalogue::put::<Categories>(&self.registry, name, &category).await? {
+            PutEntry::Created => StatusCode::CREATED,
+            PutEntry::Replaced => StatusCode::OK,
+            PutEntry::Full => {
                 return Err(ApiError::conflict(format!(
                     "There are {CATEGORIES_MAX} categories, which are as many as there may be. Delete one first."
                 )));
@@ -69,7 +70,7 @@ impl<B: Backend> Context<B> {
 
     /// `DELETE /api/categories/{name}`
     pub(crate) async fn delete_category(&self, name: &str, caller: &str) -> Result<Response<Body>, ApiError> {
-        if !category::remove(&self.registry, name).await? {
+        if !catalogue::remove::<Categories>(&self.registry, name).await? {
             return Err(no_category());
         }
         AuditAction::DeleteCategory.of_category(caller, name);

@@ -1,16 +1,11 @@
 //! `POST /api/notifications` and `GET /api/notify`: the HTTP side of [`herald::acceptance`].
 
-use botframework::activity::Activity;
 use herald::acceptance::{self, Accepted, Acceptor, Origin, Repetition};
-use herald::audience::{Audience, Target};
 use herald::backend::Backend;
-use herald::delivery::Guarantee;
 use herald::id::NotificationId;
-use herald::notification::request::{Request as NotificationRequest, SENT_FOR_MAX};
-use herald::notification::{IfNoConversation, IfUnreachable, State};
+use herald::notification::State;
 use herald::problem::{Fault, Problem};
 use herald::warning::Warning;
-use jiff::Timestamp;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -78,40 +73,16 @@ impl<B: Backend> Context<B> {
 
     /// `GET /api/notify`: the trigger of the Bot Framework's sample.
     pub(crate) async fn legacy_trigger(&self, request: &Request) -> Result<Response<Body>, ApiError> {
-        let message = Activity::message(&*self.legacy_text);
-        // An activity of one text can be written.
-        let message_bytes = serde_json::to_string(&message).map_or(0, |text| text.len() as u64);
-        let notification = NotificationRequest {
-            audience: Audience(vec![Target::Everyone.into()]),
-            message,
-            category: None,
-            mandatory: false,
-            subject: None,
-            guarantee: Guarantee::default(),
-            if_no_conversation: IfNoConversation::default(),
-            if_unreachable: IfUnreachable::default(),
-            send_mode: None,
-            priority: None,
-            deliver_at: None,
-            local_time: None,
-            expires_at: self
-                .clock
-                .now()
-                .saturating_add(SENT_FOR_MAX)
-                .unwrap_or(Timestamp::MAX),
-            retract_at: None,
-            replacement: None,
-            events: Vec::new(),
-            message_bytes,
-            dry_run: false,
-            confirm: None,
-            warnings: Vec::new(),
-        };
+        let document =
+            serde_json::json!({"audience": {"everyone": true}, "message": {"text": self.legacy_text}});
         let caller = caller::of(request);
-        let accepted = self
-            .acceptor()
-            .accept_request(notification, caller.clone())
-            .await?;
+        let origin = Origin {
+            caller: caller.clone(),
+            schedule: None,
+            idempotency_key: None,
+            repetition: Repetition::SameDocument,
+        };
+        let accepted = self.acceptor().accept_document(&document.into(), origin).await?;
         AuditAction::Accept.of_notification(&caller, &accepted.id, None);
         let page = legacy_page(&accepted.id, accepted.held_above);
         Ok(of_type(StatusCode::OK, "text/html; charset=utf-8", page))

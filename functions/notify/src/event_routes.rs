@@ -128,7 +128,9 @@ impl<B: Backend> Context<B> {
         let now = self.clock.now();
         let route = Route::parse(&document, now).map_err(Problem::invalid)?;
         let earlier = self.find_route(name).await?;
-        self.require_changeable(earlier.as_ref(), caller)?;
+        if let Some(earlier) = &earlier {
+            self.require_own("route", &earlier.caller, caller)?;
+        }
         let mut record = RouteRecord {
             caller: caller.to_owned(),
             changed_at: now,
@@ -155,7 +157,7 @@ impl<B: Backend> Context<B> {
     /// `DELETE /api/routes/{name}`
     pub(crate) async fn delete_route(&self, name: &str, caller: &str) -> Result<Response<Body>, ApiError> {
         let record = self.find_route(name).await?.ok_or_else(no_route)?;
-        self.require_changeable(Some(&record), caller)?;
+        self.require_own("route", &record.caller, caller)?;
         self.registry.remove_record(Collection::Routes, name).await?;
         AuditAction::DeleteRoute.of_route(caller, name);
         Ok(no_content())
@@ -179,17 +181,6 @@ impl<B: Backend> Context<B> {
             return Ok(None);
         }
         Ok(self.registry.find_record(name).await?)
-    }
-
-    fn require_changeable(&self, record: Option<&RouteRecord>, caller: &str) -> Result<(), ApiError> {
-        match record {
-            Some(record) if !self.settings.operators.may_change(caller, &record.caller) => {
-                Err(ApiError::forbidden(
-                    "This route is another caller's. It may be changed by its caller, and by the callers that the deployment names as its `Operators`.",
-                ))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 }
 

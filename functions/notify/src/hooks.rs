@@ -155,12 +155,8 @@ impl<B: Backend> Context<B> {
 
     async fn find_changeable_hook(&self, id: &str, caller: &str) -> Result<Hook, ApiError> {
         let hook = self.find_hook(id).await?;
-        if self.settings.operators.may_change(caller, &hook.caller) {
-            return Ok(hook);
-        }
-        Err(ApiError::forbidden(
-            "This hook is another caller's. It may be changed by its caller, and by the callers that the deployment names as its `Operators`.",
-        ))
+        self.require_own("hook", &hook.caller, caller)?;
+        Ok(hook)
     }
 
     fn fresh_secret(&self) -> HookSecret {

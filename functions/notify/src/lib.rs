@@ -185,6 +185,16 @@ pub async fn handle<B: Backend>(context: &Context<B>, request: Request) -> Respo
 }
 
 impl<B: Backend> Context<B> {
+    /// Refuses a change of what another caller has written, but to operators.
+    fn require_own(&self, what: &str, owner: &str, caller: &str) -> Result<(), ApiError> {
+        if self.settings.operators.may_change(caller, owner) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(format!(
+            "This {what} is another caller's. It may be changed by its caller, and by the callers that the deployment names as its `Operators`."
+        )))
+    }
+
     async fn dispatch(&self, request: &Request) -> Result<Response<Body>, ApiError> {
         let route = Route::of(request)?;
         rights::check(request, route.endpoint)?;

@@ -121,11 +121,7 @@ impl<B: Backend> Context<B> {
             unreachable: notification.unreachable,
             waves: self.waves(&notification).await?,
             message: message.map(|message| {
-                let message = match &notification.way_out {
-                    Some(way_out) => way_out.add_to(message),
-                    None => message,
-                };
-                let bytes = as_teams_counts(&message);
+                let bytes = as_teams_counts(&notification.outgoing(message));
                 Size {
                     bytes,
                     largest_bytes: TEAMS_BYTES_MAX,

@@ -157,12 +157,8 @@ impl<B: Backend> Context<B> {
         action: AuditAction,
     ) -> Result<Notification, ApiError> {
         let notification = self.find(id).await?;
-        if !self.settings.operators.may_change(caller, &notification.caller) {
-            action.refused(caller, &notification.id);
-            return Err(ApiError::forbidden(
-                "This notification is another caller's. It may be changed by its caller, and by the callers that the deployment names as its `Operators`.",
-            ));
-        }
+        self.require_own("notification", &notification.caller, caller)
+            .inspect_err(|_| action.refused(caller, &notification.id))?;
         require_unconfirmed(&notification)?;
         Ok(notification)
     }

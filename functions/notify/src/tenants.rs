@@ -6,7 +6,8 @@ use herald::conversation::is_id;
 use herald::id::normalize_guid;
 use herald::problem::{Fault, Faults, Problem, pointer, suggestion};
 use herald::schedule::QuietChoice;
-use herald::tenant_preferences::{self, PutTenant, TENANTS_MAX, TenantPreferences};
+use herald::store::catalogue::{self, PutEntry};
+use herald::tenant_preferences::{AllTenants, TENANTS_MAX, TenantPreferences};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
@@ -31,7 +32,7 @@ impl<B: Backend> Context<B> {
     /// `GET /api/tenants/{id}/preferences`
     pub(crate) async fn tenant_preferences(&self, tenant: &str) -> Result<Response<Body>, ApiError> {
         let tenant = &named(tenant)?;
-        let all = tenant_preferences::all(&self.registry).await?;
+        let all = catalogue::all::<AllTenants>(&self.registry).await?;
         let preferences = all.0.get(tenant).ok_or_else(no_defaults)?;
         Ok(json(StatusCode::OK, &ShownTenant { tenant, preferences }))
     }
@@ -45,10 +46,10 @@ impl<B: Backend> Context<B> {
     ) -> Result<Response<Body>, ApiError> {
         let tenant = &named(tenant)?;
         let preferences = &parse(&document(request)?.value).map_err(Problem::invalid)?;
-        let status = match tenant_preferences::put(&self.registry, tenant, preferences).await? {
-            PutTenant::Created => StatusCode::CREATED,
-            PutTenant::Replaced => StatusCode::OK,
-            PutTenant::Full => {
+        let status = match catalogue::put::<AllTenants>(&self.registry, tenant, preferences).await? {
+            PutEntry::Created => StatusCode::CREATED,
+            PutEntry::Replaced => StatusCode::OK,
+            PutEntry::Full => {
                 return Err(ApiError::conflict(format!(
                     "{TENANTS_MAX} tenants have preferences, which are as many as there may be. Delete those of another first."
                 )));
@@ -65,7 +66,7 @@ impl<B: Backend> Context<B> {
         caller: &str,
     ) -> Result<Response<Body>, ApiError> {
         let tenant = &named(tenant)?;
-        if !tenant_preferences::remove(&self.registry, tenant).await? {
+        if !catalogue::remove::<AllTenants>(&self.registry, tenant).await? {
             return Err(no_defaults());
         }
         AuditAction::DeleteTenantPreferences.of_tenant(caller, tenant);

@@ -18,6 +18,7 @@ use herald::queue::batch::trace_notification;
 use herald::queue::{Plan, Queue, Task, sqs};
 use herald::rate_limit::Limits;
 use herald::store::{self, Notifications, dynamodb};
+use herald::time::until;
 use jiff::{SignedDuration, Timestamp};
 
 pub use bot_identity::ConfiguredBot;
@@ -135,8 +136,7 @@ pub async fn run<B: Backend>(context: &Context<B>, plan: Plan, deadline: Timesta
         && begins > now
         && notification.cancelled_at.is_none()
     {
-        let wait = Duration::try_from(begins.duration_since(now)).unwrap_or_default();
-        return Ok(context.plans.send(vec![plan.message(wait)]).await?);
+        return Ok(context.plans.send(vec![plan.message(until(now, begins))]).await?);
     }
     if plan.task == Task::Plan && plan.part.is_none() {
         // First, so that nothing is sent of which the copies would stay.

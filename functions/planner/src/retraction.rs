@@ -3,13 +3,12 @@
 //! One message waits for the time. It is enqueued before the first page is planned, so that no copy is sent that would stay. A message
 //! that comes early waits on; one that comes twice, or after another change, finds what there is to do in the notification.
 
-use std::time::Duration;
-
 use herald::Error;
 use herald::acceptance::{ReviseError, Reviser};
 use herald::backend::Backend;
 use herald::notification::{Notification, ScheduledRetraction};
 use herald::queue::{Plan, Queue, Task};
+use herald::time::until;
 
 use crate::Context;
 
@@ -29,9 +28,8 @@ async fn send<B: Backend>(
     notification: &Notification,
     retraction: ScheduledRetraction,
 ) -> Result<(), Error> {
-    let wait = retraction.at.duration_since(context.clock.now());
-    let plan = Plan::whole(notification.id.clone(), Task::Retract);
-    let message = plan.message(Duration::try_from(wait).unwrap_or_default());
+    let wait = until(context.clock.now(), retraction.at);
+    let message = Plan::whole(notification.id.clone(), Task::Retract).message(wait);
     Ok(context.plans.send(vec![message]).await?)
 }
 

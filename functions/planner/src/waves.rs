@@ -12,6 +12,7 @@ use herald::backend::Backend;
 use herald::notification::{WaveDecision, WaveState};
 use herald::queue::{Chunk, Message, Plan, Queue, Task};
 use herald::store::Notifications;
+use herald::time::until;
 use jiff::Timestamp;
 
 use crate::parts::PlanRun;
@@ -54,8 +55,7 @@ impl<B: Backend> PlanRun<'_, B> {
     /// The message that begins a wave at its moment.
     fn message_of(&self, due: Timestamp) -> Message {
         let begins = self.notification.wave_begins(due);
-        let wait = begins.duration_since(self.context.clock.now());
-        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+        let wait = until(self.context.clock.now(), begins);
         Plan::of_wave(self.notification.id.clone(), due).message(wait)
     }
 

@@ -26,8 +26,6 @@
 //! | `tenant` | permits, 429s, failures and tokens of one tenant | invocation |
 //! | `notification_cache`, `invocation`, `context` | what they share | |
 
-use std::time::Duration;
-
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use herald::Error;
 use herald::backend::Backend;
@@ -37,7 +35,7 @@ use herald::queue::batch::{Receipt, trace_notification};
 use herald::queue::{Chunk, Queue, sqs};
 use herald::store::{Close, Notifications};
 use herald::telemetry::{self, Metric, chain};
-use herald::time::later;
+use herald::time::{later, until};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::batch::BatchRun;
@@ -227,9 +225,9 @@ async fn count<B: Backend>(context: &Context<B>, chunk: &Chunk) {
 }
 
 /// Puts what is left of the chunk back on the queue, due then.
-async fn requeue<B: Backend>(context: &Context<B>, mut chunk: Chunk, until: Timestamp) -> Result<(), Error> {
-    let wait = Duration::try_from(until.duration_since(context.clock.now())).unwrap_or(Duration::ZERO);
-    chunk.due = Some(until);
+async fn requeue<B: Backend>(context: &Context<B>, mut chunk: Chunk, due: Timestamp) -> Result<(), Error> {
+    let wait = until(context.clock.now(), due);
+    chunk.due = Some(due);
     tracing::info!(notification = %chunk.notification, open = chunk.recipients.len(), wait_s = wait.as_secs(), "chunk requeued");
     Ok(context.deliveries.send(vec![chunk.message(wait)]).await?)
 }

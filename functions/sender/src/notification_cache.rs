@@ -133,10 +133,7 @@ async fn read_message<B: Backend>(
     head: &Notification,
 ) -> Result<Option<Arc<SharedMessage>>, store::Error> {
     let message = context.notifications.message(&head.id, head.revision).await?;
-    let message = match &head.way_out {
-        Some(way_out) => message.map(|message| way_out.add_to(message)),
-        None => message,
-    };
+    let message = message.map(|message| head.outgoing(message));
     let shared = message.as_ref().map(SharedMessage::from_activity).transpose();
     // A message that was parsed can be serialised.
     let shared = shared.map_err(|_| store::Error::Corrupt {

@@ -6,6 +6,8 @@
 //! the queue is unavailable, a request with an idempotency key stays stored: its repetition enqueues the plan. A request
 //! without a key is rolled back, since a repetition would be another notification.
 
+use std::time::Duration;
+
 use botframework::activity::Activity;
 use botframework::lossless::LosslessJson;
 use http::StatusCode;
@@ -14,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::audit::AuditAction;
 use crate::backend::Backend;
 use crate::caller::{Operators, principal};
+use crate::category;
 use crate::clock::{Clock, Random};
 use crate::config::{self, Environment, variable};
 use crate::digest::sha256_hex;
@@ -24,8 +27,9 @@ use crate::notification::way_out::WayOutForm;
 use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
 use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
-use crate::store::{self, Accept, Acceptance, Idempotency, Notifications};
+use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, catalogue};
 use crate::telemetry::{self, Metric, chain};
+use crate::time::until;
 use crate::timing::Defaults;
 use crate::warning::Warning;
 
@@ -275,17 +279,6 @@ impl<B: Backend> Acceptor<'_, B> {
         self.settings.operators.include(caller) || job::is_bot(caller)
     }
 
-    /// Accepts a request that is valid already, to start as soon as its audience is counted and small enough.
-    ///
-    /// # Errors
-    /// [`Error`] says for each case whether the request may be repeated.
-    pub async fn accept_request(&self, request: Request, caller: String) -> Result<Accepted, Error> {
-        let start = StartPolicy::AfterCount {
-            at_most: self.settings.confirm_above,
-        };
-        self.accept(request, start, caller, None, None).await
-    }
-
     /// Stores the notification and enqueues its plan.
     async fn accept(
         &self,
@@ -300,12 +293,12 @@ impl<B: Backend> Acceptor<'_, B> {
         request.send_mode.get_or_insert(self.settings.send_mode);
         let id = NotificationId::fresh(now, self.random.bytes());
         let warnings = std::mem::take(&mut request.warnings);
-        let defaults = Defaults::of_category(self.registry, request.category.as_deref());
-        let defaults = Box::pin(defaults).await?;
+        let category = category::declared(self.registry, request.category.as_deref());
+        let (category, tenants) = futures_util::try_join!(category, catalogue::all(self.registry))?;
         let mut notification = Notification::begin(id, now, caller, &request, start);
         notification.schedule = schedule.map(str::to_owned);
-        notification.way_out = self.way_out(&request).await?;
-        notification.has_defaults = !defaults.is_empty();
+        notification.way_out = self.way_out(&request, category.as_ref());
+        notification.has_defaults = !Defaults::new(category.as_ref(), tenants).is_empty();
         let acceptance = Acceptance {
             notification,
             audience: request.audience,
@@ -371,9 +364,7 @@ impl<B: Backend> Acceptor<'_, B> {
     async fn enqueue(&self, notification: &Notification, now: Timestamp) -> Result<(), queue::Error> {
         let wait = notification
             .deliver_at
-            .map(|moment| moment.duration_since(now))
-            .and_then(|wait| wait.try_into().ok())
-            .unwrap_or_default();
+            .map_or(Duration::ZERO, |moment| until(now, moment));
         let plan = Plan::whole(notification.id.clone(), Task::Plan).message(wait);
         self.plans.send(vec![plan]).await
     }

@@ -12,6 +12,7 @@ use crate::notification::request::is_category;
 use crate::notification::way_out::WayOutForm;
 use crate::problem::{Fault, Faults, pointer, suggestion};
 use crate::schedule::{QuietChoice, stored_choice};
+use crate::store::catalogue::{self, Catalogue};
 use crate::store::{Collection, Error, Record, Registry};
 
 /// The most categories: all of them fit on one card, and into one record.
@@ -25,9 +26,6 @@ const DESCRIPTION_BYTES_MAX: usize = 500;
 
 /// The fields of a category.
 const FIELDS: [&str; 4] = ["title", "description", "quietHours", "wayOut"];
-
-/// The key of the one record.
-const KEY: &str = "all";
 
 /// A category, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +56,16 @@ pub struct Categories(pub BTreeMap<String, Category>);
 
 impl Record for Categories {
     const COLLECTION: Collection = Collection::Categories;
+}
+
+impl Catalogue for Categories {
+    type Entry = Category;
+
+    const ENTRIES_MAX: usize = CATEGORIES_MAX;
+
+    fn entries(&mut self) -> &mut BTreeMap<String, Category> {
+        &mut self.0
+    }
 }
 
 impl Category {
@@ -125,58 +133,14 @@ impl Categories {
     }
 }
 
-/// All categories.
+/// The category of this name, if it is declared. Nothing is read without a name.
 ///
 /// # Errors
 /// When the store is unavailable.
-pub async fn all<R: Registry>(registry: &R) -> Result<Categories, Error> {
-    Ok(registry.find_record(KEY).await?.unwrap_or_default())
-}
-
-/// What [`put`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutCategory {
-    /// There was none of this name.
-    Created,
-    /// It replaced one of this name.
-    Replaced,
-    /// There are [`CATEGORIES_MAX`] others.
-    Full,
-}
-
-/// Writes a category.
-///
-/// # Errors
-/// When the store is unavailable.
-pub async fn put<R: Registry>(registry: &R, name: &str, category: &Category) -> Result<PutCategory, Error> {
-    let mut done = PutCategory::Full;
-    let mut rule = |stored: Option<Categories>| {
-        let mut categories = stored.unwrap_or_default();
-        let is_full = categories.0.len() >= CATEGORIES_MAX;
-        done = match categories.0.insert(name.to_owned(), category.clone()) {
-            Some(_) => PutCategory::Replaced,
-            None if is_full => PutCategory::Full,
-            None => PutCategory::Created,
-        };
-        (done != PutCategory::Full).then_some(categories)
-    };
-    registry.update_record(KEY, &mut rule).await?;
-    Ok(done)
-}
-
-/// Deletes a category; `false` if there is none of this name. What people chose about it stays, and counts for notifications that have it.
-///
-/// # Errors
-/// When the store is unavailable.
-pub async fn remove<R: Registry>(registry: &R, name: &str) -> Result<bool, Error> {
-    let mut was_there = false;
-    let mut rule = |stored: Option<Categories>| {
-        let mut categories = stored?;
-        was_there = categories.0.remove(name).is_some();
-        was_there.then_some(categories)
-    };
-    registry.update_record(KEY, &mut rule).await?;
-    Ok(was_there)
+pub async fn declared(registry: &impl Registry, name: Option<&str>) -> Result<Option<Category>, Error> {
+    let Some(name) = name else { return Ok(None) };
+    let Categories(mut all) = catalogue::all(registry).await?;
+    Ok(all.remove(name))
 }
 
 #[cfg(test)]
@@ -232,20 +196,5 @@ mod tests {
         assert_eq!(meant("NEWS "), Some("news"), "a name counts more than a title");
         assert_eq!(meant("neues aus dem haus"), Some("news"));
         assert_eq!(meant("weather"), None);
-    }
-
-    #[tokio::test]
-    async fn of_categories_there_are_so_many_at_most_and_each_can_be_replaced() {
-        let store = crate::store::memory::Store::new();
-        let category = Category::parse("x", &json!({})).unwrap();
-        for number in 0..CATEGORIES_MAX {
-            let done = put(&store, &number.to_string(), &category).await.unwrap();
-            assert_eq!(done, PutCategory::Created);
-        }
-        assert_eq!(put(&store, "more", &category).await.unwrap(), PutCategory::Full);
-        assert_eq!(put(&store, "7", &category).await.unwrap(), PutCategory::Replaced);
-        assert!(remove(&store, "7").await.unwrap());
-        assert!(!remove(&store, "7").await.unwrap());
-        assert_eq!(all(&store).await.unwrap().0.len(), CATEGORIES_MAX - 1);
     }
 }

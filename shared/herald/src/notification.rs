@@ -411,6 +411,14 @@ impl Notification {
         }
     }
 
+    /// A message of it as recipients get it: with its way out.
+    pub fn outgoing(&self, message: Activity) -> Activity {
+        match &self.way_out {
+            Some(way_out) => way_out.add_to(message),
+            None => message,
+        }
+    }
+
     /// Its state, from its counters.
     pub fn state(&self) -> State {
         let cancelled = self.cancelled_at.is_some();

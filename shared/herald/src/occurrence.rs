@@ -6,8 +6,6 @@
 //! the next [`ClockMessage::Check`]. What is done with an occurrence is decided by the record as it is then; a schedule that was
 //! changed or deleted has it no more.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -17,7 +15,7 @@ use crate::problem::Problem;
 use crate::queue::{FORMAT, Message};
 use crate::schedule::Recurrence;
 use crate::store::Record;
-use crate::time::{earlier, later};
+use crate::time::{earlier, later, until};
 
 /// Occurrences that are missed are made up for, but not those that are older than this. An idempotency key is kept as long, so
 /// none is sent twice.
@@ -126,7 +124,7 @@ impl Occurrence {
 
     /// The message that waits for it.
     pub fn message(self, now: Timestamp) -> Message {
-        let wait = Duration::try_from(self.at.duration_since(now)).unwrap_or_default();
+        let wait = until(now, self.at);
         let clock = ClockMessage::Occurrence(self);
         Message::json(&json!({ "clock": clock }), wait)
     }

@@ -16,6 +16,7 @@
 
 use crate::conversation::Conversation;
 
+pub mod catalogue;
 mod conversations;
 pub mod cursor;
 pub mod dynamodb;

@@ -1,5 +1,7 @@
 //! Arithmetic on moments that saturates instead of failing.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 /// `moment + wait`, or the latest moment if that overflows.
@@ -10,6 +12,11 @@ pub fn later(moment: Timestamp, wait: SignedDuration) -> Timestamp {
 /// `moment - by`, or the earliest moment if that overflows.
 pub fn earlier(moment: Timestamp, by: SignedDuration) -> Timestamp {
     moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// The time from now to a moment; zero if it has come.
+pub fn until(now: Timestamp, moment: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(now)).unwrap_or_default()
 }
 
 /// Rounded down to the millisecond, the precision of the tables and of the API.

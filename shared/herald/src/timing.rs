@@ -7,11 +7,11 @@
 
 use jiff::Timestamp;
 
-use crate::category;
+use crate::category::{self, Category};
 use crate::conversation::{Conversation, Preferences};
 use crate::notification::Notification;
 use crate::schedule::{QuietChoice, Zone, instant};
-use crate::store::{ConversationSummary, Error, Registry};
+use crate::store::{ConversationSummary, Error, Registry, catalogue};
 use crate::tenant_preferences::{self, AllTenants};
 
 /// What the deployment chose for those who chose nothing.
@@ -23,22 +23,11 @@ pub struct Defaults {
 
 impl Defaults {
     /// Those for notifications of a category.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
-    pub async fn of_category<R: Registry>(registry: &R, category: Option<&str>) -> Result<Self, Error> {
-        let categories = async {
-            match category {
-                Some(_) => category::all(registry).await,
-                None => Ok(category::Categories::default()),
-            }
-        };
-        let (categories, tenants) = futures_util::try_join!(categories, tenant_preferences::all(registry))?;
-        let category = category.and_then(|name| categories.0.get(name));
-        Ok(Self {
+    pub fn new(category: Option<&Category>, tenants: AllTenants) -> Self {
+        Self {
             category: category.and_then(|category| category.quiet_hours),
             tenants,
-        })
+        }
     }
 
     /// Those for a notification. Nothing is read if there were none when it was accepted, or it heeds none.
@@ -48,7 +37,9 @@ impl Defaults {
     pub async fn of<R: Registry>(registry: &R, notification: &Notification) -> Result<Self, Error> {
         let heeds = !notification.mandatory || notification.local_time.is_some();
         if notification.has_defaults && heeds {
-            Self::of_category(registry, notification.category.as_deref()).await
+            let category = category::declared(registry, notification.category.as_deref());
+            let (category, tenants) = futures_util::try_join!(category, catalogue::all(registry))?;
+            Ok(Self::new(category.as_ref(), tenants))
         } else {
             Ok(Self::default())
         }

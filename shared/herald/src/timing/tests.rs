@@ -140,7 +140,9 @@ async fn defaults_are_read_only_for_a_notification_that_heeds_some() {
         .0
         .remove("t")
         .unwrap();
-    tenant_preferences::put(&store, "t", &preferences).await.unwrap();
+    catalogue::put::<AllTenants>(&store, "t", &preferences)
+        .await
+        .unwrap();
     let read = async |fields: Value, has_defaults| {
         let notification = Notification {
             has_defaults,
