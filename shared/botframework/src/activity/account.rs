@@ -80,6 +80,11 @@ impl ConversationAccount {
     #[must_use]
     pub fn in_tenant(mut self, tenant: Option<TenantId>) -> Self {
         self.tenant_id = self.tenant_id.filter(|id| !id.is_empty()).or(tenant);
+        if self.tenant_id.is_some() {
+            // A `null` or an empty id that stood in its place: the account would differ from itself once written and read.
+            self.extra.remove("tenantId");
+            self.numbers.take_member("tenantId");
+        }
         self
     }
 

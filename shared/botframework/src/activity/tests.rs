@@ -601,3 +601,18 @@ fn a_mention_that_is_added_stands_in_the_text_and_names_its_account() {
     };
     assert_eq!(incoming.text_to_bot(), "Hello");
 }
+
+#[test]
+fn a_tenant_that_is_set_replaces_what_stood_in_its_place() {
+    for placeholder in [json!(null), json!(""), json!(1.10)] {
+        let account = json!({"id": "a:ada", "tenantId": placeholder, "colour": "red"});
+        let account: ConversationAccount = serde_json::from_value(account).unwrap();
+        let account = account.in_tenant(Some("tenant-1".into()));
+        let written = serde_json::to_string(&account).unwrap();
+        assert_eq!(
+            serde_json::from_str::<ConversationAccount>(&written).unwrap(),
+            account
+        );
+        assert_eq!(account.tenant_id, Some("tenant-1".into()));
+    }
+}
