@@ -395,7 +395,9 @@ async fn what_is_mandatory_passes_quiet_hours_and_what_expires_in_them_ends_as_e
     let ada = Recipient::Conversation("msteams|28:bot|a:ada".parse().unwrap());
     assert_eq!(
         world.row(&short, &ada).await.state,
-        State::Settled(Outcome::Expired)
+        State::Settled(Outcome::Expired {
+            why: Some("quietHours".to_owned())
+        })
     );
     // An edit of what they have is no new message.
     choose(

@@ -438,7 +438,7 @@ impl Book {
             | Outcome::Gone { .. }
             | Outcome::Unknown
             | Outcome::Skipped { .. }
-            | Outcome::Expired
+            | Outcome::Expired { .. }
             | Outcome::Cancelled => None,
         };
         let standing = self

@@ -330,7 +330,7 @@ fn led(run: &Run, number: usize, recipient: &Recipient, recipients: &[Recipient]
         Outcome::Rejected { .. }
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
-        | Outcome::Expired
+        | Outcome::Expired { .. }
         | Outcome::Cancelled => {
             (alone && arrived > 0).then_some("the outcome is not delivered, but a message arrived")
         }
@@ -412,7 +412,7 @@ fn truthful(
         Outcome::Rejected { .. }
         | Outcome::Gone { .. }
         | Outcome::Skipped { .. }
-        | Outcome::Expired
+        | Outcome::Expired { .. }
         | Outcome::Cancelled => {
             (own + edited > 0).then_some("the outcome is not delivered, but a message arrived")
         }

@@ -30,7 +30,7 @@ pub(super) fn untrue(
         Outcome::Delivered(_) => None,
         // `Unknown` claims only that the message may have arrived.
         Outcome::Unknown => None,
-        Outcome::Expired => fault(wanted.expires_at.is_some(), "it never expires"),
+        Outcome::Expired { .. } => fault(wanted.expires_at.is_some(), "it never expires"),
         Outcome::Cancelled => fault(
             wanted.cancelled.is_some() || wanted.retracted.is_some() || wanted.cancelled_wave.is_some(),
             "no caller cancelled or retracted it",

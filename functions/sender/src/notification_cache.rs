@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use botframework::outgoing::SharedMessage;
 use herald::backend::Backend;
+use herald::conversation::Conversation;
 use herald::delivery::Outcome;
 use herald::notification::{MessageRefusal, Notification};
 use herald::queue::Chunk;
 use herald::store::{self, Notifications};
-use herald::time::later;
+use herald::time::{earlier, later};
 use herald::timing::{self, Defaults, Habits};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
@@ -49,13 +50,29 @@ impl Snapshot {
         timing::quiet_until(&self.head, &self.defaults, of, now)
     }
 
+    /// The outcome of a delivery that has not begun; one that expired in the quiet hours of its recipient says so.
+    pub(crate) fn explained(&self, outcome: Outcome, of: Option<&Conversation>) -> Outcome {
+        let was_quiet = |known| {
+            self.quiet_until(
+                Habits::from(known),
+                earlier(self.head.expires_at, SignedDuration::from_millis(1)),
+            )
+        };
+        match outcome {
+            Outcome::Expired { why: None } if of.and_then(was_quiet).is_some() => Outcome::Expired {
+                why: Some(Outcome::QUIET_HOURS.to_owned()),
+            },
+            other => other,
+        }
+    }
+
     /// How a delivery ends that has not begun, when the notification was cancelled, retracted or has expired, or the channel
     /// refuses its message.
     pub(crate) fn stop_outcome(&self, now: Timestamp) -> Option<Outcome> {
         if self.head.is_stopped() || self.is_cancelled_wave {
             Some(Outcome::Cancelled)
         } else if self.head.expires_at <= now {
-            Some(Outcome::Expired)
+            Some(Outcome::EXPIRED)
         } else {
             self.refusal().map(|refusal| Outcome::Rejected {
                 code: refusal.code.clone(),

@@ -137,12 +137,22 @@ pub enum Outcome {
         reason: SkipReason,
     },
     /// The notification expired first.
-    Expired,
+    Expired {
+        /// What it waited for: the code of its last attempt, or [`QUIET_HOURS`](Self::QUIET_HOURS). `None` if it was not reached in time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// The notification was cancelled first.
     Cancelled,
 }
 
 impl Outcome {
+    /// Expired, for no reason of its own.
+    pub const EXPIRED: Self = Self::Expired { why: None };
+
+    /// Why a delivery expired whose recipient had quiet hours until the end.
+    pub const QUIET_HOURS: &str = "quietHours";
+
     /// Whether it left a message for which an update to this revision is due.
     pub fn is_stale(&self, revision: u32) -> bool {
         matches!(self, Self::Delivered(sent) if sent.is_stale(revision))
@@ -211,7 +221,7 @@ impl OutcomeCounts {
             Outcome::Gone { .. } => &mut self.gone,
             Outcome::Unknown => &mut self.unknown,
             Outcome::Skipped { .. } => &mut self.skipped,
-            Outcome::Expired => &mut self.expired,
+            Outcome::Expired { .. } => &mut self.expired,
             Outcome::Cancelled => &mut self.cancelled,
         } += 1;
     }

@@ -154,7 +154,10 @@ impl Event {
                 (DeliveryEvent::Rejected, EventKind::DeliveryRejected, Some(code))
             }
             Outcome::Unknown => (DeliveryEvent::Unknown, EventKind::DeliveryUnknown, None),
-            Outcome::Delivered(_) | Outcome::Skipped { .. } | Outcome::Expired | Outcome::Cancelled => {
+            Outcome::Delivered(_)
+            | Outcome::Skipped { .. }
+            | Outcome::Expired { .. }
+            | Outcome::Cancelled => {
                 return None;
             }
         };

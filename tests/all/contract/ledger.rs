@@ -274,7 +274,7 @@ async fn a_late_holder_may_only_settle_as_delivered<S: Ledger>(store: S) {
         take(&store, taker, &to, 60).await;
         let released = store.release(&delivery, &late, at(70), "Throttled", 0).await;
         assert_eq!(released.unwrap(), CasResult::Conflict);
-        let expired = store.settle(&delivery, &late, &Outcome::Expired).await;
+        let expired = store.settle(&delivery, &late, &Outcome::EXPIRED).await;
         assert_eq!(expired.unwrap(), CasResult::Conflict);
         for _ in 0..2 {
             let arrived = store.settle(&delivery, &late, &delivered("1", 0)).await;
@@ -335,7 +335,7 @@ async fn every_outcome_is_stored_and_settles_the_delivery<S: Ledger>(store: S) {
         Outcome::Skipped {
             reason: SkipReason::NoSuchPerson,
         },
-        Outcome::Expired,
+        Outcome::EXPIRED,
         Outcome::Cancelled,
     ];
     for (number, outcome) in outcomes.into_iter().enumerate() {
@@ -361,7 +361,7 @@ async fn settling_again_changes_nothing<S: Ledger>(store: S) {
         let settled = store.settle(&delivery, &lease, &SETTLED).await;
         assert_eq!(settled.unwrap(), CasResult::Committed);
     }
-    for other in [Outcome::Expired, delivered("1", 0)] {
+    for other in [Outcome::EXPIRED, delivered("1", 0)] {
         let settled = store.settle(&delivery, &lease, &other).await;
         assert_eq!(settled.unwrap(), CasResult::Conflict);
     }
@@ -486,7 +486,7 @@ async fn a_delivery_without_a_conversation_is_settled_once<S: Ledger>(store: S) 
     for _ in 0..2 {
         assert_eq!(store.settle_unclaimed(&nobody, &skipped).await.unwrap(), skipped);
     }
-    let stands = store.settle_unclaimed(&nobody, &Outcome::Expired).await.unwrap();
+    let stands = store.settle_unclaimed(&nobody, &Outcome::EXPIRED).await.unwrap();
     assert_eq!(stands, skipped, "the earlier outcome");
     let names = [nobody.clone(), delivery(9, &conversation("a:unknown"))];
     let dated = store.dated_rows(&names).await.unwrap();
@@ -532,11 +532,11 @@ async fn a_delivery_without_a_conversation_is_deferred_until_it_is_settled<S: Le
         assert_eq!(row(&store, &nobody).await, Some(expected));
     }
     assert_eq!(
-        store.settle_unclaimed(&nobody, &Outcome::Expired).await.unwrap(),
-        Outcome::Expired
+        store.settle_unclaimed(&nobody, &Outcome::EXPIRED).await.unwrap(),
+        Outcome::EXPIRED
     );
     let ended = row(&store, &nobody).await.unwrap();
-    assert_eq!(ended.state, State::Settled(Outcome::Expired));
+    assert_eq!(ended.state, State::Settled(Outcome::EXPIRED));
 }
 
 async fn a_settled_delivery_is_not_deferred<S: Ledger>(store: S) {
@@ -578,16 +578,16 @@ async fn a_retryable_delivery_keeps_its_ambiguous_attempts<S: Ledger>(store: S) 
 async fn a_settled_delivery_is_not_marked_retryable<S: Ledger>(store: S) {
     let to = conversation("a:1");
     store
-        .settle_unclaimed(&delivery(1, &to), &Outcome::Expired)
+        .settle_unclaimed(&delivery(1, &to), &Outcome::EXPIRED)
         .await
         .unwrap();
     let left = store
         .mark_retryable(&delivery(1, &to), at(30), "Throttled", 0)
         .await;
-    assert_eq!(left.unwrap(), Some(Outcome::Expired));
+    assert_eq!(left.unwrap(), Some(Outcome::EXPIRED));
     assert_eq!(
         claim(&store, 1, &to, 0, 60).await,
-        Claim::Settled(Outcome::Expired)
+        Claim::Settled(Outcome::EXPIRED)
     );
 }
 
@@ -729,7 +729,7 @@ async fn both_backends_answer_random_operations_alike() {
                         assert_eq!(also.await.unwrap(), said, "{place}");
                     } else {
                         let outcome = match chance.below(3) {
-                            0 if lease.sent.is_none() => Outcome::Expired,
+                            0 if lease.sent.is_none() => Outcome::EXPIRED,
                             _ => delivered("1", revision),
                         };
                         let said = memory.settle(delivery, lease, &outcome).await.unwrap();

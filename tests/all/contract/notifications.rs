@@ -1073,7 +1073,7 @@ async fn the_counts_add_up_under_concurrent_pages_and_chunks<S: Notifications>(s
     start.notification.parts = PARTS;
     store.accept(&start).await.unwrap();
     let one = |outcome| result(&[delivered(0), outcome], 0);
-    let (expired, unknown) = (one(Outcome::Expired), one(Outcome::Unknown));
+    let (expired, unknown) = (one(Outcome::EXPIRED), one(Outcome::Unknown));
     let work = join_all((0..PARTS).map(|part| {
         let (store, id, expired, unknown) = (&store, &start.notification.id, &expired, &unknown);
         async move {

@@ -110,7 +110,7 @@ impl StateFilter {
                 Outcome::Gone { .. } => Self::Gone,
                 Outcome::Unknown => Self::Unknown,
                 Outcome::Skipped { .. } => Self::Skipped,
-                Outcome::Expired => Self::Expired,
+                Outcome::Expired { .. } => Self::Expired,
                 Outcome::Cancelled => Self::Cancelled,
             },
         }
@@ -155,9 +155,10 @@ pub(super) struct Delivery {
     /// When it came into this state; of an edited copy, when that was edited.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
-    /// When it is retried, and why.
+    /// When it is retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
+    /// What it waits for, or waited for until it expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
@@ -206,7 +207,8 @@ impl Delivery {
                     delivery.reason = Some(reason);
                     delivery.superseded_by = place.superseded_by.filter(|_| reason == SkipReason::Superseded);
                 }
-                Outcome::Unknown | Outcome::Expired | Outcome::Cancelled => {}
+                Outcome::Expired { why } => delivery.why = why,
+                Outcome::Unknown | Outcome::Cancelled => {}
             },
         }
         delivery

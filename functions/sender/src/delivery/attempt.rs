@@ -93,7 +93,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         if unchanged.is_none()
             && let Some(outcome) = snapshot.stop_outcome(self.tenant.now())
         {
-            return Err(outcome);
+            return Err(snapshot.explained(outcome, conversation));
         }
         // The channel refuses the new message for all recipients.
         if let Some(unchanged) = unchanged.as_ref().filter(|_| snapshot.refusal().is_some()) {

@@ -173,7 +173,7 @@ fn was_not_edited(next: &Disposition) -> bool {
             Outcome::Rejected { .. }
             | Outcome::Gone { .. }
             | Outcome::Skipped { .. }
-            | Outcome::Expired
+            | Outcome::Expired { .. }
             | Outcome::Cancelled => true,
         },
     }

@@ -193,7 +193,8 @@ impl<B: Backend> Resolver<'_, '_, B> {
     /// Defers the delivery and writes why, unless it expires before.
     async fn defer(&self, until: Timestamp, reason: &str, failures: u32) -> Result<Resolution, store::Error> {
         if self.cache.latest().await?.head.expires_at <= until {
-            return Ok(Resolution::Skip(Outcome::Expired));
+            let why = Some(reason.to_owned());
+            return Ok(Resolution::Skip(Outcome::Expired { why }));
         }
         let ledger = &self.tenant.context().ledger;
         let ended = ledger.defer(self.key, until, reason, failures).await?;

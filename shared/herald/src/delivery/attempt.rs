@@ -140,7 +140,7 @@ fn after_send(
             ambiguous_attempts,
         },
         _ if ambiguous_attempts > 0 => Disposition::Settle(Outcome::Unknown),
-        _ => Disposition::Settle(Outcome::Expired),
+        _ => Disposition::Settle(Outcome::Expired { why: Some(reason) }),
     }
 }
 

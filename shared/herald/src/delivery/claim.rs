@@ -106,7 +106,7 @@ impl AttemptLease {
             Outcome::Rejected { .. }
             | Outcome::Gone { .. }
             | Outcome::Skipped { .. }
-            | Outcome::Expired
+            | Outcome::Expired { .. }
             | Outcome::Cancelled => {
                 if self.ambiguous_attempts == 0 {
                     outcome

@@ -168,7 +168,7 @@ fn a_turn_past_its_deadline_leaves_a_doubt_whoever_takes_it_next() {
 
 #[test]
 fn who_overran_is_too_late_but_for_saying_that_it_arrived() {
-    for (outcome, stands) in [(Outcome::Expired, false), (delivered("1", 0), true)] {
+    for (outcome, stands) in [(Outcome::EXPIRED, false), (delivered("1", 0), true)] {
         let (mut tables, one) = (Tables::default(), delivery("one"));
         let late = tables.take(&one, 0, 0);
         let taker = tables.take(&one, 0, 60);
@@ -285,7 +285,11 @@ fn no_number_of_refusals_gives_a_delivery_up_but_its_expiry_does() {
             0,
         )
     };
-    assert_eq!(until_expiry(lease(500, 0)), Disposition::Settle(Outcome::Expired));
+    let why = Some("Throttled".to_owned());
+    assert_eq!(
+        until_expiry(lease(500, 0)),
+        Disposition::Settle(Outcome::Expired { why })
+    );
     assert_eq!(until_expiry(lease(500, 1)), Disposition::Settle(Outcome::Unknown));
     waits(&lease(500, 0), throttled(Some(99)), 0);
 }
@@ -431,7 +435,7 @@ fn each_outcome_is_counted_under_its_own_name() {
         Outcome::Skipped {
             reason: SkipReason::Removed,
         },
-        Outcome::Expired,
+        Outcome::EXPIRED,
         Outcome::Cancelled,
     ] {
         let name = serde_json::to_value(&outcome).unwrap()["outcome"]

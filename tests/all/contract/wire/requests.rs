@@ -296,7 +296,7 @@ async fn every_other_operation_costs_one_request() {
     ledger.defer(&delivery(1), at(5), "Installing", 0).await.unwrap();
     one("PutItem");
     ledger
-        .settle_unclaimed(&delivery(1), &Outcome::Expired)
+        .settle_unclaimed(&delivery(1), &Outcome::EXPIRED)
         .await
         .unwrap();
     one("PutItem");
