@@ -136,7 +136,7 @@ impl<B: Backend> Context<B> {
     }
 
     /// The key of the conversation with this name.
-    async fn conversation_named(&self, text: &str) -> Result<ConversationKey, ApiError> {
+    pub(crate) async fn conversation_named(&self, text: &str) -> Result<ConversationKey, ApiError> {
         let name = ConversationName::from(text);
         if let Some(key) = name.key() {
             return Ok(key);
@@ -267,6 +267,6 @@ fn not_a_tag() -> ApiError {
     ))
 }
 
-fn not_found() -> ApiError {
+pub(crate) fn not_found() -> ApiError {
     ApiError::not_found("No such conversation is remembered.")
 }

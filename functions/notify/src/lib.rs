@@ -20,6 +20,7 @@
 //! | `DELETE /api/conversations/{key}/tags/{tag}` | 200; removes a tag |
 //! | `DELETE /api/users/{id}` | 200; erases all conversations of a person |
 //! | `GET`, `PUT /api/people/{id}/preferences` | 200; opt-outs, time zone and quiet hours of a person |
+//! | `GET`, `PUT /api/conversations/{key}/preferences` | 200; those of a group chat or channel, or of the person in a personal conversation |
 //! | `GET`, `PUT`, `DELETE /api/tenants/{id}/preferences` | 200 or 201; 204; what holds for those who chose nothing |
 //! | `GET /api/categories`, `GET`, `PUT`, `DELETE /api/categories/{name}` | 200, 201 or 204; the kinds of notifications |
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
@@ -222,6 +223,11 @@ impl<B: Backend> Context<B> {
             Endpoint::EraseUser => self.erase_user(&path("id")?, caller).await,
             Endpoint::ShowPreferences => self.preferences(&path("id")?, query).await,
             Endpoint::PutPreferences => self.put_preferences(&path("id")?, query, request, caller).await,
+            Endpoint::ShowConversationPreferences => self.conversation_preferences(&path("key")?).await,
+            Endpoint::PutConversationPreferences => {
+                self.put_conversation_preferences(&path("key")?, request, caller)
+                    .await
+            }
             Endpoint::ShowTenant => self.tenant_preferences(&path("id")?).await,
             Endpoint::PutTenant => self.put_tenant_preferences(&path("id")?, request, caller).await,
             Endpoint::DeleteTenant => self.delete_tenant_preferences(&path("id")?, caller).await,

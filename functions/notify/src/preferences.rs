@@ -1,11 +1,14 @@
-//! `/api/people/{id}/preferences`: what a person opted out of, their time zone and quiet hours.
+//! `/api/people/{id}/preferences` and `/api/conversations/{key}/preferences`: what a person, a group chat or a channel opted out of,
+//! their time zone and quiet hours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use botframework::id::UserRef;
 use herald::audit::AuditAction;
 use herald::backend::Backend;
-use herald::conversation::{self, CHOICES_MAX, Choice, PersonId, PreferenceChange, Preferences, Scope};
+use herald::conversation::{
+    self, CHOICES_MAX, Choice, ConversationKey, PersonId, PreferenceChange, Preferences, Scope,
+};
 use herald::id::normalize_guid;
 use herald::notification::request::is_category;
 use herald::preferences;
@@ -19,6 +22,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Context;
+use crate::conversations;
 use crate::request::{Query, document};
 use crate::response::{ApiError, json};
 
@@ -34,9 +38,8 @@ const FIELDS: [&str; 4] = ["all", "categories", "zone", "quietHours"];
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownPreferences {
-    channel: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant: Option<String>,
+    #[serde(flatten)]
+    owner: Owner,
     all: Choice,
     categories: BTreeMap<String, Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,9 +52,29 @@ struct ShownPreferences {
     changed_at: Option<Timestamp>,
 }
 
-impl ShownPreferences {
-    fn of(person: PersonId, stored: Option<Preferences>) -> Self {
+/// Whose preferences they are.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Owner {
+    Person {
+        channel: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tenant: Option<String>,
+    },
+    Conversation {
+        conversation: ConversationKey,
+    },
+}
+
+impl From<PersonId> for Owner {
+    fn from(person: PersonId) -> Self {
         let PersonId { channel, tenant, .. } = person;
+        Self::Person { channel, tenant }
+    }
+}
+
+impl ShownPreferences {
+    fn of(owner: impl Into<Owner>, stored: Option<Preferences>) -> Self {
         let changed_at = stored.as_ref().map(|stored| stored.changed_at);
         let Preferences {
             all,
@@ -61,8 +84,7 @@ impl ShownPreferences {
             changed_at: _,
         } = stored.unwrap_or_default();
         Self {
-            channel,
-            tenant,
+            owner: owner.into(),
             all,
             categories,
             zone,
@@ -96,6 +118,48 @@ impl<B: Backend> Context<B> {
             .map_err(|error| ApiError::from(error).after_a_change())?;
         AuditAction::PutPreferences.of_person(caller);
         Ok(json(StatusCode::OK, &ShownPreferences::of(person, preferences)))
+    }
+
+    /// `GET /api/conversations/{key}/preferences`
+    pub(crate) async fn conversation_preferences(&self, key: &str) -> Result<Response<Body>, ApiError> {
+        self.of_conversation(key, None).await
+    }
+
+    /// `PUT /api/conversations/{key}/preferences`
+    pub(crate) async fn put_conversation_preferences(
+        &self,
+        key: &str,
+        request: &Request,
+        caller: &str,
+    ) -> Result<Response<Body>, ApiError> {
+        let change = parse(&document(request)?.value).map_err(Problem::invalid)?;
+        let answer = self.of_conversation(key, Some(&change)).await?;
+        AuditAction::PutPreferences.of_conversations(caller, 1);
+        Ok(answer)
+    }
+
+    /// What counts in a conversation, after a change or now. Of a personal one it is what the person chose.
+    async fn of_conversation(
+        &self,
+        key: &str,
+        change: Option<&PreferenceChange>,
+    ) -> Result<Response<Body>, ApiError> {
+        let conversation = self.conversation_named(key).await?;
+        let now = self.clock.now();
+        let counts = preferences::in_conversation(&self.conversations, &conversation, change, now).await;
+        let counts = counts.map_err(|error| {
+            let error = ApiError::from(error);
+            if change.is_some() {
+                error.after_a_change()
+            } else {
+                error
+            }
+        })?;
+        let counts = counts.ok_or_else(conversations::not_found)?;
+        // Preferences that were never changed are the default ones.
+        let chosen = Some(counts).filter(|counts| *counts != Preferences::default());
+        let shown = ShownPreferences::of(Owner::Conversation { conversation }, chosen);
+        Ok(json(StatusCode::OK, &shown))
     }
 
     /// The person of an id: by Entra object id or channel id, in the tenant and channel of the query, or in those in which the bot knows

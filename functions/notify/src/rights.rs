@@ -82,7 +82,9 @@ impl Right {
             | Endpoint::Untag
             | Endpoint::EraseUser
             | Endpoint::ShowPreferences
-            | Endpoint::PutPreferences => Some(Self::People),
+            | Endpoint::PutPreferences
+            | Endpoint::ShowConversationPreferences
+            | Endpoint::PutConversationPreferences => Some(Self::People),
             Endpoint::Receive => None,
         }
     }

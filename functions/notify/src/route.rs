@@ -35,6 +35,8 @@ pub(crate) enum Endpoint {
     EraseUser,
     ShowPreferences,
     PutPreferences,
+    ShowConversationPreferences,
+    PutConversationPreferences,
     ShowTenant,
     PutTenant,
     DeleteTenant,
@@ -91,7 +93,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 49] = [
+static ROUTES: [Route; 51] = [
     route(
         "GET",
         "/api/notifications",
@@ -147,6 +149,18 @@ static ROUTES: [Route; 49] = [
         "DELETE",
         "/api/conversations/{key}/tags/{tag}",
         Endpoint::Untag,
+        &[],
+    ),
+    route(
+        "GET",
+        "/api/conversations/{key}/preferences",
+        Endpoint::ShowConversationPreferences,
+        &[],
+    ),
+    route(
+        "PUT",
+        "/api/conversations/{key}/preferences",
+        Endpoint::PutConversationPreferences,
         &[],
     ),
     route("DELETE", "/api/users/{id}", Endpoint::EraseUser, &[]),

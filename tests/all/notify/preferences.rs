@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 use tests::logs::Logs;
 
-use crate::world::{World, document, get, personal, request, text};
+use crate::world::{World, document, get, in_channel, personal, request, text};
 
 const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -244,4 +244,57 @@ async fn a_tenant_has_a_zone_and_quiet_hours_for_those_who_chose_nothing() {
         "deleteTenantPreferences",
     ];
     assert_eq!(audits.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_has_preferences_of_its_own_and_a_personal_chat_those_of_its_person() {
+    const CHANNEL: &str = "19:general@thread.tacv2";
+    let (logs, _recording) = Logs::record();
+    let world = World::of(&["ada"]).await;
+    world.hears(&in_channel(CHANNEL, "installationUpdate")).await;
+    let path = "/api/conversations/19:general%40thread.tacv2/preferences";
+    let before = read(&world, path).await;
+    assert_eq!(
+        (&before["all"], before.get("changedAt")),
+        (&json!("optedIn"), None),
+        "{before}"
+    );
+    let chosen = json!({"zone": "Europe/Berlin", "quietHours": {"from": "08:00", "to": "10:00"}});
+    let answer = put(&world, path, &chosen).await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    let shown = read(&world, path).await;
+    assert_eq!(shown, document(&answer));
+    assert_eq!(
+        (&shown["zone"], &shown["quietHours"]),
+        (&chosen["zone"], &chosen["quietHours"])
+    );
+    assert!(
+        shown["conversation"].as_str().unwrap().ends_with(CHANNEL),
+        "{shown}"
+    );
+    // It is nine in Berlin.
+    let body = json!({"audience": {"everyone": true}, "message": {"text": "news"}});
+    let id = world.asks(&body).await;
+    // Only what is due now: the wave's own message waits for an hour.
+    for message in std::iter::from_fn(|| world.plans.take()).collect::<Vec<_>>() {
+        world.plan_one(&message.body).await;
+    }
+    let status = read(&world, &format!("/api/notifications/{id}")).await;
+    let wave = json!({"instant": "2027-01-15T09:00:00Z", "recipients": 1, "state": "waiting"});
+    assert_eq!(status["waves"], json!([wave]), "{status}");
+
+    let of_chat = "/api/conversations/a:ada/preferences";
+    assert_eq!(
+        put(&world, of_chat, &json!({"all": "optedOut"})).await.status(),
+        200
+    );
+    assert_eq!(read(&world, &of("entra-ada")).await["all"], "optedOut");
+    let unknown = "/api/conversations/a:nobody/preferences";
+    assert_eq!(put(&world, unknown, &json!({})).await.status(), 404);
+    assert_eq!(world.notify(get(unknown)).await.status(), 404);
+    let wrong = put(&world, path, &json!({"zone": "Mars"})).await;
+    assert!(text(&wrong).contains("#/zone"), "{}", text(&wrong));
+    let audits = logs.with("audit").into_iter();
+    let audits = audits.filter(|line| line["action"] == "putPreferences");
+    assert_eq!(audits.count(), 2);
 }

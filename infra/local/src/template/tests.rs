@@ -105,6 +105,8 @@ fn the_real_template_is_what_runs() {
             ("PUT /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/conversations/{key}/tags/{tag}", "notify"),
             ("DELETE /api/users/{id}", "notify"),
+            ("GET /api/conversations/{key}/preferences", "notify"),
+            ("PUT /api/conversations/{key}/preferences", "notify"),
             ("GET /api/people/{id}/preferences", "notify"),
             ("PUT /api/people/{id}/preferences", "notify"),
             ("GET /api/categories", "notify"),
