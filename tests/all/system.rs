@@ -26,6 +26,7 @@ mod killed;
 mod reach;
 mod restart;
 mod subject;
+mod when;
 
 /// One running system and its channel. Tests share nothing.
 pub(crate) struct System {
