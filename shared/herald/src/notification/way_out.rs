@@ -86,7 +86,10 @@ impl WayOut {
         let mut action = json!({"type": "Action.Execute", "verb": VERB, "title": title, "data": data});
         let actions = list(card, "actions");
         if let Some(actions) = actions.filter(|actions| actions.len() < ACTIONS_MAX) {
-            action["mode"] = "secondary".into();
+            // In the menu of the card's own actions. Without any, the menu would be a button that says nothing.
+            if !actions.is_empty() {
+                action["mode"] = "secondary".into();
+            }
             actions.push(action);
         } else {
             list(card, "body")?.push(json!({"type": "ActionSet", "actions": [action]}));

@@ -85,11 +85,16 @@ fn a_button_goes_to_the_actions_of_a_card_that_may_have_it() {
     let action = &new["attachments"][0]["content"]["actions"][0];
     assert_eq!(action["verb"], VERB);
     assert_eq!(action["title"], "Stop these messages");
+    assert_eq!(action["mode"], Value::Null, "a menu of nothing else has no name");
     let data: ChoiceButton = serde_json::from_value(action["data"].clone()).unwrap();
     assert_eq!(
         (data.category.as_deref(), data.choice),
         (Some("news"), Choice::OptedOut)
     );
+
+    let one = json!({"version": "1.5", "actions": [{"type": "Action.OpenUrl"}]});
+    let action = &sent(&button, with_card(&one))["attachments"][0]["content"]["actions"][1];
+    assert_eq!(action["mode"], "secondary");
 
     let full = json!({"version": "1.4", "actions": vec![json!({"type": "Action.Submit"}); ACTIONS_MAX]});
     let full = sent(&button, with_card(&full));
