@@ -1,9 +1,10 @@
 //! The cost of a million deliveries, from counted requests and capacity at list price: `cargo bench -p tests --bench cost`,
-//! which fails when the budget is exceeded. It takes eight minutes.
+//! which fails when a budget is exceeded. It takes twelve minutes.
 //!
-//! Two notifications to the same people are planned and delivered over a DynamoDB that reports the capacity of each request,
+//! Three notifications to the same people are planned and delivered over a DynamoDB that reports the capacity of each request,
 //! at the rate of one tenant, which keeps a sender awake longest. The second one costs as much as every later one: each
-//! conversation has had a lease before. Prices and their date are in `herald::cost`. Logs, traces and data transfer depend
+//! conversation has had a lease before. Before the third a fifth of the people choose preferences, and category and tenant get
+//! quiet hours: what these add is printed as a share of the second. Prices and their date are in `herald::cost`. Logs, traces and data transfer depend
 //! on settings of the account and are not included.
 
 #![allow(clippy::print_stdout, reason = "a bench is read on the terminal")]
@@ -13,13 +14,22 @@ use std::error::Error;
 use std::time::Duration;
 
 use botframework::connector::Connector;
+use botframework::id::UserRef;
 use futures_util::{StreamExt, stream};
+use herald::category::{Categories, Category};
+use herald::clock::Clock;
+use herald::conversation::{Choice, PersonId, PreferenceChange, Preferences};
 use herald::cost::PRICES_AS_OF;
 use herald::event::memory::Events;
+use herald::preferences;
 use herald::queue::memory::Queue;
 use herald::queue::{Message, Plan, Queue as _, Task};
 use herald::rate_limit::Limits;
-use herald::store::{Acceptance, Conversations as _, Notifications as _};
+use herald::schedule::{QuietChoice, QuietHours, Zone};
+use herald::store::{Acceptance, Conversations as _, Notifications as _, catalogue, dynamodb};
+use herald::tenant_preferences::{AllTenants, TenantPreferences};
+use jiff::civil::time;
+use jiff::tz::TimeZone;
 use serde_json::json;
 use tests::backend::Assembled;
 use tests::bill::{Bill, requests};
@@ -34,6 +44,12 @@ const PEOPLE: u64 = 10_000;
 const SENDERS: usize = 10;
 /// In US dollars.
 const BUDGET: f64 = 2.00;
+/// What preferences may add.
+const PREFERENCES_BUDGET: f64 = 0.05;
+/// The category whose notifications some people do not want at night.
+const CATEGORY: &str = "news";
+
+type Dynamo = Tables<dynamodb::Conversations, dynamodb::Notifications, dynamodb::Ledger, dynamodb::Registry>;
 
 /// How long a planner waits for one request to DynamoDB or SQS; requests are sequential. A sender waits for its permits
 /// instead.
@@ -62,6 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         conversations: database::conversations_at(counter.address()),
         notifications: database::notifications_at(counter.address()),
         ledger: database::ledger_at(counter.address()),
+        registry: database::registry_at(counter.address()),
     };
     let clock = paced::clock();
     let now = clock.now();
@@ -77,8 +94,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "\n{PEOPLE} people of one tenant, {SENDERS} senders at most; prices of {PRICES_AS_OF}, in USD for a million delivered"
     );
     let mut broken = Vec::new();
-    for (name, random) in [("first", [1; 16]), ("every later", [2; 16])] {
-        let sent = send(&tables, &counter, &crowd, &channel, &clock, random).await?;
+    let mut costs = Vec::new();
+    for (name, random) in [
+        ("first", [1; 16]),
+        ("every later", [2; 16]),
+        ("with preferences", [3; 16]),
+    ] {
+        let category = (name == "with preferences").then_some(CATEGORY);
+        if category.is_some() {
+            choose(&tables, &crowd, &clock).await?;
+        }
+        let sent = send(&tables, &counter, &channel, &clock, (random, category)).await?;
         let delivered = sent.report.notification.counts.delivered;
         if delivered != PEOPLE {
             return Err(format!("{delivered} of {PEOPLE} were delivered").into());
@@ -89,6 +115,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 "the {name} notification costs {dollars:.3} USD for a million"
             ));
         }
+        costs.push(dollars);
+    }
+    let added = costs[2] / costs[1] - 1.0;
+    println!(
+        "\npreferences add {:+.1} % (budget {:.0} %)",
+        100.0 * added,
+        100.0 * PREFERENCES_BUDGET
+    );
+    if added > PREFERENCES_BUDGET {
+        broken.push(format!("preferences add {:.1} %", 100.0 * added));
     }
     if broken.is_empty() {
         Ok(())
@@ -97,20 +133,56 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Category and tenant get quiet hours, and every fifth person chooses quiet hours, a zone, and to hear of one other category no more.
+/// It is quiet for nobody when the notification is sent.
+async fn choose(tables: &Dynamo, crowd: &Crowd, clock: &Clock) -> Result<(), Box<dyn Error>> {
+    let now = clock.now();
+    let hour = now.to_zoned(TimeZone::UTC).hour();
+    let at = |later: i8| time((hour + later) % 24, 0, 0, 0);
+    let quiet = QuietHours::between(at(6), at(14)).map(QuietChoice::Daily);
+    let category = Category {
+        title: "News".to_owned(),
+        description: None,
+        quiet_hours: quiet,
+        way_out: None,
+    };
+    catalogue::put::<Categories>(&tables.registry, CATEGORY, &category).await?;
+    let tenant = TenantPreferences {
+        zone: Some(Zone::utc()),
+        quiet_hours: quiet,
+    };
+    catalogue::put::<AllTenants>(&tables.registry, &crowd.tenant(0), &tenant).await?;
+    for person in (0..PEOPLE).step_by(5) {
+        let (_, attributes) = crowd.candidate(person);
+        let id = PersonId {
+            channel: "msteams".to_owned(),
+            tenant: attributes.tenant,
+            id: UserRef::Entra(attributes.user.ok_or("a person of the crowd has an id")?),
+        };
+        let chosen = PreferenceChange::Replace(Preferences {
+            categories: [("sport".to_owned(), Choice::OptedOut)].into(),
+            zone: Some(Zone::utc()),
+            quiet_hours: quiet,
+            ..Preferences::default()
+        });
+        preferences::change(&tables.conversations, &id, None, &chosen, now)
+            .await?
+            .ok_or("a person of the crowd is not known")?;
+    }
+    Ok(())
+}
+
 async fn send(
-    tables: &Tables<
-        herald::store::dynamodb::Conversations,
-        herald::store::dynamodb::Notifications,
-        herald::store::dynamodb::Ledger,
-    >,
+    tables: &Dynamo,
     counter: &Counter,
-    crowd: &Crowd,
     channel: &Channel,
-    clock: &herald::clock::Clock,
-    random: [u8; 16],
+    clock: &Clock,
+    (random, category): ([u8; 16], Option<&str>),
 ) -> Result<Sent, Box<dyn Error>> {
     let audience = json!({"everyone": true});
-    let (notification, request) = crowd::notification(&audience, clock.now(), random);
+    let (mut notification, request) = crowd::notification(&audience, clock.now(), random);
+    notification.category = category.map(str::to_owned);
+    notification.has_defaults = category.is_some();
     let acceptance = Acceptance {
         notification: notification.clone(),
         audience: request.audience,
@@ -121,10 +193,10 @@ async fn send(
     counter.take();
     tables.notifications.accept(&acceptance).await?;
     let (plans, deliveries) = (Queue::new(), Queue::new());
-    let planner = planner::Context::<Assembled<_, _, _, _, _>> {
+    let planner = planner::Context::<Assembled<_, _, _, _, _, _>> {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
-        registry: herald::store::memory::Store::new(),
+        registry: tables.registry.clone(),
         ledger: tables.ledger.clone(),
         plans: plans.clone(),
         deliveries: deliveries.clone(),
@@ -163,7 +235,6 @@ async fn send(
         SENDERS,
     )
     .await;
-    let _ = crowd;
     Ok(Sent {
         planning,
         sending: counter.take(),

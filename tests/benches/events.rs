@@ -124,6 +124,7 @@ async fn one_by_one(
         conversations: context.conversations.clone(),
         notifications: context.notifications.clone(),
         ledger: ledger_at(counter.address()),
+        registry: context.registry.clone(),
     };
     let (deliveries, channel) = (Queue::new(), Channel::new());
     let planner = planner::Context::<Backend> {

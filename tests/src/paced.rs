@@ -24,7 +24,7 @@ use herald::notification::{ChunkId, Notification, Page};
 use herald::queue::{self, Chunk, DELAY_MAX, Message};
 use herald::rate_limit::{Bucket, Limits};
 use herald::store::memory::Store;
-use herald::store::{Acceptance, Conversations, Ledger, Notifications, RateLimits};
+use herald::store::{Acceptance, Conversations, Ledger, Notifications, RateLimits, Registry};
 use herald_local::sqs::Broker;
 use jiff::Timestamp;
 use serde_json::json;
@@ -136,13 +136,15 @@ impl Transport for Limited {
 
 /// The tables of a sender.
 #[derive(Clone, Debug)]
-pub struct Tables<C, N, L> {
+pub struct Tables<C, N, L, R> {
     /// Where conversations are.
     pub conversations: C,
     /// Where notifications are.
     pub notifications: N,
     /// The ledger and the tenant rates.
     pub ledger: L,
+    /// Where categories and the preferences of tenants are.
+    pub registry: R,
 }
 
 /// The deliveries queue of the local host, for a sender.
@@ -216,6 +218,7 @@ pub async fn run(people: u64, service_url: &str, connector: Connector, senders: 
     let tables = Tables {
         conversations: store.clone(),
         notifications: store.clone(),
+        registry: store.clone(),
         ledger: store,
     };
     deliver(&tables, &notification.id, messages, connector, clock, senders).await
@@ -246,14 +249,20 @@ pub async fn plan<B: Backend<Queue = queue::memory::Queue>>(
 }
 
 /// Puts the messages of a notification on the queue and delivers them, at the limits of Teams.
-pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
-    tables: &Tables<C, N, L>,
+pub async fn deliver<C, N, L, R>(
+    tables: &Tables<C, N, L, R>,
     id: &NotificationId,
     messages: Vec<Message>,
     connector: Connector,
     clock: Clock,
     senders: usize,
-) -> Report {
+) -> Report
+where
+    C: Conversations + Debug,
+    N: Notifications + Debug,
+    L: Ledger + RateLimits + Debug,
+    R: Registry + Debug,
+{
     let broker = Broker::new(&stack(), herald_local::Events::default());
     let deliveries = Deliveries::new(&broker);
     let context = sending(tables, &deliveries, connector, clock);
@@ -273,16 +282,22 @@ pub async fn deliver<C: Conversations + Debug, N: Notifications + Debug, L: Ledg
     }
 }
 
-fn sending<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
-    tables: &Tables<C, N, L>,
+fn sending<C, N, L, R>(
+    tables: &Tables<C, N, L, R>,
     deliveries: &Deliveries,
     connector: Connector,
     clock: Clock,
-) -> sender::Context<Assembled<C, N, L, Deliveries, Events>> {
+) -> sender::Context<Assembled<C, N, L, Deliveries, Events, R>>
+where
+    C: Conversations + Debug,
+    N: Notifications + Debug,
+    L: Ledger + RateLimits + Debug,
+    R: Registry + Debug,
+{
     sender::Context {
         conversations: tables.conversations.clone(),
         notifications: tables.notifications.clone(),
-        registry: Store::new(),
+        registry: tables.registry.clone(),
         ledger: tables.ledger.clone(),
         deliveries: deliveries.clone(),
         events: Events::new(),
@@ -333,6 +348,7 @@ pub async fn delays(
     let tables = Tables {
         conversations: store.clone(),
         notifications: store.clone(),
+        registry: store.clone(),
         ledger: store.clone(),
     };
     let broker = Broker::new(&stack(), herald_local::Events::default());
@@ -456,10 +472,16 @@ struct Worked {
 }
 
 /// One environment of the sender: takes batch after batch until the queue stays empty.
-async fn work<C: Conversations + Debug, N: Notifications + Debug, L: Ledger + RateLimits + Debug>(
-    context: &sender::Context<Assembled<C, N, L, Deliveries, Events>>,
+async fn work<C, N, L, R>(
+    context: &sender::Context<Assembled<C, N, L, Deliveries, Events, R>>,
     broker: &Broker,
-) -> Worked {
+) -> Worked
+where
+    C: Conversations + Debug,
+    N: Notifications + Debug,
+    L: Ledger + RateLimits + Debug,
+    R: Registry + Debug,
+{
     let mut worked = Worked::default();
     loop {
         match select(Box::pin(broker.wait_visible(QUEUE)), Box::pin(broker.drained())).await {
