@@ -20,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use crate::world::{in_channel, personal};
 
 mod batch;
+mod cli;
 mod grants;
 mod imports;
 mod killed;
