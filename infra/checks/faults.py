@@ -91,6 +91,11 @@ OWN = [
         "ApiStage: ANY /api/messages is public",
     ),
     (
+        "a stage that may be made before the routes of the console",
+        put(["Resources", "ApiStage", "Properties", "StageVariables"], {}),
+        "ApiStage: it does not depend on ConsoleRoute",
+    ),
+    (
         "a stage that may be made before its routes",
         put(["Resources", "ApiStage", "DependsOn"], ["MessagesRoute"]),
         "ApiStage: it does not depend on ReceiveHookRoute",

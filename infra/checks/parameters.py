@@ -9,6 +9,7 @@ OPEN = {"NotificationsAuthorization": "INSECURE_OPEN_TO_EVERYONE"}
 DOMAIN = {"DomainName": "herald.example.com"}
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/00000000-0000-4000-8000-000000000001"
 JWT = {"NotificationsAuthorization": "JWT"}
+ISSUER = {"NotificationsJwtIssuer": "https://issuer.example", "NotificationsJwtAudience": "api"}
 
 # What is set beside MicrosoftAppId, and the parameter or rule that refuses it; `None` if it is taken.
 CASES = [
@@ -28,11 +29,15 @@ CASES = [
     ({"ServiceUrlHosts": "https://bots.example"}, "ServiceUrlHosts"),
     ({"ServiceUrlHosts": "bots.example, other.example"}, None),
     (JWT, "JwtNeedsIssuerAndAudience"),
-    (JWT | {"NotificationsJwtIssuer": "https://issuer.example", "NotificationsJwtAudience": "api"}, None),
+    (JWT | ISSUER, None),
     (JWT | {"NotificationsJwtIssuer": "issuer.example", "NotificationsJwtAudience": "api"}, "NotificationsJwtIssuer"),
     ({"NotificationsJwtAudience": "api"}, "IssuerAndAudienceNeedJwt"),
     (OPEN, "OpenToEveryoneNeedsTwoWords"),
     (OPEN | {"OpenToEveryone": "ANYBODY_MAY_SEND_AS_THIS_BOT"}, None),
+    ({"Console": "Enabled"}, "ConsoleNeedsTokens"),
+    (JWT | ISSUER | {"Console": "Enabled"}, "ConsoleNeedsItsClient"),
+    (JWT | ISSUER | {"Console": "Enabled", "ConsoleClientId": APP, "ConsoleScope": "api://herald/.default"}, None),
+    (JWT | ISSUER | {"ConsoleClientId": APP}, "ConsoleNeedsItsClient"),
     ({"MessagesPerSecond": "0"}, "MessagesPerSecond"),
     ({"SenderMaximumConcurrency": "1"}, "SenderMaximumConcurrency"),
     ({"TenantLimit": "45"}, "TenantLimit"),

@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "infra" / "template.yaml"
 REGIONS = ["us-east-1", "eu-west-1"]
 
-# The routes that anybody may call: the functions authenticate their requests themselves.
-PUBLIC = {"ANY /api/messages", "POST /api/hooks/{id}/{secret}"}
+# The routes that anybody may call: the functions authenticate their requests themselves, and the files of the console hold nothing but
+# the page.
+PUBLIC = {"ANY /api/messages", "POST /api/hooks/{id}/{secret}", "GET /console", "GET /console/{file}"}
 
 
 def read():
@@ -184,7 +185,7 @@ def routes_are_authorised(stack):
         kind = route.get("AuthorizationType")
         if route["RouteKey"] in PUBLIC:
             if kind != "NONE":
-                yield f"{id}: a channel or tool cannot be authorised here"
+                yield f"{id}: a channel, a tool or a browser cannot be authorised here"
         elif kind != {"Fn::If": ["CallersHaveTokens", "JWT", {"Fn::If": ["CallersAreAnybody", "NONE", "AWS_IAM"]}]}:
             yield f"{id}: NotificationsAuthorization does not decide who may call it"
         elif referred((route.get("AuthorizerId") or {}).get("Fn::If", [None, None])[1]) != "NotificationsAuthorizer":
@@ -201,7 +202,9 @@ def public_routes_are_throttled(stack):
             if key not in keys:
                 yield f"{id}: there is no route {key} to throttle"
             # Without this the stage may be made first, and API Gateway refuses settings of a route that is not there.
-            elif keys[key] not in many(stack.resources[id].get("DependsOn", [])):
+            elif keys[key] not in many(stack.resources[id].get("DependsOn", [])) and (
+                f"${{{keys[key]}}}" not in json.dumps(stage.get("StageVariables", {}))
+            ):
                 yield f"{id}: it does not depend on {keys[key]}, which it throttles"
         # The path of a hook holds its secret.
         if re.search(r"\$context\.(path|rawPath)\b", json.dumps(stage.get("AccessLogSettings", {}))):

@@ -6,6 +6,7 @@
 mod authentication;
 mod batch;
 mod citations;
+mod console;
 mod contract;
 mod credential;
 mod events;

@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) operators: Vec<String>,
     /// The TTL of cached rosters; zero unless a test sets it.
     pub(crate) roster_ttl: SignedDuration,
+    /// Where people sign in to the console.
+    pub(crate) console: notify::ConsoleSignIn,
     seconds: Arc<AtomicI64>,
     clock: Clock,
     random: Random,
@@ -126,6 +128,7 @@ impl World {
             way_out: WayOutForm::None,
             operators: Vec::new(),
             roster_ttl: SignedDuration::ZERO,
+            console: notify::ConsoleSignIn::default(),
             seconds,
             clock,
             random: Random::from_fn(move || [drawn.fetch_add(1, Ordering::Relaxed); 16]),
@@ -241,6 +244,7 @@ impl World {
             limits: self.limits.clone(),
             settings: self.settings(),
             legacy_text: "proactive hello".to_owned(),
+            console: self.console.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
         };

@@ -330,6 +330,7 @@ pub(super) async fn says(run: &Arc<Run>, method: &str, path: &str, key: Option<u
             limits: Limits::teams(),
             settings: settings(run),
             legacy_text: String::new(),
+            console: notify::ConsoleSignIn::default(),
             clock: environment.clock(),
             random: environment.random(),
         };

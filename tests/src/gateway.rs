@@ -23,8 +23,12 @@ pub fn routes() -> &'static [Route] {
             stack: "tests".to_owned(),
             sqs_endpoint: "http://127.0.0.1:1".to_owned(),
             parameters: BTreeMap::from(
-                [("MicrosoftAppId", "made-up"), ("NotifyTrigger", "Enabled")]
-                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+                [
+                    ("MicrosoftAppId", "made-up"),
+                    ("NotifyTrigger", "Enabled"),
+                    ("Console", "Enabled"),
+                ]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
             ),
         };
         Template::of_repository()

@@ -37,6 +37,7 @@
 //! | `POST /api/schedules/{name}/pause`, `…/resume`, `…/skip` | 200, the schedule |
 //! | `GET /api/events/failed` | 200, upstream events that were refused, with their problems |
 //! | `POST /api/events/failed/redrive` | 202; those in the dead-letter queue are tried again |
+//! | `GET /console`, `GET /console/{file}` | 200; the console, a page on this API |
 //! | `GET /api/notify` | 200, the page of the Bot Framework's sample; sends the configured text to everyone |
 //!
 //! A request is dispatched by the route key that the gateway matched and authorised ([`herald::http_api`]). Errors are RFC 9457
@@ -62,6 +63,7 @@ use route::{Endpoint, Route};
 
 mod caller;
 mod categories;
+mod console;
 mod conversations;
 mod create;
 mod csv;
@@ -89,6 +91,7 @@ mod tenants;
 mod users;
 mod waves;
 
+pub use console::{ConsoleSignIn, console_files};
 pub use create::IDEMPOTENCY_KEY_MAX_BYTES;
 pub use export::EXPORT_MAX_BYTES;
 pub use import::IMPORT_MAX_BYTES;
@@ -124,6 +127,8 @@ pub struct Context<B: Backend> {
     pub settings: Settings,
     /// The text that `GET /api/notify` sends.
     pub legacy_text: String,
+    /// Where people sign in to the console.
+    pub console: ConsoleSignIn,
     /// The time.
     pub clock: Clock,
     /// Randomness for ids.
@@ -161,6 +166,7 @@ impl Context<Aws> {
             legacy_text: environment
                 .optional(variable::NOTIFY_TEXT)
                 .unwrap_or_else(|| LEGACY_TEXT.to_owned()),
+            console: ConsoleSignIn::from_environment(environment)?,
             clock,
             random: Random::system(),
         })
@@ -257,6 +263,8 @@ impl<B: Backend> Context<B> {
             Endpoint::FailedEvents => self.failed_events(query).await,
             Endpoint::RedriveEvents => self.redrive_events(caller).await,
             Endpoint::LegacyTrigger => self.legacy_trigger(request).await,
+            Endpoint::Console => console::page(&self.console, request),
+            Endpoint::ConsoleFile => console::file(&path("file")?, &self.console, request),
         }
     }
 }

@@ -32,7 +32,7 @@ impl Right {
         }
     }
 
-    /// The right that a request needs; `None` if a secret in its path authorises it.
+    /// The right that a request needs; `None` if a secret in its path authorises it, or if it is public.
     const fn of(endpoint: Endpoint) -> Option<Self> {
         match endpoint {
             Endpoint::Create
@@ -85,7 +85,7 @@ impl Right {
             | Endpoint::PutPreferences
             | Endpoint::ShowConversationPreferences
             | Endpoint::PutConversationPreferences => Some(Self::People),
-            Endpoint::Receive => None,
+            Endpoint::Receive | Endpoint::Console | Endpoint::ConsoleFile => None,
         }
     }
 }

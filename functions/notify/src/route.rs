@@ -66,6 +66,8 @@ pub(crate) enum Endpoint {
     FailedEvents,
     RedriveEvents,
     LegacyTrigger,
+    Console,
+    ConsoleFile,
 }
 
 /// One route of the template.
@@ -93,7 +95,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 51] = [
+static ROUTES: [Route; 53] = [
     route(
         "GET",
         "/api/notifications",
@@ -235,6 +237,23 @@ static ROUTES: [Route; 51] = [
     ),
     route("POST", "/api/events/failed/redrive", Endpoint::RedriveEvents, &[]),
     route("GET", "/api/notify", Endpoint::LegacyTrigger, &[]),
+    // The way back from signing in has the issuer's answer in the query, which the page reads.
+    route(
+        "GET",
+        "/console",
+        Endpoint::Console,
+        &[
+            "code",
+            "state",
+            "session_state",
+            "client_info",
+            "iss",
+            "error",
+            "error_description",
+            "error_uri",
+        ],
+    ),
+    route("GET", "/console/{file}", Endpoint::ConsoleFile, &[]),
 ];
 
 impl Route {

@@ -68,6 +68,7 @@ impl Options {
                 ),
                 ("DefaultBusSources".into(), DEFAULT_BUS_SOURCES.into()),
                 ("NotifyTrigger".into(), "Enabled".into()),
+                ("Console".into(), "Enabled".into()),
             ]),
             environment: BTreeMap::from([(UNAUTHENTICATED.into(), "loopback-only".into())]),
             retry_visibility: None,

@@ -42,6 +42,12 @@ pub mod variable {
     pub const SCHEDULER_ROLE_ARN: &str = "HERALD_SCHEDULER_ROLE_ARN";
     /// The text that `GET /api/notify` sends.
     pub const NOTIFY_TEXT: &str = "HERALD_NOTIFY_TEXT";
+    /// The issuer of the tokens that the console gets for the person who signs in. Default none: nobody signs in.
+    pub const CONSOLE_ISSUER: &str = "HERALD_CONSOLE_ISSUER";
+    /// The client id of the console at that issuer.
+    pub const CONSOLE_CLIENT_ID: &str = "HERALD_CONSOLE_CLIENT_ID";
+    /// The scopes that the console asks for, separated by spaces.
+    pub const CONSOLE_SCOPE: &str = "HERALD_CONSOLE_SCOPE";
     /// The largest audience that is sent to without a confirmation. Default 10,000.
     pub const CONFIRM_ABOVE: &str = "HERALD_CONFIRM_ABOVE";
     /// The way out that notifications to many have: `none` (the default), `line` or `button`.

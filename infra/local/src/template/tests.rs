@@ -22,9 +22,9 @@ fn the_real_template_is_what_runs() {
     let template = Template::of_repository().unwrap();
     let mut location = location();
     location.parameters.insert("MicrosoftAppId".into(), "app".into());
-    location
-        .parameters
-        .insert("NotifyTrigger".into(), "Enabled".into());
+    for name in ["NotifyTrigger", "Console"] {
+        location.parameters.insert(name.into(), "Enabled".into());
+    }
     let stack = template.deploy(&location).unwrap();
 
     let names: Vec<_> = stack
@@ -135,16 +135,19 @@ fn the_real_template_is_what_runs() {
             ("GET /api/events/failed", "notify"),
             ("POST /api/events/failed/redrive", "notify"),
             ("GET /api/notify", "notify"),
+            ("GET /console", "notify"),
+            ("GET /console/{file}", "notify"),
         ])
     );
 }
 
 #[test]
-fn by_default_nothing_broadcasts_by_get_and_each_queue_has_its_limit() {
+fn by_default_nothing_broadcasts_by_get_no_page_is_public_and_each_queue_has_its_limit() {
     let mut location = location();
     location.parameters.insert("MicrosoftAppId".into(), "app".into());
     let stack = Template::of_repository().unwrap().deploy(&location).unwrap();
-    assert!(stack.routes.iter().all(|route| route.key != "GET /api/notify"));
+    let off_by_default = |key: &str| key == "GET /api/notify" || key.contains("/console");
+    assert!(!stack.routes.iter().any(|route| off_by_default(&route.key)));
     let limits = stack.mappings.iter().map(|mapping| mapping.max_concurrency);
     assert_eq!(limits.collect::<Vec<_>>(), [Some(20); 3]);
 }

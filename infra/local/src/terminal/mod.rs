@@ -84,6 +84,7 @@ Now you. The host runs until Ctrl-C and prints a line for each event.
   talk to the bot   npx @microsoft/m365agentsplayground -c msteams --disable-telemetry -e {url}/api/messages
   tell Ada          curl {url}/api/notifications --json '{{"audience":{{"users":["{ada}"],"tenant":"{TENANT}"}},"message":{{"text":"Hello"}}}}'
   make it your bot  functions/messages/src/bot.rs
+  see and send      {url}/console
 "#
     )
 }
