@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use botframework::cards::notification::NotificationCard;
 use flate2::read::GzDecoder;
 use lambda_http::http::{Request, StatusCode};
 use lambda_http::{Body, Response};
 use notify::ConsoleSignIn;
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 use crate::world::{World, document, text};
 
@@ -259,6 +261,20 @@ fn each_language_has_the_same_texts_and_each_text_is_used() {
     for text in all.split("t(\"").skip(1).filter_map(|rest| rest.split_once('"')) {
         let is_text = text.0.contains('.') && !text.0.contains('/');
         assert!(!is_text || known.contains(text.0), "{} has no text", text.0);
+    }
+}
+
+/// The page makes the same card of the same fields: `tests/console/compose.test.mjs` reads this fixture, too.
+#[test]
+fn the_fixture_of_notification_cards_is_what_the_sdk_makes() {
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("../fixtures/console/notification-card.json")).unwrap();
+    for case in cases {
+        let card: NotificationCard = serde_json::from_value(case["fields"].clone()).unwrap();
+        let mut message = serde_json::to_value(card.message()).unwrap();
+        // The API adds the type by itself.
+        message.as_object_mut().unwrap().remove("type");
+        assert_eq!(message, case["message"]);
     }
 }
 

@@ -1,6 +1,7 @@
 // Compose: what is written is shown as Teams shows it, counted before it is sent, and arrives.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import { ADA, start, TENANT } from "./host.mjs";
@@ -108,6 +109,19 @@ test("people, exceptions, times and options become the request that was meant", 
   assert.deepEqual(body.request, { ...content, deliverAt: { at: "2027-03-29T09:00", zone: "recipient", fallback: "Europe/Berlin" }, retractAt: "rZ" });
   assert.deepEqual(body.dryRun, { ...content, dryRun: true });
   assert.deepEqual(body.schedule, { cron: "@daily", zone: "Europe/Berlin", endsAt: "eZ", notification: { ...content, expiresIn: "PT1H" } });
+}));
+
+test("a card by fields is the one of the SDK", inConsole({}, async (console) => {
+  const cases = JSON.parse(await readFile(`${process.env.REPOSITORY}/tests/fixtures/console/notification-card.json`, "utf8"));
+  await console.open("#/compose");
+  for (const { fields, message } of cases) {
+    const made = await console.page.evaluate(async (fields) => {
+      const { EMPTY_FIELDS } = await import("/console/card.js");
+      const { messageOf } = await import("/console/compose-request.js");
+      return messageOf({ kind: "notification", fields: { ...EMPTY_FIELDS, ...fields } });
+    }, fields);
+    assert.deepEqual(made, message);
+  }
 }));
 
 test("a message that the simple forms cannot show is kept whole", inConsole({}, async (console) => {
