@@ -45,3 +45,9 @@ pub const ALL_IN_TEN_SECONDS: u32 = 130_000;
 
 /// The most requests in one `$batch`.
 pub const BATCH: usize = 20;
+
+/// The most people on a page of [`people`](super::Graph::people). Graph may return fewer.
+pub const PAGE: usize = 999;
+
+/// The most values of an `in` filter, such as those of [`users_by_name`](super::Graph::users_by_name).
+pub const FILTER_VALUES: usize = 15;

@@ -1,5 +1,5 @@
-//! The client of Microsoft Graph in one customer's tenant. It installs the bot for people who have not installed it, so
-//! that the bot can send to them.
+//! The client of Microsoft Graph in one customer's tenant. It [finds the people](directory) of a group or of the whole
+//! organization, and installs the bot for those who have not installed it, so that the bot can send to them.
 //!
 //! ```text
 //! catalog_app, store_app ──▶ installation? ──none──▶ install_for_user ──Created──▶ installationUpdate at the bot's endpoint, with the conversation
@@ -34,6 +34,7 @@
 //! ```
 
 mod batch;
+pub mod directory;
 mod error;
 pub mod limits;
 mod tenant;
@@ -58,7 +59,7 @@ use crate::id::{CatalogAppId, ConversationId, EntraGroupId, EntraObjectId, Insta
 
 /// A client of Graph in one tenant. Cheap to clone; all clones share one token.
 ///
-/// It sends requests to one host only and follows no URL in a response.
+/// It sends requests to one host only. Of the URLs in responses it follows links to a next page, on that host.
 #[derive(Clone)]
 pub struct Graph {
     transport: Arc<dyn Transport>,
@@ -67,7 +68,7 @@ pub struct Graph {
     url: Arc<str>,
 }
 
-/// The largest success that is read: a batch of twenty short lists, with room.
+/// The largest success that is read: a page of 999 people or a batch of twenty short lists, with room.
 const MAX_ANSWER: BodyLimit = BodyLimit(512 * 1024);
 
 /// The result of an installation request.
@@ -117,6 +118,10 @@ enum Unusable {
     InvalidId,
     #[error("response to a batch has no entry for this request")]
     NoEntry,
+    #[error("the link to the next page leads to another host or another version")]
+    ForeignLink,
+    #[error("the link to the next page is too long")]
+    LongLink,
 }
 
 impl Graph {
@@ -280,8 +285,6 @@ impl Graph {
         success(response).map(|_| Installation::Created)
     }
 
-    /// Sends every request of this client, to its one host. A request that is rejected for its token is repeated once
-    /// with a new one.
     async fn request(
         &self,
         method: Method,
@@ -290,9 +293,14 @@ impl Graph {
         body: Bytes,
     ) -> Result<Response<Body>, Error> {
         let url = address(&self.url, parts, query).map_err(Error::not_sendable)?;
-        let mut request = json_request(method, url, body).map_err(Error::not_sendable)?;
-        request.extensions_mut().insert(MAX_ANSWER);
+        let request = json_request(method, url, body).map_err(Error::not_sendable)?;
+        self.send(request).await
+    }
 
+    /// Sends every request of this client, to its one host. A request that is rejected for its token is repeated once
+    /// with a new one.
+    async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Body>, Error> {
+        request.extensions_mut().insert(MAX_ANSWER);
         let Some(tokens) = &self.tokens else {
             return self.exchange(request, None).await;
         };

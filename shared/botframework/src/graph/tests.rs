@@ -2,6 +2,7 @@
 //! each request with its token.
 
 mod batch;
+mod directory;
 mod hostile;
 
 use std::sync::Mutex;
@@ -56,6 +57,7 @@ async fn serve_graph(acts: Vec<Act>) -> (Server, Graph) {
 struct Asked {
     line: String,
     authorization: Option<String>,
+    consistency: Option<String>,
     body: String,
 }
 
@@ -113,6 +115,10 @@ impl Transport for Sky {
         let now = Asked {
             line: format!("{} {}", request.method(), request.uri()),
             authorization: said.first().map(|&said| said.to_owned()),
+            consistency: request
+                .headers()
+                .get("ConsistencyLevel")
+                .map(|level| level.to_str().unwrap().to_owned()),
             body: String::from_utf8(request.body().to_vec()).unwrap(),
         };
         let number = {
