@@ -45,6 +45,7 @@ fn read(request: &Request<Bytes>) -> GraphRequest {
     let operation = GraphOperation::read(request.method().as_str(), &uri[base.len()..], &body);
     GraphRequest {
         tenant: base.rsplit('/').next().unwrap().to_owned(),
+        url: base.to_owned(),
         operation: operation.unwrap_or_else(|_| panic!("no worker asks for {} {uri}", request.method())),
     }
 }

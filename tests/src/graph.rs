@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use botframework::http::{ResponseFuture, Transport};
 use bytes::Bytes;
 use herald::clock::Clock;
-use herald_local::teams::{GraphOperation, GraphRequest, Refusal, Response, Teams, decoded};
+use herald_local::teams::{GraphOperation, GraphRequest, Organization, Refusal, Response, Teams, decoded};
 use http::Request;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -80,7 +80,14 @@ impl Graph {
         self.state().teams.app = app.map(str::to_owned);
     }
 
-    /// Makes this person unknown.
+    /// The tenant has this directory from now on.
+    pub fn has_organization(&self, tenant: &str, organization: Organization) {
+        let teams = &mut self.state().teams;
+        let tenant = teams.tenant(tenant);
+        teams.tenants[tenant].organization = organization;
+    }
+
+    /// Makes this person or group unknown.
     pub fn nobody(&self, person: &str) {
         self.state().nobody.insert(person.to_owned());
     }
@@ -104,7 +111,7 @@ impl Graph {
         teams.places[place].installed = installed;
     }
 
-    /// Answers the next requests about this person, or about the `catalog`, with these replies, one each. A reply with
+    /// Answers the next requests about this person or group, or about the `catalog`, the `users` or the `groups`, with these replies, one each. A reply with
     /// status 200 executes the request.
     pub fn replies(&self, about: &str, replies: impl IntoIterator<Item = Reply>) {
         let replies = replies.into_iter().collect();
@@ -148,7 +155,8 @@ impl Graph {
         server::serve(move |request| {
             let (method, target) = request.target();
             let token = request.values("authorization").pop().unwrap_or_default();
-            let answer = graph.answer(method, target, &token, &request.body);
+            let host = request.values("host").pop().unwrap_or_default();
+            let answer = graph.answer(&format!("http://{host}"), (method, target), &token, &request.body);
             async move { Some(answer.into()) }
         })
         .await
@@ -158,17 +166,17 @@ impl Graph {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, method: &str, target: &str, token: &str, body: &[u8]) -> Response {
+    fn answer(&self, url: &str, (method, target): (&str, &str), token: &str, body: &[u8]) -> Response {
         let path = target.split('?').next().unwrap_or_default();
         if path.ends_with("/token") {
             return self.token(path);
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let operation = GraphOperation::read(method, target, &body);
-        let user = operation
+        let subject = operation
             .as_ref()
             .ok()
-            .and_then(GraphOperation::user)
+            .and_then(GraphOperation::subject)
             .map(str::to_owned);
         let tenant = token.trim_start_matches("Bearer token-of-").to_owned();
         let mut state = self.state();
@@ -177,7 +185,7 @@ impl Graph {
             tenant: tenant.clone(),
             line: format!("{method} {}", decoded(path)),
         });
-        let about = user.as_deref().unwrap_or("catalog");
+        let about = subject.as_deref().unwrap_or("catalog");
         let reply = state.replies.get_mut(about).and_then(VecDeque::pop_front);
         if let Some(reply) = reply.filter(|reply| reply.status != 200) {
             return reply.into();
@@ -185,7 +193,12 @@ impl Graph {
         if state.nobody.contains(about) {
             return Refusal::new(404, "NotFound").into();
         }
-        let request = operation.map(|operation| GraphRequest { tenant, operation });
+        let url = url.trim_end_matches('/').to_owned();
+        let request = operation.map(|operation| GraphRequest {
+            tenant,
+            url,
+            operation,
+        });
         match request.and_then(|request| state.teams.graph(&request)) {
             Ok(done) => {
                 if done.installed.is_some() {
@@ -225,7 +238,9 @@ impl Transport for Graph {
             let target = target.map_or("", |target| target.as_str());
             let token = request.headers().get(AUTHORIZATION);
             let token = token.and_then(|token| token.to_str().ok()).unwrap_or_default();
-            let response = self.answer(request.method().as_str(), target, token, request.body());
+            let url = request.uri().to_string();
+            let url = url.strip_suffix(target).unwrap_or_default();
+            let response = self.answer(url, (request.method().as_str(), target), token, request.body());
             Ok(http_response(response))
         })
     }

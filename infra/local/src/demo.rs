@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use anyhow::{Context, ensure};
 use herald_local::{
     Host, Options,
-    channel::{Channel, Conversation, Person, Posted, Posting, TENANT},
+    channel::{
+        Channel, Conversation, Person, Posted, Posting, TENANT,
+        organization::{DEPARTMENTS, PEOPLE},
+    },
     client::{Answer, Client},
     dynamodb::Contents,
 };
@@ -78,6 +81,8 @@ pub(crate) fn invent_people(channel: &Channel) {
     channel.add(&Conversation::personal(&Person::named("Noor")));
     // For the README's example of an installation.
     channel.add_without_bot(&Person::named("Vera"));
+    let others = ["Noor", "Vera"].map(Person::named);
+    channel.add_organization(&[&people[..], &others].concat());
 }
 
 /// Runs the demo on a running host and prints its steps with their times.
@@ -95,7 +100,18 @@ pub(crate) async fn play(host: &Host, channel: &Channel) -> anyhow::Result<()> {
     story.a_person_is_remembered().await?;
     story.a_person_is_told().await?;
     story.a_team_is_told().await?;
-    story.the_person_on_call_is_told().await
+    story.the_person_on_call_is_told().await?;
+    name_the_organization();
+    Ok(())
+}
+
+/// Says whom the README's lines for groups and directories address. The demo itself does not write to them.
+fn name_the_organization() {
+    let departments = DEPARTMENTS.join(", ");
+    say(&format!(
+        "\nThe tenant has {PEOPLE} people, whom Microsoft Graph lists: {departments}. Ada leads them.\n\
+         infra/local/README.md has lines that write to a department, a group, addresses and a manager's people."
+    ));
 }
 
 struct Story<'a> {

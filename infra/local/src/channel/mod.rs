@@ -3,6 +3,7 @@
 
 mod extras;
 mod kept;
+pub mod organization;
 mod people;
 
 use std::{
@@ -234,9 +235,7 @@ impl Channel {
 
     /// Adds a person without an installation of the bot.
     pub fn add_without_bot(&self, person: &Person) {
-        let teams = &mut self.shared.lock().teams;
-        let place = teams.register_person(person);
-        teams.places[place].installed = false;
+        self.shared.lock().teams.register_without_bot(person);
     }
 
     /// The name of the person in this personal conversation.
@@ -306,7 +305,12 @@ impl Shared {
         let done = world.teams.count_at_graph(TENANT, now).and_then(|()| {
             let operation = GraphOperation::read(method.as_str(), target, body)?;
             let tenant = TENANT.to_owned();
-            world.teams.graph(&GraphRequest { tenant, operation })
+            let url = format!("{}{GRAPH}", self.url);
+            world.teams.graph(&GraphRequest {
+                tenant,
+                url,
+                operation,
+            })
         });
         let done = match done {
             Ok(done) => done,
@@ -368,6 +372,11 @@ impl Teams {
         let index = self.add(place);
         self.teams[team].channels.push(index);
         index
+    }
+
+    fn register_without_bot(&mut self, person: &Person) {
+        let place = self.register_person(person);
+        self.places[place].installed = false;
     }
 
     fn register_person(&mut self, person: &Person) -> usize {

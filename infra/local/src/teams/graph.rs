@@ -1,10 +1,11 @@
-//! Microsoft Graph: the app catalog, and installations for people.
+//! Microsoft Graph: the app catalog, installations for people, and the directory.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::directory::DirectoryRead;
 use super::request::{parameter, split_target};
 use super::{Place, Refusal, Response, Teams, UnknownTargetPolicy};
 
@@ -13,6 +14,8 @@ use super::{Place, Refusal, Response, Teams, UnknownTargetPolicy};
 pub struct GraphRequest {
     /// The tenant's id.
     pub tenant: String,
+    /// Graph's URL as the client reaches it, without a trailing slash.
+    pub url: String,
     /// The operation.
     pub operation: GraphOperation,
 }
@@ -44,6 +47,8 @@ pub enum GraphOperation {
         /// The installation's id.
         installation: String,
     },
+    /// People or groups of the directory.
+    Directory(DirectoryRead),
 }
 
 /// A success of Graph.
@@ -63,6 +68,13 @@ impl GraphOperation {
     pub fn read(method: &str, target: &str, body: &Value) -> Result<GraphOperation, Refusal> {
         let (segments, query) = split_target(target);
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let directory = match (method, segments.as_slice()) {
+            ("GET", ["v1.0", rest @ ..]) => DirectoryRead::parse(rest, target, query),
+            _ => None,
+        };
+        if let Some(read) = directory {
+            return read.map(GraphOperation::Directory);
+        }
         match (method, segments.as_slice()) {
             ("GET", ["v1.0", "appCatalogs", "teamsApps"]) => Ok(GraphOperation::Catalog {
                 filter: parameter(query, "$filter").unwrap_or_default(),
@@ -90,10 +102,11 @@ impl GraphOperation {
         }
     }
 
-    /// The person of the operation.
-    pub fn user(&self) -> Option<&str> {
+    /// What the operation is about: a person, a group, or a list of the directory.
+    pub fn subject(&self) -> Option<&str> {
         match self {
             GraphOperation::Catalog { .. } => None,
+            GraphOperation::Directory(read) => Some(read.subject()),
             GraphOperation::Install { user, .. }
             | GraphOperation::Installed { user }
             | GraphOperation::Chat { user, .. } => Some(user),
@@ -105,6 +118,7 @@ impl fmt::Display for GraphRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.operation {
             GraphOperation::Catalog { .. } => write!(formatter, "the catalog")?,
+            GraphOperation::Directory(read) => write!(formatter, "the people of {}", read.subject())?,
             GraphOperation::Install { user, .. } => write!(formatter, "install for {user}")?,
             GraphOperation::Installed { user } => write!(formatter, "the installation of {user}")?,
             GraphOperation::Chat { user, .. } => write!(formatter, "the chat of {user}")?,
@@ -150,6 +164,13 @@ impl Teams {
                         .map(|app| json!({ "id": app, "distributionMethod": "organization" })),
                 ));
             }
+            GraphOperation::Directory(read) => {
+                let response = read.carry_out(&self.tenants[tenant], &request.url)?;
+                return Ok(GraphDone {
+                    response,
+                    installed: None,
+                });
+            }
             GraphOperation::Install { user, .. }
             | GraphOperation::Installed { user }
             | GraphOperation::Chat { user, .. } => user,
@@ -193,7 +214,9 @@ impl Teams {
                 self.names.insert(chat.clone(), number);
                 Ok(told(json!({ "id": chat })))
             }
-            GraphOperation::Chat { .. } | GraphOperation::Catalog { .. } => Err(not_found),
+            GraphOperation::Chat { .. } | GraphOperation::Catalog { .. } | GraphOperation::Directory(_) => {
+                Err(not_found)
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod batch;
 mod connector;
+mod directory;
 mod graph;
 mod limits;
 mod request;
@@ -20,6 +21,9 @@ use serde_json::{Value, json};
 
 pub use batch::{Batch, BatchScenario, Failure};
 pub use connector::Done;
+pub use directory::{
+    Condition, DirectoryList, DirectoryRead, Organization, OrganizationGroup, OrganizationMember,
+};
 pub use graph::{GraphDone, GraphOperation, GraphRequest};
 pub use limits::{Limit, Limits};
 pub(crate) use request::split_target;

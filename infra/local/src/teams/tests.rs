@@ -222,7 +222,12 @@ fn graph_installs_the_app_once_and_then_the_connector_creates_the_conversation()
     let mut graph = |method: &str, target: &str, body: Value| {
         let operation = GraphOperation::read(method, target, &body)?;
         let tenant = TENANT.to_owned();
-        teams.graph(&GraphRequest { tenant, operation })
+        let url = "https://graph.example".to_owned();
+        teams.graph(&GraphRequest {
+            tenant,
+            url,
+            operation,
+        })
     };
     let filter = "/v1.0/appCatalogs/teamsApps?%24filter=externalId%20eq%20'manifest'";
     let found = graph("GET", filter, Value::Null).unwrap().response.body.unwrap();

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::directory::Organization;
 use super::limits::Window;
 
 /// A tenant.
@@ -27,6 +28,8 @@ pub struct Tenant {
     pub lacks_consent: bool,
     /// Whether the catalog lacks the bot's app.
     pub lacks_app: bool,
+    /// The people and groups of its directory.
+    pub organization: Organization,
     pub(super) requests: Window,
     pub(super) graph_requests: Window,
 }
