@@ -452,7 +452,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a person repeated by a roster is a recipient on every page",
-        file: "functions/planner/src/team.rs",
+        file: "functions/planner/src/people.rs",
         from: "Ok(page.without(&repeated.into_iter().collect()))",
         to: "let _ = repeated;\n        Ok(page)",
     },

@@ -26,6 +26,7 @@ use parts::PlanRun;
 
 mod bot_identity;
 mod parts;
+mod people;
 mod reader;
 mod recipients;
 mod retraction;

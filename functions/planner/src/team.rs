@@ -10,52 +10,23 @@ use botframework::id::{ConversationId, UserRef};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herald::audience::{Guests, Recipient};
 use herald::backend::Backend;
-use herald::companions;
-use herald::conversation::{Conversation, ConversationKey, Feedback, Observation, State};
+use herald::conversation::{Conversation, ConversationKey, Feedback, Observation};
 use herald::delivery::SkipReason;
 use herald::notification::{PAGE_SIZE, Page, SendPath, UnreachableCounts};
 use herald::preferences;
 use herald::rate_limit::Bucket;
 use herald::roster_cache::{Member, RosterPage, RosterQuery};
-use herald::store::{self, ConversationFilter, ConversationSummary, Conversations, Notifications, cursor};
+use herald::store::{self, ConversationFilter, Conversations, cursor};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::bot_identity::BotIdentity;
+use crate::people::Found;
 use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients};
 use crate::roster_client::{Freshness, RosterClient};
 
 /// How many conversations with the id of one channel are read: those of other bots.
 const CHANNEL_PAGE: usize = 10;
-
-/// The recipients that members or channels lead to.
-#[derive(Debug, Default)]
-struct Found {
-    recipients: Vec<(Option<SendPath>, Recipient)>,
-    /// Those of them that the sender could not reach.
-    unreachable: UnreachableCounts,
-    /// Whether anything was found, also what is a recipient of another selector.
-    matched: bool,
-    /// Conversations that store one id of their person, and both ids.
-    named: Vec<(ConversationKey, Feedback)>,
-}
-
-impl Found {
-    fn add(&mut self, other: Self) {
-        self.recipients.extend(other.recipients);
-        self.unreachable.add(&other.unreachable);
-        self.matched |= other.matched;
-        self.named.extend(other.named);
-    }
-
-    fn page(self, next: Option<String>) -> Page {
-        Page {
-            unreachable: self.unreachable,
-            matched: self.matched || !self.recipients.is_empty(),
-            ..Page::group(self.recipients, next)
-        }
-    }
-}
 
 /// The cursor of a page of a roster.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -192,7 +163,7 @@ impl<'a, B: Backend> Team<'a, B> {
                 .conversations
                 .list(&ConversationFilter::Conversation(id), None, CHANNEL_PAGE)
                 .await?;
-            self.take(listing.items, &mut found);
+            self.recipients.take(listing.items, &mut found);
         }
         Ok(found.page(next))
     }
@@ -203,19 +174,10 @@ impl<'a, B: Backend> Team<'a, B> {
     /// So the first content of the page is frozen (`DESIGN.md#frozen-pages`); otherwise its people could be on no page.
     pub(crate) async fn members(&self, at: PagePosition<'_>, guests: Guests) -> Result<Page, Failure> {
         let (read, named) = self.read_members(at, guests).await?;
-        let notifications = &self.recipients.context.notifications;
-        let page = notifications
-            .freeze_page(&self.recipients.notification.id, at.page, &read)
-            .await?;
-        // Rosters repeat people, on one page and across pages. Each person is planned on one page.
-        let found = page.chunks.iter().flat_map(|chunk| chunk.recipients.clone());
-        let found: Vec<Recipient> = found.collect();
-        let repeated = notifications
-            .claim_recipients(&self.recipients.notification.id, at.page, &found)
-            .await?;
+        let page = self.recipients.freeze(at, &read).await?;
         // After the page is frozen, because these ids change which selector a conversation belongs to.
         self.name(named).await?;
-        Ok(page.without(&repeated.into_iter().collect()))
+        Ok(page)
     }
 
     /// Reads a page from the channel or the cache, and the ids that conversations lack.
@@ -284,102 +246,25 @@ impl<'a, B: Backend> Team<'a, B> {
         Ok(())
     }
 
-    /// The recipients for one member: their stored conversations, or the person. A member of another tenant, in a shared channel, has
-    /// the bot in that tenant, if at all.
+    /// The recipients for one member. A member of another tenant, in a shared channel, has the bot in that tenant, if at all.
     async fn member(
         &self,
         member: Member,
         shown: &Conversation,
         bucket: &Bucket,
     ) -> Result<Found, store::Error> {
-        let mut found = Found::default();
         let tenant = member.tenant.as_deref();
         let is_external = tenant.is_some() && shown.attributes.tenant.is_some();
         let own = is_external.then(|| Bucket::of(&shown.key, tenant));
-        let bucket = own.as_ref().unwrap_or(bucket);
         let both = member
             .user
             .clone()
             .map(|user| Feedback::Identity(user, member.id.clone()));
         let account = UserRef::Account(member.id);
         let user = member.user.map(UserRef::Entra);
-        let names: Vec<UserRef> = user.into_iter().chain([account]).collect();
-        let (matcher, nowhere) = (&self.recipients.matcher, |person: &UserRef| {
-            self.recipients.person(None, person.clone()).1
-        });
-        if !names
-            .iter()
-            .all(|person| matcher.admits_unknown(&nowhere(person)))
-        {
-            return Ok(found);
-        }
-        // A conversation may be stored with one of the two ids.
-        for person in &names {
-            let conversations = &self.recipients.context.conversations;
-            // Conversations with another bot or tenant do not count.
-            let known = companions::of_person(conversations, person, bucket).await?;
-            if !known.is_empty() {
-                let half = known
-                    .iter()
-                    .filter(|known| known.attributes.user.is_none() || known.attributes.account.is_none());
-                // The roster may have returned one id only.
-                found.named = both.map_or(Vec::new(), |both| {
-                    half.map(|known| (known.key.clone(), both.clone())).collect()
-                });
-                found.matched |= !known.is_empty();
-                self.take(self.preferred(&known), &mut found);
-                return Ok(found);
-            }
-        }
-        if names
-            .iter()
-            .any(|person| matcher.is_named_before(&nowhere(person)))
-        {
-            found.matched = true;
-            return Ok(found);
-        }
-        if let Some(person) = names.into_iter().next() {
-            let unknown = self.recipients.person(Some(bucket), person);
-            if unknown.0.is_none() {
-                found.unreachable.count(SkipReason::NoConversation);
-            }
-            found.recipients.push(unknown);
-        }
-        Ok(found)
-    }
-
-    /// The preferred one of a person's conversations; none if an earlier selector selects one that the bot was not removed from.
-    fn preferred(&self, known: &[ConversationSummary]) -> Vec<ConversationSummary> {
-        let matcher = &self.recipients.matcher;
-        let is_of_earlier = |known: &ConversationSummary| {
-            known.state != State::Removed && matcher.belongs_to_earlier(&known.key, &known.attributes)
-        };
-        if known.iter().any(is_of_earlier) {
-            return Vec::new();
-        }
-        let admitted = known
-            .iter()
-            .filter(|known| matcher.admits(&known.key, &known.attributes));
-        companions::preferred(admitted).cloned().into_iter().collect()
-    }
-
-    /// Adds conversations that belong to this selector.
-    fn take(&self, candidates: Vec<ConversationSummary>, found: &mut Found) {
-        let matcher = &self.recipients.matcher;
-        for candidate in candidates {
-            let (conversation, attributes) = (&candidate.key, &candidate.attributes);
-            if !matcher.admits(conversation, attributes) {
-                continue;
-            }
-            found.matched = true;
-            if matcher.belongs_to_earlier(conversation, attributes) {
-                continue;
-            }
-            if let Some(reason) = self.recipients.skip_reason(&candidate) {
-                found.unreachable.count(reason);
-            }
-            found.recipients.push(self.recipients.conversation(candidate));
-        }
+        let names = user.into_iter().chain([account]).collect();
+        let bucket = own.as_ref().unwrap_or(bucket);
+        self.recipients.of_person(names, both, Some(bucket)).await
     }
 
     /// The page of a team whose roster is not available: the team itself is the recipient, so that the sender reports it.
