@@ -9,6 +9,7 @@ mod citations;
 mod console;
 mod contract;
 mod credential;
+mod directory;
 mod events;
 mod examples;
 mod faulty;

@@ -487,6 +487,7 @@ async fn a_part_that_fails_is_tried_again_by_itself() {
         deliveries: planner.deliveries,
         events: planner.events,
         connector: planner.connector,
+        graph_clients: planner.graph_clients,
         limits: planner.limits,
         roster_ttl: planner.roster_ttl,
         bot: planner.bot,

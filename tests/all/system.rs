@@ -21,6 +21,7 @@ use crate::world::{in_channel, personal};
 
 mod batch;
 mod cli;
+mod directory;
 mod grants;
 mod imports;
 mod killed;

@@ -274,6 +274,7 @@ impl World {
             deliveries: self.deliveries.clone(),
             events: self.events.clone(),
             connector: self.connector(),
+            graph_clients: self.graph_clients.clone(),
             limits: self.limits.clone(),
             roster_ttl: self.roster_ttl,
             bot: None,

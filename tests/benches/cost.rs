@@ -202,6 +202,7 @@ async fn send(
         deliveries: deliveries.clone(),
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
+        graph_clients: None,
         limits: Limits::teams(),
         roster_ttl: jiff::SignedDuration::ZERO,
         bot: None,

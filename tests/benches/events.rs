@@ -136,6 +136,7 @@ async fn one_by_one(
         deliveries: deliveries.clone(),
         events: Events::new(),
         connector: Connector::unauthenticated(channel.clone()),
+        graph_clients: None,
         limits: Limits::teams(),
         roster_ttl: jiff::SignedDuration::ZERO,
         bot: None,

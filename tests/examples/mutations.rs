@@ -457,6 +457,24 @@ const MUTATIONS: &[Mutation] = &[
         to: "let _ = repeated;\n        Ok(page)",
     },
     Mutation {
+        name: "a person on two pages of a group is a recipient on both",
+        file: "functions/planner/src/directory.rs",
+        from: "Ok(self.recipients.freeze(at, &read).await?)",
+        to: "Ok(read)",
+    },
+    Mutation {
+        name: "the people of a group end with its first page",
+        file: "functions/planner/src/directory.rs",
+        from: "link.map(|link| DirectoryCursor {",
+        to: "link.filter(|_| false).map(|link| DirectoryCursor {",
+    },
+    Mutation {
+        name: "a disabled account of a group is a recipient",
+        file: "functions/planner/src/directory.rs",
+        from: "!user.is_disabled() && (guests",
+        to: "(user.is_disabled() || !user.is_disabled()) && (guests",
+    },
+    Mutation {
         name: "the creation lease is granted to every worker",
         file: "shared/herald/src/conversation/creation_lease.rs",
         from: "if let Some(until) = known.until.filter(|until| *until > now) {",

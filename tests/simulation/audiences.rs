@@ -1,12 +1,13 @@
 //! Audiences: how callers describe them, and which places they mean in truth, whatever the tables say.
 
-use herald::audience::{Guests, Recipient, Selector, Target, TeamPart, thread_name as place_index};
+use herald::audience::{Audience, Guests, Recipient, Selector, Target, TeamPart, thread_name as place_index};
 use herald::conversation::Scope;
 use herald_local::teams::Member;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::channel::{Kind, Place, State};
+use super::directory::{directory_means, directory_names, directory_target};
 use super::fate::Chance;
 use super::people::TAGS;
 
@@ -64,7 +65,7 @@ fn target(channel: &State, chance: &Chance) -> Target {
             guests: *chance.pick(&[Guests::Included, Guests::Skipped]),
         }
     };
-    match chance.below(24) {
+    match chance.below(28) {
         0..6 => Target::Everyone,
         6 | 7 => Target::Tenant(tenant()),
         8..12 => {
@@ -108,7 +109,8 @@ fn target(channel: &State, chance: &Chance) -> Target {
             }
         }
         22 => Target::GroupChat(of(Kind::Group).unwrap_or_else(|| unknown("19:nowhere")).into()),
-        _ => Target::Tag((*chance.pick(&TAGS)).to_owned()),
+        23 => Target::Tag((*chance.pick(&TAGS)).to_owned()),
+        _ => Target::Directory(directory_target(channel, chance)),
     }
 }
 
@@ -143,6 +145,7 @@ pub(super) fn document(selector: &Selector) -> Value {
             json!({"groupChat": id, "to": "members", "guests": *guests == Guests::Included})
         }
         Target::Tag(name) => json!({ "tag": name }),
+        Target::Directory(_) => Audience(vec![selector.target.clone().into()]).to_request(),
     };
     if let Some(scope) = selector.scope {
         document["scope"] = json!(scope);
@@ -237,6 +240,7 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
         // Its roster is read in the same way as that of a team.
         Target::GroupChatMembers { .. } => unreachable!("no caller of a run asks for these"),
         Target::Tag(name) => place.tags.contains(name),
+        Target::Directory(target) => directory_means(channel, target, number),
     }
 }
 
@@ -247,6 +251,7 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
         Recipient::User(id) => (id.as_str(), Some(Scope::Personal)),
         Recipient::Account(id) => (id.as_str(), Some(Scope::Personal)),
         Recipient::UnknownConversation(id) => (id.as_str(), None),
+        Recipient::Missed(miss) => (miss.name.as_str(), None),
     };
     if let (Target::Team { id, .. }, Recipient::UnknownConversation(unknown)) = (&selector.target, unknown) {
         // The entry for a team without a known conversation appears whatever the exceptions are.
@@ -278,6 +283,7 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
                 })
             })
         }
+        (Target::Directory(target), _) => directory_names(channel, target, unknown),
         _ => false,
     };
     is_admitted && is_named
@@ -299,5 +305,6 @@ pub(super) fn led_to(channel: &State, recipient: &Recipient) -> Option<usize> {
         Recipient::User(id) => channel.person(id.as_str()),
         Recipient::Account(id) => channel.person(id.as_str()),
         Recipient::UnknownConversation(id) => channel.named(id.as_str()),
+        Recipient::Missed(_) => None,
     }
 }

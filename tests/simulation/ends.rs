@@ -14,6 +14,7 @@ use jiff::SignedDuration;
 
 use super::audiences::{led_to, may_mean, must_mean, names};
 use super::book::{Book, Fate, Request};
+use super::directory::is_missed;
 use super::reasons::untrue;
 use super::run::{Run, at_once};
 use super::subjects;
@@ -171,9 +172,10 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
                 Recipient::Conversation(_) => {
                     led_to(channel, recipient).is_some_and(|place| may_mean(channel, selector, place, span))
                 }
-                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => {
-                    names(channel, selector, recipient, span)
-                }
+                Recipient::User(_)
+                | Recipient::Account(_)
+                | Recipient::UnknownConversation(_)
+                | Recipient::Missed(_) => names(channel, selector, recipient, span),
             };
             if !selectors.iter().any(is_meant) {
                 let (_, name) = recipient.name();
@@ -192,6 +194,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             Target::Team { id, .. } => {
                 times.contains_key(&Recipient::UnknownConversation(id.as_str().into()).ledger_key())
             }
+            Target::Directory(target) => is_missed(target, recipients.iter()),
             Target::Everyone
             | Target::Tenant(_)
             | Target::Users { .. }
@@ -219,7 +222,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             let listed = |selector: &Selector| match &selector.target {
                 Target::Everyone | Target::Tenant(_) | Target::Tag(_) => !place.past.strange && !unwritten,
                 // A person on two rosters belongs to the one that was read first, even if that one cannot be read again.
-                Target::Team { .. } => !between && !selectors.iter().any(silent),
+                Target::Team { .. } | Target::Directory(_) => !between && !selectors.iter().any(silent),
                 Target::Users { .. }
                 | Target::Accounts(_)
                 | Target::Conversations(_)

@@ -74,6 +74,7 @@ impl Function for Planner {
             deliveries: lane(environment, Which::Deliveries),
             events: tables,
             connector: connector(environment),
+            graph_clients: Some(graph_clients(environment)),
             limits: Limits::teams(),
             roster_ttl: environment.run.roster_ttl,
             bot: Some(ConfiguredBot {

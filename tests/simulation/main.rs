@@ -13,6 +13,7 @@
 //! | `store` | the tables and the event bus as a worker reaches them |
 //! | `wire`, `channel` | the way of a request, and what the channel does with it |
 //! | `graph` | Microsoft Graph, which installs the bot for people |
+//! | `directory` | the people and groups of tenants, which Graph lists |
 //! | `people`, `teams` | people and teams, and their actions during a run |
 //! | `choices` | what people opt out of, and in again |
 //! | `moments` | their zones and quiet hours, local times and waves |
@@ -40,6 +41,7 @@
 //!    deleted, or is counted as uneditable.
 //! 7. Every conversation that the audience means during the whole of planning is a recipient. No message goes to a
 //!    conversation that the audience does not mean.
+//!    A group or directory that is refused, or deleted while it is read, is a recipient itself, for the people who were not read.
 //! 8. At most one worker at a time creates a conversation with a person. A known conversation is not created again. The
 //!    worker that created a conversation stores it. The same holds for installing the bot for a person.
 //! 9. Every recipient without a delivery has a reason, and the reason is true.
@@ -106,6 +108,7 @@ mod book;
 mod callers;
 mod channel;
 mod choices;
+mod directory;
 mod ends;
 mod fate;
 mod functions;
@@ -465,6 +468,12 @@ const KINDS: &[&str] = &[
     "InstallForbidden",
     "AppNotInCatalog",
     "NoSuchPerson",
+    "asks Graph: the people of group",
+    "asks Graph: the people of users",
+    "NoSuchGroup",
+    "AccountDisabled",
+    "DirectoryForbidden",
+    "DeletesGroup",
     "DeliveryGone",
     "Renames",
     "Leaves",

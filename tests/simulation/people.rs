@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::channel::{Kind, Place, REFUSALS, REGIONS, State};
 use super::choices::{CATEGORIES, chooses};
+use super::directory::{delete_group, draw_directories};
 use super::fate::Chance;
 use super::hearing::{hears, hears_of_installation, hears_of_removal};
 use super::run::{Run, at_once};
@@ -34,6 +35,8 @@ pub(super) enum Happening {
     Joins(usize, usize),
     /// A person leaves a team.
     Quits(usize, usize),
+    /// The first group of a tenant is deleted.
+    DeletesGroup(usize),
     /// The bot is uninstalled or removed.
     Leaves(usize),
     /// The bot is installed again.
@@ -107,6 +110,7 @@ pub(super) fn populate(run: &Run, chance: &Chance, places: usize) {
                 }
             }
         }
+        draw_directories(channel, chance);
     });
 }
 
@@ -250,6 +254,10 @@ pub(super) fn happenings(run: &Run, chance: &Chance, within: Duration) -> Vec<(D
         }
     }
     if chance.below(6) == 0 {
+        let group = Happening::DeletesGroup(chance.index(tenants));
+        all.push((chance.wait(Duration::ZERO, within), group));
+    }
+    if chance.below(6) == 0 {
         let (tenant, (begins, ends)) = (chance.index(tenants), spell(chance, within));
         all.extend([
             (begins, Happening::Disables(tenant, true)),
@@ -346,6 +354,7 @@ pub(super) async fn happens(run: &Arc<Run>, happening: Happening) {
         Happening::IsTold(place) if run.channel.with(|channel| !channel.places[place].installed) => {}
         Happening::IsTold(place) => hears_of_installation(run, place).await,
         Happening::Joins(team, place) => run.channel.with(|channel| join(channel, team, place, run.now())),
+        Happening::DeletesGroup(tenant) => run.channel.with(|channel| delete_group(channel, tenant)),
         Happening::Quits(team, place) => run.channel.with(|channel| channel.quit(team, place, run.now())),
         Happening::Refuses(place, code) => run.channel.with(|channel| channel.refuse(place, code)),
         // A person without the bot cannot write to it.

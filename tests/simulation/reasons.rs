@@ -9,6 +9,7 @@ use super::audiences::led_to;
 use super::book::Wanted;
 use super::channel::{Kind, REFUSALS, State};
 use super::choices::Choices;
+use super::directory::is_true_miss;
 use super::fate::Odds;
 use super::run::Run;
 
@@ -64,6 +65,17 @@ fn skipped(
 ) -> Option<String> {
     let place = led_to(channel, recipient).map(|place| &channel.places[place]);
     let is_true = match (reason, recipient) {
+        (_, Recipient::Missed(miss)) => {
+            let is_of_directory = is_true_miss(channel, miss).unwrap_or_else(|| wanted.ended_first(run));
+            reason == SkipReason::from(miss.reason) && is_of_directory
+        }
+        (
+            SkipReason::NoSuchGroup
+            | SkipReason::AccountDisabled
+            | SkipReason::Guest
+            | SkipReason::DirectoryForbidden,
+            _,
+        ) => false,
         (SkipReason::NoConversation, Recipient::Conversation(_)) => false,
         (SkipReason::NoConversation, Recipient::UnknownConversation(id)) => {
             let is_strange = place.is_none_or(|place| {
@@ -100,7 +112,8 @@ fn skipped(
                         | Target::Channel { .. }
                         | Target::GroupChat(_)
                         | Target::GroupChatMembers { .. }
-                        | Target::Tag(_) => false,
+                        | Target::Tag(_)
+                        | Target::Directory(_) => false,
                     })
             });
             let is_named_right =
@@ -151,7 +164,7 @@ fn homes(wanted: &Wanted) -> bool {
     wanted.audience.iter().all(|selector| {
         matches!(
             &selector.target,
-            Target::Users { tenant: Some(_), .. } | Target::Team { .. }
+            Target::Users { tenant: Some(_), .. } | Target::Team { .. } | Target::Directory(_)
         )
     })
 }
@@ -172,7 +185,8 @@ fn is_elsewhere(channel: &State, wanted: &Wanted, tenant: usize) -> bool {
         | Target::Channel { .. }
         | Target::GroupChat(_)
         | Target::GroupChatMembers { .. }
-        | Target::Tag(_) => false,
+        | Target::Tag(_)
+        | Target::Directory(_) => false,
     })
 }
 

@@ -27,7 +27,7 @@ export function Deliveries({ id, counts }) {
   }, [isStale]);
   const download = () => run(async () => save(await csv(withQuery(path, { state, format: "csv" })), `${id}.csv`));
   const columns = [
-    [t("deliveries.recipient"), (one) => html`<${Recipient} id=${one.conversation ?? one.user ?? one.account ?? one.unknownConversation} />`],
+    [t("deliveries.recipient"), (one) => html`<${Recipient} id=${one.conversation ?? one.user ?? one.account ?? one.unknownConversation ?? one.mail ?? one.upn ?? one.group ?? one.directory ?? one.manager} />`],
     [t("deliveries.person"), (one) => one.entraObjectId && html`<a class="id" href=${`#/people/${one.entraObjectId}?tenant=${one.tenant ?? ""}`}>${one.entraObjectId}</a>`],
     [t("sent.state"), (one) => html`<${State} kind="delivery" value=${one.state} />`],
     [t("deliveries.reason"), (one) => html`${one.reason && word("skip", one.reason)} ${one.code && html`<code>${one.code}</code>`} ${one.detail ?? one.why ?? ""}`],

@@ -148,7 +148,10 @@ impl<B: Backend> Context<B> {
             .iter()
             .filter_map(|(recipient, _)| match recipient {
                 Recipient::Conversation(key) => Some(key.clone()),
-                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+                Recipient::User(_)
+                | Recipient::Account(_)
+                | Recipient::UnknownConversation(_)
+                | Recipient::Missed(_) => None,
             })
             .collect();
         let deliveries: Vec<DeliveryKey> = recipients
@@ -169,7 +172,10 @@ impl<B: Backend> Context<B> {
             let place = Place::of(&recipient, bucket.as_ref(), &stored);
             let copy = match &recipient {
                 Recipient::Conversation(key) => copies.remove(key),
-                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+                Recipient::User(_)
+                | Recipient::Account(_)
+                | Recipient::UnknownConversation(_)
+                | Recipient::Missed(_) => None,
             };
             (recipient, row, place.with_copy(&notification.id, copy))
         });

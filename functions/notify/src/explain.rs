@@ -204,7 +204,10 @@ impl<B: Backend> Context<B> {
                 .filter(|(_, row)| !row.is_some_and(|row| matches!(row.state, delivery::State::Settled(_))));
             let keys = open.filter_map(|(recipient, _)| match recipient {
                 Recipient::Conversation(key) => Some(key.clone()),
-                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+                Recipient::User(_)
+                | Recipient::Account(_)
+                | Recipient::UnknownConversation(_)
+                | Recipient::Missed(_) => None,
             });
             keys.take(LEASES_PER_CHUNK).collect::<Vec<_>>()
         };
@@ -237,7 +240,10 @@ impl<B: Backend> Context<B> {
             })
             .filter_map(|(recipient, _)| match recipient {
                 Recipient::Conversation(key) => Some(key.clone()),
-                Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+                Recipient::User(_)
+                | Recipient::Account(_)
+                | Recipient::UnknownConversation(_)
+                | Recipient::Missed(_) => None,
             })
             .collect();
         let defaults = Defaults::of(&self.registry, notification).await?;

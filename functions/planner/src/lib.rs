@@ -14,6 +14,7 @@ use herald::backend::{Aws, Backend};
 use herald::clock::{Clock, Random};
 use herald::config::{self, Environment, http_transport, variable};
 use herald::event::eventbridge;
+use herald::graph_clients::GraphClients;
 use herald::queue::batch::trace_notification;
 use herald::queue::{Plan, Queue, Task, sqs};
 use herald::rate_limit::Limits;
@@ -25,6 +26,8 @@ pub use bot_identity::ConfiguredBot;
 use parts::PlanRun;
 
 mod bot_identity;
+mod directory;
+mod graph_requests;
 mod parts;
 mod people;
 mod reader;
@@ -56,6 +59,8 @@ pub struct Context<B: Backend> {
     pub events: B::Events,
     /// The client of the channel, for rosters.
     pub connector: Connector,
+    /// Graph in the tenants, for groups and directories; `None` if the deployment does not name the bot's app.
+    pub graph_clients: Option<GraphClients>,
     /// The channel's limits.
     pub limits: Limits,
     /// TTL of cached rosters; zero disables the cache.
@@ -72,7 +77,7 @@ impl Context<Aws> {
     /// # Errors
     /// Names the variable that is missing or wrong.
     pub fn from_environment(environment: &Environment<'_>) -> Result<Self, config::Error> {
-        let clock = Clock::system();
+        let (clock, random) = (Clock::system(), Random::system());
         let transport = http_transport(environment).timeout(QUERY_TIMEOUT).build()?;
         let sdk = aws::Sdk::new(environment, &transport)?;
         let schedules = sqs::Schedules::from_environment(environment, &sdk, &clock)?;
@@ -86,7 +91,8 @@ impl Context<Aws> {
             plans: queue(variable::PLANS_QUEUE_URL)?,
             deliveries: queue(variable::DELIVERIES_QUEUE_URL)?,
             events: eventbridge::Bus::from_environment(environment, &sdk),
-            connector: herald::credential::connector(environment, &transport, &clock, &Random::system())?,
+            connector: herald::credential::connector(environment, &transport, &clock, &random)?,
+            graph_clients: GraphClients::from_environment(environment, &transport, &clock, &random)?,
             limits: environment.limits()?,
             roster_ttl: environment.roster_ttl()?,
             bot: ConfiguredBot::from_environment(environment),

@@ -18,6 +18,7 @@ use herald::timing::Defaults;
 use serde::{Deserialize, Serialize};
 
 use crate::bot_identity::BotIdentity;
+use crate::directory::{Directory, LatestPeople};
 use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients};
 use crate::team::Team;
 use crate::{Context, Failure};
@@ -28,6 +29,8 @@ pub(crate) struct Reader<'a, B: Backend> {
     /// Teams and chats whose rosters the audience names. If they are not stored, `conversations` may name them, too.
     rosters: HashSet<&'a str>,
     part: Part<'a>,
+    /// What Graph returned last.
+    people: LatestPeople,
 }
 
 impl<'a, B: Backend> Reader<'a, B> {
@@ -48,12 +51,14 @@ impl<'a, B: Backend> Reader<'a, B> {
             | Target::Conversations(_)
             | Target::Channel { .. }
             | Target::GroupChat(_)
-            | Target::Tag(_) => None,
+            | Target::Tag(_)
+            | Target::Directory(_) => None,
         });
         Some(Self {
             recipients: Recipients::new(context, notification, audience, part.selector.0, defaults)?,
             rosters: rosters.collect(),
             part,
+            people: LatestPeople::default(),
         })
     }
 
@@ -120,16 +125,29 @@ impl<'a, B: Backend> Reader<'a, B> {
                 TeamPart::Channels => Team::new(&self.recipients, id).await?.channels(at).await,
                 TeamPart::Members => Team::new(&self.recipients, id).await?.members(at, *guests).await,
             },
+            Target::Directory(target) => {
+                Directory::new(&self.recipients, target, &self.people)
+                    .await?
+                    .page(at)
+                    .await
+            }
         }
     }
 
-    /// The last page of a part whose roster the channel did not return in time: the team or chat itself is a recipient, so that
-    /// the sender reports it.
+    /// The last page of a part whose roster the channel did not return in time, or Graph the people: the team, chat or group itself is
+    /// a recipient, so that the sender reports it.
     pub(crate) async fn give_up_page(&self, at: PagePosition<'_>) -> Result<Page, store::Error> {
+        let of_conversation = |id| Recipient::UnknownConversation(id);
         let unknown = match &self.part.selector.1.target {
-            Target::Team { id, .. } => id.as_str().into(),
-            Target::GroupChatMembers { id, .. } => id.clone(),
-            Target::Channel { id, thread, .. } => thread_name(id, thread.as_deref()).id(),
+            Target::Team { id, .. } => of_conversation(id.as_str().into()),
+            Target::GroupChatMembers { id, .. } => of_conversation(id.clone()),
+            Target::Channel { id, thread, .. } => of_conversation(thread_name(id, thread.as_deref()).id()),
+            Target::Directory(target) => {
+                return Directory::new(&self.recipients, target, &self.people)
+                    .await?
+                    .unavailable_page(at)
+                    .await;
+            }
             Target::Everyone
             | Target::Tenant(_)
             | Target::Users { .. }
@@ -138,7 +156,6 @@ impl<'a, B: Backend> Reader<'a, B> {
             | Target::GroupChat(_)
             | Target::Tag(_) => return Ok(Page::default()),
         };
-        let unknown = Recipient::UnknownConversation(unknown);
         let repeated = self.recipients.already_planned(at, &unknown).await?;
         Ok(Page::group(
             (!repeated).then_some((None::<SendPath>, unknown)),

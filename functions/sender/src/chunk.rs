@@ -373,6 +373,9 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
 pub(crate) fn conversation_of(recipient: &Recipient) -> Option<&ConversationKey> {
     match recipient {
         Recipient::Conversation(key) => Some(key),
-        Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+        Recipient::User(_)
+        | Recipient::Account(_)
+        | Recipient::UnknownConversation(_)
+        | Recipient::Missed(_) => None,
     }
 }

@@ -183,7 +183,10 @@ impl<B: Backend> Delivery<'_, '_, B> {
             (State::Active, _) => snapshot.head.is_wanted(known.preferences.as_ref()),
             // The person may have another conversation by now.
             (State::Removed, Recipient::User(_) | Recipient::Account(_)) => true,
-            (State::Removed, Recipient::Conversation(_) | Recipient::UnknownConversation(_))
+            (
+                State::Removed,
+                Recipient::Conversation(_) | Recipient::UnknownConversation(_) | Recipient::Missed(_),
+            )
             | (State::Blocked { .. }, _) => false,
         })?;
         let is_new = !self.is_update;

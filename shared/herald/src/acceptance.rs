@@ -241,6 +241,16 @@ impl<B: Backend> Acceptor<'_, B> {
                           (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
             return Err(Error::Invalid(vec![Fault::new("#/ifNoConversation", detail)]));
         }
+        if self.settings.teams_app_id.is_none() {
+            let detail = "cannot be used here: Microsoft Graph is asked for these people, and this deployment does not name the \
+                          bot's Teams app (HERALD_TEAMS_APP_ID, the template's TeamsAppId)";
+            let directories = request.audience.directories();
+            let faults = directories.map(|(index, _)| Fault::new(request.audience.pointer(index), detail));
+            let faults: Vec<Fault> = faults.collect();
+            if !faults.is_empty() {
+                return Err(Error::Invalid(faults));
+            }
+        }
         let send_mode = request.send_mode.unwrap_or(self.settings.send_mode);
         if request.retract_at.is_some() && send_mode == SendMode::Batch {
             let detail = "cannot be with the send mode \"batch\": Teams' batch API does not return the ids of the copies";

@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversation::{ConversationKey, ConversationName, Scope};
 
+mod directory;
 mod display;
+mod fields;
 mod matcher;
 mod request;
 
+pub use directory::{DirectoryMiss, DirectoryNameKind, DirectoryPeople, DirectoryTarget, MissReason};
+pub(crate) use fields::{kind, size};
 pub use matcher::SelectorMatcher;
-pub(crate) use request::{kind, size};
 
 /// The most selectors of one audience.
 pub const SELECTORS_MAX: usize = 20;
@@ -92,6 +95,8 @@ pub enum Target {
     },
     /// Every conversation with this tag.
     Tag(String),
+    /// People whom a tenant's directory names, each in the personal chat with the bot.
+    Directory(DirectoryTarget),
 }
 
 /// A part of a team.
@@ -115,6 +120,25 @@ pub enum Guests {
     Included,
     /// They are left out.
     Skipped,
+}
+
+impl Audience {
+    /// Where a request has the selector at `index`, as a JSON pointer in a URI fragment.
+    pub fn pointer(&self, index: usize) -> String {
+        match self.0.len() {
+            1 => "#/audience".to_owned(),
+            _ => format!("#/audience/{index}"),
+        }
+    }
+
+    /// The selectors that Microsoft Graph is asked for, with their indexes.
+    pub fn directories(&self) -> impl Iterator<Item = (usize, &DirectoryTarget)> {
+        let selectors = self.0.iter().enumerate();
+        selectors.filter_map(|(index, selector)| match &selector.target {
+            Target::Directory(target) => Some((index, target)),
+            _ => None,
+        })
+    }
 }
 
 impl From<Target> for Selector {
@@ -151,6 +175,8 @@ pub enum Recipient {
     Account(ChannelAccountId),
     /// A conversation id that is not stored.
     UnknownConversation(ConversationId),
+    /// What a selector names and the directory leads to no person from.
+    Missed(DirectoryMiss),
 }
 
 impl Recipient {
@@ -161,6 +187,8 @@ impl Recipient {
             Self::User(id) => format!("user|{id}"),
             Self::Account(id) => format!("account|{id}"),
             Self::UnknownConversation(id) => format!("unknown|{id}"),
+            // Not the reason: a group that is asked for twice may be refused for two.
+            Self::Missed(miss) => format!("{}|{}", miss.kind.as_str(), miss.name),
         }
     }
 
@@ -171,6 +199,7 @@ impl Recipient {
             Self::User(id) => ("user", id.to_string()),
             Self::Account(id) => ("account", id.to_string()),
             Self::UnknownConversation(id) => ("unknownConversation", id.to_string()),
+            Self::Missed(miss) => (miss.kind.as_str(), miss.name.clone()),
         }
     }
 }
@@ -189,6 +218,14 @@ mod tests {
         }
     }
 
+    fn missed(kind: DirectoryNameKind) -> Recipient {
+        Recipient::Missed(DirectoryMiss {
+            kind,
+            name: "x".to_owned(),
+            reason: MissReason::NoSuchPerson,
+        })
+    }
+
     #[test]
     fn recipients_never_share_a_ledger_key() {
         let keys = [
@@ -197,6 +234,11 @@ mod tests {
             Recipient::Account("x".into()).ledger_key(),
             Recipient::UnknownConversation("x".into()).ledger_key(),
             Recipient::UnknownConversation("c|b|x".into()).ledger_key(),
+            missed(DirectoryNameKind::Group).ledger_key(),
+            missed(DirectoryNameKind::Directory).ledger_key(),
+            missed(DirectoryNameKind::Mail).ledger_key(),
+            missed(DirectoryNameKind::Upn).ledger_key(),
+            missed(DirectoryNameKind::Manager).ledger_key(),
         ];
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
     }

@@ -18,7 +18,7 @@ use botframework::id::ActivityId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::Recipient;
+use crate::audience::{MissReason, Recipient};
 use crate::digest::sha256_hex;
 use crate::id::NotificationId;
 
@@ -184,6 +184,14 @@ pub enum SkipReason {
     AppNotInCatalog,
     /// Their tenant has no such member. Guests are not members.
     NoSuchPerson,
+    /// Their tenant has no such group.
+    NoSuchGroup,
+    /// The person's account is disabled.
+    AccountDisabled,
+    /// The person is a guest, and the audience leaves guests out.
+    Guest,
+    /// The bot lacks the permission to read the directory of this tenant, or is unknown there.
+    DirectoryForbidden,
     /// The bot is in no conversation of this person's tenant, and the channel refuses to create one: a member of a shared
     /// channel from another tenant.
     NotInTenant,
@@ -191,6 +199,21 @@ pub enum SkipReason {
     TenantUnknown,
     /// A newer notification of the same subject was sent there, or may have been.
     Superseded,
+}
+
+impl From<MissReason> for SkipReason {
+    fn from(reason: MissReason) -> Self {
+        match reason {
+            MissReason::NoSuchPerson => Self::NoSuchPerson,
+            MissReason::NoSuchGroup => Self::NoSuchGroup,
+            MissReason::AccountDisabled => Self::AccountDisabled,
+            MissReason::Guest => Self::Guest,
+            MissReason::Forbidden => Self::DirectoryForbidden,
+            MissReason::TenantUnknown => Self::TenantUnknown,
+            // As of a roster that the channel did not return. The notification has expired by then.
+            MissReason::Unavailable => Self::NoConversation,
+        }
+    }
 }
 
 /// How many deliveries ended with each outcome.

@@ -88,7 +88,7 @@
 //! every step. The arguments are in `DESIGN.md#freshness`, `DESIGN.md#permits` and `DESIGN.md#frozen-pages`.
 //!
 //! Pure modules take the time and random numbers as arguments; [`clock`] provides both. Only [`store::dynamodb`],
-//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] use AWS; only [`graph_clients`] uses Microsoft Graph.
+//! [`queue::sqs`], [`event::eventbridge`], [`credential`] and [`aws`] use AWS; only [`graph_clients`] asks Microsoft Graph.
 
 pub mod acceptance;
 pub mod audience;

@@ -216,25 +216,51 @@ pub struct UnreachableCounts {
     /// The person, group chat or channel opted out.
     #[serde(default)]
     pub opted_out: u64,
+    /// Groups, tenants and managers whose people the directory does not return.
+    #[serde(default)]
+    pub directory: u64,
 }
 
 impl UnreachableCounts {
     /// Counts a conversation under its reason.
     pub fn count(&mut self, reason: SkipReason) {
-        *match reason {
+        if let Some(counter) = self.counter(reason) {
+            *counter += 1;
+        }
+    }
+
+    /// Takes a recipient back that was counted.
+    fn discount(&mut self, recipient: &Recipient) {
+        let reason = match recipient {
+            Recipient::Missed(miss) => miss.reason.into(),
+            Recipient::Conversation(_)
+            | Recipient::User(_)
+            | Recipient::Account(_)
+            | Recipient::UnknownConversation(_) => SkipReason::NoConversation,
+        };
+        if let Some(counter) = self.counter(reason) {
+            *counter = counter.saturating_sub(1);
+        }
+    }
+
+    fn counter(&mut self, reason: SkipReason) -> Option<&mut u64> {
+        Some(match reason {
             SkipReason::NoConversation
             | SkipReason::NotInstalled
             | SkipReason::InstallForbidden
             | SkipReason::AppNotInCatalog
             | SkipReason::NoSuchPerson
+            | SkipReason::AccountDisabled
+            | SkipReason::Guest
             | SkipReason::NotInTenant
             | SkipReason::TenantUnknown => &mut self.no_conversation,
+            SkipReason::NoSuchGroup | SkipReason::DirectoryForbidden => &mut self.directory,
             // The sender finds it, and no planner.
-            SkipReason::Superseded => return,
+            SkipReason::Superseded => return None,
             SkipReason::Removed => &mut self.removed,
             SkipReason::Blocked => &mut self.blocked,
             SkipReason::OptedOut => &mut self.opted_out,
-        } += 1;
+        })
     }
 
     /// Adds the counts of another page.
@@ -243,6 +269,7 @@ impl UnreachableCounts {
         self.removed += other.removed;
         self.blocked += other.blocked;
         self.opted_out += other.opted_out;
+        self.directory += other.directory;
     }
 }
 
@@ -543,7 +570,8 @@ pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
         | Target::Channel { .. }
         | Target::GroupChat(_)
         | Target::GroupChatMembers { .. }
-        | Target::Tag(_) => 1,
+        | Target::Tag(_)
+        | Target::Directory(_) => 1,
     };
     audience
         .0
@@ -699,13 +727,15 @@ impl Page {
     #[must_use]
     pub fn without(mut self, others: &HashSet<Recipient>) -> Self {
         for chunk in &mut self.chunks {
-            let before = chunk.recipients.len();
-            chunk.recipients.retain(|recipient| !others.contains(recipient));
-            if chunk.bucket.is_none() {
+            let without_bucket = chunk.bucket.is_none();
+            chunk.recipients.retain(|recipient| {
+                let is_kept = !others.contains(recipient);
                 // Recipients without a bucket were counted as unreachable.
-                let fewer = (before - chunk.recipients.len()) as u64;
-                self.unreachable.no_conversation = self.unreachable.no_conversation.saturating_sub(fewer);
-            }
+                if !is_kept && without_bucket {
+                    self.unreachable.discount(recipient);
+                }
+                is_kept
+            });
         }
         self.chunks.retain(|chunk| !chunk.recipients.is_empty());
         self

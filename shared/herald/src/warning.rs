@@ -50,6 +50,8 @@ pub enum WarningCode {
     NoWayOut,
     /// Named ids of which no conversation is remembered.
     NotRemembered,
+    /// Microsoft Graph did not return the people of a group, tenant or manager, all of them or those after some page.
+    DirectoryRefused,
     /// The local time has passed in some zones: recipients there get the message at once.
     TimePassed,
 }

@@ -308,6 +308,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
                 removed: 4,
                 blocked: 5,
                 opted_out: 17,
+                directory: 19,
             },
             chunks: 6,
             chunks_closed: 7,
@@ -496,6 +497,7 @@ async fn a_page_is_planned_once_and_counted_once<S: Notifications>(store: S) {
         removed: 2,
         blocked: 3,
         opted_out: 4,
+        directory: 5,
     };
     let unreachable = first.unreachable;
     assert!(store.put_page(&id(1), 0, 0, &first).await.unwrap());

@@ -75,6 +75,7 @@ pub(crate) async fn run(people: u64) -> Result<Measured, Box<dyn Error>> {
         deliveries: deliveries.clone(),
         events: Events::new(),
         connector: Connector::unauthenticated(Taker(Arc::default())),
+        graph_clients: None,
         limits: Limits::teams(),
         roster_ttl: SignedDuration::ZERO,
         bot: None,

@@ -11,7 +11,7 @@ use herald::rate_limit::Bucket;
 use herald::store::DatedRow;
 use herald::subject::SubjectCopy;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The bytes of a delivery that are no ids or texts: names, numbers, times and punctuation.
 const ROW_BYTES: usize = 400;
@@ -34,12 +34,18 @@ impl Place {
     ) -> Self {
         let conversation = match recipient {
             Recipient::Conversation(key) => stored.get(key),
-            Recipient::User(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => None,
+            Recipient::User(_)
+            | Recipient::Account(_)
+            | Recipient::UnknownConversation(_)
+            | Recipient::Missed(_) => None,
         };
         let attributes = conversation.map(|conversation| &conversation.attributes);
         let entra_object_id = match recipient {
             Recipient::User(id) => Some(id.as_str()),
-            Recipient::Conversation(_) | Recipient::Account(_) | Recipient::UnknownConversation(_) => {
+            Recipient::Conversation(_)
+            | Recipient::Account(_)
+            | Recipient::UnknownConversation(_)
+            | Recipient::Missed(_) => {
                 attributes.and_then(|attributes| attributes.user.as_ref().map(EntraObjectId::as_str))
             }
         };
@@ -121,8 +127,8 @@ impl StateFilter {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Delivery {
-    /// The conversation, or the name without a conversation.
-    #[serde(flatten)]
+    /// The conversation, or the name without a conversation, under its kind.
+    #[serde(flatten, serialize_with = "by_kind")]
     recipient: Recipient,
     state: StateFilter,
     /// The channel's error code.
@@ -161,6 +167,22 @@ pub(super) struct Delivery {
     /// What it waits for, or waited for until it expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+}
+
+fn by_kind<S: Serializer>(recipient: &Recipient, serializer: S) -> Result<S::Ok, S::Error> {
+    let (kind, name) = recipient.name();
+    serializer.collect_map([(kind, name)])
+}
+
+/// What the bot lacks to read the directory.
+fn missing_permission(recipient: &Recipient, reason: SkipReason) -> Option<String> {
+    match recipient {
+        Recipient::Missed(miss) if reason == SkipReason::DirectoryForbidden => Some(format!(
+            "needs the application permission {} in the tenant, with its administrator's consent",
+            miss.kind.permission()
+        )),
+        _ => None,
+    }
 }
 
 impl Delivery {
@@ -205,6 +227,7 @@ impl Delivery {
                 Outcome::Gone { code } => delivery.code = Some(code),
                 Outcome::Skipped { reason } => {
                     delivery.reason = Some(reason);
+                    delivery.detail = missing_permission(&delivery.recipient, reason);
                     delivery.superseded_by = place.superseded_by.filter(|_| reason == SkipReason::Superseded);
                 }
                 Outcome::Expired { why } => delivery.why = why,
@@ -253,6 +276,10 @@ impl Delivery {
             SkipReason::InstallForbidden => "installForbidden",
             SkipReason::AppNotInCatalog => "appNotInCatalog",
             SkipReason::NoSuchPerson => "noSuchPerson",
+            SkipReason::NoSuchGroup => "noSuchGroup",
+            SkipReason::AccountDisabled => "accountDisabled",
+            SkipReason::Guest => "guest",
+            SkipReason::DirectoryForbidden => "directoryForbidden",
             SkipReason::NotInTenant => "notInTenant",
             SkipReason::TenantUnknown => "tenantUnknown",
             SkipReason::Superseded => "superseded",

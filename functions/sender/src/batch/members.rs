@@ -74,7 +74,9 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             }
             Recipient::User(id) => UserRef::Entra(id.clone()),
             Recipient::Account(id) => UserRef::Account(id.clone()),
-            Recipient::UnknownConversation(_) => return Ok(Err(ExclusionReason::Excluded)),
+            Recipient::UnknownConversation(_) | Recipient::Missed(_) => {
+                return Ok(Err(ExclusionReason::Excluded));
+            }
         };
         // A person who was unknown when the audience was read may have a conversation by now.
         if let Some(person) = person_of(recipient, tenant) {

@@ -373,6 +373,6 @@ fn ids(recipient: &Recipient, conversations: &[Conversation]) -> Vec<String> {
         }
         Recipient::User(id) => vec![id.as_str().to_owned()],
         Recipient::Account(id) => vec![id.as_str().to_owned()],
-        Recipient::UnknownConversation(_) => Vec::new(),
+        Recipient::UnknownConversation(_) | Recipient::Missed(_) => Vec::new(),
     }
 }

@@ -279,7 +279,7 @@ pub(crate) fn person_of<B: Backend>(recipient: &Recipient, tenant: Tenant<'_, B>
     let person = match recipient {
         Recipient::User(id) => UserRef::Entra(id.clone()),
         Recipient::Account(id) => UserRef::Account(id.clone()),
-        Recipient::Conversation(_) | Recipient::UnknownConversation(_) => return None,
+        Recipient::Conversation(_) | Recipient::UnknownConversation(_) | Recipient::Missed(_) => return None,
     };
     tenant.bucket?.person(person)
 }
@@ -315,6 +315,7 @@ fn no_person_reason(recipient: &Recipient, policy: IfNoConversation) -> SkipReas
             Recipient::User(_) | Recipient::Account(_),
             IfNoConversation::Create | IfNoConversation::Install,
         ) => SkipReason::TenantUnknown,
+        (Recipient::Missed(miss), _) => miss.reason.into(),
         (Recipient::User(_) | Recipient::Account(_), IfNoConversation::Skip)
         | (Recipient::Conversation(_) | Recipient::UnknownConversation(_), _) => SkipReason::NoConversation,
     }

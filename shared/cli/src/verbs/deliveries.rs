@@ -73,7 +73,17 @@ impl Deliveries {
 }
 
 fn row(delivery: &Value) -> [String; 4] {
-    let names = ["conversation", "user", "account", "unknownConversation"];
+    let names = [
+        "conversation",
+        "user",
+        "account",
+        "unknownConversation",
+        "mail",
+        "upn",
+        "group",
+        "directory",
+        "manager",
+    ];
     let recipient = names.into_iter().find_map(|name| delivery[name].as_str());
     let why: Vec<&str> = ["code", "reason", "detail", "why"]
         .into_iter()

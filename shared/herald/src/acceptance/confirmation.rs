@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Acceptor, Error, has_message};
-use crate::audience::{Audience, Target, TeamPart};
+use crate::audience::{Audience, DirectoryPeople, Target, TeamPart};
 use crate::backend::Backend;
 use crate::caller::principal;
 use crate::id::NotificationId;
@@ -125,6 +125,12 @@ pub(super) fn listed_recipients(audience: &Audience) -> Option<u64> {
         Target::Accounts(ids) => Some(ids.len() as u64),
         Target::Conversations(ids) => Some(ids.len() as u64),
         Target::Channel { .. } | Target::GroupChat(_) => Some(1),
+        Target::Directory(target) => match &target.people {
+            DirectoryPeople::Named(_, names) => Some(names.len() as u64),
+            DirectoryPeople::Group(_) | DirectoryPeople::Organization(_) | DirectoryPeople::Reports(..) => {
+                None
+            }
+        },
     });
     sizes.sum()
 }

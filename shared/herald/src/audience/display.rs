@@ -49,6 +49,11 @@ impl Selector {
                 put("to", json!("members"));
             }
             Target::Tag(name) => put("tag", json!(name)),
+            Target::Directory(target) => {
+                for (name, value) in target.to_request() {
+                    put(&name, value);
+                }
+            }
         }
         if let Target::Team {
             guests: Guests::Skipped,

@@ -77,7 +77,7 @@ impl<'a> SelectorMatcher<'a> {
 
 impl Selector {
     /// The broadest selector has precedence. It reads the table, while the others read indexes that lag behind it, so it
-    /// finds what they miss. Selectors that ask the channel for a roster come last: if the roster is unavailable, other
+    /// finds what they miss. Selectors that ask the channel for a roster, or Graph, come last: if that is unavailable, other
     /// selectors still reach the people they list.
     fn precedence(&self) -> u8 {
         match &self.target {
@@ -97,7 +97,8 @@ impl Selector {
                 to: TeamPart::Channels | TeamPart::Members,
                 ..
             }
-            | Target::GroupChatMembers { .. } => 4,
+            | Target::GroupChatMembers { .. }
+            | Target::Directory(_) => 4,
         }
     }
 }
@@ -120,7 +121,7 @@ enum CompiledTarget<'a> {
     One(ConversationName),
     Team(&'a str),
     Tag(&'a str),
-    /// Known from a roster only: the conversation was found there.
+    /// Known from a roster or a directory only: the conversation was found there.
     Roster,
 }
 
@@ -141,7 +142,7 @@ impl<'a> CompiledSelector<'a> {
             },
             Target::Channel { id, thread, .. } => CompiledTarget::One(thread_name(id, thread.as_deref())),
             Target::GroupChat(id) => CompiledTarget::One(id.clone()),
-            Target::GroupChatMembers { .. } => CompiledTarget::Roster,
+            Target::GroupChatMembers { .. } | Target::Directory(_) => CompiledTarget::Roster,
             Target::Tag(name) => CompiledTarget::Tag(name),
         };
         Self {
@@ -197,13 +198,15 @@ impl<'a> CompiledSelector<'a> {
             Recipient::User(id) => (id.as_str(), Some(Scope::Personal)),
             Recipient::Account(id) => (id.as_str(), Some(Scope::Personal)),
             Recipient::UnknownConversation(id) => (id.as_str(), None),
+            Recipient::Missed(miss) => (miss.name.as_str(), None),
         };
         let is_in_scope = self.scope.is_none() || scope.is_none() || self.scope == scope;
         let is_excepted = match unknown {
             Recipient::UnknownConversation(id) => self.except.contain_name(&id.as_str().into()),
-            Recipient::Conversation(_) | Recipient::User(_) | Recipient::Account(_) => {
-                self.except.contain_text(id)
-            }
+            Recipient::Conversation(_)
+            | Recipient::User(_)
+            | Recipient::Account(_)
+            | Recipient::Missed(_) => self.except.contain_text(id),
         };
         is_in_scope && !is_excepted
     }

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::{Audience, Guests, IDS_MAX, SELECTORS_MAX, Selector, Target, TeamPart};
-use crate::conversation::{self, ConversationName, ID_BYTES_MAX, Scope, is_id};
-use crate::id::normalize_guid;
+use super::fields::{guests, id, ids, kind, size};
+use super::{Audience, SELECTORS_MAX, Selector, Target, TeamPart, directory};
+use crate::conversation::{self, ConversationName, Scope};
 use crate::problem::{Faults, pointer, suggestion};
 
-const KNOWN: &str =
-    "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `team`, `channel`, `groupChat` or `tag`";
+const KNOWN: &str = "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `team`, `channel`, `groupChat`, `tag`, `group`, \
+                     `directory`, `mails`, `upns` or `manager`";
 
 impl Audience {
     /// Parses the `audience` of a request: one selector, or an array. Duplicate selectors count once.
@@ -41,7 +41,7 @@ impl Audience {
 }
 
 /// The members that name a selector's target, each with the members that may accompany it.
-const FORMS: [(&str, &[&str]); 9] = [
+const FORMS: [(&str, &[&str]); 14] = [
     ("everyone", &[]),
     ("users", &["tenant"]),
     ("accounts", &[]),
@@ -51,6 +51,11 @@ const FORMS: [(&str, &[&str]); 9] = [
     ("groupChat", &["to", "guests"]),
     ("tag", &[]),
     ("tenant", &[]),
+    ("group", &["tenant", "guests"]),
+    ("directory", &["where", "guests"]),
+    ("mails", &["tenant", "guests"]),
+    ("upns", &["tenant", "guests"]),
+    ("manager", &["tenant", "guests", "transitive"]),
 ];
 
 fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
@@ -94,7 +99,7 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
 }
 
 /// All members of selectors.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 21] = [
     "everyone",
     "users",
     "accounts",
@@ -104,6 +109,13 @@ const MEMBERS: [&str; 14] = [
     "groupChat",
     "tag",
     "tenant",
+    "group",
+    "directory",
+    "mails",
+    "upns",
+    "manager",
+    "transitive",
+    "where",
     "to",
     "guests",
     "thread",
@@ -162,7 +174,8 @@ fn target(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Fau
                 },
             })
         }
-        _ => tag(&object[leading], &field, faults).map(Target::Tag),
+        "tag" => tag(&object[leading], &field, faults).map(Target::Tag),
+        _ => directory::parse(object, leading, at, faults).map(Target::Directory),
     }
 }
 
@@ -195,18 +208,6 @@ fn team_part(object: &Map<String, Value>, at: &str, faults: &mut Faults) -> Opti
         faults.note(format!("{at}/to"), detail);
     }
     part
-}
-
-fn guests(object: &Map<String, Value>, at: &str, faults: &mut Faults) -> Guests {
-    match object.get("guests") {
-        None | Some(Value::Bool(true)) => Guests::Included,
-        Some(Value::Bool(false)) => Guests::Skipped,
-        Some(other) => {
-            let detail = format!("must be true or false, found {}", kind(other));
-            faults.note(format!("{at}/guests"), detail);
-            Guests::default()
-        }
-    }
 }
 
 /// A thread is named by its first message, whose id is a number other than zero (`PROTOCOL.md#a4`).
@@ -247,16 +248,6 @@ fn tag(value: &Value, at: &str, faults: &mut Faults) -> Option<String> {
     name
 }
 
-fn id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
-    match &object[name] {
-        Value::String(id) if is_id(id) => Some(normalize_guid(id)),
-        other => {
-            faults.note(format!("{at}/{name}"), not_an_id(other));
-            None
-        }
-    }
-}
-
 /// The id of a team, which is the one of its General channel, whichever of its names is given.
 fn plain_id(object: &Map<String, Value>, name: &str, at: &str, faults: &mut Faults) -> Option<String> {
     let given = id(object, name, at, faults)?;
@@ -273,64 +264,9 @@ fn distinct(names: Vec<ConversationName>) -> Vec<ConversationName> {
     names.into_iter().filter(|name| !is_repeated(name)).collect()
 }
 
-fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults) -> Option<Vec<T>> {
-    let Value::Array(items) = value else {
-        faults.note(at, format!("must be an array of ids, found {}", kind(value)));
-        return None;
-    };
-    if items.is_empty() || items.len() > IDS_MAX {
-        faults.note(at, format!("must hold 1 to {IDS_MAX} ids, found {}", items.len()));
-        return None;
-    }
-    let mut seen = HashSet::new();
-    let mut list = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match item {
-            Value::String(id) if is_id(id) => {
-                let id = normalize_guid(id);
-                if seen.insert(id.clone()) {
-                    list.push(T::from(id));
-                }
-            }
-            other => faults.note(format!("{at}/{index}"), not_an_id(other)),
-        }
-        if faults.are_full() {
-            return None;
-        }
-    }
-    Some(list)
-}
-
-fn not_an_id(found: &Value) -> String {
-    format!(
-        "must be a string of 1 to {ID_BYTES_MAX} bytes without control characters, found {}",
-        size(found)
-    )
-}
-
-/// The JSON type of a value, for a message that must not quote the value.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(text) if text.is_empty() => "an empty string",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// The JSON type of a value, and how long a text is.
-pub(crate) fn size(value: &Value) -> String {
-    match value {
-        Value::String(text) if !text.is_empty() => format!("{} bytes", text.len()),
-        other => kind(other).to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Guests;
     use super::*;
     use crate::problem::Fault;
     use serde_json::json;

@@ -66,10 +66,11 @@ impl SendMode {
             );
             members || matches!(target, Target::GroupChatMembers { .. })
         };
+        let by_object_id = |target: &Target| matches!(target, Target::Users { .. } | Target::Directory(_));
         let alone = match person {
-            Recipient::User(_) => all(|target| matches!(target, Target::Users { .. })) || all(is_roster),
+            Recipient::User(_) => all(by_object_id) || all(is_roster),
             Recipient::Account(_) => all(|target| matches!(target, Target::Accounts(_))) || all(is_roster),
-            Recipient::Conversation(_) | Recipient::UnknownConversation(_) => false,
+            Recipient::Conversation(_) | Recipient::UnknownConversation(_) | Recipient::Missed(_) => false,
         };
         if alone {
             self.within(bucket)

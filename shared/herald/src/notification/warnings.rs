@@ -1,7 +1,7 @@
 //! What a planned audience shows that the caller may not have meant.
 
 use super::{IfNoConversation, Notification, parts};
-use crate::audience::Audience;
+use crate::audience::{Audience, DirectoryTarget};
 use crate::warning::{Warning, WarningCode};
 
 /// Warnings of a notification whose whole audience is read; none before, and none if it was stopped.
@@ -27,11 +27,32 @@ pub fn plan_warnings(notification: &Notification, audience: &Audience) -> Vec<Wa
         );
         warnings.push(Warning::new(WarningCode::NotRemembered, detail));
     }
+    if unreachable.directory > 0 {
+        warnings.extend(
+            audience
+                .directories()
+                .map(|(index, target)| directory_refused(audience.pointer(index), target)),
+        );
+    }
     if notification.audience > 1 && !notification.mandatory && notification.way_out.is_none() {
         let detail = "Herald adds nothing to the message about how to opt out of it. The category's `wayOut`, or the deployment's `WayOut`, adds a line or a button.";
         warnings.push(Warning::new(WarningCode::NoWayOut, detail));
     }
     warnings
+}
+
+/// Which selector was refused is not counted: the report says so. With one such selector, as mostly, it is this one.
+fn directory_refused(pointer: String, target: &DirectoryTarget) -> Warning {
+    let kind = target.kind();
+    let tenant = target.tenant.as_deref().unwrap_or("the bot's own tenant");
+    let detail = format!(
+        "Microsoft Graph did not return the people of at least one `{}` here. The report has it as a skipped delivery: with `directoryForbidden`, \
+         the bot lacks the application permission {} in tenant {tenant}, or the consent of its administrator; with `noSuchGroup`, there is \
+         no such group.",
+        kind.as_str(),
+        kind.permission(),
+    );
+    Warning::at(pointer, WarningCode::DirectoryRefused, detail)
 }
 
 /// A warning for each selector of which no part matched anything.
@@ -44,10 +65,7 @@ fn nothing_matched(notification: &Notification, audience: &Audience) -> Vec<Warn
     };
     let unmatched = (0..audience.0.len()).filter(|index| !matched(*index));
     let warning = |index: usize| {
-        let pointer = match audience.0.len() {
-            1 => "#/audience".to_owned(),
-            _ => format!("#/audience/{index}"),
-        };
+        let pointer = audience.pointer(index);
         let detail = "This selector matched no conversation that is remembered, so nothing is sent for it.";
         Warning::at(pointer, WarningCode::NothingMatched, detail)
     };

@@ -36,18 +36,20 @@ fn read_part_numbers(head: Record<'_>) -> Result<BTreeSet<u16>, Error> {
         .map_err(|_| head.corrupt(MATCHED_PARTS))
 }
 
-pub(super) fn unreachable_fields(unreachable: &UnreachableCounts) -> [(&'static str, u64); 4] {
+pub(super) fn unreachable_fields(unreachable: &UnreachableCounts) -> [(&'static str, u64); 5] {
     let UnreachableCounts {
         no_conversation,
         removed,
         blocked,
         opted_out,
+        directory,
     } = unreachable;
     [
         ("unreachableNoConversation", *no_conversation),
         ("unreachableRemoved", *removed),
         ("unreachableBlocked", *blocked),
         ("unreachableOptedOut", *opted_out),
+        ("unreachableDirectory", *directory),
     ]
 }
 
@@ -296,6 +298,8 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
             removed: head.number("unreachableRemoved")?,
             blocked: head.number("unreachableBlocked")?,
             opted_out: head.number("unreachableOptedOut")?,
+            // Heads that were written before there were directories have none.
+            directory: head.optional_number("unreachableDirectory")?.unwrap_or_default(),
         },
         chunks: head.number("chunks")?,
         chunks_closed: head.number("chunksClosed")?,
