@@ -416,3 +416,24 @@ async fn without_an_app_a_directory_is_refused() {
         assert!(text(&answer).contains("HERALD_TEAMS_APP_ID"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_how_many_are_new_and_how_long_their_installation_takes() {
+    let (world, graph) = world(organization(600), &[0, 1, 2]).await;
+    for (policy, newcomers, seconds) in [("install", 597, 23), ("create", 597, 27), ("skip", 0, 14)] {
+        let mut body = to_group("all");
+        body["ifNoConversation"] = json!(policy);
+        body["dryRun"] = json!(true);
+        let id = world.asks(&body).await;
+        world.work().await;
+        let plan = asked_of(&world, &id, "/plan").await;
+        assert_eq!(plan["audience"], 600, "{plan}");
+        assert_eq!(
+            plan.get("newcomers").map_or(0, |it| it.as_u64().unwrap()),
+            newcomers,
+            "{policy}"
+        );
+        assert_eq!(plan["predicted"]["atMostSeconds"], seconds, "{policy}: {plan}");
+    }
+    assert_eq!(graph.installs(), 0);
+}

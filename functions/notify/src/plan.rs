@@ -4,8 +4,8 @@ use herald::backend::Backend;
 use herald::cost::{PRICES, PRICES_AS_OF, Usage};
 use herald::id::NotificationId;
 use herald::notification::size::{TEAMS_BYTES_MAX, as_teams_counts};
-use herald::notification::{Notification, State, UnreachableCounts, Wave, plan_warnings};
-use herald::rate_limit::Limit;
+use herald::notification::{IfNoConversation, Notification, State, UnreachableCounts, Wave, plan_warnings};
+use herald::rate_limit::{Limit, Limits};
 use herald::store::Notifications;
 use herald::warning::Warning;
 use lambda_http::http::StatusCode;
@@ -37,6 +37,9 @@ struct Plan<'a> {
     /// The part of the audience in batch mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     batched: Option<u64>,
+    /// People without a conversation, who get one; the bot knows the rest of the audience.
+    #[serde(skip_serializing_if = "is_zero")]
+    newcomers: u64,
     unreachable: UnreachableCounts,
     /// Recipients that are due later than the others, which are sent to at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -118,6 +121,7 @@ impl<B: Backend> Context<B> {
             held_above: notification.held_above(),
             audience: notification.audience,
             batched: Some(notification.batched).filter(|batched| *batched > 0),
+            newcomers: notification.newcomers,
             unreachable: notification.unreachable,
             waves: self.waves(&notification).await?,
             message: message.map(|message| {
@@ -128,7 +132,7 @@ impl<B: Backend> Context<B> {
                     within_limit: bytes <= TEAMS_BYTES_MAX,
                 }
             }),
-            predicted: Predicted::of(&notification, self.limits.tenant),
+            predicted: Predicted::of(&notification, &self.limits),
             cost: Cost {
                 us_dollars: Dollars(usage.dollars(&PRICES)),
                 prices_as_of: PRICES_AS_OF,
@@ -140,8 +144,19 @@ impl<B: Backend> Context<B> {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// How long so many requests take within a limit.
+fn milliseconds(requests: u64, limit: Limit) -> u128 {
+    u128::from(requests) * limit.per.as_millis().unsigned_abs() / u128::from(limit.requests.max(1))
+}
+
 impl Predicted {
-    fn of(notification: &Notification, limit: Limit) -> Self {
+    fn of(notification: &Notification, limits: &Limits) -> Self {
+        let limit = limits.tenant;
         if notification.batched > 0 {
             return Self {
                 at_most_seconds: None,
@@ -149,13 +164,26 @@ impl Predicted {
                 detail: "Teams does not say how long a batch takes. The limit holds for the requests that submit and poll batches, and for recipients that are sent to individually.",
             };
         }
-        let audience = notification.audience;
-        let per_milliseconds = limit.per.as_millis().unsigned_abs();
-        let milliseconds = u128::from(audience) * per_milliseconds / u128::from(limit.requests.max(1));
+        let (audience, newcomers) = (notification.audience, notification.newcomers);
+        // A conversation is created by a request more; an installation brings it by an event, mostly.
+        let (created, installed) = match notification.if_no_conversation {
+            IfNoConversation::Install => (0, newcomers),
+            IfNoConversation::Create => (newcomers, 0),
+            IfNoConversation::Skip => (0, 0),
+        };
+        let sending = milliseconds(audience + created, limit);
+        let installing = milliseconds(installed, limits.graph);
+        let (milliseconds, limit, detail) = if installing > sending {
+            let detail = "With everybody in one tenant. The limit is that of Microsoft Graph, by which the bot is installed for the newcomers; they are sent to meanwhile.";
+            (installing, limits.graph, detail)
+        } else {
+            let detail = "With everybody in one tenant and nothing else to be sent there; several tenants are sent to at once.";
+            (sending, limit, detail)
+        };
         Self {
             at_most_seconds: Some(u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX)),
             limit: limit.to_string(),
-            detail: "With everybody in one tenant and nothing else to be sent there; several tenants are sent to at once.",
+            detail,
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct Notification {
     pub batched: u64,
     /// Recipients in [waves](Wave), of the audience.
     pub in_waves: u64,
+    /// People in the audience without a conversation, who get one: it is created, or the bot is installed first.
+    pub newcomers: u64,
     /// Conversations that were not reachable when they were planned.
     pub unreachable: UnreachableCounts,
     /// Chunks planned so far.
@@ -407,6 +409,7 @@ impl Notification {
             audience: 0,
             batched: 0,
             in_waves: 0,
+            newcomers: 0,
             unreachable: UnreachableCounts::default(),
             chunks: 0,
             chunks_closed: 0,
@@ -739,6 +742,14 @@ impl Page {
         }
         self.chunks.retain(|chunk| !chunk.recipients.is_empty());
         self
+    }
+
+    /// The number of people without a conversation who can get one.
+    pub fn newcomers(&self) -> u64 {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.bucket.is_some());
+        let recipients = chunks.flat_map(|chunk| &chunk.recipients);
+        let is_newcomer = |it: &&Recipient| matches!(it, Recipient::User(_) | Recipient::Account(_));
+        recipients.filter(is_newcomer).count() as u64
     }
 
     /// The number of recipients.

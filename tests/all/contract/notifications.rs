@@ -103,6 +103,7 @@ fn notification(number: u8) -> Notification {
         audience: 0,
         batched: 0,
         in_waves: 0,
+        newcomers: 0,
         unreachable: UnreachableCounts::default(),
         chunks: 0,
         chunks_closed: 0,

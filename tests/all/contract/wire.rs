@@ -120,6 +120,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         audience: 0,
         batched: 0,
         in_waves: 0,
+        newcomers: 0,
         unreachable: UnreachableCounts::default(),
         chunks: 0,
         chunks_closed: 0,

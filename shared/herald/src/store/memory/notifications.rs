@@ -186,6 +186,7 @@ impl Notifications for Store {
             }
             entry.head.audience += page.recipients();
             entry.head.batched += page.batched();
+            entry.head.newcomers += page.newcomers();
             for (due, recipients) in page.waves() {
                 entry.head.in_waves += recipients;
                 let wave = entry.waves.entry(due).or_insert(Wave {

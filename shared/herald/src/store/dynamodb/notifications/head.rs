@@ -159,8 +159,9 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         matched_parts: _,
         audience,
         batched: _,
-        // Pages add to it.
+        // Pages add to them.
         in_waves: _,
+        newcomers: _,
         unreachable,
         chunks,
         chunks_closed,
@@ -293,6 +294,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
         audience: head.number("audience")?,
         batched: head.optional_number("batched")?.unwrap_or_default(),
         in_waves: head.optional_number("inWaves")?.unwrap_or_default(),
+        newcomers: head.optional_number("newcomers")?.unwrap_or_default(),
         unreachable: UnreachableCounts {
             no_conversation: head.number("unreachableNoConversation")?,
             removed: head.number("unreachableRemoved")?,

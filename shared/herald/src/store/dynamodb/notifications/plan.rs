@@ -90,8 +90,9 @@ impl Notifications {
             ("partsPlanned", u64::from(page.next.is_none())),
         ];
         counters.extend(unreachable_fields(&page.unreachable));
-        // Most heads never have this attribute.
-        counters.extend(Some(("batched", page.batched())).filter(|(_, batched)| *batched > 0));
+        // Most heads never have these attributes.
+        let rare = [("batched", page.batched()), ("newcomers", page.newcomers())];
+        counters.extend(rare.into_iter().filter(|(_, count)| *count > 0));
         let mut added = numbers(counters);
         if page.matched {
             added.push((MATCHED_PARTS, part_numbers([&part])));
