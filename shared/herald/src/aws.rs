@@ -29,6 +29,7 @@ use crate::config::{self, Environment};
 
 mod error;
 pub(crate) mod parameter_store;
+pub(crate) mod service;
 
 pub(crate) use error::{Error, sanitize_code};
 

@@ -124,12 +124,15 @@ async fn every_service_has_the_override_that_its_client_asks_for() {
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     dynamodb.list_tables().send().await.unwrap_err();
     assert!(aws.last().0.contains("AWS_ENDPOINT_URL_DYNAMODB"));
-    let event_bridge = aws_sdk_eventbridge::Client::new(&config);
-    event_bridge.put_events().send().await.unwrap_err();
-    assert!(aws.last().0.contains("AWS_ENDPOINT_URL_EVENTBRIDGE"));
-    let scheduler = aws_sdk_scheduler::Client::new(&config);
-    scheduler.get_schedule().name("x").send().await.unwrap_err();
-    assert!(aws.last().0.contains("AWS_ENDPOINT_URL_SCHEDULER"));
+    for (service, variable) in [
+        (service::EVENT_BRIDGE, "AWS_ENDPOINT_URL_EVENTBRIDGE"),
+        (service::SCHEDULER, "AWS_ENDPOINT_URL_SCHEDULER"),
+    ] {
+        let client = service::ServiceClient::new(service, &config);
+        let request = service::Request::to_path("/x".to_owned(), &serde_json::Value::Null);
+        client.call("x:X", request).await.unwrap_err();
+        assert!(aws.last().0.contains(variable));
+    }
     let secrets_manager = aws_sdk_secretsmanager::Client::new(&config);
     secrets_manager
         .get_secret_value()
@@ -180,6 +183,34 @@ async fn a_failure_is_told_by_its_code_and_quotes_nothing_of_the_response() {
         assert!(told.contains(code) && !told.contains(CANARY), "{told}");
         assert_eq!(error.is_transient(), is_transient, "{status} {code}");
         assert_eq!(aws.requests(), 1, "a single attempt");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_a_crate_is_asked_again_as_often_as_the_configuration_says() {
+    for (status, code, requests) in [
+        (503, "ServiceUnavailable", 2),
+        (400, "ThrottlingException", 2),
+        (409, "ConflictException", 1),
+        (400, "ValidationException", 1),
+    ] {
+        let aws = FakeAws::answering(move |_| (status, format!(r#"{{"__type": "x#{code}:http://x"}}"#)));
+        let config = with_attempts(aws.config(), 2);
+        let client = service::ServiceClient::new(service::SCHEDULER, &config);
+        let request = service::Request::to_path("/schedules/x".to_owned(), &serde_json::json!({"a": 1}));
+        let error = client
+            .call("scheduler:CreateSchedule", request)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Refused { status: of, code: said, .. } if *of == status && said == code)
+        );
+        assert_eq!(aws.requests(), requests, "{code}");
+        let (line, body, headers) = aws.last();
+        assert!(line.ends_with("/schedules/x"), "{line}");
+        assert_eq!(body, r#"{"a":1}"#);
+        let signature = headers["authorization"].to_str().unwrap();
+        assert!(signature.contains("/scheduler/aws4_request"), "{signature}");
     }
 }
 

@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::error::ProvideErrorMetadata;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use aws_smithy_types::DateTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{Error, Event, SOURCE};
+use crate::aws::service::{EVENT_BRIDGE, Request, ServiceClient};
 use crate::aws::{self, Sdk, sanitize_code};
 use crate::config::{Environment, variable};
 use crate::telemetry::{self, Metric};
@@ -43,14 +42,29 @@ pub struct Bus(Option<Arc<BusClient>>);
 
 #[derive(Debug)]
 struct BusClient {
-    client: Client,
+    client: ServiceClient,
     name: String,
 }
 
 /// The events of a batch that EventBridge refused, and its code for the first.
 struct Unpublished {
-    entries: Vec<PutEventsRequestEntry>,
+    entries: Vec<Value>,
     code: String,
+}
+
+/// What EventBridge answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Published {
+    failed_entry_count: u64,
+    #[serde(default)]
+    entries: Vec<PublishedEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PublishedEntry {
+    error_code: Option<String>,
 }
 
 impl Bus {
@@ -58,7 +72,7 @@ impl Bus {
     pub fn from_environment(environment: &Environment<'_>, sdk: &Sdk) -> Self {
         let bus = environment.optional(variable::EVENT_BUS);
         Self(bus.map(|name| {
-            let client = Client::new(&sdk.config(ATTEMPTS));
+            let client = ServiceClient::new(EVENT_BRIDGE, &sdk.config(ATTEMPTS));
             Arc::new(BusClient { client, name })
         }))
     }
@@ -98,43 +112,42 @@ impl BusClient {
         })
     }
 
-    fn entry(&self, event: &Event) -> PutEventsRequestEntry {
+    fn entry(&self, event: &Event) -> Value {
         // Our own details hold nothing that JSON cannot.
         let detail = serde_json::to_string(event).unwrap_or_default();
-        PutEventsRequestEntry::builder()
-            .event_bus_name(&self.name)
-            .source(SOURCE)
-            .detail_type(event.kind.detail_type())
-            .time(DateTime::from_secs(event.at.as_second()))
-            .detail(detail)
-            .build()
+        json!({
+            "EventBusName": self.name,
+            "Source": SOURCE,
+            "DetailType": event.kind.detail_type(),
+            "Time": event.at.as_second(),
+            "Detail": detail,
+        })
     }
 
     /// Makes one request, and returns the events that EventBridge refused.
-    async fn request(&self, entries: Vec<PutEventsRequestEntry>) -> Result<Option<Unpublished>, Error> {
-        let request = self.client.put_events().set_entries(Some(entries.clone()));
-        let output = match request.send().await {
-            Ok(output) => output,
-            Err(error) if is_final(error.code().unwrap_or_default()) => {
-                log_dropped(entries.len(), &sanitize_code(error.code()));
+    async fn request(&self, entries: Vec<Value>) -> Result<Option<Unpublished>, Error> {
+        const OPERATION: &str = "events:PutEvents";
+        let request = Request::to_target("AWSEvents.PutEvents", &json!({"Entries": entries}));
+        let published: Published = match self.client.call(OPERATION, request).await {
+            Ok(output) => serde_json::from_value(output).map_err(|_| Error::Unavailable {
+                source: aws::Error::Unreadable { operation: OPERATION }.into(),
+            })?,
+            Err(aws::Error::Refused { code, .. }) if is_final(&code) => {
+                log_dropped(entries.len(), &code);
                 return Ok(None);
             }
-            Err(error) => {
-                return Err(Error::Unavailable {
-                    source: aws::Error::new("events:PutEvents", error).into(),
-                });
-            }
+            Err(error) => return Err(Error::Unavailable { source: error.into() }),
         };
-        if output.failed_entry_count == 0 {
+        if published.failed_entry_count == 0 {
             return Ok(None);
         }
-        let results = output.entries();
-        let first = results.iter().find_map(|result| result.error_code());
+        let results = published.entries;
+        let first = results.iter().find_map(|result| result.error_code.as_deref());
         let code = sanitize_code(first);
         // The results are in the order of the entries. If they do not fit, all events are published again.
         let is_complete = results.len() == entries.len() && first.is_some();
         let each = entries.into_iter().enumerate();
-        let refused = each.filter(|(index, _)| !is_complete || results[*index].error_code().is_some());
+        let refused = each.filter(|(index, _)| !is_complete || results[*index].error_code.is_some());
         let entries = refused.map(|(_, entry)| entry).collect();
         Ok(Some(Unpublished { entries, code }))
     }

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use aws_sdk_scheduler::Client;
-use aws_sdk_scheduler::types::{
-    ActionAfterCompletion, DeadLetterConfig, FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, Target,
-};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
+use crate::aws::service::{Request, SCHEDULER, ServiceClient};
 use crate::aws::{Error, Sdk};
 use crate::clock::Clock;
 use crate::config::{self, Environment, variable};
@@ -32,7 +30,7 @@ const SEND_RETRY_SECONDS: i32 = 24 * 60 * 60;
 /// The schedules that bring messages later than a queue itself can. Cheap to clone.
 #[derive(Clone)]
 pub struct Schedules {
-    client: Client,
+    client: ServiceClient,
     clock: Clock,
     region: String,
     group: String,
@@ -68,7 +66,7 @@ impl Schedules {
             return Ok(None);
         }
         Ok(Some(Self {
-            client: Client::new(&sdk.config(ATTEMPTS)),
+            client: ServiceClient::new(SCHEDULER, &sdk.config(ATTEMPTS)),
             clock: clock.clone(),
             region: sdk.region().to_owned(),
             group: environment.required(variable::SCHEDULE_GROUP)?,
@@ -96,32 +94,29 @@ impl Schedules {
         const OPERATION: &str = "scheduler:CreateSchedule";
         let due = due(self.clock.now(), message);
         let name = sha256_hex(format!("{}\n{}\n{}", to.queue.0, due.as_second(), message.body).as_bytes());
-        let window = FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off);
-        let dead_letters = |arn: &QueueArn| DeadLetterConfig::builder().arn(&arn.0).build();
-        let retries = RetryPolicy::builder()
-            .maximum_retry_attempts(SEND_RETRIES)
-            .maximum_event_age_in_seconds(SEND_RETRY_SECONDS);
-        let target = Target::builder()
-            .arn(&to.queue.0)
-            .role_arn(&self.role_arn)
-            .retry_policy(retries.build())
-            .set_dead_letter_config(to.dead_letters.as_ref().map(dead_letters))
-            .input(&message.body);
-        let created = self
-            .client
-            .create_schedule()
-            .name(&name)
-            .client_token(&name)
-            .group_name(&self.group)
-            // A whole second prints as `2027-01-15T08:00:00Z`.
-            .schedule_expression(format!("at({})", due.to_string().trim_end_matches('Z')))
-            .schedule_expression_timezone("UTC")
-            .flexible_time_window(window.build().map_err(|error| Error::request(OPERATION, error))?)
-            .action_after_completion(ActionAfterCompletion::Delete)
-            .target(target.build().map_err(|error| Error::request(OPERATION, error))?)
-            .send()
-            .await;
-        match created.map_err(|error| Error::new(OPERATION, error)) {
+        let mut target = json!({
+            "Arn": to.queue.0,
+            "RoleArn": self.role_arn,
+            "Input": message.body,
+            "RetryPolicy": {"MaximumRetryAttempts": SEND_RETRIES, "MaximumEventAgeInSeconds": SEND_RETRY_SECONDS},
+        });
+        if let Some(QueueArn(arn)) = &to.dead_letters {
+            target["DeadLetterConfig"] = json!({"Arn": arn});
+        }
+        // A whole second prints as `2027-01-15T08:00:00Z`.
+        let at = format!("at({})", due.to_string().trim_end_matches('Z'));
+        let schedule = json!({
+            "ClientToken": name,
+            "GroupName": self.group,
+            "ScheduleExpression": at,
+            "ScheduleExpressionTimezone": "UTC",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": target,
+        });
+        let request = Request::to_path(format!("/schedules/{name}"), &schedule);
+        let created = self.client.call(OPERATION, request).await;
+        match created {
             // It exists: this is a repetition, or the response to an earlier attempt was lost.
             Ok(_) | Err(Error::Refused { status: 409, .. }) => Ok(()),
             Err(error) => Err(error),
