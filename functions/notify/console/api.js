@@ -60,13 +60,12 @@ export const post = async (path, body, options) => read(await send("POST", path,
 export const put = async (path, body) => read(await send("PUT", path, { body }));
 export const remove = async (path) => read(await send("DELETE", path));
 
-// A report of any size: each answer names the next one in its `Link` header, and repeats the line of column names.
+// A report of any size: each answer names the next one in its `Link` header. The first has the line of column names.
 export async function csv(path) {
   const parts = [];
   for (let next = path; next; ) {
     const response = await send("GET", next, { headers: { accept: "text/csv" } });
-    const text = await response.text();
-    parts.push(parts.length === 0 ? text : text.slice(text.indexOf("\n") + 1));
+    parts.push(await response.text());
     next = /<([^>]+)>/.exec(response.headers.get("link") ?? "")?.[1];
   }
   return parts.join("");

@@ -76,7 +76,7 @@ impl<B: Backend> Context<B> {
             Format::Csv => {
                 let next = listed.next.as_deref().map(|cursor| query.next_page(cursor));
                 let next = next.map(|query| format!("/api/notifications/{id}/deliveries?{query}"));
-                csv_response(listed, next)
+                csv_response(listed, next, from == Position::default())
             }
         })
     }
@@ -249,15 +249,21 @@ impl Format {
     }
 }
 
-/// The page as CSV, with the address of the next page in a `Link` header.
-fn csv_response(listed: Listed, next: Option<String>) -> Response<Body> {
+/// The page as CSV, with the address of the next page in a `Link` header. Only the first page has the names of the columns: all pages, one
+/// after the other, are the report.
+fn csv_response(listed: Listed, next: Option<String>, is_first: bool) -> Response<Body> {
     let mut text = String::new();
-    csv::line(&mut text, Delivery::COLUMNS);
+    let content_type = if is_first {
+        csv::line(&mut text, Delivery::COLUMNS);
+        "text/csv; charset=utf-8; header=present"
+    } else {
+        "text/csv; charset=utf-8; header=absent"
+    };
     for delivery in listed.deliveries {
         let cells = delivery.cells();
         csv::line(&mut text, cells.iter().map(String::as_str));
     }
-    let mut response = of_type(StatusCode::OK, "text/csv; charset=utf-8; header=present", text);
+    let mut response = of_type(StatusCode::OK, content_type, text);
     let attachment = HeaderValue::from_static("attachment; filename=\"deliveries.csv\"");
     response
         .headers_mut()

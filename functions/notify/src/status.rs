@@ -60,6 +60,7 @@ pub(crate) struct Status<'a> {
     mandatory: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     way_out: Option<WayOutForm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     /// With a subject: how many of the counted deliveries edited an earlier copy.
     #[serde(skip_serializing_if = "Option::is_none")]

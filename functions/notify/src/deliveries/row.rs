@@ -152,7 +152,7 @@ pub(super) struct Delivery {
     superseded_by: Option<NotificationId>,
     attempts: u32,
     /// Attempts whose response was lost.
-    doubts: u32,
+    ambiguous_attempts: u32,
     /// The Entra object id of its person, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     entra_object_id: Option<String>,
@@ -200,7 +200,7 @@ impl Delivery {
             supersedes: None,
             superseded_by: None,
             attempts: row.as_ref().map_or(0, |row| row.attempt),
-            doubts: row.as_ref().map_or(0, |row| row.ambiguous_attempts),
+            ambiguous_attempts: row.as_ref().map_or(0, |row| row.ambiguous_attempts),
             entra_object_id: place.entra_object_id,
             tenant: place.tenant,
             at,
@@ -301,7 +301,7 @@ impl Delivery {
             self.supersedes.map(|id| id.to_string()).unwrap_or_default(),
             self.superseded_by.map(|id| id.to_string()).unwrap_or_default(),
             self.attempts.to_string(),
-            self.doubts.to_string(),
+            self.ambiguous_attempts.to_string(),
             self.until.map(|until| until.to_string()).unwrap_or_default(),
             self.why.unwrap_or_default(),
         ]
