@@ -89,6 +89,15 @@ pub enum TemplateErrorKind {
     TooDeep,
 }
 
+/// An expression that a rendering left as text: a path that the data does not have, or a function that had no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnresolvedExpression {
+    /// The JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) of its string in the template.
+    pub pointer: String,
+    /// As it is written, with its `${` and `}`.
+    pub expression: String,
+}
+
 /// Why a template cannot be rendered with this data. The template is right; the data is too large for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -1,8 +1,11 @@
 //! Evaluates expressions.
 
+use std::cell::RefCell;
+
 use serde_json::Value as Json;
 
 use super::budget::{Budget, Failure};
+use super::error::UnresolvedExpression;
 use super::expression::{Call, Expression, Iteration, Path, Root, Segment};
 use super::functions;
 use super::operand::{Operand, Outcome, equals, order};
@@ -17,6 +20,8 @@ pub(super) struct Scope<'s> {
     pub(super) index: Option<usize>,
     pub(super) item: Option<&'s Item<'s>>,
     pub(super) budget: &'s Budget,
+    /// Where expressions are noted that are left as text.
+    pub(super) unresolved: Option<&'s RefCell<Vec<UnresolvedExpression>>>,
 }
 
 /// The variable of an iteration, and those of the iterations around it.

@@ -93,11 +93,38 @@ impl Expression {
         }
     }
 
+    /// Whether it reads a name of the data that this function finds, or one that only the data decide: `$root` as a whole,
+    /// `$root[name]`.
+    pub(super) fn reads(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Constant(_) | Self::Undefined => false,
+            Self::Path(path) => path.reads(is_meant),
+            Self::Call(call) => call.arguments.iter().any(|argument| argument.reads(is_meant)),
+            Self::Iteration(iteration) => iteration.list.reads(is_meant) || iteration.body.reads(is_meant),
+        }
+    }
+
     /// The text of a literal in quotes.
     pub(super) fn literal_text(&self) -> Option<&str> {
         match self {
             Self::Constant(Json::String(text)) => Some(text),
             _ => None,
         }
+    }
+}
+
+impl Path {
+    fn reads(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        let names = match (&self.root, self.segments.first()) {
+            (Root::Data | Root::Template, Some(Segment::Property(name))) => is_meant(name),
+            (Root::Data | Root::Template, Some(Segment::Element(_)) | None) => true,
+            (Root::Index | Root::Item(_), _) => false,
+            (Root::Result(expression), _) => expression.reads(is_meant),
+        };
+        names
+            || self.segments.iter().any(|segment| match segment {
+                Segment::Property(_) => false,
+                Segment::Element(index) => index.reads(is_meant),
+            })
     }
 }

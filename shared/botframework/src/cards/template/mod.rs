@@ -125,6 +125,8 @@ mod reader;
 mod signature;
 mod text;
 
+use std::cell::RefCell;
+
 use serde_json::Value;
 
 use self::budget::Budget;
@@ -132,7 +134,7 @@ use self::evaluate::Scope;
 use self::node::Node;
 use self::reader::Reader;
 
-pub use self::error::{RenderError, TemplateError, TemplateErrorKind};
+pub use self::error::{RenderError, TemplateError, TemplateErrorKind, UnresolvedExpression};
 
 /// The most levels of arrays and objects in a template and in what is rendered. `serde_json` reads 127.
 pub const MAX_DEPTH: usize = 100;
@@ -166,15 +168,73 @@ impl Template {
     /// # Errors
     /// When the result or the work for it passes a bound.
     pub fn render(&self, data: &Value) -> Result<Value, RenderError> {
+        self.render_node(data, None)
+    }
+
+    /// The template with the data, and the expressions that are left as text, each once; of more than [`MAX_ERRORS`] the first.
+    ///
+    /// # Errors
+    /// As of [`render`](Self::render).
+    pub fn render_with_unresolved(
+        &self,
+        data: &Value,
+    ) -> Result<(Value, Vec<UnresolvedExpression>), RenderError> {
+        let unresolved = RefCell::default();
+        let rendered = self.render_node(data, Some(&unresolved))?;
+        Ok((rendered, unresolved.into_inner()))
+    }
+
+    /// The template of a single string as text. `escape` is applied to what stands in the place of each expression, and not to what
+    /// the template has around it. `None` if the template is not one string.
+    ///
+    /// # Errors
+    /// As of [`render`](Self::render).
+    pub fn render_text(
+        &self,
+        data: &Value,
+        escape: impl Fn(&str) -> String,
+    ) -> Result<Option<String>, RenderError> {
+        match &self.node {
+            Node::Text(text) => {
+                let budget = Budget::new();
+                text.escaped(&scope(data, &budget, None), escape).map(Some)
+            }
+            Node::Literal(Value::String(text), _) => Ok(Some(text.clone())),
+            Node::Literal(..) | Node::Array(_) | Node::Object(_) => Ok(None),
+        }
+    }
+
+    /// Whether an expression reads one of these names of the data, in any case. What cannot be decided without the data counts as
+    /// read: `$root` as a whole, and a name that is computed.
+    pub fn may_read(&self, names: &[&str]) -> bool {
+        self.node
+            .reads(&|read: &str| names.iter().any(|name| name.eq_ignore_ascii_case(read)))
+    }
+
+    fn render_node(
+        &self,
+        data: &Value,
+        unresolved: Option<&RefCell<Vec<UnresolvedExpression>>>,
+    ) -> Result<Value, RenderError> {
         let budget = Budget::new();
-        let scope = Scope {
-            root: data,
-            data,
-            index: None,
-            item: None,
-            budget: &budget,
-        };
+        let scope = scope(data, &budget, unresolved);
         Ok(self.node.render(&scope, 0)?.unwrap_or(Value::Null))
+    }
+}
+
+/// The scope of a whole template.
+fn scope<'s>(
+    data: &'s Value,
+    budget: &'s Budget,
+    unresolved: Option<&'s RefCell<Vec<UnresolvedExpression>>>,
+) -> Scope<'s> {
+    Scope {
+        root: data,
+        data,
+        index: None,
+        item: None,
+        budget,
+        unresolved,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::MAX_ERRORS;
 use super::budget::{Failure, size};
-use super::error::RenderError;
+use super::error::{RenderError, UnresolvedExpression};
 use super::evaluate::{Scope, Unknown};
 use super::expression::Expression;
 use super::operand::{Operand, TextBuffer};
@@ -21,16 +22,43 @@ pub(super) enum Node {
 /// A string with expressions.
 #[derive(Clone, Debug)]
 pub(super) enum Text {
-    /// One expression and nothing else: its value keeps its type. As it is written in the template.
-    Lone(Expression, String),
+    /// One expression and nothing else: its value keeps its type.
+    Lone(Expression, ExpressionSource),
     Parts(Vec<TextPart>),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum TextPart {
     Literal(String),
-    /// As it is written in the template.
-    Expression(Expression, String),
+    Expression(Expression, ExpressionSource),
+}
+
+/// An expression as it is written in the template.
+#[derive(Clone, Debug)]
+pub(super) struct ExpressionSource {
+    /// With its `${` and `}`.
+    pub(super) text: String,
+    /// The JSON pointer of its string.
+    pub(super) pointer: String,
+}
+
+impl ExpressionSource {
+    /// The text that stands in the place of a value, because there is none.
+    fn left(&self, scope: &Scope<'_>) -> &str {
+        if let Some(unresolved) = scope.unresolved {
+            let mut unresolved = unresolved.borrow_mut();
+            let is_known = |known: &UnresolvedExpression| {
+                (&known.pointer, &known.expression) == (&self.pointer, &self.text)
+            };
+            if unresolved.len() < MAX_ERRORS && !unresolved.iter().any(is_known) {
+                unresolved.push(UnresolvedExpression {
+                    pointer: self.pointer.clone(),
+                    expression: self.text.clone(),
+                });
+            }
+        }
+        &self.text
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +146,23 @@ fn push_item(items: &mut Vec<Json>, item: Option<Json>) {
 }
 
 impl Node {
+    /// Whether an expression in it reads a name of the data that this function finds, or one that only the data decide.
+    pub(super) fn reads(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Literal(..) => false,
+            Self::Text(text) => text.reads(is_meant),
+            Self::Array(items) => items.iter().any(|item| item.reads(is_meant)),
+            Self::Object(object) => {
+                let data = match &object.data {
+                    Some(Data::Text(text)) => text.reads(is_meant),
+                    Some(Data::Inline(_)) | None => false,
+                };
+                data || object.when.as_ref().is_some_and(|when| when.reads(is_meant))
+                    || object.members.iter().any(|(_, member)| member.reads(is_meant))
+            }
+        }
+    }
+
     /// The value. None is no value: a member that has none is left out.
     pub(super) fn render(&self, scope: &Scope<'_>, level: usize) -> Result<Option<Json>, RenderError> {
         match self {
@@ -209,11 +254,57 @@ impl Object {
 }
 
 impl Text {
+    fn reads(&self, is_meant: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Lone(expression, _) => expression.reads(is_meant),
+            Self::Parts(parts) => parts.iter().any(|part| match part {
+                TextPart::Literal(_) => false,
+                TextPart::Expression(expression, _) => expression.reads(is_meant),
+            }),
+        }
+    }
+
+    /// The whole as text, with this function applied to what stands in the place of an expression.
+    pub(super) fn escaped(
+        &self,
+        scope: &Scope<'_>,
+        escape: impl Fn(&str) -> String,
+    ) -> Result<String, RenderError> {
+        let mut buffer = TextBuffer::new(scope.budget);
+        let push_value = |buffer: &mut TextBuffer<'_>, expression: &Expression, source: &ExpressionSource| {
+            match expression.evaluate(scope, Unknown::Unresolved) {
+                Ok(value) => {
+                    let mut shown = TextBuffer::new(scope.budget);
+                    shown.push_value(value.json())?;
+                    buffer.push(&escape(&shown.finish()))
+                }
+                Err(Failure::Unresolved) => buffer.push(source.left(scope)),
+                Err(Failure::Bound(error)) => Err(error),
+            }
+        };
+        match self {
+            Self::Lone(expression, source) => push_value(&mut buffer, expression, source)?,
+            Self::Parts(parts) => {
+                for part in parts {
+                    match part {
+                        TextPart::Literal(text) => buffer.push(text)?,
+                        TextPart::Expression(expression, source) => {
+                            push_value(&mut buffer, expression, source)?;
+                        }
+                    }
+                }
+            }
+        }
+        let text = buffer.finish();
+        scope.budget.output(text.len())?;
+        Ok(text)
+    }
+
     fn evaluate<'s>(&'s self, scope: &Scope<'s>) -> Result<Operand<'s>, RenderError> {
         match self {
             Self::Lone(expression, source) => match expression.evaluate(scope, Unknown::Unresolved) {
                 Ok(value) => Ok(value),
-                Err(Failure::Unresolved) => Ok(Operand::text(source.as_str())),
+                Err(Failure::Unresolved) => Ok(Operand::text(source.left(scope))),
                 Err(Failure::Bound(error)) => Err(error),
             },
             Self::Parts(parts) => {
@@ -233,7 +324,7 @@ impl TextPart {
             Self::Literal(text) => buffer.push(text),
             Self::Expression(expression, source) => match expression.evaluate(scope, Unknown::Unresolved) {
                 Ok(value) => buffer.push_value(value.json()),
-                Err(Failure::Unresolved) => buffer.push(source),
+                Err(Failure::Unresolved) => buffer.push(source.left(scope)),
                 Err(Failure::Bound(error)) => Err(error),
             },
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::error::{TemplateError, TemplateErrorKind};
 use super::expression::Expression;
-use super::node::{Data, Node, Text, TextPart};
+use super::node::{Data, ExpressionSource, Node, Text, TextPart};
 use super::parser;
 use super::text::{Piece, split};
 use super::{MAX_DEPTH, MAX_ERRORS};
@@ -119,7 +119,13 @@ impl Reader {
             match piece {
                 Piece::Text(text) => parts.push(TextPart::Literal(text)),
                 Piece::Expression(source, at) => match parser::parse(source) {
-                    Ok(expression) => parts.push(TextPart::Expression(expression, format!("${{{source}}}"))),
+                    Ok(expression) => {
+                        let source = ExpressionSource {
+                            text: format!("${{{source}}}"),
+                            pointer: self.pointer.clone(),
+                        };
+                        parts.push(TextPart::Expression(expression, source));
+                    }
                     Err((place, kind)) => self.refuse(&string[..at + place], kind),
                 },
             }

@@ -359,3 +359,82 @@ fn what_stops_a_rendering_is_told_with_its_bound() {
         "the expressions take more than 1048576 steps"
     );
 }
+
+#[test]
+fn what_is_left_as_text_is_named_with_its_place_and_once() {
+    let template = Template::parse(&json!({"body": [
+        {"$data": "${items}", "text": "${name}: ${price}"},
+        {"text": "${nobody.home}"},
+        {"text": "${known}", "$when": "${missing}"},
+    ]}))
+    .unwrap();
+    let data = json!({"items": [{"name": "a"}, {"name": "b"}], "known": 1});
+    let (rendered, unresolved) = template.render_with_unresolved(&data).unwrap();
+    assert_eq!(rendered, template.render(&data).unwrap());
+    let unresolved: Vec<_> = unresolved
+        .into_iter()
+        .map(|it| (it.pointer, it.expression))
+        .collect();
+    let expected = [("/body/0/text", "${price}"), ("/body/1/text", "${nobody.home}")];
+    assert_eq!(
+        unresolved,
+        expected.map(|(at, text)| (at.to_owned(), text.to_owned()))
+    );
+}
+
+#[test]
+fn only_what_stands_for_an_expression_is_escaped() {
+    let text = |template: &str| {
+        let template = Template::parse(&json!(template)).unwrap();
+        let data = json!({"name": "R&D", "list": ["<", 1]});
+        template.render_text(&data, |text| text.replace('&', "&amp;").replace('<', "&lt;"))
+    };
+    assert_eq!(
+        text("<b>${name}</b> & ${list}").unwrap().unwrap(),
+        "<b>R&amp;D</b> & &lt;,1"
+    );
+    assert_eq!(text("${name}").unwrap().unwrap(), "R&amp;D");
+    assert_eq!(text("<b>").unwrap().unwrap(), "<b>");
+    assert_eq!(
+        text("${if(name == 'R&D', 'a&b', '')}${x}").unwrap().unwrap(),
+        "a&amp;b${x}"
+    );
+    let object = Template::parse(&json!({"text": "${name}"})).unwrap();
+    assert_eq!(object.render_text(&json!({}), str::to_owned), Ok(None));
+}
+
+#[test]
+fn the_names_that_a_template_may_read_are_known_before() {
+    let may_read = |template: &str| {
+        Template::parse(&json!({"body": [{"text": template}]}))
+            .unwrap()
+            .may_read(&["recipient"])
+    };
+    for template in [
+        "${recipient.name}",
+        "${if(a, Recipient.name, b)}",
+        "${$root.recipient}",
+        "${$root['recip' + 'ient']}",
+        "${json($root)}",
+        "${$data}",
+        "${select(a, x, recipient)}",
+        "${a[recipient.x]}",
+        "${first(recipient).y}",
+    ] {
+        assert!(may_read(template), "{template}");
+    }
+    for template in [
+        "plain",
+        "${a.recipient}",
+        "${select(a, recipient, recipient.x)}",
+        "${a[0]}",
+        "${$root.a}",
+        "${'recipient'}",
+    ] {
+        assert!(!may_read(template), "{template}");
+    }
+    let nested = json!({"$data": "${recipient.list}", "$when": "${a}", "b": 1});
+    assert!(Template::parse(&nested).unwrap().may_read(&["recipient"]));
+    let nested = json!({"$data": [1], "$when": "${recipient.a}"});
+    assert!(Template::parse(&nested).unwrap().may_read(&["recipient"]));
+}
