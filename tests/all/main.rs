@@ -37,6 +37,7 @@ mod settle;
 mod subjects;
 mod system;
 mod teams;
+mod templates;
 mod transitions;
 mod way_out;
 mod when;

@@ -367,7 +367,7 @@ async fn a_person_without_the_bot_is_skipped_and_stays_skipped() {
 
     // They install the bot, and then the notification is edited: the edit sends nothing to recipients without a message.
     see(&world, personal("zoe", "installationUpdate")).await;
-    let edited = Content::Message(Box::new(Activity::message("better news")));
+    let edited = Content::Message(Box::new(Activity::message("better news").into()));
     world.store.revise(&id, &edited, world.now()).await.unwrap();
     let sweep = Plan {
         notification: id.clone(),

@@ -358,7 +358,7 @@ async fn an_edit_updates_sent_messages_and_open_deliveries() {
         let chunk = world.deliveries.take().unwrap();
         world.send_one(&chunk.body).await;
     }
-    let edited = Content::Message(Box::new(Activity::message("better news")));
+    let edited = Content::Message(Box::new(Activity::message("better news").into()));
     world.store.revise(&id, &edited, world.now()).await.unwrap();
     sweep(&world, &id).await;
     world.work().await;
@@ -513,7 +513,7 @@ async fn an_edit_that_is_too_large_is_tried_for_a_few_copies_and_a_smaller_one_r
         );
     }
     for text in ["too large", "short"] {
-        let content = Content::Message(Box::new(Activity::message(text)));
+        let content = Content::Message(Box::new(Activity::message(text).into()));
         world.store.revise(&id, &content, world.now()).await.unwrap();
         let before = world.channel.requests();
         sweep(&world, &id).await;

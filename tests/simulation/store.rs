@@ -347,7 +347,7 @@ impl Notifications for Tables {
         let act = async {
             let answer = self.store().accept(acceptance).await;
             if let Ok(Accept::Created) = answer {
-                let text = acceptance.message.text.as_deref().unwrap_or_default();
+                let text = acceptance.message.activity.text.as_deref().unwrap_or_default();
                 run.book(|book| book.accepted(run, &acceptance.notification, text));
             }
             answer
@@ -495,7 +495,7 @@ impl Notifications for Tables {
                 format_args!("the message of {id} is refused: {refusal:?}"),
             );
             let message = self.store().message(id, refusal.revision).await?;
-            let text = message.and_then(|message| message.text);
+            let text = message.and_then(|message| message.activity.text);
             run.book(|book| book.message_refused(id, text.as_deref(), run.now()));
             answer
         };
@@ -512,7 +512,7 @@ impl Notifications for Tables {
             let answer = self.store().compare_and_set_content(revised, content).await;
             if let Ok(CasResult::Committed) = answer {
                 let text = match content {
-                    Content::Message(message) => message.text.clone(),
+                    Content::Message(message) => message.activity.text.clone(),
                     Content::Nothing => None,
                 };
                 run.book(|book| book.content_stored(run, revised, text));

@@ -296,7 +296,7 @@ fn text(number: usize, event: usize) -> String {
 fn shown(run: &Run, id: &NotificationId) -> Option<String> {
     let revision = run.head(id)?.revision;
     let message = at_once(run.store.message(id, revision))?;
-    message.text
+    message.activity.text
 }
 
 fn write_route(run: &Run, number: usize, route: Value) {

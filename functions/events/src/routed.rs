@@ -5,8 +5,8 @@ use herald::audit::AuditAction;
 use herald::backend::Backend;
 use herald::id::NotificationId;
 use herald::notification::Content;
-use herald::notification::request::replacement;
-use herald::problem::Problem;
+use herald::notification::request::message_of;
+use herald::problem::{Fault, Problem};
 use herald::route::{
     CopyOrigin, HeldSubject, Route, RouteRecord, RoutedRequest, SubjectLease, SubjectRecord,
 };
@@ -214,11 +214,9 @@ impl<B: Backend> Context<B> {
         event: &UpstreamEvent,
         routed: &RoutedRequest,
     ) -> Result<bool, Failure> {
-        let message = routed
-            .request
-            .get("message")
-            .unwrap_or_else(|| Value::Null.into());
-        let message = replacement(message).map_err(|faults| Failure::Refused(Problem::invalid(faults)))?;
+        let acceptor = self.acceptor();
+        let request = acceptor.with_template(&routed.request).await?;
+        let message = message_of(&request).map_err(|faults| Failure::Refused(Problem::invalid(faults)))?;
         let Some(standing) = self.notifications.find(standing).await? else {
             return Ok(false);
         };
@@ -227,8 +225,12 @@ impl<B: Backend> Context<B> {
             return Ok(false);
         }
         let content = Content::Message(Box::new(message));
-        let revision = match self.acceptor().reviser().revise(&standing, &content).await {
+        let revision = match acceptor.reviser().revise(&standing, &content).await {
             Ok(revision) => revision,
+            Err(ReviseError::Unrenderable(error)) => {
+                let fault = Fault::new("#/message", error.to_string());
+                return Err(Failure::Refused(Problem::invalid(vec![fault])));
+            }
             Err(ReviseError::Store(error)) => return Err(error.into()),
             Err(ReviseError::Queue(error)) => return Err(error.into()),
             Err(

@@ -11,6 +11,7 @@ use herald::queue::Queue;
 use herald::queue::batch::{Receipt, Received};
 use herald::route::{Route, RouteRecord, is_route_name, occurrence_event};
 use herald::store::{Collection, Registry};
+use herald::template::with_stand_in;
 use herald::upstream::{EventContent, UpstreamEvent};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -218,7 +219,7 @@ fn trial(name: &str, route: &Route, event: &Value, now: Timestamp) -> RouteTrial
         return RouteTrial::default();
     }
     let routed = route.request(name, event);
-    let refused = NotificationRequest::parse(&routed.request, now).err();
+    let refused = NotificationRequest::parse(&with_stand_in(&routed.request), now).err();
     RouteTrial {
         takes: true,
         problem: refused.map(Problem::invalid),

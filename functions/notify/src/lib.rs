@@ -23,6 +23,7 @@
 //! | `GET`, `PUT /api/conversations/{key}/preferences` | 200; those of a group chat or channel, or of the person in a personal conversation |
 //! | `GET`, `PUT`, `DELETE /api/tenants/{id}/preferences` | 200 or 201; 204; what holds for those who chose nothing |
 //! | `GET /api/categories`, `GET`, `PUT`, `DELETE /api/categories/{name}` | 200, 201 or 204; the kinds of notifications |
+//! | `GET /api/templates`, `GET`, `PUT`, `DELETE /api/templates/{name}` | 200, 201 or 204; messages with expressions |
 //! | `DELETE /api/rates/{bucket}` | 204; a tenant that is paused or slowed down is sent to again |
 //! | `POST /api/hooks` | 201, a new hook with its address |
 //! | `GET /api/hooks`, `GET /api/hooks/{id}` | 200, hooks without their addresses |
@@ -87,6 +88,7 @@ mod rights;
 mod route;
 mod schedules;
 mod status;
+mod templates;
 mod tenants;
 mod users;
 mod waves;
@@ -241,6 +243,10 @@ impl<B: Backend> Context<B> {
             Endpoint::ShowCategory => self.category(&path("name")?).await,
             Endpoint::PutCategory => self.put_category(&path("name")?, request, caller).await,
             Endpoint::DeleteCategory => self.delete_category(&path("name")?, caller).await,
+            Endpoint::ListTemplates => self.templates(query).await,
+            Endpoint::ShowTemplate => self.template(&path("name")?).await,
+            Endpoint::PutTemplate => self.put_template(&path("name")?, request, caller).await,
+            Endpoint::DeleteTemplate => self.delete_template(&path("name")?, caller).await,
             Endpoint::ResetRate => self.reset_rate(&path("bucket")?, caller).await,
             Endpoint::CreateHook => self.create_hook(request).await,
             Endpoint::ListHooks => self.hooks(query).await,

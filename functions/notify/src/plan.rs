@@ -125,7 +125,7 @@ impl<B: Backend> Context<B> {
             unreachable: notification.unreachable,
             waves: self.waves(&notification).await?,
             message: message.map(|message| {
-                let bytes = as_teams_counts(&notification.outgoing(message));
+                let bytes = as_teams_counts(&notification.outgoing(message.into_activity()));
                 Size {
                     bytes,
                     largest_bytes: TEAMS_BYTES_MAX,

@@ -12,7 +12,7 @@ use herald::event::{Event, Events};
 use herald::id::NotificationId;
 use herald::notification::request::replacement;
 use herald::notification::{Content, Notification, State};
-use herald::problem::Problem;
+use herald::problem::{Fault, Problem};
 use herald::queue::{Plan, Queue, Task};
 use herald::store::Notifications;
 use jiff::Timestamp;
@@ -114,7 +114,9 @@ impl<B: Backend> Context<B> {
         request: &Request,
         caller: &str,
     ) -> Result<Response<Body>, ApiError> {
-        let message = replacement(document(request)?).map_err(Problem::invalid)?;
+        let document = document(request)?;
+        let document = self.acceptor().with_template(&document).await?.into_owned();
+        let message = replacement(document).map_err(Problem::invalid)?;
         let notification = self.find_changeable(id, caller, AuditAction::Edit).await?;
         let content = Content::Message(Box::new(message));
         self.revise(&notification, &content, caller, AuditAction::Edit)
@@ -188,6 +190,10 @@ impl From<ReviseError> for ApiError {
             ReviseError::Retracted => Self::conflict(
                 "This notification was retracted: its copies are deleted, for good. Ask for a new one.",
             ),
+            ReviseError::Unrenderable(error) => {
+                let detail = format!("makes no message of this data: {error}");
+                Problem::invalid(vec![Fault::new("#/message", detail)]).into()
+            }
             ReviseError::Store(error) => error.into(),
             ReviseError::Queue(error) => Self::from(error).after_a_change(),
         }

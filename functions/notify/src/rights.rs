@@ -14,7 +14,7 @@ const CLAIMS: [&str; 3] = ["roles", "scp", "scope"];
 /// A part of the API. A caller has each by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
-    /// Ask for notifications, once or by a schedule, follow and change them.
+    /// Ask for notifications, once or by a schedule, follow and change them; write templates.
     Send,
     /// Administer hooks, routes, categories, preferences of tenants, failed events and rate limits.
     Operate,
@@ -52,6 +52,10 @@ impl Right {
             | Endpoint::PauseSchedule
             | Endpoint::ResumeSchedule
             | Endpoint::SkipOccurrence
+            | Endpoint::ListTemplates
+            | Endpoint::ShowTemplate
+            | Endpoint::PutTemplate
+            | Endpoint::DeleteTemplate
             | Endpoint::LegacyTrigger => Some(Self::Send),
             Endpoint::ResetRate
             | Endpoint::ListCategories

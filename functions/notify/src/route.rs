@@ -44,6 +44,10 @@ pub(crate) enum Endpoint {
     ShowCategory,
     PutCategory,
     DeleteCategory,
+    ListTemplates,
+    ShowTemplate,
+    PutTemplate,
+    DeleteTemplate,
     ResetRate,
     CreateHook,
     ListHooks,
@@ -95,7 +99,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 53] = [
+static ROUTES: [Route; 57] = [
     route(
         "GET",
         "/api/notifications",
@@ -190,6 +194,15 @@ static ROUTES: [Route; 53] = [
     route("GET", "/api/categories/{name}", Endpoint::ShowCategory, &[]),
     route("PUT", "/api/categories/{name}", Endpoint::PutCategory, &[]),
     route("DELETE", "/api/categories/{name}", Endpoint::DeleteCategory, &[]),
+    route(
+        "GET",
+        "/api/templates",
+        Endpoint::ListTemplates,
+        &["cursor", "limit"],
+    ),
+    route("GET", "/api/templates/{name}", Endpoint::ShowTemplate, &[]),
+    route("PUT", "/api/templates/{name}", Endpoint::PutTemplate, &[]),
+    route("DELETE", "/api/templates/{name}", Endpoint::DeleteTemplate, &[]),
     route("DELETE", "/api/rates/{bucket}", Endpoint::ResetRate, &[]),
     route("GET", "/api/hooks", Endpoint::ListHooks, &["cursor", "limit"]),
     route("POST", "/api/hooks", Endpoint::CreateHook, &[]),

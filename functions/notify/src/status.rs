@@ -11,6 +11,7 @@ use herald::notification::{
     plan_warnings,
 };
 use herald::store::Notifications;
+use herald::template::{Bindings, MessageSource};
 use herald::warning::Warning;
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
@@ -32,6 +33,9 @@ struct StatusWithContent<'a> {
     /// The message that copies show; absent after a retraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Activity>,
+    /// What the expressions of the message read; absent if it has none.
+    #[serde(flatten)]
+    bindings: Option<Bindings>,
     /// Recipients that are due later than the others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waves: Vec<Wave>,
@@ -276,6 +280,7 @@ impl<B: Backend> Context<B> {
             Some(RetractionKind::Replace) => store.replacement(id).await?,
             Some(RetractionKind::Delete) | None => None,
         };
+        let bindings = message.as_ref().and_then(|message| message.bindings.clone());
         let shown = StatusWithContent {
             status: Status {
                 outage: self.outage_of(&notification).await?,
@@ -285,9 +290,10 @@ impl<B: Backend> Context<B> {
                 .as_ref()
                 .map_or_else(Vec::new, |audience| plan_warnings(&notification, audience)),
             audience: audience.map_or(Value::Null, |audience| audience.to_request()),
-            message,
+            message: message.map(MessageSource::into_activity),
+            bindings,
             waves: self.waves(&notification).await?,
-            replacement,
+            replacement: replacement.map(MessageSource::into_activity),
         };
         Ok(json(StatusCode::OK, &shown))
     }

@@ -53,9 +53,13 @@ pub(crate) async fn handle<B: Backend>(
         Ok(()) => Ok(()),
         Err(ReviseError::Store(error)) => Err(error.into()),
         Err(ReviseError::Queue(error)) => Err(error.into()),
-        // Acceptance refuses it for batches; a retraction that was made is no error.
+        // Acceptance refuses it for batches, and renders the replacement; a retraction that was made is no error.
         Err(
-            ReviseError::NotFound | ReviseError::Batch | ReviseError::Confirmed(_) | ReviseError::Retracted,
+            ReviseError::NotFound
+            | ReviseError::Batch
+            | ReviseError::Confirmed(_)
+            | ReviseError::Retracted
+            | ReviseError::Unrenderable(_),
         ) => Ok(()),
     }
 }

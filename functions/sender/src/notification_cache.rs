@@ -1,5 +1,6 @@
 //! A 1-second cache of the notification: a cancellation or an edit takes effect while a chunk is under way.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use botframework::outgoing::SharedMessage;
@@ -9,6 +10,7 @@ use herald::delivery::Outcome;
 use herald::notification::{MessageRefusal, Notification};
 use herald::queue::Chunk;
 use herald::store::{self, Notifications};
+use herald::template::{self, MessageRenderer, RenderingError};
 use herald::time::{earlier, later};
 use herald::timing::{self, Defaults, Habits};
 use jiff::{SignedDuration, Timestamp};
@@ -25,21 +27,55 @@ pub(crate) struct NotificationCache<'a, B: Backend> {
     last: Mutex<(Timestamp, Arc<Snapshot>)>,
 }
 
-/// A notification and its content at one moment.
+/// a notification and its content at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) head: Notification,
     /// The channel of the chunk that is processed.
     channel: Option<String>,
     /// None once it is retracted.
-    pub(crate) message: Option<Arc<SharedMessage>>,
+    pub(crate) outgoing: Option<Arc<SentContent>>,
     /// What counts for recipients who chose nothing, as it was when the chunk was opened.
     defaults: Arc<Defaults>,
     /// Whether the wave of the chunk was cancelled.
     is_cancelled_wave: bool,
 }
 
+/// What recipients are sent.
+#[derive(Debug)]
+pub(crate) enum SentContent {
+    /// The same message to all.
+    Shared(SharedMessage),
+    /// To each what a template makes for them.
+    Template(Box<MessageRenderer>),
+}
+
 impl Snapshot {
+    /// The message of the recipient whose conversation this is; `None` once it is retracted.
+    ///
+    /// # Errors
+    /// When the template makes no message for them.
+    pub(crate) fn message_to(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Option<Cow<'_, SharedMessage>>, RenderingError> {
+        let renderer = match self.outgoing.as_deref() {
+            None => return Ok(None),
+            Some(SentContent::Shared(message)) => return Ok(Some(Cow::Borrowed(message))),
+            Some(SentContent::Template(renderer)) => renderer,
+        };
+        let message = self
+            .head
+            .render(renderer, template::recipient(conversation), None)?;
+        let shared = SharedMessage::from_activity(&message).map_err(|_| RenderingError::NotAMessage)?;
+        Ok(Some(Cow::Owned(shared)))
+    }
+
+    /// Whether each recipient gets another message.
+    pub(crate) fn is_personal(&self) -> bool {
+        matches!(self.outgoing.as_deref(), Some(SentContent::Template(_)))
+    }
+
     /// The channel's refusal of this message for all recipients.
     pub(crate) fn refusal(&self) -> Option<&MessageRefusal> {
         self.head.refusal(self.channel.as_deref()?)
@@ -89,13 +125,13 @@ impl<'a, B: Backend> NotificationCache<'a, B> {
         let Some(head) = context.notifications.find(&chunk.notification).await? else {
             return Ok(None);
         };
-        let message = read_message(context, &head).await?;
+        let outgoing = read_content(context, &head).await?;
         let defaults = Arc::new(Box::pin(Defaults::of(&context.registry, &head)).await?);
         let channel = chunk.bucket.as_ref().map(|bucket| bucket.channel().to_owned());
         let snapshot = Arc::new(Snapshot {
             head,
             channel,
-            message,
+            outgoing,
             defaults,
             is_cancelled_wave: chunk.cancelled,
         });
@@ -114,23 +150,23 @@ impl<'a, B: Backend> NotificationCache<'a, B> {
         if later(*read_at, TTL) > now {
             return Ok(Arc::clone(snapshot));
         }
-        let (head, message) = match self.context.notifications.find(&snapshot.head.id).await? {
-            Some(head) if head.revision == snapshot.head.revision => (head, snapshot.message.clone()),
+        let (head, outgoing) = match self.context.notifications.find(&snapshot.head.id).await? {
+            Some(head) if head.revision == snapshot.head.revision => (head, snapshot.outgoing.clone()),
             Some(head) => {
-                let message = read_message(self.context, &head).await?;
-                (head, message)
+                let outgoing = read_content(self.context, &head).await?;
+                (head, outgoing)
             }
             None => {
                 let head = Notification {
                     cancelled_at: Some(now),
                     ..snapshot.head.clone()
                 };
-                (head, snapshot.message.clone())
+                (head, snapshot.outgoing.clone())
             }
         };
         let snapshot = Arc::new(Snapshot {
             head,
-            message,
+            outgoing,
             channel: snapshot.channel.clone(),
             defaults: Arc::clone(&snapshot.defaults),
             is_cancelled_wave: snapshot.is_cancelled_wave,
@@ -145,17 +181,25 @@ impl<'a, B: Backend> NotificationCache<'a, B> {
     }
 }
 
-async fn read_message<B: Backend>(
+async fn read_content<B: Backend>(
     context: &Context<B>,
     head: &Notification,
-) -> Result<Option<Arc<SharedMessage>>, store::Error> {
-    let message = context.notifications.message(&head.id, head.revision).await?;
-    let message = message.map(|message| head.outgoing(message));
-    let shared = message.as_ref().map(SharedMessage::from_activity).transpose();
-    // A message that was parsed can be serialised.
-    let shared = shared.map_err(|_| store::Error::Corrupt {
+) -> Result<Option<Arc<SentContent>>, store::Error> {
+    let Some(source) = context.notifications.message(&head.id, head.revision).await? else {
+        return Ok(None);
+    };
+    let outgoing = if source.bindings.is_some() {
+        head.renderer(&source).map(Box::new).map(SentContent::Template)
+    } else {
+        let message = head.outgoing(source.into_activity());
+        SharedMessage::from_activity(&message)
+            .ok()
+            .map(SentContent::Shared)
+    };
+    // A message that was parsed can be serialised, and a template that was accepted can be parsed.
+    let outgoing = outgoing.ok_or_else(|| store::Error::Corrupt {
         verb: "read a message",
         what: "message".to_owned(),
     })?;
-    Ok(shared.map(Arc::new))
+    Ok(Some(Arc::new(outgoing)))
 }

@@ -129,7 +129,8 @@ impl<B: Backend> Tenant<'_, B> {
             correlation = error.correlation(),
             "attempt failed"
         );
-        if error.reason().is_of_message() {
+        // Another recipient of a template gets another message, which may be taken.
+        if error.reason().is_of_message() && !snapshot.is_personal() {
             effects.list.extend(self.count_message_refusal(&error, snapshot));
         }
         Ok(match action_for(error.reason()) {

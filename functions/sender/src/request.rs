@@ -3,6 +3,7 @@
 
 use botframework::connector::{self, Class, ConversationParameters, Reason, SendReceipt};
 use botframework::id::{ActivityId, ConversationId, UserRef};
+use botframework::outgoing::SharedMessage;
 use botframework::teams::is_teams;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, Feedback, Scope};
@@ -35,6 +36,8 @@ pub(crate) struct AttemptRequests<'r, 'a, B: Backend> {
     pub(crate) cache: &'r NotificationCache<'a, B>,
     pub(crate) lease: &'r AttemptLease,
     pub(crate) snapshot: &'r Snapshot,
+    /// The message of the recipient; `None` once it is retracted.
+    pub(crate) message: Option<&'r SharedMessage>,
     /// The record of the conversation, or of the one that it replaced.
     pub(crate) conversation: &'r Conversation,
     pub(crate) id: &'r ConversationId,
@@ -145,7 +148,7 @@ impl<B: Backend> AttemptRequests<'_, '_, B> {
         let id = self.id;
         let own = self.lease.sent.as_ref().and_then(|sent| sent.activity.as_ref());
         let sent = own.or(self.lease.edits.as_ref().map(|copy| &copy.activity));
-        let message = self.snapshot.message.as_ref().map(|message| {
+        let message = self.message.map(|message| {
             let message = message.to(&self.conversation.reference).in_conversation(id);
             match self.conversation.attributes.scope {
                 Scope::Personal => message,

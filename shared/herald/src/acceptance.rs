@@ -6,9 +6,9 @@
 //! the queue is unavailable, a request with an idempotency key stays stored: its repetition enqueues the plan. A request
 //! without a key is rolled back, since a repetition would be another notification.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use botframework::activity::Activity;
 use botframework::lossless::LosslessJson;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -27,8 +27,9 @@ use crate::notification::way_out::WayOutForm;
 use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
 use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
-use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, catalogue};
+use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, Registry, catalogue};
 use crate::telemetry::{self, Metric, chain};
+use crate::template::{self, MessageSource, RenderingError, TemplateRecord};
 use crate::time::until;
 use crate::timing::Defaults;
 use crate::warning::Warning;
@@ -227,10 +228,36 @@ impl<B: Backend> Acceptor<'_, B> {
     /// # Errors
     /// [`Error::Invalid`] or [`Error::Forbidden`], if it would be refused.
     pub async fn check_document(&self, document: &LosslessJson, caller: &str) -> Result<Vec<Warning>, Error> {
-        let mut request = self.valid_request(document, caller, self.clock.now())?;
+        let document = self.with_template(document).await?;
+        let mut request = self.valid_request(&document, caller, self.clock.now())?;
         let unmatched = exceptions::unmatched(self.conversations, &request.audience);
         request.warnings.extend(unmatched.await);
         Ok(request.warnings)
+    }
+
+    /// The document with the message of the template that it names. Later versions of the template change nothing of what is accepted.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no such template.
+    pub async fn with_template<'d>(
+        &self,
+        document: &'d LosslessJson,
+    ) -> Result<Cow<'d, LosslessJson>, Error> {
+        let Some(name) = template::named_in(document) else {
+            return Ok(Cow::Borrowed(document));
+        };
+        let message = match template::built_in(name) {
+            Some(message) => Some(message),
+            None => {
+                let stored: Option<TemplateRecord> = self.registry.find_record(name).await?;
+                stored.and_then(|stored| stored.message())
+            }
+        };
+        let message = message.ok_or_else(|| {
+            let detail = "names no template that is stored: `GET /api/templates` lists them";
+            Error::Invalid(vec![Fault::new("#/template", detail)])
+        })?;
+        Ok(Cow::Owned(template::filled_in(document, &message)))
     }
 
     /// The request in a document, if the deployment allows it and its caller may ask for it.
@@ -271,7 +298,8 @@ impl<B: Backend> Acceptor<'_, B> {
         idempotency: Option<Idempotency>,
         now: Timestamp,
     ) -> Result<Accepted, Error> {
-        let mut request = self.valid_request(document, &caller, now)?;
+        let document = self.with_template(document).await?;
+        let mut request = self.valid_request(&document, &caller, now)?;
         let start = self.start_policy(&request, &caller, now).await?;
         if start == StartPolicy::DryRun {
             // A dry run is planned at once, for its local time if it has one, and has no copies.
@@ -307,6 +335,15 @@ impl<B: Backend> Acceptor<'_, B> {
         let (category, tenants) = futures_util::try_join!(category, catalogue::all(self.registry))?;
         let mut notification = Notification::begin(id, now, caller, &request, start);
         notification.schedule = schedule.map(str::to_owned);
+        let settled = |source: &MessageSource, at| {
+            notification
+                .settled(source)
+                .map_err(|error| unrenderable(at, error))
+        };
+        request.message = settled(&request.message, "#/message")?;
+        if let Some(replacement) = &mut request.replacement {
+            **replacement = settled(replacement, "#/replacement")?;
+        }
         notification.way_out = self.way_out(&request, category.as_ref());
         notification.has_defaults = !Defaults::new(category.as_ref(), tenants).is_empty();
         let acceptance = Acceptance {
@@ -398,17 +435,16 @@ impl<B: Backend> Acceptor<'_, B> {
 async fn has_message<N: Notifications>(
     notifications: &N,
     notification: &Notification,
-    message: &Activity,
+    message: &MessageSource,
 ) -> Result<bool, store::Error> {
     let current = notifications
         .message(&notification.id, notification.revision)
         .await?;
-    Ok(current.is_some_and(|current| is_same_document(&current, message)))
+    Ok(current.is_some_and(|current| current.is_same_document(message)))
 }
 
-fn is_same_document(one: &Activity, other: &Activity) -> bool {
-    match (one.to_lossless(), other.to_lossless()) {
-        (Ok(one), Ok(other)) => one == other,
-        (Err(_), _) | (_, Err(_)) => false,
-    }
+/// The template at this place makes no message.
+fn unrenderable(at: &str, error: RenderingError) -> Error {
+    let detail = format!("makes no message of this data: {error}");
+    Error::Invalid(vec![Fault::new(at, detail)])
 }

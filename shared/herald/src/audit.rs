@@ -58,6 +58,10 @@ pub enum AuditAction {
     ResumeSchedule,
     /// An occurrence of a schedule is skipped.
     SkipOccurrence,
+    /// A template was written.
+    PutTemplate,
+    /// A template was deleted.
+    DeleteTemplate,
     /// A category was written.
     PutCategory,
     /// A category was deleted.
@@ -99,6 +103,8 @@ impl AuditAction {
             Self::PauseSchedule => "pauseSchedule",
             Self::ResumeSchedule => "resumeSchedule",
             Self::SkipOccurrence => "skipOccurrence",
+            Self::PutTemplate => "putTemplate",
+            Self::DeleteTemplate => "deleteTemplate",
             Self::PutCategory => "putCategory",
             Self::DeleteCategory => "deleteCategory",
             Self::PutPreferences => "putPreferences",
@@ -131,6 +137,11 @@ impl AuditAction {
     /// Logs what was done to a schedule.
     pub fn of_schedule(self, caller: &str, schedule: &str) {
         tracing::info!(audit = true, action = self.as_str(), caller, schedule, "audit");
+    }
+
+    /// Logs what was done to a template.
+    pub fn of_template(self, caller: &str, template: &str) {
+        tracing::info!(audit = true, action = self.as_str(), caller, template, "audit");
     }
 
     /// Logs what was done to a category.

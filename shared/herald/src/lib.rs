@@ -29,6 +29,7 @@
 //! | job | work that the bot does after the answer of a turn, on the events queue | [`job`] |
 //! | wave | the recipients of a notification that are due at the same later moment | [`notification::Wave`] |
 //! | quiet hours | a time of each day in which messages are held | [`schedule::QuietHours`], [`timing`] |
+//! | template | a message with expressions, which is rendered for each recipient | [`template`] |
 //! | hook | an address that takes what tools post to incoming webhooks | [`hook`] |
 //! | revision | a content of a notification: the first, each edit, a retraction | [`notification::Notification::revision`] |
 //!
@@ -137,6 +138,7 @@ pub mod service_urls;
 pub mod store;
 pub mod subject;
 pub mod telemetry;
+pub mod template;
 pub mod tenant_gate;
 pub mod tenant_preferences;
 pub mod time;

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use botframework::activity::Activity;
 use botframework::id::ConversationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,11 +16,13 @@ use crate::conversation::Preferences;
 use crate::delivery::{Guarantee, Outcome, OutcomeCounts, SkipReason};
 use crate::id::NotificationId;
 use crate::rate_limit::Bucket;
+use crate::template::MessageSource;
 use request::{LocalTime, Request};
 use way_out::WayOut;
 
 mod filter;
 mod priority;
+mod rendering;
 pub mod request;
 mod retraction;
 mod send_mode;
@@ -49,6 +50,7 @@ pub const EVERYONE_SEGMENTS: u16 = 4;
 
 /// A notification and its counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Notification {
     /// The id that the API returns.
     pub id: NotificationId,
@@ -342,7 +344,7 @@ impl ChunkResult {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// The copies show this message.
-    Message(Box<Activity>),
+    Message(Box<MessageSource>),
     /// The copies are deleted.
     Nothing,
 }
@@ -438,14 +440,6 @@ impl Notification {
             chunks_current: 0,
             revision_counts: RevisionCounts::default(),
             ..self.clone()
-        }
-    }
-
-    /// A message of it as recipients get it: with its way out.
-    pub fn outgoing(&self, message: Activity) -> Activity {
-        match &self.way_out {
-            Some(way_out) => way_out.add_to(message),
-            None => message,
         }
     }
 

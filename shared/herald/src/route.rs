@@ -17,6 +17,7 @@ use crate::occurrence::{OccurrenceSource, RecurringRecord, following};
 use crate::problem::{Fault, Faults, pointer, suggestion};
 use crate::schedule::{self, Recurrence};
 use crate::store::{Collection, Record};
+use crate::template::with_stand_in;
 
 mod subject;
 pub mod template;
@@ -25,12 +26,15 @@ pub use subject::{CopyOrigin, HeldSubject, SubjectLease, SubjectRecord};
 use template::Renderer;
 
 /// The fields of a route.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 12] = [
     "description",
     "pattern",
     "schedule",
     "audience",
     "message",
+    "template",
+    "data",
+    "texts",
     "category",
     "priority",
     "ifNoConversation",
@@ -38,7 +42,14 @@ const FIELDS: [&str; 9] = [
 ];
 
 /// The fields that its notifications have as they are written, but for placeholders.
-const NOTIFICATION_FIELDS: [&str; 3] = ["audience", "category", "ifNoConversation"];
+const NOTIFICATION_FIELDS: [&str; 6] = [
+    "audience",
+    "template",
+    "data",
+    "texts",
+    "category",
+    "ifNoConversation",
+];
 
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -83,7 +94,8 @@ pub struct Route {
     source: Source,
     /// The fields of its notifications, but for message and priority.
     notification: Map<String, Value>,
-    message: Value,
+    /// None of a route that names a template.
+    message: Option<Value>,
     priority: Option<PriorityRule>,
     subject: Option<String>,
 }
@@ -163,7 +175,7 @@ impl Route {
         let route = source.map(|source| Self {
             source,
             notification,
-            message: object.get("message").cloned().unwrap_or_default(),
+            message: object.get("message").cloned(),
             priority,
             subject,
         });
@@ -194,7 +206,9 @@ impl Route {
         for (field, value) in &self.notification {
             request.insert(field.clone(), renderer.render(value));
         }
-        request.insert("message".to_owned(), renderer.render(&self.message));
+        if let Some(message) = &self.message {
+            request.insert("message".to_owned(), renderer.render(message));
+        }
         if let Some(priority) = self
             .priority
             .as_ref()
@@ -277,8 +291,19 @@ fn notification(object: &Map<String, Value>, now: Timestamp, faults: &mut Faults
     let mut request = fields.clone();
     if let Some(message) = object.get("message") {
         request.insert("message".to_owned(), message.clone());
+        // Its placeholders are those of the route: what an event brings must not be read as an expression.
+        for name in ["data", "texts"]
+            .into_iter()
+            .filter(|name| request.contains_key(*name))
+        {
+            faults.note(
+                pointer("#", name),
+                "needs a `template`: the strings of a route's own `message` are filled from the event",
+            );
+        }
     }
-    if let Err(found) = Request::parse(&Value::Object(request).into(), now) {
+    let request = LosslessJson::from(Value::Object(request));
+    if let Err(found) = Request::parse(&with_stand_in(&request), now) {
         for fault in found {
             faults.note(fault.pointer, fault.detail);
         }

@@ -17,6 +17,7 @@ use herald::notification::{
 use herald::rate_limit::Bucket;
 use herald::schedule::Zone;
 use herald::store::{Accept, Acceptance, Close, Idempotency, Notifications, Revise};
+use herald::template::MessageSource;
 
 use super::{at, on_every_backend};
 
@@ -126,7 +127,7 @@ fn acceptance(number: u8) -> Acceptance {
     Acceptance {
         notification: notification(number),
         audience: Audience(vec![Target::Everyone.into()]),
-        message: Activity::message("hello"),
+        message: Activity::message("hello").into(),
         replacement: None,
         idempotency: None,
     }
@@ -204,7 +205,7 @@ fn result(outcomes: &[Outcome], revision: u32) -> ChunkResult {
 }
 
 async fn revise<S: Notifications>(store: &S, number: u8, text: &str, second: i64) -> Notification {
-    let content = Content::Message(Box::new(Activity::message(text)));
+    let content = Content::Message(Box::new(Activity::message(text).into()));
     match store.revise(&id(number), &content, at(second)).await.unwrap() {
         Revise::Revised(notification) => *notification,
         other => panic!("not revised: {other:?}"),
@@ -213,7 +214,7 @@ async fn revise<S: Notifications>(store: &S, number: u8, text: &str, second: i64
 
 async fn text<S: Notifications>(store: &S, number: u8, revision: u32) -> Option<String> {
     let message = store.message(&id(number), revision).await.unwrap()?;
-    message.text
+    message.activity.text
 }
 
 async fn find<S: Notifications>(store: &S, number: u8) -> Notification {
@@ -262,6 +263,32 @@ fn of_every_kind() -> Audience {
 const ODD_MESSAGE: &str = r#"{
         "type": "message", "text": "Grüße 🦀", "importance": "high", "x-novel": [1.10, null, {"deep": {}}],
         "attachments": [{"contentType": "application/vnd.microsoft.card.hero", "content": {"title": "T", "n": 1e2}}]}"#;
+
+/// A message that is a template, with its data.
+fn template(number: u8) -> MessageSource {
+    let source = serde_json::json!({"template": {"type": "message", "text": "${a}"}, "data": {"a": number}, "texts": {}});
+    serde_json::from_value(source).unwrap()
+}
+
+/// Notifications that start or are sent in other ways, and whose message is a template.
+async fn others_are_read_unchanged<S: Notifications>(store: &S) {
+    for (number, start, if_no_conversation) in [
+        (2, StartPolicy::DryRun, IfNoConversation::Skip),
+        (3, StartPolicy::Immediate, IfNoConversation::Create),
+        (4, StartPolicy::Immediate, IfNoConversation::Install),
+    ] {
+        let mut acceptance = acceptance(number);
+        acceptance.notification.start = start;
+        acceptance.notification.if_no_conversation = if_no_conversation;
+        acceptance.message = template(number);
+        store.accept(&acceptance).await.unwrap();
+        assert_eq!(find(store, number).await, acceptance.notification);
+        assert_eq!(
+            store.message(&id(number), 0).await.unwrap(),
+            Some(acceptance.message)
+        );
+    }
+}
 
 async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) {
     let message = LosslessJson::from_slice(ODD_MESSAGE.as_bytes()).unwrap();
@@ -338,28 +365,18 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
             ..notification(1)
         },
         audience: of_every_kind(),
-        message: Activity::from_lossless(message.clone()).unwrap(),
-        replacement: Some(Box::new(Activity::from_lossless(message.clone()).unwrap())),
+        message: Activity::from_lossless(message.clone()).unwrap().into(),
+        replacement: Some(Box::new(Activity::from_lossless(message.clone()).unwrap().into())),
         idempotency: None,
     };
     assert_eq!(store.accept(&acceptance).await.unwrap(), Accept::Created);
     assert_eq!(find(&store, 1).await, acceptance.notification);
     assert_eq!(store.audience(&id(1)).await.unwrap(), Some(acceptance.audience));
-    for (number, start, if_no_conversation) in [
-        (2, StartPolicy::DryRun, IfNoConversation::Skip),
-        (3, StartPolicy::Immediate, IfNoConversation::Create),
-        (4, StartPolicy::Immediate, IfNoConversation::Install),
-    ] {
-        let mut acceptance = self::acceptance(number);
-        acceptance.notification.start = start;
-        acceptance.notification.if_no_conversation = if_no_conversation;
-        store.accept(&acceptance).await.unwrap();
-        assert_eq!(find(&store, number).await, acceptance.notification);
-    }
+    others_are_read_unchanged(&store).await;
     let kept = store.message(&id(1), 0).await.unwrap().unwrap();
-    assert_eq!(kept.to_lossless().unwrap(), message);
+    assert_eq!(kept.activity.to_lossless().unwrap(), message);
     let kept = store.replacement(&id(1)).await.unwrap().unwrap();
-    assert_eq!(kept.to_lossless().unwrap(), message);
+    assert_eq!(kept.activity.to_lossless().unwrap(), message);
     assert_eq!(store.replacement(&id(2)).await.unwrap(), None);
 }
 
@@ -914,7 +931,7 @@ async fn a_retraction_stays<S: Notifications>(store: S) {
     assert_eq!(text(&store, 1, 1).await.as_deref(), Some("new"));
     for content in [
         Content::Nothing,
-        Content::Message(Box::new(Activity::message("again"))),
+        Content::Message(Box::new(Activity::message("again").into())),
     ] {
         let again = store.revise(&id(1), &content, at(3)).await.unwrap();
         assert_eq!(again, Revise::Retracted);

@@ -141,7 +141,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
     Acceptance {
         notification,
         audience,
-        message: Activity::message("hello"),
+        message: Activity::message("hello").into(),
         replacement: None,
         idempotency,
     }
@@ -182,7 +182,7 @@ fn result() -> ChunkResult {
 }
 
 fn content() -> Content {
-    Content::Message(Box::new(Activity::message("new")))
+    Content::Message(Box::new(Activity::message("new").into()))
 }
 
 fn lease(claim: Claim) -> AttemptLease {

@@ -10,7 +10,7 @@ use herald::retry::{Action, action_for};
 
 use super::{BatchRun, ChunkAction, MemberOutcome, StepExit, log};
 use crate::chunk::Pending;
-use crate::notification_cache::Snapshot;
+use crate::notification_cache::{SentContent, Snapshot};
 use crate::outcome::SideEffects;
 use crate::tenant::error_code;
 
@@ -39,7 +39,8 @@ impl<B: Backend> BatchRun<'_, '_, B> {
             };
         }
         let submission = self.prepare(current, &begun).await?;
-        let Some(message) = &snapshot.message else {
+        // A template for each recipient is never accepted with this send mode.
+        let Some(SentContent::Shared(message)) = snapshot.outgoing.as_deref() else {
             return self.finish_without_batch(current).await;
         };
         let begun = BatchRecord {
@@ -52,12 +53,7 @@ impl<B: Backend> BatchRun<'_, '_, B> {
         let people = submission.members;
         let connector = &self.run.invocation.context.connector;
         let answer = connector
-            .send_to_users(
-                &service_url,
-                &submission.tenant.as_str().into(),
-                &people,
-                message.as_ref(),
-            )
+            .send_to_users(&service_url, &submission.tenant.as_str().into(), &people, message)
             .await;
         self.after_submission(answer, service_url, people.len(), begun, snapshot)
             .await

@@ -1,11 +1,13 @@
 //! The attempt of a delivery, under its lease: whether one is to be made, and what its answer means.
 
+use botframework::outgoing::SharedMessage;
 use herald::backend::Backend;
 use herald::conversation::{Conversation, State};
 use herald::delivery::{AttemptLease, Disposition, Outcome, SentMessage, SkipReason};
 use herald::service_urls::ServiceUrls;
 use herald::store;
 use herald::subject::SubjectStep;
+use herald::template::RenderingError;
 
 use super::replacement::Replacement;
 use super::subject::{SubjectAttempt, superseded};
@@ -32,10 +34,24 @@ impl<B: Backend> Delivery<'_, '_, B> {
                 SubjectStep::Superseded => return Ok(Disposition::Settle(superseded(lease, head))),
             }
         }
-        let next = match self.precheck(lease, snapshot, target.conversation) {
-            Ok(conversation) => {
-                self.attempt(target, conversation, lease, snapshot, subject.as_mut(), effects)
-                    .await?
+        let checked = self.precheck(lease, snapshot, target.conversation);
+        let checked = checked.and_then(|conversation| {
+            let message = snapshot.message_to(conversation);
+            let message = message.map_err(|error| not_rendered(&error, lease, snapshot))?;
+            Ok((conversation, message))
+        });
+        let next = match checked {
+            Ok((conversation, message)) => {
+                let message = message.as_deref();
+                self.attempt(
+                    target,
+                    (conversation, message),
+                    lease,
+                    snapshot,
+                    subject.as_mut(),
+                    effects,
+                )
+                .await?
             }
             Err(outcome) => {
                 self.without_request(target, lease, outcome, has_permit, subject.as_mut(), effects)
@@ -83,13 +99,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         if !lease.permits_attempt(snapshot.head.guarantee) {
             return Err(Outcome::Unknown);
         }
-        // A sent message that cannot be reached any more stays as it is; the update was attempted.
-        let unchanged = lease.sent.as_ref().map(|sent| {
-            Outcome::Delivered(SentMessage {
-                attempted_revision: snapshot.head.revision,
-                ..sent.clone()
-            })
-        });
+        let unchanged = unchanged(lease, snapshot);
         if unchanged.is_none()
             && let Some(outcome) = snapshot.stop_outcome(self.tenant.now())
         {
@@ -118,13 +128,13 @@ impl<B: Backend> Delivery<'_, '_, B> {
     async fn attempt(
         &self,
         target: &Target<'_>,
-        conversation: &Conversation,
+        (conversation, message): (&Conversation, Option<&SharedMessage>),
         lease: &AttemptLease,
         snapshot: &Snapshot,
         mut subject: Option<&mut SubjectAttempt<'_, B>>,
         effects: &mut SideEffects<'_>,
     ) -> Result<Disposition, store::Error> {
-        if snapshot.message.is_none() && lease.sent.is_none() {
+        if message.is_none() && lease.sent.is_none() {
             // It was retracted: there is nothing to be sent.
             return Ok(Disposition::Settle(lease.final_outcome(Outcome::Cancelled)));
         }
@@ -148,6 +158,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
             cache: self.cache,
             lease,
             snapshot,
+            message,
             conversation,
             id: &target.key.conversation,
             is_replacement: target.replaced_at.is_some(),
@@ -174,4 +185,22 @@ impl<B: Backend> Delivery<'_, '_, B> {
             }
         }
     }
+}
+
+/// The outcome of a sent message that cannot be updated: it stays as it is, and the update was attempted.
+fn unchanged(lease: &AttemptLease, snapshot: &Snapshot) -> Option<Outcome> {
+    lease.sent.as_ref().map(|sent| {
+        Outcome::Delivered(SentMessage {
+            attempted_revision: snapshot.head.revision,
+            ..sent.clone()
+        })
+    })
+}
+
+/// The outcome for a recipient of whom the template makes no message.
+fn not_rendered(error: &RenderingError, lease: &AttemptLease, snapshot: &Snapshot) -> Outcome {
+    unchanged(lease, snapshot).unwrap_or_else(|| Outcome::Rejected {
+        code: error.code().to_owned(),
+        detail: Some(error.to_string()),
+    })
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Acceptor, Error, has_message};
+use super::{Acceptor, Error, has_message, unrenderable};
 use crate::audience::{Audience, DirectoryPeople, Target, TeamPart};
 use crate::backend::Backend;
 use crate::caller::principal;
@@ -85,7 +85,10 @@ impl<B: Backend> Acceptor<'_, B> {
         if planned.if_unreachable != request.if_unreachable {
             return Err(conflict("names a plan by another `ifUnreachable`"));
         }
-        if !has_message(self.notifications, &planned, &request.message).await? {
+        let message = planned
+            .settled(&request.message)
+            .map_err(|error| unrenderable("#/message", error))?;
+        if !has_message(self.notifications, &planned, &message).await? {
             return Err(conflict("names the plan of another message"));
         }
         Ok(planned.audience)

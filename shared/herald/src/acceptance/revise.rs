@@ -13,6 +13,7 @@ use crate::id::NotificationId;
 use crate::notification::{Content, Notification, RetractionKind, SendMode};
 use crate::queue::{self, Plan, Queue, Task};
 use crate::store::{self, Notifications, Revise};
+use crate::template::RenderingError;
 
 /// A notification that has the message that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub enum ReviseError {
     /// Its copies are deleted, for good.
     #[error("it is retracted")]
     Retracted,
+    /// Its template makes no message of its data.
+    #[error("it cannot be rendered")]
+    Unrenderable(#[from] RenderingError),
     /// DynamoDB is unavailable, and nothing was changed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -94,7 +98,8 @@ impl<B: Backend> Reviser<'_, B> {
         if let Some(sent_as) = &notification.confirmed_as {
             return Err(ReviseError::Confirmed(sent_as.clone()));
         }
-        let revision = self.store_content(notification, content).await?;
+        let content = notification.settled_content(content)?;
+        let revision = self.store_content(notification, &content).await?;
         self.sweep(revision.notification()).await?;
         Ok(revision)
     }

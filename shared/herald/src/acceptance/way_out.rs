@@ -19,7 +19,7 @@ impl<B: Backend> Acceptor<'_, B> {
             form: own.unwrap_or(self.settings.way_out),
             category: request.category.clone().filter(|_| category.is_some()),
         };
-        let is_wanted = way_out.form != WayOutForm::None && way_out.fits(&request.message);
+        let is_wanted = way_out.form != WayOutForm::None && way_out.fits(&request.message.activity);
         is_wanted.then_some(way_out)
     }
 }

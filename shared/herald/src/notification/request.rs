@@ -1,6 +1,5 @@
 //! Parses the body of `POST /api/notifications` and reports all invalid fields at once.
 
-use botframework::activity::Activity;
 use botframework::lossless::LosslessJson;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -10,6 +9,7 @@ use crate::audience::{Audience, kind, size};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::template::{Bindings, MessageSource};
 use crate::time::{floor_millisecond, later};
 use crate::warning::{Warning, WarningCode};
 
@@ -17,12 +17,15 @@ mod deliver_at;
 mod message;
 
 pub use deliver_at::LocalTime;
-pub use message::{MESSAGE_BYTES_MAX, replacement};
+pub use message::{MESSAGE_BYTES_MAX, message_of, replacement};
 
 /// The fields of a request.
-pub const FIELDS: [&str; 17] = [
+pub const FIELDS: [&str; 20] = [
     "audience",
     "message",
+    "template",
+    "data",
+    "texts",
     "category",
     "mandatory",
     "subject",
@@ -58,8 +61,8 @@ pub const RETRACT_WITHIN_MAX: SignedDuration = SignedDuration::from_hours(28 * 2
 pub struct Request {
     /// The recipients, as selectors.
     pub audience: Audience,
-    /// An activity of type message, with a `summary` if it has cards only.
-    pub message: Activity,
+    /// An activity of type message, with a `summary` if it has cards only; or a template of one.
+    pub message: MessageSource,
     /// What kind of notification it is: people opt out of a category.
     pub category: Option<String>,
     /// Whether it goes also to those who opted out, which takes a right of the caller.
@@ -85,7 +88,7 @@ pub struct Request {
     /// When its copies are deleted, or edited to the replacement.
     pub retract_at: Option<Timestamp>,
     /// The message that the copies show from `retract_at` on.
-    pub replacement: Option<Box<Activity>>,
+    pub replacement: Option<Box<MessageSource>>,
     /// The outcomes for which an event is published for each delivery.
     pub events: Vec<DeliveryEvent>,
     /// The size of the message, in bytes of JSON.
@@ -119,21 +122,24 @@ impl Request {
         }
         let audience = required(object, "audience", "who the notification is for", &mut faults)
             .and_then(|value| Audience::parse(value, &mut faults));
-        let message = required(object, "message", "what is to be sent", &mut faults)
-            .and_then(|_| body.get("message"))
-            .and_then(|message| message::parse(message, "#/message", &mut faults));
+        let bindings = Bindings::parse(object, &mut faults);
+        let message = message(body, object, bindings.as_ref(), &mut faults);
         let category = name(object, "category", CATEGORY_BYTES_MAX, &mut faults);
         let mandatory = flag(object, "mandatory", &mut faults);
         let subject = name(object, "subject", SUBJECT_BYTES_MAX, &mut faults);
         let guarantee = guarantee(object, &mut faults);
         let if_no_conversation = if_no_conversation(object, &mut faults);
         let if_unreachable = if_unreachable(object, &mut faults);
-        let send_mode = send_mode(object, subject.as_deref(), &mut faults);
+        let replacement = replacement_of(body, bindings.as_ref(), &mut faults);
+        let is_personal = message.as_ref().is_some_and(|(message, _)| message.is_personal())
+            || replacement
+                .as_ref()
+                .is_some_and(|replacement| replacement.is_personal());
+        let send_mode = send_mode(object, subject.as_deref(), is_personal, &mut faults);
         let priority = priority(object, &mut faults);
         let delivery = deliver_at::parse(object, now, &mut faults, &mut warnings);
         let expires_at = expires_at(object, now, delivery.latest, &mut faults, &mut warnings);
         let retract_at = retract_at(object, now, delivery.latest, &mut faults);
-        let replacement = replacement_of(body, &mut faults);
         let events = events(object, &mut faults);
         let dry_run = flag(object, "dryRun", &mut faults);
         let confirm = confirm(object, &mut faults);
@@ -176,6 +182,26 @@ fn required<'v>(
         faults.note(pointer("#", name), format!("is missing: say {what}"));
     }
     value
+}
+
+/// The message. A template that is named must have been looked up by now.
+fn message(
+    body: &LosslessJson,
+    object: &Map<String, Value>,
+    bindings: Option<&Bindings>,
+    faults: &mut Faults,
+) -> Option<(MessageSource, u64)> {
+    if object.contains_key("template") {
+        let detail = if object.contains_key("message") {
+            "cannot be beside a `message`: a request has one of both"
+        } else {
+            "must be the name of a template: 1 to 64 small letters, digits and `-`"
+        };
+        faults.note("#/template", detail);
+        return None;
+    }
+    required(object, "message", "what is to be sent", faults)?;
+    message::parse(body.get("message")?, "#/message", bindings, faults)
 }
 
 /// The name of a category or a subject.
@@ -238,10 +264,16 @@ fn if_unreachable(object: &Map<String, Value>, faults: &mut Faults) -> IfUnreach
     }
 }
 
-fn send_mode(object: &Map<String, Value>, subject: Option<&str>, faults: &mut Faults) -> Option<SendMode> {
+fn send_mode(
+    object: &Map<String, Value>,
+    subject: Option<&str>,
+    is_personal: bool,
+    faults: &mut Faults,
+) -> Option<SendMode> {
     let Some(value) = object.get("sendMode") else {
         // A batch does not return the ids of its messages, without which no later notification can edit them.
-        return subject.map(|_| SendMode::Individual);
+        // And it sends one message to all.
+        return (is_personal || subject.is_some()).then_some(SendMode::Individual);
     };
     let send_mode = serde_json::from_value(value.clone()).ok();
     if send_mode.is_none() {
@@ -249,6 +281,10 @@ fn send_mode(object: &Map<String, Value>, subject: Option<&str>, faults: &mut Fa
     }
     if send_mode == Some(SendMode::Batch) && subject.is_some() {
         let detail = "must be \"individual\" with a `subject`: what went by a batch cannot be edited";
+        faults.note("#/sendMode", detail);
+    }
+    if send_mode == Some(SendMode::Batch) && is_personal {
+        let detail = "must be \"individual\" with a template that reads `recipient` or `texts`: a batch sends one message to all";
         faults.note("#/sendMode", detail);
     }
     send_mode
@@ -369,7 +405,11 @@ fn retract_at(
     None
 }
 
-fn replacement_of(body: &LosslessJson, faults: &mut Faults) -> Option<Box<Activity>> {
+fn replacement_of(
+    body: &LosslessJson,
+    bindings: Option<&Bindings>,
+    faults: &mut Faults,
+) -> Option<Box<MessageSource>> {
     let message = body.get("replacement")?;
     if body.value.get("retractAt").is_none() {
         faults.note(
@@ -377,7 +417,7 @@ fn replacement_of(body: &LosslessJson, faults: &mut Faults) -> Option<Box<Activi
             "needs `retractAt`: the time at which the copies show it",
         );
     }
-    let (message, _) = message::parse(message, "#/replacement", faults)?;
+    let (message, _) = message::parse(message, "#/replacement", bindings, faults)?;
     Some(Box::new(message))
 }
 
@@ -407,7 +447,7 @@ mod tests {
     #[test]
     fn a_text_to_everyone_is_all_it_takes() {
         let request = parse(&json!({"audience": {"everyone": true}, "message": {"text": "hi"}})).unwrap();
-        assert_eq!(request.message.text.as_deref(), Some("hi"));
+        assert_eq!(request.message.activity.text.as_deref(), Some("hi"));
         assert_eq!(serde_json::to_value(&request.message).unwrap()["type"], "message");
         let latest = Timestamp::UNIX_EPOCH.checked_add(SENT_FOR_MAX).unwrap();
         assert_eq!(

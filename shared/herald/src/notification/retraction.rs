@@ -1,11 +1,11 @@
 //! A retraction that the request asks for in advance: at a moment the copies are deleted, or show another message.
 
-use botframework::activity::Activity;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::request::Request;
 use super::{Content, Notification};
+use crate::template::MessageSource;
 
 /// What becomes of the copies of a notification at a later time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Notification {
     /// Whether it is held decides: nothing of a held notification is sent, and so it ends instead of being replaced.
     pub fn retracted_as_scheduled(
         &self,
-        replacement: Option<&Activity>,
+        replacement: Option<&MessageSource>,
         now: Timestamp,
     ) -> Option<(Self, Content)> {
         let retraction = self.pending_retraction()?;

@@ -9,6 +9,7 @@ use crate::notification::request::{RETRACT_WITHIN_MAX, Request, SENT_FOR_MAX};
 use crate::occurrence::SKIPPED_AFTER;
 use crate::problem::{Fault, Faults, pointer, suggestion};
 use crate::schedule::{self, Recurrence};
+use crate::template::with_stand_in;
 use crate::time::later;
 
 /// The largest schedule, in bytes of JSON: one item of the table holds it, and what became of its occurrences.
@@ -54,7 +55,7 @@ impl RecurringNotification {
         let parsed = Self::read(document, &mut faults);
         let of_schedule: Vec<Fault> = faults.clone().none_in(None::<()>).err().unwrap_or_default();
         if let Some(parsed) = &parsed
-            && let Err(of_request) = Request::parse(&parsed.request(now), now)
+            && let Err(of_request) = Request::parse(&with_stand_in(&parsed.request(now)), now)
         {
             for fault in of_request {
                 let pointer = pointer_in_schedule(&fault.pointer);

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use botframework::activity::Activity;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 
@@ -14,6 +13,7 @@ use crate::notification::{
     ChunkId, ChunkResult, Content, CountedChunk, MessageRefusal, Notification, NotificationFilter, Page,
     Wave, WaveDecision,
 };
+use crate::template::MessageSource;
 
 /// How long a notification is listed after its acceptance: until the latest `deliverAt`, `expiresAt` and expiry of its items.
 pub const LISTED_FOR: SignedDuration = SignedDuration::from_hours((365 + 14 + 30) * 24);
@@ -26,9 +26,9 @@ pub struct Acceptance {
     /// The audience, stored as a document.
     pub audience: Audience,
     /// The first message, stored as a document.
-    pub message: Activity,
+    pub message: MessageSource,
     /// The message after a scheduled retraction, stored as a document.
-    pub replacement: Option<Box<Activity>>,
+    pub replacement: Option<Box<MessageSource>>,
     /// The caller's idempotency key, if the request has one.
     pub idempotency: Option<Idempotency>,
 }
@@ -288,7 +288,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
         &self,
         id: &NotificationId,
         revision: u32,
-    ) -> impl Future<Output = Result<Option<Activity>, Error>> + Send {
+    ) -> impl Future<Output = Result<Option<MessageSource>, Error>> + Send {
         async move {
             let json = self.document(id, Document::Message { revision }).await?;
             parse("read a message", json)
@@ -299,7 +299,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     fn replacement(
         &self,
         id: &NotificationId,
-    ) -> impl Future<Output = Result<Option<Activity>, Error>> + Send {
+    ) -> impl Future<Output = Result<Option<MessageSource>, Error>> + Send {
         async move {
             let json = self.document(id, Document::Replacement).await?;
             parse("read a replacement", json)
@@ -380,7 +380,7 @@ pub trait Notifications: Clone + Send + Sync + 'static {
     fn retract_as_scheduled(
         &self,
         id: &NotificationId,
-        replacement: Option<&Activity>,
+        replacement: Option<&MessageSource>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Revise, Error>> + Send {
         async move {

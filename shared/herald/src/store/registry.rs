@@ -25,6 +25,8 @@ pub enum Collection {
     Subjects,
     /// What kinds of notifications there are, all in one record: [`category::Categories`](crate::category::Categories).
     Categories,
+    /// Messages with expressions: [`template::TemplateRecord`](crate::template::TemplateRecord).
+    Templates,
     /// The defaults of tenants, all in one record: [`tenant_preferences::AllTenants`](crate::tenant_preferences::AllTenants).
     Tenants,
 }
@@ -33,7 +35,7 @@ impl Collection {
     /// Whether its records can be listed. The others are spread over the table, since many are written at once.
     pub const fn is_listed(self) -> bool {
         match self {
-            Self::FailedEvents | Self::Hooks | Self::Routes | Self::Schedules => true,
+            Self::FailedEvents | Self::Hooks | Self::Routes | Self::Schedules | Self::Templates => true,
             Self::HookRates | Self::Subjects | Self::Categories | Self::Tenants => false,
         }
     }
@@ -48,6 +50,7 @@ impl Collection {
             Self::Schedules => "schedules",
             Self::Subjects => "subjects",
             Self::Categories => "categories",
+            Self::Templates => "templates",
             Self::Tenants => "tenants",
         }
     }

@@ -4,6 +4,7 @@ use botframework::activity::Activity;
 use futures_util::future::{join, join_all};
 use herald::notification::{RetractionKind, ScheduledRetraction, StartPolicy};
 use herald::store::{Acceptance, Notifications, Revise};
+use herald::template::MessageSource;
 
 use super::super::{at, on_every_backend};
 use super::{acceptance, find, id, revise, text};
@@ -27,8 +28,8 @@ fn with_retraction(kind: RetractionKind) -> Acceptance {
     acceptance
 }
 
-fn replacement() -> Activity {
-    Activity::message("it is over")
+fn replacement() -> MessageSource {
+    Activity::message("it is over").into()
 }
 
 /// Whether this call made the retraction.

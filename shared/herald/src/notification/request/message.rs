@@ -1,4 +1,4 @@
-//! The `message` of a request: a Bot Framework activity of type message.
+//! The `message` of a request: a Bot Framework activity of type message, or a template of one.
 
 use botframework::activity::Activity;
 use botframework::lossless::LosslessJson;
@@ -6,23 +6,61 @@ use serde_json::{Map, Value};
 
 use super::super::summary;
 use crate::audience::kind;
-use crate::problem::{Fault, Faults};
+use crate::problem::{Fault, Faults, pointer, suggestion};
+use crate::template::{Bindings, MessageSource, check};
 
 /// The largest message, in bytes of JSON. Teams accepts about 100 KB, without pictures (`PROTOCOL.md#b1`).
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Parses the message that replaces the message of a notification.
+/// The fields of an edit that is written as a request is.
+const EDIT_FIELDS: [&str; 3] = ["message", "data", "texts"];
+
+/// Parses the message that replaces the message of a notification: an activity; or, as in a request, an object with the
+/// `message` and its `data` and `texts`.
 ///
 /// # Errors
-/// Every invalid field, with its JSON pointer.
-pub fn replacement(body: LosslessJson) -> Result<Activity, Vec<Fault>> {
+/// Every invalid field, with its JSON pointer. So is a `template` by name, which has to be looked up before.
+pub fn replacement(body: LosslessJson) -> Result<MessageSource, Vec<Fault>> {
     let mut faults = Faults::default();
-    let message = parse(body, "#", &mut faults).map(|(message, _)| message);
-    faults.none_in(message)
+    let object = body.value.as_object();
+    let as_request =
+        object.filter(|members| members.contains_key("message") || members.contains_key("template"));
+    let Some(object) = as_request else {
+        let source = parse(body, "#", None, &mut faults).map(|(source, _)| source);
+        return faults.none_in(source);
+    };
+    for name in object.keys().filter(|name| !EDIT_FIELDS.contains(&name.as_str())) {
+        let detail = format!("is not a field of an edit{}", suggestion(name, &EDIT_FIELDS));
+        faults.note(pointer("#", name), detail);
+    }
+    of_request(&body, faults)
 }
 
-/// Parses a message. Returns it with its size in bytes.
-pub(super) fn parse(mut json: LosslessJson, at: &str, faults: &mut Faults) -> Option<(Activity, u64)> {
+/// Parses the `message` of a request, with its `data` and `texts`; its other fields do not matter.
+///
+/// # Errors
+/// Every invalid field of these, with its JSON pointer.
+pub fn message_of(request: &LosslessJson) -> Result<MessageSource, Vec<Fault>> {
+    of_request(request, Faults::default())
+}
+
+fn of_request(request: &LosslessJson, mut faults: Faults) -> Result<MessageSource, Vec<Fault>> {
+    let bindings = request
+        .value
+        .as_object()
+        .and_then(|object| Bindings::parse(object, &mut faults));
+    let message = request.get("message").unwrap_or_default();
+    let source = parse(message, "#/message", bindings.as_ref(), &mut faults);
+    faults.none_in(source.map(|(source, _)| source))
+}
+
+/// Parses a message, which is a template if there are bindings. Returns it with its size in bytes.
+pub(super) fn parse(
+    mut json: LosslessJson,
+    at: &str,
+    bindings: Option<&Bindings>,
+    faults: &mut Faults,
+) -> Option<(MessageSource, u64)> {
     let Value::Object(object) = &json.value else {
         faults.note(at, format!("must be an object, found {}", kind(&json.value)));
         return None;
@@ -33,6 +71,9 @@ pub(super) fn parse(mut json: LosslessJson, at: &str, faults: &mut Faults) -> Op
     if bytes > MESSAGE_BYTES_MAX {
         faults.note(at, format!("may have {MESSAGE_BYTES_MAX} bytes, found {bytes}"));
     }
+    if bindings.is_some() {
+        check(&json.value, at, faults);
+    }
     if faults.count() > before || faults.are_full() {
         return None;
     }
@@ -40,8 +81,15 @@ pub(super) fn parse(mut json: LosslessJson, at: &str, faults: &mut Faults) -> Op
     let mut activity = Activity::from_lossless(json)
         .map_err(|error| faults.note(at, format!("is not an activity: {error}")))
         .ok()?;
-    summary::complete(&mut activity);
-    Some((activity, bytes as u64))
+    let Some(bindings) = bindings else {
+        summary::complete(&mut activity);
+        return Some((activity.into(), bytes as u64));
+    };
+    let source = MessageSource {
+        activity,
+        bindings: Some(bindings.clone()),
+    };
+    Some((source, bytes as u64))
 }
 
 fn check_fields(object: &Map<String, Value>, at: &str, faults: &mut Faults) {
@@ -146,7 +194,7 @@ mod tests {
     use serde_json::json;
 
     fn taken(message: Value) -> Result<Activity, Vec<Fault>> {
-        replacement(LosslessJson::from(message))
+        replacement(LosslessJson::from(message)).map(MessageSource::into_activity)
     }
 
     fn pointers(message: &Value) -> Vec<String> {
