@@ -36,6 +36,8 @@ use tokio::runtime::Runtime;
 
 use crate::world::request;
 
+mod requests;
+
 const NOW: i64 = 1_800_000_000;
 const BOT: &str = "0000000a-0000-4000-8000-00000000b07a";
 const SERVICE_URL: &str = "https://smba.trafficmanager.net/emea/";

@@ -38,6 +38,18 @@ struct Mutation {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
+        name: "a page has the rows of its recipients in another order",
+        file: "shared/herald/src/notification.rs",
+        from: "of_conversations.append(&mut of_others);",
+        to: "of_conversations.append(&mut of_others);\n        of_conversations.reverse();",
+    },
+    Mutation {
+        name: "a chunk that goes back keeps the rows of all its recipients",
+        file: "functions/sender/src/chunk.rs",
+        from: "let mut fields = std::mem::take(&mut chunk.fields).into_iter();",
+        to: "let mut fields = chunk.fields.clone().into_iter();",
+    },
+    Mutation {
         name: "a wave is sent when it is planned",
         file: "functions/planner/src/waves.rs",
         from: "                        waiting.insert(due);\n                        return false;",

@@ -1,6 +1,9 @@
 //! Audiences: how callers describe them, and which places they mean in truth, whatever the tables say.
 
-use herald::audience::{Audience, Guests, Recipient, Selector, Target, TeamPart, thread_name as place_index};
+use herald::audience::{
+    Audience, AudienceRow, Guests, Recipient, RowColumn, Selector, Target, TeamPart,
+    thread_name as place_index,
+};
 use herald::conversation::Scope;
 use herald_local::teams::Member;
 use jiff::Timestamp;
@@ -114,6 +117,43 @@ fn target(channel: &State, chance: &Chance) -> Target {
     }
 }
 
+/// Recipients that each have a field of their own: their name in the audience.
+pub(super) fn rows(channel: &State, chance: &Chance) -> Target {
+    let column = *chance.pick(&RowColumn::ALL);
+    let mut ids: Vec<String> = (0..=chance.index(channel.places.len()))
+        .map(|_| {
+            let place = &channel.places[chance.index(channel.places.len())];
+            match column {
+                RowColumn::User => place.user.clone(),
+                RowColumn::Account => place.account.clone(),
+                RowColumn::Conversation => place.conversation.clone(),
+            }
+        })
+        .collect();
+    ids.extend((0..chance.below(3)).map(|_| format!("stranger{}", chance.below(1000))));
+    distinct(&mut ids);
+    let rows = ids.into_iter().map(|id| AudienceRow {
+        fields: [("own".to_owned(), json!(id))].into_iter().collect(),
+        id,
+    });
+    Target::Rows {
+        column,
+        rows: rows.collect(),
+        tenant: None,
+    }
+}
+
+/// Whether a row names this place.
+pub(super) fn is_row_of(channel: &State, column: RowColumn, id: &str, number: usize) -> bool {
+    let place = &channel.places[number];
+    let is_person = place.kind == Kind::Person;
+    match column {
+        RowColumn::User => is_person && id == place.user,
+        RowColumn::Account => is_person && id == place.account,
+        RowColumn::Conversation => channel.named(id) == Some(number),
+    }
+}
+
 fn distinct(ids: &mut Vec<String>) {
     ids.sort();
     ids.dedup();
@@ -128,6 +168,11 @@ pub(super) fn document(selector: &Selector) -> Value {
         Target::Users { ids, tenant } => json!({"users": ids, "tenant": tenant}),
         Target::Accounts(ids) => json!({ "accounts": ids }),
         Target::Conversations(ids) => json!({ "conversations": ids }),
+        Target::Rows { column, rows, .. } => {
+            let rows = rows.iter();
+            let rows = rows.map(|row| json!({column.as_str(): row.id, "own": row.id}));
+            json!({ "rows": rows.collect::<Vec<_>>() })
+        }
         Target::Team { id, to, guests } => {
             json!({"team": id, "to": to, "guests": *guests == Guests::Included})
         }
@@ -215,6 +260,9 @@ fn target_means(channel: &State, target: &Target, number: usize, counts: impl Fn
         }
         Target::Accounts(ids) => person && ids.iter().any(|id| id.as_str() == place.account),
         Target::Conversations(ids) => ids.iter().any(|id| named(id.as_str())),
+        Target::Rows { column, rows, .. } => rows
+            .iter()
+            .any(|row| is_row_of(channel, *column, &row.id, number)),
         Target::Team { id, to, guests } => {
             let Some(general) = channel.named(id) else {
                 return false;
@@ -262,6 +310,14 @@ pub(super) fn names(channel: &State, selector: &Selector, unknown: &Recipient, s
     let is_named = match (&selector.target, unknown) {
         (Target::Users { ids, .. }, Recipient::User(id)) => ids.contains(id),
         (Target::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+        (Target::Rows { column, rows, .. }, unknown) => {
+            let is_of_column = match column {
+                RowColumn::User => matches!(unknown, Recipient::User(_)),
+                RowColumn::Account => matches!(unknown, Recipient::Account(_)),
+                RowColumn::Conversation => matches!(unknown, Recipient::UnknownConversation(_)),
+            };
+            is_of_column && rows.iter().any(|row| row.id == id)
+        }
         (Target::Conversations(names), Recipient::UnknownConversation(id)) => {
             names.iter().any(|name| name.as_str() == id.as_str())
         }

@@ -234,7 +234,7 @@ impl Book {
     }
 
     /// The number of the notification and its revision, from the text of a message.
-    fn read(text: &str) -> (usize, u32) {
+    pub(super) fn read(text: &str) -> (usize, u32) {
         let (number, revision) = text.trim_start_matches('n').split_once(" r").unwrap();
         (number.parse().unwrap(), revision.parse().unwrap())
     }
@@ -400,6 +400,9 @@ impl Book {
             self.alone(run, &request);
             request.delivery = self.entitled(run, &request, about, conversation);
             self.meant(run, &request);
+            if let Operation::Send(activity) | Operation::Update { activity, .. } = &asked.operation {
+                self.own(run, activity, place);
+            }
         }
         if let Operation::Create { tenant, member, .. } = &asked.operation {
             self.creates(run, &request, tenant, member);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tests::gateway;
 use tokio::time::sleep;
 
-use super::audiences::{audience, document};
+use super::audiences::{audience, document, rows};
 use super::book::Wanted;
 use super::choices::CATEGORIES;
 use super::fate::Chance;
@@ -146,7 +146,10 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     }
     Wish {
         at: chance.wait(Duration::ZERO, within / 2),
-        audience: run.channel.with(|channel| audience(channel, chance)),
+        audience: run.channel.with(|channel| match chance.below(8) {
+            0 => vec![rows(channel, chance).into()],
+            _ => audience(channel, chance),
+        }),
         if_no_conversation: *chance.pick(&[
             IfNoConversation::Skip,
             IfNoConversation::Create,
@@ -178,11 +181,28 @@ fn wish(run: &Run, chance: &Chance, within: Duration) -> Wish {
     }
 }
 
+impl Wish {
+    /// Whether each recipient has a row, and a message of its own.
+    fn has_rows(&self) -> bool {
+        let mut selectors = self.audience.iter();
+        selectors.any(|selector| matches!(selector.target, Target::Rows { .. }))
+    }
+}
+
+/// A message. To recipients with rows it has the field of each in its summary.
+fn message(wish: &Wish, text: &str) -> Value {
+    if wish.has_rows() {
+        json!({"text": text, "summary": "${own}"})
+    } else {
+        json!({ "text": text })
+    }
+}
+
 /// The request of a wish, with its times.
 fn body(wish: &Wish, text: &str, replacement: Option<&str>, times: [(&str, Option<Timestamp>); 3]) -> Value {
     let mut body = json!({
         "audience": wish.audience.iter().map(document).collect::<Vec<_>>(),
-        "message": {"text": text},
+        "message": message(wish, text),
         "guarantee": wish.guarantee,
         "ifNoConversation": wish.if_no_conversation,
         "events": ["gone", "rejected", "unknown"],
@@ -193,7 +213,7 @@ fn body(wish: &Wish, text: &str, replacement: Option<&str>, times: [(&str, Optio
         }
     }
     if let Some(text) = replacement {
-        body["replacement"] = json!({ "text": text });
+        body["replacement"] = message(wish, text);
     }
     if let Some(priority) = wish.priority {
         body["priority"] = json!(priority);
@@ -272,10 +292,13 @@ pub(super) async fn call(run: Arc<Run>, number: usize, wish: Wish) {
     run.tell(&"caller", format_args!("n{number} is {id}"));
     // A revision that is sent has a number as high as how many came before it, its own included.
     let first = if is_replaced { 2 } else { 1 };
-    for (contents, (wait, word)) in (first..).zip(wish.words) {
+    for (contents, (wait, word)) in (first..).zip(wish.words.clone()) {
         sleep(wait).await;
         let text = format!("n{number} r{contents}");
-        let message = json!({ "text": text });
+        let mut message = message(&wish, &text);
+        if wish.has_rows() {
+            message = json!({ "message": message });
+        }
         let due = begins.unwrap_or(now) + LAST;
         let wave = format!("waves/{due}/cancel");
         let is_retracted = run.book(|book| book.wanted[number].retracted.is_some());

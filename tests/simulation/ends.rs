@@ -199,6 +199,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
             | Target::Tenant(_)
             | Target::Users { .. }
             | Target::Accounts(_)
+            | Target::Rows { .. }
             | Target::Conversations(_)
             | Target::Channel { .. }
             | Target::GroupChat(_)
@@ -225,6 +226,7 @@ fn audience(run: &Run, number: usize, recipients: &[Recipient]) {
                 Target::Team { .. } | Target::Directory(_) => !between && !selectors.iter().any(silent),
                 Target::Users { .. }
                 | Target::Accounts(_)
+                | Target::Rows { .. }
                 | Target::Conversations(_)
                 | Target::Channel { .. }
                 | Target::GroupChat(_)

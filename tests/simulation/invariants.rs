@@ -1,8 +1,12 @@
 //! The invariants of a request, checked at the instant at which it leaves.
 
+use herald::audience::Target;
 use herald::delivery::Guarantee;
+use herald_local::teams::text_of;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
+use super::audiences::is_row_of;
 use super::book::{Book, Fate, Lease, Request};
 use super::run::Run;
 
@@ -13,6 +17,27 @@ const HEARD_WITHIN: SignedDuration = SignedDuration::from_millis(1100);
 const PERMITS_OUTLIVE: SignedDuration = SignedDuration::from_secs(40);
 
 impl Book {
+    /// A message to a recipient with a row has the fields of this row.
+    pub(super) fn own(&mut self, run: &Run, activity: &Value, place: Option<usize>) {
+        let (number, _) = Self::read(text_of(activity));
+        let (Some(place), [selector]) = (place, &*self.wanted[number].audience) else {
+            return;
+        };
+        let Target::Rows { column, .. } = &selector.target else {
+            return;
+        };
+        let summary = activity["summary"].as_str().unwrap_or_default();
+        let is_own = run
+            .channel
+            .with(|channel| is_row_of(channel, *column, summary, place));
+        if !is_own {
+            self.violated(
+                19,
+                format_args!("a message of n{number} has the field of another row: {summary:?}"),
+            );
+        }
+    }
+
     /// A conversation has at most one request in flight, as far as workers know.
     pub(super) fn alone(&mut self, run: &Run, request: &Request) {
         let other = self

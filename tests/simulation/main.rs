@@ -63,6 +63,7 @@
 //!     message that shows a newer one is never edited for an older one.
 //! 18. No send starts before its local time where the person is, in quiet hours of the person unless it is mandatory, or of a wave whose
 //!     cancellation was answered. That nothing due is forgotten is invariant 1.
+//! 19. A message to a recipient with a row has the fields of that row, also when it is sent again, and when it is edited.
 //!
 //! Invariant 2 counts by conversation id. A conversation whose id changes during planning can be on two pages, under the old
 //! id and the new one. A person named in several ways (user id, account id, conversation) gets one copy in their

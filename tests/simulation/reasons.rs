@@ -1,6 +1,6 @@
 //! Invariant 9: every recipient without a delivery has a reason, and the reason is true.
 
-use herald::audience::{Recipient, Target};
+use herald::audience::{Recipient, RowColumn, Target};
 use herald::delivery::{Outcome, SkipReason};
 use herald::notification::IfNoConversation;
 use jiff::SignedDuration;
@@ -108,6 +108,7 @@ fn skipped(
                         | Target::Tenant(_)
                         | Target::Users { tenant: None, .. }
                         | Target::Accounts(_)
+                        | Target::Rows { .. }
                         | Target::Conversations(_)
                         | Target::Channel { .. }
                         | Target::GroupChat(_)
@@ -176,6 +177,7 @@ fn is_elsewhere(channel: &State, wanted: &Wanted, tenant: usize) -> bool {
             tenant: Some(only), ..
         } => *only != channel.tenants[tenant].id,
         Target::Users { tenant: None, .. } | Target::Accounts(_) => tenant != 0,
+        Target::Rows { column, .. } => *column != RowColumn::Conversation && tenant != 0,
         Target::Team { id, .. } => channel
             .named(id)
             .is_some_and(|general| channel.places[general].tenant != tenant),

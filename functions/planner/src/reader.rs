@@ -1,11 +1,13 @@
 //! Reads the pages of one part of an audience.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 
 use botframework::id::{ChannelAccountId, ConversationId, EntraObjectId, UserRef};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herald::audience::{Audience, Recipient, Target, TeamPart, thread_name};
+use herald::audience::{
+    Audience, AudienceRow, Fields, Recipient, RowColumn, Target, TeamPart, size_of, thread_name,
+};
 use herald::backend::Backend;
 use herald::conversation::ConversationName;
 use herald::delivery::SkipReason;
@@ -22,6 +24,9 @@ use crate::directory::{Directory, LatestPeople};
 use crate::recipients::{CONCURRENT_READS, PagePosition, Recipients};
 use crate::team::Team;
 use crate::{Context, Failure};
+
+/// The most bytes of the fields of rows on a page, as JSON. A page is one item of at most 400 KB, with its recipients.
+const FIELDS_BYTES_MAX: usize = 128 * 1024;
 
 /// Reads the pages of one part.
 pub(crate) struct Reader<'a, B: Backend> {
@@ -48,6 +53,7 @@ impl<'a, B: Backend> Reader<'a, B> {
             | Target::Tenant(_)
             | Target::Users { .. }
             | Target::Accounts(_)
+            | Target::Rows { .. }
             | Target::Conversations(_)
             | Target::Channel { .. }
             | Target::GroupChat(_)
@@ -90,6 +96,7 @@ impl<'a, B: Backend> Reader<'a, B> {
                     .await
             }
             Target::Conversations(ids) => self.named(ids, at, by_name, unknown_conversation).await,
+            Target::Rows { column, rows, tenant } => self.rows(*column, rows, tenant.as_deref(), at).await,
             Target::GroupChat(name) => self.one(name.clone(), at).await,
             Target::GroupChatMembers { id, guests } => {
                 Team::around(&self.recipients, id)
@@ -152,6 +159,7 @@ impl<'a, B: Backend> Reader<'a, B> {
             | Target::Tenant(_)
             | Target::Users { .. }
             | Target::Accounts(_)
+            | Target::Rows { .. }
             | Target::Conversations(_)
             | Target::GroupChat(_)
             | Target::Tag(_) => return Ok(Page::default()),
@@ -176,6 +184,33 @@ impl<'a, B: Backend> Reader<'a, B> {
                 BotIdentity(self.recipients.context).bucket_in(tenant).await
             }
         }
+    }
+
+    /// A page of rows, each with its fields.
+    async fn rows(
+        &self,
+        column: RowColumn,
+        rows: &[AudienceRow],
+        tenant: Option<&str>,
+        at: PagePosition<'_>,
+    ) -> Result<Page, Failure> {
+        let bucket = match column {
+            RowColumn::User | RowColumn::Account => self.bucket(tenant).await?,
+            RowColumn::Conversation => None,
+        };
+        let person = |person| self.recipients.person(bucket.as_ref(), person);
+        let unknown = |row: &AudienceRow| match column {
+            RowColumn::User => person(UserRef::Entra(row.id.as_str().into())),
+            RowColumn::Account => person(UserRef::Account(row.id.as_str().into())),
+            RowColumn::Conversation => unknown_conversation(&row.id.as_str().into()),
+        };
+        let filter = |row: &AudienceRow| match column {
+            RowColumn::User => ConversationFilter::User(row.id.as_str().into()),
+            RowColumn::Account => ConversationFilter::Account(row.id.as_str().into()),
+            RowColumn::Conversation => by_name(&row.id.as_str().into()),
+        };
+        self.named_with(rows, at, filter, unknown, |row| Some(&row.fields))
+            .await
     }
 
     fn is_roster(&self, unknown: &Recipient) -> bool {
@@ -226,23 +261,41 @@ impl<'a, B: Backend> Reader<'a, B> {
         filter: fn(&T) -> ConversationFilter,
         unknown: impl Fn(&T) -> (Option<SendPath>, Recipient),
     ) -> Result<Page, Failure> {
+        self.named_with(ids, at, filter, unknown, |_| None).await
+    }
+
+    /// The same, with the fields that an id brings. The page ends before it has more of them than [`FIELDS_BYTES_MAX`].
+    async fn named_with<T: Send + Sync>(
+        &self,
+        ids: &[T],
+        at: PagePosition<'_>,
+        filter: impl Fn(&T) -> ConversationFilter,
+        unknown: impl Fn(&T) -> (Option<SendPath>, Recipient),
+        fields_of: fn(&T) -> Option<&Fields>,
+    ) -> Result<Page, Failure> {
         let start = Position::read(at.cursor)?;
         let (conversations, matcher) = (&self.recipients.context.conversations, &self.recipients.matcher);
         let look_ups = ids.iter().enumerate().skip(start.index).map(|(index, id)| {
             let after = start.after.as_deref().filter(|_| index == start.index);
+            let filter = filter(id);
             async move {
-                let listing = conversations.list(&filter(id), after, PAGE_SIZE).await?;
+                let listing = conversations.list(&filter, after, PAGE_SIZE).await?;
                 Ok::<_, store::Error>((index, id, after.is_some(), listing))
             }
         });
         let mut look_ups = pin!(stream::iter(look_ups).buffered(CONCURRENT_READS));
         let (mut recipients, mut unreachable, mut next) = (Vec::new(), UnreachableCounts::default(), None);
+        let (mut fields, mut bytes) = (HashMap::new(), 0);
         while let Some((index, id, continued, listing)) = look_ups.try_next().await? {
             let mut found = listing.items;
-            if recipients.len() + found.len().max(1) > PAGE_SIZE {
+            let own = fields_of(id);
+            bytes += own.map_or(0, |own| size_of(own) * found.len().max(1));
+            let is_full = bytes > FIELDS_BYTES_MAX && !recipients.is_empty();
+            if is_full || recipients.len() + found.len().max(1) > PAGE_SIZE {
                 next = Some(Position { index, after: None });
                 break;
             }
+            let known = recipients.len();
             let excepted = |found: &ConversationSummary| !matcher.admits(&found.key, &found.attributes);
             let excepted = found.iter().any(excepted);
             found.retain(|found| matcher.means(&found.key, &found.attributes));
@@ -266,6 +319,8 @@ impl<'a, B: Backend> Reader<'a, B> {
                 unreachable.count(reason);
             }
             recipients.extend(found.into_iter().map(|found| self.recipients.conversation(found)));
+            let new = recipients.iter().skip(known);
+            fields.extend(new.filter_map(|(_, recipient)| Some((recipient.clone(), own?.clone()))));
             if listing.cursor.is_some() {
                 let after = listing.cursor;
                 next = Some(Position { index, after });
@@ -276,7 +331,7 @@ impl<'a, B: Backend> Reader<'a, B> {
             unreachable,
             // Each id is a recipient, excluded, or a recipient of another selector.
             matched: true,
-            ..Page::group(recipients, next.as_ref().map(cursor::encode))
+            ..Page::group(recipients, next.as_ref().map(cursor::encode)).with_fields(fields)
         })
     }
 

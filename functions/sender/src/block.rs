@@ -73,6 +73,7 @@ impl<B: Backend> ChunkSource<'_, B> {
                 cache: self.cache,
                 notification: &self.notification,
                 recipient,
+                fields: pending.fields.as_ref(),
                 is_update: pending.is_update,
                 key: DeliveryKey::new(&self.notification, recipient),
             };

@@ -6,7 +6,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use herald::Error;
-use herald::audience::Recipient;
+use herald::audience::{Fields, Recipient};
 use herald::backend::Backend;
 use herald::conversation::ConversationKey;
 use herald::delivery::{DeliveryKey, Outcome, OutcomeCounts, State};
@@ -48,6 +48,8 @@ pub(crate) struct ChunkRun<'a, B: Backend> {
 /// A delivery that is open.
 pub(crate) struct Pending {
     pub(crate) recipient: Recipient,
+    /// The fields of its row.
+    pub(crate) fields: Option<Fields>,
     /// When it is due.
     pub(crate) from: Timestamp,
     /// Whether there is a sent message to be updated.
@@ -87,8 +89,10 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         chunk.held = false;
         // After an error the chunk is dropped: its message comes again.
         let recipients = std::mem::take(&mut chunk.recipients);
+        let mut fields = std::mem::take(&mut chunk.fields).into_iter();
         let open = recipients.into_iter().map(|recipient| Pending {
             recipient,
+            fields: fields.next(),
             from,
             is_update: false,
         });
@@ -108,7 +112,10 @@ impl<'a, B: Backend> ChunkRun<'a, B> {
         if !self.events.is_empty() {
             self.invocation.context.events.publish(self.events).await?;
         }
-        self.chunk.recipients = self.open.into_iter().map(|open| open.recipient).collect();
+        for open in self.open {
+            self.chunk.recipients.push(open.recipient);
+            self.chunk.fields.extend(open.fields);
+        }
         Ok(())
     }
 

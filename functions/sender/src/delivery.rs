@@ -1,7 +1,7 @@
 //! One delivery: the recipient is resolved to a conversation, the conversation is leased, the attempt is made and its outcome
 //! written.
 
-use herald::audience::Recipient;
+use herald::audience::{Fields, Recipient};
 use herald::backend::Backend;
 use herald::conversation::{Conversation, ConversationKey, State};
 use herald::delivery::{AttemptLease, Claim, ClaimRequest, DeliveryKey, Disposition, Outcome};
@@ -72,6 +72,8 @@ pub(crate) struct Delivery<'d, 'a, B: Backend> {
     pub(crate) cache: &'d NotificationCache<'a, B>,
     pub(crate) notification: &'d NotificationId,
     pub(crate) recipient: &'d Recipient,
+    /// The fields of its row.
+    pub(crate) fields: Option<&'d Fields>,
     /// Whether there is a sent message to be updated.
     pub(crate) is_update: bool,
     /// The recipient's own key. A recipient that resolves to a conversation has its delivery under the conversation's key.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use botframework::outgoing::SharedMessage;
+use herald::audience::Fields;
 use herald::backend::Backend;
 use herald::conversation::Conversation;
 use herald::delivery::Outcome;
@@ -51,13 +52,14 @@ pub(crate) enum SentContent {
 }
 
 impl Snapshot {
-    /// The message of the recipient whose conversation this is; `None` once it is retracted.
+    /// The message of the recipient whose conversation this is, with the fields of their row; `None` once it is retracted.
     ///
     /// # Errors
     /// When the template makes no message for them.
     pub(crate) fn message_to(
         &self,
         conversation: &Conversation,
+        fields: Option<&Fields>,
     ) -> Result<Option<Cow<'_, SharedMessage>>, RenderingError> {
         let renderer = match self.outgoing.as_deref() {
             None => return Ok(None),
@@ -66,7 +68,7 @@ impl Snapshot {
         };
         let message = self
             .head
-            .render(renderer, template::recipient(conversation), None)?;
+            .render(renderer, template::recipient(conversation), fields)?;
         let shared = SharedMessage::from_activity(&message).map_err(|_| RenderingError::NotAMessage)?;
         Ok(Some(Cow::Owned(shared)))
     }

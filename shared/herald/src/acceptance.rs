@@ -6,7 +6,6 @@
 //! the queue is unavailable, a request with an idempotency key stays stored: its repetition enqueues the plan. A request
 //! without a key is rolled back, since a repetition would be another notification.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use botframework::lossless::LosslessJson;
@@ -27,9 +26,9 @@ use crate::notification::way_out::WayOutForm;
 use crate::notification::{IfNoConversation, Notification, SendMode, StartPolicy, State};
 use crate::problem::{Fault, Problem};
 use crate::queue::{self, Plan, Queue, Task};
-use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, Registry, catalogue};
+use crate::store::{self, Accept, Acceptance, Idempotency, Notifications, catalogue};
 use crate::telemetry::{self, Metric, chain};
-use crate::template::{self, MessageSource, RenderingError, TemplateRecord};
+use crate::template::MessageSource;
 use crate::time::until;
 use crate::timing::Defaults;
 use crate::warning::Warning;
@@ -38,7 +37,10 @@ mod bot;
 mod confirmation;
 mod exceptions;
 mod revise;
+mod templates;
 mod way_out;
+
+use templates::unrenderable;
 
 pub use bot::BotMessage;
 pub use revise::{ReviseError, Reviser, Revision};
@@ -235,31 +237,6 @@ impl<B: Backend> Acceptor<'_, B> {
         Ok(request.warnings)
     }
 
-    /// The document with the message of the template that it names. Later versions of the template change nothing of what is accepted.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if there is no such template.
-    pub async fn with_template<'d>(
-        &self,
-        document: &'d LosslessJson,
-    ) -> Result<Cow<'d, LosslessJson>, Error> {
-        let Some(name) = template::named_in(document) else {
-            return Ok(Cow::Borrowed(document));
-        };
-        let message = match template::built_in(name) {
-            Some(message) => Some(message),
-            None => {
-                let stored: Option<TemplateRecord> = self.registry.find_record(name).await?;
-                stored.and_then(|stored| stored.message())
-            }
-        };
-        let message = message.ok_or_else(|| {
-            let detail = "names no template that is stored: `GET /api/templates` lists them";
-            Error::Invalid(vec![Fault::new("#/template", detail)])
-        })?;
-        Ok(Cow::Owned(template::filled_in(document, &message)))
-    }
-
     /// The request in a document, if the deployment allows it and its caller may ask for it.
     fn valid_request(&self, document: &LosslessJson, caller: &str, now: Timestamp) -> Result<Request, Error> {
         let request = Request::parse(document, now).map_err(Error::Invalid)?;
@@ -441,10 +418,4 @@ async fn has_message<N: Notifications>(
         .message(&notification.id, notification.revision)
         .await?;
     Ok(current.is_some_and(|current| current.is_same_document(message)))
-}
-
-/// The template at this place makes no message.
-fn unrenderable(at: &str, error: RenderingError) -> Error {
-    let detail = format!("makes no message of this data: {error}");
-    Error::Invalid(vec![Fault::new(at, detail)])
 }

@@ -13,10 +13,12 @@ mod display;
 mod fields;
 mod matcher;
 mod request;
+mod row;
 
 pub use directory::{DirectoryMiss, DirectoryNameKind, DirectoryPeople, DirectoryTarget, MissReason};
 pub(crate) use fields::{kind, size};
 pub use matcher::SelectorMatcher;
+pub use row::{AudienceRow, Fields, RESERVED, ROW_BYTES_MAX, RowColumn, repeated_rows, size_of};
 
 /// The most selectors of one audience.
 pub const SELECTORS_MAX: usize = 20;
@@ -28,6 +30,14 @@ pub const IDS_MAX: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Audience(pub Vec<Selector>);
+
+impl Audience {
+    /// Whether its recipients bring data of their own. Then it has no other selector.
+    pub fn has_rows(&self) -> bool {
+        let mut selectors = self.0.iter();
+        selectors.any(|selector| matches!(selector.target, Target::Rows { .. }))
+    }
+}
 
 /// One selector of an audience, with conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +73,16 @@ pub enum Target {
     Accounts(Vec<ChannelAccountId>),
     /// These conversations, by key or id; an id may be of a thread.
     Conversations(Vec<ConversationName>),
+    /// The recipients of these rows, each with data of its own. It stands alone in its audience.
+    Rows {
+        /// How the rows name their recipients.
+        column: RowColumn,
+        /// The rows, each recipient in one.
+        rows: Vec<AudienceRow>,
+        /// Only conversations of this tenant, if given; of people by Entra object id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<String>,
+    },
     /// A part of a team.
     Team {
         /// The team's id, which is the id of its General channel.

@@ -5,13 +5,13 @@
 //! A page is stored once, before its chunks are enqueued, and counted in the same transaction. A chunk is closed once, when all
 //! its deliveries have ended, and counted in the same transaction. So the counts always add up, also after a crash.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use botframework::id::ConversationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::{Audience, Recipient, Selector, Target};
+use crate::audience::{Audience, Fields, Recipient, Selector, Target};
 use crate::conversation::Preferences;
 use crate::delivery::{Guarantee, Outcome, OutcomeCounts, SkipReason};
 use crate::id::NotificationId;
@@ -84,6 +84,8 @@ pub struct Notification {
     pub local_time: Option<LocalTime>,
     /// Whether a tenant has preferences, or its category quiet hours, since it was accepted: only then are they read.
     pub has_defaults: bool,
+    /// Whether its recipients bring data of their own: its messages differ.
+    pub has_rows: bool,
     /// The notification is not sent from this time on.
     pub expires_at: Timestamp,
     /// The outcomes for which an event is published for each delivery.
@@ -398,6 +400,7 @@ impl Notification {
             deliver_at: request.deliver_at,
             local_time: request.local_time.clone(),
             has_defaults: false,
+            has_rows: request.audience.has_rows(),
             expires_at: request.expires_at,
             events: request.events.clone(),
             retraction: ScheduledRetraction::of(request),
@@ -562,6 +565,7 @@ pub fn parts(audience: &Audience, segments: u16) -> Vec<Part<'_>> {
         Target::Tenant(_)
         | Target::Users { .. }
         | Target::Accounts(_)
+        | Target::Rows { .. }
         | Target::Conversations(_)
         | Target::Team { .. }
         | Target::Channel { .. }
@@ -614,6 +618,8 @@ pub struct PageChunk {
     pub wave: Option<Timestamp>,
     /// The recipients, each on one page only.
     pub recipients: Vec<Recipient>,
+    /// The fields of their rows, in the same order; none if they have none.
+    pub fields: Vec<Fields>,
 }
 
 /// The JSON form of a chunk.
@@ -630,6 +636,9 @@ struct Written {
     conversations: Vec<ConversationId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     others: Vec<Recipient>,
+    /// Of conversations and others, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fields: Vec<Fields>,
 }
 
 impl From<PageChunk> for Written {
@@ -639,24 +648,34 @@ impl From<PageChunk> for Written {
             send_mode,
             wave,
             recipients,
+            fields,
         } = chunk;
         let (mut conversations, mut others) = (Vec::new(), Vec::new());
+        let (mut of_conversations, mut of_others) = (Vec::new(), Vec::new());
+        let mut fields = fields.into_iter();
         for recipient in recipients {
+            let own = fields.next();
             match recipient {
                 Recipient::Conversation(key)
                     if bucket.as_ref().is_some_and(|bucket| bucket.contains(&key)) =>
                 {
                     conversations.push(key.conversation);
+                    of_conversations.extend(own);
                 }
-                other => others.push(other),
+                other => {
+                    others.push(other);
+                    of_others.extend(own);
+                }
             }
         }
+        of_conversations.append(&mut of_others);
         Self {
             bucket,
             send_mode,
             wave,
             conversations,
             others,
+            fields: of_conversations,
         }
     }
 }
@@ -669,6 +688,7 @@ impl From<Written> for PageChunk {
             wave,
             conversations,
             others,
+            fields,
         } = written;
         let known = conversations.into_iter().filter_map(|id| {
             let key = bucket.as_ref()?.conversation(id)?;
@@ -680,6 +700,7 @@ impl From<Written> for PageChunk {
             send_mode,
             wave,
             recipients,
+            fields,
         }
     }
 }
@@ -709,6 +730,7 @@ impl Page {
                     send_mode,
                     wave,
                     recipients: vec![recipient],
+                    fields: Vec::new(),
                 }),
             }
         }
@@ -720,10 +742,30 @@ impl Page {
         }
     }
 
+    /// The page with the fields of these recipients, if there are any.
+    #[must_use]
+    pub fn with_fields(mut self, mut fields: HashMap<Recipient, Fields>) -> Self {
+        if fields.is_empty() {
+            return self;
+        }
+        for chunk in &mut self.chunks {
+            let recipients = chunk.recipients.iter();
+            chunk.fields = recipients
+                .map(|recipient| fields.remove(recipient).unwrap_or_default())
+                .collect();
+        }
+        self
+    }
+
     /// The page without these recipients.
     #[must_use]
     pub fn without(mut self, others: &HashSet<Recipient>) -> Self {
         for chunk in &mut self.chunks {
+            let mut is_kept = chunk
+                .recipients
+                .iter()
+                .map(|recipient| !others.contains(recipient));
+            chunk.fields.retain(|_| is_kept.next().unwrap_or_default());
             let without_bucket = chunk.bucket.is_none();
             chunk.recipients.retain(|recipient| {
                 let is_kept = !others.contains(recipient);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::Recipient;
+use crate::audience::{Fields, Recipient};
 use crate::id::NotificationId;
 use crate::notification::{ChunkId, ChunkResult, PageChunk, SendMode};
 use crate::rate_limit::{Bucket, Ticket};
@@ -25,8 +25,8 @@ pub mod sqs;
 pub const DELAY_MAX: Duration = Duration::from_mins(15);
 
 /// The format of the messages below, which this release writes. It reads this one and all before it; those before the first one name
-/// none.
-pub const FORMAT: u16 = 1;
+/// none. Since 2 the message of a chunk's notification may be a template, and its recipients may have rows.
+pub const FORMAT: u16 = 2;
 
 /// Receives of a message before it goes to the dead-letter queue: the template's `maxReceiveCount`.
 pub const RECEIVES_MAX: u32 = 20;
@@ -129,6 +129,9 @@ pub struct Chunk {
     pub send_mode: SendMode,
     /// The recipients whose deliveries are open.
     pub recipients: Vec<Recipient>,
+    /// The fields of their rows, in the same order; none if they have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<Fields>,
     /// The outcomes of the chunk's other deliveries.
     #[serde(default)]
     pub result: ChunkResult,
@@ -195,6 +198,7 @@ impl Chunk {
             bucket: planned.bucket,
             send_mode: planned.send_mode,
             recipients: planned.recipients,
+            fields: planned.fields,
             result: ChunkResult::default(),
             revision: 0,
             ticket: None,

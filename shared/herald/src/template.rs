@@ -1,8 +1,8 @@
 //! Messages that are made from a template: of the data of a request, of what is known of each recipient, and of texts in their
 //! language.
 //!
-//! The language is that of [`botframework::cards::template`]. A request is a template if it has `data` or `texts`, or names a stored
-//! template; in any other, `${` is text. Of the data of its expressions, three names are Herald's own:
+//! The language is that of [`botframework::cards::template`]. A request is a template if it has `data`, `texts` or rows, or names a
+//! stored template; in any other, `${` is text. Of the data of its expressions, three names are Herald's own:
 //!
 //! | name | |
 //! |---|---|
@@ -20,7 +20,7 @@ mod source;
 mod stored;
 mod texts;
 
-pub use bindings::{Bindings, DATA_BYTES_MAX, RESERVED};
+pub use bindings::{Bindings, DATA_BYTES_MAX};
 pub use recipient::recipient;
 pub use renderer::{MessageRenderer, RenderingError};
 pub use source::{MessageSource, check};

@@ -48,6 +48,8 @@ pub enum WarningCode {
     NobodyReachable,
     /// A notification to many that does not say how to opt out of it.
     NoWayOut,
+    /// Rows that name a recipient of an earlier row.
+    RepeatedRows,
     /// Named ids of which no conversation is remembered.
     NotRemembered,
     /// Microsoft Graph did not return the people of a group, tenant or manager, all of them or those after some page.

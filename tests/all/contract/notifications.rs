@@ -92,6 +92,7 @@ fn notification(number: u8) -> Notification {
         deliver_at: None,
         local_time: None,
         has_defaults: false,
+        has_rows: false,
         expires_at: at(3_600),
         events: Vec::new(),
         retraction: None,
@@ -164,6 +165,7 @@ fn bucket(tenant: &str) -> Bucket {
 /// A page of chunks with two recipients each.
 fn page(chunks: usize, next: Option<&str>) -> Page {
     let chunk = |index: usize| PageChunk {
+        fields: Vec::new(),
         bucket: (index > 0).then(|| bucket(&index.to_string())),
         send_mode: SendMode::Individual,
         wave: None,
@@ -312,6 +314,7 @@ async fn an_accepted_notification_is_read_unchanged<S: Notifications>(store: S) 
                 fallback: Zone::named("Europe/Berlin"),
             }),
             has_defaults: true,
+            has_rows: true,
             expires_at: at(7_200),
             events: vec![
                 DeliveryEvent::Gone,
@@ -638,6 +641,7 @@ async fn a_page_of_the_longest_ids_fits_into_an_item<S: Notifications>(store: S)
         unreachable!()
     };
     let chunk = PageChunk {
+        fields: Vec::new(),
         bucket: Some(Bucket::of(&key, Some(&"\"".repeat(ID_BYTES_MAX)))),
         send_mode: SendMode::Batch,
         wave: None,
@@ -1159,6 +1163,7 @@ async fn hostile_recipients_are_stored_unchanged<S: Notifications>(store: S) {
     });
     let recipients = conversations.chain(names);
     let chunk = PageChunk {
+        fields: Vec::new(),
         bucket: Some(bucket("|#%\"\u{1F980}")),
         send_mode: SendMode::Batch,
         wave: None,

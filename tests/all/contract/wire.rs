@@ -108,6 +108,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
         deliver_at: None,
         local_time: None,
         has_defaults: false,
+        has_rows: false,
         expires_at: at(3_600),
         events: Vec::new(),
         retraction: None,
@@ -149,6 +150,7 @@ fn acceptance(idempotency: Option<Idempotency>) -> Acceptance {
 
 fn page() -> Page {
     let chunk = PageChunk {
+        fields: Vec::new(),
         bucket: None,
         send_mode: SendMode::Individual,
         wave: None,

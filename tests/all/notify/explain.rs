@@ -135,6 +135,7 @@ async fn left(world: &World, pages: &[Vec<Made>]) -> NotificationId {
         let chunks: Vec<PageChunk> = page
             .iter()
             .map(|made| PageChunk {
+                fields: Vec::new(),
                 bucket: made.tenant.map(bucket),
                 send_mode: SendMode::Individual,
                 wave: None,

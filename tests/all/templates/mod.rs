@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, document, get, personal, post, request, text};
 
+mod rows;
 mod stored;
 
 /// People with names, and languages of their clients.

@@ -36,7 +36,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         }
         let checked = self.precheck(lease, snapshot, target.conversation);
         let checked = checked.and_then(|conversation| {
-            let message = snapshot.message_to(conversation);
+            let message = snapshot.message_to(conversation, self.fields);
             let message = message.map_err(|error| not_rendered(&error, lease, snapshot))?;
             Ok((conversation, message))
         });

@@ -126,6 +126,7 @@ pub(super) fn listed_recipients(audience: &Audience) -> Option<u64> {
         },
         Target::Users { ids, .. } => Some(ids.len() as u64),
         Target::Accounts(ids) => Some(ids.len() as u64),
+        Target::Rows { rows, .. } => Some(rows.len() as u64),
         Target::Conversations(ids) => Some(ids.len() as u64),
         Target::Channel { .. } | Target::GroupChat(_) => Some(1),
         Target::Directory(target) => match &target.people {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Audience, Guests, Selector, Target};
+use super::{Audience, AudienceRow, Guests, Selector, Target};
 
 impl Audience {
     /// The `audience` of a request for this audience: one selector, or an array.
@@ -47,6 +47,17 @@ impl Selector {
             Target::GroupChatMembers { id, .. } => {
                 put("groupChat", json!(id));
                 put("to", json!("members"));
+            }
+            Target::Rows { column, rows, tenant } => {
+                let row = |row: &AudienceRow| {
+                    let mut shown = row.fields.clone();
+                    shown.insert(column.as_str().to_owned(), json!(row.id));
+                    Value::Object(shown)
+                };
+                put("rows", rows.iter().map(row).collect());
+                if let Some(tenant) = tenant {
+                    put("tenant", json!(tenant));
+                }
             }
             Target::Tag(name) => put("tag", json!(name)),
             Target::Directory(target) => {

@@ -59,7 +59,7 @@ pub(super) fn ids<T: From<String>>(value: &Value, at: &str, faults: &mut Faults)
     Some(list)
 }
 
-fn not_an_id(found: &Value) -> String {
+pub(super) fn not_an_id(found: &Value) -> String {
     format!(
         "must be a string of 1 to {ID_BYTES_MAX} bytes without control characters, found {}",
         size(found)

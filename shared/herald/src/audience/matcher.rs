@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use botframework::id::{ChannelAccountId, EntraObjectId};
 
-use super::{Audience, Recipient, Selector, Target, TeamPart, thread_name};
+use super::{Audience, Recipient, RowColumn, Selector, Target, TeamPart, thread_name};
 use crate::conversation::{Attributes, ConversationKey, ConversationName, Names, Scope};
 
 /// Matches the conversations that belong to one selector of an audience and to no other.
@@ -91,6 +91,7 @@ impl Selector {
             Target::Users { .. }
             | Target::Accounts(_)
             | Target::Conversations(_)
+            | Target::Rows { .. }
             | Target::Channel { .. }
             | Target::GroupChat(_) => 3,
             Target::Team {
@@ -118,6 +119,8 @@ enum CompiledTarget<'a> {
     Users(HashSet<&'a EntraObjectId>, Option<&'a str>),
     Accounts(HashSet<&'a ChannelAccountId>),
     Conversations(Names<'a>),
+    /// People in rows.
+    Rows(RowColumn, HashSet<&'a str>, Option<&'a str>),
     One(ConversationName),
     Team(&'a str),
     Tag(&'a str),
@@ -134,6 +137,15 @@ impl<'a> CompiledSelector<'a> {
             Target::Accounts(ids) => CompiledTarget::Accounts(ids.iter().collect()),
             Target::Conversations(ids) => {
                 CompiledTarget::Conversations(Names::new(ids.iter().map(ConversationName::as_str)))
+            }
+            Target::Rows { column, rows, tenant } => {
+                let ids = rows.iter().map(|row| row.id.as_str());
+                match column {
+                    RowColumn::Conversation => CompiledTarget::Conversations(Names::new(ids)),
+                    RowColumn::User | RowColumn::Account => {
+                        CompiledTarget::Rows(*column, ids.collect(), tenant.as_deref())
+                    }
+                }
             }
             Target::Team { id, to, .. } => match to {
                 TeamPart::General => CompiledTarget::One(id.as_str().into()),
@@ -170,6 +182,15 @@ impl<'a> CompiledSelector<'a> {
                 .account
                 .as_ref()
                 .is_some_and(|account| ids.contains(account)),
+            CompiledTarget::Rows(column, ids, tenant) => {
+                let id = match column {
+                    RowColumn::User => attributes.user.as_ref().map(EntraObjectId::as_str),
+                    RowColumn::Account => attributes.account.as_ref().map(ChannelAccountId::as_str),
+                    RowColumn::Conversation => None,
+                };
+                id.is_some_and(|id| ids.contains(id))
+                    && (tenant.is_none() || *tenant == attributes.tenant.as_deref())
+            }
             CompiledTarget::Conversations(names) => names.contain(conversation),
             CompiledTarget::One(name) => name.names(conversation),
             CompiledTarget::Team(team) => is_root && attributes.team.as_deref() == Some(team),
@@ -219,6 +240,10 @@ impl<'a> CompiledSelector<'a> {
         match (&self.target, unknown) {
             (CompiledTarget::Users(ids, _), Recipient::User(id)) => ids.contains(id),
             (CompiledTarget::Accounts(ids), Recipient::Account(id)) => ids.contains(id),
+            (CompiledTarget::Rows(RowColumn::User, ids, _), Recipient::User(id)) => ids.contains(id.as_str()),
+            (CompiledTarget::Rows(RowColumn::Account, ids, _), Recipient::Account(id)) => {
+                ids.contains(id.as_str())
+            }
             (CompiledTarget::Conversations(names), Recipient::UnknownConversation(id)) => {
                 names.contain_text(id.as_str())
             }

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::fields::{guests, id, ids, kind, size};
+use super::row::{self, RowColumn};
 use super::{Audience, SELECTORS_MAX, Selector, Target, TeamPart, directory};
 use crate::conversation::{self, ConversationName, Scope};
 use crate::problem::{Faults, pointer, suggestion};
 
-const KNOWN: &str = "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `team`, `channel`, `groupChat`, `tag`, `group`, \
+const KNOWN: &str = "`everyone`, `tenant`, `users`, `accounts`, `conversations`, `rows`, `team`, `channel`, `groupChat`, `tag`, `group`, \
                      `directory`, `mails`, `upns` or `manager`";
 
 impl Audience {
@@ -36,16 +37,22 @@ impl Audience {
             }
             one => selectors.extend(selector(one, at, faults)),
         }
-        (!selectors.is_empty()).then_some(Self(selectors))
+        let audience = Self(selectors);
+        if audience.has_rows() && audience.0.len() > 1 {
+            // Who is also in another selector would get a message without their fields.
+            faults.note(at, "must be one selector if it has `rows`");
+        }
+        (!audience.0.is_empty()).then_some(audience)
     }
 }
 
 /// The members that name a selector's target, each with the members that may accompany it.
-const FORMS: [(&str, &[&str]); 14] = [
+const FORMS: [(&str, &[&str]); 15] = [
     ("everyone", &[]),
     ("users", &["tenant"]),
     ("accounts", &[]),
     ("conversations", &[]),
+    ("rows", &["tenant"]),
     ("team", &["to", "guests"]),
     ("channel", &["thread", "team"]),
     ("groupChat", &["to", "guests"]),
@@ -99,11 +106,12 @@ fn selector(value: &Value, at: &str, faults: &mut Faults) -> Option<Selector> {
 }
 
 /// All members of selectors.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 22] = [
     "everyone",
     "users",
     "accounts",
     "conversations",
+    "rows",
     "team",
     "channel",
     "groupChat",
@@ -147,6 +155,24 @@ fn target(object: &Map<String, Value>, leading: &str, at: &str, faults: &mut Fau
         "accounts" => ids(&object[leading], &field, faults).map(Target::Accounts),
         "conversations" => {
             ids(&object[leading], &field, faults).map(|names| Target::Conversations(distinct(names)))
+        }
+        "rows" => {
+            let tenant = object
+                .get("tenant")
+                .and_then(|_| id(object, "tenant", at, faults));
+            let has_tenant = tenant.is_some();
+            let target = row::parse(&object[leading], tenant, &field, faults)?;
+            let is_of_users = matches!(
+                &target,
+                Target::Rows {
+                    column: RowColumn::User,
+                    ..
+                }
+            );
+            if has_tenant && !is_of_users {
+                faults.note(format!("{at}/tenant"), "belongs beside rows that name a `user`");
+            }
+            Some(target)
         }
         "team" => {
             let to = team_part(object, at, faults);

@@ -2,10 +2,11 @@
 
 use botframework::activity::Activity;
 use botframework::cards::template::UnresolvedExpression;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::size::{TEAMS_BYTES_MAX, as_teams_counts};
 use super::{Content, Notification, summary};
+use crate::audience::Fields;
 use crate::template::{MessageRenderer, MessageSource, RenderingError};
 
 impl Notification {
@@ -31,7 +32,7 @@ impl Notification {
         &self,
         renderer: &MessageRenderer,
         recipient: Value,
-        fields: Option<&Map<String, Value>>,
+        fields: Option<&Fields>,
     ) -> Result<Activity, RenderingError> {
         self.finished(renderer.render(recipient, fields)?)
     }
@@ -44,7 +45,7 @@ impl Notification {
         &self,
         renderer: &MessageRenderer,
         recipient: Value,
-        fields: Option<&Map<String, Value>>,
+        fields: Option<&Fields>,
     ) -> Result<(Activity, Vec<UnresolvedExpression>), RenderingError> {
         let (message, unresolved) = renderer.render_with_unresolved(recipient, fields)?;
         Ok((self.finished(message)?, unresolved))
@@ -55,7 +56,10 @@ impl Notification {
     /// # Errors
     /// When it makes no message.
     pub fn settled(&self, source: &MessageSource) -> Result<MessageSource, RenderingError> {
-        let Some(renderer) = self.renderer(source).filter(|_| !source.is_personal()) else {
+        let Some(renderer) = self
+            .renderer(source)
+            .filter(|_| !self.has_rows && !source.is_personal())
+        else {
             return Ok(source.clone());
         };
         let mut message = renderer.render(json!({}), None)?;

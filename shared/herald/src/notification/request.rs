@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::{DeliveryEvent, IfNoConversation, IfUnreachable, Priority, SendMode};
-use crate::audience::{Audience, kind, size};
+use crate::audience::{Audience, kind, repeated_rows, size};
 use crate::delivery::Guarantee;
 use crate::id::NotificationId;
 use crate::problem::{Fault, Faults, pointer, suggestion};
@@ -122,8 +122,10 @@ impl Request {
         }
         let audience = required(object, "audience", "who the notification is for", &mut faults)
             .and_then(|value| Audience::parse(value, &mut faults));
-        let bindings = Bindings::parse(object, &mut faults);
+        let has_rows = audience.as_ref().is_some_and(Audience::has_rows);
+        let bindings = Bindings::parse(object, &mut faults).or_else(|| has_rows.then(Bindings::default));
         let message = message(body, object, bindings.as_ref(), &mut faults);
+        warnings.extend(object.get("audience").and_then(repeated));
         let category = name(object, "category", CATEGORY_BYTES_MAX, &mut faults);
         let mandatory = flag(object, "mandatory", &mut faults);
         let subject = name(object, "subject", SUBJECT_BYTES_MAX, &mut faults);
@@ -131,7 +133,8 @@ impl Request {
         let if_no_conversation = if_no_conversation(object, &mut faults);
         let if_unreachable = if_unreachable(object, &mut faults);
         let replacement = replacement_of(body, bindings.as_ref(), &mut faults);
-        let is_personal = message.as_ref().is_some_and(|(message, _)| message.is_personal())
+        let is_personal = has_rows
+            || message.as_ref().is_some_and(|(message, _)| message.is_personal())
             || replacement
                 .as_ref()
                 .is_some_and(|replacement| replacement.is_personal());
@@ -182,6 +185,13 @@ fn required<'v>(
         faults.note(pointer("#", name), format!("is missing: say {what}"));
     }
     value
+}
+
+/// A warning of rows that do not count.
+fn repeated(audience: &Value) -> Option<Warning> {
+    let repeated = repeated_rows(audience);
+    let detail = format!("{repeated} rows name a recipient that an earlier row names: the first one counts.");
+    (repeated > 0).then(|| Warning::at("#/audience", WarningCode::RepeatedRows, detail))
 }
 
 /// The message. A template that is named must have been looked up by now.
@@ -284,7 +294,7 @@ fn send_mode(
         faults.note("#/sendMode", detail);
     }
     if send_mode == Some(SendMode::Batch) && is_personal {
-        let detail = "must be \"individual\" with a template that reads `recipient` or `texts`: a batch sends one message to all";
+        let detail = "must be \"individual\" with `rows`, and with a template that reads `recipient` or `texts`: a batch sends one message to all";
         faults.note("#/sendMode", detail);
     }
     send_mode

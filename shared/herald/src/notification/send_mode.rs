@@ -123,6 +123,8 @@ impl Page {
                 send_mode: chunk.send_mode,
                 wave: chunk.wave,
                 recipients,
+                // What goes by batch has none.
+                fields: chunk.fields.clone(),
             })
         });
         self.chunks = chunks.collect();
@@ -194,6 +196,7 @@ mod tests {
     fn a_chunk_of_the_ordinary_way_is_written_as_it_ever_was() {
         let written = |send_mode| {
             let chunk = PageChunk {
+                fields: Vec::new(),
                 bucket: Some(bucket()),
                 send_mode,
                 wave: None,

@@ -4,14 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::texts::Texts;
-use crate::audience::kind;
+use crate::audience::{RESERVED, kind};
 use crate::problem::{Faults, pointer};
 
 /// The most bytes of `data`, and of `texts`, as JSON.
 pub const DATA_BYTES_MAX: usize = 256 * 1024;
-
-/// The names that the data of a request must not have: an expression reads Herald's own there.
-pub const RESERVED: [&str; 3] = ["recipient", "notification", "texts"];
 
 /// The data and the texts of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

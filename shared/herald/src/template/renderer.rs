@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use botframework::activity::{Activity, TextFormat};
 use botframework::cards::template::{RenderError, Template, UnresolvedExpression};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::bindings::Bindings;
 use super::source::{MessageSource, NotATemplate};
+use crate::audience::Fields;
 
 /// Why a template makes no message for a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,11 +86,7 @@ impl MessageRenderer {
     ///
     /// # Errors
     /// When it makes no message for this recipient.
-    pub fn render(
-        &self,
-        recipient: Value,
-        fields: Option<&Map<String, Value>>,
-    ) -> Result<Activity, RenderingError> {
+    pub fn render(&self, recipient: Value, fields: Option<&Fields>) -> Result<Activity, RenderingError> {
         let root = self.root(recipient, fields);
         let rendered = self.message.render(&root)?;
         self.message_of(rendered, &root)
@@ -102,7 +99,7 @@ impl MessageRenderer {
     pub fn render_with_unresolved(
         &self,
         recipient: Value,
-        fields: Option<&Map<String, Value>>,
+        fields: Option<&Fields>,
     ) -> Result<(Activity, Vec<UnresolvedExpression>), RenderingError> {
         let root = self.root(recipient, fields);
         let mut unresolved = Vec::new();
@@ -119,7 +116,7 @@ impl MessageRenderer {
     }
 
     /// The data in the scope of the whole template.
-    fn root(&self, recipient: Value, fields: Option<&Map<String, Value>>) -> Value {
+    fn root(&self, recipient: Value, fields: Option<&Fields>) -> Value {
         let mut root = self.bindings.data.clone();
         for (name, value) in fields.into_iter().flatten() {
             root.insert(name.clone(), value.clone());

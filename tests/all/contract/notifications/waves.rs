@@ -19,6 +19,7 @@ fn with_waves(waves: &[(Timestamp, usize)], next: Option<&str>) -> Page {
     let mut page = page(1, next);
     page.chunks.extend(waves.iter().map(|(due, count)| {
         PageChunk {
+            fields: Vec::new(),
             bucket: Some(bucket("t")),
             send_mode: SendMode::Individual,
             wave: Some(*due),

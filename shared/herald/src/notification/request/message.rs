@@ -33,7 +33,8 @@ pub fn replacement(body: LosslessJson) -> Result<MessageSource, Vec<Fault>> {
         let detail = format!("is not a field of an edit{}", suggestion(name, &EDIT_FIELDS));
         faults.note(pointer("#", name), detail);
     }
-    of_request(&body, faults)
+    let bindings = Bindings::parse(object, &mut faults).unwrap_or_default();
+    of_request(&body, Some(&bindings), faults)
 }
 
 /// Parses the `message` of a request, with its `data` and `texts`; its other fields do not matter.
@@ -41,16 +42,19 @@ pub fn replacement(body: LosslessJson) -> Result<MessageSource, Vec<Fault>> {
 /// # Errors
 /// Every invalid field of these, with its JSON pointer.
 pub fn message_of(request: &LosslessJson) -> Result<MessageSource, Vec<Fault>> {
-    of_request(request, Faults::default())
+    let mut faults = Faults::default();
+    let object = request.value.as_object();
+    let bindings = object.and_then(|object| Bindings::parse(object, &mut faults));
+    of_request(request, bindings.as_ref(), faults)
 }
 
-fn of_request(request: &LosslessJson, mut faults: Faults) -> Result<MessageSource, Vec<Fault>> {
-    let bindings = request
-        .value
-        .as_object()
-        .and_then(|object| Bindings::parse(object, &mut faults));
+fn of_request(
+    request: &LosslessJson,
+    bindings: Option<&Bindings>,
+    mut faults: Faults,
+) -> Result<MessageSource, Vec<Fault>> {
     let message = request.get("message").unwrap_or_default();
-    let source = parse(message, "#/message", bindings.as_ref(), &mut faults);
+    let source = parse(message, "#/message", bindings, &mut faults);
     faults.none_in(source.map(|(source, _)| source))
 }
 

@@ -114,8 +114,13 @@ fn optional_fields(verb: &'static str, notification: &Notification) -> Result<It
     if let Some(local_time) = &notification.local_time {
         attributes.extend(item([("localTime", json(verb, "localTime", local_time)?)]));
     }
-    if notification.has_defaults {
-        attributes.extend(item([("hasDefaults", AttributeValue::Bool(true))]));
+    for (name, has) in [
+        ("hasDefaults", notification.has_defaults),
+        ("hasRows", notification.has_rows),
+    ] {
+        if has {
+            attributes.extend(item([(name, AttributeValue::Bool(true))]));
+        }
     }
     if let Some(ScheduledRetraction { at, kind, revision }) = &notification.retraction {
         attributes.extend(item([
@@ -148,6 +153,7 @@ pub(super) fn write_head(verb: &'static str, notification: &Notification) -> Res
         deliver_at,
         local_time: _,
         has_defaults: _,
+        has_rows: _,
         expires_at,
         events: _,
         retraction: _,
@@ -272,6 +278,7 @@ pub(super) fn read_head(verb: &'static str, item: &Item) -> Result<Notification,
             None => None,
         },
         has_defaults: head.item.contains_key("hasDefaults"),
+        has_rows: head.item.contains_key("hasRows"),
         expires_at: head.moment("expiresAt")?,
         events: match head.optional_text("events")? {
             Some(_) => head.json("events")?,
