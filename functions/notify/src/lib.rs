@@ -3,6 +3,7 @@
 //! | request | response |
 //! |---|---|
 //! | `POST /api/notifications` | 202 `{id, state, statusUrl}` |
+//! | `POST /api/notifications/preview` | 200, what a recipient would get; nothing is sent |
 //! | `GET /api/notifications` | 200, a page of notifications, newest first |
 //! | `GET /api/notifications/{id}` | 200, what was asked for, state and counts |
 //! | `POST /api/notifications/{id}/cancel` | 200; open deliveries are not sent any more |
@@ -80,6 +81,7 @@ mod outage;
 mod plan;
 mod plan_pages;
 mod preferences;
+mod preview;
 mod rates;
 mod request;
 mod response;
@@ -212,6 +214,7 @@ impl<B: Backend> Context<B> {
         let caller = &caller::of(request);
         match route.endpoint {
             Endpoint::Create => self.create(request).await,
+            Endpoint::Preview => Box::pin(self.preview(request)).await,
             Endpoint::ListNotifications => self.notifications(query).await,
             Endpoint::Status => self.status(&path("id")?).await,
             Endpoint::Cancel => self.cancel(&path("id")?, caller).await,

@@ -56,12 +56,22 @@ struct Plan<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Size {
+pub(crate) struct Size {
     /// As Teams counts: in UTF-16, without pictures.
     bytes: u64,
     /// About the largest message that Teams accepts.
     largest_bytes: u64,
     within_limit: bool,
+}
+
+impl Size {
+    pub(crate) fn of(bytes: u64, largest_bytes: u64) -> Self {
+        Self {
+            bytes,
+            largest_bytes,
+            within_limit: bytes <= largest_bytes,
+        }
+    }
 }
 
 /// How long sending would take.
@@ -126,11 +136,7 @@ impl<B: Backend> Context<B> {
             waves: self.waves(&notification).await?,
             message: message.map(|message| {
                 let bytes = as_teams_counts(&notification.outgoing(message.into_activity()));
-                Size {
-                    bytes,
-                    largest_bytes: TEAMS_BYTES_MAX,
-                    within_limit: bytes <= TEAMS_BYTES_MAX,
-                }
+                Size::of(bytes, TEAMS_BYTES_MAX)
             }),
             predicted: Predicted::of(&notification, &self.limits),
             cost: Cost {

@@ -36,6 +36,7 @@ impl Right {
     const fn of(endpoint: Endpoint) -> Option<Self> {
         match endpoint {
             Endpoint::Create
+            | Endpoint::Preview
             | Endpoint::ListNotifications
             | Endpoint::Status
             | Endpoint::Cancel

@@ -16,6 +16,7 @@ use crate::response::ApiError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Create,
+    Preview,
     ListNotifications,
     Status,
     Cancel,
@@ -99,7 +100,7 @@ const fn route(
 }
 
 /// Every route whose integration is this function, as in `infra/template.yaml`; `$default` is for the rest.
-static ROUTES: [Route; 57] = [
+static ROUTES: [Route; 58] = [
     route(
         "GET",
         "/api/notifications",
@@ -107,6 +108,7 @@ static ROUTES: [Route; 57] = [
         &["caller", "category", "state", "cursor", "limit"],
     ),
     route("POST", "/api/notifications", Endpoint::Create, &[]),
+    route("POST", "/api/notifications/preview", Endpoint::Preview, &[]),
     route("GET", "/api/notifications/{id}", Endpoint::Status, &[]),
     route("POST", "/api/notifications/{id}/cancel", Endpoint::Cancel, &[]),
     route(

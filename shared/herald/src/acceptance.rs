@@ -36,6 +36,7 @@ use crate::warning::Warning;
 mod bot;
 mod confirmation;
 mod exceptions;
+mod preview;
 mod revise;
 mod templates;
 mod way_out;
@@ -43,6 +44,7 @@ mod way_out;
 use templates::unrenderable;
 
 pub use bot::BotMessage;
+pub use preview::{Preview, Viewer};
 pub use revise::{ReviseError, Reviser, Revision};
 
 /// How long an idempotency key is remembered.

@@ -21,6 +21,7 @@ use request::{LocalTime, Request};
 use way_out::WayOut;
 
 mod filter;
+mod inspection;
 mod priority;
 mod rendering;
 pub mod request;
@@ -33,6 +34,7 @@ mod wave;
 pub mod way_out;
 
 pub use filter::NotificationFilter;
+pub use inspection::inspect;
 pub use priority::{NORMAL_AUDIENCE_MAX, Priority};
 pub use retraction::{RetractionKind, ScheduledRetraction};
 pub use send_mode::{SendMode, SendPath};

@@ -38,6 +38,16 @@ impl Warning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WarningCode {
+    /// An Adaptive Card of a version that Teams does not show.
+    CardVersion,
+    /// An expression that has no value, and is left as text.
+    LeftAsText,
+    /// A mention whose text is nowhere in the message.
+    MentionAbsent,
+    /// An image without a text for screen readers.
+    NoAltText,
+    /// A card without a text for clients that cannot show it.
+    NoFallbackText,
     /// `expiresAt` is later than the latest possible moment, which is used instead.
     ExpiryCapped,
     /// An excluded id that no conversation has which is remembered.

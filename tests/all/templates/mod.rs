@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, document, get, personal, post, request, text};
 
+mod preview;
 mod rows;
 mod stored;
 

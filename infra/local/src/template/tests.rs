@@ -86,6 +86,7 @@ fn the_real_template_is_what_runs() {
             ("ANY /api/messages", "messages"),
             ("GET /api/notifications", "notify"),
             ("POST /api/notifications", "notify"),
+            ("POST /api/notifications/preview", "notify"),
             ("GET /api/notifications/{id}", "notify"),
             ("POST /api/notifications/{id}/cancel", "notify"),
             ("POST /api/notifications/{id}/waves/{instant}/cancel", "notify"),
