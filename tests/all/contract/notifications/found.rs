@@ -1,5 +1,7 @@
 //! Recipients found on rosters: deduplication across pages, and frozen pages.
 
+use herald::audience::{DirectoryMiss, DirectoryNameKind, MissReason};
+
 use super::super::on_every_backend;
 use super::*;
 
@@ -43,6 +45,17 @@ async fn a_person_on_two_pages_is_a_duplicate_on_the_second<S: Notifications>(st
         people(&["zoe", "eve"])
     );
     assert_eq!(repeated(&store, 1, (1, 1), &[]).await, []);
+    // A name that leads to nobody is one recipient, whatever the reason is.
+    let missed = |reason| {
+        let (kind, name) = (DirectoryNameKind::Mail, "x@library.example".to_owned());
+        vec![Recipient::Missed(DirectoryMiss { kind, name, reason })]
+    };
+    assert_eq!(
+        repeated(&store, 1, (1, 2), &missed(MissReason::NoSuchPerson)).await,
+        []
+    );
+    let forbidden = missed(MissReason::Forbidden);
+    assert_eq!(repeated(&store, 1, (1, 3), &forbidden).await, forbidden);
 }
 
 async fn a_page_read_again_has_no_duplicates<S: Notifications>(store: S) {

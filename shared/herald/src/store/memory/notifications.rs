@@ -24,8 +24,8 @@ pub(super) struct Entry {
     documents: BTreeMap<Document, Vec<u8>>,
     pages: BTreeMap<(u16, u32), Page>,
     frozen: HashMap<(u16, u32), Page>,
-    /// The page that claimed each recipient first.
-    claimed: HashMap<Recipient, (u16, u32)>,
+    /// The page that claimed each recipient first, by the recipient's part of a ledger key.
+    claimed: HashMap<String, (u16, u32)>,
     /// What is counted of each chunk.
     counted: BTreeMap<ChunkId, CountedChunk>,
     dead_letters: BTreeMap<ChunkId, String>,
@@ -241,7 +241,7 @@ impl Notifications for Store {
     ) -> Result<Vec<Recipient>, Error> {
         let claimed_before = self.with(id, |entry| {
             let mut claim = |recipient: &&Recipient| {
-                let by = entry.claimed.entry((*recipient).clone()).or_insert(page);
+                let by = entry.claimed.entry(recipient.ledger_key()).or_insert(page);
                 *by != page
             };
             found.iter().filter(&mut claim).cloned().collect()
