@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 /// How a selector is written, for help and errors.
 pub(crate) const FORMS: &str = "everyone, tenant:ID, user:ID, account:ID, conversation:ID, tag:NAME, channel:ID, chat:ID, \
-    team:ID (its General channel), channels-of:ID, members-of:ID, or a selector as JSON";
+    team:ID (its General channel), channels-of:ID, members-of:ID, group:ID, directory:TENANT, mail:ADDRESS, upn:NAME, manager:ID, or a \
+    selector as JSON";
 
 /// One selector: who gets a notification.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,11 @@ impl FromStr for Selector {
             ("user", id) => json!({"users": [id]}),
             ("account", id) => json!({"accounts": [id]}),
             ("conversation", id) => json!({"conversations": [id]}),
+            ("group", id) => json!({"group": id}),
+            ("directory", tenant) => json!({"directory": tenant}),
+            ("mail", address) => json!({"mails": [address]}),
+            ("upn", name) => json!({"upns": [name]}),
+            ("manager", id) => json!({"manager": id}),
             ("tag", name) => json!({"tag": name}),
             ("channel", id) => json!({"channel": id}),
             ("chat", id) => json!({"groupChat": id}),
@@ -44,13 +50,18 @@ impl FromStr for Selector {
     }
 }
 
+/// The lists of which one selector holds many.
+const LISTS: [&str; 5] = ["users", "accounts", "conversations", "mails", "upns"];
+
+/// The targets that are in a tenant.
+const IN_TENANT: [&str; 5] = ["users", "mails", "upns", "group", "manager"];
+
 /// The audience of several selectors. People and conversations that are named one by one become one list of each kind; `tenant` is where
-/// the users are.
+/// the people are.
 pub(crate) fn audience(selectors: &[Selector], tenant: Option<&str>, except: &[String]) -> Value {
     let mut union: Vec<Value> = Vec::new();
     for Selector(selector) in selectors {
-        let lists = ["users", "accounts", "conversations"];
-        let named = lists.into_iter().find(|name| selector[*name].is_array());
+        let named = LISTS.into_iter().find(|name| selector[*name].is_array());
         let same = named.and_then(|name| {
             let earlier = union.iter_mut().find(|earlier| earlier[name].is_array());
             earlier
@@ -63,8 +74,8 @@ pub(crate) fn audience(selectors: &[Selector], tenant: Option<&str>, except: &[S
         }
     }
     for selector in &mut union {
-        if let Some(tenant) = tenant.filter(|_| selector["users"].is_array() && selector["tenant"].is_null())
-        {
+        let is_in_tenant = IN_TENANT.iter().any(|name| !selector[*name].is_null());
+        if let Some(tenant) = tenant.filter(|_| is_in_tenant && selector["tenant"].is_null()) {
             selector["tenant"] = tenant.into();
         }
         if !except.is_empty() {
@@ -93,6 +104,14 @@ mod tests {
         assert_eq!(
             of(&["user:a", "tag:beta", "user:b"], Some("t"), &["c"]),
             json!([{"users": ["a", "b"], "tenant": "t", "except": ["c"]}, {"tag": "beta", "except": ["c"]}])
+        );
+        assert_eq!(
+            of(
+                &["mail:a@library.example", "group:g", "mail:b@library.example"],
+                Some("t"),
+                &[]
+            ),
+            json!([{"mails": ["a@library.example", "b@library.example"], "tenant": "t"}, {"group": "g", "tenant": "t"}])
         );
         assert_eq!(
             of(&["members-of:19:x@thread.tacv2"], None, &[]),

@@ -20,6 +20,7 @@ mod routes;
 mod schedules;
 mod send;
 mod shell;
+mod templates;
 mod transfer;
 mod watch;
 
@@ -61,6 +62,9 @@ pub(crate) enum Verb {
     /// Rules from events to notifications
     #[command(subcommand)]
     Routes(routes::Routes),
+    /// Messages with expressions, which `send` names
+    #[command(subcommand)]
+    Templates(templates::Templates),
     /// Addresses for tools that post to incoming webhooks
     #[command(subcommand)]
     Hooks(hooks::Hooks),
@@ -109,6 +113,7 @@ impl Verb {
             Self::Categories(verb) => verb.run(api, output).await,
             Self::Schedules(verb) => verb.run(api, output).await,
             Self::Routes(verb) => verb.run(api, output).await,
+            Self::Templates(verb) => verb.run(api, output).await,
             Self::Hooks(verb) => verb.run(api, output).await,
             Self::Events(verb) => verb.run(api, output).await,
             Self::Import(import) => import.run(api, output).await,

@@ -357,6 +357,40 @@ async fn schedules_routes_and_hooks_are_written_and_used() {
     system.host.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_template_is_previewed_and_sent_with_data() {
+    let system = with_people(&["ada"]).await;
+    let template = json!({"message": {"text": "Build ${number} broke."}, "description": "A build"});
+    let template = Temporary::with("template.json", &template.to_string());
+    answer(&system, &["templates", "put", "build", template.path()]).await;
+    assert!(answer(&system, &["templates", "list"]).await.contains("build"));
+    assert!(
+        answer(&system, &["templates", "show", "build"])
+            .await
+            .contains("${number}")
+    );
+    let data = Temporary::with("data.json", r#"{"number": 7}"#);
+    let send = [
+        "send",
+        "--template",
+        "build",
+        "--data",
+        data.path(),
+        "--to",
+        "user:entra-ada",
+    ];
+    let shown = answer(&system, &[&send[..], &["--preview"]].concat()).await;
+    assert!(shown.contains("Build 7 broke."), "{shown}");
+    answer(&system, &[&send[..], &["--watch"]].concat()).await;
+    assert_eq!(
+        system.channel.received().pop().unwrap().activity["text"],
+        "Build 7 broke."
+    );
+    answer(&system, &["templates", "delete", "build"]).await;
+    assert_eq!(herald(&system, &send).await.code, 3, "there is no such template");
+    system.host.stop().await;
+}
+
 #[test]
 fn completions_and_the_manual_name_every_verb() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,9 +1,11 @@
 //! `herald send`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::message::Message;
+use super::message::{Message, read_json};
 use super::{plan, watch};
 use crate::api::{Api, Ask};
 use crate::error::Error;
@@ -16,11 +18,21 @@ use crate::selector::{Selector, audience};
 pub(crate) struct Send {
     #[command(flatten)]
     message: Message,
+    /// A stored template, instead of a message
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "card", "activity", "summary"])]
+    template: Option<String>,
+    /// A file with what expressions of the message or the template read; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// A file with texts by language, which expressions read as `texts`
+    #[arg(long, value_name = "FILE")]
+    texts: Option<PathBuf>,
     /// Who gets it; may be repeated. everyone, tenant:ID, user:ID, account:ID, conversation:ID, tag:NAME, channel:ID, chat:ID, team:ID
-    /// (its General channel), channels-of:ID, members-of:ID, or a selector as JSON
+    /// (its General channel), channels-of:ID, members-of:ID, group:ID, directory:TENANT, mail:ADDRESS, upn:NAME, manager:ID, or a
+    /// selector as JSON
     #[arg(long, required = true, value_name = "SELECTOR")]
     to: Vec<Selector>,
-    /// The Entra tenant of the users
+    /// The Entra tenant of users, groups, addresses and managers
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
     /// A conversation, person or account who does not get it; may be repeated
@@ -74,6 +86,9 @@ pub(crate) struct Send {
     /// Print the request, and make it not
     #[arg(long)]
     print: bool,
+    /// Print the message as the first recipient would get it, with warnings, and send nothing
+    #[arg(long, conflicts_with_all = ["print", "watch", "dry_run"])]
+    preview: bool,
     /// Wait until it has ended, and show how far it is
     #[arg(long)]
     watch: bool,
@@ -92,7 +107,15 @@ impl Send {
             "audience".into(),
             audience(&self.to, self.tenant.as_deref(), &self.except),
         );
-        request.insert("message".into(), self.message.document()?);
+        match &self.template {
+            Some(template) => request.insert("template".into(), template.as_str().into()),
+            None => request.insert("message".into(), self.message.document()?),
+        };
+        for (name, file) in [("data", &self.data), ("texts", &self.texts)] {
+            if let Some(file) = file {
+                request.insert(name.into(), read_json(file)?);
+            }
+        }
         if let Some(at) = &self.at {
             let at = match (&self.zone, &self.fallback) {
                 (None, _) => json!(at),
@@ -129,6 +152,12 @@ impl Send {
         let document = self.document()?;
         if self.print {
             return output.line(serde_json::to_string_pretty(&document).unwrap_or_default());
+        }
+        if self.preview {
+            let shown = api
+                .read(Ask::post("/api/notifications/preview").json(document))
+                .await?;
+            return output.line(serde_json::to_string_pretty(&shown).unwrap_or_default());
         }
         // With a key of its own a request whose answer is lost may be repeated.
         let key = self
