@@ -1,6 +1,6 @@
 //! The people of a tenant: members of groups, all users, reports of a manager, users by their addresses.
 //!
-//! Graph returns them in pages of up to [`limits::PAGE`](super::limits::PAGE). A page names the next one by a link; the client
+//! Graph returns them in pages of up to [`limits::PAGE`]. A page names the next one by a link; the client
 //! takes only the path and the query of a link to its own host, so its token reaches no other.
 //!
 //! | query | least application permission |
@@ -126,7 +126,7 @@ pub struct DirectoryUser {
 /// A page of people. Graph may return a person on several pages, and empty pages before the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeoplePage {
-    /// The people, at most [`limits::PAGE`](super::limits::PAGE).
+    /// The people, at most [`limits::PAGE`].
     pub users: Vec<DirectoryUser>,
     /// The next page; `None` on the last.
     pub next: Option<PageLink>,
@@ -291,7 +291,7 @@ impl Graph {
     }
 
     /// The people with these mail addresses or user principal names, in any order, disabled ones and guests included; at most
-    /// [`limits::FILTER_VALUES`](super::limits::FILTER_VALUES) names in one request. Graph compares without case. Names without
+    /// [`limits::FILTER_VALUES`] names in one request. Graph compares without case. Names without
     /// a person are missing.
     ///
     /// # Errors
