@@ -1,5 +1,5 @@
 //! The cost of a million deliveries, from counted requests and capacity at list price: `cargo bench -p tests --bench cost`,
-//! which fails when a budget is exceeded. It takes twelve minutes.
+//! which fails when a budget is exceeded. Each notification takes as long as the rate of one tenant asks for: more than three minutes.
 //!
 //! Three notifications to the same people are planned and delivered over a DynamoDB that reports the capacity of each request,
 //! at the rate of one tenant, which keeps a sender awake longest. The second one costs as much as every later one: each

@@ -22,7 +22,7 @@ use crate::{Context, caller};
 /// The answer.
 #[derive(Debug, Serialize)]
 struct ShownPreview {
-    /// The conversation whose recipient the message is for; absent if it is for nobody in particular.
+    /// The conversation whose recipient the message is for; absent if none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<ConversationKey>,
     /// The message as it would be sent.

@@ -321,8 +321,8 @@ impl<'a, B: Backend> Directory<'a, B> {
         (names.iter().filter(wanted).map(String::as_str).collect(), next)
     }
 
-    /// The page of people whom Graph does not return, the last one unless they are listed: what names them is the recipient, so that
-    /// the sender reports it.
+    /// The page when Graph returns no people: the names of the selector are its recipients, and the sender skips them with the reason. Of a
+    /// list of names it holds the next ones; of any other selector it is the last page.
     fn missed(&self, reason: MissReason, index: usize) -> Page {
         let mut found = Found::default();
         let mut next = None;

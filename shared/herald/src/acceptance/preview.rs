@@ -46,7 +46,7 @@ pub struct Preview {
     pub message: Activity,
     /// Its size as Teams counts it.
     pub bytes: u64,
-    /// The conversation whose recipient it is for; `None` if it is for nobody in particular.
+    /// The conversation whose recipient it is for; `None` if none is known.
     pub conversation: Option<ConversationKey>,
     /// What the caller may not have meant.
     pub warnings: Vec<Warning>,

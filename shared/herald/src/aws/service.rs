@@ -1,7 +1,7 @@
 //! Services of which one operation is used, without the SDK crates of these services.
 //!
-//! Each of those crates takes 0.4 to 0.8 MB of the 8 MB that a function may have (`DESIGN.md#decision-sdk`). The requests go the way of
-//! all others, through the SDK's orchestrator: its signer, retries, time limits and connections.
+//! With those crates functions are larger than the 8 MB that they may have (`DESIGN.md#decision-sdk`). The requests go the way of all
+//! others, through the SDK's orchestrator: its signer, retries, time limits and connections.
 
 use std::fmt;
 
