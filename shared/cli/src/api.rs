@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use botframework::http::{Body, HttpTransport, TransportError};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, LINK, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER, USER_AGENT,
+};
 use http::{Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -37,7 +39,7 @@ pub(crate) struct Api {
     sign_in: SignIn,
 }
 
-/// A request. All of them may be repeated: the API takes no change twice.
+/// A request. It is repeated when its answer is lost, unless it says [`once`](Ask::once).
 #[derive(Debug)]
 pub(crate) struct Ask {
     method: Method,
@@ -92,19 +94,17 @@ impl Ask {
     pub(crate) fn json(mut self, document: Value) -> Self {
         self.body = document.to_string().into();
         self.document = Some(document);
-        self.header(CONTENT_TYPE, "application/json")
+        self.header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }
 
     /// With another body.
     pub(crate) fn body(mut self, content_type: &'static str, body: Bytes) -> Self {
         self.body = body;
-        self.header(CONTENT_TYPE, content_type)
+        self.header(CONTENT_TYPE, HeaderValue::from_static(content_type))
     }
 
-    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = value.parse() {
-            self.headers.insert(name, value);
-        }
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 
@@ -245,14 +245,9 @@ impl Api {
         let headers = request.headers_mut();
         headers.extend(ask.headers.clone());
         headers.extend(host.map(|host| (HOST, host)));
-        headers.insert(
-            USER_AGENT,
-            AGENT
-                .parse()
-                .unwrap_or_else(|_| http::HeaderValue::from_static("herald")),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if !headers.contains_key(ACCEPT) {
-            headers.insert(ACCEPT, http::HeaderValue::from_static("application/json"));
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         }
         self.sign_in.sign(&mut request).await?;
         let response = match self.transport.send_with_timeout(request, TIMEOUT).await {

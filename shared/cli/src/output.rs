@@ -55,10 +55,14 @@ impl<'t> Output<'t> {
     /// A document, if JSON is asked for. Returns whether it is.
     pub(crate) fn json(&mut self, document: &Value) -> Result<bool, Error> {
         if self.is_json {
-            let text = serde_json::to_string_pretty(document).unwrap_or_default();
-            self.line(text)?;
+            self.document(document)?;
         }
         Ok(self.is_json)
+    }
+
+    /// A document of which every part counts.
+    pub(crate) fn document(&mut self, document: &Value) -> Result<(), Error> {
+        self.line(serde_json::to_string_pretty(document).unwrap_or_default())
     }
 
     /// Why the command failed, with all causes.

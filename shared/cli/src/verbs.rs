@@ -13,6 +13,7 @@ mod deliveries;
 mod events;
 mod hooks;
 mod message;
+mod named;
 mod notifications;
 mod people;
 mod plan;

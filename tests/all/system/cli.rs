@@ -199,6 +199,8 @@ async fn what_is_refused_is_shown_beside_its_field() {
     );
     assert_eq!(herald(&system, &["status", "ntf_unknown"]).await.code, 3);
     assert_eq!(herald(&system, &["send", "hi", "--to", "somebody"]).await.code, 2);
+    let key = ["send", "hi", "--to", "everyone", "--idempotency-key", "a\nb"];
+    assert_eq!(herald(&system, &key).await.code, 2, "not sent without its key");
     assert_eq!(herald(&system, &["send", "--to", "everyone"]).await.code, 2);
     assert_eq!(
         herald(&system, &["conversations", "erase", "a:ada"]).await.code,

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
+use super::named::Name;
 use crate::api::{Api, Ask, segment};
 use crate::error::Error;
 use crate::output::{BOLD, Output, list, text};
@@ -15,11 +16,6 @@ pub(crate) enum Categories {
     Put(Put),
     /// Delete one. What people chose about it stays
     Delete(Name),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Name {
-    name: String,
 }
 
 #[derive(Debug, Args)]

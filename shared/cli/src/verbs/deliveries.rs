@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Ask, segment, with_query};
@@ -55,7 +55,9 @@ impl Deliveries {
         };
         let mut bytes = 0;
         while let Some(path) = next {
-            let page = api.ask(Ask::get(path).header(ACCEPT, "text/csv")).await?;
+            let page = api
+                .ask(Ask::get(path).header(ACCEPT, HeaderValue::from_static("text/csv")))
+                .await?;
             bytes += page.body.len();
             match &mut target {
                 Some(target) => target

@@ -71,7 +71,7 @@ impl Hooks {
     }
 }
 
-/// The address is the answer; the id is told beside it.
+/// Prints the address to standard output, and the id to standard error.
 fn address(hook: &Value, output: &mut Output<'_>) -> Result<(), Error> {
     if output.json(hook)? {
         return Ok(());

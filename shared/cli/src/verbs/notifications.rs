@@ -213,14 +213,9 @@ pub(crate) fn show(status: &Value, output: &mut Output<'_>) -> Result<(), Error>
             output.line(format!("  {shown:<12}  {}", moment(status, name)))?;
         }
     }
-    for (name, shown) in [
-        ("caller", "caller"),
-        ("category", "category"),
-        ("subject", "subject"),
-        ("schedule", "schedule"),
-    ] {
+    for name in ["caller", "category", "subject", "schedule"] {
         if let Some(value) = status[name].as_str() {
-            output.line(format!("  {shown:<12}  {value}"))?;
+            output.line(format!("  {name:<12}  {value}"))?;
         }
     }
     for wave in list(status, "waves") {
@@ -277,9 +272,9 @@ pub(crate) fn reasons(reasons: &[Value]) -> Vec<String> {
         if let Some(code) = reason["code"].as_str() {
             said = format!("{said} ({code})");
         }
-        for (name, word) in [("until", "until"), ("since", "since")] {
+        for name in ["until", "since"] {
             if let Some(moment) = reason[name].as_str() {
-                said = format!("{said} {word} {moment}");
+                said = format!("{said} {name} {moment}");
             }
         }
         match reason["detail"].as_str() {

@@ -1,11 +1,10 @@
 //! `herald routes`
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::message::read_json;
+use super::named::{Name, NamedFile};
 use crate::api::{Api, Ask, segment};
 use crate::error::Error;
 use crate::output::{BOLD, Output, text};
@@ -17,23 +16,11 @@ pub(crate) enum Routes {
     /// Show one
     Show(Name),
     /// Write one from a file, as the API takes it
-    Put(WithFile),
+    Put(NamedFile),
     /// Delete one
     Delete(Name),
     /// Show what a route would make of the event in a file
-    Test(WithFile),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Name {
-    name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WithFile {
-    name: String,
-    /// A file with JSON; `-` is standard input
-    file: PathBuf,
+    Test(NamedFile),
 }
 
 fn path(name: &str) -> String {
@@ -57,9 +44,8 @@ impl Routes {
                 let rows: Vec<[String; 2]> = listed.iter().map(row).collect();
                 output.table(["name", "description"], &rows)
             }
-            // Documents of which every part counts.
-            Self::Show(Name { name }) => document(&api.read(Ask::get(path(&name))).await?, output),
-            Self::Put(WithFile { name, file }) => {
+            Self::Show(Name { name }) => output.document(&api.read(Ask::get(path(&name))).await?),
+            Self::Put(NamedFile { name, file }) => {
                 let stored = api.read(Ask::put(path(&name)).json(read_json(&file)?)).await?;
                 if output.json(&stored)? {
                     return Ok(());
@@ -70,14 +56,10 @@ impl Routes {
                 api.ask(Ask::delete(path(&name))).await?;
                 output.line(format!("{BOLD}{name}{BOLD:#} is deleted"))
             }
-            Self::Test(WithFile { name, file }) => {
+            Self::Test(NamedFile { name, file }) => {
                 let ask = Ask::post(path(&name) + "/test").json(read_json(&file)?);
-                document(&api.read(ask).await?, output)
+                output.document(&api.read(ask).await?)
             }
         }
     }
-}
-
-fn document(document: &Value, output: &mut Output<'_>) -> Result<(), Error> {
-    output.line(serde_json::to_string_pretty(document).unwrap_or_default())
 }

@@ -1,11 +1,10 @@
 //! `herald schedules`
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::message::read_json;
+use super::named::{Name, NamedFile};
 use crate::api::{Api, Ask, segment};
 use crate::error::Error;
 use crate::output::{BOLD, Output, list, text};
@@ -16,8 +15,8 @@ pub(crate) enum Schedules {
     List,
     /// Show one, with its next five occurrences
     Show(Name),
-    /// Write one from a file, as the API takes it
-    Put(Put),
+    /// Write one from a file: {"cron": …, "zone": …, "notification": …}
+    Put(NamedFile),
     /// Delete one. What it has sent stays
     Delete(Name),
     /// Send nothing of it until it is resumed
@@ -26,18 +25,6 @@ pub(crate) enum Schedules {
     Resume(Name),
     /// Leave out one occurrence
     Skip(Skip),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Name {
-    name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Put {
-    name: String,
-    /// A file with {"cron", "zone", "notification", …}; `-` is standard input
-    file: PathBuf,
 }
 
 #[derive(Debug, Args)]

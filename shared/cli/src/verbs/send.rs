@@ -151,20 +151,23 @@ impl Send {
     pub(crate) async fn run(self, api: &Api, output: &mut Output<'_>) -> Result<(), Error> {
         let document = self.document()?;
         if self.print {
-            return output.line(serde_json::to_string_pretty(&document).unwrap_or_default());
+            return output.document(&document);
         }
         if self.preview {
             let shown = api
                 .read(Ask::post("/api/notifications/preview").json(document))
                 .await?;
-            return output.line(serde_json::to_string_pretty(&shown).unwrap_or_default());
+            return output.document(&shown);
         }
         // With a key of its own a request whose answer is lost may be repeated.
         let key = self
             .idempotency_key
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let key = key
+            .parse()
+            .map_err(|_| Error::Usage("--idempotency-key: must have no control characters".to_owned()))?;
         let ask = Ask::post("/api/notifications").json(document);
-        let accepted = api.read(ask.header(IDEMPOTENCY_KEY, &key)).await?;
+        let accepted = api.read(ask.header(IDEMPOTENCY_KEY, key)).await?;
         let id = text(&accepted, "id").to_owned();
         if !self.watch && output.json(&accepted)? {
             return Ok(());
@@ -180,7 +183,7 @@ impl Send {
         }
         output.note(format!("accepted as {id}"))?;
         let ended = watch::until_ended(&id, api, output).await?;
-        if matches!(text(&ended, "state"), "held") {
+        if text(&ended, "state") == "held" {
             return plan::show(&id, api, output).await;
         }
         watch::verdict(&ended, output)

@@ -1,11 +1,10 @@
 //! `herald templates`
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::message::read_json;
+use super::named::{Name, NamedFile};
 use crate::api::{Api, Ask, segment};
 use crate::error::Error;
 use crate::output::{BOLD, Output, moment, text};
@@ -17,21 +16,9 @@ pub(crate) enum Templates {
     /// Show one
     Show(Name),
     /// Write one from a file: {"message": …, "description": …}
-    Put(WithFile),
+    Put(NamedFile),
     /// Delete one. What was sent of it stays
     Delete(Name),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Name {
-    name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WithFile {
-    name: String,
-    /// A file with JSON; `-` is standard input
-    file: PathBuf,
 }
 
 fn path(name: &str) -> String {
@@ -57,11 +44,8 @@ impl Templates {
                 let rows: Vec<[String; 3]> = listed.iter().map(row).collect();
                 output.table(["name", "version", "changed"], &rows)
             }
-            Self::Show(Name { name }) => {
-                let template = api.read(Ask::get(path(&name))).await?;
-                output.line(serde_json::to_string_pretty(&template).unwrap_or_default())
-            }
-            Self::Put(WithFile { name, file }) => {
+            Self::Show(Name { name }) => output.document(&api.read(Ask::get(path(&name))).await?),
+            Self::Put(NamedFile { name, file }) => {
                 let stored = api.read(Ask::put(path(&name)).json(read_json(&file)?)).await?;
                 if output.json(&stored)? {
                     return Ok(());

@@ -60,7 +60,7 @@ pub(crate) fn verdict(status: &Value, output: &mut Output<'_>) -> Result<(), Err
     if !output.json(status)? {
         show(status, output)?;
     }
-    let missed = count(status, "audience") - count(status, "delivered").min(count(status, "audience"));
+    let missed = count(status, "audience").saturating_sub(count(status, "delivered"));
     if missed == 0 && text(status, "state") == "completed" {
         return Ok(());
     }
