@@ -125,7 +125,7 @@ impl<B: Backend> Delivery<'_, '_, B> {
         // Another look: the requests before this one took their time.
         let snapshot = self.cache.latest().await?;
         if let Some(outcome) = snapshot.stop_outcome(self.tenant.now()) {
-            return settled(outcome);
+            return settled(snapshot.explained(outcome, record.as_ref()));
         }
         let preferences = record.as_ref().and_then(|record| record.preferences.as_ref());
         if lease.sent.is_none() && !snapshot.head.is_wanted(preferences) {
